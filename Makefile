@@ -1,0 +1,46 @@
+# The two commands of a newcomer, `make study` and `make test`, each setting up .venv first.
+#
+#   make study                            built-in phantoms, few epochs
+#   make study DATA=path/to/chest_xray    the real radiographs
+#
+# OUT, EPOCHS, PROFILE, SEED and RESUME=1 are handed on to `pneumoscope study` where given.
+# PYTHON names the interpreter that .venv is made from.
+
+PYTHON ?= python3
+OUT ?= out
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --disable-pip-version-check
+
+.PHONY: study test lint
+.DELETE_ON_ERROR:
+
+study: $(VENV)/ready
+	$(BIN)/pneumoscope study --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") \
+		$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(SEED),--seed "$(SEED)") $(if $(RESUME),--resume)
+
+test: $(VENV)/ready-dev
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/ready-dev
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+$(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing Pneumoscope into $(VENV): some 450 MB to fetch, a minute or two."
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train]'
+	@touch $@
+
+$(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
+	@echo "Installing Pneumoscope and its tests into $(VENV): some 450 MB to fetch, a minute or two."
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,dev]'
+	@touch $(VENV)/ready $@
+
+$(BIN)/pip:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "Python 3.11 or newer is needed. Name one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
+		{ echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+	@$(PYTHON) -m venv $(VENV)

@@ -1,0 +1,55 @@
+"""Pneumoscope reads chest radiographs for pneumonia: trained, checked and explained models.
+
+Research use only. Not a medical device.
+
+Data flows one way through the package:
+
+    radiographs  ->  models  ->  tasks  ->  results  ->  report | command line
+    (files to        (Keras)     (1.A to 4)  (plain       (draw and write,
+     arrays)                                  values)      compute nothing)
+
+Importing this package imports nothing heavy: each name below loads its room on first use.
+"""
+
+from importlib import import_module
+from importlib.metadata import version
+from typing import Any
+
+__version__ = version("pneumoscope")
+
+RESEARCH_USE_ONLY = "Research use only. Not a medical device."
+
+_HOMES = {
+    "scan_collection": "radiographs.collection",
+    "load_image": "radiographs.image",
+    "load_dataset": "radiographs.dataset",
+    "split_dataset": "radiographs.splits",
+    "audit_dataset": "radiographs.audit",
+    "draw_phantoms": "radiographs.phantoms",
+    "write_phantoms": "radiographs.phantoms",
+    "prepare_folders": "radiographs.prepare",
+    "train_classifier": "tasks.classify",
+    "evaluate_classifier": "tasks.classify",
+    "find_neighbors": "tasks.neighbors",
+    "draw_map": "tasks.map",
+    "train_anomaly": "tasks.anomaly",
+    "explain_classifier": "tasks.explain",
+    "load_bundle": "models.bundle",
+    "profile_settings": "models.settings",
+    "run_study": "study",
+    "load_result": "results",
+    "save_result": "results",
+    "write_report": "report.page",
+}
+
+__all__ = [*sorted(_HOMES), "RESEARCH_USE_ONLY", "__version__"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'pneumoscope' has no attribute {name!r}; it has {', '.join(sorted(_HOMES))}")
+    return getattr(import_module(f"pneumoscope.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

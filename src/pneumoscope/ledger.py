@@ -1,0 +1,93 @@
+"""What of a study is done: one JSON file beside the results of its stages."""
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.progress import log
+from pneumoscope.results import load_result, save_result
+
+LEDGER_NAME = "study.json"
+
+
+class Ledger:
+    """The stages of one study.
+
+    Attributes:
+        out_dir: folder of the study.
+        facts: `request`, what was asked for, and `timing`, the seconds of each finished stage.
+    """
+
+    def __init__(self, out_dir: Path, facts: dict[str, Any]) -> None:
+        self.out_dir = out_dir
+        self.facts = facts
+
+    @classmethod
+    def open(cls, out_dir: Path, *, resume: bool) -> "Ledger":
+        """Return the ledger of a folder, a fresh one where there is none.
+
+        Raises:
+            PneumoscopeError: if the folder holds a study and `resume` is false, or its ledger is damaged.
+        """
+        path = out_dir / LEDGER_NAME
+        if not path.exists():
+            if out_dir.exists() and not out_dir.is_dir():
+                raise PneumoscopeError(f"{out_dir} is a file; expected a folder to write to")
+            return cls(out_dir, {"notice": RESEARCH_USE_ONLY, "request": {}, "timing": {}})
+        if not resume:
+            raise PneumoscopeError(
+                f"{out_dir} holds a study already. Add --resume to go on with it, give another --out, or delete it."
+            )
+        try:
+            return cls(out_dir, json.loads(path.read_text(encoding="utf-8")))
+        except ValueError as error:
+            raise PneumoscopeError(f"{path} is damaged ({error}); delete {out_dir} or give another --out") from None
+
+    def claim(self, request: dict[str, Any]) -> None:
+        """Bind the folder to a request, or refuse another one's."""
+        old = self.facts["request"]
+        different = [name for name in request if old and old.get(name) != request[name] and name != "source"]
+        if different:
+            told = ", ".join(f"{name} {old.get(name)!r} then, {request[name]!r} now" for name in different)
+            raise PneumoscopeError(
+                f"{self.out_dir} holds a study of other settings: {told}. "
+                "Resume with the same ones, give another --out, or delete the folder."
+            )
+        self.facts["request"] = request
+        self._save()
+
+    def run(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return the result of a stage: from its file where it is done, else computed, timed and kept."""
+        path = self.out_dir / "stages" / f"{name}.npz"
+        if name in self.facts["timing"] and path.exists():
+            log.info("%s: done before", name)
+            return load_result(path)
+        log.info("%s: started", name)
+        started = time.perf_counter()
+        result = compute()
+        seconds = time.perf_counter() - started
+        curve = getattr(result, "curve", None)
+        save_result(result, path)
+        self.facts["timing"][name] = round(max(seconds, curve.seconds if curve else 0.0), 2)
+        self._save()
+        log.info("%s: done in %.1f s", name, seconds)
+        return result
+
+    def results(self) -> dict[str, Any]:
+        """Return the results of all finished stages by name."""
+        return {name: load_result(self.out_dir / "stages" / f"{name}.npz") for name in self.facts["timing"]}
+
+    def _save(self) -> None:
+        self.out_dir.mkdir(parents=True, exist_ok=True)
+        write_json(self.out_dir / LEDGER_NAME, self.facts)
+
+
+def write_json(path: Path, value: dict[str, Any]) -> None:
+    """Write plain values as strict JSON, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    partial.replace(path)

@@ -1,0 +1,54 @@
+"""Random changes that a radiograph may undergo and still show the same lungs."""
+
+import cv2
+import numpy as np
+
+from pneumoscope.models.settings import Augmentation
+
+
+def augment_images(images: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    """Return randomly changed copies: pose first, then exposure, then an erased rectangle.
+
+    Args:
+        images: `(n, H, W)` uint8.
+        augmentation: ranges of the changes.
+        rng: source of all randomness; the same state gives the same images.
+
+    Returns:
+        `(n, H, W)` uint8.
+    """
+    if augmentation == Augmentation():
+        return images
+    return np.stack([_augment(image, augmentation, rng) for image in images])
+
+
+def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape
+    changed = cv2.warpAffine(
+        image, _draw_pose(height, width, ranges, rng), (width, height), borderMode=cv2.BORDER_REFLECT_101
+    )
+    changed = cv2.LUT(changed, _draw_exposure(ranges, rng)).reshape(height, width)
+    if ranges.erase:
+        sides = (rng.uniform(0, ranges.erase, 2) * (height, width)).astype(int)
+        top, left = rng.integers(0, (height - sides[0] + 1, width - sides[1] + 1))
+        changed[top : top + sides[0], left : left + sides[1]] = rng.integers(0, 256)
+    return changed
+
+
+def _draw_pose(height: int, width: int, ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    angle = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation))
+    zoom = 1 + rng.uniform(-ranges.zoom, ranges.zoom, 2)
+    shift = rng.uniform(-ranges.shift, ranges.shift, 2) * (width, height)
+    if rng.random() < ranges.flip:
+        zoom[0] = -zoom[0]
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * zoom
+    center = np.array([width - 1, height - 1]) / 2
+    return np.column_stack([turn, center - turn @ center + shift])
+
+
+def _draw_exposure(ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
+    gamma = np.exp(rng.uniform(-ranges.gamma, ranges.gamma))
+    contrast = 1 + rng.uniform(-ranges.contrast, ranges.contrast)
+    brightness = rng.uniform(-ranges.brightness, ranges.brightness)
+    levels = np.linspace(0, 1, 256) ** gamma
+    return np.rint(255 * np.clip((levels - 0.5) * contrast + 0.5 + brightness, 0, 1)).astype(np.uint8)

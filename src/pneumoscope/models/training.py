@@ -1,0 +1,244 @@
+"""Fit a net epoch by epoch; every epoch is kept, and a killed run goes on as if nothing had happened.
+
+All randomness of an epoch comes from the seed and the number of the epoch, and all state of the net and of
+its optimizer is in the checkpoint, so a resumed run passes through the same values as an unbroken one.
+"""
+
+import json
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pneumoscope.errors import TrainingError
+from pneumoscope.models.settings import TrainingSettings
+from pneumoscope.progress import log, progress_bar
+from pneumoscope.results import LearningCurve
+
+CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
+
+Batch = tuple[np.ndarray, np.ndarray]
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What a net is fitted to.
+
+    Attributes:
+        draw_order: `rng -> (m,)` int, the training examples of one epoch, in order.
+        make_batch: `(indices, rng) -> (inputs, targets)` of one step.
+        validation: inputs, targets, and the `(n,)` float32 weight of each example.
+        sha256: hash of the training data; a checkpoint of other data is refused.
+    """
+
+    draw_order: Callable[[np.random.Generator], np.ndarray]
+    make_batch: Callable[[np.ndarray, np.random.Generator], Batch]
+    validation: tuple[np.ndarray, np.ndarray, np.ndarray]
+    sha256: str
+
+
+def fit_model(
+    model: keras.Model,
+    data: TrainingData,
+    settings: TrainingSettings,
+    *,
+    loss: keras.losses.Loss,
+    checkpoint_path: Path,
+    seed: int,
+    title: str,
+) -> LearningCurve:
+    """Train a model in place and leave the chosen epoch's weights in it.
+
+    Args:
+        model: freshly built.
+        data: examples and validation.
+        settings: the recipe.
+        loss: of `(targets, outputs)`.
+        checkpoint_path: `.npz` written after every epoch; where it stands already, training goes on from there.
+        seed: of the order, the augmentation and the dropout.
+        title: of the progress bar and the log.
+
+    Raises:
+        TrainingError: if the checkpoint is of another recipe, or the loss is no longer finite.
+    """
+    steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
+    accuracy = [] if model.name == "autoencoder" else [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    model.compile(_build_optimizer(settings, steps), loss, weighted_metrics=accuracy, jit_compile=_compiles_whole())
+    model.optimizer.build(model.trainable_variables)
+    recipe = json.dumps({**settings.to_dict(), "seed": seed, "data": data.sha256, "model": model.name})
+    state = _State.load(checkpoint_path, model, recipe) if checkpoint_path.exists() else _State.start(model)
+    if state.epoch:
+        log.info("%s: going on after epoch %d of %d", title, state.epoch, settings.epochs)
+    with progress_bar() as bar:
+        task = bar.add_task(title, total=settings.epochs * steps, completed=state.epoch * steps)
+
+        def report(step: int, mean_loss: float) -> None:
+            text = f"{title}: epoch {state.epoch + 1}/{settings.epochs}, loss {mean_loss:.3f}"
+            bar.update(task, completed=state.epoch * steps + step, description=text)
+
+        while state.epoch < settings.epochs:
+            started = time.perf_counter()
+            logs = _run_epoch(model, data, settings, np.random.default_rng([seed, state.epoch]), report)
+            _finish_epoch(model, data, settings, state, logs)
+            state.seconds += time.perf_counter() - started
+            state.save(checkpoint_path, model, recipe)
+            _log_epoch(title, settings.epochs, state)
+    _assign(model.weights, state.kept)
+    return LearningCurve(
+        **{name: np.array(state.curves[name]) for name in CURVES}, chosen_epoch=state.chosen, seconds=state.seconds
+    )
+
+
+def _build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.Optimizer:
+    rate: Any = settings.learning_rate
+    if settings.cosine:
+        total = settings.epochs * steps
+        warmup = max(1, round(settings.warmup * total))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(1, total - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
+        )
+    if not settings.weight_decay:
+        return keras.optimizers.Adam(rate)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    return optimizer
+
+
+def _compiles_whole() -> bool:
+    """Return whether to compile a step as one program: slower on TensorFlow's CPU, needed for speed on JAX."""
+    return keras.backend.backend() == "jax"
+
+
+def _run_epoch(
+    model: keras.Model,
+    data: TrainingData,
+    settings: TrainingSettings,
+    rng: np.random.Generator,
+    report: Callable[[int, float], None],
+) -> dict[str, float]:
+    sums: dict[str, float] = defaultdict(float)
+    examples = 0
+    for step, (inputs, targets) in enumerate(_draw_batches(data, settings.batch_size, rng), start=1):
+        logs = model.train_on_batch(inputs, targets, return_dict=True)
+        examples += len(inputs)
+        for name, value in logs.items():
+            sums[name] += float(value) * len(inputs)
+        report(step, sums["loss"] / examples)
+    if not np.isfinite(sums["loss"]):
+        raise TrainingError(f"the loss became {sums['loss']}; expected a finite one. Try a lower learning rate.")
+    return {name: total / examples for name, total in sums.items()}
+
+
+def _draw_batches(data: TrainingData, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
+    """Yield batches, the next one being made in a thread while the net is busy with this one."""
+    order = data.draw_order(rng)
+    parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+    with ThreadPoolExecutor(max_workers=1) as worker:
+        coming = worker.submit(data.make_batch, parts[0], rng)
+        for part in parts[1:]:
+            batch, coming = coming.result(), worker.submit(data.make_batch, part, rng)
+            yield batch
+        yield coming.result()
+
+
+@dataclass
+class _State:
+    """All that an epoch changes."""
+
+    epoch: int
+    seconds: float
+    chosen: int
+    curves: dict[str, list[float]]
+    average: list[np.ndarray]
+    kept: list[np.ndarray]
+
+    @classmethod
+    def start(cls, model: keras.Model) -> "_State":
+        weights = _read(model.weights)
+        return cls(0, 0.0, 1, {name: [] for name in CURVES}, weights, weights)
+
+    @classmethod
+    def load(cls, path: Path, model: keras.Model, recipe: str) -> "_State":
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                head = json.loads(str(archive["head"]))
+                groups = {
+                    name: [archive[f"{name}_{number}"] for number in range(count)]
+                    for name, count in head.pop("counts").items()
+                }
+        except (OSError, ValueError, KeyError, EOFError) as error:
+            raise TrainingError(f"{path} is no checkpoint ({error}); delete it to train anew") from None
+        if head.pop("recipe") != recipe:
+            raise TrainingError(
+                f"{path} comes from other settings or data; expected those of this run. "
+                "Give another output folder, or delete the file to train anew."
+            )
+        _assign(model.variables, groups["variables"])
+        _assign(model.optimizer.variables, groups["optimizer"])
+        return cls(**head, average=groups["average"], kept=groups["kept"])
+
+    def save(self, path: Path, model: keras.Model, recipe: str) -> None:
+        groups = {
+            "variables": _read(model.variables),
+            "optimizer": _read(model.optimizer.variables),
+            "average": self.average,
+            "kept": self.kept,
+        }
+        head = {
+            "recipe": recipe,
+            "counts": {name: len(group) for name, group in groups.items()},
+            **{name: getattr(self, name) for name in ("epoch", "seconds", "chosen", "curves")},
+        }
+        arrays = {f"{name}_{number}": item for name, group in groups.items() for number, item in enumerate(group)}
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_suffix(".partial")
+        with partial.open("wb") as stream:
+            np.savez(stream, head=np.array(json.dumps(head)), **arrays)  # type: ignore[arg-type]
+        partial.replace(path)
+
+
+def _read(variables: list[Any]) -> list[np.ndarray]:
+    return [np.array(keras.ops.convert_to_numpy(variable)) for variable in variables]
+
+
+def _assign(variables: list[Any], values: list[np.ndarray]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)
+
+
+def _finish_epoch(
+    model: keras.Model, data: TrainingData, settings: TrainingSettings, state: _State, logs: dict[str, float]
+) -> None:
+    weights = _read(model.weights)
+    past = min(settings.averaging, state.epoch / (state.epoch + 1))
+    state.average = [past * old + (1 - past) * new for old, new in zip(state.average, weights, strict=True)]
+    _assign(model.weights, state.average)
+    inputs, targets, sample_weight = data.validation
+    measured = model.evaluate(inputs, targets, sample_weight=sample_weight, batch_size=128, verbose=0, return_dict=True)
+    _assign(model.weights, weights)
+    state.epoch += 1
+    for name, value in [
+        ("loss", logs["loss"]),
+        ("accuracy", logs.get("accuracy", np.nan)),
+        ("val_loss", measured["loss"]),
+        ("val_accuracy", measured.get("accuracy", np.nan)),
+    ]:
+        state.curves[name].append(float(value))
+    if not settings.keep_best or measured["loss"] <= min(state.curves["val_loss"]):
+        state.kept, state.chosen = state.average, state.epoch
+
+
+def _log_epoch(title: str, epochs: int, state: _State) -> None:
+    left = timedelta(seconds=round(state.seconds / state.epoch * (epochs - state.epoch)))
+    last = {name: values[-1] for name, values in state.curves.items()}
+    log.info(
+        "%s: epoch %d/%d, loss %.4f, accuracy %.4f, validation loss %.4f, validation accuracy %.4f, %s left",
+        *(title, state.epoch, epochs, *(last[name] for name in CURVES), left),
+    )

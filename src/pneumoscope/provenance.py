@@ -1,0 +1,36 @@
+"""With what a result was made: versions and hardware."""
+
+import os
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from pneumoscope.models.settings import choose_precision
+
+
+def list_versions() -> dict[str, str]:
+    """Return the versions of Python, of this package and of what it computes with."""
+    import keras
+
+    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    for package in ("pneumoscope", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy", "scikit-learn"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def describe_hardware() -> dict[str, Any]:
+    """Return processor, cores, memory in GiB, and the precision that nets compute in on it."""
+    names = Path("/proc/cpuinfo")
+    lines = names.read_text(encoding="utf-8", errors="replace").splitlines() if names.exists() else []
+    models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") if hasattr(os, "sysconf") else 0
+    return {
+        "processor": models[0] if models else platform.processor() or platform.machine(),
+        "cores": os.cpu_count() or 1,
+        "memory_gib": round(memory / 2**30, 1),
+        "precision": choose_precision(),
+    }

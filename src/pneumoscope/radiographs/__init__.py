@@ -1,0 +1,1 @@
+"""Files to arrays: reading, listing, checking, splitting and drawing radiographs."""

@@ -1,0 +1,242 @@
+"""The healthy chest of a phantom: a drawing in terms of how much tissue, air and bone the beam meets.
+
+Everything is laid out in thorax coordinates: `u` runs from the spine to the side (positive towards the
+right edge of the picture, which is the patient's left), `v` runs downwards, and the picture reaches
+from about -1 to 1 in both. Shapes are chosen to look like a child's frontal film; none is taken from a patient.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Proportions of one child, in thorax coordinates unless a comment says otherwise: (lowest, highest).
+_CHILD = {
+    "cage_width": (0.64, 0.78),
+    "cage_top": (-0.90, -0.78),
+    "cage_base": (0.20, 0.50),  # height of the widest place
+    "wall": (0.05, 0.13),  # thickness of the flank
+    "lung_top": (-0.76, -0.66),
+    "dome_right": (0.46, 0.60),
+    "dome_left": (0.02, 0.09),  # how much lower than the right one
+    "dome_curve": (0.7, 1.4),
+    "heart_u": (0.07, 0.12),
+    "heart_v": (0.22, 0.32),
+    "heart_length": (0.36, 0.46),
+    "heart_width": (0.25, 0.33),
+    "heart_tilt": (0.55, 0.95),  # radians
+    "mediastinum": (0.10, 0.17),
+    "spine_width": (0.065, 0.085),
+    "spine_bend": (-0.03, 0.03),
+    "vertebra": (0.105, 0.125),  # height of one
+    "rib_spacing": (0.130, 0.160),
+    "rib_phase": (0.0, 1.0),  # in spacings
+    "rib_drop": (0.16, 0.28),  # from the back of a rib to its side
+    "rib_strength": (0.07, 0.13),  # optical thickness
+    "rib_width": (0.36, 0.48),  # in spacings
+    "clavicle_v": (-0.74, -0.64),
+    "clavicle_rise": (0.0, 0.16),
+    "neck": (0.20, 0.30),
+    "vessel_strength": (0.04, 0.10),  # optical thickness
+    "hilum_u": (0.17, 0.22),
+    "hilum_v": (-0.10, 0.02),
+    "bubble": (-0.10, 0.14),  # size of the air in the stomach, none where negative
+    "bubble_u": (0.18, 0.42),
+    "aspect": (0.94, 1.08),  # width by height
+}
+
+# What differs from film to film of one child.
+_FILM = {
+    "shift_u": (-0.07, 0.07),
+    "shift_v": (-0.08, 0.10),
+    "scale": (0.95, 1.20),
+    "turn": (-0.09, 0.09),  # radians
+    "breath": (-0.05, 0.05),  # movement of the diaphragm
+    "arm_angle": (-1.0, 1.2),  # radians below the horizontal
+    "penetration": (0.8, 2.0),  # optical thickness of a whole chest
+    "gamma": (0.85, 1.35),
+    "black": (0.02, 0.12),  # grey level
+    "white": (0.85, 1.00),  # grey level
+    "gradient_u": (-0.05, 0.05),
+    "gradient_v": (-0.05, 0.05),
+    "mottle": (0.006, 0.016),  # standard deviation, grey level
+}
+
+
+@dataclass(frozen=True)
+class Chest:
+    """Healthy chests, each array `(n, size, size)` float32.
+
+    Attributes:
+        solid: optical thickness of soft tissue and bone were the lungs without air; a whole chest is about 1.
+        air: optical thickness that air takes away.
+        lungs: share of each pixel that shows lung, in [0, 1].
+        u, v: thorax coordinates.
+        height: 0 at the top of the lung, 1 at the diaphragm.
+        lateral: 0 at the spine, 1 at the ribs of the flank.
+    """
+
+    solid: np.ndarray
+    air: np.ndarray
+    lungs: np.ndarray
+    u: np.ndarray
+    v: np.ndarray
+    height: np.ndarray
+    lateral: np.ndarray
+
+
+def sample_cases(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose the proportions of each child and the pose and exposure of each film.
+
+    Args:
+        children: `(n,)` int, from 0: which child each film shows.
+        rng: source of chance.
+
+    Returns:
+        `(n,)` structured float32, one field for each entry of the tables of this file.
+    """
+    cases = np.zeros(len(children), dtype=[(name, np.float32) for name in (*_CHILD, *_FILM)])
+    for name, (low, high) in _CHILD.items():
+        cases[name] = rng.uniform(low, high, children.max(initial=-1) + 1)[children]
+    for name, (low, high) in _FILM.items():
+        cases[name] = rng.uniform(low, high, len(children))
+    return cases
+
+
+def smooth(x: np.ndarray) -> np.ndarray:
+    """Return a soft step: 0 below 0, 1 above 1, and a cubic between."""
+    x = np.clip(x, 0, 1)
+    return x * x * (3 - 2 * x)
+
+
+def to_pixels(u: np.ndarray, v: np.ndarray, cases: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Turn thorax coordinates into columns and rows of the picture, by the pose of each film.
+
+    Args:
+        u, v: `(n, ...)` float; `cases` is shaped to broadcast with them.
+        cases: as `sample_cases` returns them, of any shape that broadcasts.
+        size: side of the picture in pixels.
+    """
+    cos, sin = np.cos(cases["turn"]), np.sin(cases["turn"])
+    x, y = u * cases["scale"] * cases["aspect"], v * cases["scale"]
+    column = cos * x - sin * y + cases["shift_u"]
+    row = sin * x + cos * y + cases["shift_v"]
+    return (column + 1) * (size / 2) - 0.5, (row + 1) * (size / 2) - 0.5
+
+
+def _locate_pixels(cases: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return `u` and `v` of every pixel, `(n, size, size)` each: the inverse of `to_pixels`."""
+    axis = ((np.arange(size, dtype=np.float32) + 0.5) / (size / 2) - 1).astype(np.float32)
+    x, y = axis[None, None, :] - cases["shift_u"], axis[None, :, None] - cases["shift_v"]
+    cos, sin = np.cos(cases["turn"]), np.sin(cases["turn"])
+    return (cos * x + sin * y) / (cases["scale"] * cases["aspect"]), (cos * y - sin * x) / cases["scale"]
+
+
+def draw_chest(cases: np.ndarray, size: int) -> Chest:
+    """Draw healthy chests.
+
+    Args:
+        cases: `(n,)`, as `sample_cases` returns them.
+        size: side of the picture in pixels.
+    """
+    cases = cases[:, None, None]
+    u, v = _locate_pixels(cases, size)
+    side = np.abs(u)
+    rise = np.clip((cases["cage_base"] - v) / (cases["cage_base"] - cases["cage_top"]), 0, 1) ** 2
+    cage = cases["cage_width"] * np.sqrt(1 - 0.35 * rise - 0.65 * rise * rise) + 1e-3
+    lateral = side / cage
+    lungs, height, dome = _draw_lungs(u, v, side, lateral, cases)
+    heart = _draw_heart(u, v, cases)
+    depth = np.sqrt(np.clip(1 - lateral * lateral, 0, 1))
+    air = 0.58 * lungs * (0.30 + 0.70 * depth) * (1 - 0.85 * heart)
+    solid = _draw_body(side, v, cage, cases) + _draw_ribs(v, lateral, depth, cases)
+    solid += 0.09 * heart + 0.12 * smooth((v - dome) / 0.25) * depth
+    bubble = 1 - ((u - cases["bubble_u"]) ** 2 + (1.6 * (v - dome - 0.17)) ** 2) / (cases["bubble"] ** 2 + 1e-4)
+    solid -= 0.30 * smooth(bubble) * (cases["bubble"] > 0)
+    rows = _span(v.min(axis=(0, 2)) < -0.12)
+    solid[:, rows] += _draw_clavicles(side[:, rows], v[:, rows], cases)
+    columns = _span(side.min(axis=(0, 1)) < 0.14)
+    solid[..., columns] += _draw_spine(u[..., columns], v[..., columns], cases)
+    return Chest(solid, air, lungs * (1 - heart), u, v, height, lateral)
+
+
+def _span(near: np.ndarray) -> slice:
+    """Return the part of an axis where a small structure can lie, so that the rest need not be drawn."""
+    places = np.flatnonzero(near)
+    return slice(places[0], places[-1] + 1) if len(places) else slice(0)
+
+
+def _draw_lungs(
+    u: np.ndarray, v: np.ndarray, side: np.ndarray, lateral: np.ndarray, cases: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return both lungs in [0, 1], the height within them, and `v` of the diaphragm."""
+    top = cases["lung_top"] + 1.6 * (side - 0.27) ** 2
+    dome = cases["dome_right"] + cases["breath"] + cases["dome_left"] * (u > 0)
+    dome = dome + cases["dome_curve"] * (side - 0.24) ** 2
+    lungs = smooth((0.97 - lateral) / 0.07) * smooth((v - top) / 0.05) * smooth((dome - v) / 0.035)
+    return lungs, (v - top) / np.maximum(dome - top, 0.05), dome
+
+
+def _draw_heart(u: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
+    """Return heart and great vessels as a share of the depth that they fill, in [0, 1]."""
+    cos, sin = np.cos(cases["heart_tilt"]), np.sin(cases["heart_tilt"])
+    du, dv = u - cases["heart_u"], v - cases["heart_v"]
+    left = ((cos * du + sin * dv) / cases["heart_length"]) ** 2 + ((cos * dv - sin * du) / cases["heart_width"]) ** 2
+    right = ((u + 0.05) / (0.62 * cases["heart_width"])) ** 2 + (dv / (0.9 * cases["heart_width"])) ** 2
+    width = cases["mediastinum"] * (1 + 0.5 * smooth((v + 0.35) / 0.6)) + 0.15 * np.clip(-0.5 - v, 0, 0.3)
+    middle = ((u - 0.02) / width) ** 2
+    # A sum of squares of the inverses joins the three without a crease.
+    joined = sum(1 / (part * part + 0.01) for part in (left, right, middle))
+    return smooth((1.15 - 1 / np.sqrt(joined)) / 0.5)
+
+
+def _draw_body(side: np.ndarray, v: np.ndarray, cage: np.ndarray, cases: np.ndarray) -> np.ndarray:
+    """Return the optical thickness of trunk, shoulders, neck and arms with their bones."""
+    flank = np.maximum(cage, 0.6 * cases["cage_width"]) + cases["wall"]
+    trunk = (side / flank) ** 2 + (np.minimum(v + 0.45, 0) / 0.42) ** 2
+    shoulders = (side / 0.92) ** 2 + ((v + 0.62) / 0.30) ** 2
+    neck = (side / (cases["neck"] + 0.5 * np.clip(v + 0.95, 0, 1))) ** 2 + (np.clip(v + 0.8, 0, 1) / 0.3) ** 2
+    squares = 0.66 * np.maximum(1 - trunk * trunk, 0)
+    squares += 0.22 * np.maximum(1 - shoulders, 0) + 0.40 * np.maximum(1 - neck, 0)
+    along_u, along_v = np.cos(cases["arm_angle"]), np.sin(cases["arm_angle"])
+    du, dv = side - 0.74, v + 0.58
+    along = np.clip(du * along_u + dv * along_v, 0, 1.5)
+    across = (du - along * along_u) ** 2 + (dv - along * along_v) ** 2
+    squares += 0.20 * np.maximum(1 - across / 0.18**2, 0)
+    bone = np.sqrt(across) / (0.045 + 0.03 * np.clip(1 - along / 0.12, 0, 1))
+    bone = smooth((1 - bone) / 0.3) * (0.6 + 0.4 * smooth((bone - 0.4) / 0.3))
+    return np.sqrt(np.minimum(squares, 0.8)) + 0.18 * bone
+
+
+def _draw_ribs(v: np.ndarray, lateral: np.ndarray, depth: np.ndarray, cases: np.ndarray) -> np.ndarray:
+    """Return the ribs: tilted rings whose back half stands higher than their front half."""
+    inside = smooth((1.03 - lateral) / 0.05) * smooth((v - cases["cage_top"]) / 0.12) * smooth((0.85 - v) / 0.3)
+    drop = cases["rib_drop"] * depth
+    obliquity = 0.75 + 0.25 / (0.25 + depth)
+    total = np.zeros_like(v)
+    for sign, share in ((1, 1.0), (-1, 0.55)):
+        phase = (v + sign * drop) / cases["rib_spacing"] + cases["rib_phase"]
+        distance = np.abs(phase - np.round(phase)) / (0.5 * cases["rib_width"])
+        profile = smooth((1 - distance) / 0.35) * (0.65 + 0.35 * smooth((distance - 0.3) / 0.4))
+        total += share * profile if sign > 0 else share * profile * smooth((lateral - 0.45) / 0.25)
+    return total * obliquity * inside * cases["rib_strength"]
+
+
+def _draw_spine(u: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
+    """Return the spine, less the air in the windpipe before it."""
+    offset = np.abs(u - cases["spine_bend"] * v * v) / cases["spine_width"]
+    disk = np.cos(2 * np.pi / cases["vertebra"] * v)
+    body = smooth((1.1 - offset) / 0.25) * (0.75 + 0.25 * smooth((disk + 0.9) / 0.5))
+    pedicles = smooth((0.22 - np.abs(offset - 0.62)) / 0.2) * smooth((disk - 0.3) / 0.5)
+    windpipe = smooth((0.045 - np.abs(u - 0.01)) / 0.02) * smooth((-0.22 - v) / 0.12)
+    return 0.10 * body + 0.06 * pedicles - 0.12 * windpipe
+
+
+def _draw_clavicles(side: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
+    """Return the collar bones, and the edge of the shoulder blades."""
+    s = side - 0.07
+    course = cases["clavicle_v"] - cases["clavicle_rise"] * s + 0.05 * np.sin(9 * s)
+    offset = np.abs(v - course) / (0.026 + 0.02 * s * s)
+    bone = smooth((1 - offset) / 0.4) * (0.7 + 0.3 * smooth((offset - 0.3) / 0.4))
+    blade = np.abs(side - 0.60 + 0.25 * (v + 0.45)) / 0.05
+    edge = smooth((1 - blade) / 0.8) * smooth((v + 0.72) / 0.1) * smooth((-0.12 - v) / 0.2)
+    return 0.16 * bone * smooth(s / 0.03) * smooth((0.58 - s) / 0.06) + 0.05 * edge

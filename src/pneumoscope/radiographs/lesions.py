@@ -1,0 +1,237 @@
+"""What sickness and vessels add to a drawn chest: branching vessels, lobar consolidation, interstitial streaks.
+
+Places are in the thorax coordinates of `pneumoscope.radiographs.anatomy`. Bacterial phantoms get one lobe
+without air, in which the bronchi stay visible as dark branches (air bronchograms); viral phantoms get streaks,
+a net of fine lines and a slight haze about both hila. The drawings follow how textbooks describe these patterns.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pneumoscope.radiographs.anatomy import Chest, smooth, to_pixels
+
+# Lobes as (side, height of the center, lateral place of the center, half height); side 1 is the patient's left.
+_LOBES = (
+    (-1, (0.18, 0.36), (0.45, 0.72), (0.16, 0.30)),  # right upper
+    (-1, (0.55, 0.68), (0.50, 0.66), (0.13, 0.22)),  # right middle
+    (-1, (0.72, 0.86), (0.48, 0.76), (0.16, 0.30)),  # right lower
+    (1, (0.22, 0.42), (0.48, 0.74), (0.18, 0.32)),  # left upper
+    (1, (0.66, 0.84), (0.68, 0.82), (0.16, 0.30)),  # left lower
+)
+
+_THINNEST = 0.55  # standard deviation of the thinnest line that pixels can hold
+
+_BRANCH = np.dtype([(name, np.float32) for name in ("u", "v", "angle", "length", "bend", "width", "strength")])
+
+
+@dataclass(frozen=True)
+class Lesion:
+    """What is wrong in a chest, each array `(n, size, size)`.
+
+    Attributes:
+        filled: float32 in [0, 1], share of the lung's air that is gone.
+        lines: float32, optical thickness of streaks and net.
+        mask: bool, the pixels of the lesion.
+    """
+
+    filled: np.ndarray
+    lines: np.ndarray
+    mask: np.ndarray
+
+
+def sample_vessels(num_children: int, rng: np.random.Generator) -> list[np.ndarray]:
+    """Grow the vessel tree of each child.
+
+    Returns:
+        Three generations of branches, `(num_children, branches)` structured, starting at the hila; `u` and `v`
+        of the first are relative to the hilum, with `u` counted away from the spine on both sides.
+    """
+    fan = np.linspace(-1.35, 1.45, 7, dtype=np.float32)
+    trunk = np.zeros((num_children, 14), _BRANCH)
+    trunk["angle"] = np.tile(fan, 2) + rng.normal(0, 0.12, trunk.shape)
+    trunk["u"] = rng.normal(0, 0.015, trunk.shape)
+    trunk["v"] = 0.07 * trunk["angle"] + rng.normal(0, 0.02, trunk.shape)
+    trunk["length"] = rng.uniform(0.30, 0.50, trunk.shape)
+    trunk["bend"] = rng.normal(0, 0.12, trunk.shape)
+    trunk["width"] = rng.uniform(0.010, 0.018, trunk.shape)
+    trunk["strength"] = 1
+    generations = [trunk]
+    for _ in range(2):
+        generations.append(_fork(generations[-1], rng))
+    return generations
+
+
+def _fork(parents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return two thinner branches out of each; the first half of the row stays the right lung's."""
+    twigs = np.repeat(parents, 2, axis=1)
+    t = rng.uniform(0.35, 0.8, twigs.shape)
+    u, v = _follow(twigs, t)
+    turn = rng.uniform(0.25, 0.65, twigs.shape) * np.tile([1, -1], parents.shape[1])
+    twigs["u"], twigs["v"] = u, v
+    twigs["angle"] += 2 * twigs["bend"] * t + turn
+    twigs["length"] *= rng.uniform(0.45, 0.75, twigs.shape)
+    twigs["bend"] = rng.normal(0, 0.12, twigs.shape)
+    twigs["width"] *= 0.62
+    twigs["strength"] *= 0.8
+    return twigs
+
+
+def _follow(branches: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the points at share `t` of the way along each branch."""
+    cos, sin = np.cos(branches["angle"]), np.sin(branches["angle"])
+    ahead, aside = branches["length"] * t, branches["length"] * branches["bend"] * t * t
+    return branches["u"] + ahead * cos - aside * sin, branches["v"] + ahead * sin + aside * cos
+
+
+def draw_vessels(generations: list[np.ndarray], cases: np.ndarray, size: int) -> np.ndarray:
+    """Return `(n, size, size)` float32, the optical thickness of the vessels before the lungs bound them.
+
+    Args:
+        generations: as `sample_vessels` returns them, one row a film.
+        cases: `(n,)`, as `sample_cases` returns them.
+        size: side of the picture in pixels.
+    """
+    total = np.zeros((len(cases), size, size), np.float32)
+    for branches in generations:
+        total += _draw_branches(branches, cases, size)
+    return total * cases["vessel_strength"][:, None, None]
+
+
+def _draw_branches(branches: np.ndarray, cases: np.ndarray, size: int) -> np.ndarray:
+    """Return `(n, size, size)` float32: branches as rows of soft dots; the first half of each row lies right."""
+    films = cases[:, None, None]
+    branches = branches[:, :, None]
+    pixels = films["scale"] * size / 2
+    # Dots no further apart than 1.5 of their own widths merge into an even line.
+    finest = max(_THINNEST, 0.6 * float((branches["width"] * pixels).min()))
+    num_points = 2 + int(float((branches["length"] * pixels).max()) / (1.5 * finest))
+    t = np.linspace(0, 1, num_points, dtype=np.float32)
+    u, v = _follow(branches, t)
+    side = np.repeat(np.float32([-1, 1]), branches.shape[1] // 2)[:, None]
+    column, row = to_pixels(side * (films["hilum_u"] + u), films["hilum_v"] + v, films, size)
+    sigma = branches["width"] * (1 - 0.4 * t) * pixels
+    visible = np.maximum(sigma, _THINNEST)
+    dot = branches["strength"] * (1 - 0.3 * t) * (sigma / visible)
+    dot = dot * branches["length"] * pixels / (num_points - 1) / (np.sqrt(2 * np.pi) * visible)
+    flat = (len(cases), -1)
+    return _stamp(*(array.reshape(flat) for array in np.broadcast_arrays(column, row, visible, dot)), size)
+
+
+def _stamp(column: np.ndarray, row: np.ndarray, sigma: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
+    """Add a Gaussian dot of height `weight` at each place; all `(n, points)`, in pixels."""
+    reach = int(np.ceil(2.2 * sigma.max()))
+    inside = (np.minimum(column, row) >= reach) & (np.maximum(column, row) <= size - 1 - reach)
+    film, point = np.nonzero(inside)
+    column, row, sigma, weight = (array[film, point][:, None] for array in (column, row, sigma, weight))
+    window = np.arange(-reach, reach + 1)
+    columns, rows = np.rint(column).astype(np.int64) + window, np.rint(row).astype(np.int64) + window
+    across = np.exp(-0.5 * ((columns - column) / sigma) ** 2)
+    down = np.exp(-0.5 * ((rows - row) / sigma) ** 2) * weight
+    places = (film[:, None] * size + rows)[:, :, None] * size + columns[:, None, :]
+    dots = down[:, :, None] * across[:, None, :]
+    canvas = np.bincount(places.ravel(), dots.ravel(), minlength=int(inside.shape[0]) * size * size)
+    return canvas.reshape(-1, size, size).astype(np.float32)
+
+
+def draw_texture(num_images: int, size: int, detail: int, rng: np.random.Generator) -> np.ndarray:
+    """Return `(num_images, size, size)` float32 smooth noise of unit variance with `detail` cells a side."""
+    place = np.linspace(0, detail, size, dtype=np.float32)[:, None] - np.arange(-1, detail + 2)
+    basis = np.maximum(1 - (place / 1.7) ** 2, 0) ** 3
+    basis = (basis / np.sqrt((basis**2).sum(axis=1, keepdims=True))).astype(np.float32)
+    coarse = rng.standard_normal((num_images, detail + 3, detail + 3), dtype=np.float32)
+    return basis @ coarse @ basis.T
+
+
+def sample_consolidations(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Choose lobe, place and density of each child's consolidation; it grows or shrinks from film to film.
+
+    Args:
+        children: `(n,)` int, from 0: which child each film shows.
+        rng: source of chance.
+
+    Returns:
+        `(n,)` structured float32.
+    """
+    names = ("side", "height", "lateral", "tall", "wide", "density", "soft")
+    lesions = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in names])
+    low = np.array([[lobe[0], *(bounds[0] for bounds in lobe[1:])] for lobe in _LOBES])
+    high = np.array([[lobe[0], *(bounds[1] for bounds in lobe[1:])] for lobe in _LOBES])
+    lobe = rng.integers(0, len(_LOBES), len(lesions))
+    for column, name in enumerate(("side", "height", "lateral", "tall")):
+        lesions[name] = rng.uniform(low[lobe, column], high[lobe, column])
+    lesions["wide"] = rng.uniform(0.26, 0.46, len(lesions))
+    lesions["density"] = rng.uniform(0.60, 0.95, len(lesions))
+    lesions["soft"] = rng.uniform(0.8, 1.5, len(lesions))
+    lesions = lesions[children]
+    for name in ("tall", "wide"):
+        lesions[name] *= rng.uniform(0.85, 1.15, len(lesions))
+    return lesions
+
+
+def draw_consolidations(lesions: np.ndarray, chest: Chest, rng: np.random.Generator) -> Lesion:
+    """Draw one filled lobe in each chest, soft-edged and within the lung.
+
+    Args:
+        lesions: `(n,)`, as `sample_consolidations` returns them.
+        chest: the chests that they lie in.
+        rng: source of chance, for their outlines.
+    """
+    num_images, size = chest.u.shape[:2]
+    lesions = lesions[:, None, None]
+    distance = ((chest.height - lesions["height"]) / lesions["tall"]) ** 2
+    distance += ((chest.lateral - lesions["lateral"]) / lesions["wide"]) ** 2
+    distance += 0.30 * draw_texture(num_images, size, 11, rng)
+    shape = smooth((1.5 - distance) / lesions["soft"]) * (chest.u * lesions["side"] > 0)
+    filled = shape * lesions["density"] * np.clip(0.97 + 0.14 * draw_texture(num_images, size, 26, rng), 0, 1.05)
+    return Lesion(filled, np.zeros_like(filled), (shape > 0.4) & (chest.lungs > 0.5))
+
+
+def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Choose reach and strength of each child's interstitial pattern, and the streaks of each film.
+
+    Args:
+        children: `(n,)` int, from 0: which child each film shows.
+        rng: source of chance.
+
+    Returns:
+        `(n,)` structured float32 patterns and `(n, streaks)` structured branches.
+    """
+    bounds = {"reach": (0.36, 0.58), "haze": (0.05, 0.25), "streaks": (0.07, 0.12), "net": (0.06, 0.11)}
+    bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}
+    patterns = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
+    for name, (low, high) in bounds.items():
+        patterns[name] = rng.uniform(low, high, len(patterns))
+    patterns = patterns[children]
+    streaks = np.zeros((len(children), 120), _BRANCH)
+    direction = rng.uniform(-1.5, 1.6, streaks.shape)
+    distance = patterns["reach"][:, None] * rng.uniform(0.05, 1.0, streaks.shape) ** 0.8
+    streaks["u"], streaks["v"] = distance * np.cos(direction), distance * np.sin(direction)
+    streaks["v"] += patterns["drift"][:, None]
+    streaks["angle"] = direction + rng.normal(0, 0.35, streaks.shape)
+    streaks["length"] = rng.uniform(0.06, 0.16, streaks.shape)
+    streaks["bend"] = rng.normal(0, 0.2, streaks.shape)
+    streaks["width"] = rng.uniform(0.004, 0.008, streaks.shape)
+    streaks["strength"] = patterns["streaks"][:, None] * rng.uniform(0.5, 1.2, streaks.shape)
+    return patterns, streaks
+
+
+def draw_interstitial(
+    patterns: np.ndarray, streaks: np.ndarray, chest: Chest, cases: np.ndarray, rng: np.random.Generator
+) -> Lesion:
+    """Draw streaks, a fine net and haze about both hila.
+
+    Args:
+        patterns, streaks: as `sample_interstitial` returns them.
+        chest: the chests that they lie in.
+        cases: `(n,)`, the films of these chests.
+        rng: source of chance, for the net.
+    """
+    num_images, size = chest.u.shape[:2]
+    films, patterns = cases[:, None, None], patterns[:, None, None]
+    distance = ((np.abs(chest.u) - films["hilum_u"]) / patterns["reach"]) ** 2
+    distance += ((chest.v - films["hilum_v"] - patterns["drift"]) / (1.25 * patterns["reach"])) ** 2
+    share = smooth((1.25 - distance) / 0.9) * (1 + patterns["balance"] * np.sign(chest.u))
+    net = np.clip(1 - np.abs(draw_texture(num_images, size, 44, rng)) / 0.45, 0, 1)
+    lines = patterns["net"] * net + _draw_branches(streaks, cases, size)
+    return Lesion(patterns["haze"] * share, lines * share, (share > 0.4) & (chest.lungs > 0.5))

@@ -1,0 +1,12 @@
+"""One function a picture: a result goes in, a matplotlib `Figure` comes out.
+
+Every `draw_…` has a `describe_…` beside it: the alternative text, with the numbers in words.
+
+    curves.py       learning curves
+    scores.py       confusion matrix; ROC and precision-recall
+    comparison.py   paper, ours and published side by side; leakage
+    neighbors.py    k tried; nearest known images; t-SNE map
+    anomaly.py      errors against thresholds; original, reconstruction and error map
+    explain.py      Grad-CAM of each layer; feature maps; exciting patches; centrality
+    palette.py      colors, style, and how a figure is kept on disk and put on a page
+"""

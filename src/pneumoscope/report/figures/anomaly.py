@@ -1,0 +1,116 @@
+"""Reconstruction errors against thresholds; original, reconstruction and error map side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.report.figures.palette import (
+    CLASS_COLORS,
+    FULL_WIDTH,
+    INK,
+    new_figure,
+    put_legend_below,
+    show_image,
+    styled,
+)
+from pneumoscope.report.wording import word_share
+from pneumoscope.results import Anomaly
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+MOST_EXAMPLES = 8
+NUM_BINS = 40
+THRESHOLD_STYLES = {"mean_plus_sd": "-", "quantile": "--"}
+# A few images far off would squeeze all others into one bin; they are counted in the last one.
+SHOWN_QUANTILE = 0.995
+
+
+@styled
+def draw_errors(anomaly: Anomaly, *, title: str) -> Figure:
+    """Draw histograms of the test images' errors, with the thresholds that held-out normals set."""
+    figure = new_figure(title, height=3.4)
+    axes = figure.subplots()
+    top = max(np.quantile(anomaly.errors, SHOWN_QUANTILE), *anomaly.thresholds.values())
+    bins = np.linspace(min(anomaly.errors.min(), anomaly.validation_errors.min()), top * 1.02, NUM_BINS)
+    validation = np.clip(anomaly.validation_errors, None, bins[-1])
+    for number, name in enumerate(("normal", "pneumonia")):
+        errors = np.clip(anomaly.errors[anomaly.labels == number], None, bins[-1])
+        style = {"color": CLASS_COLORS[name], "alpha": 0.6, "label": f"{name} (test, {len(errors)})"}
+        axes.hist(errors, bins, weights=_shares(errors), **style)
+    label = f"held-out normal ({len(validation)})"
+    axes.hist(validation, bins, weights=_shares(validation), histtype="step", color=INK, linewidth=1.1, label=label)
+    for name, threshold in anomaly.thresholds.items():
+        style = THRESHOLD_STYLES.get(name, ":")
+        label = f"threshold: {_name_threshold(name, anomaly)}"
+        axes.axvline(threshold, color=INK, linestyle=style, linewidth=1.4, label=label)
+    axes.set_xlabel("mean squared error of the reconstruction")
+    axes.set_ylabel("share of the images")
+    axes.yaxis.set_major_formatter("{x:.0%}")
+    put_legend_below(figure, axes, columns=2)
+    return figure
+
+
+def _shares(errors: np.ndarray) -> np.ndarray:
+    return np.full(len(errors), 1 / max(len(errors), 1))
+
+
+def _name_threshold(name: str, anomaly: Anomaly) -> str:
+    if name == "mean_plus_sd":
+        return "mean + 1 sd"
+    return f"{100 * anomaly.false_alarm_rate:.0f}% false alarms" if name == "quantile" else name
+
+
+def describe_errors(anomaly: Anomaly) -> str:
+    """Say in words what `draw_errors` shows."""
+    normal, pneumonia = (anomaly.errors[anomaly.labels == number] for number in (0, 1))
+    sentences = [
+        f"Histograms of reconstruction error: the median is {np.median(normal):.4g} for {len(normal)} normal and "
+        f"{np.median(pneumonia):.4g} for {len(pneumonia)} pneumonia test images."
+        if len(normal) and len(pneumonia)
+        else f"Histogram of reconstruction error of {len(anomaly.errors)} test images."
+    ]
+    for name, threshold in anomaly.thresholds.items():
+        flagged = [word_share(int((errors >= threshold).sum()), len(errors)) for errors in (normal, pneumonia)]
+        sentences.append(
+            f"The threshold {_name_threshold(name, anomaly)} at {threshold:.4g} flags {flagged[0]} of the normals and "
+            f"{flagged[1]} of the pneumonias."
+        )
+    return " ".join(sentences)
+
+
+@styled
+def draw_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = (), title: str) -> Figure:
+    """Draw examples in columns: original, reconstruction, and squared error on one scale for all.
+
+    Args:
+        anomaly: at most eight of its examples are shown.
+        names: `(e,)` what each example is, such as its class; empty where it is not known.
+        title: above the figure.
+    """
+    count = min(len(anomaly.images), MOST_EXAMPLES)
+    figure = new_figure(title, width=FULL_WIDTH, height=0.9 + 3 * FULL_WIDTH * 0.95 / max(count, 5))
+    grid = figure.subplots(3, count, squeeze=False)
+    high = float(np.quantile(anomaly.error_maps[:count], 0.995)) or 1.0
+    for column in range(count):
+        show_image(grid[0, column], anomaly.images[column])
+        show_image(grid[1, column], anomaly.reconstructions[column])
+        shown = show_image(grid[2, column], anomaly.error_maps[column], cmap="magma", high=high)
+        grid[0, column].set_title(names[column] if len(names) else f"example {column + 1}")
+        grid[2, column].set_title(f"error {anomaly.error_maps[column].mean():.4f}", fontsize=8.5)
+    for axes, name in zip(grid[:, 0], ("original", "reconstruction", "squared error"), strict=True):
+        axes.text(-0.06, 0.5, name, transform=axes.transAxes, rotation=90, ha="right", va="center")
+    bar = figure.colorbar(shown, ax=grid[2], fraction=0.02, pad=0.01)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def describe_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = ()) -> str:
+    """Say in words what `draw_reconstructions` shows."""
+    errors = anomaly.error_maps.mean(axis=(1, 2))[:MOST_EXAMPLES]
+    kinds = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
+    pairs = ", ".join(f"{kind} {error:.4g}" for kind, error in zip(kinds, errors, strict=True))
+    return f"Originals, their reconstructions and error maps, with mean squared errors: {pairs}."

@@ -1,0 +1,112 @@
+"""Paper, ours and published side by side; what a leaking split pretends."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from pneumoscope.report.comparison import Score
+from pneumoscope.report.figures.palette import (
+    FULL_WIDTH,
+    GREEN,
+    INK,
+    SKY,
+    SOFT,
+    VERMILION,
+    new_figure,
+    put_legend_below,
+    styled,
+)
+from pneumoscope.report.wording import is_percentage, metric_title, word_estimate
+from pneumoscope.results import Estimate, Leakage
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+KIND_STYLES = {
+    "paper": {"color": VERMILION, "marker": "s"},
+    "ours": {"color": GREEN, "marker": "o"},
+    "published": {"color": SOFT, "marker": "D"},
+}
+
+
+@styled
+def draw_comparison(panels: dict[str, list[Score]], *, title: str) -> Figure:
+    """Draw a panel a task: each score as a dot on a line of its 95 % interval."""
+    columns = min(len(panels), 2)
+    rows = math.ceil(len(panels) / 2)
+    tallest = max(len(scores) for scores in panels.values())
+    figure = new_figure(title, width=FULL_WIDTH, height=0.6 + rows * (0.9 + 0.27 * tallest))
+    grid = figure.subplots(rows, columns, squeeze=False)
+    for axes in grid.flat[len(panels) :]:
+        axes.set_axis_off()
+    for axes, (name, scores) in zip(grid.flat, panels.items(), strict=False):
+        axes.set_title(name, fontweight="bold")
+        for row, score in enumerate(scores):
+            _draw_dot(axes, -row, score.estimate, **KIND_STYLES[score.kind])
+            axes.annotate(
+                _label_value(score.estimate),
+                (1.01, -row),
+                xycoords=("axes fraction", "data"),
+                va="center",
+                fontsize=8.5,
+            )
+        axes.set_yticks([-row for row in range(len(scores))], [score.source for score in scores])
+        axes.set_ylim(-tallest + 0.4, 0.6)
+        axes.grid(axis="y", visible=False)
+        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2f}" if "AUROC" in name else f"{value:.0%}")
+    return figure
+
+
+def _label_value(estimate: Estimate) -> str:
+    return f"{estimate.value:.3f}" if math.isfinite(estimate.value) else "not defined"
+
+
+def _draw_dot(axes: Axes, height: float, estimate: Estimate, *, color: str, marker: str) -> None:
+    axes.hlines(height, estimate.low, estimate.high, color=color, linewidth=2.2)
+    axes.plot(estimate.value, height, marker, color=color, markeredgecolor=INK, markeredgewidth=0.6, markersize=6.5)
+
+
+def describe_comparison(panels: dict[str, list[Score]]) -> str:
+    """Say in words what `draw_comparison` shows."""
+    sentences = []
+    for name, scores in panels.items():
+        metric = "auroc" if "AUROC" in name else "accuracy"
+        listed = "; ".join(f"{score.source} {word_estimate(metric, score.estimate)}" for score in scores)
+        sentences.append(f"{name}. {listed}.")
+    return "Scores with 95% intervals. " + " ".join(sentences)
+
+
+@styled
+def draw_leakage(leakage: Leakage, *, title: str) -> Figure:
+    """Draw the same labeller's figures under a random image split and under one that keeps patients apart."""
+    names = [name for name in leakage.random_split if name in leakage.grouped_split]
+    figure = new_figure(title, height=1.5 + 0.3 * len(names))
+    axes = figure.subplots()
+    for offset, split, label, color in (
+        (0.16, leakage.random_split, "random image split (leaks)", VERMILION),
+        (-0.16, leakage.grouped_split, "patients kept apart", SKY),
+    ):
+        for row, name in enumerate(names):
+            estimate = split[name]
+            axes.barh(-row + offset, estimate.value, height=0.3, color=color, label=label if row == 0 else None)
+            axes.hlines(-row + offset, estimate.low, estimate.high, color=INK, linewidth=1.2)
+    axes.set_yticks([-row for row in range(len(names))], [metric_title(name) for name in names])
+    axes.grid(axis="y", visible=False)
+    axes.set_xlim(0, 1)
+    if all(is_percentage(name) for name in names):
+        axes.xaxis.set_major_formatter("{x:.0%}")
+    put_legend_below(figure, axes)
+    return figure
+
+
+def describe_leakage(leakage: Leakage) -> str:
+    """Say in words what `draw_leakage` shows."""
+    listed = "; ".join(
+        f"{metric_title(name)} {word_estimate(name, estimate)} under the random split and "
+        f"{word_estimate(name, leakage.grouped_split[name])} with patients kept apart"
+        for name, estimate in leakage.random_split.items()
+        if name in leakage.grouped_split
+    )
+    return f"Nearest-neighbor labelling on raw pixels: {listed}."

@@ -1,0 +1,66 @@
+"""Learning curves."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.report.figures.palette import BLUE, INK, ORANGE, new_figure, put_legend_below, styled
+from pneumoscope.results import LearningCurve
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Beyond this ratio of largest to smallest loss a linear axis hides what happens at the end.
+LOG_SCALE_RATIO = 30.0
+
+
+@styled
+def draw_learning_curve(curve: LearningCurve, *, title: str) -> Figure:
+    """Draw loss and, where there is one, accuracy of every epoch, the chosen epoch marked."""
+    figure = new_figure(title)
+    panels = [("Loss", curve.loss, curve.val_loss)]
+    if np.isfinite(curve.accuracy).any():
+        panels.append(("Accuracy", curve.accuracy, curve.val_accuracy))
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for panel, (name, train, validation) in zip(axes, panels, strict=True):
+        _draw_panel(panel, train, validation, curve.chosen_epoch)
+        panel.set_title(name)
+    if _needs_log_scale(curve):
+        axes[0].set_yscale("log")
+    put_legend_below(figure, axes[0])
+    return figure
+
+
+def _draw_panel(axes: Axes, train: np.ndarray, validation: np.ndarray, chosen_epoch: int) -> None:
+    epochs = np.arange(1, len(train) + 1)
+    marker = "o" if len(epochs) < 12 else None
+    axes.plot(epochs, train, color=BLUE, marker=marker, markersize=3.5, label="train")
+    axes.plot(epochs, validation, color=ORANGE, linestyle="--", marker=marker, markersize=3.5, label="validation")
+    axes.axvline(chosen_epoch, color=INK, linewidth=0.9, linestyle=":")
+    axes.plot(
+        chosen_epoch, validation[chosen_epoch - 1], "D", color=ORANGE, markeredgecolor=INK, label="epoch that was kept"
+    )
+    axes.set_xlabel("epoch")
+    axes.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _needs_log_scale(curve: LearningCurve) -> bool:
+    losses = np.concatenate([curve.loss, curve.val_loss])
+    losses = losses[np.isfinite(losses)]
+    return bool(len(losses) and losses.min() > 0 and losses.max() / losses.min() > LOG_SCALE_RATIO)
+
+
+def describe_learning_curve(curve: LearningCurve) -> str:
+    """Say in words what `draw_learning_curve` shows."""
+    kept = curve.chosen_epoch - 1
+    text = (
+        f"Learning curve of {len(curve.loss)} epochs. Training loss goes from {curve.loss[0]:.4g} to "
+        f"{curve.loss[-1]:.4g}, validation loss from {curve.val_loss[0]:.4g} to {curve.val_loss[-1]:.4g}. "
+        f"The weights of epoch {curve.chosen_epoch} were kept, with validation loss {curve.val_loss[kept]:.4g}"
+    )
+    if np.isfinite(curve.accuracy).any():
+        text += f" and validation accuracy {100 * curve.val_accuracy[kept]:.1f}%"
+    return text + "."

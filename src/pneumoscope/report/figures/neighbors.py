@@ -1,0 +1,156 @@
+"""Number of neighbors tried, nearest known images, t-SNE map."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.report.figures.palette import (
+    BLUE,
+    CLASS_COLORS,
+    CLASS_MARKERS,
+    FULL_WIDTH,
+    INK,
+    ORANGE,
+    SOFT,
+    frame_image,
+    new_figure,
+    put_legend_below,
+    show_image,
+    styled,
+)
+from pneumoscope.results import EmbeddingMap, Neighbors
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+    from pneumoscope.radiographs.dataset import Dataset
+
+MOST_QUERIES = 4
+
+
+@styled
+def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
+    """Draw the validation balanced accuracy of every number of neighbors that was tried."""
+    scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
+    figure = new_figure(title, height=2.8)
+    axes = figure.subplots()
+    axes.plot(*zip(*scores, strict=True), color=BLUE, marker="o", markersize=4, label="validation")
+    axes.plot(
+        neighbors.k,
+        dict(scores)[neighbors.k],
+        "D",
+        color=ORANGE,
+        markeredgecolor=INK,
+        label=f"chosen: k = {neighbors.k}",
+    )
+    axes.set_xscale("log")
+    axes.set_xticks([k for k, _ in scores], [str(k) for k, _ in scores])
+    axes.minorticks_off()
+    axes.set_xlabel("neighbors that vote (k)")
+    axes.set_ylabel("balanced accuracy")
+    put_legend_below(figure, axes)
+    return figure
+
+
+def describe_k_scores(neighbors: Neighbors) -> str:
+    """Say in words what `draw_k_scores` shows."""
+    scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
+    tried = ", ".join(f"{100 * score:.1f}% at k = {k}" for k, score in scores)
+    return f"Validation balanced accuracy by number of neighbors: {tried}. Chosen: k = {neighbors.k}."
+
+
+@styled
+def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...], title: str) -> Figure:
+    """Draw test images, each with its nearest known images, framed in the color of their class.
+
+    Args:
+        neighbors: at most four of its queries are shown, spread over all.
+        dataset: the data set that the indices in `neighbors` point into.
+        classes: class names that decide the wording of the labels.
+        title: above the figure.
+    """
+    shown = _spread(len(neighbors.queries))
+    columns = 1 + neighbors.nearest.shape[1]
+    figure = new_figure(title, width=FULL_WIDTH, height=0.7 + 2.0 * len(shown))
+    grid = figure.subplots(len(shown), columns, squeeze=False)
+    labels = dataset.labels(classes)
+    for axes_row, query in zip(grid, shown, strict=True):
+        rows = [int(neighbors.queries[query]), *(int(row) for row in neighbors.nearest[query])]
+        for column, (axes, row) in enumerate(zip(axes_row, rows, strict=True)):
+            name = classes[labels[row]] if labels[row] >= 0 else "unknown"
+            show_image(axes, dataset.images[row], high=255)
+            frame_image(axes, CLASS_COLORS.get(name, SOFT))
+            distance = "" if column == 0 else f"  {neighbors.distances[query, column - 1]:.2f}"
+            axes.set_title(f"test: {name}" if column == 0 else f"{name}{distance}")
+            axes.title.set_fontweight("bold" if column == 0 else "normal")
+    return figure
+
+
+def _spread(num_queries: int) -> list[int]:
+    return sorted({int(query) for query in np.linspace(0, num_queries - 1, min(num_queries, MOST_QUERIES))})
+
+
+def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...]) -> str:
+    """Say in words what `draw_neighbors` shows."""
+    labels = dataset.labels(classes)
+    names = np.array([*classes, "unknown"])
+    sentences = []
+    for query in _spread(len(neighbors.queries)):
+        found = ", ".join(names[labels[neighbors.nearest[query]]])
+        sentences.append(f"A {names[labels[neighbors.queries[query]]]} test image has nearest {found}.")
+    return "Rows of radiographs: a test image and its nearest training images of other patients. " + " ".join(sentences)
+
+
+@styled
+def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
+    """Draw the map: train faint, test strong, new images as named stars."""
+    figure = new_figure(title, height=5.2)
+    axes = figure.subplots()
+    for number, name in enumerate(embedding_map.classes):
+        _draw_class_points(axes, embedding_map, number, name)
+    new = np.flatnonzero(embedding_map.origins == "new")
+    for count, row in enumerate(new):
+        x, y = embedding_map.coordinates[row]
+        label = {"label": "new"} if count == 0 else {}
+        axes.plot(x, y, "*", color="#F0E442", markeredgecolor=INK, markersize=17, linestyle="none", **label)
+        axes.annotate(embedding_map.names[row], (x, y), xytext=(9, 6), textcoords="offset points", fontsize=8)
+    axes.set_xticks([])
+    axes.set_yticks([])
+    axes.grid(False)
+    axes.spines[:].set_visible(True)
+    axes.set_aspect("equal", adjustable="datalim")
+    put_legend_below(figure, axes, columns=3 if len(embedding_map.classes) < 3 else 4)
+    return figure
+
+
+def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, name: str) -> None:
+    of_class = embedding_map.labels == number
+    known = of_class & (embedding_map.origins == "train")
+    tested = of_class & (embedding_map.origins == "test")
+    color, marker = CLASS_COLORS.get(name, SOFT), CLASS_MARKERS.get(name, "o")
+    axes.scatter(
+        *embedding_map.coordinates[known].T, s=5, c=color, marker=marker, alpha=0.25, linewidths=0, rasterized=True
+    )
+    axes.scatter(
+        *embedding_map.coordinates[tested].T,
+        s=20,
+        c=color,
+        marker=marker,
+        edgecolors=INK,
+        linewidths=0.5,
+        label=f"{name} (test, {tested.sum()})",
+    )
+
+
+def describe_map(embedding_map: EmbeddingMap) -> str:
+    """Say in words what `draw_map` shows."""
+    counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
+    new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
+    return (
+        f"t-SNE map of {counts['train']} training and {counts['test']} test images, colored by "
+        f"{', '.join(embedding_map.classes)}; trustworthiness {embedding_map.trustworthiness:.3f}."
+        + (f" {counts['new']} new images are marked by stars: {new}." if counts["new"] else "")
+    )

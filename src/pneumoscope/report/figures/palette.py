@@ -1,0 +1,163 @@
+"""Colors, style, and how a figure is kept on disk and put on a page.
+
+Figures are built as objects: nothing here or beside touches pyplot's global state.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import numpy as np
+from PIL import Image
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK = "#1f2328"
+SOFT = "#7d8590"
+ON_DARK, ON_LIGHT = "#ffffff", "#111111"
+
+# Okabe and Ito 2008, told apart with any common color blindness.
+BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
+CLASS_COLORS = {"normal": BLUE, "pneumonia": VERMILION, "bacterial": ORANGE, "viral": PURPLE, "unknown": SOFT}
+CLASS_MARKERS = {"normal": "o", "pneumonia": "^", "bacterial": "^", "viral": "s", "unknown": "x"}
+
+PNG_DPI = 130
+LARGEST_PICTURE = 160
+FULL_WIDTH, HALF_WIDTH = 10.5, 6.0
+
+_STYLE = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.5,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": SOFT,
+    "axes.facecolor": "none",
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.titlelocation": "left",
+    "axes.titlesize": 9.5,
+    "figure.facecolor": "#ffffff",
+    "figure.titlesize": 11,
+    "figure.titleweight": "bold",
+    "grid.color": SOFT,
+    "grid.alpha": 0.25,
+    "grid.linewidth": 0.6,
+    "legend.frameon": False,
+    "legend.fontsize": 8.5,
+    "lines.linewidth": 1.7,
+    "xtick.color": SOFT,
+    "ytick.color": SOFT,
+    "xtick.labelcolor": INK,
+    "ytick.labelcolor": INK,
+    "svg.hashsalt": "pneumoscope",
+    "svg.fonttype": "path",
+}
+
+# An SVG inside <img> knows the reader's color scheme but not the page's style sheet. The gray that comes
+# first is legible on black and on white, for readers that do not say which they have.
+_ADAPTIVE_STYLE = (
+    f"<style>svg{{color:{SOFT}}}"
+    f"@media (prefers-color-scheme:light){{svg{{color:{INK}}}}}"
+    "@media (prefers-color-scheme:dark){svg{color:#e6edf3}}"
+    f"@media print{{svg{{color:{INK}}}}}"
+    "#background path{fill:none!important}</style>"
+)
+
+Parameters = ParamSpec("Parameters")
+Drawn = TypeVar("Drawn")
+
+
+def styled(draw: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
+    """Let a function draw in the house style, without changing matplotlib's settings for anyone else."""
+
+    @wraps(draw)
+    def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Drawn:
+        import matplotlib
+
+        with matplotlib.rc_context(_STYLE):
+            return draw(*args, **kwargs)
+
+    return draw_in_style
+
+
+def new_figure(title: str, *, width: float = HALF_WIDTH, height: float = 3.2) -> Figure:
+    """Return an empty figure in inches, its title at the left."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    figure.patch.set_gid("background")
+    figure.suptitle(title, x=0.01, ha="left")
+    return figure
+
+
+@styled
+def save_figure(figure: Figure, stem: Path, *, note: str, description: str) -> str:
+    """Keep a figure as PNG and SVG.
+
+    Args:
+        figure: what to keep; `note` is added below it.
+        stem: path without suffix.
+        note: printed small below the figure, so that it goes wherever the file goes.
+        description: alternative text, kept in both files.
+
+    Returns:
+        The text of the SVG file.
+    """
+    figure.supxlabel(note, x=0.99, ha="right", fontsize=6.5, color=SOFT)
+    metadata: dict[str, Any] = {"Title": stem.name, "Description": f"{description} {note}"}
+    stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(stem.with_suffix(".png"), format="png", dpi=PNG_DPI, metadata=metadata)
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", metadata={**metadata, "Date": None})
+    svg = buffer.getvalue()
+    stem.with_suffix(".svg").write_text(svg, encoding="utf-8")
+    return svg
+
+
+def embed_svg(svg: str) -> str:
+    """Return an SVG as a data address whose ink follows the reader's light or dark color scheme."""
+    adaptive = svg.replace("<defs>", f"{_ADAPTIVE_STYLE}<defs>", 1).replace(INK, "currentColor")
+    smooth = adaptive.replace("image-rendering:crisp-edges;image-rendering:pixelated", "image-rendering:auto")
+    return "data:image/svg+xml;base64," + base64.b64encode(smooth.encode()).decode("ascii")
+
+
+def show_image(axes: Axes, image: np.ndarray, *, cmap: str = "gray", low: float = 0.0, high: float = 1.0) -> Any:
+    """Show `(H, W)` floats, or `(H, W, 3)` floats in [0, 1], without axes; larger ones are shrunk."""
+    axes.set_axis_off()
+    return axes.imshow(_shrink(image), cmap=cmap, vmin=low, vmax=high, interpolation="none")
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    side = max(image.shape[:2])
+    if side <= LARGEST_PICTURE:
+        return image
+    width, height = (round(length * LARGEST_PICTURE / side) for length in (image.shape[1], image.shape[0]))
+    channels = np.atleast_3d(image.astype(np.float32))
+    shrunk = [
+        np.asarray(Image.fromarray(channels[..., channel]).resize((width, height), Image.Resampling.BOX))
+        for channel in range(channels.shape[2])
+    ]
+    return shrunk[0] if image.ndim == 2 else np.stack(shrunk, axis=-1)
+
+
+def frame_image(axes: Axes, color: str) -> None:
+    """Put a colored frame around a shown image."""
+    from matplotlib.patches import Rectangle
+
+    frame = Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=color, linewidth=2.5, clip_on=False)
+    axes.add_patch(frame)
+
+
+def put_legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
+    """Name what `axes` shows in one line below the whole figure."""
+    handles, names = axes.get_legend_handles_labels()
+    figure.legend(handles, names, loc="outside lower left", ncols=columns)

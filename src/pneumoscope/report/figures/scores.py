@@ -1,0 +1,126 @@
+"""Confusion matrix; ROC and precision-recall."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.report.figures.palette import (
+    CLASS_COLORS,
+    INK,
+    ON_DARK,
+    ON_LIGHT,
+    SOFT,
+    new_figure,
+    put_legend_below,
+    styled,
+)
+from pneumoscope.report.wording import word_estimate, word_share
+from pneumoscope.results import Evaluation
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+LINE_STYLES = ("-", "--", "-.")
+
+
+@styled
+def draw_confusion(evaluation: Evaluation, *, title: str) -> Figure:
+    """Draw the counts of truth (rows) against decision (columns), colored by the share of each row."""
+    classes = evaluation.classes
+    counts = evaluation.confusion
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    figure = new_figure(title, height=1.6 + 0.75 * len(classes))
+    axes = figure.subplots()
+    shown = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
+    axes.grid(False)
+    axes.set_xticks(range(len(classes)), classes)
+    axes.set_yticks(range(len(classes)), classes)
+    axes.set_xlabel("the net says")
+    axes.set_ylabel("truth")
+    axes.tick_params(length=0)
+    axes.spines[:].set_visible(False)
+    for (row, column), count in np.ndenumerate(counts):
+        color = ON_DARK if shares[row, column] < 0.55 else ON_LIGHT
+        text = f"{count}\n{100 * shares[row, column]:.1f}%"
+        axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11)
+    bar = figure.colorbar(shown, ax=axes, ticks=[0, 0.5, 1], format="{x:.0%}", pad=0.02)
+    bar.set_label("share of the row", color=INK)
+    bar.outline.set_visible(False)
+    return figure
+
+
+def describe_confusion(evaluation: Evaluation) -> str:
+    """Say in words what `draw_confusion` shows."""
+    sentences = [f"Confusion matrix of {len(evaluation.labels)} images."]
+    for name, row in zip(evaluation.classes, evaluation.confusion, strict=True):
+        called = ", ".join(
+            f"{word_share(int(count), int(row.sum()))} {decision}"
+            for decision, count in zip(evaluation.classes, row, strict=True)
+        )
+        sentences.append(f"Of {row.sum()} {name} images the net called {called}.")
+    return " ".join(sentences)
+
+
+@styled
+def draw_roc_and_precision(evaluation: Evaluation, *, title: str) -> Figure:
+    """Draw ROC and precision-recall of every class against the rest (of two classes: the second)."""
+    figure = new_figure(title, height=3.5)
+    roc, precision = figure.subplots(1, 2)
+    for number, name in _countable_classes(evaluation):
+        style = LINE_STYLES[number % len(LINE_STYLES)]
+        _draw_class(roc, precision, evaluation, number, color=CLASS_COLORS.get(name, INK), style=style)
+    roc.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="chance")
+    roc.set_xlabel("false-alarm rate (1 - specificity)")
+    roc.set_ylabel("sensitivity (recall)")
+    roc.set_title("ROC")
+    precision.set_xlabel("recall (sensitivity)")
+    precision.set_ylabel("precision")
+    precision.set_title("Precision and recall")
+    for axes in (roc, precision):
+        axes.set_xlim(-0.02, 1.02)
+        axes.set_ylim(-0.02, 1.02)
+    put_legend_below(figure, roc)
+    return figure
+
+
+def _countable_classes(evaluation: Evaluation) -> list[tuple[int, str]]:
+    """Return the classes that a curve can be drawn of: both sides must hold an image."""
+    numbers = range(len(evaluation.classes)) if len(evaluation.classes) > 2 else [1]
+    return [
+        (number, evaluation.classes[number])
+        for number in numbers
+        if 0 < np.count_nonzero(evaluation.labels == number) < len(evaluation.labels)
+    ]
+
+
+def _draw_class(roc: Axes, precision: Axes, evaluation: Evaluation, number: int, *, color: str, style: str) -> None:
+    from sklearn.metrics import precision_recall_curve, roc_curve
+
+    truth = evaluation.labels == number
+    probability = evaluation.probabilities[:, number]
+    false_alarms, sensitivity, _ = roc_curve(truth, probability)
+    roc.plot(false_alarms, sensitivity, color=color, linestyle=style, label=evaluation.classes[number])
+    precisions, recalls, _ = precision_recall_curve(truth, probability)
+    precision.plot(recalls, precisions, color=color, linestyle=style, drawstyle="steps-post")
+    precision.axhline(truth.mean(), color=color, linewidth=1, linestyle=":", alpha=0.8)
+    called = evaluation.decisions == number
+    found = (called & truth).sum() / truth.sum()
+    operating = {"color": color, "markeredgecolor": INK, "markersize": 6}
+    roc.plot((called & ~truth).sum() / (~truth).sum(), found, "o", **operating)
+    if called.any():
+        precision.plot(found, (called & truth).sum() / called.sum(), "o", **operating)
+
+
+def describe_roc_and_precision(evaluation: Evaluation) -> str:
+    """Say in words what `draw_roc_and_precision` shows."""
+    names = ", ".join(name for _, name in _countable_classes(evaluation)) or "no class"
+    figures = [
+        f"{title} {word_estimate(key, evaluation.metrics[key])}"
+        for key, title in (("auroc", "area under the ROC curve"), ("auprc", "area under the precision-recall curve"))
+        if key in evaluation.metrics
+    ]
+    numbers = f": {', '.join(figures)}" if figures else ""
+    return f"ROC and precision-recall curves for {names} on {len(evaluation.labels)} images{numbers}."

@@ -1,0 +1,159 @@
+"""The report: one HTML file that opens with no network, from the folder that a study leaves."""
+
+from __future__ import annotations
+
+import json
+import os
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.report import sentences
+from pneumoscope.report.comparison import compare_figures, read_metrics
+from pneumoscope.report.gallery import draw_pictures
+from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES
+from pneumoscope.report.summary import SCHEMA_VERSION, split_stage
+from pneumoscope.report.tables import (
+    SECOND_NET,
+    shorten_list,
+    tabulate_counts,
+    tabulate_metrics,
+    tabulate_settings,
+    tabulate_timing,
+    word_cell,
+)
+from pneumoscope.report.wording import TASK_TITLES, order_profiles, profile_title, word_value
+from pneumoscope.results import load_result
+
+if TYPE_CHECKING:
+    from pneumoscope.radiographs.dataset import Dataset
+
+WHOLE_STUDY_STAGES = ("audit", "leakage")
+
+
+def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None) -> Path:
+    """Write `report.html`, and the figures in it as files, from what a study left.
+
+    Args:
+        out_dir: folder with `results.json` and `stages/*.npz`; stages that are missing are left out of the report.
+        dataset: the study's data set, for pictures of neighbors; without it they are left out.
+
+    Returns:
+        Path of `report.html`.
+
+    Raises:
+        PneumoscopeError: if `results.json` is missing, damaged or of another version.
+    """
+    out_dir = Path(out_dir)
+    results = load_results(out_dir / "results.json")
+    stages = _load_stages(out_dir / "stages")
+    pictures = draw_pictures(stages, results, out_dir / "figures", dataset=dataset)
+    html = _render_page(results, stages, pictures)
+    target = out_dir / "report.html"
+    partial = target.with_name(target.name + ".partial")
+    partial.write_text(html, encoding="utf-8")
+    partial.replace(target)
+    return target
+
+
+def load_results(path: Path) -> dict[str, Any]:
+    """Return the content of a `results.json` of a version that this package knows.
+
+    Raises:
+        PneumoscopeError: if there is none, it is damaged, or it is of another version.
+    """
+    if not path.is_file():
+        raise PneumoscopeError(f"{path} is missing; expected the folder that `pneumoscope study --out` has written")
+    try:
+        results = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise PneumoscopeError(f"{path} cannot be read ({error}); run the study again with --resume") from None
+    version = str(results.get("schema_version") if isinstance(results, dict) else None)
+    if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
+        raise PneumoscopeError(f"{path} has schema version {version}, expected {SCHEMA_VERSION}; run the study again")
+    return results
+
+
+def _load_stages(stages_dir: Path) -> dict[str, Any]:
+    known = [
+        path
+        for path in sorted(stages_dir.glob("*.npz"))
+        if split_stage(path.stem)[0] or path.stem in WHOLE_STUDY_STAGES
+    ]
+    return {path.stem: load_result(path) for path in known}
+
+
+def _render_page(results: dict[str, Any], stages: dict[str, Any], pictures: dict[str, Any]) -> str:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    environment = Environment(
+        loader=PackageLoader("pneumoscope", "report"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=StrictUndefined,
+    )
+    environment.filters["profile_title"] = profile_title
+    environment.filters["shorten"] = shorten_list
+    environment.globals |= {"word_cell": word_cell, "word_value": word_value}
+    return environment.get_template("report.html.j2").render(
+        css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
+        research_use_only=RESEARCH_USE_ONLY,
+        version=__version__,
+        results=results,
+        pictures=pictures,
+        audit=stages.get("audit"),
+        task_titles={task: title for task, title in TASK_TITLES.items() if results["tasks"].get(task)},
+        **_collect_overview(results),
+        **_collect_tasks(results),
+        **_collect_background(results, stages),
+    )
+
+
+def _collect_overview(results: dict[str, Any]) -> dict[str, Any]:
+    rows = compare_figures(results)
+    return {
+        "headline": sentences.write_headline(results),
+        "tiles": sentences.collect_tiles(results),
+        "comparison": rows,
+        "profiles": order_profiles({profile for row in rows for profile in row.ours}),
+        "publications": PUBLICATIONS,
+        "published_test_images": TEST_IMAGES,
+    }
+
+
+def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
+    tasks = results["tasks"]
+    neighbors = tasks.get("neighbors", {})
+    explained = read_metrics(results, "explain")
+    return {
+        "metric_tables": {task: tabulate_metrics(tasks[task]) for task in TASK_TITLES if task in tasks},
+        "second_neighbors_table": tabulate_metrics(neighbors, suffix=SECOND_NET),
+        "agreements": {
+            suffix: [
+                (name, sentences.write_agreement(neighbors[name], suffix=suffix)) for name in order_profiles(neighbors)
+            ]
+            for suffix in ("", SECOND_NET)
+        },
+        "explained": [
+            (name, [sentences.write_centrality(metrics), sentences.write_peaks(metrics)])
+            for name, metrics in explained.items()
+        ],
+    }
+
+
+def _collect_background(results: dict[str, Any], stages: dict[str, Any]) -> dict[str, Any]:
+    audit, data = stages.get("audit"), results["data"]
+    counts = audit.counts if audit is not None else data.get("counts", {})
+    patients = audit.patients if audit is not None else data.get("patients", {})
+    unreadable = audit.unreadable if audit is not None else data.get("skipped", [])
+    return {
+        "counts": tabulate_counts(counts, patients),
+        "unreadable": unreadable,
+        "leakage_text": sentences.write_leakage(stages["leakage"]) if "leakage" in stages else "",
+        "settings": tabulate_settings(results["settings"]),
+        "timing": tabulate_timing(results["timing"]),
+        "limits": sentences.write_limits(results, audit),
+    }

@@ -1,0 +1,136 @@
+"""Figures that others have published on the same official test images, and where they stand.
+
+Every figure was read in its source unless `remark` says otherwise.
+"""
+
+from dataclasses import dataclass, field
+from types import MappingProxyType
+
+TEST_IMAGES = 624
+
+# The project report whose nets this package rebuilds: "the paper". Its anomaly figures belong to the
+# threshold "mean + 1 standard deviation"; its area under the curve is read off, hence `APPROXIMATE`.
+PAPER = MappingProxyType(
+    {
+        "binary": {"accuracy": 0.7740},
+        "three_class": {
+            "accuracy": 0.6346,
+            "precision_normal": 0.96,
+            "precision_bacterial": 0.66,
+            "precision_viral": 0.46,
+        },
+        "anomaly": {
+            "accuracy": 0.668,
+            "auroc": 0.75,
+            "flagged_normal_mean_plus_sd": 0.27,
+            "flagged_pneumonia_mean_plus_sd": 0.63,
+        },
+    }
+)
+APPROXIMATE = frozenset({("anomaly", "auroc")})
+
+
+@dataclass(frozen=True)
+class Publication:
+    """Someone else's figures.
+
+    Attributes:
+        key: name of its entry in the list of sources.
+        name: short name for tables and figures.
+        citation: where it can be read.
+        url: address of the source, or nothing.
+        figures: by task, figure by metric name as in `results.json`.
+        remark: what to know before comparing.
+    """
+
+    key: str
+    name: str
+    citation: str
+    url: str = ""
+    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    remark: str = ""
+
+
+PUBLICATIONS = (
+    Publication(
+        "keras-tpu",
+        "keras.io example",
+        "Keras code examples: Pneumonia classification on TPU.",
+        "https://keras.io/examples/vision/xray_classification_with_tpus/",
+        {"binary": {"accuracy": 0.790}},
+    ),
+    Publication(
+        "kermany-2018",
+        "Kermany 2018",
+        "Kermany, Goldbaum, Cai et al. 2018. Identifying medical diagnoses and treatable diseases by image-based deep "
+        "learning. Cell 172(5), 1122-1131.",
+        "https://doi.org/10.1016/j.cell.2018.02.010",
+        {"binary": {"accuracy": 0.928, "auroc": 0.968}, "three_class": {"auroc_bacterial_vs_viral": 0.940}},
+        "quoted from memory, not read again in the source",
+    ),
+    Publication(
+        "medmnist-2023",
+        "Google AutoML Vision",
+        "Yang, Shi, Wei et al. 2023. MedMNIST v2: a large-scale lightweight benchmark for 2D and 3D biomedical image "
+        "classification. Scientific Data 10, 41.",
+        "https://doi.org/10.1038/s41597-022-01721-8",
+        {"binary": {"accuracy": 0.946, "auroc": 0.991}},
+    ),
+    Publication(
+        "medmnist-plus-2024",
+        "DINO ViT-B/16",
+        "Doerrich, Di Salvo, Brockmann, Ledig 2024. Rethinking model prototyping through the MedMNIST+ dataset "
+        "collection. arXiv 2404.15786.",
+        "https://arxiv.org/abs/2404.15786",
+        {"binary": {"accuracy": 0.916, "auroc": 0.989}, "neighbors": {"accuracy": 0.905}},
+        "normal or pneumonia by a linear probe; neighbors by k-NN on its embedding",
+    ),
+    Publication(
+        "medvit-v2-2025",
+        "MedViTV2-L",
+        "Manzari, Asgariandehkordi, Koleilat et al. 2025. Medical image classification with KAN-integrated transformers "
+        "and dilated neighborhood attention. arXiv 2502.13693.",
+        "https://arxiv.org/abs/2502.13693",
+        {"binary": {"accuracy": 0.973}},
+        "self-reported",
+    ),
+    Publication(
+        "ayan-2022",
+        "Ayan 2022",
+        "Ayan, Karabulut, Ünver 2022. Diagnosis of pediatric pneumonia with ensemble of deep convolutional neural "
+        "networks in chest X-ray images. Arabian Journal for Science and Engineering 47.",
+        "https://doi.org/10.1007/s13369-021-06127-z",
+        {"three_class": {"accuracy": 0.907}},
+        "ensemble of nets that saw other pictures first",
+    ),
+    Publication(
+        "squid-2023",
+        "SQUID",
+        "Xiang, Zhang, Lu et al. 2023. SQUID: deep feature in-painting for unsupervised anomaly detection. CVPR 2023, "
+        "23890-23901.",
+        "https://arxiv.org/abs/2111.13495",
+        {"anomaly": {"accuracy": 0.803, "auroc": 0.876, "f1": 0.847}},
+        "trained on normals only",
+    ),
+    Publication(
+        "ppad-2024",
+        "PPAD",
+        "Sun, Gu, Liu et al. 2024. Position-guided prompt learning for anomaly detection in chest X-rays. "
+        "arXiv 2405.11976.",
+        "https://arxiv.org/abs/2405.11976",
+        {"anomaly": {"accuracy": 0.894, "auroc": 0.967}},
+        "rests on a model trained on many other chest radiographs",
+    ),
+)
+
+
+def best_published(task: str, metric: str) -> tuple[Publication, float] | None:
+    """Return the highest published figure of a task and who published it, or None where nobody has.
+
+    Example:
+        >>> publication, value = best_published("anomaly", "f1")
+        >>> publication.name, value
+        ('SQUID', 0.847)
+    """
+    found = [(paper, paper.figures[task][metric]) for paper in PUBLICATIONS if metric in paper.figures.get(task, {})]
+    return max(found, key=lambda pair: pair[1], default=None)

@@ -1,0 +1,224 @@
+"""What the figures say, in sentences: headline, verdicts, limits."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from pneumoscope.report.comparison import HEADLINE_METRICS, paper_estimate, read_estimate, read_metrics
+from pneumoscope.report.published import TEST_IMAGES
+from pneumoscope.report.wording import (
+    TASK_TITLES,
+    metric_title,
+    order_profiles,
+    word_estimate,
+    word_interval,
+    word_value,
+)
+from pneumoscope.results import Audit, Estimate, Leakage
+
+_RECIPES = {"paper": "trained with the paper's recipe", "best": "trained with our best recipe"}
+_ACTIONS = {"binary": "tells normal from pneumonia", "three_class": "tells normal, bacterial and viral apart"}
+
+
+def leading_profile(profiles: dict[str, Any]) -> str:
+    """Return the profile that headlines speak of: ours where it was run."""
+    return "best" if "best" in profiles else order_profiles(profiles)[0]
+
+
+def write_headline(results: dict[str, Any]) -> list[str]:
+    """Return the sentences that open the report."""
+    phantoms = results["data"]["phantoms"]
+    sentences = []
+    for task, action in _ACTIONS.items():
+        metrics = read_metrics(results, task)
+        if not metrics:
+            continue
+        profile = leading_profile(metrics)
+        ours = metrics[profile].get("accuracy")
+        if ours is None:
+            continue
+        images = "drawn phantoms" if phantoms else "test radiographs"
+        sentence = (
+            f"On {ours.n} {images} the paper's net, {_RECIPES.get(profile, f'profile {profile}')}, {action} rightly in "
+            f"{word_value('accuracy', ours.value)} of cases (95% interval {word_interval('accuracy', ours)})"
+        )
+        sentences.append(sentence + (_compare_with_paper(task, ours) if not phantoms else "."))
+    sentences += _write_chance(results)
+    return sentences
+
+
+def _compare_with_paper(task: str, ours: Estimate) -> str:
+    paper = paper_estimate(task, "accuracy")
+    if paper is None:
+        return "."
+    reported = f"; the paper reports {word_estimate('accuracy', paper)} on its {paper.n}."
+    if ours.low > paper.high:
+        return f"{reported} The intervals do not overlap: this is a real gain."
+    if ours.high < paper.low:
+        return f"{reported} The intervals do not overlap: this falls short of the paper."
+    return f"{reported} The intervals overlap: the difference may be noise."
+
+
+def _write_chance(results: dict[str, Any]) -> list[str]:
+    for entry in results["tasks"].get("binary", {}).values():
+        confusion = entry.get("confusion", {}).get("test")
+        if confusion:
+            normal, pneumonia = (sum(row) for row in confusion)
+            share = 100 * pneumonia / max(normal + pneumonia, 1)
+            return [f"Calling every image a pneumonia would be right in {share:.1f}% of cases."]
+    return []
+
+
+def collect_tiles(results: dict[str, Any]) -> list[dict[str, str]]:
+    """Return the key figures: `title`, `value`, `interval`, and `paper` where it has one to compare."""
+    tiles = []
+    for task, metric in HEADLINE_METRICS:
+        metrics = read_metrics(results, task)
+        if not metrics or metric not in metrics[leading_profile(metrics)]:
+            continue
+        ours = metrics[leading_profile(metrics)][metric]
+        paper = None if results["data"]["phantoms"] else paper_estimate(task, metric)
+        tiles.append(
+            {
+                "task": task,
+                "title": TASK_TITLES[task],
+                "metric": metric_title(metric),
+                "value": word_value(metric, ours.value),
+                "interval": word_interval(metric, ours),
+                "paper": word_value(metric, paper.value) if paper else "",
+            }
+        )
+    return tiles
+
+
+def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
+    """Return what k-NN and the net say to each other; nothing where that was not measured."""
+    if f"agreement{suffix}" not in entry["metrics"]:
+        return ""
+    agreement = read_estimate(entry["metrics"][f"agreement{suffix}"])
+    counts = [entry.get(f"{name}{suffix}") for name in ("net_right", "knn_right", "neither_right")]
+    text = f"k-NN (k = {entry.get(f'k{suffix}')}) and the net decide alike on {word_estimate('agreement', agreement)} of the test images"
+    if None in counts:
+        return f"{text}."
+    return (
+        f"{text}. Where they differ the net is right {counts[0]} times, k-NN {counts[1]} times and neither "
+        f"{counts[2]} times."
+    )
+
+
+def write_centrality(metrics: dict[str, Estimate]) -> str:
+    """Return whether the paper's claim holds: normals lit centrally, pneumonias at the edges."""
+    difference = metrics.get("centrality_difference")
+    if difference is None or not math.isfinite(difference.value):
+        return ""
+    figures = " against ".join(
+        f"{word_estimate(name, metrics[name])} for {label}"
+        for name, label in (("centrality_normal", "normals"), ("centrality_pneumonia", "pneumonias"))
+        if name in metrics
+    )
+    if difference.low > 0:
+        verdict = "Normals are lit more centrally, as the paper saw"
+    elif difference.high < 0:
+        verdict = "Pneumonias are lit more centrally, the reverse of what the paper saw"
+    else:
+        verdict = "The interval holds zero, so what the paper saw is not borne out"
+    return f"Centrality is {figures}: a difference of {word_estimate('centrality_difference', difference)}. {verdict}."
+
+
+def write_peaks(metrics: dict[str, Estimate]) -> str:
+    """Return how often the heat peaks inside the true lesion, where that is known."""
+    if "peak_in_lesion" not in metrics or "lesion_area" not in metrics:
+        return ""
+    peak, area = metrics["peak_in_lesion"], metrics["lesion_area"]
+    return (
+        f"The heat peaks inside the true lesion in {word_estimate('peak_in_lesion', peak)} of {peak.n} pneumonias that "
+        f"the net found; a peak thrown at random would in {word_value('lesion_area', area.value)}."
+    )
+
+
+def write_leakage(leakage: Leakage) -> str:
+    """Return what the random split pretends."""
+    gains = [
+        f"{metric_title(name).lower()} from {word_estimate(name, leakage.grouped_split[name])} to "
+        f"{word_estimate(name, random)}"
+        for name, random in leakage.random_split.items()
+        if name in leakage.grouped_split
+    ]
+    return (
+        f"A random split by image puts {leakage.shared_patients:,} patients on both sides: "
+        f"{100 * leakage.leaked_share:.1f}% of its validation images show a child that is also trained on. "
+        f"A labeller that learns nothing, and only copies the label of the most similar known image, goes in "
+        f"{' and in '.join(gains)}."
+    )
+
+
+def write_limits(results: dict[str, Any], audit: Audit | None) -> list[str]:
+    """Return what to bear in mind before believing any figure."""
+    data = results["data"]
+    limits = []
+    if data["phantoms"]:
+        limits.append(
+            "The images are drawn phantoms. Figures reached on them show that the machinery works and say nothing about "
+            "radiographs, about children or about the paper."
+        )
+    else:
+        limits += _write_limits_of_radiographs(results)
+    limits += _write_limits_of_test(results)
+    if audit is not None:
+        limits += _write_limits_of_audit(audit)
+    limits += [
+        "Class, sub-type and patient are taken from folder and file names; nobody read the images again.",
+        "Images are read at 128 x 128 pixels, as in the paper; fine signs are lost.",
+        "Each net was trained once with one seed. The intervals resample test patients and do not hold the spread "
+        "between trainings.",
+        "Heat-maps show where a net looks, not what it sees there, and outline no lesion.",
+    ]
+    return limits
+
+
+def _write_limits_of_radiographs(results: dict[str, Any]) -> list[str]:
+    limits = [
+        "The collection this package is made for (Kermany, Zhang and Goldbaum 2018) comes from one hospital and from "
+        "children aged 1 to 5, as antero-posterior films. Nothing here tells how the nets do on adults, elsewhere or on "
+        "other devices."
+    ]
+    accuracy = _leading_accuracy(results)
+    if accuracy is not None and accuracy.n != TEST_IMAGES:
+        limits.append(
+            f"The official test split holds {TEST_IMAGES} images; this run had {accuracy.n}. The paper and the "
+            f"publications used all {TEST_IMAGES}, so compare with care."
+        )
+    return limits
+
+
+def _write_limits_of_test(results: dict[str, Any]) -> list[str]:
+    accuracy = _leading_accuracy(results)
+    if accuracy is None or not math.isfinite(accuracy.high - accuracy.low):
+        return []
+    span = 100 * (accuracy.high - accuracy.low)
+    return [
+        f"The 95% interval of the accuracy of 1.A on {accuracy.n} test images spans {span:.1f} points. "
+        "A difference of under two points is noise."
+    ]
+
+
+def _leading_accuracy(results: dict[str, Any]) -> Estimate | None:
+    metrics = read_metrics(results, "binary")
+    return metrics[leading_profile(metrics)].get("accuracy") if metrics else None
+
+
+def _write_limits_of_audit(audit: Audit) -> list[str]:
+    limits = []
+    train, test = (audit.normal_share.get(split) for split in ("train", "test"))
+    if train is not None and test is not None:
+        limits.append(
+            f"Normals are {100 * train:.1f}% of the training images and {100 * test:.1f}% of the test images. A net that "
+            "has learned the first share is biased on the second."
+        )
+    if audit.shared_numbers:
+        limits.append(
+            f"{len(audit.shared_numbers)} patient numbers stand in train and in test. By the naming scheme test counts "
+            "its patients anew; if it did not, the test figures would be too good."
+        )
+    return limits

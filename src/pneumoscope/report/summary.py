@@ -1,0 +1,179 @@
+"""A study's results as the plain values of `results.json`; see `docs/results.md` for every field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.report.wording import order_profiles
+from pneumoscope.results import Anomaly, Classification, Estimate, Explanation, Leakage, LearningCurve, Neighbors
+
+SCHEMA_VERSION = "1.0"
+DECISION_THRESHOLD = "mean_plus_sd"
+_STAGES = (
+    *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
+    *("binary", "three_class", "anomaly", "explain"),
+)
+
+
+def summarize_study(
+    stages: Mapping[str, Any],
+    *,
+    data: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    timing: Mapping[str, float],
+    versions: Mapping[str, str],
+    hardware: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the content of `results.json`, ready for `json.dumps`.
+
+    Args:
+        stages: results by stage name, such as `best-binary` or `leakage`; those that are missing leave no trace.
+        data: `source`, `phantoms` and `counts`, and whatever else is known of the collection.
+        settings: settings by profile, and what holds for all, such as `seed`.
+        timing: seconds by stage, and `total`.
+        versions: version by package.
+        hardware: `processor`, `cores`, `memory_gib`, `precision`.
+    """
+    found = {task: {} for task in ("binary", "three_class", "neighbors", "anomaly", "explain")}
+    for profile in order_profiles({profile for profile, _ in map(split_stage, stages) if profile}):
+        of_profile = {
+            kind: stages[stage] for stage in stages for owner, kind in [split_stage(stage)] if owner == profile
+        }
+        for task, entry in _summarize_profile(of_profile).items():
+            found[task][profile] = entry
+    results: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "research_use_only": RESEARCH_USE_ONLY,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "tasks": {task: entries for task, entries in found.items() if entries},
+        "data": data,
+        "settings": settings,
+        "timing": timing,
+        "versions": versions,
+        "hardware": hardware,
+    }
+    if "leakage" in stages:
+        results["leakage"] = _summarize_leakage(stages["leakage"])
+    return to_plain(results)
+
+
+def split_stage(stage: str) -> tuple[str, str]:
+    """Return profile and kind of a stage; the profile is empty for a stage of the whole study.
+
+    Example:
+        >>> split_stage("best-map_binary"), split_stage("audit")
+        (('best', 'map_binary'), ('', 'audit'))
+    """
+    profile, _, kind = stage.rpartition("-")
+    return (profile, kind) if kind in _STAGES else ("", stage)
+
+
+def _summarize_profile(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    entries = {task: _summarize_classifier(stages[task]) for task in ("binary", "three_class") if task in stages}
+    neighbors = {
+        suffix: stages[f"neighbors_{task}"]
+        for task, suffix in (("binary", ""), ("three_class", "_three_class"))
+        if f"neighbors_{task}" in stages
+    }
+    parameters = {task: entry["parameters"] for task, entry in entries.items()}
+    if neighbors:
+        entries["neighbors"] = _summarize_neighbors(neighbors, parameters)
+        for task, suffix in (("binary", ""), ("three_class", "_three_class")):
+            if f"map_{task}" in stages:
+                entries["neighbors"][f"trustworthiness{suffix}"] = stages[f"map_{task}"].trustworthiness
+    if "anomaly" in stages:
+        entries["anomaly"] = _summarize_anomaly(stages["anomaly"])
+    if "explain" in stages:
+        explanation: Explanation = stages["explain"]
+        entries["explain"] = {
+            "parameters": parameters.get("binary", 0),
+            "metrics": explanation.metrics,
+            "validation": {},
+            "layers": explanation.layers,
+        }
+    return entries
+
+
+def _summarize_curve(curve: LearningCurve) -> dict[str, Any]:
+    return {"chosen_epoch": curve.chosen_epoch, "epochs": len(curve.loss), "training_seconds": curve.seconds}
+
+
+def _metrics_of(result: Classification | Neighbors, split: str) -> dict[str, Estimate]:
+    return result.evaluations[split].metrics if split in result.evaluations else {}
+
+
+def _summarize_classifier(result: Classification) -> dict[str, Any]:
+    return {
+        "parameters": result.parameters,
+        "metrics": _metrics_of(result, "test"),
+        "validation": _metrics_of(result, "val"),
+        **_summarize_curve(result.curve),
+        "confusion": {split: evaluation.confusion for split, evaluation in result.evaluations.items()},
+        "classes": result.classes,
+    }
+
+
+def _summarize_neighbors(neighbors: dict[str, Neighbors], parameters: dict[str, int]) -> dict[str, Any]:
+    entry: dict[str, Any] = {
+        "parameters": parameters.get("binary" if "" in neighbors else "three_class", 0),
+        "metrics": {},
+        "validation": {},
+    }
+    for suffix, result in neighbors.items():
+        for target, split in (("metrics", "test"), ("validation", "val")):
+            entry[target] |= {f"{name}{suffix}": estimate for name, estimate in _metrics_of(result, split).items()}
+        entry["metrics"][f"agreement{suffix}"] = result.agreement
+        for name in ("k", "k_scores", "net_right", "knn_right", "neither_right"):
+            entry[f"{name}{suffix}"] = getattr(result, name)
+    return entry
+
+
+def _summarize_anomaly(result: Anomaly) -> dict[str, Any]:
+    # The plain names say what the paper's threshold gives, so that every task has an accuracy.
+    plain = {name: f"{name}_{DECISION_THRESHOLD}" for name in ("accuracy", "f1")}
+    named = {name: result.metrics[full] for name, full in plain.items() if full in result.metrics}
+    return {
+        "parameters": result.parameters,
+        "metrics": {**named, **result.metrics},
+        "validation": {},
+        **_summarize_curve(result.curve),
+        "thresholds": result.thresholds,
+        "decision_threshold": DECISION_THRESHOLD,
+        "false_alarm_rate": result.false_alarm_rate,
+    }
+
+
+def _summarize_leakage(leakage: Leakage) -> dict[str, Any]:
+    return {
+        "shared_patients": leakage.shared_patients,
+        "leaked_share": leakage.leaked_share,
+        "random_split": leakage.random_split,
+        "grouped_split": leakage.grouped_split,
+    }
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON holds it: estimates and arrays taken apart, NaN and infinities as None.
+
+    Example:
+        >>> to_plain({"accuracy": Estimate(0.5, float("nan"), 0.75, 4)})
+        {'accuracy': {'value': 0.5, 'low': None, 'high': 0.75, 'n': 4}}
+    """
+    if isinstance(value, Estimate):
+        return to_plain(asdict(value))
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return to_plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

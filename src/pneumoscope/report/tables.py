@@ -1,0 +1,158 @@
+"""The numbers of `results.json` and of the audit as rows for the page."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from pneumoscope.report.comparison import read_estimate
+from pneumoscope.report.wording import (
+    metric_title,
+    order_profiles,
+    profile_title,
+    word_interval,
+    word_seconds,
+    word_value,
+)
+from pneumoscope.results import Estimate
+
+FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
+SECOND_NET = "_three_class"
+MOST_LISTED = 40
+
+
+@dataclass(frozen=True)
+class Cell:
+    """A figure as read by a person, and its interval below it."""
+
+    value: str
+    interval: str = ""
+
+
+EMPTY = Cell("-")
+
+
+@dataclass(frozen=True)
+class MetricTable:
+    """Figures of one task: a column a profile and split, a row a metric.
+
+    Attributes:
+        columns: `(profile, split)` as titles.
+        rows: `(metric title, cells)`.
+    """
+
+    columns: list[tuple[str, str]]
+    rows: list[tuple[str, list[Cell]]]
+
+
+def word_cell(name: str, estimate: Estimate) -> Cell:
+    """Return a figure as a cell."""
+    return Cell(word_value(name, estimate.value), word_interval(name, estimate))
+
+
+def tabulate_metrics(profiles: Mapping[str, Mapping[str, Any]], *, suffix: str = "") -> MetricTable:
+    """Return the figures of a task.
+
+    Args:
+        profiles: entries of one task of `results.json` by profile.
+        suffix: of the metric names that are wanted; it is left out of their titles.
+    """
+    columns: list[tuple[str, str]] = []
+    figures: list[dict[str, Any]] = []
+    for profile in order_profiles(dict(profiles)):
+        for key, split in (("validation", "validation"), ("metrics", "test")):
+            chosen = _choose_metrics(profiles[profile].get(key, {}), suffix)
+            if chosen:
+                columns.append((profile_title(profile).capitalize(), split))
+                figures.append(chosen)
+    names = list(dict.fromkeys(name for chosen in figures for name in chosen))
+    names.sort(key=lambda name: FIRST_METRICS.index(name) if name in FIRST_METRICS else len(FIRST_METRICS))
+    rows = [
+        (
+            metric_title(name),
+            [word_cell(name, read_estimate(chosen[name])) if name in chosen else EMPTY for chosen in figures],
+        )
+        for name in names
+    ]
+    return MetricTable(columns, rows)
+
+
+def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
+    if suffix:
+        return {name.removesuffix(suffix): metrics[name] for name in metrics if name.endswith(suffix)}
+    plain_twins = {name for name in ("accuracy", "f1") if f"{name}_mean_plus_sd" in metrics}
+    return {name: metrics[name] for name in metrics if not name.endswith(SECOND_NET) and name not in plain_twins}
+
+
+def tabulate_counts(counts: Mapping[str, int], patients: Mapping[str, int]) -> dict[str, Any]:
+    """Return how many images each split and class holds.
+
+    Args:
+        counts: images by `split/class`.
+        patients: patients by split.
+
+    Returns:
+        `classes`, and `rows` of `(split, counts, total, share of normals, patients)`.
+    """
+    splits = list(dict.fromkeys(key.partition("/")[0] for key in counts))
+    classes = list(dict.fromkeys(key.partition("/")[2] for key in counts))
+    rows = []
+    for split in splits:
+        of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
+        total = sum(of_class)
+        share = f"{100 * counts.get(f'{split}/normal', 0) / total:.1f}%" if total else "-"
+        rows.append((split or "not assigned", of_class, total, share, patients.get(split)))
+    return {"classes": classes, "rows": rows}
+
+
+def tabulate_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings: those of the whole study, and those of each profile side by side.
+
+    Returns:
+        `shared` as `(name, value)`, `profiles` as titles, and `rows` of `(name, values)`.
+    """
+    profiles = order_profiles({name for name, value in settings.items() if isinstance(value, Mapping)})
+    shared = [
+        (name.replace("_", " "), _word_setting(value)) for name, value in settings.items() if name not in profiles
+    ]
+    flat = {profile: dict(_flatten(settings[profile])) for profile in profiles}
+    names = list(dict.fromkeys(name for values in flat.values() for name in values))
+    rows = [(name, [flat[profile].get(name, "-") for profile in profiles]) for name in names]
+    return {"shared": shared, "profiles": [profile_title(profile).capitalize() for profile in profiles], "rows": rows}
+
+
+def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:
+    flat: list[tuple[str, str]] = []
+    for name, value in settings.items():
+        title = f"{prefix}{name.replace('_', ' ')}"
+        flat += _flatten(value, f"{title}: ") if isinstance(value, Mapping) else [(title, _word_setting(value))]
+    return flat
+
+
+def _word_setting(value: Any) -> str:
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "none"}[value]
+    if isinstance(value, list):
+        return ", ".join(_word_setting(item) for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def tabulate_timing(timing: Mapping[str, float]) -> dict[str, Any]:
+    """Return time by stage.
+
+    Returns:
+        `rows` of `(stage, time, share of the longest in percent)`, and `total`.
+    """
+    stages = {name: seconds for name, seconds in timing.items() if name != "total"}
+    longest = max(stages.values(), default=0.0) or 1.0
+    rows = [
+        (name.replace("_", " ").replace("-", ", "), word_seconds(seconds), round(100 * seconds / longest, 1))
+        for name, seconds in stages.items()
+    ]
+    return {"rows": rows, "total": word_seconds(timing.get("total", sum(stages.values())))}
+
+
+def shorten_list(items: list[Any]) -> tuple[list[Any], int]:
+    """Return the first of a long list, and how many were left out."""
+    return items[:MOST_LISTED], max(len(items) - MOST_LISTED, 0)

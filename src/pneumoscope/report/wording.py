@@ -1,0 +1,129 @@
+"""How figures are worded: names of metrics, shares, intervals, times."""
+
+import math
+
+from pneumoscope.results import Estimate
+
+PROFILE_TITLES = {"paper": "paper's recipe", "best": "best recipe"}
+
+TASK_TITLES = {
+    "binary": "1.A Normal or pneumonia",
+    "three_class": "1.B Normal, bacterial or viral",
+    "neighbors": "2 Nearest neighbors",
+    "anomaly": "3 Anomaly detection",
+    "explain": "4 Why",
+}
+
+_METRIC_TITLES = {
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+    "accuracy": "Accuracy",
+    "balanced_accuracy": "Balanced accuracy",
+    "agreement": "Agreement with the net",
+    "flagged_normal": "Normals flagged",
+    "flagged_pneumonia": "Pneumonias flagged",
+    "centrality_normal": "Centrality, normal",
+    "centrality_pneumonia": "Centrality, pneumonia",
+    "centrality_difference": "Centrality, difference",
+    "peak_in_lesion": "Peak inside the lesion",
+    "lesion_area": "Share of the image that is lesion",
+    "macro_f1": "Mean F1 of the classes",
+    "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
+}
+_THRESHOLD_TITLES = {"mean_plus_sd": "mean + 1 sd", "quantile": "quantile"}
+_CLASS_METRICS = {
+    "precision": "Precision",
+    "recall": "Recall",
+    "f1": "F1",
+    "specificity": "Specificity",
+    "sensitivity": "Sensitivity",
+    "auroc": "AUROC",
+    "auprc": "AUPRC",
+}
+_PERCENTAGES = (
+    *("accuracy", "balanced_accuracy", "precision", "recall", "sensitivity", "specificity", "f1", "macro_f1"),
+    *("flagged", "agreement", "peak_in_lesion", "lesion_area"),
+)
+
+
+def metric_title(name: str) -> str:
+    """Return how a metric is called in a text.
+
+    Example:
+        >>> metric_title("recall_bacterial"), metric_title("f1_mean_plus_sd")
+        ('Recall, bacterial', 'F1, mean + 1 sd')
+    """
+    for threshold, title in _THRESHOLD_TITLES.items():
+        if name.endswith(f"_{threshold}"):
+            return f"{metric_title(name.removesuffix(f'_{threshold}'))}, {title}"
+    if name in _METRIC_TITLES:
+        return _METRIC_TITLES[name]
+    metric, _, rest = name.partition("_")
+    if metric in _CLASS_METRICS:
+        return f"{_CLASS_METRICS[metric]}, {rest.replace('_', ' ')}" if rest else _CLASS_METRICS[metric]
+    return name.replace("_", " ").capitalize()
+
+
+def is_percentage(name: str) -> bool:
+    """Return whether a metric is read as a percentage, rather than as a number with three decimals."""
+    return name.startswith(_PERCENTAGES)
+
+
+def word_value(name: str, value: float) -> str:
+    """Return the figure of a metric as read by a person.
+
+    Example:
+        >>> word_value("accuracy", 0.774), word_value("auroc", 0.75), word_value("f1", float("nan"))
+        ('77.4%', '0.750', 'not defined')
+    """
+    if not math.isfinite(value):
+        return "not defined"
+    return f"{100 * value:.1f}%" if is_percentage(name) else f"{value:.3f}"
+
+
+def word_interval(name: str, estimate: Estimate) -> str:
+    """Return the 95 % interval of a figure, or nothing where it cannot be had."""
+    if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
+        return ""
+    if is_percentage(name):
+        return f"[{100 * estimate.low:.1f}, {100 * estimate.high:.1f}]"
+    return f"[{estimate.low:.3f}, {estimate.high:.3f}]"
+
+
+def word_estimate(name: str, estimate: Estimate) -> str:
+    """Return a figure with its interval.
+
+    Example:
+        >>> word_estimate("accuracy", Estimate(0.9, 0.87, 0.93, 300))
+        '90.0% [87.0, 93.0]'
+    """
+    return f"{word_value(name, estimate.value)} {word_interval(name, estimate)}".rstrip()
+
+
+def word_share(count: int, total: int) -> str:
+    """Return a count with its share of a total."""
+    return f"{count:,} ({100 * count / total:.1f}%)" if total else f"{count:,}"
+
+
+def word_seconds(seconds: float) -> str:
+    """Return a duration as read by a person.
+
+    Example:
+        >>> word_seconds(4.26), word_seconds(192), word_seconds(5400)
+        ('4.3 s', '3 min 12 s', '1 h 30 min')
+    """
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
+
+
+def profile_title(profile: str) -> str:
+    """Return how a profile is called in a text."""
+    return PROFILE_TITLES.get(profile, profile)
+
+
+def order_profiles(profiles: set[str] | dict) -> list[str]:
+    """Return profiles in reading order: the paper's first, then ours, then others by name."""
+    known = list(PROFILE_TITLES)
+    return sorted(profiles, key=lambda name: (known.index(name) if name in known else len(known), name))

@@ -1,0 +1,380 @@
+"""Plain values that pass between the rooms, each checking its own shapes, and how they are kept on disk.
+
+A kept result is one `.npz` file: the arrays, and a JSON text that says where each belongs. Loading it
+executes nothing (no pickle).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+BINARY_CLASSES = ("normal", "pneumonia")
+THREE_CLASSES = ("normal", "bacterial", "viral")
+
+
+def _check(condition: bool, message: str) -> None:
+    if not condition:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """One figure with its 95 % interval.
+
+    Attributes:
+        value: point estimate on the `n` cases; NaN where the cases do not define it.
+        low, high: bounds of the 95 % interval; NaN where it cannot be had.
+        n: number of images behind the figure.
+    """
+
+    value: float
+    low: float
+    high: float
+    n: int
+
+    def __str__(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """How a classifier did on one split.
+
+    Attributes:
+        split: name of the split, such as `val` or `test`.
+        classes: class names, in the order of the columns of `probabilities`.
+        labels: `(n,)` int, index into `classes`.
+        probabilities: `(n, classes)` float32; every row sums to 1.
+        patients: `(n,)` str, the unit that the intervals resample.
+        names: `(n,)` str, path of each image below the collection's root.
+        metrics: figure by name, see `pneumoscope.evaluation.metrics`.
+        confusion: `(classes, classes)` int, rows truth, columns decision.
+    """
+
+    split: str
+    classes: tuple[str, ...]
+    labels: np.ndarray
+    probabilities: np.ndarray
+    patients: np.ndarray
+    names: np.ndarray
+    metrics: dict[str, Estimate]
+    confusion: np.ndarray
+
+    def __post_init__(self) -> None:
+        n, k = len(self.labels), len(self.classes)
+        _check(self.probabilities.shape == (n, k), f"probabilities are {self.probabilities.shape}, expected {(n, k)}")
+        _check(self.patients.shape == (n,), f"patients are {self.patients.shape}, expected {(n,)}")
+        _check(self.names.shape == (n,), f"names are {self.names.shape}, expected {(n,)}")
+        _check(self.confusion.shape == (k, k), f"confusion is {self.confusion.shape}, expected {(k, k)}")
+
+    @property
+    def decisions(self) -> np.ndarray:
+        """`(n,)` int, the most probable class of each image."""
+        return self.probabilities.argmax(axis=1)
+
+
+@dataclass(frozen=True)
+class LearningCurve:
+    """Loss and accuracy of every epoch of one training.
+
+    Attributes:
+        loss, accuracy, val_loss, val_accuracy: `(epochs,)` float64; accuracies are NaN for an autoencoder.
+        chosen_epoch: the epoch (from 1) whose weights were kept.
+        seconds: wall-clock time of the whole training, resumed parts included.
+    """
+
+    loss: np.ndarray
+    accuracy: np.ndarray
+    val_loss: np.ndarray
+    val_accuracy: np.ndarray
+    chosen_epoch: int
+    seconds: float
+
+    def __post_init__(self) -> None:
+        n = len(self.loss)
+        for name in ("accuracy", "val_loss", "val_accuracy"):
+            _check(getattr(self, name).shape == (n,), f"{name} has {getattr(self, name).shape}, expected {(n,)}")
+        _check(1 <= self.chosen_epoch <= n, f"chosen_epoch is {self.chosen_epoch}, expected 1 to {n}")
+
+
+@dataclass(frozen=True)
+class Classification:
+    """Task 1: one trained classifier and how it did.
+
+    Attributes:
+        classes: class names in order.
+        parameters: number of parameters of the net.
+        curve: its training.
+        evaluations: by split, `val` and `test`.
+    """
+
+    classes: tuple[str, ...]
+    parameters: int
+    curve: LearningCurve
+    evaluations: dict[str, Evaluation]
+
+
+@dataclass(frozen=True)
+class Neighbors:
+    """Task 2: k-nearest neighbors on the embedding.
+
+    Attributes:
+        k: number of neighbors, chosen on validation.
+        k_scores: validation balanced accuracy by k tried (keys are str).
+        evaluations: k-NN's own figures by split; probabilities are shares of the k votes.
+        agreement: share of test images where k-NN and the net decide alike.
+        net_right, knn_right, neither_right: counts of the test images where they differ.
+        queries: `(q,)` int, test images shown as examples, index into the dataset.
+        nearest: `(q, 5)` int, their nearest training images of other patients, index into the dataset.
+        distances: `(q, 5)` float32, Euclidean distance in the embedding.
+    """
+
+    k: int
+    k_scores: dict[str, float]
+    evaluations: dict[str, Evaluation]
+    agreement: Estimate
+    net_right: int
+    knn_right: int
+    neither_right: int
+    queries: np.ndarray
+    nearest: np.ndarray
+    distances: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check(self.nearest.shape == self.distances.shape, "nearest and distances differ in shape")
+        _check(len(self.queries) == len(self.nearest), "one row of nearest for each query is expected")
+
+
+@dataclass(frozen=True)
+class EmbeddingMap:
+    """Task 2: a t-SNE map of embeddings.
+
+    Attributes:
+        coordinates: `(n, 2)` float32.
+        labels: `(n,)` int, index into `classes`; -1 for an image of unknown class.
+        origins: `(n,)` str, `train`, `test` or `new`; the latter two were placed on the map that train made.
+        names: `(n,)` str.
+        classes: class names.
+        trustworthiness: of the training part, in [0, 1] (Venna and Kaski 2001), 5 neighbors.
+    """
+
+    coordinates: np.ndarray
+    labels: np.ndarray
+    origins: np.ndarray
+    names: np.ndarray
+    classes: tuple[str, ...]
+    trustworthiness: float
+
+    def __post_init__(self) -> None:
+        n = len(self.labels)
+        _check(self.coordinates.shape == (n, 2), f"coordinates are {self.coordinates.shape}, expected {(n, 2)}")
+        _check(self.origins.shape == (n,) and self.names.shape == (n,), "one origin and one name a point are expected")
+
+
+@dataclass(frozen=True)
+class Anomaly:
+    """Task 3: an autoencoder trained on normals only.
+
+    Attributes:
+        parameters: number of parameters.
+        curve: its training; accuracies are NaN.
+        thresholds: by name: `mean_plus_sd` (the paper's) and `quantile`, both from held-out normals.
+        false_alarm_rate: share of normals that the `quantile` threshold promises to flag, in (0, 1).
+        validation_errors: `(m,)` float32, mean squared error of the held-out normals.
+        errors: `(n,)` float32, of the test images.
+        labels: `(n,)` int, 1 = pneumonia.
+        subtypes: `(n,)` str, `normal`, `bacterial`, `viral` or `unknown`.
+        metrics: `auroc`, `auprc`, and for each threshold NAME: `accuracy_NAME`, `f1_NAME`,
+            `flagged_normal_NAME`, `flagged_pneumonia_NAME` (shares flagged).
+        images, reconstructions: `(e, H, W)` float32 in [0, 1], examples from test.
+        error_maps: `(e, H, W)` float32, squared error of each pixel.
+        examples: `(e,)` int, index of the examples into the dataset.
+    """
+
+    parameters: int
+    curve: LearningCurve
+    thresholds: dict[str, float]
+    false_alarm_rate: float
+    validation_errors: np.ndarray
+    errors: np.ndarray
+    labels: np.ndarray
+    subtypes: np.ndarray
+    metrics: dict[str, Estimate]
+    images: np.ndarray
+    reconstructions: np.ndarray
+    error_maps: np.ndarray
+    examples: np.ndarray
+
+    def __post_init__(self) -> None:
+        _check(self.errors.shape == self.labels.shape == self.subtypes.shape, "errors, labels and subtypes differ")
+        _check(
+            self.images.shape == self.reconstructions.shape == self.error_maps.shape,
+            "images, reconstructions and error maps differ in shape",
+        )
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """Task 4: why the net of task 1.A decides as it does.
+
+    Attributes:
+        layers: names of the convolutional layers, from the input on.
+        images: `(e, H, W)` float32 in [0, 1], examples, normal and pneumonia in turn.
+        labels: `(e,)` int, 1 = pneumonia.
+        decisions: `(e,)` int, what the net said.
+        examples: `(e,)` int, index of the examples into the dataset.
+        heatmaps: `(e, layers, H, W)` float32 in [0, 1], Grad-CAM of each layer for the decided class.
+        feature_maps: by layer name `(filters, h, w)` float32, of the first pneumonia example.
+        patches: by layer name `(filters, patches, p, p)` float32 in [0, 1]: image patches that excite
+            the strongest filters most.
+        patch_filters: by layer name `(filters,)` int, which filters those are.
+        metrics: `centrality_normal`, `centrality_pneumonia`, `centrality_difference` over the test images, and
+            `peak_in_lesion`, `lesion_area` where true masks are known (phantoms).
+    """
+
+    layers: tuple[str, ...]
+    images: np.ndarray
+    labels: np.ndarray
+    decisions: np.ndarray
+    examples: np.ndarray
+    heatmaps: np.ndarray
+    feature_maps: dict[str, np.ndarray]
+    patches: dict[str, np.ndarray]
+    patch_filters: dict[str, np.ndarray]
+    metrics: dict[str, Estimate]
+
+    def __post_init__(self) -> None:
+        e, height, width = self.images.shape
+        expected = (e, len(self.layers), height, width)
+        _check(self.heatmaps.shape == expected, f"heatmaps are {self.heatmaps.shape}, expected {expected}")
+
+
+@dataclass(frozen=True)
+class Leakage:
+    """What a random image split does, beside the patient-grouped one.
+
+    Attributes:
+        shared_patients: patients on both sides of the random split.
+        leaked_share: share of its validation images whose patient is also trained on, in [0, 1].
+        random_split, grouped_split: figures of nearest-neighbor labelling on raw pixels under each split.
+    """
+
+    shared_patients: int
+    leaked_share: float
+    random_split: dict[str, Estimate]
+    grouped_split: dict[str, Estimate]
+
+
+@dataclass(frozen=True)
+class Audit:
+    """What a collection holds, and what is wrong with it.
+
+    Attributes:
+        counts: images by `split/class`, such as `train/normal` or `test/bacterial`.
+        patients: patients by split.
+        normal_share: share of normals by split: their difference is the prior shift.
+        unreadable: `{name, reason}` of each file left out.
+        exact_duplicates: groups of names with the same bytes.
+        near_duplicates: pairs of names whose perceptual hashes are close.
+        shared_patients: patient identifiers in more than one official split.
+        shared_numbers: patient numbers that appear in train and in test but, by the naming scheme, are not
+            known to be the same child.
+        sizes: `{width, height, count}` of the most frequent file sizes.
+        exposure: by class, quantiles of mean grey level: `{class: [q05, q25, q50, q75, q95]}`.
+        notes: sentences for a reader.
+    """
+
+    counts: dict[str, int]
+    patients: dict[str, int]
+    normal_share: dict[str, float]
+    unreadable: list[dict[str, str]]
+    exact_duplicates: list[list[str]]
+    near_duplicates: list[list[str]]
+    shared_patients: list[str]
+    shared_numbers: list[str]
+    sizes: list[dict[str, int]]
+    exposure: dict[str, list[float]]
+    notes: list[str]
+
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        Estimate,
+        Evaluation,
+        LearningCurve,
+        Classification,
+        Neighbors,
+        EmbeddingMap,
+        Anomaly,
+        Explanation,
+        Leakage,
+        Audit,
+    )
+}
+
+
+def save_result(result: Any, path: str | os.PathLike[str]) -> None:
+    """Keep a result as one `.npz` file, whole or not at all.
+
+    Args:
+        result: an instance of one of the classes above.
+        path: where to; a file that stands there is replaced in one step.
+    """
+    arrays: dict[str, np.ndarray] = {}
+
+    def encode(value: Any) -> Any:
+        if is_dataclass(value) and not isinstance(value, type):
+            inner = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
+            return {"kind": type(value).__name__, "fields": inner}
+        if isinstance(value, np.ndarray):
+            key = f"array_{len(arrays)}"
+            arrays[key] = value.astype(str) if value.dtype == object else value
+            return {"array": key}
+        if isinstance(value, tuple):
+            return {"tuple": [encode(item) for item in value]}
+        if isinstance(value, dict):
+            return {"dict": {str(key): encode(item) for key, item in value.items()}}
+        if isinstance(value, list):
+            return [encode(item) for item in value]
+        return value.item() if isinstance(value, np.generic) else value
+
+    text = json.dumps(encode(result))
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    partial = target.with_name(target.name + ".partial")
+    with partial.open("wb") as stream:
+        np.savez_compressed(stream, result=np.array(text), **arrays)  # type: ignore[arg-type]
+    partial.replace(target)
+
+
+def load_result(path: str | os.PathLike[str]) -> Any:
+    """Load what `save_result` kept.
+
+    Raises:
+        ValueError: if the file is not such a result.
+    """
+    with np.load(path, allow_pickle=False) as archive:
+        if "result" not in archive:
+            raise ValueError(f"{path} holds no result of pneumoscope")
+
+        def decode(value: Any) -> Any:
+            if isinstance(value, list):
+                return [decode(item) for item in value]
+            if not isinstance(value, dict):
+                return value
+            if "kind" in value:
+                return _KINDS[value["kind"]](**{key: decode(item) for key, item in value["fields"].items()})
+            if "array" in value:
+                return archive[value["array"]]
+            if "tuple" in value:
+                return tuple(decode(item) for item in value["tuple"])
+            return {key: decode(item) for key, item in value["dict"].items()}
+
+        return decode(json.loads(str(archive["result"])))

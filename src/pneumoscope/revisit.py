@@ -1,0 +1,189 @@
+"""One task alone, on the models that a study left: again on its test images, or on new files."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.radiographs.collection import printable_name
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.image import load_image
+from pneumoscope.results import BINARY_CLASSES, Estimate
+from pneumoscope.study import CLASSES, reopen_study
+
+if TYPE_CHECKING:
+    from pneumoscope.models.bundle import Bundle
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Revisit:
+    """A study, opened for one task with the model of one recipe.
+
+    Attributes:
+        study_dir: folder that the study left.
+        profile: `paper` or `best`.
+    """
+
+    study_dir: Path
+    profile: str
+
+    def load_bundle(self, name: str) -> "Bundle":
+        """Return one of the study's models: `binary`, `three_class` or `autoencoder`."""
+        from pneumoscope.models.bundle import load_bundle
+
+        return load_bundle(self.study_dir / "models" / f"{self.profile}-{name}")
+
+    def load_dataset(self, classes: tuple[str, ...]) -> tuple[Dataset, int]:
+        """Return the study's images of known class, and its seed."""
+        request, dataset = reopen_study(self.study_dir)
+        return dataset.select(dataset.labels(classes) >= 0), request["seed"]
+
+
+def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Path], list[Row]]:
+    """Read new radiographs.
+
+    Returns:
+        `(n, size, size)` uint8; their paths; and `image` and `error` of each file that cannot be read.
+
+    Raises:
+        PneumoscopeError: if none can be read.
+    """
+    from pneumoscope.errors import ImageError
+
+    images, read, failed = [], [], []
+    for path in paths:
+        try:
+            images.append(np.rint(load_image(path, size=size) * 255).astype(np.uint8))
+            read.append(path)
+        except ImageError as error:
+            failed.append({"image": printable_name(path), "error": str(error)})
+    if not images:
+        raise PneumoscopeError(
+            "no image can be read: " + "; ".join(f"{row['image']}: {row['error']}" for row in failed)
+        )
+    return np.stack(images), read, failed
+
+
+def revisit_neighbors(revisit: Revisit, task: str, paths: Sequence[Path]) -> tuple[dict[str, Estimate], list[Row]]:
+    """Task 2. Return the test figures without `paths`, else the nearest known images of each file."""
+    from pneumoscope.tasks.classify import predict_probabilities
+    from pneumoscope.tasks.neighbors import embed_images, find_neighbors, find_similar
+
+    classes = CLASSES[task]
+    model = revisit.load_bundle(task).model
+    dataset, seed = revisit.load_dataset(classes)
+    embeddings = embed_images(model, dataset.images)
+    if not paths:
+        probabilities = predict_probabilities(model, dataset.split("test").images)
+        found = find_neighbors(embeddings, dataset, classes=classes, net_probabilities=probabilities, seed=seed)
+        return {**found.evaluations["test"].metrics, "agreement": found.agreement}, []
+    images, read, rows = load_files(paths, size=dataset.images.shape[1])
+    labels = dataset.labels(classes)
+    for path, embedding in zip(read, embed_images(model, images), strict=True):
+        indices, distances = find_similar(embedding, embeddings, dataset)
+        rows += [
+            {
+                "image": printable_name(path),
+                "neighbor": dataset.table["name"][index],
+                "class": classes[labels[index]],
+                "distance": round(float(distance), 4),
+            }
+            for index, distance in zip(indices, distances, strict=True)
+        ]
+    return {}, rows
+
+
+def revisit_map(revisit: Revisit, task: str, paths: Sequence[Path], out_dir: Path) -> tuple[Path, list[Row]]:
+    """Task 2. Draw the map anew, with the files marked on it; return the picture and where each file fell."""
+    from pneumoscope.report.figures.neighbors import describe_map, draw_map
+    from pneumoscope.report.figures.palette import save_figure
+    from pneumoscope.tasks import map as task_map
+    from pneumoscope.tasks.neighbors import embed_images
+
+    classes = CLASSES[task]
+    model = revisit.load_bundle(task).model
+    dataset, seed = revisit.load_dataset(classes)
+    rows: list[Row] = []
+    names: list[str] = []
+    new_embeddings = None
+    if paths:
+        images, read, rows = load_files(paths, size=dataset.images.shape[1])
+        new_embeddings, names = embed_images(model, images), [printable_name(path) for path in read]
+    drawn = task_map.draw_map(
+        embed_images(model, dataset.images),
+        dataset,
+        classes=classes,
+        seed=seed,
+        new_embeddings=new_embeddings,
+        new_names=names,
+    )
+    stem = out_dir / f"{revisit.profile}-map_{task}"
+    save_figure(
+        draw_map(drawn, title=f"Map of {task}, {revisit.profile}"),
+        stem,
+        note=RESEARCH_USE_ONLY,
+        description=describe_map(drawn),
+    )
+    new = drawn.coordinates[drawn.origins == "new"]
+    rows += [
+        {"image": name, "x": round(float(x), 3), "y": round(float(y), 3)}
+        for name, (x, y) in zip(names, new, strict=True)
+    ]
+    return stem.with_suffix(".png"), rows
+
+
+def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> tuple[dict[str, Estimate], list[Row]]:
+    """Task 3. Return the test figures without `paths`, else the error of each file beside the thresholds."""
+    from pneumoscope.evaluation.metrics import evaluate_scores
+    from pneumoscope.tasks.anomaly import reconstruction_errors
+
+    bundle = revisit.load_bundle("autoencoder")
+    thresholds = bundle.card["thresholds"]
+    if not paths:
+        dataset, seed = revisit.load_dataset(BINARY_CLASSES)
+        test = dataset.split("test")
+        errors = reconstruction_errors(bundle.model, test.images)
+        patients = test.table["patient"].to_numpy()
+        return evaluate_scores(test.labels(BINARY_CLASSES), errors, thresholds, patients=patients, seed=seed), []
+    images, read, rows = load_files(paths, size=bundle.model.input_shape[1])
+    for path, error in zip(read, reconstruction_errors(bundle.model, images), strict=True):
+        flags = {f"over {name}": bool(error >= threshold) for name, threshold in thresholds.items()}
+        rows.append({"image": printable_name(path), "squared error": round(float(error), 6), **flags})
+    return {}, rows
+
+
+def revisit_explain(revisit: Revisit, paths: Sequence[Path], out_dir: Path) -> tuple[dict[str, Estimate], list[Row]]:
+    """Task 4. Return the test figures without `paths`, else write each file's heat-maps and return where."""
+    from pneumoscope.report.figures.explain import draw_heatmaps
+    from pneumoscope.report.figures.palette import save_figure
+    from pneumoscope.tasks.classify import predict_probabilities
+    from pneumoscope.tasks.explain import compute_gradcam, explain_classifier, list_layers
+
+    model = revisit.load_bundle("binary").model
+    if not paths:
+        dataset, seed = revisit.load_dataset(BINARY_CLASSES)
+        return explain_classifier(model, dataset, seed=seed).metrics, []
+    images, read, rows = load_files(paths, size=model.input_shape[1])
+    layers = list_layers(model)
+    heatmaps = np.stack([compute_gradcam(model, images, layer=layer) for layer in layers], axis=1)
+    for number, (path, probabilities) in enumerate(zip(read, predict_probabilities(model, images), strict=True)):
+        decision = BINARY_CLASSES[int(probabilities.argmax())]
+        figure = draw_heatmaps(images[number] / 255, heatmaps[number], layers, title=f"{path.name}: {decision}")
+        stem = out_dir / f"{number + 1:03d}-{path.stem}"
+        description = f"Grad-CAM of the layers {', '.join(layers)} over {path.name}, which the net called {decision}."
+        save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=description)
+        rows.append(
+            {
+                "image": printable_name(path),
+                "decision": decision,
+                "p_pneumonia": round(float(probabilities[1]), 4),
+                "heatmaps": str(stem.with_suffix(".png")),
+            }
+        )
+    return {}, rows

@@ -1,0 +1,267 @@
+"""The whole pipeline, in the order of the mission: radiographs, tasks 1 to 4, results, report.
+
+Every stage leaves its result in `OUT/stages`; a study that was killed goes on with the first unfinished one.
+"""
+
+import logging
+import os
+from dataclasses import dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.ledger import Ledger, write_json
+from pneumoscope.models.settings import PROFILES, autoencoder_settings, profile_settings
+from pneumoscope.progress import log
+from pneumoscope.provenance import describe_hardware, list_versions
+from pneumoscope.radiographs.dataset import Dataset, load_dataset
+from pneumoscope.radiographs.phantoms import draw_phantoms, phantom_dataset
+from pneumoscope.radiographs.splits import split_dataset
+from pneumoscope.results import (
+    BINARY_CLASSES,
+    THREE_CLASSES,
+    Audit,
+    Classification,
+    EmbeddingMap,
+    Explanation,
+    Neighbors,
+)
+
+PHANTOM_COUNTS = {"num_train": 900, "num_test": 240}
+PHANTOM_EPOCHS = 4
+NUM_NEW_PHANTOMS = 6
+CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
+
+
+def run_study(
+    source: str | os.PathLike[str] | None,
+    out_dir: str | os.PathLike[str],
+    *,
+    profiles: tuple[str, ...] = PROFILES,
+    epochs: int | None = None,
+    seed: int = 0,
+    resume: bool = False,
+    new_source: str | os.PathLike[str] | None = None,
+) -> Path:
+    """Run every task on a collection and write the report.
+
+    Args:
+        source: folder or manifest of radiographs; None draws phantoms and trains for few epochs.
+        out_dir: gets `report.html`, `results.json`, `figures/`, `models/`, `stages/`, `audit/`, `log.txt`.
+        profiles: which recipes to train, of `paper` and `best`.
+        epochs: of the classifiers, instead of the profile's own; the autoencoder trains half as many.
+        seed: of every random choice.
+        resume: go on with what stands in `out_dir`.
+        new_source: folder or manifest of images to place on the maps; by default some phantoms are.
+
+    Returns:
+        Path of the report.
+
+    Raises:
+        PneumoscopeError: if `out_dir` holds another study, or a stage cannot be done.
+    """
+    from pneumoscope.report.audit_page import write_audit
+    from pneumoscope.report.page import write_report
+
+    out_dir = Path(out_dir)
+    ledger = Ledger.open(out_dir, resume=resume)
+    handler = _log_to(out_dir / "log.txt")
+    try:
+        dataset = load_study_dataset(source, out_dir, seed=seed)
+        if source is None:
+            epochs = epochs or PHANTOM_EPOCHS
+        ledger.claim(_describe_study(source, dataset, epochs, seed))
+        plan = _Plan(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
+        write_audit(_run_data_stages(plan), dataset, out_dir / "audit")
+        for profile in profiles:
+            for task in CLASSES:
+                _run_classifier(plan, profile, task)
+            _run_anomaly(plan, profile)
+            _run_explanation(plan, profile)
+        _write_results(ledger, dataset, out_dir)
+        report = write_report(out_dir, dataset)
+        log.info("report: %s", report)
+        return report
+    finally:
+        log.removeHandler(handler)
+        handler.close()
+
+
+def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int) -> Dataset:
+    """Load what a study works on: the split collection, or phantoms where `source` is None."""
+    if source is None:
+        return split_dataset(phantom_dataset(**PHANTOM_COUNTS, seed=seed), seed=seed)
+    return split_dataset(load_dataset(source, cache_dir=out_dir / "cache"), seed=seed)
+
+
+def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:
+    """Return what a study was asked for and the dataset it worked on, for a task alone.
+
+    Raises:
+        PneumoscopeError: if the folder holds no study, or its radiographs have changed since.
+    """
+    out_dir = Path(out_dir)
+    ledger = Ledger.open(out_dir, resume=True)
+    request = ledger.facts["request"]
+    if not request:
+        raise PneumoscopeError(f"{out_dir} holds no study; expected what `pneumoscope study --out {out_dir}` leaves")
+    dataset = load_study_dataset(request["source"], out_dir, seed=request["seed"])
+    ledger.claim(_describe_study(request["source"], dataset, request["epochs"], request["seed"]))
+    return request, dataset
+
+
+@dataclass(frozen=True)
+class _Plan:
+    """What every stage of a study shares."""
+
+    dataset: Dataset
+    ledger: Ledger
+    epochs: int | None
+    seed: int
+    new_images: np.ndarray
+    new_names: list[str]
+
+    def model_dir(self, profile: str, name: str) -> Path:
+        return self.ledger.out_dir / "models" / f"{profile}-{name}"
+
+    def embed(self, profile: str, task: str, images: np.ndarray) -> np.ndarray:
+        from pneumoscope.models.bundle import load_bundle
+        from pneumoscope.tasks.neighbors import embed_images
+
+        return embed_images(load_bundle(self.model_dir(profile, task)).model, images)
+
+
+def _run_data_stages(plan: _Plan) -> Audit:
+    from pneumoscope.radiographs.audit import audit_dataset
+    from pneumoscope.tasks.leakage import measure_leakage
+
+    audit = plan.ledger.run("audit", lambda: audit_dataset(plan.dataset))
+    plan.ledger.run("leakage", lambda: measure_leakage(plan.dataset, seed=plan.seed))
+    return audit
+
+
+def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
+    """Tasks 1 and 2 with one net of one recipe."""
+    from pneumoscope.tasks.classify import train_classifier
+    from pneumoscope.tasks.map import draw_map
+    from pneumoscope.tasks.neighbors import find_neighbors
+
+    classes, seed = CLASSES[task], plan.seed
+    rows = np.flatnonzero(plan.dataset.labels(classes) >= 0)
+    known = plan.dataset.select(rows)
+    if len(set(known.labels(classes))) < len(classes):
+        log.warning("%s is left out: the collection does not tell all of %s", task, ", ".join(classes))
+        return
+    settings = profile_settings(profile, epochs=plan.epochs)
+
+    def train() -> Classification:
+        out_dir = plan.model_dir(profile, task)
+        return train_classifier(known, out_dir, classes=classes, settings=settings, seed=seed)[1]
+
+    trained = plan.ledger.run(f"{profile}-{task}", train)
+    embeddings = cache(lambda: plan.embed(profile, task, known.images))
+
+    def compare() -> Neighbors:
+        probabilities = trained.evaluations["test"].probabilities
+        found = find_neighbors(embeddings(), known, classes=classes, net_probabilities=probabilities, seed=seed)
+        return replace(found, queries=rows[found.queries], nearest=rows[found.nearest])
+
+    def place() -> EmbeddingMap:
+        new = plan.embed(profile, task, plan.new_images)
+        return draw_map(embeddings(), known, classes=classes, seed=seed, new_embeddings=new, new_names=plan.new_names)
+
+    plan.ledger.run(f"{profile}-neighbors_{task}", compare)
+    plan.ledger.run(f"{profile}-map_{task}", place)
+
+
+def _run_anomaly(plan: _Plan, profile: str) -> None:
+    """Task 3 with one recipe."""
+    from pneumoscope.tasks.anomaly import train_anomaly
+
+    settings, out_dir = autoencoder_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "autoencoder")
+    plan.ledger.run(
+        f"{profile}-anomaly", lambda: train_anomaly(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1]
+    )
+
+
+def _run_explanation(plan: _Plan, profile: str) -> None:
+    """Task 4 on the net of task 1.A of one recipe."""
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.tasks.explain import explain_classifier
+
+    def explain() -> Explanation:
+        return explain_classifier(load_bundle(plan.model_dir(profile, "binary")).model, plan.dataset, seed=plan.seed)
+
+    plan.ledger.run(f"{profile}-explain", explain)
+
+
+def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int) -> tuple[np.ndarray, list[str]]:
+    if new_source is not None:
+        new = load_dataset(new_source)
+        return new.images, new.table["name"].tolist()
+    phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=128, seed=seed + 1)
+    return phantoms.images, [f"phantom {number}, {kind}" for number, kind in enumerate(phantoms.subtypes, start=1)]
+
+
+def _describe_study(
+    source: str | os.PathLike[str] | None, dataset: Dataset, epochs: int | None, seed: int
+) -> dict[str, Any]:
+    from pneumoscope.tasks.classify import hash_table
+
+    return {
+        "source": None if source is None else str(source),
+        "data_sha256": hash_table(dataset),
+        "epochs": epochs,
+        "seed": seed,
+    }
+
+
+def _write_results(ledger: Ledger, dataset: Dataset, out_dir: Path) -> None:
+    from pneumoscope.report.summary import summarize_study
+
+    stages, request = ledger.results(), ledger.facts["request"]
+    profiles = [profile for profile in PROFILES if any(name.startswith(f"{profile}-") for name in stages)]
+    counts = (dataset.table["split"] + "/" + dataset.table["subtype"]).value_counts().sort_index()
+    patients = dataset.table.groupby("split")["patient"].nunique()
+    summary = summarize_study(
+        stages,
+        data={
+            "source": Path(request["source"]).name if request["source"] else "drawn phantoms",
+            "phantoms": request["source"] is None,
+            "counts": {str(name): int(count) for name, count in counts.items()},
+            "patients": {str(split): int(count) for split, count in patients.items()},
+            "skipped": len(dataset.skipped),
+            "sha256": request["data_sha256"],
+        },
+        settings={
+            "seed": request["seed"],
+            "epochs": request["epochs"],
+            **{
+                profile: {
+                    "classifier": profile_settings(profile, epochs=request["epochs"]).to_dict(),
+                    "autoencoder": autoencoder_settings(profile, epochs=request["epochs"]).to_dict(),
+                }
+                for profile in profiles
+            },
+        },
+        timing={**ledger.facts["timing"], "total": round(sum(ledger.facts["timing"].values()), 2)},
+        versions=list_versions(),
+        hardware=describe_hardware(),
+    )
+    write_json(out_dir / "results.json", summary)
+
+
+def _log_to(path: Path) -> logging.Handler:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    new = not path.exists()
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    if new:
+        log.info(RESEARCH_USE_ONLY)
+    return handler

@@ -1,0 +1,186 @@
+"""Task 3: an autoencoder that has only seen normals; what it cannot redraw is odd."""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.errors import TrainingError
+from pneumoscope.evaluation.metrics import evaluate_scores
+from pneumoscope.models.settings import TrainingSettings, choose_precision
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.results import BINARY_CLASSES, Anomaly
+from pneumoscope.tasks.classify import hash_table
+
+if TYPE_CHECKING:
+    import keras
+
+    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.training import TrainingData
+
+DEAD_SPREAD = 0.02
+NUM_EXAMPLES = 6
+
+
+def train_anomaly(
+    dataset: Dataset,
+    out_dir: str | os.PathLike[str],
+    *,
+    settings: TrainingSettings | None = None,
+    seed: int = 0,
+    false_alarm_rate: float = 0.05,
+) -> "tuple[Bundle, Anomaly]":
+    """Train the report's autoencoder on normals and measure what it flags.
+
+    An image is flagged when its mean squared error is at or over a threshold. Both thresholds come from the
+    held-out normals of `val`: the report's mean + 1 standard deviation, and the quantile that promises
+    `false_alarm_rate`. No pneumonia is seen before the test.
+
+    Args:
+        dataset: with the splits `train`, `val` and `test`.
+        out_dir: where the bundle and the checkpoint of each epoch stand.
+        settings: the recipe; `autoencoder_settings("best")` by default.
+        seed: of the weights, the order and the augmentation.
+        false_alarm_rate: share of normals that the quantile threshold may flag, in (0, 1).
+
+    Raises:
+        TrainingError: if there are no normals to train or to validate on, or the net came out dead.
+    """
+    import keras
+
+    from pneumoscope.models.bundle import save_bundle
+    from pneumoscope.models.paper import build_autoencoder
+    from pneumoscope.models.settings import autoencoder_settings
+    from pneumoscope.models.training import fit_model
+
+    settings = settings or autoencoder_settings("best")
+    train, validation = _normals(dataset, "train"), _normals(dataset, "val")
+    if not len(train) or not len(validation):
+        raise TrainingError(f"{len(train)} normals to train on and {len(validation)} held out; expected some of both")
+    precision = choose_precision()
+    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(seed)
+    model = build_autoencoder()
+    out_dir = Path(out_dir)
+    curve = fit_model(
+        model,
+        _make_training_data(train, validation, settings),
+        settings,
+        loss=keras.losses.MeanSquaredError(),
+        checkpoint_path=out_dir / "checkpoint.npz",
+        seed=seed,
+        title=f"3 autoencoder, {settings.profile}",
+    )
+    check_alive(reconstruct_images(model, validation.images))
+    held_out = reconstruction_errors(model, validation.images)
+    thresholds = {
+        "mean_plus_sd": float(held_out.mean() + held_out.std()),
+        "quantile": float(np.quantile(held_out, 1 - false_alarm_rate)),
+    }
+    facts = {
+        "classes": ["normal"],
+        "settings": settings.to_dict(),
+        "precision": precision,
+        "seed": seed,
+        "chosen_epoch": curve.chosen_epoch,
+        "thresholds": thresholds,
+        "thresholds_from": f"{len(held_out)} held-out normals; false-alarm rate of the quantile {false_alarm_rate}",
+        "training_data_sha256": hash_table(train),
+    }
+    bundle = save_bundle(model, out_dir, facts)
+    examples = _choose_examples(dataset, seed)
+    images = dataset.images[examples]
+    reconstructions = reconstruct_images(model, images)
+    test = dataset.split("test")
+    errors, labels = reconstruction_errors(model, test.images), test.labels(BINARY_CLASSES)
+    return bundle, Anomaly(
+        parameters=model.count_params(),
+        curve=curve,
+        thresholds=thresholds,
+        false_alarm_rate=false_alarm_rate,
+        validation_errors=held_out,
+        errors=errors,
+        labels=labels,
+        subtypes=test.table["subtype"].to_numpy().astype(str),
+        metrics=evaluate_scores(labels, errors, thresholds, patients=test.table["patient"].to_numpy(), seed=seed),
+        images=images.astype(np.float32) / 255,
+        reconstructions=reconstructions,
+        error_maps=(images.astype(np.float32) / 255 - reconstructions) ** 2,
+        examples=examples,
+    )
+
+
+def reconstruct_images(model: "keras.Model", images: np.ndarray) -> np.ndarray:
+    """Return what the autoencoder makes of images.
+
+    Args:
+        model: the autoencoder.
+        images: `(n, H, W)` uint8.
+
+    Returns:
+        `(n, H, W)` float32 in [0, 1], the mean of the three channels.
+    """
+    return model.predict(_to_color(images), batch_size=32, verbose=0).mean(axis=-1).astype(np.float32)
+
+
+def reconstruction_errors(model: "keras.Model", images: np.ndarray) -> np.ndarray:
+    """Return `(n,)` float32, the mean squared error of each image against its reconstruction, gray levels in [0, 1]."""
+    errors = [
+        np.square(reconstruct_images(model, part) - part.astype(np.float32) / 255).mean(axis=(1, 2))
+        for part in np.array_split(images, -(-len(images) // 256))
+    ]
+    return np.concatenate(errors).astype(np.float32)
+
+
+def check_alive(reconstructions: np.ndarray) -> None:
+    """Make sure that an autoencoder draws something, and not the same for all.
+
+    Args:
+        reconstructions: `(n, H, W)` float32 in [0, 1] of different images.
+
+    Raises:
+        TrainingError: if they are of one gray level within or all alike among themselves.
+    """
+    within = float(np.std(reconstructions, axis=(1, 2)).mean())
+    among = float(np.std(reconstructions, axis=0).mean()) if len(reconstructions) > 1 else within
+    if within < DEAD_SPREAD or among < DEAD_SPREAD / 4:
+        raise TrainingError(
+            f"the autoencoder is dead: its drawings have a mean gray level of {reconstructions.mean():.3f}, spread by "
+            f"{within:.4f} within an image and {among:.4f} among images; expected {DEAD_SPREAD} and {DEAD_SPREAD / 4}. "
+            "Train it with another seed or for more epochs."
+        )
+
+
+def _normals(dataset: Dataset, split: str) -> Dataset:
+    part = dataset.split(split)
+    return part.select(part.labels(BINARY_CLASSES) == 0)
+
+
+def _to_color(images: np.ndarray) -> np.ndarray:
+    return np.repeat(images[..., None], 3, axis=-1)
+
+
+def _choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
+    """Return indices of test images, normal and pneumonia in turn."""
+    rng = np.random.default_rng(seed)
+    test, labels = dataset.rows("test"), dataset.labels(BINARY_CLASSES)
+    by_class = [rng.permutation(test[labels[test] == number])[: NUM_EXAMPLES // 2] for number in (0, 1)]
+    return np.array([index for pair in zip(*by_class, strict=False) for index in pair], dtype=np.int64)
+
+
+def _make_training_data(train: Dataset, validation: Dataset, settings: TrainingSettings) -> "TrainingData":
+    from pneumoscope.models.augmentation import augment_images
+    from pneumoscope.models.training import TrainingData
+
+    def draw_order(rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(len(train))
+
+    def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        inputs = _to_color(augment_images(train.images[indices], settings.augmentation, rng))
+        return inputs, inputs.astype(np.float32) / 255
+
+    inputs = _to_color(validation.images)
+    targets = inputs.astype(np.float32) / 255
+    validating = (inputs, targets, np.ones(len(validation), dtype=np.float32))
+    return TrainingData(draw_order, make_batch, validating, hash_table(train))

@@ -1,0 +1,162 @@
+"""Task 1: normal or pneumonia (1.A); normal, bacterial or viral (1.B)."""
+
+import hashlib
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.errors import TrainingError
+from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.models.settings import TrainingSettings, choose_precision
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Classification, Evaluation
+
+if TYPE_CHECKING:
+    import keras
+
+    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.training import TrainingData
+
+TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
+
+
+def train_classifier(
+    dataset: Dataset,
+    out_dir: str | os.PathLike[str],
+    *,
+    classes: tuple[str, ...] = BINARY_CLASSES,
+    settings: TrainingSettings | None = None,
+    seed: int = 0,
+) -> "tuple[Bundle, Classification]":
+    """Train the report's net for these classes and evaluate it.
+
+    Args:
+        dataset: with the splits `train`, `val` and, to evaluate on, `test`.
+        out_dir: where the bundle is written and the checkpoint of each epoch stands; a run that was killed
+            goes on from there.
+        classes: `BINARY_CLASSES` or `THREE_CLASSES`; images whose class is not known are left out.
+        settings: the recipe; the best profile by default.
+        seed: of the weights, the order, the augmentation and the dropout.
+
+    Raises:
+        TrainingError: if a class is missing from train or validation.
+    """
+    import keras
+
+    from pneumoscope.models.bundle import save_bundle
+    from pneumoscope.models.paper import build_binary, build_three_class
+    from pneumoscope.models.settings import profile_settings
+    from pneumoscope.models.training import fit_model
+
+    settings = settings or profile_settings("best")
+    train, validation = _known(dataset.split("train"), classes), _known(dataset.split("val"), classes)
+    for name, part in (("train", train), ("val", validation)):
+        missing = [classes[number] for number in set(range(len(classes))) - set(part.labels(classes).tolist())]
+        if missing:
+            raise TrainingError(f"{name} holds no image of class {', '.join(missing)}; expected some of every class")
+    precision = choose_precision()
+    keras.config.set_dtype_policy(precision)
+    keras.utils.set_random_seed(seed)
+    binary = tuple(classes) == BINARY_CLASSES
+    model = (build_binary if binary else build_three_class)(dropout=settings.dropout)
+    loss_class = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
+    out_dir = Path(out_dir)
+    curve = fit_model(
+        model,
+        _make_training_data(train, validation, classes, settings),
+        settings,
+        loss=loss_class(label_smoothing=settings.label_smoothing),
+        checkpoint_path=out_dir / "checkpoint.npz",
+        seed=seed,
+        title=f"{TITLES[tuple(classes)]}, {settings.profile}",
+    )
+    facts = {
+        "classes": list(classes),
+        "embedding_layer": "embedding",
+        "settings": settings.to_dict(),
+        "precision": precision,
+        "seed": seed,
+        "chosen_epoch": curve.chosen_epoch,
+        "training_data_sha256": hash_table(train),
+    }
+    bundle = save_bundle(model, out_dir, facts)
+    splits = [name for name in ("val", "test") if len(_known(dataset.split(name), classes))]
+    evaluations = {name: evaluate_classifier(model, dataset, classes=classes, split=name, seed=seed) for name in splits}
+    return bundle, Classification(tuple(classes), model.count_params(), curve, evaluations)
+
+
+def evaluate_classifier(
+    model: "keras.Model",
+    dataset: Dataset,
+    *,
+    classes: tuple[str, ...] = BINARY_CLASSES,
+    split: str = "test",
+    seed: int = 0,
+) -> Evaluation:
+    """Evaluate a trained net on one split, with 95 % intervals that resample patients."""
+    part = _known(dataset.split(split), classes)
+    return evaluate(
+        part.labels(classes),
+        predict_probabilities(model, part.images),
+        classes=tuple(classes),
+        split=split,
+        patients=part.table["patient"].to_numpy().astype(str),
+        names=part.table["name"].to_numpy().astype(str),
+        seed=seed,
+    )
+
+
+def predict_probabilities(model: "keras.Model", images: np.ndarray, *, batch_size: int = 128) -> np.ndarray:
+    """Return the probability of each class.
+
+    Args:
+        model: a classifier; outputs that do not sum to 1 (a sigmoid each) are divided by their sum.
+        images: `(n, H, W)` uint8.
+        batch_size: images at once.
+
+    Returns:
+        `(n, classes)` float32.
+    """
+    outputs = model.predict(images[..., None], batch_size=batch_size, verbose=0).astype(np.float64)
+    outputs = np.clip(outputs, 1e-7, 1)
+    return (outputs / outputs.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+def hash_table(dataset: Dataset) -> str:
+    """Return one SHA-256 over the images' own hashes and splits: the name of a body of data."""
+    lines = "".join(f"{row.sha256} {row.split}\n" for row in dataset.table.sort_values("name").itertuples())
+    return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _known(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+    return dataset.select(dataset.labels(classes) >= 0)
+
+
+def _make_training_data(
+    train: Dataset, validation: Dataset, classes: tuple[str, ...], settings: TrainingSettings
+) -> "TrainingData":
+    from pneumoscope.models.augmentation import augment_images
+    from pneumoscope.models.training import TrainingData
+
+    labels = train.labels(classes)
+    one_hot = np.eye(len(classes), dtype=np.float32)
+    rarest = np.bincount(labels, minlength=len(classes)).min()
+
+    def draw_order(rng: np.random.Generator) -> np.ndarray:
+        if not settings.balanced:
+            return rng.permutation(len(labels))
+        drawn = [rng.choice(np.flatnonzero(labels == number), rarest, replace=False) for number in range(len(classes))]
+        return rng.permutation(np.concatenate(drawn))
+
+    def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        images = augment_images(train.images[indices], settings.augmentation, rng)
+        return images[..., None], one_hot[labels[indices]]
+
+    val_labels = validation.labels(classes)
+    weights = np.ones(len(val_labels), dtype=np.float32)
+    if settings.balanced:
+        weights = (len(val_labels) / (len(classes) * np.bincount(val_labels)))[val_labels].astype(np.float32)
+    validating = (validation.images[..., None], one_hot[val_labels], weights)
+    return TrainingData(draw_order, make_batch, validating, hash_table(train))

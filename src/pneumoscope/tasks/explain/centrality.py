@@ -1,0 +1,133 @@
+"""How central heat-maps are, and whether they peak on the lesion: the claims of a picture as figures."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy.ndimage import maximum_filter
+
+from pneumoscope.evaluation.intervals import estimate, estimate_mean
+from pneumoscope.results import Estimate
+from pneumoscope.tasks.explain.geometry import Field
+
+LUNG_CENTER = (0.47, 0.50)
+LUNG_AXES = (0.36, 0.42)
+
+
+def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
+    """Return how far each heat-map is gathered in the middle of the lungs.
+
+    The lungs are an ellipse that holds both on the mean training radiograph of the pediatric films: center
+    at 0.47 of the height and 0.50 of the width, half axes 0.36 of the height and 0.42 of the width. Their
+    middle is the same ellipse, shrunk to half the area; the ring that is left is their edge. Centrality is
+    the share of the lungs' heat that lies in the middle, over the share of the lungs' pixels that does:
+    1 for an even map, 2 (but for rounding to pixels) where all heat lies in the middle, 0 where all lies at
+    the edge. Heat outside of the lungs, say on a marker in the corner, counts as neither.
+
+    Args:
+        heatmaps: `(n, H, W)` floats of 0 or more, in any unit.
+
+    Returns:
+        `(n,)` float64 in [0, 2], NaN for a map with no heat in the lungs.
+
+    Example:
+        >>> measure_centrality(np.ones((1, 128, 128))).round(6)
+        array([1.])
+    """
+    radius = _lung_radius(heatmaps.shape[1:])
+    lungs, middle = radius <= 1, radius <= np.sqrt(0.5)
+    heat = heatmaps[:, lungs].sum(axis=1, dtype=np.float64)
+    heat_in_middle = heatmaps[:, middle].sum(axis=1, dtype=np.float64)
+    share = np.divide(heat_in_middle, heat, out=np.full(len(heat), np.nan), where=heat > 0)
+    return share * lungs.sum() / middle.sum()
+
+
+def _lung_radius(shape: tuple[int, ...]) -> np.ndarray:
+    """Return `shape` float64, the distance from the lungs' center; 1 on their outline."""
+    down, across = (
+        ((np.arange(size) + 0.5) / size - center) / axis
+        for size, center, axis in zip(shape, LUNG_CENTER, LUNG_AXES, strict=True)
+    )
+    return np.hypot(down[:, None], across)
+
+
+def estimate_centrality(
+    heatmaps: np.ndarray, labels: np.ndarray, patients: ArrayLike, *, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return the mean centrality of normals and of pneumonias, and the first minus the second.
+
+    Args:
+        heatmaps: `(n, H, W)` floats of 0 or more; those with no heat in the lungs are left out.
+        labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
+        patients: `(n,)` str, the unit that the 95 % intervals resample.
+        seed: of the resampling.
+
+    Returns:
+        `centrality_normal` and `centrality_pneumonia` in [0, 2], and `centrality_difference` in [-2, 2],
+        above 0 where normals are lit more centrally; NaN for want of a class.
+    """
+    centrality = measure_centrality(heatmaps)
+    lit = ~np.isnan(centrality)
+    groups = {"normal": lit & (labels == 0), "pneumonia": lit & (labels == 1)}
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        means = {f"centrality_{name}": _mean(centrality, weights, group) for name, group in groups.items()}
+        return {**means, "centrality_difference": means["centrality_normal"] - means["centrality_pneumonia"]}
+
+    counts = {f"centrality_{name}": int(group.sum()) for name, group in groups.items()}
+    counts["centrality_difference"] = int(lit.sum())
+    return estimate(figures, patients, counts=counts, seed=seed)
+
+
+def _mean(values: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndarray:
+    total = weights[:, group].sum(axis=1)
+    return np.divide(weights[:, group] @ values[group], total, out=np.full(len(total), np.nan), where=total > 0)
+
+
+def find_peaks(heatmaps: np.ndarray, fields: tuple[Field, Field]) -> np.ndarray:
+    """Return where each heat-map is largest, as pixels of the image.
+
+    Beyond the middle of the outermost cells a map is constant, so that the image's border would win ties
+    with the middle of the first cell: the peak is sought from there on.
+
+    Args:
+        heatmaps: `(n, H, W)` float32.
+        fields: of the layer that the maps are of, along rows and along columns.
+
+    Returns:
+        `(n, 2)` int, row and column.
+    """
+    top, left = (max(int(field.centers(1)[0]), 0) for field in fields)
+    part = heatmaps[:, top:, left:]
+    rows, columns = np.unravel_index(part.reshape(len(part), -1).argmax(axis=1), part.shape[1:])
+    return np.stack([rows + top, columns + left], axis=1)
+
+
+def estimate_peak_in_lesion(
+    heatmaps: np.ndarray, masks: np.ndarray, patients: ArrayLike, *, fields: tuple[Field, Field], seed: int = 0
+) -> dict[str, Estimate]:
+    """Return how often a heat-map peaks on the true lesion, beside what chance would give.
+
+    The lesion is widened by one cell of the layer's grid, the finest that the layer can tell apart.
+
+    Args:
+        heatmaps: `(n, H, W)` float32; one without heat counts as a miss.
+        masks: `(n, H, W)` bool, true lesions; images without one are left out.
+        patients: `(n,)` str, the unit that the 95 % intervals resample.
+        fields: of the layer that the maps are of, along rows and along columns.
+        seed: of the resampling.
+
+    Returns:
+        `peak_in_lesion`, share of the maps; `lesion_area`, mean share of the image under the widened
+        lesion: the chance of a peak thrown anywhere. NaN for want of images.
+    """
+    known = masks.any(axis=(1, 2))
+    if not known.any():
+        nothing = Estimate(float("nan"), float("nan"), float("nan"), n=0)
+        return {"peak_in_lesion": nothing, "lesion_area": nothing}
+    heatmaps, patients = heatmaps[known], np.asarray(patients)[known]
+    widened = maximum_filter(masks[known], size=(1, *(2 * field.step + 1 for field in fields)))
+    rows, columns = find_peaks(heatmaps, fields).T
+    hits = widened[np.arange(len(widened)), rows, columns] & heatmaps.any(axis=(1, 2))
+    return {
+        "peak_in_lesion": estimate_mean(hits, patients, seed=seed),
+        "lesion_area": estimate_mean(widened.mean(axis=(1, 2)), patients, seed=seed),
+    }

@@ -1,0 +1,113 @@
+"""Which pixels a cell of a layer sees, read from the kernels, strides and paddings on the way to it.
+
+The recurrence is that of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
+Networks", Distill 2019, kept as whole pixels instead of as size and center.
+"""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Field:
+    """The pixels that the cells of a layer see, along one axis.
+
+    Cell `i` sees the pixels `low + i * step` to `high + i * step`, both included. They reach beyond the
+    image where layers pad.
+
+    Attributes:
+        low, high: first and last pixel seen by cell 0.
+        step: pixels from one cell to the next.
+
+    Example:
+        >>> Field(low=0, high=17, step=4).centers(3)
+        array([ 8.5, 12.5, 16.5])
+    """
+
+    low: int
+    high: int
+    step: int
+
+    def centers(self, num_cells: int) -> np.ndarray:
+        """Return `(num_cells,)` float64, the pixel coordinate in the middle of what each cell sees."""
+        return (self.low + self.high) / 2 + self.step * np.arange(num_cells)
+
+    def pixels(self, cell: int) -> np.ndarray:
+        """Return `(high - low + 1,)` int, the pixels that one cell sees; some may lie outside of the image."""
+        return np.arange(self.low, self.high + 1) + cell * self.step
+
+
+def receptive_fields(model: "keras.Model", layer: str) -> tuple[Field, Field]:
+    """Return what the cells of a layer see, along rows and along columns.
+
+    Args:
+        model: a built Keras functional or sequential model with one image input, channels last.
+        layer: name of a layer whose output is `(n, height, width, filters)`.
+
+    Raises:
+        ValueError: if the model has no layer of that name, or it has no grid of cells; lists those that do.
+    """
+    fields = _fields_by_layer(model)
+    if layer not in fields:
+        found = "has no grid of cells" if layer in {item.name for item in model.layers} else "is not in the model"
+        raise ValueError(f"layer {layer!r} {found}; name one of the layers with a grid of cells: {', '.join(fields)}")
+    return fields[layer]
+
+
+def _fields_by_layer(model: "keras.Model") -> dict[str, tuple[Field, Field]]:
+    import keras
+
+    pixel = Field(low=0, high=0, step=1)
+    by_tensor = {id(model.inputs[0]): (pixel, pixel)}
+    by_layer = {}
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.InputLayer):
+            continue
+        sources = [by_tensor.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]
+        known = [source for source in sources if source is not None]
+        if len(known) == len(sources) and _keeps_grid(layer):
+            rows = _step_through(layer, [source[0] for source in known], axis=0)
+            columns = _step_through(layer, [source[1] for source in known], axis=1)
+            by_tensor[id(layer.output)] = by_layer[layer.name] = (rows, columns)
+    return by_layer
+
+
+def _keeps_grid(layer: Any) -> bool:
+    """Whether the cells of a layer's output can be traced to cells of its input."""
+    import keras
+
+    if _is_window(layer):
+        return True
+    shapes = [tensor.shape for tensor in keras.tree.flatten([layer.input, layer.output])]
+    return all(len(shape) == 4 and shape[1:3] == shapes[0][1:3] for shape in shapes)
+
+
+def _is_window(layer: Any) -> bool:
+    from keras import layers
+
+    return isinstance(
+        layer,
+        layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D | layers.MaxPooling2D | layers.AveragePooling2D,
+    )
+
+
+def _step_through(layer: Any, sources: list[Field], *, axis: int) -> Field:
+    """Follow the cells through one layer along one axis; where paths meet, a cell sees what any of them saw."""
+    source = Field(
+        min(field.low for field in sources), max(field.high for field in sources), max(field.step for field in sources)
+    )
+    if not _is_window(layer):
+        return source
+    kernel = (layer.kernel_size if hasattr(layer, "kernel_size") else layer.pool_size)[axis]
+    reach = (kernel - 1) * getattr(layer, "dilation_rate", (1, 1))[axis]
+    stride = layer.strides[axis]
+    before = 0
+    if layer.padding == "same":
+        size, cells = layer.input.shape[1 + axis], layer.output.shape[1 + axis]
+        before = max((cells - 1) * stride + reach + 1 - size, 0) // 2
+    return Field(source.low - before * source.step, source.high + (reach - before) * source.step, source.step * stride)

@@ -1,0 +1,171 @@
+"""Grad-CAM: which places of an image spoke for a class, in the eyes of one layer.
+
+R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+ICCV 2017, equations 1 and 2.
+"""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumoscope.tasks.explain.geometry import Field, receptive_fields
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_SIZE = 32
+
+
+def compute_gradcam(
+    model: "keras.Model", images: np.ndarray, *, layer: str, class_indices: ArrayLike | None = None
+) -> np.ndarray:
+    """Return the Grad-CAM heat-map of each image.
+
+    The gradient is that of the class score before the final sigmoid or softmax, as in the source (section
+    3): behind it, the gradient of a sure decision vanishes and that of one class mixes with all others.
+    The map is drawn up to the image's size bilinearly, each cell at the middle of the pixels that it sees,
+    and held constant beyond the outermost cells.
+
+    Args:
+        model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255.
+        images: `(n, H, W)` uint8.
+        layer: name of the layer to look through; its output is `(n, h, w, filters)`.
+        class_indices: `(n,)` ints, the class to explain for each image; by default the decided one.
+
+    Returns:
+        `(n, H, W)` float32 in [0, 1]; the largest value of each map is 1, or 0 where nothing in the layer
+        spoke for the class.
+
+    Raises:
+        ValueError: if the layer is not there or has no grid of cells, the images are not of the model's
+            size or not uint8, or the classes do not fit.
+    """
+    images = _with_channel(model, images)
+    rows, columns = receptive_fields(model, layer)
+    scorer = copy_linear(model)
+    if class_indices is None:
+        class_indices = model.predict(images, batch_size=BATCH_SIZE, verbose=0).argmax(axis=1)
+    chosen = _one_hot(class_indices, num_images=len(images), num_classes=scorer.output.shape[-1])
+    maps = _combine_cells(scorer, layer, images, chosen)
+    return _scale_to_one(_draw_up(maps, rows, columns, images.shape[1:3]))
+
+
+def _combine_cells(scorer: "keras.Model", layer: str, images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
+    """Return `(n, h, w)` float32, each filter's activation times the mean gradient, summed, where above 0."""
+    import keras
+    from keras import ops
+
+    output = scorer.get_layer(layer).output
+    trunk, differentiate = keras.Model(scorer.input, output), _compile_gradient(keras.Model(output, scorer.output))
+    maps = np.zeros((len(images), *output.shape[1:3]), dtype=np.float32)
+    for start in range(0, len(images), BATCH_SIZE):
+        batch = slice(start, start + BATCH_SIZE)
+        cells = trunk(images[batch].astype(np.float32), training=False)
+        weights = ops.mean(differentiate(cells, ops.convert_to_tensor(chosen[batch])), axis=(1, 2), keepdims=True)
+        maps[batch] = ops.convert_to_numpy(ops.relu(ops.sum(weights * cells, axis=-1)))
+    return maps
+
+
+def copy_linear(model: "keras.Model") -> "keras.Model":
+    """Return a float32 copy of a classifier that gives scores before the last sigmoid or softmax.
+
+    The copy leaves the model itself untouched, and gives gradients in full precision whatever the
+    precision that the model was trained in.
+    """
+    import keras
+
+    last = model.layers[-1].name
+
+    def rebuild(layer: Any) -> Any:
+        config = {**layer.get_config(), "dtype": "float32"}
+        if layer.name == last and "activation" in config:
+            config["activation"] = "linear"
+        return type(layer).from_config(config)
+
+    copy = keras.models.clone_model(model, clone_function=rebuild)
+    for target, source in zip(copy.weights, model.weights, strict=True):
+        # A copy of the numbers: JAX frees arrays that two models share.
+        target.assign(np.array(keras.ops.convert_to_numpy(source)))
+    return copy
+
+
+def _compile_gradient(head: "keras.Model") -> Callable[[Any, Any], Any]:
+    """Return a function of cells and one-hot classes that gives the gradient at the cells of the classes' scores.
+
+    Keras has no gradient of its own: this is the one place that knows its backends.
+    """
+    import keras
+
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        @tf.function
+        def differentiate(cells: Any, chosen: Any) -> Any:
+            with tf.GradientTape() as tape:
+                tape.watch(cells)
+                score = tf.reduce_sum(head(cells, training=False) * chosen)
+            return tape.gradient(score, cells)
+
+        # Traced here, once, for batches of any length.
+        return differentiate.get_concrete_function(*(tf.TensorSpec(end.shape) for end in (head.input, head.output)))
+    if keras.backend.backend() == "jax":
+        import jax
+
+        state = [
+            [variable.value for variable in group] for group in (head.trainable_variables, head.non_trainable_variables)
+        ]
+
+        def score(cells: Any, chosen: Any, state: Any) -> Any:
+            return (head.stateless_call(*state, cells, training=False)[0] * chosen).sum()
+
+        compiled = jax.jit(jax.grad(score))
+
+        return lambda cells, chosen: compiled(cells, chosen, state)
+    import torch
+
+    def differentiate(cells: Any, chosen: Any) -> Any:
+        cells = cells.detach().requires_grad_()
+        return torch.autograd.grad((head(cells, training=False) * chosen).sum(), cells)[0]
+
+    return differentiate
+
+
+def _with_channel(model: "keras.Model", images: np.ndarray) -> np.ndarray:
+    """Check images against the model's input and return them as `(n, H, W, 1)`."""
+    expected = tuple(model.input.shape[1:])
+    if images.dtype != np.uint8 or (*images.shape[1:], 1) != expected:
+        raise ValueError(
+            f"images are {images.shape} {images.dtype}, expected (n, {expected[0]}, {expected[1]}) uint8, "
+            f"for the model takes {expected}"
+        )
+    return images[..., None]
+
+
+def _one_hot(class_indices: ArrayLike, *, num_images: int, num_classes: int) -> np.ndarray:
+    indices = np.asarray(class_indices)
+    if indices.shape != (num_images,) or not np.isin(indices, np.arange(num_classes)).all():
+        raise ValueError(
+            f"class_indices are {indices.shape} with values {np.unique(indices)}, "
+            f"expected ({num_images},) with values 0 to {num_classes - 1}"
+        )
+    return np.eye(num_classes, dtype=np.float32)[indices.astype(int)]
+
+
+def _draw_up(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...]) -> np.ndarray:
+    """Return maps `(n, h, w)` as `(n, H, W)`, linear between the centers of cells, constant beyond the outermost."""
+    down = _interpolation(rows.centers(maps.shape[1]), shape[0])
+    across = _interpolation(columns.centers(maps.shape[2]), shape[1])
+    return down.T @ maps @ across
+
+
+def _interpolation(centers: np.ndarray, size: int) -> np.ndarray:
+    """Return `(cells, size)` float32, the weight of each cell at each pixel."""
+    pixels = np.arange(size)
+    return np.stack([np.interp(pixels, centers, cell) for cell in np.eye(len(centers))]).astype(np.float32)
+
+
+def _scale_to_one(maps: np.ndarray) -> np.ndarray:
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)

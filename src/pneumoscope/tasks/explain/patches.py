@@ -1,0 +1,104 @@
+"""What the filters of a layer look for: their maps of one image, and the patches that excite them most."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from pneumoscope.tasks.explain.geometry import Field, receptive_fields
+from pneumoscope.tasks.explain.gradcam import BATCH_SIZE, copy_linear
+
+if TYPE_CHECKING:
+    import keras
+
+NUM_FILTERS = 8
+NUM_PATCHES = 9
+PATCH_SIZE = 32
+
+
+def map_features(model: "keras.Model", image: np.ndarray, *, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
+    """Return an image as each layer sees it.
+
+    Args:
+        model: a built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
+        image: `(H, W)` uint8.
+        layers: names of layers whose output is `(n, h, w, filters)`.
+
+    Returns:
+        By layer name `(filters, h, w)` float32, in the units of the layer's activation.
+    """
+    import keras
+
+    copy = copy_linear(model)
+    eyes = keras.Model(copy.input, {name: copy.get_layer(name).output for name in layers})
+    maps = eyes(image[None, ..., None].astype(np.float32), training=False)
+    return {name: np.moveaxis(keras.ops.convert_to_numpy(maps[name])[0], -1, 0).copy() for name in layers}
+
+
+def find_patches(
+    model: "keras.Model", images: np.ndarray, *, layers: tuple[str, ...]
+) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
+    """Return the image patches that excite the strongest filters of each layer most.
+
+    A filter is strong by its mean activation over all images and places. Each patch is what the layer sees
+    at the one place of an image where the filter answers loudest, so that no image gives two patches to a
+    filter (after Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014).
+    Where a cell sees beyond the image, the image's border is repeated.
+
+    Args:
+        model: a built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
+        images: `(n, H, W)` uint8; they pass in batches, and only one mean, maximum and place a filter is kept.
+        layers: names of layers whose output is `(n, h, w, filters)`.
+
+    Returns:
+        patches: by layer name `(filters, patches, 32, 32)` float32 in [0, 1], strongest first: of 8 filters
+            9 patches each, or as many as there are filters and images.
+        filters: by layer name `(filters,)` int, which filters those are.
+
+    Raises:
+        ValueError: if a layer is not there or has no grid of cells.
+    """
+    fields = {name: receptive_fields(model, name) for name in layers}
+    answers = _summarize(model, layers, images)
+    patches, filters = {}, {}
+    for name, (rows, columns) in fields.items():
+        width = model.get_layer(name).output.shape[2]
+        mean, largest, place = answers[name]
+        filters[name] = np.argsort(-mean.mean(axis=0), kind="stable")[:NUM_FILTERS]
+        loudest = np.argsort(-largest[:, filters[name]], axis=0, kind="stable")[:NUM_PATCHES]
+        patches[name] = np.stack(
+            [
+                [_cut(images[i], divmod(int(place[i, number]), width), (rows, columns)) for i in loudest[:, rank]]
+                for rank, number in enumerate(filters[name])
+            ]
+        )
+    return patches, filters
+
+
+def _summarize(
+    model: "keras.Model", layers: tuple[str, ...], images: np.ndarray
+) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Return by layer `(n, filters)` mean, maximum and place of the maximum of each filter over an image."""
+    import keras
+    from keras import ops
+
+    copy = copy_linear(model)
+    eyes = keras.Model(copy.input, [copy.get_layer(name).output for name in layers])
+    batches: dict[str, list] = {name: [] for name in layers}
+    for start in range(0, len(images), BATCH_SIZE):
+        maps = eyes(images[start : start + BATCH_SIZE, ..., None].astype(np.float32), training=False)
+        for name, cells in zip(layers, maps, strict=True):
+            flat = ops.reshape(cells, (cells.shape[0], -1, cells.shape[-1]))
+            answer = ops.mean(flat, axis=1), ops.max(flat, axis=1), ops.argmax(flat, axis=1)
+            batches[name].append([ops.convert_to_numpy(part) for part in answer])
+    joined = {name: [np.concatenate(parts) for parts in zip(*batches[name], strict=True)] for name in layers}
+    return {name: (mean, largest, place) for name, (mean, largest, place) in joined.items()}
+
+
+def _cut(image: np.ndarray, cell: tuple[int, int], fields: tuple[Field, Field]) -> np.ndarray:
+    """Return what a cell sees as `(32, 32)` float32 in [0, 1]."""
+    within = [
+        np.clip(field.pixels(place), 0, size - 1) for field, place, size in zip(fields, cell, image.shape, strict=True)
+    ]
+    patch = Image.fromarray(image[np.ix_(*within)])
+    return np.asarray(patch.resize((PATCH_SIZE, PATCH_SIZE), Image.Resampling.BILINEAR), dtype=np.float32) / 255

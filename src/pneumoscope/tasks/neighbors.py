@@ -1,0 +1,194 @@
+"""Task 2: embeddings, labelling by the nearest known images, and the images most like a given one.
+
+The embedding is what the hidden Dense layer of a net of task 1 makes of an image. Distances are Euclidean and
+taken as they are: all dimensions come from one layer, so that their scale says how much the net makes of each.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from pneumoscope.evaluation.metrics import estimate_share, evaluate
+from pneumoscope.progress import track
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.results import Neighbors
+
+K_TRIED = (1, 3, 5, 9, 15, 25, 51)
+NUM_QUERIES = 6
+NUM_NEAREST = 5
+_BATCH_SIZE = 64
+
+
+def embed_images(model: Any, images: np.ndarray, *, layer: str = "embedding") -> np.ndarray:
+    """Return what a layer makes of each image.
+
+    Args:
+        model: a Keras model that takes `(n, H, W, channels)` of values 0 to 255.
+        images: `(n, H, W)` uint8; a net of three channels sees the same grey three times.
+        layer: name of a layer with output `(n, d)`.
+
+    Returns:
+        `(n, d)` float32.
+
+    Raises:
+        ValueError: if the model has no such layer.
+    """
+    import keras
+
+    net = keras.Model(model.input, model.get_layer(layer).output)
+    channels = model.input.shape[-1]
+    embeddings = [np.empty((0, *net.output.shape[1:]), dtype=np.float32)]
+    for start in track(range(0, len(images), _BATCH_SIZE), "Embedding images"):
+        batch = np.repeat(images[start : start + _BATCH_SIZE, ..., None], channels, axis=-1)
+        embeddings.append(np.asarray(net.predict_on_batch(batch), dtype=np.float32))
+    return np.concatenate(embeddings)
+
+
+def find_neighbors(
+    embeddings: np.ndarray, dataset: Dataset, *, classes: Sequence[str], net_probabilities: np.ndarray, seed: int = 0
+) -> Neighbors:
+    """Label images by vote of their k nearest training images, and compare with the net.
+
+    The training images are the reference. k is the one of `K_TRIED` with the highest balanced accuracy on
+    validation (the smallest of equals), so that the validation figures flatter a little; the test images are
+    looked at once. Images whose class is not known are left out.
+
+    Args:
+        embeddings: `(n, d)` floats, one row an image of `dataset`.
+        dataset: with the splits `train`, `val` and `test`.
+        classes: class names of the net.
+        net_probabilities: `(m, classes)` floats, the net's own, of the test images in the order of `dataset`.
+        seed: of the resampling and of the choice of examples.
+
+    Raises:
+        ValueError: if a split is empty or the shapes do not fit.
+    """
+    labels = dataset.labels(classes)
+    rows = {split: dataset.rows(split) for split in ("train", "val", "test")}
+    _check_shapes(embeddings, dataset, net_probabilities, (len(rows["test"]), len(classes)))
+    net_decisions = net_probabilities.argmax(axis=1)[labels[rows["test"]] >= 0]
+    rows = {split: found[labels[found] >= 0] for split, found in rows.items()}
+    empty = [split for split, found in rows.items() if not len(found)]
+    if empty:
+        raise ValueError(f"no image of known class in {', '.join(empty)}; split the dataset with split_dataset first")
+
+    shares = {
+        split: _count_votes(embeddings[rows["train"]], labels[rows["train"]], embeddings[rows[split]], len(classes))
+        for split in ("val", "test")
+    }
+    k_scores = {k: _balanced_accuracy(labels[rows["val"]], votes.argmax(axis=1)) for k, votes in shares["val"].items()}
+    k = max(k_scores, key=lambda tried: k_scores[tried])
+    patients, names = (dataset.table[column].to_numpy().astype(str) for column in ("patient", "name"))
+    evaluations = {
+        split: evaluate(
+            labels[found],
+            shares[split][k],
+            classes=classes,
+            split=split,
+            patients=patients[found],
+            names=names[found],
+            seed=seed,
+        )
+        for split, found in rows.items()
+        if split != "train"
+    }
+    truth, decisions = labels[rows["test"]], evaluations["test"].decisions
+    queries = rows["test"][_choose_queries(truth, decisions, len(classes), seed)]
+    nearest, distances = _find_nearest(queries, embeddings, dataset)
+    return Neighbors(
+        k=k,
+        k_scores={str(tried): score for tried, score in k_scores.items()},
+        evaluations=evaluations,
+        agreement=estimate_share(decisions == net_decisions, patients[rows["test"]], seed=seed),
+        net_right=int(((decisions != net_decisions) & (net_decisions == truth)).sum()),
+        knn_right=int(((decisions != net_decisions) & (decisions == truth)).sum()),
+        neither_right=int(((decisions != net_decisions) & (decisions != truth) & (net_decisions != truth)).sum()),
+        queries=queries,
+        nearest=nearest,
+        distances=distances,
+    )
+
+
+def find_similar(
+    embedding: np.ndarray,
+    embeddings: np.ndarray,
+    dataset: Dataset,
+    *,
+    patient: str | None = None,
+    num_neighbors: int = NUM_NEAREST,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the training images most like a given one, never of the same patient.
+
+    Args:
+        embedding: `(d,)` floats, of the given image.
+        embeddings: `(n, d)` floats, one row an image of `dataset`.
+        dataset: the known images; those of its split `train` are searched.
+        patient: whose the given image is, as in the dataset's table; None where that is not known.
+        num_neighbors: number of images to return; fewer come back where there are no more.
+
+    Returns:
+        `(num_neighbors,)` int, index into `dataset`, nearest first, and `(num_neighbors,)` float32, their
+        Euclidean distances in the embedding.
+
+    Raises:
+        ValueError: if there is no training image of another patient, or the shapes do not fit.
+    """
+    if embeddings.shape != (len(dataset), *np.shape(embedding)):
+        expected = (len(dataset), *np.shape(embedding))
+        raise ValueError(f"embeddings are {embeddings.shape}, expected {expected}: one row an image")
+    rows = dataset.rows("train")
+    rows = rows[dataset.table["patient"].to_numpy()[rows] != patient]
+    if not len(rows):
+        raise ValueError("no training image of another patient to compare with; expected a dataset that was split")
+    distances = np.linalg.norm(embeddings[rows].astype(np.float64) - embedding, axis=1)
+    order = np.argsort(distances, kind="stable")[:num_neighbors]
+    return rows[order], distances[order].astype(np.float32)
+
+
+def _check_shapes(
+    embeddings: np.ndarray, dataset: Dataset, net_probabilities: np.ndarray, expected: tuple[int, int]
+) -> None:
+    if embeddings.ndim != 2 or len(embeddings) != len(dataset):
+        raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row an image")
+    if net_probabilities.shape != expected:
+        raise ValueError(f"net_probabilities are {net_probabilities.shape}, expected {expected}: of the test images")
+
+
+def _count_votes(
+    known: np.ndarray, known_labels: np.ndarray, unknown: np.ndarray, num_classes: int
+) -> dict[int, np.ndarray]:
+    """Return by k the `(m, classes)` shares of the votes of the k nearest known."""
+    from sklearn.neighbors import NearestNeighbors
+
+    tried = [k for k in K_TRIED if k <= len(known)]
+    nearest = NearestNeighbors(n_neighbors=tried[-1], algorithm="brute").fit(known).kneighbors(unknown)[1]
+    votes = np.cumsum(np.eye(num_classes)[known_labels[nearest]], axis=1)
+    return {k: votes[:, k - 1] / k for k in tried}
+
+
+def _balanced_accuracy(truth: np.ndarray, decisions: np.ndarray) -> float:
+    from sklearn.metrics import recall_score
+
+    # Over the classes there are: a small validation split may lack one, and k is to be chosen all the same.
+    return float(recall_score(truth, decisions, labels=np.unique(truth), average="macro"))
+
+
+def _choose_queries(truth: np.ndarray, decisions: np.ndarray, num_classes: int, seed: int) -> np.ndarray:
+    """Return examples of each class labelled rightly and wrongly, in turn, as positions in `truth`."""
+    shuffled = np.random.default_rng(seed).permutation(len(truth))
+    right = truth == decisions
+    groups = [
+        shuffled[(truth[shuffled] == label) & (right[shuffled] == outcome)]
+        for outcome in (True, False)
+        for label in range(num_classes)
+    ]
+    in_turn = [group[turn] for turn in range(NUM_QUERIES) for group in groups if turn < len(group)]
+    return np.array(in_turn[:NUM_QUERIES], dtype=np.int64)
+
+
+def _find_nearest(queries: np.ndarray, embeddings: np.ndarray, dataset: Dataset) -> tuple[np.ndarray, np.ndarray]:
+    patients = dataset.table["patient"].to_numpy()
+    found = [find_similar(embeddings[row], embeddings, dataset, patient=patients[row]) for row in queries]
+    width = min(len(nearest) for nearest, _ in found)
+    return np.stack([nearest[:width] for nearest, _ in found]), np.stack([gaps[:width] for _, gaps in found])
