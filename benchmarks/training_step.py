@@ -197,8 +197,8 @@ def print_table(outcomes: dict[str, list[Outcome]]) -> None:
 
 def main() -> None:
     if sys.argv[1:2] == ["--worker"]:
-        name, folder, epochs, seed = sys.argv[2:]
-        print(json.dumps(RECIPES[name](Path(folder), epochs=int(epochs), seed=int(seed))))
+        name, linked, epochs, seed = sys.argv[2:]
+        print(json.dumps(RECIPES[name](Path(linked), epochs=int(epochs), seed=int(seed))))
         return
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of radiographs")

@@ -229,13 +229,15 @@ class Explanation:
         labels: `(e,)` int, 1 = pneumonia.
         decisions: `(e,)` int, what the net said.
         examples: `(e,)` int, index of the examples into the dataset.
-        heatmaps: `(e, layers, H, W)` float32 in [0, 1], Grad-CAM of each layer for the decided class.
+        heatmaps: `(e, layers, H, W)` float32 in [0, 1], Grad-CAM of each layer for the decided class, with
+            gradients taken place by place (HiResCAM).
         feature_maps: by layer name `(filters, h, w)` float32, of the first pneumonia example.
         patches: by layer name `(filters, patches, p, p)` float32 in [0, 1]: image patches that excite
             the strongest filters most.
         patch_filters: by layer name `(filters,)` int, which filters those are.
         metrics: `centrality_normal`, `centrality_pneumonia`, `centrality_difference` over the test images, and
-            `peak_in_lesion`, `lesion_area` where true masks are known (phantoms).
+            `peak_in_lesion`, `lesion_area` where true masks are known (phantoms); the same with `_averaged`
+            for Grad-CAM as published, with gradients averaged over the layer.
     """
 
     layers: tuple[str, ...]
@@ -360,7 +362,7 @@ def load_result(path: str | os.PathLike[str]) -> Any:
     Raises:
         ValueError: if the file is not such a result.
     """
-    with np.load(path, allow_pickle=False) as archive:
+    with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         if "result" not in archive:
             raise ValueError(f"{path} holds no result of pneumoscope")
 

@@ -30,7 +30,8 @@ def estimate(
     for each image: how often its patient was drawn. The interval runs from the 2.5th to the 97.5th percentile
     (Efron and Tibshirani 1993, chapter 13). Resamples that leave a figure undefined (NaN), say for want of a
     class, are left out of its interval where they are at most one in twenty; with more, or with a single
-    patient, or where the figure itself is undefined, the interval is NaN.
+    patient, or where the figure itself is undefined, the interval is NaN. A share of exactly 0 or 1 gets an
+    interval of no width, which understates what is not known.
 
     Args:
         figures: takes weights `(r, n)` float64, one row a resample, and returns `(r,)` floats by name.

@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 Profile = Literal["paper", "best"]
 PROFILES: tuple[Profile, ...] = ("paper", "best")
+MIN_AUTOENCODER_EPOCHS = 8
 
 
 @dataclass(frozen=True)
@@ -111,14 +112,19 @@ def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSett
 def autoencoder_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
     """Return the autoencoder's settings of a profile; both augment, as the report does.
 
-    The report does not give the number of epochs; here it is half of the classifier's.
+    The report does not give the number of epochs; here it is half of the classifier's, and 8 at the least,
+    since a shorter training leaves its drawings gray.
     """
     settings = profile_settings(profile, epochs=epochs)
     return replace(
         settings,
-        epochs=max(1, settings.epochs // 2),
+        epochs=max(MIN_AUTOENCODER_EPOCHS, settings.epochs // 2),
+        batch_size=16,
+        learning_rate=2e-3 if settings.cosine else 1e-3,
         balanced=False,
+        weight_decay=0.0,
         label_smoothing=0.0,
+        averaging=0.0,
         augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05, flip=0.5),
     )
 

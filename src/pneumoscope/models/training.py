@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import keras
 import numpy as np
@@ -34,13 +35,13 @@ class TrainingData:
     Attributes:
         draw_order: `rng -> (m,)` int, the training examples of one epoch, in order.
         make_batch: `(indices, rng) -> (inputs, targets)` of one step.
-        validation: inputs, targets, and the `(n,)` float32 weight of each example.
+        validation: inputs, targets, and the `(n,)` float32 weight of each example, or None.
         sha256: hash of the training data; a checkpoint of other data is refused.
     """
 
     draw_order: Callable[[np.random.Generator], np.ndarray]
     make_batch: Callable[[np.ndarray, np.random.Generator], Batch]
-    validation: tuple[np.ndarray, np.ndarray, np.ndarray]
+    validation: tuple[np.ndarray, np.ndarray, np.ndarray | None]
     sha256: str
 
 
@@ -167,13 +168,13 @@ class _State:
     @classmethod
     def load(cls, path: Path, model: keras.Model, recipe: str) -> "_State":
         try:
-            with np.load(path, allow_pickle=False) as archive:
+            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 head = json.loads(str(archive["head"]))
                 groups = {
                     name: [archive[f"{name}_{number}"] for number in range(count)]
                     for name, count in head.pop("counts").items()
                 }
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise TrainingError(f"{path} is no checkpoint ({error}); delete it to train anew") from None
         if head.pop("recipe") != recipe:
             raise TrainingError(
@@ -238,7 +239,5 @@ def _finish_epoch(
 def _log_epoch(title: str, epochs: int, state: _State) -> None:
     left = timedelta(seconds=round(state.seconds / state.epoch * (epochs - state.epoch)))
     last = {name: values[-1] for name, values in state.curves.items()}
-    log.info(
-        "%s: epoch %d/%d, loss %.4f, accuracy %.4f, validation loss %.4f, validation accuracy %.4f, %s left",
-        *(title, state.epoch, epochs, *(last[name] for name in CURVES), left),
-    )
+    told = ", ".join(f"{name} {value:.4f}" for name, value in last.items() if np.isfinite(value))
+    log.info("%s: epoch %d/%d, %s, %s left", title, state.epoch, epochs, told, left)

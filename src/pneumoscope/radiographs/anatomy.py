@@ -46,18 +46,18 @@ _CHILD = {
 
 # What differs from film to film of one child.
 _FILM = {
-    "shift_u": (-0.07, 0.07),
-    "shift_v": (-0.08, 0.10),
-    "scale": (0.95, 1.20),
-    "turn": (-0.09, 0.09),  # radians
+    "shift_u": (-0.05, 0.05),
+    "shift_v": (-0.06, 0.06),
+    "scale": (1.04, 1.22),
+    "turn": (-0.07, 0.07),  # radians
     "breath": (-0.05, 0.05),  # movement of the diaphragm
-    "arm_angle": (-1.0, 1.2),  # radians below the horizontal
-    "penetration": (0.8, 2.0),  # optical thickness of a whole chest
-    "gamma": (0.85, 1.35),
-    "black": (0.02, 0.12),  # grey level
-    "white": (0.85, 1.00),  # grey level
-    "gradient_u": (-0.05, 0.05),
-    "gradient_v": (-0.05, 0.05),
+    "arm_angle": (-0.6, 1.2),  # radians below the horizontal
+    "penetration": (0.85, 1.35),  # optical thickness of a whole chest
+    "gamma": (1.25, 1.65),
+    "black": (0.02, 0.09),  # grey level
+    "white": (0.88, 1.0),  # grey level
+    "gradient_u": (-0.04, 0.04),
+    "gradient_v": (-0.04, 0.04),
     "mottle": (0.006, 0.016),  # standard deviation, grey level
 }
 
@@ -147,7 +147,7 @@ def draw_chest(cases: np.ndarray, size: int) -> Chest:
     lungs, height, dome = _draw_lungs(u, v, side, lateral, cases)
     heart = _draw_heart(u, v, cases)
     depth = np.sqrt(np.clip(1 - lateral * lateral, 0, 1))
-    air = 0.58 * lungs * (0.30 + 0.70 * depth) * (1 - 0.85 * heart)
+    air = 0.64 * lungs * (0.35 + 0.65 * depth) * (1 - 0.85 * heart)
     solid = _draw_body(side, v, cage, cases) + _draw_ribs(v, lateral, depth, cases)
     solid += 0.09 * heart + 0.12 * smooth((v - dome) / 0.25) * depth
     bubble = 1 - ((u - cases["bubble_u"]) ** 2 + (1.6 * (v - dome - 0.17)) ** 2) / (cases["bubble"] ** 2 + 1e-4)

@@ -3,6 +3,7 @@
 import hashlib
 import os
 import re
+import stat
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -120,9 +121,9 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
         paths = [row["path"] for row in rows]
         digests = list(track(pool.map(_digest, paths), "Listing radiographs", total=len(paths)))
     kept = []
-    for row, digest in zip(rows, digests, strict=True):
-        if digest is None:
-            skipped.append({"name": row["name"], "reason": "the file does not exist, or may not be read"})
+    for row, (digest, reason) in zip(rows, digests, strict=True):
+        if reason:
+            skipped.append({"name": row["name"], "reason": reason})
         else:
             kept.append({**row, "sha256": digest})
     if not kept:
@@ -132,29 +133,40 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
     return Collection(root, table, pd.DataFrame(skipped, columns=["name", "reason"]))
 
 
-def _digest(path: str) -> str | None:
+def _digest(path: str) -> tuple[str, str]:
+    """Return the SHA-256 of a file and an empty reason, or why there is none."""
     try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return "", "a folder, pipe or device, not a file"  # reading a pipe could wait for ever
         with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
-    except OSError:
-        return None
+            return hashlib.file_digest(stream, "sha256").hexdigest(), ""
+    except FileNotFoundError:
+        return "", "the file does not exist (or is a broken link)"
+    except OSError as error:
+        return "", f"the file cannot be opened: {error.strerror}"
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:
     """Return a path as text that any terminal, log and JSON file can hold."""
-    return os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/").replace("\n", "\\n")
+    text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _walk(root: Path) -> Iterator[Path]:
     seen: set[str] = set()
-    for folder, folders, files in os.walk(root, followlinks=True):
+
+    def tell(error: OSError) -> None:
+        log.warning("%s cannot be listed: %s", printable_name(error.filename), error.strerror)
+
+    for folder, folders, files in os.walk(root, onerror=tell, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
             continue
         seen.add(real)
         folders[:] = sorted(name for name in folders if name.lower() not in _IGNORED_FOLDERS and name[0] != ".")
-        yield from (Path(folder, name) for name in sorted(files) if name[0] != ".")
+        disguised = [name for name in folders if Path(name).suffix.lower() in EXTENSIONS]
+        yield from (Path(folder, name) for name in sorted((*files, *disguised)) if name[0] != ".")
 
 
 def _list_folder(root: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:

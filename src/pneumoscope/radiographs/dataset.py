@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from zipfile import BadZipFile
 
 import numpy as np
 import pandas as pd
@@ -91,6 +92,7 @@ def load_dataset(
     known = _read_cache(cache_dir, size)
     to_decode = [number for number, digest in enumerate(table["sha256"]) if digest not in known]
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore", UserWarning)  # Pillow on damaged EXIF, whose pixels are sound
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         paths = [table["path"][number] for number in to_decode]
         decoded = pool.map(lambda path: _decode(path, size), paths)
@@ -132,9 +134,9 @@ def _read_cache(cache_dir: str | os.PathLike[str] | None, size: int) -> dict[str
     if cache_dir is None or not _cache_path(cache_dir, size).exists():
         return {}
     try:
-        with np.load(_cache_path(cache_dir, size), allow_pickle=False) as archive:
+        with _cache_path(cache_dir, size).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return dict(zip(archive["sha256"].tolist(), archive["images"], strict=True))
-    except (OSError, ValueError, KeyError, EOFError) as error:
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         log.warning("the image cache could not be read (%s) and is made anew", error)
         return {}
 

@@ -8,7 +8,7 @@ from PIL import Image, ImageOps
 
 from pneumoscope.errors import ImageError
 
-FORMATS = ("JPEG", "MPO", "PNG")
+FORMATS = ("JPEG", "PNG")
 MIN_SIDE = 16
 MAX_PIXELS = 80_000_000
 

@@ -13,11 +13,11 @@ from pneumoscope.radiographs.anatomy import Chest, smooth, to_pixels
 
 # Lobes as (side, height of the center, lateral place of the center, half height); side 1 is the patient's left.
 _LOBES = (
-    (-1, (0.18, 0.36), (0.45, 0.72), (0.16, 0.30)),  # right upper
-    (-1, (0.55, 0.68), (0.50, 0.66), (0.13, 0.22)),  # right middle
-    (-1, (0.72, 0.86), (0.48, 0.76), (0.16, 0.30)),  # right lower
-    (1, (0.22, 0.42), (0.48, 0.74), (0.18, 0.32)),  # left upper
-    (1, (0.66, 0.84), (0.68, 0.82), (0.16, 0.30)),  # left lower
+    (-1, (0.18, 0.36), (0.45, 0.72), (0.24, 0.42)),  # right upper
+    (-1, (0.55, 0.68), (0.50, 0.66), (0.20, 0.30)),  # right middle
+    (-1, (0.72, 0.86), (0.48, 0.76), (0.24, 0.42)),  # right lower
+    (1, (0.22, 0.42), (0.48, 0.74), (0.26, 0.44)),  # left upper
+    (1, (0.66, 0.84), (0.68, 0.82), (0.24, 0.42)),  # left lower
 )
 
 _THINNEST = 0.55  # standard deviation of the thinnest line that pixels can hold
@@ -157,12 +157,12 @@ def sample_consolidations(children: np.ndarray, rng: np.random.Generator) -> np.
     lesions = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in names])
     low = np.array([[lobe[0], *(bounds[0] for bounds in lobe[1:])] for lobe in _LOBES])
     high = np.array([[lobe[0], *(bounds[1] for bounds in lobe[1:])] for lobe in _LOBES])
-    lobe = rng.integers(0, len(_LOBES), len(lesions))
+    lobe = rng.choice(len(_LOBES), len(lesions), p=(0.2, 0.2, 0.25, 0.1, 0.25))
     for column, name in enumerate(("side", "height", "lateral", "tall")):
         lesions[name] = rng.uniform(low[lobe, column], high[lobe, column])
-    lesions["wide"] = rng.uniform(0.26, 0.46, len(lesions))
-    lesions["density"] = rng.uniform(0.60, 0.95, len(lesions))
-    lesions["soft"] = rng.uniform(0.8, 1.5, len(lesions))
+    lesions["wide"] = rng.uniform(0.45, 0.75, len(lesions))
+    lesions["density"] = rng.uniform(0.85, 1.0, len(lesions))
+    lesions["soft"] = rng.uniform(0.8, 1.2, len(lesions))
     lesions = lesions[children]
     for name in ("tall", "wide"):
         lesions[name] *= rng.uniform(0.85, 1.15, len(lesions))
@@ -197,7 +197,7 @@ def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple
     Returns:
         `(n,)` structured float32 patterns and `(n, streaks)` structured branches.
     """
-    bounds = {"reach": (0.36, 0.58), "haze": (0.05, 0.25), "streaks": (0.07, 0.12), "net": (0.06, 0.11)}
+    bounds = {"reach": (0.36, 0.58), "haze": (0.27, 0.46), "streaks": (0.09, 0.16), "net": (0.09, 0.15)}
     bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}
     patterns = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
     for name, (low, high) in bounds.items():
@@ -211,7 +211,7 @@ def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple
     streaks["angle"] = direction + rng.normal(0, 0.35, streaks.shape)
     streaks["length"] = rng.uniform(0.06, 0.16, streaks.shape)
     streaks["bend"] = rng.normal(0, 0.2, streaks.shape)
-    streaks["width"] = rng.uniform(0.004, 0.008, streaks.shape)
+    streaks["width"] = rng.uniform(0.005, 0.010, streaks.shape)
     streaks["strength"] = patterns["streaks"][:, None] * rng.uniform(0.5, 1.2, streaks.shape)
     return patterns, streaks
 

@@ -254,7 +254,7 @@ def _expose(
         thickness += chest.lungs * vessels - chest.air
     else:
         # Where the air is gone the tree shows dark: bronchi run with the vessels and still hold air.
-        thickness += chest.lungs * (vessels * (1 - 3 * lesion.filled) + lesion.lines)
+        thickness += chest.lungs * (vessels * (1 - 2.4 * lesion.filled) + lesion.lines)
         thickness -= chest.air * (1 - lesion.filled)
     np.maximum(thickness, 0, out=thickness)
     grey = (1 - np.exp(-films["penetration"] * thickness)) / (1 - np.exp(-1.15 * films["penetration"]))

@@ -75,17 +75,13 @@ def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[s
             f"none of the {len(collection.table)} radiographs in {source} tells normal, bacterial or viral; "
             "expected class folders of these names, or file names such as person1_bacteria_1.jpeg"
         )
+    tables = {"manifest.csv": manifest, "left_out.csv": left_out}
+    texts = {"README.txt": _README, **{name: table.to_csv(index=False) for name, table in tables.items()}}
     try:
-        for placement in track(placements, "Arranging radiographs"):
-            if not _is_placed(placement, copy=copy):
-                _place(placement, copy=copy)
-        _write_text(out_dir / "README.txt", _README)
-        _write_text(out_dir / "manifest.csv", manifest.to_csv(index=False))
-        _write_text(out_dir / "left_out.csv", left_out.to_csv(index=False))
+        _fill(out_dir, placements, texts, copy=copy)
     except OSError as error:
         raise CollectionError(
-            f"{out_dir} could not be written: {error}. Mend that or choose another folder and run the same "
-            "command again: it goes on where it stopped."
+            f"{out_dir} could not be written: {error}. Mend that and run the same command again: it goes on."
         ) from None
     log.info("%d radiographs are in place in %s, %d files were left out", len(placements), out_dir, len(left_out))
     return out_dir
@@ -124,6 +120,14 @@ def _plan(collection: Collection, out_dir: Path) -> tuple[list[_Placement], pd.D
         listed.append({"path": path, **{key: row[key] for key in ("label", "subtype", "patient", "split")}})
     left = pd.DataFrame(left_out, columns=["name", "reason"])
     return list(placements.values()), pd.DataFrame(listed), left
+
+
+def _fill(out_dir: Path, placements: list[_Placement], texts: dict[str, str], *, copy: bool) -> None:
+    for placement in track(placements, "Arranging radiographs"):
+        if not _is_placed(placement, copy=copy):
+            _place(placement, copy=copy)
+    for name, text in texts.items():
+        _write_text(out_dir / name, text)
 
 
 def _is_placed(placement: _Placement, *, copy: bool) -> bool:

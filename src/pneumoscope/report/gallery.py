@@ -248,8 +248,8 @@ def _plan_explain(kind: str, profile: str, result: Any, dataset: Dataset | None)
         ),
         (
             "centrality",
-            "How near the middle of the image the heat lies, over all test images, with 95% intervals.",
-            (explain.draw_centrality, explain.describe_centrality, "Is the heat central?"),
+            "How near the middle of the lungs the heat lies, over all test images, with 95% intervals.",
+            (explain.draw_centrality, explain.describe_centrality, "Centrality of the heat"),
             False,
         ),
     ):

@@ -24,7 +24,7 @@ from pneumoscope.report.tables import (
     tabulate_timing,
     word_cell,
 )
-from pneumoscope.report.wording import TASK_TITLES, order_profiles, profile_title, word_value
+from pneumoscope.report.wording import TASK_TITLES, field_title, order_profiles, profile_title, word_value
 from pneumoscope.results import load_result
 
 if TYPE_CHECKING:
@@ -96,6 +96,7 @@ def _render_page(results: dict[str, Any], stages: dict[str, Any], pictures: dict
         undefined=StrictUndefined,
     )
     environment.filters["profile_title"] = profile_title
+    environment.filters["field_title"] = field_title
     environment.filters["shorten"] = shorten_list
     environment.globals |= {"word_cell": word_cell, "word_value": word_value}
     return environment.get_template("report.html.j2").render(

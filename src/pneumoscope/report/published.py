@@ -83,13 +83,13 @@ PUBLICATIONS = (
         "collection. arXiv 2404.15786.",
         "https://arxiv.org/abs/2404.15786",
         {"binary": {"accuracy": 0.916, "auroc": 0.989}, "neighbors": {"accuracy": 0.905}},
-        "normal or pneumonia by a linear probe; neighbors by k-NN on its embedding",
+        "net trained on other pictures; linear probe, or k-NN on its embedding",
     ),
     Publication(
         "medvit-v2-2025",
         "MedViTV2-L",
-        "Manzari, Asgariandehkordi, Koleilat et al. 2025. Medical image classification with KAN-integrated transformers "
-        "and dilated neighborhood attention. arXiv 2502.13693.",
+        "Manzari, Asgariandehkordi, Koleilat et al. 2025. Medical image classification with KAN-integrated "
+        "transformers and dilated neighborhood attention. arXiv 2502.13693.",
         "https://arxiv.org/abs/2502.13693",
         {"binary": {"accuracy": 0.973}},
         "self-reported",
@@ -101,7 +101,7 @@ PUBLICATIONS = (
         "networks in chest X-ray images. Arabian Journal for Science and Engineering 47.",
         "https://doi.org/10.1007/s13369-021-06127-z",
         {"three_class": {"accuracy": 0.907}},
-        "ensemble of nets that saw other pictures first",
+        "ensemble of nets first trained on other pictures",
     ),
     Publication(
         "squid-2023",
@@ -119,7 +119,7 @@ PUBLICATIONS = (
         "arXiv 2405.11976.",
         "https://arxiv.org/abs/2405.11976",
         {"anomaly": {"accuracy": 0.894, "auroc": 0.967}},
-        "rests on a model trained on many other chest radiographs",
+        "rests on a model first trained on many other chest radiographs",
     ),
 )
 

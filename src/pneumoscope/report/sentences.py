@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from pneumoscope.report.comparison import HEADLINE_METRICS, paper_estimate, read_estimate, read_metrics
-from pneumoscope.report.published import TEST_IMAGES
+from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.wording import (
     TASK_TITLES,
     metric_title,
@@ -18,7 +18,7 @@ from pneumoscope.report.wording import (
 from pneumoscope.results import Audit, Estimate, Leakage
 
 _RECIPES = {"paper": "trained with the paper's recipe", "best": "trained with our best recipe"}
-_ACTIONS = {"binary": "tells normal from pneumonia", "three_class": "tells normal, bacterial and viral apart"}
+_CLASSES = {"binary": "normal and pneumonia", "three_class": "normal, bacterial and viral"}
 
 
 def leading_profile(profiles: dict[str, Any]) -> str:
@@ -30,34 +30,32 @@ def write_headline(results: dict[str, Any]) -> list[str]:
     """Return the sentences that open the report."""
     phantoms = results["data"]["phantoms"]
     sentences = []
-    for task, action in _ACTIONS.items():
+    for task, classes in _CLASSES.items():
         metrics = read_metrics(results, task)
-        if not metrics:
+        if not metrics or "accuracy" not in metrics[leading_profile(metrics)]:
             continue
         profile = leading_profile(metrics)
-        ours = metrics[profile].get("accuracy")
-        if ours is None:
-            continue
+        ours = metrics[profile]["accuracy"]
         images = "drawn phantoms" if phantoms else "test radiographs"
         sentence = (
-            f"On {ours.n} {images} the paper's net, {_RECIPES.get(profile, f'profile {profile}')}, {action} rightly in "
-            f"{word_value('accuracy', ours.value)} of cases (95% interval {word_interval('accuracy', ours)})"
+            f"The paper's net, {_RECIPES.get(profile, f'profile {profile}')}, sorts "
+            f"{word_value('accuracy', ours.value)} of {ours.n} {images} rightly into {classes} "
+            f"(95% interval {word_interval('accuracy', ours) or 'not defined'})."
         )
-        sentences.append(sentence + (_compare_with_paper(task, ours) if not phantoms else "."))
-    sentences += _write_chance(results)
-    return sentences
+        sentences.append(sentence if phantoms else f"{sentence} {_compare_with_paper(task, ours)}".rstrip())
+    return sentences + _write_chance(results)
 
 
 def _compare_with_paper(task: str, ours: Estimate) -> str:
     paper = paper_estimate(task, "accuracy")
     if paper is None:
-        return "."
-    reported = f"; the paper reports {word_estimate('accuracy', paper)} on its {paper.n}."
+        return ""
+    reported = f"The paper reports {word_estimate('accuracy', paper)} of its {paper.n}"
     if ours.low > paper.high:
-        return f"{reported} The intervals do not overlap: this is a real gain."
+        return f"{reported}: ours is better, and chance does not explain it."
     if ours.high < paper.low:
-        return f"{reported} The intervals do not overlap: this falls short of the paper."
-    return f"{reported} The intervals overlap: the difference may be noise."
+        return f"{reported}: ours is worse, and chance does not explain it."
+    return f"{reported}: the intervals overlap, so the difference may be chance."
 
 
 def _write_chance(results: dict[str, Any]) -> list[str]:
@@ -79,6 +77,7 @@ def collect_tiles(results: dict[str, Any]) -> list[dict[str, str]]:
             continue
         ours = metrics[leading_profile(metrics)][metric]
         paper = None if results["data"]["phantoms"] else paper_estimate(task, metric)
+        approximate = (task, metric) in APPROXIMATE
         tiles.append(
             {
                 "task": task,
@@ -86,7 +85,7 @@ def collect_tiles(results: dict[str, Any]) -> list[dict[str, str]]:
                 "metric": metric_title(metric),
                 "value": word_value(metric, ours.value),
                 "interval": word_interval(metric, ours),
-                "paper": word_value(metric, paper.value) if paper else "",
+                "paper": f"{'about ' if approximate else ''}{word_value(metric, paper.value)}" if paper else "",
             }
         )
     return tiles
@@ -98,7 +97,8 @@ def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
         return ""
     agreement = read_estimate(entry["metrics"][f"agreement{suffix}"])
     counts = [entry.get(f"{name}{suffix}") for name in ("net_right", "knn_right", "neither_right")]
-    text = f"k-NN (k = {entry.get(f'k{suffix}')}) and the net decide alike on {word_estimate('agreement', agreement)} of the test images"
+    decided_alike = word_estimate("agreement", agreement)
+    text = f"k-NN (k = {entry.get(f'k{suffix}')}) and the net decide alike on {decided_alike} of the test images"
     if None in counts:
         return f"{text}."
     return (
@@ -159,8 +159,8 @@ def write_limits(results: dict[str, Any], audit: Audit | None) -> list[str]:
     limits = []
     if data["phantoms"]:
         limits.append(
-            "The images are drawn phantoms. Figures reached on them show that the machinery works and say nothing about "
-            "radiographs, about children or about the paper."
+            "The images are drawn phantoms. Figures reached on them show that the machinery works and say nothing "
+            "about radiographs, about children or about the paper."
         )
     else:
         limits += _write_limits_of_radiographs(results)
@@ -180,8 +180,8 @@ def write_limits(results: dict[str, Any], audit: Audit | None) -> list[str]:
 def _write_limits_of_radiographs(results: dict[str, Any]) -> list[str]:
     limits = [
         "The collection this package is made for (Kermany, Zhang and Goldbaum 2018) comes from one hospital and from "
-        "children aged 1 to 5, as antero-posterior films. Nothing here tells how the nets do on adults, elsewhere or on "
-        "other devices."
+        "children aged 1 to 5, as antero-posterior films. Nothing here tells how the nets do on adults, elsewhere or "
+        "on other devices."
     ]
     accuracy = _leading_accuracy(results)
     if accuracy is not None and accuracy.n != TEST_IMAGES:
@@ -213,8 +213,8 @@ def _write_limits_of_audit(audit: Audit) -> list[str]:
     train, test = (audit.normal_share.get(split) for split in ("train", "test"))
     if train is not None and test is not None:
         limits.append(
-            f"Normals are {100 * train:.1f}% of the training images and {100 * test:.1f}% of the test images. A net that "
-            "has learned the first share is biased on the second."
+            f"Normals are {100 * train:.1f}% of the training images and {100 * test:.1f}% of the test images. A net "
+            "that has learned the first share is biased on the second."
         )
     if audit.shared_numbers:
         limits.append(

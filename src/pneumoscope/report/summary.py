@@ -41,7 +41,9 @@ def summarize_study(
         versions: version by package.
         hardware: `processor`, `cores`, `memory_gib`, `precision`.
     """
-    found = {task: {} for task in ("binary", "three_class", "neighbors", "anomaly", "explain")}
+    found: dict[str, dict[str, Any]] = {
+        task: {} for task in ("binary", "three_class", "neighbors", "anomaly", "explain")
+    }
     for profile in order_profiles({profile for profile, _ in map(split_stage, stages) if profile}):
         of_profile = {
             kind: stages[stage] for stage in stages for owner, kind in [split_stage(stage)] if owner == profile
@@ -76,7 +78,9 @@ def split_stage(stage: str) -> tuple[str, str]:
 
 
 def _summarize_profile(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    entries = {task: _summarize_classifier(stages[task]) for task in ("binary", "three_class") if task in stages}
+    entries: dict[str, dict[str, Any]] = {
+        task: _summarize_classifier(stages[task]) for task in ("binary", "three_class") if task in stages
+    }
     neighbors = {
         suffix: stages[f"neighbors_{task}"]
         for task, suffix in (("binary", ""), ("three_class", "_three_class"))

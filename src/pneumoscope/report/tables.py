@@ -8,6 +8,7 @@ from typing import Any
 
 from pneumoscope.report.comparison import read_estimate
 from pneumoscope.report.wording import (
+    field_title,
     metric_title,
     order_profiles,
     profile_title,
@@ -113,9 +114,7 @@ def tabulate_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
         `shared` as `(name, value)`, `profiles` as titles, and `rows` of `(name, values)`.
     """
     profiles = order_profiles({name for name, value in settings.items() if isinstance(value, Mapping)})
-    shared = [
-        (name.replace("_", " "), _word_setting(value)) for name, value in settings.items() if name not in profiles
-    ]
+    shared = [(field_title(name), _word_setting(value)) for name, value in settings.items() if name not in profiles]
     flat = {profile: dict(_flatten(settings[profile])) for profile in profiles}
     names = list(dict.fromkeys(name for values in flat.values() for name in values))
     rows = [(name, [flat[profile].get(name, "-") for profile in profiles]) for name in names]

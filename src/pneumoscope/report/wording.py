@@ -127,3 +127,14 @@ def order_profiles(profiles: set[str] | dict) -> list[str]:
     """Return profiles in reading order: the paper's first, then ours, then others by name."""
     known = list(PROFILE_TITLES)
     return sorted(profiles, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def field_title(name: str) -> str:
+    """Return how a field of `results.json` is called in a text.
+
+    Example:
+        >>> field_title("memory_gib"), field_title("learning_rate")
+        ('Memory (GiB)', 'Learning rate')
+    """
+    words = name.replace("_", " ")
+    return (words[:1].upper() + words[1:]).replace(" gib", " (GiB)")

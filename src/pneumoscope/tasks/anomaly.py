@@ -182,5 +182,4 @@ def _make_training_data(train: Dataset, validation: Dataset, settings: TrainingS
 
     inputs = _to_color(validation.images)
     targets = inputs.astype(np.float32) / 255
-    validating = (inputs, targets, np.ones(len(validation), dtype=np.float32))
-    return TrainingData(draw_order, make_batch, validating, hash_table(train))
+    return TrainingData(draw_order, make_batch, (inputs, targets, None), hash_table(train))

@@ -101,9 +101,7 @@ def find_neighbors(
         k_scores={str(tried): score for tried, score in k_scores.items()},
         evaluations=evaluations,
         agreement=estimate_share(decisions == net_decisions, patients[rows["test"]], seed=seed),
-        net_right=int(((decisions != net_decisions) & (net_decisions == truth)).sum()),
-        knn_right=int(((decisions != net_decisions) & (decisions == truth)).sum()),
-        neither_right=int(((decisions != net_decisions) & (decisions != truth) & (net_decisions != truth)).sum()),
+        **_count_differences(truth, decisions, net_decisions),
         queries=queries,
         nearest=nearest,
         distances=distances,
@@ -172,6 +170,15 @@ def _balanced_accuracy(truth: np.ndarray, decisions: np.ndarray) -> float:
 
     # Over the classes there are: a small validation split may lack one, and k is to be chosen all the same.
     return float(recall_score(truth, decisions, labels=np.unique(truth), average="macro"))
+
+
+def _count_differences(truth: np.ndarray, decisions: np.ndarray, net_decisions: np.ndarray) -> dict[str, int]:
+    differ = decisions != net_decisions
+    return {
+        "net_right": int((differ & (net_decisions == truth)).sum()),
+        "knn_right": int((differ & (decisions == truth)).sum()),
+        "neither_right": int((differ & (net_decisions != truth) & (decisions != truth)).sum()),
+    }
 
 
 def _choose_queries(truth: np.ndarray, decisions: np.ndarray, num_classes: int, seed: int) -> np.ndarray:

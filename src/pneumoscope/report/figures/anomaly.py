@@ -7,15 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.report.figures.palette import (
-    CLASS_COLORS,
-    FULL_WIDTH,
-    INK,
-    new_figure,
-    put_legend_below,
-    show_image,
-    styled,
-)
+from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, put_legend_below, styled
+from pneumoscope.report.figures.sheet import Sheet, color_values, name_rows
 from pneumoscope.report.wording import word_share
 from pneumoscope.results import Anomaly
 
@@ -44,9 +37,9 @@ def draw_errors(anomaly: Anomaly, *, title: str) -> Figure:
     label = f"held-out normal ({len(validation)})"
     axes.hist(validation, bins, weights=_shares(validation), histtype="step", color=INK, linewidth=1.1, label=label)
     for name, threshold in anomaly.thresholds.items():
-        style = THRESHOLD_STYLES.get(name, ":")
+        dashes = THRESHOLD_STYLES.get(name, ":")
         label = f"threshold: {_name_threshold(name, anomaly)}"
-        axes.axvline(threshold, color=INK, linestyle=style, linewidth=1.4, label=label)
+        axes.axvline(threshold, color=INK, linestyle=dashes, linewidth=1.4, label=label)
     axes.set_xlabel("mean squared error of the reconstruction")
     axes.set_ylabel("share of the images")
     axes.yaxis.set_major_formatter("{x:.0%}")
@@ -92,20 +85,18 @@ def draw_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = (), title: 
         title: above the figure.
     """
     count = min(len(anomaly.images), MOST_EXAMPLES)
-    figure = new_figure(title, width=FULL_WIDTH, height=0.9 + 3 * FULL_WIDTH * 0.95 / max(count, 5))
-    grid = figure.subplots(3, count, squeeze=False)
     high = float(np.quantile(anomaly.error_maps[:count], 0.995)) or 1.0
+    pixels = anomaly.images.shape[1]
+    sheet = Sheet(title, titled=(True, False, True), columns=count, pixels=pixels, scaled=True)
     for column in range(count):
-        show_image(grid[0, column], anomaly.images[column])
-        show_image(grid[1, column], anomaly.reconstructions[column])
-        shown = show_image(grid[2, column], anomaly.error_maps[column], cmap="magma", high=high)
-        grid[0, column].set_title(names[column] if len(names) else f"example {column + 1}")
-        grid[2, column].set_title(f"error {anomaly.error_maps[column].mean():.4f}", fontsize=8.5)
-    for axes, name in zip(grid[:, 0], ("original", "reconstruction", "squared error"), strict=True):
-        axes.text(-0.06, 0.5, name, transform=axes.transAxes, rotation=90, ha="right", va="center")
-    bar = figure.colorbar(shown, ax=grid[2], fraction=0.02, pad=0.01)
-    bar.outline.set_visible(False)
-    return figure
+        name = names[column] if len(names) else f"example {column + 1}"
+        errors = anomaly.error_maps[column]
+        sheet.put(0, column, anomaly.images[column], title=name, bold=True)
+        sheet.put(1, column, anomaly.reconstructions[column])
+        sheet.put(2, column, color_values(errors, "magma", high=high), title=f"error {errors.mean():.4f}")
+    name_rows(sheet, ("original", "reconstruction", "squared error"))
+    sheet.add_scale("magma", "squared error of a pixel", high=high)
+    return sheet.finish()
 
 
 def describe_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = ()) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from pneumoscope.report.comparison import Score
@@ -17,7 +16,7 @@ from pneumoscope.report.figures.palette import (
     put_legend_below,
     styled,
 )
-from pneumoscope.report.wording import is_percentage, metric_title, word_estimate
+from pneumoscope.report.wording import is_percentage, metric_title, word_estimate, word_value
 from pneumoscope.results import Estimate, Leakage
 
 if TYPE_CHECKING:
@@ -34,33 +33,34 @@ KIND_STYLES = {
 @styled
 def draw_comparison(panels: dict[str, list[Score]], *, title: str) -> Figure:
     """Draw a panel a task: each score as a dot on a line of its 95 % interval."""
-    columns = min(len(panels), 2)
-    rows = math.ceil(len(panels) / 2)
-    tallest = max(len(scores) for scores in panels.values())
-    figure = new_figure(title, width=FULL_WIDTH, height=0.6 + rows * (0.9 + 0.27 * tallest))
-    grid = figure.subplots(rows, columns, squeeze=False)
-    for axes in grid.flat[len(panels) :]:
-        axes.set_axis_off()
-    for axes, (name, scores) in zip(grid.flat, panels.items(), strict=False):
-        axes.set_title(name, fontweight="bold")
-        for row, score in enumerate(scores):
-            _draw_dot(axes, -row, score.estimate, **KIND_STYLES[score.kind])
-            axes.annotate(
-                _label_value(score.estimate),
-                (1.01, -row),
-                xycoords=("axes fraction", "data"),
-                va="center",
-                fontsize=8.5,
-            )
-        axes.set_yticks([-row for row in range(len(scores))], [score.source for score in scores])
-        axes.set_ylim(-tallest + 0.4, 0.6)
-        axes.grid(axis="y", visible=False)
-        axes.xaxis.set_major_formatter(lambda value, _: f"{value:.2f}" if "AUROC" in name else f"{value:.0%}")
+    names = list(panels)
+    pairs = [names[start : start + 2] for start in range(0, len(names), 2)]
+    heights = [max(len(panels[name]) for name in pair) for pair in pairs]
+    figure = new_figure(title, width=FULL_WIDTH, height=0.7 + 0.65 * len(pairs) + 0.25 * sum(heights))
+    figure.get_layout_engine().set(wspace=0.06, hspace=0.05)
+    grid = figure.subplots(len(pairs), len(pairs[0]), squeeze=False, height_ratios=heights)
+    for axes_row, pair, height in zip(grid, pairs, heights, strict=True):
+        for axes in axes_row[len(pair) :]:
+            axes.set_axis_off()
+        for axes, name in zip(axes_row, pair, strict=False):
+            _draw_panel(axes, name, panels[name])
+            axes.set_ylim(0.5 - height, 0.5)
     return figure
 
 
-def _label_value(estimate: Estimate) -> str:
-    return f"{estimate.value:.3f}" if math.isfinite(estimate.value) else "not defined"
+def _draw_panel(axes: Axes, name: str, scores: list[Score]) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    metric = "auroc" if "AUROC" in name else "accuracy"
+    for row, score in enumerate(scores):
+        _draw_dot(axes, -row, score.estimate, **KIND_STYLES[score.kind])
+        value = word_value(metric, score.estimate.value)
+        axes.annotate(value, (1.01, -row), xycoords=("axes fraction", "data"), va="center", fontsize=8.5)
+    axes.set_title(name, fontweight="bold")
+    axes.set_yticks([-row for row in range(len(scores))], [score.source for score in scores])
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
+    axes.xaxis.set_major_formatter("{x:.0%}" if is_percentage(metric) else "{x:.2f}")
 
 
 def _draw_dot(axes: Axes, height: float, estimate: Estimate, *, color: str, marker: str) -> None:

@@ -10,16 +10,14 @@ from pneumoscope.report.figures.palette import (
     BLUE,
     CLASS_COLORS,
     CLASS_MARKERS,
-    FULL_WIDTH,
     INK,
     ORANGE,
     SOFT,
-    frame_image,
     new_figure,
     put_legend_below,
-    show_image,
     styled,
 )
+from pneumoscope.report.figures.sheet import Sheet
 from pneumoscope.results import EmbeddingMap, Neighbors
 
 if TYPE_CHECKING:
@@ -73,20 +71,17 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str
         title: above the figure.
     """
     shown = _spread(len(neighbors.queries))
-    columns = 1 + neighbors.nearest.shape[1]
-    figure = new_figure(title, width=FULL_WIDTH, height=0.7 + 2.0 * len(shown))
-    grid = figure.subplots(len(shown), columns, squeeze=False)
     labels = dataset.labels(classes)
-    for axes_row, query in zip(grid, shown, strict=True):
-        rows = [int(neighbors.queries[query]), *(int(row) for row in neighbors.nearest[query])]
-        for column, (axes, row) in enumerate(zip(axes_row, rows, strict=True)):
-            name = classes[labels[row]] if labels[row] >= 0 else "unknown"
-            show_image(axes, dataset.images[row], high=255)
-            frame_image(axes, CLASS_COLORS.get(name, SOFT))
-            distance = "" if column == 0 else f"  {neighbors.distances[query, column - 1]:.2f}"
-            axes.set_title(f"test: {name}" if column == 0 else f"{name}{distance}")
-            axes.title.set_fontweight("bold" if column == 0 else "normal")
-    return figure
+    columns = 1 + neighbors.nearest.shape[1]
+    sheet = Sheet(title, titled=[True] * len(shown), columns=columns, pixels=dataset.images.shape[1])
+    for row, query in enumerate(shown):
+        indices = [int(neighbors.queries[query]), *(int(index) for index in neighbors.nearest[query])]
+        for column, index in enumerate(indices):
+            name = classes[labels[index]] if labels[index] >= 0 else "unknown"
+            text = f"{name}, {neighbors.distances[query, column - 1]:.2f}" if column else f"test: {name}"
+            color = CLASS_COLORS.get(name, SOFT)
+            sheet.put(row, column, dataset.images[index] / 255, title=text, frame=color, bold=not column)
+    return sheet.finish()
 
 
 def _spread(num_queries: int) -> list[int]:
@@ -122,7 +117,7 @@ def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     axes.grid(False)
     axes.spines[:].set_visible(True)
     axes.set_aspect("equal", adjustable="datalim")
-    put_legend_below(figure, axes, columns=3 if len(embedding_map.classes) < 3 else 4)
+    put_legend_below(figure, axes, columns=4)
     return figure
 
 

@@ -5,15 +5,12 @@ Figures are built as objects: nothing here or beside touches pyplot's global sta
 
 from __future__ import annotations
 
-import base64
 import io
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-
-import numpy as np
-from PIL import Image
+from urllib.parse import quote
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,8 +26,8 @@ CLASS_COLORS = {"normal": BLUE, "pneumonia": VERMILION, "bacterial": ORANGE, "vi
 CLASS_MARKERS = {"normal": "o", "pneumonia": "^", "bacterial": "^", "viral": "s", "unknown": "x"}
 
 PNG_DPI = 130
-LARGEST_PICTURE = 160
 FULL_WIDTH, HALF_WIDTH = 10.5, 6.0
+NOTE_HEIGHT = 0.17
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -90,10 +87,12 @@ def styled(draw: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
 
 
 def new_figure(title: str, *, width: float = HALF_WIDTH, height: float = 3.2) -> Figure:
-    """Return an empty figure in inches, its title at the left."""
+    """Return an empty figure in inches, its title at the left, and a strip at its foot left free for a note."""
     from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-    figure = Figure(figsize=(width, height), layout="constrained")
+    foot = NOTE_HEIGHT / height
+    figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=(0, foot, 1, 1 - foot)))
     figure.patch.set_gid("background")
     figure.suptitle(title, x=0.01, ha="left")
     return figure
@@ -112,9 +111,14 @@ def save_figure(figure: Figure, stem: Path, *, note: str, description: str) -> s
     Returns:
         The text of the SVG file.
     """
-    figure.supxlabel(note, x=0.99, ha="right", fontsize=6.5, color=SOFT)
+    figure.text(0.99, 0.005, note, ha="right", va="bottom", fontsize=6.5, color=SOFT)
     metadata: dict[str, Any] = {"Title": stem.name, "Description": f"{description} {note}"}
     stem.parent.mkdir(parents=True, exist_ok=True)
+    figure.draw_without_rendering()
+    figure.set_layout_engine("none")  # it has done its work; left on, it would do it again for each format
+    foot = NOTE_HEIGHT / figure.get_size_inches()[1]
+    for legend in figure.legends:
+        legend.set_bbox_to_anchor((0, foot, 1, 1 - foot), transform=figure.transSubfigure)
     figure.savefig(stem.with_suffix(".png"), format="png", dpi=PNG_DPI, metadata=metadata)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={**metadata, "Date": None})
@@ -127,34 +131,8 @@ def embed_svg(svg: str) -> str:
     """Return an SVG as a data address whose ink follows the reader's light or dark color scheme."""
     adaptive = svg.replace("<defs>", f"{_ADAPTIVE_STYLE}<defs>", 1).replace(INK, "currentColor")
     smooth = adaptive.replace("image-rendering:crisp-edges;image-rendering:pixelated", "image-rendering:auto")
-    return "data:image/svg+xml;base64," + base64.b64encode(smooth.encode()).decode("ascii")
-
-
-def show_image(axes: Axes, image: np.ndarray, *, cmap: str = "gray", low: float = 0.0, high: float = 1.0) -> Any:
-    """Show `(H, W)` floats, or `(H, W, 3)` floats in [0, 1], without axes; larger ones are shrunk."""
-    axes.set_axis_off()
-    return axes.imshow(_shrink(image), cmap=cmap, vmin=low, vmax=high, interpolation="none")
-
-
-def _shrink(image: np.ndarray) -> np.ndarray:
-    side = max(image.shape[:2])
-    if side <= LARGEST_PICTURE:
-        return image
-    width, height = (round(length * LARGEST_PICTURE / side) for length in (image.shape[1], image.shape[0]))
-    channels = np.atleast_3d(image.astype(np.float32))
-    shrunk = [
-        np.asarray(Image.fromarray(channels[..., channel]).resize((width, height), Image.Resampling.BOX))
-        for channel in range(channels.shape[2])
-    ]
-    return shrunk[0] if image.ndim == 2 else np.stack(shrunk, axis=-1)
-
-
-def frame_image(axes: Axes, color: str) -> None:
-    """Put a colored frame around a shown image."""
-    from matplotlib.patches import Rectangle
-
-    frame = Rectangle((0, 0), 1, 1, transform=axes.transAxes, fill=False, edgecolor=color, linewidth=2.5, clip_on=False)
-    axes.add_patch(frame)
+    # Percent-encoding leaves paths and embedded images as they are; base64 would make them a third longer.
+    return "data:image/svg+xml," + quote(smooth[smooth.index("<svg") :].replace("\n", " "), safe=" !$'()*+,-./:;=?@_~")
 
 
 def put_legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:

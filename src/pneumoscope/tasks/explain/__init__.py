@@ -7,7 +7,7 @@ centrality.py   the pictures' claims as figures
 explanation.py  all of it in one call
 """
 
-from pneumoscope.tasks.explain.explanation import explain_classifier
+from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 
-__all__ = ["compute_gradcam", "explain_classifier"]
+__all__ = ["compute_gradcam", "explain_classifier", "list_layers"]

@@ -23,9 +23,11 @@ MAX_PATCH_IMAGES = 1000
 def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0) -> Explanation:
     """Return why the net of task 1.A decides as it does.
 
-    Heat-maps are Grad-CAM for the class that the net decided, so that they show what a reader of its
-    decision would be shown, mistakes included. Figures over the test images are of the last convolutional
-    layer, where features are most of a whole while a place can still be told (Selvaraju et al. 2017).
+    Heat-maps are of the class that the net decided, so that they show what a reader of its decision would be
+    shown, mistakes included; gradients are taken place by place (see `compute_gradcam`). Figures over the
+    test images are of the last convolutional layer, whose features are most of a whole while a place can
+    still be told (Selvaraju et al. 2017). Each is given once more under its name with `_averaged`, for
+    Grad-CAM as published, which is what the paper looked at.
 
     The examples are up to four normals and four pneumonias of the test split in turn, rightly decided ones
     first, and in front of each class the one whose probability is the median of the rightly decided.
@@ -39,7 +41,7 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     Raises:
         ValueError: if the model has no convolutional layer or there is no labelled test image.
     """
-    layers = _convolutional_layers(model)
+    layers = list_layers(model)
     labels = dataset.labels(BINARY_CLASSES)
     rows = np.flatnonzero((dataset.table["split"].to_numpy() == "test") & (labels >= 0))
     if not len(rows):
@@ -49,7 +51,7 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     decisions = probabilities.argmax(axis=1)
     rng = np.random.default_rng(seed)
     examples = _choose_examples(labels, probabilities, rng)
-    log.info("heat-maps of %d test images", len(test))
+    log.info("heat-maps of %d test images in %s", len(test), layers[-1])
     metrics = _measure(model, test, labels, decisions, layers[-1], seed)
     log.info("patches that excite the filters of %s most", ", ".join(layers))
     some = np.sort(rng.permutation(len(dataset))[:MAX_PATCH_IMAGES])
@@ -71,7 +73,12 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     )
 
 
-def _convolutional_layers(model: "keras.Model") -> tuple[str, ...]:
+def list_layers(model: "keras.Model") -> tuple[str, ...]:
+    """Return the names of a model's convolutional layers, from the input on.
+
+    Raises:
+        ValueError: if it has none.
+    """
     import keras
 
     names = tuple(layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
@@ -85,13 +92,10 @@ def _choose_examples(labels: np.ndarray, probabilities: np.ndarray, rng: np.rand
     chosen = []
     for label in (0, 1):
         members = rng.permutation(np.flatnonzero(labels == label))
-        right = probabilities[members].argmax(axis=1) == label
-        members = np.concatenate([members[right], members[~right]])
-        if right.any():
-            surest = members[: right.sum()][np.argsort(probabilities[members[: right.sum()], label], kind="stable")]
-            typical = surest[len(surest) // 2]
-            members = np.concatenate([[typical], members[members != typical]])
-        chosen.append(members[:EXAMPLES_PER_CLASS])
+        rightly = probabilities[members].argmax(axis=1) == label
+        right, wrong = members[rightly], members[~rightly]
+        median = np.argsort(probabilities[right, label], kind="stable")[len(right) // 2 :][:1]
+        chosen.append(np.concatenate([right[median], np.delete(right, median), wrong])[:EXAMPLES_PER_CLASS])
     turns = [(place, label) for label, members in enumerate(chosen) for place in range(len(members))]
     return np.array([chosen[label][place] for place, label in sorted(turns)], dtype=np.int64)
 
@@ -100,12 +104,14 @@ def _measure(
     model: "keras.Model", test: Dataset, labels: np.ndarray, decisions: np.ndarray, layer: str, seed: int
 ) -> dict[str, Estimate]:
     patients = test.table["patient"].to_numpy().astype(str)
-    heatmaps = compute_gradcam(model, test.images, layer=layer, class_indices=decisions)
-    metrics = estimate_centrality(heatmaps, labels, patients, seed=seed)
-    if test.masks is not None:
-        found = (labels == 1) & (decisions == 1)
-        fields = receptive_fields(model, layer)
-        metrics |= estimate_peak_in_lesion(
-            heatmaps[found], test.masks[found], patients[found], fields=fields, seed=seed
-        )
+    fields = receptive_fields(model, layer)
+    found = (labels == 1) & (decisions == 1)
+    metrics: dict[str, Estimate] = {}
+    for suffix, averaged in (("", False), ("_averaged", True)):
+        heatmaps = compute_gradcam(model, test.images, layer=layer, class_indices=decisions, average_gradients=averaged)
+        figures = estimate_centrality(heatmaps, labels, patients, seed=seed)
+        if test.masks is not None:
+            masks = test.masks[found]
+            figures |= estimate_peak_in_lesion(heatmaps[found], masks, patients[found], fields=fields, seed=seed)
+        metrics |= {name if name == "lesion_area" else name + suffix: figure for name, figure in figures.items()}
     return metrics

@@ -1,7 +1,17 @@
 """Grad-CAM: which places of an image spoke for a class, in the eyes of one layer.
 
-R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
-ICCV 2017, equations 1 and 2.
+A heat-map is the sum over a layer's filters of activation times gradient of the class's score, where above 0.
+Two ways to take the gradient are kept apart here:
+
+- its mean over all places, one weight a filter: Grad-CAM as published (R. R. Selvaraju et al., "Grad-CAM:
+  Visual Explanations from Deep Networks via Gradient-based Localization", ICCV 2017, equations 1 and 2). That
+  is exact where the layer is followed by global average pooling;
+- as it is at each place: HiResCAM (R. L. Draelos and L. Carin, "Use HiResCAM instead of Grad-CAM for faithful
+  explanations of convolutional neural networks", 2020, arXiv:2011.08891).
+
+The nets of the project report flatten their last layer, so that a filter may speak for a class in one place and
+against it in another. The mean wipes that out: on phantoms the averaged map misses the lesion about as often
+as a dart would, the other one finds it. So gradients are taken place by place unless asked otherwise.
 """
 
 from collections.abc import Callable
@@ -19,20 +29,27 @@ BATCH_SIZE = 32
 
 
 def compute_gradcam(
-    model: "keras.Model", images: np.ndarray, *, layer: str, class_indices: ArrayLike | None = None
+    model: "keras.Model",
+    images: np.ndarray,
+    *,
+    layer: str,
+    class_indices: ArrayLike | None = None,
+    average_gradients: bool = False,
 ) -> np.ndarray:
-    """Return the Grad-CAM heat-map of each image.
+    """Return the heat-map of each image.
 
-    The gradient is that of the class score before the final sigmoid or softmax, as in the source (section
-    3): behind it, the gradient of a sure decision vanishes and that of one class mixes with all others.
-    The map is drawn up to the image's size bilinearly, each cell at the middle of the pixels that it sees,
-    and held constant beyond the outermost cells.
+    The gradient is that of the class score before the final sigmoid or softmax, as in Selvaraju et al.
+    (section 3): behind it, the gradient of a sure decision vanishes and that of one class mixes with all
+    others. The map is drawn up to the image's size bilinearly, each cell at the middle of the pixels that it
+    sees, and held constant beyond the outermost cells.
 
     Args:
         model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255.
         images: `(n, H, W)` uint8.
         layer: name of the layer to look through; its output is `(n, h, w, filters)`.
         class_indices: `(n,)` ints, the class to explain for each image; by default the decided one.
+        average_gradients: whether to average gradients over the layer, as Grad-CAM was published, instead of
+            taking them place by place; see the top of this file.
 
     Returns:
         `(n, H, W)` float32 in [0, 1]; the largest value of each map is 1, or 0 where nothing in the layer
@@ -48,12 +65,14 @@ def compute_gradcam(
     if class_indices is None:
         class_indices = model.predict(images, batch_size=BATCH_SIZE, verbose=0).argmax(axis=1)
     chosen = _one_hot(class_indices, num_images=len(images), num_classes=scorer.output.shape[-1])
-    maps = _combine_cells(scorer, layer, images, chosen)
+    maps = _combine_filters(scorer, layer, images, chosen, average_gradients)
     return _scale_to_one(_draw_up(maps, rows, columns, images.shape[1:3]))
 
 
-def _combine_cells(scorer: "keras.Model", layer: str, images: np.ndarray, chosen: np.ndarray) -> np.ndarray:
-    """Return `(n, h, w)` float32, each filter's activation times the mean gradient, summed, where above 0."""
+def _combine_filters(
+    scorer: "keras.Model", layer: str, images: np.ndarray, chosen: np.ndarray, average_gradients: bool
+) -> np.ndarray:
+    """Return `(n, h, w)` float32, activation times gradient summed over the filters, where above 0."""
     import keras
     from keras import ops
 
@@ -63,8 +82,10 @@ def _combine_cells(scorer: "keras.Model", layer: str, images: np.ndarray, chosen
     for start in range(0, len(images), BATCH_SIZE):
         batch = slice(start, start + BATCH_SIZE)
         cells = trunk(images[batch].astype(np.float32), training=False)
-        weights = ops.mean(differentiate(cells, ops.convert_to_tensor(chosen[batch])), axis=(1, 2), keepdims=True)
-        maps[batch] = ops.convert_to_numpy(ops.relu(ops.sum(weights * cells, axis=-1)))
+        gradients = differentiate(cells, ops.convert_to_tensor(chosen[batch]))
+        if average_gradients:
+            gradients = ops.mean(gradients, axis=(1, 2), keepdims=True)
+        maps[batch] = ops.convert_to_numpy(ops.relu(ops.sum(gradients * cells, axis=-1)))
     return maps
 
 
@@ -102,34 +123,32 @@ def _compile_gradient(head: "keras.Model") -> Callable[[Any, Any], Any]:
         import tensorflow as tf
 
         @tf.function
-        def differentiate(cells: Any, chosen: Any) -> Any:
+        def tape_gradient(cells: Any, chosen: Any) -> Any:
             with tf.GradientTape() as tape:
                 tape.watch(cells)
                 score = tf.reduce_sum(head(cells, training=False) * chosen)
             return tape.gradient(score, cells)
 
         # Traced here, once, for batches of any length.
-        return differentiate.get_concrete_function(*(tf.TensorSpec(end.shape) for end in (head.input, head.output)))
+        return tape_gradient.get_concrete_function(*(tf.TensorSpec(end.shape) for end in (head.input, head.output)))
     if keras.backend.backend() == "jax":
         import jax
 
-        state = [
-            [variable.value for variable in group] for group in (head.trainable_variables, head.non_trainable_variables)
-        ]
+        groups = head.trainable_variables, head.non_trainable_variables
+        state = [[variable.value for variable in group] for group in groups]
 
         def score(cells: Any, chosen: Any, state: Any) -> Any:
             return (head.stateless_call(*state, cells, training=False)[0] * chosen).sum()
 
-        compiled = jax.jit(jax.grad(score))
-
-        return lambda cells, chosen: compiled(cells, chosen, state)
+        gradient = jax.jit(jax.grad(score))
+        return lambda cells, chosen: gradient(cells, chosen, state)
     import torch
 
-    def differentiate(cells: Any, chosen: Any) -> Any:
+    def autograd_gradient(cells: Any, chosen: Any) -> Any:
         cells = cells.detach().requires_grad_()
         return torch.autograd.grad((head(cells, training=False) * chosen).sum(), cells)[0]
 
-    return differentiate
+    return autograd_gradient
 
 
 def _with_channel(model: "keras.Model", images: np.ndarray) -> np.ndarray:

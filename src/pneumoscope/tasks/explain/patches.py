@@ -52,7 +52,7 @@ def find_patches(
 
     Returns:
         patches: by layer name `(filters, patches, 32, 32)` float32 in [0, 1], strongest first: of 8 filters
-            9 patches each, or as many as there are filters and images.
+            9 patches each, or as many as there are images and filters that answer to any of them.
         filters: by layer name `(filters,)` int, which filters those are.
 
     Raises:
@@ -64,35 +64,32 @@ def find_patches(
     for name, (rows, columns) in fields.items():
         width = model.get_layer(name).output.shape[2]
         mean, largest, place = answers[name]
-        filters[name] = np.argsort(-mean.mean(axis=0), kind="stable")[:NUM_FILTERS]
-        loudest = np.argsort(-largest[:, filters[name]], axis=0, kind="stable")[:NUM_PATCHES]
-        patches[name] = np.stack(
-            [
-                [_cut(images[i], divmod(int(place[i, number]), width), (rows, columns)) for i in loudest[:, rank]]
-                for rank, number in enumerate(filters[name])
-            ]
-        )
+        strongest = np.argsort(-mean.mean(axis=0), kind="stable")[:NUM_FILTERS]
+        filters[name] = strongest[largest[:, strongest].max(axis=0) > 0]
+        loudest = np.argsort(-largest[:, filters[name]], axis=0, kind="stable")[:NUM_PATCHES].T
+        patches[name] = np.zeros((*loudest.shape, PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
+        for rank, number in np.ndindex(loudest.shape):
+            image = loudest[rank, number]
+            cell = divmod(int(place[image, filters[name][rank]]), width)
+            patches[name][rank, number] = _cut(images[image], cell, (rows, columns))
     return patches, filters
 
 
-def _summarize(
-    model: "keras.Model", layers: tuple[str, ...], images: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
+def _summarize(model: "keras.Model", layers: tuple[str, ...], images: np.ndarray) -> dict[str, list[np.ndarray]]:
     """Return by layer `(n, filters)` mean, maximum and place of the maximum of each filter over an image."""
     import keras
     from keras import ops
 
     copy = copy_linear(model)
-    eyes = keras.Model(copy.input, [copy.get_layer(name).output for name in layers])
+    eyes = keras.Model(copy.input, {name: copy.get_layer(name).output for name in layers})
     batches: dict[str, list] = {name: [] for name in layers}
     for start in range(0, len(images), BATCH_SIZE):
         maps = eyes(images[start : start + BATCH_SIZE, ..., None].astype(np.float32), training=False)
-        for name, cells in zip(layers, maps, strict=True):
+        for name, cells in maps.items():
             flat = ops.reshape(cells, (cells.shape[0], -1, cells.shape[-1]))
             answer = ops.mean(flat, axis=1), ops.max(flat, axis=1), ops.argmax(flat, axis=1)
             batches[name].append([ops.convert_to_numpy(part) for part in answer])
-    joined = {name: [np.concatenate(parts) for parts in zip(*batches[name], strict=True)] for name in layers}
-    return {name: (mean, largest, place) for name, (mean, largest, place) in joined.items()}
+    return {name: [np.concatenate(parts) for parts in zip(*batches[name], strict=True)] for name in layers}
 
 
 def _cut(image: np.ndarray, cell: tuple[int, int], fields: tuple[Field, Field]) -> np.ndarray:

@@ -1,0 +1,137 @@
+"""Many small images on one sheet: a single picture, however many images it holds."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from pneumoscope.report.figures.palette import FULL_WIDTH, INK, NOTE_HEIGHT, SOFT, new_figure
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+PIXELS_PER_INCH = 110
+GAP, TITLE_HEIGHT = 0.06, 0.22
+LEFT, TOP, SCALE_WIDTH = 0.35, 0.32, 0.95
+
+
+class Sheet:
+    """A figure of rows of images of one size, each with a line of text above it where its row has titles.
+
+    Attributes:
+        figure: the figure.
+        axes: one for the whole sheet; its unit is an inch, from the top left corner.
+        side: side of an image in inches.
+    """
+
+    def __init__(self, title: str, *, titled: Sequence[bool], columns: int, pixels: int, scaled: bool = False) -> None:
+        """Begin an empty sheet.
+
+        Args:
+            title: above the sheet.
+            titled: for each row, whether its images have titles.
+            columns: number of images across.
+            pixels: side that images are kept at, where the sheet is not too small to show it.
+            scaled: whether room is left for a color scale at the right.
+        """
+        width = FULL_WIDTH - LEFT - (SCALE_WIDTH if scaled else GAP)
+        self.side = (width + GAP) / columns - GAP
+        self._pixels = min(pixels, round(self.side * PIXELS_PER_INCH))
+        gaps = np.array([TITLE_HEIGHT if has_titles else GAP for has_titles in titled])
+        self._tops = np.cumsum(gaps) + self.side * np.arange(len(gaps))
+        height = float(self._tops[-1] + self.side)
+        self.figure: Figure = new_figure(title, width=FULL_WIDTH, height=TOP + height + NOTE_HEIGHT)
+        self.figure.set_layout_engine("none")
+        self.axes: Axes = self._add_axes(LEFT, TOP, width, height)
+        self.axes.set_axis_off()
+        self.axes.set_xlim(0, width)
+        self.axes.set_ylim(height, 0)
+        self._canvas = np.zeros((self._to_pixels(height), self._to_pixels(width), 4), dtype=np.uint8)
+
+    def _add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
+        across, down = self.figure.get_size_inches()
+        return self.figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
+
+    def _to_pixels(self, inches: float) -> int:
+        return round(inches / self.side * self._pixels)
+
+    def _corner(self, row: int, column: int) -> tuple[float, float]:
+        return float(self._tops[row]), column * (self.side + GAP)
+
+    def put(
+        self, row: int, column: int, image: np.ndarray, *, title: str = "", frame: str = "", bold: bool = False
+    ) -> None:
+        """Put one image on the sheet.
+
+        Args:
+            row, column: where.
+            image: `(H, W)` or `(H, W, 3)` floats in [0, 1].
+            title: above it.
+            frame: color of a frame around it.
+            bold: whether the title is.
+        """
+        from matplotlib.patches import Rectangle
+
+        top, left = self._corner(row, column)
+        down, across = self._to_pixels(top), self._to_pixels(left)
+        color = np.broadcast_to(np.atleast_3d(_resize(image, self._pixels)), (self._pixels, self._pixels, 3))
+        tile = self._canvas[down : down + self._pixels, across : across + self._pixels]
+        tile[..., :3] = np.rint(np.clip(color, 0, 1) * 255)[: tile.shape[0], : tile.shape[1]]
+        tile[..., 3] = 255
+        if title:
+            weight = "bold" if bold else "normal"
+            self.axes.text(left, top - 0.035, title, fontsize=8.5, fontweight=weight, va="bottom", clip_on=False)
+        if frame:
+            self.axes.add_patch(
+                Rectangle((left, top), self.side, self.side, fill=False, edgecolor=frame, linewidth=2.5)
+            )
+
+    def name_row(self, row: int, name: str) -> None:
+        """Write beside a row what it shows."""
+        top = self._tops[row]
+        self.axes.text(-0.08, top + self.side / 2, name, rotation=90, ha="right", va="center", fontsize=8.5)
+
+    def add_scale(self, cmap: str, label: str, *, high: float = 1.0) -> None:
+        """Put the color scale of the sheet at its right."""
+        from matplotlib.cm import ScalarMappable
+        from matplotlib.colors import Normalize
+
+        _, height = self.figure.get_size_inches() - (0, TOP + NOTE_HEIGHT)
+        scale = self._add_axes(FULL_WIDTH - SCALE_WIDTH + 0.12, TOP + TITLE_HEIGHT, 0.13, height - TITLE_HEIGHT - 0.15)
+        bar = self.figure.colorbar(ScalarMappable(Normalize(0, high), cmap), cax=scale)
+        bar.set_label(label, color=INK, fontsize=8.5)
+        bar.ax.tick_params(labelsize=8.5)
+        bar.outline.set_edgecolor(SOFT)
+
+    def finish(self) -> Figure:
+        """Return the figure with all images on it."""
+        (_, width), (height, _) = self.axes.get_xlim(), self.axes.get_ylim()
+        self.axes.imshow(self._canvas, extent=(0, width, height, 0), interpolation="none", aspect="auto")
+        return self.figure
+
+
+def color_values(values: np.ndarray, cmap: str, *, low: float = 0.0, high: float = 1.0) -> np.ndarray:
+    """Return `(H, W, 3)` floats in [0, 1]: values from `low` to `high` in the colors of a map."""
+    from matplotlib import colormaps
+
+    scaled = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
+    colors: Any = colormaps[cmap](scaled)
+    return colors[..., :3]
+
+
+def name_rows(sheet: Sheet, names: Sequence[str]) -> None:
+    """Write beside each row what it shows."""
+    for row, name in enumerate(names):
+        sheet.name_row(row, name)
+
+
+def _resize(image: np.ndarray, side: int) -> np.ndarray:
+    """Return the image with `side` pixels a side: whole pixels where it grows, means where it shrinks."""
+    channels = np.moveaxis(np.atleast_3d(image).astype(np.float32), -1, 0)
+    method = Image.Resampling.BOX if max(image.shape[:2]) > side else Image.Resampling.BICUBIC
+    resized = [np.asarray(Image.fromarray(channel).resize((side, side), method)) for channel in channels]
+    return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)

@@ -1,0 +1,44 @@
+"""What tests share: phantoms, folders of phantoms, and the real radiographs where they are at hand."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.phantoms import phantom_dataset
+from pneumoscope.radiographs.splits import split_dataset
+
+os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+@pytest.fixture(scope="session")
+def phantoms() -> Dataset:
+    """Return 120 phantoms of 128 x 128, split by patient into train, val and test."""
+    return split_dataset(phantom_dataset(num_train=90, num_test=30, seed=3), seed=3, val_share=0.25)
+
+
+@pytest.fixture(scope="session")
+def real_data() -> Path:
+    """Return the folder of the real radiographs, or skip the test."""
+    beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "chest_xray"
+    folder = Path(os.environ.get("PNEUMOSCOPE_DATA", beside))
+    if not folder.is_dir():
+        pytest.skip("the real radiographs are not at hand (PNEUMOSCOPE_DATA)")
+    return folder
+
+
+@pytest.fixture
+def write_film(tmp_path: Path) -> Callable[..., Path]:
+    """Return a function that writes one small image with a gray level of its own below `tmp_path`."""
+
+    def write(name: str, seed: int = 0) -> Path:
+        path = tmp_path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32), dtype=np.uint8)).save(path)
+        return path
+
+    return write

@@ -1,0 +1,285 @@
+"""A fabricated study: consistent results from seeded random numbers, no net trained."""
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.report.summary import summarize_study
+from pneumoscope.results import (
+    BINARY_CLASSES,
+    THREE_CLASSES,
+    Anomaly,
+    Audit,
+    Classification,
+    EmbeddingMap,
+    Estimate,
+    Evaluation,
+    Explanation,
+    Leakage,
+    LearningCurve,
+    Neighbors,
+    save_result,
+)
+
+LAYERS = ("conv_1", "conv_2", "conv_3")
+FACTS = {
+    "settings": {
+        "seed": 7,
+        "epochs": 40,
+        "paper": {"epochs": 40, "learning_rate": 1e-3, "augmentation": {"rotation": 0.0}},
+        "best": {"epochs": 40, "learning_rate": 1e-3, "augmentation": {"rotation": 7.5}, "balance": True},
+    },
+    "timing": {"load": 12.4, "audit": 30.0, "paper-binary": 312.0, "best-binary": 401.0, "report": 9.5, "total": 770.0},
+    "versions": {"python": "3.11.9", "pneumoscope": "0.1.0", "keras": "3.15.1", "backend": "tensorflow"},
+    "hardware": {"processor": "a processor", "cores": 2, "memory_gib": 8.0, "precision": "mixed_bfloat16"},
+}
+
+
+def make_estimate(value, n, spread=0.03):
+    return Estimate(float(value), float(max(value - spread, 0)), float(min(value + spread, 1)), n)
+
+
+def make_labels(rng, count, num_classes):
+    return np.concatenate([np.arange(num_classes), rng.integers(0, num_classes, count - num_classes)])
+
+
+def make_evaluation(rng, classes, split, count, skill):
+    labels = make_labels(rng, count, len(classes))
+    logits = rng.normal(size=(count, len(classes))) + skill * np.eye(len(classes))[labels]
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+    recalls = np.diag(confusion) / confusion.sum(axis=1)
+    precisions = np.diag(confusion) / np.maximum(confusion.sum(axis=0), 1)
+    values = {"accuracy": np.trace(confusion) / count, "balanced_accuracy": recalls.mean()}
+    for name, precision, recall in zip(classes, precisions, recalls, strict=True):
+        values |= {f"precision_{name}": precision, f"recall_{name}": recall}
+    values |= {"auroc": 0.5 + 0.45 * values["accuracy"], "auprc": 0.5 + 0.4 * values["accuracy"]}
+    return Evaluation(
+        split=split,
+        classes=classes,
+        labels=labels,
+        probabilities=probabilities.astype(np.float32),
+        patients=np.array([f"person{number // 2}" for number in range(count)]),
+        names=np.array([f"{split}/image-{number}.jpeg" for number in range(count)]),
+        metrics={name: make_estimate(value, count) for name, value in values.items()},
+        confusion=confusion,
+    )
+
+
+def make_curve(rng, epochs=40, accuracy=True, chosen_epoch=31):
+    falling = np.exp(-np.arange(epochs) / 8)
+    loss, val_loss = 0.1 + 0.6 * falling, 0.2 + 0.5 * falling + 0.05 * rng.random(epochs)
+    missing = np.full(epochs, np.nan)
+    return LearningCurve(
+        loss=loss,
+        accuracy=1 - loss / 2 if accuracy else missing,
+        val_loss=val_loss,
+        val_accuracy=1 - val_loss / 2 if accuracy else missing,
+        chosen_epoch=chosen_epoch,
+        seconds=312.0,
+    )
+
+
+def make_classification(rng, classes, count, skill):
+    evaluations = {split: make_evaluation(rng, classes, split, count, skill) for split in ("val", "test")}
+    parameters = 3_404_674 if len(classes) == 2 else 4_287_491
+    return Classification(classes, parameters, make_curve(rng), evaluations)
+
+
+def make_neighbors(rng, classes, dataset, count, skill):
+    test, train = dataset.rows("test"), dataset.rows("train")
+    queries = rng.choice(test, 6, replace=False)
+    return Neighbors(
+        k=9,
+        k_scores={str(k): 0.8 - 0.01 * abs(k - 9) for k in (1, 3, 5, 9, 15, 25)},
+        evaluations={split: make_evaluation(rng, classes, split, count, skill) for split in ("val", "test")},
+        agreement=make_estimate(0.93, count),
+        net_right=12,
+        knn_right=8,
+        neither_right=1,
+        queries=queries,
+        nearest=np.stack([rng.choice(train, 5, replace=False) for _ in queries]),
+        distances=np.sort(rng.uniform(1, 9, (6, 5)).astype(np.float32), axis=1),
+    )
+
+
+def make_map(rng, classes, num_train=300, num_test=60):
+    origins = np.array(["train"] * num_train + ["test"] * num_test + ["new"] * 2)
+    labels = rng.integers(0, len(classes), len(origins))
+    labels[-2:] = -1
+    coordinates = rng.normal(size=(len(origins), 2)) * 4 + 9 * np.stack([labels, labels % 2], axis=1)
+    names = np.array([f"image-{number}.jpeg" for number in range(len(origins))])
+    return EmbeddingMap(coordinates.astype(np.float32), labels, origins, names, classes, 0.94)
+
+
+def make_anomaly(rng, dataset, count):
+    labels = make_labels(rng, count, 2)
+    errors = (0.004 + 0.003 * labels + rng.gamma(3, 0.0006, count)).astype(np.float32)
+    validation = (0.004 + rng.gamma(3, 0.0006, count)).astype(np.float32)
+    thresholds = {
+        "mean_plus_sd": float(validation.mean() + validation.std()),
+        "quantile": float(np.quantile(validation, 0.95)),
+    }
+    metrics = {"auroc": make_estimate(0.81, count), "auprc": make_estimate(0.86, count)}
+    for name, value in (("mean_plus_sd", 0.7), ("quantile", 0.6)):
+        metrics |= {f"accuracy_{name}": make_estimate(value, count), f"f1_{name}": make_estimate(value + 0.02, count)}
+        metrics |= {f"flagged_normal_{name}": make_estimate(0.16, count)}
+        metrics |= {f"flagged_pneumonia_{name}": make_estimate(0.66, count)}
+    examples = dataset.rows("test")[:6]
+    images = dataset.images[examples].astype(np.float32) / 255
+    reconstructions = ((images + np.roll(images, 2, axis=1) + np.roll(images, 2, axis=2)) / 3).astype(np.float32)
+    return Anomaly(
+        parameters=52_067,
+        curve=make_curve(rng, accuracy=False),
+        thresholds=thresholds,
+        false_alarm_rate=0.05,
+        validation_errors=validation,
+        errors=errors,
+        labels=labels,
+        subtypes=np.where(labels == 1, "viral", "normal"),
+        metrics=metrics,
+        images=images,
+        reconstructions=reconstructions,
+        error_maps=(images - reconstructions) ** 2,
+        examples=examples,
+    )
+
+
+def make_explanation(rng, dataset, count, *, masks=False):
+    test = dataset.rows("test")
+    labels = dataset.labels(BINARY_CLASSES)
+    examples = np.concatenate([test[labels[test] == number][:4] for number in (0, 1)]).reshape(2, -1).T.ravel()
+    images = dataset.images[examples].astype(np.float32) / 255
+    size = images.shape[1]
+    y, x = np.mgrid[:size, :size] / size
+    centers = rng.uniform(0.25, 0.75, (len(examples), len(LAYERS), 2, 1, 1))
+    heatmaps = np.exp(-((y - centers[:, :, 0]) ** 2 + (x - centers[:, :, 1]) ** 2) / 0.03).astype(np.float32)
+    metrics = {
+        "centrality_normal": Estimate(1.21, 1.17, 1.25, count // 3),
+        "centrality_pneumonia": Estimate(1.04, 1.01, 1.07, count - count // 3),
+        "centrality_difference": Estimate(0.17, 0.12, 0.22, count),
+    }
+    if masks:
+        metrics |= {"peak_in_lesion": make_estimate(0.71, 90), "lesion_area": make_estimate(0.08, 90)}
+    maps = {name: rng.random((8 * 2**depth, size // 2**depth, size // 2**depth)) for depth, name in enumerate(LAYERS)}
+    crops = images[0][None, None, : size // 4, : size // 4]
+    return Explanation(
+        layers=LAYERS,
+        images=images,
+        labels=labels[examples],
+        decisions=np.where(np.arange(len(examples)) == 1, 0, labels[examples]),
+        examples=examples,
+        heatmaps=heatmaps,
+        feature_maps={name: values.astype(np.float32) for name, values in maps.items()},
+        patches={name: np.repeat(np.repeat(crops, 8, axis=0), 9, axis=1) for name in LAYERS},
+        patch_filters={name: rng.permutation(32)[:8] for name in LAYERS},
+        metrics=metrics,
+    )
+
+
+def make_audit(unreadable=()):
+    return Audit(
+        counts={
+            "train/normal": 1341,
+            "train/bacterial": 2530,
+            "train/viral": 1345,
+            "test/normal": 117,
+            "test/bacterial": 127,
+            "test/viral": 75,
+        },
+        patients={"train": 2700, "test": 300},
+        normal_share={"train": 0.257, "test": 0.367},
+        unreadable=list(unreadable),
+        exact_duplicates=[["train/a.jpeg", "train/b.jpeg"]],
+        near_duplicates=[["train/c.jpeg", "train/d.jpeg"]],
+        shared_patients=[],
+        shared_numbers=["person1", "person2"],
+        sizes=[{"width": 224, "height": 224, "count": 5216}],
+        exposure={"normal": [90.0, 110.0, 122.0, 131.0, 150.0], "pneumonia": [80.0, 105.0, 120.0, 130.0, 148.0]},
+        notes=["Normals are rarer in train than in test."],
+    )
+
+
+def make_leakage(count):
+    return Leakage(
+        shared_patients=412,
+        leaked_share=0.38,
+        random_split={"accuracy": make_estimate(0.93, count), "balanced_accuracy": make_estimate(0.91, count)},
+        grouped_split={"accuracy": make_estimate(0.88, count), "balanced_accuracy": make_estimate(0.85, count)},
+    )
+
+
+def make_dataset(rng, size=32):
+    subtypes = np.array(THREE_CLASSES)[np.arange(60) % 3]
+    table = pd.DataFrame(
+        {
+            "path": [f"/nowhere/{number}.jpeg" for number in range(60)],
+            "name": [f"{number}.jpeg" for number in range(60)],
+            "sha256": [f"{number:064d}" for number in range(60)],
+            "label": np.where(subtypes == "normal", "normal", "pneumonia"),
+            "subtype": subtypes,
+            "patient": [f"person{number}" for number in range(60)],
+            "split": np.repeat(["train", "val", "test"], 20),
+        }
+    )
+    images = rng.integers(0, 256, (60, size, size), dtype=np.uint8)
+    return Dataset(images, table, pd.DataFrame({"name": [], "reason": []}))
+
+
+def make_stages(dataset, *, count=319, profiles=("paper", "best"), unreadable=()):
+    rng = np.random.default_rng(3)
+    stages = {"audit": make_audit(unreadable), "leakage": make_leakage(count)}
+    for profile in profiles:
+        skill = {"paper": 1.6, "best": 2.6}[profile]
+        for task, classes in (("binary", BINARY_CLASSES), ("three_class", THREE_CLASSES)):
+            stages[f"{profile}-{task}"] = make_classification(rng, classes, count, skill)
+            stages[f"{profile}-neighbors_{task}"] = make_neighbors(rng, classes, dataset, count, skill)
+            stages[f"{profile}-map_{task}"] = make_map(rng, classes)
+        stages[f"{profile}-anomaly"] = make_anomaly(rng, dataset, count)
+        stages[f"{profile}-explain"] = make_explanation(rng, dataset, count, masks=dataset.masks is not None)
+    return stages
+
+
+def make_data(*, phantoms, skipped=()):
+    counts = make_audit().counts
+    return {
+        "source": "chest_xray",
+        "phantoms": phantoms,
+        "counts": counts,
+        "patients": {"train": 2700, "test": 300},
+        "skipped": list(skipped),
+        "sha256": "0" * 64,
+    }
+
+
+def leave_study(out_dir, stages, *, phantoms=False, skipped=()):
+    """Write a folder as a study leaves it."""
+    for name, result in stages.items():
+        save_result(result, out_dir / "stages" / f"{name}.npz")
+    results = summarize_study(stages, data=make_data(phantoms=phantoms, skipped=skipped), **FACTS)
+    (out_dir / "results.json").write_text(json.dumps(results, allow_nan=False), encoding="utf-8")
+    return out_dir
+
+
+@pytest.fixture(scope="session")
+def dataset():
+    return make_dataset(np.random.default_rng(1))
+
+
+@pytest.fixture(scope="session")
+def stages(dataset):
+    return make_stages(dataset)
+
+
+@pytest.fixture(scope="session")
+def facts():
+    return {"data": make_data(phantoms=False), **FACTS}
+
+
+@pytest.fixture(scope="session")
+def leave():
+    return leave_study

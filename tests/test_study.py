@@ -1,0 +1,130 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from pneumoscope import study as study_module  # noqa: E402
+from pneumoscope.errors import PneumoscopeError  # noqa: E402
+from pneumoscope.radiographs.phantoms import write_phantoms  # noqa: E402
+from pneumoscope.study import reopen_study, run_study  # noqa: E402
+
+TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small folder of phantoms, laid out as the real set is."""
+    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "set", num_train=150, num_test=45, size=128, seed=1)
+
+
+@pytest.fixture(scope="module")
+def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished study of one recipe and one epoch."""
+    out = tmp_path_factory.mktemp("study") / "out"
+    run_study(folder, out, profiles=("best",), epochs=1, seed=0)
+    return out
+
+
+def read_figures(out: Path) -> dict:
+    """Return all that must come out alike, however often a study was stopped."""
+    results = json.loads((out / "results.json").read_text())
+    return {key: results[key] for key in ("tasks", "data", "settings")}
+
+
+def test_a_study_leaves_what_it_promises(finished: Path) -> None:
+    results = json.loads((finished / "results.json").read_text())
+    for task in TASKS:
+        entry = results["tasks"][task]["best"]
+        assert entry["parameters"] > 0
+        assert all(set(figure) == {"value", "low", "high", "n"} for figure in entry["metrics"].values())
+    for name in ("report.html", "log.txt", "audit/audit.html", "models/best-binary/card.json"):
+        assert (finished / name).stat().st_size > 0
+    assert list((finished / "figures").glob("*.png"))
+    assert "Research use only" in (finished / "log.txt").read_text()
+    assert results["timing"]["total"] > 0
+
+
+def test_the_report_opens_without_a_network(finished: Path) -> None:
+    page = (finished / "report.html").read_text()
+    assert "Research use only" in page
+    for loading in ('src="http', "src='http", '<link rel="stylesheet"', "<script src", "@import", "url(http"):
+        assert loading not in page
+
+
+def test_an_old_study_is_not_overwritten(folder: Path, finished: Path) -> None:
+    with pytest.raises(PneumoscopeError, match="holds a study already"):
+        run_study(folder, finished, epochs=1)
+    with pytest.raises(PneumoscopeError, match="study of other settings: epochs 1 then, 2 now"):
+        run_study(folder, finished, epochs=2, resume=True)
+
+
+def test_resuming_a_finished_study_computes_nothing(
+    folder: Path, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_figures(finished)
+    monkeypatch.setattr("pneumoscope.tasks.classify.train_classifier", lambda *_, **__: pytest.fail("trained again"))
+    run_study(folder, finished, profiles=("best",), epochs=1, seed=0, resume=True)
+    assert read_figures(finished) == before
+
+
+def test_stages_that_are_lost_come_out_alike(folder: Path, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished, out)
+    for stage in ("best-neighbors_binary", "best-map_three_class", "best-anomaly", "best-explain"):
+        (out / "stages" / f"{stage}.npz").unlink()
+    run_study(folder, out, profiles=("best",), epochs=1, seed=0, resume=True)
+    assert read_figures(out) == read_figures(finished)
+
+
+def test_kill_nine_and_resume_end_in_the_same_figures(folder: Path, finished: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    command = [sys.executable, "-m", "pneumoscope.cli", "study", "--data", str(folder), "--out", str(out)]
+    command += ["--profile", "best", "--epochs", "1"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "models/best-three_class/checkpoint.npz").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    assert not (out / "results.json").exists()
+    run_study(folder, out, profiles=("best",), epochs=1, seed=0, resume=True)
+    assert read_figures(out) == read_figures(finished)
+
+
+def test_a_study_can_be_reopened_until_its_data_change(folder: Path, finished: Path, tmp_path: Path) -> None:
+    request, dataset = reopen_study(finished)
+    assert request["epochs"] == 1
+    assert len(dataset) == 195
+    with pytest.raises(PneumoscopeError, match="holds no study"):
+        reopen_study(tmp_path)
+    changed = tmp_path / "set"
+    shutil.copytree(folder, changed)
+    next((changed / "train/NORMAL").iterdir()).unlink()
+    with pytest.raises(PneumoscopeError, match="data_sha256"):
+        run_study(changed, finished, epochs=1, resume=True)
+
+
+def test_a_collection_without_subtypes_still_gets_its_other_tasks(
+    folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tmp_path / "plain"
+    for split in ("train", "test"):
+        for kind in ("NORMAL", "PNEUMONIA"):
+            (plain / split / kind).mkdir(parents=True)
+            for number, path in enumerate(sorted((folder / split / kind).iterdir())):
+                os.link(path, plain / split / kind / f"{split}{number}.jpeg")
+    trained: list[str] = []
+    monkeypatch.setattr(study_module, "_run_anomaly", lambda plan, profile: trained.append("anomaly"))
+    monkeypatch.setattr(study_module, "_run_explanation", lambda plan, profile: trained.append("explain"))
+    run_study(plain, tmp_path / "out", profiles=("paper",), epochs=1)
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert "binary" in results["tasks"]
+    assert "three_class" not in results["tasks"]
+    assert trained == ["anomaly", "explain"]
