@@ -94,7 +94,8 @@ def _start(
     from pneumoscope.progress import console, log
 
     log.setLevel(logging.INFO)
-    log.addHandler(RichHandler(console=console, show_path=False, show_level=False, markup=False))
+    bar_safe = RichHandler(console=console, show_path=False, show_level=False)
+    log.addHandler(bar_safe if console.is_terminal else logging.StreamHandler())
 
 
 @app.command()
@@ -129,11 +130,12 @@ def train(
 ) -> None:
     """Train one net; a run that was stopped goes on where it was."""
     from pneumoscope.models.settings import autoencoder_settings, profile_settings
+    from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
     from pneumoscope.tasks.anomaly import train_anomaly
     from pneumoscope.tasks.classify import train_classifier
 
-    dataset = load_study_dataset(data, out, seed=seed)
+    dataset = split_dataset(load_study_dataset(data, out, seed=seed), seed=seed)
     if data is None:
         epochs = epochs or PHANTOM_EPOCHS
     if task is Task.ANOMALY:

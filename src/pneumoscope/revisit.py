@@ -1,5 +1,6 @@
 """One task alone, on the models that a study left: again on its test images, or on new files."""
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -86,7 +87,7 @@ def revisit_neighbors(revisit: Revisit, task: str, paths: Sequence[Path]) -> tup
     images, read, rows = load_files(paths, size=dataset.images.shape[1])
     labels = dataset.labels(classes)
     for path, embedding in zip(read, embed_images(model, images), strict=True):
-        indices, distances = find_similar(embedding, embeddings, dataset)
+        indices, distances = find_similar(embedding, embeddings, dataset, patient=_find_patient(path, dataset))
         rows += [
             {
                 "image": printable_name(path),
@@ -97,6 +98,13 @@ def revisit_neighbors(revisit: Revisit, task: str, paths: Sequence[Path]) -> tup
             for index, distance in zip(indices, distances, strict=True)
         ]
     return {}, rows
+
+
+def _find_patient(path: Path, dataset: Dataset) -> str | None:
+    """Return the patient of a file that is part of the dataset, by its bytes; None for any other file."""
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    known = dataset.table.loc[dataset.table["sha256"] == digest, "patient"]
+    return None if known.empty else str(known.iloc[0])
 
 
 def revisit_map(revisit: Revisit, task: str, paths: Sequence[Path], out_dir: Path) -> tuple[Path, list[Row]]:

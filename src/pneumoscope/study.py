@@ -66,17 +66,20 @@ def run_study(
     """
     from pneumoscope.report.audit_page import write_audit
     from pneumoscope.report.page import write_report
+    from pneumoscope.tasks.leakage import measure_leakage
 
     out_dir = Path(out_dir)
     ledger = Ledger.open(out_dir, resume=resume)
     handler = _log_to(out_dir / "log.txt")
     try:
-        dataset = load_study_dataset(source, out_dir, seed=seed)
+        collected = load_study_dataset(source, out_dir, seed=seed)
+        dataset = split_dataset(collected, seed=seed)
         if source is None:
             epochs = epochs or PHANTOM_EPOCHS
         ledger.claim(_describe_study(source, dataset, epochs, seed))
         plan = _Plan(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
-        write_audit(_run_data_stages(plan), dataset, out_dir / "audit")
+        write_audit(_run_audit(ledger, collected), collected, out_dir / "audit")
+        ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
         for profile in profiles:
             for task in CLASSES:
                 _run_classifier(plan, profile, task)
@@ -92,10 +95,10 @@ def run_study(
 
 
 def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int) -> Dataset:
-    """Load what a study works on: the split collection, or phantoms where `source` is None."""
+    """Load what a study works on, not split yet: a collection, or phantoms where `source` is None."""
     if source is None:
-        return split_dataset(phantom_dataset(**PHANTOM_COUNTS, seed=seed), seed=seed)
-    return split_dataset(load_dataset(source, cache_dir=out_dir / "cache"), seed=seed)
+        return phantom_dataset(**PHANTOM_COUNTS, seed=seed)
+    return load_dataset(source, cache_dir=out_dir / "cache")
 
 
 def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:
@@ -109,7 +112,8 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
     request = ledger.facts["request"]
     if not request:
         raise PneumoscopeError(f"{out_dir} holds no study; expected what `pneumoscope study --out {out_dir}` leaves")
-    dataset = load_study_dataset(request["source"], out_dir, seed=request["seed"])
+    collected = load_study_dataset(request["source"], out_dir, seed=request["seed"])
+    dataset = split_dataset(collected, seed=request["seed"])
     ledger.claim(_describe_study(request["source"], dataset, request["epochs"], request["seed"]))
     return request, dataset
 
@@ -135,13 +139,10 @@ class _Plan:
         return embed_images(load_bundle(self.model_dir(profile, task)).model, images)
 
 
-def _run_data_stages(plan: _Plan) -> Audit:
+def _run_audit(ledger: Ledger, collected: Dataset) -> Audit:
     from pneumoscope.radiographs.audit import audit_dataset
-    from pneumoscope.tasks.leakage import measure_leakage
 
-    audit = plan.ledger.run("audit", lambda: audit_dataset(plan.dataset))
-    plan.ledger.run("leakage", lambda: measure_leakage(plan.dataset, seed=plan.seed))
-    return audit
+    return ledger.run("audit", lambda: audit_dataset(collected))
 
 
 def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
@@ -213,7 +214,7 @@ def _describe_study(
     from pneumoscope.tasks.classify import hash_table
 
     return {
-        "source": None if source is None else str(source),
+        "source": None if source is None else str(Path(source).resolve()),
         "data_sha256": hash_table(dataset),
         "epochs": epochs,
         "seed": seed,

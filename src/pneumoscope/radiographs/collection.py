@@ -120,16 +120,22 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
     with ThreadPoolExecutor() as pool:
         paths = [row["path"] for row in rows]
         digests = list(track(pool.map(_digest, paths), "Listing radiographs", total=len(paths)))
-    kept = []
+    kept: dict[tuple[str, ...], dict[str, str]] = {}
+    copies = 0
     for row, (digest, reason) in zip(rows, digests, strict=True):
+        key = (row["split"], row["label"], row["subtype"], Path(row["path"]).name, digest)
         if reason:
             skipped.append({"name": row["name"], "reason": reason})
+        elif key in kept:
+            copies += 1
         else:
-            kept.append({**row, "sha256": digest})
+            kept[key] = {**row, "sha256": digest}
     if not kept:
         listed = "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in skipped[:5])
         raise CollectionError(f"no radiograph found in {source}{listed}\n{LAYOUT}")
-    table = pd.DataFrame(kept, columns=COLUMNS).astype(str)
+    if copies:
+        log.info("%d second copies, of the same place, name and bytes, were passed over", copies)
+    table = pd.DataFrame(list(kept.values()), columns=COLUMNS).astype(str)
     return Collection(root, table, pd.DataFrame(skipped, columns=["name", "reason"]))
 
 
@@ -170,8 +176,7 @@ def _walk(root: Path) -> Iterator[Path]:
 
 
 def _list_folder(root: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
-    rows: dict[tuple[str, ...], dict[str, str]] = {}
-    skipped, copies, unknown = [], 0, 0
+    rows, skipped, unknown = [], [], 0
     files = sorted(_walk(root), key=lambda path: (len(path.parts), path))
     for path in files:
         folders = [part.lower() for part in path.relative_to(root.parent).parts[:-1]]
@@ -183,18 +188,12 @@ def _list_folder(root: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]
         if path.suffix.lower() not in EXTENSIONS:
             skipped.append({"name": name, "reason": f"extension {path.suffix!r}; expected .jpeg, .jpg or .png"})
             continue
-        key = (split, kind[0], path.name)
-        if key in rows:
-            copies += 1
-            continue
         parsed = parse_name(path.name)
         unknown += parsed is None
-        rows[key] = {"path": str(path), "name": name, "split": split, **_describe(kind, parsed, split, name)}
-    if copies:
-        log.info("%d files of a nested second copy were passed over", copies)
+        rows.append({"path": str(path), "name": name, "split": split, **_describe(kind, parsed, split, name)})
     if unknown:
         log.warning("%d file names tell no patient: each such image counts as a patient of its own", unknown)
-    return list(rows.values()), skipped
+    return rows, skipped
 
 
 def _describe(kind: tuple[str, str], parsed: ParsedName | None, split: str, name: str) -> dict[str, str]:

@@ -12,13 +12,15 @@ import numpy as np
 from pneumoscope.radiographs.anatomy import Chest, smooth, to_pixels
 
 # Lobes as (side, height of the center, lateral place of the center, half height); side 1 is the patient's left.
+# Height and place are counted as `Chest` does.
 _LOBES = (
-    (-1, (0.18, 0.36), (0.45, 0.72), (0.24, 0.42)),  # right upper
-    (-1, (0.55, 0.68), (0.50, 0.66), (0.20, 0.30)),  # right middle
-    (-1, (0.72, 0.86), (0.48, 0.76), (0.24, 0.42)),  # right lower
-    (1, (0.22, 0.42), (0.48, 0.74), (0.26, 0.44)),  # left upper
-    (1, (0.66, 0.84), (0.68, 0.82), (0.24, 0.42)),  # left lower
+    ((-1, -1), (0.18, 0.36), (0.45, 0.72), (0.24, 0.42)),  # right upper
+    ((-1, -1), (0.55, 0.68), (0.50, 0.66), (0.20, 0.30)),  # right middle
+    ((-1, -1), (0.72, 0.86), (0.48, 0.76), (0.24, 0.42)),  # right lower
+    ((1, 1), (0.22, 0.42), (0.48, 0.74), (0.26, 0.44)),  # left upper
+    ((1, 1), (0.66, 0.84), (0.68, 0.82), (0.24, 0.42)),  # left lower
 )
+_LOBE_SHARES = (0.20, 0.20, 0.25, 0.10, 0.25)  # lower lobes fall sick more often
 
 _THINNEST = 0.55  # standard deviation of the thinnest line that pixels can hold
 
@@ -103,9 +105,9 @@ def _draw_branches(branches: np.ndarray, cases: np.ndarray, size: int) -> np.nda
     films = cases[:, None, None]
     branches = branches[:, :, None]
     pixels = films["scale"] * size / 2
-    # Dots no further apart than 1.5 of their own widths merge into an even line.
+    # Gaussian dots two standard deviations apart merge into a line that is even to 2 %.
     finest = max(_THINNEST, 0.6 * float((branches["width"] * pixels).min()))
-    num_points = 2 + int(float((branches["length"] * pixels).max()) / (1.5 * finest))
+    num_points = 2 + int(float((branches["length"] * pixels).max()) / (2 * finest))
     t = np.linspace(0, 1, num_points, dtype=np.float32)
     u, v = _follow(branches, t)
     side = np.repeat(np.float32([-1, 1]), branches.shape[1] // 2)[:, None]
@@ -151,13 +153,13 @@ def sample_consolidations(children: np.ndarray, rng: np.random.Generator) -> np.
         rng: source of chance.
 
     Returns:
-        `(n,)` structured float32.
+        `(n,)` structured float32: `side`, center (`height`, `lateral`) and half axes (`tall`, `wide`) as `Chest`
+        counts them, `density` in [0, 1], `soft` width of the edge.
     """
     names = ("side", "height", "lateral", "tall", "wide", "density", "soft")
     lesions = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in names])
-    low = np.array([[lobe[0], *(bounds[0] for bounds in lobe[1:])] for lobe in _LOBES])
-    high = np.array([[lobe[0], *(bounds[1] for bounds in lobe[1:])] for lobe in _LOBES])
-    lobe = rng.choice(len(_LOBES), len(lesions), p=(0.2, 0.2, 0.25, 0.1, 0.25))
+    low, high = np.array(_LOBES).transpose(2, 0, 1)
+    lobe = rng.choice(len(_LOBES), len(lesions), p=_LOBE_SHARES)
     for column, name in enumerate(("side", "height", "lateral", "tall")):
         lesions[name] = rng.uniform(low[lobe, column], high[lobe, column])
     lesions["wide"] = rng.uniform(0.45, 0.75, len(lesions))
@@ -198,7 +200,7 @@ def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple
         `(n,)` structured float32 patterns and `(n, streaks)` structured branches.
     """
     bounds = {"reach": (0.36, 0.58), "haze": (0.27, 0.46), "streaks": (0.09, 0.16), "net": (0.09, 0.15)}
-    bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}
+    bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}  # between the sides, and downwards
     patterns = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
     for name, (low, high) in bounds.items():
         patterns[name] = rng.uniform(low, high, len(patterns))

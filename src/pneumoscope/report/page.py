@@ -116,7 +116,7 @@ def _render_page(results: dict[str, Any], stages: dict[str, Any], pictures: dict
 def _collect_overview(results: dict[str, Any]) -> dict[str, Any]:
     rows = compare_figures(results)
     return {
-        "headline": sentences.write_headline(results),
+        "headlines": sentences.write_headlines(results),
         "tiles": sentences.collect_tiles(results),
         "comparison": rows,
         "profiles": order_profiles({profile for row in rows for profile in row.ours}),

@@ -26,46 +26,51 @@ def leading_profile(profiles: dict[str, Any]) -> str:
     return "best" if "best" in profiles else order_profiles(profiles)[0]
 
 
-def write_headline(results: dict[str, Any]) -> list[str]:
-    """Return the sentences that open the report."""
+def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return for each of the tasks 1.A and 1.B what came out, and how far to trust it."""
     phantoms = results["data"]["phantoms"]
-    sentences = []
+    headlines = []
     for task, classes in _CLASSES.items():
         metrics = read_metrics(results, task)
-        if not metrics or "accuracy" not in metrics[leading_profile(metrics)]:
+        profile = leading_profile(metrics) if metrics else ""
+        if not metrics or "accuracy" not in metrics[profile]:
             continue
-        profile = leading_profile(metrics)
         ours = metrics[profile]["accuracy"]
-        images = "drawn phantoms" if phantoms else "test radiographs"
-        sentence = (
-            f"The paper's net, {_RECIPES.get(profile, f'profile {profile}')}, sorts "
-            f"{word_value('accuracy', ours.value)} of {ours.n} {images} rightly into {classes} "
-            f"(95% interval {word_interval('accuracy', ours) or 'not defined'})."
+        paper = None if phantoms else paper_estimate(task, "accuracy")
+        reported = f"; the paper reports {word_value('accuracy', paper.value)}" if paper else ""
+        headline = (
+            f"The paper's net, {_RECIPES.get(profile, f'profile {profile}')}, sorts {word_estimate('accuracy', ours)} "
+            f"of {ours.n} {'drawn phantoms' if phantoms else 'test radiographs'} rightly into {classes}{reported}."
         )
-        sentences.append(sentence if phantoms else f"{sentence} {_compare_with_paper(task, ours)}".rstrip())
-    return sentences + _write_chance(results)
+        trust = ["In brackets: the 95% interval."]
+        if profile != "paper" and "accuracy" in metrics.get("paper", {}):
+            again = word_estimate("accuracy", metrics["paper"]["accuracy"])
+            trust.append(f"With the paper's own recipe we reach {again}.")
+        if paper:
+            trust.append(_compare_with_paper(ours, paper))
+        if task == "binary":
+            trust.append(_write_chance(results))
+        headlines.append((headline, " ".join(trust).rstrip()))
+    return headlines
 
 
-def _compare_with_paper(task: str, ours: Estimate) -> str:
-    paper = paper_estimate(task, "accuracy")
-    if paper is None:
-        return ""
-    reported = f"The paper reports {word_estimate('accuracy', paper)} of its {paper.n}"
+def _compare_with_paper(ours: Estimate, paper: Estimate) -> str:
+    interval = f"The paper's {paper.n} test images alone imply {word_interval('accuracy', paper)} for its figure"
     if ours.low > paper.high:
-        return f"{reported}: ours is better, and chance does not explain it."
+        return f"{interval}: the intervals do not overlap, so chance does not explain the gain."
     if ours.high < paper.low:
-        return f"{reported}: ours is worse, and chance does not explain it."
-    return f"{reported}: the intervals overlap, so the difference may be chance."
+        return f"{interval}: the intervals do not overlap, so chance does not explain the loss."
+    return f"{interval}: the intervals overlap, so the difference may be chance."
 
 
-def _write_chance(results: dict[str, Any]) -> list[str]:
-    for entry in results["tasks"].get("binary", {}).values():
+def _write_chance(results: dict[str, Any]) -> str:
+    for entry in results["tasks"]["binary"].values():
         confusion = entry.get("confusion", {}).get("test")
         if confusion:
             normal, pneumonia = (sum(row) for row in confusion)
             share = 100 * pneumonia / max(normal + pneumonia, 1)
-            return [f"Calling every image a pneumonia would be right in {share:.1f}% of cases."]
-    return []
+            return f"Calling every image a pneumonia would be right in {share:.1f}% of cases."
+    return ""
 
 
 def collect_tiles(results: dict[str, Any]) -> list[dict[str, str]]:
