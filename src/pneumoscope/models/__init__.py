@@ -1,6 +1,8 @@
 """Keras: the nets, how they are trained, and the folder that holds a trained one."""
 
+import logging
 import os
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+logging.getLogger("tensorflow").setLevel(logging.ERROR)

@@ -139,7 +139,13 @@ def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
             for suffix in ("", SECOND_NET)
         },
         "explained": [
-            (name, [sentences.write_centrality(metrics), sentences.write_peaks(metrics)])
+            (
+                name,
+                [
+                    sentences.write_centrality(metrics, phantoms=results["data"]["phantoms"]),
+                    sentences.write_peaks(metrics),
+                ],
+            )
             for name, metrics in explained.items()
         ],
     }

@@ -42,7 +42,7 @@ def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
             f"The paper's net, {_RECIPES.get(profile, f'profile {profile}')}, sorts {word_estimate('accuracy', ours)} "
             f"of {ours.n} {'drawn phantoms' if phantoms else 'test radiographs'} rightly into {classes}{reported}."
         )
-        trust = ["In brackets: the 95% interval."]
+        trust = [] if headlines else ["In brackets: the 95% interval."]
         if profile != "paper" and "accuracy" in metrics.get("paper", {}):
             again = word_estimate("accuracy", metrics["paper"]["accuracy"])
             trust.append(f"With the paper's own recipe we reach {again}.")
@@ -106,14 +106,12 @@ def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
     text = f"k-NN (k = {entry.get(f'k{suffix}')}) and the net decide alike on {decided_alike} of the test images"
     if None in counts:
         return f"{text}."
-    return (
-        f"{text}. Where they differ the net is right {counts[0]} times, k-NN {counts[1]} times and neither "
-        f"{counts[2]} times."
-    )
+    right = ", ".join(f"{name} {count}" for name, count in zip(("net", "k-NN", "neither"), counts, strict=True))
+    return f"{text}. Where they differ, who is right: {right}."
 
 
-def write_centrality(metrics: dict[str, Estimate]) -> str:
-    """Return whether the paper's claim holds: normals lit centrally, pneumonias at the edges."""
+def write_centrality(metrics: dict[str, Estimate], *, phantoms: bool) -> str:
+    """Return whether normals are lit centrally and pneumonias at the edges, as the paper claims of radiographs."""
     difference = metrics.get("centrality_difference")
     if difference is None or not math.isfinite(difference.value):
         return ""
@@ -123,11 +121,12 @@ def write_centrality(metrics: dict[str, Estimate]) -> str:
         if name in metrics
     )
     if difference.low > 0:
-        verdict = "Normals are lit more centrally, as the paper saw"
+        verdict, judged = "Normals are lit more centrally", ", as the paper saw"
     elif difference.high < 0:
-        verdict = "Pneumonias are lit more centrally, the reverse of what the paper saw"
+        verdict, judged = "Pneumonias are lit more centrally", ", the reverse of what the paper saw"
     else:
-        verdict = "The interval holds zero, so what the paper saw is not borne out"
+        verdict, judged = "The interval holds zero", ", so what the paper saw is not borne out"
+    verdict += "" if phantoms else judged
     return f"Centrality is {figures}: a difference of {word_estimate('centrality_difference', difference)}. {verdict}."
 
 
@@ -152,7 +151,7 @@ def write_leakage(leakage: Leakage) -> str:
     ]
     return (
         f"A random split by image puts {leakage.shared_patients:,} patients on both sides: "
-        f"{100 * leakage.leaked_share:.1f}% of its validation images show a child that is also trained on. "
+        f"{100 * leakage.leaked_share:.1f}% of its validation images show a patient who is also trained on. "
         f"A labeller that learns nothing, and only copies the label of the most similar known image, goes in "
         f"{' and in '.join(gains)}."
     )

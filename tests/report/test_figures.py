@@ -1,0 +1,278 @@
+import subprocess
+import sys
+from dataclasses import replace
+from xml.etree import ElementTree
+
+import numpy as np
+import pytest
+from matplotlib.colors import to_hex
+from PIL import Image
+
+from pneumoscope.report.comparison import Score, sampling_interval
+from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, palette, scores
+from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Estimate
+
+
+def texts(figure):
+    found = {text.get_text() for axes in figure.axes for text in axes.texts}
+    return found | {axes.get_title(loc) for axes in figure.axes for loc in ("left", "center")}
+
+
+def test_no_figure_needs_pyplot():
+    code = (
+        "import sys\n"
+        "from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores\n"
+        "assert 'matplotlib' not in sys.modules\n"
+        "import numpy as np\n"
+        "from pneumoscope.results import LearningCurve\n"
+        "v = np.array([3.0, 2.0])\n"
+        "curves.draw_learning_curve(LearningCurve(v, v, v, v, 1, 0.0), title='t').draw_without_rendering()\n"
+        "assert 'matplotlib.pyplot' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
+
+
+def test_learning_curve_marks_the_epoch_that_was_kept(stages):
+    curve = stages["best-binary"].curve
+    figure = curves.draw_learning_curve(curve, title="1.A")
+    loss, accuracy = figure.axes
+    for axes, values in ((loss, curve.val_loss), (accuracy, curve.val_accuracy)):
+        mark = next(line for line in axes.lines if line.get_marker() == "D")
+        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (curve.chosen_epoch, values[curve.chosen_epoch - 1])
+    assert f"epoch {curve.chosen_epoch} were kept" in curves.describe_learning_curve(curve)
+
+
+def test_learning_curve_of_an_autoencoder_has_no_accuracy(stages):
+    curve = stages["best-anomaly"].curve
+    assert [axes.get_title("left") for axes in curves.draw_learning_curve(curve, title="3").axes] == ["Loss"]
+    assert "accuracy" not in curves.describe_learning_curve(curve)
+
+
+def test_a_loss_that_falls_far_is_drawn_on_a_log_scale(stages):
+    curve = stages["best-binary"].curve
+    steep = replace(curve, loss=np.geomspace(5, 0.001, len(curve.loss)))
+    assert curves.draw_learning_curve(steep, title="1.A").axes[0].get_yscale() == "log"
+    assert curves.draw_learning_curve(curve, title="1.A").axes[0].get_yscale() == "linear"
+
+
+@pytest.mark.parametrize("stage", ["best-binary", "best-three_class"])
+def test_confusion_shows_counts_and_shares_of_the_row(stages, stage):
+    evaluation = stages[stage].evaluations["test"]
+    shown = texts(scores.draw_confusion(evaluation, title="test"))
+    described = scores.describe_confusion(evaluation)
+    for row, column in np.ndindex(evaluation.confusion.shape):
+        count = evaluation.confusion[row, column]
+        share = 100 * count / evaluation.confusion[row].sum()
+        assert f"{count}\n{share:.1f}%" in shown
+        assert f"{count} ({share:.1f}%) {evaluation.classes[column]}" in described
+
+
+def test_confusion_of_a_class_without_images_is_drawn(stages):
+    evaluation = stages["best-binary"].evaluations["test"]
+    empty = replace(evaluation, confusion=np.array([[0, 0], [3, 4]]))
+    assert "0\n0.0%" in texts(scores.draw_confusion(empty, title="test"))
+
+
+def test_roc_of_two_classes_is_that_of_pneumonia(stages):
+    evaluation = stages["best-binary"].evaluations["test"]
+    roc, _ = scores.draw_roc_and_precision(evaluation, title="test").axes
+    curve, mark = roc.lines[0], roc.lines[1]
+    assert curve.get_label() == "pneumonia"
+    area = np.trapezoid(curve.get_ydata(), curve.get_xdata())
+    positive, negative = (evaluation.probabilities[evaluation.labels == number, 1] for number in (1, 0))
+    assert area == pytest.approx(np.mean(positive[:, None] > negative[None]), abs=1e-6)
+    confusion = evaluation.confusion
+    assert mark.get_xdata()[0] == pytest.approx(confusion[0, 1] / confusion[0].sum())
+    assert mark.get_ydata()[0] == pytest.approx(confusion[1, 1] / confusion[1].sum())
+
+
+def test_roc_leaves_out_a_class_without_images(stages):
+    evaluation = stages["best-three_class"].evaluations["test"]
+    without_viral = replace(evaluation, labels=np.minimum(evaluation.labels, 1))
+    roc, _ = scores.draw_roc_and_precision(without_viral, title="test").axes
+    labels = {line.get_label() for line in roc.lines}
+    assert {"normal", "bacterial"} <= labels
+    assert "viral" not in labels
+
+
+def test_comparison_draws_each_score_with_its_interval():
+    panels = {
+        "1.A: Accuracy": [
+            Score("the paper", "paper", sampling_interval("accuracy", 0.774)),
+            Score("ours", "ours", Estimate(0.91, 0.88, 0.94, 319)),
+        ],
+        "3: AUROC": [Score("ours", "ours", Estimate(0.8, float("nan"), float("nan"), 319))],
+    }
+    figure = comparison.draw_comparison(panels, title="Scores")
+    assert {"77.4%", "91.0%", "0.800"} <= texts(figure)
+    segments = [line.get_segments()[0] for line in figure.axes[0].collections]
+    assert [segment[:, 0].tolist() for segment in segments][1] == [0.88, 0.94]
+    described = comparison.describe_comparison(panels)
+    assert "the paper 77.4% [74.0, 80.5]; ours 91.0% [88.0, 94.0]" in described
+    assert "nan" not in described
+
+
+def test_leakage_draws_both_splits_side_by_side(stages):
+    leakage = stages["leakage"]
+    widths = [patch.get_width() for patch in comparison.draw_leakage(leakage, title="Leak").axes[0].patches]
+    assert widths == [0.93, 0.91, 0.88, 0.85]
+    assert "93.0% [90.0, 96.0] under the random split" in comparison.describe_leakage(leakage)
+
+
+def test_k_scores_mark_the_chosen_k(stages):
+    result = stages["best-neighbors_binary"]
+    axes = neighbors.draw_k_scores(result, title="k").axes[0]
+    mark = next(line for line in axes.lines if line.get_marker() == "D")
+    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (result.k, result.k_scores[str(result.k)])
+    assert f"Chosen: k = {result.k}" in neighbors.describe_k_scores(result)
+
+
+@pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
+def test_neighbors_are_framed_in_the_color_of_their_class(stages, dataset, classes):
+    result = stages["best-neighbors_three_class"]
+    axes = neighbors.draw_neighbors(result, dataset, classes=classes, title="Nearest").axes[0]
+    labels = dataset.labels(classes)
+    row = [int(result.queries[0]), *result.nearest[0]]
+    frames = [to_hex(patch.get_edgecolor()).upper() for patch in axes.patches[: len(row)]]
+    assert frames == [palette.CLASS_COLORS[classes[labels[index]]].upper() for index in row]
+    titles = [text.get_text() for text in axes.texts[: len(row)]]
+    assert titles[0] == f"test: {classes[labels[row[0]]]}"
+    assert titles[1] == f"{classes[labels[row[1]]]}, {result.distances[0, 0]:.2f}"
+    assert len(axes.patches) == neighbors.MOST_QUERIES * 6
+
+
+def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
+    result = stages["best-neighbors_binary"]
+    axes = neighbors.draw_neighbors(result, dataset, classes=BINARY_CLASSES, title="Nearest").axes[0]
+    sheet = np.asarray(axes.images[0].get_array())
+    height = sheet.shape[0]
+    top = round(axes.patches[0].get_y() / axes.get_ylim()[0] * height)
+    shown = sheet[top : top + 32, :32, 0]
+    assert np.abs(shown.astype(int) - dataset.images[result.queries[0]]).max() <= 1
+
+
+def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
+    embedding_map = stages["best-map_three_class"]
+    axes = neighbors.draw_map(embedding_map, title="Map").axes[0]
+    counts = [len(points.get_offsets()) for points in axes.collections]
+    assert sum(counts[::2]) == np.sum(embedding_map.origins == "train")
+    assert sum(counts[1::2]) == np.sum(embedding_map.origins == "test")
+    assert axes.collections[0].get_alpha() < 0.5
+    assert axes.collections[1].get_alpha() is None
+    stars = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "*"]
+    assert np.allclose(stars, embedding_map.coordinates[embedding_map.origins == "new"])
+    assert set(embedding_map.names[-2:]) <= texts(axes.figure)
+    assert "2 new images" in neighbors.describe_map(embedding_map)
+
+
+def test_errors_stand_beside_their_thresholds(stages):
+    result = stages["best-anomaly"]
+    axes = anomaly.draw_errors(result, title="Errors").axes[0]
+    drawn = {line.get_xdata()[0] for line in axes.lines}
+    assert drawn == set(result.thresholds.values())
+    flagged = np.sum(result.errors[result.labels == 1] >= result.thresholds["quantile"])
+    assert f"{flagged} (" in anomaly.describe_errors(result)
+
+
+def test_errors_of_normals_alone_are_described(stages):
+    result = stages["best-anomaly"]
+    only_normals = replace(result, labels=np.zeros_like(result.labels))
+    assert "nan" not in anomaly.describe_errors(only_normals)
+    anomaly.draw_errors(only_normals, title="Errors")
+
+
+def test_reconstructions_name_each_error(stages):
+    result = stages["best-anomaly"]
+    shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Reconstructions"))
+    assert {f"error {error.mean():.4f}" for error in result.error_maps} | {"normal", "reconstruction"} <= shown
+    assert "example 1" in anomaly.describe_reconstructions(result)
+
+
+def test_gradcam_has_normals_left_and_pneumonias_right(stages):
+    result = stages["best-explain"]
+    axes = explain.draw_gradcam(result, title="Grad-CAM").axes[0]
+    titles = [text.get_text() for text in axes.texts[:6]]
+    assert [title.partition(",")[0] for title in titles] == ["normal"] * 3 + ["pneumonia"] * 3
+    assert titles[3] == "pneumonia, net wrong"
+    assert set(result.layers) <= texts(axes.figure)
+
+
+def test_a_hot_pixel_is_warm_and_a_cold_one_shows_the_image():
+    image = np.full((4, 4), 0.5)
+    heatmap = np.zeros((4, 4))
+    heatmap[1, 2] = 1.0
+    laid = explain._lay_over(image, heatmap)
+    assert laid[0, 0].tolist() == [0.5, 0.5, 0.5]
+    assert laid[1, 2, 0] > 0.75 > laid[1, 2, 2]
+
+
+def test_heatmaps_of_one_image_stand_beside_it(stages):
+    result = stages["best-explain"]
+    figure = explain.draw_heatmaps(result.images[0], result.heatmaps[0], result.layers, title="One")
+    assert [text.get_text() for text in figure.axes[0].texts] == ["image", *result.layers]
+
+
+def test_feature_maps_are_named_by_filter_the_most_active_first(stages):
+    result = stages["best-explain"]
+    axes = explain.draw_feature_maps(result, title="Maps").axes[0]
+    strongest = int(result.feature_maps["conv_1"].mean(axis=(1, 2)).argmax())
+    assert axes.texts[0].get_text() == f"filter {strongest}"
+
+
+def test_feature_maps_of_a_dead_filter_are_drawn(stages):
+    result = stages["best-explain"]
+    dead = replace(result, feature_maps={name: np.zeros_like(maps) for name, maps in result.feature_maps.items()})
+    explain.draw_feature_maps(dead, title="Maps")
+    assert "0% active" in explain.describe_feature_maps(dead)
+
+
+def test_patches_name_layer_and_filter(stages):
+    result = stages["best-explain"]
+    shown = texts(explain.draw_patches(result, title="Patches"))
+    assert all(f"{name}, filter {result.patch_filters[name][0]}" in shown for name in result.layers)
+
+
+def test_centrality_is_drawn_with_its_interval_even_where_it_is_not_defined(stages):
+    result = stages["best-explain"]
+    segments = explain.draw_centrality(result, title="Centrality").axes[0].collections[1].get_segments()
+    assert segments[0][:, 0].tolist() == [1.17, 1.25]
+    unknown = Estimate(float("nan"), float("nan"), float("nan"), 0)
+    blind = replace(result, metrics=dict.fromkeys(result.metrics, unknown))
+    explain.draw_centrality(blind, title="Centrality").draw_without_rendering()
+    assert "not defined" in explain.describe_centrality(blind)
+
+
+def test_saved_figures_carry_the_note_and_the_description(stages, tmp_path):
+    figure = curves.draw_learning_curve(stages["best-binary"].curve, title="1.A")
+    svg = palette.save_figure(figure, tmp_path / "curve", note="Research use only.", description="A curve.")
+    assert svg == (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(svg)
+    with Image.open(tmp_path / "curve.png") as image:
+        assert image.text["Description"] == "A curve. Research use only."
+        image.load()
+    assert "A curve. Research use only." in svg
+    assert any(text.get_text() == "Research use only." for text in figure.texts)
+
+
+def test_the_same_figure_is_saved_the_same_twice(stages, tmp_path):
+    saved = [
+        palette.save_figure(
+            curves.draw_learning_curve(stages["best-binary"].curve, title="1.A"),
+            tmp_path / "curve",
+            note="n",
+            description="d",
+        )
+        for _ in range(2)
+    ]
+    assert saved[0] == saved[1]
+
+
+def test_embedded_figure_follows_light_and_dark_and_the_file_does_not(stages, tmp_path):
+    figure = curves.draw_learning_curve(stages["best-binary"].curve, title="1.A")
+    svg = palette.save_figure(figure, tmp_path / "curve", note="n", description="d")
+    address = palette.embed_svg(svg)
+    assert address.startswith("data:image/svg+xml,%3Csvg")
+    assert "prefers-color-scheme" in address
+    assert "currentColor" in address
+    assert "prefers-color-scheme" not in svg
+    assert not set('"<>#\n') & set(address)
