@@ -110,14 +110,16 @@ def _draw_branches(branches: np.ndarray, cases: np.ndarray, size: int) -> np.nda
     num_points = 2 + int(float((branches["length"] * pixels).max()) / (2 * finest))
     t = np.linspace(0, 1, num_points, dtype=np.float32)
     u, v = _follow(branches, t)
-    side = np.repeat(np.float32([-1, 1]), branches.shape[1] // 2)[:, None]
+    side = np.repeat(np.array([-1, 1], dtype=np.float32), branches.shape[1] // 2)[:, None]
     column, row = to_pixels(side * (films["hilum_u"] + u), films["hilum_v"] + v, films, size)
     sigma = branches["width"] * (1 - 0.4 * t) * pixels
     visible = np.maximum(sigma, _THINNEST)
     dot = branches["strength"] * (1 - 0.3 * t) * (sigma / visible)
     dot = dot * branches["length"] * pixels / (num_points - 1) / (np.sqrt(2 * np.pi) * visible)
-    flat = (len(cases), -1)
-    return _stamp(*(array.reshape(flat) for array in np.broadcast_arrays(column, row, visible, dot)), size)
+    column, row, visible, dot = (
+        array.reshape(len(cases), -1) for array in np.broadcast_arrays(column, row, visible, dot)
+    )
+    return _stamp(column, row, visible, dot, size)
 
 
 def _stamp(column: np.ndarray, row: np.ndarray, sigma: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:

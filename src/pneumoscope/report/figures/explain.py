@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -18,6 +19,7 @@ MOST_EXAMPLES = 6
 MOST_MAPS = 12
 MOST_FILTERS, MOST_PATCHES = 6, 5
 HEAT_OPACITY = 0.65
+HEAT_TITLE = "heat, relative to the hottest point"
 PATCH_PIXELS = 48
 
 
@@ -34,7 +36,25 @@ def draw_gradcam(explanation: Explanation, *, title: str) -> Figure:
         for row, heatmap in enumerate(explanation.heatmaps[example], start=1):
             sheet.put(row, column, _lay_over(image, heatmap))
     name_rows(sheet, ("image", *explanation.layers))
-    sheet.add_scale("inferno", "heat, relative to the hottest point")
+    sheet.add_scale("inferno", HEAT_TITLE)
+    return sheet.finish()
+
+
+@styled
+def draw_heatmaps(image: np.ndarray, heatmaps: np.ndarray, layers: Sequence[str], *, title: str) -> Figure:
+    """Draw one image beside itself under the heat of each layer.
+
+    Args:
+        image: `(H, W)` floats in [0, 1].
+        heatmaps: `(layers, H, W)` floats in [0, 1].
+        layers: their names.
+        title: of the figure.
+    """
+    sheet = Sheet(title, titled=[True], columns=1 + len(layers), pixels=image.shape[0], scaled=True)
+    sheet.put(0, 0, image, title="image")
+    for column, (name, heatmap) in enumerate(zip(layers, heatmaps, strict=True), start=1):
+        sheet.put(0, column, _lay_over(image, heatmap), title=name)
+    sheet.add_scale("inferno", HEAT_TITLE)
     return sheet.finish()
 
 
