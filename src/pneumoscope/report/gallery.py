@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +24,37 @@ if TYPE_CHECKING:
 
 PHANTOM_NOTE = "Drawn phantoms, not radiographs."
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
+
+_EXPLAIN_PICTURES = (
+    (
+        "gradcam",
+        "Grad-CAM of each layer",
+        explain.draw_gradcam,
+        explain.describe_gradcam,
+        "Warm: what speaks for the class that the net decided. Early layers see edges; the last sees regions.",
+    ),
+    (
+        "feature_maps",
+        "Feature maps of each layer",
+        explain.draw_feature_maps,
+        explain.describe_feature_maps,
+        "One pneumonia image as each layer passes it on, its most active filters first. Bright: the filter responds.",
+    ),
+    (
+        "patches",
+        "Patches that excite each layer most",
+        explain.draw_patches,
+        explain.describe_patches,
+        "A row is a filter, with the places in the data set that excite it most.",
+    ),
+    (
+        "centrality",
+        "Centrality of the heat",
+        explain.draw_centrality,
+        explain.describe_centrality,
+        "How near the middle of the lungs the heat lies, over all test images, with 95% intervals.",
+    ),
+)
 
 
 @dataclass(frozen=True)
@@ -226,45 +258,17 @@ def _plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None)
 
 
 def _plan_explain(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    by = profile_title(profile)
-    for name, caption, drawing, wide in (
-        (
-            "gradcam",
-            "Warm: what speaks for the class that the net decided. Early layers see edges; the last sees regions.",
-            (explain.draw_gradcam, explain.describe_gradcam, "Grad-CAM of each layer"),
-            True,
-        ),
-        (
-            "feature_maps",
-            "One pneumonia image as each layer passes it on; the number is the filter's. Bright: the filter responds.",
-            (explain.draw_feature_maps, explain.describe_feature_maps, "Feature maps of each layer"),
-            True,
-        ),
-        (
-            "patches",
-            "A row is a filter, with the places in the data set that excite it most.",
-            (explain.draw_patches, explain.describe_patches, "Patches that excite each layer most"),
-            True,
-        ),
-        (
-            "centrality",
-            "How near the middle of the lungs the heat lies, over all test images, with 95% intervals.",
-            (explain.draw_centrality, explain.describe_centrality, "Centrality of the heat"),
-            False,
-        ),
-    ):
-        if not _has_material(result, name):
-            continue
-        draw, describe, title = drawing
-        yield Sketch(
-            "explain",
-            name,
-            f"{profile}-explain-{name}",
-            caption,
-            lambda draw=draw, title=title: draw(result, title=f"{title}, {by}"),  # type: ignore[misc]
-            lambda describe=describe: describe(result),  # type: ignore[misc]
-            wide,
-        )
+    for name, title, draw, describe, caption in _EXPLAIN_PICTURES:
+        if _has_material(result, name):
+            yield Sketch(
+                "explain",
+                name,
+                f"{profile}-explain-{name}",
+                caption,
+                partial(draw, result, title=f"{title}, {profile_title(profile)}"),
+                partial(describe, result),
+                wide=name != "centrality",
+            )
 
 
 def _has_material(result: Any, name: str) -> bool:

@@ -155,7 +155,7 @@ def _collect_background(results: dict[str, Any], stages: dict[str, Any]) -> dict
     audit, data = stages.get("audit"), results["data"]
     counts = audit.counts if audit is not None else data.get("counts", {})
     patients = audit.patients if audit is not None else data.get("patients", {})
-    unreadable = audit.unreadable if audit is not None else data.get("skipped", [])
+    unreadable = audit.unreadable if audit is not None else []
     return {
         "counts": tabulate_counts(counts, patients),
         "unreadable": unreadable,

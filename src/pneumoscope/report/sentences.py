@@ -29,7 +29,7 @@ def leading_profile(profiles: dict[str, Any]) -> str:
 def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
     """Return for each of the tasks 1.A and 1.B what came out, and how far to trust it."""
     phantoms = results["data"]["phantoms"]
-    headlines = []
+    headlines: list[tuple[str, str]] = []
     for task, classes in _CLASSES.items():
         metrics = read_metrics(results, task)
         profile = leading_profile(metrics) if metrics else ""
@@ -135,6 +135,8 @@ def write_peaks(metrics: dict[str, Estimate]) -> str:
     if "peak_in_lesion" not in metrics or "lesion_area" not in metrics:
         return ""
     peak, area = metrics["peak_in_lesion"], metrics["lesion_area"]
+    if not peak.n:
+        return ""
     return (
         f"The heat peaks inside the true lesion in {word_estimate('peak_in_lesion', peak)} of {peak.n} pneumonias that "
         f"the net found; a peak thrown at random would in {word_value('lesion_area', area.value)}."

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.report.wording import order_profiles
+from pneumoscope.report.wording import TASK_TITLES, order_profiles
 from pneumoscope.results import Anomaly, Classification, Estimate, Explanation, Leakage, LearningCurve, Neighbors
 
 SCHEMA_VERSION = "1.0"
 DECISION_THRESHOLD = "mean_plus_sd"
-_STAGES = (
+_KINDS = (
     *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
     *("binary", "three_class", "anomaly", "explain"),
 )
@@ -41,20 +41,11 @@ def summarize_study(
         versions: version by package.
         hardware: `processor`, `cores`, `memory_gib`, `precision`.
     """
-    found: dict[str, dict[str, Any]] = {
-        task: {} for task in ("binary", "three_class", "neighbors", "anomaly", "explain")
-    }
-    for profile in order_profiles({profile for profile, _ in map(split_stage, stages) if profile}):
-        of_profile = {
-            kind: stages[stage] for stage in stages for owner, kind in [split_stage(stage)] if owner == profile
-        }
-        for task, entry in _summarize_profile(of_profile).items():
-            found[task][profile] = entry
     results: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "research_use_only": RESEARCH_USE_ONLY,
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tasks": {task: entries for task, entries in found.items() if entries},
+        "tasks": _summarize_tasks(stages),
         "data": data,
         "settings": settings,
         "timing": timing,
@@ -74,7 +65,17 @@ def split_stage(stage: str) -> tuple[str, str]:
         (('best', 'map_binary'), ('', 'audit'))
     """
     profile, _, kind = stage.rpartition("-")
-    return (profile, kind) if kind in _STAGES else ("", stage)
+    return (profile, kind) if kind in _KINDS else ("", stage)
+
+
+def _summarize_tasks(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    found: dict[str, dict[str, Any]] = {task: {} for task in TASK_TITLES}
+    owned = {stage: split_stage(stage) for stage in stages}
+    for profile in order_profiles({owner for owner, _ in owned.values() if owner}):
+        of_profile = {kind: stages[stage] for stage, (owner, kind) in owned.items() if owner == profile}
+        for task, entry in _summarize_profile(of_profile).items():
+            found[task][profile] = entry
+    return {task: entries for task, entries in found.items() if entries}
 
 
 def _summarize_profile(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:

@@ -94,9 +94,14 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
     names = np.array([*classes, "unknown"])
     sentences = []
     for query in _spread(len(neighbors.queries)):
-        found = ", ".join(names[labels[neighbors.nearest[query]]])
+        found = ", ".join(
+            f"{names[labels[index]]} at {distance:.2f}"
+            for index, distance in zip(neighbors.nearest[query], neighbors.distances[query], strict=True)
+        )
         sentences.append(f"A {names[labels[neighbors.queries[query]]]} test image has nearest {found}.")
-    return "Rows of radiographs: a test image and its nearest training images of other patients. " + " ".join(sentences)
+    return "Rows of a test image and its nearest training images of other patients, with their distances. " + " ".join(
+        sentences
+    )
 
 
 @styled

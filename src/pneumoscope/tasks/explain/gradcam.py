@@ -10,8 +10,9 @@ Two ways to take the gradient are kept apart here:
   explanations of convolutional neural networks", 2020, arXiv:2011.08891).
 
 The nets of the project report flatten their last layer, so that a filter may speak for a class in one place and
-against it in another. The mean wipes that out: on phantoms the averaged map misses the lesion about as often
-as a dart would, the other one finds it. So gradients are taken place by place unless asked otherwise.
+against it in another. The mean wipes that out: on phantoms the averaged map misses most lesions and the other
+one finds most, and on radiographs the averaged map of a pneumonia may be empty. So gradients are taken place by
+place unless asked otherwise.
 """
 
 from collections.abc import Callable
