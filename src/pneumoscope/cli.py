@@ -115,7 +115,11 @@ def study(
     from pneumoscope.study import run_study
 
     profiles = PROFILES if profile is ProfileChoice.BOTH else (profile.value,)
-    report = run_study(data, out, profiles=profiles, epochs=epochs, seed=seed, resume=resume, new_source=new)
+    try:
+        report = run_study(data, out, profiles=profiles, epochs=epochs, seed=seed, resume=resume, new_source=new)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command with --resume goes on from the last finished epoch", err=True)
+        raise typer.Exit(INTERRUPTED) from None
     typer.echo(report)
 
 
@@ -337,11 +341,10 @@ def main() -> None:
             raise
         extra = EXTRA_MODULES[error.name]
         _fail(str(MissingExtraError(f"{error.name} is not installed; pip install 'pneumoscope[{extra}]'")))
-    except KeyboardInterrupt:
-        typer.echo("stopped; the same command with --resume goes on", err=True)
-        sys.exit(INTERRUPTED)
     except BrokenPipeError:
         sys.exit(0)
+    except OSError as error:
+        _fail(f"{error.strerror or error}: {error.filename}" if error.filename else str(error))
 
 
 def _fail(message: str) -> None:
