@@ -73,7 +73,7 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder or CSV manifest of radiographs; phantoms are drawn without it.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for everything that is written.")]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the profile's 40 (phantoms: 4).")]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the profile's 40 (phantoms: 6).")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 StudyOption = Annotated[Path, typer.Option("--study", help="Folder that a study left.")]
 ProfileOption = Annotated[OneProfile, typer.Option("--profile", help="Recipe of the model.")]

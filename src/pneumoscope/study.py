@@ -31,8 +31,8 @@ from pneumoscope.results import (
     Neighbors,
 )
 
-PHANTOM_COUNTS = {"num_train": 900, "num_test": 240}
-PHANTOM_EPOCHS = 4
+PHANTOM_COUNTS = {"num_train": 600, "num_test": 180}
+PHANTOM_EPOCHS = 6
 NUM_NEW_PHANTOMS = 6
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
 

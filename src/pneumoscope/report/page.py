@@ -153,12 +153,10 @@ def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
 
 def _collect_background(results: dict[str, Any], stages: dict[str, Any]) -> dict[str, Any]:
     audit, data = stages.get("audit"), results["data"]
-    counts = audit.counts if audit is not None else data.get("counts", {})
-    patients = audit.patients if audit is not None else data.get("patients", {})
-    unreadable = audit.unreadable if audit is not None else []
     return {
-        "counts": tabulate_counts(counts, patients),
-        "unreadable": unreadable,
+        "counts_used": tabulate_counts(data["counts"], data.get("patients", {})),
+        "counts_found": tabulate_counts(audit.counts, audit.patients) if audit is not None else {"rows": []},
+        "unreadable": audit.unreadable if audit is not None else [],
         "leakage_text": sentences.write_leakage(stages["leakage"]) if "leakage" in stages else "",
         "settings": tabulate_settings(results["settings"]),
         "timing": tabulate_timing(results["timing"]),

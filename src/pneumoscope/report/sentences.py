@@ -17,6 +17,9 @@ from pneumoscope.report.wording import (
 )
 from pneumoscope.results import Audit, Estimate, Leakage
 
+# Shares of normals that differ by less are not worth a warning.
+PRIOR_SHIFT = 0.02
+
 _RECIPES = {"paper": "trained with the paper's recipe", "best": "trained with our best recipe"}
 _CLASSES = {"binary": "normal and pneumonia", "three_class": "normal, bacterial and viral"}
 
@@ -174,7 +177,6 @@ def write_limits(results: dict[str, Any], audit: Audit | None) -> list[str]:
     if audit is not None:
         limits += _write_limits_of_audit(audit)
     limits += [
-        "Class, sub-type and patient are taken from folder and file names; nobody read the images again.",
         "Images are read at 128 x 128 pixels, as in the paper; fine signs are lost.",
         "Each net was trained once with one seed. The intervals resample test patients and do not hold the spread "
         "between trainings.",
@@ -187,7 +189,8 @@ def _write_limits_of_radiographs(results: dict[str, Any]) -> list[str]:
     limits = [
         "The collection this package is made for (Kermany, Zhang and Goldbaum 2018) comes from one hospital and from "
         "children aged 1 to 5, as antero-posterior films. Nothing here tells how the nets do on adults, elsewhere or "
-        "on other devices."
+        "on other devices.",
+        "Class, sub-type and patient are taken from folder and file names; nobody read the images again.",
     ]
     accuracy = _leading_accuracy(results)
     if accuracy is not None and accuracy.n != TEST_IMAGES:
@@ -217,7 +220,7 @@ def _leading_accuracy(results: dict[str, Any]) -> Estimate | None:
 def _write_limits_of_audit(audit: Audit) -> list[str]:
     limits = []
     train, test = (audit.normal_share.get(split) for split in ("train", "test"))
-    if train is not None and test is not None:
+    if train is not None and test is not None and abs(train - test) >= PRIOR_SHIFT:
         limits.append(
             f"Normals are {100 * train:.1f}% of the training images and {100 * test:.1f}% of the test images. A net "
             "that has learned the first share is biased on the second."

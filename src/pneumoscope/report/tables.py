@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,7 +16,7 @@ from pneumoscope.report.wording import (
     word_seconds,
     word_value,
 )
-from pneumoscope.results import Estimate
+from pneumoscope.results import THREE_CLASSES, Estimate
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
 SECOND_NET = "_three_class"
@@ -96,8 +96,8 @@ def tabulate_counts(counts: Mapping[str, int], patients: Mapping[str, int]) -> d
     Returns:
         `classes`, and `rows` of `(split, counts, total, share of normals, patients)`.
     """
-    splits = list(dict.fromkeys(key.partition("/")[0] for key in counts))
-    classes = list(dict.fromkeys(key.partition("/")[2] for key in counts))
+    splits = _order({key.partition("/")[0] for key in counts}, ("train", "val", "test"))
+    classes = _order({key.partition("/")[2] for key in counts}, THREE_CLASSES)
     rows = []
     for split in splits:
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
@@ -105,6 +105,10 @@ def tabulate_counts(counts: Mapping[str, int], patients: Mapping[str, int]) -> d
         share = f"{100 * counts.get(f'{split}/normal', 0) / total:.1f}%" if total else "-"
         rows.append((split or "not assigned", of_class, total, share, patients.get(split)))
     return {"classes": classes, "rows": rows}
+
+
+def _order(names: set[str], known: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def tabulate_settings(settings: Mapping[str, Any]) -> dict[str, Any]:

@@ -19,6 +19,7 @@ _METRIC_TITLES = {
     "auprc": "AUPRC",
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
+    "three_class_accuracy": "Accuracy, three classes",
     "agreement": "Agreement with the net",
     "flagged_normal": "Normals flagged",
     "flagged_pneumonia": "Pneumonias flagged",
@@ -41,7 +42,17 @@ _CLASS_METRICS = {
     "auprc": "AUPRC",
 }
 _PERCENTAGES = (
-    *("accuracy", "balanced_accuracy", "precision", "recall", "sensitivity", "specificity", "f1", "macro_f1"),
+    *(
+        "accuracy",
+        "balanced_accuracy",
+        "three_class_accuracy",
+        "precision",
+        "recall",
+        "sensitivity",
+        "specificity",
+        "f1",
+        "macro_f1",
+    ),
     *("flagged", "agreement", "peak_in_lesion", "lesion_area"),
 )
 

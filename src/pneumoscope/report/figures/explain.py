@@ -70,7 +70,7 @@ def _name_example(explanation: Explanation, example: int) -> str:
 
 def _lay_over(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Return `(H, W, 3)`: the warmer a pixel, the less of the image shows through."""
-    opacity = HEAT_OPACITY * heatmap[..., None]
+    opacity = HEAT_OPACITY * np.sqrt(heatmap)[..., None]  # so that faint heat is still seen
     return (1 - opacity) * image[..., None] + opacity * color_values(heatmap, "inferno")
 
 

@@ -82,25 +82,6 @@ def _mean(values: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndar
     return np.divide(weights[:, group] @ values[group], total, out=np.full(len(total), np.nan), where=total > 0)
 
 
-def find_peaks(heatmaps: np.ndarray, fields: tuple[Field, Field]) -> np.ndarray:
-    """Return where each heat-map is largest, as pixels of the image.
-
-    Beyond the middle of the outermost cells a map is constant, so that the image's border would win ties
-    with the middle of the first cell: the peak is sought from there on.
-
-    Args:
-        heatmaps: `(n, H, W)` float32.
-        fields: of the layer that the maps are of, along rows and along columns.
-
-    Returns:
-        `(n, 2)` int, row and column.
-    """
-    top, left = (max(int(field.centers(1)[0]), 0) for field in fields)
-    part = heatmaps[:, top:, left:]
-    rows, columns = np.unravel_index(part.reshape(len(part), -1).argmax(axis=1), part.shape[1:])
-    return np.stack([rows + top, columns + left], axis=1)
-
-
 def estimate_peak_in_lesion(
     heatmaps: np.ndarray, masks: np.ndarray, patients: ArrayLike, *, fields: tuple[Field, Field], seed: int = 0
 ) -> dict[str, Estimate]:
@@ -125,8 +106,8 @@ def estimate_peak_in_lesion(
         return {"peak_in_lesion": nothing, "lesion_area": nothing}
     heatmaps, patients = heatmaps[known], np.asarray(patients)[known]
     widened = maximum_filter(masks[known], size=(1, *(2 * field.step + 1 for field in fields)))
-    rows, columns = find_peaks(heatmaps, fields).T
-    hits = widened[np.arange(len(widened)), rows, columns] & heatmaps.any(axis=(1, 2))
+    peaks = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1)
+    hits = widened.reshape(len(widened), -1)[np.arange(len(widened)), peaks] & heatmaps.any(axis=(1, 2))
     return {
         "peak_in_lesion": estimate_mean(hits, patients, seed=seed),
         "lesion_area": estimate_mean(widened.mean(axis=(1, 2)), patients, seed=seed),

@@ -42,7 +42,7 @@ def compute_gradcam(
     The gradient is that of the class score before the final sigmoid or softmax, as in Selvaraju et al.
     (section 3): behind it, the gradient of a sure decision vanishes and that of one class mixes with all
     others. The map is drawn up to the image's size bilinearly, each cell at the middle of the pixels that it
-    sees, and held constant beyond the outermost cells.
+    sees; it falls to 0 beyond the outermost cells, where the layer has none.
 
     Args:
         model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255.
@@ -174,16 +174,16 @@ def _one_hot(class_indices: ArrayLike, *, num_images: int, num_classes: int) -> 
 
 
 def _draw_up(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...]) -> np.ndarray:
-    """Return maps `(n, h, w)` as `(n, H, W)`, linear between the centers of cells, constant beyond the outermost."""
-    down = _interpolation(rows.centers(maps.shape[1]), shape[0])
-    across = _interpolation(columns.centers(maps.shape[2]), shape[1])
+    """Return maps `(n, h, w)` as `(n, H, W)`, linear between the middles of cells, falling to 0 beyond the last."""
+    down = _weigh_pixels(rows, maps.shape[1], shape[0])
+    across = _weigh_pixels(columns, maps.shape[2], shape[1])
     return down.T @ maps @ across
 
 
-def _interpolation(centers: np.ndarray, size: int) -> np.ndarray:
-    """Return `(cells, size)` float32, the weight of each cell at each pixel."""
-    pixels = np.arange(size)
-    return np.stack([np.interp(pixels, centers, cell) for cell in np.eye(len(centers))]).astype(np.float32)
+def _weigh_pixels(field: Field, num_cells: int, size: int) -> np.ndarray:
+    """Return `(num_cells, size)` float32, the weight of each cell at each pixel."""
+    distances = np.abs(np.arange(size) - field.centers(num_cells)[:, None])
+    return np.maximum(1 - distances / field.step, 0).astype(np.float32)
 
 
 def _scale_to_one(maps: np.ndarray) -> np.ndarray:
