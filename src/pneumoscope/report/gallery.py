@@ -146,7 +146,7 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
             "leakage",
             "leakage",
             "The same simple labeller under two splits: where the upper bar is longer, it gained by knowing patients.",
-            lambda: comparison.draw_leakage(leakage, title="What a leaking split pretends"),
+            lambda: comparison.draw_leakage(leakage, title="What a leaking split adds"),
             lambda: comparison.describe_leakage(leakage),
         )
 

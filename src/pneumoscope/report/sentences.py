@@ -9,6 +9,7 @@ from pneumoscope.report.comparison import HEADLINE_METRICS, paper_estimate, read
 from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.wording import (
     TASK_TITLES,
+    WITHOUT_OWN_PATIENT,
     metric_title,
     order_profiles,
     word_estimate,
@@ -147,18 +148,22 @@ def write_peaks(metrics: dict[str, Estimate]) -> str:
 
 
 def write_leakage(leakage: Leakage) -> str:
-    """Return what the random split pretends."""
-    gains = [
-        f"{metric_title(name).lower()} from {word_estimate(name, leakage.grouped_split[name])} to "
-        f"{word_estimate(name, random)}"
-        for name, random in leakage.random_split.items()
-        if name in leakage.grouped_split
+    """Return how much a labeller gains from the patient's own images under the random split."""
+    pairs = [
+        f"{metric_title(name).lower()} {word_estimate(name, leakage.random_split[name])} on these images, and "
+        f"{word_estimate(name, fair)} once it may not look at the same patient's"
+        for name in leakage.grouped_split
+        if (fair := leakage.random_split.get(f"{name}{WITHOUT_OWN_PATIENT}")) is not None
     ]
-    return (
+    shared = (
         f"A random split by image puts {leakage.shared_patients:,} patients on both sides: "
-        f"{100 * leakage.leaked_share:.1f}% of its validation images show a patient who is also trained on. "
-        f"A labeller that learns nothing, and only copies the label of the most similar known image, goes in "
-        f"{' and in '.join(gains)}."
+        f"{100 * leakage.leaked_share:.1f}% of its validation images show a patient who is also trained on."
+    )
+    if not pairs:
+        return shared
+    return (
+        f"{shared} A labeller that learns nothing, and only copies the label of the most similar known image, has "
+        f"{'; '.join(pairs)}. What lies between the two is memory, not skill; a net can memorize more than this probe."
     )
 
 

@@ -31,7 +31,8 @@ _METRIC_TITLES = {
     "macro_f1": "Mean F1 of the classes",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
 }
-_THRESHOLD_TITLES = {"mean_plus_sd": "mean + 1 sd", "quantile": "quantile"}
+WITHOUT_OWN_PATIENT = "_without_own_patient"
+_SUFFIX_TITLES = {"mean_plus_sd": "mean + 1 sd", "quantile": "quantile", "averaged": "gradients averaged"}
 _CLASS_METRICS = {
     "precision": "Precision",
     "recall": "Recall",
@@ -64,9 +65,9 @@ def metric_title(name: str) -> str:
         >>> metric_title("recall_bacterial"), metric_title("f1_mean_plus_sd")
         ('Recall, bacterial', 'F1, mean + 1 sd')
     """
-    for threshold, title in _THRESHOLD_TITLES.items():
-        if name.endswith(f"_{threshold}"):
-            return f"{metric_title(name.removesuffix(f'_{threshold}'))}, {title}"
+    for suffix, title in _SUFFIX_TITLES.items():
+        if name.endswith(f"_{suffix}"):
+            return f"{metric_title(name.removesuffix(f'_{suffix}'))}, {title}"
     if name in _METRIC_TITLES:
         return _METRIC_TITLES[name]
     metric, _, rest = name.partition("_")
