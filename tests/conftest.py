@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.phantoms import phantom_dataset
+from pneumoscope.radiographs.phantoms import phantom_dataset, write_phantoms
 from pneumoscope.radiographs.splits import split_dataset
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
@@ -19,6 +19,23 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 def phantoms() -> Dataset:
     """Return 120 phantoms of 128 x 128, split by patient into train, val and test."""
     return split_dataset(phantom_dataset(num_train=90, num_test=30, seed=3), seed=3, val_share=0.25)
+
+
+@pytest.fixture(scope="session")
+def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a small folder of phantoms, laid out as the real set is; tests leave it as it is."""
+    return write_phantoms(tmp_path_factory.mktemp("phantoms") / "set", num_train=120, num_test=45, size=128, seed=1)
+
+
+@pytest.fixture(scope="session")
+def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a finished study of one recipe and one epoch; tests add nothing to it."""
+    pytest.importorskip("keras")
+    from pneumoscope.study import run_study
+
+    out = tmp_path_factory.mktemp("study") / "out"
+    run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0)
+    return out
 
 
 @pytest.fixture(scope="session")

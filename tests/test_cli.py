@@ -4,22 +4,6 @@ from pathlib import Path
 import pytest
 
 from pneumoscope import cli
-from pneumoscope.radiographs.phantoms import write_phantoms
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_phantoms(tmp_path_factory.mktemp("cli") / "set", num_train=150, num_test=45, size=128, seed=1)
-
-
-@pytest.fixture(scope="module")
-def finished(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    pytest.importorskip("keras")
-    from pneumoscope.study import run_study
-
-    out = tmp_path_factory.mktemp("cli_study") / "out"
-    run_study(folder, out, profiles=("best",), epochs=1, seed=0)
-    return out
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
@@ -66,8 +50,8 @@ def test_a_missing_extra_is_told(monkeypatch, capsys) -> None:
     assert "pip install 'pneumoscope[train]'" in err
 
 
-def test_prepare_audit_and_phantoms(monkeypatch, capsys, folder: Path, tmp_path: Path) -> None:
-    code, out, _ = call(monkeypatch, capsys, "data", "prepare", folder, tmp_path / "three")
+def test_prepare_audit_and_phantoms(monkeypatch, capsys, phantom_folder: Path, tmp_path: Path) -> None:
+    code, out, _ = call(monkeypatch, capsys, "data", "prepare", phantom_folder, tmp_path / "three")
     assert code == 0
     assert Path(out.strip()) == tmp_path / "three"
     code, out, _ = call(monkeypatch, capsys, "data", "audit", tmp_path / "three", "--out", tmp_path / "audit")
@@ -77,11 +61,13 @@ def test_prepare_audit_and_phantoms(monkeypatch, capsys, folder: Path, tmp_path:
     assert len(list(Path(out.strip()).glob("*/*/*.jpeg"))) == 60
 
 
-def test_each_task_alone_on_a_study(monkeypatch, capsys, folder: Path, finished: Path, tmp_path: Path) -> None:
-    film = next((folder / "test/PNEUMONIA").iterdir())
+def test_each_task_alone_on_a_study(
+    monkeypatch, capsys, phantom_folder: Path, finished_study: Path, tmp_path: Path
+) -> None:
+    film = next((phantom_folder / "test/PNEUMONIA").iterdir())
     (tmp_path / "broken.jpeg").write_bytes(b"broken")
-    study = ["--study", finished, "--json"]
-    results = json.loads((finished / "results.json").read_text())["tasks"]
+    study = ["--study", finished_study, "--json"]
+    results = json.loads((finished_study / "results.json").read_text())["tasks"]
 
     _, out, _ = call(monkeypatch, capsys, "evaluate", *study)
     assert json.loads(out)["metrics"]["accuracy"] == results["binary"]["best"]["metrics"]["accuracy"]
@@ -103,19 +89,21 @@ def test_each_task_alone_on_a_study(monkeypatch, capsys, folder: Path, finished:
 
 
 def test_other_hospitals_are_evaluated_by_a_manifest(
-    monkeypatch, capsys, folder: Path, finished: Path, tmp_path: Path
+    monkeypatch, capsys, phantom_folder: Path, finished_study: Path, tmp_path: Path
 ) -> None:
-    films = [(path, kind) for kind in ("NORMAL", "PNEUMONIA") for path in sorted((folder / "test" / kind).iterdir())]
+    films = [
+        (path, kind) for kind in ("NORMAL", "PNEUMONIA") for path in sorted((phantom_folder / "test" / kind).iterdir())
+    ]
     lines = ["path,label,patient", *(f"{path},{kind},{number}" for number, (path, kind) in enumerate(films))]
     (tmp_path / "films.csv").write_text("\n".join(lines))
-    code, out, _ = call(monkeypatch, capsys, "evaluate", "--study", finished, "--data", tmp_path / "films.csv")
+    code, out, _ = call(monkeypatch, capsys, "evaluate", "--study", finished_study, "--data", tmp_path / "films.csv")
     assert code == 0
     assert "balanced_accuracy" in out
 
 
-def test_train_alone_leaves_a_bundle(monkeypatch, capsys, folder: Path, tmp_path: Path) -> None:
+def test_train_alone_leaves_a_bundle(monkeypatch, capsys, phantom_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    words = ["train", "--data", folder, "--out", tmp_path, "--task", "anomaly", "--epochs", 4]
+    words = ["train", "--data", phantom_folder, "--out", tmp_path, "--task", "anomaly", "--epochs", 4]
     code, out, _ = call(monkeypatch, capsys, *words)
     assert code == 0
     assert "auroc" in out
