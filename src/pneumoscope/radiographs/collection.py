@@ -123,7 +123,8 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
     kept: dict[tuple[str, ...], dict[str, str]] = {}
     copies = 0
     for row, (digest, reason) in zip(rows, digests, strict=True):
-        key = (row["split"], row["label"], row["subtype"], Path(row["path"]).name, digest)
+        place = Path(row["path"]).name if source.is_dir() else row["name"]
+        key = (row["split"], row["label"], row["subtype"], place, digest)
         if reason:
             skipped.append({"name": row["name"], "reason": reason})
         elif key in kept:
