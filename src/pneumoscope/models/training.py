@@ -86,6 +86,7 @@ def fit_model(
 
         while state.epoch < settings.epochs:
             started = time.perf_counter()
+            keras.utils.set_random_seed(seed + state.epoch)  # dropout on torch draws from the global generator
             logs = _run_epoch(model, data, settings, np.random.default_rng([seed, state.epoch]), report)
             _finish_epoch(model, data, settings, state, logs)
             state.seconds += time.perf_counter() - started
