@@ -38,6 +38,8 @@ def test_a_study_leaves_what_it_promises(finished_study: Path) -> None:
     assert list((finished_study / "figures").glob("*.png"))
     assert "Research use only" in (finished_study / "log.txt").read_text()
     assert results["timing"]["total"] > 0
+    assert results["data"]["phantoms"]
+    assert "drawn phantoms" in (finished_study / "report.html").read_text()
 
 
 def test_the_report_opens_without_a_network(finished_study: Path) -> None:

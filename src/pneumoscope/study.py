@@ -19,7 +19,7 @@ from pneumoscope.models.settings import PROFILES, autoencoder_settings, profile_
 from pneumoscope.progress import log
 from pneumoscope.provenance import describe_hardware, list_versions
 from pneumoscope.radiographs.dataset import Dataset, load_dataset
-from pneumoscope.radiographs.phantoms import draw_phantoms, phantom_dataset
+from pneumoscope.radiographs.phantoms import draw_phantoms, phantom_dataset, shows_phantoms
 from pneumoscope.radiographs.splits import split_dataset
 from pneumoscope.results import (
     BINARY_CLASSES,
@@ -232,7 +232,7 @@ def _write_results(ledger: Ledger, dataset: Dataset, out_dir: Path) -> None:
         stages,
         data={
             "source": Path(request["source"]).name if request["source"] else "drawn phantoms",
-            "phantoms": request["source"] is None,
+            "phantoms": shows_phantoms(dataset),
             "counts": {str(name): int(count) for name, count in counts.items()},
             "patients": {str(split): int(count) for split, count in patients.items()},
             "skipped": len(dataset.skipped),

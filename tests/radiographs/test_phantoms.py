@@ -1,3 +1,6 @@
+from collections.abc import Callable
+from pathlib import Path
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -8,9 +11,16 @@ from sklearn.preprocessing import StandardScaler
 
 from pneumoscope.errors import CollectionError
 from pneumoscope.radiographs.collection import COLUMNS, scan_collection
-from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.dataset import Dataset, load_dataset
 from pneumoscope.radiographs.image import load_image
-from pneumoscope.radiographs.phantoms import COMMENT, Phantoms, draw_phantoms, phantom_dataset, write_phantoms
+from pneumoscope.radiographs.phantoms import (
+    COMMENT,
+    Phantoms,
+    draw_phantoms,
+    phantom_dataset,
+    shows_phantoms,
+    write_phantoms,
+)
 from pneumoscope.radiographs.splits import check_patients
 from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
 
@@ -175,3 +185,11 @@ def test_phantoms_check_their_shapes(change: dict, match: str) -> None:
     fields |= {"subtypes": names, "patients": names}
     with pytest.raises(ValueError, match=match):
         Phantoms(**(fields | change))
+
+
+def test_phantoms_are_known_as_such_and_radiographs_are_not(tmp_path: Path, write_film: Callable[..., Path]) -> None:
+    write_phantoms(tmp_path / "drawn", num_train=12, num_test=6, size=64, seed=1)
+    assert shows_phantoms(load_dataset(tmp_path / "drawn", size=32))
+    assert shows_phantoms(phantom_dataset(num_train=12, num_test=6, size=64, seed=1))
+    write_film("films/NORMAL/a.png", 1)
+    assert not shows_phantoms(load_dataset(tmp_path / "films", size=32))

@@ -133,6 +133,19 @@ def write_phantoms(
     return root
 
 
+def shows_phantoms(dataset: Dataset) -> bool:
+    """Return whether images of a dataset are phantoms, drawn in memory or read from where `write_phantoms` wrote.
+
+    The first image of each split and class is looked at.
+    """
+    return any(path == "" or _is_phantom(path) for path in dataset.table.groupby(["split", "label"])["path"].first())
+
+
+def _is_phantom(path: str) -> bool:
+    with Image.open(path) as image:
+        return bool(image.info.get("comment") == COMMENT.encode())
+
+
 def phantom_dataset(*, num_train: int, num_test: int, size: int = 128, seed: int = 0) -> Dataset:
     """Draw a dataset of phantoms in memory, with masks, split into `train` and `test` by child.
 
