@@ -238,3 +238,13 @@ def test_limits_say_what_the_data_say(stages, facts):
     limits = " ".join(sentences.write_limits(summarize_study(stages, **drawn), None))
     assert "624" not in limits
     assert "drawn phantoms" in limits
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "told"),
+    [(0.2, 0.3, "points the wrong way"), (0.45, 0.6, "no better than chance"), (0.7, 0.8, "")],
+)
+def test_an_error_that_does_not_tell_pneumonia_is_called_so(low, high, told):
+    text = sentences.write_direction({"auroc": Estimate((low + high) / 2, low, high, 100)})
+    assert told in text
+    assert bool(text) == bool(told)

@@ -138,6 +138,9 @@ def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
             ]
             for suffix in ("", SECOND_NET)
         },
+        "directions": [
+            (name, [sentences.write_direction(metrics)]) for name, metrics in read_metrics(results, "anomaly").items()
+        ],
         "explained": [
             (
                 name,

@@ -134,6 +134,22 @@ def write_centrality(metrics: dict[str, Estimate], *, phantoms: bool) -> str:
     return f"Centrality is {figures}: a difference of {word_estimate('centrality_difference', difference)}. {verdict}."
 
 
+def write_direction(metrics: dict[str, Estimate]) -> str:
+    """Return a warning where the reconstruction error does not tell pneumonias, or points the wrong way."""
+    auroc = metrics.get("auroc")
+    if auroc is None or not math.isfinite(auroc.high):
+        return ""
+    if auroc.high < 0.5:
+        return (
+            f"The score points the wrong way: AUROC is {word_estimate('auroc', auroc)}, so that normals are redrawn worse "
+            "than pneumonias. The net copies what is smooth, and a hazy lung is smoother than a clear one with its sharp "
+            "ribs and vessels: this error does not measure pneumonia, and turning it round would not make it do so."
+        )
+    if auroc.low <= 0.5:
+        return f"AUROC is {word_estimate('auroc', auroc)}, no better than chance: this error does not tell pneumonia."
+    return ""
+
+
 def write_peaks(metrics: dict[str, Estimate]) -> str:
     """Return how often the heat peaks inside the true lesion, where that is known."""
     if "peak_in_lesion" not in metrics or "lesion_area" not in metrics:
