@@ -141,9 +141,10 @@ def write_direction(metrics: dict[str, Estimate]) -> str:
         return ""
     if auroc.high < 0.5:
         return (
-            f"The score points the wrong way: AUROC is {word_estimate('auroc', auroc)}, so that normals are redrawn worse "
-            "than pneumonias. The net copies what is smooth, and a hazy lung is smoother than a clear one with its sharp "
-            "ribs and vessels: this error does not measure pneumonia, and turning it round would not make it do so."
+            f"The score points the wrong way: AUROC is {word_estimate('auroc', auroc)}, so that normals are redrawn "
+            "worse than pneumonias. A net that copies well errs most where an image is sharpest, and clear lungs with "
+            "their ribs and vessels are sharper than hazy ones: this error does not measure pneumonia, and turning it "
+            "round would not make it do so."
         )
     if auroc.low <= 0.5:
         return f"AUROC is {word_estimate('auroc', auroc)}, no better than chance: this error does not tell pneumonia."
