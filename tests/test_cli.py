@@ -103,7 +103,7 @@ def test_other_hospitals_are_evaluated_by_a_manifest(
 
 def test_train_alone_leaves_a_bundle(monkeypatch, capsys, phantom_folder: Path, tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    words = ["train", "--data", phantom_folder, "--out", tmp_path, "--task", "anomaly", "--epochs", 4]
+    words = ["train", "--data", phantom_folder, "--out", tmp_path, "--task", "anomaly", "--epochs", 24]
     code, out, _ = call(monkeypatch, capsys, *words)
     assert code == 0
     assert "auroc" in out
