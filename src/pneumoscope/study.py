@@ -31,7 +31,7 @@ from pneumoscope.results import (
     Neighbors,
 )
 
-PHANTOM_COUNTS = {"num_train": 600, "num_test": 180}
+PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
 PHANTOM_EPOCHS = 6
 NUM_NEW_PHANTOMS = 6
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
