@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.archive import load_result, save_result
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.progress import log
-from pneumoscope.results import load_result, save_result
 
 LEDGER_NAME = "study.json"
 

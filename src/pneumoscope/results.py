@@ -1,16 +1,8 @@
-"""Plain values that pass between the rooms, each checking its own shapes, and how they are kept on disk.
-
-A kept result is one `.npz` file: the arrays, and a JSON text that says where each belongs. Loading it
-executes nothing (no pickle).
-"""
+"""Plain values that pass between the rooms, each checking its own shapes."""
 
 from __future__ import annotations
 
-import json
-import os
-from dataclasses import dataclass, fields, is_dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -303,80 +295,3 @@ class Audit:
     sizes: list[dict[str, int]]
     exposure: dict[str, list[float]]
     notes: list[str]
-
-
-_KINDS = {
-    kind.__name__: kind
-    for kind in (
-        Estimate,
-        Evaluation,
-        LearningCurve,
-        Classification,
-        Neighbors,
-        EmbeddingMap,
-        Anomaly,
-        Explanation,
-        Leakage,
-        Audit,
-    )
-}
-
-
-def save_result(result: Any, path: str | os.PathLike[str]) -> None:
-    """Keep a result as one `.npz` file, whole or not at all.
-
-    Args:
-        result: an instance of one of the classes above.
-        path: where to; a file that stands there is replaced in one step.
-    """
-    arrays: dict[str, np.ndarray] = {}
-
-    def encode(value: Any) -> Any:
-        if is_dataclass(value) and not isinstance(value, type):
-            inner = {field.name: encode(getattr(value, field.name)) for field in fields(value)}
-            return {"kind": type(value).__name__, "fields": inner}
-        if isinstance(value, np.ndarray):
-            key = f"array_{len(arrays)}"
-            arrays[key] = value.astype(str) if value.dtype == object else value
-            return {"array": key}
-        if isinstance(value, tuple):
-            return {"tuple": [encode(item) for item in value]}
-        if isinstance(value, dict):
-            return {"dict": {str(key): encode(item) for key, item in value.items()}}
-        if isinstance(value, list):
-            return [encode(item) for item in value]
-        return value.item() if isinstance(value, np.generic) else value
-
-    text = json.dumps(encode(result))
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    with partial.open("wb") as stream:
-        np.savez_compressed(stream, result=np.array(text), **arrays)  # type: ignore[arg-type]
-    partial.replace(target)
-
-
-def load_result(path: str | os.PathLike[str]) -> Any:
-    """Load what `save_result` kept.
-
-    Raises:
-        ValueError: if the file is not such a result.
-    """
-    with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        if "result" not in archive:
-            raise ValueError(f"{path} holds no result of pneumoscope")
-
-        def decode(value: Any) -> Any:
-            if isinstance(value, list):
-                return [decode(item) for item in value]
-            if not isinstance(value, dict):
-                return value
-            if "kind" in value:
-                return _KINDS[value["kind"]](**{key: decode(item) for key, item in value["fields"].items()})
-            if "array" in value:
-                return archive[value["array"]]
-            if "tuple" in value:
-                return tuple(decode(item) for item in value["tuple"])
-            return {key: decode(item) for key, item in value["dict"].items()}
-
-        return decode(json.loads(str(archive["result"])))

@@ -192,7 +192,7 @@ def _run_anomaly(plan: _Plan, profile: str) -> None:
 def _run_explanation(plan: _Plan, profile: str) -> None:
     """Task 4 on the net of task 1.A of one recipe."""
     from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.tasks.explain import explain_classifier
+    from pneumoscope.tasks.explain.explanation import explain_classifier
 
     def explain() -> Explanation:
         return explain_classifier(load_bundle(plan.model_dir(profile, "binary")).model, plan.dataset, seed=plan.seed)

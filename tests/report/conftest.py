@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from pneumoscope.archive import save_result
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.report.summary import summarize_study
 from pneumoscope.results import (
@@ -21,7 +22,6 @@ from pneumoscope.results import (
     Leakage,
     LearningCurve,
     Neighbors,
-    save_result,
 )
 
 LAYERS = ("conv_1", "conv_2", "conv_3")

@@ -4,11 +4,13 @@ import pandas as pd
 import pytest
 from keras import layers
 
+from pneumoscope.archive import load_result, save_result
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import phantom_dataset
-from pneumoscope.results import BINARY_CLASSES, load_result, save_result
-from pneumoscope.tasks.explain import compute_gradcam, explain_classifier, list_layers
+from pneumoscope.results import BINARY_CLASSES
+from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
 from pneumoscope.tasks.explain.geometry import Field, receptive_fields
+from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.patches import find_patches, map_features
 
 LAYERS = ("conv_1", "conv_2", "conv_3")

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
+from pneumoscope.archive import load_result, save_result
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, load_result, save_result
+from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.tasks.neighbors import K_TRIED, embed_images, find_neighbors, find_similar
 
 SPLITS = {"train": 90, "val": 30, "test": 30}

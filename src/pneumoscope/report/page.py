@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.archive import load_result
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.report import sentences
 from pneumoscope.report.comparison import compare_figures, read_metrics
@@ -25,7 +26,6 @@ from pneumoscope.report.tables import (
     word_cell,
 )
 from pneumoscope.report.wording import TASK_TITLES, field_title, order_profiles, profile_title, word_value
-from pneumoscope.results import load_result
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset

@@ -6,8 +6,3 @@ patches.py      feature maps, and the image patches that excite the filters most
 centrality.py   the pictures' claims as figures
 explanation.py  all of it in one call
 """
-
-from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
-from pneumoscope.tasks.explain.gradcam import compute_gradcam
-
-__all__ = ["compute_gradcam", "explain_classifier", "list_layers"]

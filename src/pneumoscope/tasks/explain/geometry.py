@@ -59,6 +59,32 @@ def receptive_fields(model: "keras.Model", layer: str) -> tuple[Field, Field]:
     return fields[layer]
 
 
+def draw_up(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...]) -> np.ndarray:
+    """Draw maps of a layer's cells up to the size of the image, and stretch each so that its largest value is 1.
+
+    Drawing is linear between the middles of what the cells see, and falls to 0 beyond the outermost cells.
+
+    Args:
+        maps: `(n, h, w)` float32, not negative.
+        rows, columns: what the cells see.
+        shape: height and width of the image.
+
+    Returns:
+        `(n, H, W)` float32 in [0, 1]; a map of zeros stays so.
+    """
+    down = _weigh_pixels(rows, maps.shape[1], shape[0])
+    across = _weigh_pixels(columns, maps.shape[2], shape[1])
+    drawn = down.T @ maps @ across
+    largest = drawn.max(axis=(1, 2), keepdims=True)
+    return np.divide(drawn, largest, out=np.zeros_like(drawn), where=largest > 0)
+
+
+def _weigh_pixels(field: Field, num_cells: int, size: int) -> np.ndarray:
+    """Return `(num_cells, size)` float32, the weight of each cell at each pixel."""
+    distances = np.abs(np.arange(size) - field.centers(num_cells)[:, None])
+    return np.maximum(1 - distances / field.step, 0).astype(np.float32)
+
+
 def _fields_by_layer(model: "keras.Model") -> dict[str, tuple[Field, Field]]:
     import keras
 

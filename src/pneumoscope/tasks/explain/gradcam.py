@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.tasks.explain.geometry import Field, receptive_fields
+from pneumoscope.tasks.explain.geometry import draw_up, receptive_fields
 
 if TYPE_CHECKING:
     import keras
@@ -67,7 +67,7 @@ def compute_gradcam(
         class_indices = model.predict(images, batch_size=BATCH_SIZE, verbose=0).argmax(axis=1)
     chosen = _one_hot(class_indices, num_images=len(images), num_classes=scorer.output.shape[-1])
     maps = _combine_filters(scorer, layer, images, chosen, average_gradients)
-    return _scale_to_one(_draw_up(maps, rows, columns, images.shape[1:3]))
+    return draw_up(maps, rows, columns, images.shape[1:3])
 
 
 def _combine_filters(
@@ -171,21 +171,3 @@ def _one_hot(class_indices: ArrayLike, *, num_images: int, num_classes: int) -> 
             f"expected ({num_images},) with values 0 to {num_classes - 1}"
         )
     return np.eye(num_classes, dtype=np.float32)[indices.astype(int)]
-
-
-def _draw_up(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...]) -> np.ndarray:
-    """Return maps `(n, h, w)` as `(n, H, W)`, linear between the middles of cells, falling to 0 beyond the last."""
-    down = _weigh_pixels(rows, maps.shape[1], shape[0])
-    across = _weigh_pixels(columns, maps.shape[2], shape[1])
-    return down.T @ maps @ across
-
-
-def _weigh_pixels(field: Field, num_cells: int, size: int) -> np.ndarray:
-    """Return `(num_cells, size)` float32, the weight of each cell at each pixel."""
-    distances = np.abs(np.arange(size) - field.centers(num_cells)[:, None])
-    return np.maximum(1 - distances / field.step, 0).astype(np.float32)
-
-
-def _scale_to_one(maps: np.ndarray) -> np.ndarray:
-    largest = maps.max(axis=(1, 2), keepdims=True)
-    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
