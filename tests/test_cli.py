@@ -3,7 +3,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscope import cli
+from pneumoscope.cli import main as cli
 
 
 def call(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:

@@ -30,8 +30,8 @@ finally:
     "statement",
     [
         "import pneumoscope",
-        "sys.argv = ['pneumoscope', '--help']; from pneumoscope.cli import main; main()",
-        "sys.argv = ['pneumoscope', 'study', '--help']; from pneumoscope.cli import main; main()",
+        "sys.argv = ['pneumoscope', '--help']; from pneumoscope.cli.main import main; main()",
+        "sys.argv = ['pneumoscope', 'study', '--help']; from pneumoscope.cli.main import main; main()",
     ],
     ids=["import", "help", "study-help"],
 )

@@ -6,6 +6,7 @@
     ├── LeakError         a patient on both sides of a split
     ├── DownloadError     the data set could not be fetched
     ├── BundleError       a trained model that is missing, damaged or of another version
+    ├── ExportError       a trained model that does not answer alike outside of Keras
     ├── TrainingError     a training that cannot start, or ended dead
     └── MissingExtraError an optional part of the package that is not installed
 
@@ -36,6 +37,10 @@ class DownloadError(PneumoscopeError):
 
 class BundleError(PneumoscopeError):
     """A trained model is missing, damaged, or from another version."""
+
+
+class ExportError(PneumoscopeError):
+    """A trained model cannot be exported, or its export does not answer as it does."""
 
 
 class TrainingError(PneumoscopeError):

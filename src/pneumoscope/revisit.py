@@ -10,9 +10,9 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.radiographs.collection import printable_name
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.image import load_image
+from pneumoscope.radiographs.source import printable_name
 from pneumoscope.results import BINARY_CLASSES, Estimate
 from pneumoscope.study import CLASSES, reopen_study
 

@@ -9,7 +9,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import phantom_dataset
 from pneumoscope.results import BINARY_CLASSES
 from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
-from pneumoscope.tasks.explain.geometry import Field, receptive_fields
+from pneumoscope.models.geometry import Field, receptive_fields
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.patches import find_patches, map_features
 

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion, measure_centrality
-from pneumoscope.tasks.explain.geometry import Field
+from pneumoscope.models.geometry import Field
 
 
 class TestCentrality:

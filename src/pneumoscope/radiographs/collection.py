@@ -13,6 +13,7 @@ import pandas as pd
 
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
+from pneumoscope.radiographs.source import printable_name
 
 COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
 EXTENSIONS = (".jpeg", ".jpg", ".png")
@@ -151,12 +152,6 @@ def _digest(path: str) -> tuple[str, str]:
         return "", "the file does not exist (or is a broken link)"
     except OSError as error:
         return "", f"the file cannot be opened: {error.strerror}"
-
-
-def printable_name(path: str | os.PathLike[str]) -> str:
-    """Return a path as text that any terminal, log and JSON file can hold."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
 def _walk(root: Path) -> Iterator[Path]:

@@ -1,71 +1,74 @@
 """One image file to one array: the only decoder, for training and for reading alike."""
 
-import os
-from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, ImageOps
 
 from pneumoscope.errors import ImageError
+from pneumoscope.radiographs.dicom import is_dicom, load_dicom
+from pneumoscope.radiographs.source import MAX_PIXELS, ImageSource, check_size, open_source
 
 FORMATS = ("JPEG", "PNG")
-MIN_SIDE = 16
-MAX_PIXELS = 80_000_000
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def load_image(path: str | os.PathLike[str], *, size: int | None = None) -> np.ndarray:
-    """Load a JPEG or PNG radiograph as grey levels.
+def load_image(source: ImageSource, *, size: int | None = None) -> np.ndarray:
+    """Load a JPEG, PNG or DICOM radiograph as gray levels.
 
     The format is told by the content, not by the name. EXIF orientation is applied. Color is
-    weighted to luma (ITU-R BT.601), alpha is dropped, 16-bit gray keeps its depth. Down-sizing
-    is anti-aliased (Pillow's bilinear); large JPEGs are first reduced by the decoder itself to no
-    less than twice `size`, which is faster and changes the result by less than JPEG noise.
+    weighted to luma (ITU-R BT.601), alpha is dropped, 16-bit gray keeps its depth. A DICOM file is
+    shown as a viewer would, MONOCHROME1 inverted (see `load_dicom`), so that it and a PNG of the same image
+    give the same. Down-sizing is anti-aliased (Pillow's bilinear); large JPEGs are first reduced by
+    the decoder itself to no less than twice `size`, which is faster and changes the result by less
+    than JPEG noise.
 
     Args:
-        path: the file.
+        source: path of the file, its bytes, or a binary stream, which is read from its beginning and left open.
         size: side of the square to resize to, without keeping the aspect ratio; None keeps all pixels.
 
     Returns:
-        `(H, W)` float32 in [0, 1], 0 = black.
+        `(H, W)` float32 in [0, 1], 0 = black: air is dark and bone bright.
 
     Raises:
-        ImageError: if the file is no single JPEG or PNG image, is damaged, has a side under 16
+        ImageError: if the file is no single JPEG, PNG or DICOM image, is damaged, has a side under 16
             pixels or over 80 megapixels, or is of one gray level throughout.
     """
-    try:
-        with Image.open(path, formats=FORMATS) as image:
-            gray = _read_gray(image, size)
-    except ImageError:
-        raise
-    except FileNotFoundError:
-        raise ImageError("the file does not exist (or is a broken link)") from None
-    except PermissionError:
-        raise ImageError("no permission to read the file") from None
-    except IsADirectoryError:
-        raise ImageError("a folder, not a file") from None
-    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
-        raise ImageError(f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
-    except Image.UnidentifiedImageError:
-        raise ImageError("empty file" if _is_empty(path) else "neither JPEG nor PNG by its content") from None
-    except Exception as error:  # a damaged file can make a decoder raise anything
-        raise ImageError(f"damaged or unreadable: {error}") from None
+    with open_source(source) as stream:
+        gray = _load_dicom(stream, size) if is_dicom(stream) else _load_picture(stream, size)
     if gray.min() == gray.max():
         raise ImageError("all pixels have the same gray level")
     return gray
 
 
-def _is_empty(path: str | os.PathLike[str]) -> bool:
-    return Path(path).stat().st_size == 0
+def _load_dicom(stream: BinaryIO, size: int | None) -> np.ndarray:
+    gray = load_dicom(stream)
+    if size is None:
+        return gray
+    resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
+
+
+def _load_picture(stream: BinaryIO, size: int | None) -> np.ndarray:
+    stream.seek(0)
+    try:
+        with Image.open(stream, formats=FORMATS) as image:
+            return _read_gray(image, size)
+    except ImageError:
+        raise
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise ImageError(f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
+    except Image.UnidentifiedImageError:
+        stream.seek(0)
+        raise ImageError("neither JPEG nor PNG nor DICOM by its content" if stream.read(1) else "empty file") from None
+    except Exception as error:  # a damaged file can make a decoder raise anything
+        raise ImageError(f"damaged or unreadable: {error}") from None
 
 
 def _read_gray(image: Image.Image, size: int | None) -> np.ndarray:
     width, height = image.size
-    if min(width, height) < MIN_SIDE:
-        raise ImageError(f"{width} x {height} pixels; expected sides of {MIN_SIDE} or more")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width} x {height} pixels; expected {MAX_PIXELS // 1_000_000} megapixels or less")
+    check_size(width, height)
     if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
         raise ImageError(f"an animation of {image.n_frames} frames; expected a single image")  # type: ignore[attr-defined]
     if size is not None:

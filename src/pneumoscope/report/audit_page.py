@@ -17,6 +17,7 @@ from PIL import Image
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.report.figures.palette import CLASS_COLORS, HALF_WIDTH, embed_svg, new_figure, save_figure, styled
 from pneumoscope.report.tables import shorten_list
+from pneumoscope.report.templates import make_environment
 from pneumoscope.results import Audit
 
 if TYPE_CHECKING:
@@ -175,15 +176,7 @@ def _show_image(dataset: Dataset, row: int, prefix: str) -> dict[str, str]:
 
 
 def _render_page(audit: Audit, dataset: Dataset, out_dir: Path) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pneumoscope", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = make_environment()
     environment.filters["shorten"] = shorten_list
     alt = describe_exposures(audit)
     svg = save_figure(draw_exposures(dataset), out_dir / "exposure", note=RESEARCH_USE_ONLY, description=alt)

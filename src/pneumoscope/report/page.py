@@ -25,6 +25,7 @@ from pneumoscope.report.tables import (
     tabulate_timing,
     word_cell,
 )
+from pneumoscope.report.templates import make_environment
 from pneumoscope.report.wording import TASK_TITLES, field_title, order_profiles, profile_title, word_value
 
 if TYPE_CHECKING:
@@ -86,15 +87,7 @@ def _load_stages(stages_dir: Path) -> dict[str, Any]:
 
 
 def _render_page(results: dict[str, Any], stages: dict[str, Any], pictures: dict[str, Any]) -> str:
-    from jinja2 import Environment, PackageLoader, StrictUndefined
-
-    environment = Environment(
-        loader=PackageLoader("pneumoscope", "report"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=StrictUndefined,
-    )
+    environment = make_environment()
     environment.filters["profile_title"] = profile_title
     environment.filters["field_title"] = field_title
     environment.filters["shorten"] = shorten_list

@@ -5,8 +5,8 @@ from numpy.typing import ArrayLike
 from scipy.ndimage import maximum_filter
 
 from pneumoscope.evaluation.intervals import estimate, estimate_mean
+from pneumoscope.models.geometry import Field
 from pneumoscope.results import Estimate
-from pneumoscope.tasks.explain.geometry import Field
 
 LUNG_CENTER = (0.47, 0.50)
 LUNG_AXES = (0.36, 0.42)

@@ -4,12 +4,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.models.geometry import receptive_fields
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, Estimate, Explanation
 from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion
-from pneumoscope.tasks.explain.geometry import receptive_fields
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.patches import find_patches, map_features
 

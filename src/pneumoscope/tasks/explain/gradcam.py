@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.tasks.explain.geometry import draw_up, receptive_fields
+from pneumoscope.models.geometry import draw_up, receptive_fields
 
 if TYPE_CHECKING:
     import keras

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pneumoscope.tasks.explain.geometry import Field, receptive_fields
+from pneumoscope.models.geometry import Field, receptive_fields
 from pneumoscope.tasks.explain.gradcam import BATCH_SIZE, copy_linear
 
 if TYPE_CHECKING:

@@ -1,0 +1,69 @@
+"""One reading as DICOM, to be taken along: the picture and the report in a zip that is made in memory."""
+
+import io
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
+
+from pneumoscope.app.uploads import Upload
+from pneumoscope.radiographs.dicom import quiet_pydicom
+from pneumoscope.radiographs.image import load_image
+from pneumoscope.reading.decode import decode_radiograph
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+    from pneumoscope.reading.reader import Reader
+
+NAMES = ("heatmap.dcm", "report.dcm")
+MAX_SIDE = 2048
+
+
+def zip_dicom_reading(reader: "Reader", upload: Upload, *, operating_point: str, deidentify: bool) -> bytes:
+    """Read a file, and return its secondary capture and its structured report as one zip.
+
+    The heat-map is that of normal where the decision is so, else that of the likelier kind of pneumonia.
+
+    Args:
+        reader: trained models.
+        upload: the file.
+        operating_point: see `Reader.threshold`.
+        deidentify: whether to take out what tells the patient.
+
+    Raises:
+        ImageError: if the file cannot be read, or cannot be deidentified.
+    """
+    from pneumoscope.report.dicom import make_dicom_reading
+
+    image, objections = decode_radiograph(upload.content, size=reader.models.image_size)
+    (reading,) = reader.read(image[None], [upload.name], operating_point=operating_point, objections=[objections])
+    picture = _shrink(load_image(upload.content))
+    heatmap = None
+    if reading.decision != "refused":
+        label = "normal" if reading.decision == "normal" else "pneumonia"
+        heatmap = _stretch(reader.draw_heatmaps(image[None], [label])[0], picture.shape)
+    made = make_dicom_reading(upload.content, reading.to_row(), heatmap, picture, deidentify=deidentify)
+    return _zip(made)
+
+
+def _shrink(picture: np.ndarray) -> np.ndarray:
+    image = Image.fromarray(picture)
+    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
+    return np.clip(np.asarray(image), 0, 1)
+
+
+def _stretch(heatmap: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
+    image = Image.fromarray(heatmap).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(image), 0, 1)
+
+
+def _zip(made: "list[Dataset]") -> bytes:
+    archive = io.BytesIO()
+    with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as written:
+        for name, dataset in zip(NAMES, made, strict=True):
+            stream = io.BytesIO()
+            dataset.save_as(stream, enforce_file_format=True)
+            written.writestr(name, stream.getvalue())
+    return archive.getvalue()

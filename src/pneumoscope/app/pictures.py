@@ -1,0 +1,117 @@
+"""What a browser is shown: the size of a radiograph, a picture of one it cannot show itself, thumbnails, phantoms."""
+
+import base64
+import io
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from threading import Lock
+
+import numpy as np
+from PIL import Image
+from PIL.PngImagePlugin import PngInfo
+
+from pneumoscope.errors import ImageError
+from pneumoscope.radiographs.dicom import is_dicom, read_header
+from pneumoscope.radiographs.image import load_image
+from pneumoscope.results import THREE_CLASSES
+
+MAX_SIDE = 2048
+THUMBNAIL_SIDE = 256
+NUM_PHANTOMS = 6
+PHANTOM_SIZE = 512
+PHANTOM_SEED = 7
+
+_SHOWN_FORMATS = ("JPEG", "PNG")
+_SHOWN_MODES = ("1", "L", "P", "RGB")
+_ORIENTATION = 0x0112
+_LYING = (5, 6, 7, 8)
+
+_drawing = Lock()
+
+
+@dataclass(frozen=True)
+class DrawnChest:
+    """A phantom as a picture.
+
+    Attributes:
+        kind: `normal`, `bacterial` or `viral`.
+        png: 8-bit gray, which says of itself that it is drawn.
+    """
+
+    kind: str
+    png: bytes
+
+
+def measure_image(content: bytes) -> tuple[int, int]:
+    """Return height and width in pixels of an image that `load_image` takes, upright as that returns it."""
+    if is_dicom(content):
+        header = read_header(content)
+        return int(header.Rows), int(header.Columns)
+    with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
+        width, height = image.size
+        return (width, height) if image.getexif().get(_ORIENTATION) in _LYING else (height, width)
+
+
+def draw_picture(content: bytes) -> str | None:
+    """Return an image as PNG in a `data:` URL if a browser cannot show it as the models see it, else None.
+
+    That is so for DICOM, more than 8 bits, alpha and CMYK.
+
+    Args:
+        content: of an image that `load_image` takes.
+    """
+    if not is_dicom(content):
+        with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
+            if image.mode in _SHOWN_MODES and "transparency" not in image.info:
+                return None
+    png = _encode_png(load_image(content), MAX_SIDE)
+    return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+@lru_cache(maxsize=512)
+def draw_thumbnail(data_dir: Path, name: str) -> bytes:
+    """Return a known image as a small PNG.
+
+    Args:
+        data_dir: root of the collection.
+        name: of the file below it, as the models know it.
+
+    Raises:
+        ImageError: if there is no such image below the root.
+    """
+    path = PurePosixPath(name.replace("\\", "/"))
+    if path.is_absolute() or ".." in path.parts or ":" in name:
+        raise ImageError("a name that leads out of the collection")
+    return _encode_png(load_image(data_dir / path), THUMBNAIL_SIDE)
+
+
+def draw_chests() -> tuple[DrawnChest, ...]:
+    """Return six phantoms to try the reading room with, two of each class; they are drawn the first time."""
+    with _drawing:
+        return _draw_chests()
+
+
+@lru_cache(maxsize=1)
+def _draw_chests() -> tuple[DrawnChest, ...]:
+    # Drawing loads pandas, which nobody waits for who brings a film of their own.
+    from pneumoscope.radiographs.phantoms import COMMENT, draw_phantoms
+
+    phantoms = draw_phantoms(NUM_PHANTOMS, size=PHANTOM_SIZE, seed=PHANTOM_SEED)
+    order = np.argsort([THREE_CLASSES.index(kind) for kind in phantoms.subtypes], kind="stable")
+    note = PngInfo()
+    note.add_text("Comment", COMMENT)
+    chests = []
+    for number in order:
+        stream = io.BytesIO()
+        Image.fromarray(phantoms.images[number]).save(stream, format="PNG", pnginfo=note)
+        chests.append(DrawnChest(str(phantoms.subtypes[number]), stream.getvalue()))
+    return tuple(chests)
+
+
+def _encode_png(gray: np.ndarray, max_side: int) -> bytes:
+    image = Image.fromarray(np.rint(gray * 255).astype(np.uint8))
+    image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
+    stream = io.BytesIO()
+    image.save(stream, format="PNG")
+    return stream.getvalue()

@@ -1,0 +1,136 @@
+"""What the JSON API answers, as types: `answers.py` is checked against them, and the API page is written from them."""
+
+from typing import Any, NotRequired
+
+from typing_extensions import TypedDict
+
+
+class Fault(TypedDict):
+    """Why a request was not met."""
+
+    notice: str
+    error: str
+
+
+class Health(TypedDict):
+    """That the server runs, and with which models."""
+
+    status: str
+    notice: str
+    version: str
+    model: str
+
+
+class Axis(TypedDict):
+    """Which pixels the cells of a layer see along one axis: cell i those from low + i * step to high + i * step."""
+
+    low: int
+    high: int
+    step: int
+
+
+class Layer(TypedDict):
+    """A convolutional layer of the classifier; shape is [h, w] in cells."""
+
+    name: str
+    shape: list[int]
+    rows: Axis
+    columns: Axis
+
+
+class Models(TypedDict):
+    """The models: their cards, classes, layers, and thresholds on the probability of pneumonia."""
+
+    notice: str
+    id: str
+    cards: dict[str, Any]
+    classes: list[str]
+    layers: list[Layer]
+    operating_points: dict[str, dict[str, Any]]
+
+
+class Known(TypedDict):
+    """The map of known images: coordinates are (n, 2) little-endian float32 in base64, labels are class names."""
+
+    notice: str
+    classes: list[str]
+    names: list[str]
+    labels: list[str]
+    coordinates: str
+    pictures: bool
+
+
+class Phantom(TypedDict):
+    """A drawn chest that shows no person."""
+
+    name: str
+    kind: str
+    url: str
+
+
+class Neighbor(TypedDict):
+    """A known image near the one that was read; index into /api/known comes with detail=full."""
+
+    name: str
+    label: str
+    distance: float
+    index: NotRequired[int]
+
+
+class Heatmap(TypedDict):
+    """What spoke for each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
+
+    shape: list[int]
+    rows: Axis
+    columns: Axis
+    data: str
+
+
+class Gray(TypedDict):
+    """A picture of the autoencoder: (h, w) uint8 in base64; scale is the value that 255 stands for."""
+
+    shape: list[int]
+    scale: NotRequired[float]
+    data: str
+
+
+class ReadingAnswer(TypedDict):
+    """What the models make of one file.
+
+    The first fifteen keys are the columns of `pneumoscope read`. Probabilities are calibrated, intervals are 95 %.
+    From `position` on the keys come with detail=full alone, and `picture` (a PNG as data: URL for what a browser
+    cannot show, else null) comes even where no answer was given.
+    """
+
+    path: str
+    error: str | None
+    decision: str | None
+    operating_point: str
+    p_normal: float | None
+    p_bacterial: float | None
+    p_viral: float | None
+    p_pneumonia: float | None
+    anomaly_score: float | None
+    anomaly_percentile: float | None
+    in_domain: bool | None
+    reason: str | None
+    neighbors: list[Neighbor]
+    heatmap: str | None
+    model: str
+    intervals: dict[str, list[float]]
+    threshold: float
+    sentence: str
+    size: list[int] | None
+    position: NotRequired[list[float]]
+    heatmaps: NotRequired[dict[str, Heatmap]]
+    error_map: NotRequired[Gray]
+    reconstruction: NotRequired[Gray]
+    picture: NotRequired[str | None]
+
+
+class Readings(TypedDict):
+    """One reading a file, in the order of the files."""
+
+    notice: str
+    model: str
+    readings: list[ReadingAnswer]

@@ -1,0 +1,130 @@
+"""Who may ask, and what every answer carries.
+
+The server listens on this machine only, but any page in the browser can reach it. So a request is answered only
+where it names this machine (a foreign name that leads here is DNS rebinding), and one that a page of another origin
+sent is refused (a forged upload, or a look whether the room is open).
+"""
+
+import re
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi.responses import JSONResponse
+from starlette.datastructures import Headers, MutableHeaders
+from starlette.requests import ClientDisconnect
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.progress import log
+
+if TYPE_CHECKING:
+    from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+CONTENT_POLICY = "; ".join(
+    (
+        "default-src 'none'",
+        "script-src 'self'",
+        "style-src 'self'",
+        "img-src 'self' data: blob:",
+        "connect-src 'self'",
+        "font-src 'self'",
+        "base-uri 'none'",
+        "form-action 'self'",
+        "frame-ancestors 'none'",
+    )
+)
+HEADERS = {
+    "content-security-policy": CONTENT_POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "referrer-policy": "no-referrer",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+_OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
+_READS = ("GET", "HEAD")
+
+
+class SecureRequests:
+    """Middleware that turns away strangers, marks all answers, and answers even where the app fails."""
+
+    def __init__(self, app: "ASGIApp") -> None:
+        self.app = app
+
+    async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
+        """Hand a request on, or refuse it."""
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        started = False
+
+        async def send_marked(message: "Message") -> None:
+            nonlocal started
+            if message["type"] == "http.response.start":
+                started = True
+                _mark(MutableHeaders(scope=message), scope["path"])
+            await send(message)
+
+        refusal = find_refusal(scope["method"], scope["scheme"], Headers(scope=scope))
+        if refusal:
+            await answer_fault(403, refusal)(scope, receive, send_marked)
+            return
+        try:
+            await self.app(scope, receive, send_marked)
+        except ClientDisconnect:
+            return
+        except Exception as error:
+            log.error("a request failed by a defect of ours: %s", locate_error(error))
+            if not started:
+                fault = answer_fault(500, "the request failed by a defect of ours; the server's log says where")
+                await fault(scope, receive, send_marked)
+
+
+def find_refusal(method: str, scheme: str, headers: "Headers") -> str:
+    """Return why a request is refused, or nothing.
+
+    `Sec-Fetch-*` and `Origin` are written by browsers, which pages cannot forge; programs may leave them out.
+
+    Args:
+        method: such as `GET`.
+        scheme: `http` or `https`.
+        headers: of the request.
+    """
+    host = headers.get("host", "")
+    if not _OWN_HOST.fullmatch(host):
+        return "the request names another host; expected http://127.0.0.1 or http://localhost with the server's port"
+    origin = headers.get("origin")
+    if origin is not None and origin.lower() != f"{scheme}://{host}".lower():
+        return "the request comes from a page of another origin; use the page that this server shows"
+    site, followed = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode") == "navigate"
+    if site not in ("same-origin", "none") and not (followed and method in _READS):
+        return "the request comes from a page of another site; use the page that this server shows"
+    return ""
+
+
+def answer_fault(status: int, message: str) -> JSONResponse:
+    """Return the answer to a request that cannot be met.
+
+    Args:
+        status: 4xx or 5xx.
+        message: what came, what was expected, how to mend it.
+    """
+    headers = {"retry-after": "2"} if status == 503 else {}
+    return JSONResponse({"notice": RESEARCH_USE_ONLY, "error": message}, status, headers)
+
+
+def locate_error(error: BaseException) -> str:
+    """Return the kind of an error and where it arose; its message is left out, because it may name a file."""
+    frames = traceback.extract_tb(error.__traceback__)
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    return f"{type(error).__name__} at {place}"
+
+
+def _mark(headers: MutableHeaders, path: str) -> None:
+    # A route may set its own, as the pages that a study wrote need.
+    for name, value in HEADERS.items():
+        headers.setdefault(name, value)
+    # Scripts and styles may be kept, but are asked for again, so that a new version shows at once.
+    headers.setdefault("cache-control", "no-cache" if path.startswith("/static/") else "no-store")

@@ -1,0 +1,284 @@
+"""The reading room put together, and served on this machine.
+
+The pages `room.html.j2` and `study.html.j2` are rendered with, and only with:
+
+    notice            the research-use notice
+    version, model    of the package; identity of the models
+    has_study         whether there is a study to look at
+    operating_points  names, such as `balanced`
+    classes, layers   names, in the order of the models
+    limits            max_files, max_bytes (of one file), max_request_bytes (of all files of a request)
+    max_megabytes     max_bytes in MiB
+
+`docs.html.j2` has `routes` and `types` besides (see `docs_page.py`), `message.html.j2` has `title` and `message`.
+"""
+
+import os
+import socket
+import sys
+import threading
+import webbrowser
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
+from functools import partial
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+from fastapi import FastAPI, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import HTMLResponse
+from fastapi.staticfiles import StaticFiles
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from starlette.exceptions import HTTPException
+
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.app.api import Desk, build_routes
+from pneumoscope.app.connections import limit_connections
+from pneumoscope.app.docs_page import list_routes, list_types
+from pneumoscope.app.limits import MIB, LimitRequests, Limits, RequestError
+from pneumoscope.app.pool import ReadingPool
+from pneumoscope.app.security import SecureRequests, answer_fault
+from pneumoscope.errors import PneumoscopeError
+
+if TYPE_CHECKING:
+    from pneumoscope.reading.reader import Reader
+
+HOST = "127.0.0.1"
+# Not one of the ports that everybody uses: what another page of the same address left in the browser would be ours.
+DEFAULT_PORT = 8427
+PORTS_TRIED = 20
+SHUTDOWN_SECONDS = 3
+APP_DIR = Path(__file__).parent
+
+
+def build_app(
+    reader: "Reader",
+    *,
+    study_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    limits: Limits | None = None,
+) -> FastAPI:
+    """Return the app: pages, JSON API, and what guards them.
+
+    Args:
+        reader: trained models.
+        study_dir: folder that a study left, to be looked at.
+        data_dir: root of the collection that the models were trained on, for pictures of known images.
+        limits: on requests.
+
+    Raises:
+        PneumoscopeError: if one of the folders is missing.
+    """
+    limits = limits or Limits()
+    pool = ReadingPool(limits)
+
+    @asynccontextmanager
+    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
+        yield
+        pool.close()
+
+    app = FastAPI(
+        title="Pneumoscope reading room",
+        version=__version__,
+        description=RESEARCH_USE_ONLY,
+        docs_url=None,
+        redoc_url=None,
+        lifespan=lifespan,
+    )
+    pages = _Pages(reader, limits, has_study=study_dir is not None)
+    app.include_router(build_routes(Desk(reader, limits, pool, _check_folder(data_dir, "collection"))))
+    study_folder = _check_folder(study_dir, "study")
+    if study_folder is not None:
+        from pneumoscope.app.study_view import build_study_router
+
+        app.include_router(build_study_router(study_folder))
+    _add_pages(app, pages)
+    _add_faults(app, pages)
+    app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
+    app.add_middleware(LimitRequests, limits=limits)
+    app.add_middleware(SecureRequests)
+    return app
+
+
+def configure_server(app: FastAPI, limits: Limits | None = None) -> uvicorn.Config:
+    """Return how an app is served: nothing logged of requests, no word of a proxy believed, slow clients dropped."""
+    limits = limits or Limits()
+    return uvicorn.Config(
+        app,
+        http=limit_connections(limits),
+        ws="none",
+        lifespan="on",
+        log_config=None,
+        log_level="critical",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        limit_concurrency=limits.max_connections,
+        timeout_graceful_shutdown=SHUTDOWN_SECONDS,
+    )
+
+
+def serve(
+    models_dir: str | os.PathLike[str] | None = None,
+    *,
+    study_dir: str | os.PathLike[str] | None = None,
+    data_dir: str | os.PathLike[str] | None = None,
+    port: int = DEFAULT_PORT,
+    open_browser: bool = True,
+    announce: Callable[[str], None] | None = None,
+) -> None:
+    """Serve the reading room on this machine until Ctrl-C.
+
+    Args:
+        models_dir: see `Reader.open`; None takes the models that ship with the package.
+        study_dir, data_dir: see `build_app`.
+        port: to listen at; where it is taken, the next free one is. 0 is any free one.
+        open_browser: show the page in the browser, where there is a screen.
+        announce: gets what the user is told, line by line; it is printed by default.
+
+    Raises:
+        BundleError: if the models cannot be used.
+        PneumoscopeError: if a folder is missing, or no port can be had.
+    """
+    from pneumoscope.reading.reader import Reader
+
+    announce = announce or partial(print, flush=True)
+    with suppress(KeyboardInterrupt), bind_port(port) as listener:
+        app = build_app(Reader.open(models_dir), study_dir=study_dir, data_dir=data_dir)
+        found = listener.getsockname()[1]
+        address = f"http://{HOST}:{found}/"
+        if port and found != port:
+            announce(f"Port {port} is taken; this is port {found}.")
+        announce(f"Reading room: {address}")
+        announce(RESEARCH_USE_ONLY)
+        announce("Pictures stay on this machine and are not kept. Ctrl-C ends.")
+        if open_browser and _has_screen():
+            threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
+        uvicorn.Server(configure_server(app)).run(sockets=[listener])
+
+
+def bind_port(port: int) -> socket.socket:
+    """Return a socket that listens on this machine alone, at a port or the next free one.
+
+    Raises:
+        PneumoscopeError: if the port is none, may not be used, or all that follow are taken.
+    """
+    if not 0 <= port < 1 << 16:
+        raise PneumoscopeError(f"port {port}; expected 1 to 65535, or 0 for any free one")
+    for tried in range(port, min(port + PORTS_TRIED, 1 << 16)):
+        listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        try:
+            # Elsewhere this lets a port be had again right after its last user ended; on Windows, while it is used.
+            if os.name == "posix":
+                listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((HOST, tried))
+            listener.listen(2048)
+            return listener
+        except PermissionError:
+            listener.close()
+            raise PneumoscopeError(f"port {tried} may not be used; name one above 1023 with --port") from None
+        except OSError:
+            listener.close()
+    raise PneumoscopeError(f"ports {port} to {tried} are taken; name another with --port, or 0 for any free one")
+
+
+class _Pages:
+    """The templates, and what all of them are told."""
+
+    def __init__(self, reader: "Reader", limits: Limits, *, has_study: bool) -> None:
+        self._environment = Environment(
+            loader=PackageLoader("pneumoscope", "app/templates"),
+            autoescape=True,
+            trim_blocks=True,
+            lstrip_blocks=True,
+            undefined=StrictUndefined,
+        )
+        self._told: dict[str, Any] = {
+            "notice": RESEARCH_USE_ONLY,
+            "version": __version__,
+            "model": reader.models.id,
+            "has_study": has_study,
+            "operating_points": list(reader.models.cards["classifier"]["operating_points"]),
+            "classes": list(reader.models.classes),
+            "layers": list(reader.layers),
+            "limits": {
+                "max_files": limits.max_files,
+                "max_bytes": limits.max_file_bytes,
+                "max_request_bytes": limits.max_request_bytes,
+            },
+            "max_megabytes": limits.max_file_bytes // MIB,
+        }
+
+    def show(self, template: str, status: int = 200, **more: Any) -> HTMLResponse:
+        """Return a page."""
+        return HTMLResponse(self._environment.get_template(template).render(**self._told, **more), status)
+
+    @property
+    def has_study(self) -> bool:
+        """Whether there is a study to look at."""
+        return bool(self._told["has_study"])
+
+
+def _add_pages(app: FastAPI, pages: _Pages) -> None:
+    @app.get("/", include_in_schema=False)
+    async def show_room() -> HTMLResponse:
+        return pages.show("room.html.j2")
+
+    @app.get("/study", include_in_schema=False)
+    async def show_study() -> HTMLResponse:
+        if pages.has_study:
+            return pages.show("study.html.j2")
+        return pages.show(
+            "message.html.j2",
+            404,
+            title="No study was opened",
+            message="To look at a trained study here, end the server and start it again with: "
+            "pneumoscope app --study FOLDER",
+        )
+
+    @app.get("/docs", include_in_schema=False)
+    async def show_docs() -> HTMLResponse:
+        openapi = app.openapi()
+        return pages.show("docs.html.j2", routes=list_routes(openapi), types=list_types(openapi))
+
+
+def _add_faults(app: FastAPI, pages: _Pages) -> None:
+    @app.exception_handler(RequestError)
+    async def answer_request_fault(request: Request, fault: RequestError) -> Response:
+        return answer_fault(fault.status, fault.message)
+
+    @app.exception_handler(PneumoscopeError)
+    async def answer_user_error(request: Request, error: PneumoscopeError) -> Response:
+        return answer_fault(400, str(error))
+
+    @app.exception_handler(RequestValidationError)
+    async def answer_invalid(request: Request, error: RequestValidationError) -> Response:
+        found = [f"{item['loc'][-1]}: {item['msg'][:1].lower()}{item['msg'][1:]}" for item in error.errors()]
+        return answer_fault(400, "; ".join(found))
+
+    @app.exception_handler(HTTPException)
+    async def answer_http(request: Request, error: HTTPException) -> Response:
+        title = HTTPStatus(error.status_code).phrase
+        if request.url.path.startswith(("/api/", "/static/")):
+            response: Response = answer_fault(error.status_code, f"{title.lower()}; /docs lists what there is")
+        else:
+            response = pages.show(
+                "message.html.j2", error.status_code, title=title, message="There is nothing at this address."
+            )
+        response.headers.update(error.headers or {})
+        return response
+
+
+def _check_folder(folder: str | os.PathLike[str] | None, kind: str) -> Path | None:
+    if folder is None:
+        return None
+    if not Path(folder).is_dir():
+        raise PneumoscopeError(f"{folder} is no folder; expected that of a {kind}")
+    return Path(folder).resolve()
+
+
+def _has_screen() -> bool:
+    """Whether a browser would open a window, rather than take over the terminal."""
+    return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

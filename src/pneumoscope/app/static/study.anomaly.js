@@ -1,0 +1,131 @@
+/** The anomaly scores of a study's autoencoders, and what a threshold on them flags. */
+
+import { byId, make } from "./elements.js";
+import { Board } from "./study.board.js";
+import { drawLearning, paintAtWidth } from "./study.charts.js";
+import { makeEvenAxis, Resampler, sayInterval, sayShare, shareCounts, countDecisions } from "./study.counts.js";
+import { check, layChoices } from "./study.gallery.js";
+import { sayTime } from "./study.learning.js";
+
+const UNIT = 0.001;
+
+/** The section of task 3. */
+export class AnomalySection {
+  #study;
+  #net = null;
+  #groups = {};
+  #area = "";
+  #board;
+  #paintLearning;
+
+  /** @param {object} study the answer of `/api/study`. */
+  constructor(study) {
+    this.#study = study;
+    if (!study.anomalies.length) {
+      byId("anomaly-body").replaceChildren(make("p", { class: "soft" }, "The study has not trained an autoencoder yet."));
+      return;
+    }
+    const titles = Object.fromEntries(study.profiles.map(({ name, title }) => [name, title]));
+    const choices = Object.fromEntries(study.anomalies.map(({ id, profile }) => [id, titles[profile]]));
+    layChoices(byId("anomaly-nets"), "anomaly-net", choices, (id) => this.show(id));
+    this.#board = new Board("anomaly", (threshold) => this.#move(threshold));
+    this.#paintLearning = paintAtWidth(byId("anomaly-loss"), (width) => {
+      const { curve } = this.#net;
+      const chart = drawLearning(byId("anomaly-loss"), width, { train: curve.loss, val: curve.val_loss, chosen: curve.chosen_epoch });
+      chart.place(curve.chosen_epoch);
+    });
+    this.show(study.anomalies.at(-1).id);
+  }
+
+  /** Show another autoencoder. */
+  show(id) {
+    const net = this.#study.anomalies.find((other) => other.id === id);
+    this.#net = net;
+    check("anomaly-net", id);
+    byId("anomaly-direction").textContent = net.direction;
+    byId("anomaly-direction").hidden = !net.direction;
+    const { validation, test } = net;
+    this.#groups = {
+      val: this.#group(validation, validation.errors.map(() => false), "val"),
+      test: this.#group(test, test.labels.map((label) => label === 1), "test"),
+    };
+    const pick = (wanted) => test.errors.filter((_, row) => (test.labels[row] === 1) === wanted);
+    const rows = [
+      { title: "Validation", up: { name: "", scores: [] }, down: { name: "held-out normals", scores: validation.errors } },
+      { title: "Test", up: { name: "pneumonia", scores: pick(true) }, down: { name: "normal", scores: pick(false) } },
+    ];
+    const presets = Object.entries(net.thresholds).map(([name, { title, value }]) => ({
+      name: title,
+      value,
+      hint: name === "quantile" ? `flags ${Math.round(100 * net.false_alarm_rate)}% of the held-out normals` : "of the held-out normals, the paper's",
+    }));
+    const { curve } = net;
+    byId("anomaly-learned").textContent = `Mean squared error by epoch. ${curve.loss.length} epochs in ${sayTime(curve.seconds)}, ${net.parameters.toLocaleString("en-US")} parameters; the weights of epoch ${curve.chosen_epoch} were kept.`;
+    this.#paintLearning();
+    const area = net.metrics.auroc;
+    this.#area = area && area.value !== null ? `${area.value.toFixed(3)}${area.low === null ? "" : ` [${area.low.toFixed(3)}, ${area.high.toFixed(3)}]`}` : "–";
+    this.#board.show(makeEvenAxis([...validation.errors, ...test.errors], UNIT), rows, presets, {
+      threshold: presets[0]?.value ?? validation.errors[0],
+      unit: UNIT,
+      label: `Histograms of the anomaly scores: ${validation.errors.length} held-out normals of validation; ${pick(true).length} pneumonias and ${pick(false).length} normals of test.`,
+    });
+  }
+
+  #group({ images, errors }, sick, split) {
+    const { patients } = this.#study.splits[split];
+    // Without names each image counts as a patient of its own.
+    const owners = errors.map((_, row) => (images ? patients[images[row]] : row));
+    const group = { scores: errors, sick, patients: owners };
+    return { group, resampler: new Resampler(group) };
+  }
+
+  #move(threshold) {
+    const { val, test } = this.#groups;
+    const told = [val, test].map(({ group, resampler }) => {
+      const counts = countDecisions(group, threshold);
+      return { counts, shares: shareCounts(counts), intervals: resampler.estimateShares(threshold) };
+    });
+    const [held, tested] = told;
+    byId("anomaly-val").replaceChildren(layRows([flagRow("Normals flagged", held)]));
+    byId("anomaly-test").replaceChildren(
+      layRows([
+        flagRow("Normals flagged", tested),
+        shareRow("Pneumonias flagged", "sensitivity", tested, tested.counts.found, tested.counts.found + tested.counts.missed),
+        ...this.#subtypeRows(threshold),
+        shareRow("Accuracy", "accuracy", tested, tested.counts.found + tested.counts.spared, test.group.scores.length),
+        ["AUROC", this.#area, "", "at any threshold"],
+      ]),
+    );
+  }
+
+  #subtypeRows(threshold) {
+    const { errors, subtypes } = this.#net.test;
+    return ["bacterial", "viral"].flatMap((name) => {
+      const scores = errors.filter((_, row) => subtypes[row] === name);
+      if (!scores.length) return [];
+      const flagged = scores.filter((score) => score >= threshold).length;
+      return [[`… ${name}`, sayShare(flagged / scores.length), "", `${flagged} of ${scores.length}`]];
+    });
+  }
+}
+
+function flagRow(title, { counts, intervals, shares }) {
+  const interval = intervals.specificity && [1 - intervals.specificity[1], 1 - intervals.specificity[0]];
+  return [title, sayShare(1 - shares.specificity), sayInterval(interval), `${counts.alarms} of ${counts.alarms + counts.spared}`];
+}
+
+function shareRow(title, name, { shares, intervals }, part, whole) {
+  return [title, sayShare(shares[name]), sayInterval(intervals[name]), `${part} of ${whole}`];
+}
+
+function layRows(rows) {
+  const lines = rows.map(([title, value, interval, fraction]) =>
+    make(
+      "tr", {},
+      make("th", { scope: "row" }, title),
+      make("td", { class: "number" }, make("span", { class: "value" }, value), " ", make("span", { class: "interval" }, interval)),
+      make("td", { class: "number fraction soft" }, fraction),
+    ),
+  );
+  return make("table", { class: "shares plain" }, make("caption", { class: "unseen" }, "Figures at the threshold, with 95% intervals"), make("tbody", {}, ...lines));
+}

@@ -1,0 +1,63 @@
+/** How a net learned: loss and accuracy by epoch, read one epoch at a time. */
+
+import { byId } from "./elements.js";
+import { drawLearning, paintAtWidth } from "./study.charts.js";
+
+const PARTS = { loss: ["loss", "val_loss"], accuracy: ["accuracy", "val_accuracy"] };
+
+/** The learning curves of the net that is looked at. */
+export class Learning {
+  #curve = null;
+  #charts = {};
+  #paints;
+
+  constructor() {
+    this.slider = byId("epoch");
+    this.slider.addEventListener("input", () => this.#read(Number(this.slider.value)));
+    this.#paints = Object.entries(PARTS).map(([name, [train, val]]) => {
+      const host = byId(`${name}-plot`);
+      host.addEventListener("pointermove", (event) => this.#curve && this.#read(this.#charts[name].find(event.clientX)));
+      host.addEventListener("pointerdown", (event) => this.#curve && this.#read(this.#charts[name].find(event.clientX)));
+      return paintAtWidth(host, (width) => {
+        if (!this.#curve) return;
+        const { [train]: first, [val]: second, chosen_epoch: chosen } = this.#curve;
+        this.#charts[name] = drawLearning(host, width, { train: first, val: second, chosen });
+        this.#charts[name].place(Number(this.slider.value));
+      });
+    });
+  }
+
+  /** Show another net. */
+  show(net) {
+    this.#curve = net.curve;
+    const epochs = net.curve.loss.length;
+    this.slider.max = String(epochs);
+    this.slider.value = String(net.curve.chosen_epoch);
+    byId("learning-lead").textContent = `${net.title}: ${epochs} ${epochs === 1 ? "epoch" : "epochs"} in ${sayTime(net.curve.seconds)}, ${net.parameters.toLocaleString("en-US")} parameters. The weights of epoch ${net.curve.chosen_epoch} were kept.`;
+    for (const paint of this.#paints) paint();
+    this.#read(net.curve.chosen_epoch);
+  }
+
+  #read(epoch) {
+    const at = (name) => this.#curve[name][epoch - 1];
+    this.slider.value = String(epoch);
+    this.slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
+    for (const chart of Object.values(this.#charts)) chart.place(epoch);
+    byId("epoch-reading").textContent = `Epoch ${epoch}: loss ${say(at("loss"))} in training, ${say(at("val_loss"))} on validation; accuracy ${sayPercentage(at("accuracy"))} in training, ${sayPercentage(at("val_accuracy"))} on validation.`;
+  }
+}
+
+function say(value) {
+  return value === null ? "–" : value.toFixed(4);
+}
+
+function sayPercentage(value) {
+  return value === null ? "–" : `${(100 * value).toFixed(1)}%`;
+}
+
+/** Return a duration in words. */
+export function sayTime(seconds) {
+  if (seconds < 60) return `${seconds.toFixed(1)} s`;
+  const minutes = Math.round(seconds / 60);
+  return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;
+}

@@ -1,0 +1,226 @@
+/** The canvas on which a film is read: where and how large, through which window, and under which overlay. */
+import { followGestures } from "./gestures.js";
+import { drawWindowed } from "./film.js";
+
+const MAX_ZOOM = 24;
+const GAP = 6;
+export const FULL_WINDOW = Object.freeze({ level: 128, width: 255, inverted: false });
+
+/** A canvas with a film on it; fires `change` whenever something that the controls show has changed. */
+export class Viewer extends EventTarget {
+  /** @type {import("./film.js").Film | null} */
+  film = null;
+  /** @type {OffscreenCanvas | null} drawn over the whole film. */
+  overlay = null;
+  opacity = 0.55;
+  sideBySide = false;
+  windowMode = false;
+  view = { ...FULL_WINDOW };
+  zoom = 1;
+  center = { x: 0.5, y: 0.5 };
+  #canvas;
+  #shown = new OffscreenCanvas(1, 1);
+  #stale = true;
+  #frame = 0;
+  #pointer = null;
+
+  /** @param {HTMLCanvasElement} canvas */
+  constructor(canvas) {
+    super();
+    this.#canvas = canvas;
+    new ResizeObserver(() => this.#resize()).observe(canvas);
+    followGestures(canvas, {
+      move: (dx, dy) => this.moveBy(dx, dy),
+      zoom: (factor, x, y) => this.zoomBy(factor, x, y),
+      window: (dx, dy) => this.changeWindow({ width: this.view.width + dx, level: this.view.level - dy / 2 }),
+      windows: () => this.windowMode,
+      point: (x, y) => this.#pointAt(x, y),
+      leave: () => this.#pointAt(null),
+      wheels: () => Boolean(this.film),
+    });
+  }
+
+  /** @param {import("./film.js").Film | null} film to show; zoom starts anew, the window stays as the reader set it. */
+  showFilm(film) {
+    Object.assign(this, { film, overlay: null, zoom: 1, center: { x: 0.5, y: 0.5 } });
+    this.#stale = true;
+    this.#changed();
+  }
+
+  /** @param {OffscreenCanvas | null} overlay */
+  showOverlay(overlay) {
+    this.overlay = overlay;
+    this.#changed();
+  }
+
+  /** @param {Partial<typeof FULL_WINDOW>} change of level, width (in gray levels), or inversion. */
+  changeWindow(change) {
+    Object.assign(this.view, change);
+    this.view.level = Math.min(255, Math.max(0, this.view.level));
+    this.view.width = Math.min(510, Math.max(1, this.view.width));
+    this.#stale = true;
+    this.#changed();
+  }
+
+  /** @param {{opacity?: number, sideBySide?: boolean, windowMode?: boolean}} change */
+  set(change) {
+    Object.assign(this, change);
+    this.#changed();
+  }
+
+  /** Show the whole film, through the full window. */
+  reset() {
+    Object.assign(this, { zoom: 1, center: { x: 0.5, y: 0.5 } });
+    this.changeWindow(FULL_WINDOW);
+  }
+
+  /** Zoom by a factor about a place on the canvas, by default its middle. */
+  zoomBy(factor, x = null, y = null) {
+    if (!this.film) return;
+    const pane = x === null ? this.#panes()[0] : this.#paneAt(x, y);
+    const [px, py] = x === null ? [pane.x + pane.width / 2, pane.y + pane.height / 2] : [x, y];
+    const before = this.#place(pane);
+    const zoom = Math.min(MAX_ZOOM, Math.max(1, this.zoom * factor));
+    const [fx, fy] = [(px - before.x) / before.width, (py - before.y) / before.height];
+    this.zoom = zoom;
+    const after = this.#place(pane);
+    this.center.x += fx - (px - after.x) / after.width;
+    this.center.y += fy - (py - after.y) / after.height;
+    this.#hold();
+    this.#changed();
+  }
+
+  /** Move the film by CSS pixels. */
+  moveBy(dx, dy) {
+    if (!this.film) return;
+    const { width, height } = this.#place(this.#panes()[0]);
+    this.center.x -= dx / width;
+    this.center.y -= dy / height;
+    this.#hold();
+    this.#changed();
+  }
+
+  /** Draw soon, once for any number of changes. */
+  redraw() {
+    this.#frame ||= requestAnimationFrame(() => {
+      this.#frame = 0;
+      this.#draw();
+    });
+  }
+
+  #changed() {
+    this.redraw();
+    this.dispatchEvent(new Event("change"));
+  }
+
+  #resize() {
+    const { clientWidth, clientHeight } = this.#canvas;
+    if (!clientWidth || !clientHeight) return; // not laid out: on paper, or hidden
+    const ratio = window.devicePixelRatio || 1;
+    Object.assign(this.#canvas, { width: Math.round(clientWidth * ratio), height: Math.round(clientHeight * ratio) });
+    if (this.film) this.#hold();
+    // At once, since a canvas that was given a new size is empty.
+    this.#draw();
+  }
+
+  #pointAt(x, y) {
+    this.#pointer = null;
+    if (x !== null && this.film) {
+      const pane = this.#paneAt(x, y);
+      const place = this.#place(pane);
+      const point = { x: (x - place.x) / place.width, y: (y - place.y) / place.height };
+      if (point.x >= 0 && point.x < 1 && point.y >= 0 && point.y < 1) this.#pointer = point;
+    }
+    this.#changed();
+  }
+
+  /** The gray level under the pointer, or null. */
+  get pointed() {
+    if (!this.#pointer || !this.film) return null;
+    const { width, height, gray } = this.film;
+    return gray[Math.floor(this.#pointer.y * height) * width + Math.floor(this.#pointer.x * width)];
+  }
+
+  #panes() {
+    const { clientWidth: width, clientHeight: height } = this.#canvas;
+    if (!this.sideBySide) return [{ x: 0, y: 0, width, height }];
+    if (width >= height) {
+      const half = (width - GAP) / 2;
+      return [0, half + GAP].map((x) => ({ x, y: 0, width: half, height }));
+    }
+    const half = (height - GAP) / 2;
+    return [0, half + GAP].map((y) => ({ x: 0, y, width, height: half }));
+  }
+
+  #paneAt(x, y) {
+    const panes = this.#panes();
+    return panes.find((pane) => x <= pane.x + pane.width && y <= pane.y + pane.height) ?? panes[0];
+  }
+
+  /** Return where the film lies, in CSS pixels of the canvas. */
+  #place(pane) {
+    const fit = Math.min(pane.width / this.film.width, pane.height / this.film.height) * this.zoom;
+    const [width, height] = [this.film.width * fit, this.film.height * fit];
+    const x = pane.x + pane.width / 2 - this.center.x * width;
+    return { x, y: pane.y + pane.height / 2 - this.center.y * height, width, height };
+  }
+
+  /** Keep the film in view: no further than its edge to the middle, and centered while it fits. */
+  #hold() {
+    const pane = this.#panes()[0];
+    const { width, height } = this.#place(pane);
+    const bound = (value, room, size) => {
+      const reach = Math.max(0, 0.5 - room / size / 2);
+      return Math.min(0.5 + reach, Math.max(0.5 - reach, value));
+    };
+    this.center.x = bound(this.center.x, pane.width, width);
+    this.center.y = bound(this.center.y, pane.height, height);
+    this.#canvas.classList.toggle("zoomed", this.zoom > 1 || this.windowMode);
+  }
+
+  #draw() {
+    const context = this.#canvas.getContext("2d");
+    context.setTransform(1, 0, 0, 1, 0, 0);
+    context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
+    this.#canvas.classList.toggle("zoomed", this.zoom > 1 || this.windowMode);
+    if (!this.film || !this.#canvas.width) return;
+    if (this.#stale) drawWindowed(this.film, this.view, this.#shown);
+    this.#stale = false;
+    const ratio = this.#canvas.width / this.#canvas.clientWidth;
+    context.scale(ratio, ratio);
+    context.imageSmoothingQuality = "high";
+    this.#panes().forEach((pane, number, { length }) => this.#drawPane(context, pane, number === length - 1));
+  }
+
+  #drawPane(context, pane, covered) {
+    const { x, y, width, height } = this.#place(pane);
+    context.save();
+    context.beginPath();
+    context.rect(pane.x, pane.y, pane.width, pane.height);
+    context.clip();
+    context.drawImage(this.#shown, x, y, width, height);
+    if (covered && this.overlay) {
+      context.globalAlpha = this.opacity;
+      context.drawImage(this.overlay, x, y, width, height);
+      context.globalAlpha = 1;
+    }
+    if (this.sideBySide && this.#pointer) {
+      drawCross(context, x + this.#pointer.x * width, y + this.#pointer.y * height);
+    }
+    context.restore();
+  }
+}
+
+/** Mark the same place on both panes. */
+function drawCross(context, x, y) {
+  for (const [color, width] of [["#000000", 3], ["#ffffff", 1]]) {
+    context.strokeStyle = color;
+    context.lineWidth = width;
+    context.beginPath();
+    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
+      context.moveTo(x + 4 * dx, y + 4 * dy);
+      context.lineTo(x + 11 * dx, y + 11 * dy);
+    }
+    context.stroke();
+  }
+}

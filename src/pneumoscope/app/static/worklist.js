@@ -1,0 +1,139 @@
+/** The work list: a row for each film, filled as answers come, sorted as the reader likes. */
+import { byId, make, makeMark, sayPercent } from "./elements.js";
+
+const SHORT = { normal: "Normal", pneumonia: "Pneumonia", "not sure": "Not sure", refused: "Refused" };
+// What needs a look comes first.
+const URGENCY = ["pneumonia", "not sure", "normal", "refused", "error", ""];
+const KEYS = {
+  decision: (item) => URGENCY.indexOf(item.row?.error ? "error" : item.row?.decision ?? ""),
+  pneumonia: (item) => item.row?.p_pneumonia ?? null,
+  anomaly: (item) => item.row?.anomaly_percentile ?? null,
+};
+const LARGEST_FIRST = new Set(["pneumonia", "anomaly"]);
+
+/** The table of all films. */
+export class WorkList {
+  #cases;
+  #rows = new Map();
+  #sort = { key: null, down: false };
+
+  /** @param {import("./cases.js").Cases} cases */
+  constructor(cases) {
+    this.#cases = cases;
+    for (const head of document.querySelectorAll("#rows th[data-sort]")) {
+      head.querySelector("button").addEventListener("click", () => this.#sortBy(head.dataset.sort));
+    }
+  }
+
+  /** Bring the table in line with the films. */
+  show() {
+    const { list, chosen, numDone } = this.#cases;
+    byId("worklist").hidden = list.length < 2;
+    byId("desk").classList.toggle("many", list.length > 1);
+    for (const item of this.#rows.keys()) if (!list.includes(item)) this.#forget(item);
+    for (const item of list) this.#fill(item);
+    this.#arrange();
+    const place = this.#cases.arranged.indexOf(chosen) + 1;
+    byId("steps").hidden = list.length < 2;
+    byId("place").textContent = `${place} of ${list.length}`;
+    byId("previous").disabled = place <= 1;
+    byId("next").disabled = place >= list.length;
+    const progress = numDone < list.length ? `${numDone} of ${list.length} read` : `${list.length} read`;
+    if (byId("progress").textContent !== progress) byId("progress").textContent = progress;
+  }
+
+  /** Bring the row of the chosen film into view, without scrolling the page. */
+  reveal() {
+    const row = this.#rows.get(this.#cases.chosen)?.row;
+    const frame = document.querySelector("#worklist .scroll");
+    if (!row || !frame.clientHeight) return;
+    const head = frame.querySelector("thead").offsetHeight;
+    if (row.offsetTop - head < frame.scrollTop) frame.scrollTop = row.offsetTop - head;
+    const below = row.offsetTop + row.offsetHeight - frame.clientHeight;
+    if (below > frame.scrollTop) frame.scrollTop = below;
+  }
+
+  /** Put the focus on the chosen film. */
+  focus() {
+    this.#rows.get(this.#cases.chosen)?.open.focus({ preventScroll: true });
+  }
+
+  #forget(item) {
+    this.#rows.get(item).row.remove();
+    this.#rows.delete(item);
+  }
+
+  #fill(item) {
+    const entry = this.#rows.get(item) ?? this.#begin(item);
+    const isChosen = item === this.#cases.chosen;
+    entry.row.classList.toggle("chosen", isChosen);
+    if (isChosen) entry.open.setAttribute("aria-current", "true");
+    else entry.open.removeAttribute("aria-current");
+    // Rows by the thousand are only written when something new is to be said.
+    const said = `${item.state} ${JSON.stringify(item.row)}`;
+    if (said === entry.said) return;
+    entry.said = said;
+    entry.row.classList.toggle("pending", item.state !== "done");
+    const { row } = item;
+    const scored = isNumber(row?.p_pneumonia) || !row;
+    entry.decision.replaceChildren(...sayDecision(item));
+    // Without scores there is room for the reason.
+    entry.decision.colSpan = scored ? 1 : 3;
+    entry.pneumonia.hidden = entry.anomaly.hidden = !scored;
+    entry.pneumonia.textContent = isNumber(row?.p_pneumonia) ? sayPercent(row.p_pneumonia) : "";
+    entry.anomaly.textContent = isNumber(row?.anomaly_percentile) ? String(Math.round(row.anomaly_percentile)) : "";
+  }
+
+  #begin(item) {
+    const open = make("button", { type: "button", class: "open", title: item.name }, item.name);
+    open.addEventListener("click", () => this.#cases.choose(item));
+    const [decision, pneumonia, anomaly] = ["", "number", "number"].map((name) => make("td", { class: name }));
+    const row = make("tr", {}, make("th", { scope: "row" }, open), decision, pneumonia, anomaly);
+    row.addEventListener("click", (event) => event.target !== open && this.#cases.choose(item));
+    const entry = { row, open, decision, pneumonia, anomaly, said: "" };
+    this.#rows.set(item, entry);
+    return entry;
+  }
+
+  #sortBy(key) {
+    const { key: former, down } = this.#sort;
+    this.#sort = { key, down: former === key ? !down : LARGEST_FIRST.has(key) };
+    this.show();
+    this.reveal();
+  }
+
+  #arrange() {
+    const { key, down } = this.#sort;
+    const order = [...this.#cases.list].sort((a, b) => compare(a, b, key) * (down ? -1 : 1) || 0);
+    if (key in KEYS && key !== "decision") order.sort((a, b) => (KEYS[key](a) === null) - (KEYS[key](b) === null));
+    this.#cases.arrange(order);
+    const body = document.querySelector("#rows tbody");
+    order.forEach((item, number) => {
+      const { row } = this.#rows.get(item);
+      if (body.children[number] !== row) body.insertBefore(row, body.children[number] ?? null);
+    });
+    for (const head of document.querySelectorAll("#rows th[data-sort]")) {
+      if (head.dataset.sort === key) head.setAttribute("aria-sort", down ? "descending" : "ascending");
+      else head.removeAttribute("aria-sort");
+    }
+  }
+}
+
+function compare(a, b, key) {
+  if (key === "name") return a.name.localeCompare(b.name, "en", { numeric: true });
+  const value = KEYS[key];
+  return value ? (value(a) ?? 0) - (value(b) ?? 0) : 0;
+}
+
+function isNumber(value) {
+  return typeof value === "number";
+}
+
+function sayDecision({ state, row }) {
+  if (!row) return [make("span", { class: "soft" }, state === "reading" ? "reading…" : "waiting")];
+  if (row.error) return [make("span", { class: "fault", title: row.error }, `Error: ${row.error}`)];
+  if (row.decision === "refused") return [make("span", { class: "fault", title: row.reason }, `Refused: ${row.reason}`)];
+  const said = make("span", { class: "said" }, makeMark(row.decision), SHORT[row.decision]);
+  if (row.in_domain === false) said.append(make("span", { class: "soft", title: row.reason ?? "" }, " (unlike)"));
+  return [said];
+}

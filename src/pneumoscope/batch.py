@@ -1,0 +1,191 @@
+"""Many files, one after the other: each becomes a reading, a bad one too, and memory stays as it is."""
+
+import glob
+import hashlib
+import os
+import sys
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+
+from pneumoscope.errors import CollectionError, ImageError
+from pneumoscope.radiographs.image import load_image
+from pneumoscope.radiographs.source import printable_name
+from pneumoscope.reading.decode import decode_radiograph
+from pneumoscope.reading.reader import Reader
+from pneumoscope.reading.reading import Reading
+
+SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
+PICTURE_SIDE = 1024
+
+
+@dataclass(frozen=True)
+class BatchSettings:
+    """How a batch is read.
+
+    Attributes:
+        operating_point: see `Reader.threshold`.
+        batch_size: images that go through the models at once.
+        num_workers: threads that decode; 0 is one for each core.
+        heatmaps_dir: where a picture of each reading goes, or None.
+        dicom_dir: where the DICOM capture and report of each reading go, or None.
+        deidentify: whether to take out of those what tells the patient.
+    """
+
+    operating_point: str = "balanced"
+    batch_size: int = 32
+    num_workers: int = 0
+    heatmaps_dir: Path | None = None
+    dicom_dir: Path | None = None
+    deidentify: bool = False
+
+
+def find_files(arguments: Sequence[str]) -> list[str]:
+    """Return the files that some arguments name, in their order, each once.
+
+    Args:
+        arguments: files, folders (all radiographs below, by their suffix; hidden ones and `__MACOSX` left out),
+            globs, or `-` for a list of them on standard input, one a line.
+
+    Raises:
+        CollectionError: if nothing is named.
+    """
+    found: dict[str, None] = {}
+    for argument in arguments:
+        if argument == "-":
+            found |= dict.fromkeys(find_files([line for line in sys.stdin.read().splitlines() if line]))
+        elif Path(argument).is_dir():
+            found |= dict.fromkeys(_walk(argument))
+        elif not os.path.lexists(argument) and glob.has_magic(argument):
+            found |= dict.fromkeys(
+                sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - a pattern may be absolute, which Path.glob refuses
+            )
+        else:
+            found[argument] = None
+    if not found:
+        told = ", ".join(arguments)
+        raise CollectionError(f"{told} names no file; expected JPEG, PNG or DICOM files, or folders that hold some")
+    return list(found)
+
+
+def read_files(reader: Reader, paths: Iterable[str], settings: BatchSettings) -> Iterator[Reading]:
+    """Yield the reading of each file, in order.
+
+    Decoding of the coming files goes on while the models are busy with these, and never gets more than two batches
+    ahead. What cannot be read, or not be written as a picture or as DICOM, becomes a reading with its error.
+
+    Raises:
+        PneumoscopeError: if there is no such operating point.
+    """
+    reader.threshold(settings.operating_point)
+    pending = iter(paths)
+    num_workers = settings.num_workers or os.cpu_count() or 1
+    with ThreadPoolExecutor(num_workers) as pool:
+
+        def start() -> list:
+            return [
+                (path, pool.submit(_decode, path, reader.models.image_size))
+                for path in islice(pending, settings.batch_size)
+            ]
+
+        waiting = [start(), start()]
+        while waiting[0]:
+            current, waiting = waiting[0], [waiting[1], start()]
+            yield from _read_batch(reader, [(path, future.result()) for path, future in current], settings)
+
+
+def _walk(folder: str) -> list[str]:
+    return sorted(
+        str(Path(root, name))
+        for root, folders, names in os.walk(folder)
+        if not _is_hidden(Path(root).relative_to(folder))
+        for name in names
+        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") and name != "DICOMDIR"
+    )
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
+
+
+def _decode(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
+    try:
+        return decode_radiograph(path, size=size)
+    except ImageError as error:
+        return str(error)
+
+
+def _read_batch(
+    reader: Reader, decoded: list[tuple[str, tuple[np.ndarray, list[str]] | str]], settings: BatchSettings
+) -> Iterator[Reading]:
+    good = [(path, *outcome) for path, outcome in decoded if not isinstance(outcome, str)]
+    readings: dict[str, Reading] = {}
+    if good:
+        paths, images, objections = zip(*good, strict=True)
+        stack, names = np.stack(images), [printable_name(path) for path in paths]
+        told = reader.read(stack, names, operating_point=settings.operating_point, objections=objections)
+        if settings.heatmaps_dir or settings.dicom_dir:
+            told = _write_pictures(reader, paths, stack, told, settings)
+        readings = dict(zip(paths, told, strict=True))
+    for path, outcome in decoded:
+        failed = Reading(printable_name(path), settings.operating_point, reader.models.id, error=str(outcome))
+        yield readings.get(path, failed)
+
+
+def _write_pictures(
+    reader: Reader, paths: Sequence[str], images: np.ndarray, readings: list[Reading], settings: BatchSettings
+) -> list[Reading]:
+    labels = [_choose_label(reading) for reading in readings]
+    heatmaps = reader.draw_heatmaps(images, [label or "normal" for label in labels])
+    return [
+        _write_one(path, reading, heatmap if label else None, settings)
+        for path, reading, heatmap, label in zip(paths, readings, heatmaps, labels, strict=True)
+    ]
+
+
+def _choose_label(reading: Reading) -> str:
+    """Return the class whose heat is shown: the decided one, the more probable one where unsure; none if refused."""
+    if reading.decision == "not sure":
+        return "pneumonia" if reading.probabilities["pneumonia"] >= 0.5 else "normal"
+    return "" if reading.decision == "refused" else str(reading.decision)
+
+
+def _write_one(path: str, reading: Reading, heatmap: np.ndarray | None, settings: BatchSettings) -> Reading:
+    from PIL import Image
+
+    from pneumoscope.report.dicom import write_dicom_reading
+    from pneumoscope.report.dicom_picture import draw_reading
+
+    picture = _shrink(load_image(path))
+    height, width = picture.shape
+    heat = None if heatmap is None else np.asarray(Image.fromarray(heatmap).resize((width, height)))
+    if settings.heatmaps_dir:
+        settings.heatmaps_dir.mkdir(parents=True, exist_ok=True)
+        # Files of the same name in different folders must not meet.
+        mark = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
+        target = settings.heatmaps_dir / f"{Path(path).stem}-{mark}.png"
+        reading = replace(reading, heatmap=str(target))
+        Image.fromarray(draw_reading(reading.to_row(), heat, picture)).save(target)
+    if settings.dicom_dir:
+        try:
+            write_dicom_reading(
+                path, reading.to_row(), heat, picture, settings.dicom_dir, deidentify=settings.deidentify
+            )
+        except ImageError as error:
+            return replace(reading, error=f"no DICOM was written: {error}")
+    return reading
+
+
+def _shrink(picture: np.ndarray) -> np.ndarray:
+    from PIL import Image
+
+    height, width = picture.shape
+    scale = PICTURE_SIDE / max(height, width)
+    if scale >= 1:
+        return picture
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)

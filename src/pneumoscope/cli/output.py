@@ -1,0 +1,58 @@
+"""Tables and figures on a terminal, or as JSON."""
+
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import typer
+
+from pneumoscope import RESEARCH_USE_ONLY
+
+if TYPE_CHECKING:
+    from pneumoscope.results import Estimate
+
+FIGURE_FIELDS = ("value", "low", "high", "n")
+
+
+def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print the rows of a task alone, or its figures where there are none."""
+    if not rows:
+        print_metrics(metrics, "test", as_json=as_json)
+    elif as_json:
+        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "rows": rows}))
+    else:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        print_table(None, names, [[str(row.get(name, "")) for name in names] for row in rows])
+
+
+def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool = False) -> None:
+    """Print figures with their intervals."""
+    if as_json:
+        figures = {
+            name: {field: _finite(getattr(figure, field)) for field in FIGURE_FIELDS}
+            for name, figure in metrics.items()
+        }
+        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": figures}))
+        return
+    rows = [
+        [name, *(f"{number:.3f}" for number in (figure.value, figure.low, figure.high)), str(figure.n)]
+        for name, figure in metrics.items()
+    ]
+    print_table(f"{split}: figures with 95 % intervals that resample patients", ["figure", *FIGURE_FIELDS], rows)
+
+
+def _finite(number: float) -> float | None:
+    return number if math.isfinite(number) else None
+
+
+def print_table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
+    """Print a table, with the notice below it."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=title, caption=RESEARCH_USE_ONLY)
+    for column in columns:
+        table.add_column(column, overflow="fold")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)

@@ -1,0 +1,162 @@
+"""Read new radiographs, on the command line or in a browser, and export models that can."""
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.cli.options import OneProfile, ProfileOption
+
+if TYPE_CHECKING:
+    from pneumoscope.batch import BatchSettings
+    from pneumoscope.reading.reader import Reader
+
+COMMANDS = typer.Typer()
+SOME_FAILED = 1
+INTERRUPTED = 130
+MOST_SHOWN = 500
+
+ModelsOption = Annotated[
+    Path | None, typer.Option("--models", help="Folder that `export` left; the models that ship by default.")
+]
+
+
+@COMMANDS.command()
+def read(
+    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a list on standard input.")],
+    operating_point: Annotated[
+        str, typer.Option(help="screening, balanced, specific, or a threshold between 0 and 1.")
+    ] = "balanced",
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON text a line.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Write a table: .csv, .parquet or .jsonl.")] = None,
+    heatmaps: Annotated[Path | None, typer.Option(help="Folder for a picture of each reading.")] = None,
+    dicom_out: Annotated[Path | None, typer.Option(help="Folder for a DICOM picture and report of each.")] = None,
+    deidentify: Annotated[bool, typer.Option("--deidentify", help="Keep the patient out of those.")] = False,
+    models: ModelsOption = None,
+    workers: Annotated[int, typer.Option(min=0, help="Threads that decode; 0: one a core.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Images that are read at once.")] = 32,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip what --output holds already.")] = False,
+) -> None:
+    """Read radiographs: JPEG, PNG or DICOM. Exits with 1 if some file could not be read, 2 if nothing was tried."""
+    from pneumoscope.batch import BatchSettings, find_files
+    from pneumoscope.errors import PneumoscopeError
+    from pneumoscope.reading.reader import Reader
+
+    if resume and output is None:
+        raise PneumoscopeError("--resume goes on with a table; expected --output FILE too")
+    files = find_files(paths)
+    settings = BatchSettings(operating_point, batch_size, workers, heatmaps, dicom_out, deidentify)
+    reader = Reader.open(models)
+    try:
+        rows = (
+            _read_to_table(reader, files, settings, output, resume)
+            if output
+            else _read(reader, files, settings, as_json)
+        )
+    except KeyboardInterrupt:
+        kept = "; the same command with --resume goes on" if output else ""
+        typer.echo(f"stopped{kept}", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    if not as_json:
+        _print_rows(rows, output)
+    if any(row["error"] for row in rows):
+        raise typer.Exit(SOME_FAILED)
+
+
+@COMMANDS.command()
+def app(
+    models: ModelsOption = None,
+    study: Annotated[Path | None, typer.Option(help="Folder of a study to open beside the reading room.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the training images, to show those that are alike.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; the next free one if taken.")] = 8765,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
+) -> None:
+    """Open the reading room: a page of this machine, for this machine only."""
+    from pneumoscope.app.server import serve
+
+    serve(models, study_dir=study, data_dir=data, port=port, open_browser=not no_browser)
+
+
+@COMMANDS.command()
+def export(
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a trained model, or of a whole study.")],
+    out: Annotated[Path | None, typer.Option(help="Where to; `export` in that folder by default.")] = None,
+    profile: ProfileOption = OneProfile.BEST,
+    data_license: Annotated[str, typer.Option(help="Terms of the training images, for the card.")] = "not stated",
+) -> None:
+    """Turn trained models into what `read` and `app` take, which needs no Keras."""
+    from pneumoscope.export import export_model, export_study
+    from pneumoscope.ledger import LEDGER_NAME
+
+    if not (model_dir / LEDGER_NAME).exists():
+        typer.echo(export_model(model_dir, out))
+        return
+    target = out or model_dir / "export"
+    typer.echo(export_study(model_dir, target, profile=profile.value, data_license=data_license))
+
+
+def _read(reader: "Reader", files: list[str], settings: "BatchSettings", as_json: bool) -> list[dict[str, Any]]:
+    from pneumoscope.batch import read_files
+    from pneumoscope.progress import track
+
+    rows = []
+    for reading in track(read_files(reader, files, settings), "Reading", total=len(files)):
+        rows.append(reading.to_row())
+        if as_json:
+            typer.echo(json.dumps(rows[-1]))
+    return rows
+
+
+def _read_to_table(
+    reader: "Reader", files: list[str], settings: "BatchSettings", output: Path, resume: bool
+) -> list[dict[str, Any]]:
+    from pneumoscope.batch import read_files
+    from pneumoscope.progress import track
+    from pneumoscope.radiographs.source import printable_name
+    from pneumoscope.table import Table
+
+    head = {"model": reader.models.id, "operating_point": settings.operating_point}
+    with Table(output, resume=resume, head=head) as table:
+        done = table.done
+        left = [path for path in files if printable_name(path) not in done]
+        for reading in track(read_files(reader, left, settings), "Reading", total=len(left)):
+            table.add(reading.to_row())
+        table.finish()
+        return table.rows
+
+
+def _print_rows(rows: list[dict[str, Any]], output: Path | None) -> None:
+    if output is None or (sys.stdout.isatty() and len(rows) <= MOST_SHOWN):
+        _print_table(rows)
+    counts: dict[str, int] = {}
+    for row in rows:
+        name = "could not be read" if row["error"] else row["decision"]
+        counts[name] = counts.get(name, 0) + 1
+    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    written = f"; {output}" if output else ""
+    typer.echo(f"{len(rows)} file{'s' * (len(rows) != 1)}: {told}{written}. {RESEARCH_USE_ONLY}", err=True)
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(caption=RESEARCH_USE_ONLY)
+    table.add_column("file", overflow="fold", ratio=3)
+    for name in ("decision", "pneumonia", "bact./viral", "odder than"):
+        table.add_column(name, no_wrap=True)
+    table.add_column("remark", ratio=4)
+    for row in rows:
+        if row["p_pneumonia"] is None:
+            table.add_row(row["path"], row["decision"] or "error", "", "", "", row["error"] or row["reason"])
+        else:
+            kinds = f"{row['p_bacterial']:.0%} / {row['p_viral']:.0%}"
+            oddness = f"{row['anomaly_percentile']:.0f} %"
+            shown = [row["path"], row["decision"], f"{row['p_pneumonia']:.0%}", kinds, oddness]
+            table.add_row(*shown, row["error"] or row["reason"] or "")
+    Console().print(table)

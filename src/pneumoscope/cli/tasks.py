@@ -1,0 +1,164 @@
+"""The study, and each of its tasks alone."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from pneumoscope.cli.options import (
+    ClassifierOption,
+    ClassifierTask,
+    DataOption,
+    EpochsOption,
+    ImagesArgument,
+    JsonOption,
+    OneProfile,
+    OutOption,
+    ProfileChoice,
+    ProfileOption,
+    SeedOption,
+    StudyOption,
+    Task,
+)
+from pneumoscope.cli.output import print_metrics, print_outcome
+
+COMMANDS = typer.Typer()
+INTERRUPTED = 130
+
+
+@COMMANDS.command()
+def study(
+    data: DataOption = None,
+    out: OutOption = Path("out"),
+    profile: Annotated[ProfileChoice, typer.Option(help="Recipes to train.")] = ProfileChoice.BOTH,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that stopped.")] = False,
+    new: Annotated[
+        Path | None, typer.Option("--new", help="Folder or manifest of images to place on the maps.")
+    ] = None,
+) -> None:
+    """Run every task, from a folder of radiographs to one report."""
+    from pneumoscope.models.settings import PROFILES
+    from pneumoscope.study import run_study
+
+    profiles = PROFILES if profile is ProfileChoice.BOTH else (profile.value,)
+    try:
+        report = run_study(data, out, profiles=profiles, epochs=epochs, seed=seed, resume=resume, new_source=new)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command with --resume goes on from the last finished epoch", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(report)
+
+
+@COMMANDS.command()
+def train(
+    data: DataOption = None,
+    out: OutOption = Path("model"),
+    task: Annotated[Task, typer.Option(help="Which net.")] = Task.BINARY,
+    profile: ProfileOption = OneProfile.BEST,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Train one net; a run that was stopped goes on where it was."""
+    from pneumoscope.models.settings import autoencoder_settings, profile_settings
+    from pneumoscope.radiographs.splits import split_dataset
+    from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
+    from pneumoscope.tasks.anomaly import train_anomaly
+    from pneumoscope.tasks.classify import train_classifier
+
+    dataset = split_dataset(load_study_dataset(data, out, seed=seed), seed=seed)
+    if data is None:
+        epochs = epochs or PHANTOM_EPOCHS
+    if task is Task.ANOMALY:
+        settings = autoencoder_settings(profile.value, epochs=epochs)
+        _, anomaly = train_anomaly(dataset, out, settings=settings, seed=seed)
+        print_metrics(anomaly.metrics, "test")
+        return
+    settings = profile_settings(profile.value, epochs=epochs)
+    _, trained = train_classifier(dataset, out, classes=CLASSES[task.value], settings=settings, seed=seed)
+    for name, evaluation in trained.evaluations.items():
+        print_metrics(evaluation.metrics, name)
+
+
+@COMMANDS.command()
+def evaluate(
+    study_dir: StudyOption = Path("out"),
+    data: Annotated[Path | None, typer.Option("--data", help="Other images than the study's: all are read.")] = None,
+    profile: ProfileOption = OneProfile.BEST,
+    task: ClassifierOption = ClassifierTask.BINARY,
+    as_json: JsonOption = False,
+) -> None:
+    """Evaluate a classifier of a study on its test images, or on other ones."""
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.radiographs.dataset import load_dataset
+    from pneumoscope.study import CLASSES, reopen_study
+    from pneumoscope.tasks.classify import evaluate_classifier
+
+    model = load_bundle(study_dir / "models" / f"{profile}-{task}").model
+    if data is None:
+        dataset, split = reopen_study(study_dir)[1], "test"
+    else:
+        dataset, split = load_dataset(data).as_split("external"), "external"
+    evaluation = evaluate_classifier(model, dataset, classes=CLASSES[task.value], split=split)
+    print_metrics(evaluation.metrics, split, as_json=as_json)
+
+
+@COMMANDS.command()
+def neighbors(
+    images: ImagesArgument = None,
+    study_dir: StudyOption = Path("out"),
+    profile: ProfileOption = OneProfile.BEST,
+    task: ClassifierOption = ClassifierTask.BINARY,
+    as_json: JsonOption = False,
+) -> None:
+    """Find the known images most like others; without images, measure k-nearest neighbors on the test images."""
+    from pneumoscope.revisit import Revisit, revisit_neighbors
+
+    metrics, rows = revisit_neighbors(Revisit(study_dir, profile.value), task.value, images or [])
+    print_outcome(metrics, rows, as_json=as_json)
+
+
+@COMMANDS.command("map")
+def draw_map(
+    images: ImagesArgument = None,
+    study_dir: StudyOption = Path("out"),
+    out: OutOption = Path("map"),
+    profile: ProfileOption = OneProfile.BEST,
+    task: ClassifierOption = ClassifierTask.BINARY,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the t-SNE map of a study, with new images marked on it."""
+    from pneumoscope.revisit import Revisit, revisit_map
+
+    picture, rows = revisit_map(Revisit(study_dir, profile.value), task.value, images or [], out)
+    print_outcome({}, [*rows, {"image": "all", "picture": str(picture)}], as_json=as_json)
+
+
+@COMMANDS.command()
+def anomaly(
+    images: ImagesArgument = None,
+    study_dir: StudyOption = Path("out"),
+    profile: ProfileOption = OneProfile.BEST,
+    as_json: JsonOption = False,
+) -> None:
+    """Tell how odd images are to a net that has seen only normals; without images, measure it on the test images."""
+    from pneumoscope.revisit import Revisit, revisit_anomaly
+
+    metrics, rows = revisit_anomaly(Revisit(study_dir, profile.value), images or [])
+    print_outcome(metrics, rows, as_json=as_json)
+
+
+@COMMANDS.command()
+def explain(
+    images: ImagesArgument = None,
+    study_dir: StudyOption = Path("out"),
+    out: OutOption = Path("heatmaps"),
+    profile: ProfileOption = OneProfile.BEST,
+    as_json: JsonOption = False,
+) -> None:
+    """Show where the net of task 1.A looks; without images, measure it on the test images."""
+    from pneumoscope.revisit import Revisit, revisit_explain
+
+    metrics, rows = revisit_explain(Revisit(study_dir, profile.value), images or [], out)
+    print_outcome(metrics, rows, as_json=as_json)

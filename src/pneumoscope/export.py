@@ -1,0 +1,285 @@
+"""Trained models made fit for reading without Keras: one model as ONNX, or all that a reader needs out of a study."""
+
+import math
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.archive import load_result
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.evaluation.calibration import calibrate, fit_calibration
+from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
+from pneumoscope.evaluation.operating_points import choose_operating_points
+from pneumoscope.ledger import write_json
+from pneumoscope.progress import log
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.reading.domain import fit_domain
+from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, Graph, as_input, hash_file, open_graph
+from pneumoscope.results import THREE_CLASSES, Estimate
+
+if TYPE_CHECKING:
+    from pneumoscope.models.bundle import Bundle
+
+FULL_NAME = "model.onnx"
+SMALL_NAME = "model.float16.onnx"
+LAYERS_NAME = "layers.onnx"
+NUM_COMPARED = 8
+
+
+def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | None = None) -> Path:
+    """Export one trained model as ONNX, in float32 and in a smaller variant, with its card.
+
+    Both files are compared with Keras on phantoms, one and four at a time; where an answer differs nothing is kept.
+
+    Args:
+        model_dir: as `pneumoscope train` or a study leaves it.
+        out_dir: where to; `export` below `model_dir` by default. What stands there is replaced in one step.
+
+    Returns:
+        The folder: `model.onnx`, `model.float16.onnx`, for a classifier `layers.onnx`, `card.json`, `README.md`.
+
+    Raises:
+        BundleError: if there is no trained model.
+        ExportError: if the export does not answer as the model does.
+    """
+    from pneumoscope.models.bundle import load_bundle
+
+    model_dir = Path(model_dir)
+    images = draw_phantoms(NUM_COMPARED, size=128, seed=0).images
+    with _written_whole(Path(out_dir) if out_dir else model_dir / "export") as folder:
+        bundle = load_bundle(model_dir)
+        kind, facts = _export_graph(bundle, folder, images, keep_full=True)
+        _write_card(folder, kind, {**_training_facts(bundle), **facts})
+    return Path(out_dir) if out_dir else model_dir / "export"
+
+
+def export_study(
+    study_dir: str | os.PathLike[str],
+    out_dir: str | os.PathLike[str],
+    *,
+    profile: str = "best",
+    data_license: str = "not stated",
+) -> Path:
+    """Export all that a reader needs: classifier, autoencoder, known images and their look.
+
+    Calibration, operating points, the normals' scores and the limits of the look come from the study's validation
+    images; its test images are measured once at the end, for the card.
+
+    Args:
+        study_dir: folder that a study left, with its radiographs still where they were.
+        out_dir: gets `classifier/`, `anomaly/`, `known/`; what stands there is replaced in one step.
+        profile: recipe of the models.
+        data_license: terms of the training images, for the cards.
+
+    Returns:
+        `out_dir`, fit for `pneumoscope read --models`.
+
+    Raises:
+        PneumoscopeError: if the folder holds no finished study of this profile.
+        ExportError: if an export does not answer as its model does.
+    """
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.study import reopen_study
+
+    study_dir, out_dir = Path(study_dir), Path(out_dir)
+    request, dataset = reopen_study(study_dir)
+    dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
+    places = _find_places(study_dir, profile)
+    with _written_whole(out_dir) as folder:
+        cards: dict[str, dict[str, Any]] = {}
+        for part, name in (("classifier", "three_class"), ("anomaly", "autoencoder")):
+            log.info("exporting the %s", part)
+            (folder / part).mkdir()
+            bundle = load_bundle(study_dir / "models" / f"{profile}-{name}")
+            images = dataset.split("val").images[:NUM_COMPARED]
+            _, graph = _export_graph(bundle, folder / part, images, keep_full=False)
+            cards[part] = {**_training_facts(bundle), **graph}
+        log.info("measuring on validation and test")
+        classifier, anomaly = (open_graph(folder / part / card["graph"]["file"]) for part, card in cards.items())
+        outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
+        cards["classifier"] |= _judge_classifier(outputs, dataset, request["seed"])
+        cards["anomaly"] |= _judge_anomaly(anomaly, dataset, cards["anomaly"]["thresholds"])
+        cards["known"] = {"classes": list(THREE_CLASSES)}
+        _write_known(folder / "known", embeddings, dataset, places)
+        train = dataset.split("train").table
+        for part, card in cards.items():
+            card["data"] = {
+                "sha256": request["data_sha256"],
+                "license": data_license,
+                "images": len(train),
+                "patients": int(train["patient"].nunique()),
+            }
+            _write_card(folder / part, part, card)
+    return out_dir
+
+
+@contextmanager
+def _written_whole(target: Path) -> Iterator[Path]:
+    """Give a folder to write to, and put it in the place of `target` once all went well."""
+    partial = target.with_name(target.name + ".partial")
+    shutil.rmtree(partial, ignore_errors=True)
+    partial.mkdir(parents=True)
+    try:
+        yield partial
+    except BaseException:
+        shutil.rmtree(partial, ignore_errors=True)
+        raise
+    if target.exists():
+        shutil.rmtree(target)
+    partial.rename(target)
+
+
+def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_full: bool) -> tuple[str, dict[str, Any]]:
+    """Write a model's graph and return its kind and what its card says of the graph."""
+    from pneumoscope.models.graph import (
+        AutoencoderGraph,
+        ClassifierGraph,
+        LayersGraph,
+        describe_layers,
+        export_graph,
+        write_small,
+    )
+
+    net, full, small = bundle.model, folder / FULL_NAME, folder / SMALL_NAME
+    inputs = {"image": images[..., None].astype(np.float32)}
+    if "embedding_layer" not in bundle.card:
+        answers = export_graph(AutoencoderGraph(net), full, inputs)
+        return "anomaly", {"graph": {"file": FULL_NAME, "outputs": sorted(answers)}}
+    answers = export_graph(ClassifierGraph(net, bundle.card["embedding_layer"]), full, inputs)
+    write_small(full, small, inputs)
+    if not keep_full:
+        full.unlink()
+    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, {**inputs, "gradient": answers["gradient"]})
+    graph = {
+        "file": FULL_NAME if keep_full else SMALL_NAME,
+        "outputs": sorted(answers),
+        "layers_file": LAYERS_NAME,
+        "layers_outputs": sorted(earlier),
+        "layers": describe_layers(net),
+    }
+    return "classifier", {"graph": graph}
+
+
+def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
+    """Return the place of each image on the study's map, by name."""
+    path = study_dir / "stages" / f"{profile}-map_three_class.npz"
+    if not path.exists():
+        raise PneumoscopeError(
+            f"{study_dir} holds no finished study of the profile {profile}: {path} is missing. Finish it with "
+            f"`pneumoscope study --out {study_dir} --resume`, or name another profile."
+        )
+    drawn = load_result(path)
+    return dict(zip(drawn.names.tolist(), drawn.coordinates, strict=True))
+
+
+def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int) -> dict[str, Any]:
+    """Return calibration and operating points from validation, and figures of validation and test."""
+    labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
+    val = dataset.rows("val")
+    fits = fit_calibration(outputs[val], labels[val], patients[val], seed=seed)
+    probabilities = calibrate(outputs, fits[:1])[0]
+    sick = 1 - probabilities[:, 0]
+    thresholds = choose_operating_points((labels[val] > 0).astype(int), sick[val])
+    figures: dict[str, dict[str, Any]] = {}
+    for split in ("val", "test"):
+        rows = dataset.rows(split)
+        told = evaluate(
+            labels[rows],
+            probabilities[rows],
+            classes=THREE_CLASSES,
+            split=split,
+            patients=patients[rows],
+            names=dataset.table["name"].to_numpy()[rows],
+            seed=seed,
+        )
+        found = evaluate_scores(
+            (labels[rows] > 0).astype(int), sick[rows], thresholds, patients=patients[rows], seed=seed
+        )
+        figures[split] = {"three_class": _plain(told.metrics), "normal_or_pneumonia": _plain(found)}
+    measured = figures["val"]["normal_or_pneumonia"]
+    points = {
+        name: {
+            "threshold": threshold,
+            "sensitivity": measured[f"flagged_pneumonia_{name}"],
+            "one_minus_specificity": measured[f"flagged_normal_{name}"],
+        }
+        for name, threshold in thresholds.items()
+    }
+    chosen = f"{len(val)} validation images of {len(set(patients[val]))} patients that the net was not trained on"
+    return {
+        "calibration": {
+            "method": "vector scaling with one scale, classes weighed alike",
+            "fitted_on": chosen,
+            "fitted": fits[0].round(6).tolist(),
+            "resampled": fits[1:].round(6).tolist(),
+        },
+        "operating_points": points,
+        "operating_points_from": chosen,
+        "figures": figures,
+    }
+
+
+def _judge_anomaly(graph: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:
+    """Return the scores of held-out normals, and figures of test."""
+    val, test = dataset.split("val"), dataset.split("test")
+    normals = val.select(val.labels(THREE_CLASSES) == 0)
+    normal_scores, scores = (graph.run(as_input(part.images), ["score"])[0] for part in (normals, test))
+    labels, patients = (test.labels(THREE_CLASSES) > 0).astype(int), test.table["patient"].to_numpy().astype(str)
+    figures = evaluate_scores(labels, scores, thresholds, patients=patients)
+    return {
+        "normal_scores": np.sort(normal_scores).astype(float).round(8).tolist(),
+        "figures": {"test": _plain(figures)},
+    }
+
+
+def _write_known(folder: Path, embeddings: np.ndarray, dataset: Dataset, places: dict[str, np.ndarray]) -> None:
+    folder.mkdir()
+    train, val = dataset.rows("train"), dataset.rows("val")
+    table = dataset.table.iloc[train]
+    arrays = {
+        "embeddings": embeddings[train].astype(np.float16),
+        "labels": dataset.labels(THREE_CLASSES)[train].astype(np.uint8),
+        "names": table["name"].to_numpy().astype(str),
+        "patients": table["patient"].to_numpy().astype(str),
+        "coordinates": np.stack([places[name] for name in table["name"]]).astype(np.float32),
+    }
+    np.savez_compressed(folder / "known.npz", **arrays)
+    look = fit_domain(dataset.images[train], dataset.images[val])
+    np.savez_compressed(folder / "domain.npz", **look.to_arrays())
+
+
+def _write_card(folder: Path, kind: str, facts: dict[str, Any]) -> None:
+    """Write `card.json`, which names the folder's files, and the same for people."""
+    from pneumoscope.report.model_card import write_model_card
+
+    card = {
+        "card_version": CARD_VERSION,
+        "notice": RESEARCH_USE_ONLY,
+        "kind": kind,
+        "pneumoscope": __version__,
+        "files": {path.name: hash_file(path) for path in sorted(folder.iterdir())},
+        **facts,
+    }
+    write_json(folder / CARD_NAME, card)
+    write_model_card(card, folder / "README.md")
+
+
+def _plain(metrics: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
+    return {
+        name: {field: round(value, 4) if math.isfinite(value) else None for field, value in asdict(figure).items()}
+        for name, figure in metrics.items()
+    }
+
+
+def _training_facts(bundle: "Bundle") -> dict[str, Any]:
+    """Return what a card keeps of how a model was trained."""
+    dropped = {"card_version", "notice", "weights_sha256", "pneumoscope"}
+    return {name: value for name, value in bundle.card.items() if name not in dropped}

@@ -1,0 +1,285 @@
+"""DICOM radiographs: told by their content, read as gray levels, and asked what they show.
+
+No message of this file quotes a header, other than coded values in words of our own: headers name patients.
+"""
+
+import io
+import logging
+import re
+import threading
+import warnings
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import numpy as np
+
+from pneumoscope.errors import ImageError
+from pneumoscope.radiographs.dicom_frame import NATIVE_SYNTAXES, check_pixels, check_syntax, decode_frame
+from pneumoscope.radiographs.dicom_gray import present_gray
+from pneumoscope.radiographs.source import ImageSource, open_source, read_all
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+# Storage SOP classes of PS3.4 B.5 that hold plain radiographs.
+_IMAGE_CLASSES = {
+    "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
+    "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
+    "1.2.840.10008.5.1.4.1.1.1.1.1",  # digital X-ray, for processing
+    "1.2.840.10008.5.1.4.1.1.7",  # secondary capture
+    "1.2.840.10008.5.1.4.1.1.7.2",  # secondary capture of several frames, gray bytes
+    "1.2.840.10008.5.1.4.1.1.7.3",  # gray words
+    "1.2.840.10008.5.1.4.1.1.7.4",  # color
+}
+_MODALITIES = {"CR", "DX", "DR", "RG", "XR", "OT", "SC"}
+_MODALITY_NAMES = {
+    "CT": "computed tomography",
+    "ES": "endoscopy",
+    "IO": "a dental X-ray",
+    "MG": "a mammogram",
+    "MR": "magnetic resonance",
+    "NM": "nuclear medicine",
+    "PT": "positron emission tomography",
+    "PX": "a dental X-ray",
+    "RF": "fluoroscopy",
+    "US": "ultrasound",
+    "XA": "angiography",
+}
+# Defined terms of View Position, PS3.3 C.8.1.1.1 and C.8.11.3.
+_VIEW_POSITIONS = {
+    "LL": "left lateral",
+    "RL": "right lateral",
+    "LLD": "left lateral decubitus",
+    "RLD": "right lateral decubitus",
+    "LLO": "left oblique",
+    "RLO": "right oblique",
+}
+_SIDE_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus)\b", re.IGNORECASE)
+_SIDE_VIEW_CODES = {
+    *("399067008", "399173006", "399198007", "30730003"),  # lateral, left, right; sagittal: SNOMED CT
+    *("399182000", "399184004", "399236003", "399160007"),  # oblique, left, right, frontal
+    *("399135007", "399356000", "399006002", "399038007", "399312000", "399059000"),  # anterior, posterior oblique
+    *("R-102CD", "R-10236", "R-10232", "G-A145"),  # the same by SNOMED RT
+    *("R-102C1", "R-10238", "R-10234", "R-10204", "R-10220", "R-40985", "R-10212", "R-10210", "R-10208", "R-10216"),
+}
+_CHEST = re.compile(r"chest|thorax|torax|torace|lung|^$|^unknown$", re.IGNORECASE)
+_CHEST_CODES = {"816094009", "51185008", "43799004", "39607008", "T-D3000", "T-D3200", "T-28000"}
+_BODY_PARTS = {
+    *("ABDOMEN", "ANKLE", "ARM", "BREAST", "CALCANEUS", "CLAVICLE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER", "FOOT"),
+    *("FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "NECK", "PELVIS", "SHOULDER", "SKULL"),
+    *("SPINE", "STERNUM", "TOE", "WRIST"),
+}
+# The first element of a data set that has lost its preamble: of group 2, or the likeliest ones of group 8.
+_BARE_START = re.compile(
+    rb"\x02\x00\x00\x00UL\x04\x00|\x08\x00[\x00\x01\x05\x08\x12\x13\x16\x18]\x00(?:[A-Z]{2}|[\x02-\x40]\x00\x00\x00)",
+    re.DOTALL,
+)
+
+
+def is_dicom(source: ImageSource) -> bool:
+    """Tell a DICOM file by its content: the mark after the preamble (PS3.10 7.1), or a bare data set.
+
+    Raises:
+        ImageError: if the source cannot be opened.
+    """
+    with open_source(source) as stream:
+        head = stream.read(132)
+    return head[128:] == b"DICM" or _BARE_START.match(head) is not None
+
+
+def load_dicom(stream: BinaryIO) -> np.ndarray:
+    """Load a DICOM radiograph as gray levels; see `present_gray` for how its values are shown.
+
+    Args:
+        stream: a binary stream that can be sought.
+
+    Returns:
+        `(H, W)` float32 in [0, 1], 0 = black, bone bright, of all pixels.
+
+    Raises:
+        ImageError: if the file is damaged, its encoding is not read, it holds no image or several frames, or
+            an image that is no plain radiograph, or one beyond the limits of `check_pixels`.
+    """
+    with quiet_pydicom(), _tell_damage():
+        data = read_all(stream)
+        dataset = _parse(data, pixels=True)
+        _check_class(dataset)
+        check_pixels(dataset)
+        with np.errstate(all="ignore"):
+            return present_gray(decode_frame(dataset, data), dataset)
+
+
+def read_header(source: ImageSource) -> "Dataset":
+    """Return what a DICOM file says before its pixels.
+
+    Raises:
+        ImageError: if the file is no DICOM file, is damaged, or its encoding is not read.
+    """
+    if not is_dicom(source):
+        raise ImageError("no DICOM file by its content")
+    with open_source(source) as stream, quiet_pydicom(), _tell_damage():
+        return _parse(read_all(stream), pixels=False)
+
+
+def describe_header(source: ImageSource) -> list[str]:
+    """Say why a file is no frontal chest film, by its DICOM header alone.
+
+    What the header leaves out is taken as right. Patient data are never quoted.
+
+    Args:
+        source: path, bytes or binary stream of an image of any format.
+
+    Returns:
+        Reasons in plain words; none where the header raises no doubt, or there is no DICOM header.
+
+    Raises:
+        ImageError: if the source cannot be opened, or is a damaged DICOM file.
+    """
+    if not is_dicom(source):
+        return []
+    header = read_header(source)
+    with quiet_pydicom(), _tell_damage():
+        found = (_doubt_modality(header), _doubt_view(header), _doubt_body_part(header), _doubt_intent(header))
+    return [reason for reason in found if reason]
+
+
+def _parse(data: bytes, *, pixels: bool) -> "Dataset":
+    from pydicom import dcmread
+    from pydicom.dataset import FileMetaDataset
+    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.uid import UID
+
+    start = io.BytesIO(data)
+    read_preamble(start, force=True)
+    # Read apart and first, because pydicom inflates a deflated file however large it becomes.
+    meta = read_dataset(start, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
+    if syntax := meta.get("TransferSyntaxUID"):
+        check_syntax(syntax)
+    dataset = dcmread(io.BytesIO(data), force=True, stop_before_pixels=not pixels)
+    if not syntax:
+        implicit, little = dataset.original_encoding
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = UID(NATIVE_SYNTAXES[0 if implicit else 1 if little else 2])
+    return dataset
+
+
+def _check_class(header: "Dataset") -> None:
+    from pydicom.uid import UID
+
+    kind = header.get("SOPClassUID")
+    if kind and kind not in _IMAGE_CLASSES:
+        name = UID(kind).name if UID(kind).type == "SOP Class" else "an unknown class"
+        raise ImageError(f"DICOM of {name}; expected a CR, DX or secondary capture image")
+
+
+def _doubt_modality(header: "Dataset") -> str:
+    modality = _text(header, "Modality")
+    if not modality or modality in _MODALITIES:
+        return ""
+    return f"The header says {_MODALITY_NAMES.get(modality, 'another modality')}; expected a plain X-ray (CR or DX)."
+
+
+def _doubt_view(header: "Dataset") -> str:
+    """Doubt by View Position, View Code Sequence (PS3.3 C.8.11.5.1.2) and Patient Orientation (C.7.6.1.1.1)."""
+    position = _text(header, "ViewPosition")
+    named = _VIEW_POSITIONS.get(position) or ("lateral or oblique" if _SIDE_VIEWS.search(position) else "")
+    value, meaning = _first_code(header, "ViewCodeSequence")
+    if not named and (value in _SIDE_VIEW_CODES or _SIDE_VIEWS.search(meaning)):
+        named = "lateral or oblique"
+    if named:
+        return f"The header says {named} view; expected a frontal view (PA or AP)."
+    orientation: Any = header.get("PatientOrientation")
+    if orientation and not isinstance(orientation, str) and str(orientation[0])[:1] in ("A", "P"):
+        return "The header says that rows run from front to back; expected a frontal view (PA or AP)."
+    return ""
+
+
+def _doubt_body_part(header: "Dataset") -> str:
+    """Doubt by Body Part Examined (PS3.16 annex L) and Anatomic Region Sequence (PS3.3 10.5)."""
+    part = _text(header, "BodyPartExamined")
+    if not _CHEST.search(part):
+        name = part.lower() if part in _BODY_PARTS else "another part of the body"
+        return f"The header says {name}; expected the chest."
+    value, meaning = _first_code(header, "AnatomicRegionSequence")
+    if value in _CHEST_CODES or _CHEST.search(meaning):
+        return ""
+    return "The header says another part of the body; expected the chest."
+
+
+def _doubt_intent(header: "Dataset") -> str:
+    """Doubt by Presentation Intent Type (PS3.3 C.8.11.1)."""
+    raw = header.get("SOPClassUID") == "1.2.840.10008.5.1.4.1.1.1.1.1"
+    if raw or _text(header, "PresentationIntentType") == "FOR PROCESSING":
+        return "The header says raw values for processing; expected an image for presentation."
+    return ""
+
+
+def _text(header: "Dataset", keyword: str) -> str:
+    return str(header.get(keyword) or "").strip().upper()
+
+
+def _first_code(header: "Dataset", keyword: str) -> tuple[str, str]:
+    """Return value and meaning of the first code of a sequence, empty where there is none."""
+    sequence = header.get(keyword)
+    if not sequence:
+        return "", ""
+    return str(sequence[0].get("CodeValue") or ""), str(sequence[0].get("CodeMeaning") or "")
+
+
+@contextmanager
+def _tell_damage() -> Iterator[None]:
+    try:
+        yield
+    except ImageError:
+        raise
+    except Exception as error:  # a damaged file can make a parser raise anything, and the text may quote the file
+        raise ImageError(f"damaged DICOM file ({type(error).__name__})") from None
+
+
+class _Silence:
+    """Warnings and log of the DICOM packages kept quiet while anyone asks for it.
+
+    `warnings.catch_warnings` must be left in the reverse order it was entered, which threads do not do: the
+    first one to come enters it, and the last one to go leaves it.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._users = 0
+        self._restore = ExitStack()
+
+    def enter(self) -> None:
+        import pydicom  # noqa: F401  it sets the level of its log when it is loaded
+
+        with self._lock:
+            self._users += 1
+            if self._users == 1:
+                self._restore.enter_context(warnings.catch_warnings())
+                for category in (UserWarning, DeprecationWarning):
+                    warnings.simplefilter("ignore", category)
+                for logger in map(logging.getLogger, ("pydicom", "highdicom")):
+                    self._restore.callback(logger.setLevel, logger.level)
+                    logger.setLevel(logging.CRITICAL + 1)
+
+    def leave(self) -> None:
+        with self._lock:
+            self._users -= 1
+            if self._users == 0:
+                self._restore.close()
+
+
+_silence = _Silence()
+
+
+@contextmanager
+def quiet_pydicom() -> Iterator[None]:
+    """Keep pydicom and highdicom from warning or logging, which quotes what a header says of the patient.
+
+    Safe in threads. While it lasts, warnings of users and of deprecation are not shown by anything else either.
+    """
+    _silence.enter()
+    try:
+        yield
+    finally:
+        _silence.leave()

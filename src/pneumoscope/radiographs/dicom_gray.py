@@ -1,0 +1,149 @@
+"""Stored DICOM values to gray levels as a viewer would show them: the grayscale transformations of PS3.4 N.2."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from pneumoscope.radiographs.dicom_frame import read_int
+
+if TYPE_CHECKING:
+    from pydicom import Dataset
+
+LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow weights the color of a PNG
+OUTLIERS = 0.001
+LEAST_FILL = 0.5
+ENOUGH = 1_000_000
+
+
+def present_gray(stored: np.ndarray, header: "Dataset") -> np.ndarray:
+    """Turn stored values into gray levels: modality LUT, then VOI LUT or window, then polarity.
+
+    A VOI LUT goes before a window, the first of several is taken, and one that cannot be (a width under 1, or
+    all pixels on one side of it) is passed over. Where there is none, the identity stands for it, as in PS3.4
+    N.2.1.3: the whole range of the stored bits goes from black to white. Files of over 8 bits whose pixels
+    fill less than half of that range, as 12 bits declared as 16 do, are stretched between the 0.1 and the 99.9
+    percentile of their pixels instead; nearly all of them would be black else.
+
+    Padding (PS3.3 C.7.5.1.1.2) becomes black and counts for no range. Color is weighted to luma.
+
+    Args:
+        stored: `(H, W)` or `(H, W, 3)` ints, see `decode_frame`.
+        header: says what the values mean.
+
+    Returns:
+        `(H, W)` float32 in [0, 1], 0 = black, bone bright.
+
+    Raises:
+        Exception: of any kind, where the header is damaged.
+    """
+    bits = read_int(header, "BitsStored")
+    if stored.ndim == 3:
+        return np.clip(stored.astype(np.float32) @ np.array(LUMA, np.float32) / (2**bits - 1), 0, 1)
+    padding = _find_padding(stored, header)
+    values, low, high = _apply_modality(stored, header)
+    presented = _apply_voi_lut(values, header)
+    if presented is None:
+        presented = _apply_window(values, header)
+    if presented is None:
+        seen = values[~padding]
+        if bits > 8:
+            low, high = _choose_range(seen if seen.size else values, low, high)
+        presented = _stretch(values, low, high)
+    gray = 1 - presented if header.PhotometricInterpretation == "MONOCHROME1" else presented
+    gray[padding] = 0
+    return gray
+
+
+def _find_padding(stored: np.ndarray, header: "Dataset") -> np.ndarray:
+    """Return `(H, W)` bool, where there is no image but padding (PS3.3 C.7.5.1.1.2)."""
+    if header.get("PixelPaddingValue") is None:
+        return np.zeros(stored.shape, bool)
+    value = read_int(header, "PixelPaddingValue")
+    limit = read_int(header, "PixelPaddingRangeLimit", value)
+    found = (stored >= min(value, limit)) & (stored <= max(value, limit))
+    return np.zeros(stored.shape, bool) if found.all() else found
+
+
+def _apply_modality(stored: np.ndarray, header: "Dataset") -> tuple[np.ndarray, float, float]:
+    """Return float32 values after the modality LUT (PS3.3 C.11.1), and the least and the highest possible."""
+    if header.get("ModalityLUTSequence"):
+        return _look_up(stored, header.ModalityLUTSequence[0], header)
+    bits, signed = read_int(header, "BitsStored"), read_int(header, "PixelRepresentation", 0)
+    slope, intercept = _first_number(header, "RescaleSlope", 1.0), _first_number(header, "RescaleIntercept", 0.0)
+    if not np.isfinite([slope, intercept]).all() or slope == 0:
+        slope, intercept = 1.0, 0.0
+    lowest = -(2 ** (bits - 1)) if signed else 0
+    ends = [slope * end + intercept for end in (lowest, lowest + 2**bits - 1)]
+    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept), min(ends), max(ends)
+
+
+def _apply_voi_lut(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
+    """Return gray levels after the first VOI LUT (PS3.3 C.11.2.1.1), or None where there is none of use."""
+    if not header.get("VOILUTSequence"):
+        return None
+    found, low, high = _look_up(np.rint(values).astype(np.int64), header.VOILUTSequence[0], header)
+    if found.min() == found.max():
+        return None
+    return _stretch(found, low, high)
+
+
+def _apply_window(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
+    """Return gray levels after the first window (PS3.3 C.11.2.1.2 and C.11.2.1.3), or None where none is of use."""
+    center, width = _first_number(header, "WindowCenter", np.nan), _first_number(header, "WindowWidth", np.nan)
+    function = str(header.get("VOILUTFunction") or "LINEAR").strip().upper()
+    if not np.isfinite([center, width]).all() or width < (1 if function == "LINEAR" else 1e-6):
+        return None
+    if function == "SIGMOID":
+        presented = 1 / (1 + np.exp(np.clip(-4 * (values - np.float32(center)) / np.float32(width), -80, 80)))
+    elif function == "LINEAR_EXACT":
+        presented = _stretch(values, center - width / 2, center + width / 2)
+    else:
+        presented = _stretch(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+    return None if presented.min() == presented.max() else presented
+
+
+def _look_up(values: np.ndarray, item: "Dataset", header: "Dataset") -> tuple[np.ndarray, float, float]:
+    """Return float32 entries of a look-up table, and the least and the highest possible (PS3.3 C.11.1.1.1).
+
+    pydicom's own keeps the index in as many bits as an entry has, which wraps around where 12 bits go to 8.
+    """
+    descriptor: list[int] = [int(number) for number in item.LUTDescriptor]
+    entries, first, bits = descriptor[0] % 65536 or 65536, descriptor[1], descriptor[2]
+    raw: Any = item.LUTData
+    if isinstance(raw, bytes):
+        order = "<" if header.original_encoding[1] else ">"
+        table = np.frombuffer(raw, np.uint8 if len(raw) < 2 * entries else np.dtype(f"{order}u2"))
+    else:
+        table = np.atleast_1d(np.asarray(raw, np.int64))
+    table = table[:entries].astype(np.float32)
+    high = 2**bits - 1
+    if table.max() < LEAST_FILL * high:
+        high = float(table.max())  # 12 bits declared as 16
+    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)], 0.0, high
+
+
+def _choose_range(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
+    """Return the range from `low` to `high`, or that of the values where they fill too little of it."""
+    sample = values.ravel()[:: values.size // ENOUGH + 1]
+    found_low, found_high = (float(value) for value in np.quantile(sample, [OUTLIERS, 1 - OUTLIERS]))
+    if found_high - found_low >= LEAST_FILL * (high - low):
+        return low, high
+    if found_low == found_high:
+        return float(values.min()), float(values.max())
+    return found_low, found_high
+
+
+def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    """Return `values` as float32 in [0, 1], `low` and all below it at 0, `high` and all above it at 1."""
+    span = max(high - low, 1e-6)
+    return np.clip((values - np.float32(low)) / np.float32(span), 0, 1)
+
+
+def _first_number(header: "Dataset", keyword: str, default: float) -> float:
+    """Return the first of the numbers of an element, or `default` where there is none."""
+    value: Any = header.get(keyword)
+    if value is None or value == "":
+        return default
+    if not isinstance(value, str | float | int):
+        value = value[0] if len(value) else default
+    return float(value)

@@ -1,0 +1,8 @@
+"""READING: trained models and a file give an answer, its reason and its doubts; knows no Keras.
+
+model_set.py   the models of a reader as a folder: loaded, and checked against their cards
+domain.py      whether an image looks like those that the models were trained on
+reading.py     the answer as a plain value
+reader.py      one file, or many, to answers
+batch.py       folders of files to a table that can be resumed
+"""

@@ -1,0 +1,25 @@
+"""One file to what a reader takes."""
+
+import numpy as np
+
+from pneumoscope.radiographs.dicom import describe_header
+from pneumoscope.radiographs.image import load_image
+from pneumoscope.radiographs.source import ImageSource, open_source
+
+
+def decode_radiograph(source: ImageSource, *, size: int = 128) -> tuple[np.ndarray, list[str]]:
+    """Decode a file as the training images were decoded.
+
+    Args:
+        source: path, bytes, or binary stream.
+        size: side of the square that a reader's models take.
+
+    Returns:
+        `(size, size)` uint8, 0 = black, and what the header of a DICOM file says against a frontal chest film.
+
+    Raises:
+        ImageError: if the file cannot be read as a radiograph.
+    """
+    with open_source(source) as stream:
+        pixels = load_image(stream, size=size)
+        return np.rint(pixels * 255).astype(np.uint8), describe_header(stream)

@@ -1,0 +1,221 @@
+"""Images to answers: what the classifier and the autoencoder say, how sure that is, and what is alike."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+from typing import Any
+
+import numpy as np
+
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.evaluation.calibration import calibrate
+from pneumoscope.models.geometry import Field, draw_up
+from pneumoscope.reading.model_set import ModelSet, as_input, load_model_set
+from pneumoscope.reading.reading import KnownCase, Reading
+
+OPERATING_POINTS = ("screening", "balanced", "specific")
+NUM_NEIGHBORS = 5
+NUM_VOTES = 15
+
+
+@dataclass(frozen=True)
+class Look:
+    """The pictures behind a reading.
+
+    Attributes:
+        heatmaps: by layer `(classes, h, w)` float32, not negative: what spoke for each class, on the layer's cells.
+        reconstruction: `(H, W)` float32 in [0, 1], what the normals' autoencoder makes of the image.
+        error_map: `(H, W)` float32, squared difference of the two.
+        position: `(2,)` float32, place on the map of known images.
+    """
+
+    heatmaps: dict[str, np.ndarray]
+    reconstruction: np.ndarray
+    error_map: np.ndarray
+    position: np.ndarray
+
+
+class Reader:
+    """Trained models, ready to read.
+
+    Attributes:
+        models: the models.
+        layers: names of the convolutional layers, from the input on.
+    """
+
+    def __init__(self, models: ModelSet) -> None:
+        self.models = models
+        fields = models.cards["classifier"]["graph"]["layers"]
+        self.layers = tuple(fields)
+        self._fields = {name: (Field(*field["rows"]), Field(*field["columns"])) for name, field in fields.items()}
+        calibration = models.cards["classifier"]["calibration"]
+        self._fits = np.array([calibration["fitted"], *calibration["resampled"]], dtype=np.float64)
+        self._normal_scores = np.sort(np.array(models.cards["anomaly"]["normal_scores"], dtype=np.float64))
+        self._places: dict[str, list[int]] = {}
+        for index, name in enumerate(models.known.names):
+            self._places.setdefault(PurePath(str(name)).name, []).append(index)
+        self._squared_norms = np.square(models.known.embeddings).sum(axis=1)
+
+    @classmethod
+    def open(cls, models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> "Reader":
+        """Return a reader of some models, by default those that ship with the package.
+
+        Raises:
+            BundleError: if they are missing, damaged, or of another version.
+        """
+        return cls(load_model_set(models_dir, num_threads=num_threads))
+
+    def threshold(self, operating_point: str) -> float:
+        """Return the probability of pneumonia from which a case counts as one.
+
+        Args:
+            operating_point: `screening`, `balanced`, `specific`, or a number in (0, 1) as text.
+
+        Raises:
+            PneumoscopeError: if it is neither.
+        """
+        points = self.models.cards["classifier"]["operating_points"]
+        if operating_point in points:
+            return float(points[operating_point]["threshold"])
+        try:
+            number = float(operating_point)
+        except ValueError:
+            number = np.nan
+        if not 0 < number < 1:
+            expected = f"{', '.join(points)}, or a number between 0 and 1"
+            raise PneumoscopeError(f"the operating point is {operating_point!r}; expected {expected}")
+        return number
+
+    def read(
+        self,
+        images: np.ndarray,
+        paths: Sequence[str],
+        *,
+        operating_point: str = "balanced",
+        objections: Sequence[Sequence[str]] | None = None,
+    ) -> list[Reading]:
+        """Return the answer for each image.
+
+        Args:
+            images: `(n, size, size)` uint8, 0 = black.
+            paths: `n` names. Where one is that of a known image, images of the same patient are no neighbors.
+            operating_point: see `threshold`.
+            objections: for each image, the reasons to refuse it that its file gave.
+        """
+        threshold = self.threshold(operating_point)
+        shares, embeddings = self.models.classifier.run(as_input(images), ["probabilities", "embedding"])
+        (scores,) = self.models.anomaly.run(as_input(images), ["score"])
+        verdicts = self.models.domain.judge(images)
+        readings = []
+        for number, path in enumerate(paths):
+            in_domain, refused, reason = verdicts[number]
+            blank = Reading(path, operating_point, self.models.id, in_domain=in_domain, reason=reason)
+            against = list(objections[number]) if objections else []
+            if refused or against:
+                reason = " ".join([*against, reason]).strip()
+                readings.append(replace(blank, decision="refused", in_domain=False, reason=reason))
+            else:
+                readings.append(
+                    self._answer(blank, threshold, shares[number], embeddings[number], float(scores[number]))
+                )
+        return readings
+
+    def look(self, image: np.ndarray) -> Look:
+        """Return the pictures behind the reading of one `(size, size)` uint8 image."""
+        inputs = as_input(image[None])
+        last = self.layers[-1]
+        embedding, gradient, heatmap = self.models.classifier.run(inputs, ["embedding", "gradient", f"heatmap_{last}"])
+        earlier = self._run_layers(inputs, gradient, self.layers[:-1])
+        (reconstruction,) = self.models.anomaly.run(inputs, ["reconstruction"])
+        nearest, _ = self._find_nearest(embedding[0], "", NUM_NEIGHBORS)
+        return Look(
+            heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
+            reconstruction=reconstruction[0],
+            error_map=np.square(reconstruction[0] - image.astype(np.float32) / 255),
+            position=np.median(self.models.known.coordinates[nearest], axis=0),
+        )
+
+    def draw_heatmaps(self, images: np.ndarray, labels: Sequence[str], *, layer: str | None = None) -> np.ndarray:
+        """Return where a layer saw what spoke for a class.
+
+        Args:
+            images: `(n, size, size)` uint8.
+            labels: `n` names, each one of the classes; for `pneumonia` the more probable kind is shown.
+            layer: one of `layers`; the last by default.
+
+        Returns:
+            `(n, size, size)` float32 in [0, 1]; the largest value of each map is 1, or 0 where nothing spoke for it.
+        """
+        last = self.layers[-1]
+        layer = layer or last
+        inputs = as_input(images)
+        outputs, gradient, maps = self.models.classifier.run(inputs, ["probabilities", "gradient", f"heatmap_{last}"])
+        if layer != last:
+            (maps,) = self._run_layers(inputs, gradient, (layer,))
+        chosen = [
+            1 + int(outputs[number, 1:].argmax()) if label == "pneumonia" else self.models.classes.index(label)
+            for number, label in enumerate(labels)
+        ]
+        return draw_up(maps[np.arange(len(maps)), chosen], *self._fields[layer], images.shape[1:])
+
+    def describe_layer(self, layer: str) -> dict[str, Any]:
+        """Return what the cells of a layer see, `rows` and `columns`, each as `low`, `high` and `step` in pixels."""
+        return {axis: vars(field) for axis, field in zip(("rows", "columns"), self._fields[layer], strict=True)}
+
+    def _run_layers(
+        self, inputs: dict[str, np.ndarray], gradient: np.ndarray, layers: tuple[str, ...]
+    ) -> list[np.ndarray]:
+        return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])
+
+    def _answer(
+        self, blank: Reading, threshold: float, shares: np.ndarray, embedding: np.ndarray, score: float
+    ) -> Reading:
+        probabilities, intervals = self._calibrate(shares)
+        nearest, distances = self._find_nearest(embedding, blank.path, NUM_VOTES)
+        labels = self.models.known.labels[nearest]
+        decision = "pneumonia" if probabilities["pneumonia"] >= threshold else "normal"
+        doubt = _find_doubt(decision, threshold, intervals["pneumonia"], float((labels > 0).mean()))
+        neighbors = [
+            KnownCase(str(self.models.known.names[index]), self.models.classes[label], float(distance), int(index))
+            for index, label, distance in zip(nearest, labels, distances, strict=True)
+        ]
+        return replace(
+            blank,
+            decision="not sure" if doubt else decision,
+            probabilities=probabilities,
+            intervals=intervals,
+            anomaly_score=score,
+            anomaly_percentile=float(100 * np.searchsorted(self._normal_scores, score) / len(self._normal_scores)),
+            reason=" ".join(part for part in (blank.reason, doubt) if part),
+            neighbors=tuple(neighbors[:NUM_NEIGHBORS]),
+        )
+
+    def _calibrate(self, outputs: np.ndarray) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
+        fitted = calibrate(outputs[None], self._fits)[:, 0]
+        scored = np.concatenate([fitted, 1 - fitted[:, :1]], axis=1)
+        names = (*self.models.classes, "pneumonia")
+        low, high = np.quantile(scored[1:], [0.025, 0.975], axis=0)
+        low, high = np.minimum(low, scored[0]), np.maximum(high, scored[0])
+        values = dict(zip(names, map(float, scored[0]), strict=True))
+        return values, {name: (float(low[number]), float(high[number])) for number, name in enumerate(names)}
+
+    def _find_nearest(self, embedding: np.ndarray, path: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return indices and distances of the nearest known images, never of the patient of a known file."""
+        known = self.models.known
+        squares = self._squared_norms - 2 * known.embeddings @ embedding + embedding @ embedding
+        for index in self._places.get(PurePath(path).name, ()):
+            squares[known.patients == known.patients[index]] = np.inf
+        nearest = np.argpartition(squares, count)[:count]
+        nearest = nearest[np.argsort(squares[nearest], kind="stable")]
+        return nearest, np.sqrt(np.maximum(squares[nearest], 0))
+
+
+def _find_doubt(decision: str, threshold: float, interval: tuple[float, float], sick_share: float) -> str:
+    """Return why a decision is not sure, or nothing."""
+    if interval[0] < threshold <= interval[1]:
+        return "The probability is too close to the threshold to be on one side of it for sure."
+    if (decision == "pneumonia") != (sick_share >= 0.5):
+        known = "normals" if decision == "pneumonia" else "pneumonias"
+        return f"Most of the nearest known images are {known}."
+    return ""

@@ -1,0 +1,183 @@
+"""One reading as a DICOM structured report: a Measurement Report of template TID 1500 (PS3.16)."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+from uuid import NAMESPACE_URL, uuid5
+
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+
+if TYPE_CHECKING:
+    from highdicom.sr import AlgorithmIdentification, ComprehensiveSR, MeasurementsAndQualitativeEvaluations
+    from pydicom import Dataset
+    from pydicom.sr.coding import Code
+
+SCHEME = "99PNEUMOSCOPE"
+FINDINGS = {
+    "normal": ("17621005", "SCT", "Normal"),
+    "pneumonia": ("233604007", "SCT", "Pneumonia"),
+    "bacterial": ("53084003", "SCT", "Bacterial pneumonia"),
+    "viral": ("75570004", "SCT", "Viral pneumonia"),
+}
+DECISIONS = {
+    "normal": FINDINGS["normal"],
+    "pneumonia": FINDINGS["pneumonia"],
+    "not sure": ("82334004", "SCT", "Indeterminate"),
+    "refused": ("REFUSED", SCHEME, "Refused: no frontal chest film"),
+}
+_ANSWERS = {True: ("373066001", "SCT", "Yes"), False: ("373067005", "SCT", "No")}
+_CHEST_FILM = ("399208008", "SCT", "Plain X-ray of chest")
+_NO_UNITS, _PERCENT = ("1", "UCUM", "no units"), ("%", "UCUM", "Percent")
+
+
+def write_document(
+    reading: Mapping[str, Any], picture: "Dataset", film: "Dataset | None", series_description: str
+) -> "ComprehensiveSR":
+    """Return a reading as a Comprehensive SR, its probabilities as coded findings (TID 1501).
+
+    Args:
+        reading: a flat reading, see `make_dicom_reading`.
+        picture: secondary capture of the same reading, whose patient and study the report takes over.
+        film: SOP class and the UIDs of the image that was read; None where it was no DICOM file.
+        series_description: at most 64 characters.
+    """
+    from highdicom import UID
+    from highdicom.coding_schemes import CodingSchemeIdentificationItem
+    from highdicom.sr import ComprehensiveSR, MeasurementReport
+
+    content = MeasurementReport(
+        observation_context=_describe_observer(),
+        procedure_reported=_code(_CHEST_FILM),
+        imaging_measurements=_list_groups(reading, picture, film),
+    )
+    return ComprehensiveSR(
+        evidence=[picture] if film is None else [picture, film],
+        content=content[0],
+        series_instance_uid=UID(),
+        series_number=902,
+        sop_instance_uid=UID(),
+        instance_number=1,
+        manufacturer="Pneumoscope",
+        manufacturer_model_name="Pneumoscope",
+        software_versions=__version__,
+        series_description=series_description,
+        coding_schemes=[CodingSchemeIdentificationItem(SCHEME, name="Pneumoscope")],
+        is_complete=True,
+        is_final=False,
+        is_verified=False,
+    )
+
+
+def _describe_observer() -> Any:
+    from highdicom import UID
+    from highdicom.sr import DeviceObserverIdentifyingAttributes, ObservationContext, ObserverContext
+    from pydicom.sr.codedict import codes
+
+    device = DeviceObserverIdentifyingAttributes(
+        uid=UID.from_uuid(str(uuid5(NAMESPACE_URL, f"pneumoscope/{__version__}"))),
+        name="Pneumoscope",
+        manufacturer_name="Pneumoscope",
+        model_name=f"Pneumoscope {__version__}",
+    )
+    return ObservationContext(observer_device_context=ObserverContext(codes.DCM.Device, device))
+
+
+def _list_groups(
+    reading: Mapping[str, Any], picture: "Dataset", film: "Dataset | None"
+) -> list["MeasurementsAndQualitativeEvaluations"]:
+    from highdicom.sr import Measurement, QualitativeEvaluation
+    from pydicom.sr.codedict import codes
+
+    in_domain = reading.get("in_domain")
+    told = [
+        (_own("INTENDED_USE", "Intended use"), _own("RESEARCH_ONLY", RESEARCH_USE_ONLY)),
+        (_own("DECISION", "Decision at the operating point"), _code(DECISIONS[reading["decision"]])),
+        (_own("OPERATING_POINT", "Operating point"), _code_point(str(reading["operating_point"]))),
+    ]
+    if in_domain is not None:
+        told.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_ANSWERS[bool(in_domain)])))
+    answer = _make_group("answer", reading, film, evaluations=[QualitativeEvaluation(*pair) for pair in told])
+    _add_picture_and_reason(answer, picture, str(reading.get("reason") or ""))
+    groups = [answer]
+    for name, finding in FINDINGS.items():
+        if reading.get(f"p_{name}") is not None:
+            number = Measurement(codes.DCM.Probability, float(reading[f"p_{name}"]), _code(_NO_UNITS))
+            groups.append(_make_group(name, reading, film, finding=finding, measurements=[number]))
+    scores = [
+        ("anomaly_score", _own("ANOMALY_SCORE", "Mean squared reconstruction error"), _NO_UNITS),
+        ("anomaly_percentile", _own("ANOMALY_PERCENT", "Share of normals with a smaller error"), _PERCENT),
+    ]
+    numbers = [
+        Measurement(name, float(reading[key]), _code(unit))
+        for key, name, unit in scores
+        if reading.get(key) is not None
+    ]
+    if numbers:
+        groups.append(_make_group("anomaly", reading, film, measurements=numbers))
+    return groups
+
+
+def _code_point(point: str) -> "Code":
+    """Return the operating point as a code; which threshold is a user's own stands in the algorithm's parameters."""
+    return _own(point.upper(), f"{point} operating point") if point.isalpha() else _own("THRESHOLD", "Own threshold")
+
+
+def _make_group(
+    name: str,
+    reading: Mapping[str, Any],
+    film: "Dataset | None",
+    *,
+    finding: tuple[str, str, str] | None = None,
+    measurements: list[Any] | None = None,
+    evaluations: list[Any] | None = None,
+) -> "MeasurementsAndQualitativeEvaluations":
+    from highdicom.sr import (
+        MeasurementsAndQualitativeEvaluations,
+        SourceImageForMeasurementGroup,
+        TrackingIdentifier,
+    )
+
+    sources = None
+    if film is not None:
+        sources = [SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)]
+    return MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=TrackingIdentifier(identifier=f"Pneumoscope {name}"),
+        algorithm_id=_identify_algorithm(reading),
+        finding_type=None if finding is None else _code(finding),
+        measurements=measurements,
+        qualitative_evaluations=evaluations,
+        source_images=sources,
+    )
+
+
+def _identify_algorithm(reading: Mapping[str, Any]) -> "AlgorithmIdentification":
+    from highdicom.sr import AlgorithmIdentification
+    from pydicom.sr.codedict import codes
+
+    return AlgorithmIdentification(
+        name="pneumoscope",
+        version=__version__,
+        parameters=[f"model {reading['model']}", f"operating point {reading['operating_point']}"],
+        family=codes.DCM.ArtificialIntelligence,
+    )
+
+
+def _add_picture_and_reason(group: "MeasurementsAndQualitativeEvaluations", picture: "Dataset", reason: str) -> None:
+    """Point from the first group to the heat-map, and say why the decision is as it is (TID 1501 is extensible)."""
+    from highdicom.sr import ImageContentItem, TextContentItem
+    from pydicom.sr.codedict import codes
+
+    content = group[0].ContentSequence
+    kind, place = picture.SOPClassUID, picture.SOPInstanceUID
+    content.append(ImageContentItem(codes.DCM.Saliency, kind, place, relationship_type="CONTAINS"))
+    if reason:
+        content.append(TextContentItem(codes.DCM.Comment, reason, relationship_type="CONTAINS"))
+
+
+def _code(triple: tuple[str, str, str]) -> "Code":
+    from pydicom.sr.coding import Code
+
+    return Code(*triple)
+
+
+def _own(value: str, meaning: str) -> "Code":
+    return _code((value, SCHEME, meaning))
