@@ -105,7 +105,7 @@ def test_a_table_is_printed(monkeypatch, capsys, films):
     assert code == 0
     assert "00.png" in out.replace("\n", "")
     assert "Research use only" in out
-    assert "1 files" in err
+    assert "1 file:" in err
 
 
 def test_a_table_on_disk_is_gone_on_with(monkeypatch, capsys, films, tmp_path):

@@ -158,7 +158,7 @@ def _write_one(path: str, reading: Reading, heatmap: np.ndarray | None, settings
     from PIL import Image
 
     from pneumoscope.report.dicom import write_dicom_reading
-    from pneumoscope.report.dicom_picture import draw_reading
+    from pneumoscope.report.reading_picture import draw_reading
 
     picture = _shrink(load_image(path))
     height, width = picture.shape

@@ -2,6 +2,7 @@
 
 import io
 import os
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -63,6 +64,29 @@ def client(room: str) -> Iterator[httpx.Client]:
     """Return a client of the room."""
     with httpx.Client(base_url=room, timeout=120) as opened:
         yield opened
+
+
+@pytest.fixture
+def stays_well(room: str) -> Iterator[None]:
+    """Check after a test that the room that stays open still answers at once."""
+    yield
+    assert httpx.get(f"{room}/api/health", timeout=20).json()["status"] == "ok"
+
+
+@pytest.fixture(scope="session")
+def talk() -> Callable[[str, bytes], bytes]:
+    """Return a function that sends bytes as they are to an address, and returns all until the server closes."""
+
+    def talked(address: str, data: bytes) -> bytes:
+        host, port = address.removeprefix("http://").split(":")
+        with socket.create_connection((host, int(port)), timeout=20) as connection:
+            connection.sendall(data)
+            found = b""
+            while piece := connection.recv(1 << 16):
+                found += piece
+        return found
+
+    return talked
 
 
 @pytest.fixture(scope="session")

@@ -1,43 +1,24 @@
 """What the server answers to those who mean ill, or whose programs are broken; it must be well afterwards."""
 
-import asyncio
 import io
 import json
-import logging
-import os
-import re
-import signal
-import socket
 import struct
-import subprocess
-import sys
 import time
 import zipfile
 import zlib
 
-import httpx
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
 
-from pneumoscope.app.limits import Limits
-from pneumoscope.app.security import find_refusal, locate_error
 from pneumoscope.errors import ImageError
 
-PARALLEL = 200
+pytestmark = pytest.mark.usefixtures("stays_well")
+
 BOUNDARY = b"films"
 KIND = {"content-type": "multipart/form-data; boundary=films"}
-IMPATIENT = Limits(head_seconds=0.5, idle_seconds=0.5, receive_seconds=1.5, send_seconds=0.5)
-NARROW = Limits(max_file_bytes=50_000, max_request_bytes=120_000, max_held_bytes=150_000)
-
-
-@pytest.fixture(autouse=True)
-def stays_well(room):
-    """After each test the room that stays open still answers at once."""
-    yield
-    assert httpx.get(f"{room}/api/health", timeout=20).json()["status"] == "ok"
 
 
 def part(name, content, file_name=None, kind=b"image/jpeg"):
@@ -64,17 +45,6 @@ def read_one(client, content, file_name=b"film.jpeg", kind=b"image/jpeg", detail
     return answer.json()["readings"][0]
 
 
-def talk(address, data, *, wait=20.0):
-    """Send bytes as they are, and return all that comes until the server closes."""
-    host, port = address.removeprefix("http://").split(":")
-    with socket.create_connection((host, int(port)), timeout=wait) as connection:
-        connection.sendall(data)
-        found = b""
-        while piece := connection.recv(1 << 16):
-            found += piece
-    return found
-
-
 def status_of(answer):
     return int(answer.split(b" ", 2)[1])
 
@@ -89,7 +59,7 @@ def png_of(width, height, *chunks):
 
 
 def compress_zeros(size):
-    packer = zlib.compressobj(9)
+    packer = zlib.compressobj(1)
     return b"".join(packer.compress(bytes(1 << 20)) for _ in range(size >> 20)) + packer.flush()
 
 
@@ -133,7 +103,7 @@ def test_a_name_that_is_no_text_is_answered_all_the_same(client, films):
         *("/study/report", "/study/..%2freport", "/api/phantoms/-1.png", "/api/phantoms/1e9.png", "/api/phantoms/.png"),
     ],
 )
-def test_no_path_leads_out_of_what_is_served(room, path):
+def test_no_path_leads_out_of_what_is_served(room, talk, path):
     answer = talk(room, b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % path.encode())
 
     assert status_of(answer) in (400, 404)
@@ -159,10 +129,10 @@ def make_bomb(kind):
     if kind == "more than declared":
         return png_of(40, 40, png_chunk(b"IDAT", compress_zeros(100 << 20)))
     if kind == "text":
-        text = png_chunk(b"zTXt", b"Comment\0\0" + compress_zeros(200 << 20))
+        text = png_chunk(b"zTXt", b"Comment\0\0" + compress_zeros(80 << 20))
         return png_of(40, 40, text, png_chunk(b"IDAT", zlib.compress(bytes(41 * 40))))
     if kind == "profile":
-        profile = png_chunk(b"iCCP", b"Profile\0\0" + compress_zeros(200 << 20))
+        profile = png_chunk(b"iCCP", b"Profile\0\0" + compress_zeros(80 << 20))
         return png_of(40, 40, profile, png_chunk(b"IDAT", zlib.compress(bytes(41 * 40))))
     if kind == "jpeg":
         stream = io.BytesIO()
@@ -200,9 +170,9 @@ def test_a_deflated_dicom_bomb_is_a_reading_with_its_error(client):
     film.file_meta.MediaStorageSOPInstanceUID = film.SOPInstanceUID = "1.2.3"
     stream = io.BytesIO()
     film.save_as(stream, enforce_file_format=True)
-    packer = zlib.compressobj(9, wbits=-15)
+    packer = zlib.compressobj(1, wbits=-15)
     start = stream.getvalue()[: stream.getvalue().index(b"1.2.840.10008.1.2.1.99") + 22]
-    bomb = start + b"".join(packer.compress(bytes(1 << 20)) for _ in range(300)) + packer.flush()
+    bomb = start + b"".join(packer.compress(bytes(1 << 20)) for _ in range(150)) + packer.flush()
 
     assert read_one(client, bomb, b"film.dcm")["error"]
 
@@ -229,10 +199,8 @@ def test_a_polyglot_is_read_as_a_picture_and_gives_nothing_of_the_rest_back(clie
 
     assert reading["error"] is None
     assert "SMUGGLED" not in json.dumps(reading)
-    if kind == "png and php":
-        picture = zlib.crc32  # an alpha channel is shown as the models see it, in a picture drawn anew
-        assert picture
-        assert reading["picture"].startswith("data:image/png;base64,")
+    # What has an alpha channel is drawn anew, as the models see it.
+    assert (reading["picture"] is not None) is (kind == "png and php")
 
 
 @pytest.mark.parametrize(
@@ -316,7 +284,6 @@ def test_a_body_that_was_tampered_with_never_fails_the_server(client, place, cut
     [
         b"GARBAGE\r\n\r\n",
         b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + bytes(100),
-        b"GET / HTTP/9.9\r\nHost: 127.0.0.1\r\n\r\n",
         b"GET / HTTP/1.1\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nHost: localhost\r\n\r\n",
         b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: -5\r\n\r\n",
@@ -325,7 +292,7 @@ def test_a_body_that_was_tampered_with_never_fails_the_server(client, place, cut
         b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX: " + b"a" * 200_000 + b"\r\n\r\n",
     ],
 )
-def test_what_is_no_http_is_refused(room, data):
+def test_what_is_no_http_is_refused(room, talk, data):
     try:
         answer = talk(room, data)
     except ConnectionError:
@@ -333,226 +300,10 @@ def test_what_is_no_http_is_refused(room, data):
     assert answer == b"" or 400 <= status_of(answer) < 500
 
 
-def test_an_upgrade_to_a_web_socket_is_not_taken(room):
-    head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n"
+def test_an_upgrade_to_a_web_socket_is_not_taken(room, talk):
+    head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
+    key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
-    answer = talk(room, head + b"Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n")
+    answer = talk(room, head + key)
 
     assert status_of(answer) == 200
-
-
-@pytest.mark.parametrize(
-    ("headers", "served"),
-    [
-        ({}, True),
-        ({"host": "localhost:8427"}, True),
-        ({"host": "LOCALHOST"}, True),
-        ({"host": "[::1]:8427"}, True),
-        ({"host": "rebound.example"}, False),
-        ({"host": "127.0.0.1.example"}, False),
-        ({"host": "localhost.example:8427"}, False),
-        ({"host": "evil@127.0.0.1"}, False),
-        ({"host": "127.0.0.1:8427:80"}, False),
-        ({"host": "0.0.0.0:8427"}, False),
-        ({"origin": "http://evil.example"}, False),
-        ({"origin": "null"}, False),
-        ({"origin": "http://127.0.0.1:9999"}, False),
-        ({"host": "localhost:8427", "origin": "http://localhost:8427"}, True),
-        ({"host": "localhost:8427", "origin": "https://localhost:8427"}, False),
-        ({"host": "localhost:8427", "origin": "http://127.0.0.1:8427"}, False),
-        ({"sec-fetch-site": "same-origin"}, True),
-        ({"sec-fetch-site": "cross-site"}, False),
-        ({"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}, False),
-        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, False),
-    ],
-)
-def test_only_this_machine_and_its_own_page_may_send_films(client, films, headers, served):
-    answer = post(client, body_of(part(b"files", films["normal"], b"film.jpeg")), **headers)
-
-    assert answer.status_code == (200 if served else 403), answer.text
-
-
-def test_a_link_from_elsewhere_may_open_the_page_but_not_look_into_it():
-    linked = {"host": "127.0.0.1", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
-    embedded = {**linked, "sec-fetch-mode": "no-cors"}
-
-    assert find_refusal("GET", "http", httpx.Headers(linked)) == ""
-    assert "another site" in find_refusal("GET", "http", httpx.Headers(embedded))
-    assert "another host" in find_refusal("GET", "http", httpx.Headers({}))
-
-
-def test_a_page_of_another_origin_is_not_told_that_it_may_ask(client):
-    answer = client.options(
-        "/api/read", headers={"origin": "http://evil.example", "access-control-request-method": "POST"}
-    )
-
-    assert answer.status_code == 403
-    assert "access-control-allow-origin" not in answer.headers
-
-
-def test_a_body_that_stops_or_trickles_is_given_up(open_room, films):
-    content = body_of(part(b"files", films["normal"], b"film.jpeg"))
-    head = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=films\r\n"
-    head += b"Content-Length: %d\r\n\r\n" % len(content)
-    with open_room(limits=IMPATIENT) as address, httpx.Client(base_url=address) as client:
-        started = time.monotonic()
-        stopped = talk(address, head + content[:100])
-        assert time.monotonic() - started < 10
-        assert status_of(stopped) == 408
-        assert b"in time" in stopped
-
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as slow:
-            slow.sendall(head)
-            started = time.monotonic()
-            for byte in content:
-                try:
-                    slow.sendall(bytes([byte]))
-                except ConnectionError:
-                    break
-                assert client.get("/api/health").status_code == 200
-                time.sleep(0.1)
-                assert time.monotonic() - started < 20
-
-
-def test_a_head_that_never_ends_is_given_up(open_room):
-    with open_room(limits=IMPATIENT) as address:
-        started = time.monotonic()
-        assert talk(address, b"GET / HTTP/1.1\r\nHost: 127") == b""
-        assert talk(address, b"") == b""
-        answer = talk(address, b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET / HTT")
-        assert answer.count(b"HTTP/1.1 200") == 1
-        assert time.monotonic() - started < 20
-
-
-def test_a_client_that_takes_no_answer_is_given_up(open_room, films):
-    content = body_of(*(part(b"files", films["normal"], b"film.jpeg") for _ in range(4)))
-    head = b"POST /api/read?detail=full HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: %d\r\n" % len(content)
-    with open_room(limits=IMPATIENT) as address, httpx.Client(base_url=address) as client:
-        deaf = socket.socket()
-        with deaf:
-            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-            deaf.settimeout(20)
-            deaf.connect((client.base_url.host, client.base_url.port))
-            for _ in range(40):  # the system buffers some megabytes of answers
-                try:
-                    deaf.sendall(head + b"Content-Type: multipart/form-data; boundary=films\r\n\r\n" + content)
-                except OSError:
-                    break
-                time.sleep(0.05)
-                assert client.get("/api/health").status_code == 200
-
-
-def test_a_body_that_is_too_large_is_told_so(open_room, films):
-    film = part(b"files", films["normal"], b"film.jpeg")
-    large = part(b"files", bytes(60_000), b"film.jpeg")
-    many = body_of(*(part(b"files", bytes(40_000), b"film.jpeg") for _ in range(4)))
-    with open_room(limits=NARROW) as address, httpx.Client(base_url=address) as client:
-        announced = post(client, many)
-        unannounced = post(client, iter([many[:100_000], many[100_000:]]))
-        file = post(client, body_of(film, large))
-        told = talk(
-            address,
-            b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=films\r\n"
-            b"Expect: 100-continue\r\nConnection: close\r\nContent-Length: 99999999999\r\n\r\n",
-        )
-        # What a request held is given back: in all they are far over what may be held at a time.
-        sound = [post(client, body_of(film)).status_code for _ in range(30)]
-
-    assert announced.status_code == unannounced.status_code == file.status_code == status_of(told) == 413
-    assert "several requests" in announced.json()["error"]
-    assert "file 2 is over" in file.json()["error"]
-    assert b"100 Continue" not in told
-    assert sound == [200] * 30
-
-
-def test_more_than_may_be_held_at_a_time_is_put_off(open_room):
-    content = body_of(*(part(b"files", bytes(40_000), b"film.jpeg") for _ in range(2)))
-    head = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=films\r\n"
-    head += b"Content-Length: %d\r\n\r\n" % len(content)
-    with open_room(limits=NARROW) as address, httpx.Client(base_url=address) as client:
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as waiting:
-            waiting.sendall(head + content[:-10])
-            time.sleep(0.5)
-            put_off = post(client, content)
-        time.sleep(0.5)
-        served = post(client, content)
-
-    assert (put_off.status_code, put_off.headers["retry-after"]) == (503, "2")
-    assert served.status_code == 200
-
-
-def test_a_defect_of_ours_tells_neither_client_nor_log_what_was_sent(open_room, reader, films, caplog, monkeypatch):
-    def fail(images, paths, **keywords):
-        raise RuntimeError(f"cannot read {paths}")
-
-    monkeypatch.setattr(reader, "read", fail)
-    with (
-        caplog.at_level(logging.DEBUG),
-        open_room() as address,
-        httpx.Client(base_url=address, timeout=60) as client,
-    ):
-        answer = post(client, body_of(part(b"files", films["normal"], b"Doe_Jane.jpeg")))
-        health = client.get("/api/health")
-
-    assert answer.status_code == 500
-    assert "Doe" not in answer.text
-    assert "content-security-policy" in answer.headers
-    assert "Doe" not in caplog.text
-    assert "RuntimeError at test_hostile.py" in caplog.text
-    assert health.status_code == 200
-
-
-def test_an_error_is_located_without_its_message():
-    try:
-        raise ValueError("Doe_Jane.jpeg")
-    except ValueError as error:
-        assert re.fullmatch(r"ValueError at test_hostile\.py:\d+", locate_error(error))
-
-
-@pytest.mark.skipif(os.name != "posix", reason="limits on files are set as POSIX has them")
-def test_two_hundred_uploads_at_a_time_are_answered_with_nothing_written_or_logged(films, tmp_path):
-    code = (
-        "import os, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
-        "from pneumoscope.app.server import serve; "
-        "serve(os.environ.get('PNEUMOSCOPE_MODELS'), port=0, open_browser=False)"
-    )
-    noise = np.random.default_rng(0).integers(0, 256, (1500, 1600), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).save(stream, format="PNG")
-    kinds = [films["normal"], films["viral"], b"no film", stream.getvalue(), films["bacterial"][:400]]
-    process = subprocess.Popen(
-        [sys.executable, "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        cwd=tmp_path,
-        env={**os.environ, "TMPDIR": str(tmp_path)},
-    )
-    with process:
-        told = [process.stdout.readline() for _ in range(3)]
-        address = told[0].split()[-1]
-        answers = asyncio.run(send_at_once(address, kinds))
-        health = httpx.get(f"{address}api/health", timeout=20)
-        process.send_signal(signal.SIGINT)
-        rest = process.communicate(timeout=60)[0]
-
-    assert [status for status, _ in answers] == [200] * PARALLEL
-    for number, (_, answer) in enumerate(answers):
-        (reading,) = answer["readings"]
-        assert reading["path"] == f"Doe_Jane_{number}.jpeg"
-        assert (reading["error"] is None) is (number % len(kinds) in (0, 1, 3))
-    assert health.json()["status"] == "ok"
-    assert (process.returncode, rest) == (0, "")
-    assert list(tmp_path.iterdir()) == []
-
-
-async def send_at_once(address, kinds):
-    limits = httpx.Limits(max_connections=PARALLEL)
-    async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as client:
-
-        async def send(number):
-            named = (f"Doe_Jane_{number}.jpeg", kinds[number % len(kinds)])
-            answer = await client.post("/api/read", files={"files": named})
-            return answer.status_code, answer.json()
-
-        return await asyncio.gather(*(send(number) for number in range(PARALLEL)))

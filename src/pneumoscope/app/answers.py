@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 _LONG_LISTS = ("normal_scores", "resampled")
 # A kind of pneumonia is named as the likelier one from this share of the pneumonia's probability on.
 _LIKELIER_FROM = 0.6
+_NO_SIGNS_UNDER = 0.1
 
 
 def describe_health(reader: "Reader") -> Health:
@@ -72,7 +73,7 @@ def answer_reading(reading: Reading, *, threshold: float, size: tuple[int, int] 
     row: dict[str, Any] = reading.to_row()
     row["intervals"] = {name: [round(low, 4), round(high, 4)] for name, (low, high) in reading.intervals.items()}
     row["threshold"] = threshold
-    row["sentence"] = write_sentence(reading)
+    row["sentence"] = write_sentence(reading, threshold=threshold)
     row["size"] = None if size is None else list(size)
     return cast(ReadingAnswer, row)
 
@@ -93,13 +94,17 @@ def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Rea
     answer["reconstruction"] = _encode_gray(look.reconstruction, 1.0)
 
 
-def write_sentence(reading: Reading) -> str:
+def write_sentence(reading: Reading, *, threshold: float) -> str:
     """Return a reading as one calm sentence.
+
+    Args:
+        reading: of one file.
+        threshold: probability of pneumonia from which it counts as one; named where the answer would surprise without.
 
     Example:
         >>> shares = {"normal": 0.07, "bacterial": 0.73, "viral": 0.2, "pneumonia": 0.93}
         >>> found = {"decision": "pneumonia", "probabilities": shares, "intervals": {"pneumonia": (0.88, 0.96)}}
-        >>> write_sentence(Reading("film.jpeg", "balanced", "0.1.0", **found))
+        >>> write_sentence(Reading("film.jpeg", "balanced", "0.1.0", **found), threshold=0.5)
         'The models see signs of pneumonia, more likely bacterial than viral (probability 93 %, 88 to 96 %).'
     """
     if reading.error is not None:
@@ -110,8 +115,17 @@ def write_sentence(reading: Reading) -> str:
     if reading.decision == "not sure":
         return f"The models are not sure about this image (probability of pneumonia {found}): {_join(reading.reason)}."
     doubt = f", but {_join(reading.reason)}" if reading.reason else ""
+    share = reading.probabilities["pneumonia"]
+    if reading.decision == "normal" and share < 0.5:
+        amount = "no signs" if share < _NO_SIGNS_UNDER else "no clear signs"
+        return f"The models see {amount} of pneumonia (probability of pneumonia {found}){doubt}."
+    limit = _word_percent(threshold)
     if reading.decision == "normal":
-        return f"The models see no signs of pneumonia (probability of pneumonia {found}){doubt}."
+        below = f"(probability {found}, under the threshold of {limit})"
+        return f"The models see some signs of pneumonia, but too few to call it so {below}{doubt}."
+    if share < 0.5:
+        above = f"(probability {found}, over the threshold of {limit})"
+        return f"The models see possible signs of pneumonia, {_word_kind(reading)} {above}{doubt}."
     return f"The models see signs of pneumonia, {_word_kind(reading)} (probability {found}){doubt}."
 
 

@@ -25,6 +25,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import uvicorn
 from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
@@ -38,6 +39,7 @@ from pneumoscope.app.api import Desk, build_routes
 from pneumoscope.app.connections import limit_connections
 from pneumoscope.app.docs_page import list_routes, list_types
 from pneumoscope.app.limits import MIB, LimitRequests, Limits, RequestError
+from pneumoscope.app.pictures import draw_chests
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.security import SecureRequests, answer_fault
 from pneumoscope.errors import PneumoscopeError
@@ -146,7 +148,8 @@ def serve(
 
     announce = announce or partial(print, flush=True)
     with suppress(KeyboardInterrupt), bind_port(port) as listener:
-        app = build_app(Reader.open(models_dir), study_dir=study_dir, data_dir=data_dir)
+        reader = Reader.open(models_dir)
+        app = build_app(reader, study_dir=study_dir, data_dir=data_dir)
         found = listener.getsockname()[1]
         address = f"http://{HOST}:{found}/"
         if port and found != port:
@@ -154,6 +157,7 @@ def serve(
         announce(f"Reading room: {address}")
         announce(RESEARCH_USE_ONLY)
         announce("Pictures stay on this machine and are not kept. Ctrl-C ends.")
+        threading.Thread(target=_warm_up, args=(reader,), daemon=True).start()
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         uvicorn.Server(configure_server(app)).run(sockets=[listener])
@@ -269,6 +273,16 @@ def _add_faults(app: FastAPI, pages: _Pages) -> None:
             )
         response.headers.update(error.headers or {})
         return response
+
+
+def _warm_up(reader: "Reader") -> None:
+    """Do what takes longer the first time, so that nobody waits for it."""
+    blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
+    # What fails here fails again for whoever asks for it, and is answered there.
+    with suppress(Exception):
+        reader.read(blank[None], [""])
+        reader.look(blank)
+        draw_chests()
 
 
 def _check_folder(folder: str | os.PathLike[str] | None, kind: str) -> Path | None:

@@ -18,6 +18,7 @@ COMMANDS = typer.Typer()
 SOME_FAILED = 1
 INTERRUPTED = 130
 MOST_SHOWN = 500
+LONGEST_PATH = 40
 
 ModelsOption = Annotated[
     Path | None, typer.Option("--models", help="Folder that `export` left; the models that ship by default.")
@@ -153,10 +154,14 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
     table.add_column("remark", ratio=4)
     for row in rows:
         if row["p_pneumonia"] is None:
-            table.add_row(row["path"], row["decision"] or "error", "", "", "", row["error"] or row["reason"])
+            table.add_row(_shorten(row["path"]), row["decision"] or "error", "", "", "", row["error"] or row["reason"])
         else:
             kinds = f"{row['p_bacterial']:.0%} / {row['p_viral']:.0%}"
             oddness = f"{row['anomaly_percentile']:.0f} %"
-            shown = [row["path"], row["decision"], f"{row['p_pneumonia']:.0%}", kinds, oddness]
+            shown = [_shorten(row["path"]), row["decision"], f"{row['p_pneumonia']:.0%}", kinds, oddness]
             table.add_row(*shown, row["error"] or row["reason"] or "")
     Console().print(table)
+
+
+def _shorten(path: str) -> str:
+    return path if len(path) <= LONGEST_PATH else f"…{path[-LONGEST_PATH:]}"

@@ -4,7 +4,9 @@
     screening   finds 97 % of the pneumonias, with as few false alarms as that allows; never above `balanced`
     specific    leaves 95 % of the normals in peace, and finds as many pneumonias as that allows; never below `balanced`
 
-Where classes are nearly told apart, the promises alone would put `specific` under `screening`. A case counts as pneumonia when `probability >= threshold`. Choose on validation, never on test.
+Where classes are nearly told apart, the promises alone would put `specific` under `screening`.
+
+A case counts as pneumonia when `probability >= threshold`. Choose on validation, never on test.
 """
 
 import numpy as np

@@ -137,7 +137,8 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
         raise CollectionError(f"no radiograph found in {source}{listed}\n{LAYOUT}")
     if copies:
         log.info("%d second copies, of the same place, name and bytes, were passed over", copies)
-    table = pd.DataFrame(list(kept.values()), columns=COLUMNS).astype(str)
+    # Plain Python strings: the strings of pandas refuse paths that are no UTF-8 where pyarrow is installed.
+    table = pd.DataFrame(list(kept.values()), columns=COLUMNS, dtype=object)
     return Collection(root, table, pd.DataFrame(skipped, columns=["name", "reason"]))
 
 

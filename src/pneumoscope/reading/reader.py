@@ -113,7 +113,7 @@ class Reader:
             blank = Reading(path, operating_point, self.models.id, in_domain=in_domain, reason=reason)
             against = list(objections[number]) if objections else []
             if refused or against:
-                reason = " ".join([*against, reason]).strip()
+                reason = " ".join(against) or reason
                 readings.append(replace(blank, decision="refused", in_domain=False, reason=reason))
             else:
                 readings.append(

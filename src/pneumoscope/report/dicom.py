@@ -19,7 +19,7 @@ from pneumoscope.errors import ImageError
 from pneumoscope.radiographs.dicom import is_dicom, quiet_pydicom, read_header
 from pneumoscope.radiographs.source import ImageSource, open_source
 from pneumoscope.report.dicom_document import DECISIONS, write_document
-from pneumoscope.report.dicom_picture import draw_reading
+from pneumoscope.report.reading_picture import draw_reading
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -80,11 +80,7 @@ def make_dicom_reading(
         ImageError: if a DICOM source is damaged, or is to be deidentified but says that its pixels name the patient.
         ValueError: if the reading is of a file that could not be read, or the arrays differ in shape.
     """
-    if reading.get("error") or reading.get("decision") not in DECISIONS:
-        raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected {', '.join(DECISIONS)}")
-    if picture.ndim != 2 or (heatmap is not None and heatmap.shape != picture.shape):
-        shapes = f"{picture.shape} and {None if heatmap is None else heatmap.shape}"
-        raise ValueError(f"picture and heat-map are {shapes}; expected two of the same (H, W)")
+    _check_arguments(reading, heatmap, picture)
     with quiet_pydicom():
         origin = _describe_origin(source, deidentify)
         film = origin if "SOPInstanceUID" in origin else None
@@ -125,6 +121,14 @@ def write_dicom_reading(
         for path, dataset in zip(paths, made, strict=True):
             dataset.save_as(path, enforce_file_format=True)
     return paths
+
+
+def _check_arguments(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture: np.ndarray) -> None:
+    if reading.get("error") or reading.get("decision") not in DECISIONS:
+        raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected {', '.join(DECISIONS)}")
+    if picture.ndim != 2 or (heatmap is not None and heatmap.shape != picture.shape):
+        shapes = f"{picture.shape} and {None if heatmap is None else heatmap.shape}"
+        raise ValueError(f"picture and heat-map are {shapes}; expected two of the same (H, W)")
 
 
 def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
@@ -212,8 +216,6 @@ def _digest(text: str) -> str:
 def _make_capture(pixels: np.ndarray, origin: "Dataset", film: "Dataset | None") -> "Dataset":
     from highdicom import UID
     from highdicom.sc import SCImage
-    from pydicom import Dataset
-    from pydicom.sr.codedict import codes
 
     capture = SCImage(
         pixels,
@@ -238,18 +240,24 @@ def _make_capture(pixels: np.ndarray, origin: "Dataset", film: "Dataset | None")
     if "BurnedInAnnotation" in origin:
         capture.BurnedInAnnotation = origin.BurnedInAnnotation
     if film is not None:
-        item = Dataset()
-        item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
-        purpose = codes.DCM.SourceImageForImageProcessingOperation
-        code = Dataset()
-        code.CodeValue, code.CodingSchemeDesignator, code.CodeMeaning = purpose.value, "DCM", purpose.meaning
-        item.PurposeOfReferenceCodeSequence = [code]
-        item.SpatialLocationsPreserved = "NO"
-        capture.SourceImageSequence = [item]
+        capture.SourceImageSequence = [_refer_to(film)]
     # highdicom takes them one by one and refuses names without a caret, which PS3.5 6.2.1.1 allows.
     for keyword in (*_PATIENT, *_STUDY):
         capture[keyword] = origin[keyword]
     return capture
+
+
+def _refer_to(film: "Dataset") -> "Dataset":
+    """Return the item that names the film as what the picture was made from (General Reference, PS3.3 C.12.4)."""
+    from highdicom.sr import CodedConcept
+    from pydicom import Dataset
+    from pydicom.sr.codedict import codes
+
+    item = Dataset()
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
+    item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)]
+    item.SpatialLocationsPreserved = "NO"
+    return item
 
 
 def _finish(dataset: "Dataset", origin: "Dataset", deidentify: bool) -> None:

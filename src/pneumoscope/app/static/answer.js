@@ -1,13 +1,13 @@
 /** The answer for the chosen film: decision, probabilities, doubt; or the refusal and its reason. */
-import { byId, make, makeMark, sayNumber, sayPercent } from "./elements.js";
+import { byId, capitalize, make, makeMark, sayNumber, sayPercent } from "./elements.js";
 
 const TITLES = {
   normal: "Normal", pneumonia: "Pneumonia", "not sure": "Not sure", refused: "Refused", error: "Not readable",
 };
 const AIMS = {
-  screening: "Misses few pneumonias; more false alarms.",
-  balanced: "Misses and false alarms in equal shares.",
-  specific: "Few false alarms; misses more pneumonias.",
+  screening: "Set to find nearly all pneumonias.",
+  balanced: "Set to weigh misses and false alarms alike.",
+  specific: "Set to leave nearly all normals in peace.",
   own: "Pneumonia from your own number on.",
 };
 
@@ -107,10 +107,6 @@ function sayRange([low, high]) {
   return from === to ? `(${from})` : `(${from.replace("\u202f%", "")}–${to})`;
 }
 
-function capitalize(name) {
-  return name[0].toUpperCase() + name.slice(1);
-}
-
 function showFacts(row) {
   const percentile = row?.anomaly_percentile ?? null;
   setText("anomaly", percentile === null ? "–" : `More unusual than ${Math.round(percentile)}\u202f% of normal films`);
@@ -134,7 +130,7 @@ export class PointChoice {
     byId("point").addEventListener("change", () => this.#change());
   }
 
-  /** @param {Record<string, {threshold: number, sensitivity?: number, specificity?: number}>} points of the models. */
+  /** @param {Record<string, {threshold: number, sensitivity?: Share, one_minus_specificity?: Share}>} points */
   offer(points) {
     this.#points = points;
     if (points.balanced) byId("own-number").value = points.balanced.threshold.toFixed(2);
@@ -158,11 +154,12 @@ export class PointChoice {
 
   #explain(name) {
     byId("own").hidden = name !== "own";
-    const { threshold, sensitivity, specificity } = this.#points[name] ?? {};
-    const parts = [AIMS[name]];
+    const { threshold, sensitivity, one_minus_specificity: alarms } = this.#points[name] ?? {};
+    const parts = [AIMS[name] ?? ""];
     if (threshold !== undefined) parts.push(`Pneumonia from ${sayPercent(threshold)} on.`);
-    if (sensitivity !== undefined && specificity !== undefined) {
-      parts.push(`Validation: ${sayPercent(sensitivity)} sensitivity, ${sayPercent(specificity)} specificity.`);
+    if (sensitivity && alarms) {
+      const figures = `sensitivity ${sayPercent(sensitivity.value)}, specificity ${sayPercent(1 - alarms.value)}`;
+      parts.push(`On validation films: ${figures}.`);
     }
     byId("point-note").textContent = parts.join(" ");
   }

@@ -53,6 +53,11 @@ export function makeMark(name) {
   return mark;
 }
 
+/** Return a name as it begins a line. */
+export function capitalize(name) {
+  return name[0].toUpperCase() + name.slice(1);
+}
+
 /** Return a probability as people say it: 0.974 as `97 %`, never a false 0 or 100. */
 export function sayPercent(share) {
   const percent = 100 * share;

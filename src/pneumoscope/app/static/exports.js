@@ -73,7 +73,7 @@ export function layOutSheet(item, pictures, notice) {
     make("h1", {}, "Pneumoscope reading"),
     make("p", {}, `${item.name}${item.phantom ? " (drawn phantom, not a radiograph)" : ""}`),
     make("p", { class: "sheet-decision" }, byId("decision").textContent),
-    make("p", { class: "sheet-sentence" }, [row.sentence, row.reason].filter(Boolean).join(" ")),
+    make("p", { class: "sheet-sentence" }, row.sentence),
     make("div", { class: "sheet-figures" }, ...figures),
     make("div", { class: "sheet-tables" }, tabulateScores(row), tabulateNeighbors(row)),
     make("p", {}, sayRest(row)),

@@ -6,6 +6,9 @@ import { followGestures } from "./gestures.js";
 const MARGIN = 26;
 const MAX_ZOOM = 40;
 const REACH = 14;
+const IDLE_HINT = matchMedia("(pointer: coarse)").matches
+  ? "Tap a film for its name. Pinch to zoom."
+  : "Point at a film for its name. Click, then turn the wheel to zoom.";
 
 /** A scatter plot of all known films on a canvas. */
 export class KnownMap {
@@ -148,7 +151,7 @@ export class KnownMap {
   #say() {
     const number = this.#hovered;
     const hint = number < 0 ? "" : `${this.#known.names[number]}, ${this.#known.labels[number]}`;
-    byId("map-hint").textContent = hint || "Point at a film for its name. Click, then turn the wheel to zoom.";
+    byId("map-hint").textContent = hint || IDLE_HINT;
   }
 
   #draw() {

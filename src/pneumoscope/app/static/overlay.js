@@ -75,8 +75,8 @@ export function paintHeat(values, side = GRID) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
   values.forEach((value, pixel) => {
-    // Full strength from two fifths on: the eye reads height by color there, and presence by strength below.
-    image.data.set([...colorHeat(0.15 + 0.85 * value), 255 * Math.min(1, value / 0.4)], 4 * pixel);
+    // Full strength from half on: the eye reads height by color there, and presence by strength below.
+    image.data.set([...colorHeat(0.15 + 0.85 * value), 255 * Math.min(1, 2 * value)], 4 * pixel);
   });
   context.putImageData(image, 0, 0);
   return canvas;

@@ -14,7 +14,7 @@ export class AnomalySection {
   #study;
   #net = null;
   #groups = {};
-  #area = "";
+  #area = ["–", ""];
   #board;
   #paintLearning;
 
@@ -63,7 +63,10 @@ export class AnomalySection {
     byId("anomaly-learned").textContent = `Mean squared error by epoch. ${curve.loss.length} epochs in ${sayTime(curve.seconds)}, ${net.parameters.toLocaleString("en-US")} parameters; the weights of epoch ${curve.chosen_epoch} were kept.`;
     this.#paintLearning();
     const area = net.metrics.auroc;
-    this.#area = area && area.value !== null ? `${area.value.toFixed(3)}${area.low === null ? "" : ` [${area.low.toFixed(3)}, ${area.high.toFixed(3)}]`}` : "–";
+    this.#area = [
+      area && area.value !== null ? area.value.toFixed(3) : "–",
+      area && area.low !== null ? `[${area.low.toFixed(3)}, ${area.high.toFixed(3)}]` : "",
+    ];
     this.#board.show(makeEvenAxis([...validation.errors, ...test.errors], UNIT), rows, presets, {
       threshold: presets[0]?.value ?? validation.errors[0],
       unit: UNIT,
@@ -86,14 +89,17 @@ export class AnomalySection {
       return { counts, shares: shareCounts(counts), intervals: resampler.estimateShares(threshold) };
     });
     const [held, tested] = told;
-    byId("anomaly-val").replaceChildren(layRows([flagRow("Normals flagged", held)]));
+    byId("anomaly-val").replaceChildren(
+      layRows([flagRow("Normals flagged", held)]),
+      make("p", { class: "soft small" }, "No pneumonia takes part before the test: only false alarms can be chosen here, not what is found."),
+    );
     byId("anomaly-test").replaceChildren(
       layRows([
         flagRow("Normals flagged", tested),
         shareRow("Pneumonias flagged", "sensitivity", tested, tested.counts.found, tested.counts.found + tested.counts.missed),
         ...this.#subtypeRows(threshold),
         shareRow("Accuracy", "accuracy", tested, tested.counts.found + tested.counts.spared, test.group.scores.length),
-        ["AUROC", this.#area, "", "at any threshold"],
+        ["AUROC", ...this.#area, "any threshold"],
       ]),
     );
   }

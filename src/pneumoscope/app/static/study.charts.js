@@ -75,14 +75,14 @@ export function drawScores(host, width, axis, rows, marks) {
   drawTicks(svg, axis, toX, { width, height });
   rows.forEach((row, number) => {
     const top = number * (ROW + GAP) + GAP - 8;
-    svg.append(drawRow(row, { top, width, inner, numBins, axis, host: host.id }));
+    svg.append(drawRow(row, { top, inner, numBins, axis, right: width - INSET, host: host.id }));
   });
   for (const mark of marks) {
     const x = toX(mark.value);
     svg.append(draw("path", { class: "preset", d: `M${x - 4} ${height - AXIS + 8}l4 -7 4 7z` }));
   }
   const line = draw("line", { class: "cut", y1: 4, y2: height - AXIS + 2 });
-  svg.append(line);
+  svg.append(line, ...rows.map((row, number) => nameRow(row, number * (ROW + GAP) + GAP - 15, width - INSET)));
   return (threshold) => {
     const x = toX(threshold);
     line.setAttribute("x1", x);
@@ -108,7 +108,7 @@ function drawTicks(svg, axis, toX, { width, height }) {
   }
 }
 
-function drawRow(row, { top, width, inner, numBins, axis, host }) {
+function drawRow(row, { top, right, inner, numBins, axis, host }) {
   const count = (scores) => {
     const bins = new Array(numBins).fill(0);
     for (const score of scores) bins[Math.min(numBins - 1, Math.floor(axis.toPlace(score) * numBins))] += 1;
@@ -136,19 +136,19 @@ function drawRow(row, { top, width, inner, numBins, axis, host }) {
       draw("path", { class: `bar ${kind} wrong`, d: path, "clip-path": `url(#${host}-${wrong})` }),
     );
   }
-  group.append(
-    draw("line", { class: "base", x1: INSET, x2: width - INSET, y1: base, y2: base }),
-    write(row.title, INSET, top - 7, { class: "row-title" }),
-  );
-  if (row.up.scores.length) {
-    group.append(write(`▲ ${row.up.name} ${row.up.scores.length}`, width - INSET, top - 7, { class: "name sick", "text-anchor": "end" }));
-  }
-  if (row.down.scores.length) {
-    const beside = row.up.scores.length ? row.up.name.length + String(row.up.scores.length).length + 6 : 0;
-    const x = width - INSET - beside * 7.2;
-    group.append(write(`▼ ${row.down.name} ${row.down.scores.length}`, x, top - 7, { class: "name normal", "text-anchor": "end" }));
-  }
+  group.append(draw("line", { class: "base", x1: INSET, x2: right, y1: base, y2: base }));
   return group;
+}
+
+function nameRow({ title, up, down }, y, right) {
+  const sides = [up.scores.length ? `▲ ${up.name} ${up.scores.length}` : "", down.scores.length ? `▼ ${down.name} ${down.scores.length}` : ""];
+  const [first, second] = sides.map((text) => draw("tspan", {}, text));
+  if (sides[0] && sides[1]) first.setAttribute("dx", 14);
+  return draw(
+    "g", {},
+    write(title, INSET, y, { class: "row-title" }),
+    draw("text", { x: right, y, class: "name", "text-anchor": "end" }, second, first),
+  );
 }
 
 /**

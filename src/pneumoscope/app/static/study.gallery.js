@@ -232,7 +232,7 @@ export class Gallery {
         make(
           "tr", {},
           make("th", { scope: "row" }, `${net.title.split(" ")[0]}, ${this.#recipes[net.profile]}`),
-          make("td", { class: "number" }, sayProbability(Number(found.scores[row].toPrecision(6)))),
+          make("td", { class: "number" }, sayProbability(found.scores[row])),
           make("td", { class: called === sick ? "right" : "wrong" }, called === sick ? "right" : called ? "false alarm" : "missed"),
         ),
       ];
@@ -262,8 +262,8 @@ function makeBars(bars, truth) {
   const rows = bars.map(([name, share]) => {
     const bar = make("span", { class: `share ${name}`, "aria-hidden": "true" }, make("i", {}));
     bar.style.setProperty("--share", String(share));
-    const text = sayProbability(Number(share.toPrecision(3)));
-    return make("span", { class: name === truth ? "bar-row true" : "bar-row" }, make("span", {}, name), bar, make("span", { class: "number" }, text));
+    const text = make("span", { class: "number" }, sayProbability(share));
+    return make("span", { class: name === truth ? "bar-row true" : "bar-row" }, make("span", {}, name), bar, text);
   });
   return make("span", { class: "bars" }, ...rows);
 }

@@ -12,9 +12,9 @@ import { layMatrices, layTables } from "./study.tables.js";
 
 const DEFAULT_THRESHOLD = 0.5;
 const POINTS = {
-  screening: "finds 97% on validation",
+  screening: "finds ≥ 97% on validation",
   balanced: "both highest on validation",
-  specific: "spares 95% on validation",
+  specific: "spares ≥ 95% on validation",
 };
 const TASKS = { binary: "1.A normal or pneumonia", three_class: "1.B normal, bacterial or viral" };
 const PAGES = { report: "Report", audit: "Audit of the data" };
@@ -91,7 +91,7 @@ class StudyPage {
     }));
     const presets = [
       { name: "even", value: DEFAULT_THRESHOLD, hint: three ? "more likely than not" : "most probable class" },
-      ...Object.entries(net.operating_points).map(([name, value]) => ({ name, value, hint: POINTS[name] ?? "" })),
+      ...namePoints(net.operating_points),
     ];
     const counted = rows.map(({ title, up, down }) => `${title}: ${up.scores.length} pneumonias, ${down.scores.length} normals`);
     byId("matrices").replaceChildren(...layMatrices(net, (...cell) => this.#gallery.open(...cell)));
@@ -128,6 +128,17 @@ class StudyPage {
     const kept = new URLSearchParams({ net: this.#net.id, threshold: String(Number(threshold.toPrecision(6))) });
     history.replaceState(null, "", `?${kept}${location.hash}`);
   }
+}
+
+/** Return the named thresholds of a net; names that share a threshold stand together. */
+function namePoints(points) {
+  const names = new Map();
+  for (const [name, value] of Object.entries(points)) names.set(value, [...(names.get(value) ?? []), name]);
+  return [...names].map(([value, alike]) => ({
+    name: alike.join(" = "),
+    value,
+    hint: alike.map((name) => POINTS[name].replace(alike.length > 1 ? " on validation" : "", "")).join(", ") + (alike.length > 1 ? " on validation" : ""),
+  }));
 }
 
 /** Return the two shares that a threshold trades, large, to be read beside the slider. */

@@ -1,6 +1,6 @@
 /** What surrounds the viewer: modes, class and layer of the heat-map, opacity, window, and the words below it. */
 import { decodeBytes } from "./api.js";
-import { byId, sayNumber } from "./elements.js";
+import { byId, capitalize, sayNumber } from "./elements.js";
 import { decodeFilm, drawWindowed, readDataAddress } from "./film.js";
 import { GRID, colorHeat, paintHeat, pickHeatmap } from "./overlay.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
@@ -181,14 +181,14 @@ export class ViewerControls {
     const map = this.#answer.heatmaps[layer];
     const values = pickHeatmap({ ...map, data: decodeBytes(map.data) }, this.#classes.indexOf(name));
     byId("heatmap-class").options[0].textContent = `the answer, ${this.#decidedClass()}`;
-    byId("scale-name").textContent = `for ${name}`;
-    byId("scale-high").textContent = "most in layer";
+    byId("scale-name").textContent = capitalize(name);
+    byId("scale-high").textContent = "most in the layer";
     return paintHeat(values);
   }
 
   #paintError() {
     const { data, scale, shape } = this.#answer.error_map;
-    byId("scale-name").textContent = "squared error";
+    byId("scale-name").textContent = "Squared error";
     byId("scale-high").textContent = sayNumber(scale);
     return paintHeat(Float32Array.from(decodeBytes(data), (value) => value / 255), shape[1]);
   }

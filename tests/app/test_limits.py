@@ -1,0 +1,228 @@
+"""Clients that are slow, many, or bring too much; the server must be well afterwards."""
+
+import asyncio
+import io
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, suppress
+from dataclasses import replace
+
+import httpx
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscope.app.limits import Limits
+
+pytestmark = pytest.mark.usefixtures("stays_well")
+
+PARALLEL = 200
+IMPATIENT = Limits(head_seconds=0.5, idle_seconds=0.5, receive_seconds=1.5, send_seconds=0.5)
+NARROW = Limits(max_file_bytes=50_000, max_request_bytes=120_000, max_held_bytes=150_000)
+
+
+def write_request(*films):
+    """Return the head and the body of a request that sends films, as they go over the wire."""
+    request = httpx.Request("POST", "http://127.0.0.1", files=[("files", ("film.jpeg", film)) for film in films])
+    body = request.read()
+    head = f"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
+    return f"{head}Content-Type: {request.headers['content-type']}\r\n\r\n".encode(), body
+
+
+def post(client, *films):
+    return client.post("/api/read", files=[("files", ("film.jpeg", film)) for film in films])
+
+
+def test_a_body_that_stops_or_trickles_is_given_up(open_room, talk, films):
+    head, content = write_request(films["normal"])
+    with open_room(limits=IMPATIENT) as address, httpx.Client(base_url=address) as client:
+        started = time.monotonic()
+        stopped = talk(address, head + content[:100])
+        assert time.monotonic() - started < 10
+        assert stopped.startswith(b"HTTP/1.1 408")
+        assert b"in time" in stopped
+
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as slow:
+            slow.sendall(head)
+            started = time.monotonic()
+            for byte in content:
+                try:
+                    slow.sendall(bytes([byte]))
+                except ConnectionError:
+                    break
+                assert client.get("/api/health").status_code == 200
+                time.sleep(0.1)
+                assert time.monotonic() - started < 20
+
+
+def test_a_head_that_never_ends_is_given_up(open_room, talk):
+    with open_room(limits=IMPATIENT) as address:
+        started = time.monotonic()
+        assert talk(address, b"GET / HTTP/1.1\r\nHost: 127") == b""
+        assert talk(address, b"") == b""
+        answer = talk(address, b"GET /api/health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\nGET / HTT")
+        assert answer.count(b"HTTP/1.1 200") == 1
+        assert time.monotonic() - started < 20
+
+
+def test_a_client_that_takes_no_answer_is_given_up(open_room):
+    asked = 200
+    with open_room(limits=IMPATIENT) as address, httpx.Client(base_url=address, timeout=60) as client:
+        assert client.get("/api/phantoms/1.png").status_code == 200
+        with socket.socket() as deaf:
+            deaf.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            deaf.settimeout(20)
+            deaf.connect((client.base_url.host, client.base_url.port))
+            # In all far more than the system holds between the two.
+            deaf.sendall(b"GET /api/phantoms/1.png HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" * asked)
+            time.sleep(3)
+            assert client.get("/api/health").status_code == 200
+            found = b""
+            with suppress(ConnectionError):
+                while piece := deaf.recv(1 << 16):
+                    found += piece
+
+    assert found.count(b"HTTP/1.1 200") < asked
+
+
+def test_more_connections_than_allowed_are_put_off_until_the_idle_ones_are_given_up(open_room):
+    with open_room(limits=replace(IMPATIENT, max_connections=5)) as address, ExitStack() as idle:
+        for _ in range(5):
+            host, port = address.removeprefix("http://").split(":")
+            idle.enter_context(socket.create_connection((host, int(port))))
+        put_off = httpx.get(f"{address}/api/health")
+        time.sleep(3)
+        served = httpx.get(f"{address}/api/health")
+
+    assert (put_off.status_code, served.status_code) == (503, 200)
+
+
+def test_a_line_that_is_too_long_is_told_to_come_back(open_room, reader, films, monkeypatch):
+    monkeypatch.setattr(reader, "read", slow_down(reader.read, 1.5))
+    narrow = Limits(num_readers=1, wait_seconds=0.3)
+    with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
+        found = asyncio.run(post_at_once(address, films["normal"], 3))
+        later = post(client, films["normal"])
+
+    assert sorted(found) == [200, 503, 503]
+    assert later.status_code == 200
+
+
+def test_work_that_outlasts_its_time_is_given_up_and_keeps_its_place_until_it_ends(
+    open_room, reader, films, monkeypatch
+):
+    monkeypatch.setattr(reader, "read", slow_down(reader.read, 4))
+    narrow = Limits(num_readers=1, wait_seconds=0.5, read_seconds=0.5)
+    with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
+        given_up = post(client, films["normal"])
+        assert client.get("/api/health").status_code == 200
+        meanwhile = client.get("/api/known")
+        time.sleep(3)
+        later = client.get("/api/known")
+
+    assert (given_up.status_code, meanwhile.status_code, later.status_code) == (503, 503, 200)
+
+
+def slow_down(work, seconds):
+    def slowed(*arguments, **keywords):
+        time.sleep(seconds)
+        return work(*arguments, **keywords)
+
+    return slowed
+
+
+async def post_at_once(address, film, count):
+    async with httpx.AsyncClient(base_url=address, timeout=60) as client:
+        sent = [post(client, film) for _ in range(count)]
+        return [answer.status_code for answer in await asyncio.gather(*sent)]
+
+
+def test_a_body_that_is_too_large_is_told_so(open_room, talk, films):
+    head, many = write_request(*[bytes(40_000)] * 4)
+    endless = re.sub(rb"Content-Length: \d+", b"Expect: 100-continue\r\nContent-Length: 99999999999", head)
+    with open_room(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
+        announced = post(client, *[bytes(40_000)] * 4)
+        kind = re.search(rb"multipart.*", head)[0].strip()
+        unannounced = client.post(
+            "/api/read", content=iter([many[:100_000], many[100_000:]]), headers={"content-type": kind}
+        )
+        file = post(client, films["normal"], bytes(60_000))
+        told = talk(address, endless)
+        # What a request held is given back: in all they are far over what may be held at a time.
+        sound = [post(client, films["normal"]).status_code for _ in range(30)]
+
+    assert (announced.status_code, unannounced.status_code, file.status_code) == (413, 413, 413)
+    assert told.startswith(b"HTTP/1.1 413")
+    assert "several requests" in announced.json()["error"]
+    assert "file 2 is over" in file.json()["error"]
+    assert b"100 Continue" not in told
+    assert sound == [200] * 30
+
+
+def test_more_than_may_be_held_at_a_time_is_put_off(open_room):
+    films = [bytes(40_000)] * 2
+    head, content = write_request(*films)
+    with open_room(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
+        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as waiting:
+            waiting.sendall(head + content[:-10])
+            time.sleep(0.5)
+            put_off = post(client, *films)
+        time.sleep(0.5)
+        served = post(client, *films)
+
+    assert (put_off.status_code, put_off.headers["retry-after"]) == (503, "2")
+    assert served.status_code == 200
+
+
+@pytest.mark.skipif(os.name != "posix", reason="limits on files are set as POSIX has them")
+def test_two_hundred_uploads_at_a_time_are_answered_with_nothing_written_or_logged(films, tmp_path):
+    code = (
+        "import os, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
+        "from pneumoscope.app.server import serve; "
+        "serve(os.environ.get('PNEUMOSCOPE_MODELS'), port=0, open_browser=False)"
+    )
+    noise = np.random.default_rng(0).integers(0, 256, (1500, 1600), dtype=np.uint8)
+    stream = io.BytesIO()
+    Image.fromarray(noise).save(stream, format="PNG")
+    kinds = [films["normal"], films["viral"], b"no film", stream.getvalue(), films["bacterial"][:400]]
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+    )
+    with process:
+        told = [process.stdout.readline() for _ in range(3)]
+        address = told[0].split()[-1]
+        answers = asyncio.run(send_at_once(address, kinds))
+        health = httpx.get(f"{address}api/health", timeout=20)
+        process.send_signal(signal.SIGINT)
+        rest = process.communicate(timeout=60)[0]
+
+    assert [status for status, _ in answers] == [200] * PARALLEL
+    for number, (_, answer) in enumerate(answers):
+        (reading,) = answer["readings"]
+        assert reading["path"] == f"Doe_Jane_{number}.jpeg"
+        assert (reading["error"] is None) is (number % len(kinds) in (0, 1, 3))
+    assert health.json()["status"] == "ok"
+    assert (process.returncode, rest) == (0, "")
+    assert list(tmp_path.iterdir()) == []
+
+
+async def send_at_once(address, kinds):
+    limits = httpx.Limits(max_connections=PARALLEL)
+    async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as client:
+
+        async def send(number):
+            named = (f"Doe_Jane_{number}.jpeg", kinds[number % len(kinds)])
+            answer = await client.post("/api/read", files={"files": named})
+            return answer.status_code, answer.json()
+
+        return await asyncio.gather(*(send(number) for number in range(PARALLEL)))

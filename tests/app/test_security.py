@@ -1,0 +1,108 @@
+"""Who may ask, and what every answer carries."""
+
+import logging
+import re
+
+import httpx
+import pytest
+
+from pneumoscope.app.security import find_refusal, locate_error
+
+
+@pytest.mark.parametrize(
+    ("headers", "served"),
+    [
+        ({}, True),
+        ({"host": "localhost:8427"}, True),
+        ({"host": "LOCALHOST"}, True),
+        ({"host": "[::1]:8427"}, True),
+        ({"host": "rebound.example"}, False),
+        ({"host": "127.0.0.1.example"}, False),
+        ({"host": "localhost.example:8427"}, False),
+        ({"host": "evil@127.0.0.1"}, False),
+        ({"host": "127.0.0.1:8427:80"}, False),
+        ({"host": "0.0.0.0:8427"}, False),
+        ({"origin": "http://evil.example"}, False),
+        ({"origin": "null"}, False),
+        ({"origin": "http://127.0.0.1:9999"}, False),
+        ({"host": "localhost:8427", "origin": "http://localhost:8427"}, True),
+        ({"host": "localhost:8427", "origin": "https://localhost:8427"}, False),
+        ({"host": "localhost:8427", "origin": "http://127.0.0.1:8427"}, False),
+        ({"sec-fetch-site": "same-origin"}, True),
+        ({"sec-fetch-site": "cross-site"}, False),
+        ({"sec-fetch-site": "same-site", "sec-fetch-mode": "no-cors"}, False),
+        ({"sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}, False),
+    ],
+)
+def test_only_this_machine_and_its_own_page_may_send_films(client, films, headers, served):
+    answer = client.post("/api/read", files={"files": ("film.jpeg", films["normal"])}, headers=headers)
+
+    assert answer.status_code == (200 if served else 403), answer.text
+
+
+def test_a_link_from_elsewhere_may_open_the_page_but_not_look_into_it():
+    linked = {"host": "127.0.0.1", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
+    embedded = {**linked, "sec-fetch-mode": "no-cors"}
+
+    assert find_refusal("GET", "http", httpx.Headers(linked)) == ""
+    assert "another site" in find_refusal("GET", "http", httpx.Headers(embedded))
+    assert "another host" in find_refusal("GET", "http", httpx.Headers({}))
+
+
+def test_a_page_of_another_origin_is_not_told_that_it_may_ask(client):
+    answer = client.options(
+        "/api/read", headers={"origin": "http://evil.example", "access-control-request-method": "POST"}
+    )
+
+    assert answer.status_code == 403
+    assert "access-control-allow-origin" not in answer.headers
+
+
+def test_a_defect_of_ours_tells_neither_client_nor_log_what_was_sent(open_room, reader, films, caplog, monkeypatch):
+    def fail(images, paths, **keywords):
+        raise RuntimeError(f"cannot read {paths}")
+
+    monkeypatch.setattr(reader, "read", fail)
+    with (
+        caplog.at_level(logging.DEBUG),
+        open_room() as address,
+        httpx.Client(base_url=address, timeout=60) as client,
+    ):
+        answer = client.post("/api/read", files={"files": ("Doe_Jane.jpeg", films["normal"])})
+        health = client.get("/api/health")
+
+    assert answer.status_code == 500
+    assert "Doe" not in answer.text
+    assert "content-security-policy" in answer.headers
+    assert "Doe" not in caplog.text
+    assert "RuntimeError at test_security.py" in caplog.text
+    assert health.status_code == 200
+
+
+def test_an_error_is_located_without_its_message():
+    try:
+        raise ValueError("Doe_Jane.jpeg")
+    except ValueError as error:
+        assert re.fullmatch(r"ValueError at test_security\.py:\d+", locate_error(error))
+
+
+def test_every_answer_carries_the_headers_that_keep_it_at_home(client, films):
+    answers = [
+        *(client.get(path) for path in ("/", "/docs", "/nowhere", "/api/health", "/api/nothing", "/static/app.css")),
+        client.post("/api/read", files={"files": ("film.jpeg", films["normal"])}),
+        client.post("/api/read"),
+        client.put("/api/read"),
+        client.get("/api/health", headers={"host": "elsewhere.example"}),
+    ]
+
+    for answer in answers:
+        policy = dict(part.split(" ", 1) for part in answer.headers["content-security-policy"].split("; "))
+        assert policy["default-src"] == policy["frame-ancestors"] == policy["base-uri"] == "'none'"
+        assert policy["script-src"] == policy["style-src"] == policy["connect-src"] == "'self'"
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        assert answer.headers["referrer-policy"] == "no-referrer"
+        assert answer.headers["cross-origin-opener-policy"] == "same-origin"
+        assert answer.headers["cross-origin-resource-policy"] == "same-origin"
+        assert not any(name.startswith("access-control") for name in answer.headers)
+        assert answer.headers["cache-control"] == ("no-cache" if "/static/" in str(answer.url) else "no-store")
+        assert "server" not in answer.headers

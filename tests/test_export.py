@@ -1,0 +1,84 @@
+"""A study becomes a set of models that a reader opens; what cannot be exported leaves nothing behind."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pneumoscope.errors import BundleError, ExportError, PneumoscopeError
+from pneumoscope.export import export_model, export_study
+from pneumoscope.models.bundle import load_bundle
+from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.reading.reader import Reader
+from pneumoscope.tasks.anomaly import reconstruction_errors
+from pneumoscope.tasks.classify import predict_probabilities
+
+pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def exported(finished_study, tmp_path_factory):
+    return export_study(finished_study, tmp_path_factory.mktemp("export") / "models", data_license="drawn")
+
+
+def test_a_reader_of_an_exported_study_answers_as_its_models_do(exported, finished_study):
+    reader = Reader.open(exported)
+    films = draw_phantoms(4, size=128, seed=9).images
+    shares = predict_probabilities(load_bundle(finished_study / "models" / "best-three_class").model, films)
+    errors = reconstruction_errors(load_bundle(finished_study / "models" / "best-autoencoder").model, films)
+
+    (found,) = reader.models.classifier.run({"image": films[..., None].astype(np.float32)}, ["probabilities"])
+    readings = reader.read(films, ["x"] * 4)
+
+    np.testing.assert_allclose(found, shares, atol=0.01)
+    for reading, error in zip(readings, errors, strict=True):
+        assert reading.decision == "refused" or reading.anomaly_score == pytest.approx(float(error), rel=0.01)
+
+
+def test_the_known_images_are_those_that_were_trained_on(exported, finished_study):
+    from pneumoscope.study import reopen_study
+
+    train = reopen_study(finished_study)[1].split("train").table
+    known = Reader.open(exported).models.known
+
+    assert known.names.tolist() == train["name"].tolist()
+    assert known.coordinates.shape == (len(train), 2)
+
+
+def test_the_card_tells_what_was_chosen_where(exported):
+    card = json.loads((exported / "classifier" / "card.json").read_text())
+
+    assert card["notice"].startswith("Research use only")
+    assert card["classes"] == ["normal", "bacterial", "viral"]
+    assert card["data"]["license"] == "drawn"
+    assert set(card["operating_points"]) == {"screening", "balanced", "specific"}
+    assert "validation images" in card["operating_points_from"]
+    figure = card["figures"]["test"]["normal_or_pneumonia"]["auroc"]
+    assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
+    folder = export_model(finished_study / "models" / "best-binary", tmp_path / "one")
+
+    names = {path.name for path in folder.iterdir()}
+    assert names == {"model.onnx", "model.float16.onnx", "layers.onnx", "card.json", "README.md"}
+    assert set(json.loads((folder / "card.json").read_text())["files"]) == names - {"card.json", "README.md"}
+
+
+def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monkeypatch):
+    target = tmp_path / "one"
+    target.mkdir()
+    (target / "mine").write_text("x")
+    monkeypatch.setattr("pneumoscope.models.graph.export_graph.__kwdefaults__", {"tolerance": -1.0})
+
+    with pytest.raises(ExportError):
+        export_model(finished_study / "models" / "best-autoencoder", target)
+
+    assert [path.name for path in tmp_path.rglob("*")] == ["one", "mine"]
+
+
+def test_what_is_no_study_is_told(tmp_path, finished_study):
+    with pytest.raises(BundleError, match="holds no trained model"):
+        export_model(tmp_path / "nothing")
+    with pytest.raises(PneumoscopeError, match="no finished study of the profile paper"):
+        export_study(finished_study, tmp_path / "models", profile="paper")
