@@ -6,7 +6,9 @@ Data flows one way through the package:
 
     radiographs  ->  models  ->  tasks  ->  results  ->  report | command line
     (files to        (Keras)     (1.A to 4)  (plain       (draw and write,
-     arrays)                                  values)      compute nothing)
+     arrays)           |                      values)      compute nothing)
+                       +->  reading  ->  readings  ->  app | command line
+                            (no Keras)
 
 Importing this package imports nothing heavy: each name below loads its room on first use.
 """
@@ -40,6 +42,10 @@ _HOMES = {
     "profile_settings": "models.settings",
     "autoencoder_settings": "models.settings",
     "run_study": "study",
+    "export_model": "export",
+    "export_study": "export",
+    "Reader": "reading.reader",
+    "decode_radiograph": "reading.decode",
     "BINARY_CLASSES": "results",
     "THREE_CLASSES": "results",
     "load_result": "archive",

@@ -4,9 +4,11 @@ import glob
 import hashlib
 import os
 import sys
+from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from pathlib import Path
 
@@ -29,15 +31,15 @@ class BatchSettings:
 
     Attributes:
         operating_point: see `Reader.threshold`.
-        batch_size: images that go through the models at once.
-        num_workers: threads that decode; 0 is one for each core.
+        batch_size: files that a worker takes at once.
+        num_workers: threads that decode and read; 0 is one for each core.
         heatmaps_dir: where a picture of each reading goes, or None.
         dicom_dir: where the DICOM capture and report of each reading go, or None.
         deidentify: whether to take out of those what tells the patient.
     """
 
     operating_point: str = "balanced"
-    batch_size: int = 32
+    batch_size: int = 4
     num_workers: int = 0
     heatmaps_dir: Path | None = None
     dicom_dir: Path | None = None
@@ -61,9 +63,8 @@ def find_files(arguments: Sequence[str]) -> list[str]:
         elif Path(argument).is_dir():
             found |= dict.fromkeys(_walk(argument))
         elif not os.path.lexists(argument) and glob.has_magic(argument):
-            found |= dict.fromkeys(
-                sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - a pattern may be absolute, which Path.glob refuses
-            )
+            # Path.glob refuses patterns that are absolute.
+            found |= dict.fromkeys(sorted(glob.glob(argument, recursive=True)))  # noqa: PTH207
         else:
             found[argument] = None
     if not found:
@@ -75,27 +76,34 @@ def find_files(arguments: Sequence[str]) -> list[str]:
 def read_files(reader: Reader, paths: Iterable[str], settings: BatchSettings) -> Iterator[Reading]:
     """Yield the reading of each file, in order.
 
-    Decoding of the coming files goes on while the models are busy with these, and never gets more than two batches
-    ahead. What cannot be read, or not be written as a picture or as DICOM, becomes a reading with its error.
+    Each worker decodes some files and then reads them, and no more than two batches a worker are under way, so that
+    memory does not grow with the number of files. What cannot be read, or not be written as DICOM, becomes a reading
+    with its error. Use a reader whose graphs take one thread each where there is more than one worker.
 
     Raises:
         PneumoscopeError: if there is no such operating point.
     """
+    from threadpoolctl import threadpool_limits
+
     reader.threshold(settings.operating_point)
-    pending = iter(paths)
     num_workers = settings.num_workers or os.cpu_count() or 1
-    with ThreadPoolExecutor(num_workers) as pool:
+    batches = iter(partial(_take, iter(paths), settings.batch_size), [])
+    # The matrices are small: BLAS would have threads of its own wait for them, busily, on the workers' cores.
+    with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_workers) as pool:
+        coming: deque[Future[list[Reading]]] = deque()
+        try:
+            for batch in batches:
+                coming.append(pool.submit(_read_batch, reader, batch, settings))
+                if len(coming) >= 2 * num_workers:
+                    yield from coming.popleft().result()
+            while coming:
+                yield from coming.popleft().result()
+        finally:
+            pool.shutdown(wait=False, cancel_futures=True)
 
-        def start() -> list:
-            return [
-                (path, pool.submit(_decode, path, reader.models.image_size))
-                for path in islice(pending, settings.batch_size)
-            ]
 
-        waiting = [start(), start()]
-        while waiting[0]:
-            current, waiting = waiting[0], [waiting[1], start()]
-            yield from _read_batch(reader, [(path, future.result()) for path, future in current], settings)
+def _take(paths: Iterator[str], count: int) -> list[str]:
+    return list(islice(paths, count))
 
 
 def _walk(folder: str) -> list[str]:
@@ -119,21 +127,21 @@ def _decode(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
         return str(error)
 
 
-def _read_batch(
-    reader: Reader, decoded: list[tuple[str, tuple[np.ndarray, list[str]] | str]], settings: BatchSettings
-) -> Iterator[Reading]:
-    good = [(path, *outcome) for path, outcome in decoded if not isinstance(outcome, str)]
-    readings: dict[str, Reading] = {}
+def _read_batch(reader: Reader, paths: list[str], settings: BatchSettings) -> list[Reading]:
+    decoded = {path: _decode(path, reader.models.image_size) for path in paths}
+    good = [(path, *outcome) for path, outcome in decoded.items() if not isinstance(outcome, str)]
+    readings = {
+        path: Reading(printable_name(path), settings.operating_point, reader.models.id, error=str(outcome))
+        for path, outcome in decoded.items()
+    }
     if good:
-        paths, images, objections = zip(*good, strict=True)
-        stack, names = np.stack(images), [printable_name(path) for path in paths]
+        known, images, objections = zip(*good, strict=True)
+        stack, names = np.stack(images), [printable_name(path) for path in known]
         told = reader.read(stack, names, operating_point=settings.operating_point, objections=objections)
         if settings.heatmaps_dir or settings.dicom_dir:
-            told = _write_pictures(reader, paths, stack, told, settings)
-        readings = dict(zip(paths, told, strict=True))
-    for path, outcome in decoded:
-        failed = Reading(printable_name(path), settings.operating_point, reader.models.id, error=str(outcome))
-        yield readings.get(path, failed)
+            told = _write_pictures(reader, known, stack, told, settings)
+        readings |= dict(zip(known, told, strict=True))
+    return [readings[path] for path in paths]
 
 
 def _write_pictures(

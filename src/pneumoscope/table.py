@@ -7,6 +7,7 @@ in one step. A run that was killed leaves the partial file, of which at most the
 import csv
 import json
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,15 +20,17 @@ COLUMNS = (
     *("anomaly_score", "anomaly_percentile", "in_domain", "reason", "neighbors", "heatmap", "model"),
 )
 
+ROW_GROUP = 10_000
+
 Row = dict[str, Any]
 
 
 class Table:
-    """The rows of one output file.
+    """The rows of one output file; they stay on disk, however many there are.
 
     Attributes:
         path: of the finished file: `.csv`, `.parquet` or `.jsonl`.
-        rows: finished so far, in order.
+        done: paths of the finished rows.
     """
 
     def __init__(self, path: Path, *, resume: bool, head: Row) -> None:
@@ -45,28 +48,20 @@ class Table:
         if path.suffix not in FORMATS:
             raise PneumoscopeError(f"{path} ends with {path.suffix!r}; expected one of {', '.join(FORMATS)}")
         self.path = path
-        self.rows: list[Row] = []
+        self.done: set[str] = set()
+        self._head = head
         self._partial = path.with_name(path.name + ".partial")
         standing = [str(one) for one in (path, self._partial) if one.exists()]
         if standing and not resume:
             raise PneumoscopeError(
                 f"{' and '.join(standing)} stand there already. Add --resume, give another --output, or delete."
             )
-        if self._partial.exists():
-            self.rows = list(_read_lines(self._partial))
-        elif path.exists():
-            self.rows = read_table(path)
-        for row in self.rows:
-            different = [name for name, value in head.items() if row.get(name) != value]
-            if different:
-                told = ", ".join(f"{name} {row.get(name)!r} then, {head[name]!r} now" for name in different)
-                raise PneumoscopeError(f"{path} holds readings of other settings: {told}. Give another --output.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        # Written anew, so that a torn last line goes.
-        self._stream = self._partial.open("w", encoding="utf-8")
-        for row in self.rows:
-            self._write(row)
-        self._flush()
+        if self._partial.exists():
+            self._take_over(_read_lines(self._partial))
+        elif path.exists():
+            self._take_over(read_table(path))
+        self._stream = self._partial.open("a", encoding="utf-8")
 
     def __enter__(self) -> "Table":
         return self
@@ -74,45 +69,52 @@ class Table:
     def __exit__(self, *_: object) -> None:
         self._stream.close()
 
-    @property
-    def done(self) -> set[str]:
-        """Paths of the finished rows."""
-        return {row["path"] for row in self.rows}
-
     def add(self, row: Row) -> None:
         """Keep a row; from here on it survives a kill."""
-        self.rows.append(row)
-        self._write(row)
-        self._flush()
+        self._stream.write(json.dumps(row) + "\n")
+        self._stream.flush()
+        self.done.add(row["path"])
 
     def finish(self) -> None:
         """Make the file of all rows, and drop the partial one."""
         self._stream.close()
         made = self.path.with_name(self.path.name + ".whole")
-        _WRITERS[self.path.suffix](self.rows, made)
+        _WRITERS[self.path.suffix](_read_lines(self._partial), made)
         made.replace(self.path)
         self._partial.unlink()
 
-    def _write(self, row: Row) -> None:
-        self._stream.write(json.dumps(row) + "\n")
+    def _take_over(self, rows: Iterator[Row]) -> None:
+        """Write finished rows anew, so that a torn last line goes."""
+        fresh = self._partial.with_name(self._partial.name + ".new")
+        with fresh.open("w", encoding="utf-8") as stream:
+            for row in rows:
+                different = [name for name, value in self._head.items() if row.get(name) != value]
+                if different:
+                    told = ", ".join(f"{name} {row.get(name)!r} then, {self._head[name]!r} now" for name in different)
+                    fresh.unlink()
+                    raise PneumoscopeError(
+                        f"{self.path} holds readings of other settings: {told}. Give another --output."
+                    )
+                stream.write(json.dumps(row) + "\n")
+                self.done.add(row["path"])
+        fresh.replace(self._partial)
 
-    def _flush(self) -> None:
-        self._stream.flush()
 
-
-def read_table(path: Path) -> list[Row]:
-    """Return the rows of a finished file as they were written.
+def read_table(path: Path) -> Iterator[Row]:
+    """Yield the rows of a finished file as they were written.
 
     Raises:
         PneumoscopeError: if the file is no table of readings.
     """
     try:
-        rows = _READERS[path.suffix](path)
+        for row in _READERS[path.suffix](path):
+            if set(row) != set(COLUMNS):
+                raise PneumoscopeError(f"{path} has the columns {', '.join(row)}; expected {', '.join(COLUMNS)}")
+            yield row
+    except PneumoscopeError:
+        raise
     except Exception as error:  # pyarrow, csv and json raise classes of their own
         raise PneumoscopeError(f"{path} is no table of readings ({error}); give another --output") from None
-    if rows and set(rows[0]) != set(COLUMNS):
-        raise PneumoscopeError(f"{path} has the columns {', '.join(rows[0])}; expected {', '.join(COLUMNS)}")
-    return rows
 
 
 def _read_lines(path: Path) -> Iterator[Row]:
@@ -124,16 +126,21 @@ def _read_lines(path: Path) -> Iterator[Row]:
                 return
 
 
-def _write_csv(rows: list[Row], path: Path) -> None:
+def _write_csv(rows: Iterator[Row], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
         writer.writerows({**row, "neighbors": json.dumps(row["neighbors"])} for row in rows)
 
 
-def _read_csv(path: Path) -> list[Row]:
+def _read_csv(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as stream:
-        return [{name: _parse(name, text) for name, text in row.items()} for row in csv.DictReader(stream)]
+        reader = csv.DictReader(stream)
+        if set(reader.fieldnames or ()) != set(COLUMNS):
+            found = ", ".join(reader.fieldnames or ())
+            raise PneumoscopeError(f"{path} has the columns {found}; expected {', '.join(COLUMNS)}")
+        for row in reader:
+            yield {name: _parse(name, text) for name, text in row.items()}
 
 
 def _parse(name: str, text: str) -> Any:
@@ -146,7 +153,7 @@ def _parse(name: str, text: str) -> Any:
     return float(text) if name.startswith(("p_", "anomaly_")) else text
 
 
-def _write_parquet(rows: list[Row], path: Path) -> None:
+def _write_parquet(rows: Iterator[Row], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
@@ -156,18 +163,23 @@ def _write_parquet(rows: list[Row], path: Path) -> None:
     schema = pa.schema(
         [(name, kinds.get(name, pa.string())) for name in COLUMNS], metadata={"notice": RESEARCH_USE_ONLY}
     )
-    parquet.write_table(pa.Table.from_pylist(rows, schema), path)
+    with parquet.ParquetWriter(path, schema) as writer:
+        while part := list(islice(rows, ROW_GROUP)):
+            writer.write_table(pa.Table.from_pylist(part, schema))
 
 
-def _read_parquet(path: Path) -> list[Row]:
+def _read_parquet(path: Path) -> Iterator[Row]:
     from pyarrow import parquet
 
-    return parquet.read_table(path).to_pylist()
+    with parquet.ParquetFile(path) as file:
+        for part in file.iter_batches(ROW_GROUP):
+            yield from part.to_pylist()
 
 
-def _write_jsonl(rows: list[Row], path: Path) -> None:
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+def _write_jsonl(rows: Iterator[Row], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
 
 
 _WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
-_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": lambda path: list(_read_lines(path))}
+_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_lines}

@@ -94,6 +94,21 @@ def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Rea
     answer["reconstruction"] = _encode_gray(look.reconstruction, 1.0)
 
 
+def write_anomaly_trust(card: dict[str, Any]) -> str:
+    """Return how far to trust the anomaly score, by what its card measured on test films."""
+    auroc = card["figures"]["test"]["auroc"]
+    told = f"On {auroc['n']} test films its AUROC for pneumonia is {auroc['value']:.2f}"
+    if auroc["high"] is None:
+        return f"{told}; they are too few to tell more."
+    if auroc["high"] < 0.5:
+        return (
+            f"{told}: pneumonias look less unusual to it than normals, so a low score says nothing against pneumonia."
+        )
+    if auroc["low"] <= 0.5:
+        return f"{told}, no better than chance: it says nothing of pneumonia."
+    return f"{told} ({auroc['low']:.2f} to {auroc['high']:.2f})."
+
+
 def write_sentence(reading: Reading, *, threshold: float) -> str:
     """Return a reading as one calm sentence.
 

@@ -39,8 +39,10 @@ _FAULTS: dict[int | str, dict[str, Any]] = {
     415: {"model": Fault, "description": "Not multipart/form-data"},
     503: {"model": Fault, "description": "Too much at once; try again in a moment"},
 }
-_NOTHING: dict[int | str, dict[str, Any]] = {404: {"model": Fault, "description": "There is none"}}
-_PNG: dict[int | str, dict[str, Any]] = {200: {"content": {"image/png": {}}, "description": "8-bit gray"}, **_NOTHING}
+_PNG: dict[int | str, dict[str, Any]] = {
+    200: {"content": {"image/png": {}}, "description": "8-bit gray"},
+    404: {"model": Fault, "description": "There is none"},
+}
 _FILE = {"type": "string", "format": "binary"}
 _POINT = {
     "type": "string",
@@ -128,15 +130,15 @@ def _add_descriptions(router: APIRouter, desk: Desk) -> None:
     models_once = cache(partial(describe_models, desk.reader))
     known_once = cache(partial(describe_known, desk.reader, pictures=desk.data_dir is not None))
 
-    @router.get("/health", summary="Whether the server runs", responses={200: {"model": Health}})
+    @router.get("/health", summary="Whether the server runs", responses=_answer(Health, "It runs"))
     async def health() -> JSONResponse:
         return JSONResponse(describe_health(desk.reader))
 
-    @router.get("/models", summary="The models and their cards", responses={200: {"model": Models}})
+    @router.get("/models", summary="The models and their cards", responses=_answer(Models, "What can be said of them"))
     async def models(request: Request) -> JSONResponse:
         return JSONResponse(await desk.pool.run(request, models_once))
 
-    @router.get("/known", summary="The map of known images", responses={200: {"model": Known}})
+    @router.get("/known", summary="The map of known images", responses=_answer(Known, "Names, classes and places"))
     async def known(request: Request) -> JSONResponse:
         return JSONResponse(await desk.pool.run(request, known_once))
 
@@ -157,7 +159,7 @@ def _add_descriptions(router: APIRouter, desk: Desk) -> None:
 
 
 def _add_phantoms(router: APIRouter, desk: Desk) -> None:
-    @router.get("/phantoms", summary="Drawn chests to try", responses={200: {"model": list[Phantom]}})
+    @router.get("/phantoms", summary="Drawn chests to try", responses=_answer(list[Phantom], "Two of each class"))
     async def phantoms(request: Request) -> JSONResponse:
         chests = await desk.pool.run(request, draw_chests)
         return JSONResponse(
@@ -181,7 +183,7 @@ def _add_reading(router: APIRouter, desk: Desk) -> None:
     @router.post(
         "/read",
         summary="Read radiographs",
-        responses={200: {"model": Readings}, **_FAULTS},
+        responses={**_answer(Readings, "One reading a file"), **_FAULTS},
         openapi_extra=_describe_form({**files, "operating_point": _POINT}),
     )
     async def read(request: Request, detail: Literal["row", "full"] = "row") -> JSONResponse:
@@ -235,6 +237,10 @@ def _find_point(desk: Desk, form: Form) -> str:
     except PneumoscopeError as error:
         raise RequestError(400, str(error)) from None
     return point
+
+
+def _answer(model: Any, description: str) -> dict[int | str, dict[str, Any]]:
+    return {200: {"model": model, "description": description}}
 
 
 def _describe_form(properties: dict[str, Any]) -> dict[str, Any]:

@@ -46,6 +46,7 @@ def list_routes(openapi: dict[str, Any]) -> list[Route]:
             [
                 (status, answer.get("description", ""), _name_answer(answer))
                 for status, answer in sorted(operation.get("responses", {}).items())
+                if status != "4XX"  # any route may answer so
             ],
         )
         for path, operations in openapi["paths"].items()

@@ -38,7 +38,7 @@ class Limits:
     head_seconds: float = 10
     idle_seconds: float = 10
     receive_seconds: float = 30
-    wait_seconds: float = 60
+    wait_seconds: float = 120
     read_seconds: float = 30
     send_seconds: float = 30
 

@@ -97,8 +97,8 @@ class Gray(TypedDict):
 class ReadingAnswer(TypedDict):
     """What the models make of one file.
 
-    The first fifteen keys are the columns of `pneumoscope read`. Probabilities are calibrated, intervals are 95 %.
-    From `position` on the keys come with detail=full alone, and `picture` (a PNG as data: URL for what a browser
+    The first fifteen keys are the columns of pneumoscope read. Probabilities are calibrated, intervals are 95 %.
+    From position on the keys come with detail=full alone, and picture (a PNG as data: URL for what a browser
     cannot show, else null) comes even where no answer was given.
     """
 

@@ -6,11 +6,13 @@ The pages `room.html.j2` and `study.html.j2` are rendered with, and only with:
     version, model    of the package; identity of the models
     has_study         whether there is a study to look at
     operating_points  names, such as `balanced`
+    anomaly_trust     how far to trust the anomaly score
     classes, layers   names, in the order of the models
     limits            max_files, max_bytes (of one file), max_request_bytes (of all files of a request)
     max_megabytes     max_bytes in MiB
 
-`docs.html.j2` has `routes` and `types` besides (see `docs_page.py`), `message.html.j2` has `title` and `message`.
+`docs.html.j2` has besides `address` and, see `docs_page.py`, `routes` and `types`; `message.html.j2` has `title`,
+`message` and `command`.
 """
 
 import os
@@ -18,8 +20,8 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager, suppress
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -35,12 +37,14 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.exceptions import HTTPException
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.app.answers import write_anomaly_trust
 from pneumoscope.app.api import Desk, build_routes
 from pneumoscope.app.connections import limit_connections
 from pneumoscope.app.docs_page import list_routes, list_types
 from pneumoscope.app.limits import MIB, LimitRequests, Limits, RequestError
 from pneumoscope.app.pictures import draw_chests
 from pneumoscope.app.pool import ReadingPool
+from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
 from pneumoscope.errors import PneumoscopeError
 
@@ -87,6 +91,8 @@ def build_app(
         description=RESEARCH_USE_ONLY,
         docs_url=None,
         redoc_url=None,
+        # In the place of FastAPI's own, which says 422 and shows what was sent.
+        responses={"4XX": {"model": Fault, "description": "Any other request that cannot be met"}},
         lifespan=lifespan,
     )
     pages = _Pages(reader, limits, has_study=study_dir is not None)
@@ -157,10 +163,10 @@ def serve(
         announce(f"Reading room: {address}")
         announce(RESEARCH_USE_ONLY)
         announce("Pictures stay on this machine and are not kept. Ctrl-C ends.")
-        threading.Thread(target=_warm_up, args=(reader,), daemon=True).start()
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        uvicorn.Server(configure_server(app)).run(sockets=[listener])
+        with _warmed_up(reader):
+            uvicorn.Server(configure_server(app)).run(sockets=[listener])
 
 
 def bind_port(port: int) -> socket.socket:
@@ -205,6 +211,7 @@ class _Pages:
             "model": reader.models.id,
             "has_study": has_study,
             "operating_points": list(reader.models.cards["classifier"]["operating_points"]),
+            "anomaly_trust": write_anomaly_trust(reader.models.cards["anomaly"]),
             "classes": list(reader.models.classes),
             "layers": list(reader.layers),
             "limits": {
@@ -238,14 +245,19 @@ def _add_pages(app: FastAPI, pages: _Pages) -> None:
             "message.html.j2",
             404,
             title="No study was opened",
-            message="To look at a trained study here, end the server and start it again with: "
-            "pneumoscope app --study FOLDER",
+            message="To look at a trained study here, end the server and start it again with its folder:",
+            command="pneumoscope app --study FOLDER",
         )
 
     @app.get("/docs", include_in_schema=False)
-    async def show_docs() -> HTMLResponse:
+    async def show_docs(request: Request) -> HTMLResponse:
         openapi = app.openapi()
-        return pages.show("docs.html.j2", routes=list_routes(openapi), types=list_types(openapi))
+        told: dict[str, Any] = {
+            "address": str(request.base_url),
+            "routes": list_routes(openapi),
+            "types": list_types(openapi),
+        }
+        return pages.show("docs.html.j2", **told)
 
 
 def _add_faults(app: FastAPI, pages: _Pages) -> None:
@@ -269,20 +281,38 @@ def _add_faults(app: FastAPI, pages: _Pages) -> None:
             response: Response = answer_fault(error.status_code, f"{title.lower()}; /docs lists what there is")
         else:
             response = pages.show(
-                "message.html.j2", error.status_code, title=title, message="There is nothing at this address."
+                "message.html.j2", error.status_code, title=title, message="There is no page here.", command=""
             )
         response.headers.update(error.headers or {})
         return response
 
 
-def _warm_up(reader: "Reader") -> None:
-    """Do what takes longer the first time, so that nobody waits for it."""
+@contextmanager
+def _warmed_up(reader: "Reader") -> Iterator[None]:
+    """Do beside what takes longer the first time, so that nobody waits for it."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
-    # What fails here fails again for whoever asks for it, and is answered there.
-    with suppress(Exception):
-        reader.read(blank[None], [""])
-        reader.look(blank)
-        draw_chests()
+    steps: list[Callable[[], Any]] = [
+        lambda: reader.read(blank[None], [""]),
+        lambda: reader.look(blank),
+        draw_chests,
+    ]
+    ended = threading.Event()
+
+    def warm_up() -> None:
+        # What fails here fails again for whoever asks for it, and is answered there.
+        with suppress(Exception):
+            for step in steps:
+                if not ended.is_set():
+                    step()
+
+    thread = threading.Thread(target=warm_up)
+    thread.start()
+    try:
+        yield
+    finally:
+        # Waited for, because ONNX Runtime aborts the process where it is interrupted at its end.
+        ended.set()
+        thread.join()
 
 
 def _check_folder(folder: str | os.PathLike[str] | None, kind: str) -> Path | None:

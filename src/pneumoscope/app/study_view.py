@@ -8,7 +8,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from os import PathLike
 from pathlib import Path
-from threading import Lock, Thread
+from threading import BoundedSemaphore, Lock, Thread
 from typing import Any, Literal
 
 from fastapi import APIRouter
@@ -29,6 +29,9 @@ PAGE_POLICY = (
 PAGES = {"report": Path("report.html"), "audit": Path("audit/audit.html")}
 KEPT_PICTURES = 400
 KEPT_BYTES = 32 << 20
+DRAWN_AT_ONCE = 2
+
+_NOT_FOUND = {"description": "Not there; `error` says why", "content": {"application/json": {}}}
 
 Answer = tuple[bytes, dict[str, SplitImages], StudyPictures]
 
@@ -45,6 +48,8 @@ class StudyShelf:
         self._lock = Lock()
         self._signature: tuple[tuple[str, int, int], ...] = ()
         self._answer: Answer | None = None
+        # A whole film can take hundreds of megabytes while it is decoded.
+        self._drawing = BoundedSemaphore(DRAWN_AT_ONCE)
         self._pictures: OrderedDict[tuple[str, str], bytes] = OrderedDict()
 
     def read(self) -> Answer:
@@ -73,10 +78,13 @@ class StudyShelf:
             held = f"images 0 to {len(names) - 1}" if names else "no image"
             raise PneumoscopeError(f"there is no image {number} in {split}, which holds {held}")
         key = (names[number], view)
-        if key not in self._pictures:
-            load: Callable[[str], Any] = pictures.load_film if view == "film" else pictures.load_net_view
-            self._keep(key, encode_png(load(names[number])))
-        return self._pictures.get(key) or encode_png(pictures.load_net_view(names[number]))
+        png = self._pictures.get(key)
+        if png is None:
+            with self._drawing:
+                load = pictures.load_film if view == "film" else pictures.load_net_view
+                png = encode_png(load(names[number]))
+            self._keep(key, png)
+        return png
 
     def find_page(self, name: str) -> Path | None:
         """Return the path of a page that the study left, or None where there is none below its folder."""
@@ -124,25 +132,29 @@ def build_study_router(study_dir: str | PathLike[str]) -> APIRouter:
     shelf = StudyShelf(Path(study_dir))
     router = APIRouter(tags=["study"])
 
-    @router.get("/api/study", summary="The study: scores, truth, curves, figures with 95 % intervals")
+    def offer(path: str, kind: str, summary: str) -> Callable[..., Any]:
+        told: dict[int | str, dict[str, Any]] = {200: {"description": "Found", "content": {kind: {}}}, 404: _NOT_FOUND}
+        return router.get(path, summary=summary, response_class=Response, responses=told)
+
+    @offer("/api/study", "application/json", "The study: scores, truth, curves, figures with 95 % intervals")
     def read_study() -> Response:
         try:
             return Response(shelf.read()[0], media_type="application/json")
         except PneumoscopeError as error:
             return _refuse(str(error))
 
-    @router.get("/api/study/images/{split}/{number}.png", summary="One image, as the nets saw it or whole")
+    @offer("/api/study/images/{split}/{number}.png", "image/png", "One image, as the nets saw it or whole")
     def draw_image(split: Literal["val", "test"], number: int, view: Literal["net", "film"] = "net") -> Response:
         try:
             return Response(shelf.draw(split, number, view), media_type="image/png")
         except PneumoscopeError as error:
             return _refuse(str(error))
 
-    @router.get("/study/{page}", summary="The report or the audit that the study wrote")
+    @offer("/study/{page}", "text/html", "The report or the audit that the study wrote")
     def open_page(page: Literal["report", "audit"]) -> Response:
         path = shelf.find_page(page)
         if path is None:
-            return _refuse(f"the study has not written {PAGES[page]} yet; finish it with `pneumoscope study --resume`")
+            return _refuse(f"the study has not written {PAGES[page]} yet; `pneumoscope study --resume` goes on")
         return FileResponse(path, media_type="text/html", headers={"Content-Security-Policy": PAGE_POLICY})
 
     return router

@@ -2,6 +2,8 @@
 
 import json
 import sys
+from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,9 +17,10 @@ if TYPE_CHECKING:
     from pneumoscope.reading.reader import Reader
 
 COMMANDS = typer.Typer()
+FAILED = "could not be read"
 SOME_FAILED = 1
 INTERRUPTED = 130
-MOST_SHOWN = 500
+ROWS_A_TABLE = 500
 LONGEST_PATH = 40
 
 ModelsOption = Annotated[
@@ -37,8 +40,8 @@ def read(
     dicom_out: Annotated[Path | None, typer.Option(help="Folder for a DICOM picture and report of each.")] = None,
     deidentify: Annotated[bool, typer.Option("--deidentify", help="Keep the patient out of those.")] = False,
     models: ModelsOption = None,
-    workers: Annotated[int, typer.Option(min=0, help="Threads that decode; 0: one a core.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Images that are read at once.")] = 32,
+    workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one a core.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Files that a thread takes at once.")] = 4,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what --output holds already.")] = False,
 ) -> None:
     """Read radiographs: JPEG, PNG or DICOM. Exits with 1 if some file could not be read, 2 if nothing was tried."""
@@ -50,20 +53,20 @@ def read(
         raise PneumoscopeError("--resume goes on with a table; expected --output FILE too")
     files = find_files(paths)
     settings = BatchSettings(operating_point, batch_size, workers, heatmaps, dicom_out, deidentify)
-    reader = Reader.open(models)
+    # One file is read with all cores; many are, each core reading its own.
+    reader = Reader.open(models, num_threads=0 if len(files) == 1 else 1)
     try:
-        rows = (
-            _read_to_table(reader, files, settings, output, resume)
-            if output
-            else _read(reader, files, settings, as_json)
-        )
+        rows = _keep(reader, files, settings, output, resume) if output else _read(reader, files, settings)
+        counts = _print(rows, as_json=as_json, shown=output is None or sys.stdout.isatty())
     except KeyboardInterrupt:
         kept = "; the same command with --resume goes on" if output else ""
         typer.echo(f"stopped{kept}", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    if not as_json:
-        _print_rows(rows, output)
-    if any(row["error"] for row in rows):
+    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "nothing new"
+    written = f"; {output}" if output else ""
+    total = sum(counts.values())
+    typer.echo(f"{total} file{'s' * (total != 1)}: {told}{written}. {RESEARCH_USE_ONLY}", err=True)
+    if counts[FAILED]:
         raise typer.Exit(SOME_FAILED)
 
 
@@ -74,7 +77,7 @@ def app(
     data: Annotated[
         Path | None, typer.Option(help="Folder of the training images, to show those that are alike.")
     ] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; the next free one if taken.")] = 8765,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Of this machine; the next free one if taken.")] = 8427,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open the page.")] = False,
 ) -> None:
     """Open the reading room: a page of this machine, for this machine only."""
@@ -101,46 +104,45 @@ def export(
     typer.echo(export_study(model_dir, target, profile=profile.value, data_license=data_license))
 
 
-def _read(reader: "Reader", files: list[str], settings: "BatchSettings", as_json: bool) -> list[dict[str, Any]]:
+def _read(reader: "Reader", files: list[str], settings: "BatchSettings") -> Iterator[dict[str, Any]]:
     from pneumoscope.batch import read_files
     from pneumoscope.progress import track
 
-    rows = []
     for reading in track(read_files(reader, files, settings), "Reading", total=len(files)):
-        rows.append(reading.to_row())
-        if as_json:
-            typer.echo(json.dumps(rows[-1]))
-    return rows
+        yield reading.to_row()
 
 
-def _read_to_table(
+def _keep(
     reader: "Reader", files: list[str], settings: "BatchSettings", output: Path, resume: bool
-) -> list[dict[str, Any]]:
-    from pneumoscope.batch import read_files
-    from pneumoscope.progress import track
+) -> Iterator[dict[str, Any]]:
     from pneumoscope.radiographs.source import printable_name
     from pneumoscope.table import Table
 
     head = {"model": reader.models.id, "operating_point": settings.operating_point}
     with Table(output, resume=resume, head=head) as table:
-        done = table.done
-        left = [path for path in files if printable_name(path) not in done]
-        for reading in track(read_files(reader, left, settings), "Reading", total=len(left)):
-            table.add(reading.to_row())
+        left = [path for path in files if printable_name(path) not in table.done]
+        for row in _read(reader, left, settings):
+            table.add(row)
+            yield row
         table.finish()
-        return table.rows
 
 
-def _print_rows(rows: list[dict[str, Any]], output: Path | None) -> None:
-    if output is None or (sys.stdout.isatty() and len(rows) <= MOST_SHOWN):
-        _print_table(rows)
-    counts: dict[str, int] = {}
+def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool) -> Counter[str]:
+    """Print rows as they come, or some hundred at a time; return how often each decision fell."""
+    counts: Counter[str] = Counter()
+    waiting: list[dict[str, Any]] = []
     for row in rows:
-        name = "could not be read" if row["error"] else row["decision"]
-        counts[name] = counts.get(name, 0) + 1
-    told = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    written = f"; {output}" if output else ""
-    typer.echo(f"{len(rows)} file{'s' * (len(rows) != 1)}: {told}{written}. {RESEARCH_USE_ONLY}", err=True)
+        counts[FAILED if row["error"] else row["decision"]] += 1
+        if as_json:
+            typer.echo(json.dumps(row))
+        elif shown:
+            waiting.append(row)
+        if len(waiting) == ROWS_A_TABLE:
+            _print_table(waiting)
+            waiting = []
+    if waiting:
+        _print_table(waiting)
+    return counts
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:

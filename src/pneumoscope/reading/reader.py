@@ -106,7 +106,7 @@ class Reader:
         threshold = self.threshold(operating_point)
         shares, embeddings = self.models.classifier.run(as_input(images), ["probabilities", "embedding"])
         (scores,) = self.models.anomaly.run(as_input(images), ["score"])
-        verdicts = self.models.domain.judge(images)
+        verdicts, squares = self.models.domain.judge(images), self._square_distances(embeddings)
         readings = []
         for number, path in enumerate(paths):
             in_domain, refused, reason = verdicts[number]
@@ -116,9 +116,7 @@ class Reader:
                 reason = " ".join(against) or reason
                 readings.append(replace(blank, decision="refused", in_domain=False, reason=reason))
             else:
-                readings.append(
-                    self._answer(blank, threshold, shares[number], embeddings[number], float(scores[number]))
-                )
+                readings.append(self._answer(blank, threshold, shares[number], squares[number], float(scores[number])))
         return readings
 
     def look(self, image: np.ndarray) -> Look:
@@ -128,7 +126,7 @@ class Reader:
         embedding, gradient, heatmap = self.models.classifier.run(inputs, ["embedding", "gradient", f"heatmap_{last}"])
         earlier = self._run_layers(inputs, gradient, self.layers[:-1])
         (reconstruction,) = self.models.anomaly.run(inputs, ["reconstruction"])
-        nearest, _ = self._find_nearest(embedding[0], "", NUM_NEIGHBORS)
+        nearest, _ = self._find_nearest(self._square_distances(embedding)[0], "", NUM_NEIGHBORS)
         return Look(
             heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
             reconstruction=reconstruction[0],
@@ -169,10 +167,10 @@ class Reader:
         return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])
 
     def _answer(
-        self, blank: Reading, threshold: float, shares: np.ndarray, embedding: np.ndarray, score: float
+        self, blank: Reading, threshold: float, shares: np.ndarray, squares: np.ndarray, score: float
     ) -> Reading:
         probabilities, intervals = self._calibrate(shares)
-        nearest, distances = self._find_nearest(embedding, blank.path, NUM_VOTES)
+        nearest, distances = self._find_nearest(squares, blank.path, NUM_VOTES)
         labels = self.models.known.labels[nearest]
         decision = "pneumonia" if probabilities["pneumonia"] >= threshold else "normal"
         doubt = _find_doubt(decision, threshold, intervals["pneumonia"], float((labels > 0).mean()))
@@ -200,10 +198,14 @@ class Reader:
         values = dict(zip(names, map(float, scored[0]), strict=True))
         return values, {name: (float(low[number]), float(high[number])) for number, name in enumerate(names)}
 
-    def _find_nearest(self, embedding: np.ndarray, path: str, count: int) -> tuple[np.ndarray, np.ndarray]:
+    def _square_distances(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return `(n, known)` float32, squared Euclidean distances to all known images."""
+        products = embeddings @ self.models.known.embeddings.T
+        return np.square(embeddings).sum(axis=1, keepdims=True) - 2 * products + self._squared_norms
+
+    def _find_nearest(self, squares: np.ndarray, path: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return indices and distances of the nearest known images, never of the patient of a known file."""
         known = self.models.known
-        squares = self._squared_norms - 2 * known.embeddings @ embedding + embedding @ embedding
         for index in self._places.get(PurePath(path).name, ()):
             squares[known.patients == known.patients[index]] = np.inf
         nearest = np.argpartition(squares, count)[:count]

@@ -11,19 +11,23 @@ const AIMS = {
   own: "Pneumonia from your own number on.",
 };
 
+/** What goes with each answer for a drawing. */
+export const ON_PHANTOMS =
+  "A drawing. The models learned from films alone, so this answer shows the room, not their skill.";
+
 /**
  * Show the answer of a film, or that it is on its way.
  *
  * @param {import("./cases.js").Case} item
  */
 export function showAnswer(item) {
-  const row = item.full ?? item.row;
+  const { row } = item;
   const pending = item.state !== "done";
   const kind = row?.error ? "error" : row?.decision;
   byId("answer").classList.toggle("pending", pending);
   byId("answer").setAttribute("aria-busy", String(pending));
   // A former answer, such as that at another operating point, stays, dimmed, until the new one is there.
-  showVerdict(row, kind);
+  showVerdict(row, kind, item.phantom);
   const scored = typeof row?.p_pneumonia === "number";
   byId("scores").hidden = byId("facts").hidden = Boolean(row) && !scored;
   byId("point").hidden = kind === "refused" || kind === "error";
@@ -33,7 +37,7 @@ export function showAnswer(item) {
   byId("model").textContent = row?.model ?? "";
 }
 
-function showVerdict(row, kind) {
+function showVerdict(row, kind, phantom) {
   const verdict = byId("verdict");
   if (!row) {
     verdict.dataset.decision = "";
@@ -48,8 +52,8 @@ function showVerdict(row, kind) {
   setText("verdict-kicker", scored ? `Decision at ${sayPoint(row.operating_point)}` : "No score was computed");
   setText("decision", TITLES[kind] ?? kind);
   setText("sentence", sayOutcome(row, kind));
-  setText("reason", scored ? "" : adviseOn(kind));
-  byId("reason").hidden = scored;
+  setText("reason", scored ? (phantom ? ON_PHANTOMS : "") : adviseOn(kind));
+  byId("reason").hidden = !byId("reason").textContent;
 }
 
 /** Touch the text only when it is new: a screen reader says a live region again whenever it is written to. */
@@ -64,7 +68,8 @@ function sayOutcome(row, kind) {
 
 function adviseOn(kind) {
   if (kind === "error") return "Check that the file is a JPEG, PNG or DICOM picture and that it is whole.";
-  return "The models would answer anyway, and the answer would mean nothing. Bring an upright, frontal chest film with bright bones.";
+  const why = "The models would answer anyway, and the answer would mean nothing.";
+  return `${why} Bring an upright, frontal chest film with bright bones.`;
 }
 
 function sayPoint(point) {
@@ -92,7 +97,8 @@ function drawBar(name, share, interval = undefined, threshold = undefined) {
   const label = make("dt", {}, makeMark(name), name === "pneumonia" ? "Pneumonia in all" : capitalize(name));
   const detail = make("dd", {}, value, track);
   if (threshold !== undefined) {
-    detail.append(place(make("p", { class: "threshold-note small" }, `threshold ${sayPercent(threshold)}`), { "--to": threshold }));
+    const note = make("p", { class: "threshold-note small" }, `threshold ${sayPercent(threshold)}`);
+    detail.append(place(note, { "--to": threshold }));
   }
   return make("div", { class: `bar-row${name === "pneumonia" ? " total" : ""}` }, label, detail);
 }
@@ -103,13 +109,14 @@ function place(element, values) {
 }
 
 function sayRange([low, high]) {
-  const [from, to] = [sayPercent(low), sayPercent(high)];
-  return from === to ? `(${from})` : `(${from.replace("\u202f%", "")}–${to})`;
+  const [from, to] = [Math.round(100 * low), Math.round(100 * high)];
+  return from === to ? `(${to}\u202f%)` : `(${from}–${to}\u202f%)`;
 }
 
 function showFacts(row) {
   const percentile = row?.anomaly_percentile ?? null;
-  setText("anomaly", percentile === null ? "–" : `More unusual than ${Math.round(percentile)}\u202f% of normal films`);
+  const said = `More unusual than ${Math.round(percentile)}\u202f% of normal films`;
+  setText("anomaly", percentile === null ? "–" : said);
   setText("anomaly-note", percentile === null ? "" : `score ${sayNumber(row.anomaly_score)}, mean squared error`);
   byId("percentile").style.setProperty("--to", String((percentile ?? 0) / 100));
   byId("percentile").hidden = percentile === null;

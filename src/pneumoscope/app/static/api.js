@@ -22,7 +22,8 @@ async function request(url, options = {}) {
   }
   if (response.ok) return response;
   const said = await response.json().catch(() => ({}));
-  throw new RequestError(said.error ?? `The program answered ${response.status} ${response.statusText}.`, response.status);
+  const fallback = `The program answered ${response.status} ${response.statusText}.`;
+  throw new RequestError(said.error ?? fallback, response.status);
 }
 
 /**

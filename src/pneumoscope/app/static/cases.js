@@ -20,7 +20,8 @@ const MAX_TRIES = 5;
  * @property {boolean} phantom whether it is one of the drawings that come with the program.
  * @property {"waiting" | "reading" | "done"} state of its row.
  * @property {object | null} row the answer, without pictures.
- * @property {object | null} full the answer with its pictures; only of the last few films looked at.
+ * @property {object | null} full the answer with what stands behind it; only of the last few films looked at.
+ * @property {string | null} picture the film as a data address, where a browser cannot show the file itself.
  */
 
 /** All films, fires `change` when a row or the choice changed, and `trouble` with a message in `detail`. */
@@ -50,12 +51,12 @@ export class Cases extends EventTarget {
    */
   add(films) {
     const added = films.map(({ file, name, phantom = false }) => ({
-      file, name, phantom, state: "waiting", row: null, full: null,
+      file, name, phantom, state: "waiting", row: null, full: null, picture: null,
     }));
     this.list.push(...added);
     for (const item of added.filter((one) => !this.#fits(one))) {
-      const megabytes = Math.ceil(item.file.size / 1e6);
-      this.#settle(item, { error: `${megabytes} MB; expected at most ${Math.round(this.maxBytes / 1e6)} MB` });
+      const [megabytes, most] = [item.file.size, this.maxBytes].map((bytes) => Math.ceil(bytes / 2 ** 20));
+      this.#settle(item, { error: `${megabytes} MB; expected at most ${most} MB` });
     }
     if (added.length) this.choose(added[0]);
     this.#readRows();
@@ -104,7 +105,7 @@ export class Cases extends EventTarget {
   retry() {
     this.#stop();
     for (const item of this.list.filter((one) => this.#fits(one))) {
-      Object.assign(item, { state: "waiting", full: null });
+      item.state = "waiting";
     }
     this.#tell();
     this.#readFull(this.chosen);
@@ -132,14 +133,14 @@ export class Cases extends EventTarget {
     return item.file.size <= this.maxBytes;
   }
 
-  #settle(item, row) {
-    Object.assign(item, { state: "done", row: { ...row, path: item.name } });
+  #settle(item, row, full = null) {
+    Object.assign(item, { state: "done", row: { ...row, path: item.name }, full });
   }
 
   /** Read one film with its pictures; what was read ahead of another choice is given up. */
   async #readFull(item) {
     for (const [other, control] of this.#pending) if (other !== item) control.abort();
-    if (!item || item.full || this.#pending.has(item) || !this.#fits(item)) return;
+    if (!item || (item.full && item.state === "done") || this.#pending.has(item) || !this.#fits(item)) return;
     const control = new AbortController();
     const generation = this.#generation;
     this.#pending.set(item, control);
@@ -160,10 +161,12 @@ export class Cases extends EventTarget {
 
   #keepFull(item, answer) {
     const { heatmaps, error_map, reconstruction, picture, position, ...row } = answer;
-    this.#settle(item, row);
-    item.full = { ...row, heatmaps, error_map, reconstruction, picture, position };
+    // The place of a known film on the map is no part of the table.
+    const neighbors = row.neighbors.map(({ index, ...neighbor }) => neighbor);
+    this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, error_map, reconstruction, position });
+    item.picture = picture ?? null;
     this.#recent = [item, ...this.#recent.filter((other) => other !== item)];
-    for (const old of this.#recent.splice(FULL_KEPT)) old.full = null;
+    for (const old of this.#recent.splice(FULL_KEPT)) Object.assign(old, { full: null, picture: null });
   }
 
   /** Read what waits, one request at a time, then the next film in full; while one runs, this does nothing. */
@@ -186,8 +189,8 @@ export class Cases extends EventTarget {
   /** Read the film that comes next, so that stepping to it does not wait. */
   #readAhead() {
     const next = this.arranged[this.arranged.indexOf(this.chosen) + 1];
-    const scored = next?.state === "done" && !next.row.error;
-    if (scored && this.chosen.full && !this.#pending.size) this.#readFull(next);
+    const readable = next?.state === "done" && !next.row.error;
+    if (readable && this.chosen.full && !this.#pending.size) this.#readFull(next);
   }
 
   /** Fill the rows of some films; false if there was nobody to ask. */

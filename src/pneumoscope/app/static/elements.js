@@ -46,12 +46,17 @@ export function makeMark(name) {
   const mark = document.createElementNS(space, "svg");
   const shape = document.createElementNS(space, "path");
   shape.setAttribute("d", SHAPES[name] ?? SHAPES.pneumonia);
-  for (const [key, value] of [["viewBox", "0 0 16 16"], ["class", `mark ${name.replace(" ", "-")}`], ["aria-hidden", "true"]]) {
-    mark.setAttribute(key, value);
-  }
+  mark.setAttribute("viewBox", "0 0 16 16");
+  mark.setAttribute("class", `mark ${name.replace(" ", "-")}`);
+  mark.setAttribute("aria-hidden", "true");
   mark.append(shape);
   return mark;
 }
+
+const COLLATOR = new Intl.Collator("en", { numeric: true });
+
+/** Order names as people do: film-2 before film-10. */
+export const compareNames = COLLATOR.compare;
 
 /** Return a name as it begins a line. */
 export function capitalize(name) {

@@ -1,4 +1,5 @@
 /** Answers to take along: table, JSON, DICOM, and one printed page. */
+import { ON_PHANTOMS } from "./answer.js";
 import { makeDicom } from "./api.js";
 import { byId, download, make, sayNumber, sayPercent } from "./elements.js";
 
@@ -65,26 +66,30 @@ function writeCell(value) {
  * @param {string} notice
  */
 export function layOutSheet(item, pictures, notice) {
-  const row = item.full ?? item.row;
+  const { row } = item;
   const captions = ["The film as it came", "Where the last layer saw what spoke for the answer"];
-  const figures = pictures.map((picture, number) => make("figure", {}, picture, make("figcaption", {}, captions[number])));
+  const figures = pictures.map((picture, number) => {
+    return make("figure", {}, picture, make("figcaption", {}, captions[number]));
+  });
+  const printed = new Date().toISOString().slice(0, 16).replace("T", " ");
   byId("sheet").replaceChildren(
     make("p", { class: "sheet-notice" }, notice),
     make("h1", {}, "Pneumoscope reading"),
-    make("p", {}, `${item.name}${item.phantom ? " (drawn phantom, not a radiograph)" : ""}`),
+    make("p", {}, item.name),
+    make("p", { class: "sheet-phantom" }, item.phantom ? ON_PHANTOMS : ""),
     make("p", { class: "sheet-decision" }, byId("decision").textContent),
     make("p", { class: "sheet-sentence" }, row.sentence),
     make("div", { class: "sheet-figures" }, ...figures),
     make("div", { class: "sheet-tables" }, tabulateScores(row), tabulateNeighbors(row)),
     make("p", {}, sayRest(row)),
-    make("p", { class: "sheet-foot" }, `Model ${row.model}. Printed ${new Date().toISOString().slice(0, 16).replace("T", " ")} UTC.`),
+    make("p", { class: "sheet-foot" }, `Model ${row.model}. Printed ${printed} UTC.`),
   );
 }
 
 function tabulateScores(row) {
   const body = ["normal", "bacterial", "viral", "pneumonia"].map((name) => {
     const [low, high] = row.intervals?.[name] ?? [];
-    const range = low === undefined ? "" : `${sayPercent(low)} to ${sayPercent(high)}`;
+    const range = low === undefined ? "" : `${Math.round(100 * low)} to ${Math.round(100 * high)}\u202f%`;
     return [name === "pneumonia" ? "pneumonia in all" : name, sayPercent(row[`p_${name}`]), range];
   });
   return tabulate("Probabilities", ["Class", "Probability", "95 % interval"], body);
@@ -105,9 +110,11 @@ function tabulate(caption, heads, body) {
 
 function sayRest(row) {
   const point = Number.isNaN(Number(row.operating_point)) ? row.operating_point : "own";
+  const percentile = `${Math.round(row.anomaly_percentile)}\u202f%`;
+  const alike = row.in_domain ? "looks like" : "looks unlike";
   return [
     `Operating point ${point}: pneumonia from ${sayPercent(row.threshold)} on.`,
-    `Anomaly score ${sayNumber(row.anomaly_score)}, above that of ${Math.round(row.anomaly_percentile)} % of normal films.`,
-    row.in_domain ? "The film looks like those that the models were trained on." : "The film looks unlike those that the models were trained on.",
+    `Anomaly score ${sayNumber(row.anomaly_score)}, above ${percentile} of normal films.`,
+    `The film ${alike} those that the models were trained on.`,
   ].join(" ");
 }

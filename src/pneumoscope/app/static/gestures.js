@@ -3,6 +3,9 @@
 const WHEEL_SPEED = 0.0015;
 const TAP_DISTANCE = 5;
 
+/** By how much, in CSS pixels to the right and down, a picture moves for a key. */
+export const ARROWS = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
+
 /**
  * What a canvas does on gestures; all distances and places in CSS pixels from its corner.
  *

@@ -1,6 +1,6 @@
 /** How films come in: dropped (folders too), pasted, picked, or one of the phantoms. */
 import { getFile, getJson } from "./api.js";
-import { byId, make } from "./elements.js";
+import { byId, compareNames, make } from "./elements.js";
 
 const MAX_FILES = 5000;
 
@@ -57,7 +57,7 @@ async function unpackDrop(transfer) {
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return nameFilms([...transfer.files]);
   const films = (await Promise.all(entries.map(walkEntry))).flat();
-  return films.sort((a, b) => a.name.localeCompare(b.name, "en", { numeric: true }));
+  return films.sort((a, b) => compareNames(a.name, b.name));
 }
 
 async function walkEntry(entry) {

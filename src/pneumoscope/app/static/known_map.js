@@ -1,7 +1,7 @@
 /** The map of known films, and where the new one falls on it. */
 import { decodeBytes } from "./api.js";
 import { byId, make, makeMark } from "./elements.js";
-import { followGestures } from "./gestures.js";
+import { ARROWS, followGestures } from "./gestures.js";
 
 const MARGIN = 26;
 const MAX_ZOOM = 40;
@@ -85,8 +85,11 @@ export class KnownMap {
     });
   }
 
+  /** How many CSS pixels the unit takes at which the whole map just fits. */
   #side() {
-    return Math.min(this.#canvas.clientWidth, this.#canvas.clientHeight) - 2 * MARGIN;
+    const { clientWidth, clientHeight } = this.#canvas;
+    const [across, down] = this.#points.spans ?? [1, 1];
+    return Math.max(1, Math.min((clientWidth - 2 * MARGIN) / across, (clientHeight - 2 * MARGIN) / down));
   }
 
   /** Return where a point of the unit square lies on the canvas, in CSS pixels. */
@@ -124,8 +127,8 @@ export class KnownMap {
   }
 
   #steer(event) {
-    const [dx, dy] = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key] ?? [];
-    if (dx !== undefined) this.#move(dx, dy);
+    const step = ARROWS[event.key];
+    if (step) this.#move(...step);
     else if (event.key === "+" || event.key === "=") this.#zoomAt(1.6);
     else if (event.key === "-") this.#zoomAt(1 / 1.6);
     else if (event.key === "0") this.#look(1, { x: 0.5, y: 0.5 });
@@ -175,7 +178,7 @@ export class KnownMap {
         traceShape(context, name, x, y, size);
       }
     });
-    context.globalAlpha = 0.6;
+    context.globalAlpha = 0.75;
     context.fillStyle = readColor(this.#canvas, `--${name}`);
     context.fill();
     context.globalAlpha = 1;
@@ -202,7 +205,7 @@ export class KnownMap {
   }
 }
 
-/** Scale coordinates into the unit square, one unit for both axes; the result can scale further points alike. */
+/** Scale coordinates into the unit square, one unit for both axes; the result knows its spans and can scale more. */
 function scalePoints(raw) {
   let [left, top, right, bottom] = [Infinity, Infinity, -Infinity, -Infinity];
   for (let at = 0; at < raw.length; at += 2) {
@@ -210,10 +213,11 @@ function scalePoints(raw) {
     [top, bottom] = [Math.min(top, raw[at + 1]), Math.max(bottom, raw[at + 1])];
   }
   const span = Math.max(right - left, bottom - top) || 1;
+  const spans = [right - left, bottom - top].map((length) => Math.max(length / span, 0.1));
   const scale = ([x, y]) => [0.5 + (x - (left + right) / 2) / span, 0.5 - (y - (top + bottom) / 2) / span];
   const points = new Float32Array(raw.length);
   for (let at = 0; at < raw.length; at += 2) points.set(scale([raw[at], raw[at + 1]]), at);
-  return Object.assign(points, { scale });
+  return Object.assign(points, { scale, spans });
 }
 
 function traceShape(context, name, x, y, size) {

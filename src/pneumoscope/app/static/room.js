@@ -12,8 +12,9 @@ import { ViewerControls } from "./viewer_controls.js";
 import { WorkList } from "./worklist.js";
 
 const SHEET_SIDE = 900;
+const MIB = 2 ** 20;
 const notice = document.querySelector(".notice").textContent;
-const cases = new Cases(Number(byId("picker").dataset.maxMegabytes) * 1e6);
+const cases = new Cases(Number(byId("picker").dataset.maxMegabytes) * MIB);
 const controls = new ViewerControls();
 const workList = new WorkList(cases);
 const map = new KnownMap();
@@ -77,15 +78,14 @@ async function printSheet() {
 }
 
 async function exportDicom() {
-  const button = byId("dicom");
-  button.disabled = true;
+  byId("dicom").disabled = true;
   try {
     await saveDicom(cases.chosen, { point: cases.point, deidentify: byId("deidentify").checked });
     complain("");
   } catch (error) {
     complain(`The DICOM files were not made: ${error.message}`);
   }
-  button.disabled = false;
+  show();
 }
 
 function wireButtons() {
@@ -111,7 +111,8 @@ function wireKeys() {
   const { view } = viewer;
   followKeys({
     j: () => step(1), k: () => step(-1),
-    "+": () => viewer.zoomBy(1.25), "=": () => viewer.zoomBy(1.25), "-": () => viewer.zoomBy(0.8), 0: () => viewer.reset(),
+    "+": () => viewer.zoomBy(1.25), "=": () => viewer.zoomBy(1.25), "-": () => viewer.zoomBy(0.8),
+    0: () => viewer.reset(),
     w: () => viewer.set({ windowMode: !viewer.windowMode }), i: () => viewer.changeWindow({ inverted: !view.inverted }),
     b: () => viewer.changeWindow({ level: view.level - 8 }), B: () => viewer.changeWindow({ level: view.level + 8 }),
     c: () => viewer.changeWindow({ width: view.width - 16 }), C: () => viewer.changeWindow({ width: view.width + 16 }),

@@ -2,12 +2,15 @@
 
 import { byId, make } from "./elements.js";
 import { Board } from "./study.board.js";
+import { headRow, layCell, layFigure, layRow, layTable } from "./study.cells.js";
 import { drawLearning, paintAtWidth } from "./study.charts.js";
 import { makeEvenAxis, Resampler, sayInterval, sayShare, shareCounts, countDecisions } from "./study.counts.js";
 import { check, layChoices } from "./study.gallery.js";
-import { sayTime } from "./study.learning.js";
+import { describeTraining } from "./study.learning.js";
 
 const UNIT = 0.001;
+const NORMALS_ONLY =
+  "No pneumonia takes part before the test: only false alarms can be chosen here, not what is found.";
 
 /** The section of task 3. */
 export class AnomalySection {
@@ -22,7 +25,8 @@ export class AnomalySection {
   constructor(study) {
     this.#study = study;
     if (!study.anomalies.length) {
-      byId("anomaly-body").replaceChildren(make("p", { class: "soft" }, "The study has not trained an autoencoder yet."));
+      const words = "The study has not trained an autoencoder yet.";
+      byId("anomaly-body").replaceChildren(make("p", { class: "soft" }, words));
       return;
     }
     const titles = Object.fromEntries(study.profiles.map(({ name, title }) => [name, title]));
@@ -31,7 +35,8 @@ export class AnomalySection {
     this.#board = new Board("anomaly", (threshold) => this.#move(threshold));
     this.#paintLearning = paintAtWidth(byId("anomaly-loss"), (width) => {
       const { curve } = this.#net;
-      const chart = drawLearning(byId("anomaly-loss"), width, { train: curve.loss, val: curve.val_loss, chosen: curve.chosen_epoch });
+      const lines = { train: curve.loss, val: curve.val_loss, chosen: curve.chosen_epoch };
+      const chart = drawLearning(byId("anomaly-loss"), width, lines);
       chart.place(curve.chosen_epoch);
     });
     this.show(study.anomalies.at(-1).id);
@@ -49,18 +54,22 @@ export class AnomalySection {
       val: this.#group(validation, validation.errors.map(() => false), "val"),
       test: this.#group(test, test.labels.map((label) => label === 1), "test"),
     };
-    const pick = (wanted) => test.errors.filter((_, row) => (test.labels[row] === 1) === wanted);
+    const [sick, normal] = [1, 0].map((wanted) => test.errors.filter((_, row) => test.labels[row] === wanted));
+    const heldOut = { name: "held-out normals", scores: validation.errors };
     const rows = [
-      { title: "Validation", up: { name: "", scores: [] }, down: { name: "held-out normals", scores: validation.errors } },
-      { title: "Test", up: { name: "pneumonia", scores: pick(true) }, down: { name: "normal", scores: pick(false) } },
+      { title: "Validation", up: { name: "", scores: [] }, down: heldOut },
+      { title: "Test", up: { name: "pneumonia", scores: sick }, down: { name: "normal", scores: normal } },
     ];
     const presets = Object.entries(net.thresholds).map(([name, { title, value }]) => ({
       name: title,
       value,
-      hint: name === "quantile" ? `flags ${Math.round(100 * net.false_alarm_rate)}% of the held-out normals` : "of the held-out normals, the paper's",
+      hint:
+        name === "quantile"
+          ? `flags ${Math.round(100 * net.false_alarm_rate)}% of the held-out normals`
+          : "of the held-out normals, the paper's",
     }));
     const { curve } = net;
-    byId("anomaly-learned").textContent = `Mean squared error by epoch. ${curve.loss.length} epochs in ${sayTime(curve.seconds)}, ${net.parameters.toLocaleString("en-US")} parameters; the weights of epoch ${curve.chosen_epoch} were kept.`;
+    byId("anomaly-learned").textContent = `Mean squared error by epoch. ${describeTraining(net)}`;
     this.#paintLearning();
     const area = net.metrics.auroc;
     this.#area = [
@@ -70,7 +79,9 @@ export class AnomalySection {
     this.#board.show(makeEvenAxis([...validation.errors, ...test.errors], UNIT), rows, presets, {
       threshold: presets[0]?.value ?? validation.errors[0],
       unit: UNIT,
-      label: `Histograms of the anomaly scores: ${validation.errors.length} held-out normals of validation; ${pick(true).length} pneumonias and ${pick(false).length} normals of test.`,
+      label:
+        `Histograms of the anomaly scores: ${validation.errors.length} held-out normals of validation; ` +
+        `${sick.length} pneumonias and ${normal.length} normals of test.`,
     });
   }
 
@@ -89,16 +100,17 @@ export class AnomalySection {
       return { counts, shares: shareCounts(counts), intervals: resampler.estimateShares(threshold) };
     });
     const [held, tested] = told;
+    const { found, missed, spared } = tested.counts;
     byId("anomaly-val").replaceChildren(
       layRows([flagRow("Normals flagged", held)]),
-      make("p", { class: "soft small" }, "No pneumonia takes part before the test: only false alarms can be chosen here, not what is found."),
+      make("p", { class: "soft small" }, NORMALS_ONLY),
     );
     byId("anomaly-test").replaceChildren(
       layRows([
         flagRow("Normals flagged", tested),
-        shareRow("Pneumonias flagged", "sensitivity", tested, tested.counts.found, tested.counts.found + tested.counts.missed),
+        shareRow("Pneumonias flagged", "sensitivity", tested, found, found + missed),
         ...this.#subtypeRows(threshold),
-        shareRow("Accuracy", "accuracy", tested, tested.counts.found + tested.counts.spared, test.group.scores.length),
+        shareRow("Accuracy", "accuracy", tested, found + spared, test.group.scores.length),
         ["AUROC", ...this.#area, "any threshold"],
       ]),
     );
@@ -117,7 +129,8 @@ export class AnomalySection {
 
 function flagRow(title, { counts, intervals, shares }) {
   const interval = intervals.specificity && [1 - intervals.specificity[1], 1 - intervals.specificity[0]];
-  return [title, sayShare(1 - shares.specificity), sayInterval(interval), `${counts.alarms} of ${counts.alarms + counts.spared}`];
+  const fraction = `${counts.alarms} of ${counts.alarms + counts.spared}`;
+  return [title, sayShare(1 - shares.specificity), sayInterval(interval), fraction];
 }
 
 function shareRow(title, name, { shares, intervals }, part, whole) {
@@ -126,12 +139,7 @@ function shareRow(title, name, { shares, intervals }, part, whole) {
 
 function layRows(rows) {
   const lines = rows.map(([title, value, interval, fraction]) =>
-    make(
-      "tr", {},
-      make("th", { scope: "row" }, title),
-      make("td", { class: "number" }, make("span", { class: "value" }, value), " ", make("span", { class: "interval" }, interval)),
-      make("td", { class: "number fraction soft" }, fraction),
-    ),
+    layRow(headRow(title), layFigure(value, interval), layCell("number fraction soft", fraction)),
   );
-  return make("table", { class: "shares plain" }, make("caption", { class: "unseen" }, "Figures at the threshold, with 95% intervals"), make("tbody", {}, ...lines));
+  return layTable("shares plain", "Figures at the threshold, with 95% intervals", null, lines);
 }

@@ -38,13 +38,19 @@ export function paintAtWidth(host, paint) {
 }
 
 function makeCanvas(host, width, height) {
-  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, "aria-hidden": "true", focusable: "false" });
+  const hidden = { "aria-hidden": "true", focusable: "false" };
+  const svg = draw("svg", { viewBox: `0 0 ${width} ${height}`, width, height, ...hidden });
   host.replaceChildren(svg);
   return svg;
 }
 
 function write(text, x, y, attributes = {}) {
   return draw("text", { x, y, ...attributes }, text);
+}
+
+/** Return one piece of a path: a line to a place, or a move to where a line begins. */
+function step(goesOn, x, y) {
+  return `${goesOn ? "L" : "M"}${x.toFixed(1)} ${y.toFixed(1)}`;
 }
 
 /** Half of the slider's thumb: the histogram is inset by it, so that thumb and threshold stand in one line. */
@@ -124,7 +130,8 @@ function drawRow(row, { top, right, inner, numBins, axis, host }) {
       .map((number, bin) => {
         if (!number) return "";
         const tall = Math.max(2, Math.sqrt(number) * scale);
-        return `M${(INSET + bin * bar + 0.5).toFixed(1)} ${base}h${(bar - 1).toFixed(1)}v${(-sign * tall).toFixed(1)}h${(1 - bar).toFixed(1)}z`;
+        const [left, wide, up] = [INSET + bin * bar + 0.5, bar - 1, -sign * tall].map((length) => length.toFixed(1));
+        return `M${left} ${base}h${wide}v${up}h-${wide}z`;
       })
       .join("");
   const group = draw("g");
@@ -141,7 +148,8 @@ function drawRow(row, { top, right, inner, numBins, axis, host }) {
 }
 
 function nameRow({ title, up, down }, y, right) {
-  const sides = [up.scores.length ? `▲ ${up.name} ${up.scores.length}` : "", down.scores.length ? `▼ ${down.name} ${down.scores.length}` : ""];
+  const say = (sign, { name, scores }) => (scores.length ? `${sign} ${name} ${scores.length}` : "");
+  const sides = [say("▲", up), say("▼", down)];
   const [first, second] = sides.map((text) => draw("tspan", {}, text));
   if (sides[0] && sides[1]) first.setAttribute("dx", 14);
   return draw(
@@ -175,22 +183,25 @@ export function drawRoc(host, width, points, { area, fixed }) {
       write(text, left - 6, toY(share) + 4, { class: "tick", "text-anchor": "end" }),
     );
   }
-  const d = points.map(({ alarms, hits }, n) => `${n ? "L" : "M"}${toX(alarms).toFixed(1)} ${toY(hits).toFixed(1)}`).join("");
+  const d = points.map(({ alarms, hits }, n) => step(n > 0, toX(alarms), toY(hits))).join("");
+  const middle = { class: "axis", "text-anchor": "middle" };
+  const upright = { ...middle, transform: `rotate(-90 11 ${top + side / 2})` };
   const [across, along] = [draw("line", { class: "spread" }), draw("line", { class: "spread" })];
   const dot = draw("circle", { class: "point", r: 6.5 });
   svg.append(
     draw("line", { class: "chance", x1: toX(0), y1: toY(0), x2: toX(1), y2: toY(1) }),
-    draw("path", { class: "under", d: `${d}L${toX(1)} ${toY(0)}L${toX(0)} ${toY(0)}z` }),
+    draw("path", { class: "under", d: d && `${d}L${toX(1)} ${toY(0)}L${toX(0)} ${toY(0)}z` }),
     draw("path", { class: "curve", d }),
-    write("False alarms (1 − specificity)", left + side / 2, top + side + bottom - 8, { class: "axis", "text-anchor": "middle" }),
-    write("Sensitivity", 11, top + side / 2, { class: "axis", "text-anchor": "middle", transform: `rotate(-90 11 ${top + side / 2})` }),
+    write("False alarms (1 − specificity)", left + side / 2, top + side + bottom - 8, middle),
+    write("Sensitivity", 11, top + side / 2, upright),
     write(area, toX(1) - 6, toY(0) - 8, { class: "area", "text-anchor": "end" }),
-    draw("circle", { class: "fixed", r: 5, cx: toX(fixed.alarms), cy: toY(fixed.hits) }),
-    across, along, dot,
   );
-  const stretch = (line, x1, y1, x2, y2) => Object.entries({ x1, y1, x2, y2 }).forEach(([key, value]) => line.setAttribute(key, value));
+  const ring = draw("circle", { class: "fixed", r: 5, cx: toX(fixed.alarms), cy: toY(fixed.hits) });
+  if (points.length) svg.append(ring, across, along, dot);
+  const stretch = (line, ...ends) => ["x1", "y1", "x2", "y2"].forEach((key, n) => line.setAttribute(key, ends[n]));
   return {
     place({ sensitivity, specificity }, intervals) {
+      if (!points.length) return;
       const [x, y] = [toX(1 - specificity), toY(sensitivity)];
       dot.setAttribute("cx", x);
       dot.setAttribute("cy", y);
@@ -236,14 +247,17 @@ export function drawLearning(host, width, { train, val, chosen }) {
   for (let epoch = 1; epoch <= epochs; epoch += epoch === 1 && every > 1 ? every - 1 : every) {
     svg.append(write(String(epoch), toX(epoch), height - bottom + 16, { class: "tick", "text-anchor": "middle" }));
   }
-  const trace = (values) => values.map((value, n) => (value === null ? "" : `${n && values[n - 1] !== null ? "L" : "M"}${toX(n + 1).toFixed(1)} ${toY(value).toFixed(1)}`)).join("");
+  const goesOn = (values, n) => n > 0 && values[n - 1] !== null;
+  const trace = (values) =>
+    values.map((value, n) => (value === null ? "" : step(goesOn(values, n), toX(n + 1), toY(value)))).join("");
   const cursor = draw("line", { class: "cut", y1: top, y2: height - bottom });
   const dots = [draw("circle", { class: "train", r: 4 }), draw("circle", { class: "val", r: 4.5 })];
   const atChosen = toX(chosen);
+  const beside = atChosen > width / 2 ? "end" : "start";
   svg.append(
     write("epoch", width - right, height - 4, { class: "axis", "text-anchor": "end" }),
     draw("line", { class: "chosen", x1: atChosen, x2: atChosen, y1: top - 6, y2: height - bottom }),
-    write(`kept: epoch ${chosen}`, atChosen > width / 2 ? atChosen + 2 : atChosen - 2, top - 10, { class: "tick", "text-anchor": atChosen > width / 2 ? "end" : "start" }),
+    write(`kept: epoch ${chosen}`, atChosen, top - 10, { class: "tick", "text-anchor": beside }),
     draw("path", { class: "line train", d: trace(train) }),
     draw("path", { class: "line val", d: trace(val) }),
     cursor, ...dots,

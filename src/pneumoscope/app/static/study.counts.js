@@ -129,22 +129,30 @@ export class Resampler {
       const start = resample * this.size;
       for (let drawn = 0; drawn < this.size; drawn += 1) this.draws[start + Math.floor(random() * this.size)] += 1;
     }
+    const [sick, normal] = [new Float64Array(this.size), new Float64Array(this.size)];
+    group.sick.forEach((isSick, image) => ((isSick ? sick : normal)[this.members[image]] += 1));
+    this.totals = { sick: this.#sumDraws(sick), normal: this.#sumDraws(normal) };
   }
 
   /** Return the 95 % interval of every share at a threshold, or null where it cannot be had. */
   estimateShares(threshold) {
     const { scores, sick } = this.group;
-    const cells = ["found", "missed", "alarms", "spared"];
-    const byPatient = Object.fromEntries(cells.map((cell) => [cell, new Float64Array(this.size)]));
+    const [flaggedSick, flaggedNormal] = [new Float64Array(this.size), new Float64Array(this.size)];
     for (let image = 0; image < scores.length; image += 1) {
-      byPatient[decide(sick[image], scores[image] >= threshold)][this.members[image]] += 1;
+      if (scores[image] >= threshold) (sick[image] ? flaggedSick : flaggedNormal)[this.members[image]] += 1;
     }
-    const found = Object.fromEntries(SHARES.map((share) => [share, new Float64Array(RESAMPLES)]));
+    const [found, alarms] = [this.#sumDraws(flaggedSick), this.#sumDraws(flaggedNormal)];
+    const all = SHARES.map(() => new Float64Array(RESAMPLES));
     for (let resample = 0; resample < RESAMPLES; resample += 1) {
-      const shares = shareCounts(this.#sumDraws(resample, byPatient));
-      for (const share of SHARES) found[share][resample] = shares[share];
+      const shares = shareCounts({
+        found: found[resample],
+        missed: this.totals.sick[resample] - found[resample],
+        alarms: alarms[resample],
+        spared: this.totals.normal[resample] - alarms[resample],
+      });
+      for (let share = 0; share < SHARES.length; share += 1) all[share][resample] = shares[SHARES[share]];
     }
-    return Object.fromEntries(SHARES.map((share) => [share, this.size > 1 ? middle(found[share]) : null]));
+    return Object.fromEntries(SHARES.map((share, place) => [share, this.size > 1 ? middle(all[place]) : null]));
   }
 
   /** Return the 95 % interval of the area under the ROC curve. */
@@ -159,16 +167,14 @@ export class Resampler {
     return this.size > 1 ? middle(areas) : null;
   }
 
-  #sumDraws(resample, byPatient) {
-    const sums = { found: 0, missed: 0, alarms: 0, spared: 0 };
-    const start = resample * this.size;
-    for (let patient = 0; patient < this.size; patient += 1) {
-      const times = this.draws[start + patient];
-      if (times === 0) continue;
-      sums.found += times * byPatient.found[patient];
-      sums.missed += times * byPatient.missed[patient];
-      sums.alarms += times * byPatient.alarms[patient];
-      sums.spared += times * byPatient.spared[patient];
+  /** Return for every resample the sum of a number that each patient has. */
+  #sumDraws(ofPatient) {
+    const { draws, size } = this;
+    const sums = new Float64Array(RESAMPLES);
+    for (let resample = 0, start = 0; resample < RESAMPLES; resample += 1, start += size) {
+      let sum = 0;
+      for (let patient = 0; patient < size; patient += 1) sum += draws[start + patient] * ofPatient[patient];
+      sums[resample] = sum;
     }
     return sums;
   }
@@ -196,7 +202,7 @@ function sumArea(order, scores, sick, weigh) {
 }
 
 /**
- * Return the points of the ROC curve from the strictest threshold to the loosest.
+ * Return the points of the ROC curve from the strictest threshold to the loosest; none where a class is missing.
  *
  * @returns {{threshold: number, alarms: number, hits: number}[]} shares in [0, 1].
  */
@@ -204,6 +210,7 @@ export function traceRoc({ scores, sick }) {
   const order = scores.map((_, image) => image).sort((a, b) => scores[b] - scores[a]);
   const numSick = sick.filter(Boolean).length;
   const numNormal = sick.length - numSick;
+  if (!numSick || !numNormal) return [];
   const points = [{ threshold: Infinity, alarms: 0, hits: 0 }];
   let [hits, alarms] = [0, 0];
   order.forEach((image, rank) => {

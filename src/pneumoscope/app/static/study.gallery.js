@@ -1,6 +1,7 @@
 /** The images that a net decided most wrongly, with their pictures, and one at a time in a viewer. */
 
 import { byId, make, makeMark } from "./elements.js";
+import { headColumn, headRow, layCell, layRow, layTable } from "./study.cells.js";
 import { sayProbability } from "./study.counts.js";
 
 const AT_FIRST = 12;
@@ -78,13 +79,16 @@ export class Gallery {
   /** Collect the images decided wrongly, those first whose true class got the least probability. */
   #list() {
     const found = this.#net.evaluations[this.#split];
-    const all = (found?.labels ?? []).map((_, row) => this.#judge(found, row)).filter((image) => image.truth !== image.decision);
+    const judged = (found?.labels ?? []).map((_, row) => this.#judge(found, row));
+    const all = judged.filter(({ truth, decision }) => truth !== decision);
     all.sort((a, b) => a.given - b.given || a.image - b.image);
     this.#fillKinds(all);
-    this.#failures = this.#kind === "all" ? all : all.filter((image) => `${image.truth}-${image.decision}` === this.#kind);
-    const [count, total] = [all.length, found?.labels.length ?? 0];
-    const by = this.#rule === "threshold" ? `at the threshold ${sayProbability(this.#threshold)}` : "by the most probable class";
-    byId("failures-lead").textContent = `${count} of ${total} ${this.#split === "val" ? "validation" : "test"} images are decided wrongly ${by}. First come those whose true class got the least probability.`;
+    this.#failures = all.filter((failure) => this.#kind === "all" || nameKind(failure) === this.#kind);
+    const threshold = `at the threshold ${sayProbability(this.#threshold)}`;
+    const by = this.#rule === "threshold" ? threshold : "by the most probable class";
+    byId("failures-lead").textContent =
+      `${all.length} of ${judged.length} ${SPLITS[this.#split].toLowerCase()} images are decided wrongly ${by}. ` +
+      "First come those whose true class got the least probability.";
     this.#fill();
   }
 
@@ -104,10 +108,12 @@ export class Gallery {
 
   #fillKinds(all) {
     const counts = new Map();
-    for (const { truth, decision } of all) counts.set(`${truth}-${decision}`, (counts.get(`${truth}-${decision}`) ?? 0) + 1);
+    for (const kind of all.map(nameKind)) counts.set(kind, (counts.get(kind) ?? 0) + 1);
     if (this.#kind !== "all" && !counts.has(this.#kind)) this.#kind = "all";
     const options = [["all", `All failures (${all.length})`]];
-    for (const [kind, count] of [...counts].sort((a, b) => b[1] - a[1])) options.push([kind, `${sayKind(...kind.split("-"))} (${count})`]);
+    for (const [kind, count] of [...counts].sort((a, b) => b[1] - a[1])) {
+      options.push([kind, `${sayKind(...kind.split("-"))} (${count})`]);
+    }
     const select = byId("failures-kind");
     const texts = options.map(([, text]) => text).join("|");
     if (select.dataset.texts !== texts) {
@@ -129,7 +135,8 @@ export class Gallery {
       return card;
     });
     if (!cards.length) cards.push(make("li", { class: "none soft" }, "Nothing is decided wrongly here."));
-    if (cards.length !== list.children.length || cards.some((card, place) => card !== list.children[place])) list.replaceChildren(...cards);
+    const same = cards.length === list.children.length && cards.every((card, place) => card === list.children[place]);
+    if (!same) list.replaceChildren(...cards);
     const left = this.#failures.length - shown.length;
     byId("more").hidden = left <= 0;
     byId("more").textContent = `Show more (${left} left)`;
@@ -166,7 +173,9 @@ export class Gallery {
       return frame;
     }
     const picture = make("img", { alt: `Radiograph ${shortName(name)}`, loading: "lazy", decoding: "async" });
-    picture.addEventListener("error", () => picture.replaceWith(make("span", { class: "absent" }, "This picture cannot be shown.")));
+    picture.addEventListener("error", () => {
+      picture.replaceWith(make("span", { class: "absent" }, "This picture cannot be shown."));
+    });
     picture.src = `/api/study/images/${this.#split}/${image}.png?view=${view}`;
     frame.append(picture);
     return frame;
@@ -228,17 +237,17 @@ export class Gallery {
       const row = found ? found.images.indexOf(image) : -1;
       if (row < 0) return [];
       const called = found.scores[row] >= this.thresholdOf(net.id);
-      return [
-        make(
-          "tr", {},
-          make("th", { scope: "row" }, `${net.title.split(" ")[0]}, ${this.#recipes[net.profile]}`),
-          make("td", { class: "number" }, sayProbability(found.scores[row])),
-          make("td", { class: called === sick ? "right" : "wrong" }, called === sick ? "right" : called ? "false alarm" : "missed"),
-        ),
+      const verdict = called ? "false alarm" : "missed";
+      const cells = [
+        headRow(`${net.title.split(" ")[0]}, ${this.#recipes[net.profile]}`),
+        layCell("number", sayProbability(found.scores[row])),
+        called === sick ? layCell("right", "right") : layCell("wrong", verdict),
       ];
+      return [layRow(...cells)];
     });
-    const head = make("tr", {}, make("th", { scope: "col" }, "Net"), make("th", { scope: "col", class: "number" }, "p(pneumonia)"), make("th", { scope: "col" }, "At its threshold"));
-    return make("table", { class: "nets-table" }, make("thead", {}, head), make("tbody", {}, ...rows));
+    const score = headColumn("number", "p(pneumonia)");
+    const head = layRow(headColumn("", "Net"), score, headColumn("", "At its threshold"));
+    return layTable("nets-table", "What every net makes of this image", head, rows);
   }
 }
 
@@ -266,6 +275,10 @@ function makeBars(bars, truth) {
     return make("span", { class: name === truth ? "bar-row true" : "bar-row" }, make("span", {}, name), bar, text);
   });
   return make("span", { class: "bars" }, ...rows);
+}
+
+function nameKind({ truth, decision }) {
+  return `${truth}-${decision}`;
 }
 
 function sayKind(truth, decision) {

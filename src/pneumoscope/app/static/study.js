@@ -12,12 +12,17 @@ import { layMatrices, layTables } from "./study.tables.js";
 
 const DEFAULT_THRESHOLD = 0.5;
 const POINTS = {
-  screening: "finds ≥ 97% on validation",
-  balanced: "both highest on validation",
-  specific: "spares ≥ 95% on validation",
+  screening: "finds ≥ 97%",
+  balanced: "both highest",
+  specific: "spares ≥ 95%",
 };
 const TASKS = { binary: "1.A normal or pneumonia", three_class: "1.B normal, bacterial or viral" };
+const SPLITS = { val: "Validation", test: "Test" };
 const PAGES = { report: "Report", audit: "Audit of the data" };
+const BINARY_LEAD = "Here p is the probability of pneumonia as the net gives it, not calibrated.";
+const THREE_LEAD =
+  "Here p is p(bacterial) + p(viral), as the net gives it; the decision is normal or pneumonia of either kind.";
+const RESUME = "pneumoscope study --resume";
 const SETTLED = 300;
 
 class StudyPage {
@@ -63,9 +68,12 @@ class StudyPage {
         const radio = make("input", { type: "radio", name: "net", value: id });
         radio.disabled = !known;
         radio.addEventListener("change", () => this.#show(nets.find((net) => net.id === id)));
-        return [make("label", {}, radio, known ? profile.title : `${profile.title} (not finished)`)];
+        const fault = study.damaged.some(({ stage }) => stage === id) ? "cannot be read" : "not finished";
+        return [make("label", {}, radio, known ? profile.title : `${profile.title} (${fault})`)];
       });
-      return choices.length ? make("fieldset", {}, make("legend", { class: "kicker" }, title), make("div", { class: "switch" }, ...choices)) : "";
+      if (!choices.length) return "";
+      const legend = make("legend", { class: "kicker" }, title);
+      return make("fieldset", {}, legend, make("div", { class: "switch" }, ...choices));
     });
     byId("nets").replaceChildren(...groups);
     byId("nets").addEventListener("submit", (event) => event.preventDefault());
@@ -76,16 +84,14 @@ class StudyPage {
     check("net", net.id);
     const threshold = this.#thresholds.get(net.id) ?? DEFAULT_THRESHOLD;
     const three = net.classes.length > 2;
-    byId("threshold-lead").textContent = three
-      ? "Here p is p(bacterial) + p(viral), as the net gives it; the decision is between normal and pneumonia of either kind."
-      : "Here p is the probability of pneumonia as the net gives it, not calibrated.";
+    byId("threshold-lead").textContent = three ? THREE_LEAD : BINARY_LEAD;
     const groups = Object.fromEntries(Object.keys(this.#panels).map((split) => [split, this.#group(split)]));
     for (const [split, panel] of Object.entries(this.#panels)) {
       const { metrics } = net.evaluations[split] ?? { metrics: {} };
       panel.show(groups[split], three ? null : (metrics.auroc ?? null), threshold);
     }
     const rows = Object.entries(groups).map(([split, { scores, sick }]) => ({
-      title: split === "val" ? "Validation" : "Test",
+      title: SPLITS[split],
       up: { name: "pneumonia", scores: scores.filter((_, image) => sick[image]) },
       down: { name: "normal", scores: scores.filter((_, image) => !sick[image]) },
     }));
@@ -93,11 +99,13 @@ class StudyPage {
       { name: "even", value: DEFAULT_THRESHOLD, hint: three ? "more likely than not" : "most probable class" },
       ...namePoints(net.operating_points),
     ];
-    const counted = rows.map(({ title, up, down }) => `${title}: ${up.scores.length} pneumonias, ${down.scores.length} normals`);
+    const count = ({ scores }) => scores.length;
+    const counted = rows.map(({ title, up, down }) => `${title}: ${count(up)} pneumonias, ${count(down)} normals`);
     byId("matrices").replaceChildren(...layMatrices(net, (...cell) => this.#gallery.open(...cell)));
     this.#learning.show(net);
     this.#gallery.show(net, threshold);
-    this.#board.show(PROBABILITY, rows, presets, { threshold, label: `Histograms of the probability of pneumonia. ${counted.join(". ")}.` });
+    const label = `Histograms of the probability of pneumonia. ${counted.join(". ")}.`;
+    this.#board.show(PROBABILITY, rows, presets, { threshold, label });
   }
 
   /** Return scores, truths and patients of a split, for the decision between normal and pneumonia. */
@@ -105,7 +113,11 @@ class StudyPage {
     const found = this.#net.evaluations[split];
     if (!found) return { scores: [], sick: [], patients: [] };
     const { patients } = this.#study.splits[split];
-    return { scores: found.scores, sick: found.labels.map((label) => label > 0), patients: found.images.map((image) => patients[image]) };
+    return {
+      scores: found.scores,
+      sick: found.labels.map((label) => label > 0),
+      patients: found.images.map((image) => patients[image]),
+    };
   }
 
   #move(threshold) {
@@ -123,7 +135,10 @@ class StudyPage {
 
   /** Once the threshold rests: tell it aloud, and keep it in the address. */
   #settle(threshold, told) {
-    const words = told.map(([split, { shares }]) => `${split === "val" ? "Validation" : "Test"}: sensitivity ${sayShare(shares.sensitivity)}, specificity ${sayShare(shares.specificity)}`);
+    const words = told.map(([split, { shares }]) => {
+      const [sensitivity, specificity] = [sayShare(shares.sensitivity), sayShare(shares.specificity)];
+      return `${SPLITS[split]}: sensitivity ${sensitivity}, specificity ${specificity}`;
+    });
     byId("threshold-live").textContent = `Threshold ${sayProbability(threshold)}. ${words.join(". ")}.`;
     const kept = new URLSearchParams({ net: this.#net.id, threshold: String(Number(threshold.toPrecision(6))) });
     history.replaceState(null, "", `?${kept}${location.hash}`);
@@ -134,17 +149,18 @@ class StudyPage {
 function namePoints(points) {
   const names = new Map();
   for (const [name, value] of Object.entries(points)) names.set(value, [...(names.get(value) ?? []), name]);
-  return [...names].map(([value, alike]) => ({
-    name: alike.join(" = "),
-    value,
-    hint: alike.map((name) => POINTS[name].replace(alike.length > 1 ? " on validation" : "", "")).join(", ") + (alike.length > 1 ? " on validation" : ""),
-  }));
+  return [...names].map(([value, alike]) => {
+    const promises = alike.map((name) => POINTS[name] ?? name).join(", ");
+    return { name: alike.join(" = "), value, hint: `${promises} on validation` };
+  });
 }
 
 /** Return the two shares that a threshold trades, large, to be read beside the slider. */
 function sum(split, { sensitivity, specificity }) {
-  const term = make("dt", {}, split === "val" ? "Validation" : "Test");
-  const figures = [["sensitivity", sensitivity], ["specificity", specificity]].map(([name, share]) => make("dd", {}, make("b", { class: "number" }, sayShare(share)), ` ${name}`));
+  const term = make("dt", {}, SPLITS[split]);
+  const figures = Object.entries({ sensitivity, specificity }).map(([name, share]) =>
+    make("dd", {}, make("b", { class: "number" }, sayShare(share)), ` ${name}`),
+  );
   return make("div", {}, term, ...figures);
 }
 
@@ -153,19 +169,34 @@ function introduce(answer) {
   const { study, splits, pages } = answer;
   byId("study-title").textContent = study.phantoms ? "Pneumonia on drawn phantoms" : `Pneumonia on ${study.source}`;
   byId("study-kicker").textContent = `A trained study · ${study.name}`;
-  const counts = ["val", "test"].filter((split) => splits[split].names.length);
-  const images = counts.map((split) => `${splits[split].names.length} ${split === "val" ? "validation" : "test"} images of ${new Set(splits[split].patients).size} patients`);
-  byId("study-facts").textContent = [...images, study.seed === null ? "" : `seed ${study.seed}`].filter(Boolean).join(" · ");
+  const facts = Object.entries(splits).flatMap(([split, { names, patients }]) => {
+    const size = `${names.length} ${SPLITS[split].toLowerCase()} images of ${new Set(patients).size} patients`;
+    return names.length ? [size] : [];
+  });
+  if (study.seed !== null) facts.push(`seed ${study.seed}`);
+  byId("study-facts").textContent = facts.join(" · ");
+  const links = Object.entries(PAGES).filter(([name]) => pages[name]);
   byId("pages").replaceChildren(
-    ...Object.entries(PAGES).flatMap(([name, title]) => (pages[name] ? [make("li", {}, make("a", { class: "button", href: pages[name], target: "_blank", rel: "noopener" }, title))] : [])),
+    ...links.map(([name, title]) => {
+      const link = make("a", { class: "button", href: pages[name], target: "_blank", rel: "noopener" }, title);
+      return make("li", {}, link);
+    }),
   );
   const messages = [];
-  if (study.phantoms) messages.push(tell("loud", "Drawn phantoms, not radiographs.", "Figures reached on them show that the machinery works and say nothing about children."));
+  if (study.phantoms) {
+    const words = "Figures reached on them show that the machinery works and say nothing about children.";
+    messages.push(tell("loud", "Drawn phantoms, not radiographs.", words));
+  }
   if (study.missing.length) {
     const titles = study.missing.map(({ title }) => title).join("; ");
-    messages.push(tell("", "This study is not finished.", `It still lacks: ${titles}. `, make("code", {}, `pneumoscope study --resume --out ${study.name}`), " goes on with it; this page shows what is there."));
+    const rest = " with the same --data and --out goes on with it; this page shows what is there.";
+    const words = [`It still lacks: ${titles}. `, make("code", {}, RESUME), rest];
+    messages.push(tell("", "This study is not finished.", ...words));
   }
-  for (const { title, reason } of study.damaged) messages.push(tell("loud", `${title} cannot be read.`, `${reason}. Delete its file below stages and go on with `, make("code", {}, "pneumoscope study --resume"), "."));
+  for (const { title, stage, reason } of study.damaged) {
+    const words = [`${reason}. Delete stages/${stage}.npz and go on with `, make("code", {}, RESUME), "."];
+    messages.push(tell("loud", `${title} cannot be read.`, ...words));
+  }
   byId("messages").replaceChildren(...messages);
 }
 

@@ -16,8 +16,9 @@ export class Learning {
     this.slider.addEventListener("input", () => this.#read(Number(this.slider.value)));
     this.#paints = Object.entries(PARTS).map(([name, [train, val]]) => {
       const host = byId(`${name}-plot`);
-      host.addEventListener("pointermove", (event) => this.#curve && this.#read(this.#charts[name].find(event.clientX)));
-      host.addEventListener("pointerdown", (event) => this.#curve && this.#read(this.#charts[name].find(event.clientX)));
+      for (const kind of ["pointermove", "pointerdown"]) {
+        host.addEventListener(kind, (event) => this.#curve && this.#read(this.#charts[name].find(event.clientX)));
+      }
       return paintAtWidth(host, (width) => {
         if (!this.#curve) return;
         const { [train]: first, [val]: second, chosen_epoch: chosen } = this.#curve;
@@ -33,7 +34,7 @@ export class Learning {
     const epochs = net.curve.loss.length;
     this.slider.max = String(epochs);
     this.slider.value = String(net.curve.chosen_epoch);
-    byId("learning-lead").textContent = `${net.title}: ${epochs} ${epochs === 1 ? "epoch" : "epochs"} in ${sayTime(net.curve.seconds)}, ${net.parameters.toLocaleString("en-US")} parameters. The weights of epoch ${net.curve.chosen_epoch} were kept.`;
+    byId("learning-lead").textContent = `${net.title}: ${describeTraining(net)}`;
     for (const paint of this.#paints) paint();
     this.#read(net.curve.chosen_epoch);
   }
@@ -43,7 +44,10 @@ export class Learning {
     this.slider.value = String(epoch);
     this.slider.setAttribute("aria-valuetext", `epoch ${epoch}`);
     for (const chart of Object.values(this.#charts)) chart.place(epoch);
-    byId("epoch-reading").textContent = `Epoch ${epoch}: loss ${say(at("loss"))} in training, ${say(at("val_loss"))} on validation; accuracy ${sayPercentage(at("accuracy"))} in training, ${sayPercentage(at("val_accuracy"))} on validation.`;
+    const losses = `loss ${say(at("loss"))} in training, ${say(at("val_loss"))} on validation`;
+    const [accuracy, valAccuracy] = [sayPercentage(at("accuracy")), sayPercentage(at("val_accuracy"))];
+    byId("epoch-reading").textContent =
+      `Epoch ${epoch}: ${losses}; accuracy ${accuracy} in training, ${valAccuracy} on validation.`;
   }
 }
 
@@ -55,8 +59,16 @@ function sayPercentage(value) {
   return value === null ? "–" : `${(100 * value).toFixed(1)}%`;
 }
 
-/** Return a duration in words. */
-export function sayTime(seconds) {
+/** Return how long a net learned, its size, and which weights were kept. */
+export function describeTraining({ curve, parameters }) {
+  const epochs = curve.loss.length;
+  return (
+    `${epochs} ${epochs === 1 ? "epoch" : "epochs"} in ${sayTime(curve.seconds)}, ` +
+    `${parameters.toLocaleString("en-US")} parameters. The weights of epoch ${curve.chosen_epoch} were kept.`
+  );
+}
+
+function sayTime(seconds) {
   if (seconds < 60) return `${seconds.toFixed(1)} s`;
   const minutes = Math.round(seconds / 60);
   return minutes < 60 ? `${minutes} min` : `${Math.floor(minutes / 60)} h ${minutes % 60} min`;

@@ -1,6 +1,7 @@
 /** What a threshold does to one split: shares with their intervals, counts, and the point on the ROC curve. */
 
 import { byId, make } from "./elements.js";
+import { headColumn, headRow, layCell, layRow, layTable } from "./study.cells.js";
 import { drawRoc, paintAtWidth } from "./study.charts.js";
 import {
   countDecisions, measureArea, Resampler, sayInterval, sayShare, shareCounts, SHARES, traceRoc,
@@ -86,24 +87,23 @@ export class Panel {
     for (const share of SHARES) this.#fillShare(share, shares[share], intervals[share], ROWS[share][2](counts));
     for (const [name, count] of Object.entries(counts)) this.#cells.get(name).textContent = String(count);
     this.#roc?.place(shares, intervals);
-    this.plot.setAttribute("aria-label", `ROC curve, ${this.#notes.area}. At the threshold: sensitivity ${sayShare(shares.sensitivity)}, specificity ${sayShare(shares.specificity)}.`);
+    const point = `sensitivity ${sayShare(shares.sensitivity)}, specificity ${sayShare(shares.specificity)}`;
+    this.plot.setAttribute("aria-label", `ROC curve, ${this.#notes.area}. At the threshold: ${point}.`);
     return { counts, shares };
   }
 
   #layShares() {
     const rows = SHARES.map((share) => {
       const [title, meaning] = ROWS[share];
-      const [value, interval, fraction] = ["value", "interval", "fraction soft"].map((name) => make("span", { class: name }));
-      const bar = make("span", { class: "whisker", "aria-hidden": "true" }, make("i", { class: "reach" }), make("i", { class: "dot" }));
+      const [value, interval, fraction] = ["value", "interval", "soft"].map((name) => make("span", { class: name }));
+      const bar = make("span", { class: "whisker", "aria-hidden": "true" });
+      bar.append(make("i", { class: "reach" }), make("i", { class: "dot" }));
       this.#cells.set(share, { value, interval, fraction, bar });
-      return make(
-        "tr", {},
-        make("th", { scope: "row", title: meaning }, title, bar),
-        make("td", { class: "number" }, value, " ", interval),
-        make("td", { class: "number" }, fraction),
-      );
+      const head = headRow(title, bar);
+      head.title = meaning;
+      return layRow(head, layCell("number", value, " ", interval), layCell("number fraction", fraction));
     });
-    return make("table", { class: "shares" }, make("caption", { class: "unseen" }, "Figures at the threshold, with 95% intervals"), make("tbody", {}, ...rows));
+    return layTable("shares", "Figures at the threshold, with 95% intervals", null, rows);
   }
 
   #fillShare(share, value, interval, [part, whole]) {
@@ -119,24 +119,24 @@ export class Panel {
   }
 
   #layCounts() {
-    const head = make("tr", {}, make("td", {}), make("th", { scope: "col" }, "called pneumonia"), make("th", { scope: "col" }, "called normal"));
+    const head = layRow(layCell(""), headColumn("", "called pneumonia"), headColumn("", "called normal"));
     const rows = COUNTS.map(([truth, ...names]) => {
       const cells = names.map((name) => {
         const count = make("b", { class: "number" });
         this.#cells.set(name, count);
         const wrong = name === "missed" || name === "alarms";
-        return make("td", { class: wrong ? "wrong" : "right" }, count, make("small", {}, WORDS[name]));
+        return layCell(wrong ? "wrong" : "right", count, make("small", {}, WORDS[name]));
       });
-      return make("tr", {}, make("th", { scope: "row" }, truth), ...cells);
+      return layRow(headRow(truth), ...cells);
     });
-    return make("table", { class: "counts" }, make("caption", { class: "unseen" }, "Counts at the threshold: rows truth, columns decision"), make("thead", {}, head), make("tbody", {}, ...rows));
+    return layTable("counts", "Counts at the threshold: rows truth, columns decision", head, rows);
   }
 
   #followPointer(onChoose) {
     this.plot.classList.add("chooser");
     const choose = (event) => onChoose(this.#roc.find(event.clientX, event.clientY));
     this.plot.addEventListener("pointerdown", (event) => {
-      if (!this.#roc || event.button !== 0 || event.pointerType === "touch") return;
+      if (!this.#points.length || event.button !== 0 || event.pointerType === "touch") return;
       this.plot.setPointerCapture(event.pointerId);
       choose(event);
     });
@@ -145,7 +145,7 @@ export class Panel {
     });
     // A finger scrolls the page here; a tap still chooses.
     this.plot.addEventListener("click", (event) => {
-      if (this.#roc && event.pointerType === "touch") choose(event);
+      if (this.#points.length && event.pointerType === "touch") choose(event);
     });
   }
 }

@@ -2,6 +2,7 @@
 import { decodeBytes } from "./api.js";
 import { byId, capitalize, sayNumber } from "./elements.js";
 import { decodeFilm, drawWindowed, readDataAddress } from "./film.js";
+import { ARROWS } from "./gestures.js";
 import { GRID, colorHeat, paintHeat, pickHeatmap } from "./overlay.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
 
@@ -13,7 +14,8 @@ export class ViewerControls {
   mode = "film";
   #opacities = { ...OPACITIES };
   #case = null;
-  #decoded = { source: null };
+  #decoded = { source: null, film: null };
+  #shown = null;
   #answer = null;
   #classes = [];
   #layers = [];
@@ -45,23 +47,31 @@ export class ViewerControls {
     const changed = item !== this.#case;
     this.#case = item;
     this.#answer = item?.full?.heatmaps ? item.full : null;
-    if (changed) this.viewer.showFilm(null);
+    if (changed) {
+      this.#shown = null;
+      this.viewer.showFilm(null);
+    }
     await this.#showFilm(item);
     if (item === this.#case) this.#showOverlay();
   }
 
   async #showFilm(item) {
-    const source = item?.full?.picture ?? item?.file ?? null;
-    if (source === this.#decoded.source && this.viewer.film) return;
-    let film = null;
-    if (source === this.#decoded.source) film = this.#decoded.film;
-    else if (source) {
-      film = await decodeFilm(typeof source === "string" ? readDataAddress(source) : source).catch(() => null);
-    }
+    const source = item?.picture ?? item?.file ?? null;
+    const film = source && (await this.#decode(source));
     // Another film may have been chosen while this one was decoded.
-    if (item !== this.#case || source !== (item?.full?.picture ?? item?.file ?? null)) return;
-    this.#decoded = { source, film };
+    const wanted = item === this.#case && source === (item?.picture ?? item?.file ?? null);
+    if (!wanted || source === this.#shown) return;
+    this.#shown = source;
     this.viewer.showFilm(film);
+  }
+
+  /** Decode a film once, however often it is asked for meanwhile; null if the browser cannot. */
+  #decode(source) {
+    if (source !== this.#decoded.source) {
+      const blob = typeof source === "string" ? readDataAddress(source) : source;
+      this.#decoded = { source, film: decodeFilm(blob).catch(() => null) };
+    }
+    return this.#decoded.film;
   }
 
   /** @param {string} mode `film`, `heatmap`, `error` or `redrawn`. */
@@ -136,11 +146,10 @@ export class ViewerControls {
       });
     }
     byId("canvas").addEventListener("keydown", (event) => {
-      const [dx, dy] = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] }[event.key] ?? [];
-      if (dx === undefined) return;
+      const step = ARROWS[event.key];
+      if (!step) return;
       event.preventDefault();
-      event.stopPropagation();
-      this.viewer.moveBy(dx, dy);
+      this.viewer.moveBy(...step);
     });
   }
 
@@ -160,13 +169,18 @@ export class ViewerControls {
     byId("heatmap-choice").hidden = mode !== "heatmap";
     byId("opacity").parentElement.hidden = mode === "film";
     byId("scale").hidden = mode === "film" || mode === "redrawn";
-    const painted = { heatmap: () => this.#paintHeatmap(), error: () => this.#paintError(), redrawn: () => this.#paintRedrawn() };
     this.viewer.opacity = this.#opacities[mode] / 100;
-    this.viewer.showOverlay(painted[mode]?.() ?? null);
+    this.viewer.showOverlay(this.#paint(mode));
     byId("caption").textContent = this.viewer.film ? this.#describe(mode) : "";
     const done = this.#case?.state === "done";
-    byId("wait").textContent = done ? "This browser has no picture of the file" : "Reading…";
+    byId("wait").textContent = done ? "No picture of this file" : "Reading…";
     byId("wait").hidden = !this.#case || (done && this.viewer.film !== null);
+  }
+
+  #paint(mode) {
+    if (mode === "heatmap") return this.#paintHeatmap();
+    if (mode === "error") return this.#paintError();
+    return mode === "redrawn" ? this.#paintRedrawn() : null;
   }
 
   #decidedClass() {
@@ -204,7 +218,7 @@ export class ViewerControls {
     const layer = byId("heatmap-layer").value;
     return {
       film: `The film as it came. The models see it shrunk to ${GRID} × ${GRID} pixels.`,
-      heatmap: `Where ${layer} saw what spoke for the class; full brightness is the most this layer holds for any class.`,
+      heatmap: `Where ${layer} saw what spoke for the class; the brightest is the most it holds for any class.`,
       error: "Where the film differs from what an autoencoder redraws that has seen only normal films.",
       redrawn: `The film as that autoencoder redraws it, at ${GRID} × ${GRID} pixels.`,
     }[mode];

@@ -1,5 +1,5 @@
 /** The work list: a row for each film, filled as answers come, sorted as the reader likes. */
-import { byId, make, makeMark, sayPercent } from "./elements.js";
+import { byId, compareNames, make, makeMark, sayPercent } from "./elements.js";
 
 const SHORT = { normal: "Normal", pneumonia: "Pneumonia", "not sure": "Not sure", refused: "Refused" };
 // What needs a look comes first.
@@ -70,9 +70,8 @@ export class WorkList {
     if (isChosen) entry.open.setAttribute("aria-current", "true");
     else entry.open.removeAttribute("aria-current");
     // Rows by the thousand are only written when something new is to be said.
-    const said = `${item.state} ${JSON.stringify(item.row)}`;
-    if (said === entry.said) return;
-    entry.said = said;
+    if (item.state === entry.state && item.row === entry.said) return;
+    Object.assign(entry, { state: item.state, said: item.row });
     entry.row.classList.toggle("pending", item.state !== "done");
     const { row } = item;
     const scored = isNumber(row?.p_pneumonia) || !row;
@@ -85,12 +84,12 @@ export class WorkList {
   }
 
   #begin(item) {
-    const open = make("button", { type: "button", class: "open", title: item.name }, item.name);
+    const open = make("button", { type: "button", class: "open", title: item.name }, make("span", {}, item.name));
     open.addEventListener("click", () => this.#cases.choose(item));
     const [decision, pneumonia, anomaly] = ["", "number", "number"].map((name) => make("td", { class: name }));
     const row = make("tr", {}, make("th", { scope: "row" }, open), decision, pneumonia, anomaly);
-    row.addEventListener("click", (event) => event.target !== open && this.#cases.choose(item));
-    const entry = { row, open, decision, pneumonia, anomaly, said: "" };
+    row.addEventListener("click", (event) => !open.contains(event.target) && this.#cases.choose(item));
+    const entry = { row, open, decision, pneumonia, anomaly, state: "", said: null };
     this.#rows.set(item, entry);
     return entry;
   }
@@ -120,7 +119,7 @@ export class WorkList {
 }
 
 function compare(a, b, key) {
-  if (key === "name") return a.name.localeCompare(b.name, "en", { numeric: true });
+  if (key === "name") return compareNames(a.name, b.name);
   const value = KEYS[key];
   return value ? (value(a) ?? 0) - (value(b) ?? 0) : 0;
 }
@@ -132,8 +131,10 @@ function isNumber(value) {
 function sayDecision({ state, row }) {
   if (!row) return [make("span", { class: "soft" }, state === "reading" ? "reading…" : "waiting")];
   if (row.error) return [make("span", { class: "fault", title: row.error }, `Error: ${row.error}`)];
-  if (row.decision === "refused") return [make("span", { class: "fault", title: row.reason }, `Refused: ${row.reason}`)];
-  const said = make("span", { class: "said" }, makeMark(row.decision), SHORT[row.decision]);
-  if (row.in_domain === false) said.append(make("span", { class: "soft", title: row.reason ?? "" }, " (unlike)"));
-  return [said];
+  if (row.decision === "refused") {
+    return [make("span", { class: "fault", title: row.reason }, `Refused: ${row.reason}`)];
+  }
+  const said = [make("span", { class: "said" }, makeMark(row.decision), SHORT[row.decision])];
+  if (row.in_domain === false) said.push(make("span", { class: "soft", title: row.reason ?? "" }, "unusual film"));
+  return said;
 }
