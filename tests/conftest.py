@@ -1,18 +1,35 @@
 """What tests share: phantoms, folders of phantoms, and the real radiographs where they are at hand."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import phantom_dataset, write_phantoms
 from pneumoscope.radiographs.splits import split_dataset
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file in one process, and all files that need a finished study, which goes first."""
+    with_study = {item.path for item in items if "finished_study" in getattr(item, "fixturenames", ())}
+    for item in items:
+        item.add_marker(pytest.mark.xdist_group("study" if item.path in with_study else str(item.path)))
+    items.sort(key=lambda item: item.path not in with_study)
+
+
+@pytest.fixture(autouse=True)
+def _own_log_handlers() -> Iterator[None]:
+    """Take off what a command hung on the log: the next test has another standard error."""
+    before = list(log.handlers)
+    yield
+    log.handlers[:] = before
 
 
 @pytest.fixture(scope="session")

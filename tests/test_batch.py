@@ -116,7 +116,7 @@ def test_a_table_on_disk_is_gone_on_with(monkeypatch, capsys, films, tmp_path):
 
     assert (first[0], refused[0], second[0]) == (0, 2, 1)
     assert "--resume" in refused[2]
-    assert len(read_table(output)) == 13
+    assert len(list(read_table(output))) == 13
 
 
 @pytest.mark.parametrize(

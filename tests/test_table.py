@@ -40,7 +40,7 @@ def test_a_table_gives_back_what_was_put_in(tmp_path, suffix):
             table.add(row)
         table.finish()
 
-    assert read_table(path) == make_rows()
+    assert list(read_table(path)) == make_rows()
     assert [one.name for one in tmp_path.iterdir()] == [path.name]
 
 
@@ -57,7 +57,7 @@ def test_a_killed_table_is_gone_on_with(tmp_path, suffix):
             table.add(row)
         table.finish()
 
-    assert read_table(path) == rows
+    assert list(read_table(path)) == rows
 
 
 def test_a_finished_table_is_added_to(tmp_path):
@@ -69,7 +69,7 @@ def test_a_finished_table_is_added_to(tmp_path):
                 table.add(row)
             table.finish()
 
-    assert read_table(path) == rows
+    assert list(read_table(path)) == rows
 
 
 def test_a_csv_opens_elsewhere(tmp_path):

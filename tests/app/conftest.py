@@ -2,6 +2,7 @@
 
 import io
 import os
+import shutil
 import socket
 import threading
 import time
@@ -21,6 +22,13 @@ from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.reading.reader import Reader
 
 OpenRoom = Callable[..., Any]
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
+QUIET = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+TIMEOUT_MS = 30_000
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +65,19 @@ def room(open_room: OpenRoom) -> Iterator[str]:
     """Return the address of a room that stays open for all tests."""
     with open_room() as address:
         yield address
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Any]:
+    """Return a browser without a window, closed after each file: while it is driven, no other event loop can run."""
+    if CHROMIUM is None:
+        pytest.skip("no Chromium is installed (on Debian: apt install chromium): no page is driven")
+    driven = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no page is driven")
+    driven.expect.set_options(timeout=TIMEOUT_MS)
+    with driven.sync_playwright() as driver:
+        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
+        yield opened
+        opened.close()
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscope.app.answers import write_sentence
+from pneumoscope.app.answers import write_anomaly_trust, write_sentence
 from pneumoscope.app.pictures import draw_picture, measure_image
 from pneumoscope.radiographs.image import load_image
 from pneumoscope.reading.reading import Reading
@@ -113,3 +113,16 @@ def test_a_picture_is_made_of_what_browsers_cannot_show():
     image = Image.open(io.BytesIO(base64.b64decode(shown.removeprefix("data:image/png;base64,"))))
     assert (image.mode, image.width) == ("L", 2048)
     assert draw_picture(as_png((deep >> 8).astype(np.uint8))) is None
+
+
+@pytest.mark.parametrize(
+    ("figure", "told"),
+    [
+        ({"value": 0.24, "low": 0.18, "high": 0.29, "n": 319}, "says nothing against one"),
+        ({"value": 0.52, "low": 0.45, "high": 0.58, "n": 319}, "no better than chance"),
+        ({"value": 0.92, "low": 0.9, "high": 0.94, "n": 319}, "is 0.92 (0.90 to 0.94)"),
+        ({"value": 0.9, "low": None, "high": None, "n": 3}, "too few"),
+    ],
+)
+def test_the_anomaly_score_is_trusted_as_far_as_it_was_measured(figure, told):
+    assert told in write_anomaly_trust({"figures": {"test": {"auroc": figure}}})

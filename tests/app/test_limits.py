@@ -186,7 +186,7 @@ def test_two_hundred_uploads_at_a_time_are_answered_with_nothing_written_or_logg
         "from pneumoscope.app.server import serve; "
         "serve(os.environ.get('PNEUMOSCOPE_MODELS'), port=0, open_browser=False)"
     )
-    noise = np.random.default_rng(0).integers(0, 256, (1500, 1600), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (1050, 1050), dtype=np.uint8)
     stream = io.BytesIO()
     Image.fromarray(noise).save(stream, format="PNG")
     kinds = [films["normal"], films["viral"], b"no film", stream.getvalue(), films["bacterial"][:400]]

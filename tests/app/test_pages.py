@@ -112,7 +112,8 @@ def test_every_route_is_described(client):
     assert {"/api/health", "/api/models", "/api/known", "/api/phantoms", "/api/read", "/api/dicom"} <= set(routes)
     assert all(route.summary and path in page for path, route in routes.items())
     assert {name for name, _, _ in routes["/api/read"].inputs} == {"detail", "files", "operating_point"}
-    assert ("200", "Successful Response", "Readings") in routes["/api/read"].outputs
+    assert "HTTPValidationError" not in page
+    assert ("200", "One reading a file", "Readings") in routes["/api/read"].outputs
 
 
 def test_the_openapi_document_is_plain_json(client):

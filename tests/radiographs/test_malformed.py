@@ -18,9 +18,9 @@ from PIL import Image, PngImagePlugin
 
 from pneumoscope.errors import CollectionError
 from pneumoscope.radiographs.audit import audit_dataset
-from pneumoscope.radiographs.source import printable_name
 from pneumoscope.radiographs.dataset import Dataset, load_dataset
 from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.radiographs.source import printable_name
 
 FOLDER = "train/PNEUMONIA"
 SIZE = 64

@@ -5,11 +5,11 @@ import pytest
 from keras import layers
 
 from pneumoscope.archive import load_result, save_result
+from pneumoscope.models.geometry import Field, receptive_fields
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import phantom_dataset
 from pneumoscope.results import BINARY_CLASSES
 from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
-from pneumoscope.models.geometry import Field, receptive_fields
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.patches import find_patches, map_features
 

@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
 
-from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion, measure_centrality
 from pneumoscope.models.geometry import Field
+from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion, measure_centrality
 
 
 class TestCentrality:

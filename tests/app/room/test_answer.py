@@ -1,0 +1,151 @@
+"""The reading room in a real browser: how films come in, and what a person is told of them."""
+
+import base64
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from pneumoscope.reading.decode import decode_radiograph
+from pneumoscope.reading.reader import Reader
+
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
+WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
+
+
+def test_a_film_gets_its_answer(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Read a chest X.ray for pneumonia"))
+    visit.bring(folder / "film-0.png")
+    visit.wait()
+    expect(page.locator("#decision")).to_have_text(re.compile("^(Normal|Pneumonia|Not sure)$"))
+    expect(page.locator("#sentence")).to_have_text(re.compile(r"^The models .+ %.*\.$"))
+    values = page.locator("#bars .value").all_inner_texts()
+    assert len(values) == 4
+    assert all(re.fullmatch(r"[<>]?\d+\s%\s\(\d+(\u2013\d+)?\s%\)", value) for value in values), values
+    assert page.locator("#bars .whisker").count() == 4
+    expect(page.locator("#bars .threshold-note")).to_have_text(re.compile(r"threshold \d+\s%"))
+    expect(page.locator("#anomaly")).to_have_text(re.compile(r"More unusual than \d+\s% of normal films"))
+    expect(page.locator("#neighbors li")).to_have_count(5)
+    expect(page.locator("#case-size")).to_have_text("280 \u00d7 256 px")
+    expect(page.locator(".notice")).to_be_in_viewport()
+    assert visit.read_pixels()[..., :3].mean() > 20
+    page.evaluate("scrollTo(0, document.body.scrollHeight)")
+    expect(page.locator(".notice")).to_be_in_viewport()
+
+
+@pytest.mark.parametrize("way", ["drop", "paste"])
+def test_films_are_dropped_or_pasted(open_visit: Any, folder: Path, way: str) -> None:
+    visit = open_visit()
+    page = visit.page
+    film = base64.b64encode((folder / "film-3.png").read_bytes()).decode()
+    page.evaluate(
+        """([way, film]) => {
+            const carried = new DataTransfer();
+            const bytes = Uint8Array.from(atob(film), (character) => character.charCodeAt(0));
+            for (const name of ["one.png", "two.png"]) carried.items.add(new File([bytes], name, {type: "image/png"}));
+            const options = { bubbles: true, cancelable: true };
+            document.querySelector("#drop").dispatchEvent(way === "drop"
+                ? new DragEvent("drop", { ...options, dataTransfer: carried })
+                : new ClipboardEvent("paste", { ...options, clipboardData: carried }));
+        }""",
+        [way, film],
+    )
+    expect(page.locator("#progress")).to_have_text("2 read")
+    expect(page.locator("#case-name")).to_have_text("one.png")
+
+
+def test_a_phantom_is_called_drawn(open_visit: Any) -> None:
+    visit = open_visit()
+    page = visit.page
+    expect(page.locator("#phantoms button")).to_have_count(6)
+    assert all(text.startswith("drawn: ") for text in page.locator("#phantoms button").all_inner_texts())
+    page.locator("#phantoms button").nth(2).click()
+    visit.wait()
+    expect(page.locator("#case-kind")).to_have_text("drawn phantom, not a radiograph")
+    expect(page.locator("#reason")).to_contain_text("A drawing.")
+    expect(page.locator("#case-name")).to_be_focused()
+    page.locator("#clear").click()
+    expect(page.locator("#intake")).to_be_visible()
+    expect(page.locator("#choose")).to_be_focused()
+
+
+@pytest.mark.parametrize("film", ["inverted.png", "turned.png"])
+def test_what_is_no_upright_film_is_refused_before_any_score(
+    open_visit: Any, folder: Path, reader: Reader, film: str
+) -> None:
+    image, objections = decode_radiograph(folder / film)
+    (reading,) = reader.read(image[None], [film], objections=[objections])
+    visit = open_visit()
+    page = visit.page
+    visit.bring(folder / film)
+    visit.wait()
+    expect(page.locator("#decision")).to_have_text("Refused")
+    expect(page.locator("#sentence")).to_contain_text(reading.reason[1:])
+    expect(page.locator("#verdict-kicker")).to_have_text("No score was computed")
+    for hidden in ("#scores", "#facts", "#similar", "#map", "#point"):
+        expect(page.locator(hidden)).to_be_hidden()
+    expect(page.locator('input[name="mode"][value="heatmap"]')).to_be_disabled()
+    expect(page.locator("#dicom")).to_be_disabled()
+    assert visit.read_pixels()[..., :3].mean() > 20
+
+
+def test_the_operating_point_moves_the_threshold(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    visit.bring(folder / "film-0.png")
+    visit.wait()
+    page.get_by_label("Own", exact=True).check()
+    page.locator("#own-number").fill("0.01")
+    page.locator("#own-number").press("Tab")
+    expect(page.locator("#bars .threshold-note")).to_have_text(re.compile(r"threshold 1\s%"))
+    expect(page.locator("#verdict-kicker")).to_have_text("Decision at your own 0.01")
+    page.get_by_label("Screening").check()
+    expect(page.locator("#verdict-kicker")).to_have_text("Decision at the screening point")
+
+
+@pytest.mark.parametrize(
+    ("viewport", "dark"), [(WIDE, False), (WIDE, True), (NARROW, False)], ids=["light", "dark", "narrow"]
+)
+def test_axe_finds_nothing_serious(open_visit: Any, folder: Path, viewport: dict[str, int], dark: bool) -> None:
+    axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
+    visit = open_visit(viewport, dark=dark)
+    page = visit.page
+
+    def check(state: str) -> None:
+        found = axe.run(page).response["violations"]
+        serious = [
+            (state, item["id"], [node["target"] for node in item["nodes"]])
+            for item in found
+            if item["impact"] in ("serious", "critical")
+        ]
+        assert not serious
+        assert page.evaluate("document.documentElement.scrollWidth <= innerWidth"), f"{state} is wider than the screen"
+
+    expect(page.locator("#phantoms button")).to_have_count(6)
+    check("first screen")
+    visit.bring(*[folder / name for name in ("film-0.png", "broken.jpeg", "inverted.png", "film-1.png")])
+    expect(page.locator("#progress")).to_have_text("4 read")
+    visit.wait()
+    page.keyboard.press("2")
+    check("answer")
+    page.locator("#rows .open").nth(2).click()
+    visit.wait()
+    check("refusal")
+    page.locator("#help-open").click()
+    check("help")
+
+
+def test_the_theme_can_be_turned(open_visit: Any) -> None:
+    visit = open_visit()
+    page = visit.page
+    paper = "getComputedStyle(document.body).backgroundColor"
+    light = page.evaluate(paper)
+    page.locator("#theme").click()
+    dark = page.evaluate(paper)
+    assert dark != light
+    page.reload()
+    assert page.evaluate(paper) == dark
+    assert page.evaluate("Object.keys(localStorage)") == ["pneumoscope-theme"]

@@ -1,0 +1,115 @@
+"""The reading room in a real browser: the viewer and the map."""
+
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from pneumoscope.models.geometry import Field, draw_up
+
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
+
+
+def differ(first: np.ndarray, second: np.ndarray) -> float:
+    return float(np.abs(first.astype(float) - second).mean())
+
+
+def test_the_overlay_lies_on_the_film(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    visit.bring(folder / "film-0.png")
+    visit.wait()
+    film = visit.read_pixels()
+    shown = {}
+    for key, mode in (("2", "heatmap"), ("3", "error"), ("4", "redrawn")):
+        page.keyboard.press(key)
+        expect(page.locator(f'input[name="mode"][value="{mode}"]')).to_be_checked()
+        shown[mode] = visit.read_pixels()
+        assert differ(shown[mode], film) > 0.3, mode
+    page.keyboard.press("2")
+    page.locator("#heatmap-class").select_option("normal")
+    normal = visit.read_pixels()
+    page.locator("#heatmap-class").select_option("viral")
+    assert differ(normal, visit.read_pixels()) > 0.1
+    page.locator("#heatmap-layer").select_option(index=1)
+    assert differ(normal, visit.read_pixels()) > 0.1
+    page.locator("#opacity").fill("0")
+    page.locator("#decision").hover()
+    page.keyboard.press("1")
+    assert differ(visit.read_pixels(), film) == 0
+
+
+def test_heatmaps_are_drawn_as_the_reader_draws_them(open_visit: Any) -> None:
+    visit = open_visit()
+    page = visit.page
+    cells = np.random.default_rng(0).integers(0, 256, (12, 10), dtype=np.uint8)
+    rows, columns = Field(-7, 10, 10), Field(3, 20, 11)
+    drawn = page.evaluate(
+        "async ([cells, rows, columns]) => Array.from((await import('/static/overlay.js'))"
+        ".drawUp(new Uint8Array(cells), { height: 12, width: 10 }, { rows, columns }))",
+        [cells.ravel().tolist(), vars(rows), vars(columns)],
+    )
+    expected = draw_up(cells[None].astype(np.float32), rows, columns, (128, 128))[0]
+    drawn = np.array(drawn).reshape(128, 128)
+    assert np.allclose(drawn / drawn.max(), expected, atol=1e-5)
+
+
+def test_the_viewer_zooms_moves_windows_and_resets(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    visit.bring(folder / "deep.png")
+    visit.wait()
+    film = visit.read_pixels()
+    box = page.locator("#canvas").bounding_box()
+    middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
+    readout = page.locator("#readout")
+    page.mouse.move(*middle)
+    page.mouse.wheel(0, -400)
+    expect(readout).to_have_text(re.compile(r"1[2-9]\d\s%"))
+    zoomed = visit.read_pixels()
+    assert differ(zoomed, film) > 1
+    page.mouse.down()
+    page.mouse.move(middle[0] + 60, middle[1] + 40, steps=3)
+    page.mouse.up()
+    assert differ(visit.read_pixels(), zoomed) > 1
+    page.mouse.down(button="right")
+    page.mouse.move(middle[0] - 60, middle[1] - 20, steps=3)
+    page.mouse.up(button="right")
+    expect(readout).to_have_text(re.compile(r"width 1\d\d "))
+    page.keyboard.press("i")
+    expect(page.locator("#invert")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("s")
+    expect(page.locator("#side")).to_have_attribute("aria-pressed", "true")
+    page.keyboard.press("s")
+    page.keyboard.press("0")
+    page.locator("#decision").hover()
+    expect(readout).to_have_text(re.compile(r"^level 128, width 255 · 100"))
+    assert differ(visit.read_pixels(), film) == 0
+    page.locator("#canvas").focus()
+    page.keyboard.press("+")
+    page.keyboard.press("ArrowRight")
+    assert differ(visit.read_pixels(), film) > 1
+
+
+def test_the_map_names_and_filters_known_films(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    visit.bring(folder / "film-0.png")
+    visit.wait()
+    canvas = page.locator("#map-canvas")
+    canvas.scroll_into_view_if_needed()
+    page.locator("#map-find").click()
+    before = visit.read_pixels("#map-canvas")
+    box = canvas.bounding_box()
+    hint = page.locator("#map-hint")
+    for step in range(40):  # the marked film is in the middle; known ones are around it
+        page.mouse.move(box["x"] + box["width"] / 2 + 4 * step, box["y"] + box["height"] / 2)
+        if re.search(r", (normal|bacterial|viral)$", hint.inner_text()):
+            break
+    expect(hint).to_have_text(re.compile(r"\.\w+, (normal|bacterial|viral)$"))
+    for name in ("normal", "bacterial", "viral"):
+        page.locator("#map-filters").get_by_label(name).uncheck()
+    page.locator("#decision").hover()
+    assert differ(visit.read_pixels("#map-canvas"), before) > 0.01

@@ -1,0 +1,117 @@
+"""The reading room in a real browser: many films, and answers taken along."""
+
+import csv
+import io
+import json
+import re
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
+
+
+def test_a_work_list_shows_errors_and_refusals_in_place(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    names = [f"film-{number}.png" for number in range(9)]
+    names[4:4] = ["broken.jpeg", "inverted.png"]
+    visit.bring(*[folder / name for name in names])
+    expect(page.locator("#progress")).to_have_text("11 read")
+    rows = page.locator("#rows tbody tr")
+    assert [row.split("\n")[0].split("\t")[0] for row in page.locator("#rows .open").all_inner_texts()] == names
+    expect(rows.nth(4)).to_contain_text("Error: ")
+    expect(rows.nth(5)).to_contain_text("Refused: ")
+    expect(rows.nth(6)).to_contain_text(re.compile(r"\d+\s%"))
+    page.get_by_role("button", name="Pneu.").click()
+    expect(page.locator('th[data-sort="pneumonia"]')).to_have_attribute("aria-sort", "descending")
+    shares = [text for text in page.locator("#rows td:nth-child(3)").all_inner_texts() if text]
+    found = [float(re.sub(r"[^\d]", "", text)) for text in shares]
+    assert len(found) == 9
+    assert found == sorted(found, reverse=True)
+    assert set(page.locator("#rows .open").all_inner_texts()[-2:]) == {"broken.jpeg", "inverted.png"}
+
+
+def test_keys_step_through_the_work_list(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    visit.bring(*[folder / f"film-{number}.png" for number in range(4)])
+    expect(page.locator("#progress")).to_have_text("4 read")
+    name, current = page.locator("#case-name"), page.locator('#rows [aria-current="true"]')
+    for key, expected in (("j", 1), ("j", 2), ("k", 1)):
+        page.keyboard.press(key)
+        expect(name).to_have_text(f"film-{expected}.png")
+        expect(current).to_have_text(f"film-{expected}.png")
+    visit.wait()
+    current.focus()
+    page.keyboard.press("ArrowDown")
+    expect(name).to_have_text("film-2.png")
+    expect(current).to_be_focused()
+    expect(page.locator("#place")).to_have_text("3 of 4")
+    page.keyboard.press("?")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    page.get_by_label("Single-letter keys are on").uncheck()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_be_hidden()
+    page.keyboard.press("j")
+    expect(name).to_have_text("film-2.png")
+
+
+def test_answers_are_taken_along(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    names = ["film-0.png", "broken.jpeg"]
+    visit.bring(*[folder / name for name in names])
+    expect(page.locator("#progress")).to_have_text("2 read")
+    visit.wait()
+    rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
+    assert list(rows[0])[:4] == ["path", "error", "decision", "operating_point"]
+    assert len(rows[0]) == 15
+    assert [row["path"] for row in rows] == names
+    assert len(json.loads(rows[0]["neighbors"])) == 5
+    saved = json.loads(visit.download("#json"))
+    assert saved["notice"].startswith("Research use only")
+    assert [reading["path"] for reading in saved["readings"]] == names
+    assert "picture" not in saved["readings"][0]
+    assert zipfile.ZipFile(io.BytesIO(visit.download("#dicom"))).namelist()
+
+
+def test_one_page_is_printed(open_visit: Any, folder: Path) -> None:
+    visit = open_visit(dark=True)
+    page = visit.page
+    visit.bring(folder / "film-0.png")
+    visit.wait()
+    page.evaluate("window.print = () => { document.title = 'printed'; }")
+    page.locator("#print").click()
+    expect(page).to_have_title("printed")
+    pages = re.findall(rb"/Type\s*/Page\b", page.pdf(format="A4"))
+    assert len(pages) == 1
+    page.emulate_media(media="print")
+    expect(page.locator(".sheet-notice")).to_be_visible()
+    expect(page.locator(".sheet canvas")).to_have_count(2)
+    expect(page.locator("#desk")).to_be_hidden()
+
+
+def test_a_file_name_is_text(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    (hostile,) = folder.glob("<img*")
+    visit.bring(hostile, folder / "film-1.png")
+    expect(page.locator("#progress")).to_have_text("2 read")
+    expect(page.locator("#case-name")).to_have_text(hostile.name)
+    assert page.locator("#desk h1 img, #rows img").count() == 0
+
+
+def test_a_server_that_is_gone_is_told_and_asked_again(open_visit: Any, folder: Path) -> None:
+    visit = open_visit(may_fail=True)
+    page = visit.page
+    page.route("**/api/read*", lambda route: route.abort())
+    visit.bring(*[folder / f"film-{number}.png" for number in range(3)])
+    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    page.unroute("**/api/read*")
+    page.get_by_role("button", name="Try again").click()
+    expect(page.locator("#progress")).to_have_text("3 read")
+    expect(page.get_by_role("alert")).to_be_hidden()
+    expect(page.locator("#decision")).not_to_have_text("Not readable")
