@@ -35,12 +35,13 @@ image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[1], color_mode='g
 print(build_three_class().predict(image[None], verbose=0))
 """
 MEMORY = """
-import resource, sys
+import sys
 from pneumoscope.batch import BatchSettings, find_files, read_files
 from pneumoscope.reading.reader import Reader
 paths = find_files([sys.argv[1]]) * int(sys.argv[2])
-count = sum(1 for _ in read_files(Reader.open(), paths, BatchSettings()))
-print(count, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024)
+count = sum(1 for _ in read_files(Reader.open(num_threads=1), paths, BatchSettings()))
+with open("/proc/self/status") as status:
+    print(count, next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024)
 """
 
 
@@ -126,7 +127,7 @@ def take(method: Callable[[], None], repeats: int) -> float:
 
 
 def print_batch(paths: list[str], repeats: int) -> None:
-    reader, cores = Reader.open(), os.cpu_count() or 1
+    reader, cores = Reader.open(num_threads=1), os.cpu_count() or 1
 
     def decode() -> None:
         with ThreadPoolExecutor(cores) as pool:
