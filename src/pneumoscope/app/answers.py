@@ -101,9 +101,7 @@ def write_anomaly_trust(card: dict[str, Any]) -> str:
     if auroc["high"] is None:
         return f"{told}; they are too few to tell more."
     if auroc["high"] < 0.5:
-        return (
-            f"{told}: pneumonias look less unusual to it than normals, so a low score says nothing against pneumonia."
-        )
+        return f"{told}: pneumonias look less unusual to it than normals, so a low score says nothing against one."
     if auroc["low"] <= 0.5:
         return f"{told}, no better than chance: it says nothing of pneumonia."
     return f"{told} ({auroc['low']:.2f} to {auroc['high']:.2f})."
