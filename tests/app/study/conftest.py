@@ -190,7 +190,9 @@ def show(chromium) -> Iterator[Callable]:
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("request", lambda asked: asked.url.startswith((origin, "data:")) or complaints.append(asked.url))
         page.goto(address)
-        page.locator("#threshold-live:not(:empty), #study[hidden]").first.wait_for(state="attached")
+        page.locator("#loading[hidden]").wait_for(state="attached")
+        if page.locator("#study").is_visible():
+            page.locator("#threshold-live:not(:empty)").wait_for(state="attached")
         return page
 
     yield shown

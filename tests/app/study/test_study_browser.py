@@ -35,6 +35,8 @@ def group_of(stages, name, split):
 
 
 def read_shares(page, split):
+    titles = f"[...document.querySelectorAll('#{split}-figures th')].map((title) => title.innerText)"
+    wait_until(page, f"{titles}.includes('Sensitivity') && {titles}.every(Boolean)")
     rows = page.locator(f"#{split}-figures tr")
     return {row.locator("th").inner_text(): row.inner_text().split() for row in rows.all()}
 
@@ -301,8 +303,8 @@ def test_films_that_have_gone_are_told_in_the_gallery(show, open_room, study_cop
     with open_room(study_dir=study_copy) as room:
         page = show(f"{room}/study")
 
-        assert "which is gone" in page.locator("#failures-note").inner_text()
-        assert page.locator("#gallery .absent").first.inner_text() == "no picture"
+        wait_until(page, "document.querySelector('#failures-note').textContent.includes('which is gone')")
+        wait_until(page, "document.querySelector('#gallery .absent')?.textContent === 'no picture'")
         assert find_axe_faults(page) == []
 
 
