@@ -68,13 +68,22 @@ def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
 def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monkeypatch):
     target = tmp_path / "one"
     target.mkdir()
-    (target / "mine").write_text("x")
+    (target / "card.json").write_text("{}")
     monkeypatch.setattr("pneumoscope.models.graph.export_graph.__kwdefaults__", {"tolerance": -1.0})
 
-    with pytest.raises(ExportError):
+    with pytest.raises(ExportError, match="does not answer as the model does"):
         export_model(finished_study / "models" / "best-autoencoder", target)
 
-    assert [path.name for path in tmp_path.rglob("*")] == ["one", "mine"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["one", "card.json"]
+
+
+def test_a_folder_of_other_things_is_left_alone(finished_study, tmp_path):
+    (tmp_path / "mine").write_text("x")
+
+    with pytest.raises(ExportError, match="holds something else"):
+        export_model(finished_study / "models" / "best-autoencoder", tmp_path)
+
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_what_is_no_study_is_told(tmp_path, finished_study):

@@ -13,7 +13,7 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.archive import load_result
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.errors import ExportError, PneumoscopeError
 from pneumoscope.evaluation.calibration import calibrate, fit_calibration
 from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
 from pneumoscope.evaluation.operating_points import choose_operating_points
@@ -22,7 +22,7 @@ from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.reading.domain import fit_domain
-from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, Graph, as_input, hash_file, open_graph
+from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input, hash_file, open_graph
 from pneumoscope.results import THREE_CLASSES, Estimate
 
 if TYPE_CHECKING:
@@ -123,7 +123,10 @@ def export_study(
 
 @contextmanager
 def _written_whole(target: Path) -> Iterator[Path]:
-    """Give a folder to write to, and put it in the place of `target` once all went well."""
+    """Give a folder to write to; once all went well it takes the place of `target`, a new folder or an older export."""
+    is_export = (target / CARD_NAME).exists() or (target / PARTS[0] / CARD_NAME).exists()
+    if target.exists() and not is_export and not (target.is_dir() and not any(target.iterdir())):
+        raise ExportError(f"{target} holds something else; expected a new folder, or an export to replace")
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)

@@ -2,7 +2,11 @@
 
 model_set.py   the models of a reader as a folder: loaded, and checked against their cards
 domain.py      whether an image looks like those that the models were trained on
+decode.py      one file to what a reader takes
 reading.py     the answer as a plain value
-reader.py      one file, or many, to answers
-batch.py       folders of files to a table that can be resumed
+reader.py      images to answers
 """
+
+import os
+
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")

@@ -198,8 +198,6 @@ def open_graph(path: Path, num_threads: int = 0) -> Graph:
     Raises:
         BundleError: if ONNX Runtime cannot run it.
     """
-    # Its own reports of use are off before it loads.
-    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
