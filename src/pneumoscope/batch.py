@@ -15,14 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from pneumoscope.errors import CollectionError, ImageError
-from pneumoscope.radiographs.image import load_image
 from pneumoscope.radiographs.source import printable_name
 from pneumoscope.reading.decode import decode_radiograph
+from pneumoscope.reading.illustration import illustrate
 from pneumoscope.reading.reader import Reader
 from pneumoscope.reading.reading import Reading
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
-PICTURE_SIDE = 1024
 
 
 @dataclass(frozen=True)
@@ -139,61 +138,32 @@ def _read_batch(reader: Reader, paths: list[str], settings: BatchSettings) -> li
         stack, names = np.stack(images), [printable_name(path) for path in known]
         told = reader.read(stack, names, operating_point=settings.operating_point, objections=objections)
         if settings.heatmaps_dir or settings.dicom_dir:
-            told = _write_pictures(reader, known, stack, told, settings)
+            told = [
+                _write_pictures(reader, path, image, reading, settings)
+                for path, image, reading in zip(known, images, told, strict=True)
+            ]
         readings |= dict(zip(known, told, strict=True))
     return [readings[path] for path in paths]
 
 
-def _write_pictures(
-    reader: Reader, paths: Sequence[str], images: np.ndarray, readings: list[Reading], settings: BatchSettings
-) -> list[Reading]:
-    labels = [_choose_label(reading) for reading in readings]
-    heatmaps = reader.draw_heatmaps(images, [label or "normal" for label in labels])
-    return [
-        _write_one(path, reading, heatmap if label else None, settings)
-        for path, reading, heatmap, label in zip(paths, readings, heatmaps, labels, strict=True)
-    ]
-
-
-def _choose_label(reading: Reading) -> str:
-    """Return the class whose heat is shown: the decided one, the more probable one where unsure; none if refused."""
-    if reading.decision == "not sure":
-        return "pneumonia" if reading.probabilities["pneumonia"] >= 0.5 else "normal"
-    return "" if reading.decision == "refused" else str(reading.decision)
-
-
-def _write_one(path: str, reading: Reading, heatmap: np.ndarray | None, settings: BatchSettings) -> Reading:
+def _write_pictures(reader: Reader, path: str, image: np.ndarray, reading: Reading, settings: BatchSettings) -> Reading:
     from PIL import Image
 
     from pneumoscope.report.dicom import write_dicom_reading
     from pneumoscope.report.reading_picture import draw_reading
 
-    picture = _shrink(load_image(path))
-    height, width = picture.shape
-    heat = None if heatmap is None else np.asarray(Image.fromarray(heatmap).resize((width, height)))
+    picture, heatmap = illustrate(reader, path, image, reading)
     if settings.heatmaps_dir:
         settings.heatmaps_dir.mkdir(parents=True, exist_ok=True)
         # Files of the same name in different folders must not meet.
         mark = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
         target = settings.heatmaps_dir / f"{Path(path).stem}-{mark}.png"
         reading = replace(reading, heatmap=str(target))
-        Image.fromarray(draw_reading(reading.to_row(), heat, picture)).save(target)
+        Image.fromarray(draw_reading(reading.to_row(), heatmap, picture)).save(target)
     if settings.dicom_dir:
+        row = reading.to_row()
         try:
-            write_dicom_reading(
-                path, reading.to_row(), heat, picture, settings.dicom_dir, deidentify=settings.deidentify
-            )
+            write_dicom_reading(path, row, heatmap, picture, settings.dicom_dir, deidentify=settings.deidentify)
         except ImageError as error:
             return replace(reading, error=f"no DICOM was written: {error}")
     return reading
-
-
-def _shrink(picture: np.ndarray) -> np.ndarray:
-    from PIL import Image
-
-    height, width = picture.shape
-    scale = PICTURE_SIDE / max(height, width)
-    if scale >= 1:
-        return picture
-    size = (max(1, round(width * scale)), max(1, round(height * scale)))
-    return np.asarray(Image.fromarray(picture).resize(size, Image.Resampling.BILINEAR)).clip(0, 1)

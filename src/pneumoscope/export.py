@@ -142,14 +142,8 @@ def _written_whole(target: Path) -> Iterator[Path]:
 
 def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_full: bool) -> tuple[str, dict[str, Any]]:
     """Write a model's graph and return its kind and what its card says of the graph."""
-    from pneumoscope.models.graph import (
-        AutoencoderGraph,
-        ClassifierGraph,
-        LayersGraph,
-        describe_layers,
-        export_graph,
-        write_small,
-    )
+    from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph, describe_layers
+    from pneumoscope.models.onnx_file import export_graph, write_small
 
     net, full, small = bundle.model, folder / FULL_NAME, folder / SMALL_NAME
     inputs = {"image": images[..., None].astype(np.float32)}

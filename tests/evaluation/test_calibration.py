@@ -39,13 +39,13 @@ def test_a_calibrated_probability_is_kept_about_as_often_as_it_says():
     assert new_outputs.max(axis=1).mean() > right.mean() + 0.1
 
 
-def test_resamples_of_few_patients_differ_more():
-    labels, outputs = draw(600, 2.0, 2)
-    many = fit_calibration(outputs, labels, np.arange(600).astype(str))
-    few = fit_calibration(outputs, labels, (np.arange(600) % 20).astype(str))
+def test_images_of_one_patient_are_no_independent_cases():
+    labels, outputs = draw(60, 2.0, 2)
+    repeated = np.tile(labels, 10), np.tile(outputs, (10, 1))
+    as_cases = fit_calibration(repeated[1], repeated[0], np.arange(600).astype(str))
+    as_patients = fit_calibration(repeated[1], repeated[0], np.tile(np.arange(60), 10).astype(str))
 
-    assert few[1:, 0].std() != many[1:, 0].std()
-    assert many[1:, 0].std() > 0
+    assert as_patients[1:, 0].std() > 2 * as_cases[1:, 0].std()
 
 
 def test_a_net_that_is_always_right_does_not_drive_the_scale_to_infinity():

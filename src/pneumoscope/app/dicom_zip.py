@@ -4,13 +4,10 @@ import io
 import zipfile
 from typing import TYPE_CHECKING
 
-import numpy as np
-from PIL import Image
-
 from pneumoscope.app.uploads import Upload
 from pneumoscope.radiographs.dicom import quiet_pydicom
-from pneumoscope.radiographs.image import load_image
 from pneumoscope.reading.decode import decode_radiograph
+from pneumoscope.reading.illustration import illustrate
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -18,13 +15,10 @@ if TYPE_CHECKING:
     from pneumoscope.reading.reader import Reader
 
 NAMES = ("heatmap.dcm", "report.dcm")
-MAX_SIDE = 2048
 
 
 def zip_dicom_reading(reader: "Reader", upload: Upload, *, operating_point: str, deidentify: bool) -> bytes:
     """Read a file, and return its secondary capture and its structured report as one zip.
-
-    The heat-map is that of normal where the decision is so, else that of the likelier kind of pneumonia.
 
     Args:
         reader: trained models.
@@ -39,24 +33,9 @@ def zip_dicom_reading(reader: "Reader", upload: Upload, *, operating_point: str,
 
     image, objections = decode_radiograph(upload.content, size=reader.models.image_size)
     (reading,) = reader.read(image[None], [upload.name], operating_point=operating_point, objections=[objections])
-    picture = _shrink(load_image(upload.content))
-    heatmap = None
-    if reading.decision != "refused":
-        label = "normal" if reading.decision == "normal" else "pneumonia"
-        heatmap = _stretch(reader.draw_heatmaps(image[None], [label])[0], picture.shape)
+    picture, heatmap = illustrate(reader, upload.content, image, reading)
     made = make_dicom_reading(upload.content, reading.to_row(), heatmap, picture, deidentify=deidentify)
     return _zip(made)
-
-
-def _shrink(picture: np.ndarray) -> np.ndarray:
-    image = Image.fromarray(picture)
-    image.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
-    return np.clip(np.asarray(image), 0, 1)
-
-
-def _stretch(heatmap: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
-    image = Image.fromarray(heatmap).resize((shape[1], shape[0]), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(image), 0, 1)
 
 
 def _zip(made: "list[Dataset]") -> bytes:

@@ -5,6 +5,7 @@ domain.py      whether an image looks like those that the models were trained on
 decode.py      one file to what a reader takes
 reading.py     the answer as a plain value
 reader.py      images to answers
+illustration.py the film and the heat on it, as pictures
 """
 
 import os

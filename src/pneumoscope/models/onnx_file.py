@@ -1,0 +1,132 @@
+"""Keras to ONNX: a graph as a file, kept only if it answers as Keras does."""
+
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from keras import ops
+
+from pneumoscope.errors import ExportError
+
+PARITY_BATCHES = (1, 4)
+FULL_TOLERANCE = 1e-3
+SMALL_TOLERANCE = 1e-2
+LARGE = 100_000
+
+
+def export_graph(
+    graph: keras.Model, path: Path, inputs: dict[str, np.ndarray], *, tolerance: float = FULL_TOLERANCE
+) -> dict[str, np.ndarray]:
+    """Write a graph as ONNX, and hold it against Keras.
+
+    Args:
+        graph: one of `pneumoscope.models.graph`.
+        path: of the `.onnx` file.
+        inputs: by name, `(n, ...)` float32 to compare on, 4 or more.
+        tolerance: largest difference allowed for an image, as a share of the length (Euclidean norm) of an output.
+
+    Returns:
+        What Keras answers to all of `inputs`, by name.
+
+    Raises:
+        ExportError: if an answer differs; nothing is left at `path`.
+    """
+    signature: Any = {
+        name: keras.InputSpec(shape=(None, *values.shape[1:]), dtype="float32", name=name)
+        for name, values in inputs.items()
+    }
+    single = list(signature) == ["image"]
+    answers = {
+        batch: _to_numpy(graph(inputs["image"][:batch] if single else _take(inputs, batch)))
+        for batch in (*PARITY_BATCHES, len(inputs["image"]))
+    }
+    graph.export(path, format="onnx", input_signature=[signature["image"] if single else signature], verbose=False)
+    check_parity(path, inputs, {batch: answers[batch] for batch in PARITY_BATCHES}, tolerance=tolerance)
+    return answers[len(inputs["image"])]
+
+
+def write_small(path: Path, small_path: Path, inputs: dict[str, np.ndarray]) -> None:
+    """Write a variant whose large weights are kept as float16, which halves the file; it computes in float32.
+
+    Weights of under 100,000 numbers stay as they are: they weigh little, and rounding those of the first
+    convolutions would move heat-maps, which jump where two pixels of a pool change their order.
+
+    Args:
+        path: the float32 graph.
+        small_path: where to.
+        inputs: by name, `(n, ...)` float32 to compare both on, 4 or more.
+
+    Raises:
+        ExportError: if an answer differs by more than 1 % of its length; nothing is left at `small_path`.
+    """
+    import onnx
+    from onnx import TensorProto, helper, numpy_helper
+
+    model = onnx.load(path)
+    casts = []
+    for tensor in model.graph.initializer:
+        if tensor.data_type != TensorProto.FLOAT or np.prod(tensor.dims) < LARGE:
+            continue
+        values, name = numpy_helper.to_array(tensor), tensor.name
+        tensor.CopyFrom(numpy_helper.from_array(values.astype(np.float16), f"{name}/float16"))
+        casts.append(helper.make_node("Cast", [tensor.name], [name], to=TensorProto.FLOAT))
+    nodes = [*casts, *model.graph.node]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+    onnx.save(model, small_path)
+    expected = {batch: _run(path, _take(inputs, batch)) for batch in PARITY_BATCHES}
+    check_parity(small_path, inputs, expected, tolerance=SMALL_TOLERANCE)
+
+
+def check_parity(
+    path: Path, inputs: dict[str, np.ndarray], expected: dict[int, dict[str, np.ndarray]], *, tolerance: float
+) -> None:
+    """Make sure that an ONNX file answers as expected; delete it if not.
+
+    Args:
+        path: the file.
+        inputs: by name, `(n, ...)` float32.
+        expected: by batch size, the outputs by name.
+        tolerance: largest difference allowed for an image, as a share of the length (Euclidean norm) of an output.
+
+    Raises:
+        ExportError: if an answer differs.
+    """
+    for batch, outputs in expected.items():
+        found = _run(path, _take(inputs, batch))
+        for name, values in outputs.items():
+            difference = _compare(found[name], values)
+            if not difference <= tolerance:
+                path.unlink()
+                raise ExportError(
+                    f"the exported graph does not answer as the model does: {name} of a batch of {batch} differs by "
+                    f"{difference:.2g} of its length, expected {tolerance:.2g} at most. The export was deleted."
+                )
+
+
+def _compare(found: np.ndarray, expected: np.ndarray) -> float:
+    """Return the length of the difference as a share of the expected length, of the image where it is largest.
+
+    Single cells may differ: where two pixels of a pool are all but equal, rounding decides which one is taken.
+    """
+    if found.shape != expected.shape:
+        return np.inf
+    lengths, gaps = (np.linalg.norm(item.reshape(len(item), -1), axis=1) for item in (expected, found - expected))
+    return float((gaps / np.maximum(lengths, 1e-6)).max())
+
+
+def _run(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs), strict=True))
+
+
+def _take(inputs: dict[str, np.ndarray], count: int) -> dict[str, np.ndarray]:
+    return {name: values[:count] for name, values in inputs.items()}
+
+
+def _to_numpy(outputs: dict[str, Any]) -> dict[str, np.ndarray]:
+    return {name: np.array(ops.convert_to_numpy(value)) for name, value in outputs.items()}
