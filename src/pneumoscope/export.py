@@ -21,8 +21,9 @@ from pneumoscope.ledger import write_json
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
-from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input, hash_file, open_graph
+from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input, open_graph
 from pneumoscope.results import THREE_CLASSES, Estimate
 
 if TYPE_CHECKING:

@@ -1,6 +1,5 @@
 """One task alone, on the models that a study left: again on its test images, or on new files."""
 
-import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.image import load_image
-from pneumoscope.radiographs.source import printable_name
+from pneumoscope.radiographs.source import hash_file, printable_name
 from pneumoscope.results import BINARY_CLASSES, Estimate
 from pneumoscope.study import CLASSES, reopen_study
 
@@ -102,7 +101,7 @@ def revisit_neighbors(revisit: Revisit, task: str, paths: Sequence[Path]) -> tup
 
 def _find_patient(path: Path, dataset: Dataset) -> str | None:
     """Return the patient of a file that is part of the dataset, by its bytes; None for any other file."""
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    digest = hash_file(path)
     known = dataset.table.loc[dataset.table["sha256"] == digest, "patient"]
     return None if known.empty else str(known.iloc[0])
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from collections.abc import Collection
@@ -17,6 +16,7 @@ from PIL import Image
 from pneumoscope.app.study_folder import OpenStudy
 from pneumoscope.errors import ImageError, PneumoscopeError
 from pneumoscope.radiographs.image import load_image
+from pneumoscope.radiographs.source import hash_file
 
 NET_SIDE = 128
 FILM_SIDE = 1024
@@ -102,11 +102,8 @@ class StudyPictures:
 
     def _find_unchanged(self, name: str) -> Path:
         path = self._find_file(name)
-        if self._known_hashes is not None:
-            with path.open("rb") as stream:
-                digest = hashlib.file_digest(stream, "sha256").hexdigest()
-            if digest not in self._known_hashes:
-                raise ImageError(f"{name} has changed since the study read it, so it is not the image that was judged")
+        if self._known_hashes is not None and hash_file(path) not in self._known_hashes:
+            raise ImageError(f"{name} has changed since the study read it, so it is not the image that was judged")
         return path
 
     @cached_property

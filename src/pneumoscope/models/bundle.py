@@ -3,7 +3,6 @@
 Loading builds the net from this package's own code and reads numbers into it: nothing in the folder is executed.
 """
 
-import hashlib
 import json
 import os
 from collections.abc import Callable
@@ -17,6 +16,7 @@ from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.errors import BundleError
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.settings import choose_precision
+from pneumoscope.radiographs.source import hash_file
 
 CARD_VERSION = 1
 WEIGHTS_NAME = "model.weights.h5"
@@ -62,7 +62,7 @@ def save_bundle(model: keras.Model, bundle_dir: str | os.PathLike[str], facts: d
         "architecture": model.name,
         "parameters": model.count_params(),
         "input": {"shape": list(model.input_shape[1:]), "range": [0, 255], "resize": "anti-aliased bilinear"},
-        "weights_sha256": _hash_file(bundle_dir / WEIGHTS_NAME),
+        "weights_sha256": hash_file(bundle_dir / WEIGHTS_NAME),
         "pneumoscope": __version__,
         "keras": keras.__version__,
         **facts,
@@ -94,14 +94,9 @@ def load_bundle(bundle_dir: str | os.PathLike[str]) -> Bundle:
             f"expected version {CARD_VERSION} of {', '.join(_BUILDERS)}. Train it again with this version."
         )
     weights = bundle_dir / WEIGHTS_NAME
-    if not weights.exists() or _hash_file(weights) != card.get("weights_sha256"):
+    if not weights.exists() or hash_file(weights) != card.get("weights_sha256"):
         raise BundleError(f"{weights} is missing or not the file its card describes; train it again")
     keras.config.set_dtype_policy(choose_precision())
     model = _BUILDERS[card["architecture"]]()
     model.load_weights(weights)
     return Bundle(model, card)
-
-
-def _hash_file(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,6 +1,5 @@
 """A folder or a manifest to a table: which files, of which class, patient and split."""
 
-import hashlib
 import os
 import re
 import stat
@@ -13,7 +12,7 @@ import pandas as pd
 
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
-from pneumoscope.radiographs.source import printable_name
+from pneumoscope.radiographs.source import hash_file, printable_name
 
 COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
 EXTENSIONS = (".jpeg", ".jpg", ".png")
@@ -147,8 +146,7 @@ def _digest(path: str) -> tuple[str, str]:
     try:
         if not stat.S_ISREG(Path(path).stat().st_mode):
             return "", "a folder, pipe or device, not a file"  # reading a pipe could wait for ever
-        with Path(path).open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest(), ""
+        return hash_file(Path(path)), ""
     except FileNotFoundError:
         return "", "the file does not exist (or is a broken link)"
     except OSError as error:

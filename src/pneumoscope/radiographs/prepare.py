@@ -1,6 +1,5 @@
 """The folders of the data set, re-arranged into one folder a class: normal, bacterial, viral."""
 
-import hashlib
 import os
 import shutil
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
 from pneumoscope.radiographs.collection import Collection, scan_collection
+from pneumoscope.radiographs.source import hash_file
 
 CLASS_FOLDERS = {"normal": "NORMAL", "bacterial": "BACTERIAL", "viral": "VIRAL"}
 
@@ -138,8 +138,7 @@ def _is_placed(placement: _Placement, *, copy: bool) -> bool:
         return not copy
     if target.is_symlink():
         return False
-    with target.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest() == placement.sha256
+    return hash_file(target) == placement.sha256
 
 
 def _place(placement: _Placement, *, copy: bool) -> None:

@@ -1,5 +1,6 @@
 """Where the bytes of an image come from: a file on disk, or an upload in memory."""
 
+import hashlib
 import io
 import os
 from collections.abc import Iterator
@@ -66,6 +67,12 @@ def read_all(stream: BinaryIO) -> bytes:
         raise ImageError(f"a file of {size >> 20} MiB; expected {MAX_BYTES >> 20} or less")
     stream.seek(0)
     return stream.read(size)
+
+
+def hash_file(path: Path) -> str:
+    """Return the SHA-256 of a file as 64 hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:

@@ -20,6 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pneumoscope.errors import BundleError
+from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import Domain
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
@@ -172,12 +173,6 @@ def load_card(bundle_dir: Path, *, kind: str) -> dict[str, Any]:
                 f"{bundle_dir / name} is not the file that {CARD_NAME} describes; export or install again"
             )
     return card
-
-
-def hash_file(path: Path) -> str:
-    """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
