@@ -9,6 +9,7 @@ from pneumoscope.errors import ExportError
 from pneumoscope.models.geometry import draw_up, receptive_fields
 from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph
 from pneumoscope.models.onnx_file import export_graph, write_small
+from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.tasks.explain.explanation import list_layers
@@ -27,7 +28,7 @@ def inputs(images):
     return {"image": images[..., None].astype(np.float32)}
 
 
-@pytest.mark.parametrize("build", [build_binary, build_three_class])
+@pytest.mark.parametrize("build", [build_binary, build_three_class, build_flagship])
 def test_the_graph_walks_back_as_the_gradient_tape_does(build, images, inputs):
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(1)
@@ -83,7 +84,7 @@ def test_an_export_that_answers_otherwise_is_not_kept(tmp_path, inputs):
 
 def test_a_net_of_unknown_layers_is_refused_by_name():
     inputs = keras.Input((128, 128, 1))
-    features = keras.layers.GlobalAveragePooling2D(name="pool_all")(keras.layers.Conv2D(4, 3)(inputs))
+    features = keras.layers.GlobalMaxPooling2D(name="pool_all")(keras.layers.Conv2D(4, 3)(inputs))
     net = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
 
     with pytest.raises(ExportError, match="pool_all"):

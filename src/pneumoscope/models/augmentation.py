@@ -24,14 +24,20 @@ def augment_images(images: np.ndarray, augmentation: Augmentation, rng: np.rando
 
 def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
     height, width = image.shape
+    if ranges.local_contrast and rng.random() < ranges.local_contrast:
+        image = cv2.createCLAHE(rng.uniform(1, 3), (4, 4)).apply(image)
     changed = cv2.warpAffine(
         image, _draw_pose(height, width, ranges, rng), (width, height), borderMode=cv2.BORDER_REFLECT_101
     )
     changed = cv2.LUT(changed, _draw_exposure(ranges, rng)).reshape(height, width)
+    if ranges.blur and rng.random() < 0.5:
+        changed = _change_sharpness(changed, ranges.blur, rng)
+    if ranges.noise and rng.random() < 0.5:
+        grain = rng.normal(0, 255 * rng.uniform(0, ranges.noise), changed.shape)
+        changed = np.clip(np.rint(changed + grain), 0, 255).astype(np.uint8)
     if ranges.erase:
-        sides = (rng.uniform(0, ranges.erase, 2) * (height, width)).astype(int)
-        top, left = rng.integers(0, (height - sides[0] + 1, width - sides[1] + 1))
-        changed[top : top + sides[0], left : left + sides[1]] = rng.integers(0, 256)
+        for _ in range(ranges.num_erased):
+            _erase(changed, ranges.erase, rng)
     return changed
 
 
@@ -41,6 +47,8 @@ def _draw_pose(height: int, width: int, ranges: Augmentation, rng: np.random.Gen
     shift = rng.uniform(-ranges.shift, ranges.shift, 2) * (width, height)
     if rng.random() < ranges.flip:
         zoom[0] = -zoom[0]
+    if ranges.aspect:
+        zoom *= np.exp(np.array([1, -1]) * rng.uniform(-ranges.aspect, ranges.aspect))
     turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]]) * zoom
     center = np.array([width - 1, height - 1]) / 2
     return np.column_stack([turn, center - turn @ center + shift])
@@ -52,3 +60,18 @@ def _draw_exposure(ranges: Augmentation, rng: np.random.Generator) -> np.ndarray
     brightness = rng.uniform(-ranges.brightness, ranges.brightness)
     levels = np.linspace(0, 1, 256) ** gamma
     return np.rint(255 * np.clip((levels - 0.5) * contrast + 0.5 + brightness, 0, 1)).astype(np.uint8)
+
+
+def _change_sharpness(image: np.ndarray, largest: float, rng: np.random.Generator) -> np.ndarray:
+    blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.1 * largest, largest))
+    if rng.random() < 0.5:
+        return blurred
+    return cv2.addWeighted(image, 1.7, blurred, -0.7, 0)
+
+
+def _erase(image: np.ndarray, largest: float, rng: np.random.Generator) -> None:
+    """Lay one rectangle of one gray level over the image, in place."""
+    height, width = image.shape
+    sides = (rng.uniform(0, largest, 2) * (height, width)).astype(int)
+    top, left = rng.integers(0, (height - sides[0] + 1, width - sides[1] + 1))
+    image[top : top + sides[0], left : left + sides[1]] = rng.integers(0, 256)

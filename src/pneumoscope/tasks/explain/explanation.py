@@ -74,14 +74,14 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's convolutional layers, from the input on.
+    """Return the names of a model's layers to look through, from the input on; see `backward.list_views`.
 
     Raises:
         ValueError: if it has none.
     """
-    import keras
+    from pneumoscope.models.backward import list_views
 
-    names = tuple(layer.name for layer in model.layers if isinstance(layer, keras.layers.Conv2D))
+    names = list_views(model)
     if not names:
         raise ValueError(f"model {model.name!r} has no convolutional layer to look through")
     return names
