@@ -64,6 +64,8 @@ class TrainingSettings:
         averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none.
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
+        num_teachers: nets of the same recipe and other seeds that are trained first and whose mean answer to each
+            changed image is most of the target; 0 is none.
         augmentation: random changes of the training images.
     """
 
@@ -80,6 +82,7 @@ class TrainingSettings:
     averaging: float = 0.0
     keep_best: bool = False
     mixup: float = 0.0
+    num_teachers: int = 0
     augmentation: Augmentation = Augmentation()
 
     def __post_init__(self) -> None:
