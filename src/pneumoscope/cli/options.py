@@ -12,6 +12,7 @@ class ProfileChoice(StrEnum):
 
     PAPER = "paper"
     BEST = "best"
+    FLAGSHIP = "flagship"
     BOTH = "both"
 
 
@@ -20,6 +21,7 @@ class OneProfile(StrEnum):
 
     PAPER = "paper"
     BEST = "best"
+    FLAGSHIP = "flagship"
 
 
 class Task(StrEnum):
@@ -41,10 +43,10 @@ DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder or CSV manifest of radiographs; phantoms are drawn without it.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", help="Folder for everything that is written.")]
-EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the profile's 40 (phantoms: 6).")]
+EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the profile's own (phantoms: 6).")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 StudyOption = Annotated[Path, typer.Option("--study", help="Folder that a study left.")]
-ProfileOption = Annotated[OneProfile, typer.Option("--profile", help="Recipe of the model.")]
+ProfileOption = Annotated[OneProfile, typer.Option("--profile", "--recipe", help="Recipe of the model.")]
 ClassifierOption = Annotated[ClassifierTask, typer.Option("--task", help="Which classifier.")]
 ImagesArgument = Annotated[list[Path] | None, typer.Argument(help="Image files; without any, the study's test images.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -14,6 +14,7 @@ import keras
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.errors import BundleError
+from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.settings import choose_precision
 from pneumoscope.radiographs.source import hash_file
@@ -25,6 +26,7 @@ CARD_NAME = "card.json"
 _BUILDERS: dict[str, Callable[[], keras.Model]] = {
     "binary": build_binary,
     "three_class": build_three_class,
+    "flagship": build_flagship,
     "autoencoder": build_autoencoder,
 }
 
@@ -46,7 +48,7 @@ def save_bundle(model: keras.Model, bundle_dir: str | os.PathLike[str], facts: d
     """Write a trained model and its card.
 
     Args:
-        model: one of the nets of `pneumoscope.models.paper`.
+        model: one of the nets of `pneumoscope.models.paper`, or the flagship.
         bundle_dir: the folder; made where it is missing.
         facts: what the card tells beside name, parameters, input, hash and version: classes, settings, seed,
             thresholds, hash of the training data.
@@ -73,8 +75,12 @@ def save_bundle(model: keras.Model, bundle_dir: str | os.PathLike[str], facts: d
     return Bundle(model, card)
 
 
-def load_bundle(bundle_dir: str | os.PathLike[str]) -> Bundle:
+def load_bundle(bundle_dir: str | os.PathLike[str], *, precision: str | None = None) -> Bundle:
     """Load a trained model.
+
+    Args:
+        bundle_dir: the folder.
+        precision: Keras dtype policy to compute in; the fastest of this machine by default.
 
     Raises:
         BundleError: if the folder holds no bundle, its weights are not those of its card, or it was written by
@@ -96,7 +102,7 @@ def load_bundle(bundle_dir: str | os.PathLike[str]) -> Bundle:
     weights = bundle_dir / WEIGHTS_NAME
     if not weights.exists() or hash_file(weights) != card.get("weights_sha256"):
         raise BundleError(f"{weights} is missing or not the file its card describes; train it again")
-    keras.config.set_dtype_policy(choose_precision())
+    keras.config.set_dtype_policy(precision or choose_precision())
     model = _BUILDERS[card["architecture"]]()
     model.load_weights(weights)
     return Bundle(model, card)
