@@ -92,9 +92,9 @@ def test_a_film_of_the_wrong_exposure_is_flagged_and_not_refused(domain, phantom
 
 
 def test_drawings_are_told_where_they_are_not_the_usual(phantoms):
-    ground = gaussian_filter(np.random.default_rng(0).normal(size=(100, 64, 64)), (0, 9, 9))
-    foggy = np.clip(phantoms[:100] / 2 + 900 * ground + 60, 0, 255).astype(np.uint8)
-    domain = fit_domain(foggy[:75], foggy[75:])
+    ground = gaussian_filter(np.random.default_rng(0).normal(size=(200, 64, 64)), (0, 9, 9))
+    foggy = np.clip(phantoms[:200] / 2 + 900 * ground + 60, 0, 255).astype(np.uint8)
+    domain = fit_domain(foggy[:150], foggy[150:])
 
     drawn = CAUSES.index(DRAWN)
     assert domain.name_causes(phantoms[350:])[:, drawn].mean() > 5 * domain.name_causes(foggy)[:, drawn].mean()
