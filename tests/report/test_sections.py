@@ -39,7 +39,7 @@ def figures(auroc, accuracy):
 
 @pytest.fixture
 def shortcuts():
-    changed = ("borders_hidden", "markers_hidden", "lungs_only", "lungs_hidden")
+    changed = ("borders_hidden", "markers_hidden", "lungs_only", "lungs_hidden", "lung_area_hidden")
     return Shortcuts(
         split="test",
         threshold=0.6,
@@ -86,7 +86,7 @@ def test_shortcuts_are_on_the_page(shortcuts, tmp_path):
 
 def test_the_sentences_weigh_what_is_told_without_lungs(shortcuts):
     told = " ".join(write_shortcuts(shortcuts))
-    blind = {**shortcuts.figures, "lungs_hidden": figures(0.51, 0.5)}
+    blind = {**shortcuts.figures, "lung_area_hidden": figures(0.51, 0.5)}
     honest = " ".join(write_shortcuts(replace(shortcuts, figures=blind)))
 
     assert "90% of what it tells above chance" in told
@@ -100,7 +100,7 @@ def test_the_figure_shows_every_figure(shortcuts):
     described = describe_shortcuts(shortcuts)
 
     assert [axes.get_title("left") for axes in (auroc, accuracy)] == ["AUROC", "Accuracy"]
-    assert [text.get_text() for text in auroc.texts] == ["0.900", *["0.860"] * 4, "0.550", "0.770"]
+    assert [text.get_text() for text in auroc.texts] == ["0.900", *["0.860"] * 5, "0.550", "0.770"]
     assert "lungs hidden: AUROC 0.860 [0.840, 0.880], Accuracy 71.0%" in described
 
 

@@ -97,6 +97,7 @@ def test_every_figure_has_an_interval_and_what_was_hidden_is_told(of_letters):
             assert figure.low <= figure.value <= figure.high
     hidden = {name: share.value for name, share in of_letters.hidden.items()}
     assert hidden["lungs_only"] + hidden["lungs_hidden"] == pytest.approx(1)
+    assert 0.9 > hidden["lung_area_hidden"] > hidden["lungs_hidden"]
     assert hidden["borders_hidden"] == pytest.approx(1 - 0.8**2, abs=0.02)
 
 

@@ -75,18 +75,20 @@ def present_shortcuts(shortcuts: Shortcuts, figures_dir: Path) -> ShortcutsSecti
 
 def write_shortcuts(shortcuts: Shortcuts) -> list[str]:
     """Return what the figures say, in sentences."""
-    untouched = shortcuts.figures["untouched"]["auroc"]
-    blind = shortcuts.figures["lungs_hidden"]["auroc"]
+    untouched, hidden, alike = (
+        shortcuts.figures[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
+    )
     lost = shortcuts.differences["lungs_hidden"]["auroc"]
     sentences = [
-        f"With the lungs hidden the classifier still reaches an AUROC of {word_estimate('auroc', blind)}, "
-        f"{word_difference('auroc', lost)} against films as they are."
+        f"With the lungs hidden the classifier still reaches an AUROC of {word_estimate('auroc', hidden)}, "
+        f"{word_difference('auroc', lost)} against films as they are; with the same area hidden in all films, so that "
+        f"no outline is left, {word_estimate('auroc', alike)}."
     ]
-    if blind.low > 0.5:
-        told = (blind.value - 0.5) / (untouched.value - 0.5) if untouched.value > 0.5 else 1.0
+    if untouched.value > alike.low > 0.5:
+        told = (alike.value - 0.5) / (untouched.value - 0.5)
         sentences.append(
-            f"It thus tells {min(100 * told, 100):.0f}% of what it tells above chance without them: from what it "
-            "finds beside the lungs, from their outline, or from the exposure."
+            f"It thus tells {min(100 * told, 100):.0f}% of what it tells above chance from what lies beside the lungs, "
+            "or from the exposure."
         )
     if shortcuts.trivial:
         best = max(shortcuts.trivial, key=lambda name: shortcuts.trivial[name]["auroc"].value)

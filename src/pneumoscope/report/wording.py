@@ -37,6 +37,7 @@ _SHORTCUT_TITLES = {
     "markers_hidden": "letters hidden",
     "lungs_only": "all but lungs hidden",
     "lungs_hidden": "lungs hidden",
+    "lung_area_hidden": "same area hidden in all",
     "exposure": "mean gray level alone",
     "histogram": "shares of gray levels alone",
     "borders": "outer tenth alone",

@@ -1,9 +1,9 @@
 """How much of a classifier's figure comes from where there are no lungs.
 
 The same images are answered again with parts hidden: the frame, letters, all but the lungs, the lungs. A hidden part
-takes the image's own mean gray level, so that exposure, and the outline of what was hidden, can still be seen. A
-classifier was not trained on such images: that it does worse on lungs alone may be their strangeness, but what it
-still tells with the lungs hidden it cannot have from them.
+takes the image's own mean gray level, so that exposure, and the outline of what was hidden, can still be seen; where
+all images are hidden alike, no outline is left. A classifier was not trained on such images: that it does worse on
+lungs alone may be their strangeness, but what it still tells with the lungs hidden it does not have from within them.
 """
 
 from collections.abc import Callable, Mapping
@@ -26,6 +26,7 @@ Score = Callable[[np.ndarray], np.ndarray]
 
 UNTOUCHED = "untouched"
 LUNG_MARGIN = 0.03
+LUNG_AREA_SHARE = 0.05
 SERIES = ("NORMAL2-IM", "IM", "person", "NORMAL", "BACTERIA", "VIRUS")
 
 
@@ -40,7 +41,8 @@ class Shortcuts:
         split: name of the split that all was measured on.
         threshold: on the probability of pneumonia, that the classifier's accuracy was measured at.
         figures: the classifier's by what it was shown: `untouched`, `borders_hidden`, `markers_hidden`,
-            `lungs_only`, `lungs_hidden`.
+            `lungs_only`, `lungs_hidden`, and `lung_area_hidden`: the same area in all films, where one in twenty
+            shows lung, so that no outline tells anything.
         differences: the same less those on untouched images, in pairs.
         hidden: by the same names, mean share of the image that was hidden.
         trivial: figures of logistic regressions on `exposure`, `histogram`, `borders` and, where files differ in
@@ -129,6 +131,7 @@ def _choose_hidden(images: np.ndarray) -> dict[str, np.ndarray]:
         "markers_hidden": find_markers(images),
         "lungs_only": ~lungs,
         "lungs_hidden": lungs,
+        "lung_area_hidden": np.broadcast_to(lungs.mean(axis=0) >= LUNG_AREA_SHARE, lungs.shape),
     }
 
 
