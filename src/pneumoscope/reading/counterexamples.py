@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 Box = tuple[float, float, float, float]
-Make = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 USUAL = "usual"
 DRAWN = "drawn"
@@ -24,12 +24,12 @@ class Kind:
     Attributes:
         cause: what is wrong, one of those that `pneumoscope.reading.domain` gives a reason for; for kinds that are
             not learned from, the nearest of them.
-        make: takes one `(H, W)` uint8 film, and gives a picture of the same shape.
+        change: takes one `(H, W)` uint8 film and gives a picture of the same shape; None where phantoms are drawn.
         learned: whether the gate learns from it.
     """
 
     cause: str
-    make: Make
+    change: Change | None
     learned: bool = True
 
 
@@ -45,7 +45,10 @@ def make_counterexamples(images: np.ndarray, kind: str, *, seed: int = 0) -> np.
         `(n, H, W)` uint8.
     """
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
-    return np.stack([KINDS[kind].make(image, rng) for image in images])
+    change = KINDS[kind].change
+    if change is None:
+        return _draw_phantoms(images.shape, rng)
+    return np.stack([change(image, rng) for image in images])
 
 
 def vary_film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -139,11 +142,11 @@ def _make_page(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(printed, 0, 255).astype(np.uint8)
 
 
-def _draw_phantom(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _draw_phantoms(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     from pneumoscope.radiographs.phantoms import draw_phantoms
 
-    drawn = draw_phantoms(1, size=max(image.shape), seed=int(rng.integers(1 << 30))).images[0]
-    return _resize(drawn, image.shape)
+    drawn = draw_phantoms(shape[0], size=max(shape[1:]), seed=int(rng.integers(1 << 30)))
+    return np.stack([_resize(image, shape[1:]) for image in drawn.images])
 
 
 def _whiten(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -173,7 +176,7 @@ KINDS = {
     "texture as in nature": Kind("other", partial(_make_texture, low=1.0, high=1.6)),
     "shapes": Kind("other", _make_shapes),
     "mirrored left to right": Kind("mirrored", lambda image, rng: image[:, ::-1]),
-    "drawn phantom": Kind(DRAWN, _draw_phantom),
+    "drawn phantom": Kind(DRAWN, None),
     "inverted and turned": Kind("inverted", lambda image, rng: 255 - np.rot90(image, 1), learned=False),
     "tilted by 10 to 20 degrees": Kind("tilted", partial(_tilt, low=10, high=20), learned=False),
     "upper half": Kind("part", lambda i, rng: _resize(i, i.shape, (0, 0, i.shape[1], i.shape[0] / 2)), learned=False),

@@ -217,6 +217,7 @@ def _fit_net(images: np.ndarray, *, tell_drawn: bool, seed: int) -> dict[str, np
     """Return the layers of a net that tells the training images, and variants of them, from counterexamples."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
+    from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(seed)
     # The look is coarse: of smaller films it is the same, and the counterexamples are made in a quarter of the time.
@@ -230,7 +231,8 @@ def _fit_net(images: np.ndarray, *, tell_drawn: bool, seed: int) -> dict[str, np
             described.append(_describe(make_counterexamples(films, name, seed=seed)))
             causes += [kind.cause] * len(films)
     net = MLPClassifier((_HIDDEN,), alpha=1e-2, batch_size=128, max_iter=15, random_state=seed)
-    with warnings.catch_warnings():
+    # On layers as small as these, threads only wait for one another.
+    with warnings.catch_warnings(), threadpool_limits(1):
         warnings.simplefilter("ignore", ConvergenceWarning)
         net.fit(np.concatenate(described), causes)
     places = [list(net.classes_).index(cause) if cause in net.classes_ else -1 for cause in CAUSES]
