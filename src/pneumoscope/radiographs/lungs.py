@@ -5,8 +5,10 @@ the drawn chests most like it, weighed by likeness, vote on each pixel (multi-at
 Sabuncu, Medical Image Analysis 24, 2015). What comes out is where a healthy chest of that build and pose has air
 beside the heart: a lobe that sickness has filled counts as lung as well, as it should where lungs are hidden or kept.
 
-The outline is coarse, about 3 % of the side off on clear frontal films of children. Rotated, squeezed or half films,
-a heart much larger than drawn, and adults with their longer lungs come out worse.
+The outline is coarse. On drawn chests that are not among those compared with, its Dice coefficient is 0.92, which
+flatters it: they come from the same pen. On films of children it was judged by eye only, and is plausible on most.
+Rotated, squeezed and tightly cropped films, a heart much larger than drawn, and one lung much smaller than the other
+come out worse.
 """
 
 from functools import cache
