@@ -25,6 +25,7 @@ CELLS = 32
 
 _SIDE = 64
 _CHESTS_AT_ONCE = 16
+_IMAGES_AT_ONCE = 256
 _LIKENESS = 20.0  # how much more a chest says for each unit of correlation, as exponent
 _FAINTEST = 3.0  # gray levels: what is fainter is noise, not to be raised to full contrast
 
@@ -57,13 +58,15 @@ def find_lungs(images: np.ndarray) -> np.ndarray:
     height, width = images.shape[1:]
     looks, lungs = _draw_atlas()
     found = np.empty(images.shape, bool)
-    for number, image in enumerate(images):
-        cells = np.asarray(Image.fromarray(image).resize((CELLS, CELLS), Image.Resampling.BOX), dtype=np.float32)
-        likeness = looks @ _describe(cells[None])[0]
-        nearest = np.argpartition(likeness, -NUM_VOTING)[-NUM_VOTING:]
-        votes = np.exp(_LIKENESS * (likeness[nearest] - likeness[nearest].max()))
-        shares = np.tensordot(votes / votes.sum(), lungs[nearest].astype(np.float32), axes=1)
-        found[number] = np.asarray(Image.fromarray(shares).resize((width, height), Image.Resampling.BILINEAR)) > 0.5
+    for start in range(0, len(images), _IMAGES_AT_ONCE):
+        rows = range(start, min(start + _IMAGES_AT_ONCE, len(images)))
+        small = [Image.fromarray(images[row]).resize((CELLS, CELLS), Image.Resampling.BOX) for row in rows]
+        likenesses = _describe(np.stack([np.asarray(cells, dtype=np.float32) for cells in small])) @ looks.T
+        for row, likeness in zip(rows, likenesses, strict=True):
+            nearest = np.argpartition(likeness, -NUM_VOTING)[-NUM_VOTING:]
+            votes = np.exp(_LIKENESS * (likeness[nearest] - likeness[nearest].max()))
+            shares = np.tensordot(votes / votes.sum(), lungs[nearest].astype(np.float32), axes=1)
+            found[row] = np.asarray(Image.fromarray(shares).resize((width, height), Image.Resampling.BILINEAR)) > 0.5
     return found
 
 
