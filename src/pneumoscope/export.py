@@ -20,7 +20,7 @@ from pneumoscope.evaluation.operating_points import choose_operating_points
 from pneumoscope.ledger import write_json
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
 from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
 from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input, open_graph
@@ -295,7 +295,7 @@ def _write_known(folder: Path, embeddings: np.ndarray, dataset: Dataset, places:
         "coordinates": np.stack([places[name] for name in table["name"]]).astype(np.float32),
     }
     np.savez_compressed(folder / "known.npz", **arrays)
-    look = fit_domain(dataset.images[train], dataset.images[val])
+    look = fit_domain(dataset.images[train], dataset.images[val], tell_drawn=not shows_phantoms(dataset))
     np.savez_compressed(folder / "domain.npz", **look.to_arrays())
 
 

@@ -176,12 +176,14 @@ def test_impossible_requests_are_refused(num_images: int, size: int, match: str)
     [
         ({"images": np.zeros((2, 8, 8))}, "images are"),
         ({"masks": np.zeros((2, 8, 8), np.uint8)}, "masks are"),
+        ({"lungs": np.zeros((1, 8, 8), bool)}, "lungs are"),
         ({"patients": np.array(["person1"])}, "patients"),
     ],
 )
 def test_phantoms_check_their_shapes(change: dict, match: str) -> None:
     names = np.array(["normal", "viral"])
-    fields = {"images": np.zeros((2, 8, 8), np.uint8), "masks": np.zeros((2, 8, 8), bool)}
+    nowhere = np.zeros((2, 8, 8), bool)
+    fields = {"images": np.zeros((2, 8, 8), np.uint8), "masks": nowhere, "lungs": nowhere}
     fields |= {"subtypes": names, "patients": names}
     with pytest.raises(ValueError, match=match):
         Phantoms(**(fields | change))

@@ -2,9 +2,11 @@
 
 import numpy as np
 import pytest
+from scipy.ndimage import gaussian_filter
 
 from pneumoscope.radiographs.phantoms import draw_phantoms
-from pneumoscope.reading.domain import Domain, fit_domain
+from pneumoscope.reading.counterexamples import DRAWN, make_counterexamples
+from pneumoscope.reading.domain import CAUSES, Domain, fit_domain
 
 
 @pytest.fixture(scope="module")
@@ -14,7 +16,7 @@ def phantoms():
 
 @pytest.fixture(scope="module")
 def domain(phantoms):
-    return fit_domain(phantoms[:250], phantoms[250:350])
+    return fit_domain(phantoms[:250], phantoms[250:350], tell_drawn=False)
 
 
 def test_usual_films_pass(domain, phantoms):
@@ -61,3 +63,54 @@ def test_it_survives_being_kept(domain, phantoms):
 def test_too_few_images_are_refused(phantoms):
     with pytest.raises(ValueError, match="10 training"):
         fit_domain(phantoms[:10], phantoms[10:20])
+
+
+@pytest.mark.parametrize(
+    ("kind", "told"),
+    [
+        ("tilted by 22 to 70 degrees", "tilted"),
+        ("one half", "part of a frontal chest film"),
+        ("as from the side", "another view"),
+        ("shapes", "not look like a frontal chest film"),
+        ("nearly blank", "hardly any contrast"),
+    ],
+)
+def test_what_is_wrong_is_named(domain, phantoms, kind, told):
+    verdicts = domain.judge(make_counterexamples(phantoms[350:], kind, seed=9))
+
+    assert np.mean([refused for _, refused, _ in verdicts]) > 0.7
+    assert np.mean([told in reason for _, _, reason in verdicts]) > 0.7
+
+
+def test_a_film_of_the_wrong_exposure_is_flagged_and_not_refused(domain, phantoms):
+    films = phantoms[350:]
+    burnt = np.where(films > np.quantile(films, 0.7, axis=(1, 2), keepdims=True), 255, films).astype(np.uint8)
+    verdicts = domain.judge(burnt)
+
+    assert not any(in_domain for in_domain, _, _ in verdicts)
+    assert np.mean(["plain white" in reason for _, _, reason in verdicts]) > 0.7
+
+
+def test_drawings_are_told_where_they_are_not_the_usual(phantoms):
+    ground = gaussian_filter(np.random.default_rng(0).normal(size=(200, 64, 64)), (0, 9, 9))
+    foggy = np.clip(phantoms[:200] / 2 + 900 * ground + 60, 0, 255).astype(np.uint8)
+    domain = fit_domain(foggy[:150], foggy[150:])
+    both = {"drawn": phantoms[350:], "foggy": foggy}
+
+    told = {name: domain.name_causes(films)[:, CAUSES.index(DRAWN)].mean() for name, films in both.items()}
+    assert told["drawn"] > 0.6 > 0.3 > told["foggy"]
+    assert not any(refused for _, refused, _ in domain.judge(foggy))
+
+
+def test_a_net_of_other_causes_is_not_taken(domain):
+    arrays = {name: np.asarray(value) for name, value in domain.to_arrays().items()}
+
+    with pytest.raises(ValueError, match="a column for each of"):
+        Domain.from_arrays(arrays | {"output": arrays["output"][:, 1:]})
+
+
+def test_the_same_films_give_the_same_gate(phantoms):
+    first, second = (fit_domain(phantoms[:48], phantoms[48:60], tell_drawn=False, seed=4) for _ in range(2))
+
+    for name, values in first.to_arrays().items():
+        np.testing.assert_array_equal(values, second.to_arrays()[name])

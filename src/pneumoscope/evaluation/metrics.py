@@ -157,6 +157,24 @@ def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> E
     return estimate_mean(np.asarray(flags, dtype=bool), patients, seed=seed)
 
 
+def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
+    """Return the AUROC of a score under each weighting of the images, as `estimate` asks of its figures.
+
+    Args:
+        labels: `(n,)` bool or ints, 1 = pneumonia.
+        scores: `(n,)` floats, higher = more like a pneumonia.
+        weights: `(r, n)` floats, one row a resample.
+
+    Returns:
+        `(r,)` floats; NaN where a class has no weight.
+
+    Example:
+        >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
+        array([0.5, 1. ])
+    """
+    return _weigh_ranking(np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64), weights)[0]
+
+
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:
     if labels.ndim != 1 or not labels.size:
         raise ValueError(f"labels are {labels.shape}, expected (n,) with one image or more")

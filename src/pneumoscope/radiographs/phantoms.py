@@ -32,6 +32,7 @@ from pneumoscope.results import THREE_CLASSES
 
 COMMENT = "Drawn phantom, not a radiograph. Research use only."
 MIN_SIZE = 32
+LUNG_SHARE = 0.5
 
 # Arrays of this many pixels stay in the processor's cache while they are worked on.
 _PIXELS_AT_ONCE = 1 << 16
@@ -44,20 +45,24 @@ class Phantoms:
     Attributes:
         images: `(n, size, size)` uint8, 0 = black.
         masks: `(n, size, size)` bool, the true lesion; empty for normals.
+        lungs: `(n, size, size)` bool, the true lungs that neither heart nor diaphragm covers, lesions included.
         subtypes: `(n,)` str, `normal`, `bacterial` or `viral`.
         patients: `(n,)` str, the imagined child: `IM-0012` for normals, `person12` for the others.
     """
 
     images: np.ndarray
     masks: np.ndarray
+    lungs: np.ndarray
     subtypes: np.ndarray
     patients: np.ndarray
 
     def __post_init__(self) -> None:
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
             raise ValueError(f"images are {self.images.shape} {self.images.dtype}, expected (n, size, size) uint8")
-        if self.masks.shape != self.images.shape or self.masks.dtype != bool:
-            raise ValueError(f"masks are {self.masks.shape} {self.masks.dtype}, expected {self.images.shape} bool")
+        for name in ("masks", "lungs"):
+            given = getattr(self, name)
+            if given.shape != self.images.shape or given.dtype != bool:
+                raise ValueError(f"{name} are {given.shape} {given.dtype}, expected {self.images.shape} bool")
         expected = (len(self.images),)
         if self.subtypes.shape != expected or self.patients.shape != expected:
             raise ValueError(
@@ -212,6 +217,7 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
     patterns, streaks = sample_interstitial(children, rng)
     images = np.empty((num_images, size, size), np.uint8)
     masks = np.zeros((num_images, size, size), bool)
+    lungs = np.empty((num_images, size, size), bool)
     # glibc gives every freed array back to the system, and asks for it anew, until it has seen a large one freed:
     # with this line drawing takes half the time.
     np.empty(30 << 20, np.uint8)
@@ -228,12 +234,13 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
             lesion = draw_consolidations(consolidations[rows], chest, rng)
         elif subtypes[rows[0]] == "viral":
             lesion = draw_interstitial(patterns[rows], streaks[rows], chest, cases[rows], rng)
+        lungs[rows] = chest.lungs > LUNG_SHARE
         images[rows] = _expose(chest, tree, lesion, cases[rows], rng)
         if lesion is not None:
             masks[rows] = lesion.mask
     numbers = children + first_patient
     patients = [f"IM-{n:04d}" if kind == "normal" else f"person{n}" for n, kind in zip(numbers, subtypes, strict=True)]
-    return Phantoms(images, masks, subtypes, np.array(patients))
+    return Phantoms(images, masks, lungs, subtypes, np.array(patients))
 
 
 def _split_rows(rows: np.ndarray, most: int) -> list[np.ndarray]:

@@ -1,28 +1,55 @@
-"""Whether an image looks like those that the models were trained on.
+"""Whether an image looks like those that the models were trained on, and what is wrong where it does not.
 
-Frontal chest films are alike at a coarse look: two dark lungs, a bright middle, a bright belly. Images are
-shrunk to 16 x 16 cells, freed of brightness and contrast, and described by the principal components of the
-training images. What is unusual within those components (Mahalanobis distance) or left over beside them
-(residual) is odd; both are in units of the training images' own root mean square, and the larger one counts.
+Frontal chest films are alike at a coarse look: two dark lungs, a bright middle, a bright belly. Images are shrunk to
+16 x 16 cells, freed of brightness and contrast, and judged in three ways:
+
+- By how odd they are among the training images, described by principal components: what is unusual within those
+  (Mahalanobis distance) or left over beside them (residual), in units of the training images' own root mean square.
+  This tells what nobody thought of.
+- By a small net that has seen the training images turned, cut, inverted and the like
+  (`pneumoscope.reading.counterexamples`). This tells what is wrong.
+- By contrast and the shares of black and white pixels before those were taken away.
 """
 
+import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from PIL import Image
+
+from pneumoscope.reading.counterexamples import DRAWN, KINDS, USUAL, make_counterexamples, vary_film
 
 CELLS = 16
 NUM_COMPONENTS = 24
 FLAGGED_SHARE = 0.005
 REFUSAL_FACTOR = 1.3
-POSE_FACTOR = 0.8
 
-_POSES = {
-    "inverted, with dark bones": lambda images: 255 - images,
-    "turned by a quarter to the left": lambda images: np.rot90(images, -1, (1, 2)),
-    "turned by a quarter to the right": lambda images: np.rot90(images, 1, (1, 2)),
-    "upside down": lambda images: images[:, ::-1, ::-1],
+REASONS = {
+    "inverted": "The film looks inverted, with dark bones.",
+    "left": "The film looks turned by a quarter to the left.",
+    "right": "The film looks turned by a quarter to the right.",
+    "down": "The film looks upside down.",
+    "tilted": "The film looks tilted.",
+    "part": "This looks like a part of a frontal chest film, or like another view.",
+    "other": "This does not look like a frontal chest film.",
+    "mirrored": "The film looks mirrored, left for right.",
+    DRAWN: "The film looks unlike those that the models were trained on, more like a drawn phantom.",
 }
+CAUSES = (USUAL, *REASONS)
+SHOWABLE = ("mirrored", DRAWN)
+
+_UNLIKE = "The film looks unlike those that the models were trained on."
+_FAINT = "The film has hardly any contrast."
+_CLIPPED = "Much of the film is plain black or plain white."
+
+_HIDDEN = 32
+_MOST_OF_A_KIND = 1000
+_LEARNING_SIZE = (64, 64)
+_BLACK, _WHITE = 5, 250
+_LEAST_REFUSED = 0.98
+_LEAST_FLAGGED = 0.5
+_SLACK = 1.25
 
 
 @dataclass(frozen=True)
@@ -36,6 +63,12 @@ class Domain:
         residual: root mean square of what the components leave.
         flagged_from: oddness from which an image counts as unlike the training images.
         refused_from: oddness from which it counts as no frontal chest film at all.
+        hidden, hidden_bias: `(256, 32)` and `(32,)` float32, of the net's hidden layer.
+        output, output_bias: `(32, causes)` and `(causes,)` float32, of its last layer, in the order of `CAUSES`.
+        cause_from: `(causes,)` float32, probability from which an image is flagged for a cause; the first is not used.
+        wrong_from: probability of all causes together that is refused; those of `SHOWABLE` do not count.
+        least_contrast: standard deviation of gray levels below which an image is flagged; a third of it is refused.
+        most_black, most_white: shares of pixels beyond which an image is flagged.
     """
 
     mean: np.ndarray
@@ -44,6 +77,19 @@ class Domain:
     residual: float
     flagged_from: float
     refused_from: float
+    hidden: np.ndarray
+    hidden_bias: np.ndarray
+    output: np.ndarray
+    output_bias: np.ndarray
+    cause_from: np.ndarray
+    wrong_from: float
+    least_contrast: float
+    most_black: float
+    most_white: float
+
+    def __post_init__(self) -> None:
+        if self.output.shape != (len(self.hidden_bias), len(CAUSES)) or self.cause_from.shape != (len(CAUSES),):
+            raise ValueError(f"the net's last layer is {self.output.shape}, expected a column for each of {CAUSES}")
 
     def measure(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float64, how odd each image is; about 1 for a usual one.
@@ -51,33 +97,50 @@ class Domain:
         Args:
             images: `(n, H, W)` uint8, sides a multiple of 16.
         """
-        described = _describe(images) - self.mean
-        along = described @ self.components.T
-        left = described - along @ self.components
-        within = np.sqrt(np.square(along / self.spreads).mean(axis=1))
-        return np.maximum(within, np.sqrt(np.square(left).mean(axis=1)) / self.residual)
+        return self._measure(_describe(images))
+
+    def name_causes(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n, causes)` float64, the net's probabilities of what each image is, in the order of `CAUSES`."""
+        return self._name_causes(_describe(images))
 
     def judge(self, images: np.ndarray) -> list[tuple[bool, bool, str]]:
         """Return for each image whether it is in the domain, whether to refuse it, and why.
 
-        An image is refused if it would look much more usual once inverted or turned, or if it is too odd.
+        Args:
+            images: `(n, H, W)` uint8, sides a multiple of 16.
         """
-        oddness = self.measure(images)
-        posed = {name: self.measure(change(images)) for name, change in _POSES.items()}
-        return [
-            self._judge_one(odd, {name: found[number] for name, found in posed.items()})
-            for number, odd in enumerate(oddness)
-        ]
+        described = _describe(images)
+        rows = zip(self._measure(described), self._name_causes(described), _measure_exposure(images), strict=True)
+        return [self._judge_one(float(odd), causes, exposure) for odd, causes, exposure in rows]
 
-    def _judge_one(self, odd: float, posed: dict[str, float]) -> tuple[bool, bool, str]:
-        pose = min(posed, key=lambda name: posed[name])
-        if posed[pose] < min(POSE_FACTOR * odd, self.flagged_from):
-            return False, True, f"The film looks {pose}."
+    def _judge_one(self, odd: float, causes: np.ndarray, exposure: np.ndarray) -> tuple[bool, bool, str]:
+        contrast, black, white = exposure
+        likeliest = CAUSES[1 + int(causes[1:].argmax())]
+        if contrast < self.least_contrast / 3:
+            return False, True, _FAINT
+        if _sum_wrong(causes) >= self.wrong_from:
+            return False, True, REASONS[likeliest]
         if odd >= self.refused_from:
-            return False, True, "This does not look like a frontal chest film."
-        if odd >= self.flagged_from:
-            return False, False, "The film looks unlike those that the models were trained on."
-        return True, False, ""
+            return False, True, REASONS["other"]
+        if (causes[1:] >= self.cause_from[1:]).any():
+            return False, False, REASONS[likeliest]
+        if contrast < self.least_contrast:
+            return False, False, _FAINT
+        if black > self.most_black or white > self.most_white:
+            return False, False, _CLIPPED
+        return (False, False, _UNLIKE) if odd >= self.flagged_from else (True, False, "")
+
+    def _measure(self, described: np.ndarray) -> np.ndarray:
+        centered = described - self.mean
+        along = centered @ self.components.T
+        left = centered - along @ self.components
+        within = np.sqrt(np.square(along / self.spreads).mean(axis=1))
+        return np.maximum(within, np.sqrt(np.square(left).mean(axis=1)) / self.residual)
+
+    def _name_causes(self, described: np.ndarray) -> np.ndarray:
+        raised = np.maximum(described @ self.hidden + self.hidden_bias, 0) @ self.output + self.output_bias
+        shares = np.exp(raised - raised.max(axis=1, keepdims=True), dtype=np.float64)
+        return shares / shares.sum(axis=1, keepdims=True)
 
     def to_arrays(self) -> dict[str, Any]:
         """Return all attributes by name, fit for `np.savez`."""
@@ -90,13 +153,18 @@ class Domain:
         return cls(**plain)
 
 
-def fit_domain(train_images: np.ndarray, validation_images: np.ndarray) -> Domain:
+def fit_domain(
+    train_images: np.ndarray, validation_images: np.ndarray, *, tell_drawn: bool = True, seed: int = 0
+) -> Domain:
     """Learn the look of training images; the limits come from validation images.
 
-    `flagged_from` flags 0.5 % of the validation images; `refused_from` lies 1.3 times beyond the oddest of them.
+    About 0.5 % of the validation images are flagged as odd, and as many for a cause; refusals begin well beyond the
+    worst of them.
 
     Args:
         train_images, validation_images: `(n, H, W)` uint8, sides a multiple of 16; 48 or more to train on.
+        tell_drawn: whether to learn to tell drawn phantoms; not where the training images are such.
+        seed: of the net and of what it learns from.
 
     Raises:
         ValueError: if there are too few.
@@ -109,14 +177,77 @@ def fit_domain(train_images: np.ndarray, validation_images: np.ndarray) -> Domai
     _, lengths, components = np.linalg.svd(described - mean, full_matrices=False)
     components = components[:NUM_COMPONENTS]
     left = described - mean - (described - mean) @ components.T @ components
-    spreads = lengths[:NUM_COMPONENTS] / np.sqrt(len(described))
-    unlimited = Domain(mean, components, spreads, float(np.sqrt(np.square(left).mean())), np.inf, np.inf)
-    oddness = unlimited.measure(validation_images)
-    limits = {
+    exposure = _measure_exposure(validation_images)
+    unlimited = Domain(
+        mean=mean,
+        components=components,
+        spreads=lengths[:NUM_COMPONENTS] / np.sqrt(len(described)),
+        residual=float(np.sqrt(np.square(left).mean())),
+        **_fit_net(train_images, tell_drawn=tell_drawn, seed=seed),
+        flagged_from=np.inf,
+        refused_from=np.inf,
+        cause_from=np.ones(len(CAUSES), np.float32),
+        wrong_from=1.0,
+        least_contrast=float(exposure[:, 0].min() / _SLACK),
+        most_black=float(exposure[:, 1].max() * _SLACK),
+        most_white=float(exposure[:, 2].max() * _SLACK + 0.01),
+    )
+    return Domain(**{**vars(unlimited), **_choose_limits(unlimited, validation_images)})
+
+
+def _choose_limits(domain: Domain, images: np.ndarray) -> dict[str, Any]:
+    oddness, causes = domain.measure(images), domain.name_causes(images)
+    wrong = float(_sum_wrong(causes).max())
+    share = FLAGGED_SHARE / len(REASONS)
+    return {
         "flagged_from": float(np.quantile(oddness, 1 - FLAGGED_SHARE)),
         "refused_from": float(REFUSAL_FACTOR * oddness.max()),
+        "cause_from": np.maximum(np.quantile(causes, 1 - share, axis=0), _LEAST_FLAGGED).astype(np.float32),
+        # Halfway, in terms of what is left to be sure, between the worst film and certainty.
+        "wrong_from": max(1 - (1 - wrong) / 2, _LEAST_REFUSED),
     }
-    return Domain(**{**vars(unlimited), **limits})
+
+
+def _sum_wrong(causes: np.ndarray) -> np.ndarray:
+    refused = [number for number, cause in enumerate(CAUSES) if cause not in (USUAL, *SHOWABLE)]
+    return causes[..., refused].sum(axis=-1)
+
+
+def _fit_net(images: np.ndarray, *, tell_drawn: bool, seed: int) -> dict[str, np.ndarray]:
+    """Return the layers of a net that tells the training images, and variants of them, from counterexamples."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.neural_network import MLPClassifier
+    from threadpoolctl import threadpool_limits
+
+    rng = np.random.default_rng(seed)
+    # The look is coarse: of smaller films it is the same, and the counterexamples are made in a quarter of the time.
+    smaller = [Image.fromarray(image).resize(_LEARNING_SIZE, Image.Resampling.BOX) for image in images]
+    images = np.stack([np.asarray(image) for image in smaller])
+    described = [_describe(images), _describe(np.stack([vary_film(image, rng) for image in images]))]
+    causes = [USUAL] * 2 * len(images)
+    for name, kind in KINDS.items():
+        if kind.learned and (tell_drawn or kind.cause != DRAWN):
+            films = images[rng.permutation(len(images))[:_MOST_OF_A_KIND]]
+            described.append(_describe(make_counterexamples(films, name, seed=seed)))
+            causes += [kind.cause] * len(films)
+    net = MLPClassifier((_HIDDEN,), alpha=1e-2, batch_size=128, max_iter=15, random_state=seed)
+    # On layers as small as these, threads only wait for one another.
+    with warnings.catch_warnings(), threadpool_limits(1):
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        net.fit(np.concatenate(described), causes)
+    places = [list(net.classes_).index(cause) if cause in net.classes_ else -1 for cause in CAUSES]
+    output, output_bias = net.coefs_[1][:, places], net.intercepts_[1][places]
+    output[:, np.array(places) < 0], output_bias[np.array(places) < 0] = 0, -1e3
+    layers = {"hidden": net.coefs_[0], "hidden_bias": net.intercepts_[0], "output": output, "output_bias": output_bias}
+    return {name: values.astype(np.float32) for name, values in layers.items()}
+
+
+def _measure_exposure(images: np.ndarray) -> np.ndarray:
+    """Return `(n, 3)` float64: standard deviation of the gray levels, shares of black and of white pixels."""
+    counts = np.stack([np.bincount(image.ravel(), minlength=256) for image in images]) / images[0].size
+    levels = np.arange(256)
+    contrast = np.sqrt(np.maximum(counts @ levels**2 - (counts @ levels) ** 2, 0))
+    return np.stack([contrast, counts[:, : _BLACK + 1].sum(axis=1), counts[:, _WHITE:].sum(axis=1)], axis=1)
 
 
 def _describe(images: np.ndarray) -> np.ndarray:

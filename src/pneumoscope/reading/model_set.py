@@ -122,7 +122,7 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     try:
         known = KnownImages(**{**with_images, "embeddings": with_images["embeddings"].astype(np.float32)})
         domain = Domain.from_arrays(look)
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, ValueError) as error:
         raise BundleError(
             f"{folder / 'known'} lacks arrays or has others than expected ({error}); export it again"
         ) from None

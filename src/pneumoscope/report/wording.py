@@ -31,6 +31,18 @@ _METRIC_TITLES = {
     "macro_f1": "Mean F1 of the classes",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
 }
+_SHORTCUT_TITLES = {
+    "untouched": "films as they are",
+    "borders_hidden": "outer tenth hidden",
+    "markers_hidden": "letters hidden",
+    "lungs_only": "all but lungs hidden",
+    "lungs_hidden": "lungs hidden",
+    "lung_area_hidden": "same area hidden in all",
+    "exposure": "mean gray level alone",
+    "histogram": "shares of gray levels alone",
+    "borders": "outer tenth alone",
+    "file_size": "size of the file alone",
+}
 WITHOUT_OWN_PATIENT = "_without_own_patient"
 _SUFFIX_TITLES = {"mean_plus_sd": "mean + 1 sd", "quantile": "quantile", "averaged": "gradients averaged"}
 _CLASS_METRICS = {
@@ -76,6 +88,16 @@ def metric_title(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
+def shortcut_title(name: str) -> str:
+    """Return what a classifier was shown, as a text calls it.
+
+    Example:
+        >>> shortcut_title("lungs_only"), shortcut_title("borders")
+        ('all but lungs hidden', 'outer tenth alone')
+    """
+    return _SHORTCUT_TITLES.get(name, name.replace("_", " "))
+
+
 def is_percentage(name: str) -> bool:
     """Return whether a metric is read as a percentage, rather than as a number with three decimals."""
     return name.startswith(_PERCENTAGES)
@@ -110,6 +132,19 @@ def word_estimate(name: str, estimate: Estimate) -> str:
         '90.0% [87.0, 93.0]'
     """
     return f"{word_value(name, estimate.value)} {word_interval(name, estimate)}".rstrip()
+
+
+def word_difference(name: str, estimate: Estimate) -> str:
+    """Return the difference of two figures of a metric with its interval, percentages in points.
+
+    Example:
+        >>> word_difference("accuracy", Estimate(-0.04, -0.06, -0.02, 300))
+        '-4.0 points [-6.0, -2.0]'
+    """
+    if not math.isfinite(estimate.value):
+        return word_estimate(name, estimate)
+    value = f"{100 * estimate.value:+.1f} points" if is_percentage(name) else f"{estimate.value:+.3f}"
+    return f"{value} {word_interval(name, estimate)}".rstrip()
 
 
 def word_share(count: int, total: int) -> str:

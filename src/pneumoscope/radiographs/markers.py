@@ -1,0 +1,62 @@
+"""Letters and plates beside the chest: bright small things near the edge of a film, such as an R for the right side.
+
+They say nothing about lungs, but much about the room and the day a film was taken in, which a net can learn instead.
+What is found are bright spots no wider than a letter that stand out from all that is around them. Faint letters are
+missed, and electrodes or tips of bones near the edge are found as well.
+"""
+
+import numpy as np
+from scipy.ndimage import find_objects, grey_opening, label
+
+MIN_CONTRAST = 45.0  # gray levels
+EDGE_SHARE = 0.22
+MAX_SIDE_SHARE = 0.14
+
+_MIN_GRAY = 70
+_MIN_PIXELS = 4
+_MARGIN = 2  # pixels, for the soft rim that shrinking leaves
+_RING_CONTRAST = 0.6 * MIN_CONTRAST
+
+
+def find_markers(images: np.ndarray) -> np.ndarray:
+    """Return which pixels belong to letters and other bright small things near the edge.
+
+    Args:
+        images: `(n, H, W)` uint8, 0 = black.
+
+    Returns:
+        `(n, H, W)` bool, the box around each of them.
+
+    Raises:
+        ValueError: if the images have another shape or type.
+    """
+    if images.ndim != 3 or images.dtype != np.uint8:
+        raise ValueError(f"images are {images.shape} {images.dtype}, expected (n, H, W) uint8")
+    return np.stack([_find_in_one(image) for image in images]) if len(images) else np.zeros(images.shape, bool)
+
+
+def _find_in_one(image: np.ndarray) -> np.ndarray:
+    gray = image.astype(np.float32)
+    widest = max(3, round(0.1 * min(image.shape))) | 1
+    bright = (gray - grey_opening(gray, (widest, widest)) > MIN_CONTRAST) & (image > _MIN_GRAY)
+    parts, _ = label(bright, np.ones((3, 3)))
+    found = np.zeros(image.shape, bool)
+    for number, (rows, columns) in enumerate(find_objects(parts), start=1):
+        spot = parts[rows, columns] == number
+        if _is_small(spot, image.shape) and _is_near_edge(rows, columns, image.shape):
+            box = tuple(slice(max(part.start - _MARGIN, 0), part.stop + _MARGIN) for part in (rows, columns))
+            ring = np.ones(image.shape, bool)
+            ring[rows, columns] = False
+            # The tip of a bone is bright as well, but goes on as a bone.
+            if gray[rows, columns][spot].mean() - np.quantile(gray[box][ring[box]], 0.9) >= _RING_CONTRAST:
+                found[box] = True
+    return found
+
+
+def _is_small(spot: np.ndarray, shape: tuple[int, ...]) -> bool:
+    return max(spot.shape) <= MAX_SIDE_SHARE * min(shape) and min(spot.shape) >= 2 and spot.sum() >= _MIN_PIXELS
+
+
+def _is_near_edge(rows: slice, columns: slice, shape: tuple[int, ...]) -> bool:
+    places = ((rows.start + rows.stop) / 2 / shape[0], (columns.start + columns.stop) / 2 / shape[1])
+    return min(min(place, 1 - place) for place in places) < EDGE_SHARE

@@ -1,0 +1,190 @@
+"""Pictures that are no upright frontal chest film, made of such films or of nothing, for the gate to learn and fail on.
+
+Some kinds are learned from, the others are kept to measure what the gate makes of things that it has never seen.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+from PIL import Image, ImageDraw
+
+Box = tuple[float, float, float, float]
+Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+USUAL = "usual"
+DRAWN = "drawn"
+
+
+@dataclass(frozen=True)
+class Kind:
+    """One kind of wrong input.
+
+    Attributes:
+        cause: what is wrong, one of those that `pneumoscope.reading.domain` gives a reason for; for kinds that are
+            not learned from, the nearest of them.
+        change: takes one `(H, W)` uint8 film and gives a picture of the same shape; None where phantoms are drawn.
+        learned: whether the gate learns from it.
+    """
+
+    cause: str
+    change: Change | None
+    learned: bool = True
+
+
+def make_counterexamples(images: np.ndarray, kind: str, *, seed: int = 0) -> np.ndarray:
+    """Return a wrong input of some kind for each film.
+
+    Args:
+        images: `(n, H, W)` uint8 upright frontal chest films.
+        kind: one of `KINDS`.
+        seed: of what is left to chance.
+
+    Returns:
+        `(n, H, W)` uint8.
+    """
+    rng = np.random.default_rng([seed, list(KINDS).index(kind)])
+    change = KINDS[kind].change
+    if change is None:
+        return _draw_phantoms(images.shape, rng)
+    return np.stack([change(image, rng) for image in images])
+
+
+def vary_film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a film as another room might have taken it: tilted by up to 9 degrees, framed and exposed anew."""
+    varied = _crop(_tilt(image, rng, low=0, high=9), rng, low=0.85, high=1.0)
+    return np.rint(255 * (varied / 255.0) ** np.exp(rng.uniform(-0.5, 0.5))).astype(np.uint8)
+
+
+def _resize(image: np.ndarray, shape: tuple[int, ...], box: Box | None = None) -> np.ndarray:
+    size = shape[1], shape[0]
+    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def _tilt(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
+    degrees = rng.uniform(low, high) * rng.choice([-1, 1])
+    return np.asarray(Image.fromarray(image).rotate(degrees, Image.Resampling.BILINEAR))
+
+
+def _crop(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
+    share = rng.uniform(low, high)
+    height, width = image.shape
+    left, top = rng.uniform(0, 1 - share, 2) * (width, height)
+    return _resize(image, image.shape, (left, top, left + share * width, top + share * height))
+
+
+def _crop_side(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape
+    left = rng.choice([0, width / 2])
+    return _resize(image, image.shape, (left, 0, left + width / 2, height))
+
+
+def _imitate_lateral(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return one half, squeezed to a band on a dark ground: one lung, as from the side."""
+    height, width = image.shape
+    band = _resize(_crop_side(image, rng), (height, round(0.7 * width)))
+    picture = np.full_like(image, np.quantile(image, 0.02))
+    picture[:, round(0.15 * width) :][:, : band.shape[1]] = band
+    return picture
+
+
+def _put_two(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape
+    half = _resize(image, (height, width // 2))
+    return np.concatenate([half, _resize(half, (height, width - width // 2))], axis=1)
+
+
+def _put_small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape
+    small = _resize(image, (round(0.4 * height), round(0.4 * width)))
+    picture = np.zeros_like(image)
+    top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
+    picture[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return picture
+
+
+def _make_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return rng.integers(0, 256, image.shape, dtype=np.uint8)
+
+
+def _make_texture(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
+    """Return noise whose amplitude falls with a power of the frequency, as in pictures of nature."""
+    frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in image.shape), indexing="ij"))
+    frequency[0, 0] = np.inf
+    spectrum = np.fft.fft2(rng.standard_normal(image.shape)) / frequency ** rng.uniform(low, high)
+    texture = np.fft.ifft2(spectrum).real
+    return np.clip(128 + 55 * texture / texture.std(), 0, 255).astype(np.uint8)
+
+
+def _make_shapes(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = image.shape
+    picture = Image.new("L", (width, height), int(rng.integers(256)))
+    pen = ImageDraw.Draw(picture)
+    for _ in range(rng.integers(3, 12)):
+        left, top, right, bottom = (np.sort(rng.uniform(-0.2, 1.2, (2, 2)), axis=0) * [width, height]).ravel()
+        draw = pen.ellipse if rng.random() < 0.5 else pen.rectangle
+        draw((left, top, right, bottom), fill=int(rng.integers(256)))
+    return np.asarray(picture)
+
+
+def _make_gradient(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    rows, columns = (np.linspace(-1, 1, side) for side in image.shape)
+    angle = rng.uniform(0, 2 * np.pi)
+    slope = rows[:, None] * np.sin(angle) + columns * np.cos(angle)
+    return np.clip(128 + 100 * slope + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+
+
+def _make_page(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return dark dots in lines on a white ground, like a page of print."""
+    line = rng.integers(3, 9)
+    printed = (np.arange(image.shape[0]) // line % 2 == 0)[:, None] & (rng.random(image.shape) < 0.5)
+    return np.where(printed, 0, 255).astype(np.uint8)
+
+
+def _draw_phantoms(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    from pneumoscope.radiographs.phantoms import draw_phantoms
+
+    drawn = draw_phantoms(shape[0], size=max(shape[1:]), seed=int(rng.integers(1 << 30)))
+    return np.stack([_resize(image, shape[1:]) for image in drawn.images])
+
+
+def _whiten(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.clip(image.astype(np.int64) * 3 + 60, 0, 255).astype(np.uint8)
+
+
+def _blacken(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.clip(image.astype(np.int64) - 150, 0, 255).astype(np.uint8)
+
+
+def _fade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.clip(200 + (image - 128.0) * 0.02 + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+
+
+KINDS = {
+    "inverted": Kind("inverted", lambda image, rng: 255 - image),
+    "turned by 90 degrees to the left": Kind("left", lambda image, rng: np.rot90(image, 1)),
+    "turned by 90 degrees to the right": Kind("right", lambda image, rng: np.rot90(image, -1)),
+    "turned by 180 degrees": Kind("down", lambda image, rng: image[::-1, ::-1]),
+    "mirrored top to bottom": Kind("down", lambda image, rng: image[::-1]),
+    "tilted by 22 to 70 degrees": Kind("tilted", partial(_tilt, low=22, high=70)),
+    "one half": Kind("part", _crop_side),
+    "a part of 3 to 6 tenths of the side": Kind("part", partial(_crop, low=0.3, high=0.6)),
+    "as from the side": Kind("part", _imitate_lateral),
+    "two films side by side": Kind("other", _put_two),
+    "noise": Kind("other", _make_noise),
+    "texture as in nature": Kind("other", partial(_make_texture, low=1.0, high=1.6)),
+    "shapes": Kind("other", _make_shapes),
+    "mirrored left to right": Kind("mirrored", lambda image, rng: image[:, ::-1]),
+    "drawn phantom": Kind(DRAWN, None),
+    "inverted and turned": Kind("inverted", lambda image, rng: 255 - np.rot90(image, 1), learned=False),
+    "tilted by 10 to 20 degrees": Kind("tilted", partial(_tilt, low=10, high=20), learned=False),
+    "upper half": Kind("part", lambda i, rng: _resize(i, i.shape, (0, 0, i.shape[1], i.shape[0] / 2)), learned=False),
+    "small in a black frame": Kind("other", _put_small, learned=False),
+    "clouds": Kind("other", partial(_make_texture, low=2.0, high=2.0), learned=False),
+    "gradient": Kind("other", _make_gradient, learned=False),
+    "page of print": Kind("other", _make_page, learned=False),
+    "burnt out": Kind("other", _whiten, learned=False),
+    "far too dark": Kind("other", _blacken, learned=False),
+    "nearly blank": Kind("other", _fade, learned=False),
+}

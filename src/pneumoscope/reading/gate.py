@@ -1,0 +1,106 @@
+"""What the gate before the models lets through: usual films, and all kinds of pictures that are none."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from pneumoscope.evaluation.metrics import estimate_share
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.reading.counterexamples import KINDS, make_counterexamples
+from pneumoscope.reading.domain import Domain
+from pneumoscope.results import Estimate
+
+AS_THEY_ARE = "films as they are"
+NUM_FILMS = 250
+
+
+@dataclass(frozen=True)
+class KindCheck:
+    """What became of one kind of input.
+
+    Attributes:
+        kind: what it is.
+        origin: `usual`, `learned` (the gate has learned from others of this kind), `unseen` (it has not), or `other`
+            (not made of the films of the split).
+        flagged: share that is not let through as it is, refused ones included.
+        refused: share that is refused.
+        reason: the reason given most often; empty where none was.
+    """
+
+    kind: str
+    origin: str
+    flagged: Estimate
+    refused: Estimate
+    reason: str
+
+    def __post_init__(self) -> None:
+        if self.refused.value > self.flagged.value:
+            raise ValueError(f"{self.kind}: refused {self.refused} is more than flagged {self.flagged}")
+
+
+@dataclass(frozen=True)
+class GateCheck:
+    """What the gate lets through.
+
+    Attributes:
+        split: the films that all was made of.
+        kinds: usual films first.
+    """
+
+    split: str
+    kinds: tuple[KindCheck, ...]
+
+    def __post_init__(self) -> None:
+        if not self.kinds or self.kinds[0].origin != "usual":
+            raise ValueError("kinds begin with what is not usual, expected the usual films first")
+
+
+def measure_gate(
+    domain: Domain,
+    dataset: Dataset,
+    *,
+    split: str = "val",
+    others: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+) -> GateCheck:
+    """Measure what becomes of films as they are, and of wrong inputs made of them.
+
+    The net of the gate has learned some kinds of wrong inputs, made of training films; here they are made of others.
+
+    Args:
+        domain: the gate.
+        dataset: split into `split` and others.
+        split: whose films to take; wrong inputs are made of at most 250 of them, spread evenly.
+        others: further pictures by name, `(n, H, W)` uint8, such as adults, photographs or other parts of the body.
+        seed: of the wrong inputs and of the resampling of patients.
+
+    Raises:
+        ValueError: if the split holds no image.
+    """
+    part = dataset.split(split)
+    if not len(part):
+        raise ValueError(f"the split {split!r} holds no image; expected some to measure on")
+    films = part.select(np.unique(np.linspace(0, len(part) - 1, min(NUM_FILMS, len(part))).round().astype(int)))
+    patients = films.table["patient"].to_numpy().astype(str)
+    checks = [_check_kind(AS_THEY_ARE, "usual", domain, part.images, part.table["patient"].to_numpy().astype(str))]
+    for name, kind in KINDS.items():
+        origin = "learned" if kind.learned else "unseen"
+        checks.append(
+            _check_kind(name, origin, domain, make_counterexamples(films.images, name, seed=seed + 1), patients)
+        )
+    for name, images in (others or {}).items():
+        checks.append(_check_kind(name, "other", domain, images, np.arange(len(images)).astype(str)))
+    return GateCheck(split, tuple(checks))
+
+
+def _check_kind(kind: str, origin: str, domain: Domain, images: np.ndarray, patients: np.ndarray) -> KindCheck:
+    verdicts = domain.judge(images)
+    reasons, counts = np.unique([reason for _, _, reason in verdicts if reason], return_counts=True)
+    return KindCheck(
+        kind,
+        origin,
+        flagged=estimate_share([not in_domain for in_domain, _, _ in verdicts], patients),
+        refused=estimate_share([refused for _, refused, _ in verdicts], patients),
+        reason=str(reasons[counts.argmax()]) if len(reasons) else "",
+    )

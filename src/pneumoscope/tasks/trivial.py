@@ -1,0 +1,94 @@
+"""What can be told of a class without looking at lungs: exposure, gray levels, the frame, the size of the file.
+
+Each description of an image is a handful of numbers in which no lung can be seen; a logistic regression fitted on the
+training images then answers as a classifier does. What it reaches is there for a net to learn in place of disease.
+"""
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from pneumoscope.errors import CollectionError
+from pneumoscope.evaluation.operating_points import choose_operating_points
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
+
+BORDER_SHARE = 0.1
+NUM_BINS = 32
+
+_CELLS = 32
+_BORDER_CELLS = round(BORDER_SHARE * _CELLS)
+_STRENGTH = 0.1  # inverse of the penalty, on features of unit spread: neighbors on the frame say nearly the same
+
+
+def describe_trivially(dataset: Dataset) -> dict[str, np.ndarray]:
+    """Return numbers that tell no lung, by name.
+
+    Returns:
+        `exposure`, mean gray level; `histogram`, share of pixels in each of 32 bins of gray; `borders`, the outer
+        tenth shrunk to 32 x 32; and, where the files are at hand and not all of one size, `file_size`, their width,
+        height and aspect as logarithms. Each `(n, features)` float64.
+    """
+    images = dataset.images
+    bins = np.minimum(images.astype(np.int64) * NUM_BINS // 256, NUM_BINS - 1).reshape(len(images), -1)
+    counts = np.stack([np.bincount(row, minlength=NUM_BINS) for row in bins])
+    inside = np.zeros((_CELLS, _CELLS), bool)
+    inside[_BORDER_CELLS:-_BORDER_CELLS, _BORDER_CELLS:-_BORDER_CELLS] = True
+    shrunk = [Image.fromarray(image).resize((_CELLS, _CELLS), Image.Resampling.BOX) for image in images]
+    described = {
+        "exposure": images.mean(axis=(1, 2), dtype=np.float64)[:, None],
+        "histogram": counts / bins.shape[1],
+        "borders": np.stack([np.asarray(image, dtype=np.float64)[~inside] for image in shrunk]),
+    }
+    sizes = _read_sizes(dataset.table)
+    if sizes is not None and (sizes != sizes[0]).any():
+        width, height = np.log(sizes).T
+        described["file_size"] = np.stack([width, height, width - height], axis=1)
+    return described
+
+
+def answer_trivially(features: np.ndarray, dataset: Dataset, *, split: str) -> tuple[np.ndarray, float]:
+    """Fit a logistic regression on the training images and return what it says of another split.
+
+    Classes weigh alike in the fit. The threshold on the probability of pneumonia is the best balanced one on the
+    training images themselves, which so few numbers leave nearly unbiased.
+
+    Args:
+        features: `(n, features)` floats, one row for each image of `dataset`.
+        dataset: split into `train` and others.
+        split: which images to answer for.
+
+    Returns:
+        `(m, classes)` float64 probabilities, normal first and of all three classes where every training image has
+        its sub-type; and the threshold.
+
+    Raises:
+        CollectionError: if the training images are of one class only.
+    """
+    from sklearn.linear_model import LogisticRegression
+    from sklearn.pipeline import make_pipeline
+    from sklearn.preprocessing import StandardScaler
+
+    train = dataset.rows("train")
+    labels = dataset.labels(THREE_CLASSES)[train]
+    if (labels < 0).any():
+        labels = dataset.labels(BINARY_CLASSES)[train]
+    if len(set(labels.tolist()) - {0}) == 0 or not (labels == 0).any():
+        raise CollectionError("the training images are all of one class; expected normals and pneumonias to fit on")
+    fitted = make_pipeline(
+        StandardScaler(), LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=2000)
+    ).fit(features[train], labels)
+    threshold = choose_operating_points((labels > 0).astype(int), 1 - fitted.predict_proba(features[train])[:, 0])
+    return fitted.predict_proba(features[dataset.rows(split)]), threshold["balanced"]
+
+
+def _read_sizes(table: pd.DataFrame) -> np.ndarray | None:
+    """Return `(n, 2)` float64, width and height of each file, or None where not all are at hand."""
+    sizes = []
+    for path in table.get("path", [""]):
+        try:
+            with Image.open(path) as image:
+                sizes.append(image.size)
+        except OSError:
+            return None
+    return np.array(sizes, dtype=np.float64)
