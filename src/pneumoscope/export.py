@@ -15,6 +15,7 @@ from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.archive import load_result
 from pneumoscope.errors import ExportError, PneumoscopeError
 from pneumoscope.evaluation.calibration import calibrate, fit_calibration
+from pneumoscope.evaluation.conformal import COVERAGE, fit_conformal
 from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
 from pneumoscope.evaluation.operating_points import choose_operating_points
 from pneumoscope.ledger import write_json
@@ -179,11 +180,12 @@ def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
 
 
 def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """Return calibration and operating points from validation, and figures of validation and test."""
+    """Return calibration, limits of sets and operating points from validation, and figures of validation and test."""
     labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
     val = dataset.rows("val")
     fits = fit_calibration(outputs[val], labels[val], patients[val], seed=seed)
     probabilities = calibrate(outputs, fits[:1])[0]
+    limits = fit_conformal(labels[val], probabilities[val])
     sick = 1 - probabilities[:, 0]
     thresholds = choose_operating_points((labels[val] > 0).astype(int), sick[val])
     figures: dict[str, dict[str, Any]] = {}
@@ -218,6 +220,12 @@ def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int) -> dict[
             "fitted_on": chosen,
             "fitted": fits[0].round(6).tolist(),
             "resampled": fits[1:].round(6).tolist(),
+        },
+        "conformal": {
+            "method": "split conformal, least ambiguous sets, a limit for each class",
+            "coverage": COVERAGE,
+            "fitted_on": chosen,
+            "limits": dict(zip(THREE_CLASSES, limits.tolist(), strict=True)),
         },
         "operating_points": points,
         "operating_points_from": chosen,

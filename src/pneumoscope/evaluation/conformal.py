@@ -1,0 +1,97 @@
+"""Sets of classes that hold the true one as often as promised, whatever the net: split conformal prediction.
+
+A class is in the set of an image unless its probability falls short of all but the least fitting tenth (for 90 %) of
+the validation images of that class. The promise so holds for each class by itself and does not hang on how frequent
+the classes are; it does hang on new images being drawn as the validation images were.
+
+Sources: M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded Error Levels", JASA
+114, 2019, with limits by class; the quantiles are MAPIE's.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumoscope.evaluation.intervals import estimate
+from pneumoscope.results import Estimate
+
+COVERAGE = 0.9
+
+
+def fit_conformal(labels: ArrayLike, probabilities: np.ndarray, *, coverage: float = COVERAGE) -> np.ndarray:
+    """Learn from validation images how improbable a class may be and still be in the set.
+
+    Args:
+        labels: `(n,)` ints, index of the true class.
+        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1; of images that nothing else was fitted to
+            the promise is exact, of those that fitted the calibration very nearly so.
+        coverage: share of the images of each class whose set shall hold it, in (0, 1).
+
+    Returns:
+        `(classes,)` float64: the largest `1 - probability` at which a class is in the set; 1, which lets it always
+        be, where there are too few images of it to promise anything else.
+
+    Raises:
+        ValueError: if the shapes differ or `coverage` is out of range.
+    """
+    from mapie.conformity_scores import LACConformityScore
+
+    labels = np.asarray(labels, dtype=np.int64)
+    if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not 0 < coverage < 1:
+        raise ValueError(f"labels are {labels.shape}, probabilities {probabilities.shape}, coverage {coverage}")
+    limits = np.ones(probabilities.shape[1])
+    rule = LACConformityScore()
+    for label in range(len(limits)):
+        rows = labels == label
+        if rows.sum() >= coverage / (1 - coverage):
+            scores = rule.get_conformity_scores(labels[rows], probabilities[rows], y_enc=labels[rows])
+            limits[label] = rule.get_conformity_score_quantiles(scores, np.array([1 - coverage]), "prefit")[0]
+    return limits
+
+
+def choose_sets(probabilities: np.ndarray, limits: ArrayLike) -> np.ndarray:
+    """Return `(n, classes)` bool, which classes are in the set of each image; a set may be empty.
+
+    Args:
+        probabilities: `(n, classes)` floats in [0, 1].
+        limits: `(classes,)` floats as `fit_conformal` returns them.
+
+    Example:
+        >>> choose_sets(np.array([[0.7, 0.3], [0.95, 0.05]]), [0.4, 0.8])
+        array([[ True,  True],
+               [ True, False]])
+    """
+    return 1 - probabilities <= np.asarray(limits)
+
+
+def evaluate_sets(sets: np.ndarray, truths: np.ndarray, patients: ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:
+    """Return how often sets hold the truth, and how much they say.
+
+    Args:
+        sets: `(n, classes)` bool.
+        truths: `(n, classes)` bool, the classes that are true of an image as far as is known; more than one where
+            its sub-type is not known. A set holds the truth if it holds one of them.
+        patients: `(n,)` str, the unit that the intervals resample.
+        seed: of the resampling.
+
+    Returns:
+        `coverage`; `size`, the mean number of classes in a set; `single`, `several` and `empty`, shares of the sets
+        of one class, of more and of none.
+
+    Raises:
+        ValueError: if there is no image or the shapes differ.
+    """
+    if sets.shape != truths.shape or np.shape(patients) != sets.shape[:1]:
+        raise ValueError(f"sets are {sets.shape}, truths {truths.shape}, patients {np.shape(patients)}")
+    sizes = sets.sum(axis=1)
+    columns = {
+        "coverage": (sets & truths).any(axis=1),
+        "size": sizes,
+        "single": sizes == 1,
+        "several": sizes > 1,
+        "empty": sizes == 0,
+    }
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        return {name: weights @ values.astype(np.float64) / weights.sum(axis=1) for name, values in columns.items()}
+
+    return estimate(figures, patients, seed=seed)
