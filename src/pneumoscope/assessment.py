@@ -24,6 +24,7 @@ class Reliability:
         promised: `(bins,)` float64, mean probability in each bin; NaN where it is empty.
         observed: by number of the bin, how often it came true; bins that are not empty.
         error: expected calibration error, in [0, 1].
+        promised_mean, observed_mean: mean probability, and share of events that came true.
         by_chance: the error that perfectly calibrated probabilities would show on so many images, in the mean.
     """
 
@@ -32,6 +33,8 @@ class Reliability:
     promised: np.ndarray
     observed: dict[int, Estimate]
     error: Estimate
+    promised_mean: float
+    observed_mean: float
     by_chance: float
 
     def __post_init__(self) -> None:
@@ -250,3 +253,16 @@ class Assessment:
     prior_shift: PriorShift | None
     true_shares: dict[str, float]
     corrected: bool
+
+    def head_figures(self) -> dict[str, Estimate]:
+        """Return the figures to look at first, by name: on all images, at the operating point."""
+        scope = self.scopes["all"]
+        told = {} if scope.three_class is None else {"three_class_accuracy": scope.three_class.metrics["accuracy"]}
+        return {
+            **scope.ranking,
+            **scope.points[self.operating_point],
+            **told,
+            **{f"calibration_error_{kind}": found.error for kind, found in self.reliability.items()},
+            "refused": self.gate.refused["all"],
+            "not_sure": self.gate.not_sure["all"],
+        }

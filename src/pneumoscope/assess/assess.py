@@ -74,7 +74,7 @@ def assess_models(
         thresholds=thresholds,
         images=images,
         unreadable=gathered.unreadable,
-        left_out=collection.skipped.to_dict("records"),
+        left_out=[{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)],
         scopes={
             name: measure_scope(select_images(images, rows), thresholds, split=split, seed=seed)
             for name, rows in list_scopes(images).items()

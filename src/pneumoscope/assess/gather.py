@@ -88,7 +88,9 @@ def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str
     outcomes = list(track(map_batches(work, table["path"], num_workers=num_workers), "Reading", total=len(table)))
     names = table["name"].tolist()
     failed = [
-        {"name": name, "reason": outcome} for name, outcome in zip(names, outcomes, strict=True) if isinstance(outcome, str)
+        {"name": name, "reason": outcome}
+        for name, outcome in zip(names, outcomes, strict=True)
+        if isinstance(outcome, str)
     ]
     found = [outcome for outcome in outcomes if isinstance(outcome, Read)]
     if not found:

@@ -6,8 +6,8 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from pneumoscope.assessment import Assessed, Subgroup
 from pneumoscope.assess.scopes import measure_scope, select_images
+from pneumoscope.assessment import Assessed, Subgroup
 from pneumoscope.evaluation.metrics import estimate_share
 from pneumoscope.results import THREE_CLASSES
 
@@ -42,8 +42,8 @@ def name_series(file_name: str) -> str:
     """Return the letters that a file name begins with, by which a source tells its series apart.
 
     Example:
-        >>> name_series("NORMAL2-IM-1427-0001.jpeg"), name_series("IM-0115-0001.jpeg"), name_series("person1_virus_6.jpg")
-        ('NORMAL2-IM', 'IM', 'person')
+        >>> name_series("NORMAL2-IM-1427-0001.jpeg"), name_series("IM-0115-0001.jpeg")
+        ('NORMAL2-IM', 'IM')
     """
     match = _SERIES.match(file_name)
     return match[1] if match else ""

@@ -2,7 +2,7 @@
 
 Sources: E. DeLong, D. DeLong and D. Clarke-Pearson, Biometrics 44, 1988 (areas under the ROC curve); Q. McNemar,
 Psychometrika 12, 1947 (decisions), in its exact form. Both tests take the images for independent cases; where patients
-have several, their p-values are too small, and the interval of the difference, which resamples patients, is what to go by.
+have several, their p-values are too small: go by the interval of the difference, which resamples patients.
 """
 
 import numpy as np

@@ -60,6 +60,8 @@ def measure_reliability(
         promised=np.divide(members.T @ promised, counts, out=np.full(NUM_BINS, np.nan), where=counts > 0),
         observed={int(number): found[f"bin {number}"] for number in filled},
         error=found["error"],
+        promised_mean=float(promised.mean()),
+        observed_mean=float(events.mean()),
         by_chance=float((np.abs((chances - promised) @ members).sum(axis=1) / len(promised)).mean()),
     )
 
