@@ -203,7 +203,7 @@ class Conformal:
     """Sets of classes that promise to hold the true one.
 
     Attributes:
-        promised: the share promised for each class, in (0, 1).
+        promised: share of all images whose set shall hold the true class, in (0, 1).
         figures: by class and for `all`: `coverage`, `size`, `single`, `several`, `empty`.
     """
 

@@ -180,12 +180,12 @@ def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
 
 
 def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """Return calibration, limits of sets and operating points from validation, and figures of validation and test."""
+    """Return what is chosen on validation (calibration, sets, operating points), and figures of it and of test."""
     labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
     val = dataset.rows("val")
     fits = fit_calibration(outputs[val], labels[val], patients[val], seed=seed)
     probabilities = calibrate(outputs, fits[:1])[0]
-    limits = fit_conformal(labels[val], probabilities[val])
+    limit = fit_conformal(labels[val], probabilities[val])
     sick = 1 - probabilities[:, 0]
     thresholds = choose_operating_points((labels[val] > 0).astype(int), sick[val])
     figures: dict[str, dict[str, Any]] = {}
@@ -222,10 +222,10 @@ def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int) -> dict[
             "resampled": fits[1:].round(6).tolist(),
         },
         "conformal": {
-            "method": "split conformal, least ambiguous sets, a limit for each class",
+            "method": "split conformal, least ambiguous sets",
             "coverage": COVERAGE,
             "fitted_on": chosen,
-            "limits": dict(zip(THREE_CLASSES, limits.tolist(), strict=True)),
+            "limit": limit,
         },
         "operating_points": points,
         "operating_points_from": chosen,

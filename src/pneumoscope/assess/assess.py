@@ -54,7 +54,7 @@ def assess_models(
     threshold = reader.threshold(operating_point)
     collection = scan_collection(source)
     table, split = choose_split(collection.table, split)
-    log.info("reading %d images of the split %s", len(table), split)
+    log.info("reading %d images; %d files left out", len(table), len(collection.skipped))
     gathered = gather_readings(reader, table, operating_point=operating_point, num_workers=num_workers)
     log.info("measuring, each figure with its interval")
     images = gathered.images

@@ -12,7 +12,7 @@ import pandas as pd
 from pneumoscope.assessment import Assessed
 from pneumoscope.batch import decode_file, map_batches
 from pneumoscope.errors import CollectionError
-from pneumoscope.progress import track
+from pneumoscope.progress import log, track
 from pneumoscope.radiographs.source import printable_name
 from pneumoscope.reading.reader import Reader
 from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
@@ -65,6 +65,8 @@ def choose_split(table: pd.DataFrame, asked: str | None) -> tuple[pd.DataFrame, 
     """
     present = sorted({split for split in table["split"] if split})
     split = asked or ("test" if "test" in present else ALL_SPLITS)
+    if asked is None:
+        log.info("no split was asked for: taking %s", split)
     rows = table if split == ALL_SPLITS else table[table["split"] == split]
     if rows.empty:
         found = ", ".join(present) or "none"

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from pneumoscope.assessment import Assessment
 
 COMMANDS = typer.Typer()
+DEFAULT_POINT = "balanced"
 STUDY_PANEL = "A classifier of a study"
 
 
@@ -57,7 +58,7 @@ def evaluate(
     models: ModelsOption = None,
     out: PageOption = None,
     split: SplitOption = None,
-    operating_point: PointOption = "balanced",
+    operating_point: PointOption = DEFAULT_POINT,
     correct_prior_shift: CorrectOption = False,
     as_json: JsonOption = False,
     study_dir: KerasStudyOption = None,
@@ -69,10 +70,10 @@ def evaluate(
     With --study, one classifier of a study is evaluated instead, on its test images or on all images of --data.
     """
     if study_dir is not None:
-        if models or out or split or correct_prior_shift:
+        if models or out or split or correct_prior_shift or operating_point != DEFAULT_POINT:
             raise PneumoscopeError(
-                "--study evaluates a study's own classifier; expected no --models, --out, --split or "
-                "--correct-prior-shift with it. Export the study to have those."
+                "--study evaluates a study's own classifier; expected no --models, --out, --split, "
+                "--operating-point or --correct-prior-shift with it. Export the study to have those."
             )
         _evaluate_study(study_dir, data, profile.value, task.value, as_json=as_json)
         return

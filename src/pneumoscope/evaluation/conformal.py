@@ -1,11 +1,11 @@
 """Sets of classes that hold the true one as often as promised, whatever the net: split conformal prediction.
 
-A class is in the set of an image unless its probability falls short of all but the least fitting tenth (for 90 %) of
-the validation images of that class. The promise so holds for each class by itself and does not hang on how frequent
-the classes are; it does hang on new images being drawn as the validation images were.
+A class is in the set of an image unless its probability is lower than that of the true class was in all but the least
+fitting tenth (for 90 %) of the validation images. The promise holds over all images, not for each class by itself, and
+hangs on new images being drawn as the validation images were.
 
-Sources: M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded Error Levels", JASA
-114, 2019, with limits by class; the quantiles are MAPIE's.
+Source: M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded Error Levels", JASA
+114, 2019; the quantile is MAPIE's.
 """
 
 import numpy as np
@@ -17,18 +17,18 @@ from pneumoscope.results import Estimate
 COVERAGE = 0.9
 
 
-def fit_conformal(labels: ArrayLike, probabilities: np.ndarray, *, coverage: float = COVERAGE) -> np.ndarray:
+def fit_conformal(labels: ArrayLike, probabilities: np.ndarray, *, coverage: float = COVERAGE) -> float:
     """Learn from validation images how improbable a class may be and still be in the set.
 
     Args:
         labels: `(n,)` ints, index of the true class.
-        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1; of images that nothing else was fitted to
-            the promise is exact, of those that fitted the calibration very nearly so.
-        coverage: share of the images of each class whose set shall hold it, in (0, 1).
+        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1. The promise is exact on images that nothing
+            else was fitted to, and very nearly kept on those that the few numbers of the calibration were.
+        coverage: share of the images whose set shall hold the true class, in (0, 1).
 
     Returns:
-        `(classes,)` float64: the largest `1 - probability` at which a class is in the set; 1, which lets it always
-        be, where there are too few images of it to promise anything else.
+        The largest `1 - probability` at which a class is in the set; 1, which lets all be, where there are too few
+        images to promise so much by less.
 
     Raises:
         ValueError: if the shapes differ or `coverage` is out of range.
@@ -38,29 +38,26 @@ def fit_conformal(labels: ArrayLike, probabilities: np.ndarray, *, coverage: flo
     labels = np.asarray(labels, dtype=np.int64)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not 0 < coverage < 1:
         raise ValueError(f"labels are {labels.shape}, probabilities {probabilities.shape}, coverage {coverage}")
-    limits = np.ones(probabilities.shape[1])
+    if len(labels) < coverage / (1 - coverage):
+        return 1.0
     rule = LACConformityScore()
-    for label in range(len(limits)):
-        rows = labels == label
-        if rows.sum() >= coverage / (1 - coverage):
-            scores = rule.get_conformity_scores(labels[rows], probabilities[rows], y_enc=labels[rows])
-            limits[label] = rule.get_conformity_score_quantiles(scores, np.array([1 - coverage]), "prefit")[0]
-    return limits
+    scores = rule.get_conformity_scores(labels, probabilities, y_enc=labels)
+    return float(rule.get_conformity_score_quantiles(scores, np.array([1 - coverage]), "prefit")[0])
 
 
-def choose_sets(probabilities: np.ndarray, limits: ArrayLike) -> np.ndarray:
+def choose_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
     """Return `(n, classes)` bool, which classes are in the set of each image; a set may be empty.
 
     Args:
         probabilities: `(n, classes)` floats in [0, 1].
-        limits: `(classes,)` floats as `fit_conformal` returns them.
+        limit: as `fit_conformal` returns it; a class is in the set when `1 - probability <= limit`.
 
     Example:
-        >>> choose_sets(np.array([[0.7, 0.3], [0.95, 0.05]]), [0.4, 0.8])
+        >>> choose_sets(np.array([[0.6, 0.4], [0.95, 0.05]]), 0.7)
         array([[ True,  True],
                [ True, False]])
     """
-    return 1 - probabilities <= np.asarray(limits)
+    return 1 - probabilities <= limit
 
 
 def evaluate_sets(sets: np.ndarray, truths: np.ndarray, patients: ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:

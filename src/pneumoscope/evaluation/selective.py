@@ -55,7 +55,8 @@ def measure_selective(
             found[str(share)] = 1 - risks[rows, (shares >= share - 1e-9).argmax(axis=1)]
         return found
 
-    found = estimate(figures, patients, seed=seed)
+    counts = {str(share): int(np.ceil(share * len(right) - 1e-9)) for share in SHARES}
+    found = estimate(figures, patients, counts=counts, seed=seed)
     _, shares, risks = follow(np.ones((1, len(right))))
     ends = np.unique(last_equal)
     return SelectiveCurve(

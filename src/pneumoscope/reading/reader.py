@@ -55,7 +55,7 @@ class Reader:
         self._fits = np.array([calibration["fitted"], *calibration["resampled"]], dtype=np.float64)
         conformal = models.cards["classifier"].get("conformal")
         self.coverage: float | None = conformal["coverage"] if conformal else None
-        self._limits = [conformal["limits"][name] for name in models.classes] if conformal else []
+        self._limit: float = conformal["limit"] if conformal else np.nan
         self._normal_scores = np.sort(np.array(models.cards["anomaly"]["normal_scores"], dtype=np.float64))
         self._places: dict[str, list[int]] = {}
         for index, name in enumerate(models.known.names):
@@ -147,7 +147,7 @@ class Reader:
         """
         if self.coverage is None:
             raise PneumoscopeError("the card of these models holds no `conformal`; export them again to have sets")
-        return choose_sets(probabilities, self._limits)
+        return choose_sets(probabilities, self._limit)
 
     def look(self, image: np.ndarray) -> Look:
         """Return the pictures behind the reading of one `(size, size)` uint8 image."""

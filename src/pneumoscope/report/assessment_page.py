@@ -167,20 +167,19 @@ def _list_refused(assessment: Assessment) -> list[str]:
 
 def _draw_pictures(assessment: Assessment, figures_dir: Path) -> dict[str, dict[str, str]]:
     """Return by section the address and the alternative text of its picture."""
-    drawn: list[tuple[str, Figure, str]] = []
-    todo: list[tuple[str, bool, Callable[..., Figure], Callable[[Assessment], str]]] = [
-        ("points", True, figures.draw_operating_points, figures.describe_operating_points),
-        ("calibration", True, figures.draw_reliability, figures.describe_reliability),
-        ("conformal", assessment.conformal is not None, figures.draw_coverage, figures.describe_coverage),
-        ("selective", True, figures.draw_selective, figures.describe_selective),
-        ("subgroups", bool(assessment.subgroups), figures.draw_subgroups, figures.describe_subgroups),
+    todo: list[tuple[str, str, Callable[..., Figure], Callable[[Assessment], str]]] = [
+        ("points", "ROC and operating points", figures.draw_operating_points, figures.describe_operating_points),
+        ("calibration", "Promised and observed", figures.draw_reliability, figures.describe_reliability),
+        ("selective", "Accuracy by share answered", figures.draw_selective, figures.describe_selective),
     ]
-    for section, wanted, draw, describe in todo:
-        if wanted:
-            drawn.append((section, draw(assessment, title=SECTIONS[section]), describe(assessment)))
+    if assessment.conformal is not None:
+        todo.append(("conformal", "Coverage and size of the sets", figures.draw_coverage, figures.describe_coverage))
+    if assessment.subgroups:
+        todo.append(("subgroups", "Subgroups", figures.draw_subgroups, figures.describe_subgroups))
+    drawn = [(section, draw(assessment, title=title), describe(assessment)) for section, title, draw, describe in todo]
     told = assessment.scopes["all"].three_class
     if told is not None:
-        drawn.append(("three-class", draw_confusion(told, title=SECTIONS["three-class"]), describe_confusion(told)))
+        drawn.append(("three-class", draw_confusion(told, title="Truth and answer"), describe_confusion(told)))
     pictures = {}
     for section, figure, alt in drawn:
         svg = save_figure(figure, figures_dir / section, note=RESEARCH_USE_ONLY, description=alt)

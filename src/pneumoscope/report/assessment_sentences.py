@@ -81,19 +81,18 @@ def write_three_class(assessment: Assessment) -> str:
 def write_calibration(assessment: Assessment) -> list[str]:
     """Return whether probabilities mean what they say."""
     said = []
-    for kind, what in (("pneumonia", "the probability of pneumonia"), ("three_class", "the most probable class's")):
+    for kind, what in (("pneumonia", "pneumonia"), ("three_class", "the most probable of three classes")):
         if kind not in assessment.reliability:
             continue
         found = assessment.reliability[kind]
-        error, chance = word_value("share", found.error.value), word_value("share", found.by_chance)
         gap = found.promised_mean - found.observed_mean
         lean = "on the whole neither too high nor too low"
         if abs(gap) > TOLERANCE / 2:
             lean = f"on the whole too {'high' if gap > 0 else 'low'}"
         said.append(
-            f"Between {what} and what came true lie {error} in the mean, where perfectly calibrated ones would show "
-            f"{chance} by chance on so many images; {lean} ({word_value('share', found.promised_mean)} promised, "
-            f"{word_value('share', found.observed_mean)} observed)."
+            f"The probability of {what} misses what came true by {100 * found.error.value:.1f} points in the mean; a "
+            f"perfectly calibrated one would by {100 * found.by_chance:.1f} by chance on so many images. It is {lean}: "
+            f"{word_value('share', found.promised_mean)} promised, {word_value('share', found.observed_mean)} seen."
         )
     if not assessment.corrected:
         said.append(
@@ -110,18 +109,19 @@ def write_conformal(assessment: Assessment) -> str:
             "The card of these models holds no limits for sets of classes, so that this part is left out. Models that "
             "are exported anew have them."
         )
-    promised = assessment.conformal.promised
-    broken = [
-        f"{name} ({word_estimate('coverage', figures['coverage'])})"
-        for name, figures in assessment.conformal.figures.items()
-        if figures["coverage"].high < promised
-    ]
+    promised, figures = assessment.conformal.promised, assessment.conformal.figures
+    reached = figures["all"]["coverage"]
     said = (
-        f"Each image gets the classes that it may be of, so that the true one is among them in {promised:.0%} of each."
+        f"Each image gets the classes that it may be of, so that the true one is among them in {promised:.0%} of all."
     )
-    if broken:
-        return f"{said} The promise is broken for {', '.join(broken)}: these images are not like those it was made on."
-    return f"{said} On these images the promise holds within its interval."
+    verdict = "The promise holds within its interval"
+    if reached.high < promised:
+        verdict = "The promise is broken, as these images are not like those that it was made on"
+    worst = min(figures, key=lambda name: figures[name]["coverage"].value)
+    return (
+        f"{said} {verdict}: {word_estimate('coverage', reached)}. It is made over all images and not for each class; "
+        f"the lowest is {worst}, with {word_estimate('coverage', figures[worst]['coverage'])}."
+    )
 
 
 def write_selective(assessment: Assessment) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from pneumoscope.assessment import Assessment
+from pneumoscope.assessment import Assessment, Scope
 from pneumoscope.report.figures.assessment import KIND_TITLES
 from pneumoscope.report.wording import metric_title, word_interval, word_value
 from pneumoscope.results import Estimate
@@ -55,7 +55,7 @@ def tabulate_points(assessment: Assessment) -> list[FigureTable]:
     """Return a table of the operating points for each scope, and one of the rankings."""
     names = ("sensitivity", "specificity", "accuracy")
     ranked = ("auroc", "auprc", "specificity_at_sensitivity")
-    scopes = {SCOPE_TITLES[name]: scope for name, scope in assessment.scopes.items()}
+    scopes = {SCOPE_TITLES[name]: scope for name, scope in _list_scopes(assessment).items()}
     tables = [
         FigureTable(
             "How well normal and pneumonia are ranked",
@@ -76,7 +76,7 @@ def tabulate_points(assessment: Assessment) -> list[FigureTable]:
 
 def tabulate_three_class(assessment: Assessment) -> FigureTable:
     """Return the figures of the three classes, a column a scope."""
-    scopes = {name: scope.three_class for name, scope in assessment.scopes.items() if scope.three_class}
+    scopes = {name: scope.three_class for name, scope in _list_scopes(assessment).items() if scope.three_class}
     names = list(next(iter(scopes.values())).metrics) if scopes else []
     rows = [(metric_title(name), [word_figure(name, told.metrics[name]) for told in scopes.values()]) for name in names]
     return FigureTable("Normal, bacterial or viral", "Measure", [SCOPE_TITLES[name] for name in scopes], rows)
@@ -95,10 +95,10 @@ def tabulate_conformal(assessment: Assessment) -> FigureTable:
     """Return coverage and size of the sets, a row a class."""
     columns = {
         "coverage": "Hold the truth",
-        "size": "Classes in a set",
-        "single": "Name one class",
-        "several": "Name two or three",
-        "empty": "Name none",
+        "size": "Classes",
+        "single": "One class",
+        "several": "Two or three",
+        "empty": "None",
     }
     figures = assessment.conformal.figures if assessment.conformal else {}
     rows = [(name, _row(found, tuple(columns))) for name, found in figures.items()]
@@ -157,6 +157,16 @@ def tabulate_shares(assessment: Assessment) -> FigureTable:
         for name, share in shares.items()
     ]
     return FigureTable("Shares of the classes", "Class", ["Estimated without labels", "As labelled"], rows)
+
+
+def _list_scopes(assessment: Assessment) -> dict[str, Scope]:
+    """Return the scopes, without one that holds the same images as all."""
+    everyone = assessment.scopes["all"]
+    return {
+        name: scope
+        for name, scope in assessment.scopes.items()
+        if scope is everyone or scope.num_images < everyone.num_images
+    }
 
 
 def _row(figures: Mapping[str, Estimate], names: tuple[str, ...]) -> list[Figure]:
