@@ -14,7 +14,7 @@ from pneumoscope.evaluation.intervals import estimate
 
 MIN_IMAGES = 50
 NUM_STEPS = 1000
-TOLERANCE = 1e-7
+TOLERANCE = 1e-5
 
 
 def estimate_prior_shift(

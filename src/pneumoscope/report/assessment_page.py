@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = "1.0"
+IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_domain")
 
 # A section is one entry here and one block of the same name in the template.
 SECTIONS = {
@@ -68,8 +69,8 @@ def summarize_assessment(assessment: Assessment, *, command: str = "") -> dict[s
     plain: dict[str, Any] = dict(vars(assessment))
     plain["scopes"] = {name: _summarize_scope(scope) for name, scope in assessment.scopes.items()}
     plain["prior_shift"] = assessment.prior_shift and assessment.prior_shift.shares
-    columns = vars(assessment.images)
-    plain["images"] = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    columns = vars(assessment.images).values()
+    plain["images"] = [dict(zip(IMAGE_FIELDS, row, strict=True)) for row in zip(*columns, strict=True)]
     head = {
         "schema_version": SCHEMA_VERSION,
         "research_use_only": RESEARCH_USE_ONLY,

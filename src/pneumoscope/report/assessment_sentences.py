@@ -106,8 +106,8 @@ def write_conformal(assessment: Assessment) -> str:
     """Return whether the sets keep their promise."""
     if assessment.conformal is None:
         return (
-            "The card of these models holds no limits for sets of classes, so that this part is left out. Models that "
-            "are exported anew have them."
+            "The card of these models holds no limit for sets of classes, so that this part is left out. Models that "
+            "are exported anew have one."
         )
     promised, figures = assessment.conformal.promised, assessment.conformal.figures
     reached = figures["all"]["coverage"]
