@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from pneumoscope.evaluation.conformal import choose_sets, evaluate_sets, fit_conformal
+from pneumoscope.evaluation.conformal import choose_sets, fit_conformal
+from pneumoscope.evaluation.coverage import evaluate_sets
 
 pytest.importorskip("mapie")
 

@@ -9,10 +9,10 @@ import pytest
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.assess.gate import measure_gate
-from pneumoscope.assess.scopes import list_scopes, measure_scope, select_images, trace_roc
+from pneumoscope.assess.scopes import measure_scopes, trace_roc
 from pneumoscope.assess.subgroups import measure_subgroups
 from pneumoscope.assessment import Assessed, Assessment, Conformal
-from pneumoscope.evaluation.conformal import evaluate_sets
+from pneumoscope.evaluation.coverage import evaluate_sets
 from pneumoscope.evaluation.prior_shift import estimate_prior_shift
 from pneumoscope.evaluation.reliability import measure_reliability, measure_top_label_reliability
 from pneumoscope.evaluation.selective import measure_selective
@@ -59,10 +59,7 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
         images=images,
         unreadable=[{"name": "broken.png", "reason": "the file is empty"}],
         left_out=[{"name": "other.png", "reason": "label 'other'"}],
-        scopes={
-            name: measure_scope(select_images(images, rows), THRESHOLDS, split="test")
-            for name, rows in list_scopes(images).items()
-        },
+        scopes=measure_scopes(images, THRESHOLDS, split="test"),
         roc=trace_roc(images),
         reliability={"pneumonia": measure_reliability(labels == 1, sick, images.patients)}
         | ({three_class: known["reliability"]} if subtypes_known else {}),

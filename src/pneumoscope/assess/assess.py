@@ -7,11 +7,11 @@ import numpy as np
 
 from pneumoscope.assess.gate import measure_gate
 from pneumoscope.assess.gather import choose_split, gather_readings, load_traits
-from pneumoscope.assess.scopes import list_scopes, measure_scope, select_images, trace_roc
+from pneumoscope.assess.scopes import measure_scopes, select_images, trace_roc
 from pneumoscope.assess.subgroups import measure_subgroups
 from pneumoscope.assessment import Assessed, Assessment, Conformal, PriorShift, Reliability, SelectiveCurve
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.evaluation.conformal import evaluate_sets
+from pneumoscope.evaluation.coverage import evaluate_sets
 from pneumoscope.evaluation.prior_shift import MIN_IMAGES, estimate_prior_shift
 from pneumoscope.evaluation.reliability import measure_reliability, measure_top_label_reliability
 from pneumoscope.evaluation.selective import measure_selective
@@ -60,11 +60,7 @@ def assess_models(
     images = gathered.images
     shift = _estimate_shift(images, seed)
     if correct_prior_shift:
-        if shift is None:
-            raise PneumoscopeError(
-                f"there are {len(images.names)} images; expected {MIN_IMAGES} or more to correct a prior shift by"
-            )
-        images = replace(images, probabilities=shift.probabilities)
+        images = _correct(images, shift)
     thresholds = {name: reader.threshold(name) for name in OPERATING_POINTS} | {operating_point: threshold}
     return Assessment(
         source=printable_name(os.fspath(source)),
@@ -75,11 +71,7 @@ def assess_models(
         images=images,
         unreadable=gathered.unreadable,
         left_out=[{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)],
-        scopes={
-            name: measure_scope(select_images(images, rows), thresholds, split=split, seed=seed)
-            for name, rows in list_scopes(images).items()
-            if rows.any()
-        },
+        scopes=measure_scopes(images, thresholds, split=split, seed=seed),
         roc=trace_roc(images),
         reliability=_measure_reliability(images, seed),
         conformal=_measure_conformal(reader, images, seed),
@@ -98,6 +90,14 @@ def _estimate_shift(images: Assessed, seed: int) -> PriorShift | None:
     if len(images.names) < MIN_IMAGES:
         return None
     return estimate_prior_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
+
+
+def _correct(images: Assessed, shift: PriorShift | None) -> Assessed:
+    if shift is None:
+        raise PneumoscopeError(
+            f"there are {len(images.names)} images; expected {MIN_IMAGES} or more to correct a prior shift by"
+        )
+    return replace(images, probabilities=shift.probabilities)
 
 
 def _count_shares(images: Assessed) -> dict[str, float]:

@@ -13,12 +13,20 @@ def select_images(images: Assessed, rows: np.ndarray) -> Assessed:
     return Assessed(**{name: values[rows] for name, values in vars(images).items()})
 
 
-def list_scopes(images: Assessed) -> dict[str, np.ndarray]:
-    """Return `(n,)` bool masks: `all` images, those the gate `accepted`, and those answered for `sure`."""
-    return {
+def measure_scopes(images: Assessed, thresholds: dict[str, float], *, split: str, seed: int = 0) -> dict[str, Scope]:
+    """Return the figures on `all` images, on those the gate `accepted`, and on those answered for `sure`.
+
+    A scope without images is missing; for the arguments see `measure_scope`.
+    """
+    masks = {
         "all": np.ones(len(images.names), dtype=bool),
         "accepted": images.decisions != "refused",
         "sure": np.isin(images.decisions, BINARY_CLASSES),
+    }
+    return {
+        name: measure_scope(select_images(images, rows), thresholds, split=split, seed=seed)
+        for name, rows in masks.items()
+        if rows.any()
     }
 
 

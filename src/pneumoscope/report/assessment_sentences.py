@@ -148,9 +148,9 @@ def write_gate(assessment: Assessment) -> list[str]:
     ]
     if {"sure", "not_sure"} <= set(gate.answers):
         sure, held = gate.answers["sure"], gate.answers["not_sure"]
-        verdict = (
-            "The doubt falls on the right images" if held.value < sure.value else "The doubt falls on the wrong images"
-        )
+        verdict = "The doubt falls on the wrong images"
+        if held.value < sure.value:
+            verdict = f"The doubt {'falls on' if held.high < sure.low else 'leans to'} the right images"
         said.append(
             f"{verdict}: answers given for sure are right in {word_estimate('accuracy', sure)}, those held back would "
             f"have been in {word_estimate('accuracy', held)}."

@@ -191,7 +191,7 @@ def draw_coverage(assessment: Assessment, *, title: str) -> Figure:
     left.axvline(conformal.promised, color=INK, linestyle="--", linewidth=1.2, label="promised")
     left.set_yticks(places, names)
     left.set_title("Sets that hold the truth")
-    left.legend(loc="lower left")
+    left.legend(loc="upper left")
     start = np.zeros(len(names))
     for kind, color in (("single", GREEN), ("several", ORANGE), ("empty", SOFT)):
         shares = np.array([conformal.figures[name][kind].value for name in names])
