@@ -115,6 +115,8 @@ def test_correcting_the_prior_shift_changes_probabilities_and_no_decision(found,
 
     assert corrected.corrected and not found.corrected
     assert corrected.images.decisions.tolist() == found.images.decisions.tolist()
+    assert corrected.gate == found.gate
+    assert corrected.conformal == found.conformal
     np.testing.assert_array_equal(corrected.images.probabilities, found.prior_shift.probabilities)
     shares = [share.value for share in found.prior_shift.shares.values()]
     np.testing.assert_allclose(corrected.images.probabilities.mean(axis=0), shares, atol=1e-3)

@@ -43,7 +43,7 @@ def assess_models(
         split: `train`, `val`, `test` or `all`; by default `test` where the collection has one, else all.
         operating_point: at which the reader decides and subgroups are measured.
         correct_prior_shift: whether figures are those of probabilities that take the estimated shares of the
-            classes into account; refusals and doubts stay the reader's own.
+            classes into account; refusals, doubts and sets stay the reader's own.
         num_workers: threads that decode and read; 0 is one for each core.
         seed: of the resampling.
 
@@ -74,9 +74,9 @@ def assess_models(
         scopes=measure_scopes(images, thresholds, split=split, seed=seed),
         roc=trace_roc(images),
         reliability=_measure_reliability(images, seed),
-        conformal=_measure_conformal(reader, images, seed),
+        conformal=_measure_conformal(reader, gathered.images, seed),
         selective=_measure_selective(images, threshold, seed),
-        gate=measure_gate(images, threshold, seed=seed),
+        gate=measure_gate(gathered.images, threshold, seed=seed),
         subgroups=measure_subgroups(
             images, gathered.exposures, load_traits(source, images.names), threshold, seed=seed
         ),

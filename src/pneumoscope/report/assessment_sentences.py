@@ -62,7 +62,7 @@ def write_corrected(assessment: Assessment) -> str:
         return ""
     return (
         "Probabilities were corrected for the shares of the classes that the models themselves estimated on these "
-        "images. The thresholds are those of uncorrected probabilities; the reader's own decisions are as they were."
+        "images. Thresholds, refusals, doubts and sets are those of uncorrected probabilities."
     )
 
 
