@@ -27,6 +27,9 @@ def test_version_says_what_it_is_not(monkeypatch, capsys) -> None:
         (["study", "--data", "nowhere", "--out", "OUT"], "nowhere does not exist"),
         (["data", "audit", "nowhere"], "nowhere does not exist"),
         (["evaluate", "--study", "nowhere"], "holds no trained model"),
+        (["evaluate"], "nothing to evaluate on"),
+        (["evaluate", "--data", "nowhere"], "nowhere does not exist"),
+        (["evaluate", "--study", "nowhere", "--split", "test"], "expected no --models"),
         (["neighbors", "--study", "nowhere"], "holds no trained model"),
         (["anomaly", "--study", "nowhere"], "holds no trained model"),
     ],
@@ -99,6 +102,19 @@ def test_other_hospitals_are_evaluated_by_a_manifest(
     code, out, _ = call(monkeypatch, capsys, "evaluate", "--study", finished_study, "--data", tmp_path / "films.csv")
     assert code == 0
     assert "balanced_accuracy" in out
+
+
+def test_the_models_that_ship_are_evaluated(monkeypatch, capsys, phantom_folder: Path, tmp_path: Path) -> None:
+    words = ["evaluate", "--data", phantom_folder, "--out", tmp_path / "out", "--json"]
+    code, out, err = call(monkeypatch, capsys, *words)
+
+    assert code == 0
+    assert "taking test" in err
+    told = json.loads(out)
+    kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())
+    assert told["scopes"] == kept["scopes"]
+    assert told["command"].startswith("pneumoscope evaluate --data")
+    assert (tmp_path / "out" / "evaluation.html").exists()
 
 
 def test_train_alone_leaves_a_bundle(monkeypatch, capsys, phantom_folder: Path, tmp_path: Path) -> None:

@@ -53,6 +53,8 @@ def test_the_card_tells_what_was_chosen_where(exported):
     assert card["data"]["license"] == "drawn"
     assert set(card["operating_points"]) == {"screening", "balanced", "specific"}
     assert "validation images" in card["operating_points_from"]
+    assert card["conformal"]["coverage"] == 0.9
+    assert 0 < card["conformal"]["limit"] <= 1
     figure = card["figures"]["test"]["normal_or_pneumonia"]["auroc"]
     assert figure["low"] <= figure["value"] <= figure["high"]
 

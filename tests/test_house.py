@@ -6,8 +6,10 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 import pneumoscope
+from pneumoscope.radiographs.phantoms import draw_phantoms
 
 HEAVY = {"keras", "tensorflow", "jax", "torch", "pandas", "scipy", "matplotlib", "sklearn", "cv2", "openTSNE", "PIL"}
 
@@ -40,6 +42,17 @@ def test_starting_loads_nothing_heavy(statement):
 
     assert "pneumoscope" in loaded
     assert loaded & HEAVY == set()
+
+
+def test_evaluating_loads_no_keras(tmp_path):
+    for number, image in enumerate(draw_phantoms(4, size=128, seed=0).images):
+        Image.fromarray(image).save(tmp_path / f"{number}.png")
+    (tmp_path / "films.csv").write_text("path,label\n0.png,normal\n1.png,normal\n2.png,viral\n3.png,bacterial")
+    words = ["pneumoscope", "evaluate", "--data", str(tmp_path / "films.csv")]
+    loaded = modules_loaded_by(f"sys.argv = {words}; from pneumoscope.cli.main import app; app(standalone_mode=False)")
+
+    assert "onnxruntime" in loaded
+    assert loaded & {"keras", "tensorflow", "jax", "torch", "mapie", "statsmodels", "matplotlib"} == set()
 
 
 def test_the_check_of_what_is_loaded_sees_a_heavy_module():

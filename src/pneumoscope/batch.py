@@ -5,12 +5,13 @@ import hashlib
 import os
 import sys
 from collections import deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -20,6 +21,8 @@ from pneumoscope.reading.decode import decode_radiograph
 from pneumoscope.reading.illustration import illustrate
 from pneumoscope.reading.reader import Reader
 from pneumoscope.reading.reading import Reading
+
+Outcome = TypeVar("Outcome")
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
 
@@ -82,17 +85,32 @@ def read_files(reader: Reader, paths: Iterable[str], settings: BatchSettings) ->
     Raises:
         PneumoscopeError: if there is no such operating point.
     """
+    reader.threshold(settings.operating_point)
+    work = partial(_read_batch, reader, settings)
+    yield from map_batches(work, paths, batch_size=settings.batch_size, num_workers=settings.num_workers)
+
+
+def map_batches(
+    work: Callable[[list[str]], list[Outcome]], paths: Iterable[str], *, batch_size: int = 4, num_workers: int = 0
+) -> Iterator[Outcome]:
+    """Yield what comes of each file, in order, with no more than two batches a worker under way.
+
+    Args:
+        work: takes some paths and returns one outcome for each.
+        paths: the files.
+        batch_size: files that a worker takes at once.
+        num_workers: threads; 0 is one for each core.
+    """
     from threadpoolctl import threadpool_limits
 
-    reader.threshold(settings.operating_point)
-    num_workers = settings.num_workers or os.cpu_count() or 1
-    batches = iter(partial(_take, iter(paths), settings.batch_size), [])
+    num_workers = num_workers or os.cpu_count() or 1
+    batches = iter(partial(_take, iter(paths), batch_size), [])
     # The matrices are small: BLAS would have threads of its own wait for them, busily, on the workers' cores.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_workers) as pool:
-        coming: deque[Future[list[Reading]]] = deque()
+        coming: deque[Future[list[Outcome]]] = deque()
         try:
             for batch in batches:
-                coming.append(pool.submit(_read_batch, reader, batch, settings))
+                coming.append(pool.submit(work, batch))
                 if len(coming) >= 2 * num_workers:
                     yield from coming.popleft().result()
             while coming:
@@ -119,15 +137,16 @@ def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
 
 
-def _decode(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
+def decode_file(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
+    """Return what `decode_radiograph` does, or why the file cannot be read."""
     try:
         return decode_radiograph(path, size=size)
     except ImageError as error:
         return str(error)
 
 
-def _read_batch(reader: Reader, paths: list[str], settings: BatchSettings) -> list[Reading]:
-    decoded = {path: _decode(path, reader.models.image_size) for path in paths}
+def _read_batch(reader: Reader, settings: BatchSettings, paths: list[str]) -> list[Reading]:
+    decoded = {path: decode_file(path, reader.models.image_size) for path in paths}
     good = [(path, *outcome) for path, outcome in decoded.items() if not isinstance(outcome, str)]
     readings = {
         path: Reading(printable_name(path), settings.operating_point, reader.models.id, error=str(outcome))

@@ -1,11 +1,9 @@
 """Trained models made fit for reading without Keras: one model as ONNX, or all that a reader needs out of a study."""
 
-import math
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +12,7 @@ import numpy as np
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.archive import load_result
 from pneumoscope.errors import ExportError, PneumoscopeError
-from pneumoscope.evaluation.calibration import calibrate, chain_calibrations, fit_calibration, match_scores
-from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
-from pneumoscope.evaluation.operating_points import choose_operating_points
+from pneumoscope.evaluation.metrics import evaluate_scores
 from pneumoscope.ledger import write_json
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
@@ -24,7 +20,8 @@ from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
 from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
 from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input, open_graph
-from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation
+from pneumoscope.results import THREE_CLASSES
+from pneumoscope.tasks.judge import HeldOut, judge_classifier, plain_figures
 
 if TYPE_CHECKING:
     from pneumoscope.models.bundle import Bundle
@@ -107,7 +104,7 @@ def export_study(
         classifier, anomaly = (open_graph(folder / part / card["graph"]["file"]) for part, card in cards.items())
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
         held_out = _find_held_out(study_dir, profile, dataset)
-        cards["classifier"] |= _judge_classifier(outputs, dataset, request["seed"], held_out)
+        cards["classifier"] |= judge_classifier(outputs, dataset, request["seed"], held_out)
         cards["anomaly"] |= _judge_anomaly(anomaly, dataset, cards["anomaly"]["thresholds"])
         cards["known"] = {"classes": list(THREE_CLASSES)}
         _write_known(folder / "known", embeddings, dataset, places)
@@ -179,7 +176,7 @@ def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
     return dict(zip(drawn.names.tolist(), drawn.coordinates, strict=True))
 
 
-def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> "HeldOut | None":
+def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> HeldOut | None:
     """Return what nets of the same recipe said of series that they had not seen, where the study held some out."""
     from pneumoscope.models.bundle import load_bundle
     from pneumoscope.tasks.classify import predict_probabilities
@@ -193,83 +190,6 @@ def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> "HeldOut 
     return HeldOut(load_result(path), answers)
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """A recipe on images of series that its nets had not seen.
-
-    Attributes:
-        evaluation: of those images.
-        references: what nets of the recipe alone say of the validation images, each `(n, classes)`, to tell how their
-            scores and those of the exported net compare; empty where the net is one of the recipe alone.
-    """
-
-    evaluation: Evaluation
-    references: list[np.ndarray]
-
-
-def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out: HeldOut | None) -> dict[str, Any]:
-    """Return calibration and operating points from images that were held out, and figures of validation and test."""
-    labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
-    val = dataset.rows("val")
-    if held_out is None:
-        judged, truth, groups = outputs[val], labels[val], patients[val]
-        source = "validation images"
-    else:
-        judged, truth, groups = (getattr(held_out.evaluation, name) for name in ("probabilities", "labels", "patients"))
-        source = "images of series"
-    fits = fit_calibration(judged, truth, groups, seed=seed)
-    sick = 1 - calibrate(judged, fits[:1])[0][:, 0]
-    thresholds = choose_operating_points((truth > 0).astype(int), sick)
-    measured = evaluate_scores((truth > 0).astype(int), sick, thresholds, patients=groups, seed=seed)
-    points = {
-        name: {
-            "threshold": threshold,
-            "sensitivity": _plain(measured)[f"flagged_pneumonia_{name}"],
-            "one_minus_specificity": _plain(measured)[f"flagged_normal_{name}"],
-        }
-        for name, threshold in thresholds.items()
-    }
-    if held_out is not None and held_out.references:
-        matches = [match_scores(outputs[val], reference) for reference in held_out.references]
-        fits = chain_calibrations(np.mean(matches, axis=0), fits)
-    chosen = f"{len(truth)} {source} of {len(set(groups))} patients that the net judged was not trained on"
-    return {
-        "calibration": {
-            "method": "vector scaling with one scale, classes weighed alike",
-            "fitted_on": chosen,
-            "fitted": fits[0].round(6).tolist(),
-            "resampled": fits[1:].round(6).tolist(),
-        },
-        "operating_points": points,
-        "operating_points_from": chosen,
-        "figures": _measure_splits(calibrate(outputs, fits[:1])[0], dataset, thresholds, seed),
-    }
-
-
-def _measure_splits(
-    probabilities: np.ndarray, dataset: Dataset, thresholds: dict[str, float], seed: int
-) -> dict[str, dict[str, Any]]:
-    """Return the figures of calibrated probabilities on validation and on test."""
-    labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
-    names = dataset.table["name"].to_numpy().astype(str)
-    figures: dict[str, dict[str, Any]] = {}
-    for split in ("val", "test"):
-        rows = dataset.rows(split)
-        told = evaluate(
-            labels[rows],
-            probabilities[rows],
-            classes=THREE_CLASSES,
-            split=split,
-            patients=patients[rows],
-            names=names[rows],
-            seed=seed,
-        )
-        sick = 1 - probabilities[rows, 0]
-        found = evaluate_scores((labels[rows] > 0).astype(int), sick, thresholds, patients=patients[rows], seed=seed)
-        figures[split] = {"three_class": _plain(told.metrics), "normal_or_pneumonia": _plain(found)}
-    return figures
-
-
 def _judge_anomaly(graph: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:
     """Return the scores of held-out normals, and figures of test."""
     val, test = dataset.split("val"), dataset.split("test")
@@ -279,7 +199,7 @@ def _judge_anomaly(graph: Graph, dataset: Dataset, thresholds: dict[str, float])
     figures = evaluate_scores(labels, scores, thresholds, patients=patients)
     return {
         "normal_scores": np.sort(normal_scores).astype(float).round(8).tolist(),
-        "figures": {"test": _plain(figures)},
+        "figures": {"test": plain_figures(figures)},
     }
 
 
@@ -313,13 +233,6 @@ def _write_card(folder: Path, kind: str, facts: dict[str, Any]) -> None:
     }
     write_json(folder / CARD_NAME, card)
     write_model_card(card, folder / "README.md")
-
-
-def _plain(metrics: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    return {
-        name: {field: round(value, 4) if math.isfinite(value) else None for field, value in asdict(figure).items()}
-        for name, figure in metrics.items()
-    }
 
 
 def _training_facts(bundle: "Bundle") -> dict[str, Any]:

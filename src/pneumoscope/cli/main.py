@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.cli import data, reading, tasks
+from pneumoscope.cli import data, evaluation, reading, tasks
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
 
 app = typer.Typer(
@@ -17,10 +17,18 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
 )
 app.add_typer(reading.COMMANDS)
+app.add_typer(evaluation.COMMANDS)
 app.add_typer(tasks.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
 
-EXTRA_MODULES = {"keras": "train", "tensorflow": "train", "cv2": "train", "openTSNE": "train", "onnx": "train"}
+EXTRA_MODULES = {
+    "keras": "train",
+    "tensorflow": "train",
+    "cv2": "train",
+    "openTSNE": "train",
+    "onnx": "train",
+    "mapie": "train",
+}
 USER_ERROR = 2
 
 

@@ -84,29 +84,6 @@ def train(
 
 
 @COMMANDS.command()
-def evaluate(
-    study_dir: StudyOption = Path("out"),
-    data: Annotated[Path | None, typer.Option("--data", help="Other images than the study's: all are read.")] = None,
-    profile: ProfileOption = OneProfile.BEST,
-    task: ClassifierOption = ClassifierTask.BINARY,
-    as_json: JsonOption = False,
-) -> None:
-    """Evaluate a classifier of a study on its test images, or on other ones."""
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.radiographs.dataset import load_dataset
-    from pneumoscope.study import CLASSES, reopen_study
-    from pneumoscope.tasks.classify import evaluate_classifier
-
-    model = load_bundle(study_dir / "models" / f"{profile}-{task}").model
-    if data is None:
-        dataset, split = reopen_study(study_dir)[1], "test"
-    else:
-        dataset, split = load_dataset(data).as_split("external"), "external"
-    evaluation = evaluate_classifier(model, dataset, classes=CLASSES[task.value], split=split)
-    print_metrics(evaluation.metrics, split, as_json=as_json)
-
-
-@COMMANDS.command()
 def neighbors(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),

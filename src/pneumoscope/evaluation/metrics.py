@@ -285,11 +285,18 @@ def _weigh_decisions(
 
 
 def _weigh_rankings(rankings: Sequence[Ranking], weights: np.ndarray) -> dict[str, np.ndarray]:
-    areas = np.mean([_weigh_ranking(positive, scores, weights) for positive, scores in rankings], axis=0)
+    areas = np.mean([weigh_ranking(positive, scores, weights) for positive, scores in rankings], axis=0)
     return {"auroc": areas[0], "auprc": areas[1]}
 
 
-def _weigh_ranking(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def weigh_ranking(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return `(r,)` float64 areas under the ROC and the precision-recall curve, for each row of weights.
+
+    Args:
+        positive: `(n,)` bool.
+        scores: `(n,)` floats, higher = more like a positive.
+        weights: `(r, n)` float64, not below 0.
+    """
     order = np.argsort(-scores, kind="stable")
     if not order.size:
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)

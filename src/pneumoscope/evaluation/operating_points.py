@@ -12,6 +12,9 @@ A case counts as pneumonia when `probability >= threshold`. Choose on validation
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumoscope.evaluation.intervals import estimate
+from pneumoscope.results import Estimate
+
 SCREENING_SENSITIVITY = 0.97
 SPECIFIC_SPECIFICITY = 0.95
 
@@ -52,3 +55,46 @@ def choose_operating_points(labels: ArrayLike, probabilities: ArrayLike) -> dict
         "balanced": balanced,
         "specific": max(float(specific[0] if len(specific) else np.nextafter(scores[-1], np.inf)), balanced),
     }
+
+
+def estimate_specificity(
+    labels: ArrayLike,
+    probabilities: ArrayLike,
+    patients: ArrayLike,
+    *,
+    sensitivity: float = SCREENING_SENSITIVITY,
+    seed: int = 0,
+) -> Estimate:
+    """Return the specificity where so many pneumonias are found, by the ROC curve of these very images.
+
+    Each resample has a threshold of its own, so that this describes the ranking and is no figure of a threshold.
+
+    Args:
+        labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
+        probabilities: `(n,)` floats, of pneumonia.
+        patients: `(n,)` str, the unit that the interval resamples.
+        sensitivity: share of the pneumonias that are found at least, in (0, 1].
+        seed: of the resampling.
+
+    Raises:
+        ValueError: if the shapes differ or there is no image.
+
+    Example:
+        >>> estimate_specificity([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], list("abcd")).value
+        0.5
+    """
+    sick, probabilities = np.asarray(labels) == 1, np.asarray(probabilities, dtype=np.float64)
+    if not sick.shape == probabilities.shape == np.shape(patients):
+        raise ValueError(f"labels are {sick.shape}, probabilities {probabilities.shape}, patients {np.shape(patients)}")
+    order = np.argsort(-probabilities, kind="stable")
+    last = np.flatnonzero(np.append(np.diff(probabilities[order]) != 0, True))
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        found = np.cumsum(weights[:, order] * sick[order], axis=1)[:, last]
+        alarms = np.cumsum(weights[:, order] * ~sick[order], axis=1)[:, last]
+        first = (found >= sensitivity * found[:, -1:] - 1e-9).argmax(axis=1)
+        with np.errstate(invalid="ignore"):
+            specificity = 1 - alarms[np.arange(len(weights)), first] / alarms[:, -1]
+        return {"specificity": np.where(found[:, -1] > 0, specificity, np.nan)}
+
+    return estimate(figures, patients, counts={"specificity": int((~sick).sum())}, seed=seed)["specificity"]

@@ -12,6 +12,8 @@ from pneumoscope.errors import ExportError
 PARITY_BATCHES = (1, 4)
 FULL_TOLERANCE = 1e-3
 SMALL_TOLERANCE = 1e-2
+# Where what enters a rectifier is all but 0, rounding decides whether a gradient passes it.
+HEATMAP_TOLERANCE = 1e-2
 LARGE = 100_000
 
 
@@ -88,7 +90,8 @@ def check_parity(
         path: the file.
         inputs: by name, `(n, ...)` float32.
         expected: by batch size, the outputs by name.
-        tolerance: largest difference allowed for an image, as a share of the length (Euclidean norm) of an output.
+        tolerance: largest difference allowed for an image, as a share of the length (Euclidean norm) of an output;
+            heat-maps may differ by 1 % in any case.
 
     Raises:
         ExportError: if an answer differs.
@@ -97,11 +100,12 @@ def check_parity(
         found = _run(path, _take(inputs, batch))
         for name, values in outputs.items():
             difference = _compare(found[name], values)
-            if not difference <= tolerance:
+            allowed = max(tolerance, HEATMAP_TOLERANCE) if name.startswith("heatmap_") else tolerance
+            if not difference <= allowed:
                 path.unlink()
                 raise ExportError(
                     f"the exported graph does not answer as the model does: {name} of a batch of {batch} differs by "
-                    f"{difference:.2g} of its length, expected {tolerance:.2g} at most. The export was deleted."
+                    f"{difference:.2g} of its length, expected {allowed:.2g} at most. The export was deleted."
                 )
 
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.calibration import calibrate
+from pneumoscope.evaluation.conformal import choose_sets
 from pneumoscope.models.geometry import Field, draw_up
 from pneumoscope.reading.model_set import ModelSet, as_input, load_model_set
 from pneumoscope.reading.reading import KnownCase, Reading
@@ -42,6 +43,7 @@ class Reader:
     Attributes:
         models: the models.
         layers: names of the convolutional layers, from the input on.
+        coverage: how often a set of classes promises to hold the true one; None where the models promise none.
     """
 
     def __init__(self, models: ModelSet) -> None:
@@ -51,6 +53,9 @@ class Reader:
         self._fields = {name: (Field(*field["rows"]), Field(*field["columns"])) for name, field in fields.items()}
         calibration = models.cards["classifier"]["calibration"]
         self._fits = np.array([calibration["fitted"], *calibration["resampled"]], dtype=np.float64)
+        conformal = models.cards["classifier"].get("conformal")
+        self.coverage: float | None = conformal["coverage"] if conformal else None
+        self._limit: float = conformal["limit"] if conformal else np.nan
         self._normal_scores = np.sort(np.array(models.cards["anomaly"]["normal_scores"], dtype=np.float64))
         self._places: dict[str, list[int]] = {}
         for index, name in enumerate(models.known.names):
@@ -118,6 +123,31 @@ class Reader:
             else:
                 readings.append(self._answer(blank, threshold, shares[number], squares[number], float(scores[number])))
         return readings
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities of any images, those that `read` would refuse too.
+
+        Args:
+            images: `(n, size, size)` uint8, 0 = black.
+
+        Returns:
+            `(n, classes)` float64; rows sum to 1.
+        """
+        (outputs,) = self.models.classifier.run(as_input(images), ["probabilities"])
+        return calibrate(outputs, self._fits[:1])[0]
+
+    def choose_sets(self, probabilities: np.ndarray) -> np.ndarray:
+        """Return `(n, classes)` bool, the classes that each image may be of, where `coverage` is promised.
+
+        Args:
+            probabilities: `(n, classes)` floats, as `score` returns them.
+
+        Raises:
+            PneumoscopeError: if the models promise no coverage.
+        """
+        if self.coverage is None:
+            raise PneumoscopeError("the card of these models holds no `conformal`; export them again to have sets")
+        return choose_sets(probabilities, self._limit)
 
     def look(self, image: np.ndarray) -> Look:
         """Return the pictures behind the reading of one `(size, size)` uint8 image."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import is_dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -165,14 +165,14 @@ def _summarize_leakage(leakage: Leakage) -> dict[str, Any]:
 
 
 def to_plain(value: Any) -> Any:
-    """Return a value as JSON holds it: estimates and arrays taken apart, NaN and infinities as None.
+    """Return a value as JSON holds it: dataclasses and arrays taken apart, NaN and infinities as None.
 
     Example:
         >>> to_plain({"accuracy": Estimate(0.5, float("nan"), 0.75, 4)})
         {'accuracy': {'value': 0.5, 'low': None, 'high': 0.75, 'n': 4}}
     """
-    if isinstance(value, Estimate):
-        return to_plain(asdict(value))
+    if is_dataclass(value):
+        return to_plain(vars(value))
     if isinstance(value, Mapping):
         return {str(key): to_plain(item) for key, item in value.items()}
     if isinstance(value, np.ndarray | np.generic):

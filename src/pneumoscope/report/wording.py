@@ -30,6 +30,7 @@ _METRIC_TITLES = {
     "lesion_area": "Share of the image that is lesion",
     "macro_f1": "Mean F1 of the classes",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
+    "specificity_at_sensitivity": "Specificity at 97% sensitivity",
 }
 _SHORTCUT_TITLES = {
     "untouched": "films as they are",
@@ -67,6 +68,7 @@ _PERCENTAGES = (
         "macro_f1",
     ),
     *("flagged", "agreement", "peak_in_lesion", "lesion_area"),
+    *("coverage", "single", "several", "empty", "refused", "unlike", "not_sure", "share"),
 )
 
 

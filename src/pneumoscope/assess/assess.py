@@ -1,0 +1,148 @@
+"""From a collection to what the models are worth on it."""
+
+import os
+from dataclasses import replace
+
+import numpy as np
+
+from pneumoscope.assess.gate import measure_gate
+from pneumoscope.assess.gather import choose_split, gather_readings, load_traits
+from pneumoscope.assess.scopes import measure_scopes, select_images, trace_roc
+from pneumoscope.assess.subgroups import measure_subgroups
+from pneumoscope.assessment import Assessed, Assessment, Conformal, PriorShift, Reliability, SelectiveCurve
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.evaluation.coverage import evaluate_sets
+from pneumoscope.evaluation.prior_shift import MIN_IMAGES, estimate_prior_shift
+from pneumoscope.evaluation.reliability import measure_reliability, measure_top_label_reliability
+from pneumoscope.evaluation.selective import measure_selective
+from pneumoscope.progress import log
+from pneumoscope.radiographs.collection import scan_collection
+from pneumoscope.radiographs.source import printable_name
+from pneumoscope.reading.reader import OPERATING_POINTS, Reader
+from pneumoscope.results import THREE_CLASSES
+
+
+def assess_models(
+    reader: Reader,
+    source: str | os.PathLike[str],
+    *,
+    split: str | None = None,
+    operating_point: str = "balanced",
+    correct_prior_shift: bool = False,
+    num_workers: int = 0,
+    seed: int = 0,
+) -> Assessment:
+    """Read every image of a collection and measure what came of it.
+
+    Images that the reader refuses are named, and count in the figures on all images with the probabilities that it
+    would have given.
+
+    Args:
+        reader: the models; with graphs of one thread each where there is more than one worker.
+        source: folder or manifest, see `scan_collection`.
+        split: `train`, `val`, `test` or `all`; by default `test` where the collection has one, else all.
+        operating_point: at which the reader decides and subgroups are measured.
+        correct_prior_shift: whether figures are those of probabilities that take the estimated shares of the
+            classes into account; refusals, doubts and sets stay the reader's own.
+        num_workers: threads that decode and read; 0 is one for each core.
+        seed: of the resampling.
+
+    Raises:
+        CollectionError: if there is no such collection or split, or no file of it can be read.
+        PneumoscopeError: if there are too few images to correct a prior shift by.
+    """
+    threshold = reader.threshold(operating_point)
+    collection = scan_collection(source)
+    table, split = choose_split(collection.table, split)
+    log.info("reading %d images; %d files left out", len(table), len(collection.skipped))
+    gathered = gather_readings(reader, table, operating_point=operating_point, num_workers=num_workers)
+    log.info("measuring, each figure with its interval")
+    images = gathered.images
+    shift = _estimate_shift(images, seed)
+    if correct_prior_shift:
+        images = _correct(images, shift)
+    thresholds = {name: reader.threshold(name) for name in OPERATING_POINTS} | {operating_point: threshold}
+    return Assessment(
+        source=printable_name(os.fspath(source)),
+        split=split,
+        model=reader.models.id,
+        operating_point=operating_point,
+        thresholds=thresholds,
+        images=images,
+        unreadable=gathered.unreadable,
+        left_out=[{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)],
+        scopes=measure_scopes(images, thresholds, split=split, seed=seed),
+        roc=trace_roc(images),
+        reliability=_measure_reliability(images, seed),
+        conformal=_measure_conformal(reader, gathered.images, seed),
+        selective=_measure_selective(images, threshold, seed),
+        gate=measure_gate(gathered.images, threshold, seed=seed),
+        subgroups=measure_subgroups(
+            images, gathered.exposures, load_traits(source, images.names), threshold, seed=seed
+        ),
+        prior_shift=shift,
+        true_shares=_count_shares(images),
+        corrected=correct_prior_shift,
+    )
+
+
+def _estimate_shift(images: Assessed, seed: int) -> PriorShift | None:
+    if len(images.names) < MIN_IMAGES:
+        return None
+    return estimate_prior_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
+
+
+def _correct(images: Assessed, shift: PriorShift | None) -> Assessed:
+    if shift is None:
+        raise PneumoscopeError(
+            f"there are {len(images.names)} images; expected {MIN_IMAGES} or more to correct a prior shift by"
+        )
+    return replace(images, probabilities=shift.probabilities)
+
+
+def _count_shares(images: Assessed) -> dict[str, float]:
+    if (images.subtypes < 0).any():
+        return {}
+    return {name: float((images.subtypes == number).mean()) for number, name in enumerate(THREE_CLASSES)}
+
+
+def _measure_reliability(images: Assessed, seed: int) -> dict[str, Reliability]:
+    sick = np.clip(1 - images.probabilities[:, 0], 0, 1)
+    found = {"pneumonia": measure_reliability(images.labels == 1, sick, images.patients, seed=seed)}
+    if (images.subtypes > 0).any():
+        known = select_images(images, images.subtypes >= 0)
+        found["three_class"] = measure_top_label_reliability(
+            known.subtypes, known.probabilities, known.patients, seed=seed
+        )
+    return found
+
+
+def _measure_selective(images: Assessed, threshold: float, seed: int) -> dict[str, SelectiveCurve]:
+    sick = np.clip(1 - images.probabilities[:, 0], 1e-12, 1 - 1e-12)
+    # On the scale of log odds, where both sides of the threshold reach equally far.
+    distances = np.abs(np.log(sick / (1 - sick)) - np.log(threshold / (1 - threshold)))
+    right = (sick >= threshold) == (images.labels == 1)
+    found = {"pneumonia": measure_selective(right, distances, images.patients, seed=seed)}
+    if (images.subtypes > 0).any():
+        known = select_images(images, images.subtypes >= 0)
+        right = known.probabilities.argmax(axis=1) == known.subtypes
+        found["three_class"] = measure_selective(right, known.probabilities.max(axis=1), known.patients, seed=seed)
+    return found
+
+
+def _measure_conformal(reader: Reader, images: Assessed, seed: int) -> Conformal | None:
+    if reader.coverage is None:
+        return None
+    sets = reader.choose_sets(images.probabilities)
+    kinds = np.arange(len(THREE_CLASSES))
+    unknown = (images.subtypes < 0)[:, None] & (kinds > 0)
+    truths = (images.subtypes[:, None] == kinds) | unknown
+    rows = {"all": np.ones(len(sets), dtype=bool)}
+    rows |= {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
+    rows["pneumonia, sub-type unknown"] = images.subtypes < 0
+    figures = {
+        name: evaluate_sets(sets[some], truths[some], images.patients[some], seed=seed)
+        for name, some in rows.items()
+        if some.any()
+    }
+    return Conformal(reader.coverage, figures)

@@ -1,0 +1,125 @@
+"""What models are worth: those that ship or were exported, on any collection; or a classifier of a study."""
+
+import json
+import shlex
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from pneumoscope.cli.options import ClassifierTask, JsonOption, OneProfile
+from pneumoscope.cli.output import print_metrics
+from pneumoscope.cli.reading import ModelsOption
+from pneumoscope.errors import PneumoscopeError
+
+if TYPE_CHECKING:
+    from pneumoscope.assessment import Assessment
+
+COMMANDS = typer.Typer()
+DEFAULT_POINT = "balanced"
+STUDY_PANEL = "A classifier of a study"
+
+
+class SplitChoice(StrEnum):
+    """Which part of a collection."""
+
+    TEST = "test"
+    TRAIN = "train"
+    VAL = "val"
+    ALL = "all"
+
+
+LabelledOption = Annotated[Path | None, typer.Option("--data", help="Folder or CSV manifest of labelled radiographs.")]
+PageOption = Annotated[
+    Path | None, typer.Option("--out", help="Folder for evaluation.html, evaluation.json and figures.")
+]
+SplitOption = Annotated[
+    SplitChoice | None, typer.Option("--split", help="Part of the data; test where there is one, else all.")
+]
+PointOption = Annotated[str, typer.Option(help="screening, balanced, specific, or a threshold between 0 and 1.")]
+CorrectOption = Annotated[
+    bool, typer.Option("--correct-prior-shift", help="Correct probabilities by the class shares estimated.")
+]
+KerasStudyOption = Annotated[
+    Path | None,
+    typer.Option("--study", help="Folder of a study: evaluate its Keras classifier.", rich_help_panel=STUDY_PANEL),
+]
+RecipeOption = Annotated[
+    OneProfile, typer.Option("--profile", help="Recipe of the model.", rich_help_panel=STUDY_PANEL)
+]
+NetOption = Annotated[ClassifierTask, typer.Option("--task", help="Which classifier.", rich_help_panel=STUDY_PANEL)]
+
+
+@COMMANDS.command()
+def evaluate(
+    data: LabelledOption = None,
+    models: ModelsOption = None,
+    out: PageOption = None,
+    split: SplitOption = None,
+    operating_point: PointOption = DEFAULT_POINT,
+    correct_prior_shift: CorrectOption = False,
+    as_json: JsonOption = False,
+    study_dir: KerasStudyOption = None,
+    profile: RecipeOption = OneProfile.BEST,
+    task: NetOption = ClassifierTask.BINARY,
+) -> None:
+    """Tell what models are worth on a collection: the models that ship, or exported ones, without Keras.
+
+    With --study, one classifier of a study is evaluated instead, on its test images or on all images of --data.
+    """
+    if study_dir is not None:
+        if models or out or split or correct_prior_shift or operating_point != DEFAULT_POINT:
+            raise PneumoscopeError(
+                "--study evaluates a study's own classifier; expected no --models, --out, --split, "
+                "--operating-point or --correct-prior-shift with it. Export the study to have those."
+            )
+        _evaluate_study(study_dir, data, profile.value, task.value, as_json=as_json)
+        return
+    if data is None:
+        raise PneumoscopeError(
+            "there is nothing to evaluate on; expected --data FOLDER or --data MANIFEST.csv, or --study"
+        )
+    from pneumoscope.assess.assess import assess_models
+    from pneumoscope.reading.reader import Reader
+
+    assessment = assess_models(
+        Reader.open(models, num_threads=1),
+        data,
+        split=split.value if split else None,
+        operating_point=operating_point,
+        correct_prior_shift=correct_prior_shift,
+    )
+    _tell(assessment, out, as_json=as_json)
+
+
+def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
+    from pneumoscope.report.assessment_page import summarize_assessment, write_assessment
+    from pneumoscope.report.assessment_sentences import write_gate, write_headline, write_verdict
+
+    command = shlex.join(["pneumoscope", *sys.argv[1:]])
+    page = write_assessment(assessment, out, command=command) if out else None
+    if as_json:
+        typer.echo(json.dumps(summarize_assessment(assessment, command=command)))
+        return
+    print_metrics(assessment.head_figures(), assessment.split)
+    for text in (write_headline(assessment), *write_verdict(assessment), *write_gate(assessment)):
+        typer.echo(text)
+    if page:
+        typer.echo(page)
+
+
+def _evaluate_study(study_dir: Path, data: Path | None, profile: str, task: str, *, as_json: bool) -> None:
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.radiographs.dataset import load_dataset
+    from pneumoscope.study import CLASSES, reopen_study
+    from pneumoscope.tasks.classify import evaluate_classifier
+
+    model = load_bundle(study_dir / "models" / f"{profile}-{task}").model
+    if data is None:
+        dataset, split = reopen_study(study_dir)[1], "test"
+    else:
+        dataset, split = load_dataset(data).as_split("external"), "external"
+    evaluation = evaluate_classifier(model, dataset, classes=CLASSES[task], split=split)
+    print_metrics(evaluation.metrics, split, as_json=as_json)

@@ -1,0 +1,79 @@
+"""Whether one classifier is better than another on the same images.
+
+Sources: E. DeLong, D. DeLong and D. Clarke-Pearson, Biometrics 44, 1988 (areas under the ROC curve); Q. McNemar,
+Psychometrika 12, 1947 (decisions), in its exact form. Both tests take the images for independent cases; where patients
+have several, their p-values are too small: go by the interval of the difference, which resamples patients.
+"""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumoscope.assessment import PairedComparison
+from pneumoscope.evaluation.intervals import estimate, estimate_mean
+from pneumoscope.evaluation.metrics import weigh_ranking
+
+
+def compare_rankings(
+    labels: ArrayLike, first: ArrayLike, second: ArrayLike, patients: ArrayLike, *, seed: int = 0
+) -> PairedComparison:
+    """Compare the areas under the ROC curve of two scores, by DeLong's test.
+
+    Args:
+        labels: `(n,)` ints, 1 = pneumonia, 0 = normal; both occur.
+        first, second: `(n,)` floats, higher = more like a pneumonia.
+        patients: `(n,)` str, the unit that the interval resamples.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: if the shapes differ or a class is missing.
+    """
+    from MLstatkit import Delong_test
+    from scipy.stats import rankdata
+
+    labels = np.asarray(labels, dtype=np.int64)
+    scores = [np.asarray(values, dtype=np.float64) for values in (first, second)]
+    _check_alike(labels, *scores, np.asarray(patients))
+    if set(labels.tolist()) != {0, 1}:
+        raise ValueError(f"labels hold {sorted(set(labels.tolist()))}, expected both 0 and 1")
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        earlier, later = (weigh_ranking(labels == 1, values, weights)[0] for values in scores)
+        return {"difference": later - earlier}
+
+    # Without a difference there is no variance to test it by.
+    same = np.array_equal(*(rankdata(values) for values in scores))
+    p_value = 1.0 if same else Delong_test(labels, *scores, return_ci=False, return_auc=False, random_state=seed)[1]
+    return PairedComparison("DeLong", estimate(figures, patients, seed=seed)["difference"], float(p_value))
+
+
+def compare_decisions(
+    first_right: ArrayLike, second_right: ArrayLike, patients: ArrayLike, *, seed: int = 0
+) -> PairedComparison:
+    """Compare how many images two classifiers get right, by McNemar's exact test.
+
+    Args:
+        first_right, second_right: `(n,)` bool.
+        patients: `(n,)` str, the unit that the interval resamples.
+        seed: of the resampling.
+
+    Raises:
+        ValueError: if the shapes differ or there is no image.
+
+    Example:
+        >>> found = compare_decisions([True] * 8, [True] * 2 + [False] * 6, list("abcdefgh"))
+        >>> found.difference.value, found.p_value
+        (-0.75, 0.03125)
+    """
+    from statsmodels.stats.contingency_tables import mcnemar
+
+    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
+    _check_alike(first, second, np.asarray(patients))
+    table = [[(first & second).sum(), (first & ~second).sum()], [(~first & second).sum(), (~first & ~second).sum()]]
+    difference = estimate_mean(second.astype(np.float64) - first, patients, seed=seed)
+    return PairedComparison("McNemar, exact", difference, float(mcnemar(table, exact=True).pvalue))
+
+
+def _check_alike(*columns: np.ndarray) -> None:
+    shapes = [column.shape for column in columns]
+    if len(set(shapes)) != 1 or len(shapes[0]) != 1:
+        raise ValueError(f"the columns are {', '.join(map(str, shapes))}, expected the same shape (n,)")

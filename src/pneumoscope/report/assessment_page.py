@@ -1,0 +1,194 @@
+"""An assessment for a reader: one HTML file that opens with no network, its figures, and the same as JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.assessment import Assessment, Scope
+from pneumoscope.report import assessment_sentences as sentences
+from pneumoscope.report import assessment_tables as tables
+from pneumoscope.report.figures import assessment as figures
+from pneumoscope.report.figures.palette import embed_svg, save_figure
+from pneumoscope.report.figures.scores import describe_confusion, draw_confusion
+from pneumoscope.report.summary import to_plain
+from pneumoscope.report.tables import shorten_list
+from pneumoscope.report.templates import make_environment
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+SCHEMA_VERSION = "1.0"
+IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_domain")
+
+# A section is one entry here and one block of the same name in the template.
+SECTIONS = {
+    "overview": "What came out",
+    "points": "Normal or pneumonia",
+    "three-class": "Normal, bacterial or viral",
+    "calibration": "Do probabilities mean what they say?",
+    "conformal": "Sets that promise to hold the truth",
+    "selective": "Answering only what is sure",
+    "gate": "What is refused or left open",
+    "subgroups": "Whom the models fail",
+    "prior-shift": "How frequent the classes are",
+    "left-out": "What was not read",
+    "limits": "Limits",
+    "methods": "Methods and sources",
+}
+
+
+def write_assessment(assessment: Assessment, out_dir: str | os.PathLike[str], *, command: str = "") -> Path:
+    """Write `evaluation.html`, `evaluation.json` and the figures.
+
+    Args:
+        assessment: what was found.
+        out_dir: where to; files of an earlier evaluation are replaced.
+        command: what it was made by, for the record.
+
+    Returns:
+        Path of `evaluation.html`.
+    """
+    out_dir = Path(out_dir)
+    out_dir.mkdir(parents=True, exist_ok=True)
+    document = summarize_assessment(assessment, command=command)
+    _write_whole(out_dir / "evaluation.json", json.dumps(document, indent=2))
+    _write_whole(out_dir / "evaluation.html", _render_page(assessment, document, out_dir))
+    return out_dir / "evaluation.html"
+
+
+def summarize_assessment(assessment: Assessment, *, command: str = "") -> dict[str, Any]:
+    """Return the content of `evaluation.json`, ready for `json.dumps`: every figure, and a row for each image."""
+    plain: dict[str, Any] = dict(vars(assessment))
+    plain["scopes"] = {name: _summarize_scope(scope) for name, scope in assessment.scopes.items()}
+    plain["prior_shift"] = assessment.prior_shift and assessment.prior_shift.shares
+    columns = vars(assessment.images).values()
+    plain["images"] = [dict(zip(IMAGE_FIELDS, row, strict=True)) for row in zip(*columns, strict=True)]
+    head = {
+        "schema_version": SCHEMA_VERSION,
+        "research_use_only": RESEARCH_USE_ONLY,
+        "written": datetime.now(UTC).isoformat(timespec="seconds"),
+        "pneumoscope": __version__,
+        "command": command,
+    }
+    return to_plain({**head, **plain})
+
+
+def _summarize_scope(scope: Scope) -> dict[str, Any]:
+    told = scope.three_class
+    three_class = told and {"classes": told.classes, "confusion": told.confusion, "metrics": told.metrics}
+    return {**vars(scope), "three_class": three_class}
+
+
+def _render_page(assessment: Assessment, document: dict[str, Any], out_dir: Path) -> str:
+    environment = make_environment()
+    environment.filters["shorten"] = shorten_list
+    return environment.get_template("assessment.html.j2").render(
+        css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
+        research_use_only=RESEARCH_USE_ONLY,
+        version=__version__,
+        sections=SECTIONS,
+        written=document["written"][:10],
+        command=document["command"],
+        assessment=assessment,
+        tiles=_list_tiles(assessment),
+        headline=sentences.write_headline(assessment),
+        corrected=sentences.write_corrected(assessment),
+        said=_list_sentences(assessment),
+        tables=_list_tables(assessment),
+        pictures=_draw_pictures(assessment, out_dir / "figures"),
+        refused=_list_refused(assessment),
+        left_out=Counter(entry["reason"] for entry in assessment.left_out).most_common(),
+    )
+
+
+def _list_sentences(assessment: Assessment) -> dict[str, list[str]]:
+    return {
+        "overview": sentences.write_verdict(assessment),
+        "three-class": [sentences.write_three_class(assessment)],
+        "calibration": sentences.write_calibration(assessment),
+        "conformal": [sentences.write_conformal(assessment)],
+        "selective": [sentences.write_selective(assessment)],
+        "gate": sentences.write_gate(assessment),
+        "prior-shift": sentences.write_prior_shift(assessment),
+        "limits": sentences.write_limits(assessment),
+    }
+
+
+def _list_tables(assessment: Assessment) -> dict[str, list[tables.FigureTable]]:
+    return {
+        "points": tables.tabulate_points(assessment),
+        "three-class": [tables.tabulate_three_class(assessment)],
+        "calibration": [tables.tabulate_calibration(assessment)],
+        "conformal": [tables.tabulate_conformal(assessment)],
+        "selective": [tables.tabulate_selective(assessment)],
+        "gate": tables.tabulate_gate(assessment),
+        "subgroups": tables.tabulate_subgroups(assessment),
+        "prior-shift": [tables.tabulate_shares(assessment)],
+    }
+
+
+def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
+    scope, told = assessment.scopes["all"], assessment.scopes["all"].three_class
+    point = scope.points[assessment.operating_point]
+    found = [
+        ("points", "auroc", "AUROC", scope.ranking["auroc"]),
+        ("points", "sensitivity", "Sensitivity", point["sensitivity"]),
+        ("points", "specificity", "Specificity", point["specificity"]),
+        ("points", "accuracy", "Accuracy", point["accuracy"]),
+        *([("three-class", "accuracy", "Accuracy, three classes", told.metrics["accuracy"])] if told else []),
+        *(
+            ("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error)
+            for kind, reliability in assessment.reliability.items()
+        ),
+        ("gate", "share", "Refused", assessment.gate.refused["all"]),
+        ("gate", "share", "Not sure", assessment.gate.not_sure["all"]),
+    ]
+    return [
+        {"section": section, "title": title, **vars(tables.word_figure(name, estimate))}
+        for section, name, title, estimate in found
+    ]
+
+
+def _list_refused(assessment: Assessment) -> list[str]:
+    images = assessment.images
+    return [
+        f"{name}: {reason}"
+        for name, reason, decision in zip(images.names, images.reasons, images.decisions, strict=True)
+        if decision == "refused"
+    ]
+
+
+def _draw_pictures(assessment: Assessment, figures_dir: Path) -> dict[str, dict[str, str]]:
+    """Return by section the address and the alternative text of its picture."""
+    todo: list[tuple[str, str, Callable[..., Figure], Callable[[Assessment], str]]] = [
+        ("points", "ROC and operating points", figures.draw_operating_points, figures.describe_operating_points),
+        ("calibration", "Promised and observed", figures.draw_reliability, figures.describe_reliability),
+        ("selective", "Accuracy by share answered", figures.draw_selective, figures.describe_selective),
+    ]
+    if assessment.conformal is not None:
+        todo.append(("conformal", "Coverage and size of the sets", figures.draw_coverage, figures.describe_coverage))
+    if assessment.subgroups:
+        todo.append(("subgroups", "Subgroups", figures.draw_subgroups, figures.describe_subgroups))
+    drawn = [(section, draw(assessment, title=title), describe(assessment)) for section, title, draw, describe in todo]
+    told = assessment.scopes["all"].three_class
+    if told is not None:
+        drawn.append(("three-class", draw_confusion(told, title="Truth and answer"), describe_confusion(told)))
+    pictures = {}
+    for section, figure, alt in drawn:
+        svg = save_figure(figure, figures_dir / section, note=RESEARCH_USE_ONLY, description=alt)
+        pictures[section] = {"address": embed_svg(svg), "alt": alt, "name": section}
+    return pictures
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
