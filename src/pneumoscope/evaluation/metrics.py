@@ -172,7 +172,7 @@ def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np
         >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
         array([0.5, 1. ])
     """
-    return _weigh_ranking(np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64), weights)[0]
+    return weigh_ranking(np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64), weights)[0]
 
 
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:
