@@ -172,7 +172,7 @@ def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np
         >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
         array([0.5, 1. ])
     """
-    return weigh_ranking(np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64), weights)[0]
+    return _weigh_ranking(np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64), weights)[0]
 
 
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:
@@ -285,11 +285,11 @@ def _weigh_decisions(
 
 
 def _weigh_rankings(rankings: Sequence[Ranking], weights: np.ndarray) -> dict[str, np.ndarray]:
-    areas = np.mean([weigh_ranking(positive, scores, weights) for positive, scores in rankings], axis=0)
+    areas = np.mean([_weigh_ranking(positive, scores, weights) for positive, scores in rankings], axis=0)
     return {"auroc": areas[0], "auprc": areas[1]}
 
 
-def weigh_ranking(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _weigh_ranking(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return `(r,)` float64 areas under the ROC and the precision-recall curve, for each row of weights.
 
     Args:

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pneumoscope.assessment import PairedComparison
 from pneumoscope.evaluation.intervals import estimate, estimate_mean
-from pneumoscope.evaluation.metrics import weigh_ranking
+from pneumoscope.evaluation.metrics import weigh_auroc
 
 
 def compare_rankings(
@@ -37,7 +37,7 @@ def compare_rankings(
         raise ValueError(f"labels hold {sorted(set(labels.tolist()))}, expected both 0 and 1")
 
     def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
-        earlier, later = (weigh_ranking(labels == 1, values, weights)[0] for values in scores)
+        earlier, later = (weigh_auroc(labels == 1, values, weights) for values in scores)
         return {"difference": later - earlier}
 
     # Without a difference there is no variance to test it by.
