@@ -54,9 +54,9 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
     from pneumoscope.models.bundle import load_bundle
 
     model_dir = Path(model_dir)
-    images = draw_phantoms(NUM_COMPARED, size=128, seed=0).images
     with _written_whole(Path(out_dir) if out_dir else model_dir / "export") as folder:
         bundle = load_bundle(model_dir)
+        images = draw_phantoms(NUM_COMPARED, size=bundle.model.input_shape[1], seed=0).images
         kind, facts = _export_graph(bundle, folder, images, keep_full=True)
         _write_card(folder, kind, {**_training_facts(bundle), **facts})
     return Path(out_dir) if out_dir else model_dir / "export"

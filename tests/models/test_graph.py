@@ -6,10 +6,10 @@ import onnxruntime
 import pytest
 
 from pneumoscope.errors import ExportError
+from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.geometry import draw_up, receptive_fields
 from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph
 from pneumoscope.models.onnx_file import export_graph, write_small
-from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.tasks.explain.explanation import list_layers

@@ -33,16 +33,19 @@ def list_views(net: keras.Model) -> tuple[str, ...]:
     """Return the names of the layers that heat-maps are taken of, from the input on.
 
     They are the convolutional layers that rectify by themselves and, where convolution, normalization and
-    rectification are layers of their own, the rectified ends of residual blocks.
+    rectification are layers of their own, the rectified ends of residual blocks. In a net that has neither, they are
+    the last rectified layers before the grid gets coarser.
     """
     sources = _find_sources(net)
     kinds = {layer.name: layer for layer in net.layers}
-    return tuple(
+    views = tuple(
         layer.name
         for layer in net.layers
         if (isinstance(layer, layers.Conv2D) and layer.activation is not keras.activations.linear)
         or (isinstance(layer, layers.ReLU) and isinstance(kinds[sources[layer.name][0]], layers.Add))
     )
+    last_of_grid = {layer.output.shape[1:3]: layer.name for layer in net.layers if isinstance(layer, layers.ReLU)}
+    return views or tuple(last_of_grid.values())
 
 
 def find_end(net: keras.Model) -> str:
@@ -116,7 +119,16 @@ def _back_activation(layer: Any, gradient: Any, outputs: Any) -> Any:
 
 
 def _back_relu(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    return _rectify(gradient, outputs)
+    if layer.negative_slope or layer.threshold:
+        raise ExportError(f"no rule to walk back through {layer.name}; expected no slope or threshold but 0")
+    gradient = _rectify(gradient, outputs)
+    if layer.max_value is None:
+        return gradient
+    return gradient * ops.cast(outputs[:, None] < layer.max_value, gradient.dtype)
+
+
+def _back_activation_alone(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
+    return _back_activation(layer, gradient, outputs)
 
 
 def _back_dense(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
@@ -143,6 +155,39 @@ def _back_convolution(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> A
         if back.shape[1:3] != inputs.shape[1:3]:
             raise ExportError(f"no rule to walk back through {layer.name}; expected strides that divide its input")
     return ops.reshape(back, (-1, gradient.shape[1], *inputs.shape[1:]))
+
+
+def _back_depthwise(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
+    if layer.dilation_rate != (1, 1) or layer.depth_multiplier != 1:
+        raise ExportError(f"no rule to walk back through {layer.name}; expected dilation and depth multiplier of 1")
+    gradient = _back_activation(layer, gradient, outputs)
+    flat = ops.reshape(gradient, (-1, *gradient.shape[2:]))
+    margins = []
+    for axis, (side, stride) in enumerate(zip(layer.kernel_size, layer.strides, strict=True), start=1):
+        flat = _part_cells(flat, stride, axis)
+        size, reached = inputs.shape[axis], (outputs.shape[axis] - 1) * stride + side
+        before = max(reached - size, 0) // 2 if layer.padding == "same" else 0
+        margins.append((side - 1 - before, size + before - flat.shape[axis]))
+    flat = ops.pad(flat, ((0, 0), *margins, (0, 0)))
+    back = ops.depthwise_conv(flat, ops.flip(layer.kernel, (0, 1)), padding="valid")
+    return ops.reshape(back, (-1, gradient.shape[1], *inputs.shape[1:]))
+
+
+def _part_cells(cells: Any, stride: int, axis: int) -> Any:
+    """Put zeros between the cells of an axis, one less than the stride."""
+    if stride == 1:
+        return cells
+    parted = ops.stack([cells, *[ops.zeros_like(cells)] * (stride - 1)], axis=axis + 1)
+    shape = list(cells.shape[1:])
+    shape[axis - 1] *= stride
+    kept = (*[slice(None)] * axis, slice(shape[axis - 1] - stride + 1))
+    return ops.reshape(parted, (-1, *shape))[kept]
+
+
+def _back_padding(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
+    (top, _), (left, _) = layer.padding
+    height, width = inputs.shape[1:3]
+    return gradient[:, :, top : top + height, left : left + width]
 
 
 def _back_max_pooling(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
@@ -202,11 +247,15 @@ _Rule = Callable[[Any, Any, Any, Any], Any]
 
 _RULES: dict[type, _Rule] = {
     layers.InputLayer: _back_input,
+    layers.Concatenate: _back_input,
     layers.Rescaling: _back_input,
     layers.LayerNormalization: _back_input,
+    layers.DepthwiseConv2D: _back_depthwise,
     layers.Conv2D: _back_convolution,
+    layers.ZeroPadding2D: _back_padding,
     layers.BatchNormalization: _back_normalization,
     layers.ReLU: _back_relu,
+    layers.Activation: _back_activation_alone,
     layers.Add: _pass,
     layers.MaxPooling2D: _back_max_pooling,
     layers.AveragePooling2D: _back_average_pooling,

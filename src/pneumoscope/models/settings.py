@@ -2,9 +2,9 @@
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
-Profile = Literal["paper", "best", "flagship"]
+Profile = Literal["paper", "best", "flagship", "transfer"]
 PROFILES: tuple[Profile, ...] = ("paper", "best", "flagship")
 PAPER_PROFILES: tuple[Profile, ...] = ("paper", "best")
 MIN_AUTOENCODER_EPOCHS = 8
@@ -65,6 +65,13 @@ class TrainingSettings:
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
         augmentation: random changes of the training images.
+        size: side in pixels of the images that the net takes.
+        backbone: name of a net of `pneumoscope.models.transfer` to fit; None is the profile's own net.
+        weights: what the backbone starts from, a file or `imagenet`; None is random weights.
+        head_epochs: the first epochs, in which only the last layer learns; then the whole net does, with an optimizer
+            and a course of the learning rate of its own.
+        layer_decay: factor of the learning rate and of the weight decay from one fifth of the layers to the one
+            before it; the last layer learns at the full rate. 1 is none.
     """
 
     profile: str = "paper"
@@ -81,23 +88,33 @@ class TrainingSettings:
     keep_best: bool = False
     mixup: float = 0.0
     augmentation: Augmentation = Augmentation()
+    size: int = 128
+    backbone: str | None = None
+    weights: str | None = None
+    head_epochs: int = 0
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} are expected to be 1 or more")
+        if self.head_epochs < 0 or not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"head_epochs {self.head_epochs} is expected to be 0 or more, layer_decay {self.layer_decay} to be "
+                "above 0 and at most 1"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, fit for JSON."""
-        return asdict(self)
+        """Return the settings as plain values, fit for JSON; of a weights file only the name, not where it stood."""
+        return {**asdict(self), "weights": None if self.weights is None else Path(self.weights).name}
 
 
 def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
     """Return the classifier's settings of a profile.
 
     Args:
-        profile: `paper`, the report's recipe as close as its text allows, `best`, the same nets with ours, or
-            `flagship`, a net of our own.
-        epochs: instead of the profile's own, 40 or 24.
+        profile: `paper`, the report's recipe as close as its text allows, `best`, the same nets with ours,
+            `flagship`, a net of our own, or `transfer`, a backbone that others trained.
+        epochs: instead of the profile's own, 40, 24 or 10; one at the least is left to the whole net.
 
     Raises:
         ValueError: if there is no such profile.
@@ -147,9 +164,27 @@ def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSett
                 num_erased=2,
             ),
         )
+    elif profile == "transfer":
+        settings = TrainingSettings(
+            profile="transfer",
+            epochs=10,
+            cosine=True,
+            warmup=0.05,
+            weight_decay=0.02,
+            label_smoothing=0.1,
+            dropout=0.3,
+            balanced=True,
+            averaging=0.7,
+            augmentation=profile_settings("flagship").augmentation,
+            size=160,
+            head_epochs=2,
+            layer_decay=0.6,
+        )
     else:
-        raise ValueError(f"profile is {profile!r}, expected one of {', '.join(PROFILES)}")
-    return settings if epochs is None else replace(settings, epochs=epochs)
+        raise ValueError(f"profile is {profile!r}, expected one of {', '.join(get_args(Profile))}")
+    if epochs is None:
+        return settings
+    return replace(settings, epochs=epochs, head_epochs=min(settings.head_epochs, epochs - 1))
 
 
 def autoencoder_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
@@ -169,6 +204,9 @@ def autoencoder_settings(profile: str, *, epochs: int | None = None) -> Training
         label_smoothing=0.0,
         averaging=0.0,
         augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05, flip=0.5),
+        size=128,
+        head_epochs=0,
+        layer_decay=1.0,
     )
 
 

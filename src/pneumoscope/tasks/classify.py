@@ -30,7 +30,7 @@ def train_classifier(
     settings: TrainingSettings | None = None,
     seed: int = 0,
 ) -> "tuple[Bundle, Classification]":
-    """Train the report's net for these classes and evaluate it.
+    """Train the recipe's net for these classes and evaluate it.
 
     Args:
         dataset: with the splits `train`, `val` and, to evaluate on, `test`.
@@ -41,12 +41,11 @@ def train_classifier(
         seed: of the weights, the order, the augmentation and the dropout.
 
     Raises:
-        TrainingError: if a class is missing from train or validation.
+        TrainingError: if a class is missing from train or validation, or the recipe's net does not tell these classes.
     """
     import keras
 
     from pneumoscope.models.bundle import save_bundle
-    from pneumoscope.models.paper import build_binary, build_three_class
     from pneumoscope.models.settings import profile_settings
     from pneumoscope.models.training import fit_model
 
@@ -60,7 +59,7 @@ def train_classifier(
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
     binary = tuple(classes) == BINARY_CLASSES
-    model = (build_binary if binary else build_three_class)(dropout=settings.dropout)
+    model = _build_net(tuple(classes), settings)
     loss_class = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
     out_dir = Path(out_dir)
     curve = fit_model(
@@ -85,6 +84,21 @@ def train_classifier(
     splits = [name for name in ("val", "test") if len(_known(dataset.split(name), classes))]
     evaluations = {name: evaluate_classifier(model, dataset, classes=classes, split=name, seed=seed) for name in splits}
     return bundle, Classification(tuple(classes), model.count_params(), curve, evaluations)
+
+
+def _build_net(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
+    from pneumoscope.models.flagship import build_flagship
+    from pneumoscope.models.paper import build_binary, build_three_class
+    from pneumoscope.models.transfer import build_transfer
+
+    if (settings.backbone or settings.profile == "flagship") and classes != THREE_CLASSES:
+        net = settings.backbone or settings.profile
+        raise TrainingError(f"{net} tells {', '.join(THREE_CLASSES)}; {', '.join(classes)} follows from it")
+    if settings.backbone:
+        return build_transfer(settings.backbone, settings.weights, size=settings.size, dropout=settings.dropout)
+    if settings.profile == "flagship":
+        return build_flagship(dropout=settings.dropout)
+    return (build_binary if classes == BINARY_CLASSES else build_three_class)(dropout=settings.dropout)
 
 
 def evaluate_classifier(
