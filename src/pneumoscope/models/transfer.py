@@ -90,7 +90,7 @@ def build_transfer(
     features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(net.output)
     features = layers.Dropout(dropout, name="dropout")(features)
     outputs = layers.Dense(3, activation="softmax", dtype="float32", name="output")(features)
-    return keras.Model(net.input, outputs, name=backbone)
+    return keras.Model(net.inputs[0], outputs, name=backbone)
 
 
 def _build_backbone(name: str, weights: str | os.PathLike[str] | None, colors: "keras.KerasTensor") -> "keras.Model":
@@ -126,8 +126,11 @@ def _load_weights(net: "keras.Model", name: str, path: Path) -> None:
             f"the weights file {path} does not exist; expected one of {name} without its top, imagenet, or none"
         )
     try:
-        net.load_weights(path)
-    except (ValueError, OSError, KeyError) as error:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that a file lacks, and leaves them as they were.
+            warnings.simplefilter("error", UserWarning)
+            net.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
         options = "".join(f", {option} {value}" for option, value in BACKBONES[name].options.items() if value)
         raise TrainingError(
             f"the weights in {path} do not fit: {error} Expected those of keras.applications."
