@@ -1,4 +1,4 @@
-"""Nets that others trained: one graph with names, the gray levels that they expect, and weights that fit or are told."""
+"""Nets that others trained: one graph with names, the gray levels they expect, weights that fit or are told."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -92,7 +92,9 @@ def test_scaling_is_that_which_the_backbone_would_do_itself(name: str, build, la
 
 def test_a_net_inside_of_a_net_is_laid_open() -> None:
     keras.utils.set_random_seed(0)
-    inner = keras.Sequential([keras.layers.Conv2D(4, 3, name="inner_1"), keras.layers.LayerNormalization(name="inner_2")])
+    inner = keras.Sequential(
+        [keras.layers.Conv2D(4, 3, name="inner_1"), keras.layers.LayerNormalization(name="inner_2")]
+    )
     inputs = keras.Input((8, 8, 1))
     features = inner(keras.layers.Conv2D(2, 3, name="before")(inputs))
     nested = keras.Model(inputs, features + keras.layers.Conv2D(4, 1, name="after")(features))
@@ -138,7 +140,9 @@ def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPa
         raise Exception("URL fetch failure")
 
     monkeypatch.setattr("keras.applications.MobileNetV2", fail)
-    with pytest.raises(TrainingError, match=r"mobilenet-v2 could not be downloaded \(URL fetch failure\).*--weights FILE"):
+    with pytest.raises(
+        TrainingError, match=r"mobilenet-v2 could not be downloaded \(URL fetch failure\).*--weights FILE"
+    ):
         build_transfer("mobilenet-v2", "imagenet", size=SIZE)
 
 
