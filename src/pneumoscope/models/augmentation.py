@@ -22,6 +22,28 @@ def augment_images(images: np.ndarray, augmentation: Augmentation, rng: np.rando
     return np.stack([_augment(image, augmentation, rng) for image in images])
 
 
+def mix_pairs(
+    images: np.ndarray, targets: np.ndarray, concentration: float, rng: np.random.Generator
+) -> tuple[np.ndarray, np.ndarray]:
+    """Mix each image and its target with another one of the batch, all in the same proportion.
+
+    Source: H. Zhang, M. Cisse, Y. Dauphin and D. Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
+
+    Args:
+        images: `(n, ...)` numbers.
+        targets: `(n, classes)` floats.
+        concentration: both parameters of the beta distribution that the proportion is drawn from.
+        rng: source of all randomness.
+
+    Returns:
+        Both, float32, in the same order; the larger part is always the image's own.
+    """
+    drawn = rng.beta(concentration, concentration)
+    own, order = max(drawn, 1 - drawn), rng.permutation(len(images))
+    mixed = [own * values + (1 - own) * values[order] for values in (images, targets)]
+    return mixed[0].astype(np.float32), mixed[1].astype(np.float32)
+
+
 def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
     height, width = image.shape
     if ranges.local_contrast and rng.random() < ranges.local_contrast:

@@ -5,8 +5,10 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 Profile = Literal["paper", "best", "flagship", "transfer"]
+# Those of a study. `transfer` is not among them, since it needs a backbone to be named.
 PROFILES: tuple[Profile, ...] = ("paper", "best", "flagship")
-PAPER_PROFILES: tuple[Profile, ...] = ("paper", "best")
+PAPER_  # Those of a study. `transfer` is not among them, since it needs a backbone to be named.
+PROFILES: tuple[Profile, ...] = ("paper", "best")
 MIN_AUTOENCODER_EPOCHS = 8
 
 
@@ -64,6 +66,8 @@ class TrainingSettings:
         averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none.
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
+        num_teachers: nets of the same recipe and other seeds that are trained first and whose mean answer to each
+            changed image is most of the target; 0 is none.
         augmentation: random changes of the training images.
         size: side in pixels of the images that the net takes.
         backbone: name of a net of `pneumoscope.models.transfer` to fit; None is the profile's own net.
@@ -87,6 +91,7 @@ class TrainingSettings:
     averaging: float = 0.0
     keep_best: bool = False
     mixup: float = 0.0
+    num_teachers: int = 0
     augmentation: Augmentation = Augmentation()
     size: int = 128
     backbone: str | None = None

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from pneumoscope.errors import CollectionError
@@ -94,6 +95,18 @@ def parse_name(file_name: str) -> ParsedName | None:
     if match := _KAGGLE_NORMAL.match(file_name):
         return ParsedName(f"IM-{int(match[1]):04d}", "normal", True)
     return None
+
+
+def name_series(table: pd.DataFrame) -> np.ndarray:
+    """Return `(n,)` str, the series that each file belongs to by its name: what stands before the first digit.
+
+    Example:
+        >>> names = ["a/IM-0115-0001.jpeg", "a/NORMAL2-IM-1427-0001.jpeg", "b/person1_virus_6.jpeg"]
+        >>> name_series(pd.DataFrame({"name": names})).tolist()
+        ['IM', 'NORMAL', 'person']
+    """
+    stems = table["name"].str.rsplit("/", n=1).str[-1]
+    return stems.str.extract(r"^(\D*)", expand=False).str.strip("-_ ").to_numpy().astype(str)
 
 
 def scan_collection(source: str | os.PathLike[str]) -> Collection:

@@ -2,6 +2,8 @@
 
 import hashlib
 import os
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +13,7 @@ from pneumoscope.errors import TrainingError
 from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.models.settings import TrainingSettings, choose_precision
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Classification, Evaluation
+from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Classification, Evaluation, LearningCurve
 
 if TYPE_CHECKING:
     import keras
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from pneumoscope.models.bundle import Bundle
     from pneumoscope.models.training import TrainingData
 
+TEACHERS_SHARE = 0.7
+SEED_STEP = 1000
 TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
 
 
@@ -41,41 +45,23 @@ def train_classifier(
         seed: of the weights, the order, the augmentation and the dropout.
 
     Raises:
-        TrainingError: if a class is missing from train or validation, or the recipe's net does not tell these classes.
+        TrainingError: if a class is missing from train or validation.
     """
-    import keras
-
     from pneumoscope.models.bundle import save_bundle
     from pneumoscope.models.settings import profile_settings
-    from pneumoscope.models.training import fit_model
 
-    settings = settings or profile_settings("best")
+    settings, out_dir, classes = settings or profile_settings("best"), Path(out_dir), tuple(classes)
     train, validation = _known(dataset.split("train"), classes), _known(dataset.split("val"), classes)
     for name, part in (("train", train), ("val", validation)):
         missing = [classes[number] for number in set(range(len(classes))) - set(part.labels(classes).tolist())]
         if missing:
             raise TrainingError(f"{name} holds no image of class {', '.join(missing)}; expected some of every class")
-    precision = choose_precision()
-    keras.config.set_dtype_policy(precision)
-    keras.utils.set_random_seed(seed)
-    binary = tuple(classes) == BINARY_CLASSES
-    model = _build_net(tuple(classes), settings)
-    loss_class = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
-    out_dir = Path(out_dir)
-    curve = fit_model(
-        model,
-        _make_training_data(train, validation, classes, settings),
-        settings,
-        loss=loss_class(label_smoothing=settings.label_smoothing),
-        checkpoint_path=out_dir / "checkpoint.npz",
-        seed=seed,
-        title=f"{TITLES[tuple(classes)]}, {settings.profile}",
-    )
+    model, curve = fit_classifier(train, validation, out_dir, classes=classes, settings=settings, seed=seed)
     facts = {
         "classes": list(classes),
         "embedding_layer": "embedding",
         "settings": settings.to_dict(),
-        "precision": precision,
+        "precision": choose_precision(),
         "seed": seed,
         "chosen_epoch": curve.chosen_epoch,
         "training_data_sha256": hash_table(train),
@@ -86,14 +72,66 @@ def train_classifier(
     return bundle, Classification(tuple(classes), model.count_params(), curve, evaluations)
 
 
+def fit_classifier(
+    train: Dataset,
+    validation: Dataset,
+    out_dir: Path,
+    *,
+    classes: tuple[str, ...],
+    settings: TrainingSettings,
+    seed: int,
+) -> "tuple[keras.Model, LearningCurve]":
+    """Build a net and fit it, after its teachers where the recipe has some; see `train_classifier`.
+
+    Teachers differ in their seed only. What they leave stands in folders of their own below `out_dir`.
+    """
+    teachers = []
+    for number in range(1, settings.num_teachers + 1):
+        alone, folder = replace(settings, num_teachers=0), out_dir / f"teacher-{number}"
+        own_seed = seed + SEED_STEP * number
+        teachers.append(fit_classifier(train, validation, folder, classes=classes, settings=alone, seed=own_seed)[0])
+    return _fit_one(train, validation, out_dir, teachers, classes=classes, settings=settings, seed=seed)
+
+
+def _fit_one(
+    train: Dataset,
+    validation: Dataset,
+    out_dir: Path,
+    teachers: "Sequence[keras.Model]",
+    *,
+    classes: tuple[str, ...],
+    settings: TrainingSettings,
+    seed: int,
+) -> "tuple[keras.Model, LearningCurve]":
+    import keras
+
+    from pneumoscope.models.training import fit_model
+
+    keras.config.set_dtype_policy(choose_precision())
+    keras.utils.set_random_seed(seed)
+    binary = classes == BINARY_CLASSES
+    loss_class = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
+    model = _build_net(classes, settings)
+    curve = fit_model(
+        model,
+        _make_training_data(train, validation, classes, settings, teachers),
+        settings,
+        loss=loss_class(label_smoothing=settings.label_smoothing),
+        checkpoint_path=out_dir / "checkpoint.npz",
+        seed=seed,
+        title=f"{TITLES[classes]}, {settings.profile}",
+    )
+    return model, curve
+
+
 def _build_net(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
     from pneumoscope.models.flagship import build_flagship
     from pneumoscope.models.paper import build_binary, build_three_class
     from pneumoscope.models.transfer import build_transfer
 
     if (settings.backbone or settings.profile == "flagship") and classes != THREE_CLASSES:
-        net = settings.backbone or settings.profile
-        raise TrainingError(f"{net} tells {', '.join(THREE_CLASSES)}; {', '.join(classes)} follows from it")
+        name = settings.backbone or "the flagship"
+        raise TrainingError(f"{name} tells {', '.join(THREE_CLASSES)}; {', '.join(classes)} follows from it")
     if settings.backbone:
         return build_transfer(settings.backbone, settings.weights, size=settings.size, dropout=settings.dropout)
     if settings.profile == "flagship":
@@ -149,9 +187,13 @@ def _known(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
 
 
 def _make_training_data(
-    train: Dataset, validation: Dataset, classes: tuple[str, ...], settings: TrainingSettings
+    train: Dataset,
+    validation: Dataset,
+    classes: tuple[str, ...],
+    settings: TrainingSettings,
+    teachers: "Sequence[keras.Model]",
 ) -> "TrainingData":
-    from pneumoscope.models.augmentation import augment_images
+    from pneumoscope.models.augmentation import augment_images, mix_pairs
     from pneumoscope.models.training import TrainingData
 
     labels = train.labels(classes)
@@ -165,8 +207,14 @@ def _make_training_data(
         return rng.permutation(np.concatenate(drawn))
 
     def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        images = augment_images(train.images[indices], settings.augmentation, rng)
-        return images[..., None], one_hot[labels[indices]]
+        images = augment_images(train.images[indices], settings.augmentation, rng)[..., None]
+        targets = one_hot[labels[indices]]
+        if settings.mixup:
+            images, targets = mix_pairs(images, targets, settings.mixup, rng)
+        if teachers:
+            told = np.mean([np.asarray(teacher.predict_on_batch(images)) for teacher in teachers], axis=0)
+            targets = TEACHERS_SHARE * told + (1 - TEACHERS_SHARE) * targets
+        return images, targets
 
     val_labels = validation.labels(classes)
     weights = np.ones(len(val_labels), dtype=np.float32)

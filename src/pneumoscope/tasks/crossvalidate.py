@@ -1,0 +1,125 @@
+"""A recipe judged inside train: every image is told by nets that have not seen its patient.
+
+Three ways to hold images out are kept apart:
+
+    patients    five parts by patient: what a reader meets in the same hospital at the same time
+    series      normals of one series of file names at a time, with a share of the pneumonias: what a reader meets once
+                the normals come from elsewhere. On this data set, test normals carry earlier numbers than any of train
+    images      five parts by image: children stand on both sides, so that this flatters. For comparison only
+"""
+
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+
+from pneumoscope.errors import CollectionError, LeakError
+from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.models.settings import TrainingSettings
+from pneumoscope.progress import log
+from pneumoscope.radiographs.collection import name_series
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.splits import group_patients, split_folds
+from pneumoscope.results import THREE_CLASSES, Evaluation
+from pneumoscope.tasks.classify import fit_classifier, predict_probabilities
+
+Protocol = Literal["patients", "series", "images"]
+PROTOCOLS: tuple[Protocol, ...] = ("patients", "series", "images")
+NUM_FOLDS = 5
+MIN_SERIES_SHARE = 0.1
+
+
+def cross_validate(
+    dataset: Dataset,
+    out_dir: str | os.PathLike[str],
+    *,
+    settings: TrainingSettings,
+    protocol: Protocol = "patients",
+    seed: int = 0,
+) -> Evaluation:
+    """Train one net for each part that is held out, and evaluate all of them together on what each did not see.
+
+    The last epoch of each net is taken, so that nothing is chosen on what is held out.
+
+    Args:
+        dataset: split; its test images are left out, and those of unknown sub-type.
+        out_dir: where the checkpoints of each net stand; a run that was killed goes on from there.
+        settings: the recipe.
+        protocol: what is held out at a time; see the top of this file.
+        seed: of the parts and of the nets.
+
+    Returns:
+        The figures of three classes on all images that were held out once; its `split` is `held out by PROTOCOL`.
+
+    Raises:
+        CollectionError: if there are too few patients, or a single series of normals.
+    """
+    pool = dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
+    folds = assign_folds(pool, protocol, seed=seed)
+    probabilities = np.full((len(pool), len(THREE_CLASSES)), np.nan, dtype=np.float32)
+    alone = replace(settings, keep_best=False)
+    for fold in range(folds.max() + 1):
+        held_out = folds == fold
+        trained_on = ~held_out if protocol == "images" else _without_patients(pool, held_out)
+        log.info("%s %d of %d: %d images held out", protocol, fold + 1, folds.max() + 1, held_out.sum())
+        model, _ = fit_classifier(
+            pool.select(trained_on),
+            pool.select(held_out),
+            Path(out_dir) / f"{protocol}-{fold + 1}",
+            classes=THREE_CLASSES,
+            settings=alone,
+            seed=seed,
+        )
+        probabilities[held_out] = predict_probabilities(model, pool.images[held_out])
+    told = pool.select(folds >= 0)
+    return evaluate(
+        told.labels(THREE_CLASSES),
+        probabilities[folds >= 0],
+        classes=THREE_CLASSES,
+        split=f"held out by {protocol}",
+        patients=told.table["patient"].to_numpy().astype(str),
+        names=told.table["name"].to_numpy().astype(str),
+        seed=seed,
+    )
+
+
+def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarray:
+    """Return `(n,)` int, the part that each image is held out with; -1 where it never is.
+
+    Args:
+        dataset: without test images.
+        protocol: see the top of this file.
+        seed: of the parts.
+
+    Raises:
+        CollectionError: if there are too few patients, or a single series of normals.
+    """
+    if protocol == "patients":
+        return split_folds(dataset, num_folds=NUM_FOLDS, seed=seed)
+    if protocol == "images":
+        return np.random.default_rng(seed).permutation(np.arange(len(dataset)) % NUM_FOLDS)
+    series, normal = name_series(dataset.table), dataset.labels(THREE_CLASSES) == 0
+    names, counts = np.unique(series[normal], return_counts=True)
+    large = names[counts >= MIN_SERIES_SHARE * normal.sum()]
+    if len(large) < 2:
+        raise CollectionError(
+            f"the normals' file names are of the series {', '.join(names)}; expected two or more with a tenth of the "
+            "normals each. Hold out by patients instead."
+        )
+    # As many parts of the sick children as there are series, and one more that is never held out.
+    parts = split_folds(dataset, num_folds=max(len(large) + 1, NUM_FOLDS), seed=seed)
+    folds = np.where(parts < len(large), parts, -1)
+    place = {name: number for number, name in enumerate(large)}
+    folds[normal] = [place.get(name, -1) for name in series[normal]]
+    return folds
+
+
+def _without_patients(dataset: Dataset, held_out: np.ndarray) -> np.ndarray:
+    """Return `(n,)` bool, the images whose patient has none among those held out."""
+    groups = group_patients(dataset.table)
+    rest = ~np.isin(groups, groups[held_out])
+    if not rest.any():
+        raise LeakError("every patient has an image that is held out; expected some to train on")
+    return rest
