@@ -55,7 +55,7 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
 
     model_dir = Path(model_dir)
     with _written_whole(Path(out_dir) if out_dir else model_dir / "export") as folder:
-        bundle = load_bundle(model_dir)
+        bundle = load_bundle(model_dir, precision="float32")
         images = draw_phantoms(NUM_COMPARED, size=bundle.model.input_shape[1], seed=0).images
         kind, facts = _export_graph(bundle, folder, images, keep_full=True)
         _write_card(folder, kind, {**_training_facts(bundle), **facts})
@@ -99,7 +99,7 @@ def export_study(
         for part, name in (("classifier", "three_class"), ("anomaly", "autoencoder")):
             log.info("exporting the %s", part)
             (folder / part).mkdir()
-            bundle = load_bundle(study_dir / "models" / f"{profile}-{name}")
+            bundle = load_bundle(study_dir / "models" / f"{profile}-{name}", precision="float32")
             images = dataset.split("val").images[:NUM_COMPARED]
             _, graph = _export_graph(bundle, folder / part, images, keep_full=False)
             cards[part] = {**_training_facts(bundle), **graph}

@@ -92,19 +92,28 @@ def build_depthwise(padding: str, strides: int) -> keras.Model:
     if padding == "valid":
         features = keras.layers.ZeroPadding2D(((0, 1), (2, 1)))(features)
     features = keras.layers.DepthwiseConv2D(3, strides, padding=padding)(features)
-    features = keras.layers.Activation("relu")(keras.layers.BatchNormalization(gamma_initializer=wide)(features))
+    features = keras.layers.Activation("relu", name="middle")(
+        keras.layers.BatchNormalization(gamma_initializer=wide)(features)
+    )
     features = keras.layers.Conv2D(8, 1)(keras.layers.DepthwiseConv2D(3, 2, padding="same")(features))
     features = keras.layers.ReLU(6.0, name="coarse")(features)
     features = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
     return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="output")(features))
 
 
-@pytest.mark.parametrize(("padding", "strides"), [("valid", 2), ("same", 1), ("same", 2)])
-def test_the_graph_walks_back_through_layers_of_one_channel_each(padding, strides, images):
+@pytest.mark.parametrize(
+    ("padding", "strides", "views"),
+    [
+        ("valid", 2, ("fine", "middle", "coarse")),
+        ("same", 2, ("fine", "middle", "coarse")),
+        ("same", 1, ("middle", "coarse")),
+    ],
+)
+def test_the_graph_walks_back_through_layers_of_one_channel_each(padding, strides, views, images):
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(3)
     net, small = build_depthwise(padding, strides), images[:, ::4, ::4][:, :30, :30]
-    assert list_layers(net) == ("fine", "coarse")
+    assert list_layers(net) == views
     answers = ClassifierGraph(net, "embedding")(small[..., None].astype(np.float32))
     answers |= LayersGraph(net)({"image": small[..., None].astype(np.float32), "gradient": answers["gradient"]})
 
@@ -127,7 +136,7 @@ def test_a_net_of_one_channel_layers_answers_alike_outside_of_keras(tmp_path, im
     layers_inputs = {"image": small, "gradient": answers["gradient"]}
     earlier = export_graph(LayersGraph(net), tmp_path / "layers.onnx", layers_inputs)
 
-    assert set(earlier) == {"heatmap_fine"}
+    assert set(earlier) == {"heatmap_fine", "heatmap_middle"}
     assert {"probabilities", "embedding", "heatmap_coarse"} <= set(answers)
 
 
@@ -144,4 +153,20 @@ def test_a_net_of_unknown_layers_is_refused_by_name():
     net = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
 
     with pytest.raises(ExportError, match="pool_all"):
+        ClassifierGraph(net, "embedding")
+
+
+def test_a_backbone_without_a_way_back_is_told_by_its_layers():
+    with pytest.raises(ExportError, match=r"no rule to walk back through .*squeeze_excite_mul"):
+        ClassifierGraph(build_transfer("mobilenet-v3-small", size=32), "embedding")
+
+
+def test_joined_channels_behind_the_first_view_are_told():
+    inputs = keras.Input((16, 16, 1))
+    features = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    features = keras.layers.Concatenate(name="joined")([features, features])
+    features = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
+    net = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
+
+    with pytest.raises(ExportError, match="through joined of"):
         ClassifierGraph(net, "embedding")

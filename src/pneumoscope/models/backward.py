@@ -23,8 +23,12 @@ def check_rules(net: keras.Model) -> None:
         ExportError: naming the layers that there is no rule for.
     """
     unknown = [layer.name for layer in net.layers if not isinstance(layer, tuple(_RULES))]
-    if unknown or not isinstance(net.layers[-1], layers.Dense):
-        known = ", ".join(kind.__name__ for kind in _RULES)
+    views = () if unknown else list_views(net)
+    if views:
+        first = [layer.name for layer in net.layers].index(views[0])
+        unknown = [layer.name for layer in net.layers[first + 1 :] if _find_rule(layer) is _back_input]
+    if unknown or not views or not isinstance(net.layers[-1], layers.Dense):
+        known = ", ".join(kind.__name__ for kind, rule in _RULES.items() if rule is not _back_input)
         told = ", ".join(unknown) or "the last layer"
         raise ExportError(f"no rule to walk back through {told} of {net.name}; there are rules for {known}")
 
@@ -44,8 +48,14 @@ def list_views(net: keras.Model) -> tuple[str, ...]:
         if (isinstance(layer, layers.Conv2D) and layer.activation is not keras.activations.linear)
         or (isinstance(layer, layers.ReLU) and isinstance(kinds[sources[layer.name][0]], layers.Add))
     )
-    last_of_grid = {layer.output.shape[1:3]: layer.name for layer in net.layers if isinstance(layer, layers.ReLU)}
+    last_of_grid = {layer.output.shape[1:3]: layer.name for layer in net.layers if _rectifies(layer)}
     return views or tuple(last_of_grid.values())
+
+
+def _rectifies(layer: Any) -> bool:
+    return isinstance(layer, layers.ReLU) or (
+        isinstance(layer, layers.Activation) and layer.activation is keras.activations.relu
+    )
 
 
 def find_end(net: keras.Model) -> str:
@@ -88,7 +98,7 @@ def walk_back(net: keras.Model, values: Values, gradient: Any, start: str, stop:
             heatmaps[f"heatmap_{layer.name}"] = ops.relu(ops.sum(gradient * outputs[:, None], axis=-1))
         if layer.name == stop:
             break
-        rule = next(rule for kind, rule in _RULES.items() if isinstance(layer, kind))
+        rule = _find_rule(layer)
         for source in sources[layer.name]:
             back = rule(layer, gradient, values[source], outputs)
             gradients[source] = gradients[source] + back if source in gradients else back
@@ -244,6 +254,11 @@ def _pass(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
 
 
 _Rule = Callable[[Any, Any, Any, Any], Any]
+
+
+def _find_rule(layer: Any) -> _Rule:
+    return next(rule for kind, rule in _RULES.items() if isinstance(layer, kind))
+
 
 _RULES: dict[type, _Rule] = {
     layers.InputLayer: _back_input,

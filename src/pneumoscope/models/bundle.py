@@ -27,8 +27,8 @@ CARD_NAME = "card.json"
 _BUILDERS: dict[str, Callable[[], keras.Model]] = {
     "binary": build_binary,
     "three_class": build_three_class,
-    "autoencoder": build_autoencoder,
     "flagship": build_flagship,
+    "autoencoder": build_autoencoder,
 }
 
 
@@ -76,8 +76,12 @@ def save_bundle(model: keras.Model, bundle_dir: str | os.PathLike[str], facts: d
     return Bundle(model, card)
 
 
-def load_bundle(bundle_dir: str | os.PathLike[str]) -> Bundle:
+def load_bundle(bundle_dir: str | os.PathLike[str], *, precision: str | None = None) -> Bundle:
     """Load a trained model.
+
+    Args:
+        bundle_dir: the folder.
+        precision: Keras dtype policy to compute in; the fastest of this machine by default.
 
     Raises:
         BundleError: if the folder holds no bundle, its weights are not those of its card, or it was written by
@@ -100,7 +104,7 @@ def load_bundle(bundle_dir: str | os.PathLike[str]) -> Bundle:
     weights = bundle_dir / WEIGHTS_NAME
     if not weights.exists() or hash_file(weights) != card.get("weights_sha256"):
         raise BundleError(f"{weights} is missing or not the file its card describes; train it again")
-    keras.config.set_dtype_policy(choose_precision())
+    keras.config.set_dtype_policy(precision or choose_precision())
     model = _build_net(card)
     model.load_weights(weights)
     return Bundle(model, card)

@@ -7,8 +7,7 @@ from typing import Any, Literal, get_args
 Profile = Literal["paper", "best", "flagship", "transfer"]
 # Those of a study. `transfer` is not among them, since it needs a backbone to be named.
 PROFILES: tuple[Profile, ...] = ("paper", "best", "flagship")
-PAPER_  # Those of a study. `transfer` is not among them, since it needs a backbone to be named.
-PROFILES: tuple[Profile, ...] = ("paper", "best")
+PAPER_PROFILES: tuple[Profile, ...] = ("paper", "best")
 MIN_AUTOENCODER_EPOCHS = 8
 
 
