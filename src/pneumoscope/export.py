@@ -144,7 +144,7 @@ def _written_whole(target: Path) -> Iterator[Path]:
 def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_full: bool) -> tuple[str, dict[str, Any]]:
     """Write a model's graph and return its kind and what its card says of the graph."""
     from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph, describe_layers
-    from pneumoscope.models.onnx_file import export_graph, write_small
+    from pneumoscope.models.onnx_file import EARLIER_TOLERANCE, export_graph, write_small
 
     net, full, small = bundle.model, folder / FULL_NAME, folder / SMALL_NAME
     inputs = {"image": images[..., None].astype(np.float32)}
@@ -155,7 +155,8 @@ def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_fu
     write_small(full, small, inputs)
     if not keep_full:
         full.unlink()
-    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, {**inputs, "gradient": answers["gradient"]})
+    gradient = {**inputs, "gradient": answers["gradient"]}
+    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, gradient, tolerance=EARLIER_TOLERANCE)
     graph = {
         "file": FULL_NAME if keep_full else SMALL_NAME,
         "outputs": sorted(answers),
