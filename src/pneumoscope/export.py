@@ -5,7 +5,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ import numpy as np
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.archive import load_result
 from pneumoscope.errors import ExportError, PneumoscopeError
-from pneumoscope.evaluation.calibration import calibrate, fit_calibration
+from pneumoscope.evaluation.calibration import calibrate, chain_calibrations, fit_calibration, match_scores
 from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
 from pneumoscope.evaluation.operating_points import choose_operating_points
 from pneumoscope.ledger import write_json
@@ -24,7 +24,7 @@ from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
 from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input, open_graph
-from pneumoscope.results import THREE_CLASSES, Estimate
+from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation
 
 if TYPE_CHECKING:
     from pneumoscope.models.bundle import Bundle
@@ -106,7 +106,8 @@ def export_study(
         log.info("measuring on validation and test")
         classifier, anomaly = (open_graph(folder / part / card["graph"]["file"]) for part, card in cards.items())
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
-        cards["classifier"] |= _judge_classifier(outputs, dataset, request["seed"])
+        held_out = _find_held_out(study_dir, profile, dataset)
+        cards["classifier"] |= _judge_classifier(outputs, dataset, request["seed"], held_out)
         cards["anomaly"] |= _judge_anomaly(anomaly, dataset, cards["anomaly"]["thresholds"])
         cards["known"] = {"classes": list(THREE_CLASSES)}
         _write_known(folder / "known", embeddings, dataset, places)
@@ -179,40 +180,60 @@ def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
     return dict(zip(drawn.names.tolist(), drawn.coordinates, strict=True))
 
 
-def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """Return calibration and operating points from validation, and figures of validation and test."""
+def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> "HeldOut | None":
+    """Return what nets of the same recipe said of series that they had not seen, where the study held some out."""
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.tasks.classify import predict_probabilities
+
+    path = study_dir / "stages" / f"{profile}-held_out.npz"
+    if not path.exists():
+        return None
+    val = dataset.split("val")
+    folders = sorted((study_dir / "models" / f"{profile}-three_class").glob("teacher-*"))
+    answers = [predict_probabilities(load_bundle(folder, precision="float32").model, val.images) for folder in folders]
+    return HeldOut(load_result(path), answers)
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """A recipe on images of series that its nets had not seen.
+
+    Attributes:
+        evaluation: of those images.
+        references: what nets of the recipe alone say of the validation images, each `(n, classes)`, to tell how their
+            scores and those of the exported net compare; empty where the net is one of the recipe alone.
+    """
+
+    evaluation: Evaluation
+    references: list[np.ndarray]
+
+
+def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out: HeldOut | None) -> dict[str, Any]:
+    """Return calibration and operating points from images that were held out, and figures of validation and test."""
     labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
     val = dataset.rows("val")
-    fits = fit_calibration(outputs[val], labels[val], patients[val], seed=seed)
-    probabilities = calibrate(outputs, fits[:1])[0]
-    sick = 1 - probabilities[:, 0]
-    thresholds = choose_operating_points((labels[val] > 0).astype(int), sick[val])
-    figures: dict[str, dict[str, Any]] = {}
-    for split in ("val", "test"):
-        rows = dataset.rows(split)
-        told = evaluate(
-            labels[rows],
-            probabilities[rows],
-            classes=THREE_CLASSES,
-            split=split,
-            patients=patients[rows],
-            names=dataset.table["name"].to_numpy()[rows],
-            seed=seed,
-        )
-        found = evaluate_scores(
-            (labels[rows] > 0).astype(int), sick[rows], thresholds, patients=patients[rows], seed=seed
-        )
-        figures[split] = {"three_class": _plain(told.metrics), "normal_or_pneumonia": _plain(found)}
-    measured = figures["val"]["normal_or_pneumonia"]
+    if held_out is None:
+        judged, truth, groups = outputs[val], labels[val], patients[val]
+        source = "validation images"
+    else:
+        judged, truth, groups = (getattr(held_out.evaluation, name) for name in ("probabilities", "labels", "patients"))
+        source = "images of series"
+    fits = fit_calibration(judged, truth, groups, seed=seed)
+    sick = 1 - calibrate(judged, fits[:1])[0][:, 0]
+    thresholds = choose_operating_points((truth > 0).astype(int), sick)
+    measured = evaluate_scores((truth > 0).astype(int), sick, thresholds, patients=groups, seed=seed)
     points = {
         name: {
             "threshold": threshold,
-            "sensitivity": measured[f"flagged_pneumonia_{name}"],
-            "one_minus_specificity": measured[f"flagged_normal_{name}"],
+            "sensitivity": _plain(measured)[f"flagged_pneumonia_{name}"],
+            "one_minus_specificity": _plain(measured)[f"flagged_normal_{name}"],
         }
         for name, threshold in thresholds.items()
     }
-    chosen = f"{len(val)} validation images of {len(set(patients[val]))} patients that the net was not trained on"
+    if held_out is not None and held_out.references:
+        matches = [match_scores(outputs[val], reference) for reference in held_out.references]
+        fits = chain_calibrations(np.mean(matches, axis=0), fits)
+    chosen = f"{len(truth)} {source} of {len(set(groups))} patients that the net judged was not trained on"
     return {
         "calibration": {
             "method": "vector scaling with one scale, classes weighed alike",
@@ -222,8 +243,32 @@ def _judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int) -> dict[
         },
         "operating_points": points,
         "operating_points_from": chosen,
-        "figures": figures,
+        "figures": _measure_splits(calibrate(outputs, fits[:1])[0], dataset, thresholds, seed),
     }
+
+
+def _measure_splits(
+    probabilities: np.ndarray, dataset: Dataset, thresholds: dict[str, float], seed: int
+) -> dict[str, dict[str, Any]]:
+    """Return the figures of calibrated probabilities on validation and on test."""
+    labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
+    names = dataset.table["name"].to_numpy().astype(str)
+    figures: dict[str, dict[str, Any]] = {}
+    for split in ("val", "test"):
+        rows = dataset.rows(split)
+        told = evaluate(
+            labels[rows],
+            probabilities[rows],
+            classes=THREE_CLASSES,
+            split=split,
+            patients=patients[rows],
+            names=names[rows],
+            seed=seed,
+        )
+        sick = 1 - probabilities[rows, 0]
+        found = evaluate_scores((labels[rows] > 0).astype(int), sick, thresholds, patients=patients[rows], seed=seed)
+        figures[split] = {"three_class": _plain(told.metrics), "normal_or_pneumonia": _plain(found)}
+    return figures
 
 
 def _judge_anomaly(graph: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:

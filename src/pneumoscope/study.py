@@ -15,7 +15,7 @@ import numpy as np
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger, write_json
-from pneumoscope.models.settings import PROFILES, autoencoder_settings, profile_settings
+from pneumoscope.models.settings import PAPER_PROFILES, PROFILES, autoencoder_settings, profile_settings
 from pneumoscope.progress import log
 from pneumoscope.provenance import describe_hardware, list_versions
 from pneumoscope.radiographs.dataset import Dataset, load_dataset
@@ -41,7 +41,7 @@ def run_study(
     source: str | os.PathLike[str] | None,
     out_dir: str | os.PathLike[str],
     *,
-    profiles: tuple[str, ...] = PROFILES,
+    profiles: tuple[str, ...] = PAPER_PROFILES,
     epochs: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -52,7 +52,7 @@ def run_study(
     Args:
         source: folder or manifest of radiographs; None draws phantoms and trains for few epochs.
         out_dir: gets `report.html`, `results.json`, `figures/`, `models/`, `stages/`, `audit/`, `log.txt`.
-        profiles: which recipes to train, of `paper` and `best`.
+        profiles: which recipes to train, of `paper`, `best` and `flagship`.
         epochs: of the classifiers, instead of the profile's own; the autoencoder trains half as many.
         seed: of every random choice.
         resume: go on with what stands in `out_dir`.
@@ -81,10 +81,13 @@ def run_study(
         write_audit(_run_audit(ledger, collected), collected, out_dir / "audit")
         ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
         for profile in profiles:
-            for task in CLASSES:
-                _run_classifier(plan, profile, task)
+            if profile == "flagship":
+                _run_flagship(plan)
+            else:
+                for task in CLASSES:
+                    _run_classifier(plan, profile, task)
+                _run_explanation(plan, profile)
             _run_anomaly(plan, profile)
-            _run_explanation(plan, profile)
         _write_results(ledger, dataset, out_dir)
         report = write_report(out_dir, dataset)
         log.info("report: %s", report)
@@ -137,6 +140,9 @@ class _Plan:
     new_names: list[str]
 
     def model_dir(self, profile: str, name: str) -> Path:
+        """Return the folder of a model; normal or pneumonia follows from the flagship's three classes."""
+        if (profile, name) == ("flagship", "binary"):
+            name = "three_class"
         return self.ledger.out_dir / "models" / f"{profile}-{name}"
 
     def embed(self, profile: str, task: str, images: np.ndarray) -> np.ndarray:
@@ -154,12 +160,12 @@ def _run_audit(ledger: Ledger, collected: Dataset) -> Audit:
 
 def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
     """Tasks 1 and 2 with one net of one recipe."""
-    from pneumoscope.tasks.classify import train_classifier
+    from pneumoscope.tasks.classify import join_pneumonias, train_classifier
     from pneumoscope.tasks.map import draw_map
     from pneumoscope.tasks.neighbors import find_neighbors
 
-    classes, seed = CLASSES[task], plan.seed
-    rows = np.flatnonzero(plan.dataset.labels(classes) >= 0)
+    classes, seed, flagship = CLASSES[task], plan.seed, profile == "flagship"
+    rows = np.flatnonzero(plan.dataset.labels(THREE_CLASSES if flagship else classes) >= 0)
     known = plan.dataset.select(rows)
     if len(set(known.labels(classes))) < len(classes):
         log.warning("%s is left out: the collection does not tell all of %s", task, ", ".join(classes))
@@ -167,6 +173,8 @@ def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
     settings = profile_settings(profile, epochs=plan.epochs)
 
     def train() -> Classification:
+        if flagship and task == "binary":
+            return join_pneumonias(plan.ledger.results()["flagship-three_class"], seed=seed)
         out_dir = plan.model_dir(profile, task)
         return train_classifier(known, out_dir, classes=classes, settings=settings, seed=seed)[1]
 
@@ -184,6 +192,30 @@ def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
 
     plan.ledger.run(f"{profile}-neighbors_{task}", compare)
     plan.ledger.run(f"{profile}-map_{task}", place)
+
+
+def _run_flagship(plan: _Plan) -> None:
+    """Tasks 1 and 2 with one net for both, and its recipe on normals of a series that it has not seen."""
+    from pneumoscope.tasks.crossvalidate import cross_validate, list_series
+
+    known = plan.dataset.select(plan.dataset.labels(THREE_CLASSES) >= 0)
+    told = sorted(set(known.table["subtype"]))
+    if len(told) < len(THREE_CLASSES):
+        raise PneumoscopeError(
+            f"the collection tells {', '.join(told)}; expected {', '.join(THREE_CLASSES)} to train the flagship on. "
+            "Name another profile, or give the sub-types in a manifest."
+        )
+    for task in ("three_class", "binary"):
+        _run_classifier(plan, "flagship", task)
+    if len(list_series(known)) < 2:
+        log.info("the file names of the normals are of one series: none is held out")
+        return
+    settings = replace(profile_settings("flagship", epochs=plan.epochs), num_teachers=0)
+    out_dir = plan.ledger.out_dir / "models" / "flagship-held_out"
+    plan.ledger.run(
+        "flagship-held_out",
+        lambda: cross_validate(known, out_dir, settings=settings, protocol="series", seed=plan.seed),
+    )
 
 
 def _run_anomaly(plan: _Plan, profile: str) -> None:

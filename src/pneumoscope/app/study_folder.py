@@ -15,7 +15,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
 from pneumoscope.report.summary import split_stage
 from pneumoscope.report.wording import order_profiles
-from pneumoscope.results import Anomaly, Audit, Classification, Explanation, Leakage, Neighbors
+from pneumoscope.results import Anomaly, Audit, Classification, Evaluation, Explanation, Leakage, Neighbors
 
 # What the view shows of every recipe; the other stages only add rows to its table of figures.
 NEEDED = ("binary", "three_class", "anomaly")
@@ -28,6 +28,7 @@ KINDS: dict[str, type] = {
     "neighbors_three_class": Neighbors,
     "anomaly": Anomaly,
     "explain": Explanation,
+    "held_out": Evaluation,
 }
 
 _LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, EOFError, BadZipFile, ZlibError)

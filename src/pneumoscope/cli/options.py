@@ -12,6 +12,7 @@ class ProfileChoice(StrEnum):
 
     PAPER = "paper"
     BEST = "best"
+    FLAGSHIP = "flagship"
     BOTH = "both"
 
 
@@ -20,6 +21,7 @@ class OneProfile(StrEnum):
 
     PAPER = "paper"
     BEST = "best"
+    FLAGSHIP = "flagship"
 
 
 class TrainProfile(StrEnum):

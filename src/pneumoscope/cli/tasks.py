@@ -41,7 +41,7 @@ def study(
     data: DataOption = None,
     out: OutOption = Path("out"),
     profile: Annotated[
-        ProfileChoice, typer.Option("--profile", "--recipe", help="Recipes to train.")
+        ProfileChoice, typer.Option("--profile", "--recipe", help="Recipes to train; both: paper and best.")
     ] = ProfileChoice.BOTH,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
@@ -51,10 +51,10 @@ def study(
     ] = None,
 ) -> None:
     """Run every task, from a folder of radiographs to one report."""
-    from pneumoscope.models.settings import PROFILES
+    from pneumoscope.models.settings import PAPER_PROFILES
     from pneumoscope.study import run_study
 
-    profiles = PROFILES if profile is ProfileChoice.BOTH else (profile.value,)
+    profiles = PAPER_PROFILES if profile is ProfileChoice.BOTH else (profile.value,)
     try:
         report = run_study(data, out, profiles=profiles, epochs=epochs, seed=seed, resume=resume, new_source=new)
     except KeyboardInterrupt:

@@ -11,7 +11,8 @@ from keras import layers
 from pneumoscope.models.paper import EMBEDDING_LAYER
 
 IMAGE_SIZE = 128
-STAGES = ((48, 2), (96, 2), (192, 2), (256, 1))
+# Filters, blocks and strides; the last stage keeps its cells, so that 8 x 8 places are told apart.
+STAGES = ((48, 2, 1), (96, 2, 2), (192, 2, 2), (256, 1, 1))
 
 
 def build_flagship(*, dropout: float = 0.2) -> keras.Model:
@@ -28,10 +29,10 @@ def build_flagship(*, dropout: float = 0.2) -> keras.Model:
     )(features)
     features = _convolve(features, STAGES[0][0] // 2, strides=2, name="stem_1")
     features = _convolve(features, STAGES[0][0], strides=2, name="stem_2")
-    for stage, (filters, blocks) in enumerate(STAGES, start=1):
+    for stage, (filters, blocks, strides) in enumerate(STAGES, start=1):
         for block in range(1, blocks + 1):
-            strides = 2 if stage > 1 and block == 1 else 1
-            features = _add_block(features, filters, strides, name=f"stage_{stage}_{block}")
+            name = f"stage_{stage}_{block}"
+            features = _add_block(features, filters, strides if block == 1 else 1, name=name)
     features = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     features = layers.Dropout(dropout, name="dropout")(features)
     outputs = layers.Dense(3, activation="softmax", dtype="float32", name="output")(features)

@@ -84,7 +84,7 @@ def build_transfer(
     facts = BACKBONES[backbone]
     inputs = keras.Input((size, size, 1), name="image")
     colors = layers.Concatenate(name="colors")([inputs, inputs, inputs])
-    # In float32, since bfloat16 could not tell neighboring gray levels apart once they are scaled.
+    # In float32, since bfloat16 would round the levels before the offset leaves only their small differences.
     colors = layers.Rescaling(facts.scale, facts.offset, dtype="float32", name="rescaling")(colors)
     net = _build_backbone(backbone, weights, colors)
     features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(net.output)

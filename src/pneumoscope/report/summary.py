@@ -18,7 +18,7 @@ SCHEMA_VERSION = "1.0"
 DECISION_THRESHOLD = "mean_plus_sd"
 _KINDS = (
     *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
-    *("binary", "three_class", "anomaly", "explain"),
+    *("binary", "three_class", "anomaly", "explain", "held_out"),
 )
 
 

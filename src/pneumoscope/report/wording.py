@@ -4,7 +4,7 @@ import math
 
 from pneumoscope.results import Estimate
 
-PROFILE_TITLES = {"paper": "paper's recipe", "best": "best recipe"}
+PROFILE_TITLES = {"paper": "paper's recipe", "best": "best recipe", "flagship": "flagship"}
 
 TASK_TITLES = {
     "binary": "1.A Normal or pneumonia",

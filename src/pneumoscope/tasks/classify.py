@@ -47,7 +47,6 @@ def train_classifier(
     Raises:
         TrainingError: if a class is missing from train or validation.
     """
-    from pneumoscope.models.bundle import save_bundle
     from pneumoscope.models.settings import profile_settings
 
     settings, out_dir, classes = settings or profile_settings("best"), Path(out_dir), tuple(classes)
@@ -56,20 +55,12 @@ def train_classifier(
         missing = [classes[number] for number in set(range(len(classes))) - set(part.labels(classes).tolist())]
         if missing:
             raise TrainingError(f"{name} holds no image of class {', '.join(missing)}; expected some of every class")
-    model, curve = fit_classifier(train, validation, out_dir, classes=classes, settings=settings, seed=seed)
-    facts = {
-        "classes": list(classes),
-        "embedding_layer": "embedding",
-        "settings": settings.to_dict(),
-        "precision": choose_precision(),
-        "seed": seed,
-        "chosen_epoch": curve.chosen_epoch,
-        "training_data_sha256": hash_table(train),
-    }
-    bundle = save_bundle(model, out_dir, facts)
+    bundle, curve = fit_classifier(train, validation, out_dir, classes=classes, settings=settings, seed=seed)
     splits = [name for name in ("val", "test") if len(_known(dataset.split(name), classes))]
-    evaluations = {name: evaluate_classifier(model, dataset, classes=classes, split=name, seed=seed) for name in splits}
-    return bundle, Classification(tuple(classes), model.count_params(), curve, evaluations)
+    evaluations = {
+        name: evaluate_classifier(bundle.model, dataset, classes=classes, split=name, seed=seed) for name in splits
+    }
+    return bundle, Classification(classes, bundle.model.count_params(), curve, evaluations)
 
 
 def fit_classifier(
@@ -80,16 +71,16 @@ def fit_classifier(
     classes: tuple[str, ...],
     settings: TrainingSettings,
     seed: int,
-) -> "tuple[keras.Model, LearningCurve]":
+) -> "tuple[Bundle, LearningCurve]":
     """Build a net and fit it, after its teachers where the recipe has some; see `train_classifier`.
 
-    Teachers differ in their seed only. What they leave stands in folders of their own below `out_dir`.
+    Teachers differ in their seed only; each is kept as a bundle of its own below `out_dir`.
     """
-    teachers = []
+    alone, teachers = replace(settings, num_teachers=0), []
     for number in range(1, settings.num_teachers + 1):
-        alone, folder = replace(settings, num_teachers=0), out_dir / f"teacher-{number}"
-        own_seed = seed + SEED_STEP * number
-        teachers.append(fit_classifier(train, validation, folder, classes=classes, settings=alone, seed=own_seed)[0])
+        folder, own_seed = out_dir / f"teacher-{number}", seed + SEED_STEP * number
+        taught, _ = fit_classifier(train, validation, folder, classes=classes, settings=alone, seed=own_seed)
+        teachers.append(taught.model)
     return _fit_one(train, validation, out_dir, teachers, classes=classes, settings=settings, seed=seed)
 
 
@@ -102,12 +93,14 @@ def _fit_one(
     classes: tuple[str, ...],
     settings: TrainingSettings,
     seed: int,
-) -> "tuple[keras.Model, LearningCurve]":
+) -> "tuple[Bundle, LearningCurve]":
     import keras
 
+    from pneumoscope.models.bundle import save_bundle
     from pneumoscope.models.training import fit_model
 
-    keras.config.set_dtype_policy(choose_precision())
+    precision = choose_precision()
+    keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
     binary = classes == BINARY_CLASSES
     loss_class = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
@@ -119,9 +112,18 @@ def _fit_one(
         loss=loss_class(label_smoothing=settings.label_smoothing),
         checkpoint_path=out_dir / "checkpoint.npz",
         seed=seed,
-        title=f"{TITLES[classes]}, {settings.profile}",
+        title=f"{TITLES[classes]}, {settings.profile}{', taught' if teachers else ''}",
     )
-    return model, curve
+    facts = {
+        "classes": list(classes),
+        "embedding_layer": "embedding",
+        "settings": settings.to_dict(),
+        "precision": precision,
+        "seed": seed,
+        "chosen_epoch": curve.chosen_epoch,
+        "training_data_sha256": hash_table(train),
+    }
+    return save_bundle(model, out_dir, facts), curve
 
 
 def _build_net(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
@@ -158,6 +160,23 @@ def evaluate_classifier(
         names=part.table["name"].to_numpy().astype(str),
         seed=seed,
     )
+
+
+def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification:
+    """Return how a net of three classes tells normal from pneumonia, the sum of the latter two."""
+    evaluations = {
+        name: evaluate(
+            (found.labels > 0).astype(np.int64),
+            np.stack([found.probabilities[:, 0], 1 - found.probabilities[:, 0]], axis=1),
+            classes=BINARY_CLASSES,
+            split=name,
+            patients=found.patients,
+            names=found.names,
+            seed=seed,
+        )
+        for name, found in trained.evaluations.items()
+    }
+    return replace(trained, classes=BINARY_CLASSES, evaluations=evaluations)
 
 
 def predict_probabilities(model: "keras.Model", images: np.ndarray, *, batch_size: int = 128) -> np.ndarray:

@@ -64,7 +64,7 @@ def cross_validate(
         held_out = folds == fold
         trained_on = ~held_out if protocol == "images" else _without_patients(pool, held_out)
         log.info("%s %d of %d: %d images held out", protocol, fold + 1, folds.max() + 1, held_out.sum())
-        model, _ = fit_classifier(
+        bundle, _ = fit_classifier(
             pool.select(trained_on),
             pool.select(held_out),
             Path(out_dir) / f"{protocol}-{fold + 1}",
@@ -72,7 +72,7 @@ def cross_validate(
             settings=alone,
             seed=seed,
         )
-        probabilities[held_out] = predict_probabilities(model, pool.images[held_out])
+        probabilities[held_out] = predict_probabilities(bundle.model, pool.images[held_out])
     told = pool.select(folds >= 0)
     return evaluate(
         told.labels(THREE_CLASSES),
@@ -100,20 +100,26 @@ def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarr
         return split_folds(dataset, num_folds=NUM_FOLDS, seed=seed)
     if protocol == "images":
         return np.random.default_rng(seed).permutation(np.arange(len(dataset)) % NUM_FOLDS)
-    series, normal = name_series(dataset.table), dataset.labels(THREE_CLASSES) == 0
-    names, counts = np.unique(series[normal], return_counts=True)
-    large = names[counts >= MIN_SERIES_SHARE * normal.sum()]
+    large = list_series(dataset)
     if len(large) < 2:
         raise CollectionError(
-            f"the normals' file names are of the series {', '.join(names)}; expected two or more with a tenth of the "
-            "normals each. Hold out by patients instead."
+            f"the normals' file names are of the series {', '.join(large)} alone; expected two or more with a tenth of "
+            "the normals each. Hold out by patients instead."
         )
     # As many parts of the sick children as there are series, and one more that is never held out.
     parts = split_folds(dataset, num_folds=max(len(large) + 1, NUM_FOLDS), seed=seed)
     folds = np.where(parts < len(large), parts, -1)
     place = {name: number for number, name in enumerate(large)}
-    folds[normal] = [place.get(name, -1) for name in series[normal]]
+    normal = dataset.labels(THREE_CLASSES) == 0
+    folds[normal] = [place.get(name, -1) for name in name_series(dataset.table)[normal]]
     return folds
+
+
+def list_series(dataset: Dataset) -> list[str]:
+    """Return the series of file names that hold a tenth or more of the normals outside test."""
+    normals = (dataset.labels(THREE_CLASSES) == 0) & (dataset.table["split"].to_numpy() != "test")
+    names, counts = np.unique(name_series(dataset.table)[normals], return_counts=True)
+    return names[counts >= MIN_SERIES_SHARE * normals.sum()].tolist()
 
 
 def _without_patients(dataset: Dataset, held_out: np.ndarray) -> np.ndarray:
