@@ -51,9 +51,9 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
     from pneumoscope.models.bundle import load_bundle
 
     model_dir = Path(model_dir)
-    images = draw_phantoms(NUM_COMPARED, size=128, seed=0).images
     with _written_whole(Path(out_dir) if out_dir else model_dir / "export") as folder:
         bundle = load_bundle(model_dir, precision="float32")
+        images = draw_phantoms(NUM_COMPARED, size=bundle.model.input_shape[1], seed=0).images
         kind, facts = _export_graph(bundle, folder, images, keep_full=True)
         _write_card(folder, kind, {**_training_facts(bundle), **facts})
     return Path(out_dir) if out_dir else model_dir / "export"
@@ -153,7 +153,8 @@ def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_fu
     write_small(full, small, inputs)
     if not keep_full:
         full.unlink()
-    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, {**inputs, "gradient": answers["gradient"]})
+    gradient = {**inputs, "gradient": answers["gradient"]}
+    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, gradient)
     graph = {
         "file": FULL_NAME if keep_full else SMALL_NAME,
         "outputs": sorted(answers),
