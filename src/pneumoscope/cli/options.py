@@ -46,6 +46,14 @@ class Backbone(StrEnum):
     CONVNEXT_TINY = "convnext-tiny"
 
 
+class HoldOut(StrEnum):
+    """What is held out at a time."""
+
+    PATIENTS = "patients"
+    SERIES = "series"
+    IMAGES = "images"
+
+
 class Task(StrEnum):
     """A net to train."""
 

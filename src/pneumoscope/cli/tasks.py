@@ -13,6 +13,7 @@ from pneumoscope.cli.options import (
     ClassifierTask,
     DataOption,
     EpochsOption,
+    HoldOut,
     ImagesArgument,
     JsonOption,
     OneProfile,
@@ -91,6 +92,38 @@ def train(
     _, trained = train_classifier(dataset, out, classes=CLASSES[task.value], settings=settings, seed=seed)
     for name, evaluation in trained.evaluations.items():
         print_metrics(evaluation.metrics, name)
+
+
+@COMMANDS.command()
+def crossvalidate(
+    data: DataOption = None,
+    out: OutOption = Path("crossvalidation"),
+    profile: ProfileOption = OneProfile.FLAGSHIP,
+    hold_out: Annotated[HoldOut, typer.Option("--hold-out", help="What a net has not seen.")] = HoldOut.PATIENTS,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="A part of the recipe to change; more than one may be given.")
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Judge a recipe, or one with a part changed, inside train; all runs into a folder fill its table, ablations.md."""
+    from pneumoscope.models.settings import profile_settings
+    from pneumoscope.radiographs.splits import split_dataset
+    from pneumoscope.report.ablation_table import write_ablation_table
+    from pneumoscope.study import PHANTOM_EPOCHS, load_study_dataset
+    from pneumoscope.tasks.ablate import BASE, list_ablations, run_ablation
+
+    settings = profile_settings(profile.value, epochs=epochs or (PHANTOM_EPOCHS if data is None else None))
+    dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
+    for variant in vary or [BASE]:
+        found = run_ablation(dataset, out, settings=settings, variant=variant, protocol=hold_out.value, seed=seed)
+        print_metrics(found.metrics, f"{variant}, {found.split}")
+    command = (
+        f"pneumoscope crossvalidate --recipe {profile.value} --epochs {settings.epochs} --data DATA --vary VARIANT"
+    )
+    table = out / "ablations.md"
+    write_ablation_table(list_ablations(out), table, recipe=profile.value, epochs=settings.epochs, command=command)
+    typer.echo(table)
 
 
 def _choose_recipe(
