@@ -185,10 +185,11 @@ def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> HeldOut |
     path = study_dir / "stages" / f"{profile}-held_out.npz"
     if not path.exists():
         return None
-    val = dataset.split("val")
-    folders = sorted((study_dir / "models" / f"{profile}-three_class").glob("teacher-*"))
-    answers = [predict_probabilities(load_bundle(folder, precision="float32").model, val.images) for folder in folders]
-    return HeldOut(load_result(path), answers)
+    alone = {}
+    for folder in sorted((study_dir / "models" / f"{profile}-three_class").glob("teacher-*")):
+        teacher = load_bundle(folder, precision="float32")
+        alone[int(teacher.card["seed"])] = predict_probabilities(teacher.model, dataset.images)
+    return HeldOut(load_result(path), alone)
 
 
 def _judge_anomaly(graph: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:
