@@ -30,6 +30,8 @@ class Augmentation:
         noise: largest standard deviation of noise, share of the full range; half of the images get some.
         erase: largest side of a gray rectangle laid over the image, share of the size.
         num_erased: how many of them.
+        frame: widest strip along each side that is hidden behind one gray level, share of the size; half of the images
+            get a frame.
     """
 
     rotation: float = 0.0
@@ -45,6 +47,7 @@ class Augmentation:
     noise: float = 0.0
     erase: float = 0.0
     num_erased: int = 1
+    frame: float = 0.0
 
 
 @dataclass(frozen=True)
