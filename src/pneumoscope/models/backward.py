@@ -154,16 +154,10 @@ def _back_convolution(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> A
         raise ExportError(f"no rule to walk back through {layer.name}; expected dilation and groups of 1")
     gradient = _back_activation(layer, gradient, outputs)
     flat = ops.reshape(gradient, (-1, *gradient.shape[2:]))
-    if layer.strides == (1, 1):
-        if layer.padding == "valid":
-            rows, columns = (side - 1 for side in layer.kernel_size)
-            flat = ops.pad(flat, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
-        kernel = ops.transpose(ops.flip(layer.kernel, (0, 1)), (0, 1, 3, 2))
-        back = ops.conv(flat, kernel, padding=layer.padding)
-    else:
-        back = ops.conv_transpose(flat, layer.kernel, layer.strides, padding=layer.padding)
-        if back.shape[1:3] != inputs.shape[1:3]:
-            raise ExportError(f"no rule to walk back through {layer.name}; expected strides that divide its input")
+    # The kernel stays as it stands, so that the graph holds it once.
+    back = ops.conv_transpose(flat, layer.kernel, layer.strides, padding=layer.padding)
+    if back.shape[1:3] != inputs.shape[1:3]:
+        raise ExportError(f"no rule to walk back through {layer.name}; expected strides that divide its input")
     return ops.reshape(back, (-1, gradient.shape[1], *inputs.shape[1:]))
 
 
