@@ -40,7 +40,7 @@ def list_views(net: keras.Model) -> tuple[str, ...]:
     rectification are layers of their own, the rectified ends of residual blocks. In a net that has neither, they are
     the last rectified layers before the grid gets coarser.
     """
-    sources = _find_sources(net)
+    sources = find_sources(net)
     kinds = {layer.name: layer for layer in net.layers}
     views = tuple(
         layer.name
@@ -66,7 +66,7 @@ def find_end(net: keras.Model) -> str:
 def walk_forward(net: keras.Model, images: Any, end: str) -> Values:
     """Return the output of each layer up to `end`, by name."""
     values: Values = {}
-    sources = _find_sources(net)
+    sources = find_sources(net)
     for layer in net.layers:
         given = [values[source] for source in sources[layer.name]]
         values[layer.name] = layer(given if len(given) > 1 else given[0], training=False) if given else images
@@ -88,7 +88,7 @@ def walk_back(net: keras.Model, values: Values, gradient: Any, start: str, stop:
         The gradient at the output of `stop`, and by `heatmap_LAYER` the heat-maps `(n, classes, h, w)`: activation
         times gradient, summed over the filters, where above 0.
     """
-    sources, views, heatmaps = _find_sources(net), list_views(net), {}
+    sources, views, heatmaps = find_sources(net), list_views(net), {}
     gradients = {start: gradient}
     for layer in reversed(net.layers):
         if layer.name not in gradients:
@@ -105,7 +105,7 @@ def walk_back(net: keras.Model, values: Values, gradient: Any, start: str, stop:
     return gradient, heatmaps
 
 
-def _find_sources(net: keras.Model) -> dict[str, list[str]]:
+def find_sources(net: keras.Model) -> dict[str, list[str]]:
     """Return by layer the names of the layers whose outputs it takes."""
     makers = {id(layer.output): layer.name for layer in net.layers}
     return {
