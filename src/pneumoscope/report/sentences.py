@@ -27,7 +27,7 @@ _CLASSES = {"binary": "normal and pneumonia", "three_class": "normal, bacterial 
 
 def leading_profile(profiles: dict[str, Any]) -> str:
     """Return the profile that headlines speak of: ours where it was run."""
-    return "best" if "best" in profiles else order_profiles(profiles)[0]
+    return next((name for name in ("flagship", "best") if name in profiles), order_profiles(profiles)[0])
 
 
 def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
@@ -43,7 +43,7 @@ def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
         paper = None if phantoms else paper_estimate(task, "accuracy")
         reported = f"; the paper reports {word_value('accuracy', paper.value)}" if paper else ""
         headline = (
-            f"The paper's net, {_RECIPES.get(profile, f'profile {profile}')}, sorts {word_estimate('accuracy', ours)} "
+            f"{_name_net(profile)} sorts {word_estimate('accuracy', ours)} "
             f"of {ours.n} {'drawn phantoms' if phantoms else 'test radiographs'} rightly into {classes}{reported}."
         )
         trust = [] if headlines else ["In brackets: the 95% interval."]
@@ -56,6 +56,12 @@ def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
             trust.append(_write_chance(results))
         headlines.append((headline, " ".join(trust).rstrip()))
     return headlines
+
+
+def _name_net(profile: str) -> str:
+    if profile == "flagship":
+        return "The flagship"
+    return f"The paper's net, {_RECIPES.get(profile, f'profile {profile}')},"
 
 
 def _compare_with_paper(ours: Estimate, paper: Estimate) -> str:
