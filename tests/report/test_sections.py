@@ -5,13 +5,12 @@ from html.parser import HTMLParser
 
 import pytest
 
-from pneumoscope.reading.gate import GateCheck, KindCheck
+from pneumoscope.checks import GateCheck, KindCheck, Shortcuts
 from pneumoscope.report.figures.shortcuts import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.gate_section import present_gate
 from pneumoscope.report.shortcuts_section import present_shortcuts, write_shortcuts
 from pneumoscope.report.templates import make_environment
 from pneumoscope.results import Estimate
-from pneumoscope.tasks.shortcuts import Shortcuts
 
 
 class Tags(HTMLParser):

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pneumoscope.checks import GateCheck
 from pneumoscope.report.tables import Cell, word_cell
 from pneumoscope.report.wording import word_estimate
-
-if TYPE_CHECKING:
-    from pneumoscope.reading.gate import GateCheck
 
 _ORIGINS = {
     "usual": "Films of the data set",
