@@ -23,7 +23,7 @@ class Shortcuts:
         differences: the same less those on untouched images, in pairs.
         hidden: by the same names, mean share of the image that was hidden.
         trivial: figures of logistic regressions on `exposure`, `histogram`, `borders` and, where files differ in
-            size, `file_size`.
+            size, `file_size`; empty where there was nothing to fit them on.
         series: by how the data set names its files, `exposure` (mean gray level, 0 to 255), `contrast` (standard
             deviation), `markers` and `flagged` (shares of images with letters, and called pneumonia).
     """

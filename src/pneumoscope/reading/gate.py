@@ -6,6 +6,7 @@ import numpy as np
 
 from pneumoscope.checks import GateCheck, KindCheck
 from pneumoscope.evaluation.metrics import estimate_share
+from pneumoscope.progress import track
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.reading.counterexamples import KINDS, make_counterexamples
 from pneumoscope.reading.domain import Domain
@@ -42,7 +43,7 @@ def measure_gate(
     films = part.select(np.unique(np.linspace(0, len(part) - 1, min(NUM_FILMS, len(part))).round().astype(int)))
     patients = films.table["patient"].to_numpy().astype(str)
     checks = [_check_kind(AS_THEY_ARE, "usual", domain, part.images, part.table["patient"].to_numpy().astype(str))]
-    for name, kind in KINDS.items():
+    for name, kind in track(KINDS.items(), "Wrong inputs", total=len(KINDS)):
         origin = "learned" if kind.learned else "unseen"
         checks.append(
             _check_kind(name, origin, domain, make_counterexamples(films.images, name, seed=seed + 1), patients)

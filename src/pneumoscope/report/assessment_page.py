@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.assessment import Assessment, Scope
 from pneumoscope.report import assessment_sentences as sentences
@@ -18,6 +20,8 @@ from pneumoscope.report import assessment_tables as tables
 from pneumoscope.report.figures import assessment as figures
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.figures.scores import describe_confusion, draw_confusion
+from pneumoscope.report.gate_section import present_gate
+from pneumoscope.report.shortcuts_section import present_shortcuts
 from pneumoscope.report.summary import to_plain
 from pneumoscope.report.tables import shorten_list
 from pneumoscope.report.templates import make_environment
@@ -33,11 +37,13 @@ SECTIONS = {
     "overview": "What came out",
     "points": "Normal or pneumonia",
     "three-class": "Normal, bacterial or viral",
+    "subgroups": "Whom the models fail",
+    "shortcuts": "What is told without lungs",
     "calibration": "Do probabilities mean what they say?",
     "conformal": "Sets that promise to hold the truth",
     "selective": "Answering only what is sure",
     "gate": "What is refused or left open",
-    "subgroups": "Whom the models fail",
+    "wrong-inputs": "What the gate makes of wrong inputs",
     "prior-shift": "How frequent the classes are",
     "left-out": "What was not read",
     "limits": "Limits",
@@ -88,7 +94,7 @@ def _summarize_scope(scope: Scope) -> dict[str, Any]:
 
 
 def _render_page(assessment: Assessment, document: dict[str, Any], out_dir: Path) -> str:
-    environment = make_environment()
+    environment, hidden, wrong = make_environment(), assessment.shortcuts, assessment.gate_check
     environment.filters["shorten"] = shorten_list
     return environment.get_template("assessment.html.j2").render(
         css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
@@ -104,7 +110,10 @@ def _render_page(assessment: Assessment, document: dict[str, Any], out_dir: Path
         said=_list_sentences(assessment),
         tables=_list_tables(assessment),
         pictures=_draw_pictures(assessment, out_dir / "figures"),
+        shortcuts=hidden and present_shortcuts(hidden, out_dir / "figures"),
+        gate=wrong and present_gate(wrong),
         refused=_list_refused(assessment),
+        **_list_wrong(assessment),
         left_out=Counter(entry["reason"] for entry in assessment.left_out).most_common(),
     )
 
@@ -164,6 +173,19 @@ def _list_refused(assessment: Assessment) -> list[str]:
         for name, reason, decision in zip(images.names, images.reasons, images.decisions, strict=True)
         if decision == "refused"
     ]
+
+
+def _list_wrong(assessment: Assessment) -> dict[str, list[str]]:
+    """Return the pneumonias missed and the normals alarmed at the operating point, the farthest off first."""
+    images, threshold = assessment.images, assessment.thresholds[assessment.operating_point]
+    sick = 1 - images.probabilities[:, 0]
+    ranked = np.argsort(sick, kind="stable")
+    missed = [row for row in ranked if images.labels[row] == 1 and sick[row] < threshold]
+    alarmed = [row for row in ranked[::-1] if images.labels[row] == 0 and sick[row] >= threshold]
+    return {
+        name: [f"{images.names[row]}: probability {sick[row]:.3f}, {images.decisions[row]}" for row in rows]
+        for name, rows in (("missed", missed), ("alarmed", alarmed))
+    }
 
 
 def _draw_pictures(assessment: Assessment, figures_dir: Path) -> dict[str, dict[str, str]]:
