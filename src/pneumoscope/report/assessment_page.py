@@ -25,6 +25,7 @@ from pneumoscope.report.shortcuts_section import present_shortcuts
 from pneumoscope.report.summary import to_plain
 from pneumoscope.report.tables import shorten_list
 from pneumoscope.report.templates import make_environment
+from pneumoscope.results import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -114,6 +115,7 @@ def _render_page(assessment: Assessment, document: dict[str, Any], out_dir: Path
         gate=wrong and present_gate(wrong),
         refused=_list_refused(assessment),
         **_list_wrong(assessment),
+        alike=_list_alike(assessment.thresholds),
         left_out=Counter(entry["reason"] for entry in assessment.left_out).most_common(),
     )
 
@@ -157,6 +159,7 @@ def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
             ("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error)
             for kind, reliability in assessment.reliability.items()
         ),
+        *_list_hidden(assessment),
         ("gate", "share", "Refused", assessment.gate.refused["all"]),
         ("gate", "share", "Not sure", assessment.gate.not_sure["all"]),
     ]
@@ -164,6 +167,20 @@ def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
         {"section": section, "title": title, **vars(tables.word_figure(name, estimate))}
         for section, name, title, estimate in found
     ]
+
+
+def _list_hidden(assessment: Assessment) -> list[tuple[str, str, str, Estimate]]:
+    if assessment.shortcuts is None:
+        return []
+    hidden = assessment.shortcuts.figures["lung_area_hidden"]["auroc"]
+    return [("shortcuts", "auroc", "AUROC, lungs hidden", hidden)]
+
+
+def _list_alike(thresholds: dict[str, float]) -> list[list[str]]:
+    """Return the names of operating points that share a threshold."""
+    values = dict.fromkeys(thresholds.values())
+    groups = [[name for name, value in thresholds.items() if value == shared] for shared in values]
+    return [names for names in groups if len(names) > 1]
 
 
 def _list_refused(assessment: Assessment) -> list[str]:
