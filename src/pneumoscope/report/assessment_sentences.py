@@ -65,7 +65,7 @@ def _weigh_shortcuts(shortcuts: Shortcuts) -> list[str]:
         return []
     return [
         f"Not all of that is read from lungs: with the lungs of all films hidden, the AUROC is still "
-        f"{word_estimate('auroc', hidden)}. The figures may owe to how the films were taken, and need not carry over "
+        f"{word_estimate('auroc', hidden)}. The figures may owe much to how the films were taken, and need not carry over "
         "to another source."
     ]
 

@@ -49,9 +49,8 @@ def draw_operating_points(assessment: Assessment, *, title: str) -> Figure:
     figure = new_figure(title, height=4.6)
     axes = figure.subplots()
     if assessment.roc is not None:
-        area = word_value("auroc", assessment.scopes["all"].ranking["auroc"].value)
-        label = f"all thresholds, AUROC {area}"
-        axes.plot(assessment.roc.false_alarms, assessment.roc.sensitivity, color=VERMILION, label=label)
+        axes.plot(assessment.roc.false_alarms, assessment.roc.sensitivity, color=VERMILION, label="all thresholds")
+        axes.set_title(f"AUROC {word_estimate('auroc', assessment.scopes['all'].ranking['auroc'])}")
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="chance")
     points = assessment.scopes["all"].points
     for number, (name, figures) in enumerate(points.items()):
