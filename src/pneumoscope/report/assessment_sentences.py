@@ -64,9 +64,9 @@ def _weigh_shortcuts(shortcuts: Shortcuts) -> list[str]:
     if not (untouched.low > CHANCE and hidden.low > CHANCE):
         return []
     return [
-        f"Not all of that is read from lungs: with the lungs of all films hidden, the AUROC is still "
-        f"{word_estimate('auroc', hidden)}. The figures may owe much to how the films were taken, and need not carry over "
-        "to another source."
+        "Not all of that is read from lungs: with the lungs of all films hidden, the AUROC is still "
+        f"{word_estimate('auroc', hidden)}. The figures may owe much to how the films were taken, and need not carry "
+        "over to another source."
     ]
 
 

@@ -89,7 +89,7 @@ def write_shortcuts(shortcuts: Shortcuts) -> list[str]:
             f"it reaches {word_estimate('auroc', shortcuts.figures['lungs_only']['auroc'])}."
         )
     accuracy = shortcuts.differences["lungs_hidden"]["accuracy"]
-    if accuracy.high < 0 and lost.value > accuracy.value:
+    if accuracy.high < 0 and lost.value > accuracy.value / 2:
         sentences.append(
             f"At its threshold it is right less often with the lungs hidden, {word_difference('accuracy', accuracy)}: "
             "on such strange films all probabilities shift together, which moves decisions and leaves the ranking."
