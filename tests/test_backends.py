@@ -9,7 +9,12 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-TINY = ("models/test_training.py", "tasks/test_neighbors.py", "tasks/test_explain.py::TestGradcam")
+TINY = (
+    "models/test_training.py",
+    "models/test_optimizer.py",
+    "tasks/test_neighbors.py",
+    "tasks/test_explain.py::TestGradcam",
+)
 
 
 @pytest.mark.parametrize("backend", ["jax", "torch"])

@@ -33,6 +33,13 @@ def test_version_says_what_it_is_not(monkeypatch, capsys) -> None:
         (["evaluate", "--study", "nowhere", "--shortcuts"], "expected no --models"),
         (["neighbors", "--study", "nowhere"], "holds no trained model"),
         (["anomaly", "--study", "nowhere"], "holds no trained model"),
+        (["train", "--backbone", "mobilenet"], "expected --backbone NAME and --weights"),
+        (["train", "--weights", "imagenet"], "expected --backbone NAME and --weights"),
+        (["train", "--recipe", "transfer"], "expected --backbone NAME and --weights"),
+        (
+            ["train", "--backbone", "mobilenet", "--weights", "none", "--task", "anomaly"],
+            "expected it without --backbone",
+        ),
     ],
 )
 def test_what_a_user_can_mend_is_one_message(monkeypatch, capsys, tmp_path: Path, words, message) -> None:

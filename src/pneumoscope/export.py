@@ -52,9 +52,9 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
     from pneumoscope.models.bundle import load_bundle
 
     model_dir = Path(model_dir)
-    images = draw_phantoms(NUM_COMPARED, size=128, seed=0).images
     with _written_whole(Path(out_dir) if out_dir else model_dir / "export") as folder:
         bundle = load_bundle(model_dir, precision="float32")
+        images = draw_phantoms(NUM_COMPARED, size=bundle.model.input_shape[1], seed=0).images
         kind, facts = _export_graph(bundle, folder, images, keep_full=True)
         _write_card(folder, kind, {**_training_facts(bundle), **facts})
     return Path(out_dir) if out_dir else model_dir / "export"
@@ -155,7 +155,8 @@ def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_fu
     write_small(full, small, inputs)
     if not keep_full:
         full.unlink()
-    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, {**inputs, "gradient": answers["gradient"]})
+    gradient = {**inputs, "gradient": answers["gradient"]}
+    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, gradient)
     graph = {
         "file": FULL_NAME if keep_full else SMALL_NAME,
         "outputs": sorted(answers),
@@ -199,10 +200,11 @@ def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> HeldOut |
     path = study_dir / "stages" / f"{profile}-held_out.npz"
     if not path.exists():
         return None
-    val = dataset.split("val")
-    folders = sorted((study_dir / "models" / f"{profile}-three_class").glob("teacher-*"))
-    answers = [predict_probabilities(load_bundle(folder, precision="float32").model, val.images) for folder in folders]
-    return HeldOut(load_result(path), answers)
+    alone = {}
+    for folder in sorted((study_dir / "models" / f"{profile}-three_class").glob("teacher-*")):
+        teacher = load_bundle(folder, precision="float32")
+        alone[int(teacher.card["seed"])] = predict_probabilities(teacher.model, dataset.images)
+    return HeldOut(load_result(path), alone)
 
 
 def _judge_anomaly(graph: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:

@@ -97,11 +97,18 @@ def run_study(
         handler.close()
 
 
-def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int) -> Dataset:
-    """Load what a study works on, not split yet: a collection, or phantoms where `source` is None."""
+def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int = 128) -> Dataset:
+    """Load what a study works on, not split yet: a collection, or phantoms where `source` is None.
+
+    Args:
+        source: folder or manifest of radiographs, or None.
+        out_dir: where decoded images are kept.
+        seed: of the phantoms.
+        size: side in pixels of the images, as `TrainingSettings.size` has it for the nets to come.
+    """
     if source is None:
-        return phantom_dataset(**PHANTOM_COUNTS, seed=seed)
-    return load_dataset(source, cache_dir=out_dir / "cache")
+        return phantom_dataset(**PHANTOM_COUNTS, size=size, seed=seed)
+    return load_dataset(source, size=size, cache_dir=out_dir / "cache")
 
 
 def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 from pneumoscope.assess.gate import measure_gate
-from pneumoscope.assess.subgroups import measure_subgroups, name_series
+from pneumoscope.assess.subgroups import measure_subgroups
 from pneumoscope.assessment import Assessed
+from pneumoscope.radiographs.collection import name_series
 
 CLOSE = "The probability is too close to the threshold to be on one side of it for sure."
 UNLIKE = "The film looks unlike those that the models were trained on."
@@ -76,7 +77,7 @@ def test_series_are_told_by_the_letters_of_file_names():
         ("IM…", 30),
         ("person…", 30),
     ]
-    assert name_series("00012.png") == ""
+    assert name_series(["00012.png"]).tolist() == [""]
 
 
 def test_rows_that_differ_in_number_are_an_error():

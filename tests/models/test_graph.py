@@ -11,6 +11,7 @@ from pneumoscope.models.geometry import draw_up, receptive_fields
 from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph
 from pneumoscope.models.onnx_file import export_graph, write_small
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
+from pneumoscope.models.transfer import build_transfer
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.tasks.explain.explanation import list_layers
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
@@ -82,10 +83,90 @@ def test_an_export_that_answers_otherwise_is_not_kept(tmp_path, inputs):
     assert list(tmp_path.iterdir()) == []
 
 
+def build_depthwise(padding: str, strides: int) -> keras.Model:
+    """Return a net of the layers that small nets for telephones are made of, its rectification full at times."""
+    inputs, wide = keras.Input((30, 30, 1)), keras.initializers.Constant(300)
+    features = keras.layers.Concatenate()([inputs, inputs, inputs])
+    features = keras.layers.Rescaling(1 / 64)(features)
+    features = keras.layers.ReLU(6.0, name="fine")(keras.layers.Conv2D(6, 3, padding="same")(features))
+    if padding == "valid":
+        features = keras.layers.ZeroPadding2D(((0, 1), (2, 1)))(features)
+    features = keras.layers.DepthwiseConv2D(3, strides, padding=padding)(features)
+    features = keras.layers.Activation("relu", name="middle")(
+        keras.layers.BatchNormalization(gamma_initializer=wide)(features)
+    )
+    features = keras.layers.Conv2D(8, 1)(keras.layers.DepthwiseConv2D(3, 2, padding="same")(features))
+    features = keras.layers.ReLU(6.0, name="coarse")(features)
+    features = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax", name="output")(features))
+
+
+@pytest.mark.parametrize(
+    ("padding", "strides", "views"),
+    [
+        ("valid", 2, ("fine", "middle", "coarse")),
+        ("same", 2, ("fine", "middle", "coarse")),
+        ("same", 1, ("middle", "coarse")),
+    ],
+)
+def test_the_graph_walks_back_through_layers_of_one_channel_each(padding, strides, views, images):
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(3)
+    net, small = build_depthwise(padding, strides), images[:, ::4, ::4][:, :30, :30]
+    assert list_layers(net) == views
+    answers = ClassifierGraph(net, "embedding")(small[..., None].astype(np.float32))
+    answers |= LayersGraph(net)({"image": small[..., None].astype(np.float32), "gradient": answers["gradient"]})
+
+    cells = np.asarray(keras.Model(net.input, net.get_layer("coarse").output)(small[..., None].astype(np.float32)))
+    assert 0.05 < (cells == 6).mean() < 0.5
+    for layer in list_layers(net):
+        fields = receptive_fields(net, layer)
+        for label in range(3):
+            expected = compute_gradcam(net, small, layer=layer, class_indices=np.full(len(small), label))
+            drawn = draw_up(np.array(answers[f"heatmap_{layer}"])[:, label], *fields, small.shape[1:])
+            np.testing.assert_allclose(drawn, expected, atol=1e-3)
+
+
+def test_a_net_of_one_channel_layers_answers_alike_outside_of_keras(tmp_path, images):
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(4)
+    net, small = build_depthwise("valid", 2), images[:, ::4, ::4][:, :30, :30, None].astype(np.float32)
+
+    answers = export_graph(ClassifierGraph(net, "embedding"), tmp_path / "net.onnx", {"image": small})
+    layers_inputs = {"image": small, "gradient": answers["gradient"]}
+    earlier = export_graph(LayersGraph(net), tmp_path / "layers.onnx", layers_inputs)
+
+    assert set(earlier) == {"heatmap_fine", "heatmap_middle"}
+    assert {"probabilities", "embedding", "heatmap_coarse"} <= set(answers)
+
+
+def test_mobilenet_has_a_view_of_each_coarseness():
+    net = build_transfer("mobilenet", size=64)
+    ClassifierGraph(net, "embedding")
+    assert list_layers(net) == tuple(f"conv_pw_{number}_relu" for number in (1, 3, 5, 11, 13))
+    assert [receptive_fields(net, layer)[0].step for layer in list_layers(net)] == [2, 4, 8, 16, 32]
+
+
 def test_a_net_of_unknown_layers_is_refused_by_name():
     inputs = keras.Input((128, 128, 1))
     features = keras.layers.GlobalMaxPooling2D(name="pool_all")(keras.layers.Conv2D(4, 3)(inputs))
     net = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
 
     with pytest.raises(ExportError, match="pool_all"):
+        ClassifierGraph(net, "embedding")
+
+
+def test_a_backbone_without_a_way_back_is_told_by_its_layers():
+    with pytest.raises(ExportError, match=r"no rule to walk back through .*squeeze_excite_mul"):
+        ClassifierGraph(build_transfer("mobilenet-v3-small", size=32), "embedding")
+
+
+def test_joined_channels_behind_the_first_view_are_told():
+    inputs = keras.Input((16, 16, 1))
+    features = keras.layers.Conv2D(4, 3, activation="relu")(inputs)
+    features = keras.layers.Concatenate(name="joined")([features, features])
+    features = keras.layers.GlobalAveragePooling2D(name="embedding")(features)
+    net = keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(features))
+
+    with pytest.raises(ExportError, match="through joined of"):
         ClassifierGraph(net, "embedding")

@@ -63,6 +63,13 @@ def test_teachers_and_sets_are_told_where_there_are_any(card, write):
     assert "teachers" not in write(card) and "hold the true one" not in write(card)
 
 
+def test_the_spread_of_seeds_is_told(card, write):
+    spread = {"mean": 0.91, "sd": 0.012, "values": [0.9, 0.92]}
+    text = write({**card, "seeds": {"seeds": [7, 8], "test": {"normal_or_pneumonia/accuracy_balanced": spread}}})
+
+    assert "differ in their seed (7, 8) on test: normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
+
+
 def test_counts_by_split_and_class_are_a_table(card, write):
     counts = {"images": 30, "patients": 12, "normal": 10, "bacterial": 15, "viral": 5}
     text = write({**card, "data": {**card["data"], "splits": {"train": counts, "test": counts}}})

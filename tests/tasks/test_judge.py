@@ -1,41 +1,81 @@
-"""What is chosen, and on which images, and that figures of each split are told apart."""
+"""What is chosen on images held out, and how it carries over to a net whose scores are of another sharpness."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from pneumoscope.evaluation.calibration import calibrate
 from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import THREE_CLASSES
 from pneumoscope.tasks.judge import HeldOut, judge_classifier
 
+PER_SPLIT = 120
 
-def answer(labels, skill, seed):
-    raised = np.exp(np.random.default_rng(seed).normal(size=(len(labels), 3)) + skill * np.eye(3)[labels])
-    return raised / raised.sum(axis=1, keepdims=True)
+
+def tell(labels: np.ndarray, seed: int, *, sharpness: float = 1.0) -> np.ndarray:
+    """Return what a fair net says: right more often than not, and unsure where it is wrong."""
+    scores = 2 * np.eye(3)[labels] + np.random.default_rng(seed).normal(0, 1.2, (len(labels), 3))
+    exponents = np.exp(sharpness * scores)
+    return exponents / exponents.sum(axis=1, keepdims=True)
 
 
 @pytest.fixture(scope="module")
-def outputs(phantoms):
-    return answer(phantoms.labels(THREE_CLASSES), 2.0, 0)
+def films() -> Dataset:
+    count = 3 * PER_SPLIT
+    table = pd.DataFrame({"name": [f"{number}.png" for number in range(count)], "split": "train"})
+    table["split"] = np.repeat(["train", "val", "test"], PER_SPLIT)
+    table["subtype"] = np.resize(np.array(THREE_CLASSES), count)
+    table["label"] = np.where(table["subtype"] == "normal", "normal", "pneumonia")
+    table["patient"], table["sha256"], table["path"] = table["name"], table["name"], ""
+    return Dataset(np.zeros((count, 16, 16), np.uint8), table, pd.DataFrame(columns=["name", "reason"]))
 
 
-def test_without_series_held_out_all_is_chosen_on_validation(phantoms, outputs):
-    card = judge_classifier(outputs, phantoms, 0, None)
+@pytest.fixture(scope="module")
+def held_out() -> HeldOut:
+    labels = np.arange(600) % 3
+    names = np.arange(600).astype(str)
+    told = evaluate(labels, tell(labels, 1), classes=THREE_CLASSES, split="held out", patients=names, names=names)
+    return HeldOut(told, {})
 
-    assert set(card["figures"]) == {"val", "test"}
-    assert f"{len(phantoms.rows('val'))} validation images" in card["operating_points_from"]
-    assert card["figures"]["test"]["three_class"]["accuracy"]["n"] == len(phantoms.rows("test"))
+
+def test_without_series_validation_chooses(films):
+    facts = judge_classifier(tell(films.labels(THREE_CLASSES), 2), films, 0, None)
+    assert facts["operating_points_from"].startswith(f"{PER_SPLIT} validation images of {PER_SPLIT} patients")
+    assert "seeds" not in facts and set(facts["figures"]) == {"val", "test"}
 
 
-def test_series_held_out_have_figures_of_their_own(phantoms, outputs):
-    labels = phantoms.labels(THREE_CLASSES)
-    patients, names = (phantoms.table[column].to_numpy().astype(str) for column in ("patient", "name"))
-    probabilities = answer(labels, 1.0, 1)
-    told = evaluate(labels, probabilities, classes=THREE_CLASSES, split="held_out", patients=patients, names=names)
-    card = judge_classifier(outputs, phantoms, 0, HeldOut(told, []))
-    figures, points = card["figures"], card["operating_points"]
+def test_thresholds_come_from_what_was_held_out(films, held_out):
+    first, second = (judge_classifier(tell(films.labels(THREE_CLASSES), seed), films, 0, held_out) for seed in (2, 3))
+    assert first["operating_points_from"].startswith("600 images of series")
+    assert first["operating_points"] == second["operating_points"]
+    assert first["conformal"] == second["conformal"]
+    assert first["figures"]["test"] != second["figures"]["test"]
+    told = first["figures"]["held_out"]
+    assert told == second["figures"]["held_out"] and told["three_class"]["accuracy"]["n"] == 600
+    found, point = told["normal_or_pneumonia"], first["operating_points"]["balanced"]
+    assert found["flagged_pneumonia_balanced"]["value"] == point["sensitivity"]["value"]
 
-    assert set(figures) == {"val", "test", "held_out"}
-    assert "images of series" in card["operating_points_from"]
-    assert figures["held_out"]["three_class"]["accuracy"]["n"] == len(labels)
-    found = figures["held_out"]["normal_or_pneumonia"]["flagged_pneumonia_balanced"]
-    assert found["value"] == points["balanced"]["sensitivity"]["value"]
+
+def test_a_blunter_net_is_brought_to_the_scale_of_nets_alone(films, held_out):
+    labels = films.labels(THREE_CLASSES)
+    sharp, blunt = tell(labels, 2), tell(labels, 2, sharpness=0.25)
+    alone = HeldOut(held_out.evaluation, {1000: sharp, 2000: sharp})
+
+    plain = judge_classifier(sharp, films, 0, held_out)
+    matched = judge_classifier(blunt, films, 0, alone)
+
+    fits = [np.array([facts["calibration"]["fitted"]]) for facts in (plain, matched)]
+    np.testing.assert_allclose(calibrate(sharp, fits[0]), calibrate(blunt, fits[1]), atol=1e-4)
+    assert matched["figures"] == plain["figures"]
+
+
+def test_seeds_are_told_with_their_spread(films, held_out):
+    labels = films.labels(THREE_CLASSES)
+    alone = {1000: tell(labels, 4), 2000: tell(labels, 5)}
+    seeds = judge_classifier(tell(labels, 2), films, 0, HeldOut(held_out.evaluation, alone))["seeds"]
+
+    assert seeds["seeds"] == [1000, 2000]
+    accuracy = seeds["test"]["three_class/accuracy"]
+    assert accuracy["mean"] == pytest.approx(np.mean(accuracy["values"]))
+    assert accuracy["sd"] == pytest.approx(abs(np.diff(accuracy["values"])[0]) / np.sqrt(2))

@@ -1,21 +1,18 @@
 """The same figures by class, file series and exposure, and by age, sex and view where a manifest tells them."""
 
-import re
 from collections.abc import Iterator
-from pathlib import PurePosixPath
 
 import numpy as np
 
 from pneumoscope.assess.scopes import measure_scope, select_images
 from pneumoscope.assessment import Assessed, Subgroup
 from pneumoscope.evaluation.metrics import estimate_share
+from pneumoscope.radiographs.collection import name_series
 from pneumoscope.results import THREE_CLASSES
 
 MIN_IMAGES = 10
 MAX_SERIES = 8
 AGE_BANDS = ((0, 5), (6, 17), (18, 39), (40, 59), (60, 120))
-
-_SERIES = re.compile(r"((?:[A-Za-z]+\d*-)?[A-Za-z]+)")
 
 
 def measure_subgroups(
@@ -38,17 +35,6 @@ def measure_subgroups(
     ]
 
 
-def name_series(file_name: str) -> str:
-    """Return the letters that a file name begins with, by which a source tells its series apart.
-
-    Example:
-        >>> name_series("NORMAL2-IM-1427-0001.jpeg"), name_series("IM-0115-0001.jpeg")
-        ('NORMAL2-IM', 'IM')
-    """
-    match = _SERIES.match(file_name)
-    return match[1] if match else ""
-
-
 def _measure(trait: str, name: str, images: Assessed, threshold: float, seed: int) -> Subgroup:
     scope = measure_scope(images, {"point": threshold}, split=name, seed=seed)
     figures = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
@@ -67,7 +53,7 @@ def _by_class(images: Assessed) -> Iterator[Group]:
 
 
 def _by_series(images: Assessed) -> Iterator[Group]:
-    series = np.array([name_series(PurePosixPath(name).name) for name in images.names])
+    series = name_series(images.names)
     found = sorted(set(series.tolist()) - {""})
     if 1 < len(found) <= MAX_SERIES:
         for name in found:

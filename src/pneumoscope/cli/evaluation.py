@@ -134,6 +134,6 @@ def _evaluate_study(study_dir: Path, data: Path | None, profile: str, task: str,
     if data is None:
         dataset, split = reopen_study(study_dir)[1], "test"
     else:
-        dataset, split = load_dataset(data).as_split("external"), "external"
+        dataset, split = load_dataset(data, size=model.input_shape[1]).as_split("external"), "external"
     evaluation = evaluate_classifier(model, dataset, classes=CLASSES[task], split=split)
     print_metrics(evaluation.metrics, split, as_json=as_json)

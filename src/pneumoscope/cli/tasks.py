@@ -1,15 +1,19 @@
 """The study, and each of its tasks alone."""
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from pneumoscope.cli.options import (
+    Backbone,
+    BackboneOption,
     ClassifierOption,
     ClassifierTask,
     DataOption,
     EpochsOption,
+    HoldOut,
     ImagesArgument,
     JsonOption,
     OneProfile,
@@ -19,8 +23,15 @@ from pneumoscope.cli.options import (
     SeedOption,
     StudyOption,
     Task,
+    TaskOption,
+    TrainProfile,
+    TrainProfileOption,
+    WeightsOption,
 )
 from pneumoscope.cli.output import print_metrics, print_outcome
+
+if TYPE_CHECKING:
+    from pneumoscope.models.settings import TrainingSettings
 
 COMMANDS = typer.Typer()
 INTERRUPTED = 130
@@ -31,7 +42,7 @@ def study(
     data: DataOption = None,
     out: OutOption = Path("out"),
     profile: Annotated[
-        ProfileChoice, typer.Option(help="Recipes to train; both: paper and best.")
+        ProfileChoice, typer.Option("--profile", "--recipe", help="Recipes to train; both: paper and best.")
     ] = ProfileChoice.BOTH,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
@@ -57,30 +68,86 @@ def study(
 def train(
     data: DataOption = None,
     out: OutOption = Path("model"),
-    task: Annotated[Task, typer.Option(help="Which net.")] = Task.BINARY,
-    profile: ProfileOption = OneProfile.BEST,
+    task: TaskOption = None,
+    profile: TrainProfileOption = None,
+    backbone: BackboneOption = None,
+    weights: WeightsOption = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
 ) -> None:
     """Train one net; a run that was stopped goes on where it was."""
-    from pneumoscope.models.settings import autoencoder_settings, profile_settings
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
     from pneumoscope.tasks.anomaly import train_anomaly
     from pneumoscope.tasks.classify import train_classifier
 
-    dataset = split_dataset(load_study_dataset(data, out, seed=seed), seed=seed)
     if data is None:
         epochs = epochs or PHANTOM_EPOCHS
+    task, settings = _choose_recipe(task, profile, backbone, weights, epochs)
+    dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
     if task is Task.ANOMALY:
-        settings = autoencoder_settings(profile.value, epochs=epochs)
         _, anomaly = train_anomaly(dataset, out, settings=settings, seed=seed)
         print_metrics(anomaly.metrics, "test")
         return
-    settings = profile_settings(profile.value, epochs=epochs)
     _, trained = train_classifier(dataset, out, classes=CLASSES[task.value], settings=settings, seed=seed)
     for name, evaluation in trained.evaluations.items():
         print_metrics(evaluation.metrics, name)
+
+
+@COMMANDS.command()
+def crossvalidate(
+    data: DataOption = None,
+    out: OutOption = Path("crossvalidation"),
+    profile: ProfileOption = OneProfile.FLAGSHIP,
+    hold_out: Annotated[HoldOut, typer.Option("--hold-out", help="What a net has not seen.")] = HoldOut.PATIENTS,
+    vary: Annotated[
+        list[str] | None, typer.Option(help="A part of the recipe to change; more than one may be given.")
+    ] = None,
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+) -> None:
+    """Judge a recipe, or one with a part changed, inside train; all runs into a folder fill its table, ablations.md."""
+    from pneumoscope.models.settings import profile_settings
+    from pneumoscope.radiographs.splits import split_dataset
+    from pneumoscope.report.ablation_table import write_ablation_table
+    from pneumoscope.study import PHANTOM_EPOCHS, load_study_dataset
+    from pneumoscope.tasks.ablate import BASE, list_ablations, run_ablation
+
+    settings = profile_settings(profile.value, epochs=epochs or (PHANTOM_EPOCHS if data is None else None))
+    dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
+    for variant in vary or [BASE]:
+        found = run_ablation(dataset, out, settings=settings, variant=variant, protocol=hold_out.value, seed=seed)
+        print_metrics(found.metrics, f"{variant}, {found.split}")
+    command = (
+        f"pneumoscope crossvalidate --recipe {profile.value} --epochs {settings.epochs} --data DATA --vary VARIANT"
+    )
+    table = out / "ablations.md"
+    write_ablation_table(list_ablations(out), table, recipe=profile.value, epochs=settings.epochs, command=command)
+    typer.echo(table)
+
+
+def _choose_recipe(
+    task: Task | None, profile: TrainProfile | None, backbone: Backbone | None, weights: str | None, epochs: int | None
+) -> "tuple[Task, TrainingSettings]":
+    from pneumoscope.errors import PneumoscopeError
+    from pneumoscope.models.settings import autoencoder_settings, profile_settings
+
+    profile = profile or (TrainProfile.TRANSFER if backbone else TrainProfile.BEST)
+    if (backbone is None) != (weights is None) or (profile is TrainProfile.TRANSFER and not backbone):
+        raise PneumoscopeError(
+            "a net of others is named by two options; expected --backbone NAME and --weights, which is a FILE, "
+            "imagenet (Keras downloads it) or none"
+        )
+    if task is None:
+        task = Task.THREE_CLASS if backbone or profile is TrainProfile.FLAGSHIP else Task.BINARY
+    if task is Task.ANOMALY:
+        if backbone:
+            raise PneumoscopeError("--task anomaly has a net of its own; expected it without --backbone")
+        return task, autoencoder_settings(profile.value, epochs=epochs)
+    settings = profile_settings(profile.value, epochs=epochs)
+    if backbone:
+        settings = replace(settings, backbone=backbone.value, weights=None if weights == "none" else weights)
+    return task, settings
 
 
 @COMMANDS.command()

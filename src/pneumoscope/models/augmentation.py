@@ -60,6 +60,8 @@ def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) 
     if ranges.erase:
         for _ in range(ranges.num_erased):
             _erase(changed, ranges.erase, rng)
+    if ranges.frame and rng.random() < 0.5:
+        _hide_frame(changed, ranges.frame, rng)
     return changed
 
 
@@ -97,3 +99,12 @@ def _erase(image: np.ndarray, largest: float, rng: np.random.Generator) -> None:
     sides = (rng.uniform(0, largest, 2) * (height, width)).astype(int)
     top, left = rng.integers(0, (height - sides[0] + 1, width - sides[1] + 1))
     image[top : top + sides[0], left : left + sides[1]] = rng.integers(0, 256)
+
+
+def _hide_frame(image: np.ndarray, widest: float, rng: np.random.Generator) -> None:
+    """Hide a strip along each side behind one gray level, in place."""
+    height, width = image.shape
+    top, bottom, left, right = (rng.uniform(0, widest, 4) * (height, height, width, width)).astype(int)
+    level = rng.integers(0, 256)
+    image[:top] = image[height - bottom :] = level
+    image[:, :left] = image[:, width - right :] = level

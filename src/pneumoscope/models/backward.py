@@ -23,8 +23,12 @@ def check_rules(net: keras.Model) -> None:
         ExportError: naming the layers that there is no rule for.
     """
     unknown = [layer.name for layer in net.layers if not isinstance(layer, tuple(_RULES))]
-    if unknown or not isinstance(net.layers[-1], layers.Dense):
-        known = ", ".join(kind.__name__ for kind in _RULES)
+    views = () if unknown else list_views(net)
+    if views:
+        first = [layer.name for layer in net.layers].index(views[0])
+        unknown = [layer.name for layer in net.layers[first + 1 :] if _find_rule(layer) is _back_input]
+    if unknown or not views or not isinstance(net.layers[-1], layers.Dense):
+        known = ", ".join(kind.__name__ for kind, rule in _RULES.items() if rule is not _back_input)
         told = ", ".join(unknown) or "the last layer"
         raise ExportError(f"no rule to walk back through {told} of {net.name}; there are rules for {known}")
 
@@ -33,15 +37,24 @@ def list_views(net: keras.Model) -> tuple[str, ...]:
     """Return the names of the layers that heat-maps are taken of, from the input on.
 
     They are the convolutional layers that rectify by themselves and, where convolution, normalization and
-    rectification are layers of their own, the rectified ends of residual blocks.
+    rectification are layers of their own, the rectified ends of residual blocks. In a net that has neither, they are
+    the last rectified layers before the grid gets coarser.
     """
-    sources = _find_sources(net)
+    sources = find_sources(net)
     kinds = {layer.name: layer for layer in net.layers}
-    return tuple(
+    views = tuple(
         layer.name
         for layer in net.layers
         if (isinstance(layer, layers.Conv2D) and layer.activation is not keras.activations.linear)
         or (isinstance(layer, layers.ReLU) and isinstance(kinds[sources[layer.name][0]], layers.Add))
+    )
+    last_of_grid = {layer.output.shape[1:3]: layer.name for layer in net.layers if _rectifies(layer)}
+    return views or tuple(last_of_grid.values())
+
+
+def _rectifies(layer: Any) -> bool:
+    return isinstance(layer, layers.ReLU) or (
+        isinstance(layer, layers.Activation) and layer.activation is keras.activations.relu
     )
 
 
@@ -53,7 +66,7 @@ def find_end(net: keras.Model) -> str:
 def walk_forward(net: keras.Model, images: Any, end: str) -> Values:
     """Return the output of each layer up to `end`, by name."""
     values: Values = {}
-    sources = _find_sources(net)
+    sources = find_sources(net)
     for layer in net.layers:
         given = [values[source] for source in sources[layer.name]]
         values[layer.name] = layer(given if len(given) > 1 else given[0], training=False) if given else images
@@ -75,7 +88,7 @@ def walk_back(net: keras.Model, values: Values, gradient: Any, start: str, stop:
         The gradient at the output of `stop`, and by `heatmap_LAYER` the heat-maps `(n, classes, h, w)`: activation
         times gradient, summed over the filters, where above 0.
     """
-    sources, views, heatmaps = _find_sources(net), list_views(net), {}
+    sources, views, heatmaps = find_sources(net), list_views(net), {}
     gradients = {start: gradient}
     for layer in reversed(net.layers):
         if layer.name not in gradients:
@@ -85,14 +98,14 @@ def walk_back(net: keras.Model, values: Values, gradient: Any, start: str, stop:
             heatmaps[f"heatmap_{layer.name}"] = ops.relu(ops.sum(gradient * outputs[:, None], axis=-1))
         if layer.name == stop:
             break
-        rule = next(rule for kind, rule in _RULES.items() if isinstance(layer, kind))
+        rule = _find_rule(layer)
         for source in sources[layer.name]:
             back = rule(layer, gradient, values[source], outputs)
             gradients[source] = gradients[source] + back if source in gradients else back
     return gradient, heatmaps
 
 
-def _find_sources(net: keras.Model) -> dict[str, list[str]]:
+def find_sources(net: keras.Model) -> dict[str, list[str]]:
     """Return by layer the names of the layers whose outputs it takes."""
     makers = {id(layer.output): layer.name for layer in net.layers}
     return {
@@ -116,7 +129,16 @@ def _back_activation(layer: Any, gradient: Any, outputs: Any) -> Any:
 
 
 def _back_relu(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    return _rectify(gradient, outputs)
+    if layer.negative_slope or layer.threshold:
+        raise ExportError(f"no rule to walk back through {layer.name}; expected no slope or threshold but 0")
+    gradient = _rectify(gradient, outputs)
+    if layer.max_value is None:
+        return gradient
+    return gradient * ops.cast(outputs[:, None] < layer.max_value, gradient.dtype)
+
+
+def _back_activation_alone(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
+    return _back_activation(layer, gradient, outputs)
 
 
 def _back_dense(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
@@ -132,17 +154,44 @@ def _back_convolution(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> A
         raise ExportError(f"no rule to walk back through {layer.name}; expected dilation and groups of 1")
     gradient = _back_activation(layer, gradient, outputs)
     flat = ops.reshape(gradient, (-1, *gradient.shape[2:]))
-    if layer.strides == (1, 1):
-        if layer.padding == "valid":
-            rows, columns = (side - 1 for side in layer.kernel_size)
-            flat = ops.pad(flat, ((0, 0), (rows, rows), (columns, columns), (0, 0)))
-        kernel = ops.transpose(ops.flip(layer.kernel, (0, 1)), (0, 1, 3, 2))
-        back = ops.conv(flat, kernel, padding=layer.padding)
-    else:
-        back = ops.conv_transpose(flat, layer.kernel, layer.strides, padding=layer.padding)
-        if back.shape[1:3] != inputs.shape[1:3]:
-            raise ExportError(f"no rule to walk back through {layer.name}; expected strides that divide its input")
+    # The kernel stays as it stands, so that the graph holds it once.
+    back = ops.conv_transpose(flat, layer.kernel, layer.strides, padding=layer.padding)
+    if back.shape[1:3] != inputs.shape[1:3]:
+        raise ExportError(f"no rule to walk back through {layer.name}; expected strides that divide its input")
     return ops.reshape(back, (-1, gradient.shape[1], *inputs.shape[1:]))
+
+
+def _back_depthwise(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
+    if layer.dilation_rate != (1, 1) or layer.depth_multiplier != 1:
+        raise ExportError(f"no rule to walk back through {layer.name}; expected dilation and depth multiplier of 1")
+    gradient = _back_activation(layer, gradient, outputs)
+    flat = ops.reshape(gradient, (-1, *gradient.shape[2:]))
+    margins = []
+    for axis, (side, stride) in enumerate(zip(layer.kernel_size, layer.strides, strict=True), start=1):
+        flat = _part_cells(flat, stride, axis)
+        size, reached = inputs.shape[axis], (outputs.shape[axis] - 1) * stride + side
+        before = max(reached - size, 0) // 2 if layer.padding == "same" else 0
+        margins.append((side - 1 - before, size + before - flat.shape[axis]))
+    flat = ops.pad(flat, ((0, 0), *margins, (0, 0)))
+    back = ops.depthwise_conv(flat, ops.flip(layer.kernel, (0, 1)), padding="valid")
+    return ops.reshape(back, (-1, gradient.shape[1], *inputs.shape[1:]))
+
+
+def _part_cells(cells: Any, stride: int, axis: int) -> Any:
+    """Put zeros between the cells of an axis, one less than the stride."""
+    if stride == 1:
+        return cells
+    parted = ops.stack([cells, *[ops.zeros_like(cells)] * (stride - 1)], axis=axis + 1)
+    shape = list(cells.shape[1:])
+    shape[axis - 1] *= stride
+    kept = (*[slice(None)] * axis, slice(shape[axis - 1] - stride + 1))
+    return ops.reshape(parted, (-1, *shape))[kept]
+
+
+def _back_padding(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
+    (top, _), (left, _) = layer.padding
+    height, width = inputs.shape[1:3]
+    return gradient[:, :, top : top + height, left : left + width]
 
 
 def _back_max_pooling(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
@@ -200,13 +249,22 @@ def _pass(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
 
 _Rule = Callable[[Any, Any, Any, Any], Any]
 
+
+def _find_rule(layer: Any) -> _Rule:
+    return next(rule for kind, rule in _RULES.items() if isinstance(layer, kind))
+
+
 _RULES: dict[type, _Rule] = {
     layers.InputLayer: _back_input,
+    layers.Concatenate: _back_input,
     layers.Rescaling: _back_input,
     layers.LayerNormalization: _back_input,
+    layers.DepthwiseConv2D: _back_depthwise,
     layers.Conv2D: _back_convolution,
+    layers.ZeroPadding2D: _back_padding,
     layers.BatchNormalization: _back_normalization,
     layers.ReLU: _back_relu,
+    layers.Activation: _back_activation_alone,
     layers.Add: _pass,
     layers.MaxPooling2D: _back_max_pooling,
     layers.AveragePooling2D: _back_average_pooling,

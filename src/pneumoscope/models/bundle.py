@@ -17,6 +17,7 @@ from pneumoscope.errors import BundleError
 from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.settings import choose_precision
+from pneumoscope.models.transfer import BACKBONES, build_transfer
 from pneumoscope.radiographs.source import hash_file
 
 CARD_VERSION = 1
@@ -48,7 +49,7 @@ def save_bundle(model: keras.Model, bundle_dir: str | os.PathLike[str], facts: d
     """Write a trained model and its card.
 
     Args:
-        model: one of the nets of `pneumoscope.models.paper`, or the flagship.
+        model: one of the nets of `pneumoscope.models`; its name and the shape of its input say how to build it again.
         bundle_dir: the folder; made where it is missing.
         facts: what the card tells beside name, parameters, input, hash and version: classes, settings, seed,
             thresholds, hash of the training data.
@@ -94,15 +95,21 @@ def load_bundle(bundle_dir: str | os.PathLike[str], *, precision: str | None = N
             f"{bundle_dir} holds no trained model ({error}); expected {CARD_NAME} and {WEIGHTS_NAME}, as "
             "`pneumoscope train` or `pneumoscope study` leave them"
         ) from None
-    if card.get("card_version") != CARD_VERSION or card.get("architecture") not in _BUILDERS:
+    known = (*_BUILDERS, *BACKBONES)
+    if card.get("card_version") != CARD_VERSION or card.get("architecture") not in known:
         raise BundleError(
             f"{bundle_dir / CARD_NAME} is version {card.get('card_version')} of {card.get('architecture')!r}; "
-            f"expected version {CARD_VERSION} of {', '.join(_BUILDERS)}. Train it again with this version."
+            f"expected version {CARD_VERSION} of {', '.join(known)}. Train it again with this version."
         )
     weights = bundle_dir / WEIGHTS_NAME
     if not weights.exists() or hash_file(weights) != card.get("weights_sha256"):
         raise BundleError(f"{weights} is missing or not the file its card describes; train it again")
     keras.config.set_dtype_policy(precision or choose_precision())
-    model = _BUILDERS[card["architecture"]]()
+    model = _build_net(card)
     model.load_weights(weights)
     return Bundle(model, card)
+
+
+def _build_net(card: dict[str, Any]) -> keras.Model:
+    name = card["architecture"]
+    return build_transfer(name, size=card["input"]["shape"][0]) if name in BACKBONES else _BUILDERS[name]()

@@ -118,7 +118,12 @@ def _is_window(layer: Any) -> bool:
 
     return isinstance(
         layer,
-        layers.Conv2D | layers.DepthwiseConv2D | layers.SeparableConv2D | layers.MaxPooling2D | layers.AveragePooling2D,
+        layers.Conv2D
+        | layers.DepthwiseConv2D
+        | layers.SeparableConv2D
+        | layers.MaxPooling2D
+        | layers.AveragePooling2D
+        | layers.ZeroPadding2D,
     )
 
 
@@ -129,6 +134,9 @@ def _step_through(layer: Any, sources: list[Field], *, axis: int) -> Field:
     )
     if not _is_window(layer):
         return source
+    if not hasattr(layer, "strides"):
+        added = layer.padding[axis][0] * source.step
+        return Field(source.low - added, source.high - added, source.step)
     kernel = (layer.kernel_size if hasattr(layer, "kernel_size") else layer.pool_size)[axis]
     reach = (kernel - 1) * getattr(layer, "dilation_rate", (1, 1))[axis]
     stride = layer.strides[axis]

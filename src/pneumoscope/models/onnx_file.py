@@ -12,8 +12,9 @@ from pneumoscope.errors import ExportError
 PARITY_BATCHES = (1, 4)
 FULL_TOLERANCE = 1e-3
 SMALL_TOLERANCE = 1e-2
-# Where what enters a rectifier is all but 0, rounding decides whether a gradient passes it.
-HEATMAP_TOLERANCE = 1e-2
+# Where what enters a rectifier is all but 0, rounding decides whether a gradient passes it: behind tens of them, single
+# cells of a heat-map jump.
+HEATMAP_TOLERANCE = 3e-2
 LARGE = 100_000
 
 
@@ -91,7 +92,7 @@ def check_parity(
         inputs: by name, `(n, ...)` float32.
         expected: by batch size, the outputs by name.
         tolerance: largest difference allowed for an image, as a share of the length (Euclidean norm) of an output;
-            heat-maps may differ by 1 % in any case.
+            heat-maps may differ by 3 % in any case.
 
     Raises:
         ExportError: if an answer differs.

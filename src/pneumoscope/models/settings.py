@@ -4,7 +4,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Profile = Literal["paper", "best", "flagship"]
+Profile = Literal["paper", "best", "flagship", "transfer"]
+# Those of a study. `transfer` is not among them, since it needs a backbone to be named.
 PROFILES: tuple[Profile, ...] = ("paper", "best", "flagship")
 PAPER_PROFILES: tuple[Profile, ...] = ("paper", "best")
 MIN_AUTOENCODER_EPOCHS = 8
@@ -29,6 +30,8 @@ class Augmentation:
         noise: largest standard deviation of noise, share of the full range; half of the images get some.
         erase: largest side of a gray rectangle laid over the image, share of the size.
         num_erased: how many of them.
+        frame: widest strip along each side that is hidden behind one gray level, share of the size; half of the images
+            get a frame.
     """
 
     rotation: float = 0.0
@@ -44,6 +47,7 @@ class Augmentation:
     noise: float = 0.0
     erase: float = 0.0
     num_erased: int = 1
+    frame: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -67,6 +71,13 @@ class TrainingSettings:
         num_teachers: nets of the same recipe and other seeds that are trained first and whose mean answer to each
             changed image is most of the target; 0 is none.
         augmentation: random changes of the training images.
+        size: side in pixels of the images that the net takes.
+        backbone: name of a net of `pneumoscope.models.transfer` to fit; None is the profile's own net.
+        weights: what the backbone starts from, a file or `imagenet`; None is random weights.
+        head_epochs: the first epochs, in which only the last layer learns; then the whole net does, with an optimizer
+            and a course of the learning rate of its own.
+        layer_decay: factor of the learning rate and of the weight decay from one fifth of the layers to the one
+            before it; the last layer learns at the full rate. 1 is none.
     """
 
     profile: str = "paper"
@@ -84,74 +95,105 @@ class TrainingSettings:
     mixup: float = 0.0
     num_teachers: int = 0
     augmentation: Augmentation = Augmentation()
+    size: int = 128
+    backbone: str | None = None
+    weights: str | None = None
+    head_epochs: int = 0
+    layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
         if self.epochs < 1 or self.batch_size < 1:
             raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} are expected to be 1 or more")
+        if self.head_epochs < 0 or not 0 < self.layer_decay <= 1:
+            raise ValueError(
+                f"head_epochs {self.head_epochs} is expected to be 0 or more, layer_decay {self.layer_decay} to be "
+                "above 0 and at most 1"
+            )
 
     def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, fit for JSON."""
-        return asdict(self)
+        """Return the settings as plain values, fit for JSON; of a weights file only the name, not where it stood."""
+        return {**asdict(self), "weights": None if self.weights is None else Path(self.weights).name}
+
+
+_OTHER_EXPOSURES = Augmentation(
+    rotation=10,
+    zoom=0.12,
+    aspect=0.08,
+    shift=0.08,
+    gamma=0.4,
+    contrast=0.25,
+    brightness=0.1,
+    local_contrast=0.1,
+    blur=0.8,
+    noise=0.02,
+    erase=0.3,
+)
+
+_RECIPES: dict[str, TrainingSettings] = {
+    "paper": TrainingSettings(),
+    "best": TrainingSettings(
+        profile="best",
+        learning_rate=5e-4,
+        cosine=True,
+        warmup=0.05,
+        weight_decay=0.01,
+        label_smoothing=0.05,
+        balanced=True,
+        averaging=0.7,
+        keep_best=True,
+        augmentation=Augmentation(
+            rotation=10, zoom=0.12, shift=0.08, gamma=0.35, contrast=0.2, brightness=0.1, erase=0.3
+        ),
+    ),
+    "flagship": TrainingSettings(
+        profile="flagship",
+        epochs=20,
+        batch_size=32,
+        learning_rate=1.5e-3,
+        cosine=True,
+        warmup=0.05,
+        weight_decay=0.02,
+        label_smoothing=0.1,
+        dropout=0.2,
+        balanced=True,
+        num_teachers=3,
+        augmentation=_OTHER_EXPOSURES,
+    ),
+    "transfer": TrainingSettings(
+        profile="transfer",
+        epochs=10,
+        cosine=True,
+        warmup=0.05,
+        weight_decay=0.02,
+        label_smoothing=0.1,
+        dropout=0.3,
+        balanced=True,
+        averaging=0.7,
+        augmentation=_OTHER_EXPOSURES,
+        size=160,
+        head_epochs=2,
+        layer_decay=0.6,
+    ),
+}
 
 
 def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
     """Return the classifier's settings of a profile.
 
     Args:
-        profile: `paper`, the report's recipe as close as its text allows, `best`, the same nets with ours, or
-            `flagship`, a net of our own.
-        epochs: instead of the profile's own, 40 or 20.
+        profile: `paper`, the report's recipe as close as its text allows, `best`, the same nets with ours,
+            `flagship`, a net of our own, or `transfer`, a backbone that others trained.
+        epochs: instead of the profile's own, 40, 20 or 10; one at the least is left to the whole net.
 
     Raises:
         ValueError: if there is no such profile.
     """
-    if profile == "paper":
-        settings = TrainingSettings()
-    elif profile == "best":
-        settings = TrainingSettings(
-            profile="best",
-            learning_rate=5e-4,
-            cosine=True,
-            warmup=0.05,
-            weight_decay=0.01,
-            label_smoothing=0.05,
-            balanced=True,
-            averaging=0.7,
-            keep_best=True,
-            augmentation=Augmentation(
-                rotation=10, zoom=0.12, shift=0.08, gamma=0.35, contrast=0.2, brightness=0.1, erase=0.3
-            ),
-        )
-    elif profile == "flagship":
-        settings = TrainingSettings(
-            profile="flagship",
-            epochs=20,
-            batch_size=32,
-            learning_rate=1.5e-3,
-            cosine=True,
-            warmup=0.05,
-            weight_decay=0.02,
-            label_smoothing=0.1,
-            dropout=0.2,
-            balanced=True,
-            num_teachers=3,
-            augmentation=Augmentation(
-                rotation=10,
-                zoom=0.12,
-                aspect=0.08,
-                shift=0.08,
-                gamma=0.4,
-                contrast=0.25,
-                brightness=0.1,
-                local_contrast=0.1,
-                blur=0.8,
-                noise=0.02,
-                erase=0.3,
-            ),
-        )
-    else:
-        raise ValueError(f"profile is {profile!r}, expected one of {', '.join(PROFILES)}")
-    return settings if epochs is None else replace(settings, epochs=epochs)
+    if profile not in _RECIPES:
+        raise ValueError(f"profile is {profile!r}, expected one of {', '.join(_RECIPES)}")
+    settings = _RECIPES[profile]
+    if epochs is None:
+        return settings
+    return replace(settings, epochs=epochs, head_epochs=min(settings.head_epochs, epochs - 1))
 
 
 def autoencoder_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
@@ -171,6 +213,9 @@ def autoencoder_settings(profile: str, *, epochs: int | None = None) -> Training
         label_smoothing=0.0,
         averaging=0.0,
         augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05, flip=0.5),
+        size=128,
+        head_epochs=0,
+        layer_decay=1.0,
     )
 
 

@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile
@@ -19,6 +20,7 @@ import keras
 import numpy as np
 
 from pneumoscope.errors import TrainingError
+from pneumoscope.models.optimizer import build_optimizer
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log, progress_bar
 from pneumoscope.results import LearningCurve
@@ -67,14 +69,17 @@ def fit_model(
         title: of the progress bar and the log.
 
     Raises:
-        TrainingError: if the checkpoint is of another recipe, or the loss is no longer finite.
+        TrainingError: if the images are not of the size that the net takes, the checkpoint is of another recipe, or
+            the loss is no longer finite.
     """
+    _check_size(model, data.validation[0])
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
-    accuracy = [] if model.name == "autoencoder" else [keras.metrics.CategoricalAccuracy(name="accuracy")]
-    model.compile(_build_optimizer(settings, steps), loss, weighted_metrics=accuracy, jit_compile=_compiles_whole())
-    model.optimizer.build(model.trainable_variables)
     recipe = json.dumps({**settings.to_dict(), "seed": seed, "data": data.sha256, "model": model.name})
-    state = _State.load(checkpoint_path, model, recipe) if checkpoint_path.exists() else _State.start(model)
+    prepare = partial(_start_stage, model, settings, loss, steps)
+    if checkpoint_path.exists():
+        state = _State.load(checkpoint_path, model, recipe, prepare)
+    else:
+        state = _State.start(model, prepare)
     if state.epoch:
         log.info("%s: going on after epoch %d of %d", title, state.epoch, settings.epochs)
     with progress_bar() as bar:
@@ -89,6 +94,8 @@ def fit_model(
             keras.utils.set_random_seed(seed + state.epoch)  # dropout on torch draws from the global generator
             logs = _run_epoch(model, data, settings, np.random.default_rng([seed, state.epoch]), report)
             _finish_epoch(model, data, settings, state, logs)
+            if state.epoch == settings.head_epochs:
+                prepare(state.epoch)
             state.seconds += time.perf_counter() - started
             state.save(checkpoint_path, model, recipe)
             _log_epoch(title, settings.epochs, state)
@@ -98,19 +105,29 @@ def fit_model(
     )
 
 
-def _build_optimizer(settings: TrainingSettings, steps: int) -> keras.optimizers.Optimizer:
-    rate: Any = settings.learning_rate
-    if settings.cosine:
-        total = settings.epochs * steps
-        warmup = max(1, round(settings.warmup * total))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(1, total - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
+def _check_size(model: keras.Model, images: np.ndarray) -> None:
+    if images.shape[1:] != model.input_shape[1:]:
+        came, expected = (" x ".join(map(str, shape)) for shape in (images.shape[1:], model.input_shape[1:]))
+        raise TrainingError(
+            f"the images are {came}, {model.name} takes {expected}; load them with the size that the recipe states"
         )
-    if not settings.weight_decay:
-        return keras.optimizers.Adam(rate)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    return optimizer
+
+
+def _start_stage(
+    model: keras.Model, settings: TrainingSettings, loss: keras.losses.Loss, steps: int, epoch: int
+) -> None:
+    """Compile a net for the epochs after `epoch`: for the last layer alone, or for the whole net."""
+    head_epochs = min(settings.head_epochs, settings.epochs)
+    head_alone = epoch < head_epochs
+    if settings.head_epochs:
+        # Not by a rate of 0: normalization would still follow the images of the batch.
+        for layer in model.layers[:-1]:
+            layer.trainable = not head_alone
+    num_epochs = head_epochs if head_alone else max(1, settings.epochs - head_epochs)
+    accuracy = [] if model.name == "autoencoder" else [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    optimizer = build_optimizer(model, settings, num_epochs * steps)
+    model.compile(optimizer, loss, weighted_metrics=accuracy, jit_compile=_compiles_whole())
+    model.optimizer.build(model.trainable_variables)
 
 
 def _compiles_whole() -> bool:
@@ -162,12 +179,13 @@ class _State:
     kept: list[np.ndarray]
 
     @classmethod
-    def start(cls, model: keras.Model) -> "_State":
+    def start(cls, model: keras.Model, prepare: Callable[[int], None]) -> "_State":
+        prepare(0)
         weights = _read(model.weights)
         return cls(0, 0.0, 1, {name: [] for name in CURVES}, weights, weights)
 
     @classmethod
-    def load(cls, path: Path, model: keras.Model, recipe: str) -> "_State":
+    def load(cls, path: Path, model: keras.Model, recipe: str, prepare: Callable[[int], None]) -> "_State":
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 head = json.loads(str(archive["head"]))
@@ -182,6 +200,7 @@ class _State:
                 f"{path} comes from other settings or data; expected those of this run. "
                 "Give another output folder, or delete the file to train anew."
             )
+        prepare(head["epoch"])
         _assign(model.variables, groups["variables"])
         _assign(model.optimizer.variables, groups["optimizer"])
         return cls(**head, average=groups["average"], kept=groups["kept"])

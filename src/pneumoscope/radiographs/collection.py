@@ -3,7 +3,7 @@
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +24,7 @@ LAYOUT = """expected a folder such as
 (split folders train, val, test are optional; class folders NORMAL and PNEUMONIA, or NORMAL, BACTERIAL and VIRAL),
 or a CSV manifest with the columns path and label, and optionally subtype, patient and split."""
 
+_SERIES = re.compile(r"((?:[A-Za-z]+\d*-)?[A-Za-z]+)")
 _CLASS_FOLDERS = {
     "normal": ("normal", "normal"),
     "pneumonia": ("pneumonia", "unknown"),
@@ -97,16 +98,15 @@ def parse_name(file_name: str) -> ParsedName | None:
     return None
 
 
-def name_series(table: pd.DataFrame) -> np.ndarray:
-    """Return `(n,)` str, the series that each file belongs to by its name: what stands before the first digit.
+def name_series(names: Iterable[str]) -> np.ndarray:
+    """Return `(n,)` str, the series that each file belongs to: the letters that its name begins with.
 
     Example:
-        >>> names = ["a/IM-0115-0001.jpeg", "a/NORMAL2-IM-1427-0001.jpeg", "b/person1_virus_6.jpeg"]
-        >>> name_series(pd.DataFrame({"name": names})).tolist()
-        ['IM', 'NORMAL', 'person']
+        >>> name_series(["a/IM-0115-0001.jpeg", "a/NORMAL2-IM-1427-0001.jpeg", "b/person1_virus_6.jpeg"]).tolist()
+        ['IM', 'NORMAL2-IM', 'person']
     """
-    stems = table["name"].str.rsplit("/", n=1).str[-1]
-    return stems.str.extract(r"^(\D*)", expand=False).str.strip("-_ ").to_numpy().astype(str)
+    matches = (_SERIES.match(name.rpartition("/")[2]) for name in names)
+    return np.array([match[1] if match else "" for match in matches], dtype=str)
 
 
 def scan_collection(source: str | os.PathLike[str]) -> Collection:

@@ -38,6 +38,7 @@ def write_model_card(card: dict[str, Any], path: Path) -> None:
         splits=_title_splits(figures) if card["kind"] == "classifier" else [],
         rows=_tabulate_figures(figures) if card["kind"] == "classifier" else [],
         test=_list_figures(figures.get("test", {})) if card["kind"] == "anomaly" else [],
+        seeds=_word_seeds(card.get("seeds", {})),
         dropped=_word_drop(figures),
         of_kermany=_KERMANY in card.get("data", {}).get("license", ""),
     )
@@ -112,6 +113,17 @@ def _row(name: str, parts: list[Mapping[str, Any]]) -> list[str]:
 
 def _list_figures(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
     return [(metric_title(name), word_estimate(name, read_estimate(found))) for name, found in figures.items()]
+
+
+def _word_seeds(seeds: Mapping[str, Any]) -> list[str]:
+    """Return how far nets of the recipe that differ in their seed alone lie apart on test."""
+    said = []
+    for key, found in seeds.get("test", {}).items():
+        task, _, name = key.partition("/")
+        title = metric_title(name.removesuffix("_balanced"))
+        mean, spread = (word_value(name, found[field]) for field in ("mean", "sd"))
+        said.append(f"{task.replace('_', ' ')}: {title} {mean}, sd {spread}")
+    return said
 
 
 def _word_drop(figures: Mapping[str, Any]) -> tuple[str, str] | None:

@@ -34,7 +34,7 @@ def train_classifier(
     settings: TrainingSettings | None = None,
     seed: int = 0,
 ) -> "tuple[Bundle, Classification]":
-    """Train the report's net for these classes and evaluate it.
+    """Train the recipe's net for these classes and evaluate it.
 
     Args:
         dataset: with the splits `train`, `val` and, to evaluate on, `test`.
@@ -129,10 +129,14 @@ def _fit_one(
 def _build_net(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
     from pneumoscope.models.flagship import build_flagship
     from pneumoscope.models.paper import build_binary, build_three_class
+    from pneumoscope.models.transfer import build_transfer
 
+    if (settings.backbone or settings.profile == "flagship") and classes != THREE_CLASSES:
+        name = settings.backbone or "the flagship"
+        raise TrainingError(f"{name} tells {', '.join(THREE_CLASSES)}; {', '.join(classes)} follows from it")
+    if settings.backbone:
+        return build_transfer(settings.backbone, settings.weights, size=settings.size, dropout=settings.dropout)
     if settings.profile == "flagship":
-        if classes != THREE_CLASSES:
-            raise TrainingError(f"the flagship tells {', '.join(THREE_CLASSES)}; {', '.join(classes)} follows from it")
         return build_flagship(dropout=settings.dropout)
     return (build_binary if classes == BINARY_CLASSES else build_three_class)(dropout=settings.dropout)
 

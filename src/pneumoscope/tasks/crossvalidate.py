@@ -111,14 +111,14 @@ def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarr
     folds = np.where(parts < len(large), parts, -1)
     place = {name: number for number, name in enumerate(large)}
     normal = dataset.labels(THREE_CLASSES) == 0
-    folds[normal] = [place.get(name, -1) for name in name_series(dataset.table)[normal]]
+    folds[normal] = [place.get(name, -1) for name in name_series(dataset.table["name"])[normal]]
     return folds
 
 
 def list_series(dataset: Dataset) -> list[str]:
     """Return the series of file names that hold a tenth or more of the normals outside test."""
     normals = (dataset.labels(THREE_CLASSES) == 0) & (dataset.table["split"].to_numpy() != "test")
-    names, counts = np.unique(name_series(dataset.table)[normals], return_counts=True)
+    names, counts = np.unique(name_series(dataset.table["name"])[normals], return_counts=True)
     return names[counts >= MIN_SERIES_SHARE * normals.sum()].tolist()
 
 

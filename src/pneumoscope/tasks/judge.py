@@ -18,6 +18,11 @@ from pneumoscope.evaluation.operating_points import choose_operating_points
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation
 
+SEED_FIGURES = {
+    "normal_or_pneumonia": ("accuracy_balanced", "auroc"),
+    "three_class": ("accuracy", "auroc_bacterial_vs_viral"),
+}
+
 
 @dataclass(frozen=True)
 class HeldOut:
@@ -25,69 +30,95 @@ class HeldOut:
 
     Attributes:
         evaluation: of those images.
-        references: what nets of the recipe alone say of the validation images, each `(n, classes)`, to tell how their
-            scores and those of the exported net compare; empty where the net is one of the recipe alone.
+        alone: by seed, what nets of the recipe that nobody taught say of all images of the data set, `(n, classes)`;
+            they tell how their scores and those of the exported net compare, and how far seeds lie apart. Empty where
+            the exported net is such a net itself.
     """
 
     evaluation: Evaluation
-    references: list[np.ndarray]
+    alone: dict[int, np.ndarray]
 
 
 def judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out: HeldOut | None) -> dict[str, Any]:
-    """Return calibration and operating points from images that were held out, and figures of validation and test."""
-    labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
-    val = dataset.rows("val")
+    """Return what is chosen on images that were held out, and the figures of validation and test with it.
+
+    Args:
+        outputs: `(n, classes)` floats in (0, 1], rows sum to 1: what the net gives for all images of `dataset`.
+        dataset: with the splits `val` and `test`.
+        seed: of all resampling.
+        held_out: what to choose on; None chooses on validation.
+
+    Returns:
+        `calibration`, `conformal`, `operating_points`, `operating_points_from`, `figures`, and `seeds` where there are
+        nets of several; all plain values.
+    """
     if held_out is None:
-        judged, truth, groups = outputs[val], labels[val], patients[val]
-        source = "validation images"
+        val, source = dataset.rows("val"), "validation images"
+        judged, truth = outputs[val], dataset.labels(THREE_CLASSES)[val]
+        groups = dataset.table["patient"].to_numpy().astype(str)[val]
     else:
-        judged, truth, groups = (getattr(held_out.evaluation, name) for name in ("probabilities", "labels", "patients"))
-        source = "images of series"
+        told, source = held_out.evaluation, "images of series of file names"
+        judged, truth, groups = told.probabilities, told.labels, told.patients
     fits = fit_calibration(judged, truth, groups, seed=seed)
     probabilities = calibrate(judged, fits[:1])[0]
-    limit, sick = fit_conformal(truth, probabilities), 1 - probabilities[:, 0]
-    thresholds = choose_operating_points((truth > 0).astype(int), sick)
-    measured = evaluate_scores((truth > 0).astype(int), sick, thresholds, patients=groups, seed=seed)
-    points = {
-        name: {
-            "threshold": threshold,
-            "sensitivity": plain_figures(measured)[f"flagged_pneumonia_{name}"],
-            "one_minus_specificity": plain_figures(measured)[f"flagged_normal_{name}"],
-        }
-        for name, threshold in thresholds.items()
-    }
-    if held_out is not None and held_out.references:
-        matches = [match_scores(outputs[val], reference) for reference in held_out.references]
-        fits = chain_calibrations(np.mean(matches, axis=0), fits)
+    sick, labels = 1 - probabilities[:, 0], (truth > 0).astype(np.int64)
+    thresholds = choose_operating_points(labels, sick)
+    measured = plain_figures(evaluate_scores(labels, sick, thresholds, patients=groups, seed=seed))
+    alone = held_out.alone if held_out else {}
+    own = chain_calibrations(_match_seeds(outputs, alone, dataset), fits) if alone else fits
     chosen = f"{len(truth)} {source} of {len(set(groups))} patients that the net judged was not trained on"
-    return {
+    facts: dict[str, Any] = {
         "calibration": {
             "method": "vector scaling with one scale, classes weighed alike",
             "fitted_on": chosen,
-            "fitted": fits[0].round(6).tolist(),
-            "resampled": fits[1:].round(6).tolist(),
+            "fitted": own[0].round(6).tolist(),
+            "resampled": own[1:].round(6).tolist(),
         },
         "conformal": {
             "method": "split conformal, least ambiguous sets",
             "coverage": COVERAGE,
             "fitted_on": chosen,
-            "limit": limit,
+            "limit": fit_conformal(truth, probabilities),
         },
-        "operating_points": points,
+        "operating_points": {
+            name: {
+                "threshold": threshold,
+                "sensitivity": measured[f"flagged_pneumonia_{name}"],
+                "one_minus_specificity": measured[f"flagged_normal_{name}"],
+            }
+            for name, threshold in thresholds.items()
+        },
         "operating_points_from": chosen,
-        "figures": {
-            **_measure_splits(calibrate(outputs, fits[:1])[0], dataset, thresholds, seed),
-            **({} if held_out is None else {"held_out": _measure_held_out(held_out, probabilities, thresholds, seed)}),
+        "figures": _measure_splits(calibrate(outputs, own[:1])[0], dataset, thresholds, seed),
+    }
+    if held_out is not None:
+        facts["figures"]["held_out"] = _measure_held_out(held_out, probabilities, thresholds, seed)
+    return facts | ({"seeds": _compare_seeds(alone, fits[:1], dataset, thresholds, seed)} if alone else {})
+
+
+def _match_seeds(outputs: np.ndarray, alone: dict[int, np.ndarray], dataset: Dataset) -> np.ndarray:
+    """Return scale and offsets that bring the net's scores of validation to the mean of those of nets alone."""
+    val = dataset.rows("val")
+    return np.mean([match_scores(outputs[val], told[val]) for told in alone.values()], axis=0)
+
+
+def _compare_seeds(
+    alone: dict[int, np.ndarray], fit: np.ndarray, dataset: Dataset, thresholds: dict[str, float], seed: int
+) -> dict[str, Any]:
+    """Return mean, standard deviation and single values of some test figures of nets that differ in their seed."""
+    found: dict[str, list[float]] = {}
+    for told in alone.values():
+        test = _measure_splits(calibrate(told, fit)[0], dataset, thresholds, seed)["test"]
+        for kind, names in SEED_FIGURES.items():
+            for name in names:
+                found.setdefault(f"{kind}/{name}", []).append(test[kind][name]["value"])
+    return {
+        "seeds": list(alone),
+        "test": {
+            name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
+            for name, values in found.items()
         },
     }
-
-
-def _measure_held_out(
-    held_out: HeldOut, probabilities: np.ndarray, thresholds: dict[str, float], seed: int
-) -> dict[str, Any]:
-    """Return figures of the recipe on the images that all was chosen on: they flatter thresholds, not the ranking."""
-    found = held_out.evaluation
-    return _measure(probabilities, found.labels, found.patients, found.names, thresholds, split="held_out", seed=seed)
 
 
 def _measure_splits(
@@ -105,6 +136,14 @@ def _measure_splits(
     return figures
 
 
+def _measure_held_out(
+    held_out: HeldOut, probabilities: np.ndarray, thresholds: dict[str, float], seed: int
+) -> dict[str, Any]:
+    """Return figures of the recipe on the images that all was chosen on: they flatter thresholds, not the ranking."""
+    told = held_out.evaluation
+    return _measure(probabilities, told.labels, told.patients, told.names, thresholds, split="held_out", seed=seed)
+
+
 def _measure(
     probabilities: np.ndarray,
     labels: np.ndarray,
@@ -118,7 +157,8 @@ def _measure(
     told = evaluate(
         labels, probabilities, classes=THREE_CLASSES, split=split, patients=patients, names=names, seed=seed
     )
-    found = evaluate_scores((labels > 0).astype(int), 1 - probabilities[:, 0], thresholds, patients=patients, seed=seed)
+    sick = 1 - probabilities[:, 0]
+    found = evaluate_scores((labels > 0).astype(int), sick, thresholds, patients=patients, seed=seed)
     return {"three_class": plain_figures(told.metrics), "normal_or_pneumonia": plain_figures(found)}
 
 

@@ -7,7 +7,6 @@ lungs alone may be their strangeness, but what it still tells with the lungs hid
 """
 
 from collections.abc import Callable, Mapping
-from pathlib import PurePosixPath
 
 import numpy as np
 from scipy.ndimage import binary_dilation
@@ -16,6 +15,7 @@ from pneumoscope.checks import UNTOUCHED, Shortcuts
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.intervals import estimate, estimate_mean
 from pneumoscope.evaluation.metrics import weigh_auroc
+from pneumoscope.radiographs.collection import name_series
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.lungs import find_lungs
 from pneumoscope.radiographs.markers import find_markers
@@ -145,8 +145,7 @@ def _weigh_figures(
 
 def _measure_series(part: Dataset, flagged: np.ndarray, *, seed: int) -> dict[str, dict[str, Estimate]]:
     """Return what differs between the ways the data set names its files; images of other names are left out."""
-    files = [PurePosixPath(name).name for name in part.table["name"]]
-    series = np.array([next((start for start in SERIES if file.startswith(start)), "") for file in files])
+    series = name_series(part.table["name"])
     patients = part.table["patient"].to_numpy().astype(str)
     measured = {
         "exposure": part.images.mean(axis=(1, 2)),

@@ -1,0 +1,158 @@
+"""Nets that others trained on photographs, made to tell pneumonia: the backbones of `keras.applications` with a head.
+
+Each is one graph from gray levels to classes, so that every layer can be asked for by its name.
+"""
+
+import os
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from pneumoscope.errors import TrainingError
+
+if TYPE_CHECKING:
+    import keras
+
+MIN_SIZE = 32
+IMAGENET = "imagenet"
+
+
+@dataclass(frozen=True)
+class Backbone:
+    """A net of `keras.applications`, and what it expects to see: `gray level * scale + offset` in each channel.
+
+    Attributes:
+        builder: its name there.
+        scale, offset: one number for each of red, green and blue, from the net's own `preprocess_input`.
+        options: what its builder is told beside weights and input.
+    """
+
+    builder: str
+    scale: Sequence[float]
+    offset: Sequence[float]
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+_FROM_MINUS_ONE_TO_ONE: dict[str, Any] = {"scale": [1 / 127.5] * 3, "offset": [-1.0] * 3}
+_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+_STANDARDIZED: dict[str, Any] = {
+    "scale": [1 / (255 * deviation) for deviation in _DEVIATION],
+    "offset": [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],
+}
+_NOT_SCALED_TWICE = {"include_preprocessing": False}
+
+BACKBONES: dict[str, Backbone] = {
+    "mobilenet": Backbone("MobileNet", **_FROM_MINUS_ONE_TO_ONE, options={"alpha": 0.75}),
+    "mobilenet-v2": Backbone("MobileNetV2", **_FROM_MINUS_ONE_TO_ONE),
+    "mobilenet-v3-small": Backbone("MobileNetV3Small", **_FROM_MINUS_ONE_TO_ONE, options=_NOT_SCALED_TWICE),
+    "mobilenet-v3-large": Backbone("MobileNetV3Large", **_FROM_MINUS_ONE_TO_ONE, options=_NOT_SCALED_TWICE),
+    "efficientnetv2-b0": Backbone("EfficientNetV2B0", **_STANDARDIZED, options=_NOT_SCALED_TWICE),
+    "densenet121": Backbone("DenseNet121", **_STANDARDIZED),
+    "resnet50v2": Backbone("ResNet50V2", **_FROM_MINUS_ONE_TO_ONE),
+    "convnext-tiny": Backbone("ConvNeXtTiny", **_STANDARDIZED, options=_NOT_SCALED_TWICE),
+}
+
+
+def build_transfer(
+    backbone: str, weights: str | os.PathLike[str] | None = None, *, size: int = 160, dropout: float = 0.2
+) -> "keras.Model":
+    """Return a net of three classes, normal, bacterial or viral, on a backbone whose name it bears.
+
+    Input `(n, size, size, 1)` in [0, 255]; output `(n, 3)` float32, a softmax. The layer `embedding` is the mean of
+    the backbone's last cells.
+
+    Args:
+        backbone: one of `BACKBONES`.
+        weights: of the backbone: a file in one of Keras's formats, made without the top; `imagenet`, which Keras
+            downloads unless it has it; None starts from random ones.
+        size: side of the images in pixels, 32 or more.
+        dropout: rate before the last layer.
+
+    Raises:
+        TrainingError: if there is no such backbone, the size is too small, or the weights are missing or of
+            another net.
+    """
+    import keras
+    from keras import layers
+
+    if backbone not in BACKBONES:
+        raise TrainingError(f"there is no backbone {backbone!r}; expected one of {', '.join(BACKBONES)}")
+    if size < MIN_SIZE:
+        raise TrainingError(f"images of {size} x {size} are too small for {backbone}; expected {MIN_SIZE} or more")
+    facts = BACKBONES[backbone]
+    inputs = keras.Input((size, size, 1), name="image")
+    colors = layers.Concatenate(name="colors")([inputs, inputs, inputs])
+    # In float32, since bfloat16 would round the levels before the offset leaves only their small differences.
+    colors = layers.Rescaling(facts.scale, facts.offset, dtype="float32", name="rescaling")(colors)
+    net = _build_backbone(backbone, weights, colors)
+    features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(net.output)
+    features = layers.Dropout(dropout, name="dropout")(features)
+    outputs = layers.Dense(3, activation="softmax", dtype="float32", name="output")(features)
+    return keras.Model(net.inputs[0], outputs, name=backbone)
+
+
+def _build_backbone(name: str, weights: str | os.PathLike[str] | None, colors: "keras.KerasTensor") -> "keras.Model":
+    import keras
+
+    facts = BACKBONES[name]
+    build = getattr(keras.applications, facts.builder)
+    known = {"input_tensor": colors, "input_shape": colors.shape[1:], "include_top": False, **facts.options}
+    if weights == IMAGENET:
+        return _flatten(_download(name, build, known))
+    net = build(weights=None, **known)
+    if weights is not None:
+        _load_weights(net, name, Path(weights))
+    return _flatten(net)
+
+
+def _download(name: str, build: Any, known: dict[str, Any]) -> "keras.Model":
+    with warnings.catch_warnings():
+        # Keras warns where the weights were made for images of another size, which does them no harm.
+        warnings.filterwarnings("ignore", message="`input_shape` is undefined")
+        try:
+            return build(weights=IMAGENET, **known)
+        except Exception as error:  # a plain Exception is what Keras raises where a download fails
+            raise TrainingError(
+                f"the ImageNet weights of {name} could not be downloaded ({error}); fetch them where there is a "
+                "network and name the file with --weights FILE, or train from random ones with --weights none"
+            ) from None
+
+
+def _load_weights(net: "keras.Model", name: str, path: Path) -> None:
+    if not path.is_file():
+        raise TrainingError(
+            f"the weights file {path} does not exist; expected one of {name} without its top, imagenet, or none"
+        )
+    try:
+        with warnings.catch_warnings():
+            # Keras only warns of layers that a file lacks, and leaves them as they were.
+            warnings.simplefilter("error", UserWarning)
+            net.load_weights(path)
+    except (ValueError, OSError, KeyError, UserWarning) as error:
+        options = "".join(f", {option} {value}" for option, value in BACKBONES[name].options.items() if value)
+        raise TrainingError(
+            f"the weights in {path} do not fit: {error} Expected those of keras.applications."
+            f"{BACKBONES[name].builder}{options}, saved without its top. Name another file or another backbone."
+        ) from None
+
+
+def _flatten(net: "keras.Model") -> "keras.Model":
+    """Return the net with the layers of any nets inside of it in their place."""
+    import keras
+
+    if not any(isinstance(layer, keras.Sequential) for layer in net.layers):
+        return net
+
+    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
+        if not isinstance(layer, keras.Sequential):
+            return layer(*inputs, **options)
+        (features,) = inputs
+        for inner in layer.layers:
+            features = inner(features)
+        return features
+
+    flat = keras.models.clone_model(net, call_function=call)
+    flat.set_weights(net.get_weights())
+    return flat

@@ -1,0 +1,128 @@
+"""What each part of a recipe is worth: the recipe with one part changed, judged on what was held out inside train."""
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from pneumoscope.archive import load_result, save_result
+from pneumoscope.assessment import PairedComparison
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.evaluation.metrics import estimate_binary_scores
+from pneumoscope.evaluation.operating_points import estimate_specificity
+from pneumoscope.evaluation.paired import compare_rankings
+from pneumoscope.models.settings import Augmentation, TrainingSettings, profile_settings
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.results import Estimate, Evaluation
+from pneumoscope.tasks.crossvalidate import PROTOCOLS, Protocol, cross_validate
+
+BASE = "as-it-is"
+VARIANTS = {
+    BASE: "the recipe as it is, without teachers",
+    "best-augmentation": "pose, exposure and erasing as in `best`",
+    "no-augmentation": "no augmentation",
+    "framed": "the outer 20 % hidden at random, in half of the images",
+    "mixup": "pairs of images mixed (mixup 0.2)",
+    "hard-targets": "targets not smoothed",
+    "unbalanced": "classes drawn as they come",
+    "paper-net": "the paper's net of three classes, by the recipe `best`",
+    "taught": "taught by three nets, as the net that ships",
+}
+
+
+@dataclass(frozen=True)
+class Ablation:
+    """How one variant of a recipe did.
+
+    Attributes:
+        variant: one of `VARIANTS`.
+        protocol: what was held out at a time.
+        seed: of the parts and the nets.
+        num_images: held out in all.
+        figures: by name, `auroc` and `specificity` (at 97 % sensitivity) of normal or pneumonia,
+            `balanced_accuracy` of three classes and `auroc_bacterial_vs_viral`.
+        against_base: the AUROC of normal or pneumonia compared with that of the base by the same protocol and seed;
+            None for the base itself and where it was not run.
+    """
+
+    variant: str
+    protocol: str
+    seed: int
+    num_images: int
+    figures: dict[str, Estimate]
+    against_base: PairedComparison | None
+
+
+def vary_recipe(settings: TrainingSettings, variant: str) -> TrainingSettings:
+    """Return a recipe with one part changed.
+
+    Args:
+        settings: the recipe.
+        variant: one of `VARIANTS`.
+
+    Raises:
+        PneumoscopeError: if there is no such variant.
+    """
+    alone = replace(settings, num_teachers=0)
+    changes = {
+        BASE: alone,
+        "best-augmentation": replace(alone, augmentation=profile_settings("best").augmentation),
+        "no-augmentation": replace(alone, augmentation=Augmentation()),
+        "framed": replace(alone, augmentation=replace(alone.augmentation, frame=0.2)),
+        "mixup": replace(alone, mixup=0.2),
+        "hard-targets": replace(alone, label_smoothing=0.0),
+        "unbalanced": replace(alone, balanced=False),
+        "paper-net": profile_settings("best", epochs=settings.epochs),
+        "taught": settings,
+    }
+    if variant not in changes:
+        raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(changes)}")
+    return changes[variant]
+
+
+def run_ablation(
+    dataset: Dataset,
+    out_dir: str | os.PathLike[str],
+    *,
+    settings: TrainingSettings,
+    variant: str = BASE,
+    protocol: Protocol = "patients",
+    seed: int = 0,
+) -> Evaluation:
+    """Cross-validate a variant of a recipe, or return what an earlier run of the same left; see `cross_validate`."""
+    folder = Path(out_dir) / f"{variant}-seed-{seed}"
+    kept = folder / f"{protocol}.npz"
+    if kept.exists():
+        return load_result(kept)
+    varied = vary_recipe(settings, variant)
+    found = cross_validate(dataset, folder, settings=varied, protocol=protocol, seed=seed)
+    save_result(found, kept)
+    return found
+
+
+def list_ablations(out_dir: str | os.PathLike[str]) -> list[Ablation]:
+    """Return how all variants did that were run into a folder, by protocol and in the order of `VARIANTS`."""
+    found = []
+    for protocol in PROTOCOLS:
+        for variant in VARIANTS:
+            for path in sorted(Path(out_dir).glob(f"{variant}-seed-*/{protocol}.npz")):
+                seed = int(path.parent.name.rpartition("-")[2])
+                base = Path(out_dir) / f"{BASE}-seed-{seed}" / path.name
+                against = load_result(base) if variant != BASE and base.exists() else None
+                found.append(_judge(load_result(path), against, variant, protocol, seed))
+    return found
+
+
+def _judge(told: Evaluation, base: Evaluation | None, variant: str, protocol: str, seed: int) -> Ablation:
+    sick, scores = (told.labels > 0).astype(np.int64), 1 - told.probabilities[:, 0]
+    figures = {
+        "auroc": estimate_binary_scores(sick, scores, told.patients)["auroc"],
+        "specificity": estimate_specificity(sick, scores, told.patients),
+        "balanced_accuracy": told.metrics["balanced_accuracy"],
+        "auroc_bacterial_vs_viral": told.metrics["auroc_bacterial_vs_viral"],
+    }
+    against = None
+    if base is not None and np.array_equal(base.names, told.names):
+        against = compare_rankings(sick, 1 - base.probabilities[:, 0], scores, told.patients)
+    return Ablation(variant, protocol, seed, len(sick), figures, against)

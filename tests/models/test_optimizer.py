@@ -1,0 +1,125 @@
+"""Early layers learn less than late ones, and nothing at all while the last one learns alone."""
+
+from dataclasses import replace
+from itertools import pairwise
+from pathlib import Path
+from shutil import copyfile
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from pneumoscope.models import training  # noqa: E402
+from pneumoscope.models.optimizer import LayerwiseAdam, share_rate  # noqa: E402
+from pneumoscope.models.settings import TrainingSettings  # noqa: E402
+from pneumoscope.models.training import TrainingData, fit_model  # noqa: E402
+from pneumoscope.results import LearningCurve  # noqa: E402
+
+SETTINGS = TrainingSettings(
+    epochs=4, batch_size=16, cosine=True, weight_decay=0.02, averaging=0.5, head_epochs=2, layer_decay=0.5
+)
+HIDDEN = tuple(f"hidden_{number}" for number in range(1, 6))
+
+
+def build_deep() -> "keras.Model":
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(5)
+    features = inputs = keras.Input((6,))
+    for name in HIDDEN:
+        features = keras.layers.Dense(8, activation="tanh", name=name)(features)
+    features = keras.layers.BatchNormalization(name="normalization")(features)
+    features = keras.layers.Dropout(0.2)(features)
+    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="output")(features), name="deep")
+
+
+def fit(checkpoint: Path, settings: TrainingSettings = SETTINGS) -> tuple["keras.Model", LearningCurve]:
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(48, 6)).astype(np.float32)
+    targets = np.eye(2, dtype=np.float32)[(values[:, 0] > 0).astype(int)]
+    data = TrainingData(
+        draw_order=lambda rng: rng.permutation(32),
+        make_batch=lambda indices, rng: (values[indices], targets[indices]),
+        validation=(values[32:], targets[32:], None),
+        sha256="made up",
+    )
+    model = build_deep()
+    loss = keras.losses.CategoricalCrossentropy()
+    return model, fit_model(model, data, settings, loss=loss, checkpoint_path=checkpoint, seed=1, title="deep")
+
+
+@pytest.fixture(scope="module")
+def unbroken(tmp_path_factory: pytest.TempPathFactory) -> tuple["keras.Model", LearningCurve, Path]:
+    """Return what one whole run gives, and the folder of its checkpoint after each epoch."""
+    folder = tmp_path_factory.mktemp("unbroken")
+    log_epoch = training._log_epoch
+
+    def keep(title: str, epochs: int, state: training._State) -> None:
+        log_epoch(title, epochs, state)
+        copyfile(folder / "checkpoint.npz", folder / f"after-{state.epoch}.npz")
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_log_epoch", keep)
+        return *fit(folder / "checkpoint.npz"), folder
+
+
+def measure_moves(checkpoint: Path) -> dict[str, float]:
+    """Return by path how far each weight is from where it started, those included that follow the images."""
+    with np.load(checkpoint, allow_pickle=False) as archive:
+        return {
+            start.path: float(np.abs(archive[f"variables_{number}"] - np.asarray(start)).max())
+            for number, start in enumerate(build_deep().variables)
+            if "seed" not in start.path
+        }
+
+
+def test_each_fifth_gets_a_share_of_the_next_one_s_rate() -> None:
+    model = build_deep()
+    by_layer = dict(zip([variable.path for variable in model.trainable_variables], share_rate(model, 0.5), strict=True))
+    kernels = [by_layer[f"{name}/kernel"] for name in (*HIDDEN, "output")]
+    assert kernels == [1 / 32, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]
+    assert by_layer["normalization/gamma"] == 1 / 2
+
+
+def test_early_layers_move_less_than_late_ones(unbroken) -> None:
+    moves = measure_moves(unbroken[2] / "after-4.npz")
+    assert 4 * moves["hidden_1/kernel"] < 2 * moves["hidden_4/kernel"] < moves["output/kernel"]
+    assert all(moves[f"{early}/kernel"] < moves[f"{late}/kernel"] for early, late in pairwise(HIDDEN[1:]))
+
+
+def test_while_the_last_layer_learns_alone_all_others_stay(unbroken) -> None:
+    moves = measure_moves(unbroken[2] / "after-2.npz")
+    assert min(moves.pop("output/kernel"), moves.pop("output/bias")) > 0
+    assert set(moves.values()) == {0.0}
+    assert min(measure_moves(unbroken[2] / "after-3.npz").values()) > 0
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+def test_a_run_broken_in_either_stage_ends_as_an_unbroken_one(tmp_path: Path, unbroken, stopped_after: int) -> None:
+    whole_model, whole, folder = unbroken
+    copyfile(folder / f"after-{stopped_after}.npz", tmp_path / "checkpoint.npz")
+
+    resumed_model, resumed = fit(tmp_path / "checkpoint.npz")
+
+    np.testing.assert_allclose(resumed.loss, whole.loss, rtol=1e-6)
+    for first, second in zip(resumed_model.get_weights(), whole_model.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-7)
+
+
+def test_at_the_full_rate_it_is_adam_with_decoupled_decay() -> None:
+    outcomes = []
+    for optimizer in (
+        LayerwiseAdam(0.01, shares=[1.0], decays=[0.1]),
+        keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    ):
+        weight = keras.Variable(np.array([1.0, -2.0, 3.0], dtype=np.float32))
+        for number in range(3):
+            optimizer.apply([keras.ops.convert_to_tensor(np.array([1.0, 2.0, -number], dtype=np.float32))], [weight])
+        outcomes.append(np.asarray(weight))
+    np.testing.assert_allclose(*outcomes, rtol=1e-6)
+
+
+@pytest.mark.parametrize("wrong", [{"head_epochs": -1}, {"layer_decay": 0.0}, {"layer_decay": 1.5}])
+def test_settings_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="is expected to be 0 or more"):
+        replace(SETTINGS, **wrong)

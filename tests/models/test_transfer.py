@@ -1,0 +1,211 @@
+"""Nets that others trained: one graph with names, the gray levels they expect, weights that fit or are told."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from pneumoscope.cli.options import Backbone  # noqa: E402
+from pneumoscope.errors import TrainingError  # noqa: E402
+from pneumoscope.models.bundle import load_bundle, save_bundle  # noqa: E402
+from pneumoscope.models.settings import profile_settings  # noqa: E402
+from pneumoscope.models.transfer import BACKBONES, _flatten, build_transfer  # noqa: E402
+from pneumoscope.radiographs.dataset import Dataset  # noqa: E402
+from pneumoscope.radiographs.image import load_image  # noqa: E402
+from pneumoscope.results import THREE_CLASSES  # noqa: E402
+from pneumoscope.tasks.classify import evaluate_classifier, train_classifier  # noqa: E402
+
+SIZE = 32
+GRAY = np.arange(256, dtype=np.float32)
+OWN_PREPROCESSING = {
+    "mobilenet": "mobilenet",
+    "mobilenet-v2": "mobilenet_v2",
+    "densenet121": "densenet",
+    "resnet50v2": "resnet_v2",
+}
+
+
+@pytest.fixture(scope="module")
+def net() -> "keras.Model":
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)
+    return build_transfer("mobilenet", size=SIZE)
+
+
+@pytest.fixture(scope="module")
+def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return random weights of MobileNet as Keras saves them."""
+    keras.utils.set_random_seed(7)
+    path = tmp_path_factory.mktemp("weights") / "mobilenet.weights.h5"
+    keras.applications.MobileNet((SIZE, SIZE, 3), alpha=0.75, include_top=False, weights=None).save_weights(path)
+    return path
+
+
+def look_through(net: "keras.Model", layer: str, images: np.ndarray) -> np.ndarray:
+    return np.asarray(keras.Model(net.input, net.get_layer(layer).output)(images))
+
+
+def test_every_layer_can_be_asked_for_by_name(net) -> None:
+    films = np.full((2, SIZE, SIZE, 1), 90.0, dtype=np.float32)
+    cells = look_through(net, "conv_pw_13_relu", films)
+    assert not any(isinstance(layer, keras.Model) for layer in net.layers)
+    np.testing.assert_allclose(look_through(net, "embedding", films), cells.mean(axis=(1, 2)), rtol=1e-4)
+    assert keras.backend.standardize_dtype(net.output.dtype) == "float32"
+    np.testing.assert_allclose(np.asarray(net(films)).sum(axis=1), 1, atol=1e-6)
+
+
+def test_gray_is_repeated_and_scaled_as_the_backbone_expects(net) -> None:
+    films = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 1)).astype(np.float32)
+    expected = keras.applications.mobilenet.preprocess_input(np.repeat(films, 3, axis=-1))
+    np.testing.assert_allclose(look_through(net, "rescaling", films), expected, atol=1e-5)
+
+
+def scale(name: str) -> np.ndarray:
+    """Return `(256, 3)`, what a backbone is shown for each gray level."""
+    return GRAY[:, None] * np.array(BACKBONES[name].scale) + np.array(BACKBONES[name].offset)
+
+
+@pytest.mark.parametrize("name", OWN_PREPROCESSING)
+def test_scaling_is_that_of_the_backbone_s_authors(name: str) -> None:
+    preprocess = getattr(keras.applications, OWN_PREPROCESSING[name]).preprocess_input
+    colors = np.repeat(GRAY[None, :, None, None], 3, axis=-1)
+    np.testing.assert_allclose(scale(name), preprocess(colors)[0, :, 0], atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("name", "build", "last"),
+    [
+        ("mobilenet-v3-small", keras.applications.MobileNetV3Small, keras.layers.Rescaling),
+        ("efficientnetv2-b0", keras.applications.EfficientNetV2B0, keras.layers.Normalization),
+    ],
+)
+def test_scaling_is_that_which_the_backbone_would_do_itself(name: str, build, last: type) -> None:
+    own = build(input_shape=(SIZE, SIZE, 3), include_top=False, weights=None, include_preprocessing=True)
+    layer = next(layer for layer in own.layers if isinstance(layer, last))
+    colors = np.zeros((1, SIZE, SIZE, 3), dtype=np.float32)
+    colors[0, :8] = GRAY.reshape(8, 32, 1)
+    np.testing.assert_allclose(scale(name), look_through(own, layer.name, colors)[0, :8].reshape(256, 3), atol=1e-4)
+
+
+def test_a_net_inside_of_a_net_is_laid_open() -> None:
+    keras.utils.set_random_seed(0)
+    inner = keras.Sequential(
+        [keras.layers.Conv2D(4, 3, name="inner_1"), keras.layers.LayerNormalization(name="inner_2")]
+    )
+    inputs = keras.Input((8, 8, 1))
+    features = inner(keras.layers.Conv2D(2, 3, name="before")(inputs))
+    nested = keras.Model(inputs, features + keras.layers.Conv2D(4, 1, name="after")(features))
+    images = np.random.default_rng(0).random((2, 8, 8, 1)).astype(np.float32)
+
+    flat = _flatten(nested)
+
+    assert [layer.name for layer in flat.layers[1:]] == ["before", "inner_1", "inner_2", "after"]
+    np.testing.assert_array_equal(np.asarray(flat(images)), np.asarray(nested(images)))
+
+
+def test_weights_of_a_file_are_taken(weights_file: Path) -> None:
+    keras.utils.set_random_seed(8)
+    one, other = (build_transfer("mobilenet", weights_file, size=size) for size in (SIZE, 2 * SIZE))
+    for layer in ("conv1", "conv_pw_13"):
+        np.testing.assert_array_equal(one.get_layer(layer).get_weights()[0], other.get_layer(layer).get_weights()[0])
+
+
+@pytest.mark.parametrize(
+    ("words", "size", "message"),
+    [
+        (("resnet", None), 64, "there is no backbone 'resnet'; expected one of mobilenet, "),
+        (("mobilenet", None), 31, "images of 31 x 31 are too small for mobilenet; expected 32 or more"),
+        (("mobilenet", "nowhere.h5"), 32, "nowhere.h5 does not exist; expected one of mobilenet without its top"),
+    ],
+)
+def test_what_cannot_be_built_is_told(words: tuple[str, str | None], size: int, message: str) -> None:
+    with pytest.raises(TrainingError, match=message):
+        build_transfer(*words, size=size)
+
+
+def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:
+    other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
+    other.save_weights(tmp_path / "other.weights.h5")
+    (tmp_path / "text.h5").write_text("no weights")
+    for name in ("other.weights.h5", "text.h5"):
+        with pytest.raises(TrainingError, match=rf"{name} do not fit.*keras.applications.MobileNet, alpha 0.75"):
+            build_transfer("mobilenet", tmp_path / name, size=SIZE)
+
+
+def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(**_: object) -> None:
+        raise Exception("URL fetch failure")
+
+    monkeypatch.setattr("keras.applications.MobileNetV2", fail)
+    with pytest.raises(
+        TrainingError, match=r"mobilenet-v2 could not be downloaded \(URL fetch failure\).*--weights FILE"
+    ):
+        build_transfer("mobilenet-v2", "imagenet", size=SIZE)
+
+
+def test_the_command_line_offers_every_backbone() -> None:
+    assert [choice.value for choice in Backbone] == list(BACKBONES)
+
+
+def test_one_comes_back_from_its_bundle(tmp_path: Path, net) -> None:
+    films = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 1)).astype(np.float32)
+    save_bundle(net, tmp_path, {"classes": list(THREE_CLASSES)})
+    again = load_bundle(tmp_path, precision="float32")
+    assert (again.card["architecture"], again.card["input"]["shape"]) == ("mobilenet", [SIZE, SIZE, 1])
+    for mine, its in zip(net.weights, again.model.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(mine), np.asarray(its))
+    np.testing.assert_allclose(np.asarray(again.model(films)), np.asarray(net(films)), atol=1e-6)
+
+
+def build_small(*, weights: None, input_tensor, input_shape: tuple, include_top: bool, alpha: float) -> "keras.Model":
+    """Stand in for a net of `keras.applications`, so that training it takes no time."""
+    features = keras.layers.Conv2D(4, 3, strides=4, name="conv1")(input_tensor)
+    features = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(features))
+    return keras.Model(keras.utils.get_source_inputs(input_tensor), features)
+
+
+def test_training_one_leaves_a_bundle_that_answers_alike(
+    tmp_path: Path, phantoms: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("keras.applications.MobileNet", build_small)
+    small = Dataset(np.ascontiguousarray(phantoms.images[:, ::4, ::4]), phantoms.table, phantoms.skipped)
+    weights_file = tmp_path / "small.weights.h5"
+    build_small(
+        weights=None, input_tensor=keras.Input((SIZE, SIZE, 3)), input_shape=(), include_top=False, alpha=1
+    ).save_weights(weights_file)
+    recipe = profile_settings("transfer", epochs=3)
+    settings = replace(recipe, size=SIZE, backbone="mobilenet", weights=str(weights_file))
+
+    _, trained = train_classifier(small, tmp_path / "out", classes=THREE_CLASSES, settings=settings)
+    again = load_bundle(tmp_path / "out")
+
+    told = evaluate_classifier(again.model, small, classes=THREE_CLASSES).probabilities
+    np.testing.assert_array_equal(told, trained.evaluations["test"].probabilities)
+    assert again.card["settings"]["weights"] == "small.weights.h5"
+    assert str(tmp_path) not in (tmp_path / "out" / "card.json").read_text()
+
+
+def test_images_of_another_size_are_told(tmp_path: Path, phantoms: Dataset) -> None:
+    settings = replace(profile_settings("transfer", epochs=1), size=SIZE, backbone="mobilenet")
+    with pytest.raises(TrainingError, match="the images are 128 x 128 x 1, mobilenet takes 32 x 32 x 1"):
+        train_classifier(phantoms, tmp_path, classes=THREE_CLASSES, settings=settings)
+
+
+@pytest.mark.real_data
+def test_weights_made_on_photographs_part_films_before_any_training(real_data: Path) -> None:
+    path = real_data.parent / "weights" / "mobilenet_7_5_224_tf_no_top.h5"
+    if not path.exists():
+        pytest.skip("the weights of MobileNet are not at hand")
+    films = [
+        np.stack([load_image(film, size=160) for film in sorted((real_data / "train" / kind).iterdir())[:24]])
+        for kind in ("NORMAL", "PNEUMONIA")
+    ]
+    net = build_transfer("mobilenet", path, size=160)
+    normals, sick = (look_through(net, "embedding", 255 * part[..., None]) for part in films)
+    centers = normals[:12].mean(axis=0), sick[:12].mean(axis=0)
+    closer = [np.linalg.norm(part[12:] - center, axis=1) for part in (normals, sick) for center in centers]
+    right = np.concatenate([closer[0] < closer[1], closer[3] < closer[2]])
+    assert right.mean() > 0.75

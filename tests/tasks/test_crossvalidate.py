@@ -1,0 +1,133 @@
+"""What is held out: no child on both sides, one series of normals at a time; and what a recipe's parts are worth."""
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumoscope.archive import save_result
+from pneumoscope.errors import CollectionError, PneumoscopeError
+from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.models.settings import profile_settings
+from pneumoscope.radiographs.collection import name_series
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.report.ablation_table import write_ablation_table
+from pneumoscope.results import THREE_CLASSES
+from pneumoscope.tasks import crossvalidate
+from pneumoscope.tasks.ablate import BASE, list_ablations, run_ablation, vary_recipe
+from pneumoscope.tasks.crossvalidate import PROTOCOLS, assign_folds, cross_validate
+
+NUM_CHILDREN = 20
+
+
+@pytest.fixture(scope="module")
+def films() -> Dataset:
+    """Return films of two series of normals, of bacterial and of viral children, two films a child."""
+    kinds = {"IM-{:04d}": "normal", "NORMAL2-IM-9{:03d}": "normal", "person{}_bacteria": "bacterial"}
+    kinds["person9{}_virus"] = "viral"
+    rows = [
+        {"name": f"{pattern.format(child)}-{film}.jpeg", "patient": pattern.format(child), "subtype": kind}
+        for pattern, kind in kinds.items()
+        for child in range(NUM_CHILDREN)
+        for film in (1, 2)
+    ]
+    table = pd.DataFrame(rows).assign(path="", split="train")
+    table["label"] = np.where(table["subtype"] == "normal", "normal", "pneumonia")
+    table["sha256"] = table["name"]
+    return Dataset(np.zeros((len(table), 16, 16), np.uint8), table, pd.DataFrame(columns=["name", "reason"]))
+
+
+def pretend_to_fit(seen: list[tuple[Dataset, Dataset]], monkeypatch: pytest.MonkeyPatch) -> None:
+    def fit(train: Dataset, validation: Dataset, out_dir: Path, **_: object) -> tuple[SimpleNamespace, None]:
+        seen.append((train, validation))
+        return SimpleNamespace(model=len(seen)), None
+
+    def predict(model: int, images: np.ndarray) -> np.ndarray:
+        return np.full((len(images), 3), 1 / 3, dtype=np.float32)
+
+    monkeypatch.setattr(crossvalidate, "fit_classifier", fit)
+    monkeypatch.setattr(crossvalidate, "predict_probabilities", predict)
+
+
+@pytest.mark.parametrize("protocol", ["patients", "series"])
+def test_no_child_stands_on_both_sides(films, tmp_path, monkeypatch, protocol):
+    seen: list[tuple[Dataset, Dataset]] = []
+    pretend_to_fit(seen, monkeypatch)
+
+    told = cross_validate(films, tmp_path, settings=profile_settings("flagship"), protocol=protocol, seed=1)
+
+    assert len(seen) == {"patients": 5, "series": 2}[protocol]
+    for train, held_out in seen:
+        assert not set(train.table["patient"]) & set(held_out.table["patient"])
+        assert set(held_out.table["subtype"]) == set(THREE_CLASSES)
+    assert len(told.names) == len(set(told.names)) == sum(len(held_out) for _, held_out in seen)
+
+
+def test_a_split_by_image_puts_children_on_both_sides(films, tmp_path, monkeypatch):
+    seen: list[tuple[Dataset, Dataset]] = []
+    pretend_to_fit(seen, monkeypatch)
+    cross_validate(films, tmp_path, settings=profile_settings("flagship"), protocol="images")
+    assert all(set(train.table["patient"]) & set(held_out.table["patient"]) for train, held_out in seen)
+
+
+def test_one_series_of_normals_is_held_out_at_a_time(films):
+    folds = assign_folds(films, "series", seed=0)
+    series, normal = name_series(films.table["name"]), films.labels(THREE_CLASSES) == 0
+    assert [set(series[normal & (folds == fold)]) for fold in (0, 1)] == [{"IM"}, {"NORMAL2-IM"}]
+    assert (folds[~normal] == -1).any()
+
+
+def test_a_single_series_is_told(films):
+    alone = films.select(name_series(films.table["name"]) != "NORMAL2-IM")
+    with pytest.raises(CollectionError, match="of the series IM alone"):
+        assign_folds(alone, "series", seed=0)
+
+
+def test_test_images_are_left_out(films, tmp_path, monkeypatch):
+    seen: list[tuple[Dataset, Dataset]] = []
+    pretend_to_fit(seen, monkeypatch)
+    half = films.table["patient"].isin(films.table["patient"].unique()[::2])
+    split = Dataset(films.images, films.table.assign(split=np.where(half, "test", "train")), films.skipped)
+    told = cross_validate(split, tmp_path, settings=profile_settings("flagship"))
+    assert not set(told.names) & set(split.split("test").table["name"])
+
+
+def test_a_variant_changes_what_it_says():
+    settings = profile_settings("flagship", epochs=3)
+    assert vary_recipe(settings, BASE).num_teachers == 0
+    assert vary_recipe(settings, "taught") == settings
+    assert vary_recipe(settings, "hard-targets").label_smoothing == 0
+    assert vary_recipe(settings, "paper-net").profile == "best"
+    assert vary_recipe(settings, "paper-net").epochs == 3
+    with pytest.raises(PneumoscopeError, match="no variant 'magic'; expected one of as-it-is"):
+        vary_recipe(settings, "magic")
+
+
+def test_runs_fill_one_table_and_are_not_done_twice(films, tmp_path, monkeypatch):
+    labels, names = films.labels(THREE_CLASSES), films.table["name"].to_numpy().astype(str)
+    patients = films.table["patient"].to_numpy().astype(str)
+    rng = np.random.default_rng(0)
+    for variant, skill in ((BASE, 0.9), ("mixup", 0.0)):
+        shares = rng.dirichlet([1, 1, 1], len(labels)) * (1 - skill) + skill * np.eye(3)[labels]
+        told = evaluate(
+            labels, shares, classes=THREE_CLASSES, split="held out by patients", patients=patients, names=names
+        )
+        for protocol in PROTOCOLS[:1]:
+            (tmp_path / f"{variant}-seed-0").mkdir()
+            save_result(told, tmp_path / f"{variant}-seed-0" / f"{protocol}.npz")
+    monkeypatch.setattr("pneumoscope.tasks.ablate.cross_validate", None)
+
+    again = run_ablation(films, tmp_path, settings=profile_settings("flagship"), variant="mixup")
+    found = list_ablations(tmp_path)
+    write_ablation_table(found, tmp_path / "table.md", recipe="flagship", epochs=3, command="pneumoscope ...")
+
+    assert again.split == "held out by patients"
+    assert [entry.variant for entry in found] == [BASE, "mixup"]
+    assert found[0].against_base is None
+    assert found[1].against_base is not None
+    assert found[1].against_base.difference.high < 0
+    table = (tmp_path / "table.md").read_text()
+    assert "Research use only" in table
+    assert table.count("| pairs of images mixed") == 1
