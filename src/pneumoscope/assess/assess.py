@@ -60,10 +60,8 @@ def assess_models(
     log.info("reading %d images; %d files left out", len(table), len(collection.skipped))
     gathered = gather_readings(reader, table, operating_point=operating_point)
     log.info("measuring, each figure with its interval")
-    images = gathered.images
-    shift = _estimate_shift(images, seed)
-    if correct_prior_shift:
-        images = _correct(images, shift)
+    shift = _estimate_shift(gathered.images, seed)
+    images = _correct(gathered.images, shift) if correct_prior_shift else gathered.images
     thresholds = {name: reader.threshold(name) for name in OPERATING_POINTS} | {operating_point: threshold}
     hidden, wrong = None, None
     if shortcuts is not False:
