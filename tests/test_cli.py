@@ -30,6 +30,7 @@ def test_version_says_what_it_is_not(monkeypatch, capsys) -> None:
         (["evaluate"], "nothing to evaluate on"),
         (["evaluate", "--data", "nowhere"], "nowhere does not exist"),
         (["evaluate", "--study", "nowhere", "--split", "test"], "expected no --models"),
+        (["evaluate", "--study", "nowhere", "--shortcuts"], "expected no --models"),
         (["neighbors", "--study", "nowhere"], "holds no trained model"),
         (["anomaly", "--study", "nowhere"], "holds no trained model"),
         (["train", "--backbone", "mobilenet"], "expected --backbone NAME and --weights"),
@@ -112,7 +113,7 @@ def test_other_hospitals_are_evaluated_by_a_manifest(
 
 
 def test_the_models_that_ship_are_evaluated(monkeypatch, capsys, phantom_folder: Path, tmp_path: Path) -> None:
-    words = ["evaluate", "--data", phantom_folder, "--out", tmp_path / "out", "--json"]
+    words = ["evaluate", "--data", phantom_folder, "--out", tmp_path / "out", "--no-shortcuts", "--json"]
     code, out, err = call(monkeypatch, capsys, *words)
 
     assert code == 0
@@ -120,6 +121,7 @@ def test_the_models_that_ship_are_evaluated(monkeypatch, capsys, phantom_folder:
     told = json.loads(out)
     kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert told["scopes"] == kept["scopes"]
+    assert kept["shortcuts"] is None and kept["gate_check"] is None
     assert told["command"].startswith("pneumoscope evaluate --data")
     assert (tmp_path / "out" / "evaluation.html").exists()
 

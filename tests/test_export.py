@@ -51,6 +51,8 @@ def test_the_card_tells_what_was_chosen_where(exported):
     assert card["notice"].startswith("Research use only")
     assert card["classes"] == ["normal", "bacterial", "viral"]
     assert card["data"]["license"] == "drawn"
+    assert card["data"]["splits"]["train"]["images"] == card["data"]["images"]
+    assert {kind for counts in card["data"]["splits"].values() for kind in counts} >= set(card["classes"])
     assert set(card["operating_points"]) == {"screening", "balanced", "specific"}
     assert "validation images" in card["operating_points_from"]
     assert card["conformal"]["coverage"] == 0.9

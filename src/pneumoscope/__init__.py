@@ -46,6 +46,7 @@ _HOMES = {
     "export_study": "export",
     "Reader": "reading.reader",
     "assess_models": "assess.assess",
+    "measure_shortcuts": "tasks.shortcuts",
     "write_assessment": "report.assessment_page",
     "compare_rankings": "evaluation.paired",
     "compare_decisions": "evaluation.paired",

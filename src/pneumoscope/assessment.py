@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pneumoscope.checks import GateCheck, Shortcuts
 from pneumoscope.results import Estimate, Evaluation
 
 
@@ -230,6 +231,8 @@ class Assessment:
         selective: `pneumonia`, and `three_class` where sub-types are known.
         gate: refusals and doubts.
         subgroups: in reading order.
+        shortcuts: what is told with parts of the films hidden; None where that was not measured.
+        gate_check: what the gate makes of wrong inputs; None where that was not measured.
         prior_shift: None where there are fewer than 50 images.
         true_shares: by class, as labelled; empty where sub-types are not known.
         corrected: whether the figures are those of the probabilities that take the prior shift into account.
@@ -250,6 +253,8 @@ class Assessment:
     selective: dict[str, SelectiveCurve]
     gate: Gate
     subgroups: list[Subgroup]
+    shortcuts: Shortcuts | None
+    gate_check: GateCheck | None
     prior_shift: PriorShift | None
     true_shares: dict[str, float]
     corrected: bool

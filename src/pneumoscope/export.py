@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pandas as pd
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.archive import load_result
@@ -115,6 +116,7 @@ def export_study(
                 "license": data_license,
                 "images": len(train),
                 "patients": int(train["patient"].nunique()),
+                "splits": _count_splits(dataset.table),
             }
             _write_card(folder / part, part, card)
     return out_dir
@@ -163,6 +165,19 @@ def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_fu
         "layers": describe_layers(net),
     }
     return "classifier", {"graph": graph}
+
+
+def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Return `images`, `patients`, and images of each class, by split."""
+    return {
+        split: {
+            "images": len(part),
+            "patients": int(part["patient"].nunique()),
+            **{kind: int((part["subtype"] == kind).sum()) for kind in THREE_CLASSES},
+        }
+        for split in ("train", "val", "test")
+        for part in [table[table["split"] == split]]
+    }
 
 
 def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:

@@ -8,6 +8,7 @@ import pytest
 from PIL import Image
 
 from pneumoscope.assess.assess import assess_models
+from pneumoscope.assess.checks import choose_shortcuts
 from pneumoscope.assess.gather import choose_split
 from pneumoscope.batch import BatchSettings, read_files
 from pneumoscope.errors import CollectionError, PneumoscopeError
@@ -111,9 +112,10 @@ def test_a_manifest_tells_subgroups(found):
 
 
 def test_correcting_the_prior_shift_changes_probabilities_and_no_decision(found, reader, manifest):
-    corrected = assess_models(reader, manifest, correct_prior_shift=True)
+    corrected = assess_models(reader, manifest, correct_prior_shift=True, shortcuts=False)
 
     assert corrected.corrected and not found.corrected
+    assert corrected.shortcuts is None and corrected.gate_check is None
     assert corrected.images.decisions.tolist() == found.images.decisions.tolist()
     assert corrected.gate == found.gate
     assert corrected.conformal == found.conformal
@@ -130,8 +132,36 @@ def test_a_folder_is_assessed_on_its_test_images(reader, phantom_folder):
     assert found.scopes["all"].three_class.metrics["accuracy"].n == 45
     assert set(found.true_shares) == {"normal", "bacterial", "viral"}
     assert found.prior_shift is None
+    assert set(found.shortcuts.trivial) >= {"exposure", "histogram", "borders"}
+    assert found.shortcuts.split == found.gate_check.split == "test"
     with pytest.raises(PneumoscopeError, match="expected 50 or more"):
         assess_models(reader, phantom_folder, correct_prior_shift=True)
+
+
+def test_films_as_they_are_are_answered_as_the_others_were(found):
+    untouched, head = found.shortcuts.figures["untouched"], found.head_figures()
+
+    assert untouched["auroc"].value == pytest.approx(head["auroc"].value, abs=1e-6)
+    assert untouched["accuracy"].value == pytest.approx(head["accuracy"].value)
+    assert found.shortcuts.trivial == {}
+
+
+def test_the_gate_is_asked_of_wrong_inputs_too(found):
+    first, *others = found.gate_check.kinds
+
+    assert first.flagged.n == NUM_FILMS + 1
+    assert first.refused.value == pytest.approx(found.gate.refused["all"].value)
+    assert {kind.origin for kind in others} == {"learned", "unseen"}
+
+
+def test_few_images_of_a_class_are_not_hidden(phantom_folder):
+    table = scan_collection(phantom_folder).table
+    few = table[(table["label"] == "pneumonia") | (table["label"] == "normal").cumsum().lt(4)]
+
+    assert choose_shortcuts(table, None) and not choose_shortcuts(table, False)
+    assert not choose_shortcuts(few, None)
+    with pytest.raises(PneumoscopeError, match="a class has 3 images; expected 10 or more"):
+        choose_shortcuts(few, True)
 
 
 def test_models_that_promise_no_sets_have_none(manifest):

@@ -5,10 +5,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from pneumoscope.checks import GateCheck, KindCheck
 from pneumoscope.radiographs.dataset import load_dataset
 from pneumoscope.reading.counterexamples import KINDS, make_counterexamples
 from pneumoscope.reading.domain import fit_domain
-from pneumoscope.reading.gate import AS_THEY_ARE, GateCheck, KindCheck, measure_gate
+from pneumoscope.reading.gate import AS_THEY_ARE, measure_gate
 from pneumoscope.reading.model_set import load_model_set
 from pneumoscope.results import Estimate
 

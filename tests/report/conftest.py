@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pneumoscope.archive import save_result
+from pneumoscope.checks import GateCheck, KindCheck, Shortcuts
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.report.summary import summarize_study
 from pneumoscope.results import (
@@ -288,3 +289,42 @@ def facts():
 @pytest.fixture(scope="session")
 def leave():
     return leave_study
+
+
+def near(value, n=80):
+    return Estimate(value, value - 0.02, value + 0.02, n)
+
+
+def figures(auroc, accuracy):
+    return {"auroc": near(auroc), "accuracy": near(accuracy)}
+
+
+@pytest.fixture(scope="session")
+def shortcuts():
+    changed = ("borders_hidden", "markers_hidden", "lungs_only", "lungs_hidden", "lung_area_hidden")
+    return Shortcuts(
+        split="test",
+        threshold=0.6,
+        figures={"untouched": figures(0.9, 0.8)} | {name: figures(0.86, 0.71) for name in changed},
+        differences={name: figures(-0.04, -0.09) for name in changed},
+        hidden={name: near(0.37) for name in changed},
+        trivial={"exposure": figures(0.55, 0.52), "borders": figures(0.77, 0.7)},
+        series={
+            "IM": {"exposure": near(121.0), "contrast": near(57.0), "markers": near(0.5), "flagged": near(0.125)},
+        },
+    )
+
+
+@pytest.fixture(scope="session")
+def gate_check():
+    def kind(name, origin, flagged, refused, reason):
+        return KindCheck(name, origin, near(flagged), near(refused), reason)
+
+    return GateCheck(
+        "val",
+        (
+            kind("films as they are", "usual", 0.031, 0.0, ""),
+            kind("noise", "learned", 1.0, 0.98, "This does not look like a frontal chest film."),
+            kind("<clouds>", "unseen", 0.66, 0.44, "The film looks tilted."),
+        ),
+    )

@@ -21,7 +21,7 @@ from pneumoscope.report.assessment_sentences import write_conformal, write_limit
 from pneumoscope.results import THREE_CLASSES
 
 COMMAND = "pneumoscope evaluate --data 'my films'"
-THRESHOLDS = {"screening": 0.4, "balanced": 0.5, "specific": 0.6}
+THRESHOLDS = {"screening": 0.4, "balanced": 0.5, "specific": 0.5}
 
 
 def make_assessment(skill, *, count=150, subtypes_known=True):
@@ -68,6 +68,8 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
         | ({three_class: known["selective"]} if subtypes_known else {}),
         gate=measure_gate(images, 0.5),
         subgroups=measure_subgroups(images, rng.random(count), {}, 0.5),
+        shortcuts=None,
+        gate_check=None,
         prior_shift=estimate_prior_shift(probabilities, images.patients, classes=THREE_CLASSES),
         true_shares={name: float((subtypes == number).mean()) for number, name in enumerate(THREE_CLASSES)}
         if subtypes_known
@@ -77,8 +79,8 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
 
 
 @pytest.fixture(scope="module")
-def good():
-    return make_assessment(4.0)
+def good(shortcuts, gate_check):
+    return dataclasses.replace(make_assessment(3.0), shortcuts=shortcuts, gate_check=gate_check)
 
 
 @pytest.fixture(scope="module")
@@ -100,7 +102,7 @@ def test_the_page_needs_no_network_and_says_what_it_is_not(written):
 
 def test_every_picture_is_kept_and_told_in_words(written):
     page = written.read_text(encoding="utf-8")
-    pictures = ["calibration", "conformal", "points", "selective", "subgroups", "three-class"]
+    pictures = ["calibration", "conformal", "points", "selective", "shortcuts", "subgroups", "three-class"]
 
     assert sorted(path.stem for path in (written.parent / "figures").glob("*.svg")) == pictures
     alternatives = re.findall(r'<img [^>]*alt="([^"]*)"', page)
@@ -117,8 +119,29 @@ def test_the_json_holds_every_figure_and_every_image(written, good):
     assert auroc["low"] <= auroc["value"] <= auroc["high"] and auroc["n"] == 150
     assert document["reliability"]["three_class"]["error"]["value"] == good.reliability["three_class"].error.value
     assert document["selective"]["pneumonia"]["at_shares"]["0.8"]["n"] == 120
+    assert document["shortcuts"]["figures"]["lungs_hidden"]["auroc"]["value"] == 0.86
+    assert document["gate_check"]["kinds"][1]["kind"] == "noise"
     assert len(document["images"]) == 150
     assert document["images"][0]["decision"] == "refused"
+
+
+def test_every_part_of_the_page_has_a_name_of_its_own(written):
+    page = written.read_text(encoding="utf-8")
+    names = re.findall(r' id="([^"]+)"', page)
+
+    assert len(names) == len(set(names))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
+    assert "outer tenth hidden" in page and "&lt;clouds&gt;" in page
+    assert page.index('id="subgroups"') < page.index('id="shortcuts"') < page.index('id="wrong-inputs"')
+
+
+def test_points_of_one_threshold_and_wrong_answers_are_named(good, written):
+    page = written.read_text(encoding="utf-8")
+    sick = 1 - good.images.probabilities[:, 0]
+    alarmed = int(((sick >= 0.5) & (good.images.labels == 0)).sum())
+
+    assert "The points balanced and specific have the same threshold" in page
+    assert alarmed and f"<summary>Normals called pneumonia: {alarmed}</summary>" in page
 
 
 def test_labels_without_sub_types_are_said_to_lack_them(tmp_path):
@@ -126,6 +149,7 @@ def test_labels_without_sub_types_are_said_to_lack_them(tmp_path):
 
     assert "figures of three classes are left out" in page
     assert "holds no limit for sets of classes" in page
+    assert "with the lungs hidden was not measured" in page and "wrong inputs was not measured" in page
     assert not (tmp_path / "figures" / "three-class.svg").exists()
 
 
@@ -144,6 +168,11 @@ def test_bad_models_are_called_bad(skill, said):
 def test_good_models_are_not(good):
     assert "Do not use" not in " ".join(write_verdict(good))
     assert "The promise holds" in write_conformal(good)
+
+
+def test_what_lungs_have_no_part_in_is_said_first(good):
+    assert "lungs of all films hidden, the AUROC is still 0.860" in " ".join(write_verdict(good))
+    assert "hidden" not in " ".join(write_verdict(dataclasses.replace(good, shortcuts=None)))
 
 
 def test_training_images_are_a_limit(good):

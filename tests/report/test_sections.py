@@ -3,15 +3,11 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
-import pytest
-
-from pneumoscope.reading.gate import GateCheck, KindCheck
 from pneumoscope.report.figures.shortcuts import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.gate_section import present_gate
 from pneumoscope.report.shortcuts_section import present_shortcuts, write_shortcuts
 from pneumoscope.report.templates import make_environment
 from pneumoscope.results import Estimate
-from pneumoscope.tasks.shortcuts import Shortcuts
 
 
 class Tags(HTMLParser):
@@ -27,45 +23,6 @@ class Tags(HTMLParser):
 
     def handle_endtag(self, tag):
         assert self.open.pop() == tag
-
-
-def near(value, n=80):
-    return Estimate(value, value - 0.02, value + 0.02, n)
-
-
-def figures(auroc, accuracy):
-    return {"auroc": near(auroc), "accuracy": near(accuracy)}
-
-
-@pytest.fixture
-def shortcuts():
-    changed = ("borders_hidden", "markers_hidden", "lungs_only", "lungs_hidden", "lung_area_hidden")
-    return Shortcuts(
-        split="test",
-        threshold=0.6,
-        figures={"untouched": figures(0.9, 0.8)} | {name: figures(0.86, 0.71) for name in changed},
-        differences={name: figures(-0.04, -0.09) for name in changed},
-        hidden={name: near(0.37) for name in changed},
-        trivial={"exposure": figures(0.55, 0.52), "borders": figures(0.77, 0.7)},
-        series={
-            "IM": {"exposure": near(121.0), "contrast": near(57.0), "markers": near(0.5), "flagged": near(0.125)},
-        },
-    )
-
-
-@pytest.fixture
-def check():
-    def kind(name, origin, flagged, refused, reason):
-        return KindCheck(name, origin, near(flagged), near(refused), reason)
-
-    return GateCheck(
-        "val",
-        (
-            kind("films as they are", "usual", 0.031, 0.0, ""),
-            kind("noise", "learned", 1.0, 0.98, "This does not look like a frontal chest film."),
-            kind("<clouds>", "unseen", 0.66, 0.44, "The film looks tilted."),
-        ),
-    )
 
 
 def render(template, **variables):
@@ -86,11 +43,12 @@ def test_shortcuts_are_on_the_page(shortcuts, tmp_path):
 
 def test_the_sentences_weigh_what_is_told_without_lungs(shortcuts):
     told = " ".join(write_shortcuts(shortcuts))
-    blind = {**shortcuts.figures, "lung_area_hidden": figures(0.51, 0.5)}
+    chance = {"auroc": Estimate(0.51, 0.49, 0.53, 80), "accuracy": Estimate(0.5, 0.48, 0.52, 80)}
+    blind = {**shortcuts.figures, "lung_area_hidden": chance}
     honest = " ".join(write_shortcuts(replace(shortcuts, figures=blind)))
 
-    assert "90% of what it tells above chance" in told
-    assert "outer tenth, reaches 0.770" in told
+    assert "90% of its AUROC above chance" in told
+    assert "the outer tenth, reaches 0.770" in told
     assert "above chance" not in honest
 
 
@@ -104,9 +62,23 @@ def test_the_figure_shows_every_figure(shortcuts):
     assert "lungs hidden: AUROC 0.860 [0.840, 0.880], Accuracy 71.0%" in described
 
 
-def test_the_gate_is_on_the_page_by_origin(check):
-    html = render("gate.html.j2", gate=present_gate(check))
+def test_the_gate_is_on_the_page_by_origin(gate_check):
+    html = render("gate.html.j2", gate=present_gate(gate_check))
 
-    for text in ("3.1%", "98.0%", "never seen this kind", "weakest on: &lt;clouds&gt;", "The film looks tilted."):
+    for text in ("3.1%", "98.0%", "has never seen", "weakest on: &lt;clouds&gt;", "The film looks tilted."):
         assert text in html, text
     assert "From elsewhere" not in html
+
+
+def test_what_was_not_learned_without_lungs_is_said_to_be_missing(shortcuts, tmp_path):
+    html = render("shortcuts.html.j2", shortcuts=present_shortcuts(replace(shortcuts, trivial={}), tmp_path))
+
+    assert "no training films of both classes" in html
+    assert "outer tenth alone" not in html
+
+
+def test_a_regression_that_points_the_other_way_is_told(shortcuts):
+    turned = {"exposure": {"auroc": Estimate(0.3, 0.25, 0.35, 80), "accuracy": Estimate(0.4, 0.3, 0.5, 80)}}
+
+    assert "points the other way" in " ".join(write_shortcuts(replace(shortcuts, trivial=turned)))
+    assert "points the other way" not in " ".join(write_shortcuts(shortcuts))

@@ -42,7 +42,7 @@ def held_out() -> HeldOut:
 def test_without_series_validation_chooses(films):
     facts = judge_classifier(tell(films.labels(THREE_CLASSES), 2), films, 0, None)
     assert facts["operating_points_from"].startswith(f"{PER_SPLIT} validation images of {PER_SPLIT} patients")
-    assert "seeds" not in facts
+    assert "seeds" not in facts and set(facts["figures"]) == {"val", "test"}
 
 
 def test_thresholds_come_from_what_was_held_out(films, held_out):
@@ -50,7 +50,11 @@ def test_thresholds_come_from_what_was_held_out(films, held_out):
     assert first["operating_points_from"].startswith("600 images of series")
     assert first["operating_points"] == second["operating_points"]
     assert first["conformal"] == second["conformal"]
-    assert first["figures"] != second["figures"]
+    assert first["figures"]["test"] != second["figures"]["test"]
+    told = first["figures"]["held_out"]
+    assert told == second["figures"]["held_out"] and told["three_class"]["accuracy"]["n"] == 600
+    found, point = told["normal_or_pneumonia"], first["operating_points"]["balanced"]
+    assert found["flagged_pneumonia_balanced"]["value"] == point["sensitivity"]["value"]
 
 
 def test_a_blunter_net_is_brought_to_the_scale_of_nets_alone(films, held_out):

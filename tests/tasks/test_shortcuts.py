@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumoscope.checks import Shortcuts
 from pneumoscope.errors import CollectionError
 from pneumoscope.radiographs.phantoms import phantom_dataset
-from pneumoscope.tasks.shortcuts import Shortcuts, hide, measure_shortcuts
+from pneumoscope.tasks.shortcuts import hide, measure_shortcuts
 from pneumoscope.tasks.trivial import answer_trivially, describe_trivially
 
 LETTER = (slice(None), slice(10, 18), slice(4, 9))

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from pneumoscope.assess.checks import check_films, choose_shortcuts
 from pneumoscope.assess.gate import measure_gate
 from pneumoscope.assess.gather import choose_split, gather_readings, load_traits
 from pneumoscope.assess.scopes import measure_scopes, select_images, trace_roc
@@ -29,7 +30,7 @@ def assess_models(
     split: str | None = None,
     operating_point: str = "balanced",
     correct_prior_shift: bool = False,
-    num_workers: int = 0,
+    shortcuts: bool | None = None,
     seed: int = 0,
 ) -> Assessment:
     """Read every image of a collection and measure what came of it.
@@ -38,30 +39,35 @@ def assess_models(
     would have given.
 
     Args:
-        reader: the models; with graphs of one thread each where there is more than one worker.
+        reader: the models, with graphs of one thread each: there is a worker for each core.
         source: folder or manifest, see `scan_collection`.
         split: `train`, `val`, `test` or `all`; by default `test` where the collection has one, else all.
         operating_point: at which the reader decides and subgroups are measured.
         correct_prior_shift: whether figures are those of probabilities that take the estimated shares of the
             classes into account; refusals, doubts and sets stay the reader's own.
-        num_workers: threads that decode and read; 0 is one for each core.
+        shortcuts: whether to hide parts of the films, and to make wrong inputs of them, to see what the models make
+            of that. By default both are done, the former only where both classes have ten images or more.
         seed: of the resampling.
 
     Raises:
         CollectionError: if there is no such collection or split, or no file of it can be read.
-        PneumoscopeError: if there are too few images to correct a prior shift by.
+        PneumoscopeError: if there are too few images to correct a prior shift by, or to hide parts of.
     """
     threshold = reader.threshold(operating_point)
     collection = scan_collection(source)
     table, split = choose_split(collection.table, split)
+    hides = choose_shortcuts(table, shortcuts)
     log.info("reading %d images; %d files left out", len(table), len(collection.skipped))
-    gathered = gather_readings(reader, table, operating_point=operating_point, num_workers=num_workers)
+    gathered = gather_readings(reader, table, operating_point=operating_point)
     log.info("measuring, each figure with its interval")
-    images = gathered.images
-    shift = _estimate_shift(images, seed)
-    if correct_prior_shift:
-        images = _correct(images, shift)
+    shift = _estimate_shift(gathered.images, seed)
+    images = _correct(gathered.images, shift) if correct_prior_shift else gathered.images
     thresholds = {name: reader.threshold(name) for name in OPERATING_POINTS} | {operating_point: threshold}
+    hidden, wrong = None, None
+    if shortcuts is not False:
+        hidden, wrong = check_films(
+            reader, gathered.table, collection.table, split=split, hide=hides, threshold=threshold, seed=seed
+        )
     return Assessment(
         source=printable_name(os.fspath(source)),
         split=split,
@@ -80,6 +86,8 @@ def assess_models(
         subgroups=measure_subgroups(
             images, gathered.exposures, load_traits(source, images.names), threshold, seed=seed
         ),
+        shortcuts=hidden,
+        gate_check=wrong,
         prior_shift=shift,
         true_shares=_count_shares(images),
         corrected=correct_prior_shift,

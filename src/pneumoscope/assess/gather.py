@@ -74,20 +74,19 @@ def choose_split(table: pd.DataFrame, asked: str | None) -> tuple[pd.DataFrame, 
     return rows.reset_index(drop=True), split
 
 
-def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str, num_workers: int = 0) -> Gathered:
+def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str) -> Gathered:
     """Read every file.
 
     Args:
-        reader: with graphs of one thread each where there is more than one worker.
+        reader: with graphs of one thread each: there is a worker for each core.
         table: columns as in `Collection.table`.
         operating_point: see `Reader.threshold`.
-        num_workers: threads; 0 is one for each core.
 
     Raises:
         CollectionError: if no file can be read.
     """
     work = partial(_read_some, reader, operating_point)
-    outcomes = list(track(map_batches(work, table["path"], num_workers=num_workers), "Reading", total=len(table)))
+    outcomes = list(track(map_batches(work, table["path"]), "Reading", total=len(table)))
     names = table["name"].tolist()
     failed = [
         {"name": name, "reason": outcome}

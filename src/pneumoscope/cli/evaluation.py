@@ -42,6 +42,14 @@ PointOption = Annotated[str, typer.Option(help="screening, balanced, specific, o
 CorrectOption = Annotated[
     bool, typer.Option("--correct-prior-shift", help="Correct probabilities by the class shares estimated.")
 ]
+ShortcutsOption = Annotated[
+    bool | None,
+    typer.Option(
+        "--shortcuts/--no-shortcuts",
+        help="Hide the lungs, the frame, letters, and make wrong inputs, to see what the models answer.",
+        show_default="on where there are ten images of each class",
+    ),
+]
 KerasStudyOption = Annotated[
     Path | None,
     typer.Option("--study", help="Folder of a study: evaluate its Keras classifier.", rich_help_panel=STUDY_PANEL),
@@ -60,6 +68,7 @@ def evaluate(
     split: SplitOption = None,
     operating_point: PointOption = DEFAULT_POINT,
     correct_prior_shift: CorrectOption = False,
+    shortcuts: ShortcutsOption = None,
     as_json: JsonOption = False,
     study_dir: KerasStudyOption = None,
     profile: RecipeOption = OneProfile.BEST,
@@ -70,11 +79,7 @@ def evaluate(
     With --study, one classifier of a study is evaluated instead, on its test images or on all images of --data.
     """
     if study_dir is not None:
-        if models or out or split or correct_prior_shift or operating_point != DEFAULT_POINT:
-            raise PneumoscopeError(
-                "--study evaluates a study's own classifier; expected no --models, --out, --split, "
-                "--operating-point or --correct-prior-shift with it. Export the study to have those."
-            )
+        _refuse_with_study(models, out, split, correct_prior_shift, shortcuts, operating_point != DEFAULT_POINT)
         _evaluate_study(study_dir, data, profile.value, task.value, as_json=as_json)
         return
     if data is None:
@@ -90,8 +95,17 @@ def evaluate(
         split=split.value if split else None,
         operating_point=operating_point,
         correct_prior_shift=correct_prior_shift,
+        shortcuts=shortcuts,
     )
     _tell(assessment, out, as_json=as_json)
+
+
+def _refuse_with_study(*asked: object) -> None:
+    if any(asked):
+        raise PneumoscopeError(
+            "--study evaluates a study's own classifier; expected no --models, --out, --split, --operating-point, "
+            "--correct-prior-shift or --shortcuts with it. Export the study to have those."
+        )
 
 
 def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:

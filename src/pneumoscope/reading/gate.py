@@ -1,59 +1,18 @@
 """What the gate before the models lets through: usual films, and all kinds of pictures that are none."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from pneumoscope.checks import GateCheck, KindCheck
 from pneumoscope.evaluation.metrics import estimate_share
+from pneumoscope.progress import track
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.reading.counterexamples import KINDS, make_counterexamples
 from pneumoscope.reading.domain import Domain
-from pneumoscope.results import Estimate
 
 AS_THEY_ARE = "films as they are"
 NUM_FILMS = 250
-
-
-@dataclass(frozen=True)
-class KindCheck:
-    """What became of one kind of input.
-
-    Attributes:
-        kind: what it is.
-        origin: `usual`, `learned` (the gate has learned from others of this kind), `unseen` (it has not), or `other`
-            (not made of the films of the split).
-        flagged: share that is not let through as it is, refused ones included.
-        refused: share that is refused.
-        reason: the reason given most often; empty where none was.
-    """
-
-    kind: str
-    origin: str
-    flagged: Estimate
-    refused: Estimate
-    reason: str
-
-    def __post_init__(self) -> None:
-        if self.refused.value > self.flagged.value:
-            raise ValueError(f"{self.kind}: refused {self.refused} is more than flagged {self.flagged}")
-
-
-@dataclass(frozen=True)
-class GateCheck:
-    """What the gate lets through.
-
-    Attributes:
-        split: the films that all was made of.
-        kinds: usual films first.
-    """
-
-    split: str
-    kinds: tuple[KindCheck, ...]
-
-    def __post_init__(self) -> None:
-        if not self.kinds or self.kinds[0].origin != "usual":
-            raise ValueError("kinds begin with what is not usual, expected the usual films first")
 
 
 def measure_gate(
@@ -84,7 +43,7 @@ def measure_gate(
     films = part.select(np.unique(np.linspace(0, len(part) - 1, min(NUM_FILMS, len(part))).round().astype(int)))
     patients = films.table["patient"].to_numpy().astype(str)
     checks = [_check_kind(AS_THEY_ARE, "usual", domain, part.images, part.table["patient"].to_numpy().astype(str))]
-    for name, kind in KINDS.items():
+    for name, kind in track(KINDS.items(), "Wrong inputs", total=len(KINDS)):
         origin = "learned" if kind.learned else "unseen"
         checks.append(
             _check_kind(name, origin, domain, make_counterexamples(films.images, name, seed=seed + 1), patients)

@@ -11,6 +11,8 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.assessment import Assessment, Scope
 from pneumoscope.report import assessment_sentences as sentences
@@ -18,9 +20,12 @@ from pneumoscope.report import assessment_tables as tables
 from pneumoscope.report.figures import assessment as figures
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.figures.scores import describe_confusion, draw_confusion
+from pneumoscope.report.gate_section import present_gate
+from pneumoscope.report.shortcuts_section import present_shortcuts
 from pneumoscope.report.summary import to_plain
 from pneumoscope.report.tables import shorten_list
 from pneumoscope.report.templates import make_environment
+from pneumoscope.results import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -33,11 +38,13 @@ SECTIONS = {
     "overview": "What came out",
     "points": "Normal or pneumonia",
     "three-class": "Normal, bacterial or viral",
+    "subgroups": "Whom the models fail",
+    "shortcuts": "What is told without lungs",
     "calibration": "Do probabilities mean what they say?",
     "conformal": "Sets that promise to hold the truth",
     "selective": "Answering only what is sure",
     "gate": "What is refused or left open",
-    "subgroups": "Whom the models fail",
+    "wrong-inputs": "What the gate makes of wrong inputs",
     "prior-shift": "How frequent the classes are",
     "left-out": "What was not read",
     "limits": "Limits",
@@ -88,7 +95,7 @@ def _summarize_scope(scope: Scope) -> dict[str, Any]:
 
 
 def _render_page(assessment: Assessment, document: dict[str, Any], out_dir: Path) -> str:
-    environment = make_environment()
+    environment, hidden, wrong = make_environment(), assessment.shortcuts, assessment.gate_check
     environment.filters["shorten"] = shorten_list
     return environment.get_template("assessment.html.j2").render(
         css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
@@ -104,7 +111,11 @@ def _render_page(assessment: Assessment, document: dict[str, Any], out_dir: Path
         said=_list_sentences(assessment),
         tables=_list_tables(assessment),
         pictures=_draw_pictures(assessment, out_dir / "figures"),
+        shortcuts=hidden and present_shortcuts(hidden, out_dir / "figures"),
+        gate=wrong and present_gate(wrong),
         refused=_list_refused(assessment),
+        **_list_wrong(assessment),
+        alike=_list_alike(assessment.thresholds),
         left_out=Counter(entry["reason"] for entry in assessment.left_out).most_common(),
     )
 
@@ -148,6 +159,7 @@ def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
             ("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error)
             for kind, reliability in assessment.reliability.items()
         ),
+        *_list_hidden(assessment),
         ("gate", "share", "Refused", assessment.gate.refused["all"]),
         ("gate", "share", "Not sure", assessment.gate.not_sure["all"]),
     ]
@@ -157,6 +169,20 @@ def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
     ]
 
 
+def _list_hidden(assessment: Assessment) -> list[tuple[str, str, str, Estimate]]:
+    if assessment.shortcuts is None:
+        return []
+    hidden = assessment.shortcuts.figures["lung_area_hidden"]["auroc"]
+    return [("shortcuts", "auroc", "AUROC, lungs hidden", hidden)]
+
+
+def _list_alike(thresholds: dict[str, float]) -> list[list[str]]:
+    """Return the names of operating points that share a threshold."""
+    values = dict.fromkeys(thresholds.values())
+    groups = [[name for name, value in thresholds.items() if value == shared] for shared in values]
+    return [names for names in groups if len(names) > 1]
+
+
 def _list_refused(assessment: Assessment) -> list[str]:
     images = assessment.images
     return [
@@ -164,6 +190,19 @@ def _list_refused(assessment: Assessment) -> list[str]:
         for name, reason, decision in zip(images.names, images.reasons, images.decisions, strict=True)
         if decision == "refused"
     ]
+
+
+def _list_wrong(assessment: Assessment) -> dict[str, list[str]]:
+    """Return the pneumonias missed and the normals alarmed at the operating point, the farthest off first."""
+    images, threshold = assessment.images, assessment.thresholds[assessment.operating_point]
+    sick = 1 - images.probabilities[:, 0]
+    ranked = np.argsort(sick, kind="stable")
+    missed = [row for row in ranked if images.labels[row] == 1 and sick[row] < threshold]
+    alarmed = [row for row in ranked[::-1] if images.labels[row] == 0 and sick[row] >= threshold]
+    return {
+        name: [f"{images.names[row]}: probability {sick[row]:.3f}, {images.decisions[row]}" for row in rows]
+        for name, rows in (("missed", missed), ("alarmed", alarmed))
+    }
 
 
 def _draw_pictures(assessment: Assessment, figures_dir: Path) -> dict[str, dict[str, str]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 
 from pneumoscope.assessment import Assessment
+from pneumoscope.checks import Shortcuts
 from pneumoscope.report.wording import word_estimate, word_value
 from pneumoscope.results import Estimate
 
@@ -51,9 +52,22 @@ def write_verdict(assessment: Assessment) -> list[str]:
             f"specificity of {word_estimate('specificity', best)}. The thresholds were chosen on other images and "
             "do not carry over."
         )
+    if assessment.shortcuts is not None:
+        said += _weigh_shortcuts(assessment.shortcuts)
     if area.high < GOOD and assessment.gate.refused["all"].value < FEW_REFUSED:
         said.append("The gate, which should turn away what the models were not made for, lets nearly all of it in.")
     return said
+
+
+def _weigh_shortcuts(shortcuts: Shortcuts) -> list[str]:
+    untouched, hidden = (shortcuts.figures[name]["auroc"] for name in ("untouched", "lung_area_hidden"))
+    if not (untouched.low > CHANCE and hidden.low > CHANCE):
+        return []
+    return [
+        "Not all of that is read from lungs: with the lungs of all films hidden, the AUROC is still "
+        f"{word_estimate('auroc', hidden)}. The figures may owe much to how the films were taken, and need not carry "
+        "over to another source."
+    ]
 
 
 def write_corrected(assessment: Assessment) -> str:
@@ -62,7 +76,8 @@ def write_corrected(assessment: Assessment) -> str:
         return ""
     return (
         "Probabilities were corrected for the shares of the classes that the models themselves estimated on these "
-        "images. Thresholds, refusals, doubts and sets are those of uncorrected probabilities."
+        "images. Thresholds, refusals, doubts, sets and what is told without lungs are those of uncorrected "
+        "probabilities."
     )
 
 
@@ -148,9 +163,9 @@ def write_gate(assessment: Assessment) -> list[str]:
     ]
     if {"sure", "not_sure"} <= set(gate.answers):
         sure, held = gate.answers["sure"], gate.answers["not_sure"]
-        verdict = "The doubt falls on the wrong images"
+        verdict = "Doubt is misplaced"
         if held.value < sure.value:
-            verdict = f"The doubt {'falls on' if held.high < sure.low else 'leans to'} the right images"
+            verdict = f"Doubt {'is' if held.high < sure.low else 'seems'} well placed"
         said.append(
             f"{verdict}: answers given for sure are right in {word_estimate('accuracy', sure)}, those held back would "
             f"have been in {word_estimate('accuracy', held)}."
@@ -177,9 +192,11 @@ def write_prior_shift(assessment: Assessment) -> list[str]:
 
 def write_limits(assessment: Assessment) -> list[str]:
     """Return what to bear in mind before believing any figure."""
+    sick = assessment.images.labels.mean()
     limits = [
         "Intervals resample the patients of this collection. They do not tell how another collection would come out.",
         "Labels are those of the collection; nobody read the images again.",
+        f"Accuracy, precision and AUPRC hang on how frequent the classes are: here {sick:.1%} are pneumonias.",
         "A subgroup of a few dozen images tells only large differences, and of many subgroups some differ by chance.",
         "The specificity at 97% sensitivity takes its threshold from these very images, and promises nothing.",
         "The calibration error is never negative, so that chance alone makes it larger, the more so in its interval.",

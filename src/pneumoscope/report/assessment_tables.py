@@ -15,6 +15,7 @@ SCOPE_TITLES = {
     "accepted": "not refused",
     "sure": "answered for sure",
 }
+SURE = SCOPE_TITLES["sure"]
 
 
 @dataclass(frozen=True)
@@ -65,9 +66,12 @@ def tabulate_points(assessment: Assessment) -> list[FigureTable]:
         )
     ]
     for title, scope in scopes.items():
+        # What is sure was told at one point; at another it would be other images.
+        kept = {SURE: (assessment.operating_point,)}.get(title, tuple(scope.points))
         rows = [
             (f"{point}, from {assessment.thresholds[point]:.3f}", _row(figures, names))
             for point, figures in scope.points.items()
+            if point in kept
         ]
         label = f"At the operating points: {title} ({scope.num_images:,} images of {scope.num_patients:,} patients)"
         tables.append(FigureTable(label, "Operating point", [name.capitalize() for name in names], rows))
@@ -78,7 +82,11 @@ def tabulate_three_class(assessment: Assessment) -> FigureTable:
     """Return the figures of the three classes, a column a scope."""
     scopes = {name: scope.three_class for name, scope in _list_scopes(assessment).items() if scope.three_class}
     names = list(next(iter(scopes.values())).metrics) if scopes else []
-    rows = [(metric_title(name), [word_figure(name, told.metrics[name]) for told in scopes.values()]) for name in names]
+    titles = {name: f"{metric_title(name)}, mean of the classes" for name in ("auroc", "auprc")}
+    rows = [
+        (titles.get(name, metric_title(name)), [word_figure(name, told.metrics[name]) for told in scopes.values()])
+        for name in names
+    ]
     return FigureTable("Normal, bacterial or viral", "Measure", [SCOPE_TITLES[name] for name in scopes], rows)
 
 
@@ -135,17 +143,19 @@ def tabulate_gate(assessment: Assessment) -> list[FigureTable]:
 def tabulate_subgroups(assessment: Assessment) -> list[FigureTable]:
     """Return a table for each trait."""
     names = ("sensitivity", "specificity", "accuracy", "auroc", "refused")
-    titles = [*(metric_title(name) for name in names)]
-    traits = list(dict.fromkeys(group.trait for group in assessment.subgroups))
-    return [
-        FigureTable(
-            f"By {trait}, at the operating point {assessment.operating_point}",
-            trait.capitalize(),
-            titles,
-            [(group.name, _row(group.figures, names)) for group in assessment.subgroups if group.trait == trait],
+    tables = []
+    for trait in dict.fromkeys(group.trait for group in assessment.subgroups):
+        groups = [group for group in assessment.subgroups if group.trait == trait]
+        known = tuple(name for name in names if any(name in group.figures for group in groups))
+        tables.append(
+            FigureTable(
+                f"By {trait}, at the operating point {assessment.operating_point}",
+                trait.capitalize(),
+                [metric_title(name) for name in known],
+                [(group.name, _row(group.figures, known)) for group in groups],
+            )
         )
-        for trait in traits
-    ]
+    return tables
 
 
 def tabulate_shares(assessment: Assessment) -> FigureTable:

@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from pneumoscope.checks import GateCheck
 from pneumoscope.report.tables import Cell, word_cell
 from pneumoscope.report.wording import word_estimate
 
-if TYPE_CHECKING:
-    from pneumoscope.reading.gate import GateCheck
-
 _ORIGINS = {
-    "usual": "Films of the data set",
-    "learned": "Made of other such films; the gate has learned from this kind",
-    "unseen": "Made of such films; the gate has never seen this kind",
+    "usual": "Films of the collection",
+    "learned": "Made of them; of kinds that the gate has learned from",
+    "unseen": "Made of them; of kinds that the gate has never seen",
     "other": "From elsewhere",
 }
 

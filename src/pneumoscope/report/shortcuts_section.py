@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.checks import Shortcuts
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.figures.shortcuts import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.tables import EMPTY, Cell, word_cell
 from pneumoscope.report.wording import metric_title, shortcut_title, word_difference, word_estimate
 from pneumoscope.results import Estimate
-
-if TYPE_CHECKING:
-    from pneumoscope.tasks.shortcuts import Shortcuts
 
 _SERIES_TITLES = {
     "exposure": "Mean gray level",
@@ -87,16 +84,28 @@ def write_shortcuts(shortcuts: Shortcuts) -> list[str]:
     if untouched.value > alike.low > 0.5:
         told = (alike.value - 0.5) / (untouched.value - 0.5)
         sentences.append(
-            f"It thus tells {min(100 * told, 100):.0f}% of what it tells above chance from what lies beside the lungs, "
-            "or from the exposure."
+            f"That is {min(100 * told, 100):.0f}% of its AUROC above chance: what lies beside the lungs, or the "
+            "exposure, is enough for it. Whether it also looks at lungs is another question: with all but them hidden "
+            f"it reaches {word_estimate('auroc', shortcuts.figures['lungs_only']['auroc'])}."
+        )
+    accuracy = shortcuts.differences["lungs_hidden"]["accuracy"]
+    if accuracy.high < 0 and lost.value > accuracy.value / 2:
+        sentences.append(
+            f"At its threshold it is right less often with the lungs hidden, {word_difference('accuracy', accuracy)}: "
+            "on such strange films all probabilities shift together, which moves decisions and leaves the ranking."
         )
     if shortcuts.trivial:
         best = max(shortcuts.trivial, key=lambda name: shortcuts.trivial[name]["auroc"].value)
-        seen = shortcut_title(best).removesuffix(" alone")
+        seen = shortcut_title(best).removesuffix(" alone").replace("outer", "the outer")
         sentences.append(
             f"The best regression that sees no lung, on {seen}, reaches "
             f"{word_estimate('auroc', shortcuts.trivial[best]['auroc'])}: that much is in the data set for any net to "
             "learn."
+        )
+    if any(found["auroc"].high < 0.5 for found in shortcuts.trivial.values()):
+        sentences.append(
+            "A regression under 0.5 learned from the training films a difference that points the other way here: the "
+            "two were not taken alike."
         )
     return sentences
 

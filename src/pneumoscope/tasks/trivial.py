@@ -30,14 +30,14 @@ def describe_trivially(dataset: Dataset) -> dict[str, np.ndarray]:
         height and aspect as logarithms. Each `(n, features)` float64.
     """
     images = dataset.images
-    bins = np.minimum(images.astype(np.int64) * NUM_BINS // 256, NUM_BINS - 1).reshape(len(images), -1)
-    counts = np.stack([np.bincount(row, minlength=NUM_BINS) for row in bins])
+    # One image at a time: whole numbers of all pixels at once would take gigabytes.
+    counts = np.stack([np.bincount(image.ravel() // (256 // NUM_BINS), minlength=NUM_BINS) for image in images])
     inside = np.zeros((_CELLS, _CELLS), bool)
     inside[_BORDER_CELLS:-_BORDER_CELLS, _BORDER_CELLS:-_BORDER_CELLS] = True
     shrunk = [Image.fromarray(image).resize((_CELLS, _CELLS), Image.Resampling.BOX) for image in images]
     described = {
         "exposure": images.mean(axis=(1, 2), dtype=np.float64)[:, None],
-        "histogram": counts / bins.shape[1],
+        "histogram": counts / images[0].size,
         "borders": np.stack([np.asarray(image, dtype=np.float64)[~inside] for image in shrunk]),
     }
     sizes = _read_sizes(dataset.table)
@@ -68,6 +68,7 @@ def answer_trivially(features: np.ndarray, dataset: Dataset, *, split: str) -> t
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
+    from threadpoolctl import threadpool_limits
 
     train = dataset.rows("train")
     labels = dataset.labels(THREE_CLASSES)[train]
@@ -75,9 +76,10 @@ def answer_trivially(features: np.ndarray, dataset: Dataset, *, split: str) -> t
         labels = dataset.labels(BINARY_CLASSES)[train]
     if len(set(labels.tolist()) - {0}) == 0 or not (labels == 0).any():
         raise CollectionError("the training images are all of one class; expected normals and pneumonias to fit on")
-    fitted = make_pipeline(
-        StandardScaler(), LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=2000)
-    ).fit(features[train], labels)
+    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=2000))
+    # On matrices as small as these, threads only wait for one another: where other work fills the cores, for a minute.
+    with threadpool_limits(1):
+        fitted.fit(features[train], labels)
     threshold = choose_operating_points((labels > 0).astype(int), 1 - fitted.predict_proba(features[train])[:, 0])
     return fitted.predict_proba(features[dataset.rows(split)]), threshold["balanced"]
 

@@ -50,6 +50,7 @@ def draw_operating_points(assessment: Assessment, *, title: str) -> Figure:
     axes = figure.subplots()
     if assessment.roc is not None:
         axes.plot(assessment.roc.false_alarms, assessment.roc.sensitivity, color=VERMILION, label="all thresholds")
+        axes.set_title(f"AUROC {word_estimate('auroc', assessment.scopes['all'].ranking['auroc'])}")
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="chance")
     points = assessment.scopes["all"].points
     for number, (name, figures) in enumerate(points.items()):
@@ -103,7 +104,7 @@ def draw_reliability(assessment: Assessment, *, title: str) -> Figure:
 
 def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) -> None:
     panel, promise, outcome = PANEL_TITLES[kind]
-    above.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="kept promises")
+    above.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="perfect calibration")
     numbers = list(reliability.observed)
     observed = list(reliability.observed.values())
     above.errorbar(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pneumoscope.checks import Shortcuts
 from pneumoscope.report.figures.palette import (
     FULL_WIDTH,
     GREEN,
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pneumoscope.tasks.shortcuts import Shortcuts
 
 _KINDS = (
     ("figures", "the classifier", {"color": GREEN, "marker": "o"}),
