@@ -1,5 +1,6 @@
 """Keras to ONNX: a graph as a file, kept only if it answers as Keras does."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -77,8 +78,22 @@ def write_small(path: Path, small_path: Path, inputs: dict[str, np.ndarray]) -> 
     del model.graph.node[:]
     model.graph.node.extend(nodes)
     onnx.save(model, small_path)
-    expected = {batch: _run(path, _take(inputs, batch)) for batch in PARITY_BATCHES}
+    expected = {batch: run_file(path, _take(inputs, batch)) for batch in PARITY_BATCHES}
     check_parity(small_path, inputs, expected, tolerance=SMALL_TOLERANCE)
+
+
+def extract_answers(path: Path, answers_path: Path, outputs: Sequence[str]) -> None:
+    """Write the part of a graph that some of its outputs need, for readers that ask for no pictures.
+
+    Args:
+        path: of the graph, which takes `image`.
+        answers_path: where to.
+        outputs: names of what is kept.
+    """
+    import onnx
+    from onnx.utils import Extractor
+
+    onnx.save(Extractor(onnx.load(path)).extract_model(["image"], list(outputs)), answers_path)
 
 
 def check_parity(
@@ -97,7 +112,7 @@ def check_parity(
         ExportError: if an answer differs.
     """
     for batch, outputs in expected.items():
-        found = _run(path, _take(inputs, batch))
+        found = run_file(path, _take(inputs, batch))
         for name, values in outputs.items():
             difference = _compare(found[name], values)
             allowed = max(tolerance, HEATMAP_TOLERANCE) if name.startswith("heatmap_") else tolerance
@@ -120,7 +135,8 @@ def _compare(found: np.ndarray, expected: np.ndarray) -> float:
     return float((gaps / np.maximum(lengths, 1e-6)).max())
 
 
-def _run(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def run_file(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return all that an ONNX file answers, by name."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
