@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from pneumoscope.models.cells import regroup_kernel
-from pneumoscope.models.onnx_file import PARITY_BATCHES, check_parity, run_file
+from pneumoscope.models.onnx_file import PARITY_BATCHES, check_parity, halve_weights, run_file
 
 # What is counted in whole numbers, from the first convolution on up to the first node of another kind.
 COUNTED = ("Conv", "Relu", "Add", "MaxPool", "Reshape", "Transpose", "Pad", "Slice")
@@ -59,6 +59,7 @@ def write_int8(path: Path, int8_path: Path, images: np.ndarray) -> None:
         )
     model = onnx.load(int8_path)
     _move_zero(model)
+    halve_weights(model)
     onnx.save(model, int8_path)
 
 

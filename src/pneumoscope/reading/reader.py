@@ -109,8 +109,8 @@ class Reader:
             objections: for each image, the reasons to refuse it that its file gave.
         """
         threshold = self.threshold(operating_point)
-        shares, embeddings = self.models.classifier.run(as_input(images), ["probabilities", "embedding"])
-        (scores,) = self.models.anomaly.run(as_input(images), ["score"])
+        shares, embeddings = self.models.answers.run(as_input(images), ["probabilities", "embedding"])
+        (scores,) = self.models.scores.run(as_input(images), ["score"])
         verdicts, squares = self.models.domain.judge(images), self._square_distances(embeddings)
         readings = []
         for number, path in enumerate(paths):
@@ -133,7 +133,7 @@ class Reader:
         Returns:
             `(n, classes)` float64; rows sum to 1.
         """
-        (outputs,) = self.models.classifier.run(as_input(images), ["probabilities"])
+        (outputs,) = self.models.answers.run(as_input(images), ["probabilities"])
         return calibrate(outputs, self._fits[:1])[0]
 
     def choose_sets(self, probabilities: np.ndarray) -> np.ndarray:
@@ -153,7 +153,8 @@ class Reader:
         """Return the pictures behind the reading of one `(size, size)` uint8 image."""
         inputs = as_input(image[None])
         last = self.layers[-1]
-        embedding, gradient, heatmap = self.models.classifier.run(inputs, ["embedding", "gradient", f"heatmap_{last}"])
+        (embedding,) = self.models.answers.run(inputs, ["embedding"])
+        gradient, heatmap = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
         earlier = self._run_layers(inputs, gradient, self.layers[:-1])
         (reconstruction,) = self.models.anomaly.run(inputs, ["reconstruction"])
         nearest, _ = self._find_nearest(self._square_distances(embedding)[0], "", NUM_NEIGHBORS)
@@ -178,7 +179,8 @@ class Reader:
         last = self.layers[-1]
         layer = layer or last
         inputs = as_input(images)
-        outputs, gradient, maps = self.models.classifier.run(inputs, ["probabilities", "gradient", f"heatmap_{last}"])
+        (outputs,) = self.models.answers.run(inputs, ["probabilities"])
+        gradient, maps = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
         if layer != last:
             (maps,) = self._run_layers(inputs, gradient, (layer,))
         chosen = [
