@@ -7,9 +7,7 @@ doubled picture does its work four times. Over cells the same sums are taken of 
 import numpy as np
 
 
-def regroup_kernel(
-    kernel: np.ndarray, *, side: int, strides: int, before: int
-) -> tuple[np.ndarray, tuple[int, int]]:
+def regroup_kernel(kernel: np.ndarray, *, side: int, strides: int, before: int) -> tuple[np.ndarray, tuple[int, int]]:
     """Return the kernel that takes cells of pixels to cells of what the given one makes of the pixels.
 
     Args:

@@ -121,8 +121,10 @@ class ScoreGraph(keras.Model):
         ends = [type(layer) for layer in (*self.steps[:2], *self.steps[-2:])]
         if ends != [layers.Conv2D, layers.MaxPooling2D, layers.UpSampling2D, layers.Conv2D]:
             told = ", ".join(kind.__name__ for kind in ends)
-            raise ExportError(f"no rule for {net.name}, which begins and ends in {told}; expected a convolution and a "
-                "pool, and a doubling and a convolution")
+            raise ExportError(
+                f"no rule for {net.name}, which begins and ends in {told}; expected a convolution and a "
+                "pool, and a doubling and a convolution"
+            )
         self.kernels = {
             layer.name: [np.array(ops.convert_to_numpy(weight)) for weight in (layer.kernel, layer.bias)]
             for layer in self.steps

@@ -136,12 +136,12 @@ def _gather_pixels(model: Any) -> None:
     side = _CELL
     for conv in (chain[0], chain[2]):
         kernel = numpy_helper.to_array(tensors[conv.input[1]]).transpose(2, 3, 1, 0)
-        top, left, *_ = _get(conv, "pads")
-        wide, (first, last) = regroup_kernel(kernel, side=side, strides=2, before=top)
+        before_first = _get(conv, "pads")[0]
+        wide, (first, last) = regroup_kernel(kernel, side=side, strides=2, before=before_first)
         pads = [first, first, last, last]
         _set_kernel(conv, tensors, wide.transpose(3, 2, 0, 1), strides=[1, 1], pads=pads)
-        bias = numpy_helper.to_array(tensors[conv.input[2]])
-        _replace(tensors[conv.input[2]], np.tile(bias, (side // 2) ** 2))
+        for name in conv.input[2:]:
+            _replace(tensors[name], np.tile(numpy_helper.to_array(tensors[name]), (side // 2) ** 2))
         side //= 2
     _begin_with_cells(model, before, height, width)
 

@@ -112,6 +112,7 @@ class Reader:
         shares, embeddings = self.models.answers.run(as_input(images), ["probabilities", "embedding"])
         (scores,) = self.models.scores.run(as_input(images), ["score"])
         verdicts, squares = self.models.domain.judge(images), self._square_distances(embeddings)
+        calibrated = self._calibrate(shares)
         readings = []
         for number, path in enumerate(paths):
             in_domain, refused, reason = verdicts[number]
@@ -121,7 +122,8 @@ class Reader:
                 reason = " ".join(against) or reason
                 readings.append(replace(blank, decision="refused", in_domain=False, reason=reason))
             else:
-                readings.append(self._answer(blank, threshold, shares[number], squares[number], float(scores[number])))
+                answer = self._answer(blank, threshold, calibrated[number], squares[number], float(scores[number]))
+                readings.append(answer)
         return readings
 
     def score(self, images: np.ndarray) -> np.ndarray:
@@ -199,9 +201,11 @@ class Reader:
         return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])
 
     def _answer(
-        self, blank: Reading, threshold: float, shares: np.ndarray, squares: np.ndarray, score: float
+        self, blank: Reading, threshold: float, calibrated: np.ndarray, squares: np.ndarray, score: float
     ) -> Reading:
-        probabilities, intervals = self._calibrate(shares)
+        names, rows = (*self.models.classes, "pneumonia"), calibrated.tolist()
+        probabilities = {name: value for name, (value, _, _) in zip(names, rows, strict=True)}
+        intervals = {name: (low, high) for name, (_, low, high) in zip(names, rows, strict=True)}
         nearest, distances = self._find_nearest(squares, blank.path, NUM_VOTES)
         labels = self.models.known.labels[nearest]
         decision = "pneumonia" if probabilities["pneumonia"] >= threshold else "normal"
@@ -221,14 +225,12 @@ class Reader:
             neighbors=tuple(neighbors[:NUM_NEIGHBORS]),
         )
 
-    def _calibrate(self, outputs: np.ndarray) -> tuple[dict[str, float], dict[str, tuple[float, float]]]:
-        fitted = calibrate(outputs[None], self._fits)[:, 0]
-        scored = np.concatenate([fitted, 1 - fitted[:, :1]], axis=1)
-        names = (*self.models.classes, "pneumonia")
+    def _calibrate(self, outputs: np.ndarray) -> np.ndarray:
+        """Return `(n, classes + 1, 3)` float64: calibrated, low and high end, of each class and of pneumonia."""
+        fitted = calibrate(outputs, self._fits)
+        scored = np.concatenate([fitted, 1 - fitted[..., :1]], axis=2)
         low, high = np.quantile(scored[1:], [0.025, 0.975], axis=0)
-        low, high = np.minimum(low, scored[0]), np.maximum(high, scored[0])
-        values = dict(zip(names, map(float, scored[0]), strict=True))
-        return values, {name: (float(low[number]), float(high[number])) for number, name in enumerate(names)}
+        return np.stack([scored[0], np.minimum(low, scored[0]), np.maximum(high, scored[0])], axis=-1)
 
     def _square_distances(self, embeddings: np.ndarray) -> np.ndarray:
         """Return `(n, known)` float32, squared Euclidean distances to all known images."""
