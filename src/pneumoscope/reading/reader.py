@@ -60,6 +60,8 @@ class Reader:
         self._places: dict[str, list[int]] = {}
         for index, name in enumerate(models.known.names):
             self._places.setdefault(PurePath(str(name)).name, []).append(index)
+        # Numbers compare in a twentieth of the time that names take.
+        self._patients = np.unique(models.known.patients, return_inverse=True)[1]
         self._squared_norms = np.square(models.known.embeddings).sum(axis=1)
 
     @classmethod
@@ -234,14 +236,15 @@ class Reader:
 
     def _square_distances(self, embeddings: np.ndarray) -> np.ndarray:
         """Return `(n, known)` float32, squared Euclidean distances to all known images."""
-        products = embeddings @ self.models.known.embeddings.T
-        return np.square(embeddings).sum(axis=1, keepdims=True) - 2 * products + self._squared_norms
+        squares = (-2 * embeddings) @ self.models.known.embeddings.T
+        squares += np.square(embeddings).sum(axis=1, keepdims=True)
+        squares += self._squared_norms
+        return squares
 
     def _find_nearest(self, squares: np.ndarray, path: str, count: int) -> tuple[np.ndarray, np.ndarray]:
         """Return indices and distances of the nearest known images, never of the patient of a known file."""
-        known = self.models.known
         for index in self._places.get(PurePath(path).name, ()):
-            squares[known.patients == known.patients[index]] = np.inf
+            squares[self._patients == self._patients[index]] = np.inf
         nearest = np.argpartition(squares, count)[:count]
         nearest = nearest[np.argsort(squares[nearest], kind="stable")]
         return nearest, np.sqrt(np.maximum(squares[nearest], 0))
