@@ -62,6 +62,8 @@ class Reader:
             self._places.setdefault(PurePath(str(name)).name, []).append(index)
         # Numbers compare in a twentieth of the time that names take.
         self._patients = np.unique(models.known.patients, return_inverse=True)[1]
+        # Laid out as the product of a few images with all of them reads it, which is bound by memory.
+        self._known_columns = np.ascontiguousarray(models.known.embeddings.T)
         self._squared_norms = np.square(models.known.embeddings).sum(axis=1)
 
     @classmethod
@@ -236,7 +238,7 @@ class Reader:
 
     def _square_distances(self, embeddings: np.ndarray) -> np.ndarray:
         """Return `(n, known)` float32, squared Euclidean distances to all known images."""
-        squares = (-2 * embeddings) @ self.models.known.embeddings.T
+        squares = (-2 * embeddings) @ self._known_columns
         squares += np.square(embeddings).sum(axis=1, keepdims=True)
         squares += self._squared_norms
         return squares
