@@ -4,7 +4,8 @@
 
 Without --data, phantoms of 1500 x 1300 stand for radiographs of full size. One table each for: the first answer of a
 cold process; a warm full reading (decode, probabilities, heat-map, embedding, neighbors, anomaly score); a batch of
-files against decoding them alone on as many threads; and the memory that a short and a long batch reach.
+files against decoding them alone on as many threads, by the clock and by what it costs of a core; and the memory that
+a short and a long batch reach.
 """
 
 import argparse
@@ -30,9 +31,11 @@ from pneumoscope.reading.reader import Reader
 KERAS_ONCE = """
 import sys, numpy as np, keras
 from PIL import Image
+from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.paper import build_three_class
 image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[1], color_mode='grayscale', target_size=(128, 128)))
-print(build_three_class().predict(image[None], verbose=0))
+build = {'three_class': build_three_class, 'flagship': build_flagship}[sys.argv[2]]
+print(build().predict(image[None], verbose=0))
 """
 MEMORY = """
 import sys
@@ -69,7 +72,13 @@ def write_films(folder: Path) -> list[str]:
 def print_cold(path: str, repeats: int) -> None:
     commands = {
         "pneumoscope read one.jpeg": [str(Path(sys.executable).with_name("pneumoscope")), "read", path, "--json"],
-        "Keras, build and predict": [sys.executable, "-c", KERAS_ONCE, path],
+        "Keras, build and predict": [
+            sys.executable,
+            "-c",
+            KERAS_ONCE,
+            path,
+            Reader.open().models.cards["classifier"]["architecture"],
+        ],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
     for _ in range(repeats):
@@ -88,19 +97,21 @@ def print_warm(path: str, repeats: int) -> None:
         reader.read(image[None], [path], objections=[objections])
         reader.draw_heatmaps(image[None], ["pneumonia"])
 
-    methods = {"pneumoscope, full reading": read, "Keras predict + Grad-CAM": prepare_keras(path)}
+    instead = prepare_keras(path, reader.models.cards["classifier"]["architecture"], reader.layers[-1])
+    methods = {"pneumoscope, full reading": read, "Keras predict + Grad-CAM": instead}
     print_table("warm, milliseconds (median)", {name: take(method, repeats) for name, method in methods.items()}, 1)
 
 
-def prepare_keras(path: str) -> Callable[[], None]:
+def prepare_keras(path: str, architecture: str, layer: str) -> Callable[[], None]:
     """Return what a notebook does for one image: probabilities, and a heat-map of its last convolutional layer."""
     import keras
     import tensorflow as tf
 
+    from pneumoscope.models.flagship import build_flagship
     from pneumoscope.models.paper import build_three_class
 
-    model = build_three_class()
-    both = keras.Model(model.input, [model.get_layer("conv_3").output, model.output])
+    model = {"three_class": build_three_class, "flagship": build_flagship}[architecture]()
+    both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
 
     def read() -> None:
         loaded = keras.utils.load_img(path, color_mode="grayscale", target_size=(128, 128), interpolation="bilinear")
@@ -136,13 +147,15 @@ def print_batch(paths: list[str], repeats: int) -> None:
     def read() -> None:
         list(read_files(reader, paths, BatchSettings()))
 
-    rates = {name: [] for name in ("decoding alone", "pneumoscope read")}
+    rates, costs = ({name: [] for name in ("decoding alone", "pneumoscope read")} for _ in range(2))
     for _ in range(repeats):
         for name, method in zip(rates, (decode, read), strict=True):
-            start = time.perf_counter()
+            start, spent = time.perf_counter(), time.process_time()
             method()
             rates[name].append(len(paths) / (time.perf_counter() - start))
+            costs[name].append(1000 * (time.process_time() - spent) / len(paths))
     print_table("batch, files a second", {name: statistics.median(found) for name, found in rates.items()}, 0)
+    print_table("batch, ms of a core a file", {name: min(found) for name, found in costs.items()}, 0)
 
 
 def print_memory(folder: Path) -> None:

@@ -8,6 +8,7 @@ import pytest
 from pneumoscope.errors import BundleError, ExportError, PneumoscopeError
 from pneumoscope.export import export_model, export_study
 from pneumoscope.models.bundle import load_bundle
+from pneumoscope.models.onnx_file import AGREEMENT
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.reading.reader import Reader
 from pneumoscope.tasks.anomaly import reconstruction_errors
@@ -27,12 +28,12 @@ def test_a_reader_of_an_exported_study_answers_as_its_models_do(exported, finish
     shares = predict_probabilities(load_bundle(finished_study / "models" / "best-three_class").model, films)
     errors = reconstruction_errors(load_bundle(finished_study / "models" / "best-autoencoder").model, films)
 
-    (found,) = reader.models.classifier.run({"image": films[..., None].astype(np.float32)}, ["probabilities"])
+    (found,) = reader.models.answers.run({"image": films[..., None].astype(np.float32)}, ["probabilities"])
     readings = reader.read(films, ["x"] * 4)
 
-    np.testing.assert_allclose(found, shares, atol=0.01)
+    np.testing.assert_allclose(found, shares, atol=0.05)
     for reading, error in zip(readings, errors, strict=True):
-        assert reading.decision == "refused" or reading.anomaly_score == pytest.approx(float(error), rel=0.01)
+        assert reading.decision == "refused" or reading.anomaly_score == pytest.approx(float(error), rel=0.05)
 
 
 def test_the_known_images_are_those_that_were_trained_on(exported, finished_study):
@@ -59,6 +60,23 @@ def test_the_card_tells_what_was_chosen_where(exported):
     assert 0 < card["conformal"]["limit"] <= 1
     figure = card["figures"]["test"]["normal_or_pneumonia"]["auroc"]
     assert figure["low"] <= figure["value"] <= figure["high"]
+
+
+def test_answers_in_whole_numbers_ship_only_where_they_agree(exported, finished_study, tmp_path, monkeypatch):
+    monkeypatch.setattr("pneumoscope.models.onnx_file.AGREEMENT", dict.fromkeys(AGREEMENT, -1.0))
+    plain = export_study(finished_study, tmp_path / "models")
+
+    for part in ("classifier", "anomaly"):
+        cards = [json.loads((folder / part / "card.json").read_text()) for folder in (exported, plain)]
+        agreement = cards[0]["graph"]["agreement_of_int8"]
+        agrees = all(value <= AGREEMENT[name] for name, value in agreement.items())
+        assert cards[0]["graph"]["answers_precision"] == ("int8" if agrees else "float32")
+        assert cards[1]["graph"]["answers_precision"] == "float32"
+        assert cards[1]["graph"]["answers_file"] == "answers.onnx"
+        assert "float32" in (plain / part / "README.md").read_text()
+        for card in cards:
+            assert card["graph"]["answers_file"] in card["files"]
+    assert Reader.open(plain).read(draw_phantoms(1, size=128, seed=9).images, ["x"])
 
 
 def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):

@@ -20,7 +20,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
 from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
-from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input, open_graph
+from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input
 from pneumoscope.results import THREE_CLASSES
 from pneumoscope.tasks.judge import HeldOut, judge_classifier, plain_figures
 
@@ -30,7 +30,10 @@ if TYPE_CHECKING:
 FULL_NAME = "model.onnx"
 SMALL_NAME = "model.float16.onnx"
 LAYERS_NAME = "layers.onnx"
+ANSWERS_NAME = "answers.onnx"
+INT8_NAME = "answers.int8.onnx"
 NUM_COMPARED = 8
+NUM_CALIBRATED = 400
 
 
 def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -101,8 +104,9 @@ def export_study(
             images = dataset.split("val").images[:NUM_COMPARED]
             _, graph = _export_graph(bundle, folder / part, images, keep_full=False)
             cards[part] = {**_training_facts(bundle), **graph}
+            cards[part]["graph"] |= _export_answers(bundle, folder / part, graph["graph"]["file"], dataset)
         log.info("measuring on validation and test")
-        classifier, anomaly = (open_graph(folder / part / card["graph"]["file"]) for part, card in cards.items())
+        classifier, anomaly = (Graph(folder / part / card["graph"]["answers_file"]) for part, card in cards.items())
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
         held_out = _find_held_out(study_dir, profile, dataset)
         cards["classifier"] |= judge_classifier(outputs, dataset, request["seed"], held_out)
@@ -143,6 +147,7 @@ def _written_whole(target: Path) -> Iterator[Path]:
 
 def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_full: bool) -> tuple[str, dict[str, Any]]:
     """Write a model's graph and return its kind and what its card says of the graph."""
+    from pneumoscope.models.folding import fold_normalization
     from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph, describe_layers
     from pneumoscope.models.onnx_file import export_graph, write_small
 
@@ -151,12 +156,17 @@ def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_fu
     if "embedding_layer" not in bundle.card:
         answers = export_graph(AutoencoderGraph(net), full, inputs)
         return "anomaly", {"graph": {"file": FULL_NAME, "outputs": sorted(answers)}}
-    answers = export_graph(ClassifierGraph(net, bundle.card["embedding_layer"]), full, inputs)
+    folded, embedding = fold_normalization(net), bundle.card["embedding_layer"]
+    whole = ClassifierGraph(net, embedding)
+    answers = export_graph(ClassifierGraph(folded, embedding), full, inputs, reference=whole)
     write_small(full, small, inputs)
     if not keep_full:
         full.unlink()
     gradient = {**inputs, "gradient": answers["gradient"]}
-    earlier = export_graph(LayersGraph(net), folder / LAYERS_NAME, gradient)
+    layers = folder / f"full.{LAYERS_NAME}"
+    earlier = export_graph(LayersGraph(folded), layers, gradient, reference=LayersGraph(net))
+    write_small(layers, folder / LAYERS_NAME, gradient)
+    layers.unlink()
     graph = {
         "file": FULL_NAME if keep_full else SMALL_NAME,
         "outputs": sorted(answers),
@@ -177,6 +187,42 @@ def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
         }
         for split in ("train", "val", "test")
         for part in [table[table["split"] == split]]
+    }
+
+
+def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dataset) -> dict[str, Any]:
+    """Write the graph that answers come from, and return what the card says of it.
+
+    It computes in whole numbers where that answers as float32 does on validation; the ranges come from train.
+    """
+    from pneumoscope.models.graph import ScoreGraph
+    from pneumoscope.models.int8 import write_int8
+    from pneumoscope.models.onnx_file import AGREEMENT, export_graph, extract_answers, measure_agreement
+
+    plain, small = folder / ANSWERS_NAME, folder / INT8_NAME
+    train, val = dataset.split("train"), dataset.split("val")
+    if "embedding_layer" in bundle.card:
+        outputs = ["probabilities", "embedding"]
+        extract_answers(folder / full_name, plain, outputs)
+    else:
+        outputs = ["score"]
+        export_graph(ScoreGraph(bundle.model), plain, as_input(val.images[:NUM_COMPARED]))
+    # Every class and both ends of the collection's order are among them.
+    chosen = np.unique(np.linspace(0, len(train.images) - 1, NUM_CALIBRATED).astype(int))
+    write_int8(plain, small, train.images[chosen])
+    found, expected = (
+        dict(zip(outputs, Graph(path).run(as_input(val.images), outputs), strict=True)) for path in (small, plain)
+    )
+    agreement = measure_agreement(found, expected, val.labels(THREE_CLASSES))
+    agrees = all(value <= AGREEMENT[name] for name, value in agreement.items())
+    kept, dropped = (small, plain) if agrees else (plain, small)
+    dropped.unlink()
+    if not agrees:
+        log.warning("the %s does not answer alike in whole numbers (%s); float32 is kept", bundle.model.name, agreement)
+    return {
+        "answers_file": kept.name,
+        "answers_precision": "int8" if agrees else "float32",
+        "agreement_of_int8": agreement,
     }
 
 

@@ -148,10 +148,11 @@ def test_what_ships_is_small_and_says_what_it_is():
         (lambda folder: (folder / "known" / "known.npz").unlink(), "is missing"),
         (lambda folder: (folder / "known" / "known.npz").write_bytes(b"x"), "is not the file that card.json describes"),
         (lambda folder: change_card(folder, card_version=99), "is version 99"),
+        (lambda folder: change_card(folder, card_version=1), "is version 1 .* Export the models again"),
         (lambda folder: change_card(folder, kind="anomaly"), "of kind 'anomaly'"),
         (lambda folder: change_card(folder, files={"../../etc/passwd": "0"}), "files of its own folder only"),
     ],
-    ids=["no-card", "torn-card", "list-card", "missing", "changed", "version", "kind", "traversal"],
+    ids=["no-card", "torn-card", "list-card", "missing", "changed", "version", "older", "kind", "traversal"],
 )
 def test_models_that_are_not_what_they_say_are_refused(copied, harm, told):
     harm(copied)

@@ -8,9 +8,12 @@ by place; see `pneumoscope.models.backward`.
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers, ops
 
+from pneumoscope.errors import ExportError
 from pneumoscope.models.backward import check_rules, find_end, list_views, walk_back, walk_forward
+from pneumoscope.models.cells import double_kernel, regroup_kernel
 from pneumoscope.models.geometry import receptive_fields
 
 FLOOR = 1e-7
@@ -99,6 +102,79 @@ class AutoencoderGraph(keras.Model):
                 values = layer(values)
         drawn = ops.mean(values, axis=-1)
         return {"reconstruction": drawn, "score": ops.mean(ops.square(drawn - images[..., 0] / 255), axis=(1, 2))}
+
+
+class ScoreGraph(keras.Model):
+    """The score of an autoencoder alone, as arithmetic that whole numbers of 8 bits do fast.
+
+    Input and `score` as of an `AutoencoderGraph`. Four pixels that share a pool, or that are drawn from one cell, are
+    four channels of one place; see `pneumoscope.models.cells`.
+
+    Raises:
+        ExportError: if the net does not begin with a convolution and a pool, or does not end in a doubling and another.
+    """
+
+    def __init__(self, net: keras.Model) -> None:
+        super().__init__(name="anomaly")
+        self.net = net
+        self.steps = [layer for layer in net.layers[1:] if not isinstance(layer, layers.Rescaling)]
+        ends = [type(layer) for layer in (*self.steps[:2], *self.steps[-2:])]
+        if ends != [layers.Conv2D, layers.MaxPooling2D, layers.UpSampling2D, layers.Conv2D]:
+            told = ", ".join(kind.__name__ for kind in ends)
+            raise ExportError(
+                f"no rule for {net.name}, which begins and ends in {told}; expected a convolution and a "
+                "pool, and a doubling and a convolution"
+            )
+        self.kernels = {
+            layer.name: [np.array(ops.convert_to_numpy(weight)) for weight in (layer.kernel, layer.bias)]
+            for layer in self.steps
+            if isinstance(layer, layers.Conv2D)
+        }
+
+    def call(self, images: Any) -> dict[str, Any]:
+        """Return all outputs by name."""
+        # One row and column of zeros on each side: so each four is drawn of four fours, not of nine.
+        pixels = _gather_fours(ops.pad(images, ((0, 0), (1, 1), (1, 1), (0, 0))))
+        values, doubled, in_fours = self._begin(pixels), False, False
+        for layer in self.steps[2:]:
+            values, in_fours = _spread_fours(values) if in_fours else values, False
+            if isinstance(layer, layers.UpSampling2D):
+                doubled = True
+            elif isinstance(layer, layers.Conv2D) and doubled:
+                kernel, bias = self.kernels[layer.name]
+                around = ops.pad(values, ((0, 0), (1, 1), (1, 1), (0, 0)))
+                values = layer.activation(ops.conv(around, double_kernel(kernel), padding="valid") + np.tile(bias, 4))
+                doubled, in_fours = False, True
+            else:
+                values = layer(values)
+        colors = values.shape[-1] // 4
+        drawn = ops.matmul(values, np.repeat(np.eye(4, dtype=np.float32), colors, axis=0) / colors)
+        inside = _gather_fours(np.pad(np.ones((1, *images.shape[1:]), np.float32), ((0, 0), (1, 1), (1, 1), (0, 0))))
+        return {"score": ops.sum(ops.square(drawn - pixels / 255) * inside, axis=(1, 2, 3)) / np.prod(images.shape[1:])}
+
+    def _begin(self, pixels: Any) -> Any:
+        """Return the pooled output of the first convolution: the largest of four neighbors is one of four groups."""
+        kernel, bias = self.kernels[self.steps[0].name]
+        # The channels of a gray image are alike.
+        gray = kernel.sum(axis=2, keepdims=True) / 255
+        wide, _ = regroup_kernel(gray, side=2, strides=1, before=0)
+        values = self.steps[0].activation(ops.conv(pixels, wide, padding="valid") + np.tile(bias, 4))
+        rows, columns = values.shape[1:3]
+        return ops.max_pool(ops.reshape(values, (-1, rows, 4 * columns, len(bias))), (1, 4), (1, 4))
+
+
+def _gather_fours(images: Any) -> Any:
+    """Put each 2 x 2 pixels of `(n, H, W, 1)` into the four channels of one place."""
+    rows, columns = (side // 2 for side in images.shape[1:3])
+    parted = ops.reshape(images, (-1, rows, 2, columns, 2))
+    return ops.reshape(ops.transpose(parted, (0, 1, 3, 2, 4)), (-1, rows, columns, 4))
+
+
+def _spread_fours(values: Any) -> Any:
+    """Make 2 x 2 places of each of `(n, h, w, 4 * d)`, without the outermost ones."""
+    rows, columns, depth = values.shape[1], values.shape[2], values.shape[3] // 4
+    parted = ops.transpose(ops.reshape(values, (-1, rows, columns, 2, 2, depth)), (0, 1, 3, 2, 4, 5))
+    return ops.reshape(parted, (-1, 2 * rows, 2 * columns, depth))[:, 1:-1, 1:-1]
 
 
 def _convolve_doubled(cells: Any, kernel: Any) -> Any:

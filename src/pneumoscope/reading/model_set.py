@@ -1,8 +1,8 @@
 """The models of a reader as a folder of three bundles; loading executes nothing but the graphs' arithmetic.
 
     MODELS/
-      classifier/   graphs: probabilities of the three classes, embedding, heat-maps of each convolutional layer
-      anomaly/      a graph: the drawing of an autoencoder that has seen only normals, and its error
+      classifier/   graphs: probabilities of the three classes and embedding; heat-maps of each convolutional layer
+      anomaly/      graphs: the error of an autoencoder that has seen only normals; its drawing
       known/        the training images' embeddings, labels, names and places on the map, and their common look
 
 Each holds `card.json`, which names its files with their SHA-256 and says what they are, and a `README.md` for people.
@@ -24,7 +24,7 @@ from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import Domain
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
-CARD_VERSION = 1
+CARD_VERSION = 2
 IMAGES_AT_ONCE = 8
 CARD_NAME = "card.json"
 PARTS = ("classifier", "anomaly", "known")
@@ -32,13 +32,35 @@ PARTS = ("classifier", "anomaly", "known")
 
 @dataclass(frozen=True)
 class Graph:
-    """A net as ONNX.
+    """A net as ONNX, loaded when it is first asked.
 
     Attributes:
-        session: of ONNX Runtime.
+        path: of the `.onnx` file.
+        num_threads: 0 is one for each core.
     """
 
-    session: Any
+    path: Path
+    num_threads: int = 0
+
+    @cached_property
+    def session(self) -> Any:
+        """The net, ready to run.
+
+        Raises:
+            BundleError: if ONNX Runtime cannot run it.
+        """
+        import onnxruntime
+
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = self.num_threads
+        options.log_severity_level = 3
+        # Threads that spin while they wait would take the cores from those that decode.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+        except Exception as error:  # ONNX Runtime raises classes of its own
+            version = onnxruntime.__version__
+            raise BundleError(f"{self.path} is no graph that ONNX Runtime {version} can run: {error}") from None
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """Return some outputs for some inputs, all by name; eight images at a time, which bounds the memory."""
@@ -75,12 +97,15 @@ class ModelSet:
 
     Attributes:
         cards: by part, what its `card.json` says.
-        classifier, layers, anomaly: the graphs; see `pneumoscope.models.graph`.
+        answers, scores: the graphs of the classifier and the autoencoder that all answers come from.
+        classifier, layers, anomaly: those that pictures come from; see `pneumoscope.models.graph`.
         known: the training images.
         domain: their look.
     """
 
     cards: dict[str, dict[str, Any]]
+    answers: Graph
+    scores: Graph
     classifier: Graph
     layers: Graph
     anomaly: Graph
@@ -126,15 +151,28 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
         raise BundleError(
             f"{folder / 'known'} lacks arrays or has others than expected ({error}); export it again"
         ) from None
-    graph = cards["classifier"]["graph"]
-    return ModelSet(
+    graphs = {
+        part: {
+            name: Graph(folder / part / file, num_threads)
+            for name, file in cards[part]["graph"].items()
+            if name in ("file", "answers_file", "layers_file")
+        }
+        for part in ("classifier", "anomaly")
+    }
+    models = ModelSet(
         cards,
-        classifier=open_graph(folder / "classifier" / graph["file"], num_threads),
-        layers=open_graph(folder / "classifier" / graph["layers_file"], num_threads),
-        anomaly=open_graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"], num_threads),
+        answers=graphs["classifier"]["answers_file"],
+        scores=graphs["anomaly"]["answers_file"],
+        classifier=graphs["classifier"]["file"],
+        layers=graphs["classifier"]["layers_file"],
+        anomaly=graphs["anomaly"]["file"],
         known=known,
         domain=domain,
     )
+    # Those that every reading needs are loaded at once, so that what is wrong with them is told at once.
+    for needed in (models.answers, models.scores):
+        needed.session  # noqa: B018
+    return models
 
 
 def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -181,27 +219,3 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
             return dict(archive)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
         raise BundleError(f"{path} cannot be read ({error}); export the models again") from None
-
-
-def open_graph(path: Path, num_threads: int = 0) -> Graph:
-    """Return a graph, ready to run.
-
-    Args:
-        path: of the `.onnx` file.
-        num_threads: 0 is one for each core.
-
-    Raises:
-        BundleError: if ONNX Runtime cannot run it.
-    """
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = num_threads
-    options.log_severity_level = 3
-    # Threads that spin while they wait would take the cores from those that decode.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    try:
-        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # ONNX Runtime raises classes of its own
-        raise BundleError(f"{path} is no graph that ONNX Runtime {onnxruntime.__version__} can run: {error}") from None
-    return Graph(session)
