@@ -212,6 +212,8 @@ def autoencoder_settings(profile: str, *, epochs: int | None = None) -> Training
         weight_decay=0.0,
         label_smoothing=0.0,
         averaging=0.0,
+        mixup=0.0,
+        num_teachers=0,
         augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05, flip=0.5),
         size=128,
         head_epochs=0,
