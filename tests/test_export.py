@@ -91,7 +91,8 @@ def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monke
     target = tmp_path / "one"
     target.mkdir()
     (target / "card.json").write_text("{}")
-    monkeypatch.setattr("pneumoscope.models.onnx_file.export_graph.__kwdefaults__", {"tolerance": -1.0})
+    unreachable = {"reference": None, "tolerance": -1.0}
+    monkeypatch.setattr("pneumoscope.models.onnx_file.export_graph.__kwdefaults__", unreachable)
 
     with pytest.raises(ExportError, match="does not answer as the model does"):
         export_model(finished_study / "models" / "best-autoencoder", target)

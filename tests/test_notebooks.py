@@ -26,7 +26,7 @@ def test_the_notebooks_run_one_after_the_other(tmp_path, monkeypatch, plt):
     monkeypatch.delenv("DATA", raising=False)
     monkeypatch.delenv("PROFILE", raising=False)
     monkeypatch.setenv("OUT", str(tmp_path))
-    monkeypatch.setenv("EPOCHS", "1")
+    monkeypatch.setenv("EPOCHS", "2")
 
     runpy.run_path(str(NOTEBOOKS / "train.py"))
     trained = plt.get_fignums()

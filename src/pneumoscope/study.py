@@ -86,8 +86,9 @@ def run_study(
             else:
                 for task in CLASSES:
                     _run_classifier(plan, profile, task)
-                _run_explanation(plan, profile)
             _run_anomaly(plan, profile)
+            if profile != "flagship":
+                _run_explanation(plan, profile)
         _write_results(ledger, dataset, out_dir)
         report = write_report(out_dir, dataset)
         log.info("report: %s", report)

@@ -37,10 +37,12 @@ def test_the_graph_walks_back_as_the_gradient_tape_does(build, images, inputs):
     answers = ClassifierGraph(net, "embedding")(inputs["image"])
     answers |= LayersGraph(net)({**inputs, "gradient": answers["gradient"]})
 
-    for layer in list_layers(net):
+    views = list_layers(net)
+    assert {f"heatmap_{layer}" for layer in views} < set(answers)
+    for layer in {views[0], views[len(views) // 2], views[-1]}:
         cells = np.array(answers[f"heatmap_{layer}"])
         fields = receptive_fields(net, layer)
-        for label in range(cells.shape[1]):
+        for label in (0, cells.shape[1] - 1):
             expected = compute_gradcam(net, images, layer=layer, class_indices=np.full(len(images), label))
             drawn = draw_up(cells[:, label], *fields, images.shape[1:])
             np.testing.assert_allclose(drawn, expected, atol=1e-3)

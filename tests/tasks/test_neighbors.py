@@ -226,7 +226,7 @@ def build_net(channels, dtype=None):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_embedding_is_the_output_of_the_layer(channels):
-    pytest.importorskip("keras")
+    pytest.importorskip("keras").config.set_dtype_policy("float32")
     model = build_net(channels)
     images = np.random.default_rng(0).integers(0, 256, (70, 8, 8), dtype=np.uint8)
 

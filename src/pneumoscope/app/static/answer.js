@@ -166,7 +166,7 @@ export class PointChoice {
     if (threshold !== undefined) parts.push(`Pneumonia from ${sayPercent(threshold)} on.`);
     if (sensitivity && alarms) {
       const figures = `sensitivity ${sayPercent(sensitivity.value)}, specificity ${sayPercent(1 - alarms.value)}`;
-      parts.push(`On validation films: ${figures}.`);
+      parts.push(`On films held out of training: ${figures}.`);
     }
     byId("point-note").textContent = parts.join(" ");
   }
