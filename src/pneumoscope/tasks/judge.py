@@ -50,7 +50,7 @@ def judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out:
 
     Returns:
         `calibration`, `conformal`, `operating_points`, `operating_points_from`, `figures`, and `seeds` where there are
-        nets of several; all plain values.
+        nets of several seeds; all plain values.
     """
     if held_out is None:
         val, source = dataset.rows("val"), "validation images"
@@ -93,7 +93,7 @@ def judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out:
     }
     if held_out is not None:
         facts["figures"]["held_out"] = _measure_held_out(held_out, probabilities, thresholds, seed)
-    return facts | ({"seeds": _compare_seeds(alone, fits[:1], dataset, thresholds, seed)} if alone else {})
+    return facts | ({"seeds": _compare_seeds(alone, fits[:1], dataset, thresholds, seed)} if len(alone) > 1 else {})
 
 
 def _match_seeds(outputs: np.ndarray, alone: dict[int, np.ndarray], dataset: Dataset) -> np.ndarray:

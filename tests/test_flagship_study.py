@@ -1,0 +1,54 @@
+"""The flagship from a folder to a reader: taught, judged on series it has not seen, exported."""
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("keras")
+
+from pneumoscope.archive import load_result
+from pneumoscope.export import export_study
+from pneumoscope.models.settings import profile_settings
+from pneumoscope.radiographs.phantoms import draw_phantoms, write_phantoms
+from pneumoscope.reading.reader import Reader
+from pneumoscope.study import run_study
+
+pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
+
+
+@pytest.fixture
+def two_series(tmp_path: Path) -> Path:
+    """Return a folder of phantoms in which the normals' names are of two series."""
+    folder = write_phantoms(tmp_path / "set", num_train=120, num_test=30, size=128, seed=4)
+    for path in sorted(folder.glob("train/NORMAL/*")):
+        if int(path.name.split("-")[1]) % 2:
+            path.rename(path.with_name(f"NORMAL2-{path.name}"))
+    return folder
+
+
+def test_a_flagship_is_taught_judged_and_read_with(two_series, tmp_path, monkeypatch):
+    def quick(profile: str, *, epochs: int | None = None) -> object:
+        return replace(profile_settings(profile, epochs=epochs), num_teachers=2)
+
+    monkeypatch.setattr("pneumoscope.models.flagship.STAGES", ((8, 1, 1), (16, 1, 2)))
+    monkeypatch.setattr("pneumoscope.study.profile_settings", quick)
+
+    out = tmp_path / "study"
+    run_study(two_series, out, profiles=("flagship",), epochs=1)
+    reader = Reader.open(export_study(out, tmp_path / "models", profile="flagship"))
+    card = json.loads((tmp_path / "models" / "classifier" / "card.json").read_text())
+
+    three, binary = (load_result(out / "stages" / f"flagship-{task}.npz") for task in ("three_class", "binary"))
+    np.testing.assert_allclose(
+        binary.evaluations["test"].probabilities[:, 0], three.evaluations["test"].probabilities[:, 0], atol=1e-6
+    )
+    held_out = load_result(out / "stages" / "flagship-held_out.npz")
+    assert {"IM", "NORMAL2-IM"} == {name.rpartition("/")[2].split("-0")[0] for name in held_out.names if "IM" in name}
+    assert card["operating_points_from"].startswith(f"{len(held_out.names)} images of series")
+    assert card["seeds"]["seeds"] == [1000, 2000]
+    assert reader.layers == ("stage_1_1", "stage_2_1")
+    readings = reader.read(draw_phantoms(3, size=128, seed=9).images, ["x"] * 3)
+    assert {reading.decision for reading in readings} <= {"normal", "pneumonia", "not sure", "refused"}
