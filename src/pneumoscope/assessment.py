@@ -7,12 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.checks import GateCheck, Shortcuts
-from pneumoscope.results import Estimate, Evaluation
-
-
-def _check(condition: bool, message: str) -> None:
-    if not condition:
-        raise ValueError(message)
+from pneumoscope.results import Estimate, Evaluation, require
 
 
 @dataclass(frozen=True)
@@ -40,8 +35,8 @@ class Reliability:
 
     def __post_init__(self) -> None:
         bins = len(self.counts)
-        _check(self.edges.shape == (bins + 1,), f"edges are {self.edges.shape}, expected {(bins + 1,)}")
-        _check(self.promised.shape == (bins,), f"promised are {self.promised.shape}, expected {(bins,)}")
+        require(self.edges.shape == (bins + 1,), f"edges are {self.edges.shape}, expected {(bins + 1,)}")
+        require(self.promised.shape == (bins,), f"promised are {self.promised.shape}, expected {(bins,)}")
 
 
 @dataclass(frozen=True)
@@ -62,7 +57,7 @@ class SelectiveCurve:
 
     def __post_init__(self) -> None:
         shapes = f"shares are {self.shares.shape} and accuracies {self.accuracies.shape}, expected the same shape"
-        _check(self.shares.shape == self.accuracies.shape, shapes)
+        require(self.shares.shape == self.accuracies.shape, shapes)
 
 
 @dataclass(frozen=True)
@@ -79,7 +74,7 @@ class PriorShift:
 
     def __post_init__(self) -> None:
         columns = self.probabilities.shape[-1]
-        _check(columns == len(self.shares), f"{columns} columns and {len(self.shares)} shares differ in number")
+        require(columns == len(self.shares), f"{columns} columns and {len(self.shares)} shares differ in number")
 
 
 @dataclass(frozen=True)
@@ -125,7 +120,7 @@ class Assessed:
     def __post_init__(self) -> None:
         for name, values in vars(self).items():
             expected = (len(self.names), 3) if name == "probabilities" else (len(self.names),)
-            _check(values.shape == expected, f"{name} are {values.shape}, expected {expected}")
+            require(values.shape == expected, f"{name} are {values.shape}, expected {expected}")
 
 
 @dataclass(frozen=True)
@@ -158,7 +153,7 @@ class Roc:
     sensitivity: np.ndarray
 
     def __post_init__(self) -> None:
-        _check(self.false_alarms.shape == self.sensitivity.shape, "false alarms and sensitivity differ in shape")
+        require(self.false_alarms.shape == self.sensitivity.shape, "false alarms and sensitivity differ in shape")
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ BINARY_CLASSES = ("normal", "pneumonia")
 THREE_CLASSES = ("normal", "bacterial", "viral")
 
 
-def _check(condition: bool, message: str) -> None:
+def require(condition: bool, message: str) -> None:
+    """Raise `ValueError` with the message unless the condition holds."""
     if not condition:
         raise ValueError(message)
 
@@ -60,10 +61,10 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         n, k = len(self.labels), len(self.classes)
-        _check(self.probabilities.shape == (n, k), f"probabilities are {self.probabilities.shape}, expected {(n, k)}")
-        _check(self.patients.shape == (n,), f"patients are {self.patients.shape}, expected {(n,)}")
-        _check(self.names.shape == (n,), f"names are {self.names.shape}, expected {(n,)}")
-        _check(self.confusion.shape == (k, k), f"confusion is {self.confusion.shape}, expected {(k, k)}")
+        require(self.probabilities.shape == (n, k), f"probabilities are {self.probabilities.shape}, expected {(n, k)}")
+        require(self.patients.shape == (n,), f"patients are {self.patients.shape}, expected {(n,)}")
+        require(self.names.shape == (n,), f"names are {self.names.shape}, expected {(n,)}")
+        require(self.confusion.shape == (k, k), f"confusion is {self.confusion.shape}, expected {(k, k)}")
 
     @property
     def decisions(self) -> np.ndarray:
@@ -91,8 +92,8 @@ class LearningCurve:
     def __post_init__(self) -> None:
         n = len(self.loss)
         for name in ("accuracy", "val_loss", "val_accuracy"):
-            _check(getattr(self, name).shape == (n,), f"{name} has {getattr(self, name).shape}, expected {(n,)}")
-        _check(1 <= self.chosen_epoch <= n, f"chosen_epoch is {self.chosen_epoch}, expected 1 to {n}")
+            require(getattr(self, name).shape == (n,), f"{name} has {getattr(self, name).shape}, expected {(n,)}")
+        require(1 <= self.chosen_epoch <= n, f"chosen_epoch is {self.chosen_epoch}, expected 1 to {n}")
 
 
 @dataclass(frozen=True)
@@ -139,8 +140,8 @@ class Neighbors:
     distances: np.ndarray
 
     def __post_init__(self) -> None:
-        _check(self.nearest.shape == self.distances.shape, "nearest and distances differ in shape")
-        _check(len(self.queries) == len(self.nearest), "one row of nearest for each query is expected")
+        require(self.nearest.shape == self.distances.shape, "nearest and distances differ in shape")
+        require(len(self.queries) == len(self.nearest), "one row of nearest for each query is expected")
 
 
 @dataclass(frozen=True)
@@ -165,8 +166,8 @@ class EmbeddingMap:
 
     def __post_init__(self) -> None:
         n = len(self.labels)
-        _check(self.coordinates.shape == (n, 2), f"coordinates are {self.coordinates.shape}, expected {(n, 2)}")
-        _check(self.origins.shape == (n,) and self.names.shape == (n,), "one origin and one name a point are expected")
+        require(self.coordinates.shape == (n, 2), f"coordinates are {self.coordinates.shape}, expected {(n, 2)}")
+        require(self.origins.shape == (n,) and self.names.shape == (n,), "one origin and one name a point are expected")
 
 
 @dataclass(frozen=True)
@@ -204,8 +205,8 @@ class Anomaly:
     examples: np.ndarray
 
     def __post_init__(self) -> None:
-        _check(self.errors.shape == self.labels.shape == self.subtypes.shape, "errors, labels and subtypes differ")
-        _check(
+        require(self.errors.shape == self.labels.shape == self.subtypes.shape, "errors, labels and subtypes differ")
+        require(
             self.images.shape == self.reconstructions.shape == self.error_maps.shape,
             "images, reconstructions and error maps differ in shape",
         )
@@ -246,7 +247,7 @@ class Explanation:
     def __post_init__(self) -> None:
         e, height, width = self.images.shape
         expected = (e, len(self.layers), height, width)
-        _check(self.heatmaps.shape == expected, f"heatmaps are {self.heatmaps.shape}, expected {expected}")
+        require(self.heatmaps.shape == expected, f"heatmaps are {self.heatmaps.shape}, expected {expected}")
 
 
 @dataclass(frozen=True)
