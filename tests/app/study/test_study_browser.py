@@ -66,7 +66,8 @@ def check_shares(page, stages, name, threshold):
 
 
 def settle(page, threshold):
-    page.locator("#threshold-live", has_text=f"Threshold {threshold}.").wait_for(state="attached")
+    # The space ends the number: "Threshold 0." would be found in "Threshold 0.05." as well.
+    page.locator("#threshold-live", has_text=f"Threshold {threshold}. ").wait_for(state="attached")
 
 
 def test_the_threshold_moves_every_figure_of_both_splits(show, study_room, study_parts):
