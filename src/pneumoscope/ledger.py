@@ -61,7 +61,7 @@ class Ledger:
         self._save()
 
     def run(self, name: str, compute: Callable[[], Any], *, anew: bool = False) -> Any:
-        """Return the result of a stage: from its file where it is done and not wanted `anew`, else computed and kept."""
+        """Return the result of a stage: from its file unless it is missing or wanted `anew`."""
         path = self.out_dir / "stages" / f"{name}.npz"
         if not anew and name in self.facts["timing"] and path.exists():
             log.info("%s: done before", name)
