@@ -20,7 +20,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
 from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
-from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSION, PARTS, Graph, as_input
+from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSIONS, PARTS, Graph, as_input
 from pneumoscope.results import THREE_CLASSES
 from pneumoscope.tasks.judge import HeldOut, judge_classifier, plain_figures
 
@@ -34,6 +34,7 @@ ANSWERS_NAME = "answers.onnx"
 INT8_NAME = "answers.int8.onnx"
 NUM_COMPARED = 8
 NUM_CALIBRATED = 400
+MAP_SHARES = (0.5, 0.999)  # of all places in held-out normals: what maps show as none, and as most
 
 
 def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | None = None) -> Path:
@@ -107,10 +108,11 @@ def export_study(
             cards[part]["graph"] |= _export_answers(bundle, folder / part, graph["graph"]["file"], dataset)
         log.info("measuring on validation and test")
         classifier, anomaly = (Graph(folder / part / card["graph"]["answers_file"]) for part, card in cards.items())
+        pictures = Graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"])
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
         held_out = _find_held_out(study_dir, profile, dataset)
         cards["classifier"] |= judge_classifier(outputs, dataset, request["seed"], held_out)
-        cards["anomaly"] |= _judge_anomaly(anomaly, dataset, cards["anomaly"]["thresholds"])
+        cards["anomaly"] |= _judge_anomaly(anomaly, pictures, dataset, cards["anomaly"]["thresholds"])
         cards["known"] = {"classes": list(THREE_CLASSES)}
         _write_known(folder / "known", embeddings, dataset, places)
         train = dataset.split("train").table
@@ -195,18 +197,13 @@ def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dat
 
     It computes in whole numbers where that answers as float32 does on validation; the ranges come from train.
     """
-    from pneumoscope.models.graph import ScoreGraph
     from pneumoscope.models.int8 import write_int8
-    from pneumoscope.models.onnx_file import AGREEMENT, export_graph, extract_answers, measure_agreement
+    from pneumoscope.models.onnx_file import AGREEMENT, extract_answers, measure_agreement
 
     plain, small = folder / ANSWERS_NAME, folder / INT8_NAME
     train, val = dataset.split("train"), dataset.split("val")
-    if "embedding_layer" in bundle.card:
-        outputs = ["probabilities", "embedding"]
-        extract_answers(folder / full_name, plain, outputs)
-    else:
-        outputs = ["score"]
-        export_graph(ScoreGraph(bundle.model), plain, as_input(val.images[:NUM_COMPARED]))
+    outputs = ["probabilities", "embedding"] if "embedding_layer" in bundle.card else ["score"]
+    extract_answers(folder / full_name, plain, outputs)
     # Every class and both ends of the collection's order are among them.
     chosen = np.unique(np.linspace(0, len(train.images) - 1, NUM_CALIBRATED).astype(int))
     write_int8(plain, small, train.images[chosen])
@@ -253,15 +250,17 @@ def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> HeldOut |
     return HeldOut(load_result(path), alone)
 
 
-def _judge_anomaly(graph: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:
-    """Return the scores of held-out normals, and figures of test."""
+def _judge_anomaly(answers: Graph, pictures: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:
+    """Return the scores of held-out normals, what their maps show, and figures of test."""
     val, test = dataset.split("val"), dataset.split("test")
     normals = val.select(val.labels(THREE_CLASSES) == 0)
-    normal_scores, scores = (graph.run(as_input(part.images), ["score"])[0] for part in (normals, test))
+    normal_scores, scores = (answers.run(as_input(part.images), ["score"])[0] for part in (normals, test))
+    (maps,) = pictures.run(as_input(normals.images), ["map"])
     labels, patients = (test.labels(THREE_CLASSES) > 0).astype(int), test.table["patient"].to_numpy().astype(str)
     figures = evaluate_scores(labels, scores, thresholds, patients=patients)
     return {
         "normal_scores": np.sort(normal_scores).astype(float).round(8).tolist(),
+        "map_scale": np.quantile(maps, MAP_SHARES).astype(float).round(8).tolist(),
         "figures": {"test": plain_figures(figures)},
     }
 
@@ -287,7 +286,7 @@ def _write_card(folder: Path, kind: str, facts: dict[str, Any]) -> None:
     from pneumoscope.report.model_card import write_model_card
 
     card = {
-        "card_version": CARD_VERSION,
+        "card_version": CARD_VERSIONS[kind],
         "notice": RESEARCH_USE_ONLY,
         "kind": kind,
         "pneumoscope": __version__,

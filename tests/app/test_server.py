@@ -177,10 +177,8 @@ def test_with_detail_the_pictures_come_along(client, films, reader):
         maps = np.frombuffer(base64.b64decode(heatmap["data"]), np.uint8).reshape(heatmap["shape"])
         assert len(maps) == len(reader.models.classes)
         assert maps.max() in (0, 255)
-    for name in ("error_map", "reconstruction"):
-        assert reading[name]["shape"] == [128, 128]
-        assert len(base64.b64decode(reading[name]["data"])) == 128 * 128
-    assert reading["error_map"]["scale"] > 0
+    assert reading["anomaly_map"]["shape"] == [128, 128]
+    assert len(base64.b64decode(reading["anomaly_map"]["data"])) == 128 * 128
     assert len(reading["position"]) == 2
     for neighbor in reading["neighbors"]:
         assert str(reader.models.known.names[neighbor["index"]]) == neighbor["name"]

@@ -8,7 +8,7 @@ import pytest
 from pneumoscope.errors import ExportError
 from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.geometry import draw_up, receptive_fields
-from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph
+from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, GaussianGraph, LayersGraph
 from pneumoscope.models.onnx_file import export_graph, write_small
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.transfer import build_transfer
@@ -69,10 +69,31 @@ def test_an_autoencoder_scores_by_its_squared_error(tmp_path, inputs):
     keras.config.set_dtype_policy("float32")
     path = tmp_path / "autoencoder.onnx"
 
-    answers = export_graph(AutoencoderGraph(build_autoencoder()), path, inputs)
+    net = build_autoencoder()
 
-    expected = np.square(answers["reconstruction"] - inputs["image"][..., 0] / 255).mean(axis=(1, 2))
-    np.testing.assert_allclose(answers["score"], expected, rtol=1e-4)
+    answers = export_graph(AutoencoderGraph(net), path, inputs)
+
+    drawn = np.array(net(inputs["image"].repeat(3, axis=-1))).mean(axis=-1)
+    np.testing.assert_allclose(answers["map"], np.square(drawn - inputs["image"][..., 0] / 255), atol=1e-5)
+    np.testing.assert_allclose(answers["score"], answers["map"].mean(axis=(1, 2)), rtol=1e-4)
+
+
+def test_distances_from_normals_are_those_of_mahalanobis(tmp_path, inputs):
+    keras.config.set_dtype_policy("float32")
+    image = keras.Input((128, 128, 1))
+    cells = keras.layers.AveragePooling2D(16)(keras.layers.Conv2D(5, 3, padding="same")(image))
+    patches, rng = keras.Model(image, cells), np.random.default_rng(0)
+    normals = rng.normal(size=(400, 5)).astype(np.float32) @ rng.normal(size=(5, 5)).astype(np.float32)
+    precision = np.linalg.inv(np.cov(normals.T))
+    gaussian = normals.mean(axis=0), np.linalg.cholesky(precision).astype(np.float32)
+
+    answers = export_graph(GaussianGraph(patches, gaussian, gaussian), tmp_path / "gaussian.onnx", inputs)
+
+    seen = np.array(patches(inputs["image"]), dtype=np.float64)
+    for name, values in (("map", seen), ("score", seen.mean(axis=(1, 2)))):
+        offsets = values - normals.mean(axis=0)
+        expected = np.sqrt(np.einsum("...i,ij,...j->...", offsets, precision, offsets))
+        np.testing.assert_allclose(answers[name], expected, rtol=1e-3)
 
 
 def test_an_export_that_answers_otherwise_is_not_kept(tmp_path, inputs):

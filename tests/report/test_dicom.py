@@ -189,7 +189,7 @@ def test_the_report_holds_the_reading() -> None:
         ("Decision at the operating point", "Pneumonia"),
         ("Operating point", "balanced operating point"),
         ("Looks like the training images", "Yes"),
-        ("Mean squared reconstruction error", 0.0123),
+        ("Anomaly score, distance from normal films", 0.0123),
         ("Share of normals with a smaller error", 97.3),
         ("Algorithm Name", "pneumoscope"),
         ("Algorithm Version", __version__),

@@ -79,7 +79,7 @@ def answer_reading(reading: Reading, *, threshold: float, size: tuple[int, int] 
 
 
 def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Reader") -> None:
-    """Add what stands behind a reading: heat-maps, the anomaly's pictures, and places among the known images."""
+    """Add what stands behind a reading: heat-maps, the anomaly map, and places among the known images."""
     for neighbor, case in zip(answer["neighbors"], reading.neighbors, strict=True):
         neighbor["index"] = case.index
     answer["position"] = [float(value) for value in look.position]
@@ -87,11 +87,7 @@ def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Rea
         layer: cast(Heatmap, {**_encode_gray(maps, float(maps.max())), **reader.describe_layer(layer)})
         for layer, maps in look.heatmaps.items()
     }
-    answer["error_map"] = {
-        **_encode_gray(look.error_map, float(look.error_map.max())),
-        "scale": float(look.error_map.max()),
-    }
-    answer["reconstruction"] = _encode_gray(look.reconstruction, 1.0)
+    answer["anomaly_map"] = _encode_gray(look.anomaly_map, 1.0)
 
 
 def write_anomaly_trust(card: dict[str, Any]) -> str:

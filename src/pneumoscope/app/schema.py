@@ -87,10 +87,9 @@ class Heatmap(TypedDict):
 
 
 class Gray(TypedDict):
-    """A picture of the autoencoder: (h, w) uint8 in base64; scale is the value that 255 stands for."""
+    """A picture: (h, w) uint8 in base64, 255 = 1."""
 
     shape: list[int]
-    scale: NotRequired[float]
     data: str
 
 
@@ -123,8 +122,7 @@ class ReadingAnswer(TypedDict):
     size: list[int] | None
     position: NotRequired[list[float]]
     heatmaps: NotRequired[dict[str, Heatmap]]
-    error_map: NotRequired[Gray]
-    reconstruction: NotRequired[Gray]
+    anomaly_map: NotRequired[Gray]
     picture: NotRequired[str | None]
 
 

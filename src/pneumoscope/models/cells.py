@@ -1,7 +1,7 @@
 """Convolutions of pixels written as convolutions of cells, each of which holds several pixels as its channels.
 
-A convolution that reads one channel, or writes three, leaves most of a processor's vectors empty; one that reads a
-doubled picture does its work four times. Over cells the same sums are taken of many channels at fewer places.
+A convolution that reads one channel leaves most of a processor's vectors empty. Over cells the same sums are taken of
+many channels at fewer places.
 """
 
 import numpy as np
@@ -37,22 +37,3 @@ def regroup_kernel(kernel: np.ndarray, *, side: int, strides: int, before: int) 
         for (column, along), (j, in_column) in reached.items():
             wide[i - low, j - low, in_row, in_column, :, row, column] = kernel[down, along]
     return wide.reshape(span, span, side * side * channels, made * made * filters), (-low, high)
-
-
-def double_kernel(kernel: np.ndarray) -> np.ndarray:
-    """Return the kernel that makes of 2 x 2 cells what the given one makes of a picture in which each is doubled.
-
-    Args:
-        kernel: `(3, 3, channels, filters)` float32.
-
-    Returns:
-        `(2, 2, channels, 4 * filters)` float32; outputs are the row, the column and the filter of the four pixels
-        around the corner in which the cells meet.
-    """
-    channels, filters = kernel.shape[2:]
-    wide = np.zeros((2, 2, channels, 2, 2, filters), np.float32)
-    # Of the pixels 1 and 2 of four in a row, of which 0 and 1 lie in one cell, 2 and 3 in the next.
-    for row, down in np.ndindex(2, 3):
-        for column, along in np.ndindex(2, 3):
-            wide[(row + down) // 2, (column + along) // 2, :, row, column] += kernel[down, along]
-    return wide.reshape(2, 2, channels, 4 * filters)

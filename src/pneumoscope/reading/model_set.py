@@ -2,7 +2,7 @@
 
     MODELS/
       classifier/   graphs: probabilities of the three classes and embedding; heat-maps of each convolutional layer
-      anomaly/      graphs: the error of an autoencoder that has seen only normals; its drawing
+      anomaly/      graphs: how odd an image is to a model that has seen only normals; where it is
       known/        the training images' embeddings, labels, names and places on the map, and their common look
 
 Each holds `card.json`, which names its files with their SHA-256 and says what they are, and a `README.md` for people.
@@ -24,10 +24,10 @@ from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import Domain
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
-CARD_VERSION = 2
+CARD_VERSIONS = {"classifier": 2, "anomaly": 3, "known": 2}
 IMAGES_AT_ONCE = 8
 CARD_NAME = "card.json"
-PARTS = ("classifier", "anomaly", "known")
+PARTS = tuple(CARD_VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ class ModelSet:
 
     Attributes:
         cards: by part, what its `card.json` says.
-        answers, scores: the graphs of the classifier and the autoencoder that all answers come from.
+        answers, scores: the graphs of the classifier and the model of normals that all answers come from.
         classifier, layers, anomaly: those that pictures come from; see `pneumoscope.models.graph`.
         known: the training images.
         domain: their look.
@@ -196,9 +196,9 @@ def load_card(bundle_dir: Path, *, kind: str) -> dict[str, Any]:
             "as `pneumoscope export` leaves it"
         ) from None
     found = (card.get("card_version"), card.get("kind")) if isinstance(card, dict) else (None, None)
-    if found != (CARD_VERSION, kind):
+    if found != (CARD_VERSIONS[kind], kind):
         raise BundleError(
-            f"{path} is version {found[0]} of a bundle of kind {found[1]!r}; expected version {CARD_VERSION} of "
+            f"{path} is version {found[0]} of a bundle of kind {found[1]!r}; expected version {CARD_VERSIONS[kind]} of "
             f"{kind!r}. Export the models again with this version of pneumoscope."
         )
     for name, digest in card["files"].items():

@@ -1,4 +1,4 @@
-"""Images to answers: what the classifier and the autoencoder say, how sure that is, and what is alike."""
+"""Images to answers: what the classifier and the model of normals say, how sure that is, and what is alike."""
 
 import os
 from collections.abc import Sequence
@@ -7,6 +7,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from PIL import Image
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.calibration import calibrate
@@ -26,14 +27,13 @@ class Look:
 
     Attributes:
         heatmaps: by layer `(classes, h, w)` float32, not negative: what spoke for each class, on the layer's cells.
-        reconstruction: `(H, W)` float32 in [0, 1], what the normals' autoencoder makes of the image.
-        error_map: `(H, W)` float32, squared difference of the two.
+        anomaly_map: `(H, W)` float32 in [0, 1], how odd each place is to the model of normals: 0 is what half of all
+            places in held-out normals show, 1 what one in a thousand does, or more.
         position: `(2,)` float32, place on the map of known images.
     """
 
     heatmaps: dict[str, np.ndarray]
-    reconstruction: np.ndarray
-    error_map: np.ndarray
+    anomaly_map: np.ndarray
     position: np.ndarray
 
 
@@ -162,12 +162,11 @@ class Reader:
         (embedding,) = self.models.answers.run(inputs, ["embedding"])
         gradient, heatmap = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
         earlier = self._run_layers(inputs, gradient, self.layers[:-1])
-        (reconstruction,) = self.models.anomaly.run(inputs, ["reconstruction"])
+        (cells,) = self.models.anomaly.run(inputs, ["map"])
         nearest, _ = self._find_nearest(self._square_distances(embedding)[0], "", NUM_NEIGHBORS)
         return Look(
             heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
-            reconstruction=reconstruction[0],
-            error_map=np.square(reconstruction[0] - image.astype(np.float32) / 255),
+            anomaly_map=self._draw_anomaly(cells[0]),
             position=np.median(self.models.known.coordinates[nearest], axis=0),
         )
 
@@ -198,6 +197,12 @@ class Reader:
     def describe_layer(self, layer: str) -> dict[str, Any]:
         """Return what the cells of a layer see, `rows` and `columns`, each as `low`, `high` and `step` in pixels."""
         return {axis: vars(field) for axis, field in zip(("rows", "columns"), self._fields[layer], strict=True)}
+
+    def _draw_anomaly(self, cells: np.ndarray) -> np.ndarray:
+        low, high = self.models.cards["anomaly"]["map_scale"]
+        side = self.models.image_size
+        drawn = Image.fromarray(cells).resize((side, side), Image.Resampling.BILINEAR)
+        return np.clip((np.asarray(drawn) - low) / (high - low), 0, 1)
 
     def _run_layers(
         self, inputs: dict[str, np.ndarray], gradient: np.ndarray, layers: tuple[str, ...]

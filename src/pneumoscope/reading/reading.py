@@ -40,7 +40,7 @@ class Reading:
         probabilities: calibrated, of `normal`, `bacterial`, `viral`, which sum to 1, and of `pneumonia`, the sum of
             the latter two; empty where refused.
         intervals: by the same names, low and high end of the 95 % interval that the calibration leaves.
-        anomaly_score: mean squared error of the normals' autoencoder, gray levels in [0, 1].
+        anomaly_score: how far from normals, in the unit of the model of normals that its card names; not negative.
         anomaly_percentile: share of held-out normals with a smaller score, in [0, 100].
         in_domain: whether the image looks like those that the models were trained on.
         reason: why it does not, or why the decision is `not sure`; empty where there is nothing to say.

@@ -103,7 +103,7 @@ def _list_groups(
             number = Measurement(codes.DCM.Probability, float(reading[f"p_{name}"]), _code(_NO_UNITS))
             groups.append(_make_group(name, reading, film, finding=finding, measurements=[number]))
     scores = [
-        ("anomaly_score", _own("ANOMALY_SCORE", "Mean squared reconstruction error"), _NO_UNITS),
+        ("anomaly_score", _own("ANOMALY_SCORE", "Anomaly score, distance from normal films"), _NO_UNITS),
         ("anomaly_percentile", _own("ANOMALY_PERCENT", "Share of normals with a smaller error"), _PERCENT),
     ]
     numbers = [

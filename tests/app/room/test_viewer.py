@@ -23,7 +23,7 @@ def test_the_overlay_lies_on_the_film(open_visit: Any, folder: Path) -> None:
     visit.wait()
     film = visit.read_pixels()
     shown = {}
-    for key, mode in (("2", "heatmap"), ("3", "error"), ("4", "redrawn")):
+    for key, mode in (("2", "heatmap"), ("3", "anomaly")):
         page.keyboard.press(key)
         expect(page.locator(f'input[name="mode"][value="{mode}"]')).to_be_checked()
         shown[mode] = visit.read_pixels()

@@ -117,7 +117,7 @@ function showFacts(row) {
   const percentile = row?.anomaly_percentile ?? null;
   const said = `More unusual than ${Math.round(percentile)}\u202f% of normal films`;
   setText("anomaly", percentile === null ? "–" : said);
-  setText("anomaly-note", percentile === null ? "" : `score ${sayNumber(row.anomaly_score)}, mean squared error`);
+  setText("anomaly-note", percentile === null ? "" : `score ${sayNumber(row.anomaly_score)}`);
   byId("percentile").style.setProperty("--to", String((percentile ?? 0) / 100));
   byId("percentile").hidden = percentile === null;
   setText("domain", row ? (row.in_domain ? "Yes" : "No") : "–");

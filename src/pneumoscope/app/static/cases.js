@@ -160,10 +160,10 @@ export class Cases extends EventTarget {
   }
 
   #keepFull(item, answer) {
-    const { heatmaps, error_map, reconstruction, picture, position, ...row } = answer;
+    const { heatmaps, anomaly_map, picture, position, ...row } = answer;
     // The place of a known film on the map is no part of the table.
     const neighbors = row.neighbors.map(({ index, ...neighbor }) => neighbor);
-    this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, error_map, reconstruction, position });
+    this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, anomaly_map, position });
     item.picture = picture ?? null;
     this.#recent = [item, ...this.#recent.filter((other) => other !== item)];
     for (const old of this.#recent.splice(FULL_KEPT)) Object.assign(old, { full: null, picture: null });

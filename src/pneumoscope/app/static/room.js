@@ -116,8 +116,8 @@ function wireKeys() {
     w: () => viewer.set({ windowMode: !viewer.windowMode }), i: () => viewer.changeWindow({ inverted: !view.inverted }),
     b: () => viewer.changeWindow({ level: view.level - 8 }), B: () => viewer.changeWindow({ level: view.level + 8 }),
     c: () => viewer.changeWindow({ width: view.width - 16 }), C: () => viewer.changeWindow({ width: view.width + 16 }),
-    1: () => controls.setMode("film"), 2: () => controls.setMode("heatmap"), 3: () => controls.setMode("error"),
-    4: () => controls.setMode("redrawn"), s: () => controls.toggleSide(), o: () => controls.changeOpacity(10),
+    1: () => controls.setMode("film"), 2: () => controls.setMode("heatmap"), 3: () => controls.setMode("anomaly"),
+    s: () => controls.toggleSide(), o: () => controls.changeOpacity(10),
     O: () => controls.changeOpacity(-10), f: () => byId("full").click(), p: printSheet,
     u: () => byId("picker").click(), "?": () => byId("help").showModal(),
   }, () => Boolean(cases.chosen));

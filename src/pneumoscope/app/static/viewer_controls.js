@@ -1,12 +1,12 @@
 /** What surrounds the viewer: modes, class and layer of the heat-map, opacity, window, and the words below it. */
 import { decodeBytes } from "./api.js";
-import { byId, capitalize, sayNumber } from "./elements.js";
+import { byId, capitalize } from "./elements.js";
 import { decodeFilm, drawWindowed, readDataAddress } from "./film.js";
 import { ARROWS } from "./gestures.js";
 import { GRID, colorHeat, paintHeat, pickHeatmap } from "./overlay.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
 
-const OPACITIES = { film: 55, heatmap: 55, error: 85, redrawn: 100 };
+const OPACITIES = { film: 55, heatmap: 55, anomaly: 65 };
 
 /** The viewer with all that steers it. */
 export class ViewerControls {
@@ -19,7 +19,6 @@ export class ViewerControls {
   #answer = null;
   #classes = [];
   #layers = [];
-  #followed = "";
 
   constructor() {
     this.#wireModes();
@@ -74,7 +73,7 @@ export class ViewerControls {
     return this.#decoded.film;
   }
 
-  /** @param {string} mode `film`, `heatmap`, `error` or `redrawn`. */
+  /** @param {string} mode `film`, `heatmap` or `anomaly`. */
   setMode(mode) {
     const choice = document.querySelector(`input[name="mode"][value="${mode}"]`);
     if (choice.disabled) return;
@@ -168,7 +167,7 @@ export class ViewerControls {
     document.querySelector(`input[name="mode"][value="${mode}"]`).checked = true;
     byId("heatmap-choice").hidden = mode !== "heatmap";
     byId("opacity").parentElement.hidden = mode === "film";
-    byId("scale").hidden = mode === "film" || mode === "redrawn";
+    byId("scale").hidden = mode === "film";
     this.viewer.opacity = this.#opacities[mode] / 100;
     this.viewer.showOverlay(this.#paint(mode));
     byId("caption").textContent = this.viewer.film ? this.#describe(mode) : "";
@@ -179,8 +178,7 @@ export class ViewerControls {
 
   #paint(mode) {
     if (mode === "heatmap") return this.#paintHeatmap();
-    if (mode === "error") return this.#paintError();
-    return mode === "redrawn" ? this.#paintRedrawn() : null;
+    return mode === "anomaly" ? this.#paintAnomaly() : null;
   }
 
   #decidedClass() {
@@ -200,18 +198,11 @@ export class ViewerControls {
     return paintHeat(values);
   }
 
-  #paintError() {
-    const { data, scale, shape } = this.#answer.error_map;
-    byId("scale-name").textContent = "Squared error";
-    byId("scale-high").textContent = sayNumber(scale);
+  #paintAnomaly() {
+    const { data, shape } = this.#answer.anomaly_map;
+    byId("scale-name").textContent = "Unusual";
+    byId("scale-high").textContent = "1 in 1,000 of normal films";
     return paintHeat(Float32Array.from(decodeBytes(data), (value) => value / 255), shape[1]);
-  }
-
-  #paintRedrawn() {
-    const { data, shape } = this.#answer.reconstruction;
-    const canvas = new OffscreenCanvas(1, 1);
-    drawWindowed({ width: shape[1], height: shape[0], gray: decodeBytes(data) }, this.viewer.view, canvas);
-    return canvas;
   }
 
   #describe(mode) {
@@ -219,8 +210,7 @@ export class ViewerControls {
     return {
       film: `The film as it came. The models see it shrunk to ${GRID} × ${GRID} pixels.`,
       heatmap: `Where ${layer} saw what spoke for the class; the brightest is the most it holds for any class.`,
-      error: "Where the film differs from what an autoencoder redraws that has seen only normal films.",
-      redrawn: `The film as that autoencoder redraws it, at ${GRID} × ${GRID} pixels.`,
+      anomaly: "Where the film looks unlike normal films, to a model that has seen no others.",
     }[mode];
   }
 
@@ -235,16 +225,6 @@ export class ViewerControls {
     const pointed = viewer.pointed === null ? "" : `gray ${viewer.pointed} · `;
     const window = `level ${Math.round(level)}, width ${Math.round(width)}`;
     byId("readout").textContent = viewer.film ? `${pointed}${window} · ${Math.round(100 * viewer.zoom)}\u202f%` : "";
-    if (this.#answer && this.mode === "redrawn") this.#follow();
-  }
-
-  /** The redrawn film is seen through the same window as the film itself. */
-  #follow() {
-    const key = JSON.stringify(this.viewer.view);
-    if (key === this.#followed) return;
-    this.#followed = key;
-    this.viewer.overlay = this.#paintRedrawn();
-    this.viewer.redraw();
   }
 }
 
