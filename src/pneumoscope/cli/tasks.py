@@ -78,7 +78,7 @@ def train(
     """Train one net; a run that was stopped goes on where it was."""
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
-    from pneumoscope.tasks.anomaly import train_anomaly
+    from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
     from pneumoscope.tasks.classify import train_classifier
 
     if data is None:
