@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.comparison import MethodTable
+from pneumoscope.comparison import DetectorComparison, MethodTable
 from pneumoscope.results import (
     Anomaly,
     Audit,
@@ -41,6 +41,7 @@ _KINDS = {
         Leakage,
         Audit,
         MethodTable,
+        DetectorComparison,
     )
 }
 
