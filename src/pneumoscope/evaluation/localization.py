@@ -11,7 +11,12 @@ MAX_FALSE_ALARMS = 0.3
 
 
 def evaluate_maps(
-    maps: np.ndarray, masks: np.ndarray, *, patients: ArrayLike, max_false_alarms: float = MAX_FALSE_ALARMS, seed: int = 0
+    maps: np.ndarray,
+    masks: np.ndarray,
+    *,
+    patients: ArrayLike,
+    max_false_alarms: float = MAX_FALSE_ALARMS,
+    seed: int = 0,
 ) -> dict[str, Estimate]:
     """Return how well maps find the true lesions.
 

@@ -115,9 +115,7 @@ def _check_size(model: keras.Model, images: np.ndarray) -> None:
         )
 
 
-def _start_stage(
-    model: keras.Model, settings: TrainingSettings, loss: Loss, steps: int, epoch: int
-) -> None:
+def _start_stage(model: keras.Model, settings: TrainingSettings, loss: Loss, steps: int, epoch: int) -> None:
     """Compile a net for the epochs after `epoch`: for the last layer alone, or for the whole net."""
     head_epochs = min(settings.head_epochs, settings.epochs)
     head_alone = epoch < head_epochs

@@ -3,7 +3,6 @@
 import json
 from collections.abc import Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
@@ -50,10 +49,11 @@ def benchmark_anomaly(
     figures: dict[str, dict[str, Estimate]] = {}
     remarks: dict[str, str] = {}
     for name in _choose_methods(methods, means):
-        runs = []
         try:
-            for seed in range(means.seed, means.seed + num_seeds):
-                runs.append(_run_method(name, dataset, replace(means, seed=seed), false_alarm_rate, means.seed))
+            runs = [
+                _run_method(name, dataset, replace(means, seed=seed), false_alarm_rate, means.seed)
+                for seed in range(means.seed, means.seed + num_seeds)
+            ]
         except TrainingError as error:
             log.warning("%s failed: %s", name, error)
             figures[name], remarks[name] = {}, f"Failed: {error}"
@@ -86,9 +86,7 @@ def join_detections(members: Sequence[Detection], dataset: Dataset, *, seed: int
         name: replace(members[0].metrics[name], value=sum(member.metrics[name].value for member in members))
         for name in ("seconds_per_image", "megabytes")
     }
-    maps = [
-        (member.maps - member.map_scale[0]) / max(float(np.ptp(member.map_scale)), 1e-12) for member in members
-    ]
+    maps = [(member.maps - member.map_scale[0]) / max(float(np.ptp(member.map_scale)), 1e-12) for member in members]
     return replace(
         members[0],
         method=ENSEMBLE,

@@ -102,7 +102,7 @@ class Padim:
         channels: `(k,)` int, the channels of a patch that were drawn by lot.
         means: `(h, w, k)` float32.
         precisions: `(h * w, k, k)` float32, inverse covariances.
-        top_share: share of the cells, the oddest, whose mean distance is the score; 0 is the oddest alone, as published.
+        top_share: share of the cells, the oddest, whose mean distance is the score; 0 is the oddest, as published.
     """
 
     source: FeatureSource

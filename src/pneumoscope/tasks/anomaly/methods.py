@@ -136,13 +136,17 @@ METHODS: dict[str, Method] = {
     "padim_imagenet": Method(_on(_load_imagenet, _fit_padim), _PHOTOGRAPHS, "weights"),
     "patchcore_imagenet": Method(_on(_load_imagenet, _fit_patchcore), _PHOTOGRAPHS, "weights"),
     "patchcore_wide_imagenet": Method(
-        _on(_load_imagenet, _fit_wide_patchcore), f"{_PHOTOGRAPHS} Scored by the oddest tenth, not the maximum.", "weights"
+        _on(_load_imagenet, _fit_wide_patchcore),
+        f"{_PHOTOGRAPHS} Scored by the oddest tenth, not the maximum.",
+        "weights",
     ),
     "distillation_imagenet": Method(_on(_load_taught, _fit_distillation), _PHOTOGRAPHS, "weights"),
     "mahalanobis_self_supervised": Method(_on(_pretrain, _fit_mahalanobis), _OF_NORMALS),
     "padim_self_supervised": Method(_on(_pretrain, _fit_padim), _OF_NORMALS),
     "patchcore_self_supervised": Method(_on(_pretrain, _fit_patchcore), _OF_NORMALS),
-    "lesion_net": Method(_fit_lesion_net, "Learned from opacities drawn on normals, as those of the drawn figures are."),
+    "lesion_net": Method(
+        _fit_lesion_net, "Learned from opacities drawn on normals, as those of the drawn figures are."
+    ),
     "mahalanobis_flagship": Method(_on(_load_flagship, _fit_mahalanobis), _SICK, "flagship"),
     "padim_flagship": Method(_on(_load_flagship, _fit_padim), _SICK, "flagship"),
     "patchcore_flagship": Method(_on(_load_flagship, _fit_patchcore), _SICK, "flagship"),

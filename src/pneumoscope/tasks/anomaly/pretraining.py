@@ -21,7 +21,16 @@ if TYPE_CHECKING:
 EPOCHS = 30
 STAGES = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
 VIEWS = Augmentation(
-    rotation=10, zoom=0.2, aspect=0.08, shift=0.1, gamma=0.4, contrast=0.3, brightness=0.1, blur=1.0, noise=0.03, erase=0.3
+    rotation=10,
+    zoom=0.2,
+    aspect=0.08,
+    shift=0.1,
+    gamma=0.4,
+    contrast=0.3,
+    brightness=0.1,
+    blur=1.0,
+    noise=0.03,
+    erase=0.3,
 )
 # Weights of invariance, variance and covariance, as published.
 INVARIANCE, VARIANCE, COVARIANCE = 25.0, 25.0, 1.0

@@ -6,7 +6,7 @@ Figures of a `Detection`:
     accuracy, f1                    at the threshold
     flagged_normal, _bacterial, _viral, _pneumonia
                                     shares of the test images that are flagged
-    false_alarms_promised, _kept    what the threshold promises, and the share of test normals that it flags
+    false_alarms_promised           what the threshold promises; what it kept is `flagged_normal`
     auroc_drawn                     held-out normals against their own copies with drawn opacities
     pixel_auroc_drawn, pro_drawn    how well maps find the drawn opacities
     pixel_auroc, pro                how well maps find true lesions, where their masks are known (phantoms)
@@ -155,7 +155,6 @@ def judge_scores(test: Dataset, scores: np.ndarray, threshold: float, *, seed: i
         rows = subtypes == name
         if rows.any():
             metrics[f"flagged_{name}"] = estimate_share(scores[rows] >= threshold, patients[rows], seed=seed)
-    metrics["false_alarms_kept"] = metrics["flagged_normal"]
     return metrics
 
 

@@ -2,8 +2,8 @@
 
 Both see an image freed of its own mean and contrast, so that a bright film is not odd for being bright.
 
-- The denoising one is given films with parts hidden and grain added, and draws them whole; likeness of structure is what
-  it is judged by (P. Bergmann et al., "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to
+- The denoising one is given films with parts hidden and grain added, and draws them whole; it is judged by likeness of
+  structure (P. Bergmann et al., "Improving Unsupervised Defect Segmentation by Applying Structural Similarity to
   Autoencoders", VISAPP 2019; Z. Wang et al., "Image Quality Assessment: From Error Visibility to Structural
   Similarity", 2004).
 - The variational one draws its code by chance around a place that is kept near the origin (D. P. Kingma and M. Welling,
@@ -75,7 +75,9 @@ class Redrawing:
         return np.square(found["original"] - found["drawn"])[..., 0]
 
 
-def fit_denoising(normals: Normals, *, out_dir: Path, epochs: int = EPOCHS, code: int = CODE, seed: int = 0) -> Redrawing:
+def fit_denoising(
+    normals: Normals, *, out_dir: Path, epochs: int = EPOCHS, code: int = CODE, seed: int = 0
+) -> Redrawing:
     """Train the denoising autoencoder.
 
     Args:
@@ -139,7 +141,9 @@ def build_redrawing(size: int, *, code: int, variational: bool) -> "keras.Model"
     inputs = keras.Input((size, size, 1), name="image")
     features = standardize_images(inputs)
     for number, filters in enumerate(FILTERS, start=1):
-        features = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"encode_{number}")(features)
+        features = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"encode_{number}")(
+            features
+        )
         features = layers.BatchNormalization(momentum=0.95, name=f"encode_{number}_normalization")(features)
         features = layers.ReLU(name=f"encode_{number}_relu")(features)
     cells = features.shape[1]

@@ -70,7 +70,9 @@ def spoil_images(
         ValueError: if the shapes differ.
     """
     if images.shape != lungs.shape or images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(f"images are {images.shape} {images.dtype}, lungs {lungs.shape}; expected (n, H, W) uint8, both")
+        raise ValueError(
+            f"images are {images.shape} {images.dtype}, lungs {lungs.shape}; expected (n, H, W) uint8, both"
+        )
     size = images.shape[1]
     weights = np.array([settings.consolidation, settings.haze, settings.paste])
     kinds = rng.choice(3, len(images), p=weights / weights.sum())
@@ -123,9 +125,7 @@ def _fill_air(
     return image + filled * np.maximum(tissue - image, 0) + lines * share
 
 
-def _paste_patch(
-    image: np.ndarray, place: np.ndarray, settings: SpoilSettings, rng: np.random.Generator
-) -> np.ndarray:
+def _paste_patch(image: np.ndarray, place: np.ndarray, settings: SpoilSettings, rng: np.random.Generator) -> np.ndarray:
     """Move a rectangle of the image into a lung, its brightness a little changed and its edge a little soft."""
     size = len(image)
     height, width = (max(2, round(size * side)) for side in rng.uniform(*settings.patch, 2))
