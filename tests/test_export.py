@@ -11,7 +11,7 @@ from pneumoscope.models.bundle import load_bundle
 from pneumoscope.models.onnx_file import AGREEMENT
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.reading.reader import Reader
-from pneumoscope.tasks.anomaly import reconstruction_errors
+from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.tasks.classify import predict_probabilities
 
 pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")

@@ -36,7 +36,7 @@ _HOMES = {
     "embed_images": "tasks.neighbors",
     "find_neighbors": "tasks.neighbors",
     "draw_map": "tasks.map",
-    "train_anomaly": "tasks.anomaly",
+    "train_anomaly": "tasks.anomaly.autoencoder",
     "explain_classifier": "tasks.explain.explanation",
     "load_bundle": "models.bundle",
     "profile_settings": "models.settings",

@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.comparison import MethodTable
+from pneumoscope.comparison import DetectorComparison, MethodTable
 from pneumoscope.results import (
     Anomaly,
     Audit,
     Classification,
+    Detection,
     EmbeddingMap,
     Estimate,
     Evaluation,
@@ -35,10 +36,12 @@ _KINDS = {
         Neighbors,
         EmbeddingMap,
         Anomaly,
+        Detection,
         Explanation,
         Leakage,
         Audit,
         MethodTable,
+        DetectorComparison,
     )
 }
 

@@ -37,3 +37,36 @@ def run_benchmark(
     result = ledger.run(f"{profile}-{task}_benchmark", lambda: compute(dataset, request["seed"]), anew=True)
     write_outcome(ledger, dataset)
     return result.table
+
+
+def run_anomaly_benchmark(
+    study_dir: Path, profile: str, *, weights: Path | None = None, epochs: int | None = None, num_seeds: int = 1
+) -> MethodTable:
+    """Run the benchmark of anomaly detectors; a run that was stopped goes on at the method where it was.
+
+    Args:
+        study_dir: folder that a study left; its flagship is used where it has one.
+        profile: recipe that the table stands under.
+        weights: file of a net of photographs; without it, methods on its features are left out.
+        epochs: passes of every training instead of each method's own.
+        num_seeds: how often each method is fitted.
+
+    Raises:
+        PneumoscopeError: see `run_benchmark`; if the weights do not fit.
+    """
+    from pneumoscope.tasks.anomaly.benchmark import benchmark_anomaly
+    from pneumoscope.tasks.anomaly.methods import Means
+
+    flagship = study_dir / "models" / "flagship-three_class"
+
+    def compute(dataset: Dataset, seed: int) -> Benchmark:
+        means = Means(
+            study_dir / "models" / f"{profile}-detectors",
+            epochs=epochs,
+            weights=weights,
+            flagship=flagship if flagship.is_dir() else None,
+            seed=seed,
+        )
+        return benchmark_anomaly(dataset, means, num_seeds=num_seeds)
+
+    return run_benchmark(study_dir, profile, "anomaly", compute)

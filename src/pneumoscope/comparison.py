@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from pneumoscope.results import Estimate, require
+from pneumoscope.results import Detection, Estimate, require
 
 
 @dataclass(frozen=True)
@@ -27,3 +27,16 @@ class MethodTable:
     def columns(self) -> tuple[str, ...]:
         """Names of all figures, in the order in which the methods name them."""
         return tuple(dict.fromkeys(name for figures in self.figures.values() for name in figures))
+
+
+@dataclass(frozen=True)
+class DetectorComparison:
+    """Task 3: detectors of anomalies side by side.
+
+    Attributes:
+        table: figures on test, and what each detector must be read with.
+        detections: by method, what the figures were told from; of several seeds the first.
+    """
+
+    table: MethodTable
+    detections: dict[str, Detection]

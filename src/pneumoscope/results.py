@@ -213,6 +213,43 @@ class Anomaly:
 
 
 @dataclass(frozen=True)
+class Detection:
+    """Task 3: how one detector did that was fitted on normals only.
+
+    Attributes:
+        method: its name.
+        recipe: what it was fitted to and how, as JSON; a result of another recipe is not taken for it.
+        threshold: from held-out normals; an image at or over it is flagged.
+        false_alarm_rate: share of normals that the threshold promises to flag, in (0, 1).
+        held_out, drawn, scores: scores of the held-out normals `(m,)`, of their copies with drawn opacities `(m,)`,
+            and of the test images `(n,)`, float32, higher = odder.
+        metrics: figures on test and on the copies, see `pneumoscope.tasks.anomaly.protocol`.
+        examples: `(e,)` int, test images shown, index into the dataset.
+        images: `(e, H, W)` float32 in [0, 1].
+        maps: `(e, H, W)` float32, how odd each pixel is, in the unit of the method.
+        map_scale: `(2,)` float32, values that are shown as nothing and as full: quantiles of maps of held-out normals.
+    """
+
+    method: str
+    recipe: str
+    threshold: float
+    false_alarm_rate: float
+    held_out: np.ndarray
+    drawn: np.ndarray
+    scores: np.ndarray
+    metrics: dict[str, Estimate]
+    examples: np.ndarray
+    images: np.ndarray
+    maps: np.ndarray
+    map_scale: np.ndarray
+
+    def __post_init__(self) -> None:
+        require(self.held_out.shape == self.drawn.shape, "held-out normals and their copies differ in number")
+        require(self.images.shape == self.maps.shape, "images and maps differ in shape")
+        require(len(self.examples) == len(self.images), "one image an example is expected")
+
+
+@dataclass(frozen=True)
 class Explanation:
     """Task 4: why the net of task 1.A decides as it does.
 

@@ -148,7 +148,7 @@ def revisit_map(revisit: Revisit, task: str, paths: Sequence[Path], out_dir: Pat
 def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> tuple[dict[str, Estimate], list[Row]]:
     """Task 3. Return the test figures without `paths`, else the error of each file beside the thresholds."""
     from pneumoscope.evaluation.metrics import evaluate_scores
-    from pneumoscope.tasks.anomaly import reconstruction_errors
+    from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 
     bundle = revisit.load_bundle("autoencoder")
     thresholds = bundle.card["thresholds"]

@@ -217,7 +217,7 @@ def _run_flagship(plan: _Plan) -> None:
 
 def _run_anomaly(plan: _Plan, profile: str) -> None:
     """Task 3 with one recipe."""
-    from pneumoscope.tasks.anomaly import train_anomaly
+    from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
 
     settings, out_dir = autoencoder_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "autoencoder")
     plan.ledger.run(

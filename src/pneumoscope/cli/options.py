@@ -96,6 +96,10 @@ WeightsOption = Annotated[
         help="What the backbone starts from: a file made without its top, those that Keras downloads, or random ones.",
     ),
 ]
+PhotographsOption = Annotated[
+    Path | None,
+    typer.Option("--weights", help="For --benchmark: file of Keras' MobileNet 0.75 without its top, from photographs."),
+]
 ClassifierOption = Annotated[ClassifierTask, typer.Option("--task", help="Which classifier.")]
 ImagesArgument = Annotated[list[Path] | None, typer.Argument(help="Image files; without any, the study's test images.")]
 BenchmarkOption = Annotated[

@@ -9,6 +9,7 @@ import typer
 from pneumoscope.cli.options import (
     Backbone,
     BackboneOption,
+    BenchmarkOption,
     ClassifierOption,
     ClassifierTask,
     DataOption,
@@ -18,6 +19,7 @@ from pneumoscope.cli.options import (
     JsonOption,
     OneProfile,
     OutOption,
+    PhotographsOption,
     ProfileChoice,
     ProfileOption,
     SeedOption,
@@ -28,7 +30,7 @@ from pneumoscope.cli.options import (
     TrainProfileOption,
     WeightsOption,
 )
-from pneumoscope.cli.output import print_metrics, print_outcome
+from pneumoscope.cli.output import print_methods, print_metrics, print_outcome
 
 if TYPE_CHECKING:
     from pneumoscope.models.settings import TrainingSettings
@@ -78,7 +80,7 @@ def train(
     """Train one net; a run that was stopped goes on where it was."""
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
-    from pneumoscope.tasks.anomaly import train_anomaly
+    from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
     from pneumoscope.tasks.classify import train_classifier
 
     if data is None:
@@ -186,11 +188,20 @@ def anomaly(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
     profile: ProfileOption = OneProfile.BEST,
+    benchmark: BenchmarkOption = False,
+    weights: PhotographsOption = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="For --benchmark: passes, not each method's own.")] = None,
+    num_seeds: Annotated[int, typer.Option("--seeds", min=1, help="For --benchmark: how often each is fitted.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
     """Tell how odd images are to a net that has seen only normals; without images, measure it on the test images."""
+    from pneumoscope.benchmark import run_anomaly_benchmark
     from pneumoscope.revisit import Revisit, revisit_anomaly
 
+    if benchmark:
+        table = run_anomaly_benchmark(study_dir, profile.value, weights=weights, epochs=epochs, num_seeds=num_seeds)
+        print_methods(table, as_json=as_json)
+        return
     metrics, rows = revisit_anomaly(Revisit(study_dir, profile.value), images or [])
     print_outcome(metrics, rows, as_json=as_json)
 

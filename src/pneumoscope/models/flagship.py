@@ -5,6 +5,8 @@ Learning" (2016), with the averaging short cut of T. He et al., "Bag of Tricks f
 Convolutional Neural Networks" (2019), so that no short cut skips pixels.
 """
 
+from collections.abc import Sequence
+
 import keras
 from keras import layers
 
@@ -27,16 +29,27 @@ def build_flagship(*, dropout: float = 0.2) -> keras.Model:
     features = layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardization"
     )(features)
-    features = _convolve(features, STAGES[0][0] // 2, strides=2, name="stem_1")
-    features = _convolve(features, STAGES[0][0], strides=2, name="stem_2")
-    for stage, (filters, blocks, strides) in enumerate(STAGES, start=1):
-        for block in range(1, blocks + 1):
-            name = f"stage_{stage}_{block}"
-            features = _add_block(features, filters, strides if block == 1 else 1, name=name)
+    features = stack_stages(features, STAGES)
     features = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     features = layers.Dropout(dropout, name="dropout")(features)
     outputs = layers.Dense(3, activation="softmax", dtype="float32", name="output")(features)
     return keras.Model(inputs, outputs, name="flagship")
+
+
+def stack_stages(inputs: keras.KerasTensor, stages: Sequence[tuple[int, int, int]]) -> keras.KerasTensor:
+    """Return the cells of residual stages, the first of which sees a quarter of the pixels along each side.
+
+    Args:
+        inputs: `(n, H, W, channels)`.
+        stages: filters, blocks and strides of each; the last block of stage 1 is named `stage_1_2` if it has two.
+    """
+    features = _convolve(inputs, stages[0][0] // 2, strides=2, name="stem_1")
+    features = _convolve(features, stages[0][0], strides=2, name="stem_2")
+    for stage, (filters, blocks, strides) in enumerate(stages, start=1):
+        for block in range(1, blocks + 1):
+            name = f"stage_{stage}_{block}"
+            features = _add_block(features, filters, strides if block == 1 else 1, name=name)
+    return features
 
 
 def _add_block(inputs: keras.KerasTensor, filters: int, strides: int, *, name: str) -> keras.KerasTensor:

@@ -27,7 +27,9 @@ from pneumoscope.results import LearningCurve
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
 
-Batch = tuple[np.ndarray, np.ndarray]
+Targets = np.ndarray | dict[str, np.ndarray]
+Batch = tuple[np.ndarray, Targets]
+Loss = keras.losses.Loss | dict[str, keras.losses.Loss]
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class TrainingData:
 
     draw_order: Callable[[np.random.Generator], np.ndarray]
     make_batch: Callable[[np.ndarray, np.random.Generator], Batch]
-    validation: tuple[np.ndarray, np.ndarray, np.ndarray | None]
+    validation: tuple[np.ndarray, Targets, np.ndarray | None]
     sha256: str
 
 
@@ -52,7 +54,7 @@ def fit_model(
     data: TrainingData,
     settings: TrainingSettings,
     *,
-    loss: keras.losses.Loss,
+    loss: Loss,
     checkpoint_path: Path,
     seed: int,
     title: str,
@@ -63,7 +65,7 @@ def fit_model(
         model: freshly built.
         data: examples and validation.
         settings: the recipe.
-        loss: of `(targets, outputs)`.
+        loss: of `(targets, outputs)`; one by name for a net of several outputs, whose losses are added.
         checkpoint_path: `.npz` written after every epoch; where it stands already, training goes on from there.
         seed: of the order, the augmentation and the dropout.
         title: of the progress bar and the log.
@@ -113,9 +115,7 @@ def _check_size(model: keras.Model, images: np.ndarray) -> None:
         )
 
 
-def _start_stage(
-    model: keras.Model, settings: TrainingSettings, loss: keras.losses.Loss, steps: int, epoch: int
-) -> None:
+def _start_stage(model: keras.Model, settings: TrainingSettings, loss: Loss, steps: int, epoch: int) -> None:
     """Compile a net for the epochs after `epoch`: for the last layer alone, or for the whole net."""
     head_epochs = min(settings.head_epochs, settings.epochs)
     head_alone = epoch < head_epochs
@@ -124,7 +124,8 @@ def _start_stage(
         for layer in model.layers[:-1]:
             layer.trainable = not head_alone
     num_epochs = head_epochs if head_alone else max(1, settings.epochs - head_epochs)
-    accuracy = [] if model.name == "autoencoder" else [keras.metrics.CategoricalAccuracy(name="accuracy")]
+    told_in_classes = isinstance(loss, keras.losses.CategoricalCrossentropy | keras.losses.BinaryCrossentropy)
+    accuracy = [keras.metrics.CategoricalAccuracy(name="accuracy")] if told_in_classes else []
     optimizer = build_optimizer(model, settings, num_epochs * steps)
     model.compile(optimizer, loss, weighted_metrics=accuracy, jit_compile=_compiles_whole())
     model.optimizer.build(model.trainable_variables)

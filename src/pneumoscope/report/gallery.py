@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from pneumoscope.radiographs.dataset import Dataset
 
+MOST_SHOWN = 4  # detectors
 PHANTOM_NOTE = "Drawn phantoms, not radiographs."
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
 
@@ -134,6 +135,7 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         *((f"neighbors_{task}", _plan_neighbors) for task in CLASSES),
         *((f"map_{task}", _plan_map) for task in CLASSES),
         ("anomaly", _plan_anomaly),
+        ("anomaly_benchmark", _plan_detectors),
         ("explain", _plan_explain),
     ):
         for profile in profiles:
@@ -255,6 +257,30 @@ def _plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None)
             lambda: anomaly.describe_reconstructions(result, names=names),
             wide=True,
         )
+
+
+def _plan_detectors(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+    shown = _choose_shown(result.detections)
+    if not shown:
+        return
+    examples = next(iter(shown.values())).examples
+    names = [str(name) for name in dataset.table["subtype"].iloc[examples]] if dataset is not None else []
+    yield Sketch(
+        "anomaly",
+        "benchmark",
+        f"{profile}-{kind}-maps",
+        "Where each detector finds test images odd. Those shown find opacities drawn on held-out normals best.",
+        lambda: anomaly.draw_detections(shown, names=names, title=f"Anomaly maps, {profile_title(profile)}"),
+        lambda: anomaly.describe_detections(shown),
+        wide=True,
+    )
+
+
+def _choose_shown(detections: dict[str, Any]) -> dict[str, Any]:
+    """Return the detectors whose maps are shown: no choice looks at test."""
+    ranked = [name for name, found in detections.items() if "pro_drawn" in found.metrics and len(found.images)]
+    ranked.sort(key=lambda name: -detections[name].metrics["pro_drawn"].value)
+    return {name: detections[name] for name in ranked[:MOST_SHOWN]}
 
 
 def _plan_explain(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:

@@ -14,7 +14,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.report import sentences
 from pneumoscope.report.comparison import compare_figures, read_metrics
 from pneumoscope.report.gallery import draw_pictures
-from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES
+from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES, list_published
 from pneumoscope.report.summary import SCHEMA_VERSION, split_stage
 from pneumoscope.report.tables import (
     SECOND_NET,
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
 
 WHOLE_STUDY_STAGES = ("audit", "leakage")
+METHOD_FIGURES = ("auroc", "accuracy", "f1")
 
 
 def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None) -> Path:
@@ -107,6 +108,16 @@ def _render_page(results: dict[str, Any], stages: dict[str, Any], pictures: dict
     )
 
 
+def _list_published(results: dict[str, Any], task: str) -> dict[str, dict[str, Any]]:
+    """Return figures of others as rows below the methods; on phantoms none, since they were reached on radiographs."""
+    if results["data"]["phantoms"]:
+        return {}
+    return {
+        name: {metric: {"value": value, "low": None, "high": None, "n": TEST_IMAGES} for metric, value in told.items()}
+        for name, told in list_published(task, METHOD_FIGURES).items()
+    }
+
+
 def _collect_overview(results: dict[str, Any]) -> dict[str, Any]:
     rows = compare_figures(results)
     return {
@@ -134,7 +145,11 @@ def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
         },
         "benchmarks": {
             task: [
-                (profile_title(profile), tabulate_methods(found[profile]["figures"]), found[profile]["remarks"])
+                (
+                    profile_title(profile),
+                    tabulate_methods({**found[profile]["figures"], **_list_published(results, task)}),
+                    found[profile]["remarks"],
+                )
                 for profile in order_profiles(found)
             ]
             for task in ("neighbors", "anomaly", "explain")

@@ -1,8 +1,8 @@
-"""Reconstruction errors against thresholds; original, reconstruction and error map side by side."""
+"""Reconstruction errors against thresholds; original, reconstruction and error map; maps of detectors side by side."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, put_legend_below, styled
 from pneumoscope.report.figures.sheet import Sheet, color_values, name_rows
 from pneumoscope.report.wording import word_share
-from pneumoscope.results import Anomaly
+from pneumoscope.results import Anomaly, Detection
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -105,3 +105,39 @@ def describe_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = ()) -> 
     kinds = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
     pairs = ", ".join(f"{kind} {error:.4g}" for kind, error in zip(kinds, errors, strict=True))
     return f"Originals, their reconstructions and error maps, with mean squared errors: {pairs}."
+
+
+@styled
+def draw_detections(detections: Mapping[str, Detection], *, names: Sequence[str] = (), title: str) -> Figure:
+    """Draw examples in columns: the original, and below it the map of each detector.
+
+    Each detector has its own scale: black is what half of all pixels of held-out normals are below, white what one in a
+    thousand of them is above.
+
+    Args:
+        detections: by method, of the same examples, one or more.
+        names: `(e,)` what each example is; empty where it is not known.
+        title: above the figure.
+    """
+    first = next(iter(detections.values()))
+    count = min(len(first.images), MOST_EXAMPLES)
+    titled = (True, *(True for _ in detections))
+    sheet = Sheet(title, titled=titled, columns=count, pixels=first.images.shape[1], scaled=True)
+    for column in range(count):
+        name = names[column] if len(names) else f"example {column + 1}"
+        sheet.put(0, column, first.images[column], title=name, bold=True)
+        for row, detection in enumerate(detections.values(), start=1):
+            low, high = map(float, detection.map_scale)
+            sheet.put(row, column, color_values(detection.maps[column], "magma", low=low, high=high))
+    name_rows(sheet, ("original", *(name.replace("_", " ") for name in detections)))
+    sheet.add_scale("magma", "from the median to the top of held-out normals")
+    return sheet.finish()
+
+
+def describe_detections(detections: Mapping[str, Detection]) -> str:
+    """Say in words what `draw_detections` shows."""
+    told = [
+        f"{name.replace('_', ' ')} flags {word_share(int((found.scores >= found.threshold).sum()), len(found.scores))}"
+        for name, found in detections.items()
+    ]
+    return f"Maps of how odd each pixel is, on examples from test. Of all test images, {'; '.join(told)}."

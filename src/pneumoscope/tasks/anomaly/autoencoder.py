@@ -1,6 +1,7 @@
-"""Task 3: an autoencoder that has only seen normals; what it cannot redraw is odd."""
+"""The report's autoencoder, which has only seen normals; what it cannot redraw is odd."""
 
 import os
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -8,9 +9,10 @@ import numpy as np
 
 from pneumoscope.errors import TrainingError
 from pneumoscope.evaluation.metrics import evaluate_scores
-from pneumoscope.models.settings import TrainingSettings, choose_precision
+from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, Anomaly
+from pneumoscope.results import BINARY_CLASSES, Anomaly, LearningCurve
+from pneumoscope.tasks.anomaly.protocol import Normals, choose_examples, select_normals
 from pneumoscope.tasks.classify import hash_table
 
 if TYPE_CHECKING:
@@ -20,7 +22,6 @@ if TYPE_CHECKING:
     from pneumoscope.models.training import TrainingData
 
 DEAD_SPREAD = 0.02
-NUM_EXAMPLES = 6
 
 
 def train_anomaly(
@@ -47,32 +48,15 @@ def train_anomaly(
     Raises:
         TrainingError: if there are no normals to train or to validate on, or the net came out dead.
     """
-    import keras
-
     from pneumoscope.models.bundle import save_bundle
-    from pneumoscope.models.paper import build_autoencoder
-    from pneumoscope.models.settings import autoencoder_settings
-    from pneumoscope.models.training import fit_model
+    from pneumoscope.models.settings import autoencoder_settings, choose_precision
 
     settings = settings or autoencoder_settings("best")
-    train, validation = _normals(dataset, "train"), _normals(dataset, "val")
-    if not len(train) or not len(validation):
-        raise TrainingError(f"{len(train)} normals to train on and {len(validation)} held out; expected some of both")
+    normals = select_normals(dataset)
+    train, validation = normals.train, normals.held_out
     precision = choose_precision()
-    keras.config.set_dtype_policy(precision)
-    keras.utils.set_random_seed(seed)
-    model = build_autoencoder()
     out_dir = Path(out_dir)
-    curve = fit_model(
-        model,
-        _make_training_data(train, validation, settings),
-        settings,
-        loss=keras.losses.MeanSquaredError(),
-        checkpoint_path=out_dir / "checkpoint.npz",
-        seed=seed,
-        title=f"3 autoencoder, {settings.profile}",
-    )
-    check_alive(reconstruct_images(model, validation.images))
+    model, curve = _learn(normals, settings, out_dir / "checkpoint.npz", seed)
     held_out = reconstruction_errors(model, validation.images)
     thresholds = {
         "mean_plus_sd": float(held_out.mean() + held_out.std()),
@@ -89,7 +73,7 @@ def train_anomaly(
         "training_data_sha256": hash_table(train),
     }
     bundle = save_bundle(model, out_dir, facts)
-    examples = _choose_examples(dataset, seed)
+    examples = choose_examples(dataset, seed)
     images = dataset.images[examples]
     reconstructions = reconstruct_images(model, images)
     test = dataset.split("test")
@@ -109,6 +93,45 @@ def train_anomaly(
         error_maps=(images.astype(np.float32) / 255 - reconstructions) ** 2,
         examples=examples,
     )
+
+
+@dataclass(frozen=True)
+class PaperAutoencoder:
+    """The report's autoencoder as a detector.
+
+    Attributes:
+        net: as `pneumoscope.models.paper.build_autoencoder` builds it, trained.
+    """
+
+    net: "keras.Model"
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the weights in 32-bit floats."""
+        return 4 * self.net.count_params()
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n,)` float32, the mean squared error of each image."""
+        return reconstruction_errors(self.net, images)
+
+    def localize(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n, H, W)` float32, the squared error of each pixel."""
+        return np.square(reconstruct_images(self.net, images) - images.astype(np.float32) / 255)
+
+
+def fit_autoencoder(normals: Normals, *, out_dir: Path, settings: TrainingSettings, seed: int = 0) -> PaperAutoencoder:
+    """Train the report's autoencoder as a detector.
+
+    Args:
+        normals: those of `train` are learned from.
+        out_dir: where the checkpoint stands.
+        settings: the recipe.
+        seed: of the weights, the order and the augmentation.
+
+    Raises:
+        TrainingError: if the net came out dead.
+    """
+    return PaperAutoencoder(_learn(normals, settings, out_dir / "autoencoder.npz", seed)[0])
 
 
 def reconstruct_images(model: "keras.Model", images: np.ndarray) -> np.ndarray:
@@ -152,21 +175,33 @@ def check_alive(reconstructions: np.ndarray) -> None:
         )
 
 
-def _normals(dataset: Dataset, split: str) -> Dataset:
-    part = dataset.split(split)
-    return part.select(part.labels(BINARY_CLASSES) == 0)
+def _learn(
+    normals: Normals, settings: TrainingSettings, checkpoint_path: Path, seed: int
+) -> "tuple[keras.Model, LearningCurve]":
+    import keras
+
+    from pneumoscope.models.paper import build_autoencoder
+    from pneumoscope.models.settings import choose_precision
+    from pneumoscope.models.training import fit_model
+
+    keras.config.set_dtype_policy(choose_precision())
+    keras.utils.set_random_seed(seed)
+    model = build_autoencoder()
+    curve = fit_model(
+        model,
+        _make_training_data(normals.train, normals.held_out, settings),
+        settings,
+        loss=keras.losses.MeanSquaredError(),
+        checkpoint_path=checkpoint_path,
+        seed=seed,
+        title=f"3 autoencoder, {settings.profile}",
+    )
+    check_alive(reconstruct_images(model, normals.held_out.images))
+    return model, curve
 
 
 def _to_color(images: np.ndarray) -> np.ndarray:
     return np.repeat(images[..., None], 3, axis=-1)
-
-
-def _choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
-    """Return indices of test images, normal and pneumonia in turn."""
-    rng = np.random.default_rng(seed)
-    test, labels = dataset.rows("test"), dataset.labels(BINARY_CLASSES)
-    by_class = [rng.permutation(test[labels[test] == number])[: NUM_EXAMPLES // 2] for number in (0, 1)]
-    return np.array([index for pair in zip(*by_class, strict=False) for index in pair], dtype=np.int64)
 
 
 def _make_training_data(train: Dataset, validation: Dataset, settings: TrainingSettings) -> "TrainingData":

@@ -6,7 +6,7 @@ keras = pytest.importorskip("keras")
 from pneumoscope.errors import TrainingError  # noqa: E402
 from pneumoscope.models.settings import autoencoder_settings  # noqa: E402
 from pneumoscope.radiographs.dataset import Dataset  # noqa: E402
-from pneumoscope.tasks.anomaly import check_alive, reconstruct_images, reconstruction_errors, train_anomaly  # noqa: E402
+from pneumoscope.tasks.anomaly.autoencoder import check_alive, reconstruct_images, reconstruction_errors, train_anomaly  # noqa: E402
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,109 @@
+"""How well maps of oddness find what is odd: pixel AUROC and per-region overlap, with intervals over patients."""
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumoscope.evaluation.intervals import estimate
+from pneumoscope.results import Estimate
+
+NUM_LEVELS = 400
+MAX_FALSE_ALARMS = 0.3
+
+
+def evaluate_maps(
+    maps: np.ndarray,
+    masks: np.ndarray,
+    *,
+    patients: ArrayLike,
+    max_false_alarms: float = MAX_FALSE_ALARMS,
+    seed: int = 0,
+) -> dict[str, Estimate]:
+    """Return how well maps find the true lesions.
+
+    `pro` is the mean share of a region that is found, over all regions, averaged over the shares of healthy pixels that
+    are flagged from 0 to `max_false_alarms` (P. Bergmann, M. Fauser, D. Sattlegger and C. Steger, "Uninformed
+    Students", CVPR 2020). Maps are told apart at `NUM_LEVELS` levels, which are quantiles of all of their values.
+
+    Args:
+        maps: `(n, H, W)` floats, higher = odder.
+        masks: `(n, H, W)` bool, true where something is odd; may be empty.
+        patients: `(n,)` str, the unit that the intervals resample.
+        max_false_alarms: share of healthy pixels up to which `pro` looks, in (0, 1].
+        seed: of the resampling.
+
+    Returns:
+        `pixel_auroc` and `pro`, both in [0, 1]; NaN where no mask has a pixel or none a healthy one.
+
+    Raises:
+        ValueError: if the shapes differ or a map is not finite.
+
+    Example:
+        >>> masks = np.zeros((2, 8, 8), bool)
+        >>> masks[:, 2:4, 2:4] = True
+        >>> found = evaluate_maps(masks.astype(float), masks, patients=["a", "b"])
+        >>> found["pixel_auroc"].value, round(found["pro"].value, 3)
+        (1.0, 1.0)
+    """
+    if maps.shape != masks.shape or maps.ndim != 3 or not np.isfinite(maps).all():
+        raise ValueError(f"maps are {maps.shape}, masks {masks.shape}; expected both (n, H, W) and maps finite")
+    levels = _rank_levels(maps)
+    healthy = np.stack([np.bincount(lv[~mask], minlength=NUM_LEVELS) for lv, mask in zip(levels, masks, strict=True)])
+    odd = np.stack([np.bincount(lv[mask], minlength=NUM_LEVELS) for lv, mask in zip(levels, masks, strict=True)])
+    overlaps, regions = _count_regions(levels, masks)
+
+    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+        alarms = _share_from_above(weights @ healthy)
+        return {
+            "pixel_auroc": _integrate(alarms, _share_from_above(weights @ odd), 1.0),
+            "pro": _integrate(alarms, _mean_overlap(weights, overlaps, regions), max_false_alarms),
+        }
+
+    counts = dict.fromkeys(("pixel_auroc", "pro"), int(masks.any(axis=(1, 2)).sum()))
+    return estimate(figures, patients, counts=counts, seed=seed)
+
+
+def _rank_levels(maps: np.ndarray) -> np.ndarray:
+    """Return maps as whole numbers below `NUM_LEVELS`, in order; the top levels are finer, where PRO looks."""
+    shares = 1 - (1 - np.linspace(0, 1, NUM_LEVELS + 1)[1:-1]) ** 1.5
+    edges = np.unique(np.quantile(maps, shares))
+    return np.searchsorted(edges, maps, side="left")
+
+
+def _count_regions(levels: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return by image the sum over its regions of the share of pixels at each level, and the number of regions."""
+    from scipy.ndimage import label
+
+    shares = np.zeros((len(masks), NUM_LEVELS))
+    regions = np.zeros(len(masks))
+    for number, mask in enumerate(masks):
+        named, count = label(mask, structure=np.ones((3, 3)))
+        regions[number] = count
+        for region in range(1, count + 1):
+            found = np.bincount(levels[number][named == region], minlength=NUM_LEVELS)
+            shares[number] += found / found.sum()
+    return shares, regions
+
+
+def _mean_overlap(weights: np.ndarray, overlaps: np.ndarray, regions: np.ndarray) -> np.ndarray:
+    totals = (weights @ regions)[:, None]
+    summed = np.cumsum((weights @ overlaps)[:, ::-1], axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([np.zeros_like(totals), summed], axis=1) / totals
+
+
+def _share_from_above(counts: np.ndarray) -> np.ndarray:
+    """Return `(r, levels + 1)`, the share of pixels at or over each level from the highest down, from 0 to 1."""
+    summed = np.cumsum(counts[:, ::-1], axis=1)
+    with np.errstate(invalid="ignore"):
+        return np.concatenate([np.zeros((len(counts), 1)), summed], axis=1) / summed[:, -1:]
+
+
+def _integrate(alarms: np.ndarray, found: np.ndarray, most: float) -> np.ndarray:
+    """Return `(r,)` the mean of `found` over the shares of false alarms from 0 to `most`."""
+    areas = np.full(len(alarms), np.nan)
+    for row, (across, up) in enumerate(zip(alarms, found, strict=True)):
+        if np.isfinite(across).all() and np.isfinite(up).all():
+            end = np.interp(most, across, up)
+            inside = across < most
+            areas[row] = np.trapezoid(np.append(up[inside], end), np.append(across[inside], most)) / most
+    return areas

@@ -1,0 +1,17 @@
+"""Task 3: what is odd to a detector that has only seen normals.
+
+detector.py       what every detector does: fitted on normals, it scores an image and each of its pixels
+protocol.py       the threshold from held-out normals, and what is flagged with it
+autoencoder.py    the report's autoencoder, alone and as a detector
+redrawing.py      an autoencoder that cannot copy, and a variational one
+features.py       patches of images in the eyes of a net: of photographs, of normals, or one that has seen sick images
+pretraining.py    a net that learned from normals alone, without any label
+gaussian.py       distance from normals by one Gaussian, or by one at each place (PaDiM)
+patchcore.py      distance from remembered patches of normals (PatchCore)
+distillation.py   where a student that learned from normals fails its teacher
+spoiling.py       normals with drawn opacities and pasted patches, and where those are
+lesion_net.py     a net that tells normals from their own spoiled copies
+ensemble.py       several detectors as one
+methods.py        all of them by name
+benchmark.py      all of them on one set, side by side
+"""

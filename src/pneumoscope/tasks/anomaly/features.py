@@ -1,0 +1,156 @@
+"""Patches of images in the eyes of a net.
+
+A patch is one cell of a grid: the channels of several layers at that place, each averaged with the eight cells around
+it (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022), finer layers averaged and
+coarser ones interpolated to the grid.
+"""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.errors import TrainingError
+from pneumoscope.progress import track
+from pneumoscope.tasks.anomaly.detector import split_images
+
+if TYPE_CHECKING:
+    import keras
+
+IMAGENET_SIZE = 224
+IMAGENET_LAYERS = ("conv_pw_5_relu", "conv_pw_3_relu", "conv_pw_11_relu")
+RESIDUAL_LAYERS = ("stage_2_2", "stage_1_2", "stage_3_2")
+
+
+@dataclass(frozen=True)
+class FeatureSource:
+    """A net as a source of patches.
+
+    Attributes:
+        name: of the source: `imagenet`, `self_supervised` or `has_seen_sick_images`.
+        net: `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
+        layers: their names; the first gives the grid.
+        patches: the same input to `(n, h, w, d)` float32 patches.
+    """
+
+    name: str
+    net: "keras.Model"
+    layers: tuple[str, ...]
+    patches: "keras.Model"
+
+    @property
+    def num_bytes(self) -> int:
+        """Size of the weights in 32-bit floats."""
+        return 4 * self.net.count_params()
+
+
+def build_source(
+    name: str, net: "keras.Model", layers: Sequence[str], *, input_size: int | None = None, standardize: bool = False
+) -> FeatureSource:
+    """Make a source of patches out of layers of a net.
+
+    Args:
+        name: of the source.
+        net: gray images `(n, S, S, 1)` in [0, 255] to anything.
+        layers: names of layers with cells; the first gives the grid.
+        input_size: side in pixels of the images that will come, where that is not the net's own.
+        standardize: bring each image to a mean of 128 and a standard deviation of 64 first, so that exposure is not
+            what makes a film odd.
+
+    Raises:
+        TrainingError: if the net has no such layer.
+    """
+    import keras
+
+    known = {layer.name for layer in net.layers}
+    if missing := [layer for layer in layers if layer not in known]:
+        raise TrainingError(f"{net.name} has no layer {', '.join(missing)}; name layers of cells that it has")
+    size = net.input_shape[1]
+    inner = keras.Model(net.inputs, [net.get_layer(layer).output for layer in layers], name=f"{name}_layers")
+    inner.trainable = False
+    inputs = keras.Input((input_size or size, input_size or size, 1), name="image")
+    images = inputs
+    if input_size not in (None, size):
+        images = keras.layers.Resizing(size, size, interpolation="bilinear", dtype="float32", name="resize")(images)
+    if standardize:
+        images = keras.layers.LayerNormalization(
+            axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardization_of_source"
+        )(images)
+        images = keras.layers.Rescaling(64.0, 128.0, dtype="float32", name="gray_levels")(images)
+    outputs = inner(images)
+    outputs = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
+    whole = keras.Model(inputs, outputs, name=name)
+    whole.trainable = False
+    grid = outputs[0].shape[1]
+    parts = [_bring_to_grid(cells, grid, layer) for cells, layer in zip(outputs, layers, strict=True)]
+    joined = keras.layers.Concatenate(dtype="float32", name="patches")(parts) if len(parts) > 1 else parts[0]
+    return FeatureSource(name, whole, tuple(layers), keras.Model(inputs, joined, name=f"{name}_patches"))
+
+
+def load_imagenet_source(
+    weights: str | os.PathLike[str] | None,
+    *,
+    input_size: int,
+    backbone: str = "mobilenet",
+    layers: Sequence[str] = IMAGENET_LAYERS,
+    size: int = IMAGENET_SIZE,
+) -> FeatureSource:
+    """Return a net of photographs as a source.
+
+    Args:
+        weights: file of `keras.applications` weights without top; None starts from random ones.
+        input_size: side in pixels of the images that will come.
+        backbone: one of `pneumoscope.models.transfer.BACKBONES`.
+        layers: of the backbone.
+        size: side in pixels that images are enlarged to.
+
+    Raises:
+        TrainingError: if the weights are missing or of another net.
+    """
+    import keras
+
+    from pneumoscope.models.transfer import build_transfer
+
+    # Distances are told from small differences, which bfloat16 would round away.
+    keras.config.set_dtype_policy("float32")
+    net = build_transfer(backbone, weights, size=size)
+    return build_source("imagenet", net, layers, input_size=input_size, standardize=True)
+
+
+def load_flagship_source(bundle_dir: str | os.PathLike[str]) -> FeatureSource:
+    """Return a trained flagship as a source; it has seen sick images, so figures with it stand apart.
+
+    Raises:
+        BundleError: if the folder holds no trained model.
+    """
+    from pneumoscope.models.bundle import load_bundle
+
+    net = load_bundle(bundle_dir, precision="float32").model
+    return build_source("has_seen_sick_images", net, RESIDUAL_LAYERS)
+
+
+def extract_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
+    """Return `(n, h, w, d)` float32 patches of `(n, H, W)` uint8 images; for few images, since it keeps them all."""
+    return source.patches.predict(images[..., None].astype(np.float32), batch_size=32, verbose=0)
+
+
+def embed_images(source: FeatureSource, images: np.ndarray) -> np.ndarray:
+    """Return `(n, d)` float32, the mean patch of each of `(n, H, W)` uint8 images."""
+    parts = track(split_images(images), f"Embedding by {source.name}")
+    return np.concatenate([extract_patches(source, part).mean(axis=(1, 2)) for part in parts])
+
+
+def _bring_to_grid(cells: "keras.KerasTensor", grid: int, layer: str) -> "keras.KerasTensor":
+    import keras
+
+    averaged = keras.layers.AveragePooling2D(3, strides=1, padding="same", dtype="float32", name=f"{layer}_averaged")(
+        cells
+    )
+    side = averaged.shape[1]
+    if side > grid and side % grid == 0:
+        return keras.layers.AveragePooling2D(side // grid, dtype="float32", name=f"{layer}_on_grid")(averaged)
+    if side != grid:
+        return keras.layers.Resizing(grid, grid, dtype="float32", name=f"{layer}_on_grid")(averaged)
+    return averaged
