@@ -26,7 +26,7 @@ def test_a_reader_of_an_exported_study_answers_as_its_models_do(exported, finish
     reader = Reader.open(exported)
     films = draw_phantoms(4, size=128, seed=9).images
     shares = predict_probabilities(load_bundle(finished_study / "models" / "best-three_class").model, films)
-    errors = reconstruction_errors(load_bundle(finished_study / "models" / "best-autoencoder").model, films)
+    errors = reconstruction_errors(load_bundle(finished_study / "models" / "best-anomaly").model, films)
 
     (found,) = reader.models.answers.run({"image": films[..., None].astype(np.float32)}, ["probabilities"])
     readings = reader.read(films, ["x"] * 4)
@@ -95,7 +95,7 @@ def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monke
     monkeypatch.setattr("pneumoscope.models.onnx_file.export_graph.__kwdefaults__", unreachable)
 
     with pytest.raises(ExportError, match="does not answer as the model does"):
-        export_model(finished_study / "models" / "best-autoencoder", target)
+        export_model(finished_study / "models" / "best-anomaly", target)
 
     assert [path.name for path in tmp_path.rglob("*")] == ["one", "card.json"]
 
@@ -104,7 +104,7 @@ def test_a_folder_of_other_things_is_left_alone(finished_study, tmp_path):
     (tmp_path / "mine").write_text("x")
 
     with pytest.raises(ExportError, match="holds something else"):
-        export_model(finished_study / "models" / "best-autoencoder", tmp_path)
+        export_model(finished_study / "models" / "best-anomaly", tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 

@@ -13,8 +13,10 @@ from pneumoscope.archive import load_result
 from pneumoscope.export import export_study
 from pneumoscope.models.settings import profile_settings
 from pneumoscope.radiographs.phantoms import draw_phantoms, write_phantoms
+from pneumoscope.reading.model_set import as_input
 from pneumoscope.reading.reader import Reader
 from pneumoscope.study import run_study
+from pneumoscope.tasks.anomaly.loading import load_detector
 
 pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 
@@ -52,3 +54,18 @@ def test_a_flagship_is_taught_judged_and_read_with(two_series, tmp_path, monkeyp
     assert reader.layers == ("stage_1_1", "stage_2_1")
     readings = reader.read(draw_phantoms(3, size=128, seed=9).images, ["x"] * 3)
     assert {reading.decision for reading in readings} <= {"normal", "pneumonia", "not sure", "refused"}
+    check_anomaly(out, reader)
+
+
+def check_anomaly(out: Path, reader: Reader) -> None:
+    """The reader's anomaly scores and maps are those of the model of normals that the study trained."""
+    films = draw_phantoms(3, size=128, seed=9).images
+    detector, thresholds = load_detector(out / "models" / "flagship-anomaly")
+    judged = load_result(out / "stages" / "flagship-anomaly.npz")
+
+    (scores,) = reader.models.scores.run(as_input(films), ["score"])
+    np.testing.assert_allclose(scores, detector.score(films), rtol=0.05)
+    assert judged.thresholds == thresholds
+    assert (judged.validation_errors >= thresholds["quantile"]).mean() <= judged.false_alarm_rate
+    shown = reader.look(films[0]).anomaly_map
+    assert np.corrcoef(shown.ravel(), detector.localize(films[:1]).ravel())[0, 1] > 0.9

@@ -25,6 +25,8 @@ from pneumoscope.results import THREE_CLASSES
 from pneumoscope.tasks.judge import HeldOut, judge_classifier, plain_figures
 
 if TYPE_CHECKING:
+    import keras
+
     from pneumoscope.models.bundle import Bundle
 
 FULL_NAME = "model.onnx"
@@ -59,7 +61,7 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
     with _written_whole(Path(out_dir) if out_dir else model_dir / "export") as folder:
         bundle = load_bundle(model_dir, precision="float32")
         images = draw_phantoms(NUM_COMPARED, size=bundle.model.input_shape[1], seed=0).images
-        kind, facts = _export_graph(bundle, folder, images, keep_full=True)
+        kind, facts = _export_graph(bundle, model_dir, folder, images, keep_full=True)
         _write_card(folder, kind, {**_training_facts(bundle), **facts})
     return Path(out_dir) if out_dir else model_dir / "export"
 
@@ -71,7 +73,7 @@ def export_study(
     profile: str = "best",
     data_license: str = "not stated",
 ) -> Path:
-    """Export all that a reader needs: classifier, autoencoder, known images and their look.
+    """Export all that a reader needs: classifier, model of normals, known images and their look.
 
     Calibration, operating points, the normals' scores and the limits of the look come from the study's validation
     images; its test images are measured once at the end, for the card.
@@ -98,12 +100,13 @@ def export_study(
     places = _find_places(study_dir, profile)
     with _written_whole(out_dir) as folder:
         cards: dict[str, dict[str, Any]] = {}
-        for part, name in (("classifier", "three_class"), ("anomaly", "autoencoder")):
+        for part, name in (("classifier", "three_class"), ("anomaly", "anomaly")):
             log.info("exporting the %s", part)
             (folder / part).mkdir()
-            bundle = load_bundle(study_dir / "models" / f"{profile}-{name}", precision="float32")
+            model_dir = study_dir / "models" / f"{profile}-{name}"
+            bundle = load_bundle(model_dir, precision="float32")
             images = dataset.split("val").images[:NUM_COMPARED]
-            _, graph = _export_graph(bundle, folder / part, images, keep_full=False)
+            _, graph = _export_graph(bundle, model_dir, folder / part, images, keep_full=False)
             cards[part] = {**_training_facts(bundle), **graph}
             cards[part]["graph"] |= _export_answers(bundle, folder / part, graph["graph"]["file"], dataset)
         log.info("measuring on validation and test")
@@ -147,16 +150,18 @@ def _written_whole(target: Path) -> Iterator[Path]:
     partial.rename(target)
 
 
-def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_full: bool) -> tuple[str, dict[str, Any]]:
-    """Write a model's graph and return its kind and what its card says of the graph."""
+def _export_graph(
+    bundle: "Bundle", model_dir: Path, folder: Path, images: np.ndarray, *, keep_full: bool
+) -> tuple[str, dict[str, Any]]:
+    """Write the graph of a model in `model_dir` and return its kind and what its card says of the graph."""
     from pneumoscope.models.folding import fold_normalization
-    from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, LayersGraph, describe_layers
+    from pneumoscope.models.graph import ClassifierGraph, LayersGraph, describe_layers
     from pneumoscope.models.onnx_file import export_graph, write_small
 
     net, full, small = bundle.model, folder / FULL_NAME, folder / SMALL_NAME
     inputs = {"image": images[..., None].astype(np.float32)}
     if "embedding_layer" not in bundle.card:
-        answers = export_graph(AutoencoderGraph(net), full, inputs)
+        answers = export_graph(_build_anomaly_graph(model_dir), full, inputs)
         return "anomaly", {"graph": {"file": FULL_NAME, "outputs": sorted(answers)}}
     folded, embedding = fold_normalization(net), bundle.card["embedding_layer"]
     whole = ClassifierGraph(net, embedding)
@@ -177,6 +182,18 @@ def _export_graph(bundle: "Bundle", folder: Path, images: np.ndarray, *, keep_fu
         "layers": describe_layers(net),
     }
     return "classifier", {"graph": graph}
+
+
+def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
+    from pneumoscope.models.graph import AutoencoderGraph, GaussianGraph
+    from pneumoscope.tasks.anomaly.autoencoder import PaperAutoencoder
+    from pneumoscope.tasks.anomaly.loading import load_detector
+
+    found, _ = load_detector(model_dir)
+    if isinstance(found, PaperAutoencoder):
+        return AutoencoderGraph(found.net)
+    whole, single = (found.mean, found.whitening), (found.patch_mean, found.patch_whitening)
+    return GaussianGraph(found.source.patches, whole, single)
 
 
 def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:

@@ -172,21 +172,22 @@ class EmbeddingMap:
 
 @dataclass(frozen=True)
 class Anomaly:
-    """Task 3: an autoencoder trained on normals only.
+    """Task 3: a model trained on normals only, the report's autoencoder or the model of normals that ships.
 
     Attributes:
         parameters: number of parameters.
         curve: its training; accuracies are NaN.
         thresholds: by name: `mean_plus_sd` (the paper's) and `quantile`, both from held-out normals.
         false_alarm_rate: share of normals that the `quantile` threshold promises to flag, in (0, 1).
-        validation_errors: `(m,)` float32, mean squared error of the held-out normals.
+        validation_errors: `(m,)` float32, scores of the held-out normals: mean squared errors, or distances.
         errors: `(n,)` float32, of the test images.
         labels: `(n,)` int, 1 = pneumonia.
         subtypes: `(n,)` str, `normal`, `bacterial`, `viral` or `unknown`.
         metrics: `auroc`, `auprc`, and for each threshold NAME: `accuracy_NAME`, `f1_NAME`,
             `flagged_normal_NAME`, `flagged_pneumonia_NAME` (shares flagged).
-        images, reconstructions: `(e, H, W)` float32 in [0, 1], examples from test.
-        error_maps: `(e, H, W)` float32, squared error of each pixel.
+        images: `(e, H, W)` float32 in [0, 1], examples from test.
+        reconstructions: the same as the autoencoder redraws them; None from a model that draws nothing.
+        error_maps: `(e, H, W)` float32, squared error of each pixel, or its distance.
         examples: `(e,)` int, index of the examples into the dataset.
     """
 
@@ -200,14 +201,15 @@ class Anomaly:
     subtypes: np.ndarray
     metrics: dict[str, Estimate]
     images: np.ndarray
-    reconstructions: np.ndarray
+    reconstructions: np.ndarray | None
     error_maps: np.ndarray
     examples: np.ndarray
 
     def __post_init__(self) -> None:
         require(self.errors.shape == self.labels.shape == self.subtypes.shape, "errors, labels and subtypes differ")
+        drawn = self.images if self.reconstructions is None else self.reconstructions
         require(
-            self.images.shape == self.reconstructions.shape == self.error_maps.shape,
+            self.images.shape == drawn.shape == self.error_maps.shape,
             "images, reconstructions and error maps differ in shape",
         )
 

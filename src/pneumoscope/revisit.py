@@ -34,10 +34,14 @@ class Revisit:
     profile: str
 
     def load_bundle(self, name: str) -> "Bundle":
-        """Return one of the study's models: `binary`, `three_class` or `autoencoder`."""
+        """Return one of the study's classifiers: `binary` or `three_class`."""
         from pneumoscope.models.bundle import load_bundle
 
-        return load_bundle(self.study_dir / "models" / f"{self.profile}-{name}")
+        return load_bundle(self.model_dir(name))
+
+    def model_dir(self, name: str) -> Path:
+        """Return the folder of one of the study's models, `anomaly` or a classifier."""
+        return self.study_dir / "models" / f"{self.profile}-{name}"
 
     def load_dataset(self, classes: tuple[str, ...]) -> tuple[Dataset, int]:
         """Return the study's images of known class, and its seed."""
@@ -146,22 +150,21 @@ def revisit_map(revisit: Revisit, task: str, paths: Sequence[Path], out_dir: Pat
 
 
 def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> tuple[dict[str, Estimate], list[Row]]:
-    """Task 3. Return the test figures without `paths`, else the error of each file beside the thresholds."""
+    """Task 3. Return the test figures without `paths`, else the score of each file beside the thresholds."""
     from pneumoscope.evaluation.metrics import evaluate_scores
-    from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
+    from pneumoscope.tasks.anomaly.loading import load_detector
 
-    bundle = revisit.load_bundle("autoencoder")
-    thresholds = bundle.card["thresholds"]
+    detector, thresholds = load_detector(revisit.model_dir("anomaly"))
     if not paths:
         dataset, seed = revisit.load_dataset(BINARY_CLASSES)
         test = dataset.split("test")
-        errors = reconstruction_errors(bundle.model, test.images)
         patients = test.table["patient"].to_numpy()
-        return evaluate_scores(test.labels(BINARY_CLASSES), errors, thresholds, patients=patients, seed=seed), []
-    images, read, rows = load_files(paths, size=bundle.model.input_shape[1])
-    for path, error in zip(read, reconstruction_errors(bundle.model, images), strict=True):
-        flags = {f"over {name}": bool(error >= threshold) for name, threshold in thresholds.items()}
-        rows.append({"image": printable_name(path), "squared error": round(float(error), 6), **flags})
+        labels, scores = test.labels(BINARY_CLASSES), detector.score(test.images)
+        return evaluate_scores(labels, scores, thresholds, patients=patients, seed=seed), []
+    images, read, rows = load_files(paths, size=detector.image_size)
+    for path, score in zip(read, detector.score(images), strict=True):
+        flags = {f"over {name}": bool(score >= threshold) for name, threshold in thresholds.items()}
+        rows.append({"image": printable_name(path), "score": round(float(score), 6), **flags})
     return {}, rows
 
 

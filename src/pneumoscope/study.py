@@ -15,7 +15,13 @@ import numpy as np
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger, write_json
-from pneumoscope.models.settings import PAPER_PROFILES, PROFILES, autoencoder_settings, profile_settings
+from pneumoscope.models.settings import (
+    PAPER_PROFILES,
+    PROFILES,
+    TrainingSettings,
+    autoencoder_settings,
+    profile_settings,
+)
 from pneumoscope.progress import log
 from pneumoscope.provenance import describe_hardware, list_versions
 from pneumoscope.radiographs.dataset import Dataset, load_dataset
@@ -216,13 +222,23 @@ def _run_flagship(plan: _Plan) -> None:
 
 
 def _run_anomaly(plan: _Plan, profile: str) -> None:
-    """Task 3 with one recipe."""
+    """Task 3: the report's autoencoder, or the model of normals with the flagship."""
     from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
+    from pneumoscope.tasks.anomaly.normals_model import train_normals_model
 
-    settings, out_dir = autoencoder_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "autoencoder")
-    plan.ledger.run(
-        f"{profile}-anomaly", lambda: train_anomaly(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1]
-    )
+    train = train_normals_model if profile == "flagship" else train_anomaly
+    settings, out_dir = anomaly_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "anomaly")
+    plan.ledger.run(f"{profile}-anomaly", lambda: train(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1])
+
+
+def anomaly_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
+    """Return the settings of a profile's model of task 3; the flagship's trains for `epochs` at most."""
+    from pneumoscope.tasks.anomaly.kinds import kinds_settings
+
+    if profile != "flagship":
+        return autoencoder_settings(profile, epochs=epochs)
+    usual = kinds_settings()
+    return usual if epochs is None else replace(usual, epochs=min(usual.epochs, epochs))
 
 
 def _run_explanation(plan: _Plan, profile: str) -> None:
@@ -290,7 +306,7 @@ def _write_results(ledger: Ledger, dataset: Dataset) -> None:
             **{
                 profile: {
                     "classifier": profile_settings(profile, epochs=request["epochs"]).to_dict(),
-                    "autoencoder": autoencoder_settings(profile, epochs=request["epochs"]).to_dict(),
+                    "anomaly": anomaly_settings(profile, epochs=request["epochs"]).to_dict(),
                 }
                 for profile in profiles
             },

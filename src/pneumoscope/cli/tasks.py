@@ -81,6 +81,7 @@ def train(
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
     from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
+    from pneumoscope.tasks.anomaly.normals_model import train_normals_model
     from pneumoscope.tasks.classify import train_classifier
 
     if data is None:
@@ -88,7 +89,8 @@ def train(
     task, settings = _choose_recipe(task, profile, backbone, weights, epochs)
     dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
     if task is Task.ANOMALY:
-        _, anomaly = train_anomaly(dataset, out, settings=settings, seed=seed)
+        train_model = train_normals_model if settings.profile == "normals" else train_anomaly
+        _, anomaly = train_model(dataset, out, settings=settings, seed=seed)
         print_metrics(anomaly.metrics, "test")
         return
     _, trained = train_classifier(dataset, out, classes=CLASSES[task.value], settings=settings, seed=seed)
@@ -132,7 +134,8 @@ def _choose_recipe(
     task: Task | None, profile: TrainProfile | None, backbone: Backbone | None, weights: str | None, epochs: int | None
 ) -> "tuple[Task, TrainingSettings]":
     from pneumoscope.errors import PneumoscopeError
-    from pneumoscope.models.settings import autoencoder_settings, profile_settings
+    from pneumoscope.models.settings import profile_settings
+    from pneumoscope.study import anomaly_settings
 
     profile = profile or (TrainProfile.TRANSFER if backbone else TrainProfile.BEST)
     if (backbone is None) != (weights is None) or (profile is TrainProfile.TRANSFER and not backbone):
@@ -145,7 +148,7 @@ def _choose_recipe(
     if task is Task.ANOMALY:
         if backbone:
             raise PneumoscopeError("--task anomaly has a net of its own; expected it without --backbone")
-        return task, autoencoder_settings(profile.value, epochs=epochs)
+        return task, anomaly_settings(profile.value, epochs=epochs)
     settings = profile_settings(profile.value, epochs=epochs)
     if backbone:
         settings = replace(settings, backbone=backbone.value, weights=None if weights == "none" else weights)

@@ -14,6 +14,7 @@ import keras
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.errors import BundleError
+from pneumoscope.models.encoder import build_encoder
 from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.settings import choose_precision
@@ -29,6 +30,7 @@ _BUILDERS: dict[str, Callable[[], keras.Model]] = {
     "three_class": build_three_class,
     "flagship": build_flagship,
     "autoencoder": build_autoencoder,
+    "encoder": build_encoder,
 }
 
 

@@ -229,12 +229,17 @@ def _plan_map(kind: str, profile: str, result: Any, dataset: Dataset | None) -> 
 def _plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     stem = f"{profile}-anomaly"
     names = [str(name) for name in dataset.table["subtype"].iloc[result.examples]] if dataset is not None else []
+    redraws = result.reconstructions is not None
     yield Sketch(
         "anomaly",
         "curves",
         f"{stem}-curve",
-        "Mean squared error on normals that the autoencoder trains on and on normals held out.",
-        lambda: curves.draw_learning_curve(result.curve, title=f"Autoencoder, {profile_title(profile)}"),
+        "Mean squared error on normals that the autoencoder trains on and on normals held out."
+        if redraws
+        else "How the encoder learned to name what is drawn into normals, those it trains on and those held out.",
+        lambda: curves.draw_learning_curve(
+            result.curve, title=f"{'Autoencoder' if redraws else 'Encoder'}, {profile_title(profile)}"
+        ),
         lambda: curves.describe_learning_curve(result.curve),
     )
     yield Sketch(
@@ -242,7 +247,7 @@ def _plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None)
         "errors",
         f"{stem}-errors",
         "An image right of a threshold is flagged. The more the two colors part, the better.",
-        lambda: anomaly.draw_errors(result, title=f"Reconstruction errors, {profile_title(profile)}"),
+        lambda: anomaly.draw_errors(result, title=f"Scores, {profile_title(profile)}"),
         lambda: anomaly.describe_errors(result),
     )
     if len(result.images):
@@ -250,9 +255,13 @@ def _plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None)
             "anomaly",
             "reconstructions",
             f"{stem}-reconstructions",
-            "What the autoencoder makes of test images, and where it fails: bright in the last row.",
+            "What the autoencoder makes of test images, and where it fails: bright in the last row."
+            if redraws
+            else "Test images, and where they are unlike normals: bright.",
             lambda: anomaly.draw_reconstructions(
-                result, names=names, title=f"Reconstructions, {profile_title(profile)}"
+                result,
+                names=names,
+                title=f"{'Reconstructions' if redraws else 'Anomaly maps'}, {profile_title(profile)}",
             ),
             lambda: anomaly.describe_reconstructions(result, names=names),
             wide=True,

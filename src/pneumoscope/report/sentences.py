@@ -141,19 +141,19 @@ def write_centrality(metrics: dict[str, Estimate], *, phantoms: bool) -> str:
 
 
 def write_direction(metrics: dict[str, Estimate]) -> str:
-    """Return a warning where the reconstruction error does not tell pneumonias, or points the wrong way."""
+    """Return a warning where the anomaly score does not tell pneumonias, or points the wrong way."""
     auroc = metrics.get("auroc")
     if auroc is None or not math.isfinite(auroc.high):
         return ""
     if auroc.high < 0.5:
         return (
-            f"The score points the wrong way: AUROC is {word_estimate('auroc', auroc)}, so that normals are redrawn "
-            "worse than pneumonias. A net that copies well errs most where an image is sharpest, and clear lungs with "
-            "their ribs and vessels are sharper than hazy ones: this error does not measure pneumonia, and turning it "
-            "round would not make it do so."
+            f"The score points the wrong way: AUROC is {word_estimate('auroc', auroc)}, so that normals look odder "
+            "than pneumonias. An autoencoder that copies well errs most where an image is sharpest, and clear lungs "
+            "with their ribs and vessels are sharper than hazy ones: this score does not measure pneumonia, and "
+            "turning it round would not make it do so."
         )
     if auroc.low <= 0.5:
-        return f"AUROC is {word_estimate('auroc', auroc)}, no better than chance: this error does not tell pneumonia."
+        return f"AUROC is {word_estimate('auroc', auroc)}, no better than chance: this score does not tell pneumonia."
     return ""
 
 

@@ -40,11 +40,16 @@ def draw_errors(anomaly: Anomaly, *, title: str) -> Figure:
         dashes = THRESHOLD_STYLES.get(name, ":")
         label = f"threshold: {_name_threshold(name, anomaly)}"
         axes.axvline(threshold, color=INK, linestyle=dashes, linewidth=1.4, label=label)
-    axes.set_xlabel("mean squared error of the reconstruction")
+    axes.set_xlabel(_name_score(anomaly))
     axes.set_ylabel("share of the images")
     axes.yaxis.set_major_formatter("{x:.0%}")
     put_legend_below(figure, axes, columns=2)
     return figure
+
+
+def _name_score(anomaly: Anomaly) -> str:
+    redraws = anomaly.reconstructions is not None
+    return "mean squared error of the reconstruction" if redraws else "distance from normals"
 
 
 def _shares(errors: np.ndarray) -> np.ndarray:
@@ -61,10 +66,10 @@ def describe_errors(anomaly: Anomaly) -> str:
     """Say in words what `draw_errors` shows."""
     normal, pneumonia = (anomaly.errors[anomaly.labels == number] for number in (0, 1))
     sentences = [
-        f"Histograms of reconstruction error: the median is {np.median(normal):.4g} for {len(normal)} normal and "
+        f"Histograms of the {_name_score(anomaly)}: the median is {np.median(normal):.4g} for {len(normal)} normal and "
         f"{np.median(pneumonia):.4g} for {len(pneumonia)} pneumonia test images."
         if len(normal) and len(pneumonia)
-        else f"Histogram of reconstruction error of {len(anomaly.errors)} test images."
+        else f"Histogram of the {_name_score(anomaly)} of {len(anomaly.errors)} test images."
     ]
     for name, threshold in anomaly.thresholds.items():
         flagged = [word_share(int((errors >= threshold).sum()), len(errors)) for errors in (normal, pneumonia)]
@@ -77,7 +82,7 @@ def describe_errors(anomaly: Anomaly) -> str:
 
 @styled
 def draw_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = (), title: str) -> Figure:
-    """Draw examples in columns: original, reconstruction, and squared error on one scale for all.
+    """Draw examples in columns: original, reconstruction if there is one, and how odd each place is, on one scale.
 
     Args:
         anomaly: at most eight of its examples are shown.
@@ -85,18 +90,32 @@ def draw_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = (), title: 
         title: above the figure.
     """
     count = min(len(anomaly.images), MOST_EXAMPLES)
-    high = float(np.quantile(anomaly.error_maps[:count], 0.995)) or 1.0
-    pixels = anomaly.images.shape[1]
-    sheet = Sheet(title, titled=(True, False, True), columns=count, pixels=pixels, scaled=True)
+    low, high = _choose_scale(anomaly)
+    redrawn, what, unit = anomaly.reconstructions, *_name_maps(anomaly)
+    titled = (True, True) if redrawn is None else (True, False, True)
+    sheet = Sheet(title, titled=titled, columns=count, pixels=anomaly.images.shape[1], scaled=True)
     for column in range(count):
         name = names[column] if len(names) else f"example {column + 1}"
         errors = anomaly.error_maps[column]
         sheet.put(0, column, anomaly.images[column], title=name, bold=True)
-        sheet.put(1, column, anomaly.reconstructions[column])
-        sheet.put(2, column, color_values(errors, "magma", high=high), title=f"error {errors.mean():.4f}")
-    name_rows(sheet, ("original", "reconstruction", "squared error"))
-    sheet.add_scale("magma", "squared error of a pixel", high=high)
+        if redrawn is not None:
+            sheet.put(1, column, redrawn[column])
+        shown = color_values(errors, "magma", low=low, high=high)
+        sheet.put(len(titled) - 1, column, shown, title=f"{what} {errors.mean():.4g}")
+    name_rows(sheet, ("original", *(() if redrawn is None else ("reconstruction",)), unit))
+    sheet.add_scale("magma", f"{unit} of a pixel", low=low, high=high)
     return sheet.finish()
+
+
+def _choose_scale(anomaly: Anomaly) -> tuple[float, float]:
+    """Return what is shown as black and as white; distances of normals are far from 0, squared errors are not."""
+    maps = anomaly.error_maps[:MOST_EXAMPLES]
+    low = 0.0 if anomaly.reconstructions is not None else float(np.quantile(maps, 0.05))
+    return low, max(float(np.quantile(maps, 0.995)), low + 1e-6)
+
+
+def _name_maps(anomaly: Anomaly) -> tuple[str, str]:
+    return ("distance", "distance") if anomaly.reconstructions is None else ("error", "squared error")
 
 
 def describe_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = ()) -> str:
@@ -104,6 +123,8 @@ def describe_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = ()) -> 
     errors = anomaly.error_maps.mean(axis=(1, 2))[:MOST_EXAMPLES]
     kinds = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
     pairs = ", ".join(f"{kind} {error:.4g}" for kind, error in zip(kinds, errors, strict=True))
+    if anomaly.reconstructions is None:
+        return f"Originals and maps of how far each place is from normals, with mean distances: {pairs}."
     return f"Originals, their reconstructions and error maps, with mean squared errors: {pairs}."
 
 

@@ -95,14 +95,14 @@ class Sheet:
         top = self._tops[row]
         self.axes.text(-0.08, top + self.side / 2, name, rotation=90, ha="right", va="center", fontsize=8.5)
 
-    def add_scale(self, cmap: str, label: str, *, high: float = 1.0) -> None:
+    def add_scale(self, cmap: str, label: str, *, low: float = 0.0, high: float = 1.0) -> None:
         """Put the color scale of the sheet at its right."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
         _, height = self.figure.get_size_inches() - (0, TOP + NOTE_HEIGHT)
         scale = self._add_axes(FULL_WIDTH - SCALE_WIDTH + 0.12, TOP + TITLE_HEIGHT, 0.13, height - TITLE_HEIGHT - 0.15)
-        bar = self.figure.colorbar(ScalarMappable(Normalize(0, high), cmap), cax=scale)
+        bar = self.figure.colorbar(ScalarMappable(Normalize(low, high), cmap), cax=scale)
         bar.set_label(label, color=INK, fontsize=8.5)
         bar.ax.tick_params(labelsize=8.5)
         bar.outline.set_edgecolor(SOFT)

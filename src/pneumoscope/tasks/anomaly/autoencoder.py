@@ -110,6 +110,11 @@ class PaperAutoencoder:
         """Size of the weights in 32-bit floats."""
         return 4 * self.net.count_params()
 
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the images that it takes."""
+        return int(self.net.input_shape[1])
+
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the mean squared error of each image."""
         return reconstruction_errors(self.net, images)

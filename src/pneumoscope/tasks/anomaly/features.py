@@ -29,13 +29,15 @@ class FeatureSource:
     """A net as a source of patches.
 
     Attributes:
-        name: of the source: `imagenet`, `self_supervised` or `has_seen_sick_images`.
+        name: of the source: `imagenet`, `self_supervised`, `drawn_kinds` or `has_seen_sick_images`.
+        encoder: the net that the layers are of.
         net: `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
         layers: their names; the first gives the grid.
         patches: the same input to `(n, h, w, d)` float32 patches.
     """
 
     name: str
+    encoder: "keras.Model"
     net: "keras.Model"
     layers: tuple[str, ...]
     patches: "keras.Model"
@@ -86,7 +88,7 @@ def build_source(
     grid = outputs[0].shape[1]
     parts = [_bring_to_grid(cells, grid, layer) for cells, layer in zip(outputs, layers, strict=True)]
     joined = keras.layers.Concatenate(dtype="float32", name="patches")(parts) if len(parts) > 1 else parts[0]
-    return FeatureSource(name, whole, tuple(layers), keras.Model(inputs, joined, name=f"{name}_patches"))
+    return FeatureSource(name, net, whole, tuple(layers), keras.Model(inputs, joined, name=f"{name}_patches"))
 
 
 def load_imagenet_source(

@@ -39,6 +39,11 @@ class Mahalanobis:
             part.nbytes for part in (self.mean, self.whitening, self.patch_mean, self.patch_whitening)
         )
 
+    @property
+    def image_size(self) -> int:
+        """Side in pixels of the images that it takes."""
+        return int(self.source.patches.input_shape[1])
+
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the distance of each image's mean patch."""
         return _measure(embed_images(self.source, images) - self.mean, self.whitening)

@@ -89,13 +89,3 @@ def prepare_nets(seed: int, *, precision: str | None = None) -> None:
 
     keras.config.set_dtype_policy(precision or choose_precision())
     keras.utils.set_random_seed(seed)
-
-
-def standardize_images(inputs: "keras.KerasTensor") -> "keras.KerasTensor":
-    """Return gray levels `(n, H, W, 1)` of mean 0 and deviation 1 in each image, so that exposure is not odd."""
-    from keras import layers
-
-    scaled = layers.Rescaling(1 / 255, dtype="float32", name="rescaling")(inputs)
-    return layers.LayerNormalization(
-        axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardization"
-    )(scaled)

@@ -18,7 +18,6 @@ from pneumoscope.tasks.anomaly.learning import (
     EXPOSURES,
     normals_settings,
     prepare_nets,
-    standardize_images,
     train_on_normals,
 )
 from pneumoscope.tasks.anomaly.protocol import Normals
@@ -102,9 +101,9 @@ def fit_lesion_net(
     cells = net.output["map"].shape[1]
 
     def make_batch(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
-        spoiled, masks = spoil_images(images, find_lungs(images), settings.spoiling, rng)
-        inputs = augment_images(np.concatenate([images, spoiled]), settings.exposures, rng)
-        shares = _reduce_masks(np.concatenate([np.zeros_like(masks), masks]), cells)
+        copies = spoil_images(images, find_lungs(images), settings.spoiling, rng)
+        inputs = augment_images(np.concatenate([images, copies.images]), settings.exposures, rng)
+        shares = _reduce_masks(np.concatenate([np.zeros_like(copies.masks), copies.masks]), cells)
         answers = np.repeat([0, 1], len(images)).astype(np.float32)[:, None]
         return inputs[..., None], {"answer": answers, "map": shares[..., None]}
 
@@ -129,6 +128,7 @@ def build_lesion_net(size: int, *, stages: Sequence[tuple[int, int, int]], dropo
     import keras
     from keras import layers
 
+    from pneumoscope.models.encoder import standardize_images
     from pneumoscope.models.flagship import stack_stages
 
     inputs = keras.Input((size, size, 1), name="image")

@@ -4,7 +4,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from pneumoscope.tasks.anomaly import autoencoder, distillation, gaussian, lesion_net, patchcore, pretraining, redrawing
+from pneumoscope.tasks.anomaly import (
+    autoencoder,
+    distillation,
+    gaussian,
+    kinds,
+    lesion_net,
+    patchcore,
+    pretraining,
+    redrawing,
+)
 from pneumoscope.tasks.anomaly.detector import Detector
 from pneumoscope.tasks.anomaly.features import FeatureSource, load_flagship_source, load_imagenet_source
 from pneumoscope.tasks.anomaly.protocol import Normals
@@ -73,6 +82,11 @@ def _pretrain(normals: Normals, means: Means) -> FeatureSource:
     return pretraining.pretrain_source(normals, out_dir=means.out_dir, epochs=epochs, seed=means.seed)
 
 
+def _learn_kinds(normals: Normals, means: Means) -> FeatureSource:
+    settings = kinds.kinds_settings(means.choose_epochs(kinds.EPOCHS))
+    return kinds.learn_kinds(normals, out_dir=means.out_dir, settings=settings, seed=means.seed)[0]
+
+
 def _fit_mahalanobis(source: FeatureSource, normals: Normals, means: Means) -> Detector:
     return gaussian.fit_mahalanobis(source, normals.train.images, seed=means.seed)
 
@@ -126,6 +140,7 @@ def _on(load: Callable[[Normals, Means], FeatureSource], fit: Fit) -> Callable[[
 
 _PHOTOGRAPHS = "Features of a net that learned from photographs."
 _OF_NORMALS = "Features of a net that learned from the normals alone."
+_OF_DRAWINGS = "Features of a net that learned to name what was drawn into the normals."
 _SICK = "Has seen sick images: features of the classifier; not to be compared with what learned from normals only."
 
 METHODS: dict[str, Method] = {
@@ -144,6 +159,9 @@ METHODS: dict[str, Method] = {
     "mahalanobis_self_supervised": Method(_on(_pretrain, _fit_mahalanobis), _OF_NORMALS),
     "padim_self_supervised": Method(_on(_pretrain, _fit_padim), _OF_NORMALS),
     "patchcore_self_supervised": Method(_on(_pretrain, _fit_patchcore), _OF_NORMALS),
+    "mahalanobis_drawn_kinds": Method(_on(_learn_kinds, _fit_mahalanobis), _OF_DRAWINGS),
+    "padim_drawn_kinds": Method(_on(_learn_kinds, _fit_padim), _OF_DRAWINGS),
+    "patchcore_drawn_kinds": Method(_on(_learn_kinds, _fit_patchcore), _OF_DRAWINGS),
     "lesion_net": Method(
         _fit_lesion_net, "Learned from opacities drawn on normals, as those of the drawn figures are."
     ),

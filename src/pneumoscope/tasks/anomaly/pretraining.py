@@ -4,7 +4,6 @@ Source: A. Bardes, J. Ponce and Y. LeCun, "VICReg: Variance-Invariance-Covarianc
 Learning", ICLR 2022.
 """
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,14 +11,13 @@ import numpy as np
 
 from pneumoscope.models.settings import Augmentation
 from pneumoscope.tasks.anomaly.features import RESIDUAL_LAYERS, FeatureSource, build_source
-from pneumoscope.tasks.anomaly.learning import normals_settings, prepare_nets, standardize_images, train_on_normals
+from pneumoscope.tasks.anomaly.learning import normals_settings, prepare_nets, train_on_normals
 from pneumoscope.tasks.anomaly.protocol import Normals
 
 if TYPE_CHECKING:
     import keras
 
 EPOCHS = 30
-STAGES = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
 VIEWS = Augmentation(
     rotation=10,
     zoom=0.2,
@@ -41,7 +39,6 @@ def pretrain_source(
     *,
     out_dir: Path,
     epochs: int = EPOCHS,
-    stages: Sequence[tuple[int, int, int]] = STAGES,
     seed: int = 0,
 ) -> FeatureSource:
     """Train an encoder on pairs of changed copies of normals, and return it as a source of patches.
@@ -50,7 +47,6 @@ def pretrain_source(
         normals: those of `train` are learned from.
         out_dir: where the checkpoint stands.
         epochs: passes.
-        stages: of the encoder; see `pneumoscope.models.flagship.stack_stages`. Two blocks in each of the first three.
         seed: of weights, order and changes.
 
     Raises:
@@ -59,9 +55,10 @@ def pretrain_source(
     import keras
 
     from pneumoscope.models.augmentation import augment_images
+    from pneumoscope.models.encoder import build_encoder
 
     prepare_nets(seed)
-    encoder = build_encoder(normals.train.images.shape[1], stages)
+    encoder = build_encoder(size=normals.train.images.shape[1])
     pair = _build_pair(encoder)
     dimension = pair.output_shape[-1]
 
@@ -80,21 +77,9 @@ def pretrain_source(
     )
     # The same weights in 32 bits: distances are told from small differences.
     keras.config.set_dtype_policy("float32")
-    exact = build_encoder(normals.train.images.shape[1], stages)
+    exact = build_encoder(size=normals.train.images.shape[1])
     exact.set_weights(encoder.get_weights())
     return build_source("self_supervised", exact, RESIDUAL_LAYERS)
-
-
-def build_encoder(size: int, stages: Sequence[tuple[int, int, int]] = STAGES) -> "keras.Model":
-    """Return an encoder, input `(n, size, size, 1)` in [0, 255], output `(n, d)` float32."""
-    import keras
-
-    from pneumoscope.models.flagship import stack_stages
-
-    inputs = keras.Input((size, size, 1), name="image")
-    features = stack_stages(standardize_images(inputs), stages)
-    outputs = keras.layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(features)
-    return keras.Model(inputs, outputs, name="encoder")
 
 
 def build_vicreg_loss() -> "keras.losses.Loss":

@@ -28,7 +28,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.lungs import find_lungs
 from pneumoscope.results import BINARY_CLASSES, Detection, Estimate
 from pneumoscope.tasks.anomaly.detector import Detector
-from pneumoscope.tasks.anomaly.spoiling import SpoilSettings, spoil_images
+from pneumoscope.tasks.anomaly.spoiling import Spoiled, SpoilSettings, spoil_images
 
 NUM_EXAMPLES = 6
 NUM_MAPPED = 96  # images that localization is judged on, at most: maps of every image are slow with some methods
@@ -85,7 +85,10 @@ def choose_threshold(held_out: np.ndarray, false_alarm_rate: float) -> float:
             f"{scores.size} scores at a rate of {false_alarm_rate}; expected some finite scores and a rate in (0, 1)"
         )
     flagged = int(np.floor(false_alarm_rate * (len(scores) + 1)))
-    return float(scores[-flagged]) if flagged else float(np.nextafter(scores[-1], np.inf))
+    if flagged:
+        return float(scores[-flagged])
+    # Scores have 32 bits: the next number of 64 would be rounded back to the score itself.
+    return float(np.nextafter(np.float32(scores[-1]), np.float32(np.inf)))
 
 
 def judge_detector(
@@ -158,8 +161,8 @@ def judge_scores(test: Dataset, scores: np.ndarray, threshold: float, *, seed: i
     return metrics
 
 
-def spoil_normals(normals: Dataset, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return copies of normals with drawn opacities, `(m, H, W)` uint8, and their masks; none is a pasted patch."""
+def spoil_normals(normals: Dataset, seed: int) -> Spoiled:
+    """Return copies of normals with drawn opacities; none is a pasted patch."""
     rng = np.random.default_rng([seed, 1])
     return spoil_images(normals.images, find_lungs(normals.images), SpoilSettings(paste=0.0), rng)
 
@@ -175,13 +178,15 @@ def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
 def _judge_drawn(
     detector: Detector, normals: Dataset, held_out: np.ndarray, seed: int
 ) -> tuple[np.ndarray, dict[str, Estimate]]:
-    spoiled, masks = spoil_normals(normals, seed)
-    scores = detector.score(spoiled)
+    copies = spoil_normals(normals, seed)
+    scores = detector.score(copies.images)
     patients = normals.table["patient"].to_numpy().astype(str)
     labels = np.repeat([0, 1], len(normals))
     ranked = estimate_binary_scores(labels, np.concatenate([held_out, scores]), np.tile(patients, 2), seed=seed)
     rows = slice(0, NUM_MAPPED)
-    found = evaluate_maps(detector.localize(spoiled[rows]), masks[rows], patients=patients[rows], seed=seed)
+    found = evaluate_maps(
+        detector.localize(copies.images[rows]), copies.masks[rows], patients=patients[rows], seed=seed
+    )
     figures = {"auroc": ranked["auroc"], **found}
     return scores, {f"{name}_drawn": figure for name, figure in figures.items()}
 

@@ -19,7 +19,7 @@ import numpy as np
 from pneumoscope.models.settings import Augmentation
 from pneumoscope.tasks.anomaly.autoencoder import check_alive
 from pneumoscope.tasks.anomaly.detector import enlarge_maps, split_images
-from pneumoscope.tasks.anomaly.learning import normals_settings, prepare_nets, standardize_images, train_on_normals
+from pneumoscope.tasks.anomaly.learning import normals_settings, prepare_nets, train_on_normals
 from pneumoscope.tasks.anomaly.protocol import Normals
 
 if TYPE_CHECKING:
@@ -137,6 +137,8 @@ def build_redrawing(size: int, *, code: int, variational: bool) -> "keras.Model"
     """Return an autoencoder, `(n, size, size, 1)` in [0, 255] to `(n, size, size, 1)` float32, standardized."""
     import keras
     from keras import layers
+
+    from pneumoscope.models.encoder import standardize_images
 
     inputs = keras.Input((size, size, 1), name="image")
     features = standardize_images(inputs)

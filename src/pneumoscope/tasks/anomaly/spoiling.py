@@ -12,6 +12,7 @@ import numpy as np
 from pneumoscope.radiographs.lesions import draw_texture
 
 Range = tuple[float, float]
+KINDS = ("consolidation", "haze", "paste")
 
 
 @dataclass(frozen=True)
@@ -51,9 +52,22 @@ class SpoilSettings:
     visible: float = 0.03
 
 
-def spoil_images(
-    images: np.ndarray, lungs: np.ndarray, settings: SpoilSettings, rng: np.random.Generator
-) -> tuple[np.ndarray, np.ndarray]:
+@dataclass(frozen=True)
+class Spoiled:
+    """Images with something drawn into them.
+
+    Attributes:
+        images: `(n, size, size)` uint8.
+        masks: `(n, size, size)` bool, what was changed visibly.
+        kinds: `(n,)` int, index into `KINDS`.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    kinds: np.ndarray
+
+
+def spoil_images(images: np.ndarray, lungs: np.ndarray, settings: SpoilSettings, rng: np.random.Generator) -> Spoiled:
     """Draw one kind of sickness into each image.
 
     Args:
@@ -63,9 +77,6 @@ def spoil_images(
         settings: what is drawn.
         rng: source of all randomness.
 
-    Returns:
-        Spoiled copies, uint8, and `(n, size, size)` bool masks of what was changed visibly.
-
     Raises:
         ValueError: if the shapes differ.
     """
@@ -74,8 +85,8 @@ def spoil_images(
             f"images are {images.shape} {images.dtype}, lungs {lungs.shape}; expected (n, H, W) uint8, both"
         )
     size = images.shape[1]
-    weights = np.array([settings.consolidation, settings.haze, settings.paste])
-    kinds = rng.choice(3, len(images), p=weights / weights.sum())
+    weights = np.array([getattr(settings, kind) for kind in KINDS])
+    kinds = rng.choice(len(KINDS), len(images), p=weights / weights.sum())
     bends, nets = draw_texture(len(images), size, 9, rng), draw_texture(len(images), size, size // 3, rng)
     spoiled, masks = images.copy(), np.zeros(images.shape, bool)
     for number, (image, kind) in enumerate(zip(images.astype(np.float32) / 255, kinds, strict=True)):
@@ -88,7 +99,7 @@ def spoil_images(
             changed = _fill_air(image, filled, lines, settings, rng)
         masks[number] = _tidy(np.abs(changed - image) >= settings.visible)
         spoiled[number] = np.rint(255 * np.clip(changed, 0, 1)).astype(np.uint8)
-    return spoiled, masks
+    return Spoiled(spoiled, masks, kinds)
 
 
 def _mark_middle(size: int) -> np.ndarray:

@@ -1,0 +1,33 @@
+"""A small net from images to features, for what is learned from normals without a label of sickness."""
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from pneumoscope.models.flagship import stack_stages
+from pneumoscope.models.paper import EMBEDDING_LAYER
+
+# Filters, blocks and strides.
+STAGES = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
+
+
+def build_encoder(*, size: int = 128, stages: Sequence[tuple[int, int, int]] = STAGES) -> keras.Model:
+    """Return an encoder, input `(n, size, size, 1)` in [0, 255], output `(n, d)` float32, the mean of the last cells.
+
+    Args:
+        size: side of the images in pixels.
+        stages: see `pneumoscope.models.flagship.stack_stages`.
+    """
+    inputs = keras.Input((size, size, 1), name="image")
+    features = stack_stages(standardize_images(inputs), stages)
+    outputs = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
+    return keras.Model(inputs, outputs, name="encoder")
+
+
+def standardize_images(inputs: keras.KerasTensor) -> keras.KerasTensor:
+    """Return gray levels `(n, H, W, 1)` of mean 0 and deviation 1 in each image, so that exposure is not odd."""
+    scaled = layers.Rescaling(1 / 255, dtype="float32", name="rescaling")(inputs)
+    return layers.LayerNormalization(
+        axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardization"
+    )(scaled)
