@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 from zipfile import BadZipFile
 
 import keras
@@ -29,7 +29,7 @@ CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
 
 Targets = np.ndarray | dict[str, np.ndarray]
 Batch = tuple[np.ndarray, Targets]
-Loss = keras.losses.Loss | dict[str, keras.losses.Loss]
+Loss: TypeAlias = keras.losses.Loss | dict[str, keras.losses.Loss]
 
 
 @dataclass(frozen=True)
