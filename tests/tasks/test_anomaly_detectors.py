@@ -90,14 +90,18 @@ def test_an_unseen_shape_is_far_from_the_patches_of_normals(
 
 @pytest.mark.parametrize("fit", [fit_denoising, fit_variational])
 def test_an_unseen_shape_is_not_redrawn(fit: Callable[..., Detector], small_normals: Normals, tmp_path: Path) -> None:
-    check_oddness(fit(small_normals, out_dir=tmp_path, epochs=14, code=12), small_normals)
+    check_oddness(fit(small_normals, out_dir=tmp_path, epochs=10, code=12), small_normals)
 
 
 def test_a_student_fails_its_teacher_where_a_film_is_odd(small_normals: Normals, tmp_path: Path) -> None:
     source = pretrain_source(small_normals, out_dir=tmp_path, epochs=2, stages=TINY)
     assert source.name == "self_supervised"
-    detector = fit_distillation(source, small_normals, out_dir=tmp_path, epochs=10)
-    check_oddness(detector, small_normals)
+    detector = fit_distillation(source, small_normals, out_dir=tmp_path, epochs=4)
+    plain = small_normals.held_out.images
+    drawn, masks = draw_shape(plain)
+    change = detector.localize(drawn) - detector.localize(plain)
+    assert change[masks].mean() > 3 * np.abs(change[~masks].mean())
+    assert detector.score(plain).shape == (len(plain),)
 
 
 def test_memory_is_bounded_and_told(normals: Normals, source: FeatureSource) -> None:
@@ -126,7 +130,7 @@ def test_a_coreset_is_bounded_and_reaches_the_lonely_point() -> None:
 
 
 def test_a_net_taught_by_drawn_opacities_finds_new_ones(small_normals: Normals, tmp_path: Path) -> None:
-    settings = LesionNetSettings(epochs=10, batch_size=4, learning_rate=3e-3, stages=TINY, dropout=0)
+    settings = LesionNetSettings(epochs=8, batch_size=4, learning_rate=3e-3, stages=TINY, dropout=0)
     detector = fit_lesion_net(small_normals, out_dir=tmp_path, settings=settings)
     plain = small_normals.held_out
     drawn, masks = spoil_normals(plain, 0)
