@@ -4,9 +4,12 @@ import json
 import shutil
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
+from typer.testing import CliRunner
 
 from pneumoscope.benchmark import run_benchmark
+from pneumoscope.cli.main import app
 from pneumoscope.comparison import MethodTable
 from pneumoscope.results import Estimate
 
@@ -45,3 +48,48 @@ def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study,
     assert told["figures"]["slow"]["auroc"] == {"value": 0.75, "low": 0.7, "high": 0.8, "n": 45}
     page = (study / "report.html").read_text()
     assert "Methods side by side, best recipe" in page and "It was tired." in page and "0.750" in page
+
+
+class Darkness:
+    """A detector that takes dark pixels for odd."""
+
+    num_bytes = 0
+
+    def score(self, images):
+        return self.localize(images).mean(axis=(1, 2))
+
+    def localize(self, images):
+        return 1 - images.astype(np.float32) / 255
+
+
+def test_detectors_side_by_side_are_one_command(finished_study, tmp_path, monkeypatch):
+    from pneumoscope.tasks.anomaly.methods import Method
+
+    given = []
+
+    def fit(normals, means):
+        given.append((means.weights, means.flagship, means.epochs))
+        return Darkness()
+
+    known = {name: Method(fit, "Dark is odd.") for name in ("dark", "darker")}
+    monkeypatch.setattr("pneumoscope.tasks.anomaly.benchmark.METHODS", known)
+    study = tmp_path / "study"
+    shutil.copytree(finished_study, study)
+    words = ["anomaly", "--benchmark", "--study", str(study), "--epochs", "2", "--json"]
+    done = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "net.h5")])
+
+    assert done.exit_code == 0, done.output
+    assert given == [(tmp_path / "net.h5", None, 2)] * 2
+    assert set(json.loads(done.stdout)["methods"]) == {"dark", "darker", "ensemble"}
+    page = (study / "report.html").read_text()
+    assert "Dark is odd." in page and "best-anomaly_benchmark-maps" in page
+    assert "SQUID" not in page.partition("Methods side by side")[2].partition("</table>")[0]  # these are phantoms
+    assert (study / "figures" / "best-anomaly_benchmark-maps.png").is_file()
+
+
+def test_figures_of_others_stand_below_the_methods():
+    from pneumoscope.report.published import list_published
+
+    told = list_published("anomaly", ["auroc", "accuracy", "f1"])
+    assert told["SQUID"] == {"auroc": 0.876, "accuracy": 0.803, "f1": 0.847}
+    assert told["The paper"]["accuracy"] == 0.668

@@ -1,4 +1,5 @@
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -6,6 +7,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from pneumoscope.errors import TrainingError  # noqa: E402
 from pneumoscope.evaluation.localization import evaluate_maps  # noqa: E402
 from pneumoscope.radiographs.phantoms import phantom_dataset  # noqa: E402
 from pneumoscope.radiographs.splits import split_dataset  # noqa: E402
@@ -17,21 +19,28 @@ from pneumoscope.tasks.anomaly.learning import prepare_nets  # noqa: E402
 from pneumoscope.tasks.anomaly.lesion_net import LesionNetSettings, fit_lesion_net  # noqa: E402
 from pneumoscope.tasks.anomaly.patchcore import PatchcoreSettings, choose_coreset, fit_patchcore  # noqa: E402
 from pneumoscope.tasks.anomaly.pretraining import build_encoder, pretrain_source  # noqa: E402
-from pneumoscope.tasks.anomaly.protocol import Normals, select_normals  # noqa: E402
+from pneumoscope.tasks.anomaly.protocol import Normals, select_normals, spoil_normals  # noqa: E402
 from pneumoscope.tasks.anomaly.redrawing import fit_denoising, fit_variational  # noqa: E402
 
 SIZE = 64
 TINY = ((8, 2, 1), (16, 2, 2), (24, 2, 2))
 LAYERS = ("stage_2_2", "stage_1_2", "stage_3_2")
-REMEMBERED = 150
+FEW = PatchcoreSettings(num_remembered=150, num_candidates=1500)
 
-Fit = Callable[[Normals, FeatureSource, Path], Detector]
+
+def draw_normals(size: int) -> Normals:
+    drawn = phantom_dataset(num_train=150, num_test=3, size=size, seed=5)
+    return select_normals(split_dataset(drawn, seed=0, val_share=0.25))
 
 
 @pytest.fixture(scope="module")
 def normals() -> Normals:
-    drawn = phantom_dataset(num_train=150, num_test=3, size=SIZE, seed=5)
-    return select_normals(split_dataset(drawn, seed=0, val_share=0.25))
+    return draw_normals(SIZE)
+
+
+@pytest.fixture(scope="module")
+def small_normals() -> Normals:
+    return draw_normals(SIZE // 2)
 
 
 @pytest.fixture(scope="module")
@@ -40,49 +49,72 @@ def source() -> FeatureSource:
     return build_source("random", build_encoder(SIZE, TINY), LAYERS)
 
 
-DETECTORS: dict[str, Fit] = {
-    "mahalanobis": lambda normals, source, _: fit_mahalanobis(source, normals.train.images),
-    "padim": lambda normals, source, _: fit_padim(source, normals.train.images, num_channels=20),
-    "patchcore": lambda normals, source, _: fit_patchcore(
-        source, normals.train.images, settings=PatchcoreSettings(num_remembered=REMEMBERED, num_candidates=1500)
-    ),
-    "distillation": lambda normals, source, out: fit_distillation(source, normals, out_dir=out, epochs=8),
-    "denoising": lambda normals, _, out: fit_denoising(normals, out_dir=out, epochs=20),
-    "variational": lambda normals, _, out: fit_variational(normals, out_dir=out, epochs=20),
-    "self-supervised": lambda normals, _, out: fit_padim(
-        pretrain_source(normals, out_dir=out, epochs=2, stages=TINY), normals.train.images, num_channels=20
-    ),
-    "lesion net": lambda normals, _, out: fit_lesion_net(
-        normals, out_dir=out, settings=LesionNetSettings(epochs=16, stages=TINY, batch_size=8)
-    ),
-}
-
-
 def draw_shape(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return images with a bright disk in the right lung, which no normal has, and where it is."""
+    """Return images with a checkered disk in the right lung, which no normal has, and where it is."""
+    size = images.shape[1]
     rows, columns = np.indices(images.shape[1:])
-    disk = (rows - 30) ** 2 + (columns - 19) ** 2 < 8**2
+    disk = (rows - 0.47 * size) ** 2 + (columns - 0.3 * size) ** 2 < (size / 8) ** 2
     drawn = images.copy()
-    drawn[:, disk] = np.maximum(drawn[:, disk], 190)
+    drawn[:, disk] = 230 * ((rows // 4 + columns // 4) % 2)[disk]
     return drawn, np.broadcast_to(disk, images.shape)
 
 
-@pytest.mark.parametrize("name", DETECTORS)
-def test_an_unseen_shape_is_odd_and_the_map_finds_it(
-    name: str, normals: Normals, source: FeatureSource, tmp_path: Path
-) -> None:
-    detector = DETECTORS[name](normals, source, tmp_path)
+def check_oddness(detector: Detector, normals: Normals) -> None:
+    """Make sure that an unseen shape is odd, and that the map finds it."""
     plain = normals.held_out.images
     drawn, masks = draw_shape(plain)
-    usual, odd = detector.score(plain), detector.score(drawn)
-    maps = detector.localize(drawn)
-    found = evaluate_maps(maps, masks, patients=normals.held_out.table["patient"])
+    usual, odd, maps = detector.score(plain), detector.score(drawn), detector.localize(drawn)
 
     assert usual.dtype == odd.dtype == maps.dtype == np.float32
     assert maps.shape == plain.shape
     assert (odd > usual).mean() > 0.9
-    assert found["pixel_auroc"].value > 0.85
+    assert evaluate_maps(maps, masks, patients=normals.held_out.table["patient"])["pixel_auroc"].value > 0.8
     assert detector.num_bytes > 0
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda source, images: fit_mahalanobis(source, images),
+        lambda source, images: fit_padim(source, images, num_channels=20),
+        lambda source, images: fit_patchcore(source, images, settings=FEW),
+        lambda source, images: fit_patchcore(source, images, settings=replace(FEW, top_share=0.1)),
+    ],
+    ids=["mahalanobis", "padim", "patchcore", "patchcore_wide"],
+)
+def test_an_unseen_shape_is_far_from_the_patches_of_normals(
+    fit: Callable[[FeatureSource, np.ndarray], Detector], normals: Normals, source: FeatureSource
+) -> None:
+    check_oddness(fit(source, normals.train.images), normals)
+
+
+@pytest.mark.parametrize("fit", [fit_denoising, fit_variational])
+def test_an_unseen_shape_is_not_redrawn(fit: Callable[..., Detector], small_normals: Normals, tmp_path: Path) -> None:
+    check_oddness(fit(small_normals, out_dir=tmp_path, epochs=10, code=12), small_normals)
+
+
+def test_a_student_fails_its_teacher_where_a_film_is_odd(small_normals: Normals, tmp_path: Path) -> None:
+    source = pretrain_source(small_normals, out_dir=tmp_path, epochs=2, stages=TINY)
+    assert source.name == "self_supervised"
+    detector = fit_distillation(source, small_normals, out_dir=tmp_path, epochs=4)
+    plain = small_normals.held_out.images
+    drawn, masks = draw_shape(plain)
+    change = detector.localize(drawn) - detector.localize(plain)
+    assert change[masks].mean() > 3 * np.abs(change[~masks].mean())
+    assert detector.score(plain).shape == (len(plain),)
+
+
+def test_memory_is_bounded_and_told(normals: Normals, source: FeatureSource) -> None:
+    found = fit_patchcore(source, normals.train.images, settings=FEW)
+    assert found.bank.shape == (FEW.num_remembered, 48)
+    assert found.num_bytes == found.bank.nbytes + source.num_bytes
+    with pytest.raises(ValueError, match="num_remembered 7 is expected to be 1 to num_candidates 6"):
+        PatchcoreSettings(num_remembered=7, num_candidates=6)
+
+
+def test_a_layer_that_is_not_there_is_named(source: FeatureSource) -> None:
+    with pytest.raises(TrainingError, match="random has no layer stage_9"):
+        build_source("other", source.net, ["stage_9"])
 
 
 def test_a_coreset_is_bounded_and_reaches_the_lonely_point() -> None:
@@ -95,3 +127,14 @@ def test_a_coreset_is_bounded_and_reaches_the_lonely_point() -> None:
     assert len(set(chosen.tolist())) == 10
     assert 500 in chosen
     assert spread < by_lot
+
+
+def test_a_net_taught_by_drawn_opacities_finds_new_ones(small_normals: Normals, tmp_path: Path) -> None:
+    settings = LesionNetSettings(epochs=8, batch_size=4, learning_rate=3e-3, stages=TINY, dropout=0)
+    detector = fit_lesion_net(small_normals, out_dir=tmp_path, settings=settings)
+    plain = small_normals.held_out
+    drawn, masks = spoil_normals(plain, 0)
+    scores, maps = detector.score(drawn), detector.localize(drawn)
+    assert (scores > detector.score(plain.images)).mean() > 0.7
+    assert maps.shape == masks.shape and maps.min() >= 0 and maps.max() <= 1
+    assert evaluate_maps(maps, masks, patients=plain.table["patient"])["pixel_auroc"].value > 0.8

@@ -30,6 +30,12 @@ _METRIC_TITLES = {
     "lesion_area": "Share of the image that is lesion",
     "macro_f1": "Mean F1 of the classes",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
+    "false_alarms_promised": "False alarms promised",
+    "seconds_per_image": "Seconds an image",
+    "pixel_auroc": "AUROC of pixels",
+    "pro": "Regions found (PRO)",
+    "auroc_mean": "AUROC, mean of the seeds",
+    "auroc_sd": "AUROC, deviation over the seeds",
     "specificity_at_sensitivity": "Specificity at 97% sensitivity",
 }
 _SHORTCUT_TITLES = {
@@ -45,7 +51,12 @@ _SHORTCUT_TITLES = {
     "file_size": "size of the file alone",
 }
 WITHOUT_OWN_PATIENT = "_without_own_patient"
-_SUFFIX_TITLES = {"mean_plus_sd": "mean + 1 sd", "quantile": "quantile", "averaged": "gradients averaged"}
+_SUFFIX_TITLES = {
+    "mean_plus_sd": "mean + 1 sd",
+    "quantile": "quantile",
+    "averaged": "gradients averaged",
+    "drawn": "drawn opacities",
+}
 _CLASS_METRICS = {
     "precision": "Precision",
     "recall": "Recall",
@@ -67,7 +78,7 @@ _PERCENTAGES = (
         "f1",
         "macro_f1",
     ),
-    *("flagged", "agreement", "peak_in_lesion", "lesion_area"),
+    *("flagged", "false_alarms", "agreement", "peak_in_lesion", "lesion_area"),
     *("coverage", "single", "several", "empty", "refused", "unlike", "not_sure", "share"),
 )
 

@@ -136,5 +136,5 @@ def _convolve(
     from keras import layers
 
     features = layers.Conv2D(filters, size, strides=strides, padding="same", use_bias=False, name=name)(inputs)
-    features = layers.BatchNormalization(momentum=0.95, name=f"{name}_normalization")(features)
+    features = layers.BatchNormalization(momentum=0.9, name=f"{name}_normalization")(features)
     return layers.ReLU(name=f"{name}_relu")(features)

@@ -15,7 +15,7 @@ BLUR = 4 / 224  # of PaDiM's and PatchCore's maps
 
 @dataclass(frozen=True)
 class Mahalanobis:
-    """Distance from normals, by one Gaussian of whole images and one of patches.
+    """Distance from normals, by one Gaussian of whole images, and one of patches about the mean of their place.
 
     Source: O. Rippel, P. Mertens and D. Merhof, "Modeling the Distribution of Normal Data in Pre-Trained Deep Features
     for Anomaly Detection", ICPR 2020; covariance shrunk after O. Ledoit and M. Wolf (2004).
@@ -23,7 +23,8 @@ class Mahalanobis:
     Attributes:
         source: where patches come from.
         mean, whitening: `(d,)` and `(d, d)` float32 of the mean patches of images.
-        patch_mean, patch_whitening: the same of single patches.
+        patch_mean: `(h, w, d)` float32, the mean at each place; tissue that is odd in a lung is not odd elsewhere.
+        patch_whitening: `(d, d)` float32 of patches about those means, one for all places.
     """
 
     source: FeatureSource
@@ -70,15 +71,20 @@ def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0)
         seed: of the patches that the second covariance is told from, `PATCHES_FOR_COVARIANCE` at most.
     """
     rng = np.random.default_rng(seed)
-    means, patches = [], []
+    means, patches, places = [], [], []
+    total: np.ndarray | float = 0.0
     share = max(1, PATCHES_FOR_COVARIANCE // len(images))
     for part in track(split_images(images), f"Fitting Gaussians on {source.name}"):
         cells = extract_patches(source, part)
         means.append(cells.mean(axis=(1, 2)))
+        total = total + cells.sum(axis=0, dtype=np.float64)
         flat = cells.reshape(len(cells), -1, cells.shape[-1])
         drawn = rng.integers(0, flat.shape[1], (len(flat), min(share, flat.shape[1])))
+        places.append(drawn.ravel())
         patches.append(np.take_along_axis(flat, drawn[..., None], axis=1).reshape(-1, flat.shape[-1]))
-    return Mahalanobis(source, *_fit_gaussian(np.concatenate(means)), *_fit_gaussian(np.concatenate(patches)))
+    patch_mean = (np.asarray(total) / len(images)).astype(np.float32)
+    offsets = np.concatenate(patches) - patch_mean.reshape(-1, patch_mean.shape[-1])[np.concatenate(places)]
+    return Mahalanobis(source, *_fit_gaussian(np.concatenate(means)), patch_mean, _fit_gaussian(offsets)[1])
 
 
 def _fit_gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -140,7 +140,7 @@ def build_lesion_net(size: int, *, stages: Sequence[tuple[int, int, int]], dropo
         across = trunk.get_layer(f"stage_{stage}_{blocks}").output
         features = layers.Concatenate(name=f"join_{stage}")([features, across])
         features = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"decode_{stage}")(features)
-        features = layers.BatchNormalization(momentum=0.97, name=f"decode_{stage}_normalization")(features)
+        features = layers.BatchNormalization(momentum=0.9, name=f"decode_{stage}_normalization")(features)
         features = layers.ReLU(name=f"decode_{stage}_relu")(features)
     found = layers.Conv2D(1, 1, activation="sigmoid", dtype="float32", name="map")(features)
     # The widest and the strongest of what was found speak for the answer, beside what the trunk saw.

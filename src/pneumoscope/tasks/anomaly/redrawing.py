@@ -146,7 +146,7 @@ def build_redrawing(size: int, *, code: int, variational: bool) -> "keras.Model"
         features = layers.Conv2D(filters, 3, strides=2, padding="same", use_bias=False, name=f"encode_{number}")(
             features
         )
-        features = layers.BatchNormalization(momentum=0.95, name=f"encode_{number}_normalization")(features)
+        features = layers.BatchNormalization(momentum=0.9, name=f"encode_{number}_normalization")(features)
         features = layers.ReLU(name=f"encode_{number}_relu")(features)
     cells = features.shape[1]
     features = layers.Flatten(name="flatten")(features)
@@ -160,7 +160,7 @@ def build_redrawing(size: int, *, code: int, variational: bool) -> "keras.Model"
     for number, filters in enumerate(reversed(FILTERS), start=1):
         features = layers.UpSampling2D(name=f"up_{number}")(features)
         features = layers.Conv2D(filters, 3, padding="same", use_bias=False, name=f"decode_{number}")(features)
-        features = layers.BatchNormalization(momentum=0.95, name=f"decode_{number}_normalization")(features)
+        features = layers.BatchNormalization(momentum=0.9, name=f"decode_{number}_normalization")(features)
         features = layers.ReLU(name=f"decode_{number}_relu")(features)
     outputs = layers.Conv2D(1, 3, padding="same", dtype="float32", name="output")(features)
     return keras.Model(inputs, outputs, name="variational" if variational else "denoising")
