@@ -1,4 +1,4 @@
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,16 +9,18 @@ keras = pytest.importorskip("keras")
 
 from pneumoscope.errors import TrainingError  # noqa: E402
 from pneumoscope.evaluation.localization import evaluate_maps  # noqa: E402
+from pneumoscope.models.encoder import build_encoder  # noqa: E402
 from pneumoscope.radiographs.phantoms import phantom_dataset  # noqa: E402
 from pneumoscope.radiographs.splits import split_dataset  # noqa: E402
 from pneumoscope.tasks.anomaly.detector import Detector  # noqa: E402
 from pneumoscope.tasks.anomaly.distillation import fit_distillation  # noqa: E402
 from pneumoscope.tasks.anomaly.features import FeatureSource, build_source  # noqa: E402
 from pneumoscope.tasks.anomaly.gaussian import fit_mahalanobis, fit_padim  # noqa: E402
+from pneumoscope.tasks.anomaly.kinds import kinds_settings, learn_kinds  # noqa: E402
 from pneumoscope.tasks.anomaly.learning import prepare_nets  # noqa: E402
 from pneumoscope.tasks.anomaly.lesion_net import LesionNetSettings, fit_lesion_net  # noqa: E402
 from pneumoscope.tasks.anomaly.patchcore import PatchcoreSettings, choose_coreset, fit_patchcore  # noqa: E402
-from pneumoscope.tasks.anomaly.pretraining import build_encoder, pretrain_source  # noqa: E402
+from pneumoscope.tasks.anomaly.pretraining import pretrain_source  # noqa: E402
 from pneumoscope.tasks.anomaly.protocol import Normals, select_normals, spoil_normals  # noqa: E402
 from pneumoscope.tasks.anomaly.redrawing import fit_denoising, fit_variational  # noqa: E402
 
@@ -33,6 +35,13 @@ def draw_normals(size: int) -> Normals:
     return select_normals(split_dataset(drawn, seed=0, val_share=0.25))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def tiny() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pneumoscope.models.encoder.STAGES", TINY)
+        yield
+
+
 @pytest.fixture(scope="module")
 def normals() -> Normals:
     return draw_normals(SIZE)
@@ -44,9 +53,9 @@ def small_normals() -> Normals:
 
 
 @pytest.fixture(scope="module")
-def source() -> FeatureSource:
+def source(tiny: None) -> FeatureSource:
     prepare_nets(0, precision="float32")
-    return build_source("random", build_encoder(SIZE, TINY), LAYERS)
+    return build_source("random", build_encoder(size=SIZE), LAYERS)
 
 
 def draw_shape(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -94,7 +103,7 @@ def test_an_unseen_shape_is_not_redrawn(fit: Callable[..., Detector], small_norm
 
 
 def test_a_student_fails_its_teacher_where_a_film_is_odd(small_normals: Normals, tmp_path: Path) -> None:
-    source = pretrain_source(small_normals, out_dir=tmp_path, epochs=2, stages=TINY)
+    source = pretrain_source(small_normals, out_dir=tmp_path, epochs=2)
     assert source.name == "self_supervised"
     detector = fit_distillation(source, small_normals, out_dir=tmp_path, epochs=4)
     plain = small_normals.held_out.images
@@ -133,8 +142,18 @@ def test_a_net_taught_by_drawn_opacities_finds_new_ones(small_normals: Normals, 
     settings = LesionNetSettings(epochs=8, batch_size=4, learning_rate=3e-3, stages=TINY, dropout=0)
     detector = fit_lesion_net(small_normals, out_dir=tmp_path, settings=settings)
     plain = small_normals.held_out
-    drawn, masks = spoil_normals(plain, 0)
+    copies = spoil_normals(plain, 0)
+    drawn, masks = copies.images, copies.masks
     scores, maps = detector.score(drawn), detector.localize(drawn)
     assert (scores > detector.score(plain.images)).mean() > 0.7
     assert maps.shape == masks.shape and maps.min() >= 0 and maps.max() <= 1
     assert evaluate_maps(maps, masks, patients=plain.table["patient"])["pixel_auroc"].value > 0.8
+
+
+def test_features_that_name_what_was_drawn_tell_normals_from_it(small_normals: Normals, tmp_path: Path) -> None:
+    settings = replace(kinds_settings(6), learning_rate=3e-3, batch_size=4)
+    source, curve = learn_kinds(small_normals, out_dir=tmp_path, settings=settings)
+    detector = fit_mahalanobis(source, small_normals.train.images)
+    plain = small_normals.held_out
+    assert curve.loss[-1] < curve.loss[0]
+    assert (detector.score(spoil_normals(plain, 0).images) > detector.score(plain.images)).mean() > 0.6

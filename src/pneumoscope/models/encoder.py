@@ -1,7 +1,5 @@
 """A small net from images to features, for what is learned from normals without a label of sickness."""
 
-from collections.abc import Sequence
-
 import keras
 from keras import layers
 
@@ -12,15 +10,14 @@ from pneumoscope.models.paper import EMBEDDING_LAYER
 STAGES = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
 
 
-def build_encoder(*, size: int = 128, stages: Sequence[tuple[int, int, int]] = STAGES) -> keras.Model:
+def build_encoder(*, size: int = 128) -> keras.Model:
     """Return an encoder, input `(n, size, size, 1)` in [0, 255], output `(n, d)` float32, the mean of the last cells.
 
     Args:
         size: side of the images in pixels.
-        stages: see `pneumoscope.models.flagship.stack_stages`.
     """
     inputs = keras.Input((size, size, 1), name="image")
-    features = stack_stages(standardize_images(inputs), stages)
+    features = stack_stages(standardize_images(inputs), STAGES)
     outputs = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     return keras.Model(inputs, outputs, name="encoder")
 
