@@ -125,7 +125,7 @@ class Neighbors:
         net_right, knn_right, neither_right: counts of the test images where they differ.
         queries: `(q,)` int, test images shown as examples, index into the dataset.
         nearest: `(q, 5)` int, their nearest training images of other patients, index into the dataset.
-        distances: `(q, 5)` float32, Euclidean distance in the embedding.
+        distances: `(q, 5)` float32, Euclidean distance in the embedding scaled to length 1.
     """
 
     k: int
