@@ -196,7 +196,7 @@ def build_index(embeddings: np.ndarray, patients: Sequence[str], *, kind: Kind =
     Example:
         >>> index = build_index(np.eye(3), ["ann", "bob", "bob"])
         >>> rows, distances = index.search(np.array([[5.0, 4.0, 0.0]]), 2, exclude=[["ann"]])
-        >>> rows.tolist(), distances.round(2).tolist()
+        >>> rows.tolist(), distances.astype(float).round(2).tolist()
         ([[1, 2]], [[0.87, 1.41]])
     """
     index = EmbeddingIndex(np.shape(embeddings)[-1], kind=kind)
