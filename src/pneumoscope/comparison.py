@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pneumoscope.results import Estimate, require
 
 
@@ -27,3 +29,23 @@ class MethodTable:
     def columns(self) -> tuple[str, ...]:
         """Names of all figures, in the order in which the methods name them."""
         return tuple(dict.fromkeys(name for figures in self.figures.values() for name in figures))
+
+
+@dataclass(frozen=True)
+class NeighborsBenchmark:
+    """Neighbors measured from all sides.
+
+    Attributes:
+        table: a row for each net and number of classes, for raw pixels, and for each kind of index.
+        distances: `(n,)` float32, mean distance of each test image to its five nearest known images, three classes.
+        right: `(n,)` bool, whether its neighbors tell its class.
+        threshold: distance beyond which an image is rejected, chosen on validation.
+    """
+
+    table: MethodTable
+    distances: np.ndarray
+    right: np.ndarray
+    threshold: float
+
+    def __post_init__(self) -> None:
+        require(self.distances.shape == self.right.shape, "distances and right differ in shape")

@@ -120,7 +120,8 @@ class Neighbors:
     Attributes:
         k: number of neighbors, chosen on validation.
         k_scores: validation balanced accuracy by k tried (keys are str).
-        evaluations: k-NN's own figures by split; probabilities are shares of the k votes.
+        evaluations: k-NN's own figures by split; probabilities are shares of the k votes, classes
+            weighing alike.
         agreement: share of test images where k-NN and the net decide alike.
         net_right, knn_right, neither_right: counts of the test images where they differ.
         queries: `(q,)` int, test images shown as examples, index into the dataset.

@@ -9,6 +9,7 @@ import typer
 from pneumoscope.cli.options import (
     Backbone,
     BackboneOption,
+    BenchmarkOption,
     ClassifierOption,
     ClassifierTask,
     DataOption,
@@ -28,7 +29,7 @@ from pneumoscope.cli.options import (
     TrainProfileOption,
     WeightsOption,
 )
-from pneumoscope.cli.output import print_metrics, print_outcome
+from pneumoscope.cli.output import print_methods, print_metrics, print_outcome
 
 if TYPE_CHECKING:
     from pneumoscope.models.settings import TrainingSettings
@@ -156,9 +157,23 @@ def neighbors(
     study_dir: StudyOption = Path("out"),
     profile: ProfileOption = OneProfile.BEST,
     task: ClassifierOption = ClassifierTask.BINARY,
+    benchmark: BenchmarkOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the known images most like others; without images, measure k-nearest neighbors on the test images."""
+    if benchmark:
+        from pneumoscope.benchmark import run_benchmark
+        from pneumoscope.tasks.neighbors_benchmark import benchmark_neighbors
+
+        models_dir = study_dir / "models"
+        table = run_benchmark(
+            study_dir,
+            profile.value,
+            "neighbors",
+            lambda dataset, seed: benchmark_neighbors(models_dir, profile.value, dataset, seed=seed),
+        )
+        print_methods(table, as_json=as_json)
+        return
     from pneumoscope.revisit import Revisit, revisit_neighbors
 
     metrics, rows = revisit_neighbors(Revisit(study_dir, profile.value), task.value, images or [])

@@ -15,7 +15,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Neighbors
 from pneumoscope.tasks.index import EmbeddingIndex, build_index
 
-K_TRIED = (1, 3, 5, 9, 15, 25, 51)
+K_TRIED = (1, 3, 5, 9, 15, 25, 51, 101)
 NUM_QUERIES = 6
 NUM_NEAREST = 5
 _BATCH_SIZE = 64
@@ -51,7 +51,8 @@ def find_neighbors(
 ) -> Neighbors:
     """Label images by vote of their k nearest training images, and compare with the net.
 
-    The training images are the reference. k is the one of `K_TRIED` with the highest balanced accuracy on
+    The training images are the reference; a vote weighs the less the more of them are of its class, so that classes
+    weigh alike as they do in training. k is the one of `K_TRIED` with the highest balanced accuracy on
     validation (the smallest of equals), so that the validation figures flatter a little; the test images are
     looked at once. Images whose class is not known are left out.
 
@@ -168,12 +169,14 @@ def count_votes(
         ks: numbers of neighbors; those that some image does not have are left out.
 
     Returns:
-        By k, `(m, num_classes)` float64, the share of the votes of each class.
+        By k, `(m, num_classes)` float64, the share of the votes of each class, each vote divided by the number of
+        known images of its class; rows sum to 1.
     """
     nearest, _ = index.search(embeddings, min(max(ks), len(index)), exclude=[(name,) for name in patients])
-    votes = np.cumsum(np.eye(num_classes)[known_labels[nearest]], axis=1)
+    weights = 1 / np.maximum(np.bincount(known_labels, minlength=num_classes), 1)
+    votes = np.cumsum((np.eye(num_classes) * weights)[known_labels[nearest]], axis=1)
     most = int((nearest >= 0).sum(axis=1).min(initial=nearest.shape[1]))
-    return {k: votes[:, k - 1] / k for k in ks if k <= most}
+    return {k: votes[:, k - 1] / votes[:, k - 1].sum(axis=1, keepdims=True) for k in ks if k <= most}
 
 
 def _check_shapes(
