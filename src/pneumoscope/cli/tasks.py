@@ -180,6 +180,38 @@ def neighbors(
     print_outcome(metrics, rows, as_json=as_json)
 
 
+@COMMANDS.command()
+def labels(
+    data: DataOption = None,
+    crossvalidation: Annotated[
+        Path, typer.Option(help="Folder that `crossvalidate --hold-out patients` left, of the same data and seed.")
+    ] = Path("crossvalidation"),
+    out: OutOption = Path("labels"),
+    seed: SeedOption = 0,
+) -> None:
+    """List labels that a net which has not seen the patient and its nearest images both contradict, to look at again."""
+    from pneumoscope.archive import load_result
+    from pneumoscope.errors import PneumoscopeError
+    from pneumoscope.radiographs.audit import audit_dataset
+    from pneumoscope.radiographs.splits import split_dataset
+    from pneumoscope.report.labels_page import write_label_review
+    from pneumoscope.study import load_study_dataset
+    from pneumoscope.tasks.ablate import BASE
+    from pneumoscope.tasks.labels import review_labels, vote_held_out
+
+    nets_dir = crossvalidation / f"{BASE}-seed-{seed}"
+    if not (nets_dir / "patients.npz").exists():
+        raise PneumoscopeError(
+            f"{nets_dir / 'patients.npz'} is missing; make it with `pneumoscope crossvalidate --seed {seed} "
+            f"--out {crossvalidation}` on the same data"
+        )
+    dataset = split_dataset(load_study_dataset(data, crossvalidation, seed=seed), seed=seed)
+    told = load_result(nets_dir / "patients.npz")
+    votes = vote_held_out(dataset, told, nets_dir, seed=seed)
+    subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
+    typer.echo(write_label_review(review_labels(told, votes, audit_dataset(dataset), subtypes), dataset, out))
+
+
 @COMMANDS.command("map")
 def draw_map(
     images: ImagesArgument = None,

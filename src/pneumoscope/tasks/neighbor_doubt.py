@@ -69,8 +69,9 @@ def calibrate_votes(
 ) -> np.ndarray:
     """Return the shares of votes as probabilities that keep what they promise.
 
-    Logarithms of the shares are scaled and shifted as it fits images held out best: multinomial logistic regression,
-    by J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999, for more than two classes.
+    Logarithms of the shares are scaled and shifted as it fits images held out best, classes weighing alike as they do
+    in the votes: multinomial logistic regression, after J. Platt, "Probabilistic Outputs for Support Vector Machines",
+    1999.
 
     Args:
         held_out_shares: `(m, classes)` floats, shares of the votes of images that no net was trained on.
@@ -93,7 +94,8 @@ def calibrate_votes(
     def score(values: np.ndarray) -> np.ndarray:
         return np.log(values * num_votes + _UNSEEN_VOTES)
 
-    return LogisticRegression().fit(score(held_out_shares), held_out_labels).predict_proba(score(shares))
+    fitted = LogisticRegression(class_weight="balanced")
+    return fitted.fit(score(held_out_shares), held_out_labels).predict_proba(score(shares))
 
 
 def measure_vote_calibration(held_out: Evaluation, told: Evaluation, *, num_votes: int) -> dict[str, Estimate]:
@@ -126,8 +128,8 @@ def measure_disagreement(told: Evaluation, net_probabilities: np.ndarray, *, see
 
     Returns:
         `net_accuracy`; `differing`, the share of images where the neighbors' class is not the net's; the net's error
-        rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and how well its errors are ranked,
-        as AUROC, by differing or not (`auroc_errors_differing`), by the share of the votes that are against it
+        rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and the AUROC of its errors, ranked
+        by differing or not (`auroc_errors_differing`), by the share of the votes that are against it
         (`auroc_errors_votes`), by its own doubt, 1 - its largest probability (`auroc_errors_net`), and by the mean of
         the latter two (`auroc_errors_both`).
     """

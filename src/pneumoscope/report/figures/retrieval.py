@@ -83,11 +83,14 @@ def draw_doubt(benchmark: NeighborsBenchmark, *, title: str) -> Figure:
 
 def describe_doubt(benchmark: NeighborsBenchmark) -> str:
     """Say in words what `draw_doubt` shows."""
-    parts = [
-        f"{method}: {word_estimate('share', found['error_where_differing'])} where the neighbors differ "
-        f"({found['error_where_differing'].n} images), {word_estimate('share', found['error_where_agreeing'])} elsewhere"
-        for method, found in _list_doubted(benchmark).items()
-    ]
+    parts = []
+    for method, found in _list_doubted(benchmark).items():
+        differing, agreeing = found["error_where_differing"], found["error_where_agreeing"]
+        rate = word_estimate("share", differing)
+        parts.append(
+            f"{method}: {rate} where the neighbors differ ({differing.n} images), "
+            f"{word_estimate('share', agreeing)} elsewhere"
+        )
     return f"Error rate of the net. {'; '.join(parts)}."
 
 
@@ -113,8 +116,8 @@ def describe_distances(benchmark: NeighborsBenchmark) -> str:
     beyond = benchmark.distances > benchmark.threshold
     wrong = int((beyond & ~benchmark.right).sum())
     return (
-        f"Mean distance of {len(beyond)} test images to their five nearest known images. {int(beyond.sum())} lie beyond "
-        f"{benchmark.threshold:.2f} and are rejected; the neighbors tell {wrong} of these wrongly."
+        f"Mean distance of {len(beyond)} test images to their five nearest known images. {int(beyond.sum())} lie "
+        f"beyond {benchmark.threshold:.2f} and are rejected; the neighbors tell {wrong} of these wrongly."
     )
 
 
