@@ -147,7 +147,7 @@ class Neighbors:
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Task 2: a t-SNE map of embeddings.
+    """Task 2: a map of embeddings.
 
     Attributes:
         coordinates: `(n, 2)` float32.
@@ -155,7 +155,9 @@ class EmbeddingMap:
         origins: `(n,)` str, `train`, `test` or `new`; the latter two were placed on the map that train made.
         names: `(n,)` str.
         classes: class names.
-        trustworthiness: of the training part, in [0, 1] (Venna and Kaski 2001), 5 neighbors.
+        trustworthiness, continuity, knn_preservation: of the training part, in [0, 1]; see
+            `pneumoscope.tasks.map.measure_map`. The latter two are NaN in studies of before.
+        method: `tsne` or `umap`.
     """
 
     coordinates: np.ndarray
@@ -164,6 +166,9 @@ class EmbeddingMap:
     names: np.ndarray
     classes: tuple[str, ...]
     trustworthiness: float
+    continuity: float = float("nan")
+    knn_preservation: float = float("nan")
+    method: str = "tsne"
 
     def __post_init__(self) -> None:
         n = len(self.labels)

@@ -17,6 +17,7 @@ from pneumoscope.cli.options import (
     HoldOut,
     ImagesArgument,
     JsonOption,
+    MapMethod,
     OneProfile,
     OutOption,
     ProfileChoice,
@@ -189,7 +190,7 @@ def labels(
     out: OutOption = Path("labels"),
     seed: SeedOption = 0,
 ) -> None:
-    """List labels that a net which has not seen the patient and its nearest images both contradict, to look at again."""
+    """List labels that nets which have not seen the patient and the nearest images both contradict, for review."""
     from pneumoscope.archive import load_result
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.radiographs.audit import audit_dataset
@@ -219,12 +220,13 @@ def draw_map(
     out: OutOption = Path("map"),
     profile: ProfileOption = OneProfile.BEST,
     task: ClassifierOption = ClassifierTask.BINARY,
+    method: Annotated[MapMethod, typer.Option(help="How the map is made.")] = MapMethod.TSNE,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the t-SNE map of a study, with new images marked on it."""
+    """Draw the map of a study, with new images marked on it."""
     from pneumoscope.revisit import Revisit, revisit_map
 
-    picture, rows = revisit_map(Revisit(study_dir, profile.value), task.value, images or [], out)
+    picture, rows = revisit_map(Revisit(study_dir, profile.value), task.value, images or [], out, method=method.value)
     print_outcome({}, [*rows, {"image": "all", "picture": str(picture)}], as_json=as_json)
 
 

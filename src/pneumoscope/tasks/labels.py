@@ -1,8 +1,8 @@
 """Task 2: labels that may be wrong: a net that has not seen the image and its neighbors both contradict them.
 
-Confident learning: C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset Labels",
-Journal of Artificial Intelligence Research 70, 2021. A net is confident of a class where its probability is no less than
-what it gives on average to the images labelled so.
+Confident learning: C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+Labels", Journal of Artificial Intelligence Research 70, 2021. A net is confident of a class where its probability is no
+less than what it gives on average to the images labelled so.
 """
 
 from dataclasses import dataclass
@@ -32,8 +32,8 @@ class LabelReview:
         given, proposed: `(n,)` int, the label and what the net is confident of instead, index into `classes`.
         probabilities: `(n, classes)` floats, of nets that have not seen the image's patient.
         votes: `(n, classes)` floats, shares of the votes of its neighbors.
-        suspicion: `(n,)` floats in [-1, 1]: how much more net and neighbors give to `proposed` than to `given`, the mean
-            of both.
+        suspicion: `(n,)` floats in [-1, 1]: how much more net and neighbors give to `proposed` than to `given`, the
+            mean of both.
         joint: `(classes, classes)` floats, how many images labelled as the row are by estimate of the class of the
             column.
         duplicates: groups of `(name, class)` of the same film, with labels that differ.
@@ -65,14 +65,16 @@ def find_confident_labels(labels: np.ndarray, probabilities: np.ndarray) -> tupl
         probabilities: `(n, classes)` floats, of nets that have not seen the image.
 
     Returns:
-        `(n,)` int, the class that the net is confident of, -1 where it is of none; and `(classes, classes)` float64, the
-        number of images labelled as the row that are of the class of the column, whose rows sum to those labelled so.
+        `(n,)` int, the class that the net is confident of, -1 where it is of none; and `(classes, classes)` float64,
+        the number of images labelled as the row that are of the class of the column, whose rows sum to those labelled
+        so.
 
     Raises:
         ValueError: if a class does not occur.
 
     Example:
-        >>> found, joint = find_confident_labels(np.array([0, 0, 1, 1]), np.array([[.9, .1], [.1, .9], [.2, .8], [0, 1]]))
+        >>> told = np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9]])
+        >>> found, joint = find_confident_labels(np.array([0, 0, 1, 1]), told)
         >>> found.tolist(), joint.round(1).tolist()
         ([0, 1, 1, 1], [[1.0, 1.0], [0.0, 2.0]])
     """

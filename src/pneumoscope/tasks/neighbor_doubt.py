@@ -128,8 +128,8 @@ def measure_disagreement(told: Evaluation, net_probabilities: np.ndarray, *, see
 
     Returns:
         `net_accuracy`; `differing`, the share of images where the neighbors' class is not the net's; the net's error
-        rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and the AUROC of its errors, ranked
-        by differing or not (`auroc_errors_differing`), by the share of the votes that are against it
+        rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and the AUROC of its errors,
+        ranked by differing or not (`auroc_errors_differing`), by the share of the votes that are against it
         (`auroc_errors_votes`), by its own doubt, 1 - its largest probability (`auroc_errors_net`), and by the mean of
         the latter two (`auroc_errors_both`).
     """

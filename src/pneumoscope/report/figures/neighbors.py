@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
 
 MOST_QUERIES = 4
+METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 @styled
@@ -149,8 +150,10 @@ def describe_map(embedding_map: EmbeddingMap) -> str:
     """Say in words what `draw_map` shows."""
     counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
     new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
+    method = METHOD_TITLES[embedding_map.method]
     return (
-        f"t-SNE map of {counts['train']} training and {counts['test']} test images, colored by "
-        f"{', '.join(embedding_map.classes)}; trustworthiness {embedding_map.trustworthiness:.3f}."
+        f"{method} map of {counts['train']} training and {counts['test']} test images, colored by "
+        f"{', '.join(embedding_map.classes)}; trustworthiness {embedding_map.trustworthiness:.3f}, "
+        f"continuity {embedding_map.continuity:.3f}, nearest kept {embedding_map.knn_preservation:.3f}."
         + (f" {counts['new']} new images are marked by stars: {new}." if counts["new"] else "")
     )
