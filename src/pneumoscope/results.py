@@ -158,6 +158,8 @@ class EmbeddingMap:
         trustworthiness, continuity, knn_preservation: of the training part, in [0, 1]; see
             `pneumoscope.tasks.map.measure_map`. The latter two are NaN in studies of before.
         method: `tsne` or `umap`.
+        nearest: `(n, 3)` int, the images of other patients that made the map and are nearest to each in the embedding,
+            as rows of the map, -1 where there are no more; None in studies of before.
     """
 
     coordinates: np.ndarray
@@ -169,11 +171,13 @@ class EmbeddingMap:
     continuity: float = float("nan")
     knn_preservation: float = float("nan")
     method: str = "tsne"
+    nearest: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         require(self.coordinates.shape == (n, 2), f"coordinates are {self.coordinates.shape}, expected {(n, 2)}")
         require(self.origins.shape == (n,) and self.names.shape == (n,), "one origin and one name a point are expected")
+        require(self.nearest is None or len(self.nearest) == n, "one row of nearest a point is expected")
 
 
 @dataclass(frozen=True)

@@ -16,13 +16,14 @@ import numpy as np
 from pneumoscope.errors import CollectionError, MissingExtraError, TrainingError
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import EmbeddingMap
-from pneumoscope.tasks.index import scale_to_length_one
+from pneumoscope.tasks.index import build_index, scale_to_length_one
 
 Method = Literal["tsne", "umap"]
 PERPLEXITY = 30
 PLACING_PERPLEXITY = 5
 MIN_IMAGES = 4
 NUM_NEIGHBORS = 5
+NUM_SHOWN = 3
 MAX_JUDGED = 2000
 NUM_UMAP_NEIGHBORS = 15
 # Below, summing over a tree is faster than the Fourier grid, whose cost hardly depends on the number of points.
@@ -76,6 +77,7 @@ def draw_map(
     origins = np.array([*np.where(test, "test", "train"), *["new"] * len(new_embeddings)], dtype=str)
     coordinates[origins == "train"] = fitted.coordinates
     coordinates[origins != "train"] = fitted.place(np.concatenate([embeddings[test], new_embeddings]))
+    patients = [*dataset.table["patient"].astype(str), *[""] * len(new_embeddings)]
     return EmbeddingMap(
         coordinates=coordinates,
         labels=np.concatenate([dataset.labels(classes), np.full(len(new_embeddings), -1)]),
@@ -83,6 +85,7 @@ def draw_map(
         names=np.array([*dataset.table["name"], *new_names], dtype=str),
         classes=tuple(classes),
         method=method,
+        nearest=_find_shown(np.concatenate([embeddings, new_embeddings]), origins, patients),
         **measure_map(known, coordinates[origins == "train"], seed=seed),
     )
 
@@ -112,6 +115,7 @@ def extend_map(
         labels=np.concatenate([drawn.labels[old], np.full(len(new_embeddings), -1)]),
         origins=np.array([*drawn.origins[old], *["new"] * len(new_embeddings)], dtype=str),
         names=np.array([*drawn.names[old], *new_names], dtype=str),
+        nearest=None,
     )
 
 
@@ -260,6 +264,14 @@ def measure_map(embeddings: np.ndarray, coordinates: np.ndarray, *, seed: int = 
         "continuity": float(trustworthiness(places, units, n_neighbors=count)),
         "knn_preservation": float(kept.any(axis=2).mean()),
     }
+
+
+def _find_shown(embeddings: np.ndarray, origins: np.ndarray, patients: Sequence[str]) -> np.ndarray:
+    """Return `(n, 3)` int, for each point the nearest in the embedding that made the map, of other patients."""
+    rows = np.flatnonzero(origins == "train")
+    index = build_index(embeddings[rows], [patients[row] for row in rows.tolist()])
+    found, _ = index.search(embeddings, NUM_SHOWN, exclude=[(name,) for name in patients])
+    return np.where(found < 0, -1, rows[found])
 
 
 def _find_others(points: np.ndarray, count: int) -> np.ndarray:
