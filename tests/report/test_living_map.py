@@ -69,15 +69,13 @@ def test_films_are_found_by_pointing_by_a_loop_and_by_name(phantoms, tmp_path):
         page.goto((tmp_path / "map.html").as_uri())
         box = page.locator("canvas").bounding_box()
         told = json.loads(data)
-        x, y = (
-            12 + (box[side] - 24) * place for side, place in (("width", told["x"][5]), ("height", 1 - told["y"][5]))
-        )
+        x, y = 12 + (box["width"] - 24) * told["x"][5], 12 + (box["height"] - 24) * (1 - told["y"][5])
         page.mouse.move(box["x"] + x, box["y"] + y)
         assert page.locator(".map-card p").first.inner_text().startswith(told["names"][5])
-        page.mouse.move(box["x"] + 1, box["y"] + 1)
+        page.mouse.move(box["x"] + 5, box["y"] + 5)
         page.mouse.down()
         for right, down in ((1, 0), (1, 1), (0, 1), (0, 0)):
-            page.mouse.move(box["x"] + 1 + right * (box["width"] - 2), box["y"] + 1 + down * (box["height"] - 2))
+            page.mouse.move(box["x"] + 5 + right * (box["width"] - 10), box["y"] + 5 + down * (box["height"] - 10))
         page.mouse.up()
         assert page.locator(".map-list li").count() == len(told["names"])
         page.locator(".map-search").fill("class not known")
