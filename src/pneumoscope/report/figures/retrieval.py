@@ -41,6 +41,8 @@ def draw_precision(benchmark: NeighborsBenchmark, *, title: str) -> Figure:
         axes.set_title(method)
         axes.set_xticks(range(len(_DEPTHS)), ["1st", "first 5", "first 10"])
         axes.set_ylim(0, 1.02)
+        if "map_pneumonia" in found:
+            axes.legend(loc="lower left")
     panels[0].set_ylabel("of the same class")
     put_legend_below(figure, panels[0])
     return figure
@@ -71,10 +73,10 @@ def draw_doubt(benchmark: NeighborsBenchmark, *, title: str) -> Figure:
             label = {"label": name.replace("error_where_", "neighbors ")} if place == 0 else {}
             axes.plot([rate.low, rate.high], [place + offset] * 2, color=color)
             axes.plot(rate.value, place + offset, marker, color=color, linestyle="none", **label)
-            axes.annotate(f" n = {rate.n}", (rate.high, place + offset), va="center", fontsize=8)
+            axes.annotate(f"  n = {rate.n}", (rate.high, place + offset), va="center", fontsize=8)
         axes.text(0, place - 0.32, method, transform=axes.get_yaxis_transform(), ha="left", fontsize=8.5)
     axes.set_ylim(len(methods) - 0.5, -0.6)
-    axes.set_xlim(0, 1)
+    axes.set_xlim(-0.02, 1)
     axes.set_yticks([])
     axes.set_xlabel("error rate of the net")
     put_legend_below(figure, axes)
