@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.comparison import DetectorComparison, MethodTable
+from pneumoscope.comparison import DetectorComparison, MethodTable, NeighborsBenchmark
 from pneumoscope.results import (
     Anomaly,
     Audit,
@@ -42,6 +42,7 @@ _KINDS = {
         Audit,
         MethodTable,
         DetectorComparison,
+        NeighborsBenchmark,
     )
 }
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import numpy as np
+
 from pneumoscope.results import Detection, Estimate, require
 
 
@@ -40,3 +42,23 @@ class DetectorComparison:
 
     table: MethodTable
     detections: dict[str, Detection]
+
+
+@dataclass(frozen=True)
+class NeighborsBenchmark:
+    """Neighbors measured from all sides.
+
+    Attributes:
+        table: a row for each net and number of classes, for raw pixels, and for each kind of index.
+        distances: `(n,)` float32, mean distance of each test image to its five nearest known images, three classes.
+        right: `(n,)` bool, whether its neighbors tell its class.
+        threshold: distance beyond which an image is rejected, chosen on validation.
+    """
+
+    table: MethodTable
+    distances: np.ndarray
+    right: np.ndarray
+    threshold: float
+
+    def __post_init__(self) -> None:
+        require(self.distances.shape == self.right.shape, "distances and right differ in shape")

@@ -120,12 +120,13 @@ class Neighbors:
     Attributes:
         k: number of neighbors, chosen on validation.
         k_scores: validation balanced accuracy by k tried (keys are str).
-        evaluations: k-NN's own figures by split; probabilities are shares of the k votes.
+        evaluations: k-NN's own figures by split; probabilities are shares of the k votes, classes
+            weighing alike.
         agreement: share of test images where k-NN and the net decide alike.
         net_right, knn_right, neither_right: counts of the test images where they differ.
         queries: `(q,)` int, test images shown as examples, index into the dataset.
         nearest: `(q, 5)` int, their nearest training images of other patients, index into the dataset.
-        distances: `(q, 5)` float32, Euclidean distance in the embedding.
+        distances: `(q, 5)` float32, Euclidean distance in the embedding scaled to length 1.
     """
 
     k: int
@@ -146,7 +147,7 @@ class Neighbors:
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Task 2: a t-SNE map of embeddings.
+    """Task 2: a map of embeddings.
 
     Attributes:
         coordinates: `(n, 2)` float32.
@@ -154,7 +155,11 @@ class EmbeddingMap:
         origins: `(n,)` str, `train`, `test` or `new`; the latter two were placed on the map that train made.
         names: `(n,)` str.
         classes: class names.
-        trustworthiness: of the training part, in [0, 1] (Venna and Kaski 2001), 5 neighbors.
+        trustworthiness, continuity, knn_preservation: of the training part, in [0, 1]; see
+            `pneumoscope.tasks.map.measure_map`. The latter two are NaN in studies of before.
+        method: `tsne` or `umap`.
+        nearest: `(n, 3)` int, the images of other patients that made the map and are nearest to each in the embedding,
+            as rows of the map, -1 where there are no more; None in studies of before.
     """
 
     coordinates: np.ndarray
@@ -163,11 +168,16 @@ class EmbeddingMap:
     names: np.ndarray
     classes: tuple[str, ...]
     trustworthiness: float
+    continuity: float = float("nan")
+    knn_preservation: float = float("nan")
+    method: str = "tsne"
+    nearest: np.ndarray | None = None
 
     def __post_init__(self) -> None:
         n = len(self.labels)
         require(self.coordinates.shape == (n, 2), f"coordinates are {self.coordinates.shape}, expected {(n, 2)}")
         require(self.origins.shape == (n,) and self.names.shape == (n,), "one origin and one name a point are expected")
+        require(self.nearest is None or len(self.nearest) == n, "one row of nearest a point is expected")
 
 
 @dataclass(frozen=True)

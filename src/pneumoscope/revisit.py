@@ -8,15 +8,17 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.archive import load_result
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.image import load_image
 from pneumoscope.radiographs.source import hash_file, printable_name
-from pneumoscope.results import BINARY_CLASSES, Estimate
+from pneumoscope.results import BINARY_CLASSES, EmbeddingMap, Estimate
 from pneumoscope.study import CLASSES, reopen_study
 
 if TYPE_CHECKING:
     from pneumoscope.models.bundle import Bundle
+    from pneumoscope.tasks.map import Method
 
 Row = dict[str, Any]
 
@@ -47,6 +49,15 @@ class Revisit:
         """Return the study's images of known class, and its seed."""
         request, dataset = reopen_study(self.study_dir)
         return dataset.select(dataset.labels(classes) >= 0), request["seed"]
+
+    def load_map(self, task: str, dataset: Dataset) -> EmbeddingMap | None:
+        """Return the map that the study drew of these images, if it did."""
+        path = self.study_dir / "stages" / f"{self.profile}-map_{task}.npz"
+        if not path.exists():
+            return None
+        drawn: EmbeddingMap = load_result(path)
+        same = np.array_equal(drawn.names[drawn.origins != "new"], dataset.table["name"].to_numpy().astype(str))
+        return drawn if same else None
 
 
 def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Path], list[Row]]:
@@ -110,8 +121,13 @@ def _find_patient(path: Path, dataset: Dataset) -> str | None:
     return None if known.empty else str(known.iloc[0])
 
 
-def revisit_map(revisit: Revisit, task: str, paths: Sequence[Path], out_dir: Path) -> tuple[Path, list[Row]]:
-    """Task 2. Draw the map anew, with the files marked on it; return the picture and where each file fell."""
+def revisit_map(
+    revisit: Revisit, task: str, paths: Sequence[Path], out_dir: Path, *, method: "Method" = "tsne"
+) -> tuple[Path, list[Row]]:
+    """Task 2. Draw the map with the files marked on it; return the picture and where each file fell.
+
+    The t-SNE map of the study is taken as it is, where the study has drawn it.
+    """
     from pneumoscope.report.figures.neighbors import describe_map, draw_map
     from pneumoscope.report.figures.palette import save_figure
     from pneumoscope.tasks import map as task_map
@@ -122,18 +138,24 @@ def revisit_map(revisit: Revisit, task: str, paths: Sequence[Path], out_dir: Pat
     dataset, seed = revisit.load_dataset(classes)
     rows: list[Row] = []
     names: list[str] = []
-    new_embeddings = None
+    embeddings = embed_images(model, dataset.images)
+    new_embeddings = np.empty((0, embeddings.shape[1]), dtype=np.float32)
     if paths:
         images, read, rows = load_files(paths, size=dataset.images.shape[1])
         new_embeddings, names = embed_images(model, images), [printable_name(path) for path in read]
-    drawn = task_map.draw_map(
-        embed_images(model, dataset.images),
-        dataset,
-        classes=classes,
-        seed=seed,
-        new_embeddings=new_embeddings,
-        new_names=names,
-    )
+    kept = revisit.load_map(task, dataset) if method == "tsne" else None
+    if kept is not None:
+        drawn = task_map.extend_map(kept, embeddings, new_embeddings, names, seed=seed)
+    else:
+        drawn = task_map.draw_map(
+            embeddings,
+            dataset,
+            classes=classes,
+            seed=seed,
+            new_embeddings=new_embeddings,
+            new_names=names,
+            method=method,
+        )
     stem = out_dir / f"{revisit.profile}-map_{task}"
     save_figure(
         draw_map(drawn, title=f"Map of {task}, {revisit.profile}"),

@@ -1,3 +1,7 @@
+import sys
+import time
+import types
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,7 +9,7 @@ import pytest
 from pneumoscope.errors import CollectionError, TrainingError
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import THREE_CLASSES
-from pneumoscope.tasks.map import draw_map
+from pneumoscope.tasks.map import draw_map, extend_map, measure_map, reopen_tsne
 
 pytest.importorskip("openTSNE")
 
@@ -136,3 +140,79 @@ def test_what_does_not_fit_is_refused():
     embeddings[3, 3] = np.nan
     with pytest.raises(ValueError, match="embeddings hold NaN"):
         draw_map(embeddings, dataset, classes=THREE_CLASSES)
+
+
+def test_a_map_that_keeps_all_is_measured_as_such_and_one_by_chance_as_chance():
+    places = np.random.default_rng(0).normal(size=(400, 2)) + 40 * np.array([1, 1])
+    flat = np.concatenate([places, np.full((400, 1), 400)], axis=1)
+
+    same, shuffled = (measure_map(flat, drawn) for drawn in (places, np.random.default_rng(1).permutation(places)))
+
+    assert min(same["trustworthiness"], same["continuity"]) > 0.99 and same["knn_preservation"] > 0.9
+    assert all(shuffled[name] == pytest.approx(0.5, abs=0.05) for name in ("trustworthiness", "continuity"))
+    assert shuffled["knn_preservation"] < 0.05
+
+
+def test_folding_two_groups_onto_each_other_is_not_to_be_trusted_but_continuous():
+    rng = np.random.default_rng(0)
+    plane = rng.normal(size=(200, 2))
+    embeddings = np.concatenate([np.concatenate([plane, np.full((200, 1), side * 9.0)], axis=1) for side in (-1, 1)])
+
+    folded = measure_map(embeddings, np.concatenate([plane, plane + 1e-3]))
+
+    assert folded["continuity"] > folded["trustworthiness"] + 0.1
+
+
+def test_a_map_that_was_kept_takes_new_images_at_once(mapped):
+    embeddings, dataset, drawn = mapped
+
+    again = extend_map(drawn, embeddings, embeddings[:2], ["first", "second"], seed=4)
+
+    old = drawn.origins != "new"
+    np.testing.assert_array_equal(again.coordinates[: old.sum()], drawn.coordinates[old])
+    assert again.names.tolist()[old.sum() :] == ["first", "second"]
+    assert label_by_nearest(again, again.origins == "new").tolist() == dataset.labels(THREE_CLASSES)[:2].tolist()
+    with pytest.raises(ValueError, match=r"expected \(150, d\)"):
+        extend_map(drawn, embeddings[1:], embeddings[:0], [])
+
+
+def test_placing_one_image_is_fast_and_moves_nothing():
+    embeddings, dataset = make_case(["train"] * 2000)
+    centers = 60 * np.array([[0, 0], [1, 0], [0, 1]])[dataset.labels(THREE_CLASSES)]
+    before = (centers + 6 * np.random.default_rng(0).normal(size=(2000, 2))).astype(np.float32)
+    fitted = reopen_tsne(embeddings, before)
+    fitted.place(embeddings[:1])
+
+    started = time.perf_counter()
+    placed = fitted.place(embeddings[1:2])
+    seconds = time.perf_counter() - started
+
+    assert seconds < 0.2 * 5  # five times what is promised, for machines that do other work
+    np.testing.assert_array_equal(fitted.coordinates, before)
+    gaps = np.linalg.norm(placed[0] - 60 * np.array([[0, 0], [1, 0], [0, 1]]), axis=1)
+    assert gaps.argmin() == dataset.labels(THREE_CLASSES)[1]
+
+
+def test_umap_is_asked_for_the_map_and_for_new_images(mapped, monkeypatch):
+    embeddings, dataset, _ = mapped
+    asked = []
+
+    class UMAP:
+        def __init__(self, **settings):
+            asked.append(settings)
+
+        def fit(self, units):
+            np.testing.assert_allclose(np.linalg.norm(units, axis=1), 1, rtol=1e-5)
+            self.embedding_ = units[:, :2]
+
+        def transform(self, units):
+            return units[:, 1:3]
+
+    monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
+
+    drawn = draw_map(embeddings, dataset, classes=THREE_CLASSES, seed=4, method="umap")
+
+    assert drawn.method == "umap"
+    assert asked[0]["random_state"] == 4 and asked[0]["n_neighbors"] == 15
+    units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
+    np.testing.assert_allclose(drawn.coordinates[drawn.origins == "test"], units[dataset.rows("test"), 1:3], rtol=1e-5)

@@ -8,6 +8,7 @@ from sklearn.neighbors import KNeighborsClassifier
 from pneumoscope.archive import load_result, save_result
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.tasks.index import scale_to_length_one
 from pneumoscope.tasks.neighbors import K_TRIED, embed_images, find_neighbors, find_similar
 
 SPLITS = {"train": 90, "val": 30, "test": 30}
@@ -60,15 +61,17 @@ def test_embeddings_that_say_nothing_label_no_better_than_chance():
     assert ask(noise, dataset).evaluations["test"].metrics["balanced_accuracy"].value < 0.6
 
 
-def test_probabilities_are_the_shares_of_the_votes():
+def test_probabilities_are_the_shares_of_the_votes_classes_weighing_alike():
     embeddings, dataset = make_case(spread=2.5)
 
     found = ask(embeddings, dataset)
 
     train, labels = dataset.rows("train"), dataset.labels(THREE_CLASSES)
-    reference = KNeighborsClassifier(found.k).fit(embeddings[train], labels[train])
+    reference = KNeighborsClassifier(found.k, metric="cosine").fit(embeddings[train], labels[train])
     for split, evaluation in found.evaluations.items():
-        expected = reference.predict_proba(embeddings[dataset.rows(split)])
+        # Every vote weighs as much as its class is rare, so that classes weigh alike.
+        expected = reference.predict_proba(embeddings[dataset.rows(split)]) / np.bincount(labels[train])
+        expected /= expected.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
 
 
@@ -85,7 +88,7 @@ def test_k_is_the_best_on_validation_and_never_sees_test():
 
     assert found.k == int(max(found.k_scores, key=found.k_scores.get))
     assert found.k > 1
-    assert list(found.k_scores) == [str(k) for k in K_TRIED]
+    assert list(found.k_scores) == [str(k) for k in K_TRIED if k <= SPLITS["train"]]
     assert found.k_scores[str(found.k)] == pytest.approx(found.evaluations["val"].metrics["balanced_accuracy"].value)
     assert (again.k, again.k_scores) == (found.k, found.k_scores)
 
@@ -148,7 +151,8 @@ def test_nearest_of_an_example_are_training_images_of_other_patients():
     assert found.nearest.shape == (6, 5)
     assert set(shared.table["split"].to_numpy()[found.nearest].ravel()) == {"train"}
     assert (patients[found.nearest] != patients[found.queries][:, None]).all()
-    gaps = np.linalg.norm(embeddings[found.nearest] - embeddings[found.queries][:, None], axis=2)
+    units = scale_to_length_one(embeddings)
+    gaps = np.linalg.norm(units[found.nearest] - units[found.queries][:, None], axis=2)
     np.testing.assert_allclose(found.distances, gaps, rtol=1e-5)
     assert (np.diff(found.distances, axis=1) >= 0).all()
 
@@ -193,14 +197,15 @@ def test_what_does_not_fit_is_refused():
 
 def test_similar_images_come_nearest_first_and_never_from_the_same_patient():
     dataset = make_dataset(["normal"] * 6, ["train"] * 5 + ["test"], ["a", "a", "b", "c", "d", "e"])
-    embeddings = np.array([[0.0], [1.0], [4.0], [3.0], [9.0], [0.1]])
+    angles = np.radians([0, 10, 60, 40, 90, 1])
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array([[5], [1], [2], [3], [1], [1]])
 
-    anyone, _ = find_similar(np.array([0.0]), embeddings, dataset, num_neighbors=3)
-    others, distances = find_similar(np.array([0.0]), embeddings, dataset, patient="a")
+    anyone, _ = find_similar(np.array([7.0, 0.0]), embeddings, dataset, num_neighbors=3)
+    others, distances = find_similar(np.array([7.0, 0.0]), embeddings, dataset, patient="a")
 
     assert anyone.tolist() == [0, 1, 3]
     assert others.tolist() == [3, 2, 4]
-    assert distances.tolist() == [3, 4, 9]
+    np.testing.assert_allclose(distances, 2 * np.sin(np.radians([20, 30, 45])), rtol=1e-6)
     assert distances.dtype == np.float32
 
 

@@ -26,6 +26,8 @@ EXTRA_MODULES = {
     "tensorflow": "train",
     "cv2": "train",
     "openTSNE": "train",
+    "faiss": "search",
+    "umap": "umap",
     "onnx": "train",
     "mapie": "train",
 }

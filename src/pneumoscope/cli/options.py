@@ -69,6 +69,13 @@ class ClassifierTask(StrEnum):
     THREE_CLASS = "three_class"
 
 
+class MapMethod(StrEnum):
+    """A way to map embeddings to the plane."""
+
+    TSNE = "tsne"
+    UMAP = "umap"
+
+
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder or CSV manifest of radiographs; phantoms are drawn without it.")
 ]

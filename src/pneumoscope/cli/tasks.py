@@ -17,6 +17,7 @@ from pneumoscope.cli.options import (
     HoldOut,
     ImagesArgument,
     JsonOption,
+    MapMethod,
     OneProfile,
     OutOption,
     PhotographsOption,
@@ -161,13 +162,59 @@ def neighbors(
     study_dir: StudyOption = Path("out"),
     profile: ProfileOption = OneProfile.BEST,
     task: ClassifierOption = ClassifierTask.BINARY,
+    benchmark: BenchmarkOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Find the known images most like others; without images, measure k-nearest neighbors on the test images."""
+    if benchmark:
+        from pneumoscope.benchmark import run_benchmark
+        from pneumoscope.tasks.neighbors_benchmark import benchmark_neighbors
+
+        models_dir = study_dir / "models"
+        table = run_benchmark(
+            study_dir,
+            profile.value,
+            "neighbors",
+            lambda dataset, seed: benchmark_neighbors(models_dir, profile.value, dataset, seed=seed),
+        )
+        print_methods(table, as_json=as_json)
+        return
     from pneumoscope.revisit import Revisit, revisit_neighbors
 
     metrics, rows = revisit_neighbors(Revisit(study_dir, profile.value), task.value, images or [])
     print_outcome(metrics, rows, as_json=as_json)
+
+
+@COMMANDS.command()
+def labels(
+    data: DataOption = None,
+    crossvalidation: Annotated[
+        Path, typer.Option(help="Folder that `crossvalidate --hold-out patients` left, of the same data and seed.")
+    ] = Path("crossvalidation"),
+    out: OutOption = Path("labels"),
+    seed: SeedOption = 0,
+) -> None:
+    """List labels that nets which have not seen the patient and the nearest images both contradict, for review."""
+    from pneumoscope.archive import load_result
+    from pneumoscope.errors import PneumoscopeError
+    from pneumoscope.radiographs.audit import audit_dataset
+    from pneumoscope.radiographs.splits import split_dataset
+    from pneumoscope.report.labels_page import write_label_review
+    from pneumoscope.study import load_study_dataset
+    from pneumoscope.tasks.ablate import BASE
+    from pneumoscope.tasks.labels import review_labels, vote_held_out
+
+    nets_dir = crossvalidation / f"{BASE}-seed-{seed}"
+    if not (nets_dir / "patients.npz").exists():
+        raise PneumoscopeError(
+            f"{nets_dir / 'patients.npz'} is missing; make it with `pneumoscope crossvalidate --seed {seed} "
+            f"--out {crossvalidation}` on the same data"
+        )
+    dataset = split_dataset(load_study_dataset(data, crossvalidation, seed=seed), seed=seed)
+    told = load_result(nets_dir / "patients.npz")
+    votes = vote_held_out(dataset, told, nets_dir, seed=seed)
+    subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
+    typer.echo(write_label_review(review_labels(told, votes, audit_dataset(dataset), subtypes), dataset, out))
 
 
 @COMMANDS.command("map")
@@ -177,12 +224,13 @@ def draw_map(
     out: OutOption = Path("map"),
     profile: ProfileOption = OneProfile.BEST,
     task: ClassifierOption = ClassifierTask.BINARY,
+    method: Annotated[MapMethod, typer.Option(help="How the map is made.")] = MapMethod.TSNE,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the t-SNE map of a study, with new images marked on it."""
+    """Draw the map of a study, with new images marked on it."""
     from pneumoscope.revisit import Revisit, revisit_map
 
-    picture, rows = revisit_map(Revisit(study_dir, profile.value), task.value, images or [], out)
+    picture, rows = revisit_map(Revisit(study_dir, profile.value), task.value, images or [], out, method=method.value)
     print_outcome({}, [*rows, {"image": "all", "picture": str(picture)}], as_json=as_json)
 
 

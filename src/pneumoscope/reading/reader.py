@@ -15,6 +15,7 @@ from pneumoscope.evaluation.conformal import choose_sets
 from pneumoscope.models.geometry import Field, draw_up
 from pneumoscope.reading.model_set import ModelSet, as_input, load_model_set
 from pneumoscope.reading.reading import KnownCase, Reading
+from pneumoscope.tasks.index import build_index
 
 OPERATING_POINTS = ("screening", "balanced", "specific")
 NUM_NEIGHBORS = 5
@@ -60,11 +61,7 @@ class Reader:
         self._places: dict[str, list[int]] = {}
         for index, name in enumerate(models.known.names):
             self._places.setdefault(PurePath(str(name)).name, []).append(index)
-        # Numbers compare in a twentieth of the time that names take.
-        self._patients = np.unique(models.known.patients, return_inverse=True)[1]
-        # Laid out as the product of a few images with all of them reads it, which is bound by memory.
-        self._known_columns = np.ascontiguousarray(models.known.embeddings.T)
-        self._squared_norms = np.square(models.known.embeddings).sum(axis=1)
+        self._index = build_index(models.known.embeddings, models.known.patients.tolist())
 
     @classmethod
     def open(cls, models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> "Reader":
@@ -115,7 +112,8 @@ class Reader:
         threshold = self.threshold(operating_point)
         shares, embeddings = self.models.answers.run(as_input(images), ["probabilities", "embedding"])
         (scores,) = self.models.scores.run(as_input(images), ["score"])
-        verdicts, squares = self.models.domain.judge(images), self._square_distances(embeddings)
+        verdicts = self.models.domain.judge(images)
+        nearest = self._find_nearest(embeddings, paths, NUM_VOTES)
         calibrated = self._calibrate(shares)
         readings = []
         for number, path in enumerate(paths):
@@ -126,8 +124,9 @@ class Reader:
                 reason = " ".join(against) or reason
                 readings.append(replace(blank, decision="refused", in_domain=False, reason=reason))
             else:
-                answer = self._answer(blank, threshold, calibrated[number], squares[number], float(scores[number]))
-                readings.append(answer)
+                score = float(scores[number])
+                scored = replace(blank, anomaly_score=score, anomaly_percentile=self._rank_score(score))
+                readings.append(self._answer(scored, threshold, calibrated[number], *nearest[number]))
         return readings
 
     def score(self, images: np.ndarray) -> np.ndarray:
@@ -163,7 +162,7 @@ class Reader:
         gradient, heatmap = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
         earlier = self._run_layers(inputs, gradient, self.layers[:-1])
         (cells,) = self.models.anomaly.run(inputs, ["map"])
-        nearest, _ = self._find_nearest(self._square_distances(embedding)[0], "", NUM_NEIGHBORS)
+        ((nearest, _),) = self._find_nearest(embedding, [""], NUM_NEIGHBORS)
         return Look(
             heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
             anomaly_map=self._draw_anomaly(cells[0]),
@@ -210,12 +209,11 @@ class Reader:
         return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])
 
     def _answer(
-        self, blank: Reading, threshold: float, calibrated: np.ndarray, squares: np.ndarray, score: float
+        self, scored: Reading, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
     ) -> Reading:
         names, rows = (*self.models.classes, "pneumonia"), calibrated.tolist()
         probabilities = {name: value for name, (value, _, _) in zip(names, rows, strict=True)}
         intervals = {name: (low, high) for name, (_, low, high) in zip(names, rows, strict=True)}
-        nearest, distances = self._find_nearest(squares, blank.path, NUM_VOTES)
         labels = self.models.known.labels[nearest]
         decision = "pneumonia" if probabilities["pneumonia"] >= threshold else "normal"
         doubt = _find_doubt(decision, threshold, intervals["pneumonia"], float((labels > 0).mean()))
@@ -224,13 +222,11 @@ class Reader:
             for index, label, distance in zip(nearest, labels, distances, strict=True)
         ]
         return replace(
-            blank,
+            scored,
             decision="not sure" if doubt else decision,
             probabilities=probabilities,
             intervals=intervals,
-            anomaly_score=score,
-            anomaly_percentile=float(100 * np.searchsorted(self._normal_scores, score) / len(self._normal_scores)),
-            reason=" ".join(part for part in (blank.reason, doubt) if part),
+            reason=" ".join(part for part in (scored.reason, doubt) if part),
             neighbors=tuple(neighbors[:NUM_NEIGHBORS]),
         )
 
@@ -241,20 +237,21 @@ class Reader:
         low, high = np.quantile(scored[1:], [0.025, 0.975], axis=0)
         return np.stack([scored[0], np.minimum(low, scored[0]), np.maximum(high, scored[0])], axis=-1)
 
-    def _square_distances(self, embeddings: np.ndarray) -> np.ndarray:
-        """Return `(n, known)` float32, squared Euclidean distances to all known images."""
-        squares = (-2 * embeddings) @ self._known_columns
-        squares += np.square(embeddings).sum(axis=1, keepdims=True)
-        squares += self._squared_norms
-        return squares
+    def _rank_score(self, score: float) -> float:
+        """Return the percentage of held-out normals with a smaller score."""
+        return float(100 * np.searchsorted(self._normal_scores, score) / len(self._normal_scores))
 
-    def _find_nearest(self, squares: np.ndarray, path: str, count: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return indices and distances of the nearest known images, never of the patient of a known file."""
-        for index in self._places.get(PurePath(path).name, ()):
-            squares[self._patients == self._patients[index]] = np.inf
-        nearest = np.argpartition(squares, count)[:count]
-        nearest = nearest[np.argsort(squares[nearest], kind="stable")]
-        return nearest, np.sqrt(np.maximum(squares[nearest], 0))
+    def _find_nearest(
+        self, embeddings: np.ndarray, paths: Sequence[str], count: int
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return for each path the indices and distances of the nearest known images, nearest first.
+
+        They are never of the patient of a known file, which is known by the last part of its path.
+        """
+        patients, places = self.models.known.patients, self._places
+        exclude = [{str(patients[index]) for index in places.get(PurePath(path).name, ())} for path in paths]
+        nearest, distances = self._index.search(embeddings, count, exclude=exclude)
+        return [(rows[rows >= 0], gaps[rows >= 0]) for rows, gaps in zip(nearest, distances, strict=True)]
 
 
 def _find_doubt(decision: str, threshold: float, interval: tuple[float, float], sick_share: float) -> str:

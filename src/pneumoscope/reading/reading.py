@@ -17,7 +17,7 @@ class KnownCase:
     Attributes:
         name: its file, below the root of the collection that the models were trained on.
         label: its class.
-        distance: Euclidean, in the embedding.
+        distance: Euclidean, in the embedding scaled to length 1: 0 is alike, 1.41 has nothing in common.
         index: its place among the known images.
     """
 

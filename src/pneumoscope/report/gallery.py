@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.progress import track
 from pneumoscope.report.comparison import collect_scores
-from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores
+from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, retrieval, scores
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.summary import split_stage
 from pneumoscope.report.wording import TASK_TITLES, order_profiles, profile_title
@@ -54,6 +54,31 @@ _EXPLAIN_PICTURES = (
         explain.draw_centrality,
         explain.describe_centrality,
         "How near the middle of the lungs the heat lies, over all test images, with 95% intervals.",
+    ),
+)
+
+
+_RETRIEVAL_PICTURES = (
+    (
+        "precision",
+        "What is found",
+        retrieval.draw_precision,
+        retrieval.describe_precision,
+        "How many of the nearest known images of other patients are of the test image's class, with 95% intervals.",
+    ),
+    (
+        "doubt",
+        "Where neighbors contradict",
+        retrieval.draw_doubt,
+        retrieval.describe_doubt,
+        "If the lines of a net lie apart, neighbors that contradict it are a reason to doubt it.",
+    ),
+    (
+        "distances",
+        "Far from all that is known",
+        retrieval.draw_distances,
+        retrieval.describe_distances,
+        "Beyond the dashed line lies one in twenty of the validation images.",
     ),
 )
 
@@ -134,6 +159,7 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         *((task, _plan_classifier) for task in CLASSES),
         *((f"neighbors_{task}", _plan_neighbors) for task in CLASSES),
         *((f"map_{task}", _plan_map) for task in CLASSES),
+        ("neighbors_benchmark", _plan_neighbors_benchmark),
         ("anomaly", _plan_anomaly),
         ("anomaly_benchmark", _plan_detectors),
         ("explain", _plan_explain),
@@ -224,6 +250,19 @@ def _plan_map(kind: str, profile: str, result: Any, dataset: Dataset | None) -> 
         ),
         lambda: neighbors.describe_map(result),
     )
+
+
+def _plan_neighbors_benchmark(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+    for name, title, draw, describe, caption in _RETRIEVAL_PICTURES:
+        yield Sketch(
+            "neighbors",
+            "benchmark",
+            f"{profile}-neighbors-{name}",
+            caption,
+            partial(draw, result, title=f"{title}, {profile_title(profile)}"),
+            partial(describe, result),
+            wide=name == "precision",
+        )
 
 
 def _plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:

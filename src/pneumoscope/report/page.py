@@ -14,6 +14,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.report import sentences
 from pneumoscope.report.comparison import compare_figures, read_metrics
 from pneumoscope.report.gallery import draw_pictures
+from pneumoscope.report.living_map import write_map_data
 from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES, list_published
 from pneumoscope.report.summary import SCHEMA_VERSION, split_stage
 from pneumoscope.report.tables import (
@@ -28,6 +29,7 @@ from pneumoscope.report.tables import (
 )
 from pneumoscope.report.templates import make_environment
 from pneumoscope.report.wording import TASK_TITLES, field_title, order_profiles, profile_title, word_value
+from pneumoscope.results import EmbeddingMap
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
@@ -53,7 +55,8 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
     results = load_results(out_dir / "results.json")
     stages = _load_stages(out_dir / "stages")
     pictures = draw_pictures(stages, results, out_dir / "figures", dataset=dataset)
-    html = _render_page(results, stages, pictures)
+    maps = {name: write_map_data(stage, dataset) for name, stage in stages.items() if isinstance(stage, EmbeddingMap)}
+    html = _render_page(results, stages, pictures, maps)
     target = out_dir / "report.html"
     partial = target.with_name(target.name + ".partial")
     partial.write_text(html, encoding="utf-8")
@@ -88,7 +91,9 @@ def _load_stages(stages_dir: Path) -> dict[str, Any]:
     return {path.stem: load_result(path) for path in known}
 
 
-def _render_page(results: dict[str, Any], stages: dict[str, Any], pictures: dict[str, Any]) -> str:
+def _render_page(
+    results: dict[str, Any], stages: dict[str, Any], pictures: dict[str, Any], maps: dict[str, str]
+) -> str:
     environment = make_environment()
     environment.filters["profile_title"] = profile_title
     environment.filters["field_title"] = field_title
@@ -96,6 +101,8 @@ def _render_page(results: dict[str, Any], stages: dict[str, Any], pictures: dict
     environment.globals |= {"word_cell": word_cell, "word_value": word_value}
     return environment.get_template("report.html.j2").render(
         css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
+        map_script=files("pneumoscope.report").joinpath("map.js").read_text(encoding="utf-8"),
+        maps=maps,
         research_use_only=RESEARCH_USE_ONLY,
         version=__version__,
         results=results,

@@ -97,7 +97,8 @@ def _summarize_profile(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
         entries["neighbors"] = _summarize_neighbors(neighbors, parameters)
         for task, suffix in (("binary", ""), ("three_class", "_three_class")):
             if f"map_{task}" in stages:
-                entries["neighbors"][f"trustworthiness{suffix}"] = stages[f"map_{task}"].trustworthiness
+                for name in ("trustworthiness", "continuity", "knn_preservation"):
+                    entries["neighbors"][f"{name}{suffix}"] = getattr(stages[f"map_{task}"], name)
     if "anomaly" in stages:
         entries["anomaly"] = _summarize_anomaly(stages["anomaly"])
     if "explain" in stages:

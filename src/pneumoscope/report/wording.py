@@ -37,6 +37,23 @@ _METRIC_TITLES = {
     "auroc_mean": "AUROC, mean of the seeds",
     "auroc_sd": "AUROC, deviation over the seeds",
     "specificity_at_sensitivity": "Specificity at 97% sensitivity",
+    "map": "Mean average precision",
+    "recall_at_5": "Five nearest that are found",
+    "rejected": "Rejected as too far",
+    "accuracy_of_rest": "Accuracy of the rest",
+    "accuracy_of_rejected": "Accuracy of the rejected",
+    "ece_votes": "Calibration error of the votes",
+    "ece_calibrated": "Calibration error, calibrated",
+    "accuracy_calibrated": "Accuracy, calibrated",
+    "net_accuracy": "Accuracy of the net",
+    "differing": "Neighbors differ from the net",
+    "error_where_differing": "Net's error where they differ",
+    "error_where_agreeing": "Net's error where they agree",
+    "auroc_errors_differing": "AUROC of the net's errors by differing",
+    "auroc_errors_votes": "AUROC of the net's errors by votes against it",
+    "auroc_errors_net": "AUROC of the net's errors by its own doubt",
+    "auroc_errors_both": "AUROC of the net's errors by both",
+    "milliseconds_a_query": "Milliseconds a query",
 }
 _SHORTCUT_TITLES = {
     "untouched": "films as they are",
@@ -65,6 +82,7 @@ _CLASS_METRICS = {
     "sensitivity": "Sensitivity",
     "auroc": "AUROC",
     "auprc": "AUPRC",
+    "map": "Mean average precision",
 }
 _PERCENTAGES = (
     *(
@@ -78,6 +96,7 @@ _PERCENTAGES = (
         "f1",
         "macro_f1",
     ),
+    *("net_accuracy", "recall_at", "rejected", "differing", "error_where"),
     *("flagged", "false_alarms", "agreement", "peak_in_lesion", "lesion_area"),
     *("coverage", "single", "several", "empty", "refused", "unlike", "not_sure", "share"),
 )
@@ -95,6 +114,9 @@ def metric_title(name: str) -> str:
             return f"{metric_title(name.removesuffix(f'_{suffix}'))}, {title}"
     if name in _METRIC_TITLES:
         return _METRIC_TITLES[name]
+    if name.startswith("precision_at_"):
+        _, _, depth, *label = name.split("_")
+        return f"Of the first {depth} of the same class" + (f", {' '.join(label)}" if label else "")
     metric, _, rest = name.partition("_")
     if metric in _CLASS_METRICS:
         return f"{_CLASS_METRICS[metric]}, {rest.replace('_', ' ')}" if rest else _CLASS_METRICS[metric]

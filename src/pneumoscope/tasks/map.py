@@ -1,23 +1,31 @@
-"""Task 2: a t-SNE map of embeddings, and images placed on it that had no part in making it.
+"""Task 2: a map of embeddings, and images placed on it that had no part in making it.
 
-t-SNE: van der Maaten and Hinton 2008, by openTSNE (Policar, Strazar and Zupan 2024), which can place a new
-point on a finished map. The map shows who neighbors whom; distances between far groups mean nothing.
+    tsne    t-SNE (van der Maaten and Hinton 2008), by openTSNE (Policar, Strazar and Zupan 2024)
+    umap    UMAP (McInnes, Healy and Melville 2018)
+
+Both can place a new point on a finished map. It shows who neighbors whom, by the cosine of the embeddings; distances
+between far groups mean nothing.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Literal
 
 import numpy as np
 
 from pneumoscope.errors import CollectionError, MissingExtraError, TrainingError
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import EmbeddingMap
+from pneumoscope.tasks.index import build_index, scale_to_length_one
 
+Method = Literal["tsne", "umap"]
 PERPLEXITY = 30
 PLACING_PERPLEXITY = 5
 MIN_IMAGES = 4
 NUM_NEIGHBORS = 5
+NUM_SHOWN = 3
 MAX_JUDGED = 2000
+NUM_UMAP_NEIGHBORS = 15
 # Below, summing over a tree is faster than the Fourier grid, whose cost hardly depends on the number of points.
 FEWEST_FOR_GRID = 2000
 
@@ -30,6 +38,7 @@ def draw_map(
     seed: int = 0,
     new_embeddings: np.ndarray | None = None,
     new_names: Sequence[str] = (),
+    method: Method = "tsne",
 ) -> EmbeddingMap:
     """Map embeddings to the plane.
 
@@ -44,40 +53,167 @@ def draw_map(
         seed: of the map and of the sample that trustworthiness is measured on (2,000 images at most).
         new_embeddings: `(m, d)` floats, images from anywhere; their class counts as not known.
         new_names: `m` names.
+        method: `tsne` or `umap`; see the top of this file.
 
     Raises:
         ValueError: if the shapes do not fit or a number is not finite.
         CollectionError: if there are too few images.
         TrainingError: if the net gives all images the same embedding.
-        MissingExtraError: if openTSNE is not installed.
+        MissingExtraError: if openTSNE or UMAP is not installed.
     """
     if new_embeddings is None:
         new_embeddings = np.empty((0, embeddings.shape[-1]), dtype=np.float32)
     _check_shapes(embeddings, dataset, new_embeddings, new_names)
     test = dataset.table["split"].to_numpy() == "test"
-    known = embeddings[~test].astype(np.float64)
+    known = embeddings[~test]
     if len(known) < MIN_IMAGES:
         raise CollectionError(
             f"{len(known)} images outside test, expected {MIN_IMAGES} or more to map; add radiographs"
         )
     if np.ptp(known, axis=0).max() == 0:
         raise TrainingError("all images have the same embedding: the net ended dead; train it anew with another seed")
-    fitted = _fit_map(known, seed)
+    fitted = _FITS[method](known, seed)
     coordinates = np.empty((len(dataset) + len(new_embeddings), 2), dtype=np.float32)
     origins = np.array([*np.where(test, "test", "train"), *["new"] * len(new_embeddings)], dtype=str)
-    coordinates[origins == "train"] = fitted
-    unseen = np.concatenate([embeddings[test], new_embeddings])
-    if len(unseen):
-        perplexity = min(PLACING_PERPLEXITY, (len(known) - 1) / 3)
-        coordinates[origins != "train"] = fitted.transform(unseen.astype(np.float64), perplexity=perplexity)
+    coordinates[origins == "train"] = fitted.coordinates
+    coordinates[origins != "train"] = fitted.place(np.concatenate([embeddings[test], new_embeddings]))
+    patients = [*dataset.table["patient"].astype(str), *[""] * len(new_embeddings)]
     return EmbeddingMap(
         coordinates=coordinates,
         labels=np.concatenate([dataset.labels(classes), np.full(len(new_embeddings), -1)]),
         origins=origins,
         names=np.array([*dataset.table["name"], *new_names], dtype=str),
         classes=tuple(classes),
-        trustworthiness=_measure_trust(known, coordinates[origins == "train"], seed),
+        method=method,
+        nearest=_find_shown(np.concatenate([embeddings, new_embeddings]), origins, patients),
+        **measure_map(known, coordinates[origins == "train"], seed=seed),
     )
+
+
+def extend_map(
+    drawn: EmbeddingMap, embeddings: np.ndarray, new_embeddings: np.ndarray, new_names: Sequence[str], *, seed: int = 0
+) -> EmbeddingMap:
+    """Return a t-SNE map that was drawn before with other new images on it, without fitting it again.
+
+    Args:
+        drawn: as `draw_map` returned it; new images on it are left out.
+        embeddings: `(n, d)` floats, of its images that are not new, in its order.
+        new_embeddings: `(m, d)` floats.
+        new_names: `m` names.
+        seed: of the search for neighbors.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+    """
+    old, made_it = drawn.origins != "new", drawn.origins == "train"
+    if len(embeddings) != old.sum():
+        raise ValueError(f"embeddings are {embeddings.shape}, expected ({old.sum()}, d): one row an image of the map")
+    fitted = reopen_tsne(embeddings[made_it[old]], drawn.coordinates[made_it], seed)
+    return replace(
+        drawn,
+        coordinates=np.concatenate([drawn.coordinates[old], fitted.place(new_embeddings)]),
+        labels=np.concatenate([drawn.labels[old], np.full(len(new_embeddings), -1)]),
+        origins=np.array([*drawn.origins[old], *["new"] * len(new_embeddings)], dtype=str),
+        names=np.array([*drawn.names[old], *new_names], dtype=str),
+        nearest=None,
+    )
+
+
+class FittedMap:
+    """A finished map, ready to place images on it.
+
+    Attributes:
+        coordinates: `(n, 2)` float32, of the images that made it.
+    """
+
+    def __init__(self, fitted: Any, coordinates: np.ndarray, **settings: Any) -> None:
+        self.coordinates = np.asarray(coordinates, dtype=np.float32)
+        self._fitted = fitted
+        self._settings = settings
+
+    def place(self, embeddings: np.ndarray) -> np.ndarray:
+        """Return `(m, 2)` float32, where `(m, d)` embeddings fall; the map itself stays as it is.
+
+        The first image waits for the map to be laid out on a grid, which is kept; the ones after take a twentieth of a
+        second.
+        """
+        if not len(embeddings):
+            return np.empty((0, 2), dtype=np.float32)
+        units = scale_to_length_one(embeddings).astype(np.float64)
+        return np.asarray(self._fitted.transform(units, **self._settings), dtype=np.float32)
+
+
+def fit_tsne(embeddings: np.ndarray, seed: int = 0) -> FittedMap:
+    """Return the t-SNE map of `(n, d)` embeddings.
+
+    Raises:
+        MissingExtraError: if openTSNE is not installed.
+    """
+    tsne = (
+        _import_tsne()
+        .TSNE(
+            perplexity=min(PERPLEXITY, (len(embeddings) - 1) / 3),
+            neighbors="exact",
+            negative_gradient_method="fft" if len(embeddings) >= FEWEST_FOR_GRID else "bh",
+            # Its threads spin while they wait for each other: two on a busy machine are slower than one.
+            n_jobs=1,
+            random_state=seed,
+        )
+        .fit(scale_to_length_one(embeddings).astype(np.float64))
+    )
+    return FittedMap(tsne, tsne, perplexity=min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3))
+
+
+def reopen_tsne(embeddings: np.ndarray, coordinates: np.ndarray, seed: int = 0) -> FittedMap:
+    """Return a t-SNE map that was fitted before, from where its images lie on it.
+
+    Args:
+        embeddings: `(n, d)` floats, of the images that made it.
+        coordinates: `(n, 2)` floats, where they lie.
+        seed: of the search for neighbors.
+
+    Raises:
+        ValueError: if the shapes do not fit.
+        MissingExtraError: if openTSNE is not installed.
+    """
+    if coordinates.shape != (len(embeddings), 2):
+        raise ValueError(f"coordinates are {coordinates.shape}, expected {(len(embeddings), 2)}: one row an image")
+    perplexity = min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3)
+    units = scale_to_length_one(embeddings).astype(np.float64)
+    affinities = _import_tsne().affinity.PerplexityBasedNN(
+        units, perplexity=perplexity, method="exact", n_jobs=1, random_state=seed
+    )
+    tsne = _import_tsne().TSNEEmbedding(
+        coordinates.astype(np.float64),
+        affinities,
+        negative_gradient_method="fft" if len(embeddings) >= FEWEST_FOR_GRID else "bh",
+        n_jobs=1,
+        random_state=seed,
+    )
+    return FittedMap(tsne, coordinates, perplexity=perplexity)
+
+
+def fit_umap(embeddings: np.ndarray, seed: int = 0) -> FittedMap:
+    """Return the UMAP map of `(n, d)` embeddings.
+
+    Raises:
+        MissingExtraError: if UMAP is not installed.
+    """
+    try:
+        from umap import UMAP
+    except ImportError as error:
+        raise MissingExtraError(
+            "this map needs UMAP, which is not installed; mend it with: pip install 'pneumoscope[umap]', "
+            "or take the method `tsne`"
+        ) from error
+    num_neighbors = min(NUM_UMAP_NEIGHBORS, len(embeddings) - 1)
+    start = "spectral" if len(embeddings) > MIN_IMAGES else "random"
+    made = UMAP(n_neighbors=num_neighbors, init=start, random_state=seed, n_jobs=1)
+    made.fit(scale_to_length_one(embeddings))
+    return FittedMap(made, made.embedding_)
+
+
+_FITS = {"tsne": fit_tsne, "umap": fit_umap}
 
 
 def _check_shapes(
@@ -92,26 +228,54 @@ def _check_shapes(
         raise ValueError("embeddings hold NaN or infinity, expected finite numbers; the net may have diverged")
 
 
-def _fit_map(embeddings: np.ndarray, seed: int) -> Any:
+def _import_tsne() -> Any:
     try:
-        from openTSNE import TSNE
+        import openTSNE
     except ImportError as error:
         raise MissingExtraError(
             "the map needs openTSNE, which is not installed; mend it with: pip install 'pneumoscope[train]'"
         ) from error
-    return TSNE(
-        perplexity=min(PERPLEXITY, (len(embeddings) - 1) / 3),
-        neighbors="exact",
-        negative_gradient_method="fft" if len(embeddings) >= FEWEST_FOR_GRID else "bh",
-        # Its threads spin while they wait for each other: two on a busy machine are slower than one.
-        n_jobs=1,
-        random_state=seed,
-    ).fit(embeddings)
+    return openTSNE
 
 
-def _measure_trust(embeddings: np.ndarray, coordinates: np.ndarray, seed: int) -> float:
+def measure_map(embeddings: np.ndarray, coordinates: np.ndarray, *, seed: int = 0) -> dict[str, float]:
+    """Return how well a map keeps the neighborhoods of what it maps, of 5 images, on 2,000 images at most.
+
+    Args:
+        embeddings: `(n, d)` floats.
+        coordinates: `(n, 2)` floats, where they lie on the map.
+        seed: of the sample.
+
+    Returns:
+        In [0, 1] each, 1 where all is kept: `trustworthiness`, whether neighbors on the map are neighbors in truth, and
+        `continuity`, whether neighbors in truth are neighbors on the map (J. Venna and S. Kaski, "Neighborhood
+        Preservation in Nonlinear Projection Methods", 2001; about 0.5 for a map by chance); `knn_preservation`, the
+        share of the nearest that are the same (J. Lee and M. Verleysen, "Quality Assessment of Dimensionality
+        Reduction", 2009; by chance 5 of n).
+    """
     from sklearn.manifold import trustworthiness
 
     judged = np.random.default_rng(seed).permutation(len(embeddings))[:MAX_JUDGED]
-    num_neighbors = min(NUM_NEIGHBORS, (len(judged) - 1) // 2)
-    return float(trustworthiness(embeddings[judged], coordinates[judged], n_neighbors=num_neighbors))
+    units, places = scale_to_length_one(embeddings[judged]), np.asarray(coordinates, dtype=np.float64)[judged]
+    count = min(NUM_NEIGHBORS, (len(judged) - 1) // 2)
+    kept = _find_others(units, count)[:, :, None] == _find_others(places, count)[:, None]
+    return {
+        "trustworthiness": float(trustworthiness(units, places, n_neighbors=count)),
+        "continuity": float(trustworthiness(places, units, n_neighbors=count)),
+        "knn_preservation": float(kept.any(axis=2).mean()),
+    }
+
+
+def _find_shown(embeddings: np.ndarray, origins: np.ndarray, patients: Sequence[str]) -> np.ndarray:
+    """Return `(n, 3)` int, for each point the nearest in the embedding that made the map, of other patients."""
+    rows = np.flatnonzero(origins == "train")
+    index = build_index(embeddings[rows], [patients[row] for row in rows.tolist()])
+    found, _ = index.search(embeddings, NUM_SHOWN, exclude=[(name,) for name in patients])
+    return np.where(found < 0, -1, rows[found])
+
+
+def _find_others(points: np.ndarray, count: int) -> np.ndarray:
+    """Return `(n, count)` int, the nearest other points of each."""
+    from sklearn.neighbors import NearestNeighbors
+
+    return NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points).kneighbors(return_distance=False)

@@ -1,7 +1,7 @@
 """Task 2: embeddings, labelling by the nearest known images, and the images most like a given one.
 
-The embedding is what the hidden Dense layer of a net of task 1 makes of an image. Distances are Euclidean and
-taken as they are: all dimensions come from one layer, so that their scale says how much the net makes of each.
+The embedding is what the hidden Dense layer of a net of task 1 makes of an image. It is scaled to length 1, so that the
+nearest are those of largest cosine; see `pneumoscope.tasks.index`, which finds them for everyone.
 """
 
 from collections.abc import Sequence
@@ -13,8 +13,9 @@ from pneumoscope.evaluation.metrics import estimate_share, evaluate
 from pneumoscope.progress import track
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Neighbors
+from pneumoscope.tasks.index import EmbeddingIndex, build_index
 
-K_TRIED = (1, 3, 5, 9, 15, 25, 51)
+K_TRIED = (1, 3, 5, 9, 15, 25, 51, 101)
 NUM_QUERIES = 6
 NUM_NEAREST = 5
 _BATCH_SIZE = 64
@@ -50,7 +51,8 @@ def find_neighbors(
 ) -> Neighbors:
     """Label images by vote of their k nearest training images, and compare with the net.
 
-    The training images are the reference. k is the one of `K_TRIED` with the highest balanced accuracy on
+    The training images are the reference; a vote weighs the less the more of them are of its class, so that classes
+    weigh alike as they do in training. k is the one of `K_TRIED` with the highest balanced accuracy on
     validation (the smallest of equals), so that the validation figures flatter a little; the test images are
     looked at once. Images whose class is not known are left out.
 
@@ -73,13 +75,16 @@ def find_neighbors(
     if empty:
         raise ValueError(f"no image of known class in {', '.join(empty)}; split the dataset with split_dataset first")
 
+    patients, names = (dataset.table[column].to_numpy().astype(str) for column in ("patient", "name"))
+    index = build_index(embeddings[rows["train"]], patients[rows["train"]].tolist())
     shares = {
-        split: _count_votes(embeddings[rows["train"]], labels[rows["train"]], embeddings[rows[split]], len(classes))
+        split: count_votes(
+            index, labels[rows["train"]], embeddings[rows[split]], patients[rows[split]], num_classes=len(classes)
+        )
         for split in ("val", "test")
     }
     k_scores = {k: _balanced_accuracy(labels[rows["val"]], votes.argmax(axis=1)) for k, votes in shares["val"].items()}
     k = max(k_scores, key=lambda tried: k_scores[tried])
-    patients, names = (dataset.table[column].to_numpy().astype(str) for column in ("patient", "name"))
     evaluations = {
         split: evaluate(
             labels[found],
@@ -127,7 +132,7 @@ def find_similar(
 
     Returns:
         `(num_neighbors,)` int, index into `dataset`, nearest first, and `(num_neighbors,)` float32, their
-        Euclidean distances in the embedding.
+        distances: Euclidean, in the embedding scaled to length 1.
 
     Raises:
         ValueError: if there is no training image of another patient, or the shapes do not fit.
@@ -136,12 +141,42 @@ def find_similar(
         expected = (len(dataset), *np.shape(embedding))
         raise ValueError(f"embeddings are {embeddings.shape}, expected {expected}: one row an image")
     rows = dataset.rows("train")
-    rows = rows[dataset.table["patient"].to_numpy()[rows] != patient]
-    if not len(rows):
+    index = build_index(embeddings[rows], dataset.table["patient"].to_numpy()[rows].tolist())
+    found, distances = index.search(embedding[None], num_neighbors, exclude=[() if patient is None else (patient,)])
+    found, distances = found[0][found[0] >= 0], distances[0][found[0] >= 0]
+    if not len(found):
         raise ValueError("no training image of another patient to compare with; expected a dataset that was split")
-    distances = np.linalg.norm(embeddings[rows].astype(np.float64) - embedding, axis=1)
-    order = np.argsort(distances, kind="stable")[:num_neighbors]
-    return rows[order], distances[order].astype(np.float32)
+    return rows[found], distances
+
+
+def count_votes(
+    index: EmbeddingIndex,
+    known_labels: np.ndarray,
+    embeddings: np.ndarray,
+    patients: np.ndarray,
+    *,
+    num_classes: int,
+    ks: Sequence[int] = K_TRIED,
+) -> dict[int, np.ndarray]:
+    """Return how the k nearest known images of other patients vote.
+
+    Args:
+        index: of the known images.
+        known_labels: `(n,)` int, their class; row i is that of image i of the index.
+        embeddings: `(m, d)` floats, of the images to label.
+        patients: `(m,)` str, whose each is.
+        num_classes: how many classes there are.
+        ks: numbers of neighbors; those that some image does not have are left out.
+
+    Returns:
+        By k, `(m, num_classes)` float64, the share of the votes of each class, each vote divided by the number of
+        known images of its class; rows sum to 1.
+    """
+    nearest, _ = index.search(embeddings, min(max(ks), len(index)), exclude=[(name,) for name in patients])
+    weights = 1 / np.maximum(np.bincount(known_labels, minlength=num_classes), 1)
+    votes = np.cumsum((np.eye(num_classes) * weights)[known_labels[nearest]], axis=1)
+    most = int((nearest >= 0).sum(axis=1).min(initial=nearest.shape[1]))
+    return {k: votes[:, k - 1] / votes[:, k - 1].sum(axis=1, keepdims=True) for k in ks if k <= most}
 
 
 def _check_shapes(
@@ -151,18 +186,6 @@ def _check_shapes(
         raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row an image")
     if net_probabilities.shape != expected:
         raise ValueError(f"net_probabilities are {net_probabilities.shape}, expected {expected}: of the test images")
-
-
-def _count_votes(
-    known: np.ndarray, known_labels: np.ndarray, unknown: np.ndarray, num_classes: int
-) -> dict[int, np.ndarray]:
-    """Return by k the `(m, classes)` shares of the votes of the k nearest known."""
-    from sklearn.neighbors import NearestNeighbors
-
-    tried = [k for k in K_TRIED if k <= len(known)]
-    nearest = NearestNeighbors(n_neighbors=tried[-1], algorithm="brute").fit(known).kneighbors(unknown)[1]
-    votes = np.cumsum(np.eye(num_classes)[known_labels[nearest]], axis=1)
-    return {k: votes[:, k - 1] / k for k in tried}
 
 
 def _balanced_accuracy(truth: np.ndarray, decisions: np.ndarray) -> float:

@@ -113,3 +113,27 @@ def test_the_map_names_and_filters_known_films(open_visit: Any, folder: Path) ->
         page.locator("#map-filters").get_by_label(name).uncheck()
     page.locator("#decision").hover()
     assert differ(visit.read_pixels("#map-canvas"), before) > 0.01
+
+
+def test_a_loop_on_the_map_lists_the_films_inside(open_visit: Any, folder: Path) -> None:
+    visit = open_visit()
+    page = visit.page
+    visit.bring(folder / "film-0.png")
+    visit.wait()
+    canvas = page.locator("#map-canvas")
+    canvas.scroll_into_view_if_needed()
+    page.locator("#map-loop").click()
+    canvas.scroll_into_view_if_needed()
+    box = canvas.bounding_box()
+    corners = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98), (0.02, 0.04)]
+    places = [(box["x"] + across * box["width"], box["y"] + down * box["height"]) for across, down in corners]
+    page.mouse.move(*places[0])
+    page.mouse.down()
+    for place in places[1:]:
+        page.mouse.move(*place)
+    page.mouse.up()
+
+    expect(page.locator("#map-list li")).to_have_count(101)
+    expect(page.locator("#map-list li").last).to_have_text(re.compile(r"and \d+ more"))
+    page.locator("#map-in").click()
+    expect(page.locator("#map-list")).to_be_hidden()

@@ -12,7 +12,7 @@ export const ARROWS = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 4
  * @typedef {object} Meanings
  * @property {(dx: number, dy: number, x: number, y: number) => void} move
  * @property {(factor: number, x: number, y: number) => void} zoom about a place.
- * @property {(dx: number, dy: number) => void} [window] a right drag, or any drag while `windows()`.
+ * @property {(dx: number, dy: number, x: number, y: number) => void} [window] a right drag, or any drag while `windows()`.
  * @property {() => boolean} [windows]
  * @property {(x: number, y: number) => void} [point] the pointer is here, or was tapped.
  * @property {() => void} [leave]
@@ -72,7 +72,7 @@ function movePointer(event, pointers, meanings) {
     if (before > 0 && after > 0) meanings.zoom(after / before, midX, midY);
   } else if (pointers.size === 1) {
     const windowing = meanings.window && (pointer.right || meanings.windows?.());
-    if (windowing) meanings.window(dx, dy);
+    if (windowing) meanings.window(dx, dy, x, y);
     else meanings.move(dx, dy, x, y);
   }
   Object.assign(pointer, { x, y });

@@ -2,6 +2,7 @@
 import { decodeBytes } from "./api.js";
 import { byId, make, makeMark } from "./elements.js";
 import { ARROWS, followGestures } from "./gestures.js";
+import { isInside, listFilms } from "./loop.js";
 
 const MARGIN = 26;
 const MAX_ZOOM = 40;
@@ -20,6 +21,7 @@ export class KnownMap {
   #zoom = 1;
   #center = { x: 0.5, y: 0.5 };
   #hovered = -1;
+  #loop = [];
   #frame = 0;
 
   constructor() {
@@ -28,13 +30,17 @@ export class KnownMap {
       zoom: (factor, x, y) => this.#zoomAt(factor, x, y),
       point: (x, y) => this.#pointAt(x, y),
       leave: () => this.#pointAt(null),
+      window: (_dx, _dy, x, y) => this.#drawLoop(x, y),
+      windows: () => byId("map-loop").getAttribute("aria-pressed") === "true",
       // A page is scrolled by the wheel too, until the reader has turned to the map.
       wheels: () => document.activeElement === this.#canvas,
     });
+    this.#canvas.addEventListener("pointerdown", () => this.#clearLoop());
     this.#canvas.addEventListener("keydown", (event) => this.#steer(event));
     const acts = {
       "map-in": () => this.#zoomAt(1.6), "map-out": () => this.#zoomAt(1 / 1.6),
       "map-reset": () => this.#look(1, { x: 0.5, y: 0.5 }), "map-find": () => this.#find(),
+      "map-loop": () => this.#toggleLoop(),
     };
     for (const [id, act] of Object.entries(acts)) byId(id).addEventListener("click", act);
     new ResizeObserver(() => this.#resize()).observe(this.#canvas);
@@ -100,6 +106,7 @@ export class KnownMap {
   }
 
   #look(zoom, center) {
+    if (this.#loop.length) this.#clearLoop(); // it is drawn on the canvas, not on the map
     this.#zoom = Math.min(MAX_ZOOM, Math.max(1, zoom));
     const bound = (value) => Math.min(1, Math.max(0, value));
     this.#center = { x: bound(center.x), y: bound(center.y) };
@@ -120,6 +127,31 @@ export class KnownMap {
     const center = { x: this.#center.x + fromX * shift, y: this.#center.y + fromY * shift };
     this.#look(zoom, zoom === 1 ? { x: 0.5, y: 0.5 } : center);
     this.#canvas.classList.toggle("zoomed", zoom > 1);
+  }
+
+  #toggleLoop() {
+    const button = byId("map-loop");
+    button.setAttribute("aria-pressed", String(button.getAttribute("aria-pressed") !== "true"));
+    this.#clearLoop();
+  }
+
+  #clearLoop() {
+    this.#loop = [];
+    listFilms(byId("map-list"), []);
+    this.#redraw();
+  }
+
+  /** The loop goes through a place; list what lies inside, as if it were closed. */
+  #drawLoop(x, y) {
+    this.#loop.push([x, y]);
+    const { names, labels } = this.#known;
+    const inside = names.map((name, number) => ({ name, label: labels[number], number })).filter(
+      ({ label, number }) => !this.#hidden.has(label) &&
+        isInside(...this.#project(this.#points[2 * number], this.#points[2 * number + 1]), this.#loop),
+    );
+    listFilms(byId("map-list"), inside);
+    byId("map-hint").textContent = `${inside.length} films inside the loop`;
+    this.#redraw();
   }
 
   #find() {
@@ -191,6 +223,11 @@ export class KnownMap {
       if (index !== undefined) drawRing(context, ...at(index), 6, ink, paper, 1.5);
     }
     if (this.#hovered >= 0) drawRing(context, ...at(this.#hovered), 8, ink, paper, 2);
+    context.strokeStyle = ink;
+    context.lineWidth = 1.5;
+    context.beginPath();
+    for (const [x, y] of this.#loop) context.lineTo(x, y);
+    context.stroke();
     if (!this.#position) return;
     const [x, y] = this.#project(this.#position.x, this.#position.y);
     drawRing(context, x, y, 11, ink, paper, 3);

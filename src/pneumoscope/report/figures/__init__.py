@@ -7,6 +7,7 @@ Every `draw_…` has a `describe_…` beside it: the alternative text, with the 
     assessment.py   ROC with operating points; reliability; coverage of sets; selective reading; subgroups
     comparison.py   paper, ours and published side by side; leakage
     neighbors.py    k tried; nearest known images; t-SNE map
+    retrieval.py    what neighbors find, doubt and reject
     anomaly.py      errors against thresholds; original, reconstruction and error map
     explain.py      Grad-CAM of each layer; feature maps; exciting patches; centrality
     shortcuts.py    what is told with lungs, frame or letters hidden

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
 
 MOST_QUERIES = 4
+METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 @styled
@@ -149,8 +150,15 @@ def describe_map(embedding_map: EmbeddingMap) -> str:
     """Say in words what `draw_map` shows."""
     counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
     new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
+    method = METHOD_TITLES[embedding_map.method]
+    figures = {
+        "trustworthiness": embedding_map.trustworthiness,
+        "continuity": embedding_map.continuity,
+        "share of nearest kept": embedding_map.knn_preservation,
+    }
+    measured = ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items() if np.isfinite(figure))
     return (
-        f"t-SNE map of {counts['train']} training and {counts['test']} test images, colored by "
-        f"{', '.join(embedding_map.classes)}; trustworthiness {embedding_map.trustworthiness:.3f}."
+        f"{method} map of {counts['train']} training and {counts['test']} test images, colored by "
+        f"{', '.join(embedding_map.classes)}; {measured}."
         + (f" {counts['new']} new images are marked by stars: {new}." if counts["new"] else "")
     )

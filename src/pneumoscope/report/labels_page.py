@@ -1,0 +1,102 @@
+"""Labels to look at again, as one page with the films, and as a table."""
+
+from __future__ import annotations
+
+import base64
+import csv
+import io
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from PIL import Image
+
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.radiographs.phantoms import shows_phantoms
+from pneumoscope.report.templates import make_environment
+
+if TYPE_CHECKING:
+    from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.tasks.labels import LabelReview
+
+MOST_SHOWN = 200
+JPEG_QUALITY = 80
+
+
+def write_label_review(review: LabelReview, dataset: Dataset, out_dir: Path) -> Path:
+    """Write `labels.html`, one file that opens with no network, and `labels.csv` with a row for each label.
+
+    Args:
+        review: what was found; the page shows its first 200, the table holds all.
+        dataset: the films.
+        out_dir: where to; files of an earlier review are replaced.
+
+    Returns:
+        Path of the page.
+    """
+    out_dir.mkdir(parents=True, exist_ok=True)
+    row_of = {name: row for row, name in enumerate(dataset.table["name"])}
+    films = _list_films(review)
+    shown = [{**film, "address": _embed(dataset.images[row_of[film["name"]]])} for film in films[:MOST_SHOWN]]
+    duplicates = [
+        [{"name": name, "label": label, "address": _embed(dataset.images[row_of[name]])} for name, label in group]
+        for group in review.duplicates
+    ]
+    page = (
+        make_environment()
+        .get_template("labels.html.j2")
+        .render(
+            css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
+            research_use_only=RESEARCH_USE_ONLY,
+            version=__version__,
+            drawn=shows_phantoms(dataset),
+            review=review,
+            num_wrong=round(float(review.joint.sum() - np.trace(review.joint))),
+            joint=[[round(float(number)) for number in row] for row in review.joint],
+            duplicates=duplicates,
+            films=shown,
+        )
+    )
+    _write_whole(out_dir / "labels.html", page)
+    _write_whole(out_dir / "labels.csv", _format_table(films))
+    return out_dir / "labels.html"
+
+
+def _list_films(review: LabelReview) -> list[dict[str, Any]]:
+    return [
+        {
+            "name": str(name),
+            "given": review.classes[review.given[row]],
+            "proposed": review.classes[review.proposed[row]],
+            "suspicion": f"{review.suspicion[row]:.3f}",
+            "net": _word_shares(review.classes, review.probabilities[row]),
+            "votes": _word_shares(review.classes, review.votes[row]),
+        }
+        for row, name in enumerate(review.names)
+    ]
+
+
+def _word_shares(classes: tuple[str, ...], shares: np.ndarray) -> str:
+    return ", ".join(f"{name} {100 * share:.0f}%" for name, share in zip(classes, shares, strict=True))
+
+
+def _format_table(films: list[dict[str, Any]]) -> str:
+    text = io.StringIO()
+    text.write(f"# {RESEARCH_USE_ONLY}\n")
+    writer = csv.DictWriter(text, ["name", "given", "proposed", "suspicion", "net", "votes"], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(films)
+    return text.getvalue()
+
+
+def _embed(image: np.ndarray) -> str:
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, "JPEG", quality=JPEG_QUALITY)
+    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+
+
+def _write_whole(path: Path, text: str) -> None:
+    partial = path.with_name(f"{path.name}.partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
