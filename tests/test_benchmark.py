@@ -30,6 +30,7 @@ def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study,
     @dataclass(frozen=True)
     class Found:
         table: MethodTable
+        detections: dict
 
     monkeypatch.setitem(pneumoscope.archive._KINDS, "Found", Found)
     study = tmp_path / "study"
@@ -38,7 +39,7 @@ def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study,
 
     def compute(dataset, seed):
         seen.append((len(dataset), seed))
-        return Found(TABLE)
+        return Found(TABLE, {})
 
     for _ in range(2):
         assert run_benchmark(study, "best", "anomaly", compute) == TABLE

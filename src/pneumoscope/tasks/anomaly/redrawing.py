@@ -116,7 +116,7 @@ def _fit(normals: Normals, *, out_dir: Path, epochs: int, code: int, variational
         targets = (levels - levels.mean(axis=(1, 2), keepdims=True)) / deviation
         return augment_images(images, hidden, rng)[..., None], targets[..., None]
 
-    settings = normals_settings(epochs, learning_rate=2e-3)
+    settings = normals_settings(epochs, learning_rate=2e-3, batch_size=16)
     train_on_normals(
         learner,
         normals,
