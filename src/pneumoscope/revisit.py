@@ -170,8 +170,9 @@ def revisit_explain(revisit: Revisit, paths: Sequence[Path], out_dir: Path) -> t
     from pneumoscope.report.figures.explain import draw_heatmaps
     from pneumoscope.report.figures.palette import save_figure
     from pneumoscope.tasks.classify import predict_probabilities
-    from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
+    from pneumoscope.tasks.explain.explanation import explain_classifier
     from pneumoscope.tasks.explain.gradcam import compute_gradcam
+    from pneumoscope.tasks.explain.scorer import list_layers
 
     model = revisit.load_bundle("binary").model
     if not paths:

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.models.geometry import receptive_fields
+from pneumoscope.models.linear import copy_linear
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, Estimate, Explanation
@@ -12,6 +13,7 @@ from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.patches import find_patches, map_features
+from pneumoscope.tasks.explain.scorer import list_layers
 
 if TYPE_CHECKING:
     import keras
@@ -73,20 +75,6 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     )
 
 
-def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's layers to look through, from the input on; see `backward.list_views`.
-
-    Raises:
-        ValueError: if it has none.
-    """
-    from pneumoscope.models.backward import list_views
-
-    names = list_views(model)
-    if not names:
-        raise ValueError(f"model {model.name!r} has no convolutional layer to look through")
-    return names
-
-
 def _choose_examples(labels: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return `(e,)` int, index into `labels`: normal and pneumonia in turn while both last."""
     chosen = []
@@ -104,7 +92,7 @@ def _measure(
     model: "keras.Model", test: Dataset, labels: np.ndarray, decisions: np.ndarray, layer: str, seed: int
 ) -> dict[str, Estimate]:
     patients = test.table["patient"].to_numpy().astype(str)
-    fields = receptive_fields(model, layer)
+    fields = receptive_fields(copy_linear(model), layer)
     found = (labels == 1) & (decisions == 1)
     metrics: dict[str, Estimate] = {}
     for suffix, averaged in (("", False), ("_averaged", True)):
