@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from pneumoscope.comparison import MethodTable
 from pneumoscope.results import (
     Anomaly,
     Audit,
@@ -37,6 +38,7 @@ _KINDS = {
         Explanation,
         Leakage,
         Audit,
+        MethodTable,
     )
 }
 
@@ -45,7 +47,7 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
     """Keep a result as one `.npz` file, whole or not at all.
 
     Args:
-        result: an instance of one of the classes of `pneumoscope.results`.
+        result: an instance of one of the classes of `pneumoscope.results` or `pneumoscope.comparison`.
         path: where to; a file that stands there is replaced in one step.
     """
     arrays: dict[str, np.ndarray] = {}

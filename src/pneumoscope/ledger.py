@@ -60,10 +60,10 @@ class Ledger:
         self.facts["request"] = request
         self._save()
 
-    def run(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return the result of a stage: from its file where it is done, else computed, timed and kept."""
+    def run(self, name: str, compute: Callable[[], Any], *, anew: bool = False) -> Any:
+        """Return the result of a stage: from its file unless it is missing or wanted `anew`."""
         path = self.out_dir / "stages" / f"{name}.npz"
-        if name in self.facts["timing"] and path.exists():
+        if not anew and name in self.facts["timing"] and path.exists():
             log.info("%s: done before", name)
             return load_result(path)
         log.info("%s: started", name)

@@ -65,7 +65,6 @@ def run_study(
         PneumoscopeError: if `out_dir` holds another study, or a stage cannot be done.
     """
     from pneumoscope.report.audit_page import write_audit
-    from pneumoscope.report.page import write_report
     from pneumoscope.tasks.leakage import measure_leakage
 
     out_dir = Path(out_dir)
@@ -89,10 +88,7 @@ def run_study(
             _run_anomaly(plan, profile)
             if profile != "flagship":
                 _run_explanation(plan, profile)
-        _write_results(ledger, dataset, out_dir)
-        report = write_report(out_dir, dataset)
-        log.info("report: %s", report)
-        return report
+        return write_outcome(ledger, dataset)
     finally:
         log.removeHandler(handler)
         handler.close()
@@ -261,7 +257,17 @@ def _describe_study(
     }
 
 
-def _write_results(ledger: Ledger, dataset: Dataset, out_dir: Path) -> None:
+def write_outcome(ledger: Ledger, dataset: Dataset) -> Path:
+    """Write `results.json` and the report of all stages that are done, and return the report's path."""
+    from pneumoscope.report.page import write_report
+
+    _write_results(ledger, dataset)
+    report = write_report(ledger.out_dir, dataset)
+    log.info("report: %s", report)
+    return report
+
+
+def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     from pneumoscope.report.summary import summarize_study
 
     stages, request = ledger.results(), ledger.facts["request"]
@@ -293,7 +299,7 @@ def _write_results(ledger: Ledger, dataset: Dataset, out_dir: Path) -> None:
         versions=list_versions(),
         hardware=describe_hardware(),
     )
-    write_json(out_dir / "results.json", summary)
+    write_json(ledger.out_dir / "results.json", summary)
 
 
 def _log_to(path: Path) -> logging.Handler:

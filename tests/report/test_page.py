@@ -183,8 +183,8 @@ def test_other_files_among_the_stages_are_left_alone(leave_part):
     [
         (None, "missing; expected the folder"),
         ("{", "cannot be read"),
-        ("[]", "schema version None, expected 1.0"),
-        ('{"schema_version": "2.0"}', "schema version 2.0, expected 1.0"),
+        ("[]", "schema version None, expected 1.1"),
+        ('{"schema_version": "2.0"}', "schema version 2.0, expected 1.1"),
     ],
 )
 def test_a_folder_that_is_no_study_is_refused(tmp_path, content, message):

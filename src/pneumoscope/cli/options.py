@@ -98,4 +98,7 @@ WeightsOption = Annotated[
 ]
 ClassifierOption = Annotated[ClassifierTask, typer.Option("--task", help="Which classifier.")]
 ImagesArgument = Annotated[list[Path] | None, typer.Argument(help="Image files; without any, the study's test images.")]
+BenchmarkOption = Annotated[
+    bool, typer.Option("--benchmark", help="Measure many methods side by side, and add them to the study's report.")
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -9,6 +9,7 @@ import typer
 from pneumoscope import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
+    from pneumoscope.comparison import MethodTable
     from pneumoscope.results import Estimate
 
 FIGURE_FIELDS = ("value", "low", "high", "n")
@@ -28,17 +29,34 @@ def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *,
 def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool = False) -> None:
     """Print figures with their intervals."""
     if as_json:
-        figures = {
-            name: {field: _finite(getattr(figure, field)) for field in FIGURE_FIELDS}
-            for name, figure in metrics.items()
-        }
-        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": figures}))
+        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": _plain_figures(metrics)}))
         return
     rows = [
         [name, *(f"{number:.3f}" for number in (figure.value, figure.low, figure.high)), str(figure.n)]
         for name, figure in metrics.items()
     ]
     print_table(f"{split}: figures with 95 % intervals that resample patients", ["figure", *FIGURE_FIELDS], rows)
+
+
+def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
+    """Print methods side by side, a row each."""
+    if as_json:
+        figures = {method: _plain_figures(found) for method, found in table.figures.items()}
+        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": figures, "remarks": table.remarks}))
+        return
+    rows = [
+        [method, *(str(found[name]) if name in found else "-" for name in table.columns)]
+        for method, found in table.figures.items()
+    ]
+    print_table("methods side by side, with 95 % intervals that resample patients", ["method", *table.columns], rows)
+    for method, remark in table.remarks.items():
+        typer.echo(f"{method}: {remark}")
+
+
+def _plain_figures(metrics: "dict[str, Estimate]") -> dict[str, dict[str, float | None]]:
+    return {
+        name: {field: _finite(getattr(figure, field)) for field in FIGURE_FIELDS} for name, figure in metrics.items()
+    }
 
 
 def _finite(number: float) -> float | None:

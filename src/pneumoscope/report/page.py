@@ -20,6 +20,7 @@ from pneumoscope.report.tables import (
     SECOND_NET,
     shorten_list,
     tabulate_counts,
+    tabulate_methods,
     tabulate_metrics,
     tabulate_settings,
     tabulate_timing,
@@ -130,6 +131,14 @@ def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
                 (name, sentences.write_agreement(neighbors[name], suffix=suffix)) for name in order_profiles(neighbors)
             ]
             for suffix in ("", SECOND_NET)
+        },
+        "benchmarks": {
+            task: [
+                (profile_title(profile), tabulate_methods(found[profile]["figures"]), found[profile]["remarks"])
+                for profile in order_profiles(found)
+            ]
+            for task in ("neighbors", "anomaly", "explain")
+            for found in [results.get("benchmarks", {}).get(task, {})]
         },
         "directions": [
             (name, [sentences.write_direction(metrics)]) for name, metrics in read_metrics(results, "anomaly").items()

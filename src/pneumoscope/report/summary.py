@@ -11,14 +11,16 @@ from typing import Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.comparison import MethodTable
 from pneumoscope.report.wording import TASK_TITLES, order_profiles
 from pneumoscope.results import Anomaly, Classification, Estimate, Explanation, Leakage, LearningCurve, Neighbors
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 DECISION_THRESHOLD = "mean_plus_sd"
 _KINDS = (
     *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
     *("binary", "three_class", "anomaly", "explain", "held_out"),
+    *("neighbors_benchmark", "anomaly_benchmark", "explain_benchmark"),
 )
 
 
@@ -54,6 +56,9 @@ def summarize_study(
     }
     if "leakage" in stages:
         results["leakage"] = _summarize_leakage(stages["leakage"])
+    benchmarks = _summarize_benchmarks(stages)
+    if benchmarks:
+        results["benchmarks"] = benchmarks
     return to_plain(results)
 
 
@@ -104,6 +109,17 @@ def _summarize_profile(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "layers": explanation.layers,
         }
     return entries
+
+
+def _summarize_benchmarks(stages: Mapping[str, Any]) -> dict[str, dict[str, MethodTable]]:
+    """Return by task, by profile, the methods side by side."""
+    found: dict[str, dict[str, MethodTable]] = {}
+    for stage, result in stages.items():
+        profile, kind = split_stage(stage)
+        task = kind.removesuffix("_benchmark")
+        if profile and task != kind:
+            found.setdefault(task, {})[profile] = result.table
+    return found
 
 
 def _summarize_curve(curve: LearningCurve) -> dict[str, Any]:

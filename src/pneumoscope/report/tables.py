@@ -36,11 +36,11 @@ EMPTY = Cell("-")
 
 @dataclass(frozen=True)
 class MetricTable:
-    """Figures of one task: a column a profile and split, a row a metric.
+    """Figures of one task: a column a profile and split and a row a metric, or a column a metric and a row a method.
 
     Attributes:
-        columns: `(profile, split)` as titles.
-        rows: `(metric title, cells)`.
+        columns: `(profile, split)` as titles, or `(metric title, "")`.
+        rows: `(metric title or method, cells)`.
     """
 
     columns: list[tuple[str, str]]
@@ -77,6 +77,23 @@ def tabulate_metrics(profiles: Mapping[str, Mapping[str, Any]], *, suffix: str =
         for name in names
     ]
     return MetricTable(columns, rows)
+
+
+def tabulate_methods(figures: Mapping[str, Mapping[str, Any]]) -> MetricTable:
+    """Return methods side by side.
+
+    Args:
+        figures: by method, by name, as `results.json` has them.
+
+    Returns:
+        A row a method and a column a figure.
+    """
+    names = list(dict.fromkeys(name for found in figures.values() for name in found))
+    rows = [
+        (method, [word_cell(name, read_estimate(found[name])) if name in found else EMPTY for name in names])
+        for method, found in figures.items()
+    ]
+    return MetricTable([(metric_title(name), "") for name in names], rows)
 
 
 def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
