@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.comparison import MethodTable
+from pneumoscope.comparison import ExplanationBenchmark, MethodTable
 from pneumoscope.results import (
     Anomaly,
     Audit,
@@ -39,6 +39,7 @@ _KINDS = {
         Leakage,
         Audit,
         MethodTable,
+        ExplanationBenchmark,
     )
 }
 

@@ -86,11 +86,7 @@ def scorecam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
         if not len(answering):
             continue
         shown = np.moveaxis(cells[number][..., answering], -1, 0)
-        scores = np.empty(len(answering), np.float32)
-        for start in range(0, len(answering), BATCH_SIZE):
-            some = slice(start, start + BATCH_SIZE)
-            masks = scorer.draw(shown[some])
-            scores[some] = scorer.score(masks * images[number]) @ chosen[number]
+        scores = scorer.score(scorer.draw(shown) * images[number]) @ chosen[number]
         weights = np.exp(scores - scores.max())
         maps[number] = np.tensordot(weights / weights.sum(), shown, axes=1)
     return scorer.draw(maps)

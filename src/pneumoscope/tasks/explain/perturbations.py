@@ -8,7 +8,7 @@ from scipy.ndimage import map_coordinates
 
 from pneumoscope.progress import track
 from pneumoscope.tasks.explain.gradients import blur_images
-from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Scorer
+from pneumoscope.tasks.explain.scorer import Scorer
 
 PATCH_SHARE = 1 / 8
 NUM_MASKS = 400
@@ -29,11 +29,8 @@ def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: i
     for number in track(range(len(images)), "Occlusion"):
         image = images[number].astype(np.float32)
         whole = float((scorer.score(image[None]) @ chosen[number])[0])
-        falls = []
-        for start in range(0, len(patches), BATCH_SIZE):
-            some = patches[start : start + BATCH_SIZE]
-            falls.append(whole - scorer.score(np.where(some, blurred[number], image)) @ chosen[number])
-        maps[number] = np.tensordot(np.concatenate(falls), patches, axes=1) / patches.sum(axis=0)
+        falls = whole - scorer.score(np.where(patches, blurred[number], image)) @ chosen[number]
+        maps[number] = np.tensordot(falls, patches, axes=1) / patches.sum(axis=0)
     return _keep_positive(maps)
 
 
@@ -61,12 +58,9 @@ def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 
     blurred = blur_images(images)
     maps = np.zeros(images.shape, np.float32)
     for number in track(range(len(images)), "RISE"):
-        image, scores = images[number].astype(np.float32), []
-        for start in range(0, NUM_MASKS, BATCH_SIZE):
-            some = masks[start : start + BATCH_SIZE]
-            scores.append(scorer.score(some * image + (1 - some) * blurred[number]) @ chosen[number])
-        relative = np.concatenate(scores) - np.mean(np.concatenate(scores))
-        maps[number] = np.tensordot(relative, masks, axes=1) / (NUM_MASKS * opened)
+        shown = masks * images[number] + (1 - masks) * blurred[number]
+        scores = scorer.score(shown) @ chosen[number]
+        maps[number] = np.tensordot(scores - scores.mean(), masks, axes=1) / (NUM_MASKS * opened)
     return _keep_positive(maps)
 
 
