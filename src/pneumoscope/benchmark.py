@@ -1,13 +1,15 @@
 """Many methods of one task side by side, on the models that a study left; the table becomes part of its report."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from pneumoscope.comparison import MethodTable
+from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.study import reopen_study, write_outcome
+from pneumoscope.study import find_model, reopen_study, write_outcome
 
 
 class Benchmark(Protocol):
@@ -37,3 +39,30 @@ def run_benchmark(
     result = ledger.run(f"{profile}-{task}_benchmark", lambda: compute(dataset, request["seed"]), anew=True)
     write_outcome(ledger, dataset)
     return result.table
+
+
+def benchmark_explain(study_dir: Path, profile: str, *, layer: str | None = None) -> MethodTable:
+    """Task 4. Measure all methods of explanation on a study's net of normal against pneumonia, each with its verdict.
+
+    Args:
+        study_dir: folder that a study left.
+        profile: recipe of the net.
+        layer: for the class-activation maps; by default the last convolutional one.
+
+    Raises:
+        PneumoscopeError: if the layer cannot be looked through, or see `run_benchmark`.
+    """
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.report.verdicts import write_verdict
+    from pneumoscope.tasks.explain.benchmark import benchmark_explanations
+
+    def compute(dataset: Dataset, seed: int) -> Benchmark:
+        model = load_bundle(find_model(study_dir, profile, "binary")).model
+        try:
+            found = benchmark_explanations(model, dataset, layer=layer, seed=seed)
+        except ValueError as error:
+            raise PneumoscopeError(str(error)) from None
+        verdicts = {method: write_verdict(figures) for method, figures in found.table.figures.items()}
+        return replace(found, table=MethodTable(found.table.figures, verdicts))
+
+    return run_benchmark(study_dir, profile, "explain", compute)

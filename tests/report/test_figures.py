@@ -201,7 +201,7 @@ def test_a_hot_pixel_is_warm_and_a_cold_one_shows_the_image():
     image = np.full((4, 4), 0.5)
     heatmap = np.zeros((4, 4))
     heatmap[1, 2] = 1.0
-    laid = explain._lay_over(image, heatmap)
+    laid = explain.lay_over(image, heatmap)
     assert laid[0, 0].tolist() == [0.5, 0.5, 0.5]
     assert laid[1, 2, 0] > 0.75 > laid[1, 2, 2]
 

@@ -9,6 +9,7 @@ import typer
 from pneumoscope.cli.options import (
     Backbone,
     BackboneOption,
+    BenchmarkOption,
     ClassifierOption,
     ClassifierTask,
     DataOption,
@@ -28,7 +29,7 @@ from pneumoscope.cli.options import (
     TrainProfileOption,
     WeightsOption,
 )
-from pneumoscope.cli.output import print_metrics, print_outcome
+from pneumoscope.cli.output import print_methods, print_metrics, print_outcome
 
 if TYPE_CHECKING:
     from pneumoscope.models.settings import TrainingSettings
@@ -201,10 +202,20 @@ def explain(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("heatmaps"),
     profile: ProfileOption = OneProfile.BEST,
+    method: Annotated[
+        str, typer.Option(help="Method of the heat-maps, such as gradcam, hirescam or rise.")
+    ] = "hirescam",
+    layer: Annotated[str | None, typer.Option(help="Layer to look through; by default all that can be.")] = None,
+    benchmark: BenchmarkOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show where the net of task 1.A looks; without images, measure it on the test images."""
+    if benchmark:
+        from pneumoscope.benchmark import benchmark_explain
+
+        print_methods(benchmark_explain(study_dir, profile.value, layer=layer), as_json=as_json)
+        return
     from pneumoscope.revisit import Revisit, revisit_explain
 
-    metrics, rows = revisit_explain(Revisit(study_dir, profile.value), images or [], out)
+    metrics, rows = revisit_explain(Revisit(study_dir, profile.value), images or [], out, method=method, layer=layer)
     print_outcome(metrics, rows, as_json=as_json)

@@ -96,20 +96,22 @@ class _Copying:
         if isinstance(net, keras.Sequential):
             net = net._functional
         made = {id(tensor): copy for tensor, copy in zip(net.inputs, given, strict=True)}
+
+        def swap(value: Any) -> Any:
+            return made.get(id(value), value)
+
         for layer in net.operations:
             if isinstance(layer, keras.layers.InputLayer):
                 continue
             node = _find_node(net, layer)
-            args, kwargs = keras.tree.map_structure(
-                lambda value: made.get(id(value), value), (node.arguments.args, node.arguments.kwargs)
-            )
+            args, kwargs = keras.tree.map_structure(swap, (node.arguments.args, node.arguments.kwargs))
             last = ends and any(tensor is net.outputs[0] for tensor in node.outputs)
             if isinstance(layer, keras.Model):
                 sources = [made[id(tensor)] for tensor in node.input_tensors]
                 outputs = self.follow(layer, sources, prefix=f"{prefix}{layer.name}.", ends=last)
             else:
                 outputs = keras.tree.flatten(self._copy(layer, prefix + layer.name, last)(*args, **kwargs))
-            made |= {id(tensor): copy for tensor, copy in zip(node.outputs, outputs, strict=True)}
+            made.update({id(tensor): copy for tensor, copy in zip(node.outputs, outputs, strict=True)})
         return [made[id(tensor)] for tensor in net.outputs]
 
     def _copy(self, layer: Any, name: str, last: bool) -> Callable[..., Any]:

@@ -96,15 +96,16 @@ def benchmark_explanations(
         }
     for method, survival in _measure_survival(model, scorer.layer, films, drawn, seed).items():
         figures[method] |= survival
+    num_shown = min(len(maps) for maps in examples)
     claim = choose_films(model, dataset, num_images=NUM_CLAIM, seed=seed)
     heatmaps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
         table=MethodTable(figures),
         layer=scorer.layer,
         methods=tuple(figures),
-        images=lesions.images[: len(examples[0])][: min(map(len, examples))],
-        masks=lesions.masks[: min(map(len, examples))],
-        heatmaps=np.stack([maps[: min(map(len, examples))] for maps in examples]),
+        images=lesions.images[:num_shown],
+        masks=lesions.masks[:num_shown],
+        heatmaps=np.stack([maps[:num_shown] for maps in examples]),
         centralities=measure_centrality(heatmaps),
         labels=claim.labels,
         claim=estimate_centrality(heatmaps, claim.labels, claim.patients, seed=seed),

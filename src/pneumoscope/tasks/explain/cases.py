@@ -9,6 +9,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.opacity import paste_opacity
 from pneumoscope.results import BINARY_CLASSES, require
 from pneumoscope.tasks.classify import predict_probabilities
+from pneumoscope.tasks.explain.scorer import choose_class
 
 if TYPE_CHECKING:
     import keras
@@ -70,7 +71,7 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
         rows = order[(labels[order] == 1) & (split[order] == "test")]
         images, masks = dataset.images[rows], dataset.masks[rows]
         probabilities = predict_probabilities(model, images)
-        noticed = (probabilities.argmax(axis=1) > 0) & masks.any(axis=(1, 2))
+        noticed = (choose_class(probabilities) > 0) & masks.any(axis=(1, 2))
     else:
         # Some are not noticed: four times as many are tried.
         rows = order[(labels[order] == 0) & np.isin(split[order], ["val", "test"])][: 4 * num_images]
@@ -80,11 +81,13 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
         noticed = rose & masks.any(axis=(1, 2))
     sickness = 1 + probabilities[:, 1:].argmax(axis=1)
     patients = dataset.table["patient"].to_numpy().astype(str)[rows]
-    return Cases(images, masks, sickness, np.ones(len(rows), int), patients).select(np.flatnonzero(noticed)[:num_images])
+    return Cases(images, masks, sickness, np.ones(len(rows), int), patients).select(
+        np.flatnonzero(noticed)[:num_images]
+    )
 
 
 def choose_films(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
-    """Return test images as they are, normal and pneumonia in turn, with the class that the net decides.
+    """Return test images as they are, normal and pneumonia in turn, with the class that explains what the net decides.
 
     Args:
         model: a classifier whose class 0 is normal.
@@ -106,5 +109,5 @@ def choose_films(model: "keras.Model", dataset: Dataset, *, num_images: int, see
     rows = order[np.argsort(turns, kind="stable")][:num_images]
     images = dataset.images[rows]
     masks = np.zeros(images.shape, bool) if dataset.masks is None else dataset.masks[rows]
-    decided = predict_probabilities(model, images).argmax(axis=1)
+    decided = choose_class(predict_probabilities(model, images))
     return Cases(images, masks, decided, labels[rows], dataset.table["patient"].to_numpy().astype(str)[rows])

@@ -43,7 +43,9 @@ def trace_deletion(answer: Answer, image: np.ndarray, heatmap: np.ndarray, *, in
     start, end = (blurred, image) if insert else (image, blurred)
     hottest = _rank(heatmap)
     counts = np.linspace(0, hottest.size, NUM_STEPS + 1).round()
-    return float(np.trapezoid(answer(np.stack([np.where(hottest < count, end, start) for count in counts]))) / NUM_STEPS)
+    return float(
+        np.trapezoid(answer(np.stack([np.where(hottest < count, end, start) for count in counts]))) / NUM_STEPS
+    )
 
 
 def measure_road(answer: Answer, image: np.ndarray, heatmap: np.ndarray, rng: np.random.Generator) -> float:

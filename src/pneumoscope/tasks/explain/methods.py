@@ -32,6 +32,8 @@ METHODS: dict[str, Method] = {
     "occlusion": perturbations.occlusion,
     "rise": perturbations.rise,
 }
+# They look through a layer.
+LAYER_METHODS = tuple(name for name, method in METHODS.items() if method.__module__ == cams.__name__)
 # They take hundreds of looks at each image.
 SLOW_METHODS = ("scorecam", "ablationcam", "occlusion", "rise")
 

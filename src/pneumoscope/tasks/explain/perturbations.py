@@ -37,9 +37,7 @@ def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: i
 def _lay_patches(height: int, width: int) -> np.ndarray:
     """Return `(patches, H, W)` bool, squares that cover the image, each overlapping the next by half."""
     side = max(2, round(PATCH_SHARE * min(height, width)))
-    rows, columns = (
-        sorted({*range(0, size - side, max(1, side // 2)), size - side}) for size in (height, width)
-    )
+    rows, columns = (sorted({*range(0, size - side, max(1, side // 2)), size - side}) for size in (height, width))
     patches = np.zeros((len(rows) * len(columns), height, width), bool)
     for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
         patches[number, row : row + side, column : column + side] = True

@@ -15,6 +15,7 @@ from pneumoscope.results import Estimate
 from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain.gradients import blur_images
 from pneumoscope.tasks.explain.quality import shift_images
+from pneumoscope.tasks.explain.scorer import choose_class
 
 if TYPE_CHECKING:
     import keras
@@ -41,16 +42,15 @@ def probe_concepts(
         `changed decisions, gamma 0.7` the share of images whose decision, normal or pneumonia, turned. `hidden markers`
         is told only of the images that have some.
     """
-    before = 1 - predict_probabilities(model, images)[:, 0]
-    normal = predict_probabilities(model, images).argmax(axis=1) == 0
+    before = predict_probabilities(model, images)
     found = {}
     for name, changed in change_films(images).items():
         rows = (changed != images).any(axis=(1, 2)) if name == "hidden markers" else np.ones(len(images), bool)
         if not rows.any():
             continue
-        probabilities = predict_probabilities(model, changed[rows])
-        moved = (1 - probabilities[:, 0] - before[rows]).astype(np.float64)
-        turned = (probabilities.argmax(axis=1) == 0) != normal[rows]
+        after = predict_probabilities(model, changed[rows])
+        moved = (before[rows, 0] - after[:, 0]).astype(np.float64)
+        turned = (choose_class(after) == 0) != (choose_class(before[rows]) == 0)
         found[name] = estimate_mean(moved, patients[rows], seed=seed)
         found[f"changed decisions, {name}"] = estimate_mean(turned, patients[rows], seed=seed)
     return found

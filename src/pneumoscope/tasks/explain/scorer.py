@@ -167,6 +167,17 @@ def _list_views(flat: "keras.Model") -> tuple[str, ...]:
     return names
 
 
+def choose_class(probabilities: np.ndarray) -> np.ndarray:
+    """Return `(n,)` int, the class that an answer is explained by: 0, normal, or the likeliest kind of pneumonia.
+
+    Pneumonia is decided where its kinds together are likelier than normal.
+
+    Args:
+        probabilities: `(n, classes)`, class 0 being normal.
+    """
+    return np.where(probabilities[:, 0] >= 0.5, 0, 1 + probabilities[:, 1:].argmax(axis=1))
+
+
 @cache
 def rectify_guided() -> Any:
     """Return a ReLU whose gradient is that of guided backpropagation, see `gradients.guide_back`."""
