@@ -3,11 +3,13 @@
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 
 import pytest
 
-from pneumoscope.benchmark import run_benchmark
+from pneumoscope.benchmark import benchmark_explain, run_benchmark
 from pneumoscope.comparison import MethodTable
+from pneumoscope.errors import PneumoscopeError
 from pneumoscope.results import Estimate
 
 TABLE = MethodTable(
@@ -45,3 +47,23 @@ def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study,
     assert told["figures"]["slow"]["auroc"] == {"value": 0.75, "low": 0.7, "high": 0.8, "n": 45}
     page = (study / "report.html").read_text()
     assert "Methods side by side, best recipe" in page and "It was tired." in page and "0.750" in page
+
+
+def test_methods_of_explanation_stand_in_the_report_each_with_a_verdict(finished_study, tmp_path, monkeypatch):
+    from pneumoscope.tasks.explain import benchmark
+
+    few = partial(benchmark.benchmark_explanations, methods=("hirescam", "guided_backprop"), num_images=4)
+    monkeypatch.setattr(benchmark, "benchmark_explanations", few)
+    study = tmp_path / "study"
+    shutil.copytree(finished_study, study)
+
+    with pytest.raises(PneumoscopeError, match="'conv_9' is not in the model"):
+        benchmark_explain(study, "best", layer="conv_9")
+    table = benchmark_explain(study, "best")
+
+    assert tuple(table.figures) == ("hirescam", "guided_backprop", "edges")
+    page = (study / "report.html").read_text()
+    assert table.remarks["hirescam"].startswith("This map ")
+    assert "it shows the film and not the net" in page
+    drawn = {path.name for path in (study / "figures").iterdir()}
+    assert {"best-explain-claim.png", "best-explain-probes.png"} <= drawn

@@ -135,13 +135,15 @@ def _mean(values: np.ndarray, cases: Cases, seed: int) -> Estimate:
 
 
 def _measure_place(heatmaps: np.ndarray, cases: Cases, seed: int) -> Figures:
-    chance = quality.widen_masks(cases.masks).mean(axis=(1, 2))
-    return {
-        "peak_in_lesion": _mean(quality.hit_lesion(heatmaps, cases.masks), cases, seed),
-        "lesion_area": _mean(chance, cases, seed),
-        "heat_in_lesion": _mean(quality.measure_share_inside(heatmaps, cases.masks), cases, seed),
-        "lesion_overlap": _mean(quality.measure_overlap(heatmaps, cases.masks), cases, seed),
+    if not len(cases):
+        return {}
+    values = {
+        "peak_in_lesion": quality.hit_lesion(heatmaps, cases.masks),
+        "lesion_area": quality.widen_masks(cases.masks).mean(axis=(1, 2)),
+        "heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks),
+        "lesion_overlap": quality.measure_overlap(heatmaps, cases.masks),
     }
+    return {name: _mean(found, cases, seed) for name, found in values.items()}
 
 
 def _measure_faithfulness(model: "keras.Model", heatmaps: np.ndarray, cases: Cases, seed: int) -> Figures:
