@@ -21,7 +21,7 @@ from scipy.ndimage import gaussian_gradient_magnitude
 
 from pneumoscope.comparison import ExplanationBenchmark, MethodTable
 from pneumoscope.evaluation.intervals import estimate_mean
-from pneumoscope.progress import log, track
+from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.lungs import find_lungs
 from pneumoscope.results import Estimate
@@ -78,7 +78,8 @@ def benchmark_explanations(
     lungs = find_lungs(films.images)
     figures: dict[str, Figures] = {}
     drawn, examples = {}, []
-    for method in track((*methods, CONTROL), "Measuring explanations"):
+    for method in (*methods, CONTROL):
+        log.info("measuring %s", method)
         share = _SLOW_SHARE if method in SLOW_METHODS else 1
         some, seen = lesions.select(slice(-(-num_images // share))), films.select(slice(-(-num_images // share)))
         on_lesions = _explain(scorer, some, method, seed)
