@@ -12,7 +12,7 @@ from pneumoscope.progress import track
 if TYPE_CHECKING:
     import keras
 
-STEP = 6.0  # gray levels
+STEP = 3.0  # gray levels, on average over the pixels
 MIDDLE = 128.0
 _BLUR_EVERY = 4
 _BLUR = 0.6  # pixels
@@ -65,7 +65,7 @@ def maximize_activation(
         moved = np.roll(image, moves, (0, 1))
         _, (gradient,) = differentiate([moved[None, ..., None]], chosen)
         uphill = np.roll(ops.convert_to_numpy(gradient)[0, ..., 0], -moves, (0, 1))
-        image = image + STEP * uphill / (np.abs(uphill).mean() + 1e-12) * 0.5
+        image = image + STEP * uphill / (np.abs(uphill).mean() + 1e-12)
         image = np.clip(image + _DECAY * (MIDDLE - image), 0, 255).astype(np.float32)
         if step % _BLUR_EVERY == _BLUR_EVERY - 1:
             image = gaussian_filter(image, _BLUR, mode="nearest")
