@@ -23,3 +23,10 @@ TELLS, MISLEADS = ({"road": Estimate(value, value - 0.1, value + 0.1, 12)} for v
 )
 def test_a_verdict_says_how_far_to_trust_a_map(figures, verdict):
     assert write_verdict(figures).endswith(verdict)
+
+
+def test_a_map_that_does_not_know_the_class_is_named_one():
+    blind = {"survives_last": Estimate(1.0, 1.0, 1.0, 12)}
+
+    assert "though hardly with those that tell the classes" in write_verdict(MOVES | blind | FINDS)
+    assert "though" not in write_verdict(MOVES | FINDS)

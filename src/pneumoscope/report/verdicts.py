@@ -7,8 +7,9 @@ from collections.abc import Mapping
 
 from pneumoscope.results import Estimate
 
-# A rank correlation from here on says that two maps are much the same.
+# Rank correlations from where on two maps are much the same, and all but the same.
 ALIKE = 0.5
+SAME = 0.95
 NOTHING = "This map has not been measured: it is a picture, and no reason to trust or doubt a decision."
 
 
@@ -34,7 +35,11 @@ not a proof."
                 f"This map stays much the same once the net's weights are shuffled (rank correlation "
                 f"{survival.value:.2f}): it shows the film and not the net, and is no reason to trust a decision."
             )
-        said.append("moves with the net's weights")
+        last = known.get("survives_last")
+        blind = last is not None and last.value >= SAME
+        said.append(
+            "moves with the net's weights" + (", though hardly with those that tell the classes" if blind else "")
+        )
     found, chance = known.get("peak_in_lesion"), known.get("lesion_area")
     if found is not None and chance is not None:
         said.append(
