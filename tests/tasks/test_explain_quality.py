@@ -126,6 +126,15 @@ class TestRandomization:
 
 
 class TestBenchmark:
+    def test_the_control_is_of_edges_and_not_of_brightness(self):
+        images = np.full((1, 32, 32), 200, np.uint8)
+        images[0, :, 16:] = 40
+
+        edges = benchmark.draw_edges(images)[0]
+
+        assert edges[:, 15:17].min() > 0.9
+        assert edges[:, :8].max() < 1e-3
+
     def test_methods_stand_side_by_side_above_a_map_of_edges(self, model, collection, monkeypatch, tmp_path):
         monkeypatch.setattr(benchmark, "find_lungs", lambda images: np.ones(images.shape, bool))
 

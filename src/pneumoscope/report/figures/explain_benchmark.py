@@ -30,7 +30,9 @@ def draw_methods(benchmark: ExplanationBenchmark, *, title: str) -> Figure:
         image = benchmark.images[example] / 255
         tiles = [("lesion outlined", _outline(image, benchmark.masks[example]))]
         for method, heatmaps in zip(benchmark.methods, benchmark.heatmaps, strict=True):
-            tiles.append((method.replace("_", " "), lay_over(image, heatmaps[example] / 255)))
+            tiles.append(
+                (method.replace("integrated_", "int. ").replace("_", " "), lay_over(image, heatmaps[example] / 255))
+            )
         for place, (name, tile) in enumerate(tiles):
             row, column = divmod(place, COLUMNS)
             sheet.put(example * num_rows + row, column, tile, title=name)
