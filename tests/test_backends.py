@@ -14,6 +14,7 @@ TINY = (
     "models/test_optimizer.py",
     "tasks/test_neighbors.py",
     "tasks/test_explain.py::TestGradcam",
+    "tasks/test_explain_methods.py",
 )
 
 

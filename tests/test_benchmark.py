@@ -3,14 +3,16 @@
 import json
 import shutil
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
-from pneumoscope.benchmark import run_benchmark
+from pneumoscope.benchmark import run_benchmark, run_explain_benchmark
 from pneumoscope.cli.main import app
 from pneumoscope.comparison import MethodTable
+from pneumoscope.errors import PneumoscopeError
 from pneumoscope.results import Estimate
 
 TABLE = MethodTable(
@@ -94,3 +96,23 @@ def test_figures_of_others_stand_below_the_methods():
     told = list_published("anomaly", ["auroc", "accuracy", "f1"])
     assert told["SQUID"] == {"auroc": 0.876, "accuracy": 0.803, "f1": 0.847}
     assert told["The paper"]["accuracy"] == 0.668
+
+
+def test_methods_of_explanation_stand_in_the_report_each_with_a_verdict(finished_study, tmp_path, monkeypatch):
+    from pneumoscope.tasks.explain import benchmark
+
+    few = partial(benchmark.benchmark_explanations, methods=("hirescam", "guided_backprop"), num_images=4)
+    monkeypatch.setattr(benchmark, "benchmark_explanations", few)
+    study = tmp_path / "study"
+    shutil.copytree(finished_study, study)
+
+    with pytest.raises(PneumoscopeError, match="'conv_9' is not in the model"):
+        run_explain_benchmark(study, "best", layer="conv_9")
+    table = run_explain_benchmark(study, "best")
+
+    assert tuple(table.figures) == ("hirescam", "guided_backprop", "edges")
+    page = (study / "report.html").read_text()
+    assert table.remarks["hirescam"].startswith("This map ")
+    assert "it shows the film and not the net" in page
+    drawn = {path.name for path in (study / "figures").iterdir()}
+    assert {"best-explain-claim.png", "best-explain-probes.png"} <= drawn

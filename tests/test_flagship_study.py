@@ -52,6 +52,9 @@ def test_a_flagship_is_taught_judged_and_read_with(two_series, tmp_path, monkeyp
     assert card["operating_points_from"].startswith(f"{len(held_out.names)} images of series")
     assert card["seeds"]["seeds"] == [1000, 2000]
     assert reader.layers == ("stage_1_1", "stage_2_1")
+    explanation = load_result(out / "stages" / "flagship-explain.npz")
+    assert explanation.layers == reader.layers
+    assert set(explanation.decisions) <= {0, 1}
     readings = reader.read(draw_phantoms(3, size=128, seed=9).images, ["x"] * 3)
     assert {reading.decision for reading in readings} <= {"normal", "pneumonia", "not sure", "refused"}
     check_anomaly(out, reader)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.comparison import DetectorComparison, MethodTable, NeighborsBenchmark
+from pneumoscope.comparison import DetectorComparison, ExplanationBenchmark, MethodTable, NeighborsBenchmark
 from pneumoscope.results import (
     Anomaly,
     Audit,
@@ -43,6 +43,7 @@ _KINDS = {
         MethodTable,
         DetectorComparison,
         NeighborsBenchmark,
+        ExplanationBenchmark,
     )
 }
 

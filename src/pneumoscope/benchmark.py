@@ -1,13 +1,15 @@
 """Many methods of one task side by side, on the models that a study left; the table becomes part of its report."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
 from pneumoscope.comparison import MethodTable
+from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.study import reopen_study, write_outcome
+from pneumoscope.study import find_model, reopen_study, write_outcome
 
 
 class Benchmark(Protocol):
@@ -39,10 +41,31 @@ def run_benchmark(
     return result.table
 
 
+def run_neighbors_benchmark(study_dir: Path, profile: str) -> MethodTable:
+    """Task 2. Measure what neighbors find, reject, promise and doubt, on the embeddings of a study's nets.
+
+    Args:
+        study_dir: folder that a study left.
+        profile: recipe of the nets.
+
+    Raises:
+        PneumoscopeError: see `run_benchmark`.
+    """
+    from pneumoscope.tasks.neighbors_benchmark import benchmark_neighbors
+
+    models_dir = study_dir / "models"
+    return run_benchmark(
+        study_dir,
+        profile,
+        "neighbors",
+        lambda dataset, seed: benchmark_neighbors(models_dir, profile, dataset, seed=seed),
+    )
+
+
 def run_anomaly_benchmark(
     study_dir: Path, profile: str, *, weights: Path | None = None, epochs: int | None = None, num_seeds: int = 1
 ) -> MethodTable:
-    """Run the benchmark of anomaly detectors; a run that was stopped goes on at the method where it was.
+    """Task 3. Run the benchmark of anomaly detectors; a run that was stopped goes on at the method where it was.
 
     Args:
         study_dir: folder that a study left; its flagship is used where it has one.
@@ -70,3 +93,30 @@ def run_anomaly_benchmark(
         return benchmark_anomaly(dataset, means, num_seeds=num_seeds)
 
     return run_benchmark(study_dir, profile, "anomaly", compute)
+
+
+def run_explain_benchmark(study_dir: Path, profile: str, *, layer: str | None = None) -> MethodTable:
+    """Task 4. Measure all methods of explanation on a study's net of normal against pneumonia, each with its verdict.
+
+    Args:
+        study_dir: folder that a study left.
+        profile: recipe of the net.
+        layer: for the class-activation maps; by default the last convolutional one.
+
+    Raises:
+        PneumoscopeError: if the layer cannot be looked through, or see `run_benchmark`.
+    """
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.report.verdicts import write_verdict
+    from pneumoscope.tasks.explain.benchmark import benchmark_explanations
+
+    def compute(dataset: Dataset, seed: int) -> Benchmark:
+        model = load_bundle(find_model(study_dir, profile, "binary")).model
+        try:
+            found = benchmark_explanations(model, dataset, layer=layer, seed=seed)
+        except ValueError as error:
+            raise PneumoscopeError(str(error)) from None
+        verdicts = {method: write_verdict(figures) for method, figures in found.table.figures.items()}
+        return replace(found, table=MethodTable(found.table.figures, verdicts))
+
+    return run_benchmark(study_dir, profile, "explain", compute)

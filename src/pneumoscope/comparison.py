@@ -62,3 +62,38 @@ class NeighborsBenchmark:
 
     def __post_init__(self) -> None:
         require(self.distances.shape == self.right.shape, "distances and right differ in shape")
+
+
+@dataclass(frozen=True)
+class ExplanationBenchmark:
+    """Methods of explanation side by side, and what their pictures need.
+
+    Attributes:
+        table: a row a method, see `pneumoscope.tasks.explain.benchmark`.
+        layer: name of the layer that the class-activation maps look through.
+        methods: those whose maps are kept as examples.
+        images: `(e, H, W)` uint8, examples with a lesion whose place is known.
+        masks: `(e, H, W)` bool, that place.
+        heatmaps: `(methods, e, H, W)` uint8, 255 = hottest.
+        centralities: `(n,)` float64, how central the heat of each test image lies, in [0, 2]; NaN without heat.
+        labels: `(n,)` int, 1 = pneumonia, 0 = normal.
+        claim: `centrality_normal`, `centrality_pneumonia`, `centrality_difference` of these.
+        probes: how the probability of pneumonia answers to changes that are no sickness, by change.
+    """
+
+    table: MethodTable
+    layer: str
+    methods: tuple[str, ...]
+    images: np.ndarray
+    masks: np.ndarray
+    heatmaps: np.ndarray
+    centralities: np.ndarray
+    labels: np.ndarray
+    claim: dict[str, Estimate]
+    probes: dict[str, Estimate]
+
+    def __post_init__(self) -> None:
+        expected = (len(self.methods), *self.images.shape)
+        require(self.heatmaps.shape == expected, f"heatmaps are {self.heatmaps.shape}, expected {expected}")
+        require(self.masks.shape == self.images.shape, f"masks are {self.masks.shape}, expected {self.images.shape}")
+        require(self.labels.shape == self.centralities.shape, "labels and centralities differ in shape")

@@ -266,7 +266,7 @@ class Explanation:
     """Task 4: why the net of task 1.A decides as it does.
 
     Attributes:
-        layers: names of the convolutional layers, from the input on.
+        layers: names of the layers that are shown, from the input on.
         images: `(e, H, W)` float32 in [0, 1], examples, normal and pneumonia in turn.
         labels: `(e,)` int, 1 = pneumonia.
         decisions: `(e,)` int, what the net said.

@@ -14,7 +14,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.image import load_image
 from pneumoscope.radiographs.source import hash_file, printable_name
 from pneumoscope.results import BINARY_CLASSES, EmbeddingMap, Estimate
-from pneumoscope.study import CLASSES, reopen_study
+from pneumoscope.study import CLASSES, find_model, reopen_study
 
 if TYPE_CHECKING:
     from pneumoscope.models.bundle import Bundle
@@ -29,7 +29,7 @@ class Revisit:
 
     Attributes:
         study_dir: folder that the study left.
-        profile: `paper` or `best`.
+        profile: `paper`, `best` or `flagship`.
     """
 
     study_dir: Path
@@ -43,7 +43,7 @@ class Revisit:
 
     def model_dir(self, name: str) -> Path:
         """Return the folder of one of the study's models, `anomaly` or a classifier."""
-        return self.study_dir / "models" / f"{self.profile}-{name}"
+        return find_model(self.study_dir, self.profile, name)
 
     def load_dataset(self, classes: tuple[str, ...]) -> tuple[Dataset, int]:
         """Return the study's images of known class, and its seed."""
@@ -190,32 +190,53 @@ def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> tuple[dict[str, 
     return {}, rows
 
 
-def revisit_explain(revisit: Revisit, paths: Sequence[Path], out_dir: Path) -> tuple[dict[str, Estimate], list[Row]]:
-    """Task 4. Return the test figures without `paths`, else write each file's heat-maps and return where."""
+def revisit_explain(
+    revisit: Revisit, paths: Sequence[Path], out_dir: Path, *, method: str = "hirescam", layer: str | None = None
+) -> tuple[dict[str, Estimate], list[Row]]:
+    """Task 4. Return the test figures without `paths`, else write each file's heat-maps and return where.
+
+    Args:
+        revisit: the study and the recipe.
+        paths: new files.
+        out_dir: where pictures of them go.
+        method: of the heat-maps, see `pneumoscope.tasks.explain.methods`.
+        layer: for class-activation maps, the layer to look through; by default all that can be.
+
+    Raises:
+        PneumoscopeError: if the method or the layer is not there, or no file can be read.
+    """
     from pneumoscope.report.figures.explain import draw_heatmaps
     from pneumoscope.report.figures.palette import save_figure
     from pneumoscope.tasks.classify import predict_probabilities
-    from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
-    from pneumoscope.tasks.explain.gradcam import compute_gradcam
+    from pneumoscope.tasks.explain.explanation import explain_classifier
+    from pneumoscope.tasks.explain.methods import LAYER_METHODS, explain
+    from pneumoscope.tasks.explain.scorer import choose_class, list_layers
 
     model = revisit.load_bundle("binary").model
     if not paths:
         dataset, seed = revisit.load_dataset(BINARY_CLASSES)
         return explain_classifier(model, dataset, seed=seed).metrics, []
     images, read, rows = load_files(paths, size=model.input_shape[1])
-    layers = list_layers(model)
-    heatmaps = np.stack([compute_gradcam(model, images, layer=layer) for layer in layers], axis=1)
-    for number, (path, probabilities) in enumerate(zip(read, predict_probabilities(model, images), strict=True)):
-        decision = BINARY_CLASSES[int(probabilities.argmax())]
-        figure = draw_heatmaps(images[number] / 255, heatmaps[number], layers, title=f"{path.name}: {decision}")
+    probabilities = predict_probabilities(model, images)
+    classes = choose_class(probabilities)
+    views = ((layer,) if layer else list_layers(model)) if method in LAYER_METHODS else (None,)
+    try:
+        maps = [explain(model, images, method=method, layer=view, class_indices=classes) for view in views]
+    except ValueError as error:
+        raise PneumoscopeError(str(error)) from None
+    names = [view or method for view in views]
+    for number, path in enumerate(read):
+        decision = BINARY_CLASSES[min(int(classes[number]), 1)]
+        heatmaps = np.stack([heatmaps[number] for heatmaps in maps])
+        figure = draw_heatmaps(images[number] / 255, heatmaps, names, title=f"{path.name}: {decision}")
         stem = out_dir / f"{number + 1:03d}-{path.stem}"
-        description = f"Grad-CAM of the layers {', '.join(layers)} over {path.name}, which the net called {decision}."
+        description = f"{method}, {', '.join(names)}, over {path.name}, which the net called {decision}."
         save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=description)
         rows.append(
             {
                 "image": printable_name(path),
                 "decision": decision,
-                "p_pneumonia": round(float(probabilities[1]), 4),
+                "p_pneumonia": round(float(1 - probabilities[number, 0]), 4),
                 "heatmaps": str(stem.with_suffix(".png")),
             }
         )

@@ -92,8 +92,7 @@ def run_study(
                 for task in CLASSES:
                     _run_classifier(plan, profile, task)
             _run_anomaly(plan, profile)
-            if profile != "flagship":
-                _run_explanation(plan, profile)
+            _run_explanation(plan, profile)
         return write_outcome(ledger, dataset)
     finally:
         log.removeHandler(handler)
@@ -131,6 +130,13 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
     return request, dataset
 
 
+def find_model(study_dir: Path, profile: str, name: str) -> Path:
+    """Return the folder of a study's model; normal or pneumonia follows from the flagship's three classes."""
+    if (profile, name) == ("flagship", "binary"):
+        name = "three_class"
+    return study_dir / "models" / f"{profile}-{name}"
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What every stage of a study shares."""
@@ -143,10 +149,7 @@ class _Plan:
     new_names: list[str]
 
     def model_dir(self, profile: str, name: str) -> Path:
-        """Return the folder of a model; normal or pneumonia follows from the flagship's three classes."""
-        if (profile, name) == ("flagship", "binary"):
-            name = "three_class"
-        return self.ledger.out_dir / "models" / f"{profile}-{name}"
+        return find_model(self.ledger.out_dir, profile, name)
 
     def embed(self, profile: str, task: str, images: np.ndarray) -> np.ndarray:
         from pneumoscope.models.bundle import load_bundle

@@ -13,8 +13,8 @@ from pneumoscope.models.onnx_file import export_graph, write_small
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.transfer import build_transfer
 from pneumoscope.radiographs.phantoms import draw_phantoms
-from pneumoscope.tasks.explain.explanation import list_layers
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
+from pneumoscope.tasks.explain.scorer import list_layers
 
 pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 

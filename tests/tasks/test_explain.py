@@ -9,9 +9,10 @@ from pneumoscope.models.geometry import Field, receptive_fields
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import phantom_dataset
 from pneumoscope.results import BINARY_CLASSES
-from pneumoscope.tasks.explain.explanation import explain_classifier, list_layers
+from pneumoscope.tasks.explain.explanation import explain_classifier
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.patches import find_patches, map_features
+from pneumoscope.tasks.explain.scorer import list_layers
 
 LAYERS = ("conv_1", "conv_2", "conv_3")
 

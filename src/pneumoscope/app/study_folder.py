@@ -11,6 +11,7 @@ from zlib import error as ZlibError  # noqa: N812 - the module calls it plainly 
 import numpy as np
 
 from pneumoscope.archive import load_result
+from pneumoscope.comparison import ExplanationBenchmark
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
 from pneumoscope.report.summary import split_stage
@@ -28,6 +29,7 @@ KINDS: dict[str, type] = {
     "neighbors_three_class": Neighbors,
     "anomaly": Anomaly,
     "explain": Explanation,
+    "explain_benchmark": ExplanationBenchmark,
     "held_out": Evaluation,
 }
 

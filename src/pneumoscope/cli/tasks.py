@@ -167,17 +167,9 @@ def neighbors(
 ) -> None:
     """Find the known images most like others; without images, measure k-nearest neighbors on the test images."""
     if benchmark:
-        from pneumoscope.benchmark import run_benchmark
-        from pneumoscope.tasks.neighbors_benchmark import benchmark_neighbors
+        from pneumoscope.benchmark import run_neighbors_benchmark
 
-        models_dir = study_dir / "models"
-        table = run_benchmark(
-            study_dir,
-            profile.value,
-            "neighbors",
-            lambda dataset, seed: benchmark_neighbors(models_dir, profile.value, dataset, seed=seed),
-        )
-        print_methods(table, as_json=as_json)
+        print_methods(run_neighbors_benchmark(study_dir, profile.value), as_json=as_json)
         return
     from pneumoscope.revisit import Revisit, revisit_neighbors
 
@@ -246,13 +238,14 @@ def anomaly(
     as_json: JsonOption = False,
 ) -> None:
     """Tell how odd images are to a net that has seen only normals; without images, measure it on the test images."""
-    from pneumoscope.benchmark import run_anomaly_benchmark
-    from pneumoscope.revisit import Revisit, revisit_anomaly
-
     if benchmark:
+        from pneumoscope.benchmark import run_anomaly_benchmark
+
         table = run_anomaly_benchmark(study_dir, profile.value, weights=weights, epochs=epochs, num_seeds=num_seeds)
         print_methods(table, as_json=as_json)
         return
+    from pneumoscope.revisit import Revisit, revisit_anomaly
+
     metrics, rows = revisit_anomaly(Revisit(study_dir, profile.value), images or [])
     print_outcome(metrics, rows, as_json=as_json)
 
@@ -263,10 +256,20 @@ def explain(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("heatmaps"),
     profile: ProfileOption = OneProfile.BEST,
+    method: Annotated[
+        str, typer.Option(help="Method of the heat-maps, such as gradcam, hirescam or rise.")
+    ] = "hirescam",
+    layer: Annotated[str | None, typer.Option(help="Layer to look through; by default all that can be.")] = None,
+    benchmark: BenchmarkOption = False,
     as_json: JsonOption = False,
 ) -> None:
     """Show where the net of task 1.A looks; without images, measure it on the test images."""
+    if benchmark:
+        from pneumoscope.benchmark import run_explain_benchmark
+
+        print_methods(run_explain_benchmark(study_dir, profile.value, layer=layer), as_json=as_json)
+        return
     from pneumoscope.revisit import Revisit, revisit_explain
 
-    metrics, rows = revisit_explain(Revisit(study_dir, profile.value), images or [], out)
+    metrics, rows = revisit_explain(Revisit(study_dir, profile.value), images or [], out, method=method, layer=layer)
     print_outcome(metrics, rows, as_json=as_json)

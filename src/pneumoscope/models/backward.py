@@ -22,7 +22,7 @@ def check_rules(net: keras.Model) -> None:
     Raises:
         ExportError: naming the layers that there is no rule for.
     """
-    unknown = [layer.name for layer in net.layers if not isinstance(layer, tuple(_RULES))]
+    unknown = [layer.name for layer in net.operations if not isinstance(layer, tuple(_RULES))]
     views = () if unknown else list_views(net)
     if views:
         first = [layer.name for layer in net.layers].index(views[0])
@@ -41,7 +41,7 @@ def list_views(net: keras.Model) -> tuple[str, ...]:
     the last rectified layers before the grid gets coarser.
     """
     sources = find_sources(net)
-    kinds = {layer.name: layer for layer in net.layers}
+    kinds = {layer.name: layer for layer in net.operations}
     views = tuple(
         layer.name
         for layer in net.layers
@@ -107,12 +107,12 @@ def walk_back(net: keras.Model, values: Values, gradient: Any, start: str, stop:
 
 def find_sources(net: keras.Model) -> dict[str, list[str]]:
     """Return by layer the names of the layers whose outputs it takes."""
-    makers = {id(layer.output): layer.name for layer in net.layers}
+    makers = {id(layer.output): layer.name for layer in net.operations}
     return {
         layer.name: []
         if isinstance(layer, layers.InputLayer)
         else [makers[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-        for layer in net.layers
+        for layer in net.operations
     }
 
 

@@ -91,7 +91,7 @@ def _fields_by_layer(model: "keras.Model") -> dict[str, tuple[Field, Field]]:
     pixel = Field(low=0, high=0, step=1)
     by_tensor = {id(model.inputs[0]): (pixel, pixel)}
     by_layer = {}
-    for layer in model.layers:
+    for layer in getattr(model, "operations", model.layers):
         if isinstance(layer, keras.layers.InputLayer):
             continue
         sources = [by_tensor.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]

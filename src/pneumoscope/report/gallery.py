@@ -10,8 +10,19 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.progress import track
+from pneumoscope.radiographs.phantoms import shows_phantoms
+from pneumoscope.report import sentences
 from pneumoscope.report.comparison import collect_scores
-from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, retrieval, scores
+from pneumoscope.report.figures import (
+    anomaly,
+    comparison,
+    curves,
+    explain,
+    explain_benchmark,
+    neighbors,
+    retrieval,
+    scores,
+)
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.summary import split_stage
 from pneumoscope.report.wording import TASK_TITLES, order_profiles, profile_title
@@ -163,6 +174,7 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         ("anomaly", _plan_anomaly),
         ("anomaly_benchmark", _plan_detectors),
         ("explain", _plan_explain),
+        ("explain_benchmark", _plan_explain_benchmark),
     ):
         for profile in profiles:
             if f"{profile}-{kind}" in stages:
@@ -342,6 +354,25 @@ def _plan_explain(kind: str, profile: str, result: Any, dataset: Dataset | None)
                 partial(draw, result, title=f"{title}, {profile_title(profile)}"),
                 partial(describe, result),
                 wide=name != "centrality",
+            )
+
+
+def _plan_explain_benchmark(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+    claim = sentences.write_centrality(result.claim, phantoms=dataset is not None and shows_phantoms(dataset))
+    for name, title, caption in (
+        ("methods", "Maps of each method", "The same lesions, their place known, in the eyes of each method."),
+        ("claim", "Where normals and pneumonias are lit", claim),
+        ("probes", "What moves the net without sickness", "Each dot should lie at 0: none of these is a sickness."),
+    ):
+        if name != "methods" or len(result.images):
+            yield Sketch(
+                "explain",
+                "benchmark",
+                f"{profile}-explain-{name}",
+                caption,
+                partial(getattr(explain_benchmark, f"draw_{name}"), result, title=f"{title}, {profile_title(profile)}"),
+                partial(getattr(explain_benchmark, f"describe_{name}"), result),
+                wide=name == "methods",
             )
 
 

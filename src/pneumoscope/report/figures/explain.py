@@ -34,7 +34,7 @@ def draw_gradcam(explanation: Explanation, *, title: str) -> Figure:
         frame = CLASS_COLORS[BINARY_CLASSES[explanation.labels[example]]]
         sheet.put(0, column, image, title=_name_example(explanation, example), frame=frame)
         for row, heatmap in enumerate(explanation.heatmaps[example], start=1):
-            sheet.put(row, column, _lay_over(image, heatmap))
+            sheet.put(row, column, lay_over(image, heatmap))
     name_rows(sheet, ("image", *explanation.layers))
     sheet.add_scale("inferno", HEAT_TITLE)
     return sheet.finish()
@@ -53,7 +53,7 @@ def draw_heatmaps(image: np.ndarray, heatmaps: np.ndarray, layers: Sequence[str]
     sheet = Sheet(title, titled=[True], columns=1 + len(layers), pixels=image.shape[0], scaled=True)
     sheet.put(0, 0, image, title="image")
     for column, (name, heatmap) in enumerate(zip(layers, heatmaps, strict=True), start=1):
-        sheet.put(0, column, _lay_over(image, heatmap), title=name)
+        sheet.put(0, column, lay_over(image, heatmap), title=name)
     sheet.add_scale("inferno", HEAT_TITLE)
     return sheet.finish()
 
@@ -68,8 +68,8 @@ def _name_example(explanation: Explanation, example: int) -> str:
     return f"{BINARY_CLASSES[truth]}, net {'right' if truth == decision else 'wrong'}"
 
 
-def _lay_over(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Return `(H, W, 3)`: the warmer a pixel, the less of the image shows through."""
+def lay_over(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """Return `(H, W, 3)` in [0, 1], an image under heat: the warmer a pixel, the less of the image shows through."""
     opacity = HEAT_OPACITY * np.sqrt(heatmap)[..., None]  # so that faint heat is still seen
     return (1 - opacity) * image[..., None] + opacity * color_values(heatmap, "inferno")
 

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.models.geometry import receptive_fields
+from pneumoscope.models.linear import copy_linear
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, Estimate, Explanation
@@ -12,29 +13,35 @@ from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.patches import find_patches, map_features
+from pneumoscope.tasks.explain.scorer import choose_class, list_layers
 
 if TYPE_CHECKING:
     import keras
 
 EXAMPLES_PER_CLASS = 4
 MAX_PATCH_IMAGES = 1000
+MOST_LAYERS = 4
 
 
 def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0) -> Explanation:
-    """Return why the net of task 1.A decides as it does.
+    """Return why a net decides between normal and pneumonia as it does.
 
-    Heat-maps are of the class that the net decided, so that they show what a reader of its decision would be
+    Heat-maps are of the class that the net decided, of a net of several kinds of pneumonia the likeliest kind (see
+    `choose_class`), so that they show what a reader of its decision would be
     shown, mistakes included; gradients are taken place by place (see `compute_gradcam`). Figures over the
     test images are of the last convolutional layer, whose features are most of a whole while a place can
     still be told (Selvaraju et al. 2017). Each is given once more under its name with `_averaged`, for
     Grad-CAM as published, which is what the paper looked at.
+
+    A net of more than four layers to look through is shown at four of them, evenly chosen, the last included.
 
     The examples are up to four normals and four pneumonias of the test split in turn, rightly decided ones
     first, and in front of each class the one whose probability is the median of the rightly decided.
     The patches come from up to 1,000 images of all splits.
 
     Args:
-        model: a built Keras functional classifier of normal against pneumonia, with values 0 to 255 as input.
+        model: a built Keras functional classifier, class 0 normal and all others pneumonia, with values 0 to 255
+            as input.
         dataset: with a test split; where it has masks, peaks are held against the true lesions.
         seed: of the choice of examples and images, and of the resampling behind the intervals.
 
@@ -42,28 +49,32 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
         ValueError: if the model has no convolutional layer or there is no labelled test image.
     """
     layers = list_layers(model)
+    layers = tuple(
+        layers[number] for number in np.unique(np.linspace(0, len(layers) - 1, MOST_LAYERS).round().astype(int))
+    )
     labels = dataset.labels(BINARY_CLASSES)
     rows = np.flatnonzero((dataset.table["split"].to_numpy() == "test") & (labels >= 0))
     if not len(rows):
         raise ValueError("the dataset has 0 labelled test images, expected 1 or more to explain")
     test, labels = dataset.select(rows), labels[rows]
     probabilities = predict_probabilities(model, test.images)
-    decisions = probabilities.argmax(axis=1)
+    classes = choose_class(probabilities)
+    sickness = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
     rng = np.random.default_rng(seed)
-    examples = _choose_examples(labels, probabilities, rng)
+    examples = _choose_examples(labels, sickness, rng)
     log.info("heat-maps of %d test images in %s", len(test), layers[-1])
-    metrics = _measure(model, test, labels, decisions, layers[-1], seed)
+    metrics = _measure(model, test, labels, classes, layers[-1], seed)
     log.info("patches that excite the filters of %s most", ", ".join(layers))
     some = np.sort(rng.permutation(len(dataset))[:MAX_PATCH_IMAGES])
     patches, filters = find_patches(model, dataset.images[some], layers=layers)
     first_sick = next((example for example in examples if labels[example] == 1), examples[0])
-    shown, decided = test.images[examples], decisions[examples]
+    shown, decided = test.images[examples], classes[examples]
     heatmaps = [compute_gradcam(model, shown, layer=layer, class_indices=decided) for layer in layers]
     return Explanation(
         layers=layers,
         images=shown.astype(np.float32) / 255,
         labels=labels[examples],
-        decisions=decided,
+        decisions=np.minimum(decided, 1),
         examples=rows[examples],
         heatmaps=np.stack(heatmaps, axis=1),
         feature_maps=map_features(model, test.images[first_sick], layers=layers),
@@ -71,20 +82,6 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
         patch_filters=filters,
         metrics=metrics,
     )
-
-
-def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's layers to look through, from the input on; see `backward.list_views`.
-
-    Raises:
-        ValueError: if it has none.
-    """
-    from pneumoscope.models.backward import list_views
-
-    names = list_views(model)
-    if not names:
-        raise ValueError(f"model {model.name!r} has no convolutional layer to look through")
-    return names
 
 
 def _choose_examples(labels: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -101,14 +98,14 @@ def _choose_examples(labels: np.ndarray, probabilities: np.ndarray, rng: np.rand
 
 
 def _measure(
-    model: "keras.Model", test: Dataset, labels: np.ndarray, decisions: np.ndarray, layer: str, seed: int
+    model: "keras.Model", test: Dataset, labels: np.ndarray, classes: np.ndarray, layer: str, seed: int
 ) -> dict[str, Estimate]:
     patients = test.table["patient"].to_numpy().astype(str)
-    fields = receptive_fields(model, layer)
-    found = (labels == 1) & (decisions == 1)
+    fields = receptive_fields(copy_linear(model), layer)
+    found = (labels == 1) & (classes > 0)
     metrics: dict[str, Estimate] = {}
     for suffix, averaged in (("", False), ("_averaged", True)):
-        heatmaps = compute_gradcam(model, test.images, layer=layer, class_indices=decisions, average_gradients=averaged)
+        heatmaps = compute_gradcam(model, test.images, layer=layer, class_indices=classes, average_gradients=averaged)
         figures = estimate_centrality(heatmaps, labels, patients, seed=seed)
         if test.masks is not None:
             masks = test.masks[found]

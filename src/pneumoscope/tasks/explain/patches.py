@@ -6,7 +6,8 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope.models.geometry import Field, receptive_fields
-from pneumoscope.tasks.explain.gradcam import BATCH_SIZE, copy_linear
+from pneumoscope.models.linear import copy_linear
+from pneumoscope.tasks.explain.scorer import BATCH_SIZE
 
 if TYPE_CHECKING:
     import keras
@@ -58,11 +59,12 @@ def find_patches(
     Raises:
         ValueError: if a layer is not there or has no grid of cells.
     """
-    fields = {name: receptive_fields(model, name) for name in layers}
-    answers = _summarize(model, layers, images)
+    flat = copy_linear(model)
+    fields = {name: receptive_fields(flat, name) for name in layers}
+    answers = _summarize(flat, layers, images)
     patches, filters = {}, {}
     for name, (rows, columns) in fields.items():
-        width = model.get_layer(name).output.shape[2]
+        width = flat.get_layer(name).output.shape[2]
         mean, largest, place = answers[name]
         strongest = np.argsort(-mean.mean(axis=0), kind="stable")[:NUM_FILTERS]
         filters[name] = strongest[largest[:, strongest].max(axis=0) > 0]
@@ -75,13 +77,12 @@ def find_patches(
     return patches, filters
 
 
-def _summarize(model: "keras.Model", layers: tuple[str, ...], images: np.ndarray) -> dict[str, list[np.ndarray]]:
+def _summarize(flat: "keras.Model", layers: tuple[str, ...], images: np.ndarray) -> dict[str, list[np.ndarray]]:
     """Return by layer `(n, filters)` mean, maximum and place of the maximum of each filter over an image."""
     import keras
     from keras import ops
 
-    copy = copy_linear(model)
-    eyes = keras.Model(copy.input, {name: copy.get_layer(name).output for name in layers})
+    eyes = keras.Model(flat.input, {name: flat.get_layer(name).output for name in layers})
     batches: dict[str, list] = {name: [] for name in layers}
     for start in range(0, len(images), BATCH_SIZE):
         maps = eyes(images[start : start + BATCH_SIZE, ..., None].astype(np.float32), training=False)

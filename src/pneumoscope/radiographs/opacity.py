@@ -1,0 +1,69 @@
+"""Drawn opacities pasted on real films of normal chests: lesions whose true place is known.
+
+A lobe is filled as in a phantom (`pneumoscope.radiographs.lesions`), in lungs that were found by comparison with drawn
+chests (`pneumoscope.radiographs.lungs`). What comes out is no child's pneumonia: it tells whether an explanation finds
+what was put there, and nothing about how sick children look.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from pneumoscope.radiographs.anatomy import Chest
+from pneumoscope.radiographs.lesions import draw_consolidations, sample_consolidations
+from pneumoscope.radiographs.lungs import find_lungs
+
+_STRENGTH = 0.9  # of the way from air to soft tissue, where a lobe is full
+_TISSUE_QUANTILE = 0.8  # of the gray levels beside the lungs, for soft tissue
+_MARGIN_SHARE = 0.015  # of a side: how softly the lung's outline bounds the lesion
+_VISIBLE_SHARE = 0.35  # of a full lobe, from where on a pixel counts as lesion
+
+
+def paste_opacity(images: np.ndarray, *, num_lobes: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+    """Fill lobes of each chest with a soft, textured opacity as bright as the soft tissue beside it.
+
+    Args:
+        images: `(n, H, W)` uint8, 0 = black, upright frontal chest films without pneumonia.
+        num_lobes: how many lobes to fill; the same may be drawn twice.
+        seed: of lobe, place, size and density.
+
+    Returns:
+        images: `(n, H, W)` uint8, the films with the opacity.
+        masks: `(n, H, W)` bool, the lesion's true place; empty where no lungs are found.
+    """
+    rng = np.random.default_rng(seed)
+    lungs = find_lungs(images)
+    chest = _measure_chests(lungs)
+    filled = np.zeros(images.shape, np.float32)
+    for _ in range(num_lobes):
+        lesion = draw_consolidations(sample_consolidations(np.arange(len(images)), rng), chest, rng)
+        filled = np.maximum(filled, lesion.filled)
+    margins = (0, *(_MARGIN_SHARE * side for side in images.shape[1:]))
+    filled *= gaussian_filter(chest.lungs, margins)
+    tissue = np.array([_find_tissue(image, lung) for image, lung in zip(images, lungs, strict=True)])
+    brighter = np.maximum(tissue[:, None, None] - images, 0)
+    pasted = np.rint(np.minimum(images + _STRENGTH * filled * brighter, 255)).astype(np.uint8)
+    return pasted, (filled > _VISIBLE_SHARE) & lungs
+
+
+def _find_tissue(image: np.ndarray, lungs: np.ndarray) -> float:
+    """Return the gray level of soft tissue in the rows that show lung, between and beside the lungs."""
+    rows = lungs.any(axis=1)
+    if not rows.any():
+        return 0.0
+    return float(np.quantile(image[rows][~lungs[rows]], _TISSUE_QUANTILE))
+
+
+def _measure_chests(lungs: np.ndarray) -> Chest:
+    """Return where each pixel lies in the thorax, from the outline of the lungs alone."""
+    num_images, height, width = lungs.shape
+    u, v, down, aside = (np.zeros(lungs.shape, np.float32) for _ in range(4))
+    for number in range(num_images):
+        rows, columns = np.flatnonzero(lungs[number].any(axis=1)), np.flatnonzero(lungs[number].any(axis=0))
+        if not len(rows):
+            continue
+        middle, half = (columns[0] + columns[-1]) / 2, max((columns[-1] - columns[0]) / 2, 1)
+        u[number] = (np.arange(width) - middle) / half
+        down[number] = ((np.arange(height) - rows[0]) / max(rows[-1] - rows[0], 1))[:, None]
+        v[number], aside[number] = 2 * down[number] - 1, np.abs(u[number])
+    shares = lungs.astype(np.float32)
+    return Chest(np.zeros_like(shares), shares, shares, u, v, down, aside)

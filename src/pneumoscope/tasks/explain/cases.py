@@ -1,0 +1,113 @@
+"""Which images methods of explanation are measured on."""
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.opacity import paste_opacity
+from pneumoscope.results import BINARY_CLASSES, require
+from pneumoscope.tasks.classify import predict_probabilities
+from pneumoscope.tasks.explain.scorer import choose_class
+
+if TYPE_CHECKING:
+    import keras
+
+RISE_IN_PROBABILITY = 2.0
+
+
+@dataclass(frozen=True)
+class Cases:
+    """Images, each with the class whose map is looked at.
+
+    Attributes:
+        images: `(n, H, W)` uint8.
+        masks: `(n, H, W)` bool, the true lesion; empty where none is known.
+        class_indices: `(n,)` int, the class to explain.
+        labels: `(n,)` int, 1 = pneumonia, 0 = normal; -1 where unknown.
+        patients: `(n,)` str.
+    """
+
+    images: np.ndarray
+    masks: np.ndarray
+    class_indices: np.ndarray
+    labels: np.ndarray
+    patients: np.ndarray
+
+    def __post_init__(self) -> None:
+        require(self.masks.shape == self.images.shape, f"masks are {self.masks.shape}, expected {self.images.shape}")
+        for name in ("class_indices", "labels", "patients"):
+            given = getattr(self, name).shape
+            require(given == (len(self),), f"{name} are {given}, expected ({len(self)},)")
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    def select(self, rows: np.ndarray | slice) -> "Cases":
+        """Return the part that a mask, indices or a slice name."""
+        return Cases(
+            self.images[rows], self.masks[rows], self.class_indices[rows], self.labels[rows], self.patients[rows]
+        )
+
+
+def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
+    """Return images with a lesion whose place is known and which the net has noticed.
+
+    Where the dataset has true masks: test pneumonias that the net calls pneumonia, with the decided class. Elsewhere:
+    normals of test and validation with opacities pasted on them (`paste_opacity`), where the probability of pneumonia
+    at least doubled, with the likelier class of pneumonia. A lesion that the net has not noticed is no part of any
+    good explanation. Nothing is chosen by how a method does.
+
+    Args:
+        model: a classifier whose class 0 is normal.
+        dataset: with a split `test`.
+        num_images: how many at most.
+        seed: of the choice, and of the opacities.
+    """
+    labels, split = dataset.labels(BINARY_CLASSES), dataset.table["split"].to_numpy()
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    if dataset.masks is not None:
+        rows = order[(labels[order] == 1) & (split[order] == "test")]
+        images, masks = dataset.images[rows], dataset.masks[rows]
+        probabilities = predict_probabilities(model, images)
+        noticed = (choose_class(probabilities) > 0) & masks.any(axis=(1, 2))
+    else:
+        # Some are not noticed: four times as many are tried.
+        rows = order[(labels[order] == 0) & np.isin(split[order], ["val", "test"])][: 4 * num_images]
+        images, masks = paste_opacity(dataset.images[rows], seed=seed)
+        probabilities, before = predict_probabilities(model, images), predict_probabilities(model, dataset.images[rows])
+        rose = 1 - probabilities[:, 0] >= RISE_IN_PROBABILITY * (1 - before[:, 0])
+        noticed = rose & masks.any(axis=(1, 2))
+    sickness = 1 + probabilities[:, 1:].argmax(axis=1)
+    patients = dataset.table["patient"].to_numpy().astype(str)[rows]
+    return Cases(images, masks, sickness, np.ones(len(rows), int), patients).select(
+        np.flatnonzero(noticed)[:num_images]
+    )
+
+
+def choose_films(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
+    """Return test images as they are, normal and pneumonia in turn, with the class that explains what the net decides.
+
+    Args:
+        model: a classifier whose class 0 is normal.
+        dataset: with a split `test`.
+        num_images: how many at most.
+        seed: of the choice.
+
+    Raises:
+        ValueError: if there is no labelled test image.
+    """
+    labels, split = dataset.labels(BINARY_CLASSES), dataset.table["split"].to_numpy()
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    order = order[(labels[order] >= 0) & (split[order] == "test")]
+    if not len(order):
+        raise ValueError("the dataset has 0 labelled test images, expected 1 or more to explain")
+    turns = np.empty(len(order))
+    for label in (0, 1):
+        turns[labels[order] == label] = np.arange((labels[order] == label).sum()) + label / 2
+    rows = order[np.argsort(turns, kind="stable")][:num_images]
+    images = dataset.images[rows]
+    masks = np.zeros(images.shape, bool) if dataset.masks is None else dataset.masks[rows]
+    decided = choose_class(predict_probabilities(model, images))
+    return Cases(images, masks, decided, labels[rows], dataset.table["patient"].to_numpy().astype(str)[rows])

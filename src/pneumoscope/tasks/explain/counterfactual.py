@@ -1,0 +1,91 @@
+"""An image beside the nearest known images of the other class, and what differs in the lungs."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.lungs import find_lungs
+from pneumoscope.results import BINARY_CLASSES, require
+from pneumoscope.tasks.neighbors import find_similar
+
+REGIONS = ("right upper", "right lower", "left upper", "left lower")
+_SOFT_SHARE = 0.03
+
+
+@dataclass(frozen=True)
+class Counterfactual:
+    """What an image would look like were it of the other class, by the known images nearest to it.
+
+    Attributes:
+        rows: `(k,)` int, the nearest images of the other class, index into the dataset.
+        distances: `(k,)` float32, in the embedding.
+        brightness: by quarter of the lungs, of the patient's side, the image's mean brightness less the neighbors', in
+            standard deviations of each film; above 0 where the image is whiter.
+        difference: `(H, W)` float32, the same at each pixel, softened.
+    """
+
+    rows: np.ndarray
+    distances: np.ndarray
+    brightness: dict[str, float]
+    difference: np.ndarray
+
+    def __post_init__(self) -> None:
+        require(self.rows.shape == self.distances.shape, "one distance for each row is expected")
+        require(set(self.brightness) == set(REGIONS), f"brightness is of {set(self.brightness)}, expected {REGIONS}")
+
+
+def contrast_with_other_class(
+    image: np.ndarray,
+    embedding: np.ndarray,
+    *,
+    label: int,
+    embeddings: np.ndarray,
+    dataset: Dataset,
+    patient: str | None = None,
+) -> Counterfactual:
+    """Return the nearest training images of the other class, and where the image differs from their mean.
+
+    Films are freed of their own mean and contrast first, and compared pixel by pixel: poses differ, so that only broad
+    differences mean something.
+
+    Args:
+        image: `(H, W)` uint8.
+        embedding: `(d,)`, of the image.
+        label: its class, 0 = normal or 1 = pneumonia, as decided or known.
+        embeddings: `(n, d)`, of the dataset.
+        dataset: known images.
+        patient: whose the image is, if known; their own images are left out.
+
+    Raises:
+        ValueError: if no training image of the other class is known.
+    """
+    others = np.flatnonzero((dataset.labels(BINARY_CLASSES) == 1 - label) & (dataset.table["split"] == "train"))
+    if not len(others):
+        raise ValueError(f"the dataset has 0 training images that are {BINARY_CLASSES[1 - label]}, expected 1 or more")
+    found, distances = find_similar(embedding, embeddings[others], dataset.select(others), patient=patient)
+    rows = others[found]
+    lungs = find_lungs(image[None])[0]
+    films = _standardize(np.concatenate([image[None], dataset.images[rows]]))
+    sides = (0, *(_SOFT_SHARE * side for side in image.shape))
+    softened = gaussian_filter(films, sides, mode="nearest")
+    difference = softened[0] - softened[1:].mean(axis=0)
+    return Counterfactual(rows, np.asarray(distances, np.float32), _average_quarters(difference, lungs), difference)
+
+
+def _standardize(images: np.ndarray) -> np.ndarray:
+    values = images.astype(np.float32)
+    spread = values.std(axis=(1, 2), keepdims=True)
+    return (values - values.mean(axis=(1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
+
+
+def _average_quarters(difference: np.ndarray, lungs: np.ndarray) -> dict[str, float]:
+    """Return the mean of each quarter of the lungs; NaN for one that is not there. The left of a film is the right."""
+    rows, columns = np.nonzero(lungs)
+    if not len(rows):
+        return dict.fromkeys(REGIONS, float("nan"))
+    upper, right = rows < np.median(rows), columns < (columns.min() + columns.max()) / 2
+    values = difference[rows, columns]
+    quarters = zip(REGIONS, (right & upper, right & ~upper, ~right & upper, ~right & ~upper), strict=True)
+    return {name: float(values[part].mean()) if part.any() else float("nan") for name, part in quarters}

@@ -1,0 +1,138 @@
+"""Gradients at the pixels, and what can be made of them: the methods that need no layer to be chosen.
+
+Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 1, or 0 where the map is empty.
+"""
+
+import numpy as np
+from scipy.ndimage import gaussian_filter
+
+from pneumoscope.models.geometry import draw_up, receptive_fields
+from pneumoscope.models.gradient import compile_gradient
+from pneumoscope.models.linear import copy_linear
+from pneumoscope.progress import track
+from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Scorer
+
+NUM_STEPS = 32
+NUM_NOISY = 24
+NOISE_SHARE = 0.1
+BLUR_SHARE = 0.08
+
+
+def blur_images(images: np.ndarray) -> np.ndarray:
+    """Return images in which no small thing can be seen: the baseline of what takes things away.
+
+    A blurred film keeps its exposure. A black or gray one would not do for a net that frees each image of its own
+    contrast, which sees the faintest copy of a film as it sees the film.
+
+    Args:
+        images: `(n, H, W)`, values 0 to 255.
+
+    Returns:
+        `(n, H, W)` float32, blurred with a standard deviation of 0.08 sides.
+    """
+    sides = (0, *(BLUR_SHARE * side for side in images.shape[1:]))
+    return gaussian_filter(images.astype(np.float32), sides, mode="nearest")
+
+
+def guided_backprop(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Let each ReLU pass only what is above 0, forth and back (J. T. Springenberg et al., "Striving for Simplicity").
+
+    It is here to be measured: its maps are sharp, but hardly depend on what the net has learnt (J. Adebayo et al.,
+    "Sanity Checks for Saliency Maps", NeurIPS 2018).
+    """
+    return _stretch(np.abs(scorer.differentiate_pixels(images, chosen, guided=True)))
+
+
+def integrate_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, steps: int) -> np.ndarray:
+    """Return what each pixel adds to the class's score, from the blurred image to the image itself.
+
+    M. Sundararajan, A. Taly and Q. Yan, "Axiomatic Attribution for Deep Networks", ICML 2017, equation 3, at the
+    middles of `steps` steps; over all pixels it adds up to the difference of the two scores.
+
+    Returns:
+        `(n, H, W)` float32, below 0 for what speaks against the class.
+    """
+    baselines = blur_images(images)
+    differences = images.astype(np.float32) - baselines
+    shares = ((np.arange(steps) + 0.5) / steps).astype(np.float32)[:, None, None]
+    found = np.empty(differences.shape, np.float32)
+    for number in track(range(len(images)), "Integrated gradients"):
+        path = baselines[number] + shares * differences[number]
+        gradients = scorer.differentiate_pixels(path, np.repeat(chosen[number : number + 1], steps, axis=0))
+        found[number] = gradients.mean(axis=0) * differences[number]
+    return found
+
+
+def integrated_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Show what speaks for the class in `integrate_gradients`."""
+    return _stretch(np.maximum(integrate_gradients(scorer, images, chosen, steps=NUM_STEPS), 0))
+
+
+def smoothgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Average the gradients of 24 noisy copies of each image (D. Smilkov et al., "SmoothGrad", 2017).
+
+    The noise has a standard deviation of a tenth of the image's range; the size of the mean is shown.
+    """
+    rng = np.random.default_rng(seed)
+    found = np.empty(images.shape, np.float32)
+    for number in track(range(len(images)), "SmoothGrad"):
+        image = images[number].astype(np.float32)
+        noise = rng.standard_normal((NUM_NOISY, *image.shape), dtype=np.float32)
+        noisy = image + NOISE_SHARE * np.ptp(image) * noise
+        gradients = scorer.differentiate_pixels(noisy, np.repeat(chosen[number : number + 1], NUM_NOISY, axis=0))
+        found[number] = np.abs(gradients.mean(axis=0))
+    return _stretch(found)
+
+
+def fullgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Add to the pixels' share of a score what the biases of all layers with a grid of cells say.
+
+    S. Srinivas and F. Fleuret, "Full-Gradient Representation for Neural Network Visualization", NeurIPS 2019: the
+    sizes of gradient times pixel and of gradient times bias, the filters of each layer over the largest of them,
+    summed. The bias of a normalization is what it adds to its scaled input.
+    """
+    from keras import ops
+
+    biases = _list_biases(scorer)
+    names = tuple(biases)
+    opened = copy_linear(scorer.model, opened=names, before_activation=True)
+    differentiate = compile_gradient(opened, range(1 + len(names)))
+    shapes = [tensor.shape[1:] for tensor in opened.inputs[1:]]
+    found = []
+    for start in range(0, len(images), BATCH_SIZE):
+        batch = images[start : start + BATCH_SIZE].astype(np.float32)
+        changes = [np.zeros((len(batch), *shape), np.float32) for shape in shapes]
+        _, gradients = differentiate([batch[..., None], *changes], chosen[start : start + BATCH_SIZE])
+        at_pixels, *at_layers = (ops.convert_to_numpy(gradient) for gradient in gradients)
+        total = _stretch(np.abs(at_pixels[..., 0] * batch))
+        for name, gradient in zip(names, at_layers, strict=True):
+            sizes = np.abs(gradient * biases[name])
+            largest = sizes.max(axis=(1, 2, 3), keepdims=True)
+            said = (sizes / np.where(largest > 0, largest, 1)).sum(axis=-1)
+            drawn = draw_up(said, *receptive_fields(scorer.flat, name), images.shape[1:])
+            total += drawn * said.max(axis=(1, 2))[:, None, None]
+        found.append(total)
+    return _stretch(np.concatenate(found))
+
+
+def _list_biases(scorer: Scorer) -> dict[str, np.ndarray]:
+    """Return by layer with a grid of cells `(filters,)` float32, what it adds whatever it is given."""
+    from keras import layers, ops
+
+    biases = {}
+    for layer in scorer.flat.layers:
+        if len(layer.output.shape) != 4:
+            continue
+        if isinstance(layer, layers.BatchNormalization):
+            mean, variance = (ops.convert_to_numpy(part) for part in (layer.moving_mean, layer.moving_variance))
+            scale = ops.convert_to_numpy(layer.gamma) if layer.scale else 1.0
+            offset = ops.convert_to_numpy(layer.beta) if layer.center else 0.0
+            biases[layer.name] = offset - scale * mean / np.sqrt(variance + layer.epsilon)
+        elif getattr(layer, "bias", None) is not None:
+            biases[layer.name] = ops.convert_to_numpy(layer.bias)
+    return biases
+
+
+def _stretch(maps: np.ndarray) -> np.ndarray:
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    return np.divide(maps, largest, out=np.zeros(maps.shape, np.float32), where=largest > 0)

@@ -1,0 +1,78 @@
+"""What the class's score does when parts of the image are taken away: the methods that need no gradient.
+
+Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 1, or 0 where the map is empty.
+"""
+
+import numpy as np
+from scipy.ndimage import map_coordinates
+
+from pneumoscope.progress import track
+from pneumoscope.tasks.explain.gradients import blur_images
+from pneumoscope.tasks.explain.scorer import Scorer
+
+PATCH_SHARE = 1 / 8
+NUM_MASKS = 400
+MASK_CELLS = 8
+SHOWN_SHARE = 0.5
+
+
+def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Blur one square patch after the other, and show how far the score falls.
+
+    M. D. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. A patch is an
+    eighth of the image wide, the next half a patch away; a pixel gets the mean fall of the patches that hold it.
+    """
+    height, width = images.shape[1:]
+    patches = _lay_patches(height, width)
+    blurred = blur_images(images)
+    maps = np.zeros(images.shape, np.float32)
+    for number in track(range(len(images)), "Occlusion"):
+        image = images[number].astype(np.float32)
+        whole = float((scorer.score(image[None]) @ chosen[number])[0])
+        falls = whole - scorer.score(np.where(patches, blurred[number], image)) @ chosen[number]
+        maps[number] = np.tensordot(falls, patches, axes=1) / patches.sum(axis=0)
+    return _keep_positive(maps)
+
+
+def _lay_patches(height: int, width: int) -> np.ndarray:
+    """Return `(patches, H, W)` bool, squares that cover the image, each overlapping the next by half."""
+    side = max(2, round(PATCH_SHARE * min(height, width)))
+    rows, columns = (sorted({*range(0, size - side, max(1, side // 2)), size - side}) for size in (height, width))
+    patches = np.zeros((len(rows) * len(columns), height, width), bool)
+    for number, (row, column) in enumerate((row, column) for row in rows for column in columns):
+        patches[number, row : row + side, column : column + side] = True
+    return patches
+
+
+def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
+    """Show each image through 400 random soft masks, and average the masks by the scores they leave.
+
+    V. Petsiuk, A. Das and K. Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC
+    2018, with the blurred image behind the masks. Masks are grids of 8 x 8 cells, half of them open, drawn up and
+    shifted. Scores are taken relative to their mean, so that 400 masks do where the paper takes thousands.
+    """
+    masks = _draw_masks(images.shape[1:], np.random.default_rng(seed))
+    opened = masks.mean(axis=0)
+    blurred = blur_images(images)
+    maps = np.zeros(images.shape, np.float32)
+    for number in track(range(len(images)), "RISE"):
+        shown = masks * images[number] + (1 - masks) * blurred[number]
+        scores = scorer.score(shown) @ chosen[number]
+        maps[number] = np.tensordot(scores - scores.mean(), masks, axes=1) / (NUM_MASKS * opened)
+    return _keep_positive(maps)
+
+
+def _draw_masks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+    """Return `(masks, H, W)` float32 in [0, 1]."""
+    cells = (rng.random((NUM_MASKS, MASK_CELLS + 1, MASK_CELLS + 1)) < SHOWN_SHARE).astype(np.float32)
+    shifts = rng.random((NUM_MASKS, 2))
+    masks = np.empty((NUM_MASKS, *shape), np.float32)
+    for number, (grid, shift) in enumerate(zip(cells, shifts, strict=True)):
+        places = [np.arange(size) * (MASK_CELLS - 1) / size + start for size, start in zip(shape, shift, strict=True)]
+        masks[number] = map_coordinates(grid, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
+    return masks
+
+
+def _keep_positive(maps: np.ndarray) -> np.ndarray:
+    largest = np.maximum(maps.max(axis=(1, 2), keepdims=True), 0)
+    return np.divide(np.maximum(maps, 0), largest, out=np.zeros(maps.shape, np.float32), where=largest > 0)

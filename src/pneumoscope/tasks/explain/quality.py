@@ -1,0 +1,99 @@
+"""How good a heat-map is, where the truth is known and where it lies: one number an image."""
+
+import numpy as np
+from scipy.ndimage import binary_dilation, shift
+from scipy.stats import rankdata
+
+
+def hit_lesion(heatmaps: np.ndarray, masks: np.ndarray, *, tolerance: int = 4) -> np.ndarray:
+    """Return whether each map peaks on the lesion, or within some pixels of it: the pointing game.
+
+    J. Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
+
+    Args:
+        heatmaps: `(n, H, W)` floats of 0 or more; one without heat counts as a miss.
+        masks: `(n, H, W)` bool, the lesion's true place.
+        tolerance: pixels that a peak may lie beside the lesion.
+
+    Returns:
+        `(n,)` float64, 0 or 1.
+    """
+    near = widen_masks(masks, tolerance=tolerance)
+    peaks = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1)
+    hits = near.reshape(len(near), -1)[np.arange(len(near)), peaks] & heatmaps.any(axis=(1, 2))
+    return hits.astype(np.float64)
+
+
+def widen_masks(masks: np.ndarray, *, tolerance: int = 4) -> np.ndarray:
+    """Return masks widened by some pixels; their share of the image is the chance of a peak thrown anywhere."""
+    return np.stack([binary_dilation(mask, iterations=tolerance) for mask in masks]) if len(masks) else masks
+
+
+def measure_share_inside(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Return the share of each map's heat that lies inside a mask, such as the lesion or the lungs.
+
+    Args:
+        heatmaps: `(n, H, W)` floats of 0 or more.
+        masks: `(n, H, W)` bool.
+
+    Returns:
+        `(n,)` float64 in [0, 1], NaN for a map without heat.
+    """
+    heat = heatmaps.sum(axis=(1, 2), dtype=np.float64)
+    inside = (heatmaps * masks).sum(axis=(1, 2), dtype=np.float64)
+    return np.divide(inside, heat, out=np.full(len(heat), np.nan), where=heat > 0)
+
+
+def measure_overlap(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Return the intersection over union of each lesion with the hottest part of the map that is as large.
+
+    Args:
+        heatmaps: `(n, H, W)` floats of 0 or more; pixels without heat are never part of the hottest.
+        masks: `(n, H, W)` bool, none empty.
+
+    Returns:
+        `(n,)` float64 in [0, 1].
+    """
+    overlaps = []
+    for heatmap, mask in zip(heatmaps, masks, strict=True):
+        hottest = np.zeros(mask.size, bool)
+        hottest[np.argsort(-heatmap.ravel(), kind="stable")[: mask.sum()]] = True
+        hottest &= heatmap.ravel() > 0
+        overlaps.append((hottest & mask.ravel()).sum() / (hottest | mask.ravel()).sum())
+    return np.array(overlaps, dtype=np.float64)
+
+
+def correlate_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
+    """Return Spearman's rank correlation of each pair of maps over their pixels.
+
+    Args:
+        first, second: `(n, H, W)` floats.
+
+    Returns:
+        `(n,)` float64 in [-1, 1]; 0 where a map is the same everywhere, for then it says nothing of the other.
+    """
+    ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
+    centered = [values - values.mean(axis=1, keepdims=True) for values in ranks]
+    lengths = np.linalg.norm(centered[0], axis=1) * np.linalg.norm(centered[1], axis=1)
+    products = (centered[0] * centered[1]).sum(axis=1)
+    return np.divide(products, lengths, out=np.zeros(len(products)), where=lengths > 0)
+
+
+def shift_images(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
+    """Return images or maps `(n, H, W)` moved down and to the right, with their border repeated behind them."""
+    return shift(images, (0, rows, columns), order=0, mode="nearest")
+
+
+def measure_repeatability(heatmaps: np.ndarray, shifted: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
+    """Return the rank correlation of maps with those of shifted images, shifted back.
+
+    Args:
+        heatmaps: `(n, H, W)`, of the images.
+        shifted: `(n, H, W)`, of the images after `shift_images` by `rows` and `columns`.
+        rows, columns: pixels, of 0 or more.
+
+    Returns:
+        `(n,)` float64 in [-1, 1], over the pixels that both show.
+    """
+    height, width = heatmaps.shape[1:]
+    return correlate_ranks(heatmaps[:, : height - rows, : width - columns], shifted[:, rows:, columns:])

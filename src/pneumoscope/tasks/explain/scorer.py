@@ -1,0 +1,205 @@
+"""The scores of a classifier, and what they owe to a layer and to the pixels: what all methods ask of a net."""
+
+from functools import cache, cached_property
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from pneumoscope.models.geometry import Field, draw_up, receptive_fields
+from pneumoscope.models.gradient import compile_gradient
+from pneumoscope.models.linear import copy_linear, find_layer
+
+if TYPE_CHECKING:
+    import keras
+
+BATCH_SIZE = 32
+
+
+class Scorer:
+    """A classifier, opened at one layer.
+
+    Scores are those before the last sigmoid or softmax (see `pneumoscope.models.linear`). Nothing is computed before
+    it is asked for, and what is compiled is kept, so that several methods can share it.
+
+    Attributes:
+        model: the classifier, which is left as it is.
+        flat: its flat linear copy.
+        layer: name in the flat copy of the layer that class-activation maps look through.
+        fields: which pixels the layer's cells see, along rows and along columns.
+    """
+
+    def __init__(self, model: "keras.Model", layer: str | None = None) -> None:
+        """Open a classifier.
+
+        Args:
+            model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may hold
+                other nets.
+            layer: name of a layer, or the way to it through nets within the net, `inner/layer`; by default the
+                last that heat-maps are taken of (`pneumoscope.models.backward.list_views`).
+
+        Raises:
+            ValueError: if the layer is not there or has no grid of cells, or the net cannot be opened.
+        """
+        self.model = model
+        self.flat = copy_linear(model)
+        self.layer = find_layer(self.flat, layer or _list_views(self.flat)[-1])
+        self.fields: tuple[Field, Field] = receptive_fields(self.flat, self.layer)
+
+    @property
+    def num_classes(self) -> int:
+        """How many classes there are."""
+        return int(self.flat.outputs[0].shape[-1])
+
+    @cached_property
+    def _opened(self) -> "keras.Model":
+        return copy_linear(self.model, opened=(self.layer,))
+
+    @cached_property
+    def _at_layer(self) -> Any:
+        return compile_gradient(self._opened, [1])
+
+    @cached_property
+    def _at_pixels(self) -> Any:
+        return compile_gradient(self.flat, [0])
+
+    @cached_property
+    def _guided(self) -> Any:
+        return compile_gradient(copy_linear(self.model, rectify=rectify_guided()), [0])
+
+    def check_images(self, images: np.ndarray) -> None:
+        """Make sure that images suit the model.
+
+        Raises:
+            ValueError: if they are not `(n, H, W)` uint8 of the model's size.
+        """
+        expected = tuple(self.model.inputs[0].shape[1:])
+        if images.dtype != np.uint8 or (*images.shape[1:], 1) != expected:
+            raise ValueError(
+                f"images are {images.shape} {images.dtype}, expected (n, {expected[0]}, {expected[1]}) uint8, "
+                f"for the model takes {expected}"
+            )
+
+    def choose(self, class_indices: ArrayLike | None, images: np.ndarray) -> np.ndarray:
+        """Return `(n, classes)` float32, 1 for the class to explain of each image; by default the decided one.
+
+        Raises:
+            ValueError: if the classes do not fit.
+        """
+        if class_indices is None:
+            class_indices = self.score(images.astype(np.float32)).argmax(axis=1) if len(images) else []
+        indices = np.asarray(class_indices)
+        if indices.shape != (len(images),) or not np.isin(indices, np.arange(self.num_classes)).all():
+            raise ValueError(
+                f"class_indices are {indices.shape} with values {np.unique(indices)}, "
+                f"expected ({len(images)},) with values 0 to {self.num_classes - 1}"
+            )
+        return np.eye(self.num_classes, dtype=np.float32)[indices.astype(int)]
+
+    def score(self, pixels: np.ndarray, *, change: np.ndarray | None = None) -> np.ndarray:
+        """Return `(n, classes)` float32.
+
+        Args:
+            pixels: `(n, H, W)` float32 in [0, 255].
+            change: `(n, h, w, filters)` float32, added to the layer's cells on the way.
+        """
+        if change is None:
+            return self.flat.predict(pixels[..., None], batch_size=BATCH_SIZE, verbose=0)
+        return self._opened.predict([pixels[..., None], change], batch_size=BATCH_SIZE, verbose=0)[0]
+
+    def differentiate_layer(self, images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the layer's cells and the gradients of the chosen scores there, `(n, h, w, filters)` float32 each.
+
+        Args:
+            images: `(n, H, W)`, values 0 to 255.
+            chosen: `(n, classes)` float32, as `choose` returns it.
+        """
+        shape = self._opened.inputs[1].shape[1:]
+        cells, gradients = [], []
+        for batch in _batches(len(images)):
+            pixels = images[batch, ..., None].astype(np.float32)
+            inputs = [pixels, np.zeros((len(pixels), *shape), np.float32)]
+            outputs, (gradient,) = self._at_layer(inputs, chosen[batch])
+            cells.append(_to_numpy(outputs[1]))
+            gradients.append(_to_numpy(gradient))
+        return np.concatenate(cells), np.concatenate(gradients)
+
+    def differentiate_pixels(self, images: np.ndarray, chosen: np.ndarray, *, guided: bool = False) -> np.ndarray:
+        """Return `(n, H, W)` float32, the gradients of the chosen scores at the pixels, a gray level each.
+
+        Args:
+            images: `(n, H, W)`, values 0 to 255.
+            chosen: `(n, classes)` float32.
+            guided: whether each ReLU lets pass only what is above 0 on the way back as well.
+        """
+        differentiate = self._guided if guided else self._at_pixels
+        found = []
+        for batch in _batches(len(images)):
+            _, (gradient,) = differentiate([images[batch, ..., None].astype(np.float32)], chosen[batch])
+            found.append(_to_numpy(gradient)[..., 0])
+        return np.concatenate(found)
+
+    def draw(self, maps: np.ndarray) -> np.ndarray:
+        """Draw maps of the layer's cells, `(n, h, w)`, up to `(n, H, W)` float32 in [0, 1]; below 0 counts as 0.
+
+        Each cell lies at the middle of the pixels that it sees; a map falls to 0 beyond the outermost cells.
+        """
+        return draw_up(np.maximum(maps, 0).astype(np.float32), *self.fields, self.model.inputs[0].shape[1:3])
+
+
+def list_layers(model: "keras.Model") -> tuple[str, ...]:
+    """Return the names of a model's layers to look through, from the input on; see `backward.list_views`.
+
+    Those of a net within the net are named by the way to them, joined by dots.
+
+    Raises:
+        ValueError: if it has none.
+    """
+    return _list_views(copy_linear(model))
+
+
+def _list_views(flat: "keras.Model") -> tuple[str, ...]:
+    from pneumoscope.models.backward import list_views
+
+    names = list_views(flat)
+    if not names:
+        raise ValueError(f"model {flat.name!r} has no convolutional layer to look through")
+    return names
+
+
+def choose_class(probabilities: np.ndarray) -> np.ndarray:
+    """Return `(n,)` int, the class that an answer is explained by: 0, normal, or the likeliest kind of pneumonia.
+
+    Pneumonia is decided where its kinds together are likelier than normal.
+
+    Args:
+        probabilities: `(n, classes)`, class 0 being normal.
+    """
+    return np.where(probabilities[:, 0] >= 0.5, 0, 1 + probabilities[:, 1:].argmax(axis=1))
+
+
+@cache
+def rectify_guided() -> Any:
+    """Return a ReLU whose gradient is that of guided backpropagation, see `gradients.guide_back`."""
+    from keras import ops
+
+    @ops.custom_gradient
+    def rectify(values: Any) -> Any:
+        def grad(*args: Any, upstream: Any = None) -> Any:
+            if upstream is None:
+                (upstream,) = args
+            return ops.relu(upstream) * ops.cast(values > 0, upstream.dtype)
+
+        return ops.relu(values), grad
+
+    return rectify
+
+
+def _batches(count: int) -> list[slice]:
+    return [slice(start, start + BATCH_SIZE) for start in range(0, count, BATCH_SIZE)]
+
+
+def _to_numpy(tensor: Any) -> np.ndarray:
+    from keras import ops
+
+    return ops.convert_to_numpy(tensor)
