@@ -172,17 +172,17 @@ def _write_pictures(reader: Reader, path: str, image: np.ndarray, reading: Readi
     from pneumoscope.report.reading_picture import draw_reading
 
     picture, heatmap = illustrate(reader, path, image, reading)
+    told = {**reading.to_row(), "heatmap_trust": reader.heatmap_trust}
     if settings.heatmaps_dir:
         settings.heatmaps_dir.mkdir(parents=True, exist_ok=True)
         # Files of the same name in different folders must not meet.
         mark = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
         target = settings.heatmaps_dir / f"{Path(path).stem}-{mark}.png"
         reading = replace(reading, heatmap=str(target))
-        Image.fromarray(draw_reading(reading.to_row(), heatmap, picture)).save(target)
+        Image.fromarray(draw_reading(told, heatmap, picture)).save(target)
     if settings.dicom_dir:
-        row = reading.to_row()
         try:
-            write_dicom_reading(path, row, heatmap, picture, settings.dicom_dir, deidentify=settings.deidentify)
+            write_dicom_reading(path, told, heatmap, picture, settings.dicom_dir, deidentify=settings.deidentify)
         except ImageError as error:
             return replace(reading, error=f"no DICOM was written: {error}")
     return reading

@@ -36,6 +36,7 @@ ANSWERS_NAME = "answers.onnx"
 INT8_NAME = "answers.int8.onnx"
 NUM_COMPARED = 8
 NUM_CALIBRATED = 400
+READER_METHOD = "hirescam"  # what the graphs' heat-maps are
 MAP_SHARES = (0.5, 0.999)  # of all places in held-out normals: what maps show as none, and as most
 
 
@@ -114,6 +115,7 @@ def export_study(
         pictures = Graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"])
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
         held_out = _find_held_out(study_dir, profile, dataset)
+        cards["classifier"] |= _find_verdict(study_dir, profile)
         cards["classifier"] |= judge_classifier(outputs, dataset, request["seed"], held_out)
         cards["anomaly"] |= _judge_anomaly(anomaly, pictures, dataset, cards["anomaly"]["thresholds"])
         cards["known"] = {"classes": list(THREE_CLASSES)}
@@ -265,6 +267,18 @@ def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> HeldOut |
         teacher = load_bundle(folder, precision="float32")
         alone[int(teacher.card["seed"])] = predict_probabilities(teacher.model, dataset.images)
     return HeldOut(load_result(path), alone)
+
+
+def _find_verdict(study_dir: Path, profile: str) -> dict[str, Any]:
+    """Return how far heat-maps like the reader's are to be trusted, where the study has measured that."""
+    path = study_dir / "stages" / f"{profile}-explain_benchmark.npz"
+    if not path.exists():
+        log.info("how far to trust heat-maps is not known: `pneumoscope explain --benchmark` has not measured it")
+        return {}
+    found = load_result(path)
+    figures = plain_figures(found.table.figures[READER_METHOD])
+    verdict = found.table.remarks[READER_METHOD]
+    return {"explanation": {"method": READER_METHOD, "layer": found.layer, "verdict": verdict, "figures": figures}}
 
 
 def _judge_anomaly(answers: Graph, pictures: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:

@@ -342,6 +342,16 @@ def test_the_notice_is_burned_in_above_the_film_and_the_answer_below() -> None:
     assert changed.min() > 48 + 853
 
 
+def test_how_far_to_trust_the_heat_stands_below_the_answer() -> None:
+    heatmap, picture = draw_arrays()
+    plain, told = (
+        draw_reading({**ANSWERED, "heatmap_trust": trust}, heatmap, picture) for trust in ("", "A hint, not a proof.")
+    )
+    assert len(told) > len(plain)
+    untold = draw_reading({**ANSWERED, "heatmap_trust": "A hint, not a proof."}, None, picture)
+    np.testing.assert_array_equal(untold, draw_reading(ANSWERED, None, picture))
+
+
 def test_a_huge_picture_is_reduced_and_keeps_its_aspect() -> None:
     drawn = draw_reading(REFUSED, None, np.full((3000, 2400), 0.5, np.float32))
     gray = (drawn == 128).all(axis=2)

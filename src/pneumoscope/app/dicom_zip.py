@@ -34,7 +34,8 @@ def zip_dicom_reading(reader: "Reader", upload: Upload, *, operating_point: str,
     image, objections = decode_radiograph(upload.content, size=reader.models.image_size)
     (reading,) = reader.read(image[None], [upload.name], operating_point=operating_point, objections=[objections])
     picture, heatmap = illustrate(reader, upload.content, image, reading)
-    made = make_dicom_reading(upload.content, reading.to_row(), heatmap, picture, deidentify=deidentify)
+    told = {**reading.to_row(), "heatmap_trust": reader.heatmap_trust}
+    made = make_dicom_reading(upload.content, told, heatmap, picture, deidentify=deidentify)
     return _zip(made)
 
 

@@ -38,6 +38,7 @@ def write_model_card(card: dict[str, Any], path: Path) -> None:
         splits=_title_splits(figures) if card["kind"] == "classifier" else [],
         rows=_tabulate_figures(figures) if card["kind"] == "classifier" else [],
         test=_list_figures(figures.get("test", {})) if card["kind"] == "anomaly" else [],
+        explained=_list_figures(card.get("explanation", {}).get("figures", {})),
         seeds=_word_seeds(card.get("seeds", {})),
         dropped=_word_drop(figures),
         of_kermany=_KERMANY in card.get("data", {}).get("license", ""),
@@ -51,7 +52,7 @@ def _describe_recipe(card: Mapping[str, Any]) -> list[str]:
         return []
     used = {name: value for name, value in settings.items() if value}
     if card["kind"] == "anomaly":
-        used.pop("dropout", None)  # a setting of the classifiers, which the autoencoder has no layer for
+        used.pop("dropout", None)  # a setting of the classifiers, which models of normals have no layer for
     optimizer = f"AdamW, weight decay {used['weight_decay']:g}" if "weight_decay" in used else "Adam"
     course = f"; rising for {used.get('warmup', 0):.0%} of the steps, then falling along a cosine"
     varied = [name.replace("_", " ") for name, value in settings["augmentation"].items() if value and "num" not in name]

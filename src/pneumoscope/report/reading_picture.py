@@ -33,7 +33,8 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
     is written over the radiograph itself.
 
     Args:
-        reading: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model` are shown.
+        reading: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model` are shown, and under
+            the heat `heatmap_trust`, how far to trust it, where that is known.
         heatmap: `(H, W)` floats in [0, 1]; None where there is none.
         picture: `(H, W)` floats in [0, 1], 0 = black.
 
@@ -45,11 +46,16 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
     film = _lay_over(picture, heatmap)
     width = max(film.width, NARROWEST)
     unit = round(width / COLUMNS)
-    reason = _wrap(str(reading.get("reason") or ""), _font(0.8 * unit), width - 2 * unit)
+    trust = "" if heatmap is None else str(reading.get("heatmap_trust") or "")
+    notes = [
+        (line, color)
+        for text, color in ((str(reading.get("reason") or ""), INK), (trust, SOFT))
+        for line in _wrap(text, _font(0.8 * unit), width - 2 * unit)
+    ]
     top = round(HEAD * unit) + film.height
     answered = reading.get("p_pneumonia") is not None
     answer = ANSWER if answered else REFUSAL
-    below = round((answer + LINE * len(reason) + FOOT) * unit)
+    below = round((answer + LINE * len(notes) + FOOT) * unit)
     sheet = Image.new("RGB", (width, top + below), "black")
     sheet.paste(film, ((width - film.width) // 2, round(HEAD * unit)))
     pen = ImageDraw.Draw(sheet)
@@ -59,9 +65,9 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
         _draw_bars(pen, reading, unit, top + unit, (18 * unit, round(30.4 * unit)))
     if heatmap is not None:
         _draw_scale(sheet, unit, top + unit, (round(35.2 * unit), width - unit))
-    for number, line in enumerate(reason):
+    for number, (line, color) in enumerate(notes):
         place = (unit, top + round((answer + LINE * number) * unit))
-        pen.text(place, line, fill=INK, font=_font(0.8 * unit), anchor="la")
+        pen.text(place, line, fill=color, font=_font(0.8 * unit), anchor="la")
     foot = (unit, sheet.height - round(0.6 * unit))
     pen.text(foot, f"model {reading['model']}", fill=SOFT, font=_font(0.7 * unit), anchor="ls")
     return np.asarray(sheet)

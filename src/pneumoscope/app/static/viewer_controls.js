@@ -171,6 +171,7 @@ export class ViewerControls {
     this.viewer.opacity = this.#opacities[mode] / 100;
     this.viewer.showOverlay(this.#paint(mode));
     byId("caption").textContent = this.viewer.film ? this.#describe(mode) : "";
+    byId("heatmap-trust").hidden = mode !== "heatmap";
     const done = this.#case?.state === "done";
     byId("wait").textContent = done ? "No picture of this file" : "Reading…";
     byId("wait").hidden = !this.#case || (done && this.viewer.film !== null);
