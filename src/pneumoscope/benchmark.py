@@ -111,9 +111,11 @@ def run_explain_benchmark(study_dir: Path, profile: str, *, layer: str | None = 
     from pneumoscope.tasks.explain.benchmark import benchmark_explanations
 
     def compute(dataset: Dataset, seed: int) -> Benchmark:
-        model = load_bundle(find_model(study_dir, profile, "binary")).model
+        model_dir = find_model(study_dir, profile, "binary")
+        model, teacher = load_bundle(model_dir).model, model_dir / "teacher-1"
+        other = load_bundle(teacher).model if teacher.is_dir() else None
         try:
-            found = benchmark_explanations(model, dataset, layer=layer, seed=seed)
+            found = benchmark_explanations(model, dataset, other=other, layer=layer, seed=seed)
         except ValueError as error:
             raise PneumoscopeError(str(error)) from None
         verdicts = {method: write_verdict(figures) for method, figures in found.table.figures.items()}

@@ -37,6 +37,7 @@ _METRIC_TITLES = {
     "road": "ROAD",
     "sensitivity_n": "Sensitivity-n",
     "repeatability": "Alike after a shift",
+    "other_seed": "Alike in a net of another seed",
     "survives_last": "Alike with the last layer shuffled",
     "survives_all": "Alike with all layers shuffled",
     "macro_f1": "Mean F1 of the classes",

@@ -20,7 +20,7 @@ from pneumoscope.tasks.anomaly.protocol import Normals
 if TYPE_CHECKING:
     import keras
 
-EPOCHS = 16
+EPOCHS = 10
 CODE = 96  # channels of the narrow code, at half the side of the coarsest layer
 
 

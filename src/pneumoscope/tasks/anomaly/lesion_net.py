@@ -43,7 +43,7 @@ class LesionNetSettings:
             tells them apart.
     """
 
-    epochs: int = 24
+    epochs: int = 12
     batch_size: int = 16
     learning_rate: float = 1e-3
     stages: Sequence[tuple[int, int, int]] = ((32, 2, 1), (64, 2, 2), (128, 2, 2))

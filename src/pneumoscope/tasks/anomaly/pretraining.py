@@ -17,7 +17,7 @@ from pneumoscope.tasks.anomaly.protocol import Normals
 if TYPE_CHECKING:
     import keras
 
-EPOCHS = 30
+EPOCHS = 20
 VIEWS = Augmentation(
     rotation=10,
     zoom=0.2,

@@ -25,7 +25,7 @@ from pneumoscope.tasks.anomaly.protocol import Normals
 if TYPE_CHECKING:
     import keras
 
-EPOCHS = 30
+EPOCHS = 12
 LEAST_EPOCHS = 8  # fewer leave drawings gray
 CODE = 48  # numbers that a film passes through
 FILTERS = (24, 48, 96, 128)

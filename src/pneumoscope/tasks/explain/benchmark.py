@@ -9,6 +9,8 @@ heat_in_lungs, lungs_area       share of the heat in the lungs, and the lungs' s
 insertion, deletion             area under the class's probability, hottest pixels first
 road, sensitivity_n             see `faithfulness`
 repeatability                   rank correlation with the map of the film shifted by 3 pixels
+other_seed                      rank correlation with the map of a net of the same recipe and another seed, for the
+                                same class, where there is one
 survives_last, survives_all     rank correlation with the map once the last layer, or all, are shuffled
 seconds                         for one map
 """
@@ -50,6 +52,7 @@ def benchmark_explanations(
     model: "keras.Model",
     dataset: Dataset,
     *,
+    other: "keras.Model | None" = None,
     layer: str | None = None,
     methods: tuple[str, ...] = tuple(METHODS),
     num_images: int = 36,
@@ -62,6 +65,7 @@ def benchmark_explanations(
     Args:
         model: a classifier whose class 0 is normal, see `explain`.
         dataset: with a split `test`; with true masks or else with normals to paste opacities on.
+        other: a net of the same recipe and another seed, if there is one.
         layer: see `explain`.
         methods: some of `METHODS`.
         num_images: how many images localization is measured on; a third of them for what costs dozens of looks at
@@ -95,8 +99,11 @@ def benchmark_explanations(
             "repeatability": _measure_repeatability(scorer, drawn[method], seen, method, seed),
             "seconds": Estimate(seconds, float("nan"), float("nan"), n=len(seen)),
         }
-    for method, survival in _measure_survival(model, scorer.layer, films, drawn, seed).items():
-        figures[method] |= survival
+    others = {"other_seed": other} if other is not None else {}
+    shuffled = zip(("survives_last", "survives_all"), randomize_cascading(model, num_stages=2, seed=seed), strict=True)
+    for name, net in (*others.items(), *((name, net) for name, (_, net) in shuffled)):
+        for method, alike in _measure_likeness(net, scorer.layer, films, drawn, seed).items():
+            figures[method][name] = alike
     num_shown = min(len(maps) for maps in examples)
     claim = choose_films(model, dataset, num_images=NUM_CLAIM, seed=seed)
     heatmaps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
@@ -173,16 +180,13 @@ def _measure_repeatability(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, m
     return _mean(found, few, seed)
 
 
-def _measure_survival(
-    model: "keras.Model", layer: str, films: Cases, drawn: dict[str, np.ndarray], seed: int
-) -> dict[str, Figures]:
-    """Return by method how alike its maps stay while the net is shuffled."""
-    survival: dict[str, Figures] = {method: {} for method in drawn}
-    stages = zip(("survives_last", "survives_all"), randomize_cascading(model, num_stages=2, seed=seed), strict=True)
-    for name, (_, net) in stages:
-        scorer = Scorer(net, layer)
-        for method, heatmaps in drawn.items():
-            few = films.select(slice(-(-len(heatmaps) // 3)))
-            again = _explain(scorer, few, method, seed)
-            survival[method][name] = _mean(quality.correlate_ranks(heatmaps[: len(few)], again), few, seed)
-    return survival
+def _measure_likeness(
+    net: "keras.Model", layer: str, films: Cases, drawn: dict[str, np.ndarray], seed: int
+) -> dict[str, Estimate]:
+    """Return by method how alike its maps of another net are to those that were drawn."""
+    found, scorer = {}, Scorer(net, layer)
+    for method, heatmaps in drawn.items():
+        few = films.select(slice(-(-len(heatmaps) // 3)))
+        again = _explain(scorer, few, method, seed)
+        found[method] = _mean(quality.correlate_ranks(heatmaps[: len(few)], again), few, seed)
+    return found
