@@ -191,7 +191,7 @@ def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.tasks.anomaly.autoencoder import PaperAutoencoder
     from pneumoscope.tasks.anomaly.loading import load_detector
 
-    found, _ = load_detector(model_dir)
+    found, _ = load_detector(model_dir, precision="float32")
     if isinstance(found, PaperAutoencoder):
         return AutoencoderGraph(found.net)
     whole, single = (found.mean, found.whitening), (found.patch_mean, found.patch_whitening)

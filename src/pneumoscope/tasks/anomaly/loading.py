@@ -7,15 +7,23 @@ from pneumoscope.tasks.anomaly.gaussian import Mahalanobis
 from pneumoscope.tasks.anomaly.normals_model import load_normals_model
 
 
-def load_detector(bundle_dir: str | os.PathLike[str]) -> tuple[PaperAutoencoder | Mahalanobis, dict[str, float]]:
-    """Return a trained detector, in 32 bits, and its thresholds by name.
+def load_detector(
+    bundle_dir: str | os.PathLike[str], *, precision: str | None = None
+) -> tuple[PaperAutoencoder | Mahalanobis, dict[str, float]]:
+    """Return a trained detector and its thresholds by name.
+
+    Args:
+        bundle_dir: the folder.
+        precision: Keras dtype policy of an autoencoder, the one it is trained in by default; the model of normals always
+            computes in 32 bits.
 
     Raises:
         BundleError: if the folder holds none.
     """
     from pneumoscope.models.bundle import load_bundle
 
-    bundle = load_bundle(bundle_dir, precision="float32")
+    bundle = load_bundle(bundle_dir, precision=precision)
     if bundle.model.name == "autoencoder":
         return PaperAutoencoder(bundle.model), bundle.card["thresholds"]
-    return load_normals_model(bundle.model, bundle_dir), bundle.card["thresholds"]
+    encoder = load_bundle(bundle_dir, precision="float32").model
+    return load_normals_model(encoder, bundle_dir), bundle.card["thresholds"]
