@@ -92,7 +92,7 @@ def test_each_task_alone_on_a_study(
     assert sum("neighbor" in row for row in rows) == 5
     assert sum("error" in row for row in rows) == 1
     _, out, _ = call(monkeypatch, capsys, "anomaly", film, *study)
-    assert set(json.loads(out)["rows"][0]) == {"image", "squared error", "over mean_plus_sd", "over quantile"}
+    assert set(json.loads(out)["rows"][0]) == {"image", "score", "over mean_plus_sd", "over quantile"}
     _, out, _ = call(monkeypatch, capsys, "explain", film, "--out", tmp_path / "heat", *study)
     assert Path(json.loads(out)["rows"][0]["heatmaps"]).exists()
     _, out, _ = call(monkeypatch, capsys, "map", film, "--out", tmp_path / "map", *study)

@@ -14,8 +14,8 @@ def load_detector(
 
     Args:
         bundle_dir: the folder.
-        precision: Keras dtype policy of an autoencoder, the one it is trained in by default; the model of normals always
-            computes in 32 bits.
+        precision: Keras dtype policy of an autoencoder, by default the one it is trained in; the model of normals
+            always computes in 32 bits.
 
     Raises:
         BundleError: if the folder holds none.
