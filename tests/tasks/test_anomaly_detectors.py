@@ -25,8 +25,8 @@ from pneumoscope.tasks.anomaly.protocol import Normals, select_normals, spoil_no
 from pneumoscope.tasks.anomaly.redrawing import fit_denoising, fit_variational  # noqa: E402
 
 SIZE = 64
-TINY = ((8, 2, 1), (16, 2, 2), (24, 2, 2))
-LAYERS = ("stage_2_2", "stage_1_2", "stage_3_2")
+TINY = ((8, 1, 1), (16, 1, 2), (24, 1, 2))
+LAYERS = ("stage_2_1", "stage_1_1", "stage_3_1")
 FEW = PatchcoreSettings(num_remembered=150, num_candidates=1500)
 
 
@@ -39,6 +39,8 @@ def draw_normals(size: int) -> Normals:
 def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("pneumoscope.models.encoder.STAGES", TINY)
+        for room in ("pretraining", "kinds"):
+            patch.setattr(f"pneumoscope.tasks.anomaly.{room}.RESIDUAL_LAYERS", LAYERS)
         yield
 
 
@@ -139,7 +141,7 @@ def test_a_coreset_is_bounded_and_reaches_the_lonely_point() -> None:
 
 
 def test_a_net_taught_by_drawn_opacities_finds_new_ones(small_normals: Normals, tmp_path: Path) -> None:
-    settings = LesionNetSettings(epochs=8, batch_size=4, learning_rate=3e-3, stages=TINY, dropout=0)
+    settings = LesionNetSettings(epochs=6, batch_size=4, learning_rate=3e-3, stages=TINY, dropout=0)
     detector = fit_lesion_net(small_normals, out_dir=tmp_path, settings=settings)
     plain = small_normals.held_out
     copies = spoil_normals(plain, 0)
@@ -151,7 +153,7 @@ def test_a_net_taught_by_drawn_opacities_finds_new_ones(small_normals: Normals, 
 
 
 def test_features_that_name_what_was_drawn_tell_normals_from_it(small_normals: Normals, tmp_path: Path) -> None:
-    settings = replace(kinds_settings(6), learning_rate=3e-3, batch_size=4)
+    settings = replace(kinds_settings(4), learning_rate=3e-3, batch_size=4)
     source, curve = learn_kinds(small_normals, out_dir=tmp_path, settings=settings)
     detector = fit_mahalanobis(source, small_normals.train.images)
     plain = small_normals.held_out
