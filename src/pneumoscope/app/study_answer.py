@@ -170,7 +170,7 @@ def _describe_metrics(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 def _describe_anomaly(profile: str, result: Anomaly, images: Mapping[str, SplitImages]) -> dict[str, Any]:
     test = images["test"]
-    # The autoencoder keeps no names: its images are those of the split where their number and classes agree.
+    # The model keeps no names: its images are those of the split where their number and classes agree.
     same = len(result.errors) == len(test.names) and all(
         (subtype == "normal") == (label == 0) for subtype, label in zip(test.subtypes, result.labels, strict=True)
     )
@@ -179,6 +179,7 @@ def _describe_anomaly(profile: str, result: Anomaly, images: Mapping[str, SplitI
         "id": f"{profile}-anomaly",
         "profile": profile,
         "title": _title(profile, "anomaly"),
+        "redraws": result.reconstructions is not None,
         "parameters": result.parameters,
         "curve": to_plain(asdict(result.curve)),
         "thresholds": {

@@ -293,7 +293,7 @@ def test_a_study_that_is_not_finished_says_so_on_the_page(show, open_room, study
 
         assert "1.B Normal, bacterial or viral, paper's recipe" in page.locator("#messages").inner_text()
         assert page.get_by_label("paper's recipe (not finished)").is_disabled()
-        assert "has not trained an autoencoder" in page.locator("#anomaly-body").inner_text()
+        assert "has not trained a model of normals" in page.locator("#anomaly-body").inner_text()
         assert find_axe_faults(page) == []
 
 

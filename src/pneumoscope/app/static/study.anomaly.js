@@ -1,4 +1,4 @@
-/** The anomaly scores of a study's autoencoders, and what a threshold on them flags. */
+/** The anomaly scores of a study's models of normals, and what a threshold on them flags. */
 
 import { byId, make } from "./elements.js";
 import { Board } from "./study.board.js";
@@ -8,7 +8,7 @@ import { makeEvenAxis, Resampler, sayInterval, sayShare, shareCounts, countDecis
 import { check, layChoices } from "./study.gallery.js";
 import { describeTraining } from "./study.learning.js";
 
-const UNIT = 0.001;
+const UNIT_OF_ERRORS = 0.001;
 const NORMALS_ONLY =
   "No pneumonia takes part before the test: only false alarms can be chosen here, not what is found.";
 
@@ -25,7 +25,7 @@ export class AnomalySection {
   constructor(study) {
     this.#study = study;
     if (!study.anomalies.length) {
-      const words = "The study has not trained an autoencoder yet.";
+      const words = "The study has not trained a model of normals yet.";
       byId("anomaly-body").replaceChildren(make("p", { class: "soft" }, words));
       return;
     }
@@ -42,7 +42,7 @@ export class AnomalySection {
     this.show(study.anomalies.at(-1).id);
   }
 
-  /** Show another autoencoder. */
+  /** Show another model. */
   show(id) {
     const net = this.#study.anomalies.find((other) => other.id === id);
     this.#net = net;
@@ -69,16 +69,19 @@ export class AnomalySection {
           : "of the held-out normals, the paper's",
     }));
     const { curve } = net;
-    byId("anomaly-learned").textContent = `Mean squared error by epoch. ${describeTraining(net)}`;
+    const unit = net.redraws ? UNIT_OF_ERRORS : 1;
+    byId("anomaly-rule").textContent = net.redraws ? "error × 1000" : "distance";
+    byId("anomaly-learned").textContent =
+      `${net.redraws ? "Mean squared error" : "Loss"} by epoch. ${describeTraining(net)}`;
     this.#paintLearning();
     const area = net.metrics.auroc;
     this.#area = [
       area && area.value !== null ? area.value.toFixed(3) : "–",
       area && area.low !== null ? `[${area.low.toFixed(3)}, ${area.high.toFixed(3)}]` : "",
     ];
-    this.#board.show(makeEvenAxis([...validation.errors, ...test.errors], UNIT), rows, presets, {
+    this.#board.show(makeEvenAxis([...validation.errors, ...test.errors], unit), rows, presets, {
       threshold: presets[0]?.value ?? validation.errors[0],
-      unit: UNIT,
+      unit,
       label:
         `Histograms of the anomaly scores: ${validation.errors.length} held-out normals of validation; ` +
         `${sick.length} pneumonias and ${normal.length} normals of test.`,
