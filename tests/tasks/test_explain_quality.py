@@ -156,6 +156,7 @@ class TestBenchmark:
         assert figures["hirescam"]["heat_in_lungs"].value == 1
         assert figures["edges"]["survives_all"].value == pytest.approx(1)
         assert figures["hirescam"]["survives_all"].value < 0.99
+        assert figures["hirescam"]["survives_last"] != figures["hirescam"]["survives_all"]
         assert figures["hirescam"]["other_seed"].value == pytest.approx(1, abs=1e-6)
         assert "shows the film and not the net" in write_verdict(figures["edges"])
         assert "peaks on a known lesion in 100 of 100 cases" in write_verdict(figures["hirescam"])

@@ -16,6 +16,7 @@ seconds                         for one map
 """
 
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -99,9 +100,7 @@ def benchmark_explanations(
             "repeatability": _measure_repeatability(scorer, drawn[method], seen, method, seed),
             "seconds": Estimate(seconds, float("nan"), float("nan"), n=len(seen)),
         }
-    others = {"other_seed": other} if other is not None else {}
-    shuffled = zip(("survives_last", "survives_all"), randomize_cascading(model, num_stages=2, seed=seed), strict=True)
-    for name, net in (*others.items(), *((name, net) for name, (_, net) in shuffled)):
+    for name, net in _list_others(model, other, seed):
         for method, alike in _measure_likeness(net, scorer.layer, films, drawn, seed).items():
             figures[method][name] = alike
     num_shown = min(len(maps) for maps in examples)
@@ -119,6 +118,15 @@ def benchmark_explanations(
         claim=estimate_centrality(heatmaps, claim.labels, claim.patients, seed=seed),
         probes=probe_concepts(model, films.images, films.patients, seed=seed),
     )
+
+
+def _list_others(model: "keras.Model", other: "keras.Model | None", seed: int) -> "Iterator[tuple[str, keras.Model]]":
+    """Yield the nets whose maps are compared with the model's; the shuffled one goes on changing between them."""
+    if other is not None:
+        yield "other_seed", other
+    stages = randomize_cascading(model, num_stages=2, seed=seed)
+    for name, (_, net) in zip(("survives_last", "survives_all"), stages, strict=True):
+        yield name, net
 
 
 def draw_edges(images: np.ndarray) -> np.ndarray:
