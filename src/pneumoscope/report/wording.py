@@ -147,7 +147,7 @@ def shortcut_title(name: str) -> str:
 
 def is_percentage(name: str) -> bool:
     """Return whether a metric is read as a percentage, rather than as a number with three decimals."""
-    return name.startswith(_PERCENTAGES)
+    return name.startswith(_PERCENTAGES) and name != "sensitivity_n"  # a correlation, not a share that is found
 
 
 def word_value(name: str, value: float) -> str:
