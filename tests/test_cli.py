@@ -95,6 +95,11 @@ def test_each_task_alone_on_a_study(
     assert set(json.loads(out)["rows"][0]) == {"image", "score", "over mean_plus_sd", "over quantile"}
     _, out, _ = call(monkeypatch, capsys, "explain", film, "--out", tmp_path / "heat", *study)
     assert Path(json.loads(out)["rows"][0]["heatmaps"]).exists()
+    _, out, _ = call(monkeypatch, capsys, "explain", film, "--contrast", *study)
+    (row,) = json.loads(out)["rows"]
+    named = "NORMAL" if row["decision"] == "pneumonia" else "PNEUMONIA"
+    assert f"/{named}/" in f"/{row['nearest_of_the_other_class']}"
+    assert sum(name.startswith("whiter") for name in row) == 4
     _, out, _ = call(monkeypatch, capsys, "map", film, "--out", tmp_path / "map", *study)
     assert Path(json.loads(out)["rows"][-1]["picture"]).exists()
 

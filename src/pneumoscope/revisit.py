@@ -78,6 +78,8 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
             read.append(path)
         except ImageError as error:
             failed.append({"image": printable_name(path), "error": str(error)})
+    if not paths:
+        raise PneumoscopeError("no image was named; expected one or more files")
     if not images:
         raise PneumoscopeError(
             "no image can be read: " + "; ".join(f"{row['image']}: {row['error']}" for row in failed)
@@ -241,3 +243,49 @@ def revisit_explain(
             }
         )
     return {}, rows
+
+
+def revisit_contrast(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
+    """Task 4. Return for each file the nearest training image of the class that it was not given, and what differs.
+
+    Args:
+        revisit: the study and the recipe.
+        paths: new files.
+
+    Returns:
+        Rows with the `image`, its `decision`, the `nearest_of_the_other_class` with its `distance`, and for each
+        quarter of the lungs how much whiter the image is than the nearest five, in standard deviations of a film.
+
+    Raises:
+        PneumoscopeError: if no file can be read.
+    """
+    from pneumoscope.tasks.classify import predict_probabilities
+    from pneumoscope.tasks.explain.counterfactual import contrast_with_other_class
+    from pneumoscope.tasks.explain.scorer import choose_class
+    from pneumoscope.tasks.neighbors import embed_images
+
+    model = revisit.load_bundle("binary").model
+    images, read, rows = load_files(paths, size=model.input_shape[1])
+    dataset, _ = revisit.load_dataset(BINARY_CLASSES)
+    known, own = embed_images(model, dataset.images), embed_images(model, images)
+    decisions = np.minimum(choose_class(predict_probabilities(model, images)), 1)
+    for number, path in enumerate(read):
+        label = int(decisions[number])
+        found = contrast_with_other_class(
+            images[number],
+            own[number],
+            label=label,
+            embeddings=known,
+            dataset=dataset,
+            patient=_find_patient(path, dataset),
+        )
+        rows.append(
+            {
+                "image": printable_name(path),
+                "decision": BINARY_CLASSES[label],
+                "nearest_of_the_other_class": dataset.table["name"][found.rows[0]],
+                "distance": round(float(found.distances[0]), 4),
+                **{f"whiter, {region}": round(float(value), 2) for region, value in found.brightness.items()},
+            }
+        )
+    return rows

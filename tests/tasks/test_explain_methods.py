@@ -11,6 +11,12 @@ from pneumoscope.tasks.explain.scorer import Scorer
 SIZE = 32
 
 
+@pytest.fixture(autouse=True)
+def full_precision():
+    """Build nets in 32 bits, whatever precision earlier tests trained in."""
+    keras.config.set_dtype_policy("float32")
+
+
 def build_blob_net(activation="softmax"):
     """Return a net set by hand: bright 5 x 5 blobs anywhere mean pneumonia, and a second filter says nothing of it."""
     inputs = keras.Input((SIZE, SIZE, 1), name="image")
@@ -172,3 +178,14 @@ def test_what_does_not_fit_is_named(change, message):
 
     with pytest.raises(ValueError, match=message):
         explain(build_blob_net(), given.pop("images"), **given)
+
+
+@pytest.mark.parametrize("method", ["hirescam", "fullgrad", "guided_backprop", "ablationcam"])
+def test_maps_are_of_full_precision_whatever_the_policy_of_training(method):
+    model, (images, _) = build_blob_net(), draw_blobs()
+    expected = explain(model, images, method=method, layer="conv_1", class_indices=[1, 1])
+    keras.config.set_dtype_policy("mixed_bfloat16")
+
+    found = explain(model, images, method=method, layer="conv_1", class_indices=[1, 1])
+
+    np.testing.assert_allclose(found, expected, atol=1e-5)

@@ -21,8 +21,14 @@ blobs = importlib.util.module_from_spec(_SPEC)
 _SPEC.loader.exec_module(blobs)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def full_precision():
+    """Build nets in 32 bits, whatever precision earlier tests trained in."""
+    keras.config.set_dtype_policy("float32")
+
+
 @pytest.fixture(scope="module")
-def model():
+def model(full_precision):
     return blobs.build_blob_net()
 
 

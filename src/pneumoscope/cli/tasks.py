@@ -260,6 +260,10 @@ def explain(
         str, typer.Option(help="Method of the heat-maps, such as gradcam, hirescam or rise.")
     ] = "hirescam",
     layer: Annotated[str | None, typer.Option(help="Layer to look through; by default all that can be.")] = None,
+    contrast: Annotated[
+        bool,
+        typer.Option("--contrast", help="Name the nearest image of the other class, and what differs."),
+    ] = False,
     benchmark: BenchmarkOption = False,
     as_json: JsonOption = False,
 ) -> None:
@@ -269,7 +273,10 @@ def explain(
 
         print_methods(run_explain_benchmark(study_dir, profile.value, layer=layer), as_json=as_json)
         return
-    from pneumoscope.revisit import Revisit, revisit_explain
+    from pneumoscope.revisit import Revisit, revisit_contrast, revisit_explain
 
+    if contrast:
+        print_outcome({}, revisit_contrast(Revisit(study_dir, profile.value), images or []), as_json=as_json)
+        return
     metrics, rows = revisit_explain(Revisit(study_dir, profile.value), images or [], out, method=method, layer=layer)
     print_outcome(metrics, rows, as_json=as_json)

@@ -135,7 +135,7 @@ class _Copying:
             config["activation"] = keras.activations.linear
         copy = type(layer).from_config(config)
         if self.rectify is not None and isinstance(layer, keras.layers.ReLU):
-            copy = keras.layers.Activation(self.rectify, name=name)
+            copy = keras.layers.Activation(self.rectify, dtype="float32", name=name)
 
         def apply(*args: Any, **kwargs: Any) -> Any:
             output = copy(*args, **kwargs)
@@ -144,7 +144,9 @@ class _Copying:
                 copy.set_weights([np.array(keras.ops.convert_to_numpy(weight)) for weight in layer.weights])
             if opened:
                 output = self._open(name, output)
-            return keras.layers.Activation(activation, name=f"{name}.activation")(output) if split else output
+            if not split:
+                return output
+            return keras.layers.Activation(activation, dtype="float32", name=f"{name}.activation")(output)
 
         return apply
 
@@ -152,7 +154,7 @@ class _Copying:
         import keras
 
         change = keras.Input(output.shape[1:], name=f"{name}.change")
-        changed = keras.layers.Add(name=f"{name}.changed")([output, change])
+        changed = keras.layers.Add(dtype="float32", name=f"{name}.changed")([output, change])
         self.openings[name] = (change, changed)
         return changed
 

@@ -13,6 +13,7 @@ distillation.py   where a student that learned from normals fails its teacher
 spoiling.py       normals with drawn opacities and pasted patches, and where those are
 lesion_net.py     a net that tells normals from their own spoiled copies
 ensemble.py       several detectors as one
+trained.py        what a model that a study keeps comes to
 normals_model.py  the one that a study trains for the reader, and how it is kept
 loading.py        a detector out of its folder
 methods.py        all of them by name

@@ -2,17 +2,18 @@
 
 import os
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pneumoscope.errors import TrainingError
-from pneumoscope.evaluation.metrics import evaluate_scores
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, Anomaly, LearningCurve
-from pneumoscope.tasks.anomaly.protocol import Normals, choose_examples, select_normals
+from pneumoscope.results import Anomaly, LearningCurve
+from pneumoscope.tasks.anomaly.protocol import Normals, select_normals
+from pneumoscope.tasks.anomaly.trained import describe_training, measure_anomaly
 from pneumoscope.tasks.classify import hash_table
 
 if TYPE_CHECKING:
@@ -32,11 +33,7 @@ def train_anomaly(
     seed: int = 0,
     false_alarm_rate: float = 0.05,
 ) -> "tuple[Bundle, Anomaly]":
-    """Train the report's autoencoder on normals and measure what it flags.
-
-    An image is flagged when its mean squared error is at or over a threshold. Both thresholds come from the
-    held-out normals of `val`: the report's mean + 1 standard deviation, and the quantile that promises
-    `false_alarm_rate`. No pneumonia is seen before the test.
+    """Train the report's autoencoder on normals and measure what it flags; see `measure_anomaly`.
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
@@ -51,48 +48,19 @@ def train_anomaly(
     from pneumoscope.models.bundle import save_bundle
     from pneumoscope.models.settings import autoencoder_settings, choose_precision
 
-    settings = settings or autoencoder_settings("best")
-    normals = select_normals(dataset)
-    train, validation = normals.train, normals.held_out
-    precision = choose_precision()
-    out_dir = Path(out_dir)
-    model, curve = _learn(normals, settings, out_dir / "checkpoint.npz", seed)
-    held_out = reconstruction_errors(model, validation.images)
-    thresholds = {
-        "mean_plus_sd": float(held_out.mean() + held_out.std()),
-        "quantile": float(np.quantile(held_out, 1 - false_alarm_rate)),
-    }
-    facts = {
-        "classes": ["normal"],
-        "settings": settings.to_dict(),
-        "precision": precision,
-        "seed": seed,
-        "chosen_epoch": curve.chosen_epoch,
-        "thresholds": thresholds,
-        "thresholds_from": f"{len(held_out)} held-out normals; false-alarm rate of the quantile {false_alarm_rate}",
-        "training_data_sha256": hash_table(train),
-    }
-    bundle = save_bundle(model, out_dir, facts)
-    examples = choose_examples(dataset, seed)
-    images = dataset.images[examples]
-    reconstructions = reconstruct_images(model, images)
-    test = dataset.split("test")
-    errors, labels = reconstruction_errors(model, test.images), test.labels(BINARY_CLASSES)
-    return bundle, Anomaly(
+    settings, out_dir = settings or autoencoder_settings("best"), Path(out_dir)
+    model, curve = _learn(select_normals(dataset), settings, out_dir / "checkpoint.npz", seed)
+    anomaly = measure_anomaly(
+        PaperAutoencoder(model),
+        dataset,
+        curve,
         parameters=model.count_params(),
-        curve=curve,
-        thresholds=thresholds,
+        redraw=partial(reconstruct_images, model),
         false_alarm_rate=false_alarm_rate,
-        validation_errors=held_out,
-        errors=errors,
-        labels=labels,
-        subtypes=test.table["subtype"].to_numpy().astype(str),
-        metrics=evaluate_scores(labels, errors, thresholds, patients=test.table["patient"].to_numpy(), seed=seed),
-        images=images.astype(np.float32) / 255,
-        reconstructions=reconstructions,
-        error_maps=(images.astype(np.float32) / 255 - reconstructions) ** 2,
-        examples=examples,
+        seed=seed,
     )
+    facts = describe_training(anomaly, dataset, settings, precision=choose_precision(), seed=seed)
+    return save_bundle(model, out_dir, facts), anomaly
 
 
 @dataclass(frozen=True)

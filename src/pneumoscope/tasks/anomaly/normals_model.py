@@ -11,15 +11,14 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pneumoscope.errors import BundleError
-from pneumoscope.evaluation.metrics import evaluate_scores
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, Anomaly
+from pneumoscope.results import Anomaly
 from pneumoscope.tasks.anomaly.features import RESIDUAL_LAYERS, build_source
 from pneumoscope.tasks.anomaly.gaussian import Mahalanobis, fit_mahalanobis
 from pneumoscope.tasks.anomaly.kinds import SOURCE_NAME, kinds_settings, learn_kinds
-from pneumoscope.tasks.anomaly.protocol import choose_examples, choose_threshold, select_normals
-from pneumoscope.tasks.classify import hash_table
+from pneumoscope.tasks.anomaly.protocol import select_normals
+from pneumoscope.tasks.anomaly.trained import describe_training, measure_anomaly
 
 if TYPE_CHECKING:
     import keras
@@ -38,11 +37,7 @@ def train_normals_model(
     seed: int = 0,
     false_alarm_rate: float = 0.05,
 ) -> "tuple[Bundle, Anomaly]":
-    """Train the model of normals and measure what it flags.
-
-    An image is flagged when its distance is at or over a threshold. Both thresholds come from the held-out normals of
-    `val`: the report's mean + 1 standard deviation, and the one that promises `false_alarm_rate`. No pneumonia is seen
-    before the test.
+    """Train the model of normals and measure what it flags; see `measure_anomaly`.
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
@@ -58,40 +53,13 @@ def train_normals_model(
 
     settings, out_dir, normals = settings or kinds_settings(), Path(out_dir), select_normals(dataset)
     source, curve = learn_kinds(normals, out_dir=out_dir, settings=settings, seed=seed)
-    model = fit_mahalanobis(source, normals.train.images, seed=seed)
-    held_out = model.score(normals.held_out.images)
-    thresholds = {
-        "mean_plus_sd": float(held_out.mean() + held_out.std()),
-        "quantile": choose_threshold(held_out, false_alarm_rate),
-    }
-    facts = {
-        "classes": ["normal"],
-        "settings": settings.to_dict(),
-        "seed": seed,
-        "chosen_epoch": curve.chosen_epoch,
-        "thresholds": thresholds,
-        "thresholds_from": f"{len(held_out)} held-out normals; false-alarm rate of the quantile {false_alarm_rate}",
-        "training_data_sha256": hash_table(normals.train),
-    }
-    bundle = save_bundle(source.encoder, out_dir, facts)
-    _save_gaussians(model, out_dir)
-    test, examples = dataset.split("test"), choose_examples(dataset, seed)
-    scores, labels = model.score(test.images), test.labels(BINARY_CLASSES)
-    return bundle, Anomaly(
-        parameters=source.encoder.count_params(),
-        curve=curve,
-        thresholds=thresholds,
-        false_alarm_rate=false_alarm_rate,
-        validation_errors=held_out,
-        errors=scores,
-        labels=labels,
-        subtypes=test.table["subtype"].to_numpy().astype(str),
-        metrics=evaluate_scores(labels, scores, thresholds, patients=test.table["patient"].to_numpy(), seed=seed),
-        images=dataset.images[examples].astype(np.float32) / 255,
-        reconstructions=None,
-        error_maps=model.localize(dataset.images[examples]),
-        examples=examples,
+    model, parameters = fit_mahalanobis(source, normals.train.images, seed=seed), source.encoder.count_params()
+    anomaly = measure_anomaly(
+        model, dataset, curve, parameters=parameters, false_alarm_rate=false_alarm_rate, seed=seed
     )
+    facts = describe_training(anomaly, dataset, settings, precision="float32", seed=seed)
+    _save_gaussians(model, out_dir)
+    return save_bundle(source.encoder, out_dir, facts), anomaly
 
 
 def load_normals_model(encoder: "keras.Model", bundle_dir: str | os.PathLike[str]) -> Mahalanobis:

@@ -52,8 +52,8 @@ def maximize_activation(
             known = ", ".join(item.name for item in flat.layers)
             raise ValueError(f"layer {layer!r} is not in the model; name one of {known}")
         cells = flat.get_layer(name).output
-        means = keras.layers.Reshape((-1, cells.shape[-1]))(cells)
-        flat = keras.Model(flat.input, keras.layers.GlobalAveragePooling1D()(means))
+        flattened = keras.layers.Reshape((-1, cells.shape[-1]), dtype="float32")(cells)
+        flat = keras.Model(flat.input, keras.layers.GlobalAveragePooling1D(dtype="float32")(flattened))
     count = flat.outputs[0].shape[-1]
     if not 0 <= filter_index < count:
         raise ValueError(f"filter_index is {filter_index}, expected 0 to {count - 1}")
