@@ -90,7 +90,10 @@ def tabulate_methods(figures: Mapping[str, Mapping[str, Any]]) -> MetricTable:
     """
     names = list(dict.fromkeys(name for found in figures.values() for name in found))
     rows = [
-        (method, [word_cell(name, read_estimate(found[name])) if name in found else EMPTY for name in names])
+        (
+            method.replace("_", " "),
+            [word_cell(name, read_estimate(found[name])) if name in found else EMPTY for name in names],
+        )
         for method, found in figures.items()
     ]
     return MetricTable([(metric_title(name), "") for name in names], rows)
