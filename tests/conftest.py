@@ -17,10 +17,8 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file in one process, and all files that need a finished study, which goes first."""
+    """Begin with the files that need a finished study, which are the longest."""
     with_study = {item.path for item in items if "finished_study" in getattr(item, "fixturenames", ())}
-    for item in items:
-        item.add_marker(pytest.mark.xdist_group("study" if item.path in with_study else str(item.path)))
     items.sort(key=lambda item: item.path not in with_study)
 
 
