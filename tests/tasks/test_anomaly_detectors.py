@@ -101,7 +101,7 @@ def test_an_unseen_shape_is_far_from_the_patches_of_normals(
 
 @pytest.mark.parametrize("fit", [fit_denoising, fit_variational])
 def test_an_unseen_shape_is_not_redrawn(fit: Callable[..., Detector], small_normals: Normals, tmp_path: Path) -> None:
-    check_oddness(fit(small_normals, out_dir=tmp_path, epochs=10, code=12), small_normals)
+    check_oddness(fit(small_normals, out_dir=tmp_path, epochs=8, code=12), small_normals)
 
 
 def test_a_student_fails_its_teacher_where_a_film_is_odd(small_normals: Normals, tmp_path: Path) -> None:

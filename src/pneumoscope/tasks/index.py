@@ -164,11 +164,13 @@ class EmbeddingIndex:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and distances of the nearest among candidates, none of them of `owners`."""
         candidates = self._find_candidates(units, wanted)
-        gaps = np.linalg.norm(self._units[candidates] - units[:, None], axis=2)
-        gaps[(candidates < 0) | ~self._alive[candidates]] = np.inf
+        # FAISS gives -1 where it finds no more: a row from the end, where nothing may have been written yet.
+        places = np.maximum(candidates, 0)
+        gaps = np.linalg.norm(self._units[places] - units[:, None], axis=2)
+        gaps[(candidates < 0) | ~self._alive[places]] = np.inf
         for number, codes in enumerate(owners):
             if codes:
-                gaps[number, np.isin(self._owners[candidates[number]], codes)] = np.inf
+                gaps[number, np.isin(self._owners[places[number]], codes)] = np.inf
         order = np.lexsort((candidates, gaps))[:, :count]
         rows, distances = (np.take_along_axis(values, order, axis=1) for values in (candidates, gaps))
         rows = np.where(np.isfinite(distances), rows, -1)
