@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 
 from pneumoscope.progress import log
@@ -43,13 +44,20 @@ def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return the folder of a finished study of one recipe and one epoch; tests add nothing to it."""
+def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+    """Return the folder of a finished study of one recipe and one epoch; tests add nothing to it.
+
+    One process of the tests makes it for all, and the others wait.
+    """
     pytest.importorskip("keras")
     from pneumoscope.study import run_study
 
-    out = tmp_path_factory.mktemp("study") / "out"
-    run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0)
+    own = tmp_path_factory.getbasetemp()
+    shared = own if worker_id == "master" else own.parent
+    out = shared / "finished-study"
+    with FileLock(shared / "finished-study.lock"):
+        if not (out / "report.html").exists():
+            run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0)
     return out
 
 
