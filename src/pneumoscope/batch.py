@@ -41,7 +41,7 @@ class BatchSettings:
     """
 
     operating_point: str = "balanced"
-    batch_size: int = 8
+    batch_size: int = 16
     num_workers: int = 0
     heatmaps_dir: Path | None = None
     dicom_dir: Path | None = None
@@ -149,8 +149,9 @@ def _read_batch(reader: Reader, settings: BatchSettings, paths: list[str]) -> li
     decoded = {path: decode_file(path, reader.models.image_size) for path in paths}
     good = [(path, *outcome) for path, outcome in decoded.items() if not isinstance(outcome, str)]
     readings = {
-        path: Reading(printable_name(path), settings.operating_point, reader.models.id, error=str(outcome))
+        path: Reading(printable_name(path), settings.operating_point, reader.models.id, error=outcome)
         for path, outcome in decoded.items()
+        if isinstance(outcome, str)
     }
     if good:
         known, images, objections = zip(*good, strict=True)

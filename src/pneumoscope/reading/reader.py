@@ -2,7 +2,8 @@
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -113,23 +114,31 @@ class Reader:
             objections: for each image, the reasons to refuse it that its file gave.
         """
         threshold = self.threshold(operating_point)
-        shares, embeddings = self.models.answers.run(as_input(images), ["probabilities", "embedding"])
-        (scores,) = self.models.scores.run(as_input(images), ["score"])
+        inputs = as_input(images)
+        shares, embeddings = self.models.answers.run(inputs, ["probabilities", "embedding"])
+        (scores,) = self.models.scores.run(inputs, ["score"])
         verdicts = self.models.domain.judge(images)
         nearest = self._find_nearest(embeddings, paths, NUM_VOTES)
         calibrated = self._calibrate(shares)
         readings = []
         for number, path in enumerate(paths):
             in_domain, refused, reason = verdicts[number]
-            blank = Reading(path, operating_point, self.models.id, in_domain=in_domain, reason=reason)
+            told = partial(Reading, path, operating_point, self.models.id)
             against = list(objections[number]) if objections else []
             if refused or against:
-                reason = " ".join(against) or reason
-                readings.append(replace(blank, decision="refused", in_domain=False, reason=reason))
+                readings.append(told(decision="refused", in_domain=False, reason=" ".join(against) or reason))
             else:
+                answer, doubt = self._answer(threshold, calibrated[number], *nearest[number])
                 score = float(scores[number])
-                scored = replace(blank, anomaly_score=score, anomaly_percentile=self._rank_score(score))
-                readings.append(self._answer(scored, threshold, calibrated[number], *nearest[number]))
+                readings.append(
+                    told(
+                        **answer,
+                        anomaly_score=score,
+                        anomaly_percentile=self._rank_score(score),
+                        in_domain=in_domain,
+                        reason=" ".join(part for part in (reason, doubt) if part),
+                    )
+                )
         return readings
 
     def score(self, images: np.ndarray) -> np.ndarray:
@@ -212,26 +221,28 @@ class Reader:
         return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])
 
     def _answer(
-        self, scored: Reading, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
-    ) -> Reading:
-        names, rows = (*self.models.classes, "pneumonia"), calibrated.tolist()
+        self, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
+    ) -> tuple[dict[str, Any], str]:
+        """Return the decision and what it comes from, as a `Reading` names them, and why it is not sure, or nothing."""
+        known, classes = self.models.known, self.models.classes
+        names, rows = (*classes, "pneumonia"), calibrated.tolist()
         probabilities = {name: value for name, (value, _, _) in zip(names, rows, strict=True)}
         intervals = {name: (low, high) for name, (_, low, high) in zip(names, rows, strict=True)}
-        labels = self.models.known.labels[nearest]
         decision = "pneumonia" if probabilities["pneumonia"] >= threshold else "normal"
-        doubt = _find_doubt(decision, threshold, intervals["pneumonia"], float((labels > 0).mean()))
+        doubt = _find_doubt(decision, threshold, intervals["pneumonia"], float((known.labels[nearest] > 0).mean()))
         neighbors = [
-            KnownCase(str(self.models.known.names[index]), self.models.classes[label], float(distance), int(index))
-            for index, label, distance in zip(nearest, labels, distances, strict=True)
+            KnownCase(str(known.names[index]), classes[known.labels[index]], distance, index)
+            for index, distance in zip(
+                nearest[:NUM_NEIGHBORS].tolist(), distances[:NUM_NEIGHBORS].tolist(), strict=True
+            )
         ]
-        return replace(
-            scored,
-            decision="not sure" if doubt else decision,
-            probabilities=probabilities,
-            intervals=intervals,
-            reason=" ".join(part for part in (scored.reason, doubt) if part),
-            neighbors=tuple(neighbors[:NUM_NEIGHBORS]),
-        )
+        answer = {
+            "decision": "not sure" if doubt else decision,
+            "probabilities": probabilities,
+            "intervals": intervals,
+            "neighbors": tuple(neighbors),
+        }
+        return answer, doubt
 
     def _calibrate(self, outputs: np.ndarray) -> np.ndarray:
         """Return `(n, classes + 1, 3)` float64: calibrated, low and high end, of each class and of pneumonia."""

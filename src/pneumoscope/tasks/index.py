@@ -183,7 +183,8 @@ class EmbeddingIndex:
             return np.empty((len(units), 0), dtype=np.int64)
         alive = self._alive[: self._size]
         if self.kind == "exact":
-            cosines = units @ self._units[: self._size].T
+            # In this order BLAS need not lay out anew all that is known.
+            cosines = (self._units[: self._size] @ units.T).T
             if not alive.all():
                 cosines[:, ~alive] = -np.inf
             if wanted == self._size:
