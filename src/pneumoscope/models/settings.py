@@ -65,7 +65,8 @@ class TrainingSettings:
         label_smoothing: share of the target that is spread over the classes.
         dropout: rate.
         balanced: draw classes alike often, and weigh them alike in validation.
-        averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none.
+        averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none, and for nets
+            with batch normalization the only choice, since means of moving statistics do not fit means of weights.
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
         num_teachers: nets of the same recipe and other seeds that are trained first and whose mean answer to each
@@ -168,7 +169,6 @@ _RECIPES: dict[str, TrainingSettings] = {
         label_smoothing=0.1,
         dropout=0.3,
         balanced=True,
-        averaging=0.7,
         augmentation=_OTHER_EXPOSURES,
         size=160,
         head_epochs=2,
