@@ -41,7 +41,7 @@ class BatchSettings:
     """
 
     operating_point: str = "balanced"
-    batch_size: int = 16
+    batch_size: int = 8
     num_workers: int = 0
     heatmaps_dir: Path | None = None
     dicom_dir: Path | None = None
