@@ -8,15 +8,16 @@ import pandas as pd
 import pytest
 
 from pneumoscope.archive import save_result
+from pneumoscope.assessment import PairedComparison
 from pneumoscope.errors import CollectionError, PneumoscopeError
 from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.models.settings import profile_settings
 from pneumoscope.radiographs.collection import name_series
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.report.ablation_table import write_ablation_table
-from pneumoscope.results import THREE_CLASSES
+from pneumoscope.results import THREE_CLASSES, Estimate
 from pneumoscope.tasks import crossvalidate
-from pneumoscope.tasks.ablate import BASE, list_ablations, run_ablation, vary_recipe
+from pneumoscope.tasks.ablate import BASE, Ablation, list_ablations, run_ablation, spread_seeds, vary_recipe
 from pneumoscope.tasks.crossvalidate import PROTOCOLS, assign_folds, cross_validate
 
 NUM_CHILDREN = 20
@@ -131,3 +132,27 @@ def test_runs_fill_one_table_and_are_not_done_twice(films, tmp_path, monkeypatch
     table = (tmp_path / "table.md").read_text()
     assert "Research use only" in table
     assert table.count("| pairs of images mixed") == 1
+    assert "over the seeds" not in table
+
+
+def make_run(variant: str, seed: int, auroc: float, difference: float | None) -> Ablation:
+    names = ("auroc", "specificity", "balanced_accuracy", "auroc_bacterial_vs_viral")
+    against = None
+    if difference is not None:
+        against = PairedComparison("DeLong", Estimate(difference, difference - 0.01, difference + 0.01, 90), 0.5)
+    return Ablation(variant, "series", seed, 90, {name: Estimate(auroc, 0, 1, 90) for name in names}, against)
+
+
+def test_seeds_are_told_by_mean_and_spread(tmp_path):
+    runs = [make_run(BASE, 0, 0.9, None), make_run(BASE, 1, 0.8, None)]
+    runs += [make_run("mixup", 0, 0.7, -0.2), make_run("mixup", 1, 0.9, 0.1), make_run("framed", 0, 0.5, -0.4)]
+
+    spreads = {spread.variant: spread for spread in spread_seeds(runs)}
+    write_ablation_table(runs, tmp_path / "table.md", recipe="flagship", epochs=3, command="pneumoscope ...")
+
+    assert set(spreads) == {BASE, "mixup"}
+    assert spreads["mixup"].seeds == (0, 1)
+    assert spreads["mixup"].figures["auroc"] == pytest.approx((0.8, 0.02**0.5))
+    assert spreads["mixup"].figures["difference"] == pytest.approx((-0.05, 0.045**0.5))
+    assert "difference" not in spreads[BASE].figures
+    assert "| 0, 1 | 0.8000 (0.1414) | -0.0500 (0.2121) |" in (tmp_path / "table.md").read_text()

@@ -124,7 +124,8 @@ def crossvalidate(
         found = run_ablation(dataset, out, settings=settings, variant=variant, protocol=hold_out.value, seed=seed)
         print_metrics(found.metrics, f"{variant}, {found.split}")
     command = (
-        f"pneumoscope crossvalidate --recipe {profile.value} --epochs {settings.epochs} --data DATA --vary VARIANT"
+        f"pneumoscope crossvalidate --data DATA --recipe {profile.value} --epochs {settings.epochs} "
+        "--hold-out PROTOCOL --vary VARIANT --seed SEED"
     )
     table = out / "ablations.md"
     write_ablation_table(list_ablations(out), table, recipe=profile.value, epochs=settings.epochs, command=command)

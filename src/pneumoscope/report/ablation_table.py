@@ -5,7 +5,7 @@ from pathlib import Path
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.report.templates import make_environment
-from pneumoscope.tasks.ablate import VARIANTS, Ablation
+from pneumoscope.tasks.ablate import VARIANTS, Ablation, spread_seeds
 
 PROTOCOL_TITLES = {
     "patients": "Held out by patient, five parts",
@@ -24,9 +24,14 @@ def write_ablation_table(found: Sequence[Ablation], path: Path, *, recipe: str, 
         epochs: that each net was trained for.
         command: that leads to the table.
     """
+    spreads = spread_seeds(found)
     template = make_environment(autoescape=False).get_template("ablations.md.j2")
     groups = [
-        (title, [entry for entry in found if entry.protocol == protocol])
+        (
+            title,
+            [entry for entry in found if entry.protocol == protocol],
+            [spread for spread in spreads if spread.protocol == protocol],
+        )
         for protocol, title in PROTOCOL_TITLES.items()
         if any(entry.protocol == protocol for entry in found)
     ]

@@ -1,6 +1,7 @@
 """What each part of a recipe is worth: the recipe with one part changed, judged on what was held out inside train."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -52,6 +53,23 @@ class Ablation:
     num_images: int
     figures: dict[str, Estimate]
     against_base: PairedComparison | None
+
+
+@dataclass(frozen=True)
+class SeedSpread:
+    """How one variant of a recipe did over several seeds.
+
+    Attributes:
+        variant, protocol: see `Ablation`.
+        seeds: two or more.
+        figures: as of an `Ablation`, and `difference`, of the AUROC to that of the base with the same seed, where all
+            seeds have one; mean and standard deviation over the seeds.
+    """
+
+    variant: str
+    protocol: str
+    seeds: tuple[int, ...]
+    figures: dict[str, tuple[float, float]]
 
 
 def vary_recipe(settings: TrainingSettings, variant: str) -> TrainingSettings:
@@ -112,6 +130,22 @@ def list_ablations(out_dir: str | os.PathLike[str]) -> list[Ablation]:
                 against = load_result(base) if variant != BASE and base.exists() else None
                 found.append(_judge(load_result(path), against, variant, protocol, seed))
     return found
+
+
+def spread_seeds(found: Sequence[Ablation]) -> list[SeedSpread]:
+    """Return mean and standard deviation of each variant that was run by one protocol with more than one seed."""
+    spreads = []
+    for protocol, variant in dict.fromkeys((entry.protocol, entry.variant) for entry in found):
+        runs = [entry for entry in found if (entry.protocol, entry.variant) == (protocol, variant)]
+        if len(runs) < 2:
+            continue
+        values = {name: [run.figures[name].value for run in runs] for name in runs[0].figures}
+        differences = [run.against_base.difference.value for run in runs if run.against_base]
+        if len(differences) == len(runs):
+            values["difference"] = differences
+        figures = {name: (float(np.mean(of)), float(np.std(of, ddof=1))) for name, of in values.items()}
+        spreads.append(SeedSpread(variant, protocol, tuple(run.seed for run in runs), figures))
+    return spreads
 
 
 def _judge(told: Evaluation, base: Evaluation | None, variant: str, protocol: str, seed: int) -> Ablation:
