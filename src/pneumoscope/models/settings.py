@@ -65,8 +65,8 @@ class TrainingSettings:
         label_smoothing: share of the target that is spread over the classes.
         dropout: rate.
         balanced: draw classes alike often, and weigh them alike in validation.
-        averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none, and for nets
-            with batch normalization the only choice, since means of moving statistics do not fit means of weights.
+        averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none, and better
+            where every layer is normalized by batch: means of moving statistics do not fit means of weights.
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
         num_teachers: nets of the same recipe and other seeds that are trained first and whose mean answer to each
