@@ -32,15 +32,15 @@ def reading_of(decision, p_bacterial=0.0, p_viral=0.0, *, width=0.03, reason="")
     [
         (
             reading_of("pneumonia", 0.7, 0.2),
-            "The models see signs of pneumonia, more likely bacterial than viral (probability 90 %, 87 to 93 %).",
+            "The models see signs of pneumonia (probability 90 %, 87 to 93 %), more likely bacterial than viral.",
         ),
         (
             reading_of("pneumonia", 0.2, 0.799, width=0.01),
-            "The models see signs of pneumonia, more likely viral than bacterial (probability over 99 %, 99 to 100 %).",
+            "The models see signs of pneumonia (probability over 99 %, 99 to 100 %), more likely viral than bacterial.",
         ),
         (
             reading_of("pneumonia", 0.48, 0.42),
-            "The models see signs of pneumonia, about as likely bacterial as viral (probability 90 %, 87 to 93 %).",
+            "The models see signs of pneumonia (probability 90 %, 87 to 93 %), about as likely bacterial as viral.",
         ),
         (
             reading_of("normal", 0.02, 0.02),
@@ -57,8 +57,8 @@ def reading_of(decision, p_bacterial=0.0, p_viral=0.0, *, width=0.03, reason="")
         ),
         (
             reading_of("pneumonia", 0.1, 0.38),
-            "The models see possible signs of pneumonia, more likely viral than bacterial "
-            "(probability 48 %, 45 to 51 %, over the threshold of 45 %).",
+            "The models see possible signs of pneumonia "
+            "(probability 48 %, 45 to 51 %, over the threshold of 45 %), more likely viral than bacterial.",
         ),
         (
             reading_of("normal", 0.02, 0.02, width=0.001, reason="The film looks unlike those of the training."),

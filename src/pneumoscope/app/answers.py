@@ -114,7 +114,7 @@ def write_sentence(reading: Reading, *, threshold: float) -> str:
         >>> shares = {"normal": 0.07, "bacterial": 0.73, "viral": 0.2, "pneumonia": 0.93}
         >>> found = {"decision": "pneumonia", "probabilities": shares, "intervals": {"pneumonia": (0.88, 0.96)}}
         >>> write_sentence(Reading("film.jpeg", "balanced", "0.1.0", **found), threshold=0.5)
-        'The models see signs of pneumonia, more likely bacterial than viral (probability 93 %, 88 to 96 %).'
+        'The models see signs of pneumonia (probability 93 %, 88 to 96 %), more likely bacterial than viral.'
     """
     if reading.error is not None:
         return f"This file could not be read as a radiograph: {_lower_start(reading.error.rstrip('.'))}."
@@ -134,8 +134,8 @@ def write_sentence(reading: Reading, *, threshold: float) -> str:
         return f"The models see some signs of pneumonia, but too few to call it so {below}{doubt}."
     if share < 0.5:
         above = f"(probability {found}, over the threshold of {limit})"
-        return f"The models see possible signs of pneumonia, {_word_kind(reading)} {above}{doubt}."
-    return f"The models see signs of pneumonia, {_word_kind(reading)} (probability {found}){doubt}."
+        return f"The models see possible signs of pneumonia {above}, {_word_kind(reading)}{doubt}."
+    return f"The models see signs of pneumonia (probability {found}), {_word_kind(reading)}{doubt}."
 
 
 def _word_kind(reading: Reading) -> str:
