@@ -140,18 +140,15 @@ def take(method: Callable[[], None], repeats: int) -> float:
 def print_batch(paths: list[str], repeats: int) -> None:
     reader, cores = Reader.open(num_threads=1), os.cpu_count() or 1
 
-    def decode() -> None:
+    def decode_all(decode: Callable[[str], object]) -> None:
         with ThreadPoolExecutor(cores) as pool:
-            list(pool.map(decode_radiograph, paths))
+            list(pool.map(decode, paths))
 
-    def decode_in_full() -> None:
-        with ThreadPoolExecutor(cores) as pool:
-            list(pool.map(shrink_in_full, paths))
-
-    def read() -> None:
-        list(read_files(reader, paths, BatchSettings()))
-
-    methods = {"decoding alone": decode, "Pillow's full decode": decode_in_full, "pneumoscope read": read}
+    methods: dict[str, Callable[[], object]] = {
+        "decoding alone": lambda: decode_all(decode_radiograph),
+        "Pillow's full decode": lambda: decode_all(shrink_in_full),
+        "pneumoscope read": lambda: list(read_files(reader, paths, BatchSettings())),
+    }
     rates, costs = ({name: [] for name in methods} for _ in range(2))
     for _ in range(repeats):
         for name, method in methods.items():
