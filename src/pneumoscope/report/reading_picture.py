@@ -1,5 +1,6 @@
 """One reading as one picture: the heat over the radiograph, and what the models say below it."""
 
+import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -103,8 +104,10 @@ def _write_answer(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: 
     color = CLASS_COLORS["pneumonia"] if decision == "pneumonia" else INK
     pen.text((unit, top), decision, fill=color, font=_font(1.9 * unit, bold=True), anchor="la")
     lines = [f"operating point: {reading['operating_point']}"]
-    if reading.get("anomaly_percentile") is not None:
-        lines.append(f"more unusual than {reading['anomaly_percentile']:.0f}% of normals")
+    percentile = reading.get("anomaly_percentile")
+    if percentile is not None:
+        share = "all" if percentile == 100 else f"{math.floor(percentile)}% of"
+        lines.append(f"more unusual than {share} normals")
     for number, line in enumerate(lines):
         place = (unit, top + round((2.8 + LINE * number) * unit))
         pen.text(place, line, fill=SOFT, font=_font(0.8 * unit), anchor="la")

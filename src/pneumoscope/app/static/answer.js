@@ -115,8 +115,8 @@ function sayRange([low, high]) {
 
 function showFacts(row) {
   const percentile = row?.anomaly_percentile ?? null;
-  const said = `More unusual than ${Math.round(percentile)}\u202f% of normal films`;
-  setText("anomaly", percentile === null ? "–" : said);
+  const share = percentile === 100 ? "all" : `${Math.floor(percentile)}\u202f% of`;
+  setText("anomaly", percentile === null ? "–" : `More unusual than ${share} normal films`);
   setText("anomaly-note", percentile === null ? "" : `score ${sayNumber(row.anomaly_score)}`);
   byId("percentile").style.setProperty("--to", String((percentile ?? 0) / 100));
   byId("percentile").hidden = percentile === null;
