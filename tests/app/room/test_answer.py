@@ -21,7 +21,7 @@ def test_a_film_gets_its_answer(open_visit: Any, folder: Path) -> None:
     visit.bring(folder / "film-0.png")
     visit.wait()
     expect(page.locator("#decision")).to_have_text(re.compile("^(Normal|Pneumonia|Not sure)$"))
-    expect(page.locator("#sentence")).to_have_text(re.compile(r"^The models .+ %.*\.$"))
+    expect(page.locator("#sentence")).to_have_text(re.compile(r"^The models .+\s%.*\.$"))
     values = page.locator("#bars .value").all_inner_texts()
     assert len(values) == 4
     assert all(re.fullmatch(r"[<>]?\d+\s%\s\(\d+(\u2013\d+)?\s%\)", value) for value in values), values

@@ -51,7 +51,7 @@ function showVerdict(row, kind, phantom) {
   const scored = kind !== "refused" && kind !== "error";
   setText("verdict-kicker", scored ? `Decision at ${sayPoint(row.operating_point)}` : "No score was computed");
   setText("decision", TITLES[kind] ?? kind);
-  setText("sentence", sayOutcome(row, kind));
+  setText("sentence", sayOutcome(row, kind).replaceAll(" %", "\u202f%"));
   setText("reason", scored ? (phantom ? ON_PHANTOMS : "") : adviseOn(kind));
   byId("reason").hidden = !byId("reason").textContent;
 }
