@@ -1,6 +1,7 @@
 """Read new radiographs, on the command line or in a browser, and export models that can."""
 
 import json
+import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -159,7 +160,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             table.add_row(_shorten(row["path"]), row["decision"] or "error", "", "", "", row["error"] or row["reason"])
         else:
             kinds = f"{row['p_bacterial']:.0%} / {row['p_viral']:.0%}"
-            oddness = f"{row['anomaly_percentile']:.0f} %"
+            oddness = f"{math.floor(row['anomaly_percentile'])} %"
             shown = [_shorten(row["path"]), row["decision"], f"{row['p_pneumonia']:.0%}", kinds, oddness]
             table.add_row(*shown, row["error"] or row["reason"] or "")
     Console().print(table)

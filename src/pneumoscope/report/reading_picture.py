@@ -1,6 +1,5 @@
 """One reading as one picture: the heat over the radiograph, and what the models say below it."""
 
-import math
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
@@ -11,6 +10,7 @@ import numpy as np
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.report.figures.palette import CLASS_COLORS
 from pneumoscope.report.figures.sheet import color_values
+from pneumoscope.report.wording import word_oddness
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -106,8 +106,7 @@ def _write_answer(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: 
     lines = [f"operating point: {reading['operating_point']}"]
     percentile = reading.get("anomaly_percentile")
     if percentile is not None:
-        share = "all" if percentile == 100 else f"{math.floor(percentile)}% of"
-        lines.append(f"more unusual than {share} normals")
+        lines.append(word_oddness(percentile))
     for number, line in enumerate(lines):
         place = (unit, top + round((2.8 + LINE * number) * unit))
         pen.text(place, line, fill=SOFT, font=_font(0.8 * unit), anchor="la")

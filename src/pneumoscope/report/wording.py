@@ -181,6 +181,19 @@ def word_estimate(name: str, estimate: Estimate) -> str:
     return f"{word_value(name, estimate.value)} {word_interval(name, estimate)}".rstrip()
 
 
+def word_oddness(percentile: float) -> str:
+    """Return how a film stands among normals that were held out; only one odder than all of them is said to be so.
+
+    Args:
+        percentile: share of the normals with a smaller anomaly score, in [0, 100].
+
+    Example:
+        >>> word_oddness(99.7), word_oddness(100)
+        ('more unusual than 99% of normals', 'more unusual than all normals')
+    """
+    return f"more unusual than {'all' if percentile == 100 else f'{math.floor(percentile)}% of'} normals"
+
+
 def word_difference(name: str, estimate: Estimate) -> str:
     """Return the difference of two figures of a metric with its interval, percentages in points.
 

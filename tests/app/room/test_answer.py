@@ -36,6 +36,17 @@ def test_a_film_gets_its_answer(open_visit: Any, folder: Path) -> None:
     expect(page.locator(".notice")).to_be_in_viewport()
 
 
+@pytest.mark.parametrize(("percentile", "said"), [(99.7, "99\u202f% of normal films"), (100, "all normal films")])
+def test_only_a_film_odder_than_all_normals_is_said_to_be_so(
+    open_visit: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, percentile: float, said: str
+) -> None:
+    monkeypatch.setattr(Reader, "_rank_score", lambda reader, score: percentile)
+    visit = open_visit()
+    visit.bring(folder / "film-0.png")
+    visit.wait()
+    expect(visit.page.locator("#anomaly")).to_have_text(f"More unusual than {said}")
+
+
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_films_are_dropped_or_pasted(open_visit: Any, folder: Path, way: str) -> None:
     visit = open_visit()

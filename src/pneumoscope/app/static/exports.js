@@ -110,7 +110,7 @@ function tabulate(caption, heads, body) {
 
 function sayRest(row) {
   const point = Number.isNaN(Number(row.operating_point)) ? row.operating_point : "own";
-  const percentile = `${Math.round(row.anomaly_percentile)}\u202f%`;
+  const percentile = `${Math.floor(row.anomaly_percentile)}\u202f%`;
   const alike = row.in_domain ? "looks like" : "looks unlike";
   return [
     `Operating point ${point}: pneumonia from ${sayPercent(row.threshold)} on.`,

@@ -80,7 +80,7 @@ export class WorkList {
     entry.decision.colSpan = scored ? 1 : 3;
     entry.pneumonia.hidden = entry.anomaly.hidden = !scored;
     entry.pneumonia.textContent = isNumber(row?.p_pneumonia) ? sayPercent(row.p_pneumonia) : "";
-    entry.anomaly.textContent = isNumber(row?.anomaly_percentile) ? String(Math.round(row.anomaly_percentile)) : "";
+    entry.anomaly.textContent = isNumber(row?.anomaly_percentile) ? String(Math.floor(row.anomaly_percentile)) : "";
   }
 
   #begin(item) {
