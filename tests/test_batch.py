@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscope.batch import BatchSettings, find_files, read_files
+from pneumoscope.batch import BatchSettings, find_files, map_batches, read_files
 from pneumoscope.cli import main as cli
 from pneumoscope.errors import CollectionError
 from pneumoscope.radiographs.phantoms import draw_phantoms
@@ -77,6 +77,18 @@ def test_each_file_gets_its_reading_in_order(reader, films, batch_size):
     assert "neither JPEG nor PNG" in readings[10].error
     assert "empty" in readings[11].error
     assert readings[12].decision == "refused"
+
+
+def test_the_last_batches_are_smaller_so_that_no_worker_is_left_alone():
+    paths, taken = [str(number) for number in range(50)], []
+
+    def work(batch):
+        taken.append(len(batch))
+        return batch
+
+    assert list(map_batches(work, paths, batch_size=8, num_workers=2)) == paths
+    assert max(taken) == 8 and taken.count(8) >= 3
+    assert sorted(taken)[:4] == [1, 1, 1, 1] and sum(taken) == 50
 
 
 def test_pictures_are_written_beside(reader, films, tmp_path):

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from pathlib import Path
 from typing import TypeVar
 
@@ -33,7 +32,7 @@ class BatchSettings:
 
     Attributes:
         operating_point: see `Reader.threshold`.
-        batch_size: files that a worker takes at once.
+        batch_size: files that a worker takes at once; fewer towards the end, so that all workers end together.
         num_workers: threads that decode and read; 0 is one for each core.
         heatmaps_dir: where a picture of each reading goes, or None.
         dicom_dir: where the DICOM capture and report of each reading go, or None.
@@ -41,7 +40,7 @@ class BatchSettings:
     """
 
     operating_point: str = "balanced"
-    batch_size: int = 8
+    batch_size: int = 16
     num_workers: int = 0
     heatmaps_dir: Path | None = None
     dicom_dir: Path | None = None
@@ -98,13 +97,13 @@ def map_batches(
     Args:
         work: takes some paths and returns one outcome for each.
         paths: the files.
-        batch_size: files that a worker takes at once.
+        batch_size: files that a worker takes at once; fewer towards the end, so that all workers end together.
         num_workers: threads; 0 is one for each core.
     """
     from threadpoolctl import threadpool_limits
 
     num_workers = num_workers or os.cpu_count() or 1
-    batches = iter(partial(_take, iter(paths), batch_size), [])
+    batches = _part(list(paths), batch_size, num_workers)
     # The matrices are small: BLAS would have threads of its own wait for them, busily, on the workers' cores.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_workers) as pool:
         coming: deque[Future[list[Outcome]]] = deque()
@@ -119,8 +118,12 @@ def map_batches(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _take(paths: Iterator[str], count: int) -> list[str]:
-    return list(islice(paths, count))
+def _part(paths: list[str], most: int, num_workers: int) -> Iterator[list[str]]:
+    start = 0
+    while start < len(paths):
+        size = max(1, min(most, (len(paths) - start) // (2 * num_workers)))
+        yield paths[start : start + size]
+        start += size
 
 
 def _walk(folder: str) -> list[str]:

@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -9,10 +10,14 @@ import typer
 from pneumoscope import RESEARCH_USE_ONLY
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from pneumoscope.comparison import MethodTable
     from pneumoscope.results import Estimate
 
 FIGURE_FIELDS = ("value", "low", "high", "n")
+_BORDERS = 3  # characters beside a column's own
+_ANY_WIDTH = 2000
 
 
 def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *, as_json: bool) -> None:
@@ -39,18 +44,36 @@ def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool =
 
 
 def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
-    """Print methods side by side, a row each."""
+    """Print methods side by side, a row each: in one table, or in as many as it takes not to break its cells."""
     if as_json:
         figures = {method: _plain_figures(found) for method, found in table.figures.items()}
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": figures, "remarks": table.remarks}))
         return
-    rows = [
-        [method, *(str(found[name]) if name in found else "-" for name in table.columns)]
-        for method, found in table.figures.items()
-    ]
-    print_table("methods side by side, with 95 % intervals that resample patients", ["method", *table.columns], rows)
+    columns = {
+        name: [str(found[name]) if name in found else "-" for found in table.figures.values()] for name in table.columns
+    }
+    title: str | None = "methods side by side, with 95 % intervals that resample patients"
+    for part in _share_out(columns, len(max(table.figures, key=len))):
+        rows = zip(table.figures, *(columns[name] for name in part), strict=True)
+        print_table(title, ["method", *part], [list(row) for row in rows])
+        title = None
     for method, remark in table.remarks.items():
         typer.echo(f"{method}: {remark}")
+
+
+def _share_out(columns: Mapping[str, list[str]], first: int) -> list[list[str]]:
+    """Return the names of the columns of each table that fits, behind a first column of so many characters."""
+    room = open_console().width - first - 2 * _BORDERS
+    parts: list[list[str]] = [[]]
+    left = room
+    for name, cells in columns.items():
+        width = max(len(text) for text in (name, *cells)) + _BORDERS
+        if parts[-1] and width > left:
+            parts.append([])
+            left = room
+        parts[-1].append(name)
+        left -= width
+    return parts
 
 
 def _plain_figures(metrics: "dict[str, Estimate]") -> dict[str, dict[str, float | None]]:
@@ -65,7 +88,6 @@ def _finite(number: float) -> float | None:
 
 def print_table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table, with the notice below it."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(title=title, caption=RESEARCH_USE_ONLY)
@@ -73,4 +95,12 @@ def print_table(title: str | None, columns: list[str], rows: list[list[str]]) ->
         table.add_column(column, overflow="fold")
     for row in rows:
         table.add_row(*row)
-    Console().print(table)
+    open_console().print(table)
+
+
+def open_console() -> "Console":
+    """Return the standard output, as wide as need be where it is no terminal."""
+    from rich.console import Console
+
+    console = Console()
+    return console if console.is_terminal else Console(width=_ANY_WIDTH)

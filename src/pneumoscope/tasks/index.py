@@ -170,7 +170,7 @@ class EmbeddingIndex:
         gaps[(candidates < 0) | ~self._alive[places]] = np.inf
         for number, codes in enumerate(owners):
             if codes:
-                gaps[number, np.isin(self._owners[places[number]], codes)] = np.inf
+                gaps[number, (self._owners[places[number], None] == codes).any(axis=1)] = np.inf
         order = np.lexsort((candidates, gaps))[:, :count]
         rows, distances = (np.take_along_axis(values, order, axis=1) for values in (candidates, gaps))
         rows = np.where(np.isfinite(distances), rows, -1)
