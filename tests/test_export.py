@@ -14,8 +14,6 @@ from pneumoscope.reading.reader import Reader
 from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.tasks.classify import predict_probabilities
 
-pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
-
 
 @pytest.fixture(scope="module")
 def exported(finished_study, tmp_path_factory):

@@ -16,8 +16,6 @@ from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.tasks.explain.gradcam import compute_gradcam
 from pneumoscope.tasks.explain.scorer import list_layers
 
-pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
-
 
 @pytest.fixture(scope="module")
 def images():

@@ -5,15 +5,13 @@ import numpy as np
 import onnx
 import pytest
 
-from pneumoscope.models.cells import regroup_kernel
+from pneumoscope.models.cells import part_rows, regroup_kernel
 from pneumoscope.models.flagship import build_flagship
 from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph
 from pneumoscope.models.int8 import write_int8
 from pneumoscope.models.onnx_file import AGREEMENT, export_graph, extract_answers, measure_agreement, run_file
 from pneumoscope.models.paper import build_autoencoder, build_three_class
 from pneumoscope.radiographs.phantoms import draw_phantoms
-
-pytestmark = pytest.mark.filterwarnings("ignore:In the future `np.object`:FutureWarning")
 
 OUTPUTS = ["probabilities", "embedding"]
 
@@ -78,6 +76,9 @@ def test_an_autoencoder_scores_alike_in_whole_numbers(tmp_path, images, inputs):
 
     np.testing.assert_allclose(run_file(tmp_path / "plain.onnx", inputs)["score"], expected, rtol=1e-4)
     np.testing.assert_allclose(run_file(tmp_path / "int8.onnx", inputs)["score"], expected, rtol=AGREEMENT["score"])
+    measured = {"image": images[:16, ..., None].astype(np.float32)}
+    plain, small = (run_file(tmp_path / name, measured)["score"] for name in ("plain.onnx", "int8.onnx"))
+    assert small.mean() == pytest.approx(plain.mean(), rel=1e-4)
 
 
 def test_answers_that_were_mixed_up_do_not_agree(answers, inputs):
@@ -104,6 +105,22 @@ def test_a_convolution_of_cells_is_that_of_their_pixels(side, strides, before):
     found = np.array(keras.ops.conv(cells, wide))
 
     np.testing.assert_allclose(found, gather(expected, side // strides), atol=1e-4)
+
+
+@pytest.mark.parametrize("before", [0, 1])
+def test_rows_need_not_be_gathered_for_a_convolution_of_cells(before):
+    rng = np.random.default_rng(0)
+    pixels, kernel = (rng.normal(size=size).astype(np.float32) for size in ((1, 16, 16, 2), (3, 3, 2, 5)))
+    wide, (first, last) = regroup_kernel(kernel, side=4, strides=2, before=before)
+    cells = np.pad(gather(pixels, 4), ((0, 0), (first, last), (first, last), (0, 0)))
+    expected = np.array(keras.ops.conv(cells, wide))
+
+    narrow, (above, below) = part_rows(wide, (first, last), side=4)
+    rows = np.pad(pixels.reshape(1, 16, 4, 8), ((0, 0), (above, below), (first, last), (0, 0)))
+    found = np.array(keras.ops.conv(rows, narrow, strides=(4, 1)))
+
+    assert narrow.shape[0] == 5
+    np.testing.assert_allclose(found, expected, atol=1e-4)
 
 
 def gather(pixels, side):

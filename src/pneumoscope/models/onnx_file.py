@@ -1,5 +1,6 @@
 """Keras to ONNX: a graph as a file, kept only if it answers as Keras does."""
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -56,7 +57,10 @@ def export_graph(
     }
     answers = {batch: _to_numpy((reference or graph)(some)) for batch, some in given.items()}
     graph(given[PARITY_BATCHES[0]])  # Keras exports only what was called once.
-    graph.export(path, format="onnx", input_signature=[signature["image"] if single else signature], verbose=False)
+    with warnings.catch_warnings():
+        # Keras asks NumPy for a name that it no longer has.
+        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
+        graph.export(path, format="onnx", input_signature=[signature["image"] if single else signature], verbose=False)
     check_parity(path, inputs, {batch: answers[batch] for batch in PARITY_BATCHES}, tolerance=tolerance)
     return answers[len(inputs["image"])]
 
