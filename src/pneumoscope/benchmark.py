@@ -9,7 +9,7 @@ from pneumoscope.comparison import MethodTable
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.study import find_model, reopen_study, write_outcome
+from pneumoscope.study import find_model, list_other_seeds, reopen_study, write_outcome
 
 
 class Benchmark(Protocol):
@@ -111,9 +111,9 @@ def run_explain_benchmark(study_dir: Path, profile: str, *, layer: str | None = 
     from pneumoscope.tasks.explain.benchmark import benchmark_explanations
 
     def compute(dataset: Dataset, seed: int) -> Benchmark:
-        model_dir = find_model(study_dir, profile, "binary")
-        model, teacher = load_bundle(model_dir).model, model_dir / "teacher-1"
-        other = load_bundle(teacher).model if teacher.is_dir() else None
+        model = load_bundle(find_model(study_dir, profile, "binary")).model
+        others = list_other_seeds(study_dir, profile)
+        other = load_bundle(others[0]).model if others else None
         try:
             found = benchmark_explanations(model, dataset, other=other, layer=layer, seed=seed)
         except ValueError as error:

@@ -21,8 +21,8 @@ from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
 from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
 from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSIONS, PARTS, Graph, as_input
-from pneumoscope.results import THREE_CLASSES
-from pneumoscope.tasks.judge import HeldOut, judge_classifier, plain_figures
+from pneumoscope.results import THREE_CLASSES, Evaluation
+from pneumoscope.tasks.judge import judge_classifier, plain_figures
 
 if TYPE_CHECKING:
     import keras
@@ -114,9 +114,14 @@ def export_study(
         classifier, anomaly = (Graph(folder / part / card["graph"]["answers_file"]) for part, card in cards.items())
         pictures = Graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"])
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
-        held_out = _find_held_out(study_dir, profile, dataset)
         cards["classifier"] |= _find_verdict(study_dir, profile)
-        cards["classifier"] |= judge_classifier(outputs, dataset, request["seed"], held_out)
+        cards["classifier"] |= judge_classifier(
+            outputs,
+            dataset,
+            request["seed"],
+            held_out=_find_held_out(study_dir, profile),
+            other_seeds=_ask_other_seeds(study_dir, profile, dataset),
+        )
         cards["anomaly"] |= _judge_anomaly(anomaly, pictures, dataset, cards["anomaly"]["thresholds"])
         cards["known"] = {"classes": list(THREE_CLASSES)}
         _write_known(folder / "known", embeddings, dataset, places)
@@ -254,19 +259,20 @@ def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
     return dict(zip(drawn.names.tolist(), drawn.coordinates, strict=True))
 
 
-def _find_held_out(study_dir: Path, profile: str, dataset: Dataset) -> HeldOut | None:
+def _find_held_out(study_dir: Path, profile: str) -> Evaluation | None:
     """Return what nets of the same recipe said of series that they had not seen, where the study held some out."""
+    path = study_dir / "stages" / f"{profile}-held_out.npz"
+    return load_result(path) if path.exists() else None
+
+
+def _ask_other_seeds(study_dir: Path, profile: str, dataset: Dataset) -> dict[int, np.ndarray]:
+    """Return by seed what nets of the same recipe and other seeds say of all images, where the study trained some."""
     from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.study import list_other_seeds
     from pneumoscope.tasks.classify import predict_probabilities
 
-    path = study_dir / "stages" / f"{profile}-held_out.npz"
-    if not path.exists():
-        return None
-    alone = {}
-    for folder in sorted((study_dir / "models" / f"{profile}-three_class").glob("teacher-*")):
-        teacher = load_bundle(folder, precision="float32")
-        alone[int(teacher.card["seed"])] = predict_probabilities(teacher.model, dataset.images)
-    return HeldOut(load_result(path), alone)
+    nets = [load_bundle(folder, precision="float32") for folder in list_other_seeds(study_dir, profile)]
+    return {int(net.card["seed"]): predict_probabilities(net.model, dataset.images) for net in nets}
 
 
 def _find_verdict(study_dir: Path, profile: str) -> dict[str, Any]:

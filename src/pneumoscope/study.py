@@ -41,6 +41,8 @@ PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
 PHANTOM_EPOCHS = 6
 NUM_NEW_PHANTOMS = 6
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
+# Added to the study's own, to tell how far nets of the flagship's recipe lie apart.
+OTHER_SEEDS = (1000, 2000)
 
 
 def run_study(
@@ -137,6 +139,11 @@ def find_model(study_dir: Path, profile: str, name: str) -> Path:
     return study_dir / "models" / f"{profile}-{name}"
 
 
+def list_other_seeds(study_dir: Path, profile: str) -> list[Path]:
+    """Return the folders of the nets that differ from a study's classifier in their seed alone, where it has some."""
+    return sorted(find_model(study_dir, profile, "three_class").glob("seed-*"))
+
+
 @dataclass(frozen=True)
 class _Plan:
     """What every stage of a study shares."""
@@ -213,15 +220,29 @@ def _run_flagship(plan: _Plan) -> None:
         )
     for task in ("three_class", "binary"):
         _run_classifier(plan, "flagship", task)
+    for step in OTHER_SEEDS:
+        _train_other_seed(plan, known, plan.seed + step)
     if len(list_series(known)) < 2:
         log.info("the file names of the normals are of one series: none is held out")
         return
-    settings = replace(profile_settings("flagship", epochs=plan.epochs), num_teachers=0)
+    settings = profile_settings("flagship", epochs=plan.epochs)
     out_dir = plan.ledger.out_dir / "models" / "flagship-held_out"
     plan.ledger.run(
         "flagship-held_out",
         lambda: cross_validate(known, out_dir, settings=settings, protocol="series", seed=plan.seed),
     )
+
+
+def _train_other_seed(plan: _Plan, known: Dataset, seed: int) -> None:
+    from pneumoscope.tasks.classify import train_classifier
+
+    settings = profile_settings("flagship", epochs=plan.epochs)
+    out_dir = plan.model_dir("flagship", "three_class") / f"seed-{seed}"
+
+    def train() -> Classification:
+        return train_classifier(known, out_dir, classes=THREE_CLASSES, settings=settings, seed=seed)[1]
+
+    plan.ledger.run(f"flagship-seed_{seed}", train)
 
 
 def _run_anomaly(plan: _Plan, profile: str) -> None:

@@ -8,8 +8,8 @@ from pneumoscope.radiographs.phantoms import draw_phantoms
 
 def test_it_is_as_large_as_said() -> None:
     net = build_flagship()
-    assert net.count_params() == 2_660_091
-    assert [net.get_layer(name).output.shape[1] for name in list_views(net)] == [32, 32, 16, 16, 8, 8, 8]
+    assert net.count_params() == 1_325_115
+    assert [net.get_layer(name).output.shape[1] for name in list_views(net)] == [32, 16, 8, 8]
 
 
 def test_how_bright_and_hard_a_film_is_printed_changes_little() -> None:

@@ -14,7 +14,7 @@ from pneumoscope.radiographs.phantoms import phantom_dataset  # noqa: E402
 from pneumoscope.radiographs.splits import split_dataset  # noqa: E402
 from pneumoscope.tasks.anomaly.detector import Detector  # noqa: E402
 from pneumoscope.tasks.anomaly.distillation import fit_distillation  # noqa: E402
-from pneumoscope.tasks.anomaly.features import FeatureSource, build_source  # noqa: E402
+from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source  # noqa: E402
 from pneumoscope.tasks.anomaly.gaussian import fit_mahalanobis, fit_padim  # noqa: E402
 from pneumoscope.tasks.anomaly.kinds import kinds_settings, learn_kinds  # noqa: E402
 from pneumoscope.tasks.anomaly.learning import prepare_nets  # noqa: E402
@@ -25,8 +25,8 @@ from pneumoscope.tasks.anomaly.protocol import Normals, select_normals, spoil_no
 from pneumoscope.tasks.anomaly.redrawing import fit_denoising, fit_variational  # noqa: E402
 
 SIZE = 64
-TINY = ((8, 1, 1), (16, 1, 2), (24, 1, 2))
-LAYERS = ("stage_2_1", "stage_1_1", "stage_3_1")
+STEM = (4, 8)
+TINY = ((8, 2, 1), (16, 2, 2), (24, 2, 2))
 FEW = PatchcoreSettings(num_remembered=150, num_candidates=1500)
 
 
@@ -38,9 +38,8 @@ def draw_normals(size: int) -> Normals:
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pneumoscope.models.encoder.STEM", STEM)
         patch.setattr("pneumoscope.models.encoder.STAGES", TINY)
-        for room in ("pretraining", "kinds"):
-            patch.setattr(f"pneumoscope.tasks.anomaly.{room}.RESIDUAL_LAYERS", LAYERS)
         yield
 
 
@@ -57,7 +56,7 @@ def small_normals() -> Normals:
 @pytest.fixture(scope="module")
 def source(tiny: None) -> FeatureSource:
     prepare_nets(0, precision="float32")
-    return build_source("random", build_encoder(size=SIZE), LAYERS)
+    return build_source("random", build_encoder(size=SIZE), ENCODER_LAYERS)
 
 
 def draw_shape(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -141,7 +140,7 @@ def test_a_coreset_is_bounded_and_reaches_the_lonely_point() -> None:
 
 
 def test_a_net_taught_by_drawn_opacities_finds_new_ones(small_normals: Normals, tmp_path: Path) -> None:
-    settings = LesionNetSettings(epochs=6, batch_size=4, learning_rate=3e-3, stages=TINY, dropout=0)
+    settings = LesionNetSettings(epochs=6, batch_size=4, learning_rate=3e-3, stem=STEM, stages=TINY, dropout=0)
     detector = fit_lesion_net(small_normals, out_dir=tmp_path, settings=settings)
     plain = small_normals.held_out
     copies = spoil_normals(plain, 0)

@@ -45,43 +45,6 @@ def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike,
     return np.array(fits)
 
 
-def match_scores(outputs: np.ndarray, reference: np.ndarray) -> np.ndarray:
-    """Return the scale and offsets that bring the scores of one net nearest to those of another on the same images.
-
-    Scores are logarithms less their mean over the classes; nearest is by least squares.
-
-    Args:
-        outputs, reference: `(n, classes)` floats in (0, 1], rows sum to 1: what the one and the other net give.
-
-    Returns:
-        `(1 + classes,)` float64, as `calibrate` takes them.
-
-    Example:
-        >>> outputs = np.array([[0.8, 0.2], [0.5, 0.5], [0.3, 0.7]])
-        >>> sharper = outputs**2 / (outputs**2).sum(axis=1, keepdims=True)
-        >>> match_scores(outputs, sharper).round(6) + 0
-        array([2., 0., 0.])
-    """
-    own, other = (np.log(np.asarray(values, dtype=np.float64)) for values in (outputs, reference))
-    own, other = (scores - scores.mean(axis=1, keepdims=True) for scores in (own, other))
-    centered = own - own.mean(axis=0), other - other.mean(axis=0)
-    scale = float((centered[0] * centered[1]).sum() / np.square(centered[0]).sum())
-    return np.concatenate([[scale], other.mean(axis=0) - scale * own.mean(axis=0)])
-
-
-def chain_calibrations(first: np.ndarray, fits: np.ndarray) -> np.ndarray:
-    """Return the fits that do in one step what `first` and then each of `fits` do.
-
-    Args:
-        first: `(1 + classes,)` floats, scale and offsets.
-        fits: `(m, 1 + classes)` floats.
-
-    Returns:
-        `(m, 1 + classes)` float64.
-    """
-    return np.concatenate([fits[:, :1] * first[0], fits[:, :1] * first[1:] + fits[:, 1:]], axis=1)
-
-
 def calibrate(outputs: np.ndarray, fits: np.ndarray) -> np.ndarray:
     """Return calibrated probabilities: softmax of a scale times the logarithm, plus an offset for each class.
 

@@ -5,6 +5,7 @@ layers all have one can be walked back from its scores to its first convolution.
 as before a short cut, their gradients add up.
 """
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 
@@ -37,16 +38,20 @@ def list_views(net: keras.Model) -> tuple[str, ...]:
     """Return the names of the layers that heat-maps are taken of, from the input on.
 
     They are the convolutional layers that rectify by themselves and, where convolution, normalization and
-    rectification are layers of their own, the rectified ends of residual blocks. In a net that has neither, they are
-    the last rectified layers before the grid gets coarser.
+    rectification are layers of their own, the rectified cells that residual blocks start from and end in. In a net that
+    has neither, they are the last rectified layers before the grid gets coarser.
     """
     sources = find_sources(net)
     kinds = {layer.name: layer for layer in net.operations}
+    uses = Counter(source for given in sources.values() for source in given)
     views = tuple(
         layer.name
         for layer in net.layers
         if (isinstance(layer, layers.Conv2D) and layer.activation is not keras.activations.linear)
-        or (isinstance(layer, layers.ReLU) and isinstance(kinds[sources[layer.name][0]], layers.Add))
+        or (
+            isinstance(layer, layers.ReLU)
+            and (uses[layer.name] > 1 or isinstance(kinds[sources[layer.name][0]], layers.Add))
+        )
     )
     last_of_grid = {layer.output.shape[1:3]: layer.name for layer in net.layers if _rectifies(layer)}
     return views or tuple(last_of_grid.values())

@@ -6,7 +6,8 @@ from keras import layers
 from pneumoscope.models.flagship import stack_stages
 from pneumoscope.models.paper import EMBEDDING_LAYER
 
-# Filters, blocks and strides.
+# See `stack_stages`.
+STEM = (16, 32)
 STAGES = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
 
 
@@ -17,7 +18,7 @@ def build_encoder(*, size: int = 128) -> keras.Model:
         size: side of the images in pixels.
     """
     inputs = keras.Input((size, size, 1), name="image")
-    features = stack_stages(standardize_images(inputs), STAGES)
+    features = stack_stages(standardize_images(inputs), STEM, STAGES)
     outputs = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     return keras.Model(inputs, outputs, name="encoder")
 

@@ -69,8 +69,6 @@ class TrainingSettings:
             where every layer is normalized by batch: means of moving statistics do not fit means of weights.
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
-        num_teachers: nets of the same recipe and other seeds that are trained first and whose mean answer to each
-            changed image is most of the target; 0 is none.
         augmentation: random changes of the training images.
         size: side in pixels of the images that the net takes.
         backbone: name of a net of `pneumoscope.models.transfer` to fit; None is the profile's own net.
@@ -94,7 +92,6 @@ class TrainingSettings:
     averaging: float = 0.0
     keep_best: bool = False
     mixup: float = 0.0
-    num_teachers: int = 0
     augmentation: Augmentation = Augmentation()
     size: int = 128
     backbone: str | None = None
@@ -157,7 +154,6 @@ _RECIPES: dict[str, TrainingSettings] = {
         label_smoothing=0.1,
         dropout=0.2,
         balanced=True,
-        num_teachers=3,
         augmentation=_OTHER_EXPOSURES,
     ),
     "transfer": TrainingSettings(
@@ -213,7 +209,6 @@ def autoencoder_settings(profile: str, *, epochs: int | None = None) -> Training
         label_smoothing=0.0,
         averaging=0.0,
         mixup=0.0,
-        num_teachers=0,
         augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05, flip=0.5),
         size=128,
         head_epochs=0,

@@ -62,8 +62,6 @@ def _describe_recipe(card: Mapping[str, Any]) -> list[str]:
     ]
     told = {
         "backbone": "starts from the net {} that others trained",
-        "num_teachers": "{} nets of the same recipe and other seeds trained first; their mean answer to each changed "
-        "image is most of the target",
         "balanced": "classes drawn alike often",
         "label_smoothing": "label smoothing {:g}",
         "mixup": "mixup {:g}",

@@ -20,7 +20,7 @@ from pneumoscope.tasks.crossvalidate import PROTOCOLS, Protocol, cross_validate
 
 BASE = "as-it-is"
 VARIANTS = {
-    BASE: "the recipe as it is, without teachers",
+    BASE: "the recipe as it is",
     "best-augmentation": "pose, exposure and erasing as in `best`",
     "no-augmentation": "no augmentation",
     "framed": "the outer 20 % hidden at random, in half of the images",
@@ -29,7 +29,6 @@ VARIANTS = {
     "hard-targets": "targets not smoothed",
     "unbalanced": "classes drawn as they come",
     "paper-net": "the paper's net of three classes, by the recipe `best`",
-    "taught": "taught by three nets, as the net that ships",
 }
 
 
@@ -83,18 +82,16 @@ def vary_recipe(settings: TrainingSettings, variant: str) -> TrainingSettings:
     Raises:
         PneumoscopeError: if there is no such variant.
     """
-    alone = replace(settings, num_teachers=0)
     changes = {
-        BASE: alone,
-        "best-augmentation": replace(alone, augmentation=profile_settings("best").augmentation),
-        "no-augmentation": replace(alone, augmentation=Augmentation()),
-        "framed": replace(alone, augmentation=replace(alone.augmentation, frame=0.2)),
-        "mirrored": replace(alone, augmentation=replace(alone.augmentation, flip=0.5)),
-        "mixup": replace(alone, mixup=0.2),
-        "hard-targets": replace(alone, label_smoothing=0.0),
-        "unbalanced": replace(alone, balanced=False),
+        BASE: settings,
+        "best-augmentation": replace(settings, augmentation=profile_settings("best").augmentation),
+        "no-augmentation": replace(settings, augmentation=Augmentation()),
+        "framed": replace(settings, augmentation=replace(settings.augmentation, frame=0.2)),
+        "mirrored": replace(settings, augmentation=replace(settings.augmentation, flip=0.5)),
+        "mixup": replace(settings, mixup=0.2),
+        "hard-targets": replace(settings, label_smoothing=0.0),
+        "unbalanced": replace(settings, balanced=False),
         "paper-net": profile_settings("best", epochs=settings.epochs),
-        "taught": settings,
     }
     if variant not in changes:
         raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(changes)}")

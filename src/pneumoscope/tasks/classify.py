@@ -2,7 +2,6 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from pneumoscope.models.bundle import Bundle
     from pneumoscope.models.training import TrainingData
 
-TEACHERS_SHARE = 0.7
-SEED_STEP = 1000
 TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
 
 
@@ -72,28 +69,7 @@ def fit_classifier(
     settings: TrainingSettings,
     seed: int,
 ) -> "tuple[Bundle, LearningCurve]":
-    """Build a net and fit it, after its teachers where the recipe has some; see `train_classifier`.
-
-    Teachers differ in their seed only; each is kept as a bundle of its own below `out_dir`.
-    """
-    alone, teachers = replace(settings, num_teachers=0), []
-    for number in range(1, settings.num_teachers + 1):
-        folder, own_seed = out_dir / f"teacher-{number}", seed + SEED_STEP * number
-        taught, _ = fit_classifier(train, validation, folder, classes=classes, settings=alone, seed=own_seed)
-        teachers.append(taught.model)
-    return _fit_one(train, validation, out_dir, teachers, classes=classes, settings=settings, seed=seed)
-
-
-def _fit_one(
-    train: Dataset,
-    validation: Dataset,
-    out_dir: Path,
-    teachers: "Sequence[keras.Model]",
-    *,
-    classes: tuple[str, ...],
-    settings: TrainingSettings,
-    seed: int,
-) -> "tuple[Bundle, LearningCurve]":
+    """Build a net and fit it; see `train_classifier`."""
     import keras
 
     from pneumoscope.models.bundle import save_bundle
@@ -107,12 +83,12 @@ def _fit_one(
     model = _build_net(classes, settings)
     curve = fit_model(
         model,
-        _make_training_data(train, validation, classes, settings, teachers),
+        _make_training_data(train, validation, classes, settings),
         settings,
         loss=loss_class(label_smoothing=settings.label_smoothing),
         checkpoint_path=out_dir / "checkpoint.npz",
         seed=seed,
-        title=f"{TITLES[classes]}, {settings.profile}{', taught' if teachers else ''}",
+        title=f"{TITLES[classes]}, {settings.profile}",
     )
     facts = {
         "classes": list(classes),
@@ -206,11 +182,7 @@ def _known(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
 
 
 def _make_training_data(
-    train: Dataset,
-    validation: Dataset,
-    classes: tuple[str, ...],
-    settings: TrainingSettings,
-    teachers: "Sequence[keras.Model]",
+    train: Dataset, validation: Dataset, classes: tuple[str, ...], settings: TrainingSettings
 ) -> "TrainingData":
     from pneumoscope.models.augmentation import augment_images, mix_pairs
     from pneumoscope.models.training import TrainingData
@@ -230,9 +202,6 @@ def _make_training_data(
         targets = one_hot[labels[indices]]
         if settings.mixup:
             images, targets = mix_pairs(images, targets, settings.mixup, rng)
-        if teachers:
-            told = np.mean([np.asarray(teacher.predict_on_batch(images)) for teacher in teachers], axis=0)
-            targets = TEACHERS_SHARE * told + (1 - TEACHERS_SHARE) * targets
         return images, targets
 
     val_labels = validation.labels(classes)

@@ -6,12 +6,13 @@ closely that hardly anything is left to choose by.
 """
 
 import math
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 
-from pneumoscope.evaluation.calibration import calibrate, chain_calibrations, fit_calibration, match_scores
+from pneumoscope.evaluation.calibration import calibrate, fit_calibration
 from pneumoscope.evaluation.conformal import COVERAGE, fit_conformal
 from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
 from pneumoscope.evaluation.operating_points import choose_operating_points
@@ -24,29 +25,22 @@ SEED_FIGURES = {
 }
 
 
-@dataclass(frozen=True)
-class HeldOut:
-    """A recipe on images of series that its nets had not seen.
-
-    Attributes:
-        evaluation: of those images.
-        alone: by seed, what nets of the recipe that nobody taught say of all images of the data set, `(n, classes)`;
-            they tell how their scores and those of the exported net compare, and how far seeds lie apart. Empty where
-            the exported net is such a net itself.
-    """
-
-    evaluation: Evaluation
-    alone: dict[int, np.ndarray]
-
-
-def judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out: HeldOut | None) -> dict[str, Any]:
+def judge_classifier(
+    outputs: np.ndarray,
+    dataset: Dataset,
+    seed: int,
+    *,
+    held_out: Evaluation | None = None,
+    other_seeds: Mapping[int, np.ndarray] | None = None,
+) -> dict[str, Any]:
     """Return what is chosen on images that were held out, and the figures of validation and test with it.
 
     Args:
         outputs: `(n, classes)` floats in (0, 1], rows sum to 1: what the net gives for all images of `dataset`.
         dataset: with the splits `val` and `test`.
-        seed: of all resampling.
-        held_out: what to choose on; None chooses on validation.
+        seed: of the net and of all resampling.
+        held_out: the recipe on images of series that its nets had not seen, to choose on; None chooses on validation.
+        other_seeds: by seed, what nets that differ in it alone give for all images; they tell how far seeds lie apart.
 
     Returns:
         `calibration`, `conformal`, `operating_points`, `operating_points_from`, `figures`, and `seeds` where there are
@@ -57,22 +51,20 @@ def judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out:
         judged, truth = outputs[val], dataset.labels(THREE_CLASSES)[val]
         groups = dataset.table["patient"].to_numpy().astype(str)[val]
     else:
-        told, source = held_out.evaluation, "images of series of file names"
-        judged, truth, groups = told.probabilities, told.labels, told.patients
+        source = "images of series of file names"
+        judged, truth, groups = held_out.probabilities, held_out.labels, held_out.patients
     fits = fit_calibration(judged, truth, groups, seed=seed)
     probabilities = calibrate(judged, fits[:1])[0]
     sick, labels = 1 - probabilities[:, 0], (truth > 0).astype(np.int64)
     thresholds = choose_operating_points(labels, sick)
     measured = plain_figures(evaluate_scores(labels, sick, thresholds, patients=groups, seed=seed))
-    alone = held_out.alone if held_out else {}
-    own = chain_calibrations(_match_seeds(outputs, alone, dataset), fits) if alone else fits
     chosen = f"{len(truth)} {source} of {len(set(groups))} patients that the net judged was not trained on"
     facts: dict[str, Any] = {
         "calibration": {
             "method": "vector scaling with one scale, classes weighed alike",
             "fitted_on": chosen,
-            "fitted": own[0].round(6).tolist(),
-            "resampled": own[1:].round(6).tolist(),
+            "fitted": fits[0].round(6).tolist(),
+            "resampled": fits[1:].round(6).tolist(),
         },
         "conformal": {
             "method": "split conformal, least ambiguous sets",
@@ -89,31 +81,30 @@ def judge_classifier(outputs: np.ndarray, dataset: Dataset, seed: int, held_out:
             for name, threshold in thresholds.items()
         },
         "operating_points_from": chosen,
-        "figures": _measure_splits(calibrate(outputs, own[:1])[0], dataset, thresholds, seed),
+        "figures": _measure_splits(calibrate(outputs, fits[:1])[0], dataset, thresholds, seed),
     }
     if held_out is not None:
-        facts["figures"]["held_out"] = _measure_held_out(held_out, probabilities, thresholds, seed)
-    return facts | ({"seeds": _compare_seeds(alone, fits[:1], dataset, thresholds, seed)} if len(alone) > 1 else {})
-
-
-def _match_seeds(outputs: np.ndarray, alone: dict[int, np.ndarray], dataset: Dataset) -> np.ndarray:
-    """Return scale and offsets that bring the net's scores of validation to the mean of those of nets alone."""
-    val = dataset.rows("val")
-    return np.mean([match_scores(outputs[val], told[val]) for told in alone.values()], axis=0)
+        # They flatter the thresholds, which were chosen on the same images, not the ranking.
+        facts["figures"]["held_out"] = _measure(
+            probabilities, truth, groups, held_out.names, thresholds, split="held_out", seed=seed
+        )
+    if other_seeds:
+        facts["seeds"] = _compare_seeds({seed: outputs, **other_seeds}, fits[:1], dataset, thresholds, seed)
+    return facts
 
 
 def _compare_seeds(
-    alone: dict[int, np.ndarray], fit: np.ndarray, dataset: Dataset, thresholds: dict[str, float], seed: int
+    outputs: Mapping[int, np.ndarray], fit: np.ndarray, dataset: Dataset, thresholds: dict[str, float], seed: int
 ) -> dict[str, Any]:
     """Return mean, standard deviation and single values of some test figures of nets that differ in their seed."""
     found: dict[str, list[float]] = {}
-    for told in alone.values():
+    for told in outputs.values():
         test = _measure_splits(calibrate(told, fit)[0], dataset, thresholds, seed)["test"]
         for kind, names in SEED_FIGURES.items():
             for name in names:
                 found.setdefault(f"{kind}/{name}", []).append(test[kind][name]["value"])
     return {
-        "seeds": list(alone),
+        "seeds": list(outputs),
         "test": {
             name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
             for name, values in found.items()
@@ -134,14 +125,6 @@ def _measure_splits(
             probabilities[rows], labels[rows], patients[rows], names[rows], thresholds, split=split, seed=seed
         )
     return figures
-
-
-def _measure_held_out(
-    held_out: HeldOut, probabilities: np.ndarray, thresholds: dict[str, float], seed: int
-) -> dict[str, Any]:
-    """Return figures of the recipe on the images that all was chosen on: they flatter thresholds, not the ranking."""
-    told = held_out.evaluation
-    return _measure(probabilities, told.labels, told.patients, told.names, thresholds, split="held_out", seed=seed)
 
 
 def _measure(

@@ -21,7 +21,9 @@ if TYPE_CHECKING:
 
 IMAGENET_SIZE = 224
 IMAGENET_LAYERS = ("conv_pw_5_relu", "conv_pw_3_relu", "conv_pw_11_relu")
-RESIDUAL_LAYERS = ("stage_2_2", "stage_1_2", "stage_3_2")
+# Of cells of 8, 4 and 16 pixels.
+ENCODER_LAYERS = ("stage_2_2", "stage_1_2", "stage_3_2")
+FLAGSHIP_LAYERS = ("stage_1_1", "stem_2_relu", "stage_2_1")
 
 
 @dataclass(frozen=True)
@@ -130,7 +132,7 @@ def load_flagship_source(bundle_dir: str | os.PathLike[str]) -> FeatureSource:
     from pneumoscope.models.bundle import load_bundle
 
     net = load_bundle(bundle_dir, precision="float32").model
-    return build_source("has_seen_sick_images", net, RESIDUAL_LAYERS)
+    return build_source("has_seen_sick_images", net, FLAGSHIP_LAYERS)
 
 
 def extract_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:

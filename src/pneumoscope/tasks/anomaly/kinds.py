@@ -12,7 +12,7 @@ import numpy as np
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.lungs import find_lungs
 from pneumoscope.results import LearningCurve
-from pneumoscope.tasks.anomaly.features import RESIDUAL_LAYERS, FeatureSource, build_source
+from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source
 from pneumoscope.tasks.anomaly.learning import EXPOSURES, normals_settings, prepare_nets, train_on_normals
 from pneumoscope.tasks.anomaly.protocol import Normals
 from pneumoscope.tasks.anomaly.spoiling import KINDS, SpoilSettings, spoil_images
@@ -72,4 +72,4 @@ def learn_kinds(
     keras.config.set_dtype_policy("float32")
     exact = build_encoder(size=size)
     exact.set_weights(encoder.get_weights())
-    return build_source(SOURCE_NAME, exact, RESIDUAL_LAYERS), curve
+    return build_source(SOURCE_NAME, exact, ENCODER_LAYERS), curve

@@ -35,7 +35,7 @@ class LesionNetSettings:
         epochs: passes over the normals; each is seen beside a spoiled copy.
         batch_size: normals a step; twice as many images.
         learning_rate: peak.
-        stages: filters, blocks and strides; see `pneumoscope.models.flagship.stack_stages`.
+        stem, stages: see `pneumoscope.models.flagship.stack_stages`.
         dropout: rate before the answer.
         map_weight: of the loss of the map beside that of the answer.
         spoiling: what is drawn.
@@ -46,6 +46,7 @@ class LesionNetSettings:
     epochs: int = 12
     batch_size: int = 16
     learning_rate: float = 1e-3
+    stem: tuple[int, int] = (16, 32)
     stages: Sequence[tuple[int, int, int]] = ((32, 2, 1), (64, 2, 2), (128, 2, 2))
     dropout: float = 0.2
     map_weight: float = 1.0
@@ -97,7 +98,8 @@ def fit_lesion_net(
 
     settings = settings or LesionNetSettings()
     prepare_nets(seed)
-    net = build_lesion_net(normals.train.images.shape[1], stages=settings.stages, dropout=settings.dropout)
+    size = normals.train.images.shape[1]
+    net = build_lesion_net(size, stem=settings.stem, stages=settings.stages, dropout=settings.dropout)
     cells = net.output["map"].shape[1]
 
     def make_batch(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, dict[str, np.ndarray]]:
@@ -119,7 +121,9 @@ def fit_lesion_net(
     return LesionNet(net)
 
 
-def build_lesion_net(size: int, *, stages: Sequence[tuple[int, int, int]], dropout: float) -> "keras.Model":
+def build_lesion_net(
+    size: int, *, stem: tuple[int, int], stages: Sequence[tuple[int, int, int]], dropout: float
+) -> "keras.Model":
     """Return an encoder of residual stages with a decoder to the cells of the first stage.
 
     Input `(n, size, size, 1)` in [0, 255]; outputs by name, float32: `answer` `(n, 1)`, a log odds, and `map`
@@ -132,7 +136,7 @@ def build_lesion_net(size: int, *, stages: Sequence[tuple[int, int, int]], dropo
     from pneumoscope.models.flagship import stack_stages
 
     inputs = keras.Input((size, size, 1), name="image")
-    deepest = stack_stages(standardize_images(inputs), stages)
+    deepest = stack_stages(standardize_images(inputs), stem, stages)
     trunk = keras.Model(inputs, deepest)
     features = deepest
     for stage, (filters, blocks, _) in reversed(list(enumerate(stages[:-1], start=1))):

@@ -14,7 +14,7 @@ from pneumoscope.errors import BundleError
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Anomaly
-from pneumoscope.tasks.anomaly.features import RESIDUAL_LAYERS, build_source
+from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, build_source
 from pneumoscope.tasks.anomaly.gaussian import Mahalanobis, fit_mahalanobis
 from pneumoscope.tasks.anomaly.kinds import SOURCE_NAME, kinds_settings, learn_kinds
 from pneumoscope.tasks.anomaly.protocol import select_normals
@@ -78,7 +78,7 @@ def load_normals_model(encoder: "keras.Model", bundle_dir: str | os.PathLike[str
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         raise BundleError(f"{path} cannot be read ({error}); expected what a study left. Train it anew.") from None
-    return Mahalanobis(build_source(SOURCE_NAME, encoder, RESIDUAL_LAYERS), **arrays)
+    return Mahalanobis(build_source(SOURCE_NAME, encoder, ENCODER_LAYERS), **arrays)
 
 
 def _save_gaussians(model: Mahalanobis, out_dir: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.models.settings import Augmentation
-from pneumoscope.tasks.anomaly.features import RESIDUAL_LAYERS, FeatureSource, build_source
+from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source
 from pneumoscope.tasks.anomaly.learning import normals_settings, prepare_nets, train_on_normals
 from pneumoscope.tasks.anomaly.protocol import Normals
 
@@ -79,7 +79,7 @@ def pretrain_source(
     keras.config.set_dtype_policy("float32")
     exact = build_encoder(size=normals.train.images.shape[1])
     exact.set_weights(encoder.get_weights())
-    return build_source("self_supervised", exact, RESIDUAL_LAYERS)
+    return build_source("self_supervised", exact, ENCODER_LAYERS)
 
 
 def build_vicreg_loss() -> "keras.losses.Loss":
