@@ -12,6 +12,7 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import OneProfile, ProfileOption
+from pneumoscope.cli.output import open_console
 
 if TYPE_CHECKING:
     from pneumoscope.batch import BatchSettings
@@ -147,14 +148,14 @@ def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool) -> Cou
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
-    from rich.console import Console
     from rich.table import Table
 
-    table = Table(caption=RESEARCH_USE_ONLY)
-    table.add_column("file", overflow="fold", ratio=3)
+    console, table = open_console(), Table(caption=RESEARCH_USE_ONLY)
+    # A share of the width is for a terminal; a file gets a line for each row.
+    table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
     for name in ("decision", "pneumonia", "bact./viral", "odder than"):
         table.add_column(name, no_wrap=True)
-    table.add_column("remark", ratio=4)
+    table.add_column("remark", ratio=4 if console.is_terminal else None)
     for row in rows:
         if row["p_pneumonia"] is None:
             table.add_row(_shorten(row["path"]), row["decision"] or "error", "", "", "", row["error"] or row["reason"])
@@ -163,7 +164,7 @@ def _print_table(rows: list[dict[str, Any]]) -> None:
             oddness = f"{math.floor(row['anomaly_percentile'])} %"
             shown = [_shorten(row["path"]), row["decision"], f"{row['p_pneumonia']:.0%}", kinds, oddness]
             table.add_row(*shown, row["error"] or row["reason"] or "")
-    Console().print(table)
+    console.print(table)
 
 
 def _shorten(path: str) -> str:
