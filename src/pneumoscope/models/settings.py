@@ -189,7 +189,13 @@ def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSett
     settings = _RECIPES[profile]
     if epochs is None:
         return settings
-    return replace(settings, epochs=epochs, head_epochs=min(settings.head_epochs, epochs - 1))
+    return replace(
+        settings,
+        epochs=epochs,
+        head_epochs=min(settings.head_epochs, epochs - 1),
+        # The average reaches over the same share of a run, however long that is.
+        averaging=settings.averaging ** (settings.epochs / epochs),
+    )
 
 
 def autoencoder_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
