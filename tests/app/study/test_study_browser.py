@@ -66,8 +66,9 @@ def check_shares(page, stages, name, threshold):
 
 
 def settle(page, threshold):
-    # The space ends the number: "Threshold 0." would be found in "Threshold 0.05." as well.
-    page.locator("#threshold-live", has_text=f"Threshold {threshold}. ").wait_for(state="attached")
+    # A pattern: a text is trimmed before it is looked for, so that "Threshold 0. " would be found in "Threshold 0.05." too.
+    told = re.compile(rf"Threshold {re.escape(str(threshold))}\.\s")
+    page.locator("#threshold-live", has_text=told).wait_for(state="attached")
 
 
 def test_the_threshold_moves_every_figure_of_both_splits(show, study_room, study_parts):
