@@ -66,7 +66,7 @@ def check_shares(page, stages, name, threshold):
 
 
 def settle(page, threshold):
-    # A pattern: a text is trimmed before it is looked for, so that "Threshold 0. " would be found in "Threshold 0.05." too.
+    # A pattern: a text is trimmed before it is looked for, and "Threshold 0." is also in "Threshold 0.05.".
     told = re.compile(rf"Threshold {re.escape(str(threshold))}\.\s")
     page.locator("#threshold-live", has_text=told).wait_for(state="attached")
 
