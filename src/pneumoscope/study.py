@@ -6,7 +6,7 @@ Every stage leaves its result in `OUT/stages`; a study that was killed goes on w
 import logging
 import os
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -208,7 +208,8 @@ def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
 
 
 def _run_flagship(plan: _Plan) -> None:
-    """Tasks 1 and 2 with one net for both, and its recipe on normals of a series that it has not seen."""
+    """Tasks 1 and 2 with one net for both, its recipe with other seeds, and on normals of a series not seen."""
+    from pneumoscope.tasks.classify import train_classifier
     from pneumoscope.tasks.crossvalidate import cross_validate, list_series
 
     known = plan.dataset.select(plan.dataset.labels(THREE_CLASSES) >= 0)
@@ -220,29 +221,20 @@ def _run_flagship(plan: _Plan) -> None:
         )
     for task in ("three_class", "binary"):
         _run_classifier(plan, "flagship", task)
-    for step in OTHER_SEEDS:
-        _train_other_seed(plan, known, plan.seed + step)
+    settings = profile_settings("flagship", epochs=plan.epochs)
+
+    def train(seed: int) -> Classification:
+        out_dir = plan.model_dir("flagship", "three_class") / f"seed-{seed}"
+        return train_classifier(known, out_dir, classes=THREE_CLASSES, settings=settings, seed=seed)[1]
+
+    for seed in (plan.seed + step for step in OTHER_SEEDS):
+        plan.ledger.run(f"flagship-seed_{seed}", partial(train, seed))
     if len(list_series(known)) < 2:
         log.info("the file names of the normals are of one series: none is held out")
         return
-    settings = profile_settings("flagship", epochs=plan.epochs)
-    out_dir = plan.ledger.out_dir / "models" / "flagship-held_out"
-    plan.ledger.run(
-        "flagship-held_out",
-        lambda: cross_validate(known, out_dir, settings=settings, protocol="series", seed=plan.seed),
-    )
-
-
-def _train_other_seed(plan: _Plan, known: Dataset, seed: int) -> None:
-    from pneumoscope.tasks.classify import train_classifier
-
-    settings = profile_settings("flagship", epochs=plan.epochs)
-    out_dir = plan.model_dir("flagship", "three_class") / f"seed-{seed}"
-
-    def train() -> Classification:
-        return train_classifier(known, out_dir, classes=THREE_CLASSES, settings=settings, seed=seed)[1]
-
-    plan.ledger.run(f"flagship-seed_{seed}", train)
+    out_dir = plan.model_dir("flagship", "held_out")
+    judge = partial(cross_validate, known, out_dir, settings=settings, protocol="series", seed=plan.seed)
+    plan.ledger.run("flagship-held_out", judge)
 
 
 def _run_anomaly(plan: _Plan, profile: str) -> None:
