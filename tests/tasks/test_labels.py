@@ -7,9 +7,10 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.radiographs.audit import audit_dataset
 from pneumoscope.report.labels_page import write_label_review
-from pneumoscope.results import THREE_CLASSES
+from pneumoscope.results import THREE_CLASSES, Estimate
 from pneumoscope.tasks.crossvalidate import assign_folds
 from pneumoscope.tasks.index import build_index
+from pneumoscope.tasks.label_stretches import LabelStretches, find_label_stretches
 from pneumoscope.tasks.labels import find_confident_labels, review_labels, vote_held_out
 from pneumoscope.tasks.neighbors import count_votes
 
@@ -84,14 +85,33 @@ def test_the_page_shows_the_films_and_duplicates_that_contradict_each_other(misl
     audit = dataclasses.replace(audit, near_duplicates=[[second, third]])
 
     review = review_labels(told, votes, audit, subtypes)
-    page = write_label_review(review, dataset, tmp_path).read_text()
+    page = write_label_review(review, find_label_stretches(dataset, told), dataset, tmp_path).read_text()
 
     assert review.duplicates == [[(first, "normal"), (second, "viral")]]
     assert page.count("data:image/jpeg;base64,") == len(review.names) + 2
+    assert "Nowhere along the file names" in page and page.count("data:image/svg+xml") == 1
     assert "Research use only" in page and 'src="http' not in page
     rows = (tmp_path / "labels.csv").read_text().splitlines()
     assert rows[1].startswith("name,given,proposed") and len(rows) == 2 + len(review.names)
     assert rows[2].startswith(str(review.names[0]))
+
+
+def test_the_page_shows_stretches_with_films_from_inside_and_elsewhere(mislabelled, tmp_path):
+    dataset, _, told, votes = mislabelled
+    names, labels = told.names[told.labels > 0], told.labels[told.labels > 0]
+    shares = np.where(np.arange(len(names)) % 40 < 20, 0.6, 0.1)
+    aurocs = {"nets": {"outside": Estimate(0.9, 0.8, 0.95, 30), "inside": Estimate(0.4, 0.3, 0.5, 30)}}
+    stretches = LabelStretches(names, labels, shares, 0.25, aurocs)
+
+    review = review_labels(told, votes, audit_dataset(dataset), {})
+    page = write_label_review(review, stretches, dataset, tmp_path).read_text()
+
+    assert (
+        page.count('alt="Film labelled viral, in stretches"') == page.count('alt="Film labelled viral, elsewhere"') == 8
+    )
+    assert "0.400 [0.300, 0.500]" in page
+    assert all(str(name) in page for _, first, last, _ in stretches.list_stretches() for name in (first, last))
+    assert (tmp_path / "label-stretches.png").exists()
 
 
 def test_neighbors_of_images_held_out_are_those_their_net_was_trained_on(phantoms, tmp_path, monkeypatch):

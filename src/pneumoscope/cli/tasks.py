@@ -195,6 +195,7 @@ def labels(
     from pneumoscope.report.labels_page import write_label_review
     from pneumoscope.study import load_study_dataset
     from pneumoscope.tasks.ablate import BASE
+    from pneumoscope.tasks.label_stretches import find_label_stretches
     from pneumoscope.tasks.labels import review_labels, vote_held_out
 
     nets_dir = crossvalidation / f"{BASE}-seed-{seed}"
@@ -207,7 +208,8 @@ def labels(
     told = load_result(nets_dir / "patients.npz")
     votes = vote_held_out(dataset, told, nets_dir, seed=seed)
     subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
-    typer.echo(write_label_review(review_labels(told, votes, audit_dataset(dataset), subtypes), dataset, out))
+    review = review_labels(told, votes, audit_dataset(dataset), subtypes)
+    typer.echo(write_label_review(review, find_label_stretches(dataset, told), dataset, out))
 
 
 @COMMANDS.command("map")

@@ -14,21 +14,28 @@ from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.radiographs.phantoms import shows_phantoms
+from pneumoscope.report.figures.label_stretches import describe_label_stretches, draw_label_stretches
+from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.templates import make_environment
+from pneumoscope.report.wording import word_estimate
+from pneumoscope.results import THREE_CLASSES
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.tasks.label_stretches import LabelStretches
     from pneumoscope.tasks.labels import LabelReview
 
 MOST_SHOWN = 200
+FILMS_IN_A_ROW = 8
 JPEG_QUALITY = 80
 
 
-def write_label_review(review: LabelReview, dataset: Dataset, out_dir: Path) -> Path:
+def write_label_review(review: LabelReview, stretches: LabelStretches, dataset: Dataset, out_dir: Path) -> Path:
     """Write `labels.html`, one file that opens with no network, and `labels.csv` with a row for each label.
 
     Args:
         review: what was found; the page shows its first 200, the table holds all.
+        stretches: where along the file names sub-types are contradicted.
         dataset: the films.
         out_dir: where to; files of an earlier review are replaced.
 
@@ -55,12 +62,41 @@ def write_label_review(review: LabelReview, dataset: Dataset, out_dir: Path) -> 
             num_wrong=round(float(review.joint.sum() - np.trace(review.joint))),
             joint=[[round(float(number)) for number in row] for row in review.joint],
             duplicates=duplicates,
+            stretches=stretches,
+            listed=[(review.classes[kind], *rest) for kind, *rest in stretches.list_stretches()],
+            picture=_draw_stretches(stretches, out_dir),
+            alt=describe_label_stretches(stretches),
+            told={
+                teller: {place: word_estimate("auroc", found) for place, found in places.items()}
+                for teller, places in stretches.aurocs.items()
+            },
+            rows=_choose_rows(stretches, dataset, row_of),
             films=shown,
         )
     )
     _write_whole(out_dir / "labels.html", page)
     _write_whole(out_dir / "labels.csv", _format_table(films))
     return out_dir / "labels.html"
+
+
+def _draw_stretches(stretches: LabelStretches, out_dir: Path) -> str:
+    figure = draw_label_stretches(stretches, title="How many films around each look like the other sub-type")
+    alt = describe_label_stretches(stretches)
+    return embed_svg(save_figure(figure, out_dir / "label-stretches", note=RESEARCH_USE_ONLY, description=alt))
+
+
+def _choose_rows(stretches: LabelStretches, dataset: Dataset, row_of: dict[str, int]) -> list[dict[str, Any]]:
+    """Return some films of each sub-type, outside and inside of stretches, evenly along the file names."""
+    rows: list[dict[str, Any]] = []
+    if not stretches.inside.any():
+        return rows
+    for number in np.unique(stretches.subtypes).tolist():
+        for place, within in (("elsewhere", False), ("in stretches", True)):
+            names = stretches.names[(stretches.subtypes == number) & (stretches.inside == within)]
+            chosen = names[np.unique(np.linspace(0, len(names) - 1, FILMS_IN_A_ROW).astype(int))] if len(names) else []
+            addresses = [_embed(dataset.images[row_of[name]]) for name in chosen]
+            rows.append({"kind": THREE_CLASSES[number], "place": place, "addresses": addresses})
+    return rows
 
 
 def _list_films(review: LabelReview) -> list[dict[str, Any]]:
