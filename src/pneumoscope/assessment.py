@@ -195,6 +195,25 @@ class Subgroup:
 
 
 @dataclass(frozen=True)
+class ErrorStretch:
+    """Images of one class that stand together along the file names and are misread.
+
+    Attributes:
+        kind: the class.
+        first, last: file names.
+        num_images, num_wrong: of the class from the first to the last, and how many of them are misread.
+        p_value: share of shufflings of the patients in which a stretch holds as many misread patients.
+    """
+
+    kind: str
+    first: str
+    last: str
+    num_images: int
+    num_wrong: int
+    p_value: float
+
+
+@dataclass(frozen=True)
 class Conformal:
     """Sets of classes that promise to hold the true one.
 
@@ -226,6 +245,7 @@ class Assessment:
         selective: `pneumonia`, and `three_class` where sub-types are known.
         gate: refusals and doubts.
         subgroups: in reading order.
+        error_stretches: errors that stand together along the file names.
         shortcuts: what is told with parts of the films hidden; None where that was not measured.
         gate_check: what the gate makes of wrong inputs; None where that was not measured.
         prior_shift: None where there are fewer than 50 images.
@@ -248,6 +268,7 @@ class Assessment:
     selective: dict[str, SelectiveCurve]
     gate: Gate
     subgroups: list[Subgroup]
+    error_stretches: list[ErrorStretch]
     shortcuts: Shortcuts | None
     gate_check: GateCheck | None
     prior_shift: PriorShift | None

@@ -1,8 +1,11 @@
 """The parts of an assessment, on made-up readings."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
+from pneumoscope.assess.error_stretches import find_error_stretches
 from pneumoscope.assess.gate import measure_gate
 from pneumoscope.assess.subgroups import measure_subgroups
 from pneumoscope.assessment import Assessed
@@ -78,6 +81,39 @@ def test_series_are_told_by_the_letters_of_file_names():
         ("person…", 30),
     ]
     assert name_series(["00012.png"]).tolist() == [""]
+
+
+def misread(places, count=60):
+    """Return the stretches found where the normals at these places, among as many pneumonias, are called sick."""
+    sick = np.where(np.isin(np.arange(count), places), 0.9, 0.2)
+    names = [f"b/IM-{number}.png" for number in range(count)] + [f"a/person{number}.png" for number in range(count)]
+    shuffled = np.random.default_rng(2).permutation(2 * count)
+    labels, sick = np.repeat([0, 1], count)[shuffled], np.append(sick, np.full(count, 0.9))[shuffled]
+    return find_error_stretches(make_images(labels, sick, names=np.array(names)[shuffled]), 0.5)
+
+
+def test_errors_that_stand_together_are_found():
+    (found,) = misread(range(20, 32))
+
+    assert (found.kind, found.num_wrong) == ("normal", 12)
+    assert 12 <= found.num_images <= 14
+    assert found.first in {f"b/IM-{number}.png" for number in (18, 19, 20)} and found.p_value <= 0.01
+
+
+def test_as_many_errors_apart_from_each_other_are_chance():
+    assert misread(range(0, 60, 5)) == []
+
+
+def test_a_mistaken_subtype_is_an_error_too():
+    labels = np.full(60, 1)
+    images = make_images(labels, np.full(60, 0.9), names=[f"person{number}.png" for number in range(60)])
+    viral = np.isin(np.arange(60), range(30, 42))
+    probabilities = np.array([0.1, 0.8, 0.1]) * ~viral[:, None] + np.array([0.1, 0.1, 0.8]) * viral[:, None]
+    told = dataclasses.replace(images, subtypes=np.full(60, 1), probabilities=probabilities)
+    unknown = dataclasses.replace(told, subtypes=np.full(60, -1))
+
+    assert [(found.kind, found.num_wrong) for found in find_error_stretches(told, 0.5)] == [("bacterial", 12)]
+    assert find_error_stretches(unknown, 0.5) == []
 
 
 def test_rows_that_differ_in_number_are_an_error():

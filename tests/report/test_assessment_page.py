@@ -11,7 +11,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.assess.gate import measure_gate
 from pneumoscope.assess.scopes import measure_scopes, trace_roc
 from pneumoscope.assess.subgroups import measure_subgroups
-from pneumoscope.assessment import Assessed, Assessment, Conformal
+from pneumoscope.assessment import Assessed, Assessment, Conformal, ErrorStretch
 from pneumoscope.evaluation.coverage import evaluate_sets
 from pneumoscope.evaluation.prior_shift import estimate_prior_shift
 from pneumoscope.evaluation.reliability import measure_reliability, measure_top_label_reliability
@@ -68,6 +68,7 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
         | ({three_class: known["selective"]} if subtypes_known else {}),
         gate=measure_gate(images, 0.5),
         subgroups=measure_subgroups(images, rng.random(count), {}, 0.5),
+        error_stretches=[],
         shortcuts=None,
         gate_check=None,
         prior_shift=estimate_prior_shift(probabilities, images.patients, classes=THREE_CLASSES),
@@ -98,6 +99,19 @@ def test_the_page_needs_no_network_and_says_what_it_is_not(written):
     assert "<b>0</b>" not in page
     for section in SECTIONS:
         assert f'<section id="{section}"' in page and f'href="#{section}"' in page
+
+
+def test_errors_that_stand_together_are_named(good, tmp_path):
+    stretch = ErrorStretch("normal", "test/a-7.png", "test/a-19.png", 12, 9, 0.002)
+    texts = [
+        write_assessment(found, tmp_path / name).read_text(encoding="utf-8")
+        for name, found in (("none", good), ("one", dataclasses.replace(good, error_stretches=[stretch])))
+    ]
+
+    assert "stand together no more than chance has it" in texts[0] and "test/a-7.png" not in texts[0]
+    assert "9 errors stand together, on 12 images" in texts[1] and "test/a-19.png" in texts[1]
+    document = json.loads((tmp_path / "one" / "evaluation.json").read_text())
+    assert document["error_stretches"] == [dataclasses.asdict(stretch)]
 
 
 def test_every_picture_is_kept_and_told_in_words(written):

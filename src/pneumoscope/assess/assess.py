@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from pneumoscope.assess.checks import check_films, choose_shortcuts
+from pneumoscope.assess.error_stretches import find_error_stretches
 from pneumoscope.assess.gate import measure_gate
 from pneumoscope.assess.gather import choose_split, gather_readings, load_traits
 from pneumoscope.assess.scopes import measure_scopes, select_images, trace_roc
@@ -86,6 +87,7 @@ def assess_models(
         subgroups=measure_subgroups(
             images, gathered.exposures, load_traits(source, images.names), threshold, seed=seed
         ),
+        error_stretches=find_error_stretches(images, threshold, seed=seed),
         shortcuts=hidden,
         gate_check=wrong,
         prior_shift=shift,

@@ -110,7 +110,12 @@ def _refuse_with_study(*asked: object) -> None:
 
 def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
     from pneumoscope.report.assessment_page import summarize_assessment, write_assessment
-    from pneumoscope.report.assessment_sentences import write_gate, write_headline, write_verdict
+    from pneumoscope.report.assessment_sentences import (
+        write_error_stretches,
+        write_gate,
+        write_headline,
+        write_verdict,
+    )
 
     command = shlex.join(["pneumoscope", *sys.argv[1:]])
     page = write_assessment(assessment, out, command=command) if out else None
@@ -118,7 +123,8 @@ def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
         typer.echo(json.dumps(summarize_assessment(assessment, command=command)))
         return
     print_metrics(assessment.head_figures(), assessment.split)
-    for text in (write_headline(assessment), *write_verdict(assessment), *write_gate(assessment)):
+    together = [write_error_stretches(assessment)] if assessment.error_stretches else []
+    for text in (write_headline(assessment), *write_verdict(assessment), *together, *write_gate(assessment)):
         typer.echo(text)
     if page:
         typer.echo(page)

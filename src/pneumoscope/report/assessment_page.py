@@ -124,6 +124,7 @@ def _list_sentences(assessment: Assessment) -> dict[str, list[str]]:
     return {
         "overview": sentences.write_verdict(assessment),
         "three-class": [sentences.write_three_class(assessment)],
+        "error-stretches": [sentences.write_error_stretches(assessment)],
         "calibration": sentences.write_calibration(assessment),
         "conformal": [sentences.write_conformal(assessment)],
         "selective": [sentences.write_selective(assessment)],

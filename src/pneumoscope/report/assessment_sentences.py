@@ -190,6 +190,21 @@ def write_prior_shift(assessment: Assessment) -> list[str]:
     return said
 
 
+def write_error_stretches(assessment: Assessment) -> str:
+    """Return how many of the errors stand together along the file names, and what that may mean."""
+    found = assessment.error_stretches
+    if not found:
+        return (
+            "In the order of the file names, errors stand together no more than chance has it, or patients are too few."
+        )
+    wrong, images = (sum(getattr(stretch, name) for stretch in found) for name in ("num_wrong", "num_images"))
+    return (
+        f"{wrong:,} errors stand together, on {images:,} images that follow each other in the order of the file names. "
+        "Films misread so were made or labelled together: look whether letters, exposure and cut are those of another "
+        "class. Patients shuffled along the names give such a stretch in less than one of a hundred trials."
+    )
+
+
 def write_limits(assessment: Assessment) -> list[str]:
     """Return what to bear in mind before believing any figure."""
     sick = assessment.images.labels.mean()

@@ -5,12 +5,12 @@ order of the file names, the labels went wrong together, or the films of the str
 machine, with other letters) and nets tell sub-types by that. Films side by side show which.
 """
 
-import re
 from dataclasses import dataclass
 
 import numpy as np
 
 from pneumoscope.evaluation.metrics import estimate_binary_scores
+from pneumoscope.evaluation.stretches import list_runs, order_names, smooth_along
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation, require
 from pneumoscope.tasks.trivial import answer_trivially, describe_trivially
@@ -21,8 +21,6 @@ REACH = 15.0
 # Sub-types that nets hardly tell apart, or few images, show no stretches.
 LEAST_GAP = 0.3
 FEWEST_IMAGES = 100
-
-_DIGITS = re.compile(r"(\d+)")
 
 
 @dataclass(frozen=True)
@@ -60,11 +58,8 @@ class LabelStretches:
         for subtype in np.unique(self.subtypes).tolist():
             rows = self.subtypes == subtype
             names, inside = self.names[rows], self.inside[rows]
-            starts = np.flatnonzero(np.diff(inside, prepend=False) & inside)
-            ends = np.flatnonzero(np.diff(inside, append=False) & inside)
             stretches += [
-                (subtype, str(names[start]), str(names[end]), int(end - start + 1))
-                for start, end in zip(starts, ends, strict=True)
+                (subtype, str(names[start]), str(names[end]), end - start + 1) for start, end in list_runs(inside)
             ]
         return stretches
 
@@ -82,8 +77,9 @@ def find_label_stretches(dataset: Dataset, told: Evaluation) -> LabelStretches:
     sick = told.labels > 0
     names, given, patients = told.names[sick], told.labels[sick], told.patients[sick]
     viral = _weigh_viral(told.probabilities[sick])
-    rows = {kind: _sort_rows(np.flatnonzero(given == kind), names) for kind in (1, 2)}
-    around = {kind: _smooth(viral[found], patients[found]) for kind, found in rows.items()}
+    in_order = order_names(names.tolist())
+    rows = {kind: in_order[given[in_order] == kind] for kind in (1, 2)}
+    around = {kind: smooth_along(viral[found], reach=REACH, groups=patients[found]) for kind, found in rows.items()}
     contradicted = {kind: np.zeros(len(found)) for kind, found in rows.items()}
     if min(len(found) for found in rows.values()) >= FEWEST_IMAGES:
         # Up to a half of either sub-type may lie in stretches: quartiles are of what lies outside them.
@@ -104,25 +100,6 @@ def find_label_stretches(dataset: Dataset, told: Evaluation) -> LabelStretches:
 
 def _weigh_viral(probabilities: np.ndarray) -> np.ndarray:
     return probabilities[:, 2] / np.maximum(probabilities[:, 1:].sum(axis=1), 1e-7)
-
-
-def _sort_rows(rows: np.ndarray, names: np.ndarray) -> np.ndarray:
-    """Return rows in the order of the file names, numbers by their value."""
-
-    def key(row: int) -> list[tuple[int, str]]:
-        parts = _DIGITS.split(names[row].rpartition("/")[2])
-        return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
-
-    return np.array(sorted(rows.tolist(), key=key), dtype=np.int64)
-
-
-def _smooth(values: np.ndarray, patients: np.ndarray) -> np.ndarray:
-    """Return `(n,)` floats, the mean of the values around each that are of other patients."""
-    places = np.arange(len(values))
-    apart = patients[:, None] != patients[None]
-    weights = np.exp(-0.5 * np.square((places[:, None] - places[None]) / REACH)) * apart
-    totals = weights.sum(axis=1)
-    return np.divide(weights @ values, totals, out=values.astype(np.float64), where=totals > 1e-9)
 
 
 def _rank_subtypes(

@@ -1,0 +1,56 @@
+"""Stretches of a collection along its file names: what stands together was often made or labelled together."""
+
+import re
+from collections.abc import Sequence
+
+import numpy as np
+
+_DIGITS = re.compile(r"(\d+)")
+
+
+def order_names(names: Sequence[str]) -> np.ndarray:
+    """Return `(n,)` int64, indices that put file names in order, without their folders and with numbers by value.
+
+    Example:
+        >>> order_names(["a/IM-10.png", "b/IM-9.png", "b/IM-9b.png"]).tolist()
+        [1, 2, 0]
+    """
+
+    def key(row: int) -> list[tuple[int, str]]:
+        parts = _DIGITS.split(names[row].rpartition("/")[2])
+        return [(int(part), "") if part.isdigit() else (0, part) for part in parts]
+
+    return np.array(sorted(range(len(names)), key=key), dtype=np.int64)
+
+
+def smooth_along(values: np.ndarray, *, reach: float, groups: np.ndarray | None = None) -> np.ndarray:
+    """Return the mean of the values around each, itself among them, or of those that are of other groups.
+
+    Args:
+        values: `(n,)` or `(n, k)` floats, in order.
+        reach: standard deviation of the weights, in places.
+        groups: `(n,)` of anything, such as patients; a value that has no other group around stays as it is.
+
+    Returns:
+        Floats of the shape of `values`.
+    """
+    places = np.arange(len(values))
+    weights = np.exp(-0.5 * np.square((places[:, None] - places[None]) / reach))
+    if groups is not None:
+        weights *= groups[:, None] != groups[None]
+    totals = weights.sum(axis=1, keepdims=True)
+    weights = np.where(totals > 1e-9, weights / np.maximum(totals, 1e-9), np.eye(len(values)))
+    return weights @ values
+
+
+def list_runs(flags: np.ndarray) -> list[tuple[int, int]]:
+    """Return the first and the last place of each run of flags.
+
+    Example:
+        >>> list_runs(np.array([True, True, False, True]))
+        [(0, 1), (3, 3)]
+    """
+    flags = np.asarray(flags, dtype=bool)
+    starts = np.flatnonzero(np.diff(flags, prepend=False) & flags)
+    ends = np.flatnonzero(np.diff(flags, append=False) & flags)
+    return list(zip(starts.tolist(), ends.tolist(), strict=True))
