@@ -201,7 +201,7 @@ def write_error_stretches(assessment: Assessment) -> str:
     return (
         f"{wrong:,} errors stand together, on {images:,} images that follow each other in the order of the file names. "
         "Films misread so were made or labelled together: look whether letters, exposure and cut are those of another "
-        "class. Patients shuffled along the names give such a stretch in less than one of a hundred trials."
+        "class. Patients shuffled along the names give such a stretch in at most one of a hundred trials."
     )
 
 
