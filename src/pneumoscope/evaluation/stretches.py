@@ -1,9 +1,12 @@
 """Stretches of a collection along its file names: what stands together was often made or labelled together."""
 
+import math
 import re
 from collections.abc import Sequence
 
 import numpy as np
+
+SPAN = 5  # times the reach: values farther off do not count
 
 _DIGITS = re.compile(r"(\d+)")
 
@@ -34,13 +37,16 @@ def smooth_along(values: np.ndarray, *, reach: float, groups: np.ndarray | None 
     Returns:
         Floats of the shape of `values`.
     """
-    places = np.arange(len(values))
-    weights = np.exp(-0.5 * np.square((places[:, None] - places[None]) / reach))
-    if groups is not None:
-        weights *= groups[:, None] != groups[None]
-    totals = weights.sum(axis=1, keepdims=True)
-    weights = np.where(totals > 1e-9, weights / np.maximum(totals, 1e-9), np.eye(len(values)))
-    return weights @ values
+    num, span = len(values), min(len(values) - 1, math.ceil(SPAN * reach))
+    sums, totals = np.zeros(values.shape), np.zeros((num, *[1] * (values.ndim - 1)))
+    for step in range(-span, span + 1):
+        here, there = slice(max(0, -step), num - max(0, step)), slice(max(0, step), num - max(0, -step))
+        weight = np.full(totals[here].shape, math.exp(-0.5 * (step / reach) ** 2))
+        if groups is not None:
+            weight *= (groups[here] != groups[there]).reshape(weight.shape)
+        sums[here] += weight * values[there]
+        totals[here] += weight
+    return np.divide(sums, totals, out=values.astype(np.float64), where=totals > 0)
 
 
 def list_runs(flags: np.ndarray) -> list[tuple[int, int]]:
