@@ -30,7 +30,7 @@ def find_error_stretches(images: Assessed, threshold: float, *, seed: int = 0) -
     likelier = 1 + (images.probabilities[:, 2] > images.probabilities[:, 1])
     wrong = (called != (images.labels == 1)) | ((images.subtypes > 0) & (likelier != images.subtypes))
     kinds = {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
-    kinds["pneumonia"] = (images.labels == 1) & (images.subtypes < 0)
+    kinds["pneumonia, sub-type unknown"] = (images.labels == 1) & (images.subtypes < 0)
     found = []
     for kind, rows in kinds.items():
         found += _find_in_class(kind, images.names[rows], images.patients[rows], wrong[rows], seed)

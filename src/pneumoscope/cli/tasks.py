@@ -187,7 +187,7 @@ def labels(
     out: OutOption = Path("labels"),
     seed: SeedOption = 0,
 ) -> None:
-    """List labels that nets which have not seen the patient and the nearest images both contradict, for review."""
+    """List labels that nets which have not seen the patient contradict, one by one and in stretches, for review."""
     from pneumoscope.archive import load_result
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.radiographs.audit import audit_dataset

@@ -30,7 +30,7 @@ from pneumoscope.results import Estimate
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_domain")
 
 # A section is one entry here and one block of the same name in the template.

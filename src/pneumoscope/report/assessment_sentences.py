@@ -197,11 +197,12 @@ def write_error_stretches(assessment: Assessment) -> str:
         return (
             "In the order of the file names, errors stand together no more than chance has it, or patients are too few."
         )
-    wrong, images = (sum(getattr(stretch, name) for stretch in found) for name in ("num_wrong", "num_images"))
+    wrong = sum(stretch.num_wrong for stretch in found)
+    images = sum(stretch.num_images for stretch in found)
     return (
         f"{wrong:,} errors stand together, on {images:,} images that follow each other in the order of the file names. "
-        "Films misread so were made or labelled together: look whether letters, exposure and cut are those of another "
-        "class. Patients shuffled along the names give such a stretch in at most one of a hundred trials."
+        "Films misread so may have been made or labelled alike: look whether letters, exposure and cut are those of "
+        "another class. Patients shuffled along the names give such a stretch in at most one of a hundred trials."
     )
 
 

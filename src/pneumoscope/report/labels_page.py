@@ -50,6 +50,7 @@ def write_label_review(review: LabelReview, stretches: LabelStretches, dataset: 
         [{"name": name, "label": label, "address": _embed(dataset.images[row_of[name]])} for name, label in group]
         for group in review.duplicates
     ]
+    alt = describe_label_stretches(stretches)
     page = (
         make_environment()
         .get_template("labels.html.j2")
@@ -64,8 +65,8 @@ def write_label_review(review: LabelReview, stretches: LabelStretches, dataset: 
             duplicates=duplicates,
             stretches=stretches,
             listed=[(review.classes[kind], *rest) for kind, *rest in stretches.list_stretches()],
-            picture=_draw_stretches(stretches, out_dir),
-            alt=describe_label_stretches(stretches),
+            picture=_draw_stretches(stretches, out_dir, alt),
+            alt=alt,
             told={
                 teller: {place: word_estimate("auroc", found) for place, found in places.items()}
                 for teller, places in stretches.aurocs.items()
@@ -79,9 +80,8 @@ def write_label_review(review: LabelReview, stretches: LabelStretches, dataset: 
     return out_dir / "labels.html"
 
 
-def _draw_stretches(stretches: LabelStretches, out_dir: Path) -> str:
+def _draw_stretches(stretches: LabelStretches, out_dir: Path, alt: str) -> str:
     figure = draw_label_stretches(stretches, title="How many films around each look like the other sub-type")
-    alt = describe_label_stretches(stretches)
     return embed_svg(save_figure(figure, out_dir / "label-stretches", note=RESEARCH_USE_ONLY, description=alt))
 
 
