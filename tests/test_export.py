@@ -1,16 +1,21 @@
 """A study becomes a set of models that a reader opens; what cannot be exported leaves nothing behind."""
 
+import dataclasses
 import json
 
 import numpy as np
 import pytest
 
+from pneumoscope.archive import save_result
 from pneumoscope.errors import BundleError, ExportError, PneumoscopeError
+from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.export import export_model, export_study
 from pneumoscope.models.bundle import load_bundle
 from pneumoscope.models.onnx_file import AGREEMENT
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.reading.reader import Reader
+from pneumoscope.results import THREE_CLASSES
+from pneumoscope.study import reopen_study
 from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.tasks.classify import predict_probabilities
 
@@ -35,8 +40,6 @@ def test_a_reader_of_an_exported_study_answers_as_its_models_do(exported, finish
 
 
 def test_the_known_images_are_those_that_were_trained_on(exported, finished_study):
-    from pneumoscope.study import reopen_study
-
     train = reopen_study(finished_study)[1].split("train").table
     known = Reader.open(exported).models.known
 
@@ -75,6 +78,29 @@ def test_answers_in_whole_numbers_ship_only_where_they_agree(exported, finished_
         for card in cards:
             assert card["graph"]["answers_file"] in card["files"]
     assert Reader.open(plain).read(draw_phantoms(1, size=128, seed=9).images, ["x"])
+
+
+def test_a_card_tells_how_far_to_trust_subtypes_where_that_was_measured(exported, finished_study, tmp_path):
+    request, dataset = reopen_study(finished_study)
+    pool = dataset.select(dataset.table["split"].to_numpy() != "test")
+    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
+    labels = pool.labels(THREE_CLASSES)
+    told = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
+    kept = tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz"
+    save_result(told, kept)
+    models = export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path)
+
+    measured = Reader.open(models).models.cards["classifier"]["subtypes"]
+    assert (measured["images"], measured["inside"]) == (int((labels > 0).sum()), 0)
+    assert measured["figures"]["nets_outside"]["value"] == 1
+    assert Reader.open(models).trust["subtype_trust"] == measured["verdict"] == ""
+    assert "subtypes" not in Reader.open(exported).models.cards["classifier"]
+
+    save_result(dataclasses.replace(told, names=np.char.add("other/", names)), kept)
+    with pytest.raises(PneumoscopeError, match="that the study does not hold, such as other/"):
+        export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path)
+    with pytest.raises(PneumoscopeError, match="make it with `pneumoscope crossvalidate"):
+        export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path / "nothing")
 
 
 def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):

@@ -176,7 +176,7 @@ def _write_pictures(reader: Reader, path: str, image: np.ndarray, reading: Readi
     from pneumoscope.report.reading_picture import draw_reading
 
     picture, heatmap = illustrate(reader, path, image, reading)
-    told = {**reading.to_row(), "heatmap_trust": reader.heatmap_trust}
+    told = {**reading.to_row(), **reader.trust}
     if settings.heatmaps_dir:
         settings.heatmaps_dir.mkdir(parents=True, exist_ok=True)
         # Files of the same name in different folders must not meet.

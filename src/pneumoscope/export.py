@@ -73,6 +73,7 @@ def export_study(
     *,
     profile: str = "best",
     data_license: str = "not stated",
+    crossvalidation: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Export all that a reader needs: classifier, model of normals, known images and their look.
 
@@ -84,12 +85,15 @@ def export_study(
         out_dir: gets `classifier/`, `anomaly/`, `known/`; what stands there is replaced in one step.
         profile: recipe of the models.
         data_license: terms of the training images, for the cards.
+        crossvalidation: folder that `pneumoscope crossvalidate` left, of the same data and seed; the card then says
+            how far to trust bacterial against viral.
 
     Returns:
         `out_dir`, fit for `pneumoscope read --models`.
 
     Raises:
-        PneumoscopeError: if the folder holds no finished study of this profile.
+        PneumoscopeError: if the folder holds no finished study of this profile, or the cross-validation is missing or
+            of other data.
         ExportError: if an export does not answer as its model does.
     """
     from pneumoscope.models.bundle import load_bundle
@@ -99,6 +103,7 @@ def export_study(
     request, dataset = reopen_study(study_dir)
     dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
     places = _find_places(study_dir, profile)
+    subtypes = _judge_subtypes(crossvalidation, dataset, request["seed"])
     with _written_whole(out_dir) as folder:
         cards: dict[str, dict[str, Any]] = {}
         for part, name in (("classifier", "three_class"), ("anomaly", "anomaly")):
@@ -114,7 +119,7 @@ def export_study(
         classifier, anomaly = (Graph(folder / part / card["graph"]["answers_file"]) for part, card in cards.items())
         pictures = Graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"])
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
-        cards["classifier"] |= _find_verdict(study_dir, profile)
+        cards["classifier"] |= _find_verdict(study_dir, profile) | subtypes
         cards["classifier"] |= judge_classifier(
             outputs,
             dataset,
@@ -285,6 +290,35 @@ def _find_verdict(study_dir: Path, profile: str) -> dict[str, Any]:
     figures = plain_figures(found.table.figures[READER_METHOD])
     verdict = found.table.remarks[READER_METHOD]
     return {"explanation": {"method": READER_METHOD, "layer": found.layer, "verdict": verdict, "figures": figures}}
+
+
+def _judge_subtypes(crossvalidation: str | os.PathLike[str] | None, dataset: Dataset, seed: int) -> dict[str, Any]:
+    """Return how far bacterial against viral is to be trusted, by what nets told of patients they had not seen."""
+    from pneumoscope.report.verdicts import write_subtype_verdict
+    from pneumoscope.tasks.ablate import load_told
+    from pneumoscope.tasks.label_stretches import find_label_stretches
+
+    if crossvalidation is None:
+        return {}
+    told, _ = load_told(crossvalidation, seed=seed)
+    missing = set(told.names.tolist()) - set(dataset.table["name"])
+    if missing:
+        raise PneumoscopeError(
+            f"{crossvalidation} tells of {len(missing):,} images that the study does not hold, such as {min(missing)}; "
+            "expected a cross-validation of the same data"
+        )
+    found = find_label_stretches(dataset, told)
+    figures = {
+        f"{teller}_{place}": figure for teller, places in found.aurocs.items() for place, figure in places.items()
+    }
+    return {
+        "subtypes": {
+            "images": len(found.names),
+            "inside": int(found.inside.sum()),
+            "verdict": write_subtype_verdict(found),
+            "figures": plain_figures(figures),
+        }
+    }
 
 
 def _judge_anomaly(answers: Graph, pictures: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:

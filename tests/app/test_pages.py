@@ -96,6 +96,16 @@ def test_pages_carry_the_notice_and_load_nothing_from_elsewhere(client, path):
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page.text)
 
 
+@pytest.mark.parametrize("trust", ["", "Not told alike everywhere."])
+def test_how_far_to_trust_subtypes_is_said_where_that_was_measured(open_room, reader, monkeypatch, trust):
+    monkeypatch.setitem(reader.trust, "subtype_trust", trust)
+    with open_room() as address:
+        page = httpx.get(address).text
+
+    assert ('id="subtype-trust"' in page) == bool(trust)
+    assert trust in page
+
+
 def test_without_a_study_its_page_says_how_to_open_one(client):
     page = client.get("/study")
 

@@ -342,6 +342,16 @@ def test_the_notice_is_burned_in_above_the_film_and_the_answer_below() -> None:
     assert changed.min() > 48 + 853
 
 
+def test_how_far_to_trust_subtypes_is_told_with_them_alone() -> None:
+    heatmap, picture = draw_arrays()
+    trust = {"subtype_trust": "Not told alike everywhere."}
+    for reading, told in ((ANSWERED, True), (REFUSED, False)):
+        plain, noted = (draw_reading({**reading, **more}, heatmap, picture) for more in ({}, trust))
+        assert (len(noted) > len(plain)) == told
+        comments = list_items(make(encode(make_source()), {**reading, **trust})[1])
+        assert (("Comment", trust["subtype_trust"]) in comments) == told
+
+
 def test_how_far_to_trust_the_heat_stands_below_the_answer() -> None:
     heatmap, picture = draw_arrays()
     plain, told = (

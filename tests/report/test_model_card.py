@@ -71,6 +71,19 @@ def test_the_spread_of_seeds_is_told(card, write):
     assert "differ in their seed (7, 8) on test: normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
 
 
+def test_how_far_subtypes_are_told_by_how_films_were_made_is_said(card, write):
+    figure = {"value": 0.49, "low": 0.45, "high": 0.53, "n": 40}
+    measured = {"images": 100, "inside": 31, "verdict": "Not everywhere.", "figures": {"nets_inside": figure}}
+    without = {name: value for name, value in card.items() if name != "subtypes"}
+
+    text = write({**card, "subtypes": measured})
+    assert "Not everywhere.\n\nAUROC of bacterial against viral" in text
+    assert "- nets that had not seen the patient, in these stretches: 0.490 [0.450, 0.530]" in text
+    text = write({**card, "subtypes": {**measured, "inside": 0, "verdict": ""}})
+    assert "No stretch of file names contradicts the labels of 100 pneumonias" in text
+    assert "## Bacterial or viral" not in write(without)
+
+
 def test_counts_by_split_and_class_are_a_table(card, write):
     counts = {"images": 30, "patients": 12, "normal": 10, "bacterial": 15, "viral": 5}
     text = write({**card, "data": {**card["data"], "splits": {"train": counts, "test": counts}}})

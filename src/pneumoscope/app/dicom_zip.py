@@ -34,7 +34,7 @@ def zip_dicom_reading(reader: "Reader", upload: Upload, *, operating_point: str,
     image, objections = decode_radiograph(upload.content, size=reader.models.image_size)
     (reading,) = reader.read(image[None], [upload.name], operating_point=operating_point, objections=[objections])
     picture, heatmap = illustrate(reader, upload.content, image, reading)
-    told = {**reading.to_row(), "heatmap_trust": reader.heatmap_trust}
+    told = {**reading.to_row(), **reader.trust}
     made = make_dicom_reading(upload.content, told, heatmap, picture, deidentify=deidentify)
     return _zip(made)
 

@@ -8,6 +8,7 @@ The pages `room.html.j2` and `study.html.j2` are rendered with, and only with:
     operating_points  names, such as `balanced`
     anomaly_trust     how far to trust the anomaly score
     heatmap_trust     how far to trust a heat-map; empty where that was not measured
+    subtype_trust     how far to trust bacterial against viral; empty where that was not measured
     classes, layers   names, in the order of the models
     limits            max_files, max_bytes (of one file), max_request_bytes (of all files of a request)
     max_megabytes     max_bytes in MiB
@@ -213,7 +214,7 @@ class _Pages:
             "has_study": has_study,
             "operating_points": list(reader.models.cards["classifier"]["operating_points"]),
             "anomaly_trust": write_anomaly_trust(reader.models.cards["anomaly"]),
-            "heatmap_trust": reader.heatmap_trust,
+            **reader.trust,
             "classes": list(reader.models.classes),
             "layers": list(reader.layers),
             "limits": {

@@ -59,7 +59,8 @@ def read(
     reader = Reader.open(models, num_threads=0 if len(files) == 1 else 1)
     try:
         rows = _keep(reader, files, settings, output, resume) if output else _read(reader, files, settings)
-        counts = _print(rows, as_json=as_json, shown=output is None or sys.stdout.isatty())
+        trust = reader.trust["subtype_trust"]
+        counts = _print(rows, as_json=as_json, shown=output is None or sys.stdout.isatty(), trust=trust)
     except KeyboardInterrupt:
         kept = "; the same command with --resume goes on" if output else ""
         typer.echo(f"stopped{kept}", err=True)
@@ -94,6 +95,10 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Where to; `export` in that folder by default.")] = None,
     profile: ProfileOption = OneProfile.BEST,
     data_license: Annotated[str, typer.Option(help="Terms of the training images, for the card.")] = "not stated",
+    crossvalidation: Annotated[
+        Path | None,
+        typer.Option(help="Folder that `crossvalidate` left, for how far to trust bacterial against viral."),
+    ] = None,
 ) -> None:
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
     from pneumoscope.export import export_model, export_study
@@ -103,7 +108,10 @@ def export(
         typer.echo(export_model(model_dir, out))
         return
     target = out or model_dir / "export"
-    typer.echo(export_study(model_dir, target, profile=profile.value, data_license=data_license))
+    written = export_study(
+        model_dir, target, profile=profile.value, data_license=data_license, crossvalidation=crossvalidation
+    )
+    typer.echo(written)
 
 
 def _read(reader: "Reader", files: list[str], settings: "BatchSettings") -> Iterator[dict[str, Any]]:
@@ -129,8 +137,8 @@ def _keep(
         table.finish()
 
 
-def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool) -> Counter[str]:
-    """Print rows as they come, or some hundred at a time; return how often each decision fell."""
+def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool, trust: str) -> Counter[str]:
+    """Print rows as they come, or some hundred at a time with a caption; return how often each decision fell."""
     counts: Counter[str] = Counter()
     waiting: list[dict[str, Any]] = []
     for row in rows:
@@ -140,17 +148,17 @@ def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool) -> Cou
         elif shown:
             waiting.append(row)
         if len(waiting) == ROWS_A_TABLE:
-            _print_table(waiting)
+            _print_table(waiting, trust)
             waiting = []
     if waiting:
-        _print_table(waiting)
+        _print_table(waiting, trust)
     return counts
 
 
-def _print_table(rows: list[dict[str, Any]]) -> None:
+def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
     from rich.table import Table
 
-    console, table = open_console(), Table(caption=RESEARCH_USE_ONLY)
+    console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{trust}".rstrip())
     # A share of the width is for a terminal; a file gets a line for each row.
     table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
     for name in ("decision", "pneumonia", "bact./viral", "odder than"):

@@ -188,24 +188,16 @@ def labels(
     seed: SeedOption = 0,
 ) -> None:
     """List labels that nets which have not seen the patient contradict, one by one and in stretches, for review."""
-    from pneumoscope.archive import load_result
-    from pneumoscope.errors import PneumoscopeError
     from pneumoscope.radiographs.audit import audit_dataset
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.report.labels_page import write_label_review
     from pneumoscope.study import load_study_dataset
-    from pneumoscope.tasks.ablate import BASE
+    from pneumoscope.tasks.ablate import load_told
     from pneumoscope.tasks.label_stretches import find_label_stretches
     from pneumoscope.tasks.labels import review_labels, vote_held_out
 
-    nets_dir = crossvalidation / f"{BASE}-seed-{seed}"
-    if not (nets_dir / "patients.npz").exists():
-        raise PneumoscopeError(
-            f"{nets_dir / 'patients.npz'} is missing; make it with `pneumoscope crossvalidate --seed {seed} "
-            f"--out {crossvalidation}` on the same data"
-        )
+    told, nets_dir = load_told(crossvalidation, seed=seed)
     dataset = split_dataset(load_study_dataset(data, crossvalidation, seed=seed), seed=seed)
-    told = load_result(nets_dir / "patients.npz")
     votes = vote_held_out(dataset, told, nets_dir, seed=seed)
     subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
     review = review_labels(told, votes, audit_dataset(dataset), subtypes)

@@ -45,8 +45,8 @@ class Reader:
     Attributes:
         models: the models.
         layers: names of the convolutional layers, from the input on.
-        heatmap_trust: how far heat-maps of this classifier are to be trusted, as one sentence; empty where that was not
-            measured.
+        trust: how far heat-maps of this classifier, `heatmap_trust`, and bacterial against viral, `subtype_trust`, are
+            to be trusted, in a sentence or two each; empty where that was not measured.
         coverage: how often a set of classes promises to hold the true one; None where the models promise none.
     """
 
@@ -57,7 +57,10 @@ class Reader:
         self._fields = {name: (Field(*field["rows"]), Field(*field["columns"])) for name, field in fields.items()}
         calibration = models.cards["classifier"]["calibration"]
         self._fits = np.array([calibration["fitted"], *calibration["resampled"]], dtype=np.float64)
-        self.heatmap_trust: str = models.cards["classifier"].get("explanation", {}).get("verdict", "")
+        self.trust: dict[str, str] = {
+            f"{name}_trust": models.cards["classifier"].get(part, {}).get("verdict", "")
+            for name, part in (("heatmap", "explanation"), ("subtype", "subtypes"))
+        }
         conformal = models.cards["classifier"].get("conformal")
         self.coverage: float | None = conformal["coverage"] if conformal else None
         self._limit: float = conformal["limit"] if conformal else np.nan

@@ -67,7 +67,8 @@ def make_dicom_reading(
         source: the file that was read: path, bytes or binary stream. Only its header is looked at.
         reading: flat values by the keys `decision` (normal, pneumonia, not sure or refused), `operating_point`,
             `p_normal`, `p_bacterial`, `p_viral`, `p_pneumonia` (floats in [0, 1], or None where refused),
-            `anomaly_score`, `anomaly_percentile`, `in_domain`, `reason` and `model`; others are not written.
+            `anomaly_score`, `anomaly_percentile`, `in_domain`, `reason` and `model`; and `subtype_trust` and
+            `heatmap_trust`, see `Reader.trust`. Others are not written.
         heatmap: `(H, W)` floats in [0, 1] that is laid over the picture; None where there is none.
         picture: `(H, W)` floats in [0, 1], 0 = black; shown with the aspect ratio it has.
         deidentify: whether to take out what tells the patient.

@@ -96,7 +96,8 @@ def _list_groups(
     if in_domain is not None:
         told.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_ANSWERS[bool(in_domain)])))
     answer = _make_group("answer", reading, film, evaluations=[QualitativeEvaluation(*pair) for pair in told])
-    _add_picture_and_reason(answer, picture, str(reading.get("reason") or ""))
+    comments = ["reason"] if reading.get("p_pneumonia") is None else ["reason", "subtype_trust"]
+    _add_picture_and_comments(answer, picture, [str(reading.get(name) or "") for name in comments])
     groups = [answer]
     for name, finding in FINDINGS.items():
         if reading.get(f"p_{name}") is not None:
@@ -161,16 +162,18 @@ def _identify_algorithm(reading: Mapping[str, Any]) -> "AlgorithmIdentification"
     )
 
 
-def _add_picture_and_reason(group: "MeasurementsAndQualitativeEvaluations", picture: "Dataset", reason: str) -> None:
-    """Point from the first group to the heat-map, and say why the decision is as it is (TID 1501 is extensible)."""
+def _add_picture_and_comments(
+    group: "MeasurementsAndQualitativeEvaluations", picture: "Dataset", comments: list[str]
+) -> None:
+    """Point from the first group to the heat-map, and say what else there is to say (TID 1501 is extensible)."""
     from highdicom.sr import ImageContentItem, TextContentItem
     from pydicom.sr.codedict import codes
 
     content = group[0].ContentSequence
     kind, place = picture.SOPClassUID, picture.SOPInstanceUID
     content.append(ImageContentItem(codes.DCM.Saliency, kind, place, relationship_type="CONTAINS"))
-    if reason:
-        content.append(TextContentItem(codes.DCM.Comment, reason, relationship_type="CONTAINS"))
+    for comment in filter(None, comments):
+        content.append(TextContentItem(codes.DCM.Comment, comment, relationship_type="CONTAINS"))
 
 
 def _code(triple: tuple[str, str, str]) -> "Code":

@@ -18,6 +18,12 @@ _THREE_CLASSES = (
     *("recall_normal", "recall_bacterial", "recall_viral"),
     *("precision_normal", "precision_bacterial", "precision_viral"),
 )
+_SUBTYPE_TITLES = {
+    "nets_outside": "nets that had not seen the patient, elsewhere",
+    "nets_inside": "nets that had not seen the patient, in these stretches",
+    "borders_outside": "the outer tenth of the film alone, elsewhere",
+    "borders_inside": "the outer tenth of the film alone, in these stretches",
+}
 # Of the shipped models' collection more is known than a study can tell of any other.
 _KERMANY = "10.17632/rscbjbr9sj"
 
@@ -39,6 +45,10 @@ def write_model_card(card: dict[str, Any], path: Path) -> None:
         rows=_tabulate_figures(figures) if card["kind"] == "classifier" else [],
         test=_list_figures(figures.get("test", {})) if card["kind"] == "anomaly" else [],
         explained=_list_figures(card.get("explanation", {}).get("figures", {})),
+        subtypes=[
+            (_SUBTYPE_TITLES[name], word_estimate("auroc", read_estimate(found)))
+            for name, found in card.get("subtypes", {}).get("figures", {}).items()
+        ],
         seeds=_word_seeds(card.get("seeds", {})),
         dropped=_word_drop(figures),
         of_kermany=_KERMANY in card.get("data", {}).get("license", ""),

@@ -34,8 +34,8 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
     is written over the radiograph itself.
 
     Args:
-        reading: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model` are shown, and under
-            the heat `heatmap_trust`, how far to trust it, where that is known.
+        reading: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model` are shown, and how far
+            to trust it, where that is known: `subtype_trust` with probabilities, `heatmap_trust` with the heat.
         heatmap: `(H, W)` floats in [0, 1]; None where there is none.
         picture: `(H, W)` floats in [0, 1], 0 = black.
 
@@ -47,14 +47,14 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
     film = _lay_over(picture, heatmap)
     width = max(film.width, NARROWEST)
     unit = round(width / COLUMNS)
-    trust = "" if heatmap is None else str(reading.get("heatmap_trust") or "")
+    answered = reading.get("p_pneumonia") is not None
+    told = [("reason", INK)] + [("subtype_trust", SOFT)] * answered + [("heatmap_trust", SOFT)] * (heatmap is not None)
     notes = [
         (line, color)
-        for text, color in ((str(reading.get("reason") or ""), INK), (trust, SOFT))
-        for line in _wrap(text, _font(0.8 * unit), width - 2 * unit)
+        for name, color in told
+        for line in _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width - 2 * unit)
     ]
     top = round(HEAD * unit) + film.height
-    answered = reading.get("p_pneumonia") is not None
     answer = ANSWER if answered else REFUSAL
     below = round((answer + LINE * len(notes) + FOOT) * unit)
     sheet = Image.new("RGB", (width, top + below), "black")

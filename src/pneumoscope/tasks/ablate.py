@@ -118,6 +118,21 @@ def run_ablation(
     return found
 
 
+def load_told(out_dir: str | os.PathLike[str], *, seed: int) -> tuple[Evaluation, Path]:
+    """Return what nets of the recipe as it is told of patients that they had not seen, and the folder of these nets.
+
+    Raises:
+        PneumoscopeError: if nothing was cross-validated by patients into that folder.
+    """
+    nets_dir = Path(out_dir) / f"{BASE}-seed-{seed}"
+    if not (nets_dir / "patients.npz").exists():
+        raise PneumoscopeError(
+            f"{nets_dir / 'patients.npz'} is missing; make it with `pneumoscope crossvalidate --seed {seed} "
+            f"--out {out_dir}` on the same data"
+        )
+    return load_result(nets_dir / "patients.npz"), nets_dir
+
+
 def list_ablations(out_dir: str | os.PathLike[str]) -> list[Ablation]:
     """Return how all variants did that were run into a folder, by protocol and in the order of `VARIANTS`."""
     found = []

@@ -14,7 +14,7 @@ expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the r
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 
 
-def test_a_film_gets_its_answer(open_visit: Any, folder: Path) -> None:
+def test_a_film_gets_its_answer(open_visit: Any, folder: Path, reader: Reader) -> None:
     visit = open_visit()
     page = visit.page
     expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Read a chest X.ray for pneumonia"))
@@ -27,6 +27,8 @@ def test_a_film_gets_its_answer(open_visit: Any, folder: Path) -> None:
     assert all(re.fullmatch(r"[<>]?\d+\s%\s\(\d+(\u2013\d+)?\s%\)", value) for value in values), values
     assert page.locator("#bars .whisker").count() == 4
     expect(page.locator("#bars .threshold-note")).to_have_text(re.compile(r"threshold \d+\s%"))
+    if reader.trust["subtype_trust"]:
+        expect(page.locator("#subtype-trust")).to_have_text(reader.trust["subtype_trust"])
     expect(page.locator("#anomaly")).to_have_text(re.compile(r"More unusual than (all|\d+\s% of) normal films"))
     expect(page.locator("#neighbors li")).to_have_count(5)
     expect(page.locator("#case-size")).to_have_text("280 \u00d7 256 px")

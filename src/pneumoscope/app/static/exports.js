@@ -82,6 +82,7 @@ export function layOutSheet(item, pictures, notice) {
     make("div", { class: "sheet-figures" }, ...figures),
     make("div", { class: "sheet-tables" }, tabulateScores(row), tabulateNeighbors(row)),
     make("p", {}, sayRest(row)),
+    make("p", {}, byId("subtype-trust")?.textContent ?? ""),
     make("p", { class: "sheet-foot" }, `Model ${row.model}. Printed ${printed} UTC.`),
   );
 }
