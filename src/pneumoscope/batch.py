@@ -40,7 +40,7 @@ class BatchSettings:
     """
 
     operating_point: str = "balanced"
-    batch_size: int = 16
+    batch_size: int = 32
     num_workers: int = 0
     heatmaps_dir: Path | None = None
     dicom_dir: Path | None = None

@@ -11,8 +11,7 @@ import numpy as np
 import pandas as pd
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.archive import load_result
-from pneumoscope.errors import ExportError, PneumoscopeError
+from pneumoscope.errors import ExportError
 from pneumoscope.evaluation.metrics import evaluate_scores
 from pneumoscope.ledger import write_json
 from pneumoscope.progress import log
@@ -21,7 +20,8 @@ from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
 from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
 from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSIONS, PARTS, Graph, as_input
-from pneumoscope.results import THREE_CLASSES, Evaluation
+from pneumoscope.results import THREE_CLASSES
+from pneumoscope.study_facts import ask_other_seeds, find_held_out, find_places, find_verdict, judge_subtypes
 from pneumoscope.tasks.judge import judge_classifier, plain_figures
 
 if TYPE_CHECKING:
@@ -36,7 +36,6 @@ ANSWERS_NAME = "answers.onnx"
 INT8_NAME = "answers.int8.onnx"
 NUM_COMPARED = 8
 NUM_CALIBRATED = 400
-READER_METHOD = "hirescam"  # what the graphs' heat-maps are
 MAP_SHARES = (0.5, 0.999)  # of all places in held-out normals: what maps show as none, and as most
 
 
@@ -102,8 +101,8 @@ def export_study(
     study_dir, out_dir = Path(study_dir), Path(out_dir)
     request, dataset = reopen_study(study_dir)
     dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
-    places = _find_places(study_dir, profile)
-    subtypes = _judge_subtypes(crossvalidation, dataset, request["seed"])
+    places = find_places(study_dir, profile)
+    subtypes = judge_subtypes(crossvalidation, dataset, request["seed"])
     with _written_whole(out_dir) as folder:
         cards: dict[str, dict[str, Any]] = {}
         for part, name in (("classifier", "three_class"), ("anomaly", "anomaly")):
@@ -119,13 +118,13 @@ def export_study(
         classifier, anomaly = (Graph(folder / part / card["graph"]["answers_file"]) for part, card in cards.items())
         pictures = Graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"])
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
-        cards["classifier"] |= _find_verdict(study_dir, profile) | subtypes
+        cards["classifier"] |= find_verdict(study_dir, profile) | subtypes
         cards["classifier"] |= judge_classifier(
             outputs,
             dataset,
             request["seed"],
-            held_out=_find_held_out(study_dir, profile),
-            other_seeds=_ask_other_seeds(study_dir, profile, dataset),
+            held_out=find_held_out(study_dir, profile),
+            other_seeds=ask_other_seeds(study_dir, profile, dataset),
         )
         cards["anomaly"] |= _judge_anomaly(anomaly, pictures, dataset, cards["anomaly"]["thresholds"])
         cards["known"] = {"classes": list(THREE_CLASSES)}
@@ -199,13 +198,15 @@ def _export_graph(
 def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.models.graph import AutoencoderGraph, GaussianGraph
     from pneumoscope.tasks.anomaly.autoencoder import PaperAutoencoder
+    from pneumoscope.tasks.anomaly.features import weigh_cells
     from pneumoscope.tasks.anomaly.loading import load_detector
 
     found, _ = load_detector(model_dir, precision="float32")
     if isinstance(found, PaperAutoencoder):
         return AutoencoderGraph(found.net)
     whole, single = (found.mean, found.whitening), (found.patch_mean, found.patch_whitening)
-    return GaussianGraph(found.source.patches, whole, single)
+    source = found.source
+    return GaussianGraph(source.net, source.join, weigh_cells(source), whole=whole, single=single)
 
 
 def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -224,10 +225,12 @@ def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dataset) -> dict[str, Any]:
     """Write the graph that answers come from, and return what the card says of it.
 
-    It computes in whole numbers where that answers as float32 does on validation; the ranges come from train.
+    It computes in whole numbers where that answers as float32 does on validation; the ranges come from train, and from
+    its normals what rounding does to a score.
     """
     from pneumoscope.models.int8 import write_int8
     from pneumoscope.models.onnx_file import AGREEMENT, extract_answers, measure_agreement
+    from pneumoscope.tasks.anomaly.rounding import mend_score
 
     plain, small = folder / ANSWERS_NAME, folder / INT8_NAME
     train, val = dataset.split("train"), dataset.split("val")
@@ -236,6 +239,8 @@ def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dat
     # Every class and both ends of the collection's order are among them.
     chosen = np.unique(np.linspace(0, len(train.images) - 1, NUM_CALIBRATED).astype(int))
     write_int8(plain, small, train.images[chosen])
+    if outputs == ["score"]:
+        mend_score(small, plain, train.images[train.labels(THREE_CLASSES) == 0])
     found, expected = (
         dict(zip(outputs, Graph(path).run(as_input(val.images), outputs), strict=True)) for path in (small, plain)
     )
@@ -249,75 +254,6 @@ def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dat
         "answers_file": kept.name,
         "answers_precision": "int8" if agrees else "float32",
         "agreement_of_int8": agreement,
-    }
-
-
-def _find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
-    """Return the place of each image on the study's map, by name."""
-    path = study_dir / "stages" / f"{profile}-map_three_class.npz"
-    if not path.exists():
-        raise PneumoscopeError(
-            f"{study_dir} holds no finished study of the profile {profile}: {path} is missing. Finish it with "
-            f"`pneumoscope study --out {study_dir} --resume`, or name another profile."
-        )
-    drawn = load_result(path)
-    return dict(zip(drawn.names.tolist(), drawn.coordinates, strict=True))
-
-
-def _find_held_out(study_dir: Path, profile: str) -> Evaluation | None:
-    """Return what nets of the same recipe said of series that they had not seen, where the study held some out."""
-    path = study_dir / "stages" / f"{profile}-held_out.npz"
-    return load_result(path) if path.exists() else None
-
-
-def _ask_other_seeds(study_dir: Path, profile: str, dataset: Dataset) -> dict[int, np.ndarray]:
-    """Return by seed what nets of the same recipe and other seeds say of all images, where the study trained some."""
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.study import list_other_seeds
-    from pneumoscope.tasks.classify import predict_probabilities
-
-    nets = [load_bundle(folder, precision="float32") for folder in list_other_seeds(study_dir, profile)]
-    return {int(net.card["seed"]): predict_probabilities(net.model, dataset.images) for net in nets}
-
-
-def _find_verdict(study_dir: Path, profile: str) -> dict[str, Any]:
-    """Return how far heat-maps like the reader's are to be trusted, where the study has measured that."""
-    path = study_dir / "stages" / f"{profile}-explain_benchmark.npz"
-    if not path.exists():
-        log.info("how far to trust heat-maps is not known: `pneumoscope explain --benchmark` has not measured it")
-        return {}
-    found = load_result(path)
-    figures = plain_figures(found.table.figures[READER_METHOD])
-    verdict = found.table.remarks[READER_METHOD]
-    return {"explanation": {"method": READER_METHOD, "layer": found.layer, "verdict": verdict, "figures": figures}}
-
-
-def _judge_subtypes(crossvalidation: str | os.PathLike[str] | None, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """Return how far bacterial against viral is to be trusted, by what nets told of patients they had not seen."""
-    from pneumoscope.report.verdicts import write_subtype_verdict
-    from pneumoscope.tasks.ablate import load_told
-    from pneumoscope.tasks.label_stretches import find_label_stretches
-
-    if crossvalidation is None:
-        return {}
-    told, _ = load_told(crossvalidation, seed=seed)
-    missing = set(told.names.tolist()) - set(dataset.table["name"])
-    if missing:
-        raise PneumoscopeError(
-            f"{crossvalidation} tells of {len(missing):,} images that the study does not hold, such as {min(missing)}; "
-            "expected a cross-validation of the same data"
-        )
-    found = find_label_stretches(dataset, told)
-    figures = {
-        f"{teller}_{place}": figure for teller, places in found.aurocs.items() for place, figure in places.items()
-    }
-    return {
-        "subtypes": {
-            "images": len(found.names),
-            "inside": int(found.inside.sum()),
-            "verdict": write_subtype_verdict(found),
-            "figures": plain_figures(figures),
-        }
     }
 
 

@@ -79,13 +79,18 @@ def test_an_autoencoder_scores_by_its_squared_error(tmp_path, inputs):
 def test_distances_from_normals_are_those_of_mahalanobis(tmp_path, inputs):
     keras.config.set_dtype_policy("float32")
     image = keras.Input((128, 128, 1))
-    cells = keras.layers.AveragePooling2D(16)(keras.layers.Conv2D(5, 3, padding="same")(image))
-    patches, rng = keras.Model(image, cells), np.random.default_rng(0)
+    fine = keras.layers.Conv2D(3, 3, padding="same")(image)
+    coarse = keras.layers.Conv2D(2, 16, 16)(fine)
+    joined = keras.layers.Concatenate()([keras.layers.AveragePooling2D(16)(fine), coarse])
+    net, join = keras.Model(image, [fine, coarse]), keras.Model([fine, coarse], joined)
+    weights = [np.full((side, side), 1 / side**2, np.float32) for side in (128, 8)]
+    patches, rng = keras.Model(image, joined), np.random.default_rng(0)
     normals = rng.normal(size=(400, 5)).astype(np.float32) @ rng.normal(size=(5, 5)).astype(np.float32)
     precision = np.linalg.inv(np.cov(normals.T))
     gaussian = normals.mean(axis=0), np.linalg.cholesky(precision).astype(np.float32)
 
-    answers = export_graph(GaussianGraph(patches, gaussian, gaussian), tmp_path / "gaussian.onnx", inputs)
+    graph = GaussianGraph(net, join, weights, whole=gaussian, single=gaussian)
+    answers = export_graph(graph, tmp_path / "gaussian.onnx", inputs)
 
     seen = np.array(patches(inputs["image"]), dtype=np.float64)
     for name, values in (("map", seen), ("score", seen.mean(axis=(1, 2)))):

@@ -6,12 +6,16 @@ import onnx
 import pytest
 
 from pneumoscope.models.cells import part_rows, regroup_kernel
+from pneumoscope.models.encoder import build_encoder
 from pneumoscope.models.flagship import build_flagship
-from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph
+from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, GaussianGraph
 from pneumoscope.models.int8 import write_int8
 from pneumoscope.models.onnx_file import AGREEMENT, export_graph, extract_answers, measure_agreement, run_file
 from pneumoscope.models.paper import build_autoencoder, build_three_class
 from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, build_source, weigh_cells
+from pneumoscope.tasks.anomaly.gaussian import fit_mahalanobis
+from pneumoscope.tasks.anomaly.rounding import mend_score
 
 OUTPUTS = ["probabilities", "embedding"]
 
@@ -73,12 +77,31 @@ def test_an_autoencoder_scores_alike_in_whole_numbers(tmp_path, images, inputs):
     export_graph(AutoencoderGraph(net), tmp_path / "whole.onnx", inputs)
     extract_answers(tmp_path / "whole.onnx", tmp_path / "plain.onnx", ["score"])
     write_int8(tmp_path / "plain.onnx", tmp_path / "int8.onnx", images[:16])
+    mend_score(tmp_path / "int8.onnx", tmp_path / "plain.onnx", images[:16])
 
     np.testing.assert_allclose(run_file(tmp_path / "plain.onnx", inputs)["score"], expected, rtol=1e-4)
     np.testing.assert_allclose(run_file(tmp_path / "int8.onnx", inputs)["score"], expected, rtol=AGREEMENT["score"])
     measured = {"image": images[:16, ..., None].astype(np.float32)}
     plain, small = (run_file(tmp_path / name, measured)["score"] for name in ("plain.onnx", "int8.onnx"))
     assert small.mean() == pytest.approx(plain.mean(), rel=1e-4)
+
+
+def test_a_distance_from_normals_is_fitted_anew_to_rounded_features(tmp_path, images, inputs):
+    source = build_source("random", build_encoder(size=128), ENCODER_LAYERS)
+    found = fit_mahalanobis(source, images)
+    whole, single = (found.mean, found.whitening), (found.patch_mean, found.patch_whitening)
+    graph = GaussianGraph(source.net, source.join, weigh_cells(source), whole=whole, single=single)
+    exact, plain, small = (tmp_path / f"{name}.onnx" for name in ("whole", "plain", "int8"))
+    export_graph(graph, exact, inputs)
+    extract_answers(exact, plain, ["score"])
+    write_int8(plain, small, images[:16])
+    measured = {"image": images[..., None].astype(np.float32)}
+    expected, rounded = (run_file(path, measured)["score"] for path in (plain, small))
+    mend_score(small, plain, images)
+    mended = run_file(small, measured)["score"]
+
+    np.testing.assert_allclose(expected, found.score(images), rtol=1e-2)
+    assert np.abs(mended / expected - 1).mean() < min(0.02, 0.7 * np.abs(rounded / expected - 1).mean())
 
 
 def test_answers_that_were_mixed_up_do_not_agree(answers, inputs):

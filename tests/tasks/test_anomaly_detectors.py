@@ -14,7 +14,13 @@ from pneumoscope.radiographs.phantoms import phantom_dataset  # noqa: E402
 from pneumoscope.radiographs.splits import split_dataset  # noqa: E402
 from pneumoscope.tasks.anomaly.detector import Detector  # noqa: E402
 from pneumoscope.tasks.anomaly.distillation import fit_distillation  # noqa: E402
-from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source  # noqa: E402
+from pneumoscope.tasks.anomaly.features import (  # noqa: E402
+    ENCODER_LAYERS,
+    FeatureSource,
+    build_source,
+    embed_images,
+    weigh_cells,
+)
 from pneumoscope.tasks.anomaly.gaussian import fit_mahalanobis, fit_padim  # noqa: E402
 from pneumoscope.tasks.anomaly.kinds import kinds_settings, learn_kinds  # noqa: E402
 from pneumoscope.tasks.anomaly.learning import prepare_nets  # noqa: E402
@@ -26,7 +32,7 @@ from pneumoscope.tasks.anomaly.redrawing import fit_denoising, fit_variational  
 
 SIZE = 64
 STEM = (4, 8)
-TINY = ((8, 2, 1), (16, 2, 2), (24, 2, 2))
+TINY = ((8, 1, 1), (16, 1, 2), (24, 1, 2))
 FEW = PatchcoreSettings(num_remembered=150, num_candidates=1500)
 
 
@@ -120,6 +126,13 @@ def test_memory_is_bounded_and_told(normals: Normals, source: FeatureSource) -> 
     assert found.num_bytes == found.bank.nbytes + source.num_bytes
     with pytest.raises(ValueError, match="num_remembered 7 is expected to be 1 to num_candidates 6"):
         PatchcoreSettings(num_remembered=7, num_candidates=6)
+
+
+def test_the_mean_patch_is_a_weighted_mean_of_cells(normals: Normals, source: FeatureSource) -> None:
+    images = normals.held_out.images[:3]
+    cells = source.net.predict(images[..., None].astype(np.float32), verbose=0)
+    means = [np.einsum("hw,nhwc->nc", *pair) for pair in zip(weigh_cells(source), cells, strict=True)]
+    np.testing.assert_allclose(np.concatenate(means, axis=1), embed_images(source, images), rtol=1e-3, atol=1e-4)
 
 
 def test_a_layer_that_is_not_there_is_named(source: FeatureSource) -> None:

@@ -43,7 +43,7 @@ def read(
     deidentify: Annotated[bool, typer.Option("--deidentify", help="Keep the patient out of those.")] = False,
     models: ModelsOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Threads; 0: one a core.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Files that a thread takes at once, at most.")] = 16,
+    batch_size: Annotated[int, typer.Option(min=1, help="Files that a thread takes at once, at most.")] = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Skip what --output holds already.")] = False,
 ) -> None:
     """Read radiographs: JPEG, PNG or DICOM. Exits with 1 if some file could not be read, 2 if nothing was tried."""

@@ -5,6 +5,7 @@ one gives those of the earlier views. Heat-maps are those of `pneumoscope.tasks.
 by place; see `pneumoscope.models.backward`.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -97,23 +98,36 @@ class GaussianGraph(keras.Model):
     `score` `(n,)`, that of their mean among the means of normals.
 
     Attributes:
-        patches: images to `(n, h, w, d)` patches.
+        net: images to the cells of some layers.
+        join: those to `(n, h, w, d)` patches.
+        weights: for each layer `(h, w)` float32, how much each cell counts in the mean of all patches.
         whole, single: mean `(d,)` and whitening matrix `(d, d)`, float32: of images' mean patches, and of patches.
     """
 
     def __init__(
-        self, patches: keras.Model, whole: tuple[np.ndarray, np.ndarray], single: tuple[np.ndarray, np.ndarray]
+        self,
+        net: keras.Model,
+        join: keras.Model,
+        weights: Sequence[np.ndarray],
+        *,
+        whole: tuple[np.ndarray, np.ndarray],
+        single: tuple[np.ndarray, np.ndarray],
     ) -> None:
         super().__init__(name="anomaly")
-        self.patches = patches
+        self.net, self.join = net, join
+        self.cell_weights = [layer.reshape(1, -1) for layer in weights]
         self.whole, self.single = whole, single
 
     def call(self, images: Any) -> dict[str, Any]:
         """Return all outputs by name."""
-        cells = self.patches(images)
+        layers = self.net(images)
+        means = [
+            ops.matmul(weights, ops.reshape(cells, (-1, weights.size, cells.shape[-1])))[:, 0]
+            for weights, cells in zip(self.cell_weights, layers, strict=True)
+        ]
         return {
-            "map": _measure_distance(cells, *self.single),
-            "score": _measure_distance(ops.mean(cells, axis=(1, 2)), *self.whole),
+            "map": _measure_distance(self.join(layers), *self.single),
+            "score": _measure_distance(ops.concatenate(means, axis=-1), *self.whole),
         }
 
 

@@ -3,7 +3,6 @@
 The graph is first written anew so that it says the same in fewer and wider steps, then its convolutions and what lies
 between them are counted in steps of a scale: that of the weights is each filter's own, that of a layer's output comes
 from what it holds on real images (static quantization). Normalization of the image and the head stay in float32.
-Rounding makes a distance from normals larger, whatever the image; by how much is measured, and taken off again.
 """
 
 from collections.abc import Iterator
@@ -19,10 +18,11 @@ from pneumoscope.models.onnx_file import PARITY_BATCHES, check_parity, halve_wei
 # What is counted in whole numbers, from the first convolution on up to the first node of another kind.
 COUNTED = ("Conv", "Relu", "Add", "MaxPool", "Reshape", "Transpose", "Pad", "Slice")
 BATCH = 8
-# What may stand before the first convolution of cells: each pixel for itself, or all of them alike.
-_PIXELWISE = {"Mul", "Sub", "Add", "Div", "Sqrt", "Reciprocal", "Neg", "ReduceMean"}
+# What may stand before the first convolution of cells: pixels stay in their order.
+_PIXELWISE = {"Mul", "Sub", "Add", "Div", "Sqrt", "Reciprocal", "Neg", "ReduceMean", "Reshape", "InstanceNormalization"}
+# What Keras makes of a Rescaling and a LayerNormalization of whole images, in the order of the alphabet.
+_STANDARDIZATION = ["Add"] * 2 + ["Mul"] * 4 + ["Neg", "Reciprocal"] + ["ReduceMean"] * 2 + ["Sqrt", "Sub"]
 _CELL = 4
-_SCORE = "score"
 # Products in a sum from which AMX saves more than its longer way costs where there is none.
 _DEEP = 800
 
@@ -63,11 +63,6 @@ def write_int8(path: Path, int8_path: Path, images: np.ndarray) -> None:
     _move_zero(model)
     halve_weights(model)
     onnx.save(model, int8_path)
-    if _SCORE in [output.name for output in model.graph.output]:
-        inputs = {"image": images[..., None].astype(np.float32)}
-        exact, rounded = (run_file(graph, inputs)[_SCORE] for graph in (path, int8_path))
-        _scale_score(model, float(np.mean(exact) / np.mean(rounded)))
-        onnx.save(model, int8_path)
 
 
 class _Batches:
@@ -85,7 +80,7 @@ class _Batches:
 
 
 def _simplify(path: Path, simple_path: Path, images: np.ndarray) -> None:
-    """Write the same computation with constants folded, pools in convolutions, and the first ones over cells."""
+    """Write the same computation with constants folded, pools in convolutions, and the first steps fewer and wider."""
     import onnx
     import onnxruntime
 
@@ -95,6 +90,7 @@ def _simplify(path: Path, simple_path: Path, images: np.ndarray) -> None:
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     model = onnx.load(simple_path)
     _fold_pools(model)
+    _standardize_at_once(model)
     _gather_pixels(model)
     # Keeps the quantizer from asking for what was done above.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
@@ -121,6 +117,37 @@ def _fold_pools(model: Any) -> None:
         model.graph.node.remove(pool)
 
 
+def _standardize_at_once(model: Any) -> None:
+    """Let one node free each image of its mean and its spread, where a net begins with that."""
+    from onnx import helper, numpy_helper
+
+    tensors, nodes = _index(model)[0], model.graph.node
+    chain = nodes[: len(_STANDARDIZATION)]
+    if sorted(node.op_type for node in chain) != _STANDARDIZATION or nodes[len(chain)].op_type != "Reshape":
+        return
+    scale, epsilon = (
+        next(numpy_helper.to_array(tensors[name]).item() for name in node.input if name in tensors)
+        for node in chain
+        if node.op_type in ("Mul", "Add") and not tensors.keys().isdisjoint(node.input)
+    )
+    height, width = _get_sides(model)
+    shape = np.array([-1, 1, height * width], np.int64)
+    constants: dict[str, np.ndarray] = {"shape": shape, "scale": np.ones(1, "f4"), "offset": np.zeros(1, "f4")}
+    for name, values in constants.items():
+        model.graph.initializer.append(numpy_helper.from_array(values, f"standard/{name}"))
+    after = list(nodes[len(chain) :])
+    row = helper.make_node("Reshape", ["image", "standard/shape"], ["standard/row"], name="standard/join")
+    made = helper.make_node(
+        "InstanceNormalization",
+        ["standard/row", "standard/scale", "standard/offset"],
+        [after[0].input[0]],
+        name="standard/made",
+        epsilon=epsilon / scale**2,
+    )
+    del nodes[:]
+    nodes.extend([row, made, *after])
+
+
 def _gather_pixels(model: Any) -> None:
     """Let the first two convolutions run over cells, of four pixels of a row and then of 2 x 2, where both halve sides.
 
@@ -129,10 +156,10 @@ def _gather_pixels(model: Any) -> None:
     from onnx import numpy_helper
 
     tensors = _index(model)[0]
-    nodes, image = model.graph.node, model.graph.input[0]
+    nodes = model.graph.node
     start = next((place for place, node in enumerate(nodes) if node.op_type == "Conv"), 0)
     before, chain = list(nodes[:start]), nodes[start : start + 3]
-    height, width = (dim.dim_value for dim in image.type.tensor_type.shape.dim[1:3])
+    height, width = _get_sides(model)
     if (
         [node.op_type for node in chain] != ["Conv", "Relu", "Conv"]
         or any(_get(node, "strides") != [2, 2] for node in (chain[0], chain[2]))
@@ -157,18 +184,16 @@ def _gather_pixels(model: Any) -> None:
 
 
 def _begin_with_cells(model: Any, before: list[Any], height: int, width: int) -> None:
-    """Take four pixels of a row for the channels of one, before all that is done to pixels."""
+    """Take four pixels of a row for the channels of one, after all that is done to pixels."""
     from onnx import helper, numpy_helper
 
     shape = np.array([-1, height, width // _CELL, _CELL], np.int64)
     model.graph.initializer.append(numpy_helper.from_array(shape, "cells/shape"))
-    for node in before:
-        node.input[:] = ["cells" if name == "image" else name for name in node.input]
     last = before[-1]
     model.graph.initializer.remove(_index(model)[0][last.input[1]])
-    turned = helper.make_node("Transpose", [last.input[0]], [last.output[0]], name="cells/first", perm=[0, 3, 1, 2])
-    made = helper.make_node("Reshape", ["image", "cells/shape"], ["cells"], name="cells/join")
-    nodes = [made, *before[:-1], turned, *model.graph.node[len(before) :]]
+    made = helper.make_node("Reshape", [last.input[0], "cells/shape"], ["cells"], name="cells/join")
+    turned = helper.make_node("Transpose", ["cells"], [last.output[0]], name="cells/first", perm=[0, 3, 1, 2])
+    nodes = [*before[:-1], made, turned, *model.graph.node[len(before) :]]
     del model.graph.node[:]
     model.graph.node.extend(nodes)
 
@@ -203,15 +228,6 @@ def _move_zero(model: Any) -> None:
                 _replace(tensor, (numpy_helper.to_array(tensor) + 1).astype(np.int8))
 
 
-def _scale_score(model: Any, factor: float) -> None:
-    from onnx import helper, numpy_helper
-
-    (maker,) = (node for node in model.graph.node if _SCORE in node.output)
-    maker.output[:] = [f"{_SCORE}/rounded"]
-    model.graph.initializer.append(numpy_helper.from_array(np.array(factor, np.float32), f"{_SCORE}/factor"))
-    model.graph.node.append(helper.make_node("Mul", [f"{_SCORE}/rounded", f"{_SCORE}/factor"], [_SCORE]))
-
-
 def _index(model: Any) -> tuple[dict[str, Any], dict[str, list[Any]]]:
     """Return the constants by name, and by name of a value the nodes that take it."""
     users: dict[str, list[Any]] = {}
@@ -219,6 +235,11 @@ def _index(model: Any) -> tuple[dict[str, Any], dict[str, list[Any]]]:
         for name in node.input:
             users.setdefault(name, []).append(node)
     return {tensor.name: tensor for tensor in model.graph.initializer}, users
+
+
+def _get_sides(model: Any) -> tuple[int, int]:
+    height, width = (dim.dim_value for dim in model.graph.input[0].type.tensor_type.shape.dim[1:3])
+    return height, width
 
 
 def _get(node: Any, name: str) -> list[int]:

@@ -12,6 +12,7 @@ Frontal chest films are alike at a coarse look: two dark lungs, a bright middle,
 """
 
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,20 +111,29 @@ class Domain:
             images: `(n, H, W)` uint8, sides a multiple of 16.
         """
         described = _describe(images)
-        rows = zip(self._measure(described), self._name_causes(described), _measure_exposure(images), strict=True)
-        return [self._judge_one(float(odd), causes, exposure) for odd, causes, exposure in rows]
+        causes = self._name_causes(described)
+        rows = zip(
+            self._measure(described).tolist(),
+            (1 + causes[:, 1:].argmax(axis=1)).tolist(),
+            (_sum_wrong(causes) >= self.wrong_from).tolist(),
+            np.any(causes[:, 1:] >= self.cause_from[1:], axis=1).tolist(),
+            _measure_exposure(images).tolist(),
+            strict=True,
+        )
+        return [self._judge_one(*row) for row in rows]
 
-    def _judge_one(self, odd: float, causes: np.ndarray, exposure: np.ndarray) -> tuple[bool, bool, str]:
+    def _judge_one(
+        self, odd: float, likeliest: int, wrong: bool, named: bool, exposure: Sequence[float]
+    ) -> tuple[bool, bool, str]:
         contrast, black, white = exposure
-        likeliest = CAUSES[1 + int(causes[1:].argmax())]
         if contrast < self.least_contrast / 3:
             return False, True, _FAINT
-        if _sum_wrong(causes) >= self.wrong_from:
-            return False, True, REASONS[likeliest]
+        if wrong:
+            return False, True, REASONS[CAUSES[likeliest]]
         if odd >= self.refused_from:
             return False, True, REASONS["other"]
-        if (causes[1:] >= self.cause_from[1:]).any():
-            return False, False, REASONS[likeliest]
+        if named:
+            return False, False, REASONS[CAUSES[likeliest]]
         if contrast < self.least_contrast:
             return False, False, _FAINT
         if black > self.most_black or white > self.most_white:
@@ -244,19 +254,20 @@ def _fit_net(images: np.ndarray, *, tell_drawn: bool, seed: int) -> dict[str, np
 
 def _measure_exposure(images: np.ndarray) -> np.ndarray:
     """Return `(n, 3)` float64: standard deviation of the gray levels, shares of black and of white pixels."""
-    # Pillow counts bytes as they are, NumPy would make numbers of eight bytes of them first.
-    counts = np.array([Image.fromarray(image).histogram() for image in images]) / images[0].size
-    levels = np.arange(256)
-    contrast = np.sqrt(np.maximum(counts @ levels**2 - (counts @ levels) ** 2, 0))
-    return np.stack([contrast, counts[:, : _BLACK + 1].sum(axis=1), counts[:, _WHITE:].sum(axis=1)], axis=1)
+    levels = images.reshape(len(images), -1).astype(np.float32)
+    squares, means = np.einsum("ni,ni->n", levels, levels) / levels.shape[1], levels.mean(axis=1)
+    # One image at a time: along an axis NumPy counts thirty times as slowly.
+    clipped = [(np.count_nonzero(image <= _BLACK), np.count_nonzero(image >= _WHITE)) for image in images]
+    contrast = np.sqrt(np.maximum(squares - means.astype(np.float64) ** 2, 0))
+    return np.column_stack([contrast, np.array(clipped) / levels.shape[1]])
 
 
 def _describe(images: np.ndarray) -> np.ndarray:
     """Return `(n, 256)` float32, the cells' mean gray levels with mean 0 and spread 1 in each image."""
     n, height, width = images.shape
-    # Sums of gray levels are exact in float32, whatever their order, and products of matrices are the fastest of them.
-    rows, columns = (np.eye(CELLS, dtype=np.float32).repeat(side // CELLS, axis=1) for side in (height, width))
-    cells = rows @ images.astype(np.float32) @ columns.T
+    # Sums of gray levels are exact in float32, whatever their order.
+    rows = images.reshape(n, CELLS, -1, width).sum(axis=2, dtype=np.uint32).astype(np.float32)
+    cells = rows @ np.eye(CELLS, dtype=np.float32).repeat(width // CELLS, axis=0)
     flat = cells.reshape(n, -1) / np.float32(height // CELLS * (width // CELLS))
     flat -= flat.mean(axis=1, keepdims=True)
     return flat / (flat.std(axis=1, keepdims=True) + 0.25)

@@ -116,7 +116,8 @@ class EmbeddingIndex:
         owners = [
             [self._codes[name] for name in names if name in self._codes] for names in exclude or [()] * len(units)
         ]
-        most = max((int(self._num_owned[codes].sum()) for codes in owners), default=0)
+        # FAISS passes over no owner: so many more are asked for. An exact search does.
+        most = max((int(self._num_owned[codes].sum()) for codes in owners if self.kind != "exact"), default=0)
         wanted = min(count * NUM_MEASURED[self.kind] + most, self._size)
         chunk = max(1, _MAX_CELLS // max(1, self._size, wanted * self.dimension))
         found = [
@@ -163,7 +164,7 @@ class EmbeddingIndex:
         self, units: np.ndarray, wanted: int, count: int, owners: list[list[int]]
     ) -> tuple[np.ndarray, np.ndarray]:
         """Return rows and distances of the nearest among candidates, none of them of `owners`."""
-        candidates = self._find_candidates(units, wanted)
+        candidates = self._find_candidates(units, wanted, owners)
         # FAISS gives -1 where it finds no more: a row from the end, where nothing may have been written yet.
         places = np.maximum(candidates, 0)
         gaps = np.linalg.norm(self._units[places] - units[:, None], axis=2)
@@ -177,8 +178,8 @@ class EmbeddingIndex:
         missing = ((0, 0), (0, count - rows.shape[1]))
         return np.pad(rows, missing, constant_values=-1), np.pad(distances, missing, constant_values=np.inf)
 
-    def _find_candidates(self, units: np.ndarray, wanted: int) -> np.ndarray:
-        """Return `(m, wanted)` int64, rows that may be the nearest, in any order."""
+    def _find_candidates(self, units: np.ndarray, wanted: int, owners: list[list[int]]) -> np.ndarray:
+        """Return `(m, wanted)` int64, rows that may be the nearest, in any order; some may be of `owners`."""
         if not wanted:
             return np.empty((len(units), 0), dtype=np.int64)
         alive = self._alive[: self._size]
@@ -187,6 +188,9 @@ class EmbeddingIndex:
             cosines = (self._units[: self._size] @ units.T).T
             if not alive.all():
                 cosines[:, ~alive] = -np.inf
+            for number, codes in enumerate(owners):
+                for code in codes:
+                    cosines[number, self._owners[: self._size] == code] = -np.inf
             if wanted == self._size:
                 return np.tile(np.arange(self._size), (len(units), 1))
             return np.argpartition(-cosines, wanted - 1, axis=1)[:, :wanted]

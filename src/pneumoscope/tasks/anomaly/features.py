@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 IMAGENET_SIZE = 224
 IMAGENET_LAYERS = ("conv_pw_5_relu", "conv_pw_3_relu", "conv_pw_11_relu")
 # Of cells of 8, 4 and 16 pixels.
-ENCODER_LAYERS = ("stage_2_2", "stage_1_2", "stage_3_2")
+ENCODER_LAYERS = ("stage_2_1", "stage_1_1", "stage_3_1")
 FLAGSHIP_LAYERS = ("stage_1_1", "stem_2_relu", "stage_2_1")
 
 
@@ -35,13 +35,15 @@ class FeatureSource:
         encoder: the net that the layers are of.
         net: `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
         layers: their names; the first gives the grid.
-        patches: the same input to `(n, h, w, d)` float32 patches.
+        join: outputs of the layers to `(n, h, w, d)` float32 patches.
+        patches: images to patches, one after the other.
     """
 
     name: str
     encoder: "keras.Model"
     net: "keras.Model"
     layers: tuple[str, ...]
+    join: "keras.Model"
     patches: "keras.Model"
 
     @property
@@ -90,7 +92,8 @@ def build_source(
     grid = outputs[0].shape[1]
     parts = [_bring_to_grid(cells, grid, layer) for cells, layer in zip(outputs, layers, strict=True)]
     joined = keras.layers.Concatenate(dtype="float32", name="patches")(parts) if len(parts) > 1 else parts[0]
-    return FeatureSource(name, net, whole, tuple(layers), keras.Model(inputs, joined, name=f"{name}_patches"))
+    join = keras.Model(outputs, joined, name=f"{name}_join")
+    return FeatureSource(name, net, whole, tuple(layers), join, keras.Model(inputs, joined, name=f"{name}_patches"))
 
 
 def load_imagenet_source(
@@ -138,6 +141,23 @@ def load_flagship_source(bundle_dir: str | os.PathLike[str]) -> FeatureSource:
 def extract_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
     """Return `(n, h, w, d)` float32 patches of `(n, H, W)` uint8 images; for few images, since it keeps them all."""
     return source.patches.predict(images[..., None].astype(np.float32), batch_size=32, verbose=0)
+
+
+def weigh_cells(source: FeatureSource) -> list[np.ndarray]:
+    """Return for each layer `(h, w)` float32, how much each of its cells counts in the mean patch of an image.
+
+    A patch is a weighted mean of cells, and so is the mean of patches, which can therefore be had without them.
+    """
+    import keras
+
+    grid, weights = source.patches.output_shape[1], []
+    for layer, cells in zip(source.layers, source.net.outputs, strict=True):
+        side = cells.shape[1]
+        single = keras.Input((side, side, 1))
+        impulses = np.eye(side * side, dtype=np.float32).reshape(-1, side, side, 1)
+        spread = keras.Model(single, _bring_to_grid(single, grid, layer)).predict(impulses, verbose=0)
+        weights.append(spread.mean(axis=(1, 2, 3)).reshape(side, side))
+    return weights
 
 
 def embed_images(source: FeatureSource, images: np.ndarray) -> np.ndarray:

@@ -84,10 +84,10 @@ def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0)
         patches.append(np.take_along_axis(flat, drawn[..., None], axis=1).reshape(-1, flat.shape[-1]))
     patch_mean = (np.asarray(total) / len(images)).astype(np.float32)
     offsets = np.concatenate(patches) - patch_mean.reshape(-1, patch_mean.shape[-1])[np.concatenate(places)]
-    return Mahalanobis(source, *_fit_gaussian(np.concatenate(means)), patch_mean, _fit_gaussian(offsets)[1])
+    return Mahalanobis(source, *fit_gaussian(np.concatenate(means)), patch_mean, fit_gaussian(offsets)[1])
 
 
-def _fit_gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def fit_gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return mean and `(d, d)` whitening matrix: the norm of `(x - mean) @ whitening` is the distance of x."""
     from sklearn.covariance import LedoitWolf
 
