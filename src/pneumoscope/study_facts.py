@@ -17,7 +17,11 @@ READER_METHOD = "hirescam"  # what the graphs' heat-maps are
 
 
 def find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
-    """Return the place of each image on the study's map, by name."""
+    """Return the place of each image on the study's map, by name.
+
+    Raises:
+        PneumoscopeError: if the study did not come so far.
+    """
     path = study_dir / "stages" / f"{profile}-map_three_class.npz"
     if not path.exists():
         raise PneumoscopeError(
@@ -57,7 +61,16 @@ def find_verdict(study_dir: Path, profile: str) -> dict[str, Any]:
 
 
 def judge_subtypes(crossvalidation: str | os.PathLike[str] | None, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """Return how far bacterial against viral is to be trusted, by what nets told of patients they had not seen."""
+    """Return how far bacterial against viral is to be trusted, by what nets told of patients they had not seen.
+
+    Args:
+        crossvalidation: folder that `pneumoscope crossvalidate` left, by patients; None where that was not run.
+        dataset: the study's.
+        seed: of the study.
+
+    Raises:
+        PneumoscopeError: if the folder holds none of this seed, or one of other data.
+    """
     from pneumoscope.report.verdicts import write_subtype_verdict
     from pneumoscope.tasks.ablate import load_told
     from pneumoscope.tasks.label_stretches import find_label_stretches

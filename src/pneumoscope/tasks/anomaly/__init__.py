@@ -8,6 +8,7 @@ features.py       patches of images in the eyes of a net: of photographs, of nor
 pretraining.py    a net that learned from normals alone, without any label
 kinds.py          a net that learned to name what was drawn into normals
 gaussian.py       distance from normals by one Gaussian, or by one at each place (PaDiM)
+rounding.py       what whole numbers of 8 bits do to a score, taken off again
 patchcore.py      distance from remembered patches of normals (PatchCore)
 distillation.py   where a student that learned from normals fails its teacher
 spoiling.py       normals with drawn opacities and pasted patches, and where those are
