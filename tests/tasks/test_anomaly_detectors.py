@@ -165,9 +165,10 @@ def test_a_net_taught_by_drawn_opacities_finds_new_ones(small_normals: Normals, 
 
 
 def test_features_that_name_what_was_drawn_tell_normals_from_it(small_normals: Normals, tmp_path: Path) -> None:
-    settings = replace(kinds_settings(4), learning_rate=3e-3, batch_size=4)
+    settings = replace(kinds_settings(8), learning_rate=5e-3, batch_size=4)
     source, curve = learn_kinds(small_normals, out_dir=tmp_path, settings=settings)
     detector = fit_mahalanobis(source, small_normals.train.images)
     plain = small_normals.held_out
     assert curve.loss[-1] < curve.loss[0]
-    assert (detector.score(spoil_normals(plain, 0).images) > detector.score(plain.images)).mean() > 0.6
+    drawn = np.concatenate([detector.score(spoil_normals(plain, seed).images) for seed in range(4)])
+    assert (drawn[:, None] > detector.score(plain.images)).mean() > 0.6
