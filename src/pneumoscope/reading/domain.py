@@ -256,7 +256,7 @@ def _measure_exposure(images: np.ndarray) -> np.ndarray:
     """Return `(n, 3)` float64: standard deviation of the gray levels, shares of black and of white pixels."""
     levels = images.reshape(len(images), -1).astype(np.float32)
     squares, means = np.einsum("ni,ni->n", levels, levels) / levels.shape[1], levels.mean(axis=1)
-    # One image at a time: along an axis NumPy counts thirty times as slowly.
+    # One image at a time: along an axis NumPy counts far more slowly.
     clipped = [(np.count_nonzero(image <= _BLACK), np.count_nonzero(image >= _WHITE)) for image in images]
     contrast = np.sqrt(np.maximum(squares - means.astype(np.float64) ** 2, 0))
     return np.column_stack([contrast, np.array(clipped) / levels.shape[1]])
