@@ -59,9 +59,9 @@ def calibrate(outputs: np.ndarray, fits: np.ndarray) -> np.ndarray:
         >>> calibrate(np.array([[0.2, 0.8]]), np.array([[1.0, 0.0, 0.0]])).round(3)
         array([[[0.2, 0.8]]])
     """
-    scores = fits[:, None, :1] * np.log(outputs.astype(np.float64)) + fits[:, None, 1:]
-    exponents = np.exp(scores - scores.max(axis=-1, keepdims=True))
-    return exponents / exponents.sum(axis=-1, keepdims=True)
+    # Logarithms of probabilities are not positive, and one of each row is near 0: nothing overflows or vanishes.
+    weights = np.exp(fits[:, None, :1] * np.log(outputs.astype(np.float64)) + fits[:, None, 1:])
+    return weights / weights.sum(axis=-1, keepdims=True)
 
 
 def _fit(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from pneumoscope.models.paper import EMBEDDING_LAYER
 
 # See `stack_stages`.
 STEM = (16, 32)
-STAGES = ((32, 1, 1), (64, 2, 2), (128, 2, 2))
+STAGES = ((32, 1, 1), (64, 1, 2), (128, 1, 2))
 
 
 def build_encoder(*, size: int = 128) -> keras.Model:

@@ -184,8 +184,7 @@ class EmbeddingIndex:
             return np.empty((len(units), 0), dtype=np.int64)
         alive = self._alive[: self._size]
         if self.kind == "exact":
-            # In this order BLAS need not lay out anew all that is known.
-            cosines = (self._units[: self._size] @ units.T).T
+            cosines = units @ self._units[: self._size].T
             if not alive.all():
                 cosines[:, ~alive] = -np.inf
             for number, codes in enumerate(owners):
@@ -193,7 +192,7 @@ class EmbeddingIndex:
                     cosines[number, self._owners[: self._size] == code] = -np.inf
             if wanted == self._size:
                 return np.tile(np.arange(self._size), (len(units), 1))
-            return np.argpartition(-cosines, wanted - 1, axis=1)[:, :wanted]
+            return np.argpartition(cosines, -wanted, axis=1)[:, -wanted:]
         return self._faiss.search(units, wanted, params=_set_search(self.kind, wanted, alive))[1]
 
 

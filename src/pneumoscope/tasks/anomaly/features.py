@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 IMAGENET_SIZE = 224
 IMAGENET_LAYERS = ("conv_pw_5_relu", "conv_pw_3_relu", "conv_pw_11_relu")
 # Of cells of 8, 4 and 16 pixels.
-ENCODER_LAYERS = ("stage_2_2", "stage_1_1", "stage_3_2")
+ENCODER_LAYERS = ("stage_2_1", "stage_1_1", "stage_3_1")
 FLAGSHIP_LAYERS = ("stage_1_1", "stem_2_relu", "stage_2_1")
 
 

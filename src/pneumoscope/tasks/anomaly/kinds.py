@@ -17,7 +17,7 @@ from pneumoscope.tasks.anomaly.learning import EXPOSURES, normals_settings, prep
 from pneumoscope.tasks.anomaly.protocol import Normals
 from pneumoscope.tasks.anomaly.spoiling import KINDS, SpoilSettings, spoil_images
 
-EPOCHS = 5
+EPOCHS = 8
 SOURCE_NAME = "drawn_kinds"
 COPIES = 2  # spoiled ones of each normal
 
