@@ -78,6 +78,8 @@ def hash_file(path: Path) -> str:
 def printable_name(path: str | os.PathLike[str]) -> str:
     """Return a path as text that any terminal, log and JSON file can hold."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
+    if text.isprintable():
+        return text
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
