@@ -6,6 +6,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from matplotlib.colors import to_hex
+from matplotlib.text import Text
 from PIL import Image
 
 from pneumoscope.comparison import ExplanationBenchmark, MethodTable
@@ -169,10 +170,32 @@ def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
     assert sum(counts[1::2]) == np.sum(embedding_map.origins == "test")
     assert axes.collections[0].get_alpha() < 0.5
     assert axes.collections[1].get_alpha() is None
-    stars = [line.get_xydata()[0] for line in axes.lines if line.get_marker() == "*"]
+    (stars,) = [line.get_xydata() for line in axes.lines if line.get_marker() == "*"]
     assert np.allclose(stars, embedding_map.coordinates[embedding_map.origins == "new"])
     assert set(embedding_map.names[-2:]) <= texts(axes.figure)
     assert "2 new images" in neighbors.describe_map(embedding_map)
+
+
+def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
+    embedding_map = stages["best-map_three_class"]
+    whole = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED), title="Map")
+    whole.draw_without_rendering()
+    boxes = [Text.get_window_extent(text) for text in whole.axes[0].texts]  # that of an annotation holds its line
+    assert len(boxes) == neighbors.MOST_NAMED
+    assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
+    assert max(box.x1 for box in boxes) <= whole.bbox.x1
+    crowded = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED + 1), title="Map")
+    assert not crowded.axes[0].texts
+
+
+def crowd_new_images(embedding_map, count):
+    rows = np.concatenate(
+        [np.flatnonzero(embedding_map.origins != "new"), np.full(count, len(embedding_map.origins) - 1)]
+    )
+    names = embedding_map.names[rows].astype(object)
+    names[-count:] = [f"folder/child-{number:02d}.jpeg" for number in range(count)]
+    crowded = {name: getattr(embedding_map, name)[rows] for name in ("coordinates", "labels", "origins")}
+    return replace(embedding_map, **crowded, names=names, nearest=None)
 
 
 def test_errors_stand_beside_their_thresholds(stages):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
 
 MOST_QUERIES = 4
+MOST_NAMED = 24  # new images on a map
 METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -107,17 +108,14 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
 
 @styled
 def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
-    """Draw the map: train faint, test strong, new images as named stars."""
+    """Draw the map: train faint, test strong, new images as stars, 24 of them at most with their names."""
     figure = new_figure(title, height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
         _draw_class_points(axes, embedding_map, number, name)
-    new = np.flatnonzero(embedding_map.origins == "new")
-    for count, row in enumerate(new):
-        x, y = embedding_map.coordinates[row]
-        label = {"label": "new"} if count == 0 else {}
-        axes.plot(x, y, "*", color="#F0E442", markeredgecolor=INK, markersize=17, linestyle="none", **label)
-        axes.annotate(embedding_map.names[row], (x, y), xytext=(9, 6), textcoords="offset points", fontsize=8)
+    new = embedding_map.origins == "new"
+    if new.any():
+        _draw_new_images(axes, embedding_map.coordinates[new], embedding_map.names[new])
     axes.set_xticks([])
     axes.set_yticks([])
     axes.grid(False)
@@ -144,6 +142,24 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
         linewidths=0.5,
         label=f"{name} (test, {tested.sum()})",
     )
+
+
+def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> None:
+    """Draw stars, with their names in a column beside the map, so that none covers another; no more than fit."""
+    axes.plot(*coordinates.T, "*", color="#F0E442", markeredgecolor=INK, markersize=17, linestyle="none", label="new")
+    if len(names) > MOST_NAMED:
+        return
+    heights = (len(names) - np.arange(len(names)) - 0.5) / len(names)
+    for height, row in zip(heights, np.argsort(-coordinates[:, 1]), strict=True):
+        axes.annotate(
+            names[row],
+            coordinates[row],
+            xytext=(1.02, height),
+            textcoords="axes fraction",
+            va="center",
+            fontsize=8,
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": SOFT, "linewidth": 0.6},
+        )
 
 
 def describe_map(embedding_map: EmbeddingMap) -> str:
