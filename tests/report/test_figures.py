@@ -184,6 +184,8 @@ def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
     assert len(boxes) == neighbors.MOST_NAMED
     assert not any(one.overlaps(other) for place, one in enumerate(boxes) for other in boxes[:place])
     assert max(box.x1 for box in boxes) <= whole.bbox.x1
+    assert whole.axes[0].bbox.width > 0.4 * whole.bbox.width
+    assert all(text.get_text().endswith(".jpeg") for text in whole.axes[0].texts)
     crowded = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED + 1), title="Map")
     assert not crowded.axes[0].texts
 
@@ -193,7 +195,9 @@ def crowd_new_images(embedding_map, count):
         [np.flatnonzero(embedding_map.origins != "new"), np.full(count, len(embedding_map.origins) - 1)]
     )
     names = embedding_map.names[rows].astype(object)
-    names[-count:] = [f"folder/child-{number:02d}.jpeg" for number in range(count)]
+    names[-count:] = [
+        f"/a/path/that/would/leave/no/room/for/the/map/child-{number:02d}.jpeg" for number in range(count)
+    ]
     crowded = {name: getattr(embedding_map, name)[rows] for name in ("coordinates", "labels", "origins")}
     return replace(embedding_map, **crowded, names=names, nearest=None)
 

@@ -32,7 +32,7 @@ from pneumoscope.tasks.anomaly.redrawing import fit_denoising, fit_variational  
 
 SIZE = 64
 STEM = (4, 8)
-TINY = ((8, 1, 1), (16, 2, 2), (24, 2, 2))
+TINY = ((8, 1, 1), (16, 1, 2), (24, 1, 2))
 FEW = PatchcoreSettings(num_remembered=150, num_candidates=1500)
 
 

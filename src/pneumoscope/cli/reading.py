@@ -158,6 +158,8 @@ def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool, trust:
 def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
     from rich.table import Table
 
+    from pneumoscope.radiographs.source import shorten_name
+
     console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{trust}".rstrip())
     # A share of the width is for a terminal; a file gets a line for each row.
     table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
@@ -165,15 +167,11 @@ def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
         table.add_column(name, no_wrap=True)
     table.add_column("remark", ratio=4 if console.is_terminal else None)
     for row in rows:
+        name, remark = shorten_name(row["path"], most=LONGEST_PATH), row["error"] or row["reason"] or ""
         if row["p_pneumonia"] is None:
-            table.add_row(_shorten(row["path"]), row["decision"] or "error", "", "", "", row["error"] or row["reason"])
+            table.add_row(name, row["decision"] or "error", "", "", "", remark)
         else:
             kinds = f"{row['p_bacterial']:.0%} / {row['p_viral']:.0%}"
             oddness = f"{math.floor(row['anomaly_percentile'])} %"
-            shown = [_shorten(row["path"]), row["decision"], f"{row['p_pneumonia']:.0%}", kinds, oddness]
-            table.add_row(*shown, row["error"] or row["reason"] or "")
+            table.add_row(name, row["decision"], f"{row['p_pneumonia']:.0%}", kinds, oddness, remark)
     console.print(table)
-
-
-def _shorten(path: str) -> str:
-    return path if len(path) <= LONGEST_PATH else f"…{path[-LONGEST_PATH:]}"

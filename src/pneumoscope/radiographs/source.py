@@ -83,6 +83,16 @@ def printable_name(path: str | os.PathLike[str]) -> str:
     return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
 
 
+def shorten_name(name: str, *, most: int) -> str:
+    """Return the end of a name that has more than `most` letters, behind an ellipsis; any other as it is.
+
+    Example:
+        >>> shorten_name("train/NORMAL/IM-0115-0001.jpeg", most=13)
+        '…115-0001.jpeg'
+    """
+    return name if len(name) <= most else f"…{name[-most:]}"
+
+
 def _open_path(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         return Path(path).open("rb")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.radiographs.source import shorten_name
 from pneumoscope.report.figures.palette import (
     BLUE,
     CLASS_COLORS,
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
 
 MOST_QUERIES = 4
 MOST_NAMED = 24  # new images on a map
+MOST_LETTERS = 36  # of each of their names
 METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
@@ -108,7 +110,7 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
 
 @styled
 def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
-    """Draw the map: train faint, test strong, new images as stars, 24 of them at most with their names."""
+    """Draw the map: train faint, test strong, new images as stars, named where no more than 24 are new."""
     figure = new_figure(title, height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
@@ -145,14 +147,14 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
 
 
 def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> None:
-    """Draw stars, with their names in a column beside the map, so that none covers another; no more than fit."""
+    """Draw stars, and beside the map a column of their names, so that none covers another; none where they would."""
     axes.plot(*coordinates.T, "*", color="#F0E442", markeredgecolor=INK, markersize=17, linestyle="none", label="new")
     if len(names) > MOST_NAMED:
         return
     heights = (len(names) - np.arange(len(names)) - 0.5) / len(names)
     for height, row in zip(heights, np.argsort(-coordinates[:, 1]), strict=True):
         axes.annotate(
-            names[row],
+            shorten_name(names[row], most=MOST_LETTERS),
             coordinates[row],
             xytext=(1.02, height),
             textcoords="axes fraction",
