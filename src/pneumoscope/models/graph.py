@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from pneumoscope.models.backward import check_rules, find_end, list_views, walk_back, walk_forward
+from pneumoscope.models.backward import backprop, check_rules, find_end, list_views, walk_forward
 from pneumoscope.models.geometry import receptive_fields
 
 FLOOR = 1e-7
@@ -43,8 +43,8 @@ class ClassifierGraph(keras.Model):
         kernel = output.kernel
         gradient = ops.broadcast_to(ops.transpose(kernel), (ops.shape(images)[0], *reversed(kernel.shape)))
         end, last = find_end(self.net), list_views(self.net)[-1]
-        gradient, seen = walk_back(self.net, values, gradient, before, end)
-        _, heatmaps = walk_back(self.net, values, gradient, end, last)
+        gradient, seen = backprop(self.net, values, gradient, before, end)
+        _, heatmaps = backprop(self.net, values, gradient, end, last)
         return {
             "probabilities": _normalize(values[output.name]),
             "embedding": values[self.embedding_layer],
@@ -69,7 +69,7 @@ class LayersGraph(keras.Model):
         """Return all outputs by name."""
         end, views = find_end(self.net), list_views(self.net)
         values = walk_forward(self.net, inputs["image"], end)
-        _, heatmaps = walk_back(self.net, values, inputs["gradient"], end, views[0])
+        _, heatmaps = backprop(self.net, values, inputs["gradient"], end, views[0])
         return {name: heatmap for name, heatmap in heatmaps.items() if name != f"heatmap_{views[-1]}"}
 
 

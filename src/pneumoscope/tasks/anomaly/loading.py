@@ -2,6 +2,7 @@
 
 import os
 
+from pneumoscope.errors import BundleError
 from pneumoscope.tasks.anomaly.autoencoder import PaperAutoencoder
 from pneumoscope.tasks.anomaly.gaussian import Mahalanobis
 from pneumoscope.tasks.anomaly.normals_model import load_normals_model
@@ -23,7 +24,10 @@ def load_detector(
     from pneumoscope.models.bundle import load_bundle
 
     bundle = load_bundle(bundle_dir, precision=precision)
-    if bundle.model.name == "autoencoder":
-        return PaperAutoencoder(bundle.model), bundle.card["thresholds"]
+    thresholds = bundle.card.thresholds
+    if thresholds is None:
+        raise BundleError(f"{bundle_dir} holds a classifier, {bundle.card.architecture}; expected an anomaly detector")
+    if bundle.card.architecture == "autoencoder":
+        return PaperAutoencoder(bundle.model), thresholds
     encoder = load_bundle(bundle_dir, precision="float32").model
-    return load_normals_model(encoder, bundle_dir), bundle.card["thresholds"]
+    return load_normals_model(encoder, bundle_dir), thresholds

@@ -1,11 +1,11 @@
 """What a model of normals that a study keeps comes to, and what its card says of that."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from pneumoscope.evaluation.metrics import evaluate_scores
+from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, Anomaly, LearningCurve
@@ -66,8 +66,8 @@ def measure_anomaly(
 
 def describe_training(
     anomaly: Anomaly, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
-) -> dict[str, Any]:
-    """Return what the card of a model of normals tells of its training and of its thresholds.
+) -> TrainingRecord:
+    """Return how an anomaly detector was trained and its thresholds, for its card.
 
     Args:
         anomaly: what it came to.
@@ -77,13 +77,13 @@ def describe_training(
         seed: of its weights.
     """
     count, rate = len(anomaly.validation_errors), anomaly.false_alarm_rate
-    return {
-        "classes": ["normal"],
-        "settings": settings.to_dict(),
-        "precision": precision,
-        "seed": seed,
-        "chosen_epoch": anomaly.curve.chosen_epoch,
-        "thresholds": anomaly.thresholds,
-        "thresholds_from": f"{count} held-out normals; false-alarm rate of the quantile {rate}",
-        "training_data_sha256": hash_table(select_normals(dataset).train),
-    }
+    return TrainingRecord(
+        classes=("normal",),
+        settings=settings.without_paths(),
+        precision=precision,
+        seed=seed,
+        chosen_epoch=anomaly.curve.chosen_epoch,
+        thresholds=anomaly.thresholds,
+        thresholds_from=f"{count} held-out normals; false-alarm rate of the quantile {rate}",
+        training_data_sha256=hash_table(select_normals(dataset).train),
+    )
