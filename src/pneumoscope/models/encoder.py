@@ -13,15 +13,15 @@ STAGES = ((32, 1, 1), (64, 1, 2), (128, 1, 2))
 
 
 @register_architecture("encoder")
-def build_encoder(num_outputs: int = 128, size: int = 128, channels: int = 1) -> keras.Model:
+def build_encoder(num_outputs: int | None = None, size: int = 128, channels: int = 1) -> keras.Model:
     """Return an encoder for anomaly detection.
 
     Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, the global average of the last
-    feature map.
+    feature map; as many as the last of `STAGES` has by default.
     """
     inputs = keras.Input((size, size, channels), name="image")
-    *earlier, (_, blocks, strides) = STAGES
-    features = stack_stages(standardize_images(inputs), STEM, (*earlier, (num_outputs, blocks, strides)))
+    *earlier, (filters, blocks, strides) = STAGES
+    features = stack_stages(standardize_images(inputs), STEM, (*earlier, (num_outputs or filters, blocks, strides)))
     outputs = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     return keras.Model(inputs, outputs, name="encoder")
 

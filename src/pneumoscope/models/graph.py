@@ -13,7 +13,6 @@ import numpy as np
 from keras import ops
 
 from pneumoscope.models.backward import backprop, check_rules, find_end, list_views, walk_forward
-from pneumoscope.models.geometry import receptive_fields
 
 FLOOR = 1e-7
 
@@ -133,15 +132,6 @@ class GaussianGraph(keras.Model):
 
 def _measure_distance(values: Any, mean: np.ndarray, whitening: np.ndarray) -> Any:
     return ops.sqrt(ops.sum(ops.square(ops.matmul(values - mean, whitening)), axis=-1))
-
-
-def describe_layers(net: keras.Model) -> dict[str, dict[str, list[int]]]:
-    """Return by view which pixels its cells see, `[low, high, step]` for each axis."""
-    found = {}
-    for name in list_views(net):
-        rows, columns = receptive_fields(net, name)
-        found[name] = {"rows": list(vars(rows).values()), "columns": list(vars(columns).values())}
-    return found
 
 
 def _normalize(outputs: Any) -> Any:

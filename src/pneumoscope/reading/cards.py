@@ -211,13 +211,13 @@ CARD_VERSIONS = {"classifier": 2, "anomaly": 3, "known": 2}
 Card = TypeVar("Card", bound=BundleHead)
 
 
-def load_card(card_type: type[Card], bundle_dir: Path, *, kind: str) -> Card:
+def load_card(card_type: type[Card], bundle_dir: Path, *, kind: str | None = None) -> Card:
     """Return the card of a folder, once its files are those that the card names.
 
     Args:
         card_type: the dataclass to parse.
         bundle_dir: the folder.
-        kind: one of `PARTS`.
+        kind: one of `PARTS`; None takes any of them.
 
     Raises:
         BundleError: if the card is missing, damaged, of another kind or version, or names other files.
@@ -233,10 +233,11 @@ def load_card(card_type: type[Card], bundle_dir: Path, *, kind: str) -> Card:
             "as `pneumoscope export` leaves it"
         ) from None
     version, actual = (values.get(key) if isinstance(values, dict) else None for key in ("card_version", "kind"))
-    if (version, actual) != (CARD_VERSIONS[kind], kind):
+    expected = {kind: CARD_VERSIONS[kind]} if kind else CARD_VERSIONS
+    if actual not in list(expected) or version != expected[actual]:
+        choices = " or ".join(f"version {number} of {name!r}" for name, number in expected.items())
         raise BundleError(
-            f"{path} is version {version} of a bundle of kind {actual!r}; expected version {CARD_VERSIONS[kind]} of "
-            f"{kind!r}. {_EXPORT_AGAIN}"
+            f"{path} is version {version} of a bundle of kind {actual!r}; expected {choices}. {_EXPORT_AGAIN}"
         )
     try:
         card = parse_json(card_type, text)

@@ -152,7 +152,7 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     known, domain = _load_references(folder / "known")
 
     def open_graph(part: str, files: Mapping[str, str], name: str | None) -> Graph:
-        if name not in files:
+        if name is None or name not in files:
             raise BundleError(
                 f"{folder / part / CARD_NAME} names the graph {name!r}, expected one of its files {', '.join(files)}"
             )

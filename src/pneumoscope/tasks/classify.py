@@ -4,7 +4,7 @@ import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -101,19 +101,15 @@ def fit_classifier(
     return save_bundle(model, out_dir, record), curve
 
 
-def _build_net(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
-    from pneumoscope.models.flagship import build_flagship
-    from pneumoscope.models.paper import build_binary, build_three_class
-    from pneumoscope.models.transfer import build_transfer
-
-    if (settings.backbone or settings.profile == "flagship") and classes != THREE_CLASSES:
-        name = settings.backbone or "the flagship"
-        raise TrainingError(f"{name} tells {', '.join(THREE_CLASSES)}; {', '.join(classes)} follows from it")
-    if settings.backbone:
-        return build_transfer(settings.backbone, settings.weights, size=settings.size, dropout=settings.dropout)
-    if settings.profile == "flagship":
-        return build_flagship(dropout=settings.dropout)
-    return (build_binary if classes == BINARY_CLASSES else build_three_class)(dropout=settings.dropout)
+def _build_model(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
+    own = "flagship" if settings.profile == "flagship" else "binary" if classes == BINARY_CLASSES else "three_class"
+    name = settings.backbone or own
+    if name not in ("binary", "three_class") and classes != THREE_CLASSES:
+        raise TrainingError(
+            f"{name} predicts {', '.join(THREE_CLASSES)}; the probabilities of {', '.join(classes)} follow from these"
+        )
+    options: dict[str, Any] = {"weights": settings.weights} if settings.backbone else {}
+    return build_architecture(name, num_outputs=len(classes), size=settings.size, dropout=settings.dropout, **options)
 
 
 def evaluate_classifier(
@@ -124,7 +120,7 @@ def evaluate_classifier(
     split: str = "test",
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a trained net on one split, with 95 % intervals that resample patients."""
+    """Evaluate a trained classifier on one split, with 95 % intervals that resample patients."""
     part = _select_labeled(dataset.split(split), classes)
     return evaluate(
         part.labels(classes),
@@ -138,7 +134,7 @@ def evaluate_classifier(
 
 
 def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification:
-    """Return how a net of three classes tells normal from pneumonia, the sum of the latter two."""
+    """Return the evaluation of normal against pneumonia of a classifier of three classes."""
     evaluations = {
         name: evaluate(
             (found.labels > 0).astype(np.int64),
@@ -171,7 +167,7 @@ def predict_probabilities(model: "keras.Model", images: np.ndarray, *, batch_siz
 
 
 def hash_table(dataset: Dataset) -> str:
-    """Return one SHA-256 over the images' own hashes and splits: the name of a body of data."""
+    """Return one SHA-256 over the hashes and splits of all images."""
     lines = "".join(f"{row.sha256} {row.split}\n" for row in dataset.table.sort_values("name").itertuples())
     return hashlib.sha256(lines.encode()).hexdigest()
 

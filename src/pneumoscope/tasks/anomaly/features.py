@@ -122,7 +122,7 @@ def load_imagenet_source(
 
     # Distances are told from small differences, which bfloat16 would round away.
     keras.config.set_dtype_policy("float32")
-    net = build_transfer(backbone, weights, size=size)
+    net = build_transfer(backbone, weights=weights, size=size)
     return build_source("imagenet", net, layers, input_size=input_size, standardize=True)
 
 
