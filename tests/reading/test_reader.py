@@ -152,14 +152,29 @@ def test_what_ships_is_small_and_says_what_it_is():
         (lambda folder: change_card(folder, card_version=1), "is version 1 .* Export the models again"),
         (lambda folder: change_card(folder, kind="anomaly"), "of kind 'anomaly'"),
         (lambda folder: change_card(folder, files={"../../etc/passwd": "0"}), "files of its own folder only"),
+        (lambda folder: change_card(folder, kind=[]), "of kind"),
+        (lambda folder: change_card(folder, files=None), "is damaged .files: Input should be an object, not None"),
+        (lambda folder: change_card(folder, seed="0"), "is damaged .seed: Input should be a valid integer, not 0"),
+        (lambda folder: change_card(folder, calibration={}), "is damaged .calibration.method: Field required"),
+        (lambda folder: change_card(folder, classes=["a", "b"]), "calibration.fitted is not of 2 classes"),
+        (lambda folder: change_card(folder, settings={"epochs": 0}), "epochs 0"),
+        (lambda folder: change_graph(folder, answers_file="other.onnx"), "names the graph 'other.onnx'"),
     ],
-    ids=["no-card", "torn-card", "list-card", "missing", "changed", "version", "older", "kind", "traversal"],
+    ids=[
+        *("no-card", "torn-card", "list-card", "missing", "changed", "version", "older", "kind", "traversal"),
+        *("kind-list", "no-files", "text-seed", "no-calibration", "classes", "settings", "graph"),
+    ],
 )
 def test_models_that_are_not_what_they_say_are_refused(copied, harm, told):
     harm(copied)
 
     with pytest.raises(BundleError, match=told):
         load_model_set(copied)
+
+
+def change_graph(folder, **changes):
+    card = json.loads((folder / "classifier" / "card.json").read_text())
+    change_card(folder, graph={**card["graph"], **changes})
 
 
 def change_card(folder, **changes):

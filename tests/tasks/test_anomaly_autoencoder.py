@@ -20,7 +20,7 @@ def test_thresholds_come_from_held_out_normals(trained) -> None:
     held_out = anomaly.validation_errors
     assert anomaly.thresholds["mean_plus_sd"] == pytest.approx(held_out.mean() + held_out.std(), rel=1e-5)
     assert (held_out >= anomaly.thresholds["quantile"]).sum() == int(0.1 * (len(held_out) + 1))
-    assert bundle.card["thresholds"] == anomaly.thresholds
+    assert bundle.card.thresholds == anomaly.thresholds
 
 
 def test_flags_follow_the_errors(trained) -> None:

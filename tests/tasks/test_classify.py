@@ -24,8 +24,8 @@ def test_training_leaves_a_bundle_that_answers_alike(
     np.testing.assert_array_equal(
         predict_probabilities(again.model, test.images), trained.evaluations["test"].probabilities
     )
-    assert again.card["classes"] == list(classes)
-    assert again.card["notice"].startswith("Research use only")
+    assert again.card == bundle.card and again.card.classes == classes
+    assert again.card.notice.startswith("Research use only")
     assert set(trained.evaluations) == {"val", "test"}
     assert trained.evaluations["test"].names.tolist() == test.table["name"].tolist()
     assert trained.parameters == bundle.model.count_params()
@@ -54,7 +54,12 @@ def test_a_bundle_is_checked(tmp_path: Path, phantoms: Dataset) -> None:
     with pytest.raises(BundleError, match="not the file its card describes"):
         load_bundle(tmp_path)
     card = tmp_path / "card.json"
-    card.write_text(card.read_text().replace('"card_version": 1', '"card_version": 99'))
+    text = card.read_text()
+    card.write_text(text.replace('"seed": 0', '"seed": "zero"'))
+    with pytest.raises(BundleError, match=r"is damaged \(seed: Input should be a valid integer, not zero"):
+        load_bundle(tmp_path)
+    card.write_text(text)
+    card.write_text(card.read_text().replace('"card_version": 2', '"card_version": 99'))
     with pytest.raises(BundleError, match="is version 99"):
         load_bundle(tmp_path)
 
