@@ -66,7 +66,7 @@ class Darkness:
 
 
 def test_detectors_side_by_side_are_one_command(finished_study, tmp_path, monkeypatch):
-    from pneumoscope.tasks.anomaly.methods import Method
+    from pneumoscope.tasks.anomaly.registry import Method
 
     given = []
 

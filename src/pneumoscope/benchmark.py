@@ -78,7 +78,7 @@ def run_anomaly_benchmark(
         PneumoscopeError: see `run_benchmark`; if the weights do not fit.
     """
     from pneumoscope.tasks.anomaly.benchmark import benchmark_anomaly
-    from pneumoscope.tasks.anomaly.methods import Means
+    from pneumoscope.tasks.anomaly.registry import Means
 
     flagship = study_dir / "models" / "flagship-three_class"
 

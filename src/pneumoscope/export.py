@@ -230,7 +230,7 @@ def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dat
     """
     from pneumoscope.models.int8 import write_int8
     from pneumoscope.models.onnx_file import AGREEMENT, extract_answers, measure_agreement
-    from pneumoscope.tasks.anomaly.rounding import mend_score
+    from pneumoscope.tasks.anomaly.int8_scores import mend_score
 
     plain, small = folder / ANSWERS_NAME, folder / INT8_NAME
     train, val = dataset.split("train"), dataset.split("val")

@@ -235,7 +235,7 @@ class Detection:
         false_alarm_rate: share of normals that the threshold promises to flag, in (0, 1).
         held_out, drawn, scores: scores of the held-out normals `(m,)`, of their copies with drawn opacities `(m,)`,
             and of the test images `(n,)`, float32, higher = odder.
-        metrics: figures on test and on the copies, see `pneumoscope.tasks.anomaly.protocol`.
+        metrics: figures on test and on the copies, see `pneumoscope.tasks.anomaly.evaluation`.
         examples: `(e,)` int, test images shown, index into the dataset.
         images: `(e, H, W)` float32 in [0, 1].
         maps: `(e, H, W)` float32, how odd each pixel is, in the unit of the method.

@@ -240,7 +240,7 @@ def _run_flagship(plan: _Plan) -> None:
 def _run_anomaly(plan: _Plan, profile: str) -> None:
     """Task 3: the report's autoencoder, or the model of normals with the flagship."""
     from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
-    from pneumoscope.tasks.anomaly.normals_model import train_normals_model
+    from pneumoscope.tasks.anomaly.normality_model import train_normals_model
 
     train = train_normals_model if profile == "flagship" else train_anomaly
     settings, out_dir = anomaly_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "anomaly")

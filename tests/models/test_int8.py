@@ -14,8 +14,8 @@ from pneumoscope.models.onnx_file import AGREEMENT, export_graph, extract_answer
 from pneumoscope.models.paper import build_autoencoder, build_three_class
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, build_source, weigh_cells
-from pneumoscope.tasks.anomaly.gaussian import fit_mahalanobis
-from pneumoscope.tasks.anomaly.rounding import mend_score
+from pneumoscope.tasks.anomaly.mahalanobis import fit_mahalanobis
+from pneumoscope.tasks.anomaly.int8_scores import mend_score
 
 OUTPUTS = ["probabilities", "embedding"]
 

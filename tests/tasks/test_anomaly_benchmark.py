@@ -12,11 +12,11 @@ from pneumoscope.radiographs.dataset import Dataset  # noqa: E402
 from pneumoscope.radiographs.phantoms import phantom_dataset  # noqa: E402
 from pneumoscope.radiographs.splits import split_dataset  # noqa: E402
 from pneumoscope.results import BINARY_CLASSES  # noqa: E402
-from pneumoscope.tasks.anomaly import methods  # noqa: E402
+from pneumoscope.tasks.anomaly import registry as methods  # noqa: E402
 from pneumoscope.tasks.anomaly.benchmark import ENSEMBLE, benchmark_anomaly  # noqa: E402
 from pneumoscope.tasks.anomaly.ensemble import rank_among_normals  # noqa: E402
-from pneumoscope.tasks.anomaly.methods import Means, Method  # noqa: E402
-from pneumoscope.tasks.anomaly.protocol import choose_threshold, select_normals, spoil_normals  # noqa: E402
+from pneumoscope.tasks.anomaly.registry import Means, Method  # noqa: E402
+from pneumoscope.tasks.anomaly.evaluation import choose_threshold, select_normals, spoil_normals  # noqa: E402
 
 
 class Darkness:

@@ -21,13 +21,13 @@ from pneumoscope.tasks.anomaly.features import (  # noqa: E402
     embed_images,
     weigh_cells,
 )
-from pneumoscope.tasks.anomaly.gaussian import fit_mahalanobis, fit_padim  # noqa: E402
+from pneumoscope.tasks.anomaly.mahalanobis import fit_mahalanobis, fit_padim  # noqa: E402
 from pneumoscope.tasks.anomaly.kinds import kinds_settings, learn_kinds  # noqa: E402
 from pneumoscope.tasks.anomaly.learning import prepare_nets  # noqa: E402
 from pneumoscope.tasks.anomaly.lesion_net import LesionNetSettings, fit_lesion_net  # noqa: E402
 from pneumoscope.tasks.anomaly.patchcore import PatchcoreSettings, choose_coreset, fit_patchcore  # noqa: E402
 from pneumoscope.tasks.anomaly.pretraining import pretrain_source  # noqa: E402
-from pneumoscope.tasks.anomaly.protocol import Normals, select_normals, spoil_normals  # noqa: E402
+from pneumoscope.tasks.anomaly.evaluation import Normals, select_normals, spoil_normals  # noqa: E402
 from pneumoscope.tasks.anomaly.redrawing import fit_denoising, fit_variational  # noqa: E402
 
 SIZE = 64

@@ -82,7 +82,7 @@ def train(
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
     from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
-    from pneumoscope.tasks.anomaly.normals_model import train_normals_model
+    from pneumoscope.tasks.anomaly.normality_model import train_normals_model
     from pneumoscope.tasks.classify import train_classifier
 
     if data is None:

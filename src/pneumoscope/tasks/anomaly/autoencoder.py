@@ -12,7 +12,7 @@ from pneumoscope.errors import TrainingError
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Anomaly, LearningCurve
-from pneumoscope.tasks.anomaly.protocol import Normals, select_normals
+from pneumoscope.tasks.anomaly.evaluation import Normals, select_normals
 from pneumoscope.tasks.anomaly.trained import describe_training, measure_anomaly
 from pneumoscope.tasks.classify import hash_table
 

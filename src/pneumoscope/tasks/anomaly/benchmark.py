@@ -13,8 +13,8 @@ from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Detection, Estimate
 from pneumoscope.tasks.anomaly.ensemble import choose_members, join_ranks
-from pneumoscope.tasks.anomaly.methods import METHODS, Means
-from pneumoscope.tasks.anomaly.protocol import choose_threshold, judge_detector, judge_scores, select_normals
+from pneumoscope.tasks.anomaly.registry import METHODS, Means
+from pneumoscope.tasks.anomaly.evaluation import choose_threshold, judge_detector, judge_scores, select_normals
 from pneumoscope.tasks.classify import hash_table
 
 ENSEMBLE = "ensemble"
@@ -28,7 +28,7 @@ def benchmark_anomaly(
     num_seeds: int = 1,
     false_alarm_rate: float = 0.05,
 ) -> DetectorComparison:
-    """Fit every detector to train normals and measure it on test; see `pneumoscope.tasks.anomaly.protocol`.
+    """Fit every detector to train normals and measure it on test; see `pneumoscope.tasks.anomaly.evaluation`.
 
     What each method came to is kept in `means.out_dir`, so that a run that was stopped goes on at the method where it
     was. A method whose means are not given is left out; one that fails says so in its remark, without figures.

@@ -13,9 +13,9 @@ import numpy as np
 from pneumoscope.progress import track
 from pneumoscope.tasks.anomaly.detector import enlarge_maps, pool_largest, split_images
 from pneumoscope.tasks.anomaly.features import FeatureSource
-from pneumoscope.tasks.anomaly.gaussian import BLUR
+from pneumoscope.tasks.anomaly.mahalanobis import BLUR
 from pneumoscope.tasks.anomaly.learning import normals_settings, train_on_normals
-from pneumoscope.tasks.anomaly.protocol import Normals
+from pneumoscope.tasks.anomaly.evaluation import Normals
 
 if TYPE_CHECKING:
     import keras

@@ -14,8 +14,8 @@ from pneumoscope.radiographs.lungs import find_lungs
 from pneumoscope.results import LearningCurve
 from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source
 from pneumoscope.tasks.anomaly.learning import EXPOSURES, normals_settings, prepare_nets, train_on_normals
-from pneumoscope.tasks.anomaly.protocol import Normals
-from pneumoscope.tasks.anomaly.spoiling import KINDS, SpoilSettings, spoil_images
+from pneumoscope.tasks.anomaly.evaluation import Normals
+from pneumoscope.tasks.anomaly.synthetic_anomalies import KINDS, SpoilSettings, spoil_images
 
 EPOCHS = 8
 SOURCE_NAME = "drawn_kinds"

@@ -8,7 +8,7 @@ import numpy as np
 
 from pneumoscope.models.settings import Augmentation, TrainingSettings
 from pneumoscope.results import LearningCurve
-from pneumoscope.tasks.anomaly.protocol import Normals
+from pneumoscope.tasks.anomaly.evaluation import Normals
 from pneumoscope.tasks.classify import hash_table
 
 if TYPE_CHECKING:

@@ -20,8 +20,8 @@ from pneumoscope.tasks.anomaly.learning import (
     prepare_nets,
     train_on_normals,
 )
-from pneumoscope.tasks.anomaly.protocol import Normals
-from pneumoscope.tasks.anomaly.spoiling import SpoilSettings, spoil_images
+from pneumoscope.tasks.anomaly.evaluation import Normals
+from pneumoscope.tasks.anomaly.synthetic_anomalies import SpoilSettings, spoil_images
 
 if TYPE_CHECKING:
     import keras

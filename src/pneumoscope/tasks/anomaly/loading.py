@@ -3,8 +3,8 @@
 import os
 
 from pneumoscope.tasks.anomaly.autoencoder import PaperAutoencoder
-from pneumoscope.tasks.anomaly.gaussian import Mahalanobis
-from pneumoscope.tasks.anomaly.normals_model import load_normals_model
+from pneumoscope.tasks.anomaly.mahalanobis import Mahalanobis
+from pneumoscope.tasks.anomaly.normality_model import load_normals_model
 
 
 def load_detector(

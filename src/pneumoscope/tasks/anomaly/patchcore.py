@@ -12,7 +12,7 @@ from pneumoscope.errors import TrainingError
 from pneumoscope.progress import track
 from pneumoscope.tasks.anomaly.detector import enlarge_maps, pool_largest, split_images
 from pneumoscope.tasks.anomaly.features import FeatureSource, extract_patches
-from pneumoscope.tasks.anomaly.gaussian import BLUR
+from pneumoscope.tasks.anomaly.mahalanobis import BLUR
 
 MEGABYTE = 1e6
 

@@ -12,7 +12,7 @@ import numpy as np
 from pneumoscope.models.settings import Augmentation
 from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source
 from pneumoscope.tasks.anomaly.learning import normals_settings, prepare_nets, train_on_normals
-from pneumoscope.tasks.anomaly.protocol import Normals
+from pneumoscope.tasks.anomaly.evaluation import Normals
 
 if TYPE_CHECKING:
     import keras

@@ -20,7 +20,7 @@ from pneumoscope.models.settings import Augmentation
 from pneumoscope.tasks.anomaly.autoencoder import check_alive
 from pneumoscope.tasks.anomaly.detector import enlarge_maps, split_images
 from pneumoscope.tasks.anomaly.learning import normals_settings, prepare_nets, train_on_normals
-from pneumoscope.tasks.anomaly.protocol import Normals
+from pneumoscope.tasks.anomaly.evaluation import Normals
 
 if TYPE_CHECKING:
     import keras

@@ -10,7 +10,7 @@ from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, Anomaly, LearningCurve
 from pneumoscope.tasks.anomaly.detector import Detector
-from pneumoscope.tasks.anomaly.protocol import choose_examples, choose_threshold, select_normals
+from pneumoscope.tasks.anomaly.evaluation import choose_examples, choose_threshold, select_normals
 from pneumoscope.tasks.classify import hash_table
 
 

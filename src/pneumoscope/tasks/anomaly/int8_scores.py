@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from pneumoscope.models.onnx_file import run_file
-from pneumoscope.tasks.anomaly.gaussian import fit_gaussian
+from pneumoscope.tasks.anomaly.mahalanobis import fit_gaussian
 
 SCORE = "score"
 

@@ -15,9 +15,9 @@ from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Anomaly
 from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, build_source
-from pneumoscope.tasks.anomaly.gaussian import Mahalanobis, fit_mahalanobis
+from pneumoscope.tasks.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
 from pneumoscope.tasks.anomaly.kinds import SOURCE_NAME, kinds_settings, learn_kinds
-from pneumoscope.tasks.anomaly.protocol import select_normals
+from pneumoscope.tasks.anomaly.evaluation import select_normals
 from pneumoscope.tasks.anomaly.trained import describe_training, measure_anomaly
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from pathlib import Path
 from pneumoscope.tasks.anomaly import (
     autoencoder,
     distillation,
-    gaussian,
+    mahalanobis,
     kinds,
     lesion_net,
     patchcore,
@@ -16,7 +16,7 @@ from pneumoscope.tasks.anomaly import (
 )
 from pneumoscope.tasks.anomaly.detector import Detector
 from pneumoscope.tasks.anomaly.features import FeatureSource, load_flagship_source, load_imagenet_source
-from pneumoscope.tasks.anomaly.protocol import Normals
+from pneumoscope.tasks.anomaly.evaluation import Normals
 
 # Layers of a net of photographs are told apart at 224 pixels; a student of them learns at 128, in a third of the time.
 TAUGHT_SIZE = 128
@@ -88,11 +88,11 @@ def _learn_kinds(normals: Normals, means: Means) -> FeatureSource:
 
 
 def _fit_mahalanobis(source: FeatureSource, normals: Normals, means: Means) -> Detector:
-    return gaussian.fit_mahalanobis(source, normals.train.images, seed=means.seed)
+    return mahalanobis.fit_mahalanobis(source, normals.train.images, seed=means.seed)
 
 
 def _fit_padim(source: FeatureSource, normals: Normals, means: Means) -> Detector:
-    return gaussian.fit_padim(source, normals.train.images, top_share=TOP_SHARE, seed=means.seed)
+    return mahalanobis.fit_padim(source, normals.train.images, top_share=TOP_SHARE, seed=means.seed)
 
 
 def _fit_patchcore(source: FeatureSource, normals: Normals, means: Means) -> Detector:

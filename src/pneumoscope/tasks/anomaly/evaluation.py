@@ -28,7 +28,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.lungs import find_lungs
 from pneumoscope.results import BINARY_CLASSES, Detection, Estimate
 from pneumoscope.tasks.anomaly.detector import Detector
-from pneumoscope.tasks.anomaly.spoiling import Spoiled, SpoilSettings, spoil_images
+from pneumoscope.tasks.anomaly.synthetic_anomalies import Spoiled, SpoilSettings, spoil_images
 
 NUM_EXAMPLES = 6
 NUM_MAPPED = 96  # images that localization is judged on, at most: maps of every image are slow with some methods
