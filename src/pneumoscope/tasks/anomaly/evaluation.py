@@ -1,76 +1,30 @@
-"""How a detector is judged: fitted on train normals, its threshold from held-out normals, test looked at once.
+"""Evaluation of anomaly detectors: thresholds come from held-out normals, metrics from the test images."""
 
-Figures of a `Detection`:
-
-    auroc, auprc                    of pneumonia, on test
-    accuracy, f1                    at the threshold
-    flagged_normal, _bacterial, _viral, _pneumonia
-                                    shares of the test images that are flagged
-    false_alarms_promised           what the threshold promises; what it kept is `flagged_normal`
-    auroc_drawn                     held-out normals against their own copies with drawn opacities
-    pixel_auroc_drawn, pro_drawn    how well maps find the drawn opacities
-    pixel_auroc, pro                how well maps find true lesions, where their masks are known (phantoms)
-    seconds_per_image, megabytes    what it costs
-
-`auroc_drawn` needs no sick image, so that detectors may be chosen by it. What draws the opacities is also what
-synthetic-lesion training learns from, which flatters it.
-"""
-
-import time
-from dataclasses import dataclass
+from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
-from pneumoscope.errors import TrainingError
-from pneumoscope.evaluation.localization import evaluate_maps
-from pneumoscope.evaluation.metrics import estimate_binary_scores, estimate_share, evaluate_scores
+from pneumoscope.evaluation.metrics import evaluate_scores
+from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.lungs import find_lungs
-from pneumoscope.results import BINARY_CLASSES, Detection, Estimate
-from pneumoscope.tasks.anomaly.detector import Detector
-from pneumoscope.tasks.anomaly.synthetic_anomalies import Spoiled, SpoilSettings, spoil_images
+from pneumoscope.results import BINARY_CLASSES, AnomalyResult, LearningCurve
+from pneumoscope.tasks.anomaly.detector import Detector, select_normals
+from pneumoscope.tasks.classify import hash_table
 
 NUM_EXAMPLES = 6
-NUM_MAPPED = 96  # images that localization is judged on, at most: maps of every image are slow with some methods
-MEGABYTE = 1e6
+FALSE_POSITIVE_RATE = 0.05
 
 
-@dataclass(frozen=True)
-class Normals:
-    """All that a detector may be fitted to and its threshold be told from.
+def choose_threshold(validation_scores: np.ndarray, false_positive_rate: float) -> float:
+    """Return the lowest threshold with at most a given false positive rate on new normals.
 
-    Attributes:
-        train: normals of the split `train`.
-        held_out: normals of the split `val`.
-    """
-
-    train: Dataset
-    held_out: Dataset
-
-
-def select_normals(dataset: Dataset) -> Normals:
-    """Return the normals of `train` and `val`.
-
-    Raises:
-        TrainingError: if either has none.
-    """
-    parts = [dataset.split(name) for name in ("train", "val")]
-    train, held_out = (part.select(part.labels(BINARY_CLASSES) == 0) for part in parts)
-    if not len(train) or not len(held_out):
-        raise TrainingError(f"{len(train)} normals to train on and {len(held_out)} held out; expected some of both")
-    return Normals(train, held_out)
-
-
-def choose_threshold(held_out: np.ndarray, false_alarm_rate: float) -> float:
-    """Return the lowest threshold that flags at most a share of held-out normals, counted as one normal more.
-
-    A normal is flagged when `score >= threshold`. With m held-out normals, a new one is flagged with a probability of
-    at most the rate (split conformal prediction: V. Vovk, A. Gammerman and G. Shafer, 2005), where films are
-    exchangeable.
+    An image is flagged when `score >= threshold`. A new normal is flagged with a probability of at most the rate (split
+    conformal prediction: V. Vovk, A. Gammerman and G. Shafer, 2005), where images are exchangeable.
 
     Args:
-        held_out: `(m,)` floats, scores of normals that the detector was not fitted to.
-        false_alarm_rate: in (0, 1).
+        validation_scores: `(m,)` floats, scores of normals that the detector was not fitted on.
+        false_positive_rate: in (0, 1).
 
     Raises:
         ValueError: if there is no score, one is not finite, or the rate is out of range.
@@ -79,92 +33,68 @@ def choose_threshold(held_out: np.ndarray, false_alarm_rate: float) -> float:
         >>> round(choose_threshold(np.arange(1.0, 20.0), 0.1), 3)
         18.0
     """
-    scores = np.sort(np.asarray(held_out, dtype=np.float64))
-    if not scores.size or not np.isfinite(scores).all() or not 0 < false_alarm_rate < 1:
+    scores = np.sort(np.asarray(validation_scores, dtype=np.float64))
+    if not scores.size or not np.isfinite(scores).all() or not 0 < false_positive_rate < 1:
         raise ValueError(
-            f"{scores.size} scores at a rate of {false_alarm_rate}; expected some finite scores and a rate in (0, 1)"
+            f"{scores.size} scores at a rate of {false_positive_rate}; expected some finite scores and a rate in (0, 1)"
         )
-    flagged = int(np.floor(false_alarm_rate * (len(scores) + 1)))
-    if flagged:
-        return float(scores[-flagged])
+    num_flagged = int(np.floor(false_positive_rate * (len(scores) + 1)))
+    if num_flagged:
+        return float(scores[-num_flagged])
     # Scores have 32 bits: the next number of 64 would be rounded back to the score itself.
     return float(np.nextafter(np.float32(scores[-1]), np.float32(np.inf)))
 
 
-def judge_detector(
+def evaluate_detector(
     detector: Detector,
     dataset: Dataset,
     *,
-    method: str,
-    recipe: str = "{}",
-    false_alarm_rate: float = 0.05,
+    curve: LearningCurve | None = None,
+    parameters: int = 0,
+    reconstruct: Callable[[np.ndarray], np.ndarray] | None = None,
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
     seed: int = 0,
-) -> Detection:
-    """Return how a fitted detector does, by the protocol at the top of this file.
+) -> AnomalyResult:
+    """Return scores, thresholds and test metrics of a fitted detector.
+
+    Both thresholds come from the held-out normals of `val`: the reference study's mean + 1 standard deviation, and the
+    quantile of `choose_threshold`. No pneumonia is used before the test.
 
     Args:
-        detector: fitted on train normals only.
+        detector: fitted on the normals of `train`.
         dataset: with the splits `train`, `val` and `test`.
-        method: its name.
-        recipe: see `Detection`.
-        false_alarm_rate: share of normals that may be flagged, in (0, 1).
-        seed: of the drawn opacities, the examples and the resampling.
+        curve: training of its network, if it has one.
+        parameters: number of parameters of that network.
+        reconstruct: `(n, H, W)` uint8 images to their reconstructions, `(n, H, W)` float32 in [0, 1]; None for a
+            detector without reconstructions.
+        false_positive_rate: of the quantile threshold, in (0, 1).
+        seed: of the examples and the resampling.
 
     Raises:
-        TrainingError: if normals are missing.
+        TrainingError: if there are no held-out normals.
     """
-    normals = select_normals(dataset).held_out
-    test = dataset.split("test")
-    held_out = detector.score(normals.images)
-    threshold = choose_threshold(held_out, false_alarm_rate)
-    started = time.perf_counter()
-    scores = detector.score(test.images)
-    seconds = (time.perf_counter() - started) / len(test)
-    drawn_scores, drawn_figures = _judge_drawn(detector, normals, held_out, seed)
-    examples = choose_examples(dataset, seed)
-    images = dataset.images[examples]
-    metrics = {
-        **judge_scores(test, scores, threshold, seed=seed),
-        **drawn_figures,
-        **_judge_masks(detector, test, seed),
-        "false_alarms_promised": _fact(false_alarm_rate, len(held_out)),
-        "seconds_per_image": _fact(seconds, len(test)),
-        "megabytes": _fact(detector.num_bytes / MEGABYTE, 1),
+    validation_scores = detector.score(select_normals(dataset).held_out.images)
+    thresholds = {
+        "mean_plus_sd": float(validation_scores.mean() + validation_scores.std()),
+        "quantile": choose_threshold(validation_scores, false_positive_rate),
     }
-    usual = detector.localize(normals.images[:NUM_MAPPED])
-    return Detection(
-        method=method,
-        recipe=recipe,
-        threshold=threshold,
-        false_alarm_rate=false_alarm_rate,
-        held_out=held_out,
-        drawn=drawn_scores,
+    test, examples = dataset.split("test"), choose_examples(dataset, seed)
+    scores, labels, images = detector.score(test.images), test.labels(BINARY_CLASSES), dataset.images[examples]
+    return AnomalyResult(
+        parameters=parameters,
+        curve=curve,
+        thresholds=thresholds,
+        false_positive_rate=false_positive_rate,
+        validation_scores=validation_scores,
         scores=scores,
-        metrics=metrics,
-        examples=examples,
+        labels=labels,
+        subtypes=test.table["subtype"].to_numpy().astype(str),
+        metrics=evaluate_scores(labels, scores, thresholds, patients=test.table["patient"].to_numpy(), seed=seed),
         images=images.astype(np.float32) / 255,
-        maps=detector.localize(images),
-        map_scale=np.quantile(usual, [0.5, 0.999]).astype(np.float32),
+        reconstructions=None if reconstruct is None else reconstruct(images),
+        anomaly_maps=detector.anomaly_maps(images),
+        examples=examples,
     )
-
-
-def judge_scores(test: Dataset, scores: np.ndarray, threshold: float, *, seed: int = 0) -> dict[str, Estimate]:
-    """Return the figures of test scores alone; see the top of this file."""
-    labels, patients = test.labels(BINARY_CLASSES), test.table["patient"].to_numpy().astype(str)
-    found = evaluate_scores(labels, scores, {"at": threshold}, patients=patients, seed=seed)
-    metrics = {name.removesuffix("_at"): figure for name, figure in found.items()}
-    subtypes = test.table["subtype"].to_numpy().astype(str)
-    for name in ("bacterial", "viral"):
-        rows = subtypes == name
-        if rows.any():
-            metrics[f"flagged_{name}"] = estimate_share(scores[rows] >= threshold, patients[rows], seed=seed)
-    return metrics
-
-
-def spoil_normals(normals: Dataset, seed: int) -> Spoiled:
-    """Return copies of normals with drawn opacities; none is a pasted patch."""
-    rng = np.random.default_rng([seed, 1])
-    return spoil_images(normals.images, find_lungs(normals.images), SpoilSettings(paste=0.0), rng)
 
 
 def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
@@ -175,32 +105,26 @@ def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
     return np.array([index for pair in zip(*by_class, strict=False) for index in pair], dtype=np.int64)
 
 
-def _judge_drawn(
-    detector: Detector, normals: Dataset, held_out: np.ndarray, seed: int
-) -> tuple[np.ndarray, dict[str, Estimate]]:
-    copies = spoil_normals(normals, seed)
-    scores = detector.score(copies.images)
-    patients = normals.table["patient"].to_numpy().astype(str)
-    labels = np.repeat([0, 1], len(normals))
-    ranked = estimate_binary_scores(labels, np.concatenate([held_out, scores]), np.tile(patients, 2), seed=seed)
-    rows = slice(0, NUM_MAPPED)
-    found = evaluate_maps(
-        detector.localize(copies.images[rows]), copies.masks[rows], patients=patients[rows], seed=seed
-    )
-    figures = {"auroc": ranked["auroc"], **found}
-    return scores, {f"{name}_drawn": figure for name, figure in figures.items()}
+def describe_training(
+    result: AnomalyResult, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
+) -> dict[str, Any]:
+    """Return what the card of a trained detector states of its training and its thresholds.
 
-
-def _judge_masks(detector: Detector, test: Dataset, seed: int) -> dict[str, Estimate]:
-    if test.masks is None:
-        return {}
-    sick = np.flatnonzero(test.masks.any(axis=(1, 2)))[:NUM_MAPPED]
-    part = test.select(sick)
-    assert part.masks is not None
-    patients = part.table["patient"].to_numpy().astype(str)
-    return evaluate_maps(detector.localize(part.images), part.masks, patients=patients, seed=seed)
-
-
-def _fact(value: float, count: int) -> Estimate:
-    """Return a figure that no resampling of patients would change."""
-    return Estimate(float(value), float("nan"), float("nan"), n=count)
+    Args:
+        result: of its evaluation, with a learning curve.
+        dataset: that it was trained on.
+        settings: of the training.
+        precision: Keras dtype policy that it computes in.
+        seed: of its weights.
+    """
+    return {
+        "classes": ["normal"],
+        "settings": settings.to_dict(),
+        "precision": precision,
+        "seed": seed,
+        "chosen_epoch": None if result.curve is None else result.curve.chosen_epoch,
+        "thresholds": result.thresholds,
+        "thresholds_from": f"{len(result.validation_scores)} held-out normals; "
+        f"false positive rate of the quantile {result.false_positive_rate}",
+        "training_data_sha256": hash_table(select_normals(dataset).train),
+    }
