@@ -72,12 +72,12 @@ def _export_classifier_graphs(
 
 def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.models.graph import AutoencoderGraph, GaussianGraph
-    from pneumoscope.tasks.anomaly.autoencoder import PaperAutoencoder
+    from pneumoscope.tasks.anomaly.autoencoder import ReferenceAutoencoder
     from pneumoscope.tasks.anomaly.features import weigh_cells
-    from pneumoscope.tasks.anomaly.loading import load_detector
+    from pneumoscope.tasks.anomaly.registry import load_detector
 
     detector, _ = load_detector(model_dir, precision="float32")
-    if isinstance(detector, PaperAutoencoder):
+    if isinstance(detector, ReferenceAutoencoder):
         return AutoencoderGraph(detector.net)
     whole, single = (detector.mean, detector.whitening), (detector.patch_mean, detector.patch_whitening)
     source = detector.source
@@ -92,7 +92,7 @@ def export_answers(bundle: "Bundle", graph: ModelGraph, folder: Path, dataset: D
     """
     from pneumoscope.models.int8 import write_int8
     from pneumoscope.models.onnx_file import AGREEMENT, extract_answers, measure_agreement
-    from pneumoscope.tasks.anomaly.rounding import mend_score
+    from pneumoscope.tasks.anomaly.int8_scores import correct_int8_score
 
     full, int8 = folder / ANSWERS_NAME, folder / INT8_NAME
     train, val = dataset.split("train"), dataset.split("val")
@@ -102,7 +102,7 @@ def export_answers(bundle: "Bundle", graph: ModelGraph, folder: Path, dataset: D
     chosen = np.unique(np.linspace(0, len(train.images) - 1, NUM_CALIBRATED).astype(int))
     write_int8(full, int8, train.images[chosen])
     if outputs == ["score"]:
-        mend_score(int8, full, train.images[train.labels(THREE_CLASSES) == 0])
+        correct_int8_score(int8, full, train.images[train.labels(THREE_CLASSES) == 0])
     actual, expected = (
         dict(zip(outputs, Graph(path).run(as_input(val.images), outputs), strict=True)) for path in (int8, full)
     )

@@ -15,7 +15,7 @@ from pneumoscope.report import sentences
 from pneumoscope.report.summary import split_stage, summarize_study, to_plain
 from pneumoscope.report.tables import SECOND_NET, MetricTable, tabulate_metrics
 from pneumoscope.report.wording import TASK_TITLES, metric_title, profile_title
-from pneumoscope.results import Anomaly, Classification, Evaluation
+from pneumoscope.results import AnomalyResult, Classification, Evaluation
 
 SPLITS = ("val", "test")
 NETS = ("binary", "three_class")
@@ -168,10 +168,10 @@ def _describe_metrics(metrics: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     return {name: {"title": metric_title(name), **to_plain(estimate)} for name, estimate in metrics.items()}
 
 
-def _describe_anomaly(profile: str, result: Anomaly, images: Mapping[str, SplitImages]) -> dict[str, Any]:
+def _describe_anomaly(profile: str, result: AnomalyResult, images: Mapping[str, SplitImages]) -> dict[str, Any]:
     test = images["test"]
     # The model keeps no names: its images are those of the split where their number and classes agree.
-    same = len(result.errors) == len(test.names) and all(
+    same = len(result.scores) == len(test.names) and all(
         (subtype == "normal") == (label == 0) for subtype, label in zip(test.subtypes, result.labels, strict=True)
     )
     held_out = [number for number, subtype in enumerate(images["val"].subtypes) if subtype == "normal"]
@@ -181,21 +181,21 @@ def _describe_anomaly(profile: str, result: Anomaly, images: Mapping[str, SplitI
         "title": _title(profile, "anomaly"),
         "redraws": result.reconstructions is not None,
         "parameters": result.parameters,
-        "curve": to_plain(asdict(result.curve)),
+        "curve": to_plain(result.curve),
         "thresholds": {
             name: {"title": THRESHOLD_TITLES.get(name, name), "value": value}
             for name, value in to_plain(result.thresholds).items()
         },
-        "false_alarm_rate": result.false_alarm_rate,
+        "false_alarm_rate": result.false_positive_rate,
         "direction": sentences.write_direction(result.metrics),
         "metrics": _describe_metrics(result.metrics),
         "validation": {
-            "images": held_out if len(held_out) == len(result.validation_errors) else None,
-            "errors": to_plain(result.validation_errors),
+            "images": held_out if len(held_out) == len(result.validation_scores) else None,
+            "errors": to_plain(result.validation_scores),
         },
         "test": {
             "images": list(range(len(test.names))) if same else None,
-            "errors": to_plain(result.errors),
+            "errors": to_plain(result.scores),
             "labels": result.labels.tolist(),
             "subtypes": result.subtypes.tolist(),
         },

@@ -16,7 +16,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
 from pneumoscope.report.summary import split_stage
 from pneumoscope.report.wording import order_profiles
-from pneumoscope.results import Anomaly, Audit, Classification, Evaluation, Explanation, Leakage, Neighbors
+from pneumoscope.results import AnomalyResult, Audit, Classification, Evaluation, Explanation, Leakage, Neighbors
 
 # What the view shows of every recipe; the other stages only add rows to its table of figures.
 NEEDED = ("binary", "three_class", "anomaly")
@@ -27,7 +27,7 @@ KINDS: dict[str, type] = {
     "three_class": Classification,
     "neighbors_binary": Neighbors,
     "neighbors_three_class": Neighbors,
-    "anomaly": Anomaly,
+    "anomaly": AnomalyResult,
     "explain": Explanation,
     "explain_benchmark": ExplanationBenchmark,
     "held_out": Evaluation,

@@ -41,7 +41,7 @@ class TrainingRecord:
     settings: TrainingSettings
     precision: str
     seed: int
-    chosen_epoch: int
+    chosen_epoch: int | None = None
     training_data_sha256: str
     embedding_layer: str | None = None
     thresholds: dict[str, float] | None = None

@@ -15,7 +15,7 @@ from pneumoscope.ledger import Ledger
 from pneumoscope.radiographs.audit import audit_dataset
 from pneumoscope.radiographs.dataset import Dataset, load_dataset
 from pneumoscope.radiographs.splits import split_dataset
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Anomaly, Classification, LearningCurve
+from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, AnomalyResult, Classification, LearningCurve
 
 WIDE = {"width": 1440, "height": 900}
 SEED = 4
@@ -67,19 +67,19 @@ def make_anomaly(dataset, rng):
         "quantile": float(np.quantile(validation, 0.95)),
     }
     none = np.zeros((0, 8, 8), np.float32)
-    return Anomaly(
+    return AnomalyResult(
         parameters=52_067,
         curve=make_curve(rng, accuracy=False),
         thresholds=thresholds,
-        false_alarm_rate=0.05,
-        validation_errors=validation,
-        errors=errors,
+        false_positive_rate=0.05,
+        validation_scores=validation,
+        scores=errors,
         labels=labels,
         subtypes=test.table["subtype"].to_numpy().astype(str),
         metrics=evaluate_scores(labels, errors, thresholds, patients=test.table["patient"], seed=SEED),
         images=none,
         reconstructions=none,
-        error_maps=none,
+        anomaly_maps=none,
         examples=np.zeros(0, np.int64),
     )
 

@@ -249,17 +249,17 @@ def test_the_anomaly_threshold_says_what_it_flags(show, study_room, study_parts)
     _, stages, _ = study_parts
     anomaly = stages["best-anomaly"]
     page = show(f"{study_room}/study")
-    threshold = float(np.median(anomaly.errors)) + 1e-7
+    threshold = float(np.median(anomaly.scores)) + 1e-7
 
     page.locator("#anomaly-number").fill(f"{1000 * threshold:.6f}")
 
-    flagged = anomaly.errors >= threshold
+    flagged = anomaly.scores >= threshold
     sick = anomaly.labels == 1
     rows = page.locator("#anomaly-test tr").all_inner_texts()
     assert f"{int((flagged & ~sick).sum())} of {int((~sick).sum())}" in rows[0]
     assert f"{int((flagged & sick).sum())} of {int(sick.sum())}" in rows[1]
-    held_out = int((anomaly.validation_errors >= threshold).sum())
-    assert f"{held_out} of {len(anomaly.validation_errors)}" in page.locator("#anomaly-val tr").inner_text()
+    held_out = int((anomaly.validation_scores >= threshold).sum())
+    assert f"{held_out} of {len(anomaly.validation_scores)}" in page.locator("#anomaly-val tr").inner_text()
 
 
 def test_all_figures_stand_in_tables(show, study_room, study_parts):

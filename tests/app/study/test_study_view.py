@@ -101,10 +101,10 @@ def test_anomaly_scores_come_with_their_thresholds_and_images(answer, study_part
 
     assert told["id"] == "best-anomaly"
     assert {name: entry["value"] for name, entry in told["thresholds"].items()} == anomaly.thresholds
-    np.testing.assert_array_equal(np.float32(told["test"]["errors"]), anomaly.errors)
-    assert told["test"]["images"] == list(range(len(anomaly.errors)))
+    np.testing.assert_array_equal(np.float32(told["test"]["errors"]), anomaly.scores)
+    assert told["test"]["images"] == list(range(len(anomaly.scores)))
     normals = [answer["splits"]["val"]["subtypes"][image] for image in told["validation"]["images"]]
-    assert set(normals) == {"normal"} and len(normals) == len(anomaly.validation_errors)
+    assert set(normals) == {"normal"} and len(normals) == len(anomaly.validation_scores)
 
 
 def test_tables_hold_every_figure_with_its_interval(answer, study_parts):
