@@ -87,9 +87,7 @@ def report_calibration(
         operating_points=_describe_points(calibrated, thresholds, seed),
         operating_points_from=chosen,
         figures=figures,
-        seeds=_compare_seeds({seed: outputs, **other_seeds}, fits[:1], dataset, thresholds, seed)
-        if other_seeds
-        else None,
+        seeds=_compare_seeds({seed: outputs, **(other_seeds or {})}, fits[:1], dataset, thresholds, seed),
     )
 
 
@@ -125,8 +123,10 @@ def _compare_seeds(
     dataset: Dataset,
     thresholds: dict[str, float],
     seed: int,
-) -> SeedComparison:
-    """Return mean, standard deviation and values of some test metrics of models that differ in their seed."""
+) -> SeedComparison | None:
+    """Return mean, standard deviation and values of some test metrics of models that differ in their seed, if any."""
+    if len(outputs) < 2:
+        return None
     tests = [
         _measure_splits(calibrate(one_seed, fit)[0], dataset, thresholds, seed)["test"] for one_seed in outputs.values()
     ]
