@@ -6,7 +6,7 @@ import numpy as np
 
 from pneumoscope.progress import track
 from pneumoscope.tasks.anomaly.detector import enlarge_maps, pool_largest, split_images
-from pneumoscope.tasks.anomaly.features import FeatureSource, embed_images, extract_patches
+from pneumoscope.tasks.anomaly.features import FeatureSource, average_patches, extract_patches
 
 PATCHES_FOR_COVARIANCE = 40_000
 SMALLEST_VARIANCE = 0.01  # PaDiM's regularization, share of the mean variance
@@ -47,7 +47,7 @@ class Mahalanobis:
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the distance of each image's mean patch."""
-        return _measure(embed_images(self.source, images) - self.mean, self.whitening)
+        return _measure(average_patches(self.source, images) - self.mean, self.whitening)
 
     def localize(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the distance of each patch."""
