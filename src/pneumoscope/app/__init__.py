@@ -12,7 +12,7 @@ pool.py         the threads that read, and the line before them
 connections.py  clients that are slow to ask or slow to listen
 security.py     who may ask, and what every answer carries
 docs_page.py    the API described on a page of its own
-study_*.py      a trained study, to look at
+study_report.py the report of a study, and the policy under which it is shown
 
 Requests pass through `security`, then `limits`, then the routes. Nothing here is written to disk, nothing leaves
 the machine, and no name of a file is logged.

@@ -69,7 +69,7 @@ class Desk:
 
 
 def build_routes(desk: Desk) -> APIRouter:
-    """Return all routes of the API but those of a study."""
+    """Return all routes of the API."""
     router = APIRouter(prefix="/api")
     _add_descriptions(router, desk)
     _add_phantoms(router, desk)

@@ -123,7 +123,7 @@ def locate_error(error: BaseException) -> str:
 
 
 def _mark(headers: MutableHeaders, path: str) -> None:
-    # A route may set its own, as the pages that a study wrote need.
+    # A route may set its own, as the report of a study needs.
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     # Scripts and styles may be kept, but are asked for again, so that a new version shows at once.
