@@ -112,9 +112,9 @@ for name, estimate in anomaly.metrics.items():
 
 # %%
 figure, panel = plt.subplots(figsize=(7, 3), layout="constrained")
-bins = np.linspace(0, np.quantile(anomaly.errors, 0.99), 40)
+bins = np.linspace(0, np.quantile(anomaly.scores, 0.99), 40)
 for label, name in enumerate(pneumoscope.BINARY_CLASSES):
-    panel.hist(anomaly.errors[anomaly.labels == label], bins, alpha=0.6, label=name)
+    panel.hist(anomaly.scores[anomaly.labels == label], bins, alpha=0.6, label=name)
 for (name, threshold), style in zip(anomaly.thresholds.items(), ("--", ":"), strict=True):
     panel.axvline(threshold, color="black", linestyle=style, label=name)
 panel.set(xlabel="mean squared error", ylabel="test images")
@@ -122,12 +122,12 @@ panel.legend()
 
 # %%
 figure, panels = plt.subplots(3, 4, figsize=(9, 7), layout="constrained")
-columns = zip(panels.T, anomaly.examples, anomaly.images, anomaly.reconstructions, anomaly.error_maps, strict=False)
-for (top, middle, bottom), index, image, reconstruction, error_map in columns:
+columns = zip(panels.T, anomaly.examples, anomaly.images, anomaly.reconstructions, anomaly.anomaly_maps, strict=False)
+for (top, middle, bottom), index, image, reconstruction, anomaly_map in columns:
     top.imshow(image, cmap="gray", vmin=0, vmax=1)
     top.set_title(dataset.table["subtype"][index])
     middle.imshow(reconstruction, cmap="gray", vmin=0, vmax=1)
-    bottom.imshow(error_map, cmap="cividis", vmin=0, vmax=anomaly.error_maps.max())
+    bottom.imshow(anomaly_map, cmap="cividis", vmin=0, vmax=anomaly.anomaly_maps.max())
 for panel in panels.flat:
     panel.axis("off")
 

@@ -2,16 +2,14 @@
 
 import json
 import shutil
-from dataclasses import dataclass
 from functools import partial
 
-import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 from pneumoscope.benchmark import run_benchmark, run_explain_benchmark
 from pneumoscope.cli.main import app
-from pneumoscope.comparison import MethodTable
+from pneumoscope.comparison import DetectorComparison, MethodTable
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.results import Estimate
 
@@ -26,22 +24,14 @@ def test_a_remark_on_a_method_without_figures_is_refused():
         MethodTable({"here": {}}, {"gone": "Nothing to say."})
 
 
-def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study, tmp_path, monkeypatch):
-    import pneumoscope.archive
-
-    @dataclass(frozen=True)
-    class Found:
-        table: MethodTable
-        detections: dict
-
-    monkeypatch.setitem(pneumoscope.archive._KINDS, "Found", Found)
+def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study, tmp_path):
     study = tmp_path / "study"
     shutil.copytree(finished_study, study)
     seen = []
 
     def compute(dataset, seed):
         seen.append((len(dataset), seed))
-        return Found(TABLE, {})
+        return DetectorComparison(TABLE)
 
     for _ in range(2):
         assert run_benchmark(study, "best", "anomaly", compute) == TABLE
@@ -53,41 +43,24 @@ def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study,
     assert "Methods side by side, best recipe" in page and "It was tired." in page and "0.750" in page
 
 
-class Darkness:
-    """A detector that takes dark pixels for odd."""
+def test_the_anomaly_benchmark_is_one_command(finished_study, tmp_path, monkeypatch):
+    from pneumoscope.tasks.anomaly import benchmark
 
-    num_bytes = 0
+    calls = []
 
-    def score(self, images):
-        return self.localize(images).mean(axis=(1, 2))
+    def benchmark_anomaly(dataset, out_dir, **options):
+        calls.append(options)
+        return TABLE
 
-    def localize(self, images):
-        return 1 - images.astype(np.float32) / 255
-
-
-def test_detectors_side_by_side_are_one_command(finished_study, tmp_path, monkeypatch):
-    from pneumoscope.tasks.anomaly.methods import Method
-
-    given = []
-
-    def fit(normals, means):
-        given.append((means.weights, means.flagship, means.epochs))
-        return Darkness()
-
-    known = {name: Method(fit, "Dark is odd.") for name in ("dark", "darker")}
-    monkeypatch.setattr("pneumoscope.tasks.anomaly.benchmark.METHODS", known)
+    monkeypatch.setattr(benchmark, "benchmark_anomaly", benchmark_anomaly)
     study = tmp_path / "study"
     shutil.copytree(finished_study, study)
     words = ["anomaly", "--benchmark", "--study", str(study), "--epochs", "2", "--json"]
     done = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "net.h5")])
 
     assert done.exit_code == 0, done.output
-    assert given == [(tmp_path / "net.h5", None, 2)] * 2
-    assert set(json.loads(done.stdout)["methods"]) == {"dark", "darker", "ensemble"}
-    page = (study / "report.html").read_text()
-    assert "Dark is odd." in page and "best-anomaly_benchmark-maps" in page
-    assert "SQUID" not in page.partition("Methods side by side")[2].partition("</table>")[0]  # these are phantoms
-    assert (study / "figures" / "best-anomaly_benchmark-maps.png").is_file()
+    assert calls == [{"weights": tmp_path / "net.h5", "epochs": 2, "num_seeds": 1, "seed": 0}]
+    assert set(json.loads(done.stdout)["methods"]) == {"slow", "fast"}
 
 
 def test_figures_of_others_stand_below_the_methods():

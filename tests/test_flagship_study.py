@@ -14,7 +14,7 @@ from pneumoscope.radiographs.phantoms import draw_phantoms, write_phantoms
 from pneumoscope.reading.model_set import as_input
 from pneumoscope.reading.reader import Reader
 from pneumoscope.study import run_study
-from pneumoscope.tasks.anomaly.loading import load_detector
+from pneumoscope.tasks.anomaly.registry import load_detector
 
 
 @pytest.fixture
@@ -62,6 +62,6 @@ def check_anomaly(out: Path, reader: Reader) -> None:
     (scores,) = reader.models.scores.run(as_input(films), ["score"])
     np.testing.assert_allclose(scores, detector.score(films), rtol=0.05)
     assert judged.thresholds == thresholds
-    assert (judged.validation_errors >= thresholds["quantile"]).mean() <= judged.false_alarm_rate
+    assert (judged.validation_scores >= thresholds["quantile"]).mean() <= judged.false_positive_rate
     shown = reader.look(films[0]).anomaly_map
-    assert np.corrcoef(shown.ravel(), detector.localize(films[:1]).ravel())[0, 1] > 0.9
+    assert np.corrcoef(shown.ravel(), detector.anomaly_maps(films[:1]).ravel())[0, 1] > 0.9

@@ -13,10 +13,9 @@ import numpy as np
 
 from pneumoscope.comparison import DetectorComparison, ExplanationBenchmark, MethodTable, NeighborsBenchmark
 from pneumoscope.results import (
-    Anomaly,
+    AnomalyResult,
     Audit,
     Classification,
-    Detection,
     EmbeddingMap,
     Estimate,
     Evaluation,
@@ -35,8 +34,7 @@ _KINDS = {
         Classification,
         Neighbors,
         EmbeddingMap,
-        Anomaly,
-        Detection,
+        AnomalyResult,
         Explanation,
         Leakage,
         Audit,

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from pneumoscope.comparison import MethodTable, NeighborsBenchmark
+from pneumoscope.comparison import DetectorComparison, MethodTable, NeighborsBenchmark
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
 from pneumoscope.radiographs.dataset import Dataset
@@ -68,7 +68,7 @@ def run_anomaly_benchmark(
     """Task 3. Run the benchmark of anomaly detectors; a run that was stopped goes on at the method where it was.
 
     Args:
-        study_dir: folder that a study left; its flagship is used where it has one.
+        study_dir: folder that a study left.
         profile: recipe that the table stands under.
         weights: file of a net of photographs; without it, methods on its features are left out.
         epochs: passes of every training instead of each method's own.
@@ -78,19 +78,13 @@ def run_anomaly_benchmark(
         PneumoscopeError: see `run_benchmark`; if the weights do not fit.
     """
     from pneumoscope.tasks.anomaly.benchmark import benchmark_anomaly
-    from pneumoscope.tasks.anomaly.methods import Means
 
-    flagship = study_dir / "models" / "flagship-three_class"
+    out_dir = study_dir / "models" / f"{profile}-detectors"
 
     def compute(dataset: Dataset, seed: int) -> Benchmark:
-        means = Means(
-            study_dir / "models" / f"{profile}-detectors",
-            epochs=epochs,
-            weights=weights,
-            flagship=flagship if flagship.is_dir() else None,
-            seed=seed,
+        return DetectorComparison(
+            benchmark_anomaly(dataset, out_dir, weights=weights, epochs=epochs, num_seeds=num_seeds, seed=seed)
         )
-        return benchmark_anomaly(dataset, means, num_seeds=num_seeds)
 
     return run_benchmark(study_dir, profile, "anomaly", compute)
 

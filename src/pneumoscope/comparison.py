@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from pneumoscope.results import Detection, Estimate, require
+from pneumoscope.results import Estimate, require
 
 
 @dataclass(frozen=True)
@@ -33,15 +33,9 @@ class MethodTable:
 
 @dataclass(frozen=True)
 class DetectorComparison:
-    """Task 3: detectors of anomalies side by side.
-
-    Attributes:
-        table: figures on test, and what each detector must be read with.
-        detections: by method, what the figures were told from; of several seeds the first.
-    """
+    """Task 3: metrics of anomaly detectors on test."""
 
     table: MethodTable
-    detections: dict[str, Detection]
 
 
 @dataclass(frozen=True)

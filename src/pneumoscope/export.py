@@ -197,12 +197,12 @@ def _export_graph(
 
 def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.models.graph import AutoencoderGraph, GaussianGraph
-    from pneumoscope.tasks.anomaly.autoencoder import PaperAutoencoder
+    from pneumoscope.tasks.anomaly.autoencoder import ReferenceAutoencoder
     from pneumoscope.tasks.anomaly.features import weigh_cells
-    from pneumoscope.tasks.anomaly.loading import load_detector
+    from pneumoscope.tasks.anomaly.registry import load_detector
 
     found, _ = load_detector(model_dir, precision="float32")
-    if isinstance(found, PaperAutoencoder):
+    if isinstance(found, ReferenceAutoencoder):
         return AutoencoderGraph(found.net)
     whole, single = (found.mean, found.whitening), (found.patch_mean, found.patch_whitening)
     source = found.source
@@ -230,7 +230,7 @@ def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dat
     """
     from pneumoscope.models.int8 import write_int8
     from pneumoscope.models.onnx_file import AGREEMENT, extract_answers, measure_agreement
-    from pneumoscope.tasks.anomaly.rounding import mend_score
+    from pneumoscope.tasks.anomaly.int8_scores import correct_int8_score
 
     plain, small = folder / ANSWERS_NAME, folder / INT8_NAME
     train, val = dataset.split("train"), dataset.split("val")
@@ -240,7 +240,7 @@ def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dat
     chosen = np.unique(np.linspace(0, len(train.images) - 1, NUM_CALIBRATED).astype(int))
     write_int8(plain, small, train.images[chosen])
     if outputs == ["score"]:
-        mend_score(small, plain, train.images[train.labels(THREE_CLASSES) == 0])
+        correct_int8_score(small, plain, train.images[train.labels(THREE_CLASSES) == 0])
     found, expected = (
         dict(zip(outputs, Graph(path).run(as_input(val.images), outputs), strict=True)) for path in (small, plain)
     )

@@ -181,84 +181,49 @@ class EmbeddingMap:
 
 
 @dataclass(frozen=True)
-class Anomaly:
-    """Task 3: a model trained on normals only, the report's autoencoder or the model of normals that ships.
+class AnomalyResult:
+    """Task 3: scores and metrics of an anomaly detector that was fitted on normals only.
+
+    An image is flagged when its score is at or over a threshold.
 
     Attributes:
-        parameters: number of parameters.
-        curve: its training; accuracies are NaN.
-        thresholds: by name: `mean_plus_sd` (the paper's) and `quantile`, both from held-out normals.
-        false_alarm_rate: share of normals that the `quantile` threshold promises to flag, in (0, 1).
-        validation_errors: `(m,)` float32, scores of the held-out normals: mean squared errors, or distances.
-        errors: `(n,)` float32, of the test images.
+        parameters: number of parameters of its network; 0 where they are not counted.
+        curve: training of its network, accuracies are NaN; None where it has no training.
+        thresholds: by name: `mean_plus_sd` (the reference study's) and `quantile`, both from held-out normals.
+        false_positive_rate: of the `quantile` threshold, in (0, 1).
+        validation_scores: `(m,)` float32, anomaly scores of the held-out normals.
+        scores: `(n,)` float32, anomaly scores of the test images.
         labels: `(n,)` int, 1 = pneumonia.
         subtypes: `(n,)` str, `normal`, `bacterial`, `viral` or `unknown`.
         metrics: `auroc`, `auprc`, and for each threshold NAME: `accuracy_NAME`, `f1_NAME`,
             `flagged_normal_NAME`, `flagged_pneumonia_NAME` (shares flagged).
         images: `(e, H, W)` float32 in [0, 1], examples from test.
-        reconstructions: the same as the autoencoder redraws them; None from a model that draws nothing.
-        error_maps: `(e, H, W)` float32, squared error of each pixel, or its distance.
+        reconstructions: of the examples, `(e, H, W)` float32 in [0, 1]; None from a detector without reconstructions.
+        anomaly_maps: `(e, H, W)` float32, anomaly score of each pixel of the examples.
         examples: `(e,)` int, index of the examples into the dataset.
     """
 
     parameters: int
-    curve: LearningCurve
+    curve: LearningCurve | None
     thresholds: dict[str, float]
-    false_alarm_rate: float
-    validation_errors: np.ndarray
-    errors: np.ndarray
+    false_positive_rate: float
+    validation_scores: np.ndarray
+    scores: np.ndarray
     labels: np.ndarray
     subtypes: np.ndarray
     metrics: dict[str, Estimate]
     images: np.ndarray
     reconstructions: np.ndarray | None
-    error_maps: np.ndarray
+    anomaly_maps: np.ndarray
     examples: np.ndarray
 
     def __post_init__(self) -> None:
-        require(self.errors.shape == self.labels.shape == self.subtypes.shape, "errors, labels and subtypes differ")
-        drawn = self.images if self.reconstructions is None else self.reconstructions
+        require(self.scores.shape == self.labels.shape == self.subtypes.shape, "scores, labels and subtypes differ")
+        require(self.images.shape == self.anomaly_maps.shape, "images and anomaly maps differ in shape")
         require(
-            self.images.shape == drawn.shape == self.error_maps.shape,
-            "images, reconstructions and error maps differ in shape",
+            self.reconstructions is None or self.reconstructions.shape == self.images.shape,
+            "images and reconstructions differ in shape",
         )
-
-
-@dataclass(frozen=True)
-class Detection:
-    """Task 3: how one detector did that was fitted on normals only.
-
-    Attributes:
-        method: its name.
-        recipe: what it was fitted to and how, as JSON; a result of another recipe is not taken for it.
-        threshold: from held-out normals; an image at or over it is flagged.
-        false_alarm_rate: share of normals that the threshold promises to flag, in (0, 1).
-        held_out, drawn, scores: scores of the held-out normals `(m,)`, of their copies with drawn opacities `(m,)`,
-            and of the test images `(n,)`, float32, higher = odder.
-        metrics: figures on test and on the copies, see `pneumoscope.tasks.anomaly.protocol`.
-        examples: `(e,)` int, test images shown, index into the dataset.
-        images: `(e, H, W)` float32 in [0, 1].
-        maps: `(e, H, W)` float32, how odd each pixel is, in the unit of the method.
-        map_scale: `(2,)` float32, values that are shown as nothing and as full: quantiles of maps of held-out normals.
-    """
-
-    method: str
-    recipe: str
-    threshold: float
-    false_alarm_rate: float
-    held_out: np.ndarray
-    drawn: np.ndarray
-    scores: np.ndarray
-    metrics: dict[str, Estimate]
-    examples: np.ndarray
-    images: np.ndarray
-    maps: np.ndarray
-    map_scale: np.ndarray
-
-    def __post_init__(self) -> None:
-        require(self.held_out.shape == self.drawn.shape, "held-out normals and their copies differ in number")
-        require(self.images.shape == self.maps.shape, "images and maps differ in shape")
-        require(len(self.examples) == len(self.images), "one image an example is expected")
 
 
 @dataclass(frozen=True)

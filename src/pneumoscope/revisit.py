@@ -176,7 +176,7 @@ def revisit_map(
 def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> tuple[dict[str, Estimate], list[Row]]:
     """Task 3. Return the test figures without `paths`, else the score of each file beside the thresholds."""
     from pneumoscope.evaluation.metrics import evaluate_scores
-    from pneumoscope.tasks.anomaly.loading import load_detector
+    from pneumoscope.tasks.anomaly.registry import load_detector
 
     detector, thresholds = load_detector(revisit.model_dir("anomaly"))
     if not paths:

@@ -240,22 +240,22 @@ def _run_flagship(plan: _Plan) -> None:
 
 
 def _run_anomaly(plan: _Plan, profile: str) -> None:
-    """Task 3: the report's autoencoder, or the model of normals with the flagship."""
+    """Task 3: the reference autoencoder, or the normality model with the flagship."""
     from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
-    from pneumoscope.tasks.anomaly.normals_model import train_normals_model
+    from pneumoscope.tasks.anomaly.normality_model import train_normality_model
 
-    train = train_normals_model if profile == "flagship" else train_anomaly
+    train = train_normality_model if profile == "flagship" else train_anomaly
     settings, out_dir = anomaly_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "anomaly")
     plan.ledger.run(f"{profile}-anomaly", lambda: train(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1])
 
 
 def anomaly_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
     """Return the settings of a profile's model of task 3; the flagship's trains for `epochs` at most."""
-    from pneumoscope.tasks.anomaly.kinds import kinds_settings
+    from pneumoscope.tasks.anomaly.normality_model import normality_settings
 
     if profile != "flagship":
         return autoencoder_settings(profile, epochs=epochs)
-    usual = kinds_settings()
+    usual = normality_settings()
     return usual if epochs is None else replace(usual, epochs=min(usual.epochs, epochs))
 
 

@@ -1,12 +1,11 @@
-"""Who may ask, and what every answer carries."""
+"""Which requests are allowed, and the headers of every answer."""
 
 import logging
-import re
 
 import httpx
 import pytest
 
-from pneumoscope.app.security import find_refusal, locate_error
+from pneumoscope.app.security import find_refusal
 
 
 @pytest.mark.parametrize(
@@ -75,20 +74,13 @@ def test_a_defect_of_ours_tells_neither_client_nor_log_what_was_sent(open_room, 
     assert "Doe" not in answer.text
     assert "content-security-policy" in answer.headers
     assert "Doe" not in caplog.text
-    assert "RuntimeError at test_security.py" in caplog.text
+    assert "RuntimeError at test_security.py:" in caplog.text
     assert health.status_code == 200
-
-
-def test_an_error_is_located_without_its_message():
-    try:
-        raise ValueError("Doe_Jane.jpeg")
-    except ValueError as error:
-        assert re.fullmatch(r"ValueError at test_security\.py:\d+", locate_error(error))
 
 
 def test_every_answer_carries_the_headers_that_keep_it_at_home(client, films):
     answers = [
-        *(client.get(path) for path in ("/", "/docs", "/nowhere", "/api/health", "/api/nothing", "/static/app.css")),
+        *(client.get(path) for path in ("/", "/nowhere", "/api/health", "/api/nothing", "/static/app.css")),
         client.post("/api/read", files={"files": ("film.jpeg", films["normal"])}),
         client.post("/api/read"),
         client.put("/api/read"),

@@ -9,11 +9,11 @@ import numpy as np
 import pytest
 from PIL import Image
 from pydantic import TypeAdapter
+from starlette.datastructures import UploadFile
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app import schema
 from pneumoscope.app.api import read_uploads
-from pneumoscope.app.uploads import Upload
 from pneumoscope.radiographs.image import load_image
 
 COLUMNS = [
@@ -258,7 +258,7 @@ def test_what_cannot_be_read_cannot_be_taken_along(client):
 
 
 def test_files_that_are_left_when_the_time_is_over_say_so(films, reader):
-    uploads = [Upload(name, films["normal"]) for name in ("a.jpeg", "b.jpeg")]
+    uploads = [UploadFile(io.BytesIO(films["normal"]), filename=name) for name in ("a.jpeg", "b.jpeg")]
 
     found = read_uploads(reader, uploads, operating_point="balanced", full=False, seconds=-1)
 
@@ -275,7 +275,7 @@ def test_files_that_are_left_when_the_time_is_over_say_so(films, reader):
         ({"files": {"files": ("film.jpeg", b"x")}, "data": {"operating_point": "sharp"}}, 400, "'sharp'"),
         ({"files": {"files": ("film.jpeg", b"x")}, "data": {"operating_point": "nan"}}, 400, "between 0 and 1"),
         ({"files": {"files": ("film.jpeg", b"x")}, "params": {"detail": "all"}}, 400, "'row' or 'full'"),
-        ({"files": [("files", (f"{n}.jpeg", b"x")) for n in range(33)]}, 413, "32 or fewer"),
+        ({"files": [("files", (f"{n}.jpeg", b"x")) for n in range(33)]}, 413, "Maximum number of files is 32"),
     ],
 )
 def test_a_request_that_cannot_be_met_says_why(client, keywords, status, told):

@@ -14,8 +14,8 @@ from pneumoscope.models.onnx_file import AGREEMENT, export_graph, extract_answer
 from pneumoscope.models.paper import build_autoencoder, build_three_class
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, build_source, weigh_cells
-from pneumoscope.tasks.anomaly.gaussian import fit_mahalanobis
-from pneumoscope.tasks.anomaly.rounding import mend_score
+from pneumoscope.tasks.anomaly.int8_scores import correct_int8_score
+from pneumoscope.tasks.anomaly.mahalanobis import fit_mahalanobis
 
 OUTPUTS = ["probabilities", "embedding"]
 
@@ -77,7 +77,7 @@ def test_an_autoencoder_scores_alike_in_whole_numbers(tmp_path, images, inputs):
     export_graph(AutoencoderGraph(net), tmp_path / "whole.onnx", inputs)
     extract_answers(tmp_path / "whole.onnx", tmp_path / "plain.onnx", ["score"])
     write_int8(tmp_path / "plain.onnx", tmp_path / "int8.onnx", images[:16])
-    mend_score(tmp_path / "int8.onnx", tmp_path / "plain.onnx", images[:16])
+    correct_int8_score(tmp_path / "int8.onnx", tmp_path / "plain.onnx", images[:16])
 
     np.testing.assert_allclose(run_file(tmp_path / "plain.onnx", inputs)["score"], expected, rtol=1e-4)
     np.testing.assert_allclose(run_file(tmp_path / "int8.onnx", inputs)["score"], expected, rtol=AGREEMENT["score"])
@@ -97,7 +97,7 @@ def test_a_distance_from_normals_is_fitted_anew_to_rounded_features(tmp_path, im
     write_int8(plain, small, images[:16])
     measured = {"image": images[..., None].astype(np.float32)}
     expected, rounded = (run_file(path, measured)["score"] for path in (plain, small))
-    mend_score(small, plain, images)
+    correct_int8_score(small, plain, images)
     mended = run_file(small, measured)["score"]
 
     np.testing.assert_allclose(expected, found.score(images), rtol=1e-2)

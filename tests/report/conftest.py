@@ -13,7 +13,7 @@ from pneumoscope.report.summary import summarize_study
 from pneumoscope.results import (
     BINARY_CLASSES,
     THREE_CLASSES,
-    Anomaly,
+    AnomalyResult,
     Audit,
     Classification,
     EmbeddingMap,
@@ -133,19 +133,19 @@ def make_anomaly(rng, dataset, count):
     examples = dataset.rows("test")[:6]
     images = dataset.images[examples].astype(np.float32) / 255
     reconstructions = ((images + np.roll(images, 2, axis=1) + np.roll(images, 2, axis=2)) / 3).astype(np.float32)
-    return Anomaly(
+    return AnomalyResult(
         parameters=52_067,
         curve=make_curve(rng, accuracy=False),
         thresholds=thresholds,
-        false_alarm_rate=0.05,
-        validation_errors=validation,
-        errors=errors,
+        false_positive_rate=0.05,
+        validation_scores=validation,
+        scores=errors,
         labels=labels,
         subtypes=np.where(labels == 1, "viral", "normal"),
         metrics=metrics,
         images=images,
         reconstructions=reconstructions,
-        error_maps=(images - reconstructions) ** 2,
+        anomaly_maps=(images - reconstructions) ** 2,
         examples=examples,
     )
 

@@ -207,7 +207,7 @@ def test_errors_stand_beside_their_thresholds(stages):
     axes = anomaly.draw_errors(result, title="Errors").axes[0]
     drawn = {line.get_xdata()[0] for line in axes.lines}
     assert drawn == set(result.thresholds.values())
-    flagged = np.sum(result.errors[result.labels == 1] >= result.thresholds["quantile"])
+    flagged = np.sum(result.scores[result.labels == 1] >= result.thresholds["quantile"])
     assert f"{flagged} (" in anomaly.describe_errors(result)
 
 
@@ -221,14 +221,14 @@ def test_errors_of_normals_alone_are_described(stages):
 def test_reconstructions_name_each_error(stages):
     result = stages["best-anomaly"]
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Reconstructions"))
-    assert {f"error {error.mean():.4g}" for error in result.error_maps} | {"normal", "reconstruction"} <= shown
+    assert {f"error {error.mean():.4g}" for error in result.anomaly_maps} | {"normal", "reconstruction"} <= shown
     assert "example 1" in anomaly.describe_reconstructions(result)
 
 
 def test_a_model_that_redraws_nothing_shows_distances(stages):
     result = replace(stages["best-anomaly"], reconstructions=None)
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Maps"))
-    assert {f"distance {distance.mean():.4g}" for distance in result.error_maps} <= shown
+    assert {f"distance {distance.mean():.4g}" for distance in result.anomaly_maps} <= shown
     assert "reconstruction" not in shown
     assert anomaly.draw_errors(result, title="Scores").axes[0].get_xlabel() == "distance from normals"
     assert "how far each place is from normals" in anomaly.describe_reconstructions(result)

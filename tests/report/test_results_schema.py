@@ -99,7 +99,7 @@ def test_what_is_not_defined_is_null(stages, facts, check):
         (("data", "counts"), {"train/normal": -1}),
         (("tasks", "binary", "best", "parameters"), 1.5),
         (("tasks", "binary", "best", "metrics", "accuracy"), 0.9),
-        (("tasks", "anomaly", "best", "false_alarm_rate"), 1.5),
+        (("tasks", "anomaly", "best", "false_positive_rate"), 1.5),
         (("tasks", "neighbors", "best", "k"), 0),
         (("timing",), {"load": 1.0}),
     ],

@@ -12,23 +12,23 @@ from pneumoscope.tasks.anomaly.autoencoder import check_alive, reconstruct_image
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, phantoms: Dataset):
     settings = autoencoder_settings("best", epochs=12)
-    return train_anomaly(phantoms, tmp_path_factory.mktemp("anomaly"), settings=settings, false_alarm_rate=0.1)
+    return train_anomaly(phantoms, tmp_path_factory.mktemp("anomaly"), settings=settings, false_positive_rate=0.1)
 
 
 def test_thresholds_come_from_held_out_normals(trained) -> None:
-    bundle, anomaly = trained
-    held_out = anomaly.validation_errors
-    assert anomaly.thresholds["mean_plus_sd"] == pytest.approx(held_out.mean() + held_out.std(), rel=1e-5)
-    assert (held_out >= anomaly.thresholds["quantile"]).sum() == int(0.1 * (len(held_out) + 1))
-    assert bundle.card["thresholds"] == anomaly.thresholds
+    bundle, result = trained
+    scores = result.validation_scores
+    assert result.thresholds["mean_plus_sd"] == pytest.approx(scores.mean() + scores.std(), rel=1e-5)
+    assert (scores >= result.thresholds["quantile"]).sum() == int(0.1 * (len(scores) + 1))
+    assert bundle.card["thresholds"] == result.thresholds
 
 
-def test_flags_follow_the_errors(trained) -> None:
-    _, anomaly = trained
-    flagged = anomaly.errors >= anomaly.thresholds["mean_plus_sd"]
+def test_flagged_shares_follow_the_scores(trained) -> None:
+    _, result = trained
+    flagged = result.scores >= result.thresholds["mean_plus_sd"]
     for name, label in (("normal", 0), ("pneumonia", 1)):
-        share = anomaly.metrics[f"flagged_{name}_mean_plus_sd"]
-        assert share.value == pytest.approx(flagged[anomaly.labels == label].mean())
+        share = result.metrics[f"flagged_{name}_mean_plus_sd"]
+        assert share.value == pytest.approx(flagged[result.labels == label].mean())
         assert share.low <= share.value <= share.high
 
 
@@ -41,10 +41,10 @@ def test_an_unseen_shape_is_more_anomalous_than_a_normal(trained, phantoms: Data
     assert (reconstruction_errors(bundle.model, checkered) > reconstruction_errors(bundle.model, normals)).all()
 
 
-def test_error_maps_are_the_pixels_of_the_errors(trained, phantoms: Dataset) -> None:
-    bundle, anomaly = trained
-    errors = reconstruction_errors(bundle.model, phantoms.images[anomaly.examples])
-    np.testing.assert_allclose(anomaly.error_maps.mean(axis=(1, 2)), errors, rtol=1e-4)
+def test_the_mean_of_a_map_is_the_score(trained, phantoms: Dataset) -> None:
+    bundle, result = trained
+    errors = reconstruction_errors(bundle.model, phantoms.images[result.examples])
+    np.testing.assert_allclose(result.anomaly_maps.mean(axis=(1, 2)), errors, rtol=1e-4)
 
 
 @pytest.mark.parametrize("level", [0.0, 0.5])

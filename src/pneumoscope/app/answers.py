@@ -1,4 +1,4 @@
-"""Readings, and the pictures behind them, as JSON; and each reading in one sentence of plain words."""
+"""Predictions and their maps as JSON, and each prediction as one sentence."""
 
 import base64
 import re
@@ -14,15 +14,15 @@ from pneumoscope.reading.reading import Reading
 if TYPE_CHECKING:
     from pneumoscope.reading.reader import Look, Reader
 
-# Long lists of a card that only the reader needs.
+# Long lists of a card that only the prediction needs.
 _LONG_LISTS = ("normal_scores", "resampled")
-# A kind of pneumonia is named as the likelier one from this share of the pneumonia's probability on.
+# Smallest share of the probability of pneumonia from which one class is called more likely.
 _LIKELIER_FROM = 0.6
-_NO_SIGNS_UNDER = 0.1
+_NO_SIGNS_BELOW = 0.1
 
 
 def describe_health(reader: "Reader") -> Health:
-    """Return that the server runs."""
+    """Return that the server runs, and with which models."""
     return {"status": "ok", "notice": RESEARCH_USE_ONLY, "version": __version__, "model": reader.models.id}
 
 
@@ -40,10 +40,10 @@ def describe_models(reader: "Reader") -> Models:
 
 
 def describe_known(reader: "Reader", *, pictures: bool) -> Known:
-    """Return the map of known images.
+    """Return the map of reference cases.
 
     Args:
-        reader: whose known images.
+        reader: with the reference cases.
         pictures: whether the server can show them.
     """
     models = reader.models
@@ -63,11 +63,11 @@ def answer_all(reader: "Reader", readings: list[ReadingAnswer]) -> Readings:
 
 
 def answer_reading(reading: Reading, *, threshold: float, size: tuple[int, int] | None) -> ReadingAnswer:
-    """Return a reading with what a page shows beside its columns.
+    """Return a reading with what a page shows besides its columns.
 
     Args:
         reading: of one file.
-        threshold: probability of pneumonia from which it counts as one.
+        threshold: an image counts as pneumonia when `probability >= threshold`.
         size: height and width of the original, upright; None where it could not be read.
     """
     row: dict[str, Any] = reading.to_row()
@@ -79,7 +79,7 @@ def answer_reading(reading: Reading, *, threshold: float, size: tuple[int, int] 
 
 
 def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Reader") -> None:
-    """Add what stands behind a reading: heat-maps, the anomaly map, and places among the known images."""
+    """Add the heat-maps, the anomaly map, and the position on the map of reference cases."""
     for neighbor, case in zip(answer["neighbors"], reading.neighbors, strict=True):
         neighbor["index"] = case.index
     answer["position"] = [float(value) for value in look.position]
@@ -91,71 +91,74 @@ def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Rea
 
 
 def write_anomaly_trust(card: dict[str, Any]) -> str:
-    """Return how far to trust the anomaly score, by what its card measured on test films."""
+    """Return how far to trust the anomaly score, by its AUROC on the test set."""
     auroc = card["figures"]["test"]["auroc"]
-    told = f"On {auroc['n']} test films its AUROC for pneumonia is {auroc['value']:.2f}"
+    start = f"On {auroc['n']} test films its AUROC for pneumonia is {auroc['value']:.2f}"
     if auroc["high"] is None:
-        return f"{told}; they are too few to tell more."
+        return f"{start}; they are too few to tell more."
     if auroc["high"] < 0.5:
-        return f"{told}: pneumonias look less unusual to it than normals, so a low score says nothing against one."
+        return f"{start}: pneumonias look less unusual to it than normals, so a low score says nothing against one."
     if auroc["low"] <= 0.5:
-        return f"{told}, no better than chance: it says nothing of pneumonia."
-    return f"{told} ({auroc['low']:.2f} to {auroc['high']:.2f})."
+        return f"{start}, no better than chance: it says nothing of pneumonia."
+    return f"{start} ({auroc['low']:.2f} to {auroc['high']:.2f})."
 
 
 def write_sentence(reading: Reading, *, threshold: float) -> str:
-    """Return a reading as one calm sentence.
+    """Return a reading as one sentence.
 
     Args:
         reading: of one file.
-        threshold: probability of pneumonia from which it counts as one; named where the answer would surprise without.
+        threshold: an image counts as pneumonia when `probability >= threshold`; named where the decision differs from
+            that at 50 %.
 
     Example:
-        >>> shares = {"normal": 0.07, "bacterial": 0.73, "viral": 0.2, "pneumonia": 0.93}
-        >>> found = {"decision": "pneumonia", "probabilities": shares, "intervals": {"pneumonia": (0.88, 0.96)}}
-        >>> write_sentence(Reading("film.jpeg", "balanced", "0.1.0", **found), threshold=0.5)
+        >>> probabilities = {"normal": 0.07, "bacterial": 0.73, "viral": 0.2, "pneumonia": 0.93}
+        >>> intervals = {"pneumonia": (0.88, 0.96)}
+        >>> reading = Reading("a.jpeg", "balanced", "0.1.0", None, "pneumonia", probabilities, intervals)
+        >>> write_sentence(reading, threshold=0.5)
         'The models see signs of pneumonia (probability 93 %, 88 to 96 %), more likely bacterial than viral.'
     """
     if reading.error is not None:
         return f"This file could not be read as a radiograph: {_lower_start(reading.error.rstrip('.'))}."
+    reason = _join(reading.reason)
     if reading.decision == "refused":
-        return f"The models give no answer for this image: {_join(reading.reason)}."
-    found = _word_probability(reading)
+        return f"The models give no answer for this image: {reason}."
+    probability = _format_probability(reading)
     if reading.decision == "not sure":
-        return f"The models are not sure about this image (probability of pneumonia {found}): {_join(reading.reason)}."
-    doubt = f", but {_join(reading.reason)}" if reading.reason else ""
+        return f"The models are not sure about this image (probability of pneumonia {probability}): {reason}."
+    doubt = f", but {reason}" if reason else ""
     share = reading.probabilities["pneumonia"]
     if reading.decision == "normal" and share < 0.5:
-        amount = "no signs" if share < _NO_SIGNS_UNDER else "no clear signs"
-        return f"The models see {amount} of pneumonia (probability of pneumonia {found}){doubt}."
-    limit = _word_percent(threshold)
+        amount = "no signs" if share < _NO_SIGNS_BELOW else "no clear signs"
+        return f"The models see {amount} of pneumonia (probability of pneumonia {probability}){doubt}."
+    limit = _format_percent(threshold)
     if reading.decision == "normal":
-        below = f"(probability {found}, under the threshold of {limit})"
+        below = f"(probability {probability}, under the threshold of {limit})"
         return f"The models see some signs of pneumonia, but too few to call it so {below}{doubt}."
     if share < 0.5:
-        above = f"(probability {found}, over the threshold of {limit})"
-        return f"The models see possible signs of pneumonia {above}, {_word_kind(reading)}{doubt}."
-    return f"The models see signs of pneumonia (probability {found}), {_word_kind(reading)}{doubt}."
+        above = f"(probability {probability}, over the threshold of {limit})"
+        return f"The models see possible signs of pneumonia {above}, {_compare_subtypes(reading)}{doubt}."
+    return f"The models see signs of pneumonia (probability {probability}), {_compare_subtypes(reading)}{doubt}."
 
 
-def _word_kind(reading: Reading) -> str:
+def _compare_subtypes(reading: Reading) -> str:
     bacterial, viral = reading.probabilities["bacterial"], reading.probabilities["viral"]
     if max(bacterial, viral) < _LIKELIER_FROM * (bacterial + viral):
         return "about as likely bacterial as viral"
     return "more likely bacterial than viral" if bacterial > viral else "more likely viral than bacterial"
 
 
-def _word_probability(reading: Reading) -> str:
-    found = _word_percent(reading.probabilities["pneumonia"])
+def _format_probability(reading: Reading) -> str:
+    percent = _format_percent(reading.probabilities["pneumonia"])
     low, high = (f"{100 * end:.0f}" for end in reading.intervals["pneumonia"])
-    return found if low == high else f"{found}, {low} to {high} %"
+    return percent if low == high else f"{percent}, {low} to {high} %"
 
 
-def _word_percent(share: float) -> str:
-    """Return a share as a percentage, never as sure as 0 or 100 %.
+def _format_percent(share: float) -> str:
+    """Return a probability as a percentage, never as 0 or 100 %.
 
     Example:
-        >>> _word_percent(0.0004), _word_percent(0.93), _word_percent(0.999)
+        >>> _format_percent(0.0004), _format_percent(0.93), _format_percent(0.999)
         ('under 1 %', '93 %', 'over 99 %')
     """
     percent = f"{100 * share:.0f}"
@@ -175,12 +178,12 @@ def _join(reason: str) -> str:
 
 
 def _lower_start(clause: str) -> str:
-    """Return a clause that begins small, unless it begins with an abbreviation or a name in capitals."""
+    """Return a clause with a lower first letter, unless it begins with an abbreviation."""
     return clause[:1].lower() + clause[1:] if clause[1:2].islower() or clause[1:2] == " " else clause
 
 
 def _describe_layers(reader: "Reader") -> list[Layer]:
-    # Asked of the graph itself, because its card does not say how many cells a layer has.
+    # Measured on a blank image, because the card does not contain the shapes of the layers.
     size = reader.models.image_size
     heatmaps = reader.look(np.zeros((size, size), np.uint8)).heatmaps
     layers = [
@@ -196,7 +199,7 @@ def _leave_out(value: Any, names: tuple[str, ...]) -> Any:
 
 
 def _encode_gray(values: np.ndarray, white: float) -> Gray:
-    """Return values as uint8, 0 standing for 0 and 255 for `white`, which may be 0 where all values are."""
+    """Return values as uint8: 0 is 0, and 255 is `white`, which is 0 where all values are."""
     scaled = np.clip(values * (255 / white), 0, 255) if white > 0 else np.zeros_like(values)
     return {"shape": list(values.shape), "data": _encode(np.rint(scaled).astype(np.uint8))}
 

@@ -1,4 +1,4 @@
-"""What a browser is shown: the size of a radiograph, a picture of one it cannot show itself, thumbnails, phantoms."""
+"""Images for the browser: the size of a radiograph, a PNG of one that browsers cannot show, thumbnails, phantoms."""
 
 import base64
 import io
@@ -25,18 +25,18 @@ PHANTOM_SEED = 7
 _SHOWN_FORMATS = ("JPEG", "PNG")
 _SHOWN_MODES = ("1", "L", "P", "RGB")
 _ORIENTATION = 0x0112
-_LYING = (5, 6, 7, 8)
+_SWAPS_SIDES = (5, 6, 7, 8)
 
-_drawing = Lock()
+_drawing_lock = Lock()
 
 
 @dataclass(frozen=True)
 class DrawnChest:
-    """A phantom as a picture.
+    """A phantom as PNG.
 
     Attributes:
         kind: `normal`, `bacterial` or `viral`.
-        png: 8-bit gray, which says of itself that it is drawn.
+        png: 8-bit gray, with a comment that it is drawn.
     """
 
     kind: str
@@ -50,13 +50,13 @@ def measure_image(content: bytes) -> tuple[int, int]:
         return int(header.Rows), int(header.Columns)
     with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
         width, height = image.size
-        return (width, height) if image.getexif().get(_ORIENTATION) in _LYING else (height, width)
+        return (width, height) if image.getexif().get(_ORIENTATION) in _SWAPS_SIDES else (height, width)
 
 
 def draw_picture(content: bytes) -> str | None:
     """Return an image as PNG in a `data:` URL if a browser cannot show it as the models see it, else None.
 
-    That is so for DICOM, more than 8 bits, alpha and CMYK.
+    Browsers cannot for DICOM, more than 8 bits, alpha and CMYK.
 
     Args:
         content: of an image that `load_image` takes.
@@ -71,30 +71,30 @@ def draw_picture(content: bytes) -> str | None:
 
 @lru_cache(maxsize=512)
 def draw_thumbnail(data_dir: Path, name: str) -> bytes:
-    """Return a known image as a small PNG.
+    """Return a reference case as a small PNG.
 
     Args:
         data_dir: root of the collection.
-        name: of the file below it, as the models know it.
+        name: of the file below it, as in the model archive.
 
     Raises:
         ImageError: if there is no such image below the root.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
-        raise ImageError("a name that leads out of the collection")
+        raise ImageError("a name outside the collection")
     return _encode_png(load_image(data_dir / path), THUMBNAIL_SIDE)
 
 
 def draw_chests() -> tuple[DrawnChest, ...]:
-    """Return six phantoms to try the reading room with, two of each class; they are drawn the first time."""
-    with _drawing:
+    """Return six phantoms, two of each class; they are drawn at the first call."""
+    with _drawing_lock:
         return _draw_chests()
 
 
 @lru_cache(maxsize=1)
 def _draw_chests() -> tuple[DrawnChest, ...]:
-    # Drawing loads pandas, which nobody waits for who brings a film of their own.
+    # Loads pandas, which only requests for phantoms need.
     from pneumoscope.radiographs.phantoms import COMMENT, draw_phantoms
 
     phantoms = draw_phantoms(NUM_PHANTOMS, size=PHANTOM_SIZE, seed=PHANTOM_SEED)

@@ -1,4 +1,4 @@
-"""The threads that read, and the line before them: the event loop stays free, and work never piles up."""
+"""The threads that predict and the queue before them: the event loop stays free, and work never piles up."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from pneumoscope.app.limits import Limits, RequestError
 
 Answer = TypeVar("Answer")
 
-# Times `read_seconds`: work looks at the clock only between two files.
-_PATIENCE = 2
+# Multiple of `read_seconds`: work checks its time only between two files.
+_MAX_OVERRUN = 2
 
 
 class ReadingPool:
-    """As many threads as requests may be worked on at a time."""
+    """`Limits.num_readers` threads, and the requests that wait for one."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -27,22 +27,22 @@ class ReadingPool:
     async def run(self, request: Request, work: Callable[[], Answer]) -> Answer:
         """Do some work in a thread, once one is free.
 
-        A client that left the line is not worked for. A thread cannot be stopped: where work outlasts its time its
-        place stays taken until it ends.
+        The work is skipped if the client left the queue. A thread cannot be stopped: work that exceeds its time
+        occupies its thread until it ends.
 
         Args:
-            request: whom the work is for; its body has been received.
+            request: that needs the work; its body has been received.
             work: takes about `read_seconds` at most.
 
         Raises:
-            RequestError: 503, if the line or the work was too long.
-            ClientDisconnect: if nobody waits for the answer any more.
+            RequestError: 503, if the queue or the work took too long.
+            ClientDisconnect: if the client left.
         """
         try:
             async with asyncio.timeout(self._limits.wait_seconds):
                 await self._free.acquire()
         except TimeoutError:
-            raise RequestError(503, "too many requests are in line; send this one again in a moment") from None
+            raise RequestError(503, "too many requests are waiting; send this one again in a moment") from None
         try:
             if await request.is_disconnected():
                 raise ClientDisconnect
@@ -51,7 +51,7 @@ class ReadingPool:
             self._free.release()
             raise
         future.add_done_callback(self._release)
-        seconds = _PATIENCE * self._limits.read_seconds
+        seconds = _MAX_OVERRUN * self._limits.read_seconds
         done, _ = await asyncio.wait([future], timeout=seconds)
         if not done:
             raise RequestError(503, f"the work took over {seconds:g} s; send fewer or smaller files at a time")
@@ -63,6 +63,6 @@ class ReadingPool:
 
     def _release(self, future: "asyncio.Future[Answer]") -> None:
         self._free.release()
-        # Asked for, because asyncio logs the error of a future that nobody asks, with all that its message names.
+        # asyncio logs the error of a future that nobody retrieves, and its message may contain a file name.
         if not future.cancelled():
             future.exception()

@@ -1,4 +1,4 @@
-"""What the JSON API answers, as types: `answers.py` is checked against them, and the API page is written from them."""
+"""The types of the JSON API: `answers.py` is checked against them, and `/api/openapi.json` describes them."""
 
 from typing import Any, NotRequired
 
@@ -6,7 +6,7 @@ from typing_extensions import TypedDict
 
 
 class Fault(TypedDict):
-    """Why a request was not met."""
+    """Why a request failed."""
 
     notice: str
     error: str
@@ -22,7 +22,7 @@ class Health(TypedDict):
 
 
 class Axis(TypedDict):
-    """Which pixels the cells of a layer see along one axis: cell i those from low + i * step to high + i * step."""
+    """Receptive fields of a layer along one axis: cell i sees the pixels from low + i * step to high + i * step."""
 
     low: int
     high: int
@@ -50,7 +50,7 @@ class Models(TypedDict):
 
 
 class Known(TypedDict):
-    """The map of known images: coordinates are (n, 2) little-endian float32 in base64, labels are class names."""
+    """The map of reference cases: coordinates are (n, 2) little-endian float32 in base64, labels are class names."""
 
     notice: str
     classes: list[str]
@@ -61,7 +61,7 @@ class Known(TypedDict):
 
 
 class Phantom(TypedDict):
-    """A drawn chest that shows no person."""
+    """A synthetic radiograph that shows no person."""
 
     name: str
     kind: str
@@ -69,7 +69,7 @@ class Phantom(TypedDict):
 
 
 class Neighbor(TypedDict):
-    """A known image near the one that was read; index into /api/known comes with detail=full."""
+    """A reference case near the image; index into /api/known comes with detail=full."""
 
     name: str
     label: str
@@ -78,7 +78,7 @@ class Neighbor(TypedDict):
 
 
 class Heatmap(TypedDict):
-    """What spoke for each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
+    """The heat-map of each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
 
     shape: list[int]
     rows: Axis
@@ -87,18 +87,18 @@ class Heatmap(TypedDict):
 
 
 class Gray(TypedDict):
-    """A picture: (h, w) uint8 in base64, 255 = 1."""
+    """A gray image: (h, w) uint8 in base64, 255 = 1."""
 
     shape: list[int]
     data: str
 
 
 class ReadingAnswer(TypedDict):
-    """What the models make of one file.
+    """The prediction for one file.
 
     The first fifteen keys are the columns of pneumoscope read. Probabilities are calibrated, intervals are 95 %.
-    From position on the keys come with detail=full alone, and picture (a PNG as data: URL for what a browser
-    cannot show, else null) comes even where no answer was given.
+    From position on the keys come with detail=full alone; picture (a PNG as data: URL for what a browser cannot
+    show, else null) comes for rejected images too.
     """
 
     path: str
@@ -127,7 +127,7 @@ class ReadingAnswer(TypedDict):
 
 
 class Readings(TypedDict):
-    """One reading a file, in the order of the files."""
+    """One reading per file, in the order of the files."""
 
     notice: str
     model: str

@@ -1,8 +1,8 @@
-"""Who may ask, and what every answer carries.
+"""Which requests are allowed, and the security headers of every answer.
 
-The server listens on this machine only, but any page in the browser can reach it. So a request is answered only
-where it names this machine (a foreign name that leads here is DNS rebinding), and one that a page of another origin
-sent is refused (a forged upload, or a look whether the room is open).
+The server listens on this machine only, but any page in the browser can reach it. So a request must name this machine
+as its host (any other name is DNS rebinding), and one from a page of another origin is refused (a forged upload, or a
+probe whether the server runs).
 """
 
 import re
@@ -44,11 +44,10 @@ HEADERS = {
 }
 
 _OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORECASE)
-_READS = ("GET", "HEAD")
 
 
 class SecureRequests:
-    """Middleware that turns away strangers, marks all answers, and answers even where the app fails."""
+    """Middleware that refuses foreign requests, adds security headers, and answers 500 if the app fails."""
 
     def __init__(self, app: "ASGIApp") -> None:
         self.app = app
@@ -60,32 +59,32 @@ class SecureRequests:
             return
         started = False
 
-        async def send_marked(message: "Message") -> None:
+        async def send_answer(message: "Message") -> None:
             nonlocal started
             if message["type"] == "http.response.start":
                 started = True
-                _mark(MutableHeaders(scope=message), scope["path"])
+                _add_headers(MutableHeaders(scope=message), scope["path"])
             await send(message)
 
         refusal = find_refusal(scope["method"], scope["scheme"], Headers(scope=scope))
         if refusal:
-            await answer_fault(403, refusal)(scope, receive, send_marked)
+            await answer_fault(403, refusal)(scope, receive, send_answer)
             return
         try:
-            await self.app(scope, receive, send_marked)
+            await self.app(scope, receive, send_answer)
         except ClientDisconnect:
             return
         except Exception as error:
-            log.error("a request failed by a defect of ours: %s", locate_error(error))
+            log.error("a request failed by an internal error: %s", locate_error(error))
             if not started:
-                fault = answer_fault(500, "the request failed by a defect of ours; the server's log says where")
-                await fault(scope, receive, send_marked)
+                fault = answer_fault(500, "the request failed by an internal error; the server's log says where")
+                await fault(scope, receive, send_answer)
 
 
 def find_refusal(method: str, scheme: str, headers: "Headers") -> str:
-    """Return why a request is refused, or nothing.
+    """Return why a request is refused, or an empty string.
 
-    `Sec-Fetch-*` and `Origin` are written by browsers, which pages cannot forge; programs may leave them out.
+    Browsers write `Sec-Fetch-*` and `Origin`, and pages cannot forge them; programs may leave them out.
 
     Args:
         method: such as `GET`.
@@ -98,33 +97,33 @@ def find_refusal(method: str, scheme: str, headers: "Headers") -> str:
     origin = headers.get("origin")
     if origin is not None and origin.lower() != f"{scheme}://{host}".lower():
         return "the request comes from a page of another origin; use the page that this server shows"
-    site, followed = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode") == "navigate"
-    if site not in ("same-origin", "none") and not (followed and method in _READS):
+    site, is_link = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode") == "navigate"
+    if site not in ("same-origin", "none") and not (is_link and method in ("GET", "HEAD")):
         return "the request comes from a page of another site; use the page that this server shows"
     return ""
 
 
 def answer_fault(status: int, message: str) -> JSONResponse:
-    """Return the answer to a request that cannot be met.
+    """Return the answer to a request that failed.
 
     Args:
         status: 4xx or 5xx.
-        message: what came, what was expected, how to mend it.
+        message: what came, what was expected, how to fix it.
     """
     headers = {"retry-after": "2"} if status == 503 else {}
     return JSONResponse({"notice": RESEARCH_USE_ONLY, "error": message}, status, headers)
 
 
 def locate_error(error: BaseException) -> str:
-    """Return the kind of an error and where it arose; its message is left out, because it may name a file."""
+    """Return the type and the place of an error; its message is left out, because it may contain a file name."""
     frames = traceback.extract_tb(error.__traceback__)
     place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
     return f"{type(error).__name__} at {place}"
 
 
-def _mark(headers: MutableHeaders, path: str) -> None:
-    # A route may set its own, as the pages that a study wrote need.
+def _add_headers(headers: MutableHeaders, path: str) -> None:
+    # A route may set its own, as the report of a study needs.
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
-    # Scripts and styles may be kept, but are asked for again, so that a new version shows at once.
+    # The browser may keep scripts and styles but must check them, so that a new version shows at once.
     headers.setdefault("cache-control", "no-cache" if path.startswith("/static/") else "no-store")

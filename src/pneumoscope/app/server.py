@@ -1,20 +1,19 @@
-"""The reading room put together, and served on this machine.
+"""The reading room: the app, and its server on this machine.
 
-The pages `room.html.j2` and `study.html.j2` are rendered with, and only with:
+The page `room.html.j2` is rendered with, and only with:
 
     notice            the research-use notice
     version, model    of the package; identity of the models
-    has_study         whether there is a study to look at
+    has_study         whether there is a study whose report is served
     operating_points  names, such as `balanced`
     anomaly_trust     how far to trust the anomaly score
-    heatmap_trust     how far to trust a heat-map; empty where that was not measured
-    subtype_trust     how far to trust bacterial against viral; empty where that was not measured
+    heatmap_trust     how far to trust a heat-map; empty if not measured
+    subtype_trust     how far to trust bacterial against viral; empty if not measured
     classes, layers   names, in the order of the models
     limits            max_files, max_bytes (of one file), max_request_bytes (of all files of a request)
     max_megabytes     max_bytes in MiB
 
-`docs.html.j2` has besides `address` and, see `docs_page.py`, `routes` and `types`; `message.html.j2` has `title`,
-`message` and `command`.
+`message.html.j2` has besides `title`, `message` and `command`.
 """
 
 import os
@@ -40,21 +39,21 @@ from starlette.exceptions import HTTPException
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.answers import write_anomaly_trust
-from pneumoscope.app.api import Desk, build_routes
-from pneumoscope.app.connections import limit_connections
-from pneumoscope.app.docs_page import list_routes, list_types
+from pneumoscope.app.api import ApiContext, build_routes
 from pneumoscope.app.limits import MIB, LimitRequests, Limits, RequestError
 from pneumoscope.app.pictures import draw_chests
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
+from pneumoscope.app.study_report import read_report, write_policy
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.report.templates import read_scripts
 
 if TYPE_CHECKING:
     from pneumoscope.reading.reader import Reader
 
 HOST = "127.0.0.1"
-# Not one of the ports that everybody uses: what another page of the same address left in the browser would be ours.
+# An uncommon port: the browser would share with us what another server at the same address stored.
 DEFAULT_PORT = 8427
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 3
@@ -68,12 +67,12 @@ def build_app(
     data_dir: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
 ) -> FastAPI:
-    """Return the app: pages, JSON API, and what guards them.
+    """Return the app: pages, JSON API, and the middleware that protects them.
 
     Args:
         reader: trained models.
-        study_dir: folder that a study left, to be looked at.
-        data_dir: root of the collection that the models were trained on, for pictures of known images.
+        study_dir: folder that a study left, to serve its report.
+        data_dir: root of the training images, for thumbnails of the reference cases.
         limits: on requests.
 
     Raises:
@@ -91,33 +90,28 @@ def build_app(
         title="Pneumoscope reading room",
         version=__version__,
         description=RESEARCH_USE_ONLY,
+        openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
-        # In the place of FastAPI's own, which says 422 and shows what was sent.
-        responses={"4XX": {"model": Fault, "description": "Any other request that cannot be met"}},
+        # Instead of FastAPI's own, which documents 422 and repeats the input.
+        responses={"4XX": {"model": Fault, "description": "Any other request that fails"}},
         lifespan=lifespan,
     )
     pages = _Pages(reader, limits, has_study=study_dir is not None)
-    app.include_router(build_routes(Desk(reader, limits, pool, _check_folder(data_dir, "collection"))))
-    study_folder = _check_folder(study_dir, "study")
-    if study_folder is not None:
-        from pneumoscope.app.study_view import build_study_router
-
-        app.include_router(build_study_router(study_folder))
-    _add_pages(app, pages)
+    app.include_router(build_routes(ApiContext(reader, limits, pool, _check_folder(data_dir, "collection"))))
+    _add_pages(app, pages, _check_folder(study_dir, "study"))
     _add_faults(app, pages)
     app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
-    app.add_middleware(LimitRequests, limits=limits)
     app.add_middleware(SecureRequests)
+    app.add_middleware(LimitRequests, limits=limits)
     return app
 
 
 def configure_server(app: FastAPI, limits: Limits | None = None) -> uvicorn.Config:
-    """Return how an app is served: nothing logged of requests, no word of a proxy believed, slow clients dropped."""
-    limits = limits or Limits()
+    """Return how an app is served: requests are not logged, and headers of a proxy are not trusted."""
     return uvicorn.Config(
         app,
-        http=limit_connections(limits),
+        http="h11",
         ws="none",
         lifespan="on",
         log_config=None,
@@ -125,7 +119,7 @@ def configure_server(app: FastAPI, limits: Limits | None = None) -> uvicorn.Conf
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        limit_concurrency=limits.max_connections,
+        limit_concurrency=(limits or Limits()).max_connections,
         timeout_graceful_shutdown=SHUTDOWN_SECONDS,
     )
 
@@ -146,7 +140,7 @@ def serve(
         study_dir, data_dir: see `build_app`.
         port: to listen at; where it is taken, the next free one is. 0 is any free one.
         open_browser: show the page in the browser, where there is a screen.
-        announce: gets what the user is told, line by line; it is printed by default.
+        announce: gets messages to the user, line by line; they are printed by default.
 
     Raises:
         BundleError: if the models cannot be used.
@@ -158,13 +152,13 @@ def serve(
     with suppress(KeyboardInterrupt), bind_port(port) as listener:
         reader = Reader.open(models_dir)
         app = build_app(reader, study_dir=study_dir, data_dir=data_dir)
-        found = listener.getsockname()[1]
-        address = f"http://{HOST}:{found}/"
-        if port and found != port:
-            announce(f"Port {port} is taken; this is port {found}.")
+        bound_port = listener.getsockname()[1]
+        address = f"http://{HOST}:{bound_port}/"
+        if port and bound_port != port:
+            announce(f"Port {port} is taken; this is port {bound_port}.")
         announce(f"Reading room: {address}")
         announce(RESEARCH_USE_ONLY)
-        announce("Pictures stay on this machine and are not kept. Ctrl-C ends.")
+        announce("Radiographs stay on this machine and are not kept. Ctrl-C ends.")
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         with _warmed_up(reader):
@@ -175,14 +169,14 @@ def bind_port(port: int) -> socket.socket:
     """Return a socket that listens on this machine alone, at a port or the next free one.
 
     Raises:
-        PneumoscopeError: if the port is none, may not be used, or all that follow are taken.
+        PneumoscopeError: if the port is out of range, needs more rights, or is taken and so are the next.
     """
     if not 0 <= port < 1 << 16:
         raise PneumoscopeError(f"port {port}; expected 1 to 65535, or 0 for any free one")
     for tried in range(port, min(port + PORTS_TRIED, 1 << 16)):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
-            # Elsewhere this lets a port be had again right after its last user ended; on Windows, while it is used.
+            # On Windows this option would allow a port that is in use.
             if os.name == "posix":
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind((HOST, tried))
@@ -197,7 +191,7 @@ def bind_port(port: int) -> socket.socket:
 
 
 class _Pages:
-    """The templates, and what all of them are told."""
+    """The templates, and the values that all of them use."""
 
     def __init__(self, reader: "Reader", limits: Limits, *, has_study: bool) -> None:
         self._environment = Environment(
@@ -207,7 +201,7 @@ class _Pages:
             lstrip_blocks=True,
             undefined=StrictUndefined,
         )
-        self._told: dict[str, Any] = {
+        self._values: dict[str, Any] = {
             "notice": RESEARCH_USE_ONLY,
             "version": __version__,
             "model": reader.models.id,
@@ -227,40 +221,30 @@ class _Pages:
 
     def show(self, template: str, status: int = 200, **more: Any) -> HTMLResponse:
         """Return a page."""
-        return HTMLResponse(self._environment.get_template(template).render(**self._told, **more), status)
-
-    @property
-    def has_study(self) -> bool:
-        """Whether there is a study to look at."""
-        return bool(self._told["has_study"])
+        return HTMLResponse(self._environment.get_template(template).render(**self._values, **more), status)
 
 
-def _add_pages(app: FastAPI, pages: _Pages) -> None:
+def _add_pages(app: FastAPI, pages: _Pages, study_dir: Path | None) -> None:
     @app.get("/", include_in_schema=False)
     async def show_room() -> HTMLResponse:
         return pages.show("room.html.j2")
 
     @app.get("/study", include_in_schema=False)
-    async def show_study() -> HTMLResponse:
-        if pages.has_study:
-            return pages.show("study.html.j2")
-        return pages.show(
-            "message.html.j2",
-            404,
-            title="No study was opened",
-            message="To look at a trained study here, end the server and start it again with its folder:",
-            command="pneumoscope app --study FOLDER",
-        )
+    def show_study() -> HTMLResponse:
+        message = "To see the report of a study here, end the server and start it again with its folder:"
+        command = "pneumoscope app --study FOLDER"
+        if study_dir is not None:
+            try:
+                report = read_report(study_dir)
+                return HTMLResponse(report, headers={"content-security-policy": write_policy(report)})
+            except PneumoscopeError as error:
+                message, command = str(error), "pneumoscope study --resume --out FOLDER"
+        return pages.show("message.html.j2", 404, title="No report to show", message=message, command=command)
 
-    @app.get("/docs", include_in_schema=False)
-    async def show_docs(request: Request) -> HTMLResponse:
-        openapi = app.openapi()
-        told: dict[str, Any] = {
-            "address": str(request.base_url),
-            "routes": list_routes(openapi),
-            "types": list_types(openapi),
-        }
-        return pages.show("docs.html.j2", **told)
+    # The report holds the same script inline.
+    @app.get("/static/map.js", include_in_schema=False)
+    async def serve_map_script() -> Response:
+        return Response(read_scripts()["map.js"], media_type="text/javascript")
 
 
 def _add_faults(app: FastAPI, pages: _Pages) -> None:
@@ -274,14 +258,14 @@ def _add_faults(app: FastAPI, pages: _Pages) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def answer_invalid(request: Request, error: RequestValidationError) -> Response:
-        found = [f"{item['loc'][-1]}: {item['msg'][:1].lower()}{item['msg'][1:]}" for item in error.errors()]
-        return answer_fault(400, "; ".join(found))
+        messages = [f"{item['loc'][-1]}: {item['msg'][:1].lower()}{item['msg'][1:]}" for item in error.errors()]
+        return answer_fault(400, "; ".join(messages))
 
     @app.exception_handler(HTTPException)
     async def answer_http(request: Request, error: HTTPException) -> Response:
         title = HTTPStatus(error.status_code).phrase
         if request.url.path.startswith(("/api/", "/static/")):
-            response: Response = answer_fault(error.status_code, f"{title.lower()}; /docs lists what there is")
+            response: Response = answer_fault(error.status_code, f"{title.lower()}; /api/openapi.json lists all routes")
         else:
             response = pages.show(
                 "message.html.j2", error.status_code, title=title, message="There is no page here.", command=""
@@ -292,7 +276,7 @@ def _add_faults(app: FastAPI, pages: _Pages) -> None:
 
 @contextmanager
 def _warmed_up(reader: "Reader") -> Iterator[None]:
-    """Do beside what takes longer the first time, so that nobody waits for it."""
+    """Run in the background what takes longer the first time, so that no request waits for it."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
     steps: list[Callable[[], Any]] = [
         lambda: reader.read(blank[None], [""]),
@@ -302,7 +286,7 @@ def _warmed_up(reader: "Reader") -> Iterator[None]:
     ended = threading.Event()
 
     def warm_up() -> None:
-        # What fails here fails again for whoever asks for it, and is answered there.
+        # What fails here fails again in the request that needs it, and is reported there.
         with suppress(Exception):
             for step in steps:
                 if not ended.is_set():
@@ -313,7 +297,7 @@ def _warmed_up(reader: "Reader") -> Iterator[None]:
     try:
         yield
     finally:
-        # Waited for, because ONNX Runtime aborts the process where it is interrupted at its end.
+        # Joined, because ONNX Runtime aborts the process if it is interrupted at exit.
         ended.set()
         thread.join()
 

@@ -76,7 +76,9 @@ def read(
 @COMMANDS.command()
 def app(
     models: ModelsOption = None,
-    study: Annotated[Path | None, typer.Option(help="Folder of a study to open beside the reading room.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Folder of a study whose report is shown beside the reading room.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the training images, to show those that are alike.")
     ] = None,

@@ -82,7 +82,7 @@ def train(
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
     from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
-    from pneumoscope.tasks.anomaly.normals_model import train_normals_model
+    from pneumoscope.tasks.anomaly.normality_model import train_normality_model
     from pneumoscope.tasks.classify import train_classifier
 
     if data is None:
@@ -90,7 +90,7 @@ def train(
     task, settings = _choose_recipe(task, profile, backbone, weights, epochs)
     dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
     if task is Task.ANOMALY:
-        train_model = train_normals_model if settings.profile == "normals" else train_anomaly
+        train_model = train_normality_model if settings.profile == "normals" else train_anomaly
         _, anomaly = train_model(dataset, out, settings=settings, seed=seed)
         print_metrics(anomaly.metrics, "test")
         return

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 from zipfile import BadZipFile
 
 import keras
@@ -27,9 +27,7 @@ from pneumoscope.results import LearningCurve
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
 
-Targets = np.ndarray | dict[str, np.ndarray]
-Batch = tuple[np.ndarray, Targets]
-Loss: TypeAlias = keras.losses.Loss | dict[str, keras.losses.Loss]
+Batch = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -45,7 +43,7 @@ class TrainingData:
 
     draw_order: Callable[[np.random.Generator], np.ndarray]
     make_batch: Callable[[np.ndarray, np.random.Generator], Batch]
-    validation: tuple[np.ndarray, Targets, np.ndarray | None]
+    validation: tuple[np.ndarray, np.ndarray, np.ndarray | None]
     sha256: str
 
 
@@ -54,7 +52,7 @@ def fit_model(
     data: TrainingData,
     settings: TrainingSettings,
     *,
-    loss: Loss,
+    loss: keras.losses.Loss,
     checkpoint_path: Path,
     seed: int,
     title: str,
@@ -65,7 +63,7 @@ def fit_model(
         model: freshly built.
         data: examples and validation.
         settings: the recipe.
-        loss: of `(targets, outputs)`; one by name for a net of several outputs, whose losses are added.
+        loss: of `(targets, outputs)`.
         checkpoint_path: `.npz` written after every epoch; where it stands already, training goes on from there.
         seed: of the order, the augmentation and the dropout.
         title: of the progress bar and the log.
@@ -115,7 +113,9 @@ def _check_size(model: keras.Model, images: np.ndarray) -> None:
         )
 
 
-def _start_stage(model: keras.Model, settings: TrainingSettings, loss: Loss, steps: int, epoch: int) -> None:
+def _start_stage(
+    model: keras.Model, settings: TrainingSettings, loss: keras.losses.Loss, steps: int, epoch: int
+) -> None:
     """Compile a net for the epochs after `epoch`: for the last layer alone, or for the whole net."""
     head_epochs = min(settings.head_epochs, settings.epochs)
     head_alone = epoch < head_epochs

@@ -8,39 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope.radiographs.phantoms import shows_phantoms
 from pneumoscope.report import sentences
-from pneumoscope.report.figures import anomaly, explain_benchmark
+from pneumoscope.report.figures import explain_benchmark
 from pneumoscope.report.sketch import Sketch
 from pneumoscope.report.wording import profile_title
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
-
-MOST_SHOWN = 4  # detectors
-
-
-def plan_anomaly_benchmark(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    """Yield the maps of detectors side by side."""
-    shown = _choose_shown(result.detections)
-    if not shown:
-        return
-    examples = next(iter(shown.values())).examples
-    names = [str(name) for name in dataset.table["subtype"].iloc[examples]] if dataset is not None else []
-    yield Sketch(
-        "anomaly",
-        "benchmark",
-        f"{profile}-{kind}-maps",
-        "Where each detector finds test images odd. Those shown find opacities drawn on held-out normals best.",
-        lambda: anomaly.draw_detections(shown, names=names, title=f"Anomaly maps, {profile_title(profile)}"),
-        lambda: anomaly.describe_detections(shown),
-        wide=True,
-    )
-
-
-def _choose_shown(detections: dict[str, Any]) -> dict[str, Any]:
-    """Return the detectors whose maps are shown: no choice looks at test."""
-    ranked = [name for name, found in detections.items() if "pro_drawn" in found.metrics and len(found.images)]
-    ranked.sort(key=lambda name: -detections[name].metrics["pro_drawn"].value)
-    return {name: detections[name] for name in ranked[:MOST_SHOWN]}
 
 
 def plan_explain_benchmark(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:

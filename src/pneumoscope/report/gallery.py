@@ -77,7 +77,6 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         *((f"neighbors_{task}", study_sketches.plan_neighbors) for task in study_sketches.CLASSES),
         *((f"map_{task}", study_sketches.plan_map) for task in study_sketches.CLASSES),
         ("anomaly", study_sketches.plan_anomaly),
-        ("anomaly_benchmark", benchmark_sketches.plan_anomaly_benchmark),
         ("explain", study_sketches.plan_explain),
         ("explain_benchmark", benchmark_sketches.plan_explain_benchmark),
     ):

@@ -13,7 +13,7 @@ import numpy as np
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.comparison import MethodTable
 from pneumoscope.report.wording import TASK_TITLES, order_profiles
-from pneumoscope.results import Anomaly, Classification, Estimate, Explanation, Leakage, LearningCurve, Neighbors
+from pneumoscope.results import AnomalyResult, Classification, Estimate, Explanation, Leakage, LearningCurve, Neighbors
 
 SCHEMA_VERSION = "1.1"
 DECISION_THRESHOLD = "mean_plus_sd"
@@ -157,7 +157,7 @@ def _summarize_neighbors(neighbors: dict[str, Neighbors], parameters: dict[str, 
     return entry
 
 
-def _summarize_anomaly(result: Anomaly) -> dict[str, Any]:
+def _summarize_anomaly(result: AnomalyResult) -> dict[str, Any]:
     # The plain names say what the paper's threshold gives, so that every task has an accuracy.
     plain = {name: f"{name}_{DECISION_THRESHOLD}" for name in ("accuracy", "f1")}
     named = {name: result.metrics[full] for name, full in plain.items() if full in result.metrics}
@@ -165,10 +165,10 @@ def _summarize_anomaly(result: Anomaly) -> dict[str, Any]:
         "parameters": result.parameters,
         "metrics": {**named, **result.metrics},
         "validation": {},
-        **_summarize_curve(result.curve),
+        **({} if result.curve is None else _summarize_curve(result.curve)),
         "thresholds": result.thresholds,
         "decision_threshold": DECISION_THRESHOLD,
-        "false_alarm_rate": result.false_alarm_rate,
+        "false_positive_rate": result.false_positive_rate,
     }
 
 

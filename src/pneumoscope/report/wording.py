@@ -42,7 +42,6 @@ _METRIC_TITLES = {
     "survives_all": "Alike with all layers shuffled",
     "macro_f1": "Mean F1 of the classes",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
-    "false_alarms_promised": "False alarms promised",
     "seconds_per_image": "Seconds an image",
     "pixel_auroc": "AUROC of pixels",
     "pro": "Regions found (PRO)",
@@ -107,7 +106,7 @@ _PERCENTAGES = (
         "macro_f1",
     ),
     *("net_accuracy", "recall_at", "rejected", "differing", "error_where"),
-    *("flagged", "false_alarms", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
+    *("flagged", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
     *("coverage", "single", "several", "empty", "refused", "unlike", "not_sure", "share"),
 )
 

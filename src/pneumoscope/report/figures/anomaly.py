@@ -1,8 +1,8 @@
-"""Reconstruction errors against thresholds; original, reconstruction and error map; maps of detectors side by side."""
+"""Anomaly scores against thresholds; original, reconstruction and anomaly map."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,7 +10,7 @@ import numpy as np
 from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, put_legend_below, styled
 from pneumoscope.report.figures.sheet import Sheet, color_values, name_rows
 from pneumoscope.report.wording import word_share
-from pneumoscope.results import Anomaly, Detection
+from pneumoscope.results import AnomalyResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -23,15 +23,15 @@ SHOWN_QUANTILE = 0.995
 
 
 @styled
-def draw_errors(anomaly: Anomaly, *, title: str) -> Figure:
+def draw_errors(anomaly: AnomalyResult, *, title: str) -> Figure:
     """Draw histograms of the test images' errors, with the thresholds that held-out normals set."""
     figure = new_figure(title, height=3.4)
     axes = figure.subplots()
-    top = max(np.quantile(anomaly.errors, SHOWN_QUANTILE), *anomaly.thresholds.values())
-    bins = np.linspace(min(anomaly.errors.min(), anomaly.validation_errors.min()), top * 1.02, NUM_BINS)
-    validation = np.clip(anomaly.validation_errors, None, bins[-1])
+    top = max(np.quantile(anomaly.scores, SHOWN_QUANTILE), *anomaly.thresholds.values())
+    bins = np.linspace(min(anomaly.scores.min(), anomaly.validation_scores.min()), top * 1.02, NUM_BINS)
+    validation = np.clip(anomaly.validation_scores, None, bins[-1])
     for number, name in enumerate(("normal", "pneumonia")):
-        errors = np.clip(anomaly.errors[anomaly.labels == number], None, bins[-1])
+        errors = np.clip(anomaly.scores[anomaly.labels == number], None, bins[-1])
         style = {"color": CLASS_COLORS[name], "alpha": 0.6, "label": f"{name} (test, {len(errors)})"}
         axes.hist(errors, bins, weights=_shares(errors), **style)
     label = f"held-out normal ({len(validation)})"
@@ -47,7 +47,7 @@ def draw_errors(anomaly: Anomaly, *, title: str) -> Figure:
     return figure
 
 
-def _name_score(anomaly: Anomaly) -> str:
+def _name_score(anomaly: AnomalyResult) -> str:
     redraws = anomaly.reconstructions is not None
     return "mean squared error of the reconstruction" if redraws else "distance from normals"
 
@@ -56,20 +56,20 @@ def _shares(errors: np.ndarray) -> np.ndarray:
     return np.full(len(errors), 1 / max(len(errors), 1))
 
 
-def _name_threshold(name: str, anomaly: Anomaly) -> str:
+def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
     if name == "mean_plus_sd":
         return "mean + 1 sd"
-    return f"{100 * anomaly.false_alarm_rate:.0f}% false alarms" if name == "quantile" else name
+    return f"{100 * anomaly.false_positive_rate:.0f}% false positives" if name == "quantile" else name
 
 
-def describe_errors(anomaly: Anomaly) -> str:
+def describe_errors(anomaly: AnomalyResult) -> str:
     """Say in words what `draw_errors` shows."""
-    normal, pneumonia = (anomaly.errors[anomaly.labels == number] for number in (0, 1))
+    normal, pneumonia = (anomaly.scores[anomaly.labels == number] for number in (0, 1))
     sentences = [
         f"Histograms of the {_name_score(anomaly)}: the median is {np.median(normal):.4g} for {len(normal)} normal and "
         f"{np.median(pneumonia):.4g} for {len(pneumonia)} pneumonia test images."
         if len(normal) and len(pneumonia)
-        else f"Histogram of the {_name_score(anomaly)} of {len(anomaly.errors)} test images."
+        else f"Histogram of the {_name_score(anomaly)} of {len(anomaly.scores)} test images."
     ]
     for name, threshold in anomaly.thresholds.items():
         flagged = [word_share(int((errors >= threshold).sum()), len(errors)) for errors in (normal, pneumonia)]
@@ -81,7 +81,7 @@ def describe_errors(anomaly: Anomaly) -> str:
 
 
 @styled
-def draw_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = (), title: str) -> Figure:
+def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), title: str) -> Figure:
     """Draw examples in columns: original, reconstruction if there is one, and how odd each place is, on one scale.
 
     Args:
@@ -96,7 +96,7 @@ def draw_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = (), title: 
     sheet = Sheet(title, titled=titled, columns=count, pixels=anomaly.images.shape[1], scaled=True)
     for column in range(count):
         name = names[column] if len(names) else f"example {column + 1}"
-        errors = anomaly.error_maps[column]
+        errors = anomaly.anomaly_maps[column]
         sheet.put(0, column, anomaly.images[column], title=name, bold=True)
         if redrawn is not None:
             sheet.put(1, column, redrawn[column])
@@ -107,58 +107,22 @@ def draw_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = (), title: 
     return sheet.finish()
 
 
-def _choose_scale(anomaly: Anomaly) -> tuple[float, float]:
+def _choose_scale(anomaly: AnomalyResult) -> tuple[float, float]:
     """Return what is shown as black and as white; distances of normals are far from 0, squared errors are not."""
-    maps = anomaly.error_maps[:MOST_EXAMPLES]
+    maps = anomaly.anomaly_maps[:MOST_EXAMPLES]
     low = 0.0 if anomaly.reconstructions is not None else float(np.quantile(maps, 0.05))
     return low, max(float(np.quantile(maps, 0.995)), low + 1e-6)
 
 
-def _name_maps(anomaly: Anomaly) -> tuple[str, str]:
+def _name_maps(anomaly: AnomalyResult) -> tuple[str, str]:
     return ("distance", "distance") if anomaly.reconstructions is None else ("error", "squared error")
 
 
-def describe_reconstructions(anomaly: Anomaly, *, names: Sequence[str] = ()) -> str:
+def describe_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = ()) -> str:
     """Say in words what `draw_reconstructions` shows."""
-    errors = anomaly.error_maps.mean(axis=(1, 2))[:MOST_EXAMPLES]
+    errors = anomaly.anomaly_maps.mean(axis=(1, 2))[:MOST_EXAMPLES]
     kinds = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
     pairs = ", ".join(f"{kind} {error:.4g}" for kind, error in zip(kinds, errors, strict=True))
     if anomaly.reconstructions is None:
         return f"Originals and maps of how far each place is from normals, with mean distances: {pairs}."
     return f"Originals, their reconstructions and error maps, with mean squared errors: {pairs}."
-
-
-@styled
-def draw_detections(detections: Mapping[str, Detection], *, names: Sequence[str] = (), title: str) -> Figure:
-    """Draw examples in columns: the original, and below it the map of each detector.
-
-    Each detector has its own scale: black is what half of all pixels of held-out normals are below, white what one in a
-    thousand of them is above.
-
-    Args:
-        detections: by method, of the same examples, one or more.
-        names: `(e,)` what each example is; empty where it is not known.
-        title: above the figure.
-    """
-    first = next(iter(detections.values()))
-    count = min(len(first.images), MOST_EXAMPLES)
-    titled = (True, *(True for _ in detections))
-    sheet = Sheet(title, titled=titled, columns=count, pixels=first.images.shape[1], scaled=True)
-    for column in range(count):
-        name = names[column] if len(names) else f"example {column + 1}"
-        sheet.put(0, column, first.images[column], title=name, bold=True)
-        for row, detection in enumerate(detections.values(), start=1):
-            low, high = map(float, detection.map_scale)
-            sheet.put(row, column, color_values(detection.maps[column], "magma", low=low, high=high))
-    name_rows(sheet, ("original", *(name.replace("_", " ") for name in detections)))
-    sheet.add_scale("magma", "from the median to the top of held-out normals")
-    return sheet.finish()
-
-
-def describe_detections(detections: Mapping[str, Detection]) -> str:
-    """Say in words what `draw_detections` shows."""
-    told = [
-        f"{name.replace('_', ' ')} flags {word_share(int((found.scores >= found.threshold).sum()), len(found.scores))}"
-        for name, found in detections.items()
-    ]
-    return f"Maps of how odd each pixel is, on examples from test. Of all test images, {'; '.join(told)}."

@@ -1,22 +1,17 @@
-"""Task 3: what is odd to a detector that has only seen normals.
+"""Task 3: anomaly detection by methods that are fitted on normals only.
 
-detector.py       what every detector does: fitted on normals, it scores an image and each of its pixels
-protocol.py       the threshold from held-out normals, and what is flagged with it
-autoencoder.py    the report's autoencoder, alone and as a detector
-redrawing.py      an autoencoder that cannot copy, and a variational one
-features.py       patches of images in the eyes of a net: of photographs, of normals, or one that has seen sick images
-pretraining.py    a net that learned from normals alone, without any label
-kinds.py          a net that learned to name what was drawn into normals
-gaussian.py       distance from normals by one Gaussian, or by one at each place (PaDiM)
-rounding.py       what whole numbers of 8 bits do to a score, taken off again
-patchcore.py      distance from remembered patches of normals (PatchCore)
-distillation.py   where a student that learned from normals fails its teacher
-spoiling.py       normals with drawn opacities and pasted patches, and where those are
-lesion_net.py     a net that tells normals from their own spoiled copies
-ensemble.py       several detectors as one
-trained.py        what a model that a study keeps comes to
-normals_model.py  the one that a study trains for the reader, and how it is kept
-loading.py        a detector out of its folder
-methods.py        all of them by name
-benchmark.py      all of them on one set, side by side
+detector.py             what every detector does, and what it is fitted on
+evaluation.py           anomaly scores of the test images against thresholds from held-out normals
+features.py             patch features out of layers of a network
+autoencoder.py          the reference autoencoder
+mahalanobis.py          distance from one Gaussian
+padim.py                distance from one Gaussian at each position (PaDiM)
+patchcore.py            distance from a memory bank of patches (PatchCore)
+synthetic_anomalies.py  normals with synthetic opacities and pasted patches, with their masks
+normality_model.py      the shipped model: features learned by classifying synthetic anomalies, and Mahalanobis distance
+int8_scores.py          correction of the anomaly score of an int8 graph
+registry.py             all detectors by name, and loading of trained ones
+benchmark.py            all detectors on one dataset
+
+A new detector is one file, and one line in `registry.DETECTORS`.
 """

@@ -1,4 +1,4 @@
-"""The report's autoencoder, which has only seen normals; what it cannot redraw is odd."""
+"""The reference study's autoencoder; its reconstruction error is the anomaly score."""
 
 import os
 from dataclasses import dataclass
@@ -11,9 +11,9 @@ import numpy as np
 from pneumoscope.errors import TrainingError
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import Anomaly, LearningCurve
-from pneumoscope.tasks.anomaly.protocol import Normals, select_normals
-from pneumoscope.tasks.anomaly.trained import describe_training, measure_anomaly
+from pneumoscope.results import AnomalyResult, LearningCurve
+from pneumoscope.tasks.anomaly.detector import FitContext, Normals, select_normals
+from pneumoscope.tasks.anomaly.evaluation import FALSE_POSITIVE_RATE, describe_training, evaluate_detector
 from pneumoscope.tasks.classify import hash_table
 
 if TYPE_CHECKING:
@@ -31,41 +31,41 @@ def train_anomaly(
     *,
     settings: TrainingSettings | None = None,
     seed: int = 0,
-    false_alarm_rate: float = 0.05,
-) -> "tuple[Bundle, Anomaly]":
-    """Train the report's autoencoder on normals and measure what it flags; see `measure_anomaly`.
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+) -> "tuple[Bundle, AnomalyResult]":
+    """Train the reference autoencoder on normals and evaluate it; see `evaluate_detector`.
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
-        out_dir: where the bundle and the checkpoint of each epoch stand.
-        settings: the recipe; `autoencoder_settings("best")` by default.
+        out_dir: where the bundle and the checkpoint of each epoch are written.
+        settings: of the training; `autoencoder_settings("best")` by default.
         seed: of the weights, the order and the augmentation.
-        false_alarm_rate: share of normals that the quantile threshold may flag, in (0, 1).
+        false_positive_rate: of the quantile threshold, in (0, 1).
 
     Raises:
-        TrainingError: if there are no normals to train or to validate on, or the net came out dead.
+        TrainingError: if there are no normals to train or to validate on, or the autoencoder does not reconstruct.
     """
     from pneumoscope.models.bundle import save_bundle
     from pneumoscope.models.settings import autoencoder_settings, choose_precision
 
     settings, out_dir = settings or autoencoder_settings("best"), Path(out_dir)
-    model, curve = _learn(select_normals(dataset), settings, out_dir / "checkpoint.npz", seed)
-    anomaly = measure_anomaly(
-        PaperAutoencoder(model),
+    model, curve = _train(select_normals(dataset), settings, out_dir / "checkpoint.npz", seed)
+    result = evaluate_detector(
+        ReferenceAutoencoder(model),
         dataset,
-        curve,
+        curve=curve,
         parameters=model.count_params(),
-        redraw=partial(reconstruct_images, model),
-        false_alarm_rate=false_alarm_rate,
+        reconstruct=partial(reconstruct_images, model),
+        false_positive_rate=false_positive_rate,
         seed=seed,
     )
-    facts = describe_training(anomaly, dataset, settings, precision=choose_precision(), seed=seed)
-    return save_bundle(model, out_dir, facts), anomaly
+    facts = describe_training(result, dataset, settings, precision=choose_precision(), seed=seed)
+    return save_bundle(model, out_dir, facts), result
 
 
 @dataclass(frozen=True)
-class PaperAutoencoder:
-    """The report's autoencoder as a detector.
+class ReferenceAutoencoder:
+    """The reference autoencoder as a detector.
 
     Attributes:
         net: as `pneumoscope.models.paper.build_autoencoder` builds it, trained.
@@ -74,41 +74,34 @@ class PaperAutoencoder:
     net: "keras.Model"
 
     @property
-    def num_bytes(self) -> int:
-        """Size of the weights in 32-bit floats."""
-        return 4 * self.net.count_params()
-
-    @property
     def image_size(self) -> int:
-        """Side in pixels of the images that it takes."""
+        """Side of the input images in pixels."""
         return int(self.net.input_shape[1])
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the mean squared error of each image."""
         return reconstruction_errors(self.net, images)
 
-    def localize(self, images: np.ndarray) -> np.ndarray:
+    def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the squared error of each pixel."""
         return np.square(reconstruct_images(self.net, images) - images.astype(np.float32) / 255)
 
 
-def fit_autoencoder(normals: Normals, *, out_dir: Path, settings: TrainingSettings, seed: int = 0) -> PaperAutoencoder:
-    """Train the report's autoencoder as a detector.
-
-    Args:
-        normals: those of `train` are learned from.
-        out_dir: where the checkpoint stands.
-        settings: the recipe.
-        seed: of the weights, the order and the augmentation.
+def fit_autoencoder(context: FitContext) -> ReferenceAutoencoder:
+    """Train the reference autoencoder as a detector.
 
     Raises:
-        TrainingError: if the net came out dead.
+        TrainingError: if the autoencoder does not reconstruct.
     """
-    return PaperAutoencoder(_learn(normals, settings, out_dir / "autoencoder.npz", seed)[0])
+    from pneumoscope.models.settings import autoencoder_settings
+
+    settings = autoencoder_settings("paper", epochs=context.epochs)
+    model, _ = _train(context.normals, settings, context.out_dir / "autoencoder.npz", context.seed)
+    return ReferenceAutoencoder(model)
 
 
 def reconstruct_images(model: "keras.Model", images: np.ndarray) -> np.ndarray:
-    """Return what the autoencoder makes of images.
+    """Return the reconstructions of images.
 
     Args:
         model: the autoencoder.
@@ -130,7 +123,7 @@ def reconstruction_errors(model: "keras.Model", images: np.ndarray) -> np.ndarra
 
 
 def check_alive(reconstructions: np.ndarray) -> None:
-    """Make sure that an autoencoder draws something, and not the same for all.
+    """Raise an error if the reconstructions are blank or the same for all images.
 
     Args:
         reconstructions: `(n, H, W)` float32 in [0, 1] of different images.
@@ -142,13 +135,14 @@ def check_alive(reconstructions: np.ndarray) -> None:
     among = float(np.std(reconstructions, axis=0).mean()) if len(reconstructions) > 1 else within
     if within < DEAD_SPREAD or among < DEAD_SPREAD / 4:
         raise TrainingError(
-            f"the autoencoder is dead: its drawings have a mean gray level of {reconstructions.mean():.3f}, spread by "
-            f"{within:.4f} within an image and {among:.4f} among images; expected {DEAD_SPREAD} and {DEAD_SPREAD / 4}. "
+            f"the autoencoder is dead: its reconstructions have a mean gray level of {reconstructions.mean():.3f} and "
+            f"a standard deviation of {within:.4f} within an image and {among:.4f} among images; expected "
+            f"{DEAD_SPREAD} and {DEAD_SPREAD / 4}. "
             "Train it with another seed or for more epochs."
         )
 
 
-def _learn(
+def _train(
     normals: Normals, settings: TrainingSettings, checkpoint_path: Path, seed: int
 ) -> "tuple[keras.Model, LearningCurve]":
     import keras

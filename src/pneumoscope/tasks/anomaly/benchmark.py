@@ -1,161 +1,168 @@
-"""All detectors on one set, by one protocol, side by side."""
+"""All anomaly detectors on one dataset, by one protocol.
 
-import json
+Metrics of the table:
+
+    auroc, auprc                    of pneumonia, on test
+    accuracy, f1                    on test, at the quantile threshold of held-out normals
+    flagged_normal, flagged_pneumonia, flagged_SUBTYPE
+                                    shares of the test images at or over the threshold
+    auroc_synthetic                 held-out normals against their own copies with synthetic opacities
+    pixel_auroc_synthetic, pro_synthetic
+                                    localization of the synthetic opacities
+    pixel_auroc, pro                localization of true lesions, where their masks exist (phantoms)
+    seconds_per_image               of scoring
+    auroc_mean, auroc_sd            over seeds, where there is more than one
+
+`auroc_synthetic` needs no pneumonia, so that detectors may be chosen by it.
+"""
+
+import time
 from collections.abc import Sequence
-from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.archive import load_result, save_result
-from pneumoscope.comparison import DetectorComparison, MethodTable
+from pneumoscope.comparison import MethodTable
 from pneumoscope.errors import TrainingError
+from pneumoscope.evaluation.localization import evaluate_maps
+from pneumoscope.evaluation.metrics import estimate_binary_scores, estimate_share
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import Detection, Estimate
-from pneumoscope.tasks.anomaly.ensemble import choose_members, join_ranks
-from pneumoscope.tasks.anomaly.methods import METHODS, Means
-from pneumoscope.tasks.anomaly.protocol import choose_threshold, judge_detector, judge_scores, select_normals
-from pneumoscope.tasks.classify import hash_table
+from pneumoscope.radiographs.lungs import find_lungs
+from pneumoscope.results import AnomalyResult, Estimate
+from pneumoscope.tasks.anomaly.detector import Detector, FitContext, select_normals
+from pneumoscope.tasks.anomaly.evaluation import FALSE_POSITIVE_RATE, evaluate_detector
+from pneumoscope.tasks.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
+from pneumoscope.tasks.anomaly.synthetic_anomalies import SyntheticAnomalies, SyntheticSettings, add_anomalies
 
-ENSEMBLE = "ensemble"
+NUM_MAPPED = 96  # images that localization is measured on, at most: maps are slow with some detectors
 
 
 def benchmark_anomaly(
     dataset: Dataset,
-    means: Means,
+    out_dir: Path,
     *,
-    methods: Sequence[str] | None = None,
+    names: Sequence[str] | None = None,
+    weights: Path | None = None,
+    epochs: int | None = None,
     num_seeds: int = 1,
-    false_alarm_rate: float = 0.05,
-) -> DetectorComparison:
-    """Fit every detector to train normals and measure it on test; see `pneumoscope.tasks.anomaly.protocol`.
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+    seed: int = 0,
+) -> MethodTable:
+    """Fit detectors on the normals of train and return their test metrics; see the top of this file.
 
-    What each method came to is kept in `means.out_dir`, so that a run that was stopped goes on at the method where it
-    was. A method whose means are not given is left out; one that fails says so in its remark, without figures.
+    A detector that fails has a remark that says why, and no metrics.
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
-        means: checkpoints, epochs, weights, the flagship and the seed.
-        methods: names of `METHODS`; all that can be made by default.
-        num_seeds: how often each is fitted, with seeds from `means.seed` on; the first is the one judged, the others
-            give `auroc_mean` and `auroc_sd`.
-        false_alarm_rate: share of normals that may be flagged, in (0, 1).
+        out_dir: folder of checkpoints; a training that was stopped resumes there.
+        names: keys of `DETECTORS`; by default all that can be fitted.
+        weights: see `FitContext`; without it, detectors on ImageNet features are left out.
+        epochs: of every training, instead of each detector's own number.
+        num_seeds: how often each detector is fitted, with seeds from `seed` on; the metrics are those of the first.
+        false_positive_rate: that the threshold is chosen for, in (0, 1).
+        seed: first seed of the fits, and the seed of the evaluation.
 
     Raises:
-        TrainingError: if a method is not known, its means are not given, or normals are missing.
+        TrainingError: if a name is unknown or needs `weights`, or if normals are missing.
     """
-    select_normals(dataset)
-    found: dict[str, Detection] = {}
-    figures: dict[str, dict[str, Estimate]] = {}
+    normals = select_normals(dataset)
+    metrics: dict[str, dict[str, Estimate]] = {}
     remarks: dict[str, str] = {}
-    for name in _choose_methods(methods, means):
-        try:
-            runs = [
-                _run_method(name, dataset, replace(means, seed=seed), false_alarm_rate, means.seed)
-                for seed in range(means.seed, means.seed + num_seeds)
-            ]
-        except TrainingError as error:
-            log.warning("%s failed: %s", name, error)
-            figures[name], remarks[name] = {}, f"Failed: {error}"
-            continue
-        found[name], remarks[name] = runs[0], METHODS[name].remark
-        figures[name] = {**runs[0].metrics, **_spread_over_seeds(runs)}
-    pure = {name: detection for name, detection in found.items() if METHODS[name].needs != "flagship"}
-    members = choose_members(pure)
-    if len(members) > 1:
-        found[ENSEMBLE] = join_detections([pure[name] for name in members], dataset, seed=means.seed)
-        figures[ENSEMBLE] = found[ENSEMBLE].metrics
-        remarks[ENSEMBLE] = f"The mean rank of {', '.join(members)}, chosen by drawn opacities on held-out normals."
-    return DetectorComparison(MethodTable(figures, remarks), found)
+    for name in _choose_detectors(names, weights):
+        aurocs = []
+        for fit_seed in range(seed, seed + num_seeds):
+            log.info("%s: fitting, seed %d", name, fit_seed)
+            context = FitContext(normals, out_dir / f"seed-{fit_seed}", epochs, weights, fit_seed)
+            try:
+                detector = DETECTORS[name](context)
+            except TrainingError as error:
+                log.warning("%s failed: %s", name, error)
+                metrics[name], remarks[name] = {}, f"Failed: {error}"
+                break
+            result = evaluate_detector(detector, dataset, false_positive_rate=false_positive_rate, seed=seed)
+            aurocs.append(result.metrics["auroc"].value)
+            if fit_seed == seed:
+                metrics[name] = _collect_metrics(detector, dataset, result, seed)
+        else:
+            metrics[name] |= _summarize_seeds(aurocs)
+    return MethodTable(metrics, remarks)
 
 
-def join_detections(members: Sequence[Detection], dataset: Dataset, *, seed: int = 0) -> Detection:
-    """Return several detectors as one, judged by the same protocol.
+def add_anomalies_to_normals(normals: Dataset, seed: int) -> SyntheticAnomalies:
+    """Return copies of normals with synthetic opacities, without pasted patches."""
+    rng = np.random.default_rng([seed, 1])
+    return add_anomalies(normals.images, find_lungs(normals.images), SyntheticSettings(paste=0.0), rng)
 
-    Args:
-        members: of the same dataset, seed and false-alarm rate.
-        dataset: that they were judged on.
-        seed: of the resampling.
-    """
-    held_out = [member.held_out for member in members]
-    own, drawn, scores = (
-        join_ranks(held_out, [getattr(member, part) for member in members]) for part in ("held_out", "drawn", "scores")
-    )
-    threshold = choose_threshold(own, members[0].false_alarm_rate)
-    costs = {
-        name: replace(members[0].metrics[name], value=sum(member.metrics[name].value for member in members))
-        for name in ("seconds_per_image", "megabytes")
+
+def _choose_detectors(names: Sequence[str] | None, weights: Path | None) -> list[str]:
+    chosen = list(DETECTORS) if names is None else list(names)
+    if unknown := [name for name in chosen if name not in DETECTORS]:
+        raise TrainingError(f"there is no detector {', '.join(unknown)}; expected some of {', '.join(DETECTORS)}")
+    lacking = [name for name in chosen if name.endswith(IMAGENET_SUFFIX) and weights is None]
+    if lacking and names is not None:
+        raise TrainingError(f"{', '.join(lacking)} cannot be fitted without weights; name the file of ImageNet weights")
+    if lacking:
+        log.info("left out, since no ImageNet weights were named: %s", ", ".join(lacking))
+    return [name for name in chosen if name not in lacking]
+
+
+def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult, seed: int) -> dict[str, Estimate]:
+    test = dataset.split("test")
+    patients = test.table["patient"].to_numpy().astype(str)
+    metrics = {
+        name.removesuffix("_quantile"): estimate
+        for name, estimate in result.metrics.items()
+        if not name.endswith("_mean_plus_sd")
     }
-    maps = [(member.maps - member.map_scale[0]) / max(float(np.ptp(member.map_scale)), 1e-12) for member in members]
-    return replace(
-        members[0],
-        method=ENSEMBLE,
-        recipe=json.dumps([member.recipe for member in members]),
-        threshold=threshold,
-        held_out=own,
-        drawn=drawn,
-        scores=scores,
-        metrics={
-            **judge_scores(dataset.split("test"), scores, threshold, seed=seed),
-            "false_alarms_promised": members[0].metrics["false_alarms_promised"],
-            **costs,
-        },
-        maps=np.mean(maps, axis=0).astype(np.float32),
-        map_scale=np.array([0, 1], np.float32),
-    )
-
-
-def _choose_methods(methods: Sequence[str] | None, means: Means) -> list[str]:
-    names = list(METHODS) if methods is None else list(methods)
-    if strangers := [name for name in names if name not in METHODS]:
-        raise TrainingError(f"there is no method {', '.join(strangers)}; expected some of {', '.join(METHODS)}")
-    missing = [name for name in names if METHODS[name].needs and getattr(means, METHODS[name].needs) is None]
-    if missing and methods is not None:
-        needs = ", ".join(sorted({METHODS[name].needs for name in missing}))
-        raise TrainingError(f"{', '.join(missing)} cannot be made without {needs}; name the file or folder")
-    if missing:
-        log.info("left out, since their weights were not named: %s", ", ".join(missing))
-    return [name for name in names if name not in missing]
-
-
-def _run_method(name: str, dataset: Dataset, means: Means, false_alarm_rate: float, judging_seed: int) -> Detection:
-    """Fit and judge one method, or return what came of it before."""
-    facts = {
-        "method": name,
-        "data": hash_table(dataset),
-        "seed": means.seed,
-        "epochs": means.epochs,
-        "false_alarm_rate": false_alarm_rate,
-        "judging_seed": judging_seed,
-    }
-    recipe = json.dumps(facts)
-    folder = means.out_dir / f"seed-{means.seed}"
-    path = folder / f"{name}.result.npz"
-    if path.exists():
-        known = load_result(path)
-        if known.recipe != recipe:
-            raise TrainingError(
-                f"{path} comes from other settings or data; expected those of this run. Give another output folder, or "
-                "delete it to fit anew."
-            )
-        log.info("%s: done before", name)
-        return known
-    log.info("%s: fitting", name)
-    detector = METHODS[name].fit(select_normals(dataset), replace(means, out_dir=folder))
-    found = judge_detector(
-        detector, dataset, method=name, recipe=recipe, false_alarm_rate=false_alarm_rate, seed=judging_seed
-    )
-    save_result(found, path)
-    return found
-
-
-def _spread_over_seeds(runs: Sequence[Detection]) -> dict[str, Estimate]:
-    """Return mean and deviation of the AUROC over seeds, where there is more than one."""
-    if len(runs) < 2:
-        return {}
-    values = [run.metrics["auroc"].value for run in runs]
-    nothing = float("nan")
+    flagged = result.scores >= result.thresholds["quantile"]
+    for subtype in sorted(set(result.subtypes[result.labels == 1])):
+        rows = result.subtypes == subtype
+        metrics[f"flagged_{subtype}"] = estimate_share(flagged[rows], patients[rows], seed=seed)
+    started = time.perf_counter()
+    detector.score(test.images)
+    seconds = (time.perf_counter() - started) / len(test)
     return {
-        "auroc_mean": Estimate(float(np.mean(values)), nothing, nothing, n=len(values)),
-        "auroc_sd": Estimate(float(np.std(values, ddof=1)), nothing, nothing, n=len(values)),
+        **metrics,
+        **_evaluate_synthetic(detector, dataset, result.validation_scores, seed),
+        **_evaluate_masks(detector, test, seed),
+        "seconds_per_image": _without_interval(seconds, len(test)),
     }
+
+
+def _evaluate_synthetic(
+    detector: Detector, dataset: Dataset, validation_scores: np.ndarray, seed: int
+) -> dict[str, Estimate]:
+    normals = select_normals(dataset).held_out
+    copies = add_anomalies_to_normals(normals, seed)
+    patients = normals.table["patient"].to_numpy().astype(str)
+    scores = np.concatenate([validation_scores, detector.score(copies.images)])
+    labels = np.repeat([0, 1], len(normals))
+    auroc = estimate_binary_scores(labels, scores, np.tile(patients, 2), seed=seed)["auroc"]
+    rows = slice(0, NUM_MAPPED)
+    maps = detector.anomaly_maps(copies.images[rows])
+    localization = evaluate_maps(maps, copies.masks[rows], patients=patients[rows], seed=seed)
+    return {f"{name}_synthetic": estimate for name, estimate in {"auroc": auroc, **localization}.items()}
+
+
+def _evaluate_masks(detector: Detector, test: Dataset, seed: int) -> dict[str, Estimate]:
+    if test.masks is None:
+        return {}
+    part = test.select(np.flatnonzero(test.masks.any(axis=(1, 2)))[:NUM_MAPPED])
+    assert part.masks is not None
+    patients = part.table["patient"].to_numpy().astype(str)
+    return evaluate_maps(detector.anomaly_maps(part.images), part.masks, patients=patients, seed=seed)
+
+
+def _summarize_seeds(aurocs: Sequence[float]) -> dict[str, Estimate]:
+    """Return mean and standard deviation of the AUROC over seeds, where there is more than one."""
+    if len(aurocs) < 2:
+        return {}
+    return {
+        "auroc_mean": _without_interval(float(np.mean(aurocs)), len(aurocs)),
+        "auroc_sd": _without_interval(float(np.std(aurocs, ddof=1)), len(aurocs)),
+    }
+
+
+def _without_interval(value: float, count: int) -> Estimate:
+    return Estimate(value, float("nan"), float("nan"), n=count)

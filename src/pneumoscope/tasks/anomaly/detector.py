@@ -1,56 +1,99 @@
-"""What every detector of anomalies does, and how maps of cells become maps of pixels."""
+"""The interface of anomaly detectors, what they are fitted on, and helpers for anomaly maps."""
 
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
-IMAGES_AT_ONCE = 64
+from pneumoscope.errors import TrainingError
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.results import BINARY_CLASSES
+
+BATCH_SIZE = 64
 
 
 class Detector(Protocol):
-    """A method fitted on normals only; higher scores are odder.
-
-    Attributes:
-        num_bytes: size of all that it must remember, weights and arrays.
-    """
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of weights and remembered arrays in bytes."""
+    """An anomaly detector that was fitted on normals only."""
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32 scores of `(n, H, W)` uint8 images."""
+        """Return `(n,)` float32 anomaly scores of `(n, H, W)` uint8 images; higher is more anomalous."""
 
-    def localize(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, H, W)` float32, how odd each pixel of `(n, H, W)` uint8 images is."""
+    def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n, H, W)` float32 anomaly scores of each pixel of `(n, H, W)` uint8 images."""
 
 
-def enlarge_maps(maps: np.ndarray, size: int, *, blur: float = 0.0) -> np.ndarray:
-    """Return maps of cells as maps of pixels, by bilinear interpolation.
+@dataclass(frozen=True)
+class Normals:
+    """The images that a detector may use.
+
+    Attributes:
+        train: normals of the split `train`, to fit on.
+        held_out: normals of the split `val`, to choose thresholds on.
+    """
+
+    train: Dataset
+    held_out: Dataset
+
+
+@dataclass(frozen=True)
+class FitContext:
+    """What a detector is fitted with.
+
+    Attributes:
+        normals: the images.
+        out_dir: folder of checkpoints.
+        epochs: of every training; None for each detector's own number.
+        weights: file of ImageNet weights (`keras.applications` MobileNet 0.75, without top); None if there is none.
+        seed: of all random choices.
+    """
+
+    normals: Normals
+    out_dir: Path
+    epochs: int | None = None
+    weights: Path | None = None
+    seed: int = 0
+
+
+def select_normals(dataset: Dataset) -> Normals:
+    """Return the normals of `train` and `val`.
+
+    Raises:
+        TrainingError: if either split has none.
+    """
+    parts = [dataset.split(name) for name in ("train", "val")]
+    train, held_out = (part.select(part.labels(BINARY_CLASSES) == 0) for part in parts)
+    if not len(train) or not len(held_out):
+        raise TrainingError(f"{len(train)} normals to train on and {len(held_out)} held out; expected some of both")
+    return Normals(train, held_out)
+
+
+def upsample_maps(maps: np.ndarray, size: int, *, blur: float = 0.0) -> np.ndarray:
+    """Return feature-map sized anomaly maps at image size, by bilinear interpolation.
 
     Args:
         maps: `(n, h, w)` floats.
-        size: side of the pixel maps.
-        blur: standard deviation of a Gaussian blur afterwards, share of the size.
+        size: side of the images in pixels.
+        blur: standard deviation of a Gaussian blur afterwards, as a share of `size`.
 
     Returns:
         `(n, size, size)` float32.
     """
     import cv2
 
-    found = np.empty((len(maps), size, size), np.float32)
-    for number, cells in enumerate(maps):
-        pixels = cv2.resize(np.asarray(cells, dtype=np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
-        found[number] = cv2.GaussianBlur(pixels, (0, 0), blur * size) if blur else pixels
-    return found
+    upsampled = np.empty((len(maps), size, size), np.float32)
+    for number, values in enumerate(maps):
+        pixels = cv2.resize(np.asarray(values, dtype=np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+        upsampled[number] = cv2.GaussianBlur(pixels, (0, 0), blur * size) if blur else pixels
+    return upsampled
 
 
 def split_images(images: np.ndarray) -> list[np.ndarray]:
-    """Return images in parts of at most `IMAGES_AT_ONCE`, so that memory stays bounded."""
-    return [images[start : start + IMAGES_AT_ONCE] for start in range(0, len(images), IMAGES_AT_ONCE)]
+    """Return images in batches of at most `BATCH_SIZE`, so that memory stays bounded."""
+    return [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
 
 
-def pool_largest(maps: np.ndarray, share: float) -> np.ndarray:
+def mean_of_largest(maps: np.ndarray, share: float) -> np.ndarray:
     """Return `(n,)` float32, the mean of the largest `share` of the values of each map `(n, ...)`."""
     values = np.asarray(maps, dtype=np.float32).reshape(len(maps), -1)
     count = max(1, round(share * values.shape[1]))

@@ -1,8 +1,8 @@
-"""Patches of images in the eyes of a net.
+"""Patch features of images, out of layers of a network.
 
-A patch is one cell of a grid: the channels of several layers at that place, each averaged with the eight cells around
-it (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022), finer layers averaged and
-coarser ones interpolated to the grid.
+A patch is one position of a feature map: the channels of several layers there, each averaged over its 3 x 3
+neighborhood (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022), finer layers averaged
+and coarser ones interpolated to the size of the first.
 """
 
 import os
@@ -21,20 +21,20 @@ if TYPE_CHECKING:
 
 IMAGENET_SIZE = 224
 IMAGENET_LAYERS = ("conv_pw_5_relu", "conv_pw_3_relu", "conv_pw_11_relu")
-# Of cells of 8, 4 and 16 pixels.
+# At strides of 8, 4 and 16 pixels.
 ENCODER_LAYERS = ("stage_2_1", "stage_1_1", "stage_3_1")
-FLAGSHIP_LAYERS = ("stage_1_1", "stem_2_relu", "stage_2_1")
+MAP_BLUR = 4 / 224  # standard deviation of the blur of anomaly maps, as a share of the image size
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A net as a source of patches.
+    """A network that patch features are taken from.
 
     Attributes:
-        name: of the source: `imagenet`, `self_supervised`, `drawn_kinds` or `has_seen_sick_images`.
-        encoder: the net that the layers are of.
+        name: of the source: `imagenet` or `synthetic_anomalies`.
+        encoder: the network that the layers are of.
         net: `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
-        layers: their names; the first gives the grid.
+        layers: their names; the first gives the size of the feature map.
         join: outputs of the layers to `(n, h, w, d)` float32 patches.
         patches: images to patches, one after the other.
     """
@@ -46,33 +46,28 @@ class FeatureSource:
     join: "keras.Model"
     patches: "keras.Model"
 
-    @property
-    def num_bytes(self) -> int:
-        """Size of the weights in 32-bit floats."""
-        return 4 * self.net.count_params()
-
 
 def build_source(
     name: str, net: "keras.Model", layers: Sequence[str], *, input_size: int | None = None, standardize: bool = False
 ) -> FeatureSource:
-    """Make a source of patches out of layers of a net.
+    """Make a source of patch features out of layers of a network.
 
     Args:
         name: of the source.
         net: gray images `(n, S, S, 1)` in [0, 255] to anything.
-        layers: names of layers with cells; the first gives the grid.
-        input_size: side in pixels of the images that will come, where that is not the net's own.
-        standardize: bring each image to a mean of 128 and a standard deviation of 64 first, so that exposure is not
-            what makes a film odd.
+        layers: names of layers with feature maps; the first gives the size of the result.
+        input_size: side of the images in pixels, where that is not the network's own.
+        standardize: bring each image to a mean of 128 and a standard deviation of 64 first, so that exposure does not
+            raise the anomaly score.
 
     Raises:
-        TrainingError: if the net has no such layer.
+        TrainingError: if the network has no such layer.
     """
     import keras
 
-    known = {layer.name for layer in net.layers}
-    if missing := [layer for layer in layers if layer not in known]:
-        raise TrainingError(f"{net.name} has no layer {', '.join(missing)}; name layers of cells that it has")
+    available = {layer.name for layer in net.layers}
+    if missing := [layer for layer in layers if layer not in available]:
+        raise TrainingError(f"{net.name} has no layer {', '.join(missing)}; name layers with feature maps that it has")
     size = net.input_shape[1]
     inner = keras.Model(net.inputs, [net.get_layer(layer).output for layer in layers], name=f"{name}_layers")
     inner.trainable = False
@@ -90,63 +85,41 @@ def build_source(
     whole = keras.Model(inputs, outputs, name=name)
     whole.trainable = False
     grid = outputs[0].shape[1]
-    parts = [_bring_to_grid(cells, grid, layer) for cells, layer in zip(outputs, layers, strict=True)]
+    parts = [_resize_to_grid(cells, grid, layer) for cells, layer in zip(outputs, layers, strict=True)]
     joined = keras.layers.Concatenate(dtype="float32", name="patches")(parts) if len(parts) > 1 else parts[0]
     join = keras.Model(outputs, joined, name=f"{name}_join")
     return FeatureSource(name, net, whole, tuple(layers), join, keras.Model(inputs, joined, name=f"{name}_patches"))
 
 
-def load_imagenet_source(
-    weights: str | os.PathLike[str] | None,
-    *,
-    input_size: int,
-    backbone: str = "mobilenet",
-    layers: Sequence[str] = IMAGENET_LAYERS,
-    size: int = IMAGENET_SIZE,
-) -> FeatureSource:
-    """Return a net of photographs as a source.
+def load_imagenet_source(weights: str | os.PathLike[str] | None, *, input_size: int) -> FeatureSource:
+    """Return a MobileNet with ImageNet weights as a source.
 
     Args:
         weights: file of `keras.applications` weights without top; None starts from random ones.
-        input_size: side in pixels of the images that will come.
-        backbone: one of `pneumoscope.models.transfer.BACKBONES`.
-        layers: of the backbone.
-        size: side in pixels that images are enlarged to.
+        input_size: side of the images in pixels; they are resized to `IMAGENET_SIZE`.
 
     Raises:
-        TrainingError: if the weights are missing or of another net.
+        TrainingError: if the weights are missing or of another network.
     """
     import keras
 
     from pneumoscope.models.transfer import build_transfer
 
-    # Distances are told from small differences, which bfloat16 would round away.
+    # Distances depend on small differences, which bfloat16 would round away.
     keras.config.set_dtype_policy("float32")
-    net = build_transfer(backbone, weights, size=size)
-    return build_source("imagenet", net, layers, input_size=input_size, standardize=True)
-
-
-def load_flagship_source(bundle_dir: str | os.PathLike[str]) -> FeatureSource:
-    """Return a trained flagship as a source; it has seen sick images, so figures with it stand apart.
-
-    Raises:
-        BundleError: if the folder holds no trained model.
-    """
-    from pneumoscope.models.bundle import load_bundle
-
-    net = load_bundle(bundle_dir, precision="float32").model
-    return build_source("has_seen_sick_images", net, FLAGSHIP_LAYERS)
+    net = build_transfer("mobilenet", weights, size=IMAGENET_SIZE)
+    return build_source("imagenet", net, IMAGENET_LAYERS, input_size=input_size, standardize=True)
 
 
 def extract_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
-    """Return `(n, h, w, d)` float32 patches of `(n, H, W)` uint8 images; for few images, since it keeps them all."""
+    """Return `(n, h, w, d)` float32 patch features of a few `(n, H, W)` uint8 images; all are kept in memory."""
     return source.patches.predict(images[..., None].astype(np.float32), batch_size=32, verbose=0)
 
 
 def weigh_cells(source: FeatureSource) -> list[np.ndarray]:
-    """Return for each layer `(h, w)` float32, how much each of its cells counts in the mean patch of an image.
+    """Return for each layer `(h, w)` float32, the weight of each position in the mean patch of an image.
 
-    A patch is a weighted mean of cells, and so is the mean of patches, which can therefore be had without them.
+    The mean patch is a weighted mean over the positions of each layer, and can be computed without the patches.
     """
     import keras
 
@@ -155,7 +128,7 @@ def weigh_cells(source: FeatureSource) -> list[np.ndarray]:
         side = cells.shape[1]
         single = keras.Input((side, side, 1))
         impulses = np.eye(side * side, dtype=np.float32).reshape(-1, side, side, 1)
-        spread = keras.Model(single, _bring_to_grid(single, grid, layer)).predict(impulses, verbose=0)
+        spread = keras.Model(single, _resize_to_grid(single, grid, layer)).predict(impulses, verbose=0)
         weights.append(spread.mean(axis=(1, 2, 3)).reshape(side, side))
     return weights
 
@@ -166,7 +139,7 @@ def average_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
     return np.concatenate([extract_patches(source, part).mean(axis=(1, 2)) for part in parts])
 
 
-def _bring_to_grid(cells: "keras.KerasTensor", grid: int, layer: str) -> "keras.KerasTensor":
+def _resize_to_grid(cells: "keras.KerasTensor", grid: int, layer: str) -> "keras.KerasTensor":
     import keras
 
     averaged = keras.layers.AveragePooling2D(3, strides=1, padding="same", dtype="float32", name=f"{layer}_averaged")(

@@ -1,7 +1,7 @@
-"""How far the patches of an image are from remembered patches of normals.
+"""Anomaly detection by the distance from a memory bank of patch features of normals (PatchCore).
 
 Source: K. Roth, L. Pemula, J. Zepeda, B. Schölkopf, T. Brox and P. Gehler, "Towards Total Recall in Industrial Anomaly
-Detection" (PatchCore), CVPR 2022.
+Detection", CVPR 2022.
 """
 
 from dataclasses import dataclass
@@ -10,31 +10,25 @@ import numpy as np
 
 from pneumoscope.errors import TrainingError
 from pneumoscope.progress import track
-from pneumoscope.tasks.anomaly.detector import enlarge_maps, pool_largest, split_images
-from pneumoscope.tasks.anomaly.features import FeatureSource, extract_patches
-from pneumoscope.tasks.anomaly.gaussian import BLUR
-
-MEGABYTE = 1e6
+from pneumoscope.tasks.anomaly.detector import split_images, upsample_maps
+from pneumoscope.tasks.anomaly.features import MAP_BLUR, FeatureSource, extract_patches
 
 
 @dataclass(frozen=True)
 class PatchcoreSettings:
-    """How many patches are remembered, and how an image is scored with them.
+    """Size of the memory bank, and how an image is scored with it.
 
     Attributes:
         num_remembered: patches of the bank, at most.
-        num_candidates: patches drawn by lot that they are chosen from, at most; bounds the memory of fitting.
-        num_neighbors: of the bank, that a patch's weight is told from.
+        num_candidates: random patches that they are chosen from, at most; bounds the memory of fitting.
+        num_neighbors: of the bank, for the weight of the score.
         projected: dimensions of the random projection in which the bank is chosen (Johnson-Lindenstrauss).
-        top_share: share of the patches, the oddest, whose mean distance is the score; 0 is the oddest alone, weighted
-            as published.
     """
 
     num_remembered: int = 2000
     num_candidates: int = 30_000
     num_neighbors: int = 9
     projected: int = 64
-    top_share: float = 0.0
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_remembered <= self.num_candidates or self.num_neighbors < 1:
@@ -46,10 +40,10 @@ class PatchcoreSettings:
 
 @dataclass(frozen=True)
 class Patchcore:
-    """A bank of patches of normals.
+    """A memory bank of patches of normals.
 
     Attributes:
-        source: where patches come from.
+        source: of the patch features.
         bank: `(m, d)` float32.
         settings: how an image is scored.
     """
@@ -58,27 +52,18 @@ class Patchcore:
     bank: np.ndarray
     settings: PatchcoreSettings
 
-    @property
-    def num_bytes(self) -> int:
-        """Size of weights and bank in bytes."""
-        return self.source.num_bytes + self.bank.nbytes
-
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32, the distance of the oddest patches from the bank."""
-        found = []
+        """Return `(n,)` float32, the weighted largest distance of a patch from the bank."""
+        scores = []
         for part in track(split_images(images), "Scoring by PatchCore"):
             patches = extract_patches(self.source, part)
-            distances, nearest = self._measure(patches)
-            if self.settings.top_share:
-                found.append(pool_largest(distances, self.settings.top_share))
-            else:
-                found.append(self._weigh_oddest(patches, distances, nearest))
-        return np.concatenate(found).astype(np.float32)
+            scores.append(self._weigh_largest(patches, *self._measure(patches)))
+        return np.concatenate(scores).astype(np.float32)
 
-    def localize(self, images: np.ndarray) -> np.ndarray:
+    def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the distance of each patch from the bank."""
         maps = [
-            enlarge_maps(self._measure(extract_patches(self.source, part))[0], images.shape[1], blur=BLUR)
+            upsample_maps(self._measure(extract_patches(self.source, part))[0], images.shape[1], blur=MAP_BLUR)
             for part in split_images(images)
         ]
         return np.concatenate(maps)
@@ -93,15 +78,15 @@ class Patchcore:
             distances.append(np.sqrt(squares.min(axis=1)))
         return np.stack(distances).reshape(shape).astype(np.float32), np.stack(nearest).reshape(shape)
 
-    def _weigh_oddest(self, patches: np.ndarray, distances: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-        """Return the largest distance of each image, weighed down where the remembered patch is itself lonely."""
+    def _weigh_largest(self, patches: np.ndarray, distances: np.ndarray, nearest: np.ndarray) -> np.ndarray:
+        """Return the largest distance of each image, reduced where the remembered patch is isolated in the bank."""
         rows = np.arange(len(patches))
         worst = distances.reshape(len(patches), -1).argmax(axis=1)
         distance = distances.reshape(len(patches), -1)[rows, worst]
         patch = patches.reshape(len(patches), -1, patches.shape[-1])[rows, worst]
-        known = self.bank[nearest.reshape(len(patches), -1)[rows, worst]]
+        remembered = self.bank[nearest.reshape(len(patches), -1)[rows, worst]]
         count = min(self.settings.num_neighbors, len(self.bank))
-        around = np.argpartition(_square_distances(known, self.bank), count - 1, axis=1)[:, :count]
+        around = np.argpartition(_square_distances(remembered, self.bank), count - 1, axis=1)[:, :count]
         neighbors = np.linalg.norm(patch[:, None] - self.bank[around], axis=-1)
         # The published ratio of exponentials, shifted so that none overflows; in units of the root of the dimension,
         # since the exponential of a distance among hundreds of channels would decide alone.
@@ -114,12 +99,12 @@ class Patchcore:
 def fit_patchcore(
     source: FeatureSource, images: np.ndarray, *, settings: PatchcoreSettings | None = None, seed: int = 0
 ) -> Patchcore:
-    """Remember patches of normals that stand for all of them.
+    """Fill a memory bank with patches of normals that cover all of them.
 
     Args:
-        source: where patches come from.
+        source: of the patch features.
         images: `(n, H, W)` uint8 normals.
-        settings: how many; `PatchcoreSettings()` by default.
+        settings: `PatchcoreSettings()` by default.
         seed: of the candidates, the projection and the first choice.
 
     Raises:
@@ -150,7 +135,7 @@ def choose_coreset(points: np.ndarray, num_chosen: int, *, projected: int = 64, 
     Args:
         points: `(n, d)` float32.
         num_chosen: how many, all where there are fewer.
-        projected: dimensions of the random projection in which distances are told.
+        projected: dimensions of the random projection in which distances are measured.
         seed: of the projection and the first point.
 
     Returns:

@@ -1,4 +1,4 @@
-"""Normals with something drawn into their lungs, and where it is: sickness to learn from without a sick image.
+"""Synthetic anomalies in the lungs of normals, and their masks: training data without any pneumonia.
 
 Opacities fill air towards the gray level of soft tissue, as fluid does, and leave brighter ribs as they are; the
 interstitial kind is wide, faint and streaked; a pasted patch is real tissue in a wrong place (C.-L. Li, K. Sohn,
@@ -12,19 +12,19 @@ import numpy as np
 from pneumoscope.radiographs.lesions import draw_texture
 
 Range = tuple[float, float]
-KINDS = ("consolidation", "haze", "paste")
+ANOMALIES = ("consolidation", "haze", "paste")
 
 
 @dataclass(frozen=True)
-class SpoilSettings:
-    """What is drawn; a range is drawn from evenly, the lengths are shares of the image's side.
+class SyntheticSettings:
+    """What synthetic anomalies look like; ranges are sampled uniformly, lengths are shares of the image's side.
 
     Attributes:
-        consolidation, haze, paste: how often each kind is drawn, in proportion.
+        consolidation, haze, paste: relative frequency of each anomaly.
         density: of a consolidation, share of the air that it fills.
         radius: half axes of a consolidation.
-        num_spots: how many of them, at most; each number is alike often.
-        haze_density: of the interstitial kind.
+        num_spots: how many of them, at most; each number is equally frequent.
+        haze_density: of the interstitial opacity.
         haze_radius: its half axes; wide, so that it covers most of a lung.
         net: strength of its fine lines, share of the full range.
         tissue: quantile of the gray levels of the image that counts as soft tissue.
@@ -32,7 +32,7 @@ class SpoilSettings:
         softness: width of the edge, share of the radius.
         patch: sides of a pasted patch.
         outside: share of the opacity that also lies beyond the outline of the lungs, which is only roughly known.
-        visible: change of gray level, share of the full range, from which a pixel counts as spoiled.
+        visible: change of gray level, share of the full range, from which a pixel counts as anomalous.
     """
 
     consolidation: float = 0.5
@@ -53,27 +53,29 @@ class SpoilSettings:
 
 
 @dataclass(frozen=True)
-class Spoiled:
-    """Images with something drawn into them.
+class SyntheticAnomalies:
+    """Images with synthetic anomalies.
 
     Attributes:
         images: `(n, size, size)` uint8.
-        masks: `(n, size, size)` bool, what was changed visibly.
-        kinds: `(n,)` int, index into `KINDS`.
+        masks: `(n, size, size)` bool, the visibly changed pixels.
+        classes: `(n,)` int, index into `ANOMALIES`.
     """
 
     images: np.ndarray
     masks: np.ndarray
-    kinds: np.ndarray
+    classes: np.ndarray
 
 
-def spoil_images(images: np.ndarray, lungs: np.ndarray, settings: SpoilSettings, rng: np.random.Generator) -> Spoiled:
-    """Draw one kind of sickness into each image.
+def add_anomalies(
+    images: np.ndarray, lungs: np.ndarray, settings: SyntheticSettings, rng: np.random.Generator
+) -> SyntheticAnomalies:
+    """Draw one anomaly into each image.
 
     Args:
         images: `(n, size, size)` uint8 normals.
         lungs: `(n, size, size)` bool, see `pneumoscope.radiographs.lungs.find_lungs`; where an image has none, its
-            middle counts as lung.
+            center counts as lung.
         settings: what is drawn.
         rng: source of all randomness.
 
@@ -85,41 +87,42 @@ def spoil_images(images: np.ndarray, lungs: np.ndarray, settings: SpoilSettings,
             f"images are {images.shape} {images.dtype}, lungs {lungs.shape}; expected (n, H, W) uint8, both"
         )
     size = images.shape[1]
-    weights = np.array([getattr(settings, kind) for kind in KINDS])
-    kinds = rng.choice(len(KINDS), len(images), p=weights / weights.sum())
-    bends, nets = draw_texture(len(images), size, 9, rng), draw_texture(len(images), size, size // 3, rng)
-    spoiled, masks = images.copy(), np.zeros(images.shape, bool)
-    for number, (image, kind) in enumerate(zip(images.astype(np.float32) / 255, kinds, strict=True)):
-        place = lungs[number] if lungs[number].any() else _mark_middle(size)
-        if kind == 2:
-            changed = _paste_patch(image, place, settings, rng)
+    weights = np.array([getattr(settings, name) for name in ANOMALIES])
+    classes = rng.choice(len(ANOMALIES), len(images), p=weights / weights.sum())
+    bends, textures = draw_texture(len(images), size, 9, rng), draw_texture(len(images), size, size // 3, rng)
+    anomalous, masks = images.copy(), np.zeros(images.shape, bool)
+    for number, (image, anomaly) in enumerate(zip(images.astype(np.float32) / 255, classes, strict=True)):
+        lung = lungs[number] if lungs[number].any() else _mark_center(size)
+        if ANOMALIES[anomaly] == "paste":
+            changed = _paste_patch(image, lung, settings, rng)
         else:
-            filled = _draw_outline(place, bends[number], settings, wide=kind == 1, rng=rng)
-            lines = np.clip(1 - np.abs(nets[number]) / 0.45, 0, 1) * rng.uniform(*settings.net) if kind == 1 else 0.0
+            wide = ANOMALIES[anomaly] == "haze"
+            filled = _draw_outline(lung, bends[number], settings, wide=wide, rng=rng)
+            lines = np.clip(1 - np.abs(textures[number]) / 0.45, 0, 1) * rng.uniform(*settings.net) if wide else 0.0
             changed = _fill_air(image, filled, lines, settings, rng)
-        masks[number] = _tidy(np.abs(changed - image) >= settings.visible)
-        spoiled[number] = np.rint(255 * np.clip(changed, 0, 1)).astype(np.uint8)
-    return Spoiled(spoiled, masks, kinds)
+        masks[number] = _close_gaps(np.abs(changed - image) >= settings.visible)
+        anomalous[number] = np.rint(255 * np.clip(changed, 0, 1)).astype(np.uint8)
+    return SyntheticAnomalies(anomalous, masks, classes)
 
 
-def _mark_middle(size: int) -> np.ndarray:
-    middle = np.zeros((size, size), bool)
-    middle[size // 4 : 3 * size // 4, size // 5 : 4 * size // 5] = True
-    return middle
+def _mark_center(size: int) -> np.ndarray:
+    center = np.zeros((size, size), bool)
+    center[size // 4 : 3 * size // 4, size // 5 : 4 * size // 5] = True
+    return center
 
 
 def _draw_outline(
-    place: np.ndarray, bend: np.ndarray, settings: SpoilSettings, *, wide: bool, rng: np.random.Generator
+    lung: np.ndarray, bend: np.ndarray, settings: SyntheticSettings, *, wide: bool, rng: np.random.Generator
 ) -> np.ndarray:
     """Return `(size, size)` float32 in [0, 1], how much of the air each pixel loses."""
-    size = len(place)
-    rows, columns = np.indices(place.shape, dtype=np.float32) / size
-    inside = _blur(place.astype(np.float32), 0.015 * size)
+    size = len(lung)
+    rows, columns = np.indices(lung.shape, dtype=np.float32) / size
+    inside = _blur(lung.astype(np.float32), 0.015 * size)
     inside = settings.outside + (1 - settings.outside) * inside
-    near = _blur(place.astype(np.float32), 0.06 * size)  # beyond this, not even a stray part
-    filled = np.zeros(place.shape, np.float32)
+    near = _blur(lung.astype(np.float32), 0.06 * size)  # nothing is drawn beyond this
+    filled = np.zeros(lung.shape, np.float32)
     for _ in range(2 if wide else rng.integers(1, settings.num_spots + 1)):
-        row, column = rng.choice(np.argwhere(place)) / size
+        row, column = rng.choice(np.argwhere(lung)) / size
         tall, broad = rng.uniform(*(settings.haze_radius if wide else settings.radius), 2)
         distance = ((rows - row) / tall) ** 2 + ((columns - column) / broad) ** 2 + settings.ragged * bend
         step = np.clip((1 + settings.softness / 2 - distance) / settings.softness, 0, 1)
@@ -129,19 +132,25 @@ def _draw_outline(
 
 
 def _fill_air(
-    image: np.ndarray, filled: np.ndarray, lines: np.ndarray | float, settings: SpoilSettings, rng: np.random.Generator
+    image: np.ndarray,
+    filled: np.ndarray,
+    lines: np.ndarray | float,
+    settings: SyntheticSettings,
+    rng: np.random.Generator,
 ) -> np.ndarray:
     tissue = np.quantile(image, rng.uniform(*settings.tissue))
     share = filled / max(float(filled.max()), 1e-6)
     return image + filled * np.maximum(tissue - image, 0) + lines * share
 
 
-def _paste_patch(image: np.ndarray, place: np.ndarray, settings: SpoilSettings, rng: np.random.Generator) -> np.ndarray:
+def _paste_patch(
+    image: np.ndarray, lung: np.ndarray, settings: SyntheticSettings, rng: np.random.Generator
+) -> np.ndarray:
     """Move a rectangle of the image into a lung, its brightness a little changed and its edge a little soft."""
     size = len(image)
     height, width = (max(2, round(size * side)) for side in rng.uniform(*settings.patch, 2))
     top, left = rng.integers(0, (size - height + 1, size - width + 1))
-    row, column = rng.choice(np.argwhere(place))
+    row, column = rng.choice(np.argwhere(lung))
     to_top, to_left = np.clip((row - height // 2, column - width // 2), 0, (size - height, size - width))
     patch = np.clip(image[top : top + height, left : left + width] * rng.uniform(0.85, 1.15), 0, 1)
     moved, share = image.copy(), np.zeros_like(image)
@@ -157,7 +166,7 @@ def _blur(values: np.ndarray, deviation: float) -> np.ndarray:
     return cv2.GaussianBlur(values, (0, 0), deviation)
 
 
-def _tidy(mask: np.ndarray) -> np.ndarray:
+def _close_gaps(mask: np.ndarray) -> np.ndarray:
     """Close the gaps that ribs and streaks leave, so that a lesion is one region."""
     from scipy.ndimage import binary_closing, binary_opening
 

@@ -1,8 +1,8 @@
-"""What rounding does to a score of a model of normals, taken off again.
+"""Correction of the anomaly score of an int8 graph.
 
-In whole numbers of 8 bits features move a little, and where normals hardly differ a distance from them counts most. So
-the Gaussian is fitted anew, to what is left of normals' features after rounding. A score that comes from no Gaussian is
-scaled: rounding makes it larger, whatever the image.
+Quantization shifts features a little, and a Mahalanobis distance weighs a direction the more the less normals vary in
+it. So the Gaussian is fitted again, to the quantized features of normals. A score without a Gaussian, such as a
+reconstruction error, is scaled: quantization raises it for every image.
 """
 
 from pathlib import Path
@@ -12,18 +12,18 @@ from typing import Any
 import numpy as np
 
 from pneumoscope.models.onnx_file import run_file
-from pneumoscope.tasks.anomaly.gaussian import fit_gaussian
+from pneumoscope.tasks.anomaly.mahalanobis import fit_gaussian
 
 SCORE = "score"
 
 
-def mend_score(int8_path: Path, path: Path, normals: np.ndarray) -> None:
-    """Let a graph in whole numbers score as the same graph in float32 does.
+def correct_int8_score(int8_path: Path, path: Path, normals: np.ndarray) -> None:
+    """Make an int8 graph score as the same graph in float32 does.
 
     Args:
         int8_path: of the graph with the output `score`; changed in place.
-        path: of the same in float32.
-        normals: `(n, H, W)` uint8, those that the model was fitted to.
+        path: of the float32 graph.
+        normals: `(n, H, W)` uint8, those that the model was fitted on.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -31,10 +31,10 @@ def mend_score(int8_path: Path, path: Path, normals: np.ndarray) -> None:
     inputs = {"image": normals[..., None].astype(np.float32)}
     model = onnx.load(int8_path)
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
-    places = _find_gaussian(model, tensors)
-    if places is not None:
-        features, *names = places
-        for name, values in zip(names, fit_gaussian(_ask(model, features, inputs)), strict=True):
+    gaussian = _find_gaussian(model, tensors)
+    if gaussian is not None:
+        features, *names = gaussian
+        for name, values in zip(names, fit_gaussian(_run_to(model, features, inputs)), strict=True):
             tensors[name].CopyFrom(numpy_helper.from_array(values, name))
     else:
         exact, rounded = (run_file(graph, inputs)[SCORE] for graph in (path, int8_path))
@@ -47,7 +47,7 @@ def mend_score(int8_path: Path, path: Path, normals: np.ndarray) -> None:
 
 
 def _find_gaussian(model: Any, tensors: dict[str, Any]) -> tuple[str, str, str] | None:
-    """Return the names of an image's features, and of the mean and the whitening matrix that are used on them."""
+    """Return the names of the features, and of the mean and the whitening matrix that are applied to them."""
     makers = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         before = makers.get(node.input[0]) if node.op_type == "MatMul" else None
@@ -58,14 +58,14 @@ def _find_gaussian(model: Any, tensors: dict[str, Any]) -> tuple[str, str, str] 
     return None
 
 
-def _ask(model: Any, name: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Return what a graph holds by a name, for some inputs."""
+def _run_to(model: Any, name: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the value of an inner tensor of a graph."""
     import onnx
 
-    asked = onnx.ModelProto()
-    asked.CopyFrom(model)
-    asked.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
+    extended = onnx.ModelProto()
+    extended.CopyFrom(model)
+    extended.graph.output.append(onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None))
     with TemporaryDirectory() as folder:
-        path = Path(folder) / "asked.onnx"
-        onnx.save(asked, path)
+        path = Path(folder) / "extended.onnx"
+        onnx.save(extended, path)
         return run_file(path, inputs)[name]

@@ -1,0 +1,130 @@
+"""Evaluation of anomaly detectors: thresholds come from held-out normals, metrics from the test images."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from pneumoscope.evaluation.metrics import evaluate_scores
+from pneumoscope.models.settings import TrainingSettings
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.results import BINARY_CLASSES, AnomalyResult, LearningCurve
+from pneumoscope.tasks.anomaly.detector import Detector, select_normals
+from pneumoscope.tasks.classify import hash_table
+
+NUM_EXAMPLES = 6
+FALSE_POSITIVE_RATE = 0.05
+
+
+def choose_threshold(validation_scores: np.ndarray, false_positive_rate: float) -> float:
+    """Return the lowest threshold with at most a given false positive rate on new normals.
+
+    An image is flagged when `score >= threshold`. A new normal is flagged with a probability of at most the rate (split
+    conformal prediction: V. Vovk, A. Gammerman and G. Shafer, 2005), where images are exchangeable.
+
+    Args:
+        validation_scores: `(m,)` floats, scores of normals that the detector was not fitted on.
+        false_positive_rate: in (0, 1).
+
+    Raises:
+        ValueError: if there is no score, one is not finite, or the rate is out of range.
+
+    Example:
+        >>> round(choose_threshold(np.arange(1.0, 20.0), 0.1), 3)
+        18.0
+    """
+    scores = np.sort(np.asarray(validation_scores, dtype=np.float64))
+    if not scores.size or not np.isfinite(scores).all() or not 0 < false_positive_rate < 1:
+        raise ValueError(
+            f"{scores.size} scores at a rate of {false_positive_rate}; expected some finite scores and a rate in (0, 1)"
+        )
+    num_flagged = int(np.floor(false_positive_rate * (len(scores) + 1)))
+    if num_flagged:
+        return float(scores[-num_flagged])
+    # Scores have 32 bits: the next number of 64 would be rounded back to the score itself.
+    return float(np.nextafter(np.float32(scores[-1]), np.float32(np.inf)))
+
+
+def evaluate_detector(
+    detector: Detector,
+    dataset: Dataset,
+    *,
+    curve: LearningCurve | None = None,
+    parameters: int = 0,
+    reconstruct: Callable[[np.ndarray], np.ndarray] | None = None,
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+    seed: int = 0,
+) -> AnomalyResult:
+    """Return scores, thresholds and test metrics of a fitted detector.
+
+    Both thresholds come from the held-out normals of `val`: the reference study's mean + 1 standard deviation, and the
+    quantile of `choose_threshold`. No pneumonia is used before the test.
+
+    Args:
+        detector: fitted on the normals of `train`.
+        dataset: with the splits `train`, `val` and `test`.
+        curve: training of its network, if it has one.
+        parameters: number of parameters of that network.
+        reconstruct: `(n, H, W)` uint8 images to their reconstructions, `(n, H, W)` float32 in [0, 1]; None for a
+            detector without reconstructions.
+        false_positive_rate: of the quantile threshold, in (0, 1).
+        seed: of the examples and the resampling.
+
+    Raises:
+        TrainingError: if there are no held-out normals.
+    """
+    validation_scores = detector.score(select_normals(dataset).held_out.images)
+    thresholds = {
+        "mean_plus_sd": float(validation_scores.mean() + validation_scores.std()),
+        "quantile": choose_threshold(validation_scores, false_positive_rate),
+    }
+    test, examples = dataset.split("test"), choose_examples(dataset, seed)
+    scores, labels, images = detector.score(test.images), test.labels(BINARY_CLASSES), dataset.images[examples]
+    return AnomalyResult(
+        parameters=parameters,
+        curve=curve,
+        thresholds=thresholds,
+        false_positive_rate=false_positive_rate,
+        validation_scores=validation_scores,
+        scores=scores,
+        labels=labels,
+        subtypes=test.table["subtype"].to_numpy().astype(str),
+        metrics=evaluate_scores(labels, scores, thresholds, patients=test.table["patient"].to_numpy(), seed=seed),
+        images=images.astype(np.float32) / 255,
+        reconstructions=None if reconstruct is None else reconstruct(images),
+        anomaly_maps=detector.anomaly_maps(images),
+        examples=examples,
+    )
+
+
+def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
+    """Return indices of test images, normal and pneumonia in turn."""
+    rng = np.random.default_rng(seed)
+    test, labels = dataset.rows("test"), dataset.labels(BINARY_CLASSES)
+    by_class = [rng.permutation(test[labels[test] == number])[: NUM_EXAMPLES // 2] for number in (0, 1)]
+    return np.array([index for pair in zip(*by_class, strict=False) for index in pair], dtype=np.int64)
+
+
+def describe_training(
+    result: AnomalyResult, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
+) -> dict[str, Any]:
+    """Return what the card of a trained detector states of its training and its thresholds.
+
+    Args:
+        result: of its evaluation, with a learning curve.
+        dataset: that it was trained on.
+        settings: of the training.
+        precision: Keras dtype policy that it computes in.
+        seed: of its weights.
+    """
+    return {
+        "classes": ["normal"],
+        "settings": settings.to_dict(),
+        "precision": precision,
+        "seed": seed,
+        "chosen_epoch": None if result.curve is None else result.curve.chosen_epoch,
+        "thresholds": result.thresholds,
+        "thresholds_from": f"{len(result.validation_scores)} held-out normals; "
+        f"false positive rate of the quantile {result.false_positive_rate}",
+        "training_data_sha256": hash_table(select_normals(dataset).train),
+    }

@@ -1,0 +1,93 @@
+"""Anomaly detection by the Mahalanobis distance from normals.
+
+Source: O. Rippel, P. Mertens and D. Merhof, "Modeling the Distribution of Normal Data in Pre-Trained Deep Features
+for Anomaly Detection", ICPR 2020; covariance shrunk after O. Ledoit and M. Wolf (2004).
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pneumoscope.progress import track
+from pneumoscope.tasks.anomaly.detector import split_images, upsample_maps
+from pneumoscope.tasks.anomaly.features import MAP_BLUR, FeatureSource, average_patches, extract_patches
+
+PATCHES_FOR_COVARIANCE = 40_000
+
+
+@dataclass(frozen=True)
+class Mahalanobis:
+    """One Gaussian of the mean patch of an image, and one of patches about the mean of their position.
+
+    Attributes:
+        source: of the patch features.
+        mean, whitening: `(d,)` and `(d, d)` float32 of the mean patches of images.
+        patch_mean: `(h, w, d)` float32, the mean at each position, since normal tissue differs between positions.
+        patch_whitening: `(d, d)` float32 of patches about those means, one for all positions.
+    """
+
+    source: FeatureSource
+    mean: np.ndarray
+    whitening: np.ndarray
+    patch_mean: np.ndarray
+    patch_whitening: np.ndarray
+
+    @property
+    def image_size(self) -> int:
+        """Side of the input images in pixels."""
+        return int(self.source.patches.input_shape[1])
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n,)` float32, the distance of each image's mean patch."""
+        return _measure(average_patches(self.source, images) - self.mean, self.whitening)
+
+    def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n, H, W)` float32, the distance of each patch."""
+        maps = [
+            upsample_maps(
+                _measure(extract_patches(self.source, part) - self.patch_mean, self.patch_whitening),
+                images.shape[1],
+                blur=MAP_BLUR,
+            )
+            for part in split_images(images)
+        ]
+        return np.concatenate(maps)
+
+
+def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0) -> Mahalanobis:
+    """Fit both Gaussians to normals.
+
+    Args:
+        source: of the patch features.
+        images: `(n, H, W)` uint8 normals.
+        seed: of the patches that the second covariance is estimated from, `PATCHES_FOR_COVARIANCE` at most.
+    """
+    rng = np.random.default_rng(seed)
+    means, patches, positions = [], [], []
+    total: np.ndarray | float = 0.0
+    share = max(1, PATCHES_FOR_COVARIANCE // len(images))
+    for part in track(split_images(images), f"Fitting Gaussians on {source.name}"):
+        cells = extract_patches(source, part)
+        means.append(cells.mean(axis=(1, 2)))
+        total = total + cells.sum(axis=0, dtype=np.float64)
+        flat = cells.reshape(len(cells), -1, cells.shape[-1])
+        drawn = rng.integers(0, flat.shape[1], (len(flat), min(share, flat.shape[1])))
+        positions.append(drawn.ravel())
+        patches.append(np.take_along_axis(flat, drawn[..., None], axis=1).reshape(-1, flat.shape[-1]))
+    patch_mean = (np.asarray(total) / len(images)).astype(np.float32)
+    offsets = np.concatenate(patches) - patch_mean.reshape(-1, patch_mean.shape[-1])[np.concatenate(positions)]
+    return Mahalanobis(source, *fit_gaussian(np.concatenate(means)), patch_mean, fit_gaussian(offsets)[1])
+
+
+def fit_gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return mean and `(d, d)` whitening matrix: the norm of `(x - mean) @ whitening` is the distance of x."""
+    from sklearn.covariance import LedoitWolf
+
+    estimate = LedoitWolf().fit(values.astype(np.float64))
+    scales, axes = np.linalg.eigh(estimate.covariance_)
+    whitening = axes / np.sqrt(np.maximum(scales, 1e-9 * scales.max()))
+    return estimate.location_.astype(np.float32), whitening.astype(np.float32)
+
+
+def _measure(offsets: np.ndarray, whitening: np.ndarray) -> np.ndarray:
+    return np.linalg.norm(offsets @ whitening, axis=-1).astype(np.float32)

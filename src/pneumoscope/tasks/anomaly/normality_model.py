@@ -1,0 +1,194 @@
+"""The shipped normality model: features learned from synthetic anomalies, and one Gaussian of normals.
+
+An encoder learns to classify normals and their copies with synthetic anomalies. Its answers are of little use, since
+real pneumonia is not a synthetic anomaly, but normals lie close together in its features (C.-L. Li, K. Sohn, J. Yoon
+and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021).
+
+The model is kept as a bundle (`pneumoscope.models.bundle`) of the encoder, with `gaussians.npz` beside it.
+"""
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+from zipfile import BadZipFile
+
+import numpy as np
+
+from pneumoscope.errors import BundleError
+from pneumoscope.models.settings import Augmentation, TrainingSettings
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.lungs import find_lungs
+from pneumoscope.results import AnomalyResult, LearningCurve
+from pneumoscope.tasks.anomaly.detector import FitContext, Normals, select_normals
+from pneumoscope.tasks.anomaly.evaluation import FALSE_POSITIVE_RATE, describe_training, evaluate_detector
+from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source
+from pneumoscope.tasks.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
+from pneumoscope.tasks.anomaly.synthetic_anomalies import ANOMALIES, SyntheticSettings, add_anomalies
+from pneumoscope.tasks.classify import hash_table
+
+if TYPE_CHECKING:
+    import keras
+
+    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.training import TrainingData
+
+EPOCHS = 8
+NUM_COPIES = 2  # with synthetic anomalies, of each normal
+SOURCE_NAME = "synthetic_anomalies"
+GAUSSIANS_NAME = "gaussians.npz"
+_POSES = Augmentation(rotation=7, zoom=0.08, shift=0.05, flip=0.5)
+_EXPOSURES = Augmentation(gamma=0.3, contrast=0.2, brightness=0.08, blur=0.8, noise=0.02)
+_ARRAYS = ("mean", "whitening", "patch_mean", "patch_whitening")
+
+
+def normality_settings(epochs: int = EPOCHS) -> TrainingSettings:
+    """Return the training settings of the encoder.
+
+    Few epochs: an encoder that knows the synthetic anomalies too well notices little else. The last epoch is kept,
+    since held-out normals set the threshold, so that no epoch may be chosen by them.
+    """
+    return TrainingSettings(
+        profile="normals",
+        epochs=epochs,
+        batch_size=16,
+        learning_rate=1.5e-3,
+        cosine=True,
+        warmup=0.05,
+        weight_decay=0.01,
+        augmentation=_POSES,
+    )
+
+
+def train_normality_model(
+    dataset: Dataset,
+    out_dir: str | os.PathLike[str],
+    *,
+    settings: TrainingSettings | None = None,
+    seed: int = 0,
+    false_positive_rate: float = FALSE_POSITIVE_RATE,
+) -> "tuple[Bundle, AnomalyResult]":
+    """Train the normality model on normals and evaluate it; see `evaluate_detector`.
+
+    Args:
+        dataset: with the splits `train`, `val` and `test`.
+        out_dir: where the model and the checkpoint of each epoch are written.
+        settings: `normality_settings()` by default.
+        seed: of the weights, the order and the synthetic anomalies.
+        false_positive_rate: of the quantile threshold, in (0, 1).
+
+    Raises:
+        TrainingError: if there are no normals to train or to validate on.
+    """
+    from pneumoscope.models.bundle import save_bundle
+
+    settings, out_dir, normals = settings or normality_settings(), Path(out_dir), select_normals(dataset)
+    source, curve = train_encoder(normals, out_dir=out_dir, settings=settings, seed=seed)
+    model = fit_mahalanobis(source, normals.train.images, seed=seed)
+    result = evaluate_detector(
+        model,
+        dataset,
+        curve=curve,
+        parameters=source.encoder.count_params(),
+        false_positive_rate=false_positive_rate,
+        seed=seed,
+    )
+    facts = describe_training(result, dataset, settings, precision="float32", seed=seed)
+    _save_gaussians(model, out_dir)
+    return save_bundle(source.encoder, out_dir, facts), result
+
+
+def train_normality_features(context: FitContext) -> FeatureSource:
+    """Return the features of the normality model, trained on normals only."""
+    settings = normality_settings(context.epochs or EPOCHS)
+    return train_encoder(context.normals, out_dir=context.out_dir, settings=settings, seed=context.seed)[0]
+
+
+def train_encoder(
+    normals: Normals, *, out_dir: Path, settings: TrainingSettings, seed: int = 0
+) -> tuple[FeatureSource, LearningCurve]:
+    """Train an encoder to classify normals and their copies with synthetic anomalies.
+
+    Args:
+        normals: those of `train` are trained on, those held out only measured.
+        out_dir: where the checkpoint is written; a training that was stopped resumes there.
+        settings: of the training.
+        seed: of weights, order and synthetic anomalies.
+
+    Raises:
+        TrainingError: see `pneumoscope.models.training.fit_model`.
+    """
+    import keras
+
+    from pneumoscope.models.encoder import build_encoder
+    from pneumoscope.models.settings import choose_precision
+    from pneumoscope.models.training import fit_model
+
+    keras.config.set_dtype_policy(choose_precision())
+    keras.utils.set_random_seed(seed)
+    size = normals.train.images.shape[1]
+    encoder = build_encoder(size=size)
+    outputs = keras.layers.Dense(1 + len(ANOMALIES), activation="softmax", dtype="float32", name="anomaly")(
+        encoder.output
+    )
+    curve = fit_model(
+        keras.Model(encoder.input, outputs, name=SOURCE_NAME),
+        _make_training_data(normals, settings, seed),
+        settings,
+        loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.05),
+        checkpoint_path=out_dir / "encoder.npz",
+        seed=seed,
+        title="3 normality model",
+    )
+    # The same weights in float32: distances depend on small differences.
+    keras.config.set_dtype_policy("float32")
+    exact = build_encoder(size=size)
+    exact.set_weights(encoder.get_weights())
+    return build_source(SOURCE_NAME, exact, ENCODER_LAYERS), curve
+
+
+def load_normality_model(encoder: "keras.Model", bundle_dir: str | os.PathLike[str]) -> Mahalanobis:
+    """Return the normality model that an encoder is part of.
+
+    Args:
+        encoder: of the bundle in `bundle_dir`.
+        bundle_dir: as `train_normality_model` left it.
+
+    Raises:
+        BundleError: if the Gaussians are missing or damaged.
+    """
+    path = Path(bundle_dir) / GAUSSIANS_NAME
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in _ARRAYS}
+    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        raise BundleError(f"{path} cannot be read ({error}); expected what a study left. Train it anew.") from None
+    return Mahalanobis(build_source(SOURCE_NAME, encoder, ENCODER_LAYERS), **arrays)
+
+
+def _make_training_data(normals: Normals, settings: TrainingSettings, seed: int) -> "TrainingData":
+    from pneumoscope.models.augmentation import augment_images
+    from pneumoscope.models.training import TrainingData
+
+    train = normals.train.images
+
+    def draw_order(rng: np.random.Generator) -> np.ndarray:
+        return rng.permutation(len(train))
+
+    def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        return add_copies(augment_images(train[indices], settings.augmentation, rng), rng)
+
+    def add_copies(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+        lungs = find_lungs(images)
+        copies = [add_anomalies(images, lungs, SyntheticSettings(), rng) for _ in range(NUM_COPIES)]
+        inputs = augment_images(np.concatenate([images, *(copy.images for copy in copies)]), _EXPOSURES, rng)
+        classes = np.concatenate([np.zeros(len(images), int), *(1 + copy.classes for copy in copies)])
+        return inputs[..., None], np.eye(1 + len(ANOMALIES), dtype=np.float32)[classes]
+
+    inputs, targets = add_copies(normals.held_out.images, np.random.default_rng(seed))
+    return TrainingData(draw_order, make_batch, (inputs, targets, None), hash_table(normals.train))
+
+
+def _save_gaussians(model: Mahalanobis, out_dir: Path) -> None:
+    partial = out_dir / f"partial.{GAUSSIANS_NAME}"
+    np.savez(partial, **{name: getattr(model, name) for name in _ARRAYS})
+    partial.replace(out_dir / GAUSSIANS_NAME)
