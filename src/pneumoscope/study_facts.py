@@ -73,7 +73,7 @@ def judge_subtypes(crossvalidation: str | os.PathLike[str] | None, dataset: Data
     """
     from pneumoscope.report.verdicts import write_subtype_verdict
     from pneumoscope.tasks.ablate import load_told
-    from pneumoscope.tasks.label_stretches import find_label_stretches
+    from pneumoscope.tasks.label_stretches import find_error_runs
 
     if crossvalidation is None:
         return {}
@@ -84,7 +84,7 @@ def judge_subtypes(crossvalidation: str | os.PathLike[str] | None, dataset: Data
             f"{crossvalidation} tells of {len(missing):,} images that the study does not hold, such as {min(missing)}; "
             "expected a cross-validation of the same data"
         )
-    found = find_label_stretches(dataset, told)
+    found = find_error_runs(dataset, told)
     figures = {
         f"{teller}_{place}": figure for teller, places in found.aurocs.items() for place, figure in places.items()
     }

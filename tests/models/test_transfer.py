@@ -8,7 +8,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.cli.options import Backbone  # noqa: E402
+from pneumoscope.cli.options import BackboneName  # noqa: E402
 from pneumoscope.errors import TrainingError  # noqa: E402
 from pneumoscope.models.bundle import load_bundle, save_bundle  # noqa: E402
 from pneumoscope.models.settings import profile_settings  # noqa: E402
@@ -147,7 +147,7 @@ def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPa
 
 
 def test_the_command_line_offers_every_backbone() -> None:
-    assert [choice.value for choice in Backbone] == list(BACKBONES)
+    assert [choice.value for choice in BackboneName] == list(BACKBONES)
 
 
 def test_one_comes_back_from_its_bundle(tmp_path: Path, net) -> None:

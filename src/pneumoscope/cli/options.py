@@ -33,7 +33,7 @@ class TrainProfile(StrEnum):
     TRANSFER = "transfer"
 
 
-class Backbone(StrEnum):
+class BackboneName(StrEnum):
     """A net of `keras.applications`."""
 
     MOBILENET = "mobilenet"
@@ -93,7 +93,7 @@ TaskOption = Annotated[
     typer.Option("--task", help="Which net; binary by default, and three_class with --backbone or the flagship."),
 ]
 BackboneOption = Annotated[
-    Backbone | None, typer.Option("--backbone", help="Fit this net of keras.applications to three classes instead.")
+    BackboneName | None, typer.Option("--backbone", help="Fit this net of keras.applications to three classes instead.")
 ]
 WeightsOption = Annotated[
     str | None,

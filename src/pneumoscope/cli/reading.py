@@ -12,7 +12,7 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import OneProfile, ProfileOption
-from pneumoscope.cli.output import open_console
+from pneumoscope.cli.output import import_keras, open_console
 
 if TYPE_CHECKING:
     from pneumoscope.batch import BatchSettings
@@ -103,6 +103,7 @@ def export(
     ] = None,
 ) -> None:
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
+    import_keras()
     from pneumoscope.export import export_model, export_study
     from pneumoscope.ledger import LEDGER_NAME
 

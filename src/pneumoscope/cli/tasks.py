@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pneumoscope.cli.options import (
-    Backbone,
+    BackboneName,
     BackboneOption,
     BenchmarkOption,
     ClassifierOption,
@@ -133,7 +133,11 @@ def crossvalidate(
 
 
 def _choose_recipe(
-    task: Task | None, profile: TrainProfile | None, backbone: Backbone | None, weights: str | None, epochs: int | None
+    task: Task | None,
+    profile: TrainProfile | None,
+    backbone: BackboneName | None,
+    weights: str | None,
+    epochs: int | None,
 ) -> "tuple[Task, TrainingSettings]":
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.models.settings import profile_settings
@@ -193,7 +197,7 @@ def labels(
     from pneumoscope.report.labels_page import write_label_review
     from pneumoscope.study import load_study_dataset
     from pneumoscope.tasks.ablate import load_told
-    from pneumoscope.tasks.label_stretches import find_label_stretches
+    from pneumoscope.tasks.label_stretches import find_error_runs
     from pneumoscope.tasks.labels import review_labels, vote_held_out
 
     told, nets_dir = load_told(crossvalidation, seed=seed)
@@ -201,11 +205,11 @@ def labels(
     votes = vote_held_out(dataset, told, nets_dir, seed=seed)
     subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
     review = review_labels(told, votes, audit_dataset(dataset), subtypes)
-    typer.echo(write_label_review(review, find_label_stretches(dataset, told), dataset, out))
+    typer.echo(write_label_review(review, find_error_runs(dataset, told), dataset, out))
 
 
 @COMMANDS.command("map")
-def draw_map(
+def map_images(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("map"),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from pneumoscope.results import Estimate
 
 if TYPE_CHECKING:
-    from pneumoscope.tasks.label_stretches import LabelStretches
+    from pneumoscope.tasks.label_stretches import ErrorRuns
 
 # Rank correlations from where on two maps are much the same, and all but the same.
 ALIKE = 0.5
@@ -57,7 +57,7 @@ not a proof."
     return f"This map {listed}: {_conclude(known)}."
 
 
-def write_subtype_verdict(stretches: LabelStretches) -> str:
+def write_subtype_verdict(stretches: ErrorRuns) -> str:
     """Return how far to trust bacterial against viral; empty where no stretch of file names contradicts it."""
     if not stretches.inside.any():
         return ""

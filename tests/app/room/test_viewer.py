@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumoscope.models.geometry import Field, draw_up
+from pneumoscope.models.geometry import Field, upsample
 
 expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
 
@@ -51,7 +51,7 @@ def test_heatmaps_are_drawn_as_the_reader_draws_them(open_visit: Any) -> None:
         ".drawUp(new Uint8Array(cells), { height: 12, width: 10 }, { rows, columns }))",
         [cells.ravel().tolist(), vars(rows), vars(columns)],
     )
-    expected = draw_up(cells[None].astype(np.float32), rows, columns, (128, 128))[0]
+    expected = upsample(cells[None].astype(np.float32), rows, columns, (128, 128))[0]
     drawn = np.array(drawn).reshape(128, 128)
     assert np.allclose(drawn / drawn.max(), expected, atol=1e-5)
 
