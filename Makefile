@@ -36,7 +36,7 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/pip
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Pneumoscope and its tests into $(VENV): some 450 MB to fetch, a minute or two."
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,search,dev]'
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,dev]'
 	@touch $(VENV)/ready $@
 
 $(BIN)/pip:

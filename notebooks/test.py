@@ -92,7 +92,7 @@ for row, query, nearest in zip(panels, found.queries, found.nearest, strict=Fals
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(11, 5), layout="constrained")
 for panel, (task, classes) in zip(panels, TASKS.items(), strict=True):
-    placed = pneumoscope.draw_map(embeddings[task], dataset, classes=classes, seed=SEED)
+    placed = pneumoscope.compute_map(embeddings[task], dataset, classes=classes, seed=SEED)
     for label, name in enumerate(classes):
         for origin, marker in (("train", "."), ("test", "x")):
             shown = (placed.labels == label) & (placed.origins == origin)

@@ -21,7 +21,7 @@ from pneumoscope.results import THREE_CLASSES
 from pneumoscope.study import reopen_study
 from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.tasks.classify import predict_probabilities
-from pneumoscope.tasks.label_stretches import find_label_stretches
+from pneumoscope.tasks.label_stretches import find_error_runs
 
 
 @pytest.fixture(scope="module")
@@ -89,7 +89,7 @@ def test_audits_are_part_of_the_card(exported, finished_study, tmp_path):
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
     labels = pool.labels(THREE_CLASSES)
     predictions = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
-    audit = summarize_subtypes(find_label_stretches(dataset, predictions), request["data_sha256"])
+    audit = summarize_subtypes(find_error_runs(dataset, predictions), request["data_sha256"])
     explanation = Explanation("hirescam", "conv_3", "A hint.", {}, request["data_sha256"])
     write_json(tmp_path / "audit.json", audit)
     write_json(tmp_path / "explain.json", explanation)

@@ -1,4 +1,8 @@
-"""Tables of many figures are whole wherever they are printed: on a narrow terminal, and in a file."""
+"""Tables on terminals and in files, and standard error without messages of native libraries."""
+
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 
@@ -40,3 +44,33 @@ def test_a_narrow_terminal_gets_several_tables_of_whole_cells(table, capsys, mon
     assert len(rows) > 2 and max(map(len, rows)) <= 80
     for figure in table.figures["hirescam"].values():
         assert sum(str(figure) in row for row in rows) >= 1
+
+
+def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+
+
+def test_a_command_that_loads_keras_prints_only_our_own_lines(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    done = run_python("from pneumoscope.cli.main import main; main()", "neighbors", "--study", str(tmp_path))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("pneumoscope: ") and "holds no trained model" in done.stderr
+    assert "oneDNN" not in done.stderr and "absl" not in done.stderr
+
+
+def test_only_native_messages_are_dropped() -> None:
+    done = run_python(
+        "import logging, os, sys\n"
+        "from pneumoscope.cli.output import drop_native_stderr\n"
+        "with drop_native_stderr():\n"
+        "    os.write(2, b'native')\n"
+        "    logging.warning('logged')\n"
+        "logging.warning('later')\n"
+        "os.write(2, b'after')\n"
+        "with drop_native_stderr():\n"
+        "    raise OSError('no AVX')\n"
+    )
+
+    assert "native" not in done.stderr
+    assert all(text in done.stderr for text in ("logged", "later", "after", "OSError: no AVX"))

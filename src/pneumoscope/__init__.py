@@ -35,7 +35,7 @@ _HOMES = {
     "evaluate_classifier": "tasks.classify",
     "embed_images": "tasks.neighbors",
     "find_neighbors": "tasks.neighbors",
-    "draw_map": "tasks.map",
+    "compute_map": "tasks.map",
     "train_anomaly": "tasks.anomaly.autoencoder",
     "explain_classifier": "tasks.explain.explanation",
     "load_bundle": "models.bundle",

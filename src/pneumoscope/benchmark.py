@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
-from pneumoscope.comparison import DetectorComparison, MethodTable
+from pneumoscope.comparison import DetectorComparison, MethodTable, NeighborsBenchmark
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.json_archive import write_json
 from pneumoscope.ledger import Ledger
@@ -59,7 +59,7 @@ def run_neighbors_benchmark(study_dir: Path, profile: str) -> MethodTable:
         study_dir,
         profile,
         "neighbors",
-        lambda dataset, seed: benchmark_neighbors(models_dir, profile, dataset, seed=seed),
+        lambda dataset, seed: NeighborsBenchmark(benchmark_neighbors(models_dir, profile, dataset, seed=seed)),
     )
 
 

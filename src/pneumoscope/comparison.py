@@ -40,22 +40,13 @@ class DetectorComparison:
 
 @dataclass(frozen=True)
 class NeighborsBenchmark:
-    """Neighbors measured from all sides.
+    """Retrieval, rejection and uncertainty by nearest neighbors.
 
     Attributes:
-        table: a row for each net and number of classes, for raw pixels, and for each kind of index.
-        distances: `(n,)` float32, mean distance of each test image to its five nearest known images, three classes.
-        right: `(n,)` bool, whether its neighbors tell its class.
-        threshold: distance beyond which an image is rejected, chosen on validation.
+        table: a row for each classifier, and for raw pixels.
     """
 
     table: MethodTable
-    distances: np.ndarray
-    right: np.ndarray
-    threshold: float
-
-    def __post_init__(self) -> None:
-        require(self.distances.shape == self.right.shape, "distances and right differ in shape")
 
 
 @dataclass(frozen=True)

@@ -130,7 +130,7 @@ def revisit_map(
 
     The t-SNE map of the study is taken as it is, where the study has drawn it.
     """
-    from pneumoscope.report.figures.neighbors import describe_map, draw_map
+    from pneumoscope.report.figures.neighbors import describe_map, plot_map
     from pneumoscope.report.figures.palette import save_figure
     from pneumoscope.tasks import map as task_map
     from pneumoscope.tasks.neighbors import embed_images
@@ -149,7 +149,7 @@ def revisit_map(
     if kept is not None:
         drawn = task_map.extend_map(kept, embeddings, new_embeddings, names, seed=seed)
     else:
-        drawn = task_map.draw_map(
+        drawn = task_map.compute_map(
             embeddings,
             dataset,
             classes=classes,
@@ -160,7 +160,7 @@ def revisit_map(
         )
     stem = out_dir / f"{revisit.profile}-map_{task}"
     save_figure(
-        draw_map(drawn, title=f"Map of {task}, {revisit.profile}"),
+        plot_map(drawn, title=f"Map of {task}, {revisit.profile}"),
         stem,
         note=RESEARCH_USE_ONLY,
         description=describe_map(drawn),

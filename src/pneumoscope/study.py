@@ -174,7 +174,7 @@ def _run_audit(ledger: Ledger, collected: Dataset) -> Audit:
 def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
     """Tasks 1 and 2 with one net of one recipe."""
     from pneumoscope.tasks.classify import join_pneumonias, train_classifier
-    from pneumoscope.tasks.map import draw_map
+    from pneumoscope.tasks.map import compute_map
     from pneumoscope.tasks.neighbors import find_neighbors
 
     classes, seed, flagship = CLASSES[task], plan.seed, profile == "flagship"
@@ -201,7 +201,9 @@ def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
 
     def place() -> EmbeddingMap:
         new = plan.embed(profile, task, plan.new_images)
-        return draw_map(embeddings(), known, classes=classes, seed=seed, new_embeddings=new, new_names=plan.new_names)
+        return compute_map(
+            embeddings(), known, classes=classes, seed=seed, new_embeddings=new, new_names=plan.new_names
+        )
 
     plan.ledger.run(f"{profile}-neighbors_{task}", compare)
     plan.ledger.run(f"{profile}-map_{task}", place)

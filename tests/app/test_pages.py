@@ -13,6 +13,7 @@ import pytest
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.app.server import bind_port, build_app, serve
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.report.templates import read_scripts
 
 
 def test_a_port_that_is_taken_gives_way_to_the_next_free_one():
@@ -79,6 +80,7 @@ def test_nothing_but_the_package_is_served_as_static(client):
 
     for path in static.iterdir():
         assert client.get(f"/static/{path.name}").content == path.read_bytes()
+    assert client.get("/static/map.js").text == read_scripts()["map.js"]
     assert client.get("/static/").status_code == 404
 
 

@@ -7,13 +7,13 @@ import pytest
 
 from pneumoscope.errors import ExportError
 from pneumoscope.models.flagship import build_flagship
-from pneumoscope.models.geometry import draw_up, receptive_fields
+from pneumoscope.models.geometry import receptive_fields, upsample
 from pneumoscope.models.graph import AutoencoderGraph, ClassifierGraph, GaussianGraph, LayersGraph
 from pneumoscope.models.onnx_file import export_graph, write_small
 from pneumoscope.models.paper import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.transfer import build_transfer
 from pneumoscope.radiographs.phantoms import draw_phantoms
-from pneumoscope.tasks.explain.gradcam import compute_gradcam
+from pneumoscope.tasks.explain.methods import explain
 from pneumoscope.tasks.explain.scorer import list_layers
 
 
@@ -41,8 +41,8 @@ def test_the_graph_walks_back_as_the_gradient_tape_does(build, images, inputs):
         cells = np.array(answers[f"heatmap_{layer}"])
         fields = receptive_fields(net, layer)
         for label in (0, cells.shape[1] - 1):
-            expected = compute_gradcam(net, images, layer=layer, class_indices=np.full(len(images), label))
-            drawn = draw_up(cells[:, label], *fields, images.shape[1:])
+            expected = explain(net, images, method="hirescam", layer=layer, class_indices=np.full(len(images), label))
+            drawn = upsample(cells[:, label], *fields, images.shape[1:])
             np.testing.assert_allclose(drawn, expected, atol=1e-3)
 
 
@@ -148,8 +148,8 @@ def test_the_graph_walks_back_through_layers_of_one_channel_each(padding, stride
     for layer in list_layers(net):
         fields = receptive_fields(net, layer)
         for label in range(3):
-            expected = compute_gradcam(net, small, layer=layer, class_indices=np.full(len(small), label))
-            drawn = draw_up(np.array(answers[f"heatmap_{layer}"])[:, label], *fields, small.shape[1:])
+            expected = explain(net, small, method="hirescam", layer=layer, class_indices=np.full(len(small), label))
+            drawn = upsample(np.array(answers[f"heatmap_{layer}"])[:, label], *fields, small.shape[1:])
             np.testing.assert_allclose(drawn, expected, atol=1e-3)
 
 

@@ -164,7 +164,7 @@ def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
 
 def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
     embedding_map = stages["best-map_three_class"]
-    axes = neighbors.draw_map(embedding_map, title="Map").axes[0]
+    axes = neighbors.plot_map(embedding_map, title="Map").axes[0]
     counts = [len(points.get_offsets()) for points in axes.collections]
     assert sum(counts[::2]) == np.sum(embedding_map.origins == "train")
     assert sum(counts[1::2]) == np.sum(embedding_map.origins == "test")
@@ -178,7 +178,7 @@ def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
 
 def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
     embedding_map = stages["best-map_three_class"]
-    whole = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED), title="Map")
+    whole = neighbors.plot_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED), title="Map")
     whole.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in whole.axes[0].texts]  # that of an annotation holds its line
     assert len(boxes) == neighbors.MOST_NAMED
@@ -186,7 +186,7 @@ def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
     assert max(box.x1 for box in boxes) <= whole.bbox.x1
     assert whole.axes[0].bbox.width > 0.4 * whole.bbox.width
     assert all(text.get_text().endswith(".jpeg") for text in whole.axes[0].texts)
-    crowded = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED + 1), title="Map")
+    crowded = neighbors.plot_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED + 1), title="Map")
     assert not crowded.axes[0].texts
 
 

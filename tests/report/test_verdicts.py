@@ -3,7 +3,7 @@ import pytest
 
 from pneumoscope.report.verdicts import NOTHING, write_subtype_verdict, write_verdict
 from pneumoscope.results import Estimate
-from pneumoscope.tasks.label_stretches import LabelStretches
+from pneumoscope.tasks.label_stretches import ErrorRuns
 
 MOVES = {"survives_all": Estimate(0.1, 0.0, 0.2, 12)}
 FINDS = {"peak_in_lesion": Estimate(0.62, 0.5, 0.7, 36), "lesion_area": Estimate(0.09, 0.08, 0.1, 36)}
@@ -34,13 +34,13 @@ def test_a_map_that_does_not_know_the_class_is_named_one():
     assert "though" not in write_verdict(MOVES | FINDS)
 
 
-def make_stretches(share: float, nets: dict[str, float], borders: dict[str, float]) -> LabelStretches:
+def make_stretches(share: float, nets: dict[str, float], borders: dict[str, float]) -> ErrorRuns:
     aurocs = {
         teller: {place: Estimate(value, value - 0.05, value + 0.05, 40) for place, value in told.items()}
         for teller, told in (("nets", nets), ("borders", borders))
     }
     names, kinds = np.array([f"person{number}" for number in range(100)]), np.repeat([1, 2], 50)
-    return LabelStretches(names, kinds, (np.arange(100) < 100 * share).astype(float), 0.25, aurocs)
+    return ErrorRuns(names, kinds, (np.arange(100) < 100 * share).astype(float), 0.25, aurocs)
 
 
 def test_subtypes_that_go_with_how_films_were_made_are_named_so():

@@ -18,8 +18,8 @@ from pneumoscope.tasks.anomaly.detector import Detector, Normals, select_normals
 from pneumoscope.tasks.anomaly.features import (  # noqa: E402
     ENCODER_LAYERS,
     FeatureSource,
+    average_patches,
     build_source,
-    embed_images,
     weigh_cells,
 )
 from pneumoscope.tasks.anomaly.mahalanobis import fit_mahalanobis  # noqa: E402
@@ -106,7 +106,7 @@ def test_the_mean_patch_is_a_weighted_mean_of_cells(normals: Normals, source: Fe
     images = normals.held_out.images[:3]
     cells = source.net.predict(images[..., None].astype(np.float32), verbose=0)
     means = [np.einsum("hw,nhwc->nc", *pair) for pair in zip(weigh_cells(source), cells, strict=True)]
-    np.testing.assert_allclose(np.concatenate(means, axis=1), embed_images(source, images), rtol=1e-3, atol=1e-4)
+    np.testing.assert_allclose(np.concatenate(means, axis=1), average_patches(source, images), rtol=1e-3, atol=1e-4)
 
 
 def test_a_missing_layer_is_named(source: FeatureSource) -> None:

@@ -10,7 +10,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import phantom_dataset
 from pneumoscope.results import BINARY_CLASSES
 from pneumoscope.tasks.explain.explanation import explain_classifier
-from pneumoscope.tasks.explain.gradcam import compute_gradcam
+from pneumoscope.tasks.explain.methods import explain
 from pneumoscope.tasks.explain.patches import find_patches, map_features
 from pneumoscope.tasks.explain.scorer import list_layers
 
@@ -113,11 +113,11 @@ class TestGeometry:
 
 
 class TestGradcam:
-    @pytest.mark.parametrize("average_gradients", [False, True])
-    def test_the_peak_is_on_the_spot(self, average_gradients):
+    @pytest.mark.parametrize("method", ["hirescam", "gradcam"])
+    def test_the_peak_is_on_the_spot(self, method):
         images, places = draw_spots(40)
 
-        heatmaps = compute_gradcam(build_spot_net(), images, layer="conv_1", average_gradients=average_gradients)
+        heatmaps = explain(build_spot_net(), images, method=method, layer="conv_1")
 
         assert heatmaps.shape == (40, 32, 32)
         assert heatmaps.dtype == np.float32
@@ -128,16 +128,16 @@ class TestGradcam:
     def test_a_saturated_decision_is_explained_all_the_same(self, activation):
         images = np.full((1, 32, 32), 255, np.uint8)
 
-        heatmaps = compute_gradcam(build_spot_net(activation=activation), images, layer="conv_1")
+        heatmaps = explain(build_spot_net(activation=activation), images, method="hirescam", layer="conv_1")
 
         np.testing.assert_allclose(heatmaps, 1, atol=1e-6)
 
     def test_the_decided_class_is_explained_unless_another_is_named(self):
         model, (images, _) = build_spot_net(), draw_spots(3)
 
-        decided = compute_gradcam(model, images, layer="conv_1")
-        pneumonia = compute_gradcam(model, images, layer="conv_1", class_indices=[1, 1, 1])
-        normal = compute_gradcam(model, images, layer="conv_1", class_indices=[0, 0, 0])
+        decided = explain(model, images, method="hirescam", layer="conv_1")
+        pneumonia = explain(model, images, method="hirescam", layer="conv_1", class_indices=[1, 1, 1])
+        normal = explain(model, images, method="hirescam", layer="conv_1", class_indices=[0, 0, 0])
 
         np.testing.assert_array_equal(decided, pneumonia)
         assert not normal.any()
@@ -149,8 +149,8 @@ class TestGradcam:
         model.get_layer("output").set_weights([np.stack([-weights, weights], axis=-1).reshape(-1, 2), np.zeros(2)])
         images = np.full((1, 32, 32), 100, np.uint8)
 
-        here = compute_gradcam(model, images, layer="conv_1", class_indices=[1])[0]
-        averaged = compute_gradcam(model, images, layer="conv_1", class_indices=[1], average_gradients=True)[0]
+        here = explain(model, images, method="hirescam", layer="conv_1", class_indices=[1])[0]
+        averaged = explain(model, images, method="gradcam", layer="conv_1", class_indices=[1])[0]
 
         assert (here[:, :16] == 1).all()
         assert not here[:, 16:].any()
@@ -163,7 +163,7 @@ class TestGradcam:
         image = np.zeros((1, 33, 33), np.uint8)
         image[0, 12:21, 8:17] = 200
 
-        heatmap = compute_gradcam(keras.Model(inputs, outputs), image, layer="conv_1", class_indices=[0])[0]
+        heatmap = explain(keras.Model(inputs, outputs), image, method="hirescam", layer="conv_1", class_indices=[0])[0]
 
         assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (16, 12)
         assert (heatmap[16, [0, 32]] == 0).all(), "no cell has its middle near the border"
@@ -177,7 +177,7 @@ class TestGradcam:
         full.set_weights(before)
 
         given, expected = (
-            compute_gradcam(net, images, layer="conv_2", class_indices=[0, 1, 0]) for net in (model, full)
+            explain(net, images, method="hirescam", layer="conv_2", class_indices=[0, 1, 0]) for net in (model, full)
         )
 
         np.testing.assert_allclose(given, expected, atol=1e-5)
@@ -200,7 +200,7 @@ class TestGradcam:
         given = {"images": np.zeros((2, 32, 32), np.uint8), "layer": "conv_3"} | change
 
         with pytest.raises(ValueError, match=message):
-            compute_gradcam(build_net(32), given.pop("images"), **given)
+            explain(build_net(32), given.pop("images"), method="hirescam", **given)
 
 
 class TestPatches:

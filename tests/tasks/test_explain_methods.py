@@ -85,7 +85,7 @@ def test_behind_the_last_cells_of_a_mean_the_maps_are_the_class_activation_map()
     model = build_blob_net()
     cells = keras.Model(model.input, model.get_layer("conv_2").output).predict(images[..., None], verbose=0)
     maps = np.maximum(cells @ np.array([-0.5 * 8, -0.5 * -1]) * -1, 0)
-    expected = Scorer(model, "conv_2").draw(maps)
+    expected = Scorer(model, "conv_2").upsample(maps)
 
     for method in ("gradcam", "hirescam", "xgradcam"):
         given = explain(model, images, method=method, layer="conv_2", class_indices=[1, 1])

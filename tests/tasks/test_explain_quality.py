@@ -10,11 +10,9 @@ from pneumoscope.archive import load_result, save_result
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.report.verdicts import write_verdict
 from pneumoscope.tasks.explain import benchmark, faithfulness, quality
-from pneumoscope.tasks.explain.activation import maximize_activation
 from pneumoscope.tasks.explain.counterfactual import contrast_with_other_class
 from pneumoscope.tasks.explain.methods import explain
 from pneumoscope.tasks.explain.probes import probe_concepts
-from pneumoscope.tasks.explain.randomization import randomize_cascading
 
 _SPEC = importlib.util.spec_from_file_location("blobs", Path(__file__).with_name("test_explain_methods.py"))
 blobs = importlib.util.module_from_spec(_SPEC)
@@ -102,7 +100,7 @@ class TestRandomization:
         before = {layer.name: layer.get_weights() for layer in model.layers if layer.weights}
 
         shuffled = []
-        for share, net in randomize_cascading(model, num_stages=3, seed=1):
+        for share, net in quality.randomize_cascading(model, num_stages=3, seed=1):
             changed = {
                 name
                 for name, old in before.items()
@@ -125,7 +123,7 @@ class TestRandomization:
         features = keras.layers.GlobalAveragePooling2D()(keras.layers.ReLU(name="last")(features))
         net = keras.Model(inputs, keras.layers.Dense(2, activation="softmax")(features))
 
-        *_, (share, shuffled) = randomize_cascading(net)
+        *_, (share, shuffled) = quality.randomize_cascading(net)
 
         assert share == 1
         assert np.isfinite(shuffled.predict(np.full((1, 16, 16, 1), 99.0), verbose=0)).all()
@@ -136,7 +134,7 @@ class TestBenchmark:
         images = np.full((1, 32, 32), 200, np.uint8)
         images[0, :, 16:] = 40
 
-        edges = benchmark.draw_edges(images)[0]
+        edges = benchmark.compute_edges(images)[0]
 
         assert edges[:, 15:17].min() > 0.9
         assert edges[:, :8].max() < 1e-3
@@ -196,21 +194,6 @@ def test_a_net_of_blobs_cares_for_exposure_and_not_for_place(model):
     assert found["gamma 0.7"].value > found["moved by 6 pixels"].value
     assert abs(found["moved by -6 pixels"].value) < 0.1
     assert found["changed decisions, hidden border"].n == 6
-
-
-def test_an_image_drawn_to_excite_a_class_excites_it_more_than_films_do(model):
-    images, _ = blobs.draw_blobs(2)
-
-    drawn = maximize_activation(model, filter_index=1, num_steps=24)
-
-    assert drawn.shape == (32, 32)
-    assert 0 <= drawn.min() <= drawn.max() <= 1
-    likes = model.predict(np.rint(drawn * 255)[None, ..., None], verbose=0)[0, 1]
-    assert likes > model.predict(images[..., None], verbose=0)[:, 1].max()
-    dark = maximize_activation(model, layer="conv_1", filter_index=1, num_steps=24)
-    assert dark.mean() < drawn.mean(), "the other filter likes the dark"
-    with pytest.raises(ValueError, match="filter_index is 2, expected 0 to 1"):
-        maximize_activation(model, layer="conv_1", filter_index=2)
 
 
 def test_what_differs_from_the_other_class_is_where_the_blob_is(phantoms):

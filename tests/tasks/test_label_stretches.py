@@ -9,7 +9,7 @@ import pytest
 from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import THREE_CLASSES, Evaluation
-from pneumoscope.tasks.label_stretches import LabelStretches, find_label_stretches
+from pneumoscope.tasks.label_stretches import ErrorRuns, find_error_runs
 
 NUM_OF_A_KIND = 400
 MOVED = range(250, 330)
@@ -45,14 +45,14 @@ def tell(films: Dataset, looks: np.ndarray, *, skill: float = 0.7) -> Evaluation
 
 def test_a_stretch_is_found_where_labels_and_looks_part():
     films, looks = make_films()
-    stretches = find_label_stretches(films, tell(films, looks))
+    stretches = find_error_runs(films, tell(films, looks))
 
     moved = set(films.table["name"][looks != films.labels(THREE_CLASSES)])
     found = stretches.names[stretches.inside]
     assert len(stretches.names) == 2 * NUM_OF_A_KIND
     assert moved <= set(found)
     assert len(found) < len(moved) + 40
-    assert stretches.list_stretches() == [(1, found[0], found[-1], len(found))]
+    assert stretches.list_runs() == [(1, found[0], found[-1], len(found))]
 
 
 def test_how_well_nets_and_borders_tell_subtypes_is_measured_outside_and_inside():
@@ -60,7 +60,7 @@ def test_how_well_nets_and_borders_tell_subtypes_is_measured_outside_and_inside(
     looks[np.flatnonzero(films.table["name"].isin([f"train/person{n}_virus_{n}.jpeg" for n in range(60, 140)]))] = 1
     images = films.images.copy()
     images[looks == 1, :3] %= 40
-    aurocs = find_label_stretches(dataclasses.replace(films, images=images), tell(films, looks)).aurocs
+    aurocs = find_error_runs(dataclasses.replace(films, images=images), tell(films, looks)).aurocs
 
     assert set(aurocs) == {"nets", "borders"}
     for places in aurocs.values():
@@ -69,7 +69,7 @@ def test_how_well_nets_and_borders_tell_subtypes_is_measured_outside_and_inside(
 
 def test_file_names_are_ordered_by_their_numbers():
     films, looks = make_films()
-    names = find_label_stretches(films, tell(films, looks)).names
+    names = find_error_runs(films, tell(films, looks)).names
     assert names[:3].tolist() == [f"train/person{number}_bacteria_{number}.jpeg" for number in range(3)]
 
 
@@ -80,9 +80,9 @@ def test_what_is_told_of_a_patient_counts_for_others_only():
     probabilities[told.patients == "bacterial100"] = [0, 0, 1]
     changed = dataclasses.replace(told, probabilities=probabilities)
 
-    before, after = (find_label_stretches(films, source).contradicted for source in (told, changed))
+    before, after = (find_error_runs(films, source).contradicted for source in (told, changed))
 
-    names = find_label_stretches(films, told).names.tolist()
+    names = find_error_runs(films, told).names.tolist()
     own = [names.index(f"train/person{number}_bacteria_{number}.jpeg") for number in (200, 201)]
     np.testing.assert_allclose(after[own], before[own], atol=0.01)
     assert after[own[0] - 1] > before[own[0] - 1] + 0.03
@@ -91,16 +91,16 @@ def test_what_is_told_of_a_patient_counts_for_others_only():
 @pytest.mark.parametrize(("num", "skill"), [(60, 0.7), (NUM_OF_A_KIND, 0.05)], ids=["few films", "poor nets"])
 def test_where_little_is_known_no_stretch_is_found(num, skill):
     films, looks = make_films(num)
-    assert not find_label_stretches(films, tell(films, looks, skill=skill)).inside.any()
+    assert not find_error_runs(films, tell(films, looks, skill=skill)).inside.any()
 
 
 def test_right_labels_are_in_no_stretch():
     films, _ = make_films()
-    stretches = find_label_stretches(films, tell(films, films.labels(THREE_CLASSES)))
-    assert stretches.list_stretches() == []
+    stretches = find_error_runs(films, tell(films, films.labels(THREE_CLASSES)))
+    assert stretches.list_runs() == []
     assert set(stretches.aurocs) == {"nets"}
 
 
 def test_shapes_must_fit():
     with pytest.raises(ValueError, match="expected one shape"):
-        LabelStretches(np.array(["a"]), np.array([1, 2]), np.zeros(2), 0.25, {})
+        ErrorRuns(np.array(["a"]), np.array([1, 2]), np.zeros(2), 0.25, {})

@@ -9,8 +9,8 @@ from pneumoscope.radiographs.audit import audit_dataset
 from pneumoscope.report.labels_page import write_label_review
 from pneumoscope.results import THREE_CLASSES, Estimate
 from pneumoscope.tasks.crossvalidate import assign_folds
-from pneumoscope.tasks.index import build_index
-from pneumoscope.tasks.label_stretches import LabelStretches, find_label_stretches
+from pneumoscope.tasks.index import LabeledEmbeddings
+from pneumoscope.tasks.label_stretches import ErrorRuns, find_error_runs
 from pneumoscope.tasks.labels import find_confident_labels, review_labels, vote_held_out
 from pneumoscope.tasks.neighbors import count_votes
 
@@ -49,8 +49,8 @@ def mislabelled(phantoms):
     centers = rng.normal(size=(3, 12))
     embeddings = centers[truth] + 0.7 * rng.normal(size=(len(truth), 12))
     patients = table["patient"].to_numpy().astype(str)
-    index = build_index(embeddings, patients.tolist())
-    votes = count_votes(index, given, embeddings, patients, num_classes=3, ks=(9,))[9]
+    references = LabeledEmbeddings(embeddings, given, patients)
+    votes = count_votes(references, embeddings, patients, num_classes=3, ks=(9,))[9]
     closeness = np.exp(-np.square(embeddings[:, None] - centers).sum(axis=2) / 2)
     told = evaluate(
         given,
@@ -85,7 +85,7 @@ def test_the_page_shows_the_films_and_duplicates_that_contradict_each_other(misl
     audit = dataclasses.replace(audit, near_duplicates=[[second, third]])
 
     review = review_labels(told, votes, audit, subtypes)
-    page = write_label_review(review, find_label_stretches(dataset, told), dataset, tmp_path).read_text()
+    page = write_label_review(review, find_error_runs(dataset, told), dataset, tmp_path).read_text()
 
     assert review.duplicates == [[(first, "normal"), (second, "viral")]]
     assert page.count("data:image/jpeg;base64,") == len(review.names) + 2
@@ -101,7 +101,7 @@ def test_the_page_shows_stretches_with_films_from_inside_and_elsewhere(mislabell
     names, labels = told.names[told.labels > 0], told.labels[told.labels > 0]
     shares = np.where(np.arange(len(names)) % 40 < 20, 0.6, 0.1)
     aurocs = {"nets": {"outside": Estimate(0.9, 0.8, 0.95, 30), "inside": Estimate(0.4, 0.3, 0.5, 30)}}
-    stretches = LabelStretches(names, labels, shares, 0.25, aurocs)
+    stretches = ErrorRuns(names, labels, shares, 0.25, aurocs)
 
     review = review_labels(told, votes, audit_dataset(dataset), {})
     page = write_label_review(review, stretches, dataset, tmp_path).read_text()
@@ -110,7 +110,7 @@ def test_the_page_shows_stretches_with_films_from_inside_and_elsewhere(mislabell
         page.count('alt="Film labelled viral, in stretches"') == page.count('alt="Film labelled viral, elsewhere"') == 8
     )
     assert "0.400 [0.300, 0.500]" in page
-    assert all(str(name) in page for _, first, last, _ in stretches.list_stretches() for name in (first, last))
+    assert all(str(name) in page for _, first, last, _ in stretches.list_runs() for name in (first, last))
     assert (tmp_path / "label-stretches.png").exists()
 
 

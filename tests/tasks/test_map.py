@@ -9,7 +9,7 @@ import pytest
 from pneumoscope.errors import CollectionError, TrainingError
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import THREE_CLASSES
-from pneumoscope.tasks.map import draw_map, extend_map, measure_map, reopen_tsne
+from pneumoscope.tasks.map import compute_map, extend_map, measure_map, restore_tsne
 
 pytest.importorskip("openTSNE")
 
@@ -36,7 +36,7 @@ def mapped():
     splits = np.random.default_rng(1).permutation(np.repeat(["train", "val", "test"], [100, 20, 30]))
     embeddings, dataset = make_case(splits)
     new = np.concatenate([embeddings[:3], 5 * np.eye(16)[[2]]])
-    drawn = draw_map(
+    drawn = compute_map(
         embeddings, dataset, classes=THREE_CLASSES, seed=4, new_embeddings=new, new_names=["a", "b", "c", "viral"]
     )
     return embeddings, dataset, drawn
@@ -79,7 +79,7 @@ def test_the_test_and_new_images_do_not_move_the_map(mapped):
     others = embeddings.copy()
     others[dataset.rows("test")] = 0
 
-    again = draw_map(others, dataset, classes=THREE_CLASSES, seed=4)
+    again = compute_map(others, dataset, classes=THREE_CLASSES, seed=4)
 
     known = again.origins == "train"
     np.testing.assert_array_equal(again.coordinates[known], drawn.coordinates[: len(dataset)][known])
@@ -89,7 +89,7 @@ def test_the_test_and_new_images_do_not_move_the_map(mapped):
 def test_the_seed_alone_decides(mapped):
     embeddings, dataset, drawn = mapped
 
-    again = draw_map(embeddings, dataset, classes=THREE_CLASSES, seed=4)
+    again = compute_map(embeddings, dataset, classes=THREE_CLASSES, seed=4)
 
     np.testing.assert_array_equal(again.coordinates, drawn.coordinates[: len(dataset)])
 
@@ -98,7 +98,7 @@ def test_trust_is_high_where_there_is_structure_and_low_where_there_is_none(mapp
     _, dataset, drawn = mapped
     noise = np.random.default_rng(0).normal(size=(len(dataset), 200)).astype(np.float32)
 
-    unstructured = draw_map(noise, dataset, classes=THREE_CLASSES)
+    unstructured = compute_map(noise, dataset, classes=THREE_CLASSES)
 
     assert 0.85 < drawn.trustworthiness <= 1
     assert unstructured.trustworthiness < drawn.trustworthiness
@@ -108,7 +108,7 @@ def test_trust_is_high_where_there_is_structure_and_low_where_there_is_none(mapp
 def test_few_images_can_be_mapped_too(num_images):
     embeddings, dataset = make_case(["train"] * num_images + ["test"])
 
-    drawn = draw_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:1], new_names=["new"])
+    drawn = compute_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:1], new_names=["new"])
 
     assert np.isfinite(drawn.coordinates).all()
     assert 0 <= drawn.trustworthiness <= 1
@@ -117,7 +117,7 @@ def test_few_images_can_be_mapped_too(num_images):
 def test_the_same_film_twice_can_be_mapped():
     embeddings, dataset = make_case(["train"] * 40)
 
-    drawn = draw_map(np.repeat(embeddings[:10], 4, axis=0), dataset, classes=THREE_CLASSES)
+    drawn = compute_map(np.repeat(embeddings[:10], 4, axis=0), dataset, classes=THREE_CLASSES)
 
     assert np.isfinite(drawn.coordinates).all()
 
@@ -125,21 +125,21 @@ def test_the_same_film_twice_can_be_mapped():
 def test_too_few_images_and_a_dead_net_are_named():
     embeddings, dataset = make_case(["train"] * 3 + ["test"] * 9)
     with pytest.raises(CollectionError, match="3 images outside test, expected 4 or more"):
-        draw_map(embeddings, dataset, classes=THREE_CLASSES)
+        compute_map(embeddings, dataset, classes=THREE_CLASSES)
     embeddings, dataset = make_case(["train"] * 12)
     with pytest.raises(TrainingError, match="same embedding"):
-        draw_map(np.ones_like(embeddings), dataset, classes=THREE_CLASSES)
+        compute_map(np.ones_like(embeddings), dataset, classes=THREE_CLASSES)
 
 
 def test_what_does_not_fit_is_refused():
     embeddings, dataset = make_case(["train"] * 12)
     with pytest.raises(ValueError, match=r"embeddings are \(11, 16\), expected \(12, d\)"):
-        draw_map(embeddings[1:], dataset, classes=THREE_CLASSES)
+        compute_map(embeddings[1:], dataset, classes=THREE_CLASSES)
     with pytest.raises(ValueError, match=r"new_embeddings are \(2, 16\), expected \(1, 16\)"):
-        draw_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:2], new_names=["one"])
+        compute_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:2], new_names=["one"])
     embeddings[3, 3] = np.nan
     with pytest.raises(ValueError, match="embeddings hold NaN"):
-        draw_map(embeddings, dataset, classes=THREE_CLASSES)
+        compute_map(embeddings, dataset, classes=THREE_CLASSES)
 
 
 def test_a_map_that_keeps_all_is_measured_as_such_and_one_by_chance_as_chance():
@@ -180,7 +180,7 @@ def test_placing_one_image_is_fast_and_moves_nothing():
     embeddings, dataset = make_case(["train"] * 2000)
     centers = 60 * np.array([[0, 0], [1, 0], [0, 1]])[dataset.labels(THREE_CLASSES)]
     before = (centers + 6 * np.random.default_rng(0).normal(size=(2000, 2))).astype(np.float32)
-    fitted = reopen_tsne(embeddings, before)
+    fitted = restore_tsne(embeddings, before)
     fitted.place(embeddings[:1])
 
     started = time.perf_counter()
@@ -210,7 +210,7 @@ def test_umap_is_asked_for_the_map_and_for_new_images(mapped, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
 
-    drawn = draw_map(embeddings, dataset, classes=THREE_CLASSES, seed=4, method="umap")
+    drawn = compute_map(embeddings, dataset, classes=THREE_CLASSES, seed=4, method="umap")
 
     assert drawn.method == "umap"
     assert asked[0]["random_state"] == 4 and asked[0]["n_neighbors"] == 15

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.tasks.index import LabeledEmbeddings
 from pneumoscope.tasks.neighbor_doubt import (
     calibrate_votes,
     choose_distance,
@@ -10,14 +11,13 @@ from pneumoscope.tasks.neighbor_doubt import (
     measure_rejection,
     measure_vote_calibration,
 )
-from pneumoscope.tasks.retrieval import Labelled
 
 RNG = np.random.default_rng(0)
 
 
 def make_images(center, count, who):
     embeddings = center + RNG.normal(size=(count, 6))
-    return Labelled(embeddings, np.zeros(count, int), np.array([f"{who}{row}" for row in range(count)]))
+    return LabeledEmbeddings(embeddings, np.zeros(count, int), np.array([f"{who}{row}" for row in range(count)]))
 
 
 def tell(labels, probabilities, split="test"):

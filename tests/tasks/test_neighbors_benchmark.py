@@ -29,9 +29,7 @@ def test_neighbors_are_measured_by_one_command_and_shown_in_the_report(finished_
     told = json.loads(capsys.readouterr().out)
     figures = told["methods"]
     assert {"three classes", "two classes", "raw pixels"} <= set(figures)
-    assert "index ivfpq" not in figures
     assert figures["two classes"]["accuracy"]["value"] == results["metrics"]["accuracy"]["value"]
     assert 0 <= figures["two classes"]["rejected"]["value"] < 0.5
     page = (study / "report.html").read_text()
     assert "Mean average precision" in page and "nothing learned" in page
-    assert (study / "figures" / "best-neighbors-doubt.png").exists()

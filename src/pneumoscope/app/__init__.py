@@ -9,7 +9,7 @@ dicom_zip.py  a prediction as DICOM
 limits.py     limits on size and time, and the middleware that enforces them
 pool.py       the threads that predict, and the queue before them
 security.py   which requests are allowed, and the headers of every answer
-study_*.py    a trained study
+study_report.py  the report of a study, and the policy under which it is shown
 
 Requests pass through `limits`, then `security`, then the routes. Nothing here is written to disk, nothing leaves
 the machine, and no file name is logged.

@@ -81,7 +81,7 @@ class ApiContext:
 
 
 def build_routes(context: ApiContext) -> APIRouter:
-    """Return all routes of the API but those of a study."""
+    """Return all routes of the API."""
     router = APIRouter(prefix="/api")
     _add_descriptions(router, context)
     _add_phantoms(router, context)

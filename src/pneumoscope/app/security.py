@@ -122,7 +122,7 @@ def locate_error(error: BaseException) -> str:
 
 
 def _add_headers(headers: MutableHeaders, path: str) -> None:
-    # A route may set its own, as the pages of a study do.
+    # A route may set its own, as the report of a study needs.
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
     # The browser may keep scripts and styles but must check them, so that a new version shows at once.

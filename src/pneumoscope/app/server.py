@@ -1,10 +1,10 @@
 """The reading room: the app, and its server on this machine.
 
-The pages `room.html.j2` and `study.html.j2` are rendered with, and only with:
+The page `room.html.j2` is rendered with, and only with:
 
     notice            the research-use notice
     version, model    of the package; identity of the models
-    has_study         whether there is a study to look at
+    has_study         whether there is a study whose report is served
     operating_points  names, such as `balanced`
     anomaly_trust     how far to trust the anomaly score
     heatmap_trust     how far to trust a heat-map; empty if not measured
@@ -45,7 +45,9 @@ from pneumoscope.app.pictures import draw_chests
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
+from pneumoscope.app.study_report import read_report, write_policy
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.report.templates import read_scripts
 
 if TYPE_CHECKING:
     from pneumoscope.reading.reader import Reader
@@ -69,7 +71,7 @@ def build_app(
 
     Args:
         reader: trained models.
-        study_dir: folder that a study left, to be looked at.
+        study_dir: folder that a study left, to serve its report.
         data_dir: root of the training images, for thumbnails of the reference cases.
         limits: on requests.
 
@@ -97,12 +99,7 @@ def build_app(
     )
     pages = _Pages(reader, limits, has_study=study_dir is not None)
     app.include_router(build_routes(ApiContext(reader, limits, pool, _check_folder(data_dir, "collection"))))
-    study_folder = _check_folder(study_dir, "study")
-    if study_folder is not None:
-        from pneumoscope.app.study_view import build_study_router
-
-        app.include_router(build_study_router(study_folder))
-    _add_pages(app, pages)
+    _add_pages(app, pages, _check_folder(study_dir, "study"))
     _add_faults(app, pages)
     app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
     app.add_middleware(SecureRequests)
@@ -226,28 +223,28 @@ class _Pages:
         """Return a page."""
         return HTMLResponse(self._environment.get_template(template).render(**self._values, **more), status)
 
-    @property
-    def has_study(self) -> bool:
-        """Whether there is a study to look at."""
-        return bool(self._values["has_study"])
 
-
-def _add_pages(app: FastAPI, pages: _Pages) -> None:
+def _add_pages(app: FastAPI, pages: _Pages, study_dir: Path | None) -> None:
     @app.get("/", include_in_schema=False)
     async def show_room() -> HTMLResponse:
         return pages.show("room.html.j2")
 
     @app.get("/study", include_in_schema=False)
-    async def show_study() -> HTMLResponse:
-        if pages.has_study:
-            return pages.show("study.html.j2")
-        return pages.show(
-            "message.html.j2",
-            404,
-            title="No study was opened",
-            message="To look at a trained study here, end the server and start it again with its folder:",
-            command="pneumoscope app --study FOLDER",
-        )
+    def show_study() -> HTMLResponse:
+        message = "To see the report of a study here, end the server and start it again with its folder:"
+        command = "pneumoscope app --study FOLDER"
+        if study_dir is not None:
+            try:
+                report = read_report(study_dir)
+                return HTMLResponse(report, headers={"content-security-policy": write_policy(report)})
+            except PneumoscopeError as error:
+                message, command = str(error), "pneumoscope study --resume --out FOLDER"
+        return pages.show("message.html.j2", 404, title="No report to show", message=message, command=command)
+
+    # The report holds the same script inline.
+    @app.get("/static/map.js", include_in_schema=False)
+    async def serve_map_script() -> Response:
+        return Response(read_scripts()["map.js"], media_type="text/javascript")
 
 
 def _add_faults(app: FastAPI, pages: _Pages) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pneumoscope.cli.options import ClassifierTask, JsonOption, OneProfile
-from pneumoscope.cli.output import print_metrics
+from pneumoscope.cli.output import import_keras, print_metrics
 from pneumoscope.cli.reading import ModelsOption
 from pneumoscope.errors import PneumoscopeError
 
@@ -131,6 +131,7 @@ def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
 
 
 def _evaluate_study(study_dir: Path, data: Path | None, profile: str, task: str, *, as_json: bool) -> None:
+    import_keras()
     from pneumoscope.models.bundle import load_bundle
     from pneumoscope.radiographs.dataset import load_dataset
     from pneumoscope.study import CLASSES, reopen_study

@@ -8,6 +8,7 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.cli import data, evaluation, reading, tasks
+from pneumoscope.cli.output import KerasCommand
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
 
 app = typer.Typer(
@@ -16,6 +17,8 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
+for command in tasks.COMMANDS.registered_commands:
+    command.cls = KerasCommand
 app.add_typer(reading.COMMANDS)
 app.add_typer(evaluation.COMMANDS)
 app.add_typer(tasks.COMMANDS)
@@ -26,7 +29,6 @@ EXTRA_MODULES = {
     "tensorflow": "train",
     "cv2": "train",
     "openTSNE": "train",
-    "faiss": "search",
     "umap": "umap",
     "onnx": "train",
     "mapie": "train",

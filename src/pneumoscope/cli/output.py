@@ -1,11 +1,17 @@
-"""Tables and figures on a terminal, or as JSON."""
+"""Tables on a terminal or as JSON, and a standard error without the messages of native libraries."""
 
+import faulthandler
 import json
 import math
-from collections.abc import Mapping
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import typer
+from typer.core import TyperCommand
 
 from pneumoscope import RESEARCH_USE_ONLY
 
@@ -18,6 +24,48 @@ if TYPE_CHECKING:
 FIGURE_FIELDS = ("value", "low", "high", "n")
 _BORDERS = 3  # characters beside a column's own
 _ANY_WIDTH = 2000
+
+
+class KerasCommand(TyperCommand):
+    """A command that needs Keras, which is imported once the command line has been parsed."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Import Keras and run the command."""
+        import_keras()
+        return super().invoke(ctx)
+
+
+def import_keras() -> None:
+    """Import Keras without the messages that TensorFlow writes while it loads, whatever the log level.
+
+    See https://github.com/tensorflow/tensorflow/issues/100442.
+    """
+    if "keras" not in sys.modules:
+        with drop_native_stderr():
+            import pneumoscope.models.bundle  # noqa: F401 sets the environment and imports Keras
+
+
+@contextmanager
+def drop_native_stderr() -> Iterator[None]:
+    """Drop what native code writes to file descriptor 2; Python's own standard error is still shown."""
+    python_stderr = sys.stderr
+    try:
+        kept = os.dup(2)
+    except OSError:  # closed by the calling process
+        yield
+        return
+    if python_stderr is sys.__stderr__:
+        # Left open: a log handler that is created meanwhile keeps this stream.
+        sys.stderr = open(kept, "w", buffering=1, errors="backslashreplace", closefd=False)  # noqa: SIM115
+        if not faulthandler.is_enabled():
+            faulthandler.enable(sys.stderr)  # a crash of native code is reported all the same
+    with Path(os.devnull).open("w") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        sys.stderr = python_stderr
 
 
 def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *, as_json: bool) -> None:

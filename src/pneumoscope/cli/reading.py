@@ -12,7 +12,7 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import OneProfile, ProfileOption
-from pneumoscope.cli.output import open_console
+from pneumoscope.cli.output import import_keras, open_console
 
 if TYPE_CHECKING:
     from pneumoscope.batch import BatchSettings
@@ -76,7 +76,9 @@ def read(
 @COMMANDS.command()
 def app(
     models: ModelsOption = None,
-    study: Annotated[Path | None, typer.Option(help="Folder of a study to open beside the reading room.")] = None,
+    study: Annotated[
+        Path | None, typer.Option(help="Folder of a study whose report is shown beside the reading room.")
+    ] = None,
     data: Annotated[
         Path | None, typer.Option(help="Folder of the training images, to show those that are alike.")
     ] = None,
@@ -103,6 +105,7 @@ def export(
     ] = None,
 ) -> None:
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
+    import_keras()
     from pneumoscope.export import export_model, export_study
     from pneumoscope.ledger import LEDGER_NAME
     from pneumoscope.report.model_card import write_model_cards

@@ -195,7 +195,7 @@ def labels(
     from pneumoscope.study import load_study_dataset
     from pneumoscope.tasks.ablate import load_told
     from pneumoscope.tasks.classify import hash_table
-    from pneumoscope.tasks.label_stretches import find_label_stretches
+    from pneumoscope.tasks.label_stretches import find_error_runs
     from pneumoscope.tasks.labels import review_labels, vote_held_out
 
     told, nets_dir = load_told(crossvalidation, seed=seed)
@@ -203,13 +203,13 @@ def labels(
     votes = vote_held_out(dataset, told, nets_dir, seed=seed)
     subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
     review = review_labels(told, votes, audit_dataset(dataset), subtypes)
-    stretches = find_label_stretches(dataset, told)
+    stretches = find_error_runs(dataset, told)
     typer.echo(write_label_review(review, stretches, dataset, out))
     write_json(out / "label_audit.json", summarize_subtypes(stretches, hash_table(dataset)))
 
 
 @COMMANDS.command("map")
-def draw_map(
+def map_images(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("map"),

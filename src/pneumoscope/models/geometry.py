@@ -59,14 +59,14 @@ def receptive_fields(model: "keras.Model", layer: str) -> tuple[Field, Field]:
     return fields[layer]
 
 
-def draw_up(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...]) -> np.ndarray:
-    """Draw maps of a layer's cells up to the size of the image, and stretch each so that its largest value is 1.
+def upsample(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...]) -> np.ndarray:
+    """Upsample feature maps to the size of the image, and scale each so that its largest value is 1.
 
-    Drawing is linear between the middles of what the cells see, and falls to 0 beyond the outermost cells.
+    Interpolation is linear between the centers of the receptive fields, and falls to 0 beyond the outermost cells.
 
     Args:
         maps: `(n, h, w)` float32, not negative.
-        rows, columns: what the cells see.
+        rows, columns: receptive fields of the cells.
         shape: height and width of the image.
 
     Returns:
@@ -74,9 +74,13 @@ def draw_up(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...
     """
     down = _weigh_pixels(rows, maps.shape[1], shape[0])
     across = _weigh_pixels(columns, maps.shape[2], shape[1])
-    drawn = down.T @ maps @ across
-    largest = drawn.max(axis=(1, 2), keepdims=True)
-    return np.divide(drawn, largest, out=np.zeros_like(drawn), where=largest > 0)
+    return scale_to_peak(down.T @ maps @ across)
+
+
+def scale_to_peak(maps: np.ndarray) -> np.ndarray:
+    """Return `(n, H, W)` maps of 0 or more, each over its largest value; a map of zeros stays so."""
+    largest = maps.max(axis=(1, 2), keepdims=True)
+    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
 
 
 def _weigh_pixels(field: Field, num_cells: int, size: int) -> np.ndarray:

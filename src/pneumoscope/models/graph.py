@@ -1,7 +1,7 @@
 """What a reader asks of a trained net, as one computation that ONNX can hold.
 
 A classifier's graph gives probabilities, the embedding, and the heat-map of every class in its last view; a second
-one gives those of the earlier views. Heat-maps are those of `pneumoscope.tasks.explain.gradcam` with gradients place
+one gives those of the earlier views. Heat-maps are those of `pneumoscope.tasks.explain.cams` with gradients place
 by place; see `pneumoscope.models.backward`.
 """
 

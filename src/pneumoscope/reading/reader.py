@@ -13,10 +13,10 @@ from PIL import Image
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.calibration import calibrate
 from pneumoscope.evaluation.conformal import choose_sets
-from pneumoscope.models.geometry import Field, draw_up
+from pneumoscope.models.geometry import Field, upsample
 from pneumoscope.reading.model_set import ModelSet, as_input, load_model_set
 from pneumoscope.reading.reading import KnownCase, Reading
-from pneumoscope.tasks.index import build_index
+from pneumoscope.tasks.index import EmbeddingIndex
 
 OPERATING_POINTS = ("screening", "balanced", "specific")
 NUM_NEIGHBORS = 5
@@ -66,7 +66,7 @@ class Reader:
         self._places: dict[str, list[int]] = {}
         for index, name in enumerate(models.known.names):
             self._places.setdefault(PurePath(str(name)).name, []).append(index)
-        self._index = build_index(models.known.embeddings, models.known.patients.tolist())
+        self._index = EmbeddingIndex(models.known.embeddings, models.known.patients.tolist())
 
     @classmethod
     def open(cls, models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> "Reader":
@@ -204,7 +204,7 @@ class Reader:
             1 + int(outputs[number, 1:].argmax()) if label == "pneumonia" else self.models.classes.index(label)
             for number, label in enumerate(labels)
         ]
-        return draw_up(maps[np.arange(len(maps)), chosen], *self._fields[layer], images.shape[1:])
+        return upsample(maps[np.arange(len(maps)), chosen], *self._fields[layer], images.shape[1:])
 
     def describe_layer(self, layer: str) -> dict[str, Any]:
         """Return what the cells of a layer see, `rows` and `columns`, each as `low`, `high` and `step` in pixels."""

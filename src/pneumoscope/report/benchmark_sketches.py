@@ -8,50 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope.radiographs.phantoms import shows_phantoms
 from pneumoscope.report import sentences
-from pneumoscope.report.figures import explain_benchmark, retrieval
+from pneumoscope.report.figures import explain_benchmark
 from pneumoscope.report.sketch import Sketch
 from pneumoscope.report.wording import profile_title
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
-
-_RETRIEVAL_PICTURES = (
-    (
-        "precision",
-        "What is found",
-        retrieval.draw_precision,
-        retrieval.describe_precision,
-        "How many of the nearest known images of other patients are of the test image's class, with 95% intervals.",
-    ),
-    (
-        "doubt",
-        "Where neighbors contradict",
-        retrieval.draw_doubt,
-        retrieval.describe_doubt,
-        "If the lines of a net lie apart, neighbors that contradict it are a reason to doubt it.",
-    ),
-    (
-        "distances",
-        "Far from all that is known",
-        retrieval.draw_distances,
-        retrieval.describe_distances,
-        "Beyond the dashed line lies one in twenty of the validation images.",
-    ),
-)
-
-
-def plan_neighbors_benchmark(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    """Yield what neighbors find and doubt."""
-    for name, title, draw, describe, caption in _RETRIEVAL_PICTURES:
-        yield Sketch(
-            "neighbors",
-            "benchmark",
-            f"{profile}-neighbors-{name}",
-            caption,
-            partial(draw, result, title=f"{title}, {profile_title(profile)}"),
-            partial(describe, result),
-            wide=name == "precision",
-        )
 
 
 def plan_explain_benchmark(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:

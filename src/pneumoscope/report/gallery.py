@@ -76,7 +76,6 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         *((task, study_sketches.plan_classifier) for task in study_sketches.CLASSES),
         *((f"neighbors_{task}", study_sketches.plan_neighbors) for task in study_sketches.CLASSES),
         *((f"map_{task}", study_sketches.plan_map) for task in study_sketches.CLASSES),
-        ("neighbors_benchmark", benchmark_sketches.plan_neighbors_benchmark),
         ("anomaly", study_sketches.plan_anomaly),
         ("explain", study_sketches.plan_explain),
         ("explain_benchmark", benchmark_sketches.plan_explain_benchmark),

@@ -22,7 +22,7 @@ from pneumoscope.results import THREE_CLASSES
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
-    from pneumoscope.tasks.label_stretches import LabelStretches
+    from pneumoscope.tasks.label_stretches import ErrorRuns
     from pneumoscope.tasks.labels import LabelReview
 
 MOST_SHOWN = 200
@@ -30,7 +30,7 @@ FILMS_IN_A_ROW = 8
 JPEG_QUALITY = 80
 
 
-def write_label_review(review: LabelReview, stretches: LabelStretches, dataset: Dataset, out_dir: Path) -> Path:
+def write_label_review(review: LabelReview, stretches: ErrorRuns, dataset: Dataset, out_dir: Path) -> Path:
     """Write `labels.html`, one file that opens with no network, and `labels.csv` with a row for each label.
 
     Args:
@@ -64,7 +64,7 @@ def write_label_review(review: LabelReview, stretches: LabelStretches, dataset: 
             joint=[[round(float(number)) for number in row] for row in review.joint],
             duplicates=duplicates,
             stretches=stretches,
-            listed=[(review.classes[kind], *rest) for kind, *rest in stretches.list_stretches()],
+            listed=[(review.classes[kind], *rest) for kind, *rest in stretches.list_runs()],
             picture=_draw_stretches(stretches, out_dir, alt),
             alt=alt,
             told={
@@ -80,12 +80,12 @@ def write_label_review(review: LabelReview, stretches: LabelStretches, dataset: 
     return out_dir / "labels.html"
 
 
-def _draw_stretches(stretches: LabelStretches, out_dir: Path, alt: str) -> str:
+def _draw_stretches(stretches: ErrorRuns, out_dir: Path, alt: str) -> str:
     figure = draw_label_stretches(stretches, title="How many films around each look like the other sub-type")
     return embed_svg(save_figure(figure, out_dir / "label-stretches", note=RESEARCH_USE_ONLY, description=alt))
 
 
-def _choose_rows(stretches: LabelStretches, dataset: Dataset, row_of: dict[str, int]) -> list[dict[str, Any]]:
+def _choose_rows(stretches: ErrorRuns, dataset: Dataset, row_of: dict[str, int]) -> list[dict[str, Any]]:
     """Return some films of each sub-type, outside and inside of stretches, evenly along the file names."""
     rows: list[dict[str, Any]] = []
     if not stretches.inside.any():

@@ -1,16 +1,16 @@
-"""A map to point at and to draw loops on, as part of a page that needs no network: its data, and all films small."""
+"""The data of an interactive map in a page that needs no network: places, names, and thumbnails of all images."""
 
 from __future__ import annotations
 
 import base64
 import io
-import json
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from PIL import Image
 
 from pneumoscope.report.figures.palette import CLASS_COLORS, SOFT
+from pneumoscope.report.templates import embed_json
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 THUMBNAIL_SIDE = 32
 THUMBNAILS_ACROSS = 64
 JPEG_QUALITY = 60
-ORIGINS = ("train", "test", "new")
 
 
 def write_map_data(drawn: EmbeddingMap, dataset: Dataset | None) -> str:
@@ -27,38 +26,35 @@ def write_map_data(drawn: EmbeddingMap, dataset: Dataset | None) -> str:
 
     Args:
         drawn: the map.
-        dataset: the films on it, by name; without it they are not shown.
+        dataset: the images on it, by name; without it no thumbnails are shown.
     """
-    low, high = drawn.coordinates.min(axis=0), drawn.coordinates.max(axis=0)
-    scaled = (drawn.coordinates - low) / np.where(high > low, high - low, 1)
     nearest = drawn.nearest if drawn.nearest is not None else np.empty((len(drawn.names), 0), dtype=np.int64)
-    data: dict[str, Any] = {
-        "x": scaled[:, 0].round(4).tolist(),
-        "y": scaled[:, 1].round(4).tolist(),
-        "names": drawn.names.tolist(),
-        "labels": drawn.labels.tolist(),
-        "origins": [ORIGINS.index(origin) for origin in drawn.origins.tolist()],
-        "classes": list(drawn.classes),
-        "colors": [CLASS_COLORS.get(name, SOFT) for name in drawn.classes],
-        "nearest": [[row for row in rows if row >= 0] for rows in nearest.tolist()],
-        "side": THUMBNAIL_SIDE,
-        "across": THUMBNAILS_ACROSS,
-        "sprite": None if dataset is None else _draw_sprite(drawn, dataset),
-    }
-    # Text of a script ends at the first </script>, wherever it stands.
-    return json.dumps(data, separators=(",", ":")).replace("<", "\\u003c")
+    labels = [drawn.classes[label] if label >= 0 else None for label in drawn.labels.tolist()]
+    return embed_json(
+        {
+            "classes": list(drawn.classes),
+            "colors": {name: CLASS_COLORS.get(name, SOFT) for name in drawn.classes},
+            "names": drawn.names.tolist(),
+            "labels": labels,
+            "coordinates": [[float(f"{value:.5g}") for value in point] for point in drawn.coordinates.tolist()],
+            "emphasized": (drawn.origins != "train").tolist(),
+            "nearest": [[row for row in rows if row >= 0] for rows in nearest.tolist()],
+            "thumbnails": None if dataset is None else _draw_thumbnails(drawn, dataset),
+        }
+    )
 
 
-def _draw_sprite(drawn: EmbeddingMap, dataset: Dataset) -> str:
-    """Return one picture of all films, small, in the order of the map: a data address."""
+def _draw_thumbnails(drawn: EmbeddingMap, dataset: Dataset) -> dict[str, Any]:
+    """Return one picture of all images, small, in the order of the map, and which of them it shows."""
     row_of = {name: row for row, name in enumerate(dataset.table["name"])}
     num_rows = -(-len(drawn.names) // THUMBNAILS_ACROSS)
     sprite = Image.new("L", (THUMBNAILS_ACROSS * THUMBNAIL_SIDE, num_rows * THUMBNAIL_SIDE))
-    for place, (name, origin) in enumerate(zip(drawn.names, drawn.origins, strict=True)):
-        if origin != "new" and name in row_of:
-            film = Image.fromarray(dataset.images[row_of[name]]).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
-            down, across = divmod(place, THUMBNAILS_ACROSS)
-            sprite.paste(film, (THUMBNAIL_SIDE * across, THUMBNAIL_SIDE * down))
+    shown = [origin != "new" and name in row_of for name, origin in zip(drawn.names, drawn.origins, strict=True)]
+    for place in np.flatnonzero(shown).tolist():
+        image = Image.fromarray(dataset.images[row_of[drawn.names[place]]]).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        down, across = divmod(place, THUMBNAILS_ACROSS)
+        sprite.paste(image, (THUMBNAIL_SIDE * across, THUMBNAIL_SIDE * down))
     buffer = io.BytesIO()
     sprite.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    address = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    return {"address": address, "side": THUMBNAIL_SIDE, "across": THUMBNAILS_ACROSS, "shown": shown}

@@ -27,7 +27,8 @@ from pneumoscope.report.tables import (
     tabulate_timing,
     word_cell,
 )
-from pneumoscope.report.templates import make_environment
+from pneumoscope.report.templates import make_environment, read_scripts
+from pneumoscope.report.threshold_explorer import write_explorer_data
 from pneumoscope.report.wording import TASK_TITLES, field_title, order_profiles, profile_title, word_value
 from pneumoscope.results import EmbeddingMap
 
@@ -101,8 +102,9 @@ def _render_page(
     environment.globals |= {"word_cell": word_cell, "word_value": word_value}
     return environment.get_template("report.html.j2").render(
         css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
-        map_script=files("pneumoscope.report").joinpath("map.js").read_text(encoding="utf-8"),
+        scripts=read_scripts(),
         maps=maps,
+        explorer=write_explorer_data(stages),
         research_use_only=RESEARCH_USE_ONLY,
         version=__version__,
         results=results,

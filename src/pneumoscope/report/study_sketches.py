@@ -116,7 +116,7 @@ def plan_map(kind: str, profile: str, result: Any, dataset: Dataset | None) -> I
         f"{profile}-{kind}",
         "Faint: training images, which made the map. Strong: test images, placed on it afterwards. Nearness means "
         "alike to the net; the axes and the size of gaps mean nothing.",
-        lambda: neighbors.draw_map(
+        lambda: neighbors.plot_map(
             result, title=f"t-SNE map, net {TASK_TITLES[task].split()[0]}, {profile_title(profile)}"
         ),
         lambda: neighbors.describe_map(result),

@@ -12,7 +12,7 @@ from pneumoscope.tasks.judge import round_metrics
 
 if TYPE_CHECKING:
     from pneumoscope.comparison import ExplanationBenchmark
-    from pneumoscope.tasks.label_stretches import LabelStretches
+    from pneumoscope.tasks.label_stretches import ErrorRuns
 
 # Rank correlations from where on two maps are much the same, and all but the same.
 ALIKE = 0.5
@@ -61,7 +61,7 @@ not a proof."
     return f"This map {listed}: {_conclude(known)}."
 
 
-def write_subtype_verdict(stretches: LabelStretches) -> str:
+def write_subtype_verdict(stretches: ErrorRuns) -> str:
     """Return how far to trust bacterial against viral; empty where no stretch of file names contradicts it."""
     if not stretches.inside.any():
         return ""
@@ -84,7 +84,7 @@ def summarize_explanations(benchmark: ExplanationBenchmark, data_sha256: str) ->
     return Explanation(READER_METHOD, benchmark.layer, verdict, round_metrics(metrics), data_sha256)
 
 
-def summarize_subtypes(stretches: LabelStretches, data_sha256: str) -> SubtypeAudit:
+def summarize_subtypes(stretches: ErrorRuns, data_sha256: str) -> SubtypeAudit:
     """Return how far bacterial against viral is to be trusted, for the card of an exported classifier."""
     metrics = {
         f"{source}_{place}": metric for source, places in stretches.aurocs.items() for place, metric in places.items()

@@ -49,7 +49,6 @@ _METRIC_TITLES = {
     "auroc_sd": "AUROC, deviation over the seeds",
     "specificity_at_sensitivity": "Specificity at 97% sensitivity",
     "map": "Mean average precision",
-    "recall_at_5": "Five nearest that are found",
     "rejected": "Rejected as too far",
     "accuracy_of_rest": "Accuracy of the rest",
     "accuracy_of_rejected": "Accuracy of the rejected",
@@ -64,7 +63,6 @@ _METRIC_TITLES = {
     "auroc_errors_votes": "AUROC of the net's errors by votes against it",
     "auroc_errors_net": "AUROC of the net's errors by its own doubt",
     "auroc_errors_both": "AUROC of the net's errors by both",
-    "milliseconds_a_query": "Milliseconds a query",
 }
 _SHORTCUT_TITLES = {
     "untouched": "films as they are",

@@ -1,13 +1,14 @@
-"""Task 2: stretches of file names in which nets contradict most sub-types.
+"""Task 2: contiguous runs of file names in which classifiers contradict most sub-type labels.
 
-Nets that have not seen the patient mistake bacterial for viral here and there. Where they do so film after film, in the
-order of the file names, the labels went wrong together, or the films of the stretch were made otherwise (by another
-machine, with other letters) and nets tell sub-types by that. Films side by side show which.
+Classifiers that were not trained on the patient confuse bacterial and viral here and there. Where they do so image
+after image, in the order of the file names, either the labels are wrong together, or the images were made differently
+(by another machine, with other markers) and classifiers use that as a shortcut.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.evaluation.metrics import estimate_binary_scores
 from pneumoscope.evaluation.stretches import list_runs, order_names, smooth_along
@@ -16,30 +17,30 @@ from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation, require
 from pneumoscope.tasks.trivial import answer_trivially, describe_trivially
 
 LIMIT = 0.25
-# Standard deviation, in images of the same sub-type, of the weights with which those around an image count.
+# Standard deviation, in images of the same sub-type, of the weights of the images around an image.
 REACH = 15.0
-# Sub-types that nets hardly tell apart, or few images, show no stretches.
+# Sub-types that classifiers hardly distinguish, or few images, show no runs.
 LEAST_GAP = 0.3
 FEWEST_IMAGES = 100
 
 
 @dataclass(frozen=True)
-class LabelStretches:
+class ErrorRuns:
     """How far sub-types are contradicted along a collection.
 
     Attributes:
         names: `(n,)` str, of bacterial and then viral images, each in the order of their file names.
-        subtypes: `(n,)` int, as labelled, index into the three classes.
-        contradicted: `(n,)` floats in [0, 1], estimated share of the images around with the same label that look to
-            nets as the other sub-type does elsewhere.
-        limit: share from which on an image lies in a stretch.
-        aurocs: of bacterial against viral, by `nets`, each on patients it has not seen, and by `borders`, a regression
-            on the outer tenth of the validation images, which shows no lung: `outside` and `inside` of stretches.
+        subtypes: `(n,)` int, as labeled, index into the three classes.
+        contradicted: `(n,)` floats in [0, 1], estimated share of the images around with the same label that classifiers
+            assign to the other sub-type.
+        limit: share from which on an image lies in a run.
+        aurocs: of bacterial against viral, `outside` and `inside` of runs, by `nets`, each on patients it was not
+            trained on, and by `borders`, a regression on the outer tenth of the validation images, without any lung.
     """
 
-    names: np.ndarray
-    subtypes: np.ndarray
-    contradicted: np.ndarray
+    names: NDArray[np.str_]
+    subtypes: NDArray[np.integer]
+    contradicted: NDArray[np.floating]
     limit: float
     aurocs: dict[str, dict[str, Estimate]]
 
@@ -48,41 +49,42 @@ class LabelStretches:
         require(self.names.shape == self.subtypes.shape == self.contradicted.shape, f"{shapes}; expected one shape")
 
     @property
-    def inside(self) -> np.ndarray:
-        """`(n,)` bool, which images lie in a stretch."""
+    def inside(self) -> NDArray[np.bool_]:
+        """`(n,)` bool, which images lie in a run."""
         return self.contradicted >= self.limit
 
-    def list_stretches(self) -> list[tuple[int, str, str, int]]:
-        """Return sub-type, first and last name, and number of images of each stretch."""
-        stretches = []
+    def list_runs(self) -> list[tuple[int, str, str, int]]:
+        """Return sub-type, first and last name, and number of images of each run."""
+        runs = []
         for subtype in np.unique(self.subtypes).tolist():
             rows = self.subtypes == subtype
             names, inside = self.names[rows], self.inside[rows]
-            stretches += [
-                (subtype, str(names[start]), str(names[end]), end - start + 1) for start, end in list_runs(inside)
-            ]
-        return stretches
+            runs += [(subtype, str(names[start]), str(names[end]), end - start + 1) for start, end in list_runs(inside)]
+        return runs
 
 
-def find_label_stretches(dataset: Dataset, told: Evaluation) -> LabelStretches:
-    """Find the stretches of file names in which nets that have not seen the patient contradict most sub-types.
+def find_error_runs(dataset: Dataset, evaluation: Evaluation) -> ErrorRuns:
+    """Find the contiguous runs of file names in which held-out classifiers contradict most sub-types.
 
     The mean probability of viral among bacterial and viral, over the images around in the order of their file names, is
     read as a mixture of what it is among the bulk of either sub-type. An image's own patient does not count.
 
     Args:
-        dataset: split, with the images told of.
-        told: three classes, by nets that have not seen the patient; see `cross_validate`.
+        dataset: split, with the images of `evaluation`.
+        evaluation: three classes, by classifiers that were not trained on the patient; see `cross_validate`.
     """
-    sick = told.labels > 0
-    names, given, patients = told.names[sick], told.labels[sick], told.patients[sick]
-    viral = _weigh_viral(told.probabilities[sick])
+    pneumonia = evaluation.labels > 0
+    names, labels = evaluation.names[pneumonia], evaluation.labels[pneumonia]
+    patients, viral = evaluation.patients[pneumonia], _share_of_viral(evaluation.probabilities[pneumonia])
     in_order = order_names(names.tolist())
-    rows = {kind: in_order[given[in_order] == kind] for kind in (1, 2)}
-    around = {kind: smooth_along(viral[found], reach=REACH, groups=patients[found]) for kind, found in rows.items()}
-    contradicted = {kind: np.zeros(len(found)) for kind, found in rows.items()}
-    if min(len(found) for found in rows.values()) >= FEWEST_IMAGES:
-        # Up to a half of either sub-type may lie in stretches: quartiles are of what lies outside them.
+    rows = {subtype: in_order[labels[in_order] == subtype] for subtype in (1, 2)}
+    around = {
+        subtype: smooth_along(viral[members], reach=REACH, groups=patients[members])
+        for subtype, members in rows.items()
+    }
+    contradicted = {subtype: np.zeros(len(members)) for subtype, members in rows.items()}
+    if min(len(members) for members in rows.values()) >= FEWEST_IMAGES:
+        # Up to half of either sub-type may lie in runs: these quartiles describe the images outside of them.
         low, high = np.quantile(around[1], 0.25), np.quantile(around[2], 0.75)
         if high - low >= LEAST_GAP:
             contradicted = {
@@ -92,32 +94,37 @@ def find_label_stretches(dataset: Dataset, told: Evaluation) -> LabelStretches:
     order = np.concatenate([rows[1], rows[2]])
     shares = np.concatenate([contradicted[1], contradicted[2]])
     inside = set(names[order][shares >= LIMIT].tolist())
-    aurocs = {"nets": _rank_subtypes(names, given, patients, viral, inside)}
+    aurocs = {"nets": _estimate_aurocs(names, labels, patients, viral, inside)}
     if inside:
-        aurocs["borders"] = _rank_by_borders(dataset, inside)
-    return LabelStretches(names[order], given[order], shares, LIMIT, aurocs)
+        aurocs["borders"] = _estimate_border_aurocs(dataset, inside)
+    return ErrorRuns(names[order], labels[order], shares, LIMIT, aurocs)
 
 
-def _weigh_viral(probabilities: np.ndarray) -> np.ndarray:
+def _share_of_viral(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
     return probabilities[:, 2] / np.maximum(probabilities[:, 1:].sum(axis=1), 1e-7)
 
 
-def _rank_subtypes(
-    names: np.ndarray, given: np.ndarray, patients: np.ndarray, viral: np.ndarray, inside: set[str]
+def _estimate_aurocs(
+    names: NDArray[np.str_],
+    labels: NDArray[np.integer],
+    patients: NDArray[np.str_],
+    viral: NDArray[np.floating],
+    inside: set[str],
 ) -> dict[str, Estimate]:
-    """Return the AUROC of bacterial against viral `outside` and `inside` of stretches, where there are both."""
+    """Return the AUROC of bacterial against viral `outside` and `inside` of runs, where both classes occur."""
     within = np.array([name in inside for name in names.tolist()], dtype=bool)
     return {
-        place: estimate_binary_scores((given[rows] == 2).astype(np.int64), viral[rows], patients[rows])["auroc"]
+        place: estimate_binary_scores((labels[rows] == 2).astype(np.int64), viral[rows], patients[rows])["auroc"]
         for place, rows in (("outside", ~within), ("inside", within))
-        if len(set(given[rows].tolist())) == 2
+        if len(set(labels[rows].tolist())) == 2
     }
 
 
-def _rank_by_borders(dataset: Dataset, inside: set[str]) -> dict[str, Estimate]:
-    known = dataset.select((dataset.labels(THREE_CLASSES) >= 0) & (dataset.table["split"].to_numpy() != "test"))
-    answers, _ = answer_trivially(describe_trivially(known)["borders"], known, split="val")
-    val = known.split("val")
-    sick = val.labels(THREE_CLASSES) > 0
-    names, patients = (val.table[column].to_numpy().astype(str)[sick] for column in ("name", "patient"))
-    return _rank_subtypes(names, val.labels(THREE_CLASSES)[sick], patients, _weigh_viral(answers[sick]), inside)
+def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> dict[str, Estimate]:
+    labeled = dataset.select((dataset.labels(THREE_CLASSES) >= 0) & (dataset.table["split"].to_numpy() != "test"))
+    probabilities, _ = answer_trivially(describe_trivially(labeled)["borders"], labeled, split="val")
+    val = labeled.split("val")
+    labels = val.labels(THREE_CLASSES)
+    pneumonia = labels > 0
+    names, patients = (val.table[column].to_numpy().astype(str)[pneumonia] for column in ("name", "patient"))
+    return _estimate_aurocs(names, labels[pneumonia], patients, _share_of_viral(probabilities[pneumonia]), inside)

@@ -1,21 +1,22 @@
-"""Task 2: labels that may be wrong: a net that has not seen the image and its neighbors both contradict them.
+"""Task 2: labels that may be wrong, because a held-out classifier and the nearest neighbors both contradict them.
 
 Confident learning: C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset
-Labels", Journal of Artificial Intelligence Research 70, 2021. A net is confident of a class where its probability is no
-less than what it gives on average to the images labelled so.
+Labels", Journal of Artificial Intelligence Research 70, 2021. A classifier is confident of a class where
+its probability is no less than its mean over the images with that label.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.progress import track
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import THREE_CLASSES, Audit, Evaluation, require
 from pneumoscope.tasks.crossvalidate import assign_folds
-from pneumoscope.tasks.index import build_index
+from pneumoscope.tasks.index import LabeledEmbeddings
 from pneumoscope.tasks.neighbors import count_votes, embed_images
 
 NUM_VOTES = 25
@@ -23,31 +24,31 @@ NUM_VOTES = 25
 
 @dataclass(frozen=True)
 class LabelReview:
-    """Labels to look at again, the most suspicious first.
+    """Labels to review, the most suspicious first.
 
     Attributes:
         classes: class names.
         num_images: of how many images.
-        names: `(n,)` str, of the images whose label both contradict.
-        given, proposed: `(n,)` int, the label and what the net is confident of instead, index into `classes`.
-        probabilities: `(n, classes)` floats, of nets that have not seen the image's patient.
+        names: `(n,)` str, of the images whose label both the classifier and the neighbors contradict.
+        given, proposed: `(n,)` int, the label, and the class that the classifier is confident of; index into `classes`.
+        probabilities: `(n, classes)` floats, of classifiers that were not trained on the patient.
         votes: `(n, classes)` floats, shares of the votes of its neighbors.
-        suspicion: `(n,)` floats in [-1, 1]: how much more net and neighbors give to `proposed` than to `given`, the
-            mean of both.
-        joint: `(classes, classes)` floats, how many images labelled as the row are by estimate of the class of the
+        suspicion: `(n,)` floats in [-1, 1]: probability of `proposed` less that of `given`, mean of classifier and
+            neighbors.
+        joint: `(classes, classes)` floats, estimated number of images labeled as the row that are of the class of the
             column.
-        duplicates: groups of `(name, class)` of the same film, with labels that differ.
+        duplicates: groups of `(name, class)` of the same image, with labels that differ.
     """
 
     classes: tuple[str, ...]
     num_images: int
-    names: np.ndarray
-    given: np.ndarray
-    proposed: np.ndarray
-    probabilities: np.ndarray
-    votes: np.ndarray
-    suspicion: np.ndarray
-    joint: np.ndarray
+    names: NDArray[np.str_]
+    given: NDArray[np.integer]
+    proposed: NDArray[np.integer]
+    probabilities: NDArray[np.floating]
+    votes: NDArray[np.floating]
+    suspicion: NDArray[np.floating]
+    joint: NDArray[np.floating]
     duplicates: list[list[tuple[str, str]]]
 
     def __post_init__(self) -> None:
@@ -57,66 +58,68 @@ class LabelReview:
         require(self.joint.shape == (k, k), f"joint is {self.joint.shape}, expected {(k, k)}")
 
 
-def find_confident_labels(labels: np.ndarray, probabilities: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return what a net is confident of, and the joint counts of given and true labels that follow.
+def find_confident_labels(
+    labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return the classes that a classifier is confident of, and the joint counts of given and true labels.
 
     Args:
         labels: `(n,)` int, as given; every class occurs.
-        probabilities: `(n, classes)` floats, of nets that have not seen the image.
+        probabilities: `(n, classes)` floats, of classifiers that were not trained on the image.
 
     Returns:
-        `(n,)` int, the class that the net is confident of, -1 where it is of none; and `(classes, classes)` float64,
-        the number of images labelled as the row that are of the class of the column, whose rows sum to those labelled
-        so.
+        `(n,)` int, the confident class, -1 where there is none; and `(classes, classes)` float64, the estimated number
+        of images labeled as the row that are of the class of the column, whose rows sum to the count of the label.
 
     Raises:
         ValueError: if a class does not occur.
 
     Example:
-        >>> told = np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9]])
-        >>> found, joint = find_confident_labels(np.array([0, 0, 1, 1]), told)
-        >>> found.tolist(), joint.round(1).tolist()
+        >>> probabilities = np.array([[0.9, 0.1], [0.1, 0.9], [0.1, 0.9], [0.1, 0.9]])
+        >>> confident, joint = find_confident_labels(np.array([0, 0, 1, 1]), probabilities)
+        >>> confident.tolist(), joint.round(1).tolist()
         ([0, 1, 1, 1], [[1.0, 1.0], [0.0, 2.0]])
     """
     num_classes = probabilities.shape[1]
     counts = np.bincount(labels, minlength=num_classes)
     if not counts.all():
         raise ValueError(f"labels hold {np.flatnonzero(counts).tolist()}, expected all of 0 to {num_classes - 1}")
-    usual = np.array([probabilities[labels == number, number].mean() for number in range(num_classes)])
-    candidates = np.where(probabilities >= usual, probabilities, -1)
+    thresholds = np.array([probabilities[labels == number, number].mean() for number in range(num_classes)])
+    candidates = np.where(probabilities >= thresholds, probabilities, -1)
     confident = np.where(candidates.max(axis=1) >= 0, candidates.argmax(axis=1), -1)
     joint = np.zeros((num_classes, num_classes))
-    sure = confident >= 0
-    np.add.at(joint, (labels[sure], confident[sure]), 1)
+    np.add.at(joint, (labels[confident >= 0], confident[confident >= 0]), 1)
     totals = joint.sum(axis=1, keepdims=True)
-    # A class of whose images the net is never confident is taken at its word.
+    # A class without any confident image keeps its labels.
     shares = np.divide(joint, totals, out=np.eye(num_classes), where=totals > 0)
     return confident, shares * counts[:, None]
 
 
-def review_labels(told: Evaluation, votes: np.ndarray, audit: Audit, subtypes: dict[str, str]) -> LabelReview:
-    """Return the labels that net and neighbors both contradict, and those of duplicates that differ.
+def review_labels(
+    evaluation: Evaluation, votes: NDArray[np.float64], audit: Audit, subtypes: dict[str, str]
+) -> LabelReview:
+    """Return the labels that classifier and neighbors both contradict, and those of duplicates that differ.
 
     Args:
-        told: probabilities of nets, each of images whose patient it has not seen; see `cross_validate`.
+        evaluation: probabilities of classifiers, each of images of held-out patients; see `cross_validate`.
         votes: `(n, classes)` floats, shares of the votes of the same images' neighbors; see `vote_held_out`.
-        audit: of the collection, which knows the duplicates.
+        audit: of the collection, which lists the duplicates.
         subtypes: class by name, of all images of the collection.
     """
-    rows = np.arange(len(told.labels))
-    confident, joint = find_confident_labels(told.labels, told.probabilities)
-    contradicted = (confident >= 0) & (confident != told.labels) & (votes.argmax(axis=1) != told.labels)
-    more = [values[rows, confident] - values[rows, told.labels] for values in (told.probabilities, votes)]
-    suspicion = np.mean(more, axis=0)
+    labels, probabilities = evaluation.labels, evaluation.probabilities
+    rows = np.arange(len(labels))
+    confident, joint = find_confident_labels(labels, probabilities)
+    contradicted = (confident >= 0) & (confident != labels) & (votes.argmax(axis=1) != labels)
+    suspicion = np.mean([values[rows, confident] - values[rows, labels] for values in (probabilities, votes)], axis=0)
     order = rows[contradicted][np.argsort(-suspicion[contradicted], kind="stable")]
     groups = [[(name, subtypes[name]) for name in group] for group in (*audit.exact_duplicates, *audit.near_duplicates)]
     return LabelReview(
-        classes=told.classes,
+        classes=evaluation.classes,
         num_images=len(rows),
-        names=told.names[order],
-        given=told.labels[order],
+        names=evaluation.names[order],
+        given=labels[order],
         proposed=confident[order],
-        probabilities=told.probabilities[order],
+        probabilities=probabilities[order],
         votes=votes[order],
         suspicion=suspicion[order],
         joint=joint,
@@ -124,46 +127,40 @@ def review_labels(told: Evaluation, votes: np.ndarray, audit: Audit, subtypes: d
     )
 
 
-def vote_held_out(dataset: Dataset, told: Evaluation, nets_dir: Path, *, seed: int = 0) -> np.ndarray:
-    """Return how neighbors vote on images that were held out by patient, in the embedding of the net that missed them.
+def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *, seed: int = 0) -> NDArray[np.float64]:
+    """Return the votes of the neighbors of held-out images, in the embedding of the model that was not trained on them.
 
     Args:
         dataset: split, as `cross_validate` was given it.
-        told: what it returned for the protocol `patients`.
-        nets_dir: where it left its nets.
+        evaluation: what it returned for the protocol `patients`.
+        models_dir: where it left its models.
         seed: as it was given.
 
     Returns:
-        `(n, classes)` float64 in the order of `told`.
+        `(n, classes)` float64 in the order of `evaluation`.
 
     Raises:
         PneumoscopeError: if the dataset is not the one that was cross-validated.
-        BundleError: if a net is missing.
+        BundleError: if a model is missing.
     """
     from pneumoscope.models.bundle import load_bundle
 
     pool = dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
-    names = pool.table["name"].to_numpy().astype(str)
-    if not np.array_equal(names, told.names):
+    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
+    if not np.array_equal(names, evaluation.names):
         raise PneumoscopeError(
-            f"{len(names)} images outside test are not the {len(told.names)} that were cross-validated; "
+            f"{len(names)} images outside test are not the {len(evaluation.names)} that were cross-validated; "
             "expected the same collection and seed"
         )
     folds, labels = assign_folds(pool, "patients", seed=seed), pool.labels(THREE_CLASSES)
-    patients = pool.table["patient"].to_numpy().astype(str)
     votes = np.empty((len(pool), len(THREE_CLASSES)))
-    for fold in track(range(folds.max() + 1), "Asking the neighbors"):
-        held_out = folds == fold
-        embeddings = embed_images(load_bundle(nets_dir / f"patients-{fold + 1}").model, pool.images)
-        index = build_index(embeddings[~held_out], patients[~held_out].tolist())
-        count = min(NUM_VOTES, len(index))
+    for fold in track(range(folds.max() + 1), "Counting votes of neighbors"):
+        trained, held_out = folds != fold, folds == fold
+        embeddings = embed_images(load_bundle(models_dir / f"patients-{fold + 1}").model, pool.images)
+        references = LabeledEmbeddings(embeddings[trained], labels[trained], patients[trained])
+        k = min(NUM_VOTES, len(references))
         shares = count_votes(
-            index,
-            labels[~held_out],
-            embeddings[held_out],
-            patients[held_out],
-            num_classes=len(THREE_CLASSES),
-            ks=(count,),
+            references, embeddings[held_out], patients[held_out], num_classes=len(THREE_CLASSES), ks=(k,)
         )
-        votes[held_out] = shares[count]
+        votes[held_out] = shares[k]
     return votes

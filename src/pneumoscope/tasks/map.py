@@ -1,9 +1,9 @@
-"""Task 2: a map of embeddings, and images placed on it that had no part in making it.
+"""Task 2: a two-dimensional map of embeddings, and new images placed on it.
 
     tsne    t-SNE (van der Maaten and Hinton 2008), by openTSNE (Policar, Strazar and Zupan 2024)
     umap    UMAP (McInnes, Healy and Melville 2018)
 
-Both can place a new point on a finished map. It shows who neighbors whom, by the cosine of the embeddings; distances
+Both can place a new point on a finished map. The map shows neighborhoods, by the cosine of the embeddings; distances
 between far groups mean nothing.
 """
 
@@ -12,67 +12,67 @@ from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.errors import CollectionError, MissingExtraError, TrainingError
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import EmbeddingMap
-from pneumoscope.tasks.index import build_index, scale_to_length_one
+from pneumoscope.tasks.index import EmbeddingIndex, scale_to_length_one
 
 Method = Literal["tsne", "umap"]
 PERPLEXITY = 30
 PLACING_PERPLEXITY = 5
 MIN_IMAGES = 4
 NUM_NEIGHBORS = 5
-NUM_SHOWN = 3
-MAX_JUDGED = 2000
+NUM_LINKED = 3
+MAX_MEASURED = 2000
 NUM_UMAP_NEIGHBORS = 15
 # Below, summing over a tree is faster than the Fourier grid, whose cost hardly depends on the number of points.
 FEWEST_FOR_GRID = 2000
 
 
-def draw_map(
-    embeddings: np.ndarray,
+def compute_map(
+    embeddings: NDArray[np.floating],
     dataset: Dataset,
     *,
     classes: Sequence[str],
     seed: int = 0,
-    new_embeddings: np.ndarray | None = None,
+    new_embeddings: NDArray[np.floating] | None = None,
     new_names: Sequence[str] = (),
     method: Method = "tsne",
 ) -> EmbeddingMap:
     """Map embeddings to the plane.
 
-    All images but those of the split `test` make the map and have the origin `train`; test images and then new
-    ones are placed on it, each by itself. The rows of the map are those of `dataset`, in its order, then the
-    new images.
+    The map is fitted to all images but those of the split `test`; these have the origin `train`. Test images and then
+    new ones are placed on it, each by itself. Rows are those of `dataset`, in its order, then the new images.
 
     Args:
         embeddings: `(n, d)` floats, one row an image of `dataset`.
         dataset: with 4 or more images outside the split `test`.
-        classes: class names of the net.
+        classes: class names of the classifier.
         seed: of the map and of the sample that trustworthiness is measured on (2,000 images at most).
-        new_embeddings: `(m, d)` floats, images from anywhere; their class counts as not known.
+        new_embeddings: `(m, d)` floats, images from anywhere, of unknown class.
         new_names: `m` names.
         method: `tsne` or `umap`; see the top of this file.
 
     Raises:
         ValueError: if the shapes do not fit or a number is not finite.
         CollectionError: if there are too few images.
-        TrainingError: if the net gives all images the same embedding.
+        TrainingError: if all images have the same embedding.
         MissingExtraError: if openTSNE or UMAP is not installed.
     """
     if new_embeddings is None:
         new_embeddings = np.empty((0, embeddings.shape[-1]), dtype=np.float32)
     _check_shapes(embeddings, dataset, new_embeddings, new_names)
     test = dataset.table["split"].to_numpy() == "test"
-    known = embeddings[~test]
-    if len(known) < MIN_IMAGES:
+    fitted_embeddings = embeddings[~test]
+    if len(fitted_embeddings) < MIN_IMAGES:
         raise CollectionError(
-            f"{len(known)} images outside test, expected {MIN_IMAGES} or more to map; add radiographs"
+            f"{len(fitted_embeddings)} images outside test, expected {MIN_IMAGES} or more to map; add radiographs"
         )
-    if np.ptp(known, axis=0).max() == 0:
-        raise TrainingError("all images have the same embedding: the net ended dead; train it anew with another seed")
-    fitted = _FITS[method](known, seed)
+    if np.ptp(fitted_embeddings, axis=0).max() == 0:
+        raise TrainingError("all images have the same embedding: the training collapsed; train with another seed")
+    fitted = _FITS[method](fitted_embeddings, seed)
     coordinates = np.empty((len(dataset) + len(new_embeddings), 2), dtype=np.float32)
     origins = np.array([*np.where(test, "test", "train"), *["new"] * len(new_embeddings)], dtype=str)
     coordinates[origins == "train"] = fitted.coordinates
@@ -85,18 +85,23 @@ def draw_map(
         names=np.array([*dataset.table["name"], *new_names], dtype=str),
         classes=tuple(classes),
         method=method,
-        nearest=_find_shown(np.concatenate([embeddings, new_embeddings]), origins, patients),
-        **measure_map(known, coordinates[origins == "train"], seed=seed),
+        nearest=_find_nearest(np.concatenate([embeddings, new_embeddings]), origins, patients),
+        **measure_map(fitted_embeddings, coordinates[origins == "train"], seed=seed),
     )
 
 
 def extend_map(
-    drawn: EmbeddingMap, embeddings: np.ndarray, new_embeddings: np.ndarray, new_names: Sequence[str], *, seed: int = 0
+    fitted_map: EmbeddingMap,
+    embeddings: NDArray[np.floating],
+    new_embeddings: NDArray[np.floating],
+    new_names: Sequence[str],
+    *,
+    seed: int = 0,
 ) -> EmbeddingMap:
-    """Return a t-SNE map that was drawn before with other new images on it, without fitting it again.
+    """Return a t-SNE map that was computed before with other new images on it, without fitting it again.
 
     Args:
-        drawn: as `draw_map` returned it; new images on it are left out.
+        fitted_map: as `compute_map` returned it; new images on it are left out.
         embeddings: `(n, d)` floats, of its images that are not new, in its order.
         new_embeddings: `(m, d)` floats.
         new_names: `m` names.
@@ -105,33 +110,33 @@ def extend_map(
     Raises:
         ValueError: if the shapes do not fit.
     """
-    old, made_it = drawn.origins != "new", drawn.origins == "train"
+    old, train = fitted_map.origins != "new", fitted_map.origins == "train"
     if len(embeddings) != old.sum():
         raise ValueError(f"embeddings are {embeddings.shape}, expected ({old.sum()}, d): one row an image of the map")
-    fitted = reopen_tsne(embeddings[made_it[old]], drawn.coordinates[made_it], seed)
+    fitted = restore_tsne(embeddings[train[old]], fitted_map.coordinates[train], seed)
     return replace(
-        drawn,
-        coordinates=np.concatenate([drawn.coordinates[old], fitted.place(new_embeddings)]),
-        labels=np.concatenate([drawn.labels[old], np.full(len(new_embeddings), -1)]),
-        origins=np.array([*drawn.origins[old], *["new"] * len(new_embeddings)], dtype=str),
-        names=np.array([*drawn.names[old], *new_names], dtype=str),
+        fitted_map,
+        coordinates=np.concatenate([fitted_map.coordinates[old], fitted.place(new_embeddings)]),
+        labels=np.concatenate([fitted_map.labels[old], np.full(len(new_embeddings), -1)]),
+        origins=np.array([*fitted_map.origins[old], *["new"] * len(new_embeddings)], dtype=str),
+        names=np.array([*fitted_map.names[old], *new_names], dtype=str),
         nearest=None,
     )
 
 
 class FittedMap:
-    """A finished map, ready to place images on it.
+    """A fitted map that can place further images.
 
     Attributes:
-        coordinates: `(n, 2)` float32, of the images that made it.
+        coordinates: `(n, 2)` float32, of the images it was fitted to.
     """
 
-    def __init__(self, fitted: Any, coordinates: np.ndarray, **settings: Any) -> None:
+    def __init__(self, fitted: Any, coordinates: NDArray[np.floating], **settings: Any) -> None:
         self.coordinates = np.asarray(coordinates, dtype=np.float32)
         self._fitted = fitted
         self._settings = settings
 
-    def place(self, embeddings: np.ndarray) -> np.ndarray:
+    def place(self, embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
         """Return `(m, 2)` float32, where `(m, d)` embeddings fall; the map itself stays as it is.
 
         The first image waits for the map to be laid out on a grid, which is kept; the ones after take a twentieth of a
@@ -143,32 +148,29 @@ class FittedMap:
         return np.asarray(self._fitted.transform(units, **self._settings), dtype=np.float32)
 
 
-def fit_tsne(embeddings: np.ndarray, seed: int = 0) -> FittedMap:
+def fit_tsne(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
     """Return the t-SNE map of `(n, d)` embeddings.
 
     Raises:
         MissingExtraError: if openTSNE is not installed.
     """
-    tsne = (
-        _import_tsne()
-        .TSNE(
-            perplexity=min(PERPLEXITY, (len(embeddings) - 1) / 3),
-            neighbors="exact",
-            negative_gradient_method="fft" if len(embeddings) >= FEWEST_FOR_GRID else "bh",
-            # Its threads spin while they wait for each other: two on a busy machine are slower than one.
-            n_jobs=1,
-            random_state=seed,
-        )
-        .fit(scale_to_length_one(embeddings).astype(np.float64))
+    tsne = _import_tsne().TSNE(
+        perplexity=min(PERPLEXITY, (len(embeddings) - 1) / 3),
+        neighbors="exact",
+        negative_gradient_method=_gradient_method(len(embeddings)),
+        # Its threads spin while they wait for each other: two on a busy machine are slower than one.
+        n_jobs=1,
+        random_state=seed,
     )
-    return FittedMap(tsne, tsne, perplexity=min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3))
+    fitted = tsne.fit(scale_to_length_one(embeddings).astype(np.float64))
+    return FittedMap(fitted, fitted, perplexity=min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3))
 
 
-def reopen_tsne(embeddings: np.ndarray, coordinates: np.ndarray, seed: int = 0) -> FittedMap:
+def restore_tsne(embeddings: NDArray[np.floating], coordinates: NDArray[np.floating], seed: int = 0) -> FittedMap:
     """Return a t-SNE map that was fitted before, from where its images lie on it.
 
     Args:
-        embeddings: `(n, d)` floats, of the images that made it.
+        embeddings: `(n, d)` floats, of the images it was fitted to.
         coordinates: `(n, 2)` floats, where they lie.
         seed: of the search for neighbors.
 
@@ -186,14 +188,14 @@ def reopen_tsne(embeddings: np.ndarray, coordinates: np.ndarray, seed: int = 0) 
     tsne = _import_tsne().TSNEEmbedding(
         coordinates.astype(np.float64),
         affinities,
-        negative_gradient_method="fft" if len(embeddings) >= FEWEST_FOR_GRID else "bh",
+        negative_gradient_method=_gradient_method(len(embeddings)),
         n_jobs=1,
         random_state=seed,
     )
     return FittedMap(tsne, coordinates, perplexity=perplexity)
 
 
-def fit_umap(embeddings: np.ndarray, seed: int = 0) -> FittedMap:
+def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
     """Return the UMAP map of `(n, d)` embeddings.
 
     Raises:
@@ -203,21 +205,25 @@ def fit_umap(embeddings: np.ndarray, seed: int = 0) -> FittedMap:
         from umap import UMAP
     except ImportError as error:
         raise MissingExtraError(
-            "this map needs UMAP, which is not installed; mend it with: pip install 'pneumoscope[umap]', "
-            "or take the method `tsne`"
+            "this map needs UMAP, which is not installed; fix: pip install 'pneumoscope[umap]', "
+            "or choose the method `tsne`"
         ) from error
     num_neighbors = min(NUM_UMAP_NEIGHBORS, len(embeddings) - 1)
     start = "spectral" if len(embeddings) > MIN_IMAGES else "random"
-    made = UMAP(n_neighbors=num_neighbors, init=start, random_state=seed, n_jobs=1)
-    made.fit(scale_to_length_one(embeddings))
-    return FittedMap(made, made.embedding_)
+    umap = UMAP(n_neighbors=num_neighbors, init=start, random_state=seed, n_jobs=1)
+    umap.fit(scale_to_length_one(embeddings))
+    return FittedMap(umap, umap.embedding_)
+
+
+def _gradient_method(num_images: int) -> str:
+    return "fft" if num_images >= FEWEST_FOR_GRID else "bh"
 
 
 _FITS = {"tsne": fit_tsne, "umap": fit_umap}
 
 
 def _check_shapes(
-    embeddings: np.ndarray, dataset: Dataset, new_embeddings: np.ndarray, new_names: Sequence[str]
+    embeddings: NDArray[np.floating], dataset: Dataset, new_embeddings: NDArray[np.floating], new_names: Sequence[str]
 ) -> None:
     if embeddings.ndim != 2 or len(embeddings) != len(dataset):
         raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row an image")
@@ -225,7 +231,7 @@ def _check_shapes(
     if new_embeddings.shape != expected:
         raise ValueError(f"new_embeddings are {new_embeddings.shape}, expected {expected}: one row a name")
     if not (np.isfinite(embeddings).all() and np.isfinite(new_embeddings).all()):
-        raise ValueError("embeddings hold NaN or infinity, expected finite numbers; the net may have diverged")
+        raise ValueError("embeddings hold NaN or infinity, expected finite numbers; the training may have diverged")
 
 
 def _import_tsne() -> Any:
@@ -233,13 +239,15 @@ def _import_tsne() -> Any:
         import openTSNE
     except ImportError as error:
         raise MissingExtraError(
-            "the map needs openTSNE, which is not installed; mend it with: pip install 'pneumoscope[train]'"
+            "the map needs openTSNE, which is not installed; fix: pip install 'pneumoscope[train]'"
         ) from error
     return openTSNE
 
 
-def measure_map(embeddings: np.ndarray, coordinates: np.ndarray, *, seed: int = 0) -> dict[str, float]:
-    """Return how well a map keeps the neighborhoods of what it maps, of 5 images, on 2,000 images at most.
+def measure_map(
+    embeddings: NDArray[np.floating], coordinates: NDArray[np.floating], *, seed: int = 0
+) -> dict[str, float]:
+    """Return how well a map keeps the neighborhoods of 5 images, measured on 2,000 images at most.
 
     Args:
         embeddings: `(n, d)` floats.
@@ -247,17 +255,17 @@ def measure_map(embeddings: np.ndarray, coordinates: np.ndarray, *, seed: int = 
         seed: of the sample.
 
     Returns:
-        In [0, 1] each, 1 where all is kept: `trustworthiness`, whether neighbors on the map are neighbors in truth, and
-        `continuity`, whether neighbors in truth are neighbors on the map (J. Venna and S. Kaski, "Neighborhood
-        Preservation in Nonlinear Projection Methods", 2001; about 0.5 for a map by chance); `knn_preservation`, the
+        In [0, 1] each, 1 for a perfect map: `trustworthiness`, whether neighbors on the map are neighbors in the
+        embedding, and `continuity`, the reverse (J. Venna and S. Kaski, "Neighborhood Preservation in Nonlinear
+        Projection Methods", 2001; about 0.5 for a map by chance); `knn_preservation`, the
         share of the nearest that are the same (J. Lee and M. Verleysen, "Quality Assessment of Dimensionality
         Reduction", 2009; by chance 5 of n).
     """
     from sklearn.manifold import trustworthiness
 
-    judged = np.random.default_rng(seed).permutation(len(embeddings))[:MAX_JUDGED]
-    units, places = scale_to_length_one(embeddings[judged]), np.asarray(coordinates, dtype=np.float64)[judged]
-    count = min(NUM_NEIGHBORS, (len(judged) - 1) // 2)
+    sample = np.random.default_rng(seed).permutation(len(embeddings))[:MAX_MEASURED]
+    units, places = scale_to_length_one(embeddings[sample]), np.asarray(coordinates, dtype=np.float64)[sample]
+    count = min(NUM_NEIGHBORS, (len(sample) - 1) // 2)
     kept = _find_others(units, count)[:, :, None] == _find_others(places, count)[:, None]
     return {
         "trustworthiness": float(trustworthiness(units, places, n_neighbors=count)),
@@ -266,15 +274,17 @@ def measure_map(embeddings: np.ndarray, coordinates: np.ndarray, *, seed: int = 
     }
 
 
-def _find_shown(embeddings: np.ndarray, origins: np.ndarray, patients: Sequence[str]) -> np.ndarray:
-    """Return `(n, 3)` int, for each point the nearest in the embedding that made the map, of other patients."""
+def _find_nearest(
+    embeddings: NDArray[np.floating], origins: NDArray[np.str_], patients: Sequence[str]
+) -> NDArray[np.int64]:
+    """Return `(n, 3)` int, for each point the nearest fitted images of other patients in the embedding."""
     rows = np.flatnonzero(origins == "train")
-    index = build_index(embeddings[rows], [patients[row] for row in rows.tolist()])
-    found, _ = index.search(embeddings, NUM_SHOWN, exclude=[(name,) for name in patients])
-    return np.where(found < 0, -1, rows[found])
+    index = EmbeddingIndex(embeddings[rows], [patients[row] for row in rows.tolist()])
+    nearest, _ = index.search(embeddings, NUM_LINKED, exclude=[(name,) for name in patients])
+    return np.where(nearest < 0, -1, rows[nearest])
 
 
-def _find_others(points: np.ndarray, count: int) -> np.ndarray:
+def _find_others(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     """Return `(n, count)` int, the nearest other points of each."""
     from sklearn.neighbors import NearestNeighbors
 

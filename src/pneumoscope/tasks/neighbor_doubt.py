@@ -1,36 +1,38 @@
-"""Task 2: what neighbors say about how far an answer is to be trusted.
+"""Task 2: how nearest neighbors measure the uncertainty of a prediction.
 
-Three signals: the image is far from all that is known; the votes of its neighbors, as probabilities; and neighbors that
-vote against the net.
+Three signals: the distance to the nearest reference images; the votes of the neighbors, as calibrated probabilities;
+and neighbors that vote against the classifier.
 """
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.evaluation.intervals import estimate
 from pneumoscope.evaluation.metrics import weigh_auroc
 from pneumoscope.evaluation.reliability import measure_top_label_reliability
 from pneumoscope.results import Estimate, Evaluation
-from pneumoscope.tasks.retrieval import Labelled, estimate_means
+from pneumoscope.tasks.index import LabeledEmbeddings
+from pneumoscope.tasks.retrieval import estimate_means
 
 REJECTED_RATE = 0.05
 NUM_NEAREST = 5
-# A vote that nobody has cast is not impossible.
+# Added to each count, so that a class without a vote keeps a finite logarithm.
 _UNSEEN_VOTES = 0.5
 
 
-def measure_distances(known: Labelled, asked: Labelled) -> np.ndarray:
-    """Return `(m,)` float64, the mean distance to the five nearest known images of other patients; infinite if none."""
-    _, distances = known.index().search(asked.embeddings, NUM_NEAREST, exclude=[(name,) for name in asked.patients])
-    there = np.isfinite(distances)
-    sums = np.where(there, distances, 0).sum(axis=1, dtype=np.float64)
-    return np.divide(sums, there.sum(axis=1), out=np.full(len(sums), np.inf), where=there.any(axis=1))
+def measure_distances(references: LabeledEmbeddings, queries: LabeledEmbeddings) -> NDArray[np.float64]:
+    """Return `(m,)` floats, the mean distance to the five nearest images of other patients; infinite if none."""
+    _, distances = references.find_nearest(queries.embeddings, queries.patients, NUM_NEAREST)
+    present = np.isfinite(distances)
+    sums = np.where(present, distances, 0).sum(axis=1, dtype=np.float64)
+    return np.divide(sums, present.sum(axis=1), out=np.full(len(sums), np.inf), where=present.any(axis=1))
 
 
-def choose_distance(distances: np.ndarray, *, rate: float = REJECTED_RATE) -> float:
-    """Return the distance beyond which an image counts as unlike all that is known.
+def choose_distance(distances: NDArray[np.float64], *, rate: float = REJECTED_RATE) -> float:
+    """Return the distance beyond which an image is rejected as unlike the reference images.
 
     Args:
-        distances: `(m,)` floats, of images held out of training that are like the known ones.
+        distances: `(m,)` floats, of images held out of training that are like the reference images.
         rate: share of such images to reject, in (0, 1).
 
     Example:
@@ -41,40 +43,49 @@ def choose_distance(distances: np.ndarray, *, rate: float = REJECTED_RATE) -> fl
 
 
 def measure_rejection(
-    distances: np.ndarray, threshold: float, right: np.ndarray, patients: np.ndarray, *, seed: int = 0
+    distances: NDArray[np.float64],
+    threshold: float,
+    correct: NDArray[np.bool_],
+    patients: NDArray[np.str_],
+    *,
+    seed: int = 0,
 ) -> dict[str, Estimate]:
-    """Return how many images are too far from all that is known, and how well the others are told.
+    """Return the share of images that are rejected by their distance, and the accuracy of both parts.
 
     Args:
         distances: `(n,)` floats, see `measure_distances`; an image is rejected when `distance > threshold`.
         threshold: chosen on other images.
-        right: `(n,)` bool, whether each is told rightly.
+        correct: `(n,)` bool, whether each is classified correctly.
         patients: `(n,)` str.
         seed: of the resampling.
 
     Returns:
         `rejected`, the share; `accuracy_of_rest` and `accuracy_of_rejected`.
     """
-    rejected, right = distances > threshold, np.asarray(right, dtype=np.float64)
+    rejected, correct = distances > threshold, np.asarray(correct, dtype=np.float64)
     values = {
         "rejected": rejected.astype(np.float64),
-        "accuracy_of_rest": np.where(rejected, np.nan, right),
-        "accuracy_of_rejected": np.where(rejected, right, np.nan),
+        "accuracy_of_rest": np.where(rejected, np.nan, correct),
+        "accuracy_of_rejected": np.where(rejected, correct, np.nan),
     }
     return estimate_means(values, patients, seed=seed)
 
 
 def calibrate_votes(
-    held_out_shares: np.ndarray, held_out_labels: np.ndarray, shares: np.ndarray, *, num_votes: int
-) -> np.ndarray:
-    """Return the shares of votes as probabilities that keep what they promise.
+    held_out_shares: NDArray[np.float64],
+    held_out_labels: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    *,
+    num_votes: int,
+) -> NDArray[np.float64]:
+    """Return the shares of votes as calibrated probabilities.
 
-    Logarithms of the shares are scaled and shifted as it fits images held out best, classes weighing alike as they do
-    in the votes: multinomial logistic regression, after J. Platt, "Probabilistic Outputs for Support Vector Machines",
+    Multinomial logistic regression on the logarithms of the shares, with classes weighted alike as they are in the
+    votes, after J. Platt, "Probabilistic Outputs for Support Vector Machines",
     1999.
 
     Args:
-        held_out_shares: `(m, classes)` floats, shares of the votes of images that no net was trained on.
+        held_out_shares: `(m, classes)` floats, shares of the votes of images that no classifier was trained on.
         held_out_labels: `(m,)` int, their class; every class occurs.
         shares: `(n, classes)` floats, to be calibrated.
         num_votes: how many neighbors voted.
@@ -91,54 +102,58 @@ def calibrate_votes(
     if set(held_out_labels.tolist()) != set(range(num_classes)):
         raise ValueError(f"labels hold {sorted(set(held_out_labels.tolist()))}, expected all of 0 to {num_classes - 1}")
 
-    def score(values: np.ndarray) -> np.ndarray:
+    def score(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.log(values * num_votes + _UNSEEN_VOTES)
 
     fitted = LogisticRegression(class_weight="balanced")
     return fitted.fit(score(held_out_shares), held_out_labels).predict_proba(score(shares))
 
 
-def measure_vote_calibration(held_out: Evaluation, told: Evaluation, *, num_votes: int) -> dict[str, Estimate]:
-    """Return the expected calibration error of the votes, `ece_votes`, and of what `calibrate_votes` makes of them.
+def measure_vote_calibration(held_out: Evaluation, evaluation: Evaluation, *, num_votes: int) -> dict[str, Estimate]:
+    """Return the expected calibration error of the votes before and after `calibrate_votes`.
 
     Args:
         held_out: shares of votes of validation images, which the calibration is fitted to.
-        told: those of test images, which it is measured on.
+        evaluation: those of test images, which it is measured on.
         num_votes: how many neighbors voted.
 
     Returns:
         `ece_votes`, `ece_calibrated` and `accuracy_calibrated`; the errors are of the most probable class.
     """
-    made = calibrate_votes(held_out.probabilities, held_out.labels, told.probabilities, num_votes=num_votes)
-    right = {"accuracy_calibrated": (made.argmax(axis=1) == told.labels).astype(np.float64)}
+    calibrated = calibrate_votes(held_out.probabilities, held_out.labels, evaluation.probabilities, num_votes=num_votes)
+    correct = {"accuracy_calibrated": (calibrated.argmax(axis=1) == evaluation.labels).astype(np.float64)}
     return {
-        "ece_votes": measure_top_label_reliability(told.labels, told.probabilities, told.patients).error,
-        "ece_calibrated": measure_top_label_reliability(told.labels, made, told.patients).error,
-        **estimate_means(right, told.patients),
+        "ece_votes": measure_top_label_reliability(
+            evaluation.labels, evaluation.probabilities, evaluation.patients
+        ).error,
+        "ece_calibrated": measure_top_label_reliability(evaluation.labels, calibrated, evaluation.patients).error,
+        **estimate_means(correct, evaluation.patients),
     }
 
 
-def measure_disagreement(told: Evaluation, net_probabilities: np.ndarray, *, seed: int = 0) -> dict[str, Estimate]:
-    """Return whether neighbors that contradict the net tell of its errors.
+def measure_disagreement(
+    evaluation: Evaluation, net_probabilities: NDArray[np.floating], *, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return how well neighbors that contradict the classifier predict its errors.
 
     Args:
-        told: shares of the votes of neighbors.
-        net_probabilities: `(n, classes)` floats, the net's own of the same images.
+        evaluation: shares of the votes of neighbors.
+        net_probabilities: `(n, classes)` floats, of the classifier, of the same images.
         seed: of the resampling.
 
     Returns:
-        `net_accuracy`; `differing`, the share of images where the neighbors' class is not the net's; the net's error
-        rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and the AUROC of its errors,
+        `net_accuracy`; `differing`, the share of images where the neighbors' class is not the classifier's; its
+        error rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and the AUROC of its errors,
         ranked by differing or not (`auroc_errors_differing`), by the share of the votes that are against it
-        (`auroc_errors_votes`), by its own doubt, 1 - its largest probability (`auroc_errors_net`), and by the mean of
-        the latter two (`auroc_errors_both`).
+        (`auroc_errors_votes`), by its own uncertainty, 1 - its largest probability (`auroc_errors_net`), and by
+        the mean of the latter two (`auroc_errors_both`).
     """
     decisions = net_probabilities.argmax(axis=1)
     rows = np.arange(len(decisions))
-    wrong, differing = decisions != told.labels, decisions != told.decisions
-    against = 1 - told.probabilities[rows, decisions]
+    wrong, differing = decisions != evaluation.labels, decisions != evaluation.decisions
+    against = 1 - evaluation.probabilities[rows, decisions]
     own = 1 - net_probabilities[rows, decisions]
-    doubts = {"differing": differing, "votes": against, "net": own, "both": (against + own) / 2}
+    uncertainties = {"differing": differing, "votes": against, "net": own, "both": (against + own) / 2}
     rates = {
         "net_accuracy": (~wrong).astype(np.float64),
         "differing": differing.astype(np.float64),
@@ -146,7 +161,7 @@ def measure_disagreement(told: Evaluation, net_probabilities: np.ndarray, *, see
         "error_where_agreeing": np.where(differing, np.nan, wrong),
     }
 
-    def rank(weights: np.ndarray) -> dict[str, np.ndarray]:
-        return {f"auroc_errors_{name}": weigh_auroc(wrong, doubt, weights) for name, doubt in doubts.items()}
+    def rank(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {f"auroc_errors_{name}": weigh_auroc(wrong, score, weights) for name, score in uncertainties.items()}
 
-    return {**estimate_means(rates, told.patients, seed=seed), **estimate(rank, told.patients, seed=seed)}
+    return {**estimate_means(rates, evaluation.patients, seed=seed), **estimate(rank, evaluation.patients, seed=seed)}

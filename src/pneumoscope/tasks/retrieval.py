@@ -1,85 +1,50 @@
-"""Task 2: how good the images are that an embedding finds for another one."""
+"""Task 2: whether the nearest reference images are of the class of the query image."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.evaluation.intervals import estimate
-from pneumoscope.results import Estimate, require
-from pneumoscope.tasks.index import EmbeddingIndex, Kind, build_index
+from pneumoscope.results import Estimate
+from pneumoscope.tasks.index import LabeledEmbeddings
 
 DEPTHS = (1, 5, 10)
 
 
-@dataclass(frozen=True)
-class Labelled:
-    """Images of known class, as an embedding sees them.
-
-    Attributes:
-        embeddings: `(n, d)` floats.
-        labels: `(n,)` int, index into the classes.
-        patients: `(n,)` str, whose each is.
-    """
-
-    embeddings: np.ndarray
-    labels: np.ndarray
-    patients: np.ndarray
-
-    def __post_init__(self) -> None:
-        n = len(self.labels)
-        require(self.embeddings.ndim == 2 and len(self.embeddings) == n, f"embeddings are {self.embeddings.shape}")
-        require(self.patients.shape == (n,), f"patients are {self.patients.shape}, expected {(n,)}")
-
-    def index(self, kind: Kind = "exact") -> EmbeddingIndex:
-        """Return an index of the images, in their order."""
-        return build_index(self.embeddings, self.patients.tolist(), kind=kind)
-
-
 def measure_retrieval(
-    known: Labelled, asked: Labelled, *, classes: Sequence[str], kind: Kind = "exact", seed: int = 0
+    references: LabeledEmbeddings, queries: LabeledEmbeddings, *, classes: Sequence[str], seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return how many of the images found are of the class of the image asked for.
-
-    Only images of other patients are found. Figures by class are of the images asked for that are of that class.
+    """Return precision and mean average precision of the retrieved images of other patients.
 
     Args:
-        known: images that may be found.
-        asked: images to find others for.
+        references: images that may be retrieved.
+        queries: images to retrieve others for.
         classes: class names.
-        kind: of the index.
         seed: of the resampling.
 
     Returns:
-        `precision_at_1`, `_5` and `_10`, the mean share of the first 1, 5 and 10 found that are of the same class, each
-        also by class as `precision_at_1_CLASS`. For the kinds that find all there is also the mean average precision,
-        `map` and `map_CLASS`; for the others `recall_at_5`, the share of the five nearest that they find.
+        `precision_at_1`, `_5` and `_10`, the mean share of the first 1, 5 and 10 images that are of the query's class,
+        and `map`, the mean average precision; each also over the queries of one class, as `map_CLASS`.
 
     Raises:
-        ValueError: if there is nothing to find or to ask for.
+        ValueError: if there is no reference or no query.
     """
-    if not len(known.labels) or not len(asked.labels):
-        raise ValueError(f"{len(known.labels)} known images and {len(asked.labels)} asked for, expected some of both")
-    whole = kind in ("exact", "flat")
-    count = len(known.labels) if whole else max(DEPTHS)
-    exclude = [(name,) for name in asked.patients]
-    found, _ = known.index(kind).search(asked.embeddings, count, exclude=exclude)
-    hits = (known.labels[found] == asked.labels[:, None]) & (found >= 0)
+    if not len(references) or not len(queries):
+        raise ValueError(f"{len(references)} reference and {len(queries)} query images, expected one or more of both")
+    nearest, _ = references.find_nearest(queries.embeddings, queries.patients, len(references))
+    hits = (references.labels[nearest] == queries.labels[:, None]) & (nearest >= 0)
     values = {f"precision_at_{depth}": hits[:, :depth].sum(axis=1) / depth for depth in DEPTHS}
-    if whole:
-        values["map"] = average_precision(hits)
+    values["map"] = average_precision(hits)
     by_class = {
-        f"{name}_{label}": np.where(asked.labels == number, numbers, np.nan)
+        f"{name}_{label}": np.where(queries.labels == number, numbers, np.nan)
         for number, label in enumerate(classes)
         for name, numbers in values.items()
     }
-    if not whole:
-        nearest, _ = known.index().search(asked.embeddings, 5, exclude=exclude)
-        values["recall_at_5"] = (nearest[:, :, None] == found[:, None, :5]).any(axis=2).mean(axis=1)
-    return estimate_means({**values, **by_class}, asked.patients, seed=seed)
+    return estimate_means({**values, **by_class}, queries.patients, seed=seed)
 
 
-def average_precision(hits: np.ndarray) -> np.ndarray:
+def average_precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
     """Return the average precision of rankings: the mean, over the relevant, of the precision down to each.
 
     Source: C. Manning, P. Raghavan and H. Schuetze, "Introduction to Information Retrieval", 2008, section 8.4.
@@ -100,7 +65,9 @@ def average_precision(hits: np.ndarray) -> np.ndarray:
     return np.divide(sums, num_relevant, out=np.full(len(hits), np.nan), where=num_relevant > 0)
 
 
-def estimate_means(values: dict[str, np.ndarray], patients: np.ndarray, *, seed: int = 0) -> dict[str, Estimate]:
+def estimate_means(
+    values: dict[str, NDArray[np.float64]], patients: NDArray[np.str_], *, seed: int = 0
+) -> dict[str, Estimate]:
     """Return the mean of each row of numbers, over the images that have one, with intervals.
 
     Args:
@@ -109,12 +76,12 @@ def estimate_means(values: dict[str, np.ndarray], patients: np.ndarray, *, seed:
         seed: of the resampling.
     """
     table = np.stack([np.asarray(numbers, dtype=np.float64) for numbers in values.values()], axis=1)
-    there = np.isfinite(table)
+    defined = np.isfinite(table)
 
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+    def average(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
         with np.errstate(invalid="ignore"):
-            means = (weights @ np.where(there, table, 0)) / (weights @ there)
+            means = (weights @ np.where(defined, table, 0)) / (weights @ defined)
         return {name: means[:, column] for column, name in enumerate(values)}
 
-    counts = {name: int(number) for name, number in zip(values, there.sum(axis=0), strict=True)}
-    return estimate(figures, patients, counts=counts, seed=seed)
+    counts = {name: int(number) for name, number in zip(values, defined.sum(axis=0), strict=True)}
+    return estimate(average, patients, counts=counts, seed=seed)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumoscope.models.geometry import Field, draw_up
+from pneumoscope.models.geometry import Field, upsample
 
 expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
 
@@ -51,7 +51,7 @@ def test_heatmaps_are_drawn_as_the_reader_draws_them(open_visit: Any) -> None:
         ".drawUp(new Uint8Array(cells), { height: 12, width: 10 }, { rows, columns }))",
         [cells.ravel().tolist(), vars(rows), vars(columns)],
     )
-    expected = draw_up(cells[None].astype(np.float32), rows, columns, (128, 128))[0]
+    expected = upsample(cells[None].astype(np.float32), rows, columns, (128, 128))[0]
     drawn = np.array(drawn).reshape(128, 128)
     assert np.allclose(drawn / drawn.max(), expected, atol=1e-5)
 
@@ -98,21 +98,21 @@ def test_the_map_names_and_filters_known_films(open_visit: Any, folder: Path) ->
     page = visit.page
     visit.bring(folder / "film-0.png")
     visit.wait()
-    canvas = page.locator("#map-canvas")
+    canvas = page.locator(".map-canvas")
     canvas.scroll_into_view_if_needed()
-    page.locator("#map-find").click()
-    before = visit.read_pixels("#map-canvas")
+    page.locator('[data-map="find"]').click()
+    before = visit.read_pixels(".map-canvas")
     box = canvas.bounding_box()
-    hint = page.locator("#map-hint")
+    hint = page.locator(".map-hint")
     for step in range(40):  # the marked film is in the middle; known ones are around it
         page.mouse.move(box["x"] + box["width"] / 2 + 4 * step, box["y"] + box["height"] / 2)
         if re.search(r", (normal|bacterial|viral)$", hint.inner_text()):
             break
     expect(hint).to_have_text(re.compile(r"\.\w+, (normal|bacterial|viral)$"))
     for name in ("normal", "bacterial", "viral"):
-        page.locator("#map-filters").get_by_label(name).uncheck()
+        page.locator(".map-filters").get_by_label(name).uncheck()
     page.locator("#decision").hover()
-    assert differ(visit.read_pixels("#map-canvas"), before) > 0.01
+    assert differ(visit.read_pixels(".map-canvas"), before) > 0.01
 
 
 def test_a_loop_on_the_map_lists_the_films_inside(open_visit: Any, folder: Path) -> None:
@@ -120,9 +120,9 @@ def test_a_loop_on_the_map_lists_the_films_inside(open_visit: Any, folder: Path)
     page = visit.page
     visit.bring(folder / "film-0.png")
     visit.wait()
-    canvas = page.locator("#map-canvas")
+    canvas = page.locator(".map-canvas")
     canvas.scroll_into_view_if_needed()
-    page.locator("#map-loop").click()
+    page.locator('[data-map="loop"]').click()
     canvas.scroll_into_view_if_needed()
     box = canvas.bounding_box()
     corners = [(0.02, 0.02), (0.98, 0.02), (0.98, 0.98), (0.02, 0.98), (0.02, 0.04)]
@@ -133,7 +133,7 @@ def test_a_loop_on_the_map_lists_the_films_inside(open_visit: Any, folder: Path)
         page.mouse.move(*place)
     page.mouse.up()
 
-    expect(page.locator("#map-list li")).to_have_count(101)
-    expect(page.locator("#map-list li").last).to_have_text(re.compile(r"and \d+ more"))
-    page.locator("#map-in").click()
-    expect(page.locator("#map-list")).to_be_hidden()
+    expect(page.locator(".map-list li")).to_have_count(101)
+    expect(page.locator(".map-list li").last).to_have_text(re.compile(r"and \d+ more"))
+    page.locator('[data-map="+"]').click()
+    expect(page.locator(".map-list")).to_be_hidden()

@@ -1,12 +1,13 @@
 /** The reading room: films come in, answers are shown. This file only joins the parts. */
 import { PointChoice, showAnswer } from "./answer.js";
-import { getJson } from "./api.js";
+import { decodeBytes, getJson } from "./api.js";
 import { Cases } from "./cases.js";
-import { byId } from "./elements.js";
+import { byId, makeMark } from "./elements.js";
 import { layOutSheet, saveCsv, saveDicom, saveJson } from "./exports.js";
+import { followGestures } from "./gestures.js";
 import { offerPhantoms, openIntake } from "./intake.js";
 import { followKeys } from "./keys.js";
-import { KnownMap } from "./known_map.js";
+import { PointMap } from "./map.js";
 import { showSimilar } from "./similar.js";
 import { ViewerControls } from "./viewer_controls.js";
 import { WorkList } from "./worklist.js";
@@ -17,7 +18,7 @@ const notice = document.querySelector(".notice").textContent;
 const cases = new Cases(Number(byId("picker").dataset.maxMegabytes) * MIB);
 const controls = new ViewerControls();
 const workList = new WorkList(cases);
-const map = new KnownMap();
+const map = new PointMap(byId("map"), { follow: followGestures, mark: makeMark });
 let known = null;
 
 function complain(message, { retry = false } = {}) {
@@ -50,7 +51,8 @@ function show() {
   workList.show();
   showAnswer(item);
   showSimilar(item.full ?? item.row, known);
-  map.show(item.full);
+  byId("map").hidden = !item.full?.position;
+  map.show(item.full?.position, (item.full?.neighbors ?? []).flatMap(({ index }) => index ?? []));
   document.title = `${item.name} · Pneumoscope`;
 }
 
@@ -133,7 +135,8 @@ async function fetchLasting() {
     }),
     getJson("/api/known").then((answer) => {
       known = answer;
-      map.offer(answer);
+      const values = new Float32Array(decodeBytes(answer.coordinates).buffer);
+      map.offer({ ...answer, coordinates: answer.names.map((_, number) => values.subarray(2 * number, 2 * number + 2)) });
     }),
   ];
   for (const { reason } of await Promise.allSettled(fetches)) if (reason) complain(reason.message);

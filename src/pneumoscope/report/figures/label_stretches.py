@@ -13,11 +13,11 @@ from pneumoscope.results import THREE_CLASSES
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pneumoscope.tasks.label_stretches import LabelStretches
+    from pneumoscope.tasks.label_stretches import ErrorRuns
 
 
 @styled
-def draw_label_stretches(found: LabelStretches, *, title: str) -> Figure:
+def draw_label_stretches(found: ErrorRuns, *, title: str) -> Figure:
     """Draw the share of films around each that look like the other sub-type, in the order of the file names."""
     figure = new_figure(title, width=FULL_WIDTH, height=4.2)
     for axes, number in zip(figure.subplots(2, 1, sharey=True), (1, 2), strict=True):
@@ -35,7 +35,7 @@ def draw_label_stretches(found: LabelStretches, *, title: str) -> Figure:
     return figure
 
 
-def describe_label_stretches(found: LabelStretches) -> str:
+def describe_label_stretches(found: ErrorRuns) -> str:
     """Say in words what `draw_label_stretches` shows."""
     sentences = ["Share of films around each that look like the other sub-type, in the order of the file names."]
     for number in (1, 2):

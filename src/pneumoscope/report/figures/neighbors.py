@@ -109,7 +109,7 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
 
 
 @styled
-def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
+def plot_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     """Draw the map: train faint, test strong, new images as stars, named where no more than 24 are new."""
     figure = new_figure(title, height=5.2)
     axes = figure.subplots()
@@ -165,7 +165,7 @@ def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> 
 
 
 def describe_map(embedding_map: EmbeddingMap) -> str:
-    """Say in words what `draw_map` shows."""
+    """Say in words what `plot_map` shows."""
     counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
     new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
     method = METHOD_TITLES[embedding_map.method]

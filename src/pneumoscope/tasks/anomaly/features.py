@@ -133,7 +133,7 @@ def weigh_cells(source: FeatureSource) -> list[np.ndarray]:
     return weights
 
 
-def embed_images(source: FeatureSource, images: np.ndarray) -> np.ndarray:
+def average_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
     """Return `(n, d)` float32, the mean patch of each of `(n, H, W)` uint8 images."""
     parts = track(split_images(images), f"Embedding by {source.name}")
     return np.concatenate([extract_patches(source, part).mean(axis=(1, 2)) for part in parts])

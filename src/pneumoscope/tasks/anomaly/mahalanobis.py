@@ -10,7 +10,7 @@ import numpy as np
 
 from pneumoscope.progress import track
 from pneumoscope.tasks.anomaly.detector import split_images, upsample_maps
-from pneumoscope.tasks.anomaly.features import MAP_BLUR, FeatureSource, embed_images, extract_patches
+from pneumoscope.tasks.anomaly.features import MAP_BLUR, FeatureSource, average_patches, extract_patches
 
 PATCHES_FOR_COVARIANCE = 40_000
 
@@ -39,7 +39,7 @@ class Mahalanobis:
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the distance of each image's mean patch."""
-        return _measure(embed_images(self.source, images) - self.mean, self.whitening)
+        return _measure(average_patches(self.source, images) - self.mean, self.whitening)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the distance of each patch."""

@@ -1,23 +1,20 @@
-"""Task 4: why a net decides as it does.
+"""Task 4: explanations of the predictions of a classifier.
 
-methods.py           every way to ask, behind one call: `explain`
-cams.py              class-activation maps, of a layer
+methods.py           all methods behind one call: `explain`
+cams.py              class-activation maps
 gradients.py         gradients at the pixels
-perturbations.py     what taking parts of the image away does
-scorer.py            what all of them ask of a net
-gradcam.py           Grad-CAM in the two ways that the pictures use
-activation.py        images drawn to excite a class or a filter
-patches.py           feature maps, and the image patches that excite the filters most
-centrality.py        the pictures' claims as figures
-explanation.py       the paper's part of it in one call
+perturbations.py     removal of parts of the image
+scorer.py            scores and gradients that the methods use
+patches.py           feature maps, and the image patches that activate the filters most
+counterfactual.py    nearest training images of the other class, and the differences
+explanation.py       heat-maps, feature maps and patches of a study's classifier in one call
 
-How good the maps are:
+Evaluation of the methods:
 
-quality.py           where they lie, and whether they stay there
-faithfulness.py      whether they tell what the net used
-randomization.py     whether they depend on the net at all
-probes.py            what moves the net without sickness
-counterfactual.py    the nearest known images of the other class, and what differs
-cases.py             which images that is measured on
-benchmark.py         all of it, methods side by side
+quality.py           localization, repeatability, dependence on the weights
+faithfulness.py      effect of the hottest pixels on the prediction
+centrality.py        centrality of the heat
+probes.py            effect of changes that are no sign of disease
+cases.py             the images of the evaluation
+benchmark.py         all of it, as one table
 """

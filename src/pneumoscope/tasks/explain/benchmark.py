@@ -1,22 +1,21 @@
-"""Methods of explanation side by side, on one net and the same images.
+"""Evaluation of explanation methods on one classifier and the same images.
 
-Figures of a method, each a mean over images with its 95 % interval (`n` tells how many: methods that need hundreds of
-looks at an image get a quarter of them):
+Metrics of a method, each a mean over `n` images with its 95 % interval (slow methods get a quarter of the images):
 
-peak_in_lesion, lesion_area     pointing game on lesions whose place is known, and its chance
+peak_in_lesion, lesion_area     pointing game on lesions of known place, and its chance level
 heat_in_lesion, lesion_overlap  share of the heat on them; overlap of the hottest part that is as large
 heat_in_lungs, lungs_area       share of the heat in the lungs, and the lungs' share of the image
 insertion, deletion             area under the class's probability, hottest pixels first
 road, sensitivity_n             see `faithfulness`
-repeatability                   rank correlation with the map of the film shifted by 3 pixels
-other_seed                      rank correlation with the map of a net of the same recipe and another seed, for the
-                                same class, where there is one
-survives_last, survives_all     rank correlation with the map once the last layer, or all, are shuffled
+repeatability                   rank correlation with the map of the image shifted by 3 pixels
+other_seed                      rank correlation with the map of a model of the same configuration and another seed
+survives_last, survives_all     rank correlation with the map after randomizing the last layer, or all
 seconds                         for one map
 """
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -24,17 +23,17 @@ from scipy.ndimage import gaussian_filter
 
 from pneumoscope.comparison import ExplanationBenchmark, MethodTable
 from pneumoscope.evaluation.intervals import estimate_mean
+from pneumoscope.models.geometry import scale_to_peak
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.lungs import find_lungs
 from pneumoscope.results import Estimate
 from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain import faithfulness, quality
-from pneumoscope.tasks.explain.cases import Cases, choose_films, choose_lesions
+from pneumoscope.tasks.explain.cases import Cases, choose_lesions, choose_test_images
 from pneumoscope.tasks.explain.centrality import estimate_centrality, measure_centrality
 from pneumoscope.tasks.explain.methods import METHODS, SLOW_METHODS, explain_with
 from pneumoscope.tasks.explain.probes import probe_concepts
-from pneumoscope.tasks.explain.randomization import randomize_cascading
 from pneumoscope.tasks.explain.scorer import Scorer
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ NUM_CLAIM = 300
 SHIFT = 3
 _SLOW_SHARE = 4
 
-Figures = dict[str, Estimate]
+Metrics = dict[str, Estimate]
 
 
 def benchmark_explanations(
@@ -59,99 +58,100 @@ def benchmark_explanations(
     num_images: int = 36,
     seed: int = 0,
 ) -> ExplanationBenchmark:
-    """Measure methods of explanation.
+    """Evaluate explanation methods.
 
-    One more row, `edges`, is of the film's own edges: a map that knows no net, to hold the others against.
+    One more row, `edges`, is a baseline: the gradient magnitude of the image, which does not depend on any model.
 
     Args:
         model: a classifier whose class 0 is normal, see `explain`.
         dataset: with a split `test`; with true masks or else with normals to paste opacities on.
-        other: a net of the same recipe and another seed, if there is one.
+        other: a model of the same configuration and another seed, if there is one.
         layer: see `explain`.
         methods: some of `METHODS`.
-        num_images: how many images localization is measured on; a third of them for what costs dozens of looks at
-            each image, and a quarter of either for slow methods.
+        num_images: how many images localization is measured on; a third of them for faithfulness, repeatability and
+            randomization, and a quarter of either for slow methods.
         seed: of every choice.
 
     Raises:
-        ValueError: if there is no labelled test image, or see `explain`.
+        ValueError: if there is no labeled test image, or see `explain`.
     """
     scorer = Scorer(model, layer)
     lesions = choose_lesions(model, dataset, num_images=num_images, seed=seed)
-    films = choose_films(model, dataset, num_images=num_images, seed=seed)
-    log.info("%d known lesions and %d films; maps of %s", len(lesions), len(films), scorer.layer)
-    lungs = find_lungs(films.images)
-    figures: dict[str, Figures] = {}
-    drawn, examples = {}, []
+    cases = choose_test_images(model, dataset, num_images=num_images, seed=seed)
+    log.info("%d lesions of known place and %d test images; maps of %s", len(lesions), len(cases), scorer.layer)
+    lungs = find_lungs(cases.images)
+    metrics: dict[str, Metrics] = {}
+    heatmaps: dict[str, np.ndarray] = {}
+    examples: list[np.ndarray] = []
     for method in (*methods, CONTROL):
-        log.info("measuring %s", method)
-        share = _SLOW_SHARE if method in SLOW_METHODS else 1
-        some, seen = lesions.select(slice(-(-num_images // share))), films.select(slice(-(-num_images // share)))
-        on_lesions = _explain(scorer, some, method, seed)
+        log.info("evaluating %s", method)
+        some = slice(-(-num_images // (_SLOW_SHARE if method in SLOW_METHODS else 1)))
+        on_lesions = _explain(scorer, lesions.select(some), method, seed)
         started = time.perf_counter()
-        drawn[method] = _explain(scorer, seen, method, seed)
-        seconds = (time.perf_counter() - started) / len(seen)
+        heatmaps[method] = _explain(scorer, cases.select(some), method, seed)
+        seconds = (time.perf_counter() - started) / len(heatmaps[method])
         examples.append(np.rint(255 * on_lesions[:NUM_EXAMPLES]).astype(np.uint8))
-        figures[method] = {
-            **_measure_place(on_lesions, some, seed),
-            "heat_in_lungs": _mean(quality.measure_share_inside(drawn[method], lungs[: len(seen)]), seen, seed),
-            "lungs_area": _mean(lungs[: len(seen)].mean(axis=(1, 2)), seen, seed),
-            **_measure_faithfulness(model, drawn[method], seen, seed),
-            "repeatability": _measure_repeatability(scorer, drawn[method], seen, method, seed),
-            "seconds": Estimate(seconds, float("nan"), float("nan"), n=len(seen)),
+        metrics[method] = {
+            **_measure_localization(on_lesions, lesions.select(some), seed),
+            **_measure_maps(scorer, heatmaps[method], cases.select(some), lungs[some], method, seed),
+            "seconds": Estimate(seconds, float("nan"), float("nan"), n=len(heatmaps[method])),
         }
-    for name, net in _list_others(model, other, seed):
-        for method, alike in _measure_likeness(net, scorer.layer, films, drawn, seed).items():
-            figures[method][name] = alike
+    for name, changed in _list_changed_models(model, other, seed):
+        for method, similarity in _measure_similarity(changed, scorer.layer, cases, heatmaps, seed).items():
+            metrics[method][name] = similarity
     num_shown = min(len(maps) for maps in examples)
-    claim = choose_films(model, dataset, num_images=NUM_CLAIM, seed=seed)
-    heatmaps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
+    claim = choose_test_images(model, dataset, num_images=NUM_CLAIM, seed=seed)
+    claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
-        table=MethodTable(figures),
+        table=MethodTable(metrics),
         layer=scorer.layer,
-        methods=tuple(figures),
+        methods=tuple(metrics),
         images=lesions.images[:num_shown],
         masks=lesions.masks[:num_shown],
         heatmaps=np.stack([maps[:num_shown] for maps in examples]),
-        centralities=measure_centrality(heatmaps),
+        centralities=measure_centrality(claim_maps),
         labels=claim.labels,
-        claim=estimate_centrality(heatmaps, claim.labels, claim.patients, seed=seed),
-        probes=probe_concepts(model, films.images, films.patients, seed=seed),
+        claim=estimate_centrality(claim_maps, claim.labels, claim.patients, seed=seed),
+        probes=probe_concepts(model, cases.images, cases.patients, seed=seed),
     )
 
 
-def _list_others(model: "keras.Model", other: "keras.Model | None", seed: int) -> "Iterator[tuple[str, keras.Model]]":
-    """Yield the nets whose maps are compared with the model's; the shuffled one goes on changing between them."""
+def _list_changed_models(
+    model: "keras.Model", other: "keras.Model | None", seed: int
+) -> "Iterator[tuple[str, keras.Model]]":
+    """Yield the models whose maps are compared with those of `model`; the randomized one changes between steps."""
     if other is not None:
         yield "other_seed", other
-    stages = randomize_cascading(model, num_stages=2, seed=seed)
-    for name, (_, net) in zip(("survives_last", "survives_all"), stages, strict=True):
-        yield name, net
+    stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
+    for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
+        yield name, randomized
 
 
-def draw_edges(images: np.ndarray) -> np.ndarray:
-    """Return `(n, H, W)` float32 in [0, 1], how steep each film is: a map that knows nothing of any net."""
-    films = images.astype(np.float32)
-    steep = np.hypot(*(gaussian_filter(films, (0, 1, 1), order, mode="nearest") for order in ((0, 1, 0), (0, 0, 1))))
-    largest = steep.max(axis=(1, 2), keepdims=True)
-    return np.divide(steep, largest, out=np.zeros_like(steep), where=largest > 0)
+def compute_edges(images: np.ndarray) -> np.ndarray:
+    """Return `(n, H, W)` float32 in [0, 1], the gradient magnitude of each image."""
+    pixels = images.astype(np.float32)
+    orders = ((0, 1, 0), (0, 0, 1))
+    return scale_to_peak(np.hypot(*(gaussian_filter(pixels, (0, 1, 1), order, mode="nearest") for order in orders)))
 
 
 def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray:
     if method == CONTROL:
-        return draw_edges(cases.images)
+        return compute_edges(cases.images)
     return explain_with(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
 
 
-def _mean(values: np.ndarray, cases: Cases, seed: int) -> Estimate:
-    """Return the mean of the values that are defined."""
-    known = ~np.isnan(values)
-    if not known.any():
-        return Estimate(float("nan"), float("nan"), float("nan"), n=0)
-    return estimate_mean(values[known], cases.patients[: len(values)][known], seed=seed)
+def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics:
+    """Return the means of the values that are defined; `values` are of the first images of `cases`."""
+    metrics = {}
+    for name, numbers in values.items():
+        defined = ~np.isnan(numbers)
+        metrics[name] = Estimate(float("nan"), float("nan"), float("nan"), n=0)
+        if defined.any():
+            metrics[name] = estimate_mean(numbers[defined], cases.patients[: len(numbers)][defined], seed=seed)
+    return metrics
 
 
-def _measure_place(heatmaps: np.ndarray, cases: Cases, seed: int) -> Figures:
+def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metrics:
     if not len(cases):
         return {}
     values = {
@@ -160,41 +160,47 @@ def _measure_place(heatmaps: np.ndarray, cases: Cases, seed: int) -> Figures:
         "heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks),
         "lesion_overlap": quality.measure_overlap(heatmaps, cases.masks),
     }
-    return {name: _mean(found, cases, seed) for name, found in values.items()}
+    return _estimate(values, cases, seed)
 
 
-def _measure_faithfulness(model: "keras.Model", heatmaps: np.ndarray, cases: Cases, seed: int) -> Figures:
+def _measure_maps(
+    scorer: Scorer, heatmaps: np.ndarray, cases: Cases, lungs: np.ndarray, method: str, seed: int
+) -> Metrics:
+    few = cases.select(slice(-(-len(cases) // 3)))
+    shifted = replace(few, images=quality.shift_images(few.images, SHIFT, SHIFT))
+    maps_of_shifted = _explain(scorer, shifted, method, seed)
+    values = {
+        "heat_in_lungs": quality.measure_share_inside(heatmaps, lungs),
+        "lungs_area": lungs.mean(axis=(1, 2)),
+        **_measure_faithfulness(scorer.model, heatmaps[: len(few)], few, seed),
+        "repeatability": quality.measure_repeatability(
+            heatmaps[: len(few)], maps_of_shifted, rows=SHIFT, columns=SHIFT
+        ),
+    }
+    return _estimate(values, cases, seed)
+
+
+def _measure_faithfulness(model: "keras.Model", heatmaps: np.ndarray, cases: Cases, seed: int) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
-    count = -(-len(cases) // 3)
     values: dict[str, list[float]] = {name: [] for name in ("insertion", "deletion", "road", "sensitivity_n")}
-    for image, heatmap, index in zip(cases.images[:count], heatmaps, cases.class_indices, strict=False):
+    for image, heatmap, index in zip(cases.images, heatmaps, cases.class_indices, strict=True):
 
-        def answer(images: np.ndarray, index: int = index) -> np.ndarray:
+        def predict(images: np.ndarray, index: int = index) -> np.ndarray:
             return predict_probabilities(model, images)[:, index]
 
-        values["insertion"].append(faithfulness.trace_deletion(answer, image, heatmap, insert=True))
-        values["deletion"].append(faithfulness.trace_deletion(answer, image, heatmap))
-        values["road"].append(faithfulness.measure_road(answer, image, heatmap, rng))
-        values["sensitivity_n"].append(faithfulness.measure_sensitivity(answer, image, heatmap, rng))
-    return {name: _mean(np.array(found), cases, seed) for name, found in values.items()}
+        values["insertion"].append(faithfulness.trace_deletion(predict, image, heatmap, insert=True))
+        values["deletion"].append(faithfulness.trace_deletion(predict, image, heatmap))
+        values["road"].append(faithfulness.measure_road(predict, image, heatmap, rng))
+        values["sensitivity_n"].append(faithfulness.measure_sensitivity(predict, image, heatmap, rng))
+    return {name: np.array(numbers) for name, numbers in values.items()}
 
 
-def _measure_repeatability(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: str, seed: int) -> Estimate:
-    few = cases.select(slice(-(-len(cases) // 3)))
-    images = quality.shift_images(few.images, SHIFT, SHIFT)
-    shifted = Cases(images, few.masks, few.class_indices, few.labels, few.patients)
-    again = _explain(scorer, shifted, method, seed)
-    found = quality.measure_repeatability(heatmaps[: len(few)], again, rows=SHIFT, columns=SHIFT)
-    return _mean(found, few, seed)
-
-
-def _measure_likeness(
-    net: "keras.Model", layer: str, films: Cases, drawn: dict[str, np.ndarray], seed: int
-) -> dict[str, Estimate]:
-    """Return by method how alike its maps of another net are to those that were drawn."""
-    found, scorer = {}, Scorer(net, layer)
-    for method, heatmaps in drawn.items():
-        few = films.select(slice(-(-len(heatmaps) // 3)))
-        again = _explain(scorer, few, method, seed)
-        found[method] = _mean(quality.correlate_ranks(heatmaps[: len(few)], again), few, seed)
-    return found
+def _measure_similarity(
+    changed: "keras.Model", layer: str, cases: Cases, heatmaps: dict[str, np.ndarray], seed: int
+) -> Metrics:
+    """Return by method the rank correlation of its maps with those of a changed model."""
+    scorer, values = Scorer(changed, layer), {}
+    for method, maps in heatmaps.items():
+        few = cases.select(slice(-(-len(maps) // 3)))
+        values[method] = quality.correlate_ranks(maps[: len(few)], _explain(scorer, few, method, seed))
+    return _estimate(values, cases, seed)

@@ -1,11 +1,10 @@
-"""Class-activation maps: a layer's filters, each weighted by what it says for a class, laid over the image.
+"""Class-activation maps: the feature maps of a layer, weighted by their evidence for a class and upsampled.
 
-With `A` the cells of a layer and `G` the gradient of the class's score there, both `(h, w, filters)`, the methods of
-this file differ in how they weigh the filters. Each returns `(n, H, W)` float32 in [0, 1], where what speaks against
-the class counts as 0; the largest value of each map is 1, or 0 where nothing in the layer spoke for the class.
+The methods of this file differ in how they weight the filters. Each returns `(n, H, W)` float32 in [0, 1], where
+evidence against the class counts as 0; the largest value of each map is 1, or 0 where there is no evidence for it.
 
-The nets of the project report flatten their last layer, so that a filter may speak for a class in one place and
-against it in another. Grad-CAM's mean wipes that out: on phantoms it misses most lesions and HiResCAM finds most, and
+The models of the reference study flatten their last layer, so that a filter may be evidence for a class in one place
+and against it in another. Grad-CAM averages that out: on phantoms it misses most lesions and HiResCAM finds most, and
 on radiographs its map of a pneumonia may be empty. Where global averaging and one Dense layer follow, the two are
 equal, and equal to the class-activation map of B. Zhou et al. (2016).
 """
@@ -13,7 +12,7 @@ equal, and equal to the class-activation map of B. Zhou et al. (2016).
 import numpy as np
 
 from pneumoscope.progress import track
-from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Scorer
+from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Method, Scorer
 
 _SMALLEST = 1e-12
 
@@ -21,19 +20,19 @@ _SMALLEST = 1e-12
 def gradcam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Weigh each filter by the mean of its gradients (R. R. Selvaraju et al., "Grad-CAM", ICCV 2017, equation 1)."""
     cells, gradients = scorer.differentiate_layer(images, chosen)
-    return scorer.draw((cells * gradients.mean(axis=(1, 2), keepdims=True)).sum(axis=-1))
+    return scorer.upsample((cells * gradients.mean(axis=(1, 2), keepdims=True)).sum(axis=-1))
 
 
 def hirescam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Take gradients place by place (R. L. Draelos and L. Carin, "Use HiResCAM instead of Grad-CAM", 2020)."""
     cells, gradients = scorer.differentiate_layer(images, chosen)
-    return scorer.draw((cells * gradients).sum(axis=-1))
+    return scorer.upsample((cells * gradients).sum(axis=-1))
 
 
 def layercam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Take gradients place by place, where above 0 (P.-T. Jiang et al., "LayerCAM", IEEE TIP 2021, equation 6)."""
     cells, gradients = scorer.differentiate_layer(images, chosen)
-    return scorer.draw((cells * np.maximum(gradients, 0)).sum(axis=-1))
+    return scorer.upsample((cells * np.maximum(gradients, 0)).sum(axis=-1))
 
 
 def xgradcam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -42,7 +41,7 @@ def xgradcam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
     active = cells.sum(axis=(1, 2), keepdims=True)
     active = np.where(np.abs(active) > _SMALLEST, active, 1)
     weights = (gradients * cells).sum(axis=(1, 2), keepdims=True) / active
-    return scorer.draw((cells * weights).sum(axis=-1))
+    return scorer.upsample((cells * weights).sum(axis=-1))
 
 
 def gradcam_plus_plus(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -56,7 +55,7 @@ def gradcam_plus_plus(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *,
     shares = 2 * squares + gradients * squares * cells.sum(axis=(1, 2), keepdims=True)
     shares = np.divide(squares, shares, out=np.zeros_like(squares), where=np.abs(shares) > _SMALLEST)
     weights = (shares * np.maximum(gradients, 0)).sum(axis=(1, 2), keepdims=True)
-    return scorer.draw((cells * weights).sum(axis=-1))
+    return scorer.upsample((cells * weights).sum(axis=-1))
 
 
 def eigencam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -70,26 +69,26 @@ def eigencam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
     _, _, directions = np.linalg.svd(flat, full_matrices=False)
     maps = np.einsum("npf,nf->np", flat, directions[:, 0])
     maps *= np.where(maps.sum(axis=1, keepdims=True) < 0, -1, 1)
-    return scorer.draw(maps.reshape(cells.shape[:3]))
+    return scorer.upsample(maps.reshape(cells.shape[:3]))
 
 
 def scorecam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Weigh each filter by the class's score when only what the filter sees is left of the image.
+    """Weight each filter by the class's score of the image masked by the filter's map.
 
-    H. Wang et al., "Score-CAM", CVPR 2020 workshops: scores pass through a softmax over the filters. What is
-    taken away becomes black.
+    H. Wang et al., "Score-CAM", CVPR 2020 workshops: scores pass through a softmax over the filters. Masked
+    pixels become black.
     """
     cells, _ = scorer.differentiate_layer(images, chosen)
     maps = np.zeros(cells.shape[:3], np.float32)
     for number in track(range(len(images)), "Score-CAM"):
-        answering = np.flatnonzero(cells[number].max(axis=(0, 1)) > 0)
-        if not len(answering):
+        active = np.flatnonzero(cells[number].max(axis=(0, 1)) > 0)
+        if not len(active):
             continue
-        shown = np.moveaxis(cells[number][..., answering], -1, 0)
-        scores = scorer.score(scorer.draw(shown) * images[number]) @ chosen[number]
+        shown = np.moveaxis(cells[number][..., active], -1, 0)
+        scores = scorer.score(scorer.upsample(shown) * images[number]) @ chosen[number]
         weights = np.exp(scores - scores.max())
         maps[number] = np.tensordot(weights / weights.sum(), shown, axes=1)
-    return scorer.draw(maps)
+    return scorer.upsample(maps)
 
 
 def ablationcam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -102,12 +101,25 @@ def ablationcam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed:
     whole = (scorer.score(images.astype(np.float32)) * chosen).sum(axis=1)
     maps = np.zeros(cells.shape[:3], np.float32)
     for number in track(range(len(images)), "Ablation-CAM"):
-        answering = np.flatnonzero(np.abs(cells[number]).max(axis=(0, 1)) > 0)
-        for start in range(0, len(answering), BATCH_SIZE):
-            some = answering[start : start + BATCH_SIZE]
+        active = np.flatnonzero(np.abs(cells[number]).max(axis=(0, 1)) > 0)
+        for start in range(0, len(active), BATCH_SIZE):
+            some = active[start : start + BATCH_SIZE]
             change = np.zeros((len(some), *cells.shape[1:]), np.float32)
             change[np.arange(len(some)), ..., some] = -np.moveaxis(cells[number][..., some], -1, 0)
             pixels = np.repeat(images[number : number + 1].astype(np.float32), len(some), axis=0)
             fall = whole[number] - scorer.score(pixels, change=change) @ chosen[number]
             maps[number] += cells[number][..., some] @ (fall / max(abs(float(whole[number])), _SMALLEST))
-    return scorer.draw(maps)
+    return scorer.upsample(maps)
+
+
+METHODS: dict[str, Method] = {
+    "gradcam": gradcam,
+    "gradcam++": gradcam_plus_plus,
+    "hirescam": hirescam,
+    "layercam": layercam,
+    "xgradcam": xgradcam,
+    "eigencam": eigencam,
+    "scorecam": scorecam,
+    "ablationcam": ablationcam,
+}
+SLOW_METHODS = ("scorecam", "ablationcam")  # hundreds of predictions an image

@@ -1,4 +1,4 @@
-"""Which images methods of explanation are measured on."""
+"""The images that explanation methods are evaluated on."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -19,7 +19,7 @@ RISE_IN_PROBABILITY = 2.0
 
 @dataclass(frozen=True)
 class Cases:
-    """Images, each with the class whose map is looked at.
+    """Images, each with the class to explain.
 
     Attributes:
         images: `(n, H, W)` uint8.
@@ -52,12 +52,11 @@ class Cases:
 
 
 def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
-    """Return images with a lesion whose place is known and which the net has noticed.
+    """Return images with a lesion of known place that the classifier has detected.
 
-    Where the dataset has true masks: test pneumonias that the net calls pneumonia, with the decided class. Elsewhere:
-    normals of test and validation with opacities pasted on them (`paste_opacity`), where the probability of pneumonia
-    at least doubled, with the likelier class of pneumonia. A lesion that the net has not noticed is no part of any
-    good explanation. Nothing is chosen by how a method does.
+    Where the dataset has true masks: test pneumonias that are predicted as pneumonia. Elsewhere: normals of test and
+    validation with synthetic opacities (`paste_opacity`) that at least double the probability of pneumonia. The class
+    to explain is the most probable class of pneumonia. No choice depends on an explanation method.
 
     Args:
         model: a classifier whose class 0 is normal.
@@ -71,23 +70,23 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
         rows = order[(labels[order] == 1) & (split[order] == "test")]
         images, masks = dataset.images[rows], dataset.masks[rows]
         probabilities = predict_probabilities(model, images)
-        noticed = (choose_class(probabilities) > 0) & masks.any(axis=(1, 2))
+        detected = (choose_class(probabilities) > 0) & masks.any(axis=(1, 2))
     else:
-        # Some are not noticed: four times as many are tried.
+        # Not all are detected: four times as many are tried.
         rows = order[(labels[order] == 0) & np.isin(split[order], ["val", "test"])][: 4 * num_images]
         images, masks = paste_opacity(dataset.images[rows], seed=seed)
         probabilities, before = predict_probabilities(model, images), predict_probabilities(model, dataset.images[rows])
         rose = 1 - probabilities[:, 0] >= RISE_IN_PROBABILITY * (1 - before[:, 0])
-        noticed = rose & masks.any(axis=(1, 2))
-    sickness = 1 + probabilities[:, 1:].argmax(axis=1)
+        detected = rose & masks.any(axis=(1, 2))
+    classes = 1 + probabilities[:, 1:].argmax(axis=1)
     patients = dataset.table["patient"].to_numpy().astype(str)[rows]
-    return Cases(images, masks, sickness, np.ones(len(rows), int), patients).select(
-        np.flatnonzero(noticed)[:num_images]
+    return Cases(images, masks, classes, np.ones(len(rows), int), patients).select(
+        np.flatnonzero(detected)[:num_images]
     )
 
 
-def choose_films(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
-    """Return test images as they are, normal and pneumonia in turn, with the class that explains what the net decides.
+def choose_test_images(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
+    """Return test images as they are, normal and pneumonia in turn, with the predicted class.
 
     Args:
         model: a classifier whose class 0 is normal.

@@ -1,4 +1,4 @@
-"""How central heat-maps are, and whether they peak on the lesion: the claims of a picture as figures."""
+"""Centrality of heat-maps and the pointing game: claims of the reference study as metrics."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -7,15 +7,16 @@ from scipy.ndimage import maximum_filter
 from pneumoscope.evaluation.intervals import estimate, estimate_mean
 from pneumoscope.models.geometry import Field
 from pneumoscope.results import Estimate
+from pneumoscope.tasks.explain.quality import hit_masks
 
 LUNG_CENTER = (0.47, 0.50)
 LUNG_AXES = (0.36, 0.42)
 
 
 def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
-    """Return how far each heat-map is gathered in the middle of the lungs.
+    """Return the concentration of each heat-map in the middle of the lungs.
 
-    The lungs are an ellipse that holds both on the mean training radiograph of the pediatric films: center
+    The lungs are an ellipse around both on the mean training radiograph of the pediatric data set: center
     at 0.47 of the height and 0.50 of the width, half axes 0.36 of the height and 0.42 of the width. Their
     middle is the same ellipse, shrunk to half the area; the ring that is left is their edge. Centrality is
     the share of the lungs' heat that lies in the middle, over the share of the lungs' pixels that does:
@@ -87,7 +88,7 @@ def estimate_peak_in_lesion(
 ) -> dict[str, Estimate]:
     """Return how often a heat-map peaks on the true lesion, beside what chance would give.
 
-    The lesion is widened by one cell of the layer's grid, the finest that the layer can tell apart.
+    The lesion is widened by one cell of the layer's grid, the resolution of the layer.
 
     Args:
         heatmaps: `(n, H, W)` float32; one without heat counts as a miss.
@@ -98,17 +99,15 @@ def estimate_peak_in_lesion(
 
     Returns:
         `peak_in_lesion`, share of the maps; `lesion_area`, mean share of the image under the widened
-        lesion: the chance of a peak thrown anywhere. NaN for want of images.
+        lesion: the chance of a random peak. NaN for want of images.
     """
-    known = masks.any(axis=(1, 2))
-    if not known.any():
+    present = masks.any(axis=(1, 2))
+    if not present.any():
         nothing = Estimate(float("nan"), float("nan"), float("nan"), n=0)
         return {"peak_in_lesion": nothing, "lesion_area": nothing}
-    heatmaps, patients = heatmaps[known], np.asarray(patients)[known]
-    widened = maximum_filter(masks[known], size=(1, *(2 * field.step + 1 for field in fields)))
-    peaks = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1)
-    hits = widened.reshape(len(widened), -1)[np.arange(len(widened)), peaks] & heatmaps.any(axis=(1, 2))
+    heatmaps, patients = heatmaps[present], np.asarray(patients)[present]
+    widened = maximum_filter(masks[present], size=(1, *(2 * field.step + 1 for field in fields)))
     return {
-        "peak_in_lesion": estimate_mean(hits, patients, seed=seed),
+        "peak_in_lesion": estimate_mean(hit_masks(heatmaps, widened), patients, seed=seed),
         "lesion_area": estimate_mean(widened.mean(axis=(1, 2)), patients, seed=seed),
     }

@@ -1,4 +1,4 @@
-"""An image beside the nearest known images of the other class, and what differs in the lungs."""
+"""Counterfactual examples: the nearest training images of the other class, and the differences in the lungs."""
 
 from dataclasses import dataclass
 
@@ -16,14 +16,14 @@ _SOFT_SHARE = 0.03
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """What an image would look like were it of the other class, by the known images nearest to it.
+    """The nearest training images of the other class, and how the image differs from them.
 
     Attributes:
         rows: `(k,)` int, the nearest images of the other class, index into the dataset.
         distances: `(k,)` float32, in the embedding.
         brightness: by quarter of the lungs, of the patient's side, the image's mean brightness less the neighbors', in
-            standard deviations of each film; above 0 where the image is whiter.
-        difference: `(H, W)` float32, the same at each pixel, softened.
+            standard deviations of each image; above 0 where the image is whiter.
+        difference: `(H, W)` float32, the same at each pixel, smoothed.
     """
 
     rows: np.ndarray
@@ -47,8 +47,7 @@ def contrast_with_other_class(
 ) -> Counterfactual:
     """Return the nearest training images of the other class, and where the image differs from their mean.
 
-    Films are freed of their own mean and contrast first, and compared pixel by pixel: poses differ, so that only broad
-    differences mean something.
+    Images are standardized and compared pixel by pixel: poses differ, so that only broad differences are meaningful.
 
     Args:
         image: `(H, W)` uint8.
@@ -64,13 +63,13 @@ def contrast_with_other_class(
     others = np.flatnonzero((dataset.labels(BINARY_CLASSES) == 1 - label) & (dataset.table["split"] == "train"))
     if not len(others):
         raise ValueError(f"the dataset has 0 training images that are {BINARY_CLASSES[1 - label]}, expected 1 or more")
-    found, distances = find_similar(embedding, embeddings[others], dataset.select(others), patient=patient)
-    rows = others[found]
+    nearest, distances = find_similar(embedding, embeddings[others], dataset.select(others), patient=patient)
+    rows = others[nearest]
     lungs = find_lungs(image[None])[0]
-    films = _standardize(np.concatenate([image[None], dataset.images[rows]]))
+    standardized = _standardize(np.concatenate([image[None], dataset.images[rows]]))
     sides = (0, *(_SOFT_SHARE * side for side in image.shape))
-    softened = gaussian_filter(films, sides, mode="nearest")
-    difference = softened[0] - softened[1:].mean(axis=0)
+    smoothed = gaussian_filter(standardized, sides, mode="nearest")
+    difference = smoothed[0] - smoothed[1:].mean(axis=0)
     return Counterfactual(rows, np.asarray(distances, np.float32), _average_quarters(difference, lungs), difference)
 
 
@@ -81,7 +80,7 @@ def _standardize(images: np.ndarray) -> np.ndarray:
 
 
 def _average_quarters(difference: np.ndarray, lungs: np.ndarray) -> dict[str, float]:
-    """Return the mean of each quarter of the lungs; NaN for one that is not there. The left of a film is the right."""
+    """Return the mean of each quarter of the lungs; NaN for an empty one. The image's left is the patient's right."""
     rows, columns = np.nonzero(lungs)
     if not len(rows):
         return dict.fromkeys(REGIONS, float("nan"))

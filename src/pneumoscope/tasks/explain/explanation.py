@@ -1,4 +1,4 @@
-"""All of task 4 in one call, on a trained net and the images it was tested on."""
+"""Task 4 in one call: heat-maps, feature maps and patches of a trained classifier, with metrics on its test images."""
 
 from typing import TYPE_CHECKING
 
@@ -11,7 +11,7 @@ from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, Estimate, Explanation
 from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion
-from pneumoscope.tasks.explain.gradcam import compute_gradcam
+from pneumoscope.tasks.explain.methods import explain
 from pneumoscope.tasks.explain.patches import find_patches, map_features
 from pneumoscope.tasks.explain.scorer import choose_class, list_layers
 
@@ -24,25 +24,22 @@ MOST_LAYERS = 4
 
 
 def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0) -> Explanation:
-    """Return why a net decides between normal and pneumonia as it does.
+    """Return heat-maps, feature maps and patches of a classifier of normal against pneumonia.
 
-    Heat-maps are of the class that the net decided, of a net of several kinds of pneumonia the likeliest kind (see
-    `choose_class`), so that they show what a reader of its decision would be
-    shown, mistakes included; gradients are taken place by place (see `compute_gradcam`). Figures over the
-    test images are of the last convolutional layer, whose features are most of a whole while a place can
-    still be told (Selvaraju et al. 2017). Each is given once more under its name with `_averaged`, for
-    Grad-CAM as published, which is what the paper looked at.
+    Heat-maps are HiResCAM of the predicted class (see `choose_class`), wrong predictions included. Metrics over the
+    test images are of the last convolutional layer (Selvaraju et al. 2017). Each is given once more under its name
+    with `_averaged`, for Grad-CAM as published, which the reference study used.
 
-    A net of more than four layers to look through is shown at four of them, evenly chosen, the last included.
+    A model of more than four convolutional layers is shown at four of them, evenly chosen, the last included.
 
-    The examples are up to four normals and four pneumonias of the test split in turn, rightly decided ones
-    first, and in front of each class the one whose probability is the median of the rightly decided.
+    The examples are up to four normals and four pneumonias of the test split in turn, correct predictions
+    first, and in front of each class the one whose probability is the median of the correct ones.
     The patches come from up to 1,000 images of all splits.
 
     Args:
         model: a built Keras functional classifier, class 0 normal and all others pneumonia, with values 0 to 255
             as input.
-        dataset: with a test split; where it has masks, peaks are held against the true lesions.
+        dataset: with a test split; where it has masks, peaks are compared with the true lesions.
         seed: of the choice of examples and images, and of the resampling behind the intervals.
 
     Raises:
@@ -59,17 +56,17 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     test, labels = dataset.select(rows), labels[rows]
     probabilities = predict_probabilities(model, test.images)
     classes = choose_class(probabilities)
-    sickness = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
+    binary = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
     rng = np.random.default_rng(seed)
-    examples = _choose_examples(labels, sickness, rng)
+    examples = _choose_examples(labels, binary, rng)
     log.info("heat-maps of %d test images in %s", len(test), layers[-1])
     metrics = _measure(model, test, labels, classes, layers[-1], seed)
     log.info("patches that excite the filters of %s most", ", ".join(layers))
     some = np.sort(rng.permutation(len(dataset))[:MAX_PATCH_IMAGES])
     patches, filters = find_patches(model, dataset.images[some], layers=layers)
-    first_sick = next((example for example in examples if labels[example] == 1), examples[0])
+    first_pneumonia = next((example for example in examples if labels[example] == 1), examples[0])
     shown, decided = test.images[examples], classes[examples]
-    heatmaps = [compute_gradcam(model, shown, layer=layer, class_indices=decided) for layer in layers]
+    heatmaps = [explain(model, shown, method="hirescam", layer=layer, class_indices=decided) for layer in layers]
     return Explanation(
         layers=layers,
         images=shown.astype(np.float32) / 255,
@@ -77,7 +74,7 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
         decisions=np.minimum(decided, 1),
         examples=rows[examples],
         heatmaps=np.stack(heatmaps, axis=1),
-        feature_maps=map_features(model, test.images[first_sick], layers=layers),
+        feature_maps=map_features(model, test.images[first_pneumonia], layers=layers),
         patches=patches,
         patch_filters=filters,
         metrics=metrics,
@@ -89,8 +86,8 @@ def _choose_examples(labels: np.ndarray, probabilities: np.ndarray, rng: np.rand
     chosen = []
     for label in (0, 1):
         members = rng.permutation(np.flatnonzero(labels == label))
-        rightly = probabilities[members].argmax(axis=1) == label
-        right, wrong = members[rightly], members[~rightly]
+        correct = probabilities[members].argmax(axis=1) == label
+        right, wrong = members[correct], members[~correct]
         median = np.argsort(probabilities[right, label], kind="stable")[len(right) // 2 :][:1]
         chosen.append(np.concatenate([right[median], np.delete(right, median), wrong])[:EXAMPLES_PER_CLASS])
     turns = [(place, label) for label, members in enumerate(chosen) for place in range(len(members))]
@@ -102,13 +99,13 @@ def _measure(
 ) -> dict[str, Estimate]:
     patients = test.table["patient"].to_numpy().astype(str)
     fields = receptive_fields(copy_linear(model), layer)
-    found = (labels == 1) & (classes > 0)
+    detected = (labels == 1) & (classes > 0)
     metrics: dict[str, Estimate] = {}
-    for suffix, averaged in (("", False), ("_averaged", True)):
-        heatmaps = compute_gradcam(model, test.images, layer=layer, class_indices=classes, average_gradients=averaged)
+    for suffix, method in (("", "hirescam"), ("_averaged", "gradcam")):
+        heatmaps = explain(model, test.images, method=method, layer=layer, class_indices=classes)
         figures = estimate_centrality(heatmaps, labels, patients, seed=seed)
         if test.masks is not None:
-            masks = test.masks[found]
-            figures |= estimate_peak_in_lesion(heatmaps[found], masks, patients[found], fields=fields, seed=seed)
+            masks = test.masks[detected]
+            figures |= estimate_peak_in_lesion(heatmaps[detected], masks, patients[detected], fields=fields, seed=seed)
         metrics |= {name if name == "lesion_area" else name + suffix: figure for name, figure in figures.items()}
     return metrics

@@ -1,6 +1,6 @@
-"""Whether a heat-map tells what the net really used: what the answer does when the hot, or the cold, is taken away.
+"""Faithfulness of heat-maps: how the probability changes when the hottest, or the coldest, pixels are removed.
 
-`answer` takes `(m, H, W)` uint8 images and gives `(m,)` floats, the probability of the class that the map is of.
+`predict` takes `(m, H, W)` uint8 images and returns `(m,)` floats, the probability of the explained class.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from scipy.sparse.linalg import spsolve
 
 from pneumoscope.tasks.explain.gradients import blur_images
 
-Answer = Callable[[np.ndarray], np.ndarray]
+Predict = Callable[[np.ndarray], np.ndarray]
 
 NUM_STEPS = 10
 ROAD_SHARES = (0.1, 0.3, 0.5)
@@ -19,49 +19,49 @@ TILE_SIDE = 8
 SUBSET_SHARES = (0.1, 0.3, 0.5)
 NUM_SUBSETS = 16
 _NOISE = 2.5  # gray levels
-# Neighbors of a pixel as (down, right, weight): those beside it say twice as much as those across.
+# Neighbors of a pixel as (down, right, weight): those beside it count twice as much as those across.
 _AROUND = [(0, 1, 1 / 6), (1, 0, 1 / 6), (0, -1, 1 / 6), (-1, 0, 1 / 6)] + [
     (down, right, 1 / 12) for down in (-1, 1) for right in (-1, 1)
 ]
 
 
-def trace_deletion(answer: Answer, image: np.ndarray, heatmap: np.ndarray, *, insert: bool = False) -> float:
-    """Return the area under the answer while the image is blurred from its hottest pixels on.
+def trace_deletion(predict: Predict, image: np.ndarray, heatmap: np.ndarray, *, insert: bool = False) -> float:
+    """Return the area under the probability while the image is blurred from its hottest pixels on.
 
     V. Petsiuk, A. Das and K. Saenko, "RISE", BMVC 2018.
 
     Args:
-        answer: see the top of this file.
+        predict: see the top of this file.
         image: `(H, W)` uint8.
         heatmap: `(H, W)` floats.
         insert: whether to start from the blurred image instead, and to bring the hottest pixels back first.
 
     Returns:
-        Mean answer over 10 equal steps and their start, in [0, 1]: low for a good map, high where `insert`.
+        Mean probability over 10 equal steps and their start, in [0, 1]: low for a good map, high where `insert`.
     """
     blurred = np.rint(blur_images(image[None])[0]).astype(np.uint8)
     start, end = (blurred, image) if insert else (image, blurred)
     hottest = _rank(heatmap)
     counts = np.linspace(0, hottest.size, NUM_STEPS + 1).round()
     return float(
-        np.trapezoid(answer(np.stack([np.where(hottest < count, end, start) for count in counts]))) / NUM_STEPS
+        np.trapezoid(predict(np.stack([np.where(hottest < count, end, start) for count in counts]))) / NUM_STEPS
     )
 
 
-def measure_road(answer: Answer, image: np.ndarray, heatmap: np.ndarray, rng: np.random.Generator) -> float:
-    """Return how much more of the answer stays when the coldest pixels are taken away than when the hottest are.
+def measure_road(predict: Predict, image: np.ndarray, heatmap: np.ndarray, rng: np.random.Generator) -> float:
+    """Return how much more of the probability remains without the coldest pixels than without the hottest.
 
-    Y. Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution Methods" (ROAD), ICML 2022: what
-    is taken away is filled with the weighted mean of its neighbors and a little noise, so that its outline does not
-    tell. The mean over 10, 30 and 50 % of the pixels; above 0 for a map that tells more than chance.
+    Y. Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution Methods" (ROAD), ICML 2022: removed
+    pixels are filled with the weighted mean of their neighbors and a little noise, so that the outline carries no
+    information. The mean over 10, 30 and 50 % of the pixels; above 0 for a map that is better than chance.
     """
     hottest = _rank(heatmap)
     filled = []
     for share in ROAD_SHARES:
         count = round(share * hottest.size)
         filled += [_impute(image, hottest < count, rng), _impute(image, hottest >= hottest.size - count, rng)]
-    answers = answer(np.stack(filled))
-    return float((answers[1::2] - answers[::2]).mean())
+    probabilities = predict(np.stack(filled))
+    return float((probabilities[1::2] - probabilities[::2]).mean())
 
 
 def _impute(image: np.ndarray, missing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -70,7 +70,7 @@ def _impute(image: np.ndarray, missing: np.ndarray, rng: np.random.Generator) ->
     numbers = np.full((height + 2, width + 2), -1)
     inner = numbers[1:-1, 1:-1]
     inner[missing] = np.arange(missing.sum())
-    known = np.pad(image.astype(np.float64), 1)
+    padded = np.pad(image.astype(np.float64), 1)
     inside = np.pad(np.ones(image.shape, bool), 1)
     rows, columns = np.nonzero(missing)
     rows, columns = rows + 1, columns + 1
@@ -82,7 +82,7 @@ def _impute(image: np.ndarray, missing: np.ndarray, rng: np.random.Generator) ->
         other = numbers[place]
         also_missing = other >= 0
         entries.append((own[also_missing], other[also_missing], np.full(also_missing.sum(), -weight)))
-        right_side += weight * known[place] * (inside[place] & ~also_missing)
+        right_side += weight * padded[place] * (inside[place] & ~also_missing)
     entries[0] = (own, own, total)
     at, to, weights = (np.concatenate(parts) for parts in zip(*entries, strict=True))
     solved = spsolve(coo_array((weights, (at, to)), shape=(len(own), len(own))).tocsc(), right_side)
@@ -91,8 +91,8 @@ def _impute(image: np.ndarray, missing: np.ndarray, rng: np.random.Generator) ->
     return np.rint(np.clip(filled, 0, 255)).astype(np.uint8)
 
 
-def measure_sensitivity(answer: Answer, image: np.ndarray, heatmap: np.ndarray, rng: np.random.Generator) -> float:
-    """Return how well the heat under what is taken away tells how far the answer falls: sensitivity-n.
+def measure_sensitivity(predict: Predict, image: np.ndarray, heatmap: np.ndarray, rng: np.random.Generator) -> float:
+    """Return the correlation of removed heat and loss of probability: sensitivity-n.
 
     M. Ancona et al., "Towards Better Understanding of Gradient-based Attribution Methods", ICLR 2018, section 4: the
     correlation of the two over 16 random subsets, here of tiles of 8 x 8 pixels that are blurred, and of log-odds;
@@ -106,8 +106,8 @@ def measure_sensitivity(answer: Answer, image: np.ndarray, heatmap: np.ndarray, 
         subsets.append((order < round(share * rows * columns)).reshape(NUM_SUBSETS, rows, columns))
     tiles = np.concatenate(subsets).repeat(TILE_SIDE, axis=1).repeat(TILE_SIDE, axis=2)
     taken = tiles[:, : image.shape[0], : image.shape[1]]
-    answers = np.clip(answer(np.where(taken, blurred, image)), 1e-6, 1 - 1e-6)
-    falls, heat = np.log((1 - answers) / answers), (taken * heatmap).sum(axis=(1, 2))
+    probabilities = np.clip(predict(np.where(taken, blurred, image)), 1e-6, 1 - 1e-6)
+    falls, heat = np.log((1 - probabilities) / probabilities), (taken * heatmap).sum(axis=(1, 2))
     pairs = zip(np.split(falls, len(SUBSET_SHARES)), np.split(heat, len(SUBSET_SHARES)), strict=True)
     correlations = [np.corrcoef(fall, warm)[0, 1] for fall, warm in pairs if np.ptp(fall) > 0 and np.ptp(warm) > 0]
     return float(np.mean(correlations)) if correlations else float("nan")

@@ -1,4 +1,4 @@
-"""Gradients at the pixels, and what can be made of them: the methods that need no layer to be chosen.
+"""Methods by gradients at the pixels, which need no layer.
 
 Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 1, or 0 where the map is empty.
 """
@@ -6,11 +6,11 @@ Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.models.geometry import draw_up, receptive_fields
+from pneumoscope.models.geometry import receptive_fields, scale_to_peak, upsample
 from pneumoscope.models.gradient import compile_gradient
 from pneumoscope.models.linear import copy_linear
 from pneumoscope.progress import track
-from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Scorer
+from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Method, Scorer
 
 NUM_STEPS = 32
 NUM_NOISY = 24
@@ -19,10 +19,10 @@ BLUR_SHARE = 0.08
 
 
 def blur_images(images: np.ndarray) -> np.ndarray:
-    """Return images in which no small thing can be seen: the baseline of what takes things away.
+    """Return images without detail: the baseline of all methods that remove parts of an image.
 
-    A blurred film keeps its exposure. A black or gray one would not do for a net that frees each image of its own
-    contrast, which sees the faintest copy of a film as it sees the film.
+    A blurred image keeps its exposure. A black or gray baseline does not suit a model that normalizes the contrast of
+    each image.
 
     Args:
         images: `(n, H, W)`, values 0 to 255.
@@ -37,10 +37,10 @@ def blur_images(images: np.ndarray) -> np.ndarray:
 def guided_backprop(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Let each ReLU pass only what is above 0, forth and back (J. T. Springenberg et al., "Striving for Simplicity").
 
-    It is here to be measured: its maps are sharp, but hardly depend on what the net has learnt (J. Adebayo et al.,
-    "Sanity Checks for Saliency Maps", NeurIPS 2018).
+    It is a negative example: its maps are sharp, but hardly depend on the trained weights (J. Adebayo et al., "Sanity
+    Checks for Saliency Maps", NeurIPS 2018).
     """
-    return _stretch(np.abs(scorer.differentiate_pixels(images, chosen, guided=True)))
+    return scale_to_peak(np.abs(scorer.differentiate_pixels(images, chosen, guided=True)))
 
 
 def integrate_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, steps: int) -> np.ndarray:
@@ -55,17 +55,17 @@ def integrate_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, 
     baselines = blur_images(images)
     differences = images.astype(np.float32) - baselines
     shares = ((np.arange(steps) + 0.5) / steps).astype(np.float32)[:, None, None]
-    found = np.empty(differences.shape, np.float32)
+    attributions = np.empty(differences.shape, np.float32)
     for number in track(range(len(images)), "Integrated gradients"):
         path = baselines[number] + shares * differences[number]
         gradients = scorer.differentiate_pixels(path, np.repeat(chosen[number : number + 1], steps, axis=0))
-        found[number] = gradients.mean(axis=0) * differences[number]
-    return found
+        attributions[number] = gradients.mean(axis=0) * differences[number]
+    return attributions
 
 
 def integrated_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Show what speaks for the class in `integrate_gradients`."""
-    return _stretch(np.maximum(integrate_gradients(scorer, images, chosen, steps=NUM_STEPS), 0))
+    """Return the positive part of `integrate_gradients`."""
+    return scale_to_peak(np.maximum(integrate_gradients(scorer, images, chosen, steps=NUM_STEPS), 0))
 
 
 def smoothgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
@@ -74,18 +74,18 @@ def smoothgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: 
     The noise has a standard deviation of a tenth of the image's range; the size of the mean is shown.
     """
     rng = np.random.default_rng(seed)
-    found = np.empty(images.shape, np.float32)
+    maps = np.empty(images.shape, np.float32)
     for number in track(range(len(images)), "SmoothGrad"):
         image = images[number].astype(np.float32)
         noise = rng.standard_normal((NUM_NOISY, *image.shape), dtype=np.float32)
         noisy = image + NOISE_SHARE * np.ptp(image) * noise
         gradients = scorer.differentiate_pixels(noisy, np.repeat(chosen[number : number + 1], NUM_NOISY, axis=0))
-        found[number] = np.abs(gradients.mean(axis=0))
-    return _stretch(found)
+        maps[number] = np.abs(gradients.mean(axis=0))
+    return scale_to_peak(maps)
 
 
 def fullgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Add to the pixels' share of a score what the biases of all layers with a grid of cells say.
+    """Add the contributions of the biases of all convolutional layers to those of the pixels.
 
     S. Srinivas and F. Fleuret, "Full-Gradient Representation for Neural Network Visualization", NeurIPS 2019: the
     sizes of gradient times pixel and of gradient times bias, the filters of each layer over the largest of them,
@@ -98,21 +98,21 @@ def fullgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
     opened = copy_linear(scorer.model, opened=names, before_activation=True)
     differentiate = compile_gradient(opened, range(1 + len(names)))
     shapes = [tensor.shape[1:] for tensor in opened.inputs[1:]]
-    found = []
+    parts = []
     for start in range(0, len(images), BATCH_SIZE):
         batch = images[start : start + BATCH_SIZE].astype(np.float32)
         changes = [np.zeros((len(batch), *shape), np.float32) for shape in shapes]
         _, gradients = differentiate([batch[..., None], *changes], chosen[start : start + BATCH_SIZE])
         at_pixels, *at_layers = (ops.convert_to_numpy(gradient) for gradient in gradients)
-        total = _stretch(np.abs(at_pixels[..., 0] * batch))
+        total = scale_to_peak(np.abs(at_pixels[..., 0] * batch))
         for name, gradient in zip(names, at_layers, strict=True):
             sizes = np.abs(gradient * biases[name])
             largest = sizes.max(axis=(1, 2, 3), keepdims=True)
-            said = (sizes / np.where(largest > 0, largest, 1)).sum(axis=-1)
-            drawn = draw_up(said, *receptive_fields(scorer.flat, name), images.shape[1:])
-            total += drawn * said.max(axis=(1, 2))[:, None, None]
-        found.append(total)
-    return _stretch(np.concatenate(found))
+            size = (sizes / np.where(largest > 0, largest, 1)).sum(axis=-1)
+            upsampled = upsample(size, *receptive_fields(scorer.flat, name), images.shape[1:])
+            total += upsampled * size.max(axis=(1, 2))[:, None, None]
+        parts.append(total)
+    return scale_to_peak(np.concatenate(parts))
 
 
 def _list_biases(scorer: Scorer) -> dict[str, np.ndarray]:
@@ -133,6 +133,9 @@ def _list_biases(scorer: Scorer) -> dict[str, np.ndarray]:
     return biases
 
 
-def _stretch(maps: np.ndarray) -> np.ndarray:
-    largest = maps.max(axis=(1, 2), keepdims=True)
-    return np.divide(maps, largest, out=np.zeros(maps.shape, np.float32), where=largest > 0)
+METHODS: dict[str, Method] = {
+    "guided_backprop": guided_backprop,
+    "integrated_gradients": integrated_gradients,
+    "smoothgrad": smoothgrad,
+    "fullgrad": fullgrad,
+}

@@ -1,4 +1,4 @@
-"""What the filters of a layer look for: their maps of one image, and the patches that excite them most."""
+"""Feature maps of one image, and the image patches that activate the filters of a layer most."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ PATCH_SIZE = 32
 
 
 def map_features(model: "keras.Model", image: np.ndarray, *, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return an image as each layer sees it.
+    """Return the feature maps of an image.
 
     Args:
         model: a built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
@@ -31,20 +31,20 @@ def map_features(model: "keras.Model", image: np.ndarray, *, layers: tuple[str, 
     import keras
 
     copy = copy_linear(model)
-    eyes = keras.Model(copy.input, {name: copy.get_layer(name).output for name in layers})
-    maps = eyes(image[None, ..., None].astype(np.float32), training=False)
+    extractor = keras.Model(copy.input, {name: copy.get_layer(name).output for name in layers})
+    maps = extractor(image[None, ..., None].astype(np.float32), training=False)
     return {name: np.moveaxis(keras.ops.convert_to_numpy(maps[name])[0], -1, 0).copy() for name in layers}
 
 
 def find_patches(
     model: "keras.Model", images: np.ndarray, *, layers: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the image patches that excite the strongest filters of each layer most.
+    """Return the image patches that activate the strongest filters of each layer most.
 
-    A filter is strong by its mean activation over all images and places. Each patch is what the layer sees
-    at the one place of an image where the filter answers loudest, so that no image gives two patches to a
+    A filter is strong by its mean activation over all images and places. Each patch is the receptive
+    field of the filter's maximum over an image, so that no image gives two patches to a
     filter (after Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014).
-    Where a cell sees beyond the image, the image's border is repeated.
+    Where it reaches beyond the image, the image's border is repeated.
 
     Args:
         model: a built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
@@ -53,7 +53,7 @@ def find_patches(
 
     Returns:
         patches: by layer name `(filters, patches, 32, 32)` float32 in [0, 1], strongest first: of 8 filters
-            9 patches each, or as many as there are images and filters that answer to any of them.
+            9 patches each, or as many as there are images and filters that are active on any of them.
         filters: by layer name `(filters,)` int, which filters those are.
 
     Raises:
@@ -61,17 +61,17 @@ def find_patches(
     """
     flat = copy_linear(model)
     fields = {name: receptive_fields(flat, name) for name in layers}
-    answers = _summarize(flat, layers, images)
+    summaries = _summarize(flat, layers, images)
     patches, filters = {}, {}
     for name, (rows, columns) in fields.items():
         width = flat.get_layer(name).output.shape[2]
-        mean, largest, place = answers[name]
+        mean, largest, place = summaries[name]
         strongest = np.argsort(-mean.mean(axis=0), kind="stable")[:NUM_FILTERS]
         filters[name] = strongest[largest[:, strongest].max(axis=0) > 0]
-        loudest = np.argsort(-largest[:, filters[name]], axis=0, kind="stable")[:NUM_PATCHES].T
-        patches[name] = np.zeros((*loudest.shape, PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
-        for rank, number in np.ndindex(loudest.shape):
-            image = loudest[rank, number]
+        highest = np.argsort(-largest[:, filters[name]], axis=0, kind="stable")[:NUM_PATCHES].T
+        patches[name] = np.zeros((*highest.shape, PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
+        for rank, number in np.ndindex(highest.shape):
+            image = highest[rank, number]
             cell = divmod(int(place[image, filters[name][rank]]), width)
             patches[name][rank, number] = _cut(images[image], cell, (rows, columns))
     return patches, filters
@@ -82,14 +82,14 @@ def _summarize(flat: "keras.Model", layers: tuple[str, ...], images: np.ndarray)
     import keras
     from keras import ops
 
-    eyes = keras.Model(flat.input, {name: flat.get_layer(name).output for name in layers})
+    extractor = keras.Model(flat.input, {name: flat.get_layer(name).output for name in layers})
     batches: dict[str, list] = {name: [] for name in layers}
     for start in range(0, len(images), BATCH_SIZE):
-        maps = eyes(images[start : start + BATCH_SIZE, ..., None].astype(np.float32), training=False)
+        maps = extractor(images[start : start + BATCH_SIZE, ..., None].astype(np.float32), training=False)
         for name, cells in maps.items():
             flat = ops.reshape(cells, (cells.shape[0], -1, cells.shape[-1]))
-            answer = ops.mean(flat, axis=1), ops.max(flat, axis=1), ops.argmax(flat, axis=1)
-            batches[name].append([ops.convert_to_numpy(part) for part in answer])
+            summary = ops.mean(flat, axis=1), ops.max(flat, axis=1), ops.argmax(flat, axis=1)
+            batches[name].append([ops.convert_to_numpy(part) for part in summary])
     return {name: [np.concatenate(parts) for parts in zip(*batches[name], strict=True)] for name in layers}
 
 

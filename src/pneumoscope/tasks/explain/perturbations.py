@@ -1,4 +1,4 @@
-"""What the class's score does when parts of the image are taken away: the methods that need no gradient.
+"""Methods by removal of parts of the image, which need no gradient.
 
 Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 1, or 0 where the map is empty.
 """
@@ -6,9 +6,10 @@ Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
+from pneumoscope.models.geometry import scale_to_peak
 from pneumoscope.progress import track
 from pneumoscope.tasks.explain.gradients import blur_images
-from pneumoscope.tasks.explain.scorer import Scorer
+from pneumoscope.tasks.explain.scorer import Method, Scorer
 
 PATCH_SHARE = 1 / 8
 NUM_MASKS = 400
@@ -31,7 +32,7 @@ def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: i
         whole = float((scorer.score(image[None]) @ chosen[number])[0])
         falls = whole - scorer.score(np.where(patches, blurred[number], image)) @ chosen[number]
         maps[number] = np.tensordot(falls, patches, axes=1) / patches.sum(axis=0)
-    return _keep_positive(maps)
+    return scale_to_peak(np.maximum(maps, 0))
 
 
 def _lay_patches(height: int, width: int) -> np.ndarray:
@@ -45,7 +46,7 @@ def _lay_patches(height: int, width: int) -> np.ndarray:
 
 
 def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Show each image through 400 random soft masks, and average the masks by the scores they leave.
+    """Mask each image with 400 random soft masks, and average the masks by their scores.
 
     V. Petsiuk, A. Das and K. Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC
     2018, with the blurred image behind the masks. Masks are grids of 8 x 8 cells, half of them open, drawn up and
@@ -59,7 +60,7 @@ def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 
         shown = masks * images[number] + (1 - masks) * blurred[number]
         scores = scorer.score(shown) @ chosen[number]
         maps[number] = np.tensordot(scores - scores.mean(), masks, axes=1) / (NUM_MASKS * opened)
-    return _keep_positive(maps)
+    return scale_to_peak(np.maximum(maps, 0))
 
 
 def _draw_masks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
@@ -73,6 +74,5 @@ def _draw_masks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     return masks
 
 
-def _keep_positive(maps: np.ndarray) -> np.ndarray:
-    largest = np.maximum(maps.max(axis=(1, 2), keepdims=True), 0)
-    return np.divide(np.maximum(maps, 0), largest, out=np.zeros(maps.shape, np.float32), where=largest > 0)
+METHODS: dict[str, Method] = {"occlusion": occlusion, "rise": rise}
+SLOW_METHODS = tuple(METHODS)  # hundreds of predictions an image

@@ -1,7 +1,7 @@
-"""How the probability of pneumonia answers to what is no sickness: exposure, pose, place, markers, borders.
+"""Effect of exposure, rotation, position, markers and borders, which are no sign of disease, on the prediction.
 
 After the idea of testing with concepts (B. Kim et al., "Interpretability Beyond Feature Attribution", ICML 2018), by
-changing the film itself instead of looking for a direction within the net.
+changing the image itself instead of a direction in the embedding.
 """
 
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ BORDER_SHARE = 0.08
 def probe_concepts(
     model: "keras.Model", images: np.ndarray, patients: np.ndarray, *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return how far the probability of pneumonia moves with each change, on average over the images.
+    """Return the mean change of the probability of pneumonia by each change of the images.
 
     Args:
         model: a classifier whose class 0 is normal.
@@ -39,25 +39,25 @@ def probe_concepts(
 
     Returns:
         By change, say `gamma 0.7`, the mean of the probability after less that before, in [-1, 1], and by
-        `changed decisions, gamma 0.7` the share of images whose decision, normal or pneumonia, turned. `hidden markers`
-        is told only of the images that have some.
+        `changed decisions, gamma 0.7` the share of images whose decision, normal or pneumonia, changed. `hidden
+        markers` is measured only on the images that have some.
     """
     before = predict_probabilities(model, images)
-    found = {}
-    for name, changed in change_films(images).items():
+    metrics = {}
+    for name, changed in perturb_images(images).items():
         rows = (changed != images).any(axis=(1, 2)) if name == "hidden markers" else np.ones(len(images), bool)
         if not rows.any():
             continue
         after = predict_probabilities(model, changed[rows])
-        moved = (before[rows, 0] - after[:, 0]).astype(np.float64)
+        difference = (before[rows, 0] - after[:, 0]).astype(np.float64)
         turned = (choose_class(after) == 0) != (choose_class(before[rows]) == 0)
-        found[name] = estimate_mean(moved, patients[rows], seed=seed)
-        found[f"changed decisions, {name}"] = estimate_mean(turned, patients[rows], seed=seed)
-    return found
+        metrics[name] = estimate_mean(difference, patients[rows], seed=seed)
+        metrics[f"changed decisions, {name}"] = estimate_mean(turned, patients[rows], seed=seed)
+    return metrics
 
 
-def change_films(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return by change the changed films, `(n, H, W)` uint8 each; see `probe_concepts`."""
+def perturb_images(images: np.ndarray) -> dict[str, np.ndarray]:
+    """Return by change the changed images, `(n, H, W)` uint8 each; see `probe_concepts`."""
     scale = images.astype(np.float32) / 255
     changed = {f"gamma {gamma}": _to_bytes(255 * scale**gamma) for gamma in GAMMAS}
     for degrees in DEGREES:

@@ -1,8 +1,16 @@
-"""How good a heat-map is, where the truth is known and where it lies: one number an image."""
+"""Metrics of heat-maps: localization, repeatability, and dependence on the trained weights."""
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import numpy as np
 from scipy.ndimage import binary_dilation, shift
 from scipy.stats import rankdata
+
+from pneumoscope.models.linear import copy_linear
+
+if TYPE_CHECKING:
+    import keras
 
 
 def hit_lesion(heatmaps: np.ndarray, masks: np.ndarray, *, tolerance: int = 4) -> np.ndarray:
@@ -18,14 +26,18 @@ def hit_lesion(heatmaps: np.ndarray, masks: np.ndarray, *, tolerance: int = 4) -
     Returns:
         `(n,)` float64, 0 or 1.
     """
-    near = widen_masks(masks, tolerance=tolerance)
+    return hit_masks(heatmaps, widen_masks(masks, tolerance=tolerance))
+
+
+def hit_masks(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
+    """Return `(n,)` float64, 1 where the peak of the map lies in the mask, else 0; a map without heat is a miss."""
     peaks = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1)
-    hits = near.reshape(len(near), -1)[np.arange(len(near)), peaks] & heatmaps.any(axis=(1, 2))
+    hits = masks.reshape(len(masks), -1)[np.arange(len(masks)), peaks] & heatmaps.any(axis=(1, 2))
     return hits.astype(np.float64)
 
 
 def widen_masks(masks: np.ndarray, *, tolerance: int = 4) -> np.ndarray:
-    """Return masks widened by some pixels; their share of the image is the chance of a peak thrown anywhere."""
+    """Return masks widened by some pixels; their share of the image is the chance of a random peak."""
     return np.stack([binary_dilation(mask, iterations=tolerance) for mask in masks]) if len(masks) else masks
 
 
@@ -70,7 +82,7 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
         first, second: `(n, H, W)` floats.
 
     Returns:
-        `(n,)` float64 in [-1, 1]; 0 where a map is the same everywhere, for then it says nothing of the other.
+        `(n,)` float64 in [-1, 1]; 0 where a map is the same everywhere, where ranks carry no information.
     """
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
     centered = [values - values.mean(axis=1, keepdims=True) for values in ranks]
@@ -97,3 +109,33 @@ def measure_repeatability(heatmaps: np.ndarray, shifted: np.ndarray, *, rows: in
     """
     height, width = heatmaps.shape[1:]
     return correlate_ranks(heatmaps[:, : height - rows, : width - columns], shifted[:, rows:, columns:])
+
+
+def randomize_cascading(
+    model: "keras.Model", *, num_stages: int = 3, seed: int = 0
+) -> Iterator[tuple[float, "keras.Model"]]:
+    """Yield a model with more and more of its layers randomized, from the last to the first.
+
+    J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: a heat-map that stays the same does not depend
+    on the trained weights. The values of each weight are permuted, so that each layer keeps their distribution; the
+    statistics and scales of normalizations are permuted like all others.
+
+    Args:
+        model: a built Keras functional or sequential classifier, which stays as it is.
+        num_stages: the first randomizes the last layer alone, the last one all layers.
+        seed: of the permutations.
+
+    Yields:
+        The share of the layers with weights that are randomized, in (0, 1], and the model: the same object each time,
+        with scores as outputs, changed in the next step.
+    """
+    rng = np.random.default_rng(seed)
+    randomized = copy_linear(model)
+    layers = [layer for layer in randomized.layers if layer.weights][::-1]
+    ends = np.unique(np.linspace(1, len(layers), num_stages).round().astype(int))
+    done = 0
+    for end in ends:
+        for layer in layers[done:end]:
+            layer.set_weights([rng.permuted(value.ravel()).reshape(value.shape) for value in layer.get_weights()])
+        done = end
+        yield end / len(layers), randomized

@@ -1,12 +1,13 @@
-"""The scores of a classifier, and what they owe to a layer and to the pixels: what all methods ask of a net."""
+"""The scores of a classifier, and their gradients at a layer and at the pixels, for all explanation methods."""
 
+from collections.abc import Callable
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.models.geometry import Field, draw_up, receptive_fields
+from pneumoscope.models.geometry import Field, receptive_fields, upsample
 from pneumoscope.models.gradient import compile_gradient
 from pneumoscope.models.linear import copy_linear, find_layer
 
@@ -15,18 +16,21 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 
+# A method takes a scorer, `(n, H, W)` uint8 images, `(n, classes)` chosen classes and `seed=`, and returns heat-maps.
+Method = Callable[..., np.ndarray]
+
 
 class Scorer:
     """A classifier, opened at one layer.
 
-    Scores are those before the last sigmoid or softmax (see `pneumoscope.models.linear`). Nothing is computed before
-    it is asked for, and what is compiled is kept, so that several methods can share it.
+    Scores are those before the last sigmoid or softmax (see `pneumoscope.models.linear`). Functions are
+    compiled on first use and kept, so that several methods can share them.
 
     Attributes:
         model: the classifier, which is left as it is.
         flat: its flat linear copy.
-        layer: name in the flat copy of the layer that class-activation maps look through.
-        fields: which pixels the layer's cells see, along rows and along columns.
+        layer: name in the flat copy of the layer of the class-activation maps.
+        fields: receptive fields of the layer's cells, along rows and along columns.
     """
 
     def __init__(self, model: "keras.Model", layer: str | None = None) -> None:
@@ -130,27 +134,27 @@ class Scorer:
         Args:
             images: `(n, H, W)`, values 0 to 255.
             chosen: `(n, classes)` float32.
-            guided: whether each ReLU lets pass only what is above 0 on the way back as well.
+            guided: whether each ReLU also passes only gradients above 0.
         """
         differentiate = self._guided if guided else self._at_pixels
-        found = []
+        parts = []
         for batch in _batches(len(images)):
             _, (gradient,) = differentiate([images[batch, ..., None].astype(np.float32)], chosen[batch])
-            found.append(_to_numpy(gradient)[..., 0])
-        return np.concatenate(found)
+            parts.append(_to_numpy(gradient)[..., 0])
+        return np.concatenate(parts)
 
-    def draw(self, maps: np.ndarray) -> np.ndarray:
-        """Draw maps of the layer's cells, `(n, h, w)`, up to `(n, H, W)` float32 in [0, 1]; below 0 counts as 0.
+    def upsample(self, maps: np.ndarray) -> np.ndarray:
+        """Upsample maps of the layer's cells, `(n, h, w)`, to `(n, H, W)` float32 in [0, 1]; below 0 counts as 0.
 
-        Each cell lies at the middle of the pixels that it sees; a map falls to 0 beyond the outermost cells.
+        Each cell lies at the center of its receptive field; a map falls to 0 beyond the outermost cells.
         """
-        return draw_up(np.maximum(maps, 0).astype(np.float32), *self.fields, self.model.inputs[0].shape[1:3])
+        return upsample(np.maximum(maps, 0).astype(np.float32), *self.fields, self.model.inputs[0].shape[1:3])
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's layers to look through, from the input on; see `backward.list_views`.
+    """Return the names of a model's convolutional layers for heat-maps, from the input on; see `backward.list_views`.
 
-    Those of a net within the net are named by the way to them, joined by dots.
+    Those of a nested model are named by the path to them, joined by dots.
 
     Raises:
         ValueError: if it has none.
@@ -163,14 +167,14 @@ def _list_views(flat: "keras.Model") -> tuple[str, ...]:
 
     names = list_views(flat)
     if not names:
-        raise ValueError(f"model {flat.name!r} has no convolutional layer to look through")
+        raise ValueError(f"model {flat.name!r} has no convolutional layer for heat-maps")
     return names
 
 
 def choose_class(probabilities: np.ndarray) -> np.ndarray:
-    """Return `(n,)` int, the class that an answer is explained by: 0, normal, or the likeliest kind of pneumonia.
+    """Return `(n,)` int, the class to explain: 0, normal, or the most probable class of pneumonia.
 
-    Pneumonia is decided where its kinds together are likelier than normal.
+    The decision is pneumonia where its classes together are more probable than normal.
 
     Args:
         probabilities: `(n, classes)`, class 0 being normal.
@@ -180,7 +184,7 @@ def choose_class(probabilities: np.ndarray) -> np.ndarray:
 
 @cache
 def rectify_guided() -> Any:
-    """Return a ReLU whose gradient is that of guided backpropagation, see `gradients.guide_back`."""
+    """Return a ReLU whose gradient is that of guided backpropagation, see `gradients.guided_backprop`."""
     from keras import ops
 
     @ops.custom_gradient

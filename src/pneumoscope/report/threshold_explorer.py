@@ -1,0 +1,57 @@
+"""The data of the threshold explorer of a report: validation and test probabilities, and thresholds from validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from pneumoscope.evaluation.operating_points import choose_operating_points
+from pneumoscope.report.summary import split_stage
+from pneumoscope.report.templates import embed_json
+from pneumoscope.report.wording import TASK_TITLES, order_profiles, profile_title
+from pneumoscope.results import Classification, Evaluation
+
+
+def write_explorer_data(stages: Mapping[str, Any]) -> str | None:
+    """Return what `thresholds.js` needs, as JSON that may stand in a page.
+
+    Args:
+        stages: results by stage name. Classifiers take part if their validation and test images hold both classes.
+
+    Returns:
+        For each classifier its title, its operating points (thresholds chosen on validation, by name), and by split
+        whether each image is positive and its probability of being so; None if there is no classifier.
+    """
+    by_name = {name: stage for name, stage in stages.items() if isinstance(stage, Classification)}
+    classifiers = [
+        _describe_classifier(f"{TASK_TITLES[task]}, {profile_title(profile)}", by_name[f"{profile}-{task}"])
+        for task in TASK_TITLES
+        for profile in order_profiles({split_stage(name)[0] for name in by_name})
+        if f"{profile}-{task}" in by_name and _has_both_classes(by_name[f"{profile}-{task}"])
+    ]
+    return embed_json(classifiers) if classifiers else None
+
+
+def _has_both_classes(result: Classification) -> bool:
+    return all(
+        split in result.evaluations and len(np.unique(result.evaluations[split].labels > 0)) == 2
+        for split in ("val", "test")
+    )
+
+
+def _describe_classifier(title: str, result: Classification) -> dict[str, Any]:
+    validation = result.evaluations["val"]
+    points = choose_operating_points((validation.labels > 0).astype(np.int64), _score_positive(validation))
+    splits = {
+        split: {"positive": (evaluation.labels > 0).tolist(), "scores": _score_positive(evaluation).tolist()}
+        for split, evaluation in result.evaluations.items()
+    }
+    return {"title": title, "points": points, "splits": splits}
+
+
+def _score_positive(evaluation: Evaluation) -> NDArray[np.float64]:
+    """Return `(n,)` probabilities in [0, 1] of any class but the first, the negative one."""
+    return np.minimum(evaluation.probabilities[:, 1:].astype(np.float64).sum(axis=1), 1.0)
