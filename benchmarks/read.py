@@ -77,7 +77,7 @@ def print_cold(path: str, repeats: int) -> None:
             "-c",
             KERAS_ONCE,
             path,
-            Reader.open().models.cards["classifier"]["architecture"],
+            Reader.open().models.cards.classifier.architecture,
         ],
     }
     seconds: dict[str, list[float]] = {name: [] for name in commands}
@@ -97,7 +97,7 @@ def print_warm(path: str, repeats: int) -> None:
         reader.read(image[None], [path], objections=[objections])
         reader.draw_heatmaps(image[None], ["pneumonia"])
 
-    instead = prepare_keras(path, reader.models.cards["classifier"]["architecture"], reader.layers[-1])
+    instead = prepare_keras(path, reader.models.cards.classifier.architecture, reader.layers[-1])
     methods = {"pneumoscope, full reading": read, "Keras predict + Grad-CAM": instead}
     print_table("warm, milliseconds (median)", {name: take(method, repeats) for name, method in methods.items()}, 1)
 

@@ -6,18 +6,22 @@ import json
 import numpy as np
 import pytest
 
-from pneumoscope.archive import save_result
 from pneumoscope.errors import BundleError, ExportError, PneumoscopeError
 from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.export import export_model, export_study
+from pneumoscope.json_archive import write_json
 from pneumoscope.models.bundle import load_bundle
 from pneumoscope.models.onnx_file import AGREEMENT
 from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.reading.cards import Explanation
 from pneumoscope.reading.reader import Reader
+from pneumoscope.report.model_card import write_model_cards
+from pneumoscope.report.verdicts import summarize_subtypes
 from pneumoscope.results import THREE_CLASSES
 from pneumoscope.study import reopen_study
 from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.tasks.classify import predict_probabilities
+from pneumoscope.tasks.label_stretches import find_error_runs
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +51,7 @@ def test_the_known_images_are_those_that_were_trained_on(exported, finished_stud
     assert known.coordinates.shape == (len(train), 2)
 
 
-def test_the_card_tells_what_was_chosen_where(exported):
+def test_the_card_names_what_was_chosen_on_which_images(exported):
     card = json.loads((exported / "classifier" / "card.json").read_text())
 
     assert card["notice"].startswith("Research use only")
@@ -74,41 +78,54 @@ def test_answers_in_whole_numbers_ship_only_where_they_agree(exported, finished_
         assert cards[0]["graph"]["answers_precision"] == ("int8" if agrees else "float32")
         assert cards[1]["graph"]["answers_precision"] == "float32"
         assert cards[1]["graph"]["answers_file"] == "answers.onnx"
-        assert "float32" in (plain / part / "README.md").read_text()
         for card in cards:
             assert card["graph"]["answers_file"] in card["files"]
     assert Reader.open(plain).read(draw_phantoms(1, size=128, seed=9).images, ["x"])
 
 
-def test_a_card_tells_how_far_to_trust_subtypes_where_that_was_measured(exported, finished_study, tmp_path):
+def test_audits_are_part_of_the_card(exported, finished_study, tmp_path):
     request, dataset = reopen_study(finished_study)
     pool = dataset.select(dataset.table["split"].to_numpy() != "test")
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
     labels = pool.labels(THREE_CLASSES)
-    told = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
-    kept = tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz"
-    save_result(told, kept)
-    models = export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path)
+    predictions = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
+    audit = summarize_subtypes(find_error_runs(dataset, predictions), request["data_sha256"])
+    explanation = Explanation("hirescam", "conv_3", "A hint.", {}, request["data_sha256"])
+    write_json(tmp_path / "audit.json", audit)
+    write_json(tmp_path / "explain.json", explanation)
+    models = export_study(
+        finished_study,
+        tmp_path / "models",
+        label_audit=tmp_path / "audit.json",
+        explain_results=tmp_path / "explain.json",
+    )
 
-    measured = Reader.open(models).models.cards["classifier"]["subtypes"]
-    assert (measured["images"], measured["inside"]) == (int((labels > 0).sum()), 0)
-    assert measured["figures"]["nets_outside"]["value"] == 1
-    assert Reader.open(models).trust["subtype_trust"] == measured["verdict"] == ""
-    assert "subtypes" not in Reader.open(exported).models.cards["classifier"]
+    reader = Reader.open(models)
+    assert reader.models.cards.classifier.subtypes == audit
+    assert (audit.images, audit.inside, audit.figures["nets_outside"].value) == (int((labels > 0).sum()), 0, 1)
+    assert reader.models.cards.classifier.explanation == explanation
+    assert (reader.trust["subtype_trust"], reader.trust["heatmap_trust"]) == ("", "A hint.")
+    assert Reader.open(exported).models.cards.classifier.subtypes is None
 
-    save_result(dataclasses.replace(told, names=np.char.add("other/", names)), kept)
-    with pytest.raises(PneumoscopeError, match="that the study does not hold, such as other/"):
-        export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path)
-    with pytest.raises(PneumoscopeError, match="make it with `pneumoscope crossvalidate"):
-        export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path / "nothing")
+    for path, content, message in (
+        (tmp_path / "audit.json", dataclasses.replace(audit, data_sha256="0"), "measured on other data"),
+        (tmp_path / "audit.json", {"images": "many"}, "cannot be read .images: "),
+        (tmp_path / "nothing.json", None, "cannot be read"),
+    ):
+        if content:
+            write_json(path, content)
+        with pytest.raises(PneumoscopeError, match=message):
+            export_study(finished_study, tmp_path / "models", label_audit=path)
 
 
 def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
     folder = export_model(finished_study / "models" / "best-binary", tmp_path / "one")
 
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.onnx", "model.float16.onnx", "layers.onnx", "card.json", "README.md"}
-    assert set(json.loads((folder / "card.json").read_text())["files"]) == names - {"card.json", "README.md"}
+    assert names == {"model.onnx", "model.float16.onnx", "layers.onnx", "card.json"}
+    assert set(json.loads((folder / "card.json").read_text())["files"]) == names - {"card.json"}
+    write_model_cards(folder)
+    assert "three_class" not in (folder / "README.md").read_text()
 
 
 def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monkeypatch):

@@ -44,6 +44,7 @@ _HOMES = {
     "run_study": "study",
     "export_model": "export",
     "export_study": "export",
+    "write_model_cards": "report.model_card",
     "Reader": "reading.reader",
     "assess_models": "assess.assess",
     "measure_shortcuts": "tasks.shortcuts",

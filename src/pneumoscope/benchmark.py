@@ -7,6 +7,7 @@ from typing import Protocol
 
 from pneumoscope.comparison import DetectorComparison, MethodTable, NeighborsBenchmark
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.json_archive import write_json
 from pneumoscope.ledger import Ledger
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.study import find_model, list_other_seeds, reopen_study, write_outcome
@@ -92,6 +93,8 @@ def run_anomaly_benchmark(
 def run_explain_benchmark(study_dir: Path, profile: str, *, layer: str | None = None) -> MethodTable:
     """Task 4. Measure all methods of explanation on a study's net of normal against pneumonia, each with its verdict.
 
+    The heatmaps of exported classifiers are summarized in `PROFILE-explain_results.json`, which `export` takes.
+
     Args:
         study_dir: folder that a study left.
         profile: recipe of the net.
@@ -101,7 +104,8 @@ def run_explain_benchmark(study_dir: Path, profile: str, *, layer: str | None = 
         PneumoscopeError: if the layer cannot be looked through, or see `run_benchmark`.
     """
     from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.report.verdicts import write_verdict
+    from pneumoscope.report.verdicts import summarize_explanations, write_verdict
+    from pneumoscope.tasks.classify import hash_table
     from pneumoscope.tasks.explain.benchmark import benchmark_explanations
 
     def compute(dataset: Dataset, seed: int) -> Benchmark:
@@ -113,6 +117,8 @@ def run_explain_benchmark(study_dir: Path, profile: str, *, layer: str | None = 
         except ValueError as error:
             raise PneumoscopeError(str(error)) from None
         verdicts = {method: write_verdict(figures) for method, figures in found.table.figures.items()}
-        return replace(found, table=MethodTable(found.table.figures, verdicts))
+        result = replace(found, table=MethodTable(found.table.figures, verdicts))
+        write_json(study_dir / f"{profile}-explain_results.json", summarize_explanations(result, hash_table(dataset)))
+        return result
 
     return run_benchmark(study_dir, profile, "explain", compute)

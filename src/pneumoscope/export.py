@@ -1,69 +1,91 @@
-"""Trained models made fit for reading without Keras: one model as ONNX, or all that a reader needs out of a study."""
+"""Trained models as ONNX, fit for reading without Keras: one model, or all that a reader needs of a study."""
 
 import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
-from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.errors import ExportError
+from pneumoscope.archive import load_result
+from pneumoscope.errors import ExportError, PneumoscopeError
 from pneumoscope.evaluation.metrics import evaluate_scores
-from pneumoscope.ledger import write_json
+from pneumoscope.export_graphs import export_answers, export_model_graph
+from pneumoscope.json_archive import parse_json, write_json
+from pneumoscope.models.card import TrainingRecord
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
 from pneumoscope.radiographs.source import hash_file
+from pneumoscope.reading.cards import (
+    CARD_NAME,
+    CARD_VERSIONS,
+    PARTS,
+    AnomalyCard,
+    ClassifierCard,
+    Explanation,
+    ExportedModel,
+    ModelGraph,
+    ReferenceCard,
+    SubtypeAudit,
+    TrainingData,
+)
 from pneumoscope.reading.domain import fit_domain
-from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSIONS, PARTS, Graph, as_input
-from pneumoscope.results import THREE_CLASSES
-from pneumoscope.study_facts import ask_other_seeds, find_held_out, find_places, find_verdict, judge_subtypes
-from pneumoscope.tasks.judge import judge_classifier, plain_figures
+from pneumoscope.reading.model_set import Graph, as_input
+from pneumoscope.results import THREE_CLASSES, Evaluation
+from pneumoscope.tasks.judge import report_calibration, round_metrics
 
 if TYPE_CHECKING:
-    import keras
-
     from pneumoscope.models.bundle import Bundle
 
-FULL_NAME = "model.onnx"
-SMALL_NAME = "model.float16.onnx"
-LAYERS_NAME = "layers.onnx"
-ANSWERS_NAME = "answers.onnx"
-INT8_NAME = "answers.int8.onnx"
 NUM_COMPARED = 8
-NUM_CALIBRATED = 400
-MAP_SHARES = (0.5, 0.999)  # of all places in held-out normals: what maps show as none, and as most
+MAP_SHARES = (0.5, 0.999)  # quantiles of the map over held-out normals that are drawn as 0 and as 1
+
+Audit = TypeVar("Audit", Explanation, SubtypeAudit)
+
+
+@dataclass(frozen=True)
+class _Study:
+    """The parts of a study that its export needs."""
+
+    folder: Path
+    profile: str
+    seed: int
+    dataset: Dataset
+    data: TrainingData
 
 
 def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | None = None) -> Path:
     """Export one trained model as ONNX, in float32 and in a smaller variant, with its card.
 
-    Both files are compared with Keras on phantoms, one and four at a time; where an answer differs nothing is kept.
+    Both files are compared with Keras on phantoms, one and four at a time; where an output differs nothing is kept.
 
     Args:
         model_dir: as `pneumoscope train` or a study leaves it.
-        out_dir: where to; `export` below `model_dir` by default. What stands there is replaced in one step.
+        out_dir: where to; `export` below `model_dir` by default. An earlier export is replaced in one step.
 
     Returns:
-        The folder: `model.onnx`, `model.float16.onnx`, for a classifier `layers.onnx`, `card.json`, `README.md`.
+        The folder: `model.onnx`, `model.float16.onnx`, for a classifier `layers.onnx`, `card.json`.
 
     Raises:
         BundleError: if there is no trained model.
-        ExportError: if the export does not answer as the model does.
+        ExportError: if the outputs of the export differ from those of the model.
     """
     from pneumoscope.models.bundle import load_bundle
 
     model_dir = Path(model_dir)
-    with _written_whole(Path(out_dir) if out_dir else model_dir / "export") as folder:
+    target = Path(out_dir) if out_dir else model_dir / "export"
+    with _replace_folder(target) as folder:
         bundle = load_bundle(model_dir, precision="float32")
         images = draw_phantoms(NUM_COMPARED, size=bundle.model.input_shape[1], seed=0).images
-        kind, facts = _export_graph(bundle, model_dir, folder, images, keep_full=True)
-        _write_card(folder, kind, {**_training_facts(bundle), **facts})
-    return Path(out_dir) if out_dir else model_dir / "export"
+        graph = export_model_graph(bundle, model_dir, folder, images, keep_full=True)
+        write_json(folder / CARD_NAME, _describe_model(bundle, graph, folder))
+    return target
 
 
 def export_study(
@@ -72,79 +94,47 @@ def export_study(
     *,
     profile: str = "best",
     data_license: str = "not stated",
-    crossvalidation: str | os.PathLike[str] | None = None,
+    explain_results: str | os.PathLike[str] | None = None,
+    label_audit: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Export all that a reader needs: classifier, model of normals, known images and their look.
+    """Export all that a reader needs: classifier, anomaly detector, reference cases and OOD detector.
 
-    Calibration, operating points, the normals' scores and the limits of the look come from the study's validation
-    images; its test images are measured once at the end, for the card.
+    Calibration, operating points, scores of normals and the limits of the OOD detector come from the study's validation
+    images or held-out series; its test images are measured once at the end, for the card.
 
     Args:
         study_dir: folder that a study left, with its radiographs still where they were.
-        out_dir: gets `classifier/`, `anomaly/`, `known/`; what stands there is replaced in one step.
-        profile: recipe of the models.
+        out_dir: gets `classifier/`, `anomaly/`, `known/`. An earlier export is replaced in one step.
+        profile: of the models.
         data_license: terms of the training images, for the cards.
-        crossvalidation: folder that `pneumoscope crossvalidate` left, of the same data and seed; the card then says
-            how far to trust bacterial against viral.
+        explain_results: JSON file that `pneumoscope explain --benchmark` left in the study; the card then says how far
+            to trust heatmaps.
+        label_audit: JSON file that `pneumoscope labels` left, of the same data; the card then says how far to trust
+            bacterial against viral.
 
     Returns:
         `out_dir`, fit for `pneumoscope read --models`.
 
     Raises:
-        PneumoscopeError: if the folder holds no finished study of this profile, or the cross-validation is missing or
+        PneumoscopeError: if the folder holds no finished study of this profile, or a JSON file is missing, damaged or
             of other data.
-        ExportError: if an export does not answer as its model does.
+        ExportError: if the outputs of an export differ from those of its model.
     """
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.study import reopen_study
-
-    study_dir, out_dir = Path(study_dir), Path(out_dir)
-    request, dataset = reopen_study(study_dir)
-    dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
-    places = find_places(study_dir, profile)
-    subtypes = judge_subtypes(crossvalidation, dataset, request["seed"])
-    with _written_whole(out_dir) as folder:
-        cards: dict[str, dict[str, Any]] = {}
-        for part, name in (("classifier", "three_class"), ("anomaly", "anomaly")):
-            log.info("exporting the %s", part)
-            (folder / part).mkdir()
-            model_dir = study_dir / "models" / f"{profile}-{name}"
-            bundle = load_bundle(model_dir, precision="float32")
-            images = dataset.split("val").images[:NUM_COMPARED]
-            _, graph = _export_graph(bundle, model_dir, folder / part, images, keep_full=False)
-            cards[part] = {**_training_facts(bundle), **graph}
-            cards[part]["graph"] |= _export_answers(bundle, folder / part, graph["graph"]["file"], dataset)
-        log.info("measuring on validation and test")
-        classifier, anomaly = (Graph(folder / part / card["graph"]["answers_file"]) for part, card in cards.items())
-        pictures = Graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"])
-        outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
-        cards["classifier"] |= find_verdict(study_dir, profile) | subtypes
-        cards["classifier"] |= judge_classifier(
-            outputs,
-            dataset,
-            request["seed"],
-            held_out=find_held_out(study_dir, profile),
-            other_seeds=ask_other_seeds(study_dir, profile, dataset),
-        )
-        cards["anomaly"] |= _judge_anomaly(anomaly, pictures, dataset, cards["anomaly"]["thresholds"])
-        cards["known"] = {"classes": list(THREE_CLASSES)}
-        _write_known(folder / "known", embeddings, dataset, places)
-        train = dataset.split("train").table
-        for part, card in cards.items():
-            card["data"] = {
-                "sha256": request["data_sha256"],
-                "license": data_license,
-                "images": len(train),
-                "patients": int(train["patient"].nunique()),
-                "splits": _count_splits(dataset.table),
-            }
-            _write_card(folder / part, part, card)
+    out_dir = Path(out_dir)
+    study = _open_study(Path(study_dir), profile, data_license)
+    coordinates = _load_coordinates(study.folder, profile)
+    explanation = _load_audit(Explanation, explain_results, study)
+    subtypes = _load_audit(SubtypeAudit, label_audit, study)
+    with _replace_folder(out_dir) as folder:
+        embeddings = _export_classifier(study, folder / "classifier", explanation, subtypes)
+        _export_anomaly(study, folder / "anomaly")
+        _export_references(study, folder / "known", embeddings, coordinates)
     return out_dir
 
 
 @contextmanager
-def _written_whole(target: Path) -> Iterator[Path]:
-    """Give a folder to write to; once all went well it takes the place of `target`, a new folder or an older export."""
+def _replace_folder(target: Path) -> Iterator[Path]:
+    """Yield a folder to write to, which replaces `target` once all is written; `target` is new or an older export."""
     is_export = (target / CARD_NAME).exists() or (target / PARTS[0] / CARD_NAME).exists()
     if target.exists() and not is_export and not (target.is_dir() and not any(target.iterdir())):
         raise ExportError(f"{target} holds something else; expected a new folder, or an export to replace")
@@ -161,150 +151,180 @@ def _written_whole(target: Path) -> Iterator[Path]:
     partial.rename(target)
 
 
-def _export_graph(
-    bundle: "Bundle", model_dir: Path, folder: Path, images: np.ndarray, *, keep_full: bool
-) -> tuple[str, dict[str, Any]]:
-    """Write the graph of a model in `model_dir` and return its kind and what its card says of the graph."""
-    from pneumoscope.models.folding import fold_normalization
-    from pneumoscope.models.graph import ClassifierGraph, LayersGraph, describe_layers
-    from pneumoscope.models.onnx_file import export_graph, write_small
+def _open_study(study_dir: Path, profile: str, data_license: str) -> _Study:
+    from pneumoscope.study import reopen_study
 
-    net, full, small = bundle.model, folder / FULL_NAME, folder / SMALL_NAME
-    inputs = {"image": images[..., None].astype(np.float32)}
-    if "embedding_layer" not in bundle.card:
-        answers = export_graph(_build_anomaly_graph(model_dir), full, inputs)
-        return "anomaly", {"graph": {"file": FULL_NAME, "outputs": sorted(answers)}}
-    folded, embedding = fold_normalization(net), bundle.card["embedding_layer"]
-    whole = ClassifierGraph(net, embedding)
-    answers = export_graph(ClassifierGraph(folded, embedding), full, inputs, reference=whole)
-    write_small(full, small, inputs)
-    if not keep_full:
-        full.unlink()
-    gradient = {**inputs, "gradient": answers["gradient"]}
-    layers = folder / f"full.{LAYERS_NAME}"
-    earlier = export_graph(LayersGraph(folded), layers, gradient, reference=LayersGraph(net))
-    write_small(layers, folder / LAYERS_NAME, gradient)
-    layers.unlink()
-    graph = {
-        "file": FULL_NAME if keep_full else SMALL_NAME,
-        "outputs": sorted(answers),
-        "layers_file": LAYERS_NAME,
-        "layers_outputs": sorted(earlier),
-        "layers": describe_layers(net),
-    }
-    return "classifier", {"graph": graph}
-
-
-def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
-    from pneumoscope.models.graph import AutoencoderGraph, GaussianGraph
-    from pneumoscope.tasks.anomaly.autoencoder import ReferenceAutoencoder
-    from pneumoscope.tasks.anomaly.features import weigh_cells
-    from pneumoscope.tasks.anomaly.registry import load_detector
-
-    found, _ = load_detector(model_dir, precision="float32")
-    if isinstance(found, ReferenceAutoencoder):
-        return AutoencoderGraph(found.net)
-    whole, single = (found.mean, found.whitening), (found.patch_mean, found.patch_whitening)
-    source = found.source
-    return GaussianGraph(source.net, source.join, weigh_cells(source), whole=whole, single=single)
+    request, dataset = reopen_study(study_dir)
+    dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
+    train = dataset.split("train").table
+    data = TrainingData(
+        sha256=request["data_sha256"],
+        license=data_license,
+        images=len(train),
+        patients=int(train["patient"].nunique()),
+        splits=_count_splits(dataset.table),
+    )
+    return _Study(study_dir, profile, request["seed"], dataset, data)
 
 
 def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
-    """Return `images`, `patients`, and images of each class, by split."""
+    """Return the number of images, of patients, and of images of each class, by split."""
+    parts = {split: table[table["split"] == split] for split in ("train", "val", "test")}
     return {
         split: {
             "images": len(part),
             "patients": int(part["patient"].nunique()),
-            **{kind: int((part["subtype"] == kind).sum()) for kind in THREE_CLASSES},
+            **{name: int((part["subtype"] == name).sum()) for name in THREE_CLASSES},
         }
-        for split in ("train", "val", "test")
-        for part in [table[table["split"] == split]]
+        for split, part in parts.items()
     }
 
 
-def _export_answers(bundle: "Bundle", folder: Path, full_name: str, dataset: Dataset) -> dict[str, Any]:
-    """Write the graph that answers come from, and return what the card says of it.
+def _load_coordinates(study_dir: Path, profile: str) -> dict[str, NDArray[np.floating]]:
+    """Return the coordinates of each image on the study's map, by name.
 
-    It computes in whole numbers where that answers as float32 does on validation; the ranges come from train, and from
-    its normals what rounding does to a score.
+    Raises:
+        PneumoscopeError: if the study has not drawn the map.
     """
-    from pneumoscope.models.int8 import write_int8
-    from pneumoscope.models.onnx_file import AGREEMENT, extract_answers, measure_agreement
-    from pneumoscope.tasks.anomaly.int8_scores import correct_int8_score
+    path = study_dir / "stages" / f"{profile}-map_three_class.npz"
+    if not path.exists():
+        raise PneumoscopeError(
+            f"{study_dir} holds no finished study of the profile {profile}: {path} is missing. Finish it with "
+            f"`pneumoscope study --out {study_dir} --resume`, or name another profile."
+        )
+    embedding_map = load_result(path)
+    return dict(zip(embedding_map.names.tolist(), embedding_map.coordinates, strict=True))
 
-    plain, small = folder / ANSWERS_NAME, folder / INT8_NAME
-    train, val = dataset.split("train"), dataset.split("val")
-    outputs = ["probabilities", "embedding"] if "embedding_layer" in bundle.card else ["score"]
-    extract_answers(folder / full_name, plain, outputs)
-    # Every class and both ends of the collection's order are among them.
-    chosen = np.unique(np.linspace(0, len(train.images) - 1, NUM_CALIBRATED).astype(int))
-    write_int8(plain, small, train.images[chosen])
-    if outputs == ["score"]:
-        correct_int8_score(small, plain, train.images[train.labels(THREE_CLASSES) == 0])
-    found, expected = (
-        dict(zip(outputs, Graph(path).run(as_input(val.images), outputs), strict=True)) for path in (small, plain)
+
+def _load_held_out(study_dir: Path, profile: str) -> Evaluation | None:
+    """Return predictions for series of file names by models trained without them, where the study has some."""
+    path = study_dir / "stages" / f"{profile}-held_out.npz"
+    return load_result(path) if path.exists() else None
+
+
+def _predict_other_seeds(study_dir: Path, profile: str, dataset: Dataset) -> dict[int, NDArray[np.floating]]:
+    """Return by seed the probabilities that models of other seeds predict, where the study trained some."""
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.study import list_other_seeds
+    from pneumoscope.tasks.classify import predict_probabilities
+
+    bundles = [load_bundle(folder, precision="float32") for folder in list_other_seeds(study_dir, profile)]
+    return {bundle.card.seed: predict_probabilities(bundle.model, dataset.images) for bundle in bundles}
+
+
+def _load_audit(kind: type[Audit], path: str | os.PathLike[str] | None, study: _Study) -> Audit | None:
+    if path is None:
+        return None
+    try:
+        audit = parse_json(kind, Path(path).read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise PneumoscopeError(
+            f"{path} cannot be read ({error}); expected a file of `pneumoscope explain --benchmark` or of "
+            "`pneumoscope labels`"
+        ) from None
+    if audit.data_sha256 != study.data.sha256:
+        raise PneumoscopeError(f"{path} was measured on other data or with another seed than {study.folder}")
+    return audit
+
+
+def _export_classifier(
+    study: _Study, folder: Path, explanation: Explanation | None, subtypes: SubtypeAudit | None
+) -> NDArray[np.float32]:
+    """Write the classifier with its card, and return its embeddings of all images."""
+    bundle, graph, answers = _export_part(study, folder, "three_class")
+    probabilities, embeddings = answers.run(as_input(study.dataset.images), ["probabilities", "embedding"])
+    report = report_calibration(
+        probabilities,
+        study.dataset,
+        study.seed,
+        held_out=_load_held_out(study.folder, study.profile),
+        other_seeds=_predict_other_seeds(study.folder, study.profile, study.dataset),
     )
-    agreement = measure_agreement(found, expected, val.labels(THREE_CLASSES))
-    agrees = all(value <= AGREEMENT[name] for name, value in agreement.items())
-    kept, dropped = (small, plain) if agrees else (plain, small)
-    dropped.unlink()
-    if not agrees:
-        log.warning("the %s does not answer alike in whole numbers (%s); float32 is kept", bundle.model.name, agreement)
-    return {
-        "answers_file": kept.name,
-        "answers_precision": "int8" if agrees else "float32",
-        "agreement_of_int8": agreement,
-    }
+    model = _describe_model(bundle, graph, folder)
+    card = ClassifierCard(**vars(model), **vars(report), data=study.data, explanation=explanation, subtypes=subtypes)
+    write_json(folder / CARD_NAME, card)
+    return embeddings
 
 
-def _judge_anomaly(answers: Graph, pictures: Graph, dataset: Dataset, thresholds: dict[str, float]) -> dict[str, Any]:
-    """Return the scores of held-out normals, what their maps show, and figures of test."""
-    val, test = dataset.split("val"), dataset.split("test")
+def _export_anomaly(study: _Study, folder: Path) -> None:
+    """Write the anomaly detector with its card: scores and maps of held-out normals, and metrics on test."""
+    bundle, graph, answers = _export_part(study, folder, "anomaly")
+    val, test = study.dataset.split("val"), study.dataset.split("test")
     normals = val.select(val.labels(THREE_CLASSES) == 0)
     normal_scores, scores = (answers.run(as_input(part.images), ["score"])[0] for part in (normals, test))
-    (maps,) = pictures.run(as_input(normals.images), ["map"])
+    (maps,) = Graph(folder / graph.file).run(as_input(normals.images), ["map"])
+    low, high = np.quantile(maps, MAP_SHARES).astype(float).round(8).tolist()
     labels, patients = (test.labels(THREE_CLASSES) > 0).astype(int), test.table["patient"].to_numpy().astype(str)
-    figures = evaluate_scores(labels, scores, thresholds, patients=patients)
-    return {
-        "normal_scores": np.sort(normal_scores).astype(float).round(8).tolist(),
-        "map_scale": np.quantile(maps, MAP_SHARES).astype(float).round(8).tolist(),
-        "figures": {"test": plain_figures(figures)},
-    }
+    metrics = evaluate_scores(labels, scores, bundle.card.thresholds or {}, patients=patients)
+    card = AnomalyCard(
+        **vars(_describe_model(bundle, graph, folder)),
+        normal_scores=tuple(np.sort(normal_scores).astype(float).round(8).tolist()),
+        map_scale=(low, high),
+        figures={"test": round_metrics(metrics)},
+        data=study.data,
+    )
+    write_json(folder / CARD_NAME, card)
 
 
-def _write_known(folder: Path, embeddings: np.ndarray, dataset: Dataset, places: dict[str, np.ndarray]) -> None:
+def _export_references(
+    study: _Study, folder: Path, embeddings: NDArray[np.float32], coordinates: dict[str, NDArray[np.floating]]
+) -> None:
+    """Write the reference cases and the OOD detector with their card."""
     folder.mkdir()
+    dataset = study.dataset
     train, val = dataset.rows("train"), dataset.rows("val")
     table = dataset.table.iloc[train]
-    arrays = {
-        "embeddings": embeddings[train].astype(np.float16),
-        "labels": dataset.labels(THREE_CLASSES)[train].astype(np.uint8),
-        "names": table["name"].to_numpy().astype(str),
-        "patients": table["patient"].to_numpy().astype(str),
-        "coordinates": np.stack([places[name] for name in table["name"]]).astype(np.float32),
-    }
-    np.savez_compressed(folder / "known.npz", **arrays)
-    look = fit_domain(dataset.images[train], dataset.images[val], tell_drawn=not shows_phantoms(dataset))
-    np.savez_compressed(folder / "domain.npz", **look.to_arrays())
-
-
-def _write_card(folder: Path, kind: str, facts: dict[str, Any]) -> None:
-    """Write `card.json`, which names the folder's files, and the same for people."""
-    from pneumoscope.report.model_card import write_model_card
-
-    card = {
-        "card_version": CARD_VERSIONS[kind],
-        "notice": RESEARCH_USE_ONLY,
-        "kind": kind,
-        "pneumoscope": __version__,
-        "files": {path.name: hash_file(path) for path in sorted(folder.iterdir())},
-        **facts,
-    }
+    np.savez_compressed(
+        folder / "known.npz",
+        embeddings=embeddings[train].astype(np.float16),
+        labels=dataset.labels(THREE_CLASSES)[train].astype(np.uint8),
+        names=table["name"].to_numpy().astype(str),
+        patients=table["patient"].to_numpy().astype(str),
+        coordinates=np.stack([coordinates[name] for name in table["name"]]).astype(np.float32),
+    )
+    domain = fit_domain(dataset.images[train], dataset.images[val], tell_drawn=not shows_phantoms(dataset))
+    np.savez_compressed(folder / "domain.npz", **domain.to_arrays())
+    card = ReferenceCard(
+        card_version=CARD_VERSIONS["known"],
+        kind="known",
+        files=_hash_files(folder),
+        classes=THREE_CLASSES,
+        data=study.data,
+    )
     write_json(folder / CARD_NAME, card)
-    write_model_card(card, folder / "README.md")
 
 
-def _training_facts(bundle: "Bundle") -> dict[str, Any]:
-    """Return what a card keeps of how a model was trained."""
-    dropped = {"card_version", "notice", "weights_sha256", "pneumoscope"}
-    return {name: value for name, value in bundle.card.items() if name not in dropped}
+def _export_part(study: _Study, folder: Path, name: str) -> "tuple[Bundle, ModelGraph, Graph]":
+    """Write the graphs of a study's model, and return the model, its graphs, and the one that predictions come from."""
+    from pneumoscope.models.bundle import load_bundle
+
+    log.info("exporting the %s", folder.name)
+    folder.mkdir()
+    model_dir = study.folder / "models" / f"{study.profile}-{name}"
+    bundle = load_bundle(model_dir, precision="float32")
+    images = study.dataset.split("val").images[:NUM_COMPARED]
+    graph = export_model_graph(bundle, model_dir, folder, images, keep_full=False)
+    graph = export_answers(bundle, graph, folder, study.dataset)
+    assert graph.answers_file is not None
+    return bundle, graph, Graph(folder / graph.answers_file)
+
+
+def _describe_model(bundle: "Bundle", graph: ModelGraph, folder: Path) -> ExportedModel:
+    """Return the card of a model whose files stand in `folder`."""
+    kind = "anomaly" if bundle.card.embedding_layer is None else "classifier"
+    record = {field.name: getattr(bundle.card, field.name) for field in fields(TrainingRecord)}
+    return ExportedModel(
+        **record,
+        card_version=CARD_VERSIONS[kind],
+        kind=kind,
+        files=_hash_files(folder),
+        architecture=bundle.card.architecture,
+        parameters=bundle.card.parameters,
+        input=bundle.card.input,
+        keras=bundle.card.keras,
+        graph=graph,
+    )
+
+
+def _hash_files(folder: Path) -> dict[str, str]:
+    return {path.name: hash_file(path) for path in sorted(folder.iterdir())}

@@ -323,8 +323,8 @@ def _write_results(ledger: Ledger, dataset: Dataset) -> None:
             "epochs": request["epochs"],
             **{
                 profile: {
-                    "classifier": profile_settings(profile, epochs=request["epochs"]).to_dict(),
-                    "anomaly": anomaly_settings(profile, epochs=request["epochs"]).to_dict(),
+                    "classifier": profile_settings(profile, epochs=request["epochs"]).to_json(),
+                    "anomaly": anomaly_settings(profile, epochs=request["epochs"]).to_json(),
                 }
                 for profile in profiles
             },

@@ -2,6 +2,8 @@
 
 import base64
 import io
+import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,9 @@ from PIL import Image
 from pneumoscope.app.answers import write_anomaly_trust, write_sentence
 from pneumoscope.app.pictures import draw_picture, measure_image
 from pneumoscope.radiographs.image import load_image
+from pneumoscope.reading.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.reading.reading import Reading
+from pneumoscope.results import Estimate
 
 
 def as_png(pixels):
@@ -118,11 +122,11 @@ def test_a_picture_is_made_of_what_browsers_cannot_show():
 @pytest.mark.parametrize(
     ("figure", "told"),
     [
-        ({"value": 0.24, "low": 0.18, "high": 0.29, "n": 319}, "says nothing against one"),
-        ({"value": 0.52, "low": 0.45, "high": 0.58, "n": 319}, "no better than chance"),
-        ({"value": 0.92, "low": 0.9, "high": 0.94, "n": 319}, "is 0.92 (0.90 to 0.94)"),
-        ({"value": 0.9, "low": None, "high": None, "n": 3}, "too few"),
+        (Estimate(0.24, 0.18, 0.29, 319), "says nothing against one"),
+        (Estimate(0.52, 0.45, 0.58, 319), "no better than chance"),
+        (Estimate(0.92, 0.9, 0.94, 319), "is 0.92 (0.90 to 0.94)"),
+        (Estimate(0.9, math.nan, math.nan, 3), "too few"),
     ],
 )
 def test_the_anomaly_score_is_trusted_as_far_as_it_was_measured(figure, told):
-    assert told in write_anomaly_trust({"figures": {"test": {"auroc": figure}}})
+    assert told in write_anomaly_trust(replace(load_cards(SHIPPED_DIR).anomaly, figures={"test": {"auroc": figure}}))

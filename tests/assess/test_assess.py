@@ -8,8 +8,8 @@ import pytest
 from PIL import Image
 
 from pneumoscope.assess.assess import assess_models
-from pneumoscope.assess.checks import choose_shortcuts
 from pneumoscope.assess.gather import choose_split
+from pneumoscope.assess.robustness import choose_shortcuts
 from pneumoscope.batch import BatchSettings, read_files
 from pneumoscope.errors import CollectionError, PneumoscopeError
 from pneumoscope.radiographs.collection import scan_collection

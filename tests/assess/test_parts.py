@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pneumoscope.assess.error_stretches import find_error_stretches
-from pneumoscope.assess.gate import measure_gate
+from pneumoscope.assess.gate import measure_rejections
 from pneumoscope.assess.subgroups import measure_subgroups
 from pneumoscope.assessment import Assessed
 from pneumoscope.radiographs.collection import name_series
@@ -38,7 +38,7 @@ def test_the_gate_tells_what_doubt_spares():
         decisions=["normal", "not sure", "pneumonia", "not sure", "refused"],
         reasons=["", CLOSE, "", f"{UNLIKE} {CLOSE}", "The film looks upside down."],
     )
-    gate = measure_gate(images, 0.5)
+    gate = measure_rejections(images, 0.5)
 
     assert gate.refused["all"].value == pytest.approx(0.2)
     assert gate.refused["normal"].value == 0

@@ -8,9 +8,9 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.cli.options import BackboneName  # noqa: E402
 from pneumoscope.errors import TrainingError  # noqa: E402
 from pneumoscope.models.bundle import load_bundle, save_bundle  # noqa: E402
+from pneumoscope.models.card import TrainingRecord  # noqa: E402
 from pneumoscope.models.settings import profile_settings  # noqa: E402
 from pneumoscope.models.transfer import BACKBONES, _flatten, build_transfer  # noqa: E402
 from pneumoscope.radiographs.dataset import Dataset  # noqa: E402
@@ -108,22 +108,23 @@ def test_a_net_inside_of_a_net_is_laid_open() -> None:
 
 def test_weights_of_a_file_are_taken(weights_file: Path) -> None:
     keras.utils.set_random_seed(8)
-    one, other = (build_transfer("mobilenet", weights_file, size=size) for size in (SIZE, 2 * SIZE))
+    one, other = (build_transfer("mobilenet", weights=weights_file, size=size) for size in (SIZE, 2 * SIZE))
     for layer in ("conv1", "conv_pw_13"):
         np.testing.assert_array_equal(one.get_layer(layer).get_weights()[0], other.get_layer(layer).get_weights()[0])
 
 
 @pytest.mark.parametrize(
-    ("words", "size", "message"),
+    ("name", "options", "message"),
     [
-        (("resnet", None), 64, "there is no backbone 'resnet'; expected one of mobilenet, "),
-        (("mobilenet", None), 31, "images of 31 x 31 are too small for mobilenet; expected 32 or more"),
-        (("mobilenet", "nowhere.h5"), 32, "nowhere.h5 does not exist; expected one of mobilenet without its top"),
+        ("resnet", {"size": 64}, "there is no backbone 'resnet'; expected one of mobilenet, "),
+        ("mobilenet", {"size": 31}, "images of 31 x 31 are too small for mobilenet; expected 32 or more"),
+        ("mobilenet", {"channels": 3}, "takes gray images of 1 channel, not 3"),
+        ("mobilenet", {"weights": "nowhere.h5"}, "nowhere.h5 does not exist; expected one of mobilenet without its"),
     ],
 )
-def test_what_cannot_be_built_is_told(words: tuple[str, str | None], size: int, message: str) -> None:
+def test_what_cannot_be_built_is_told(name: str, options: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        build_transfer(*words, size=size)
+        build_transfer(name, **options)
 
 
 def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:
     (tmp_path / "text.h5").write_text("no weights")
     for name in ("other.weights.h5", "text.h5"):
         with pytest.raises(TrainingError, match=rf"{name} do not fit.*keras.applications.MobileNet, alpha 0.75"):
-            build_transfer("mobilenet", tmp_path / name, size=SIZE)
+            build_transfer("mobilenet", weights=tmp_path / name, size=SIZE)
 
 
 def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,18 +144,23 @@ def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPa
     with pytest.raises(
         TrainingError, match=r"mobilenet-v2 could not be downloaded \(URL fetch failure\).*--weights FILE"
     ):
-        build_transfer("mobilenet-v2", "imagenet", size=SIZE)
-
-
-def test_the_command_line_offers_every_backbone() -> None:
-    assert [choice.value for choice in BackboneName] == list(BACKBONES)
+        build_transfer("mobilenet-v2", weights="imagenet", size=SIZE)
 
 
 def test_one_comes_back_from_its_bundle(tmp_path: Path, net) -> None:
     films = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 1)).astype(np.float32)
-    save_bundle(net, tmp_path, {"classes": list(THREE_CLASSES)})
+    settings = profile_settings("transfer")
+    record = TrainingRecord(
+        classes=THREE_CLASSES,
+        settings=settings,
+        precision="float32",
+        seed=0,
+        chosen_epoch=1,
+        training_data_sha256="0",
+    )
+    save_bundle(net, tmp_path, record)
     again = load_bundle(tmp_path, precision="float32")
-    assert (again.card["architecture"], again.card["input"]["shape"]) == ("mobilenet", [SIZE, SIZE, 1])
+    assert (again.card.architecture, again.card.input.shape) == ("mobilenet", (SIZE, SIZE, 1))
     for mine, its in zip(net.weights, again.model.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(its))
     np.testing.assert_allclose(np.asarray(again.model(films)), np.asarray(net(films)), atol=1e-6)
@@ -184,7 +190,7 @@ def test_training_one_leaves_a_bundle_that_answers_alike(
 
     told = evaluate_classifier(again.model, small, classes=THREE_CLASSES).probabilities
     np.testing.assert_array_equal(told, trained.evaluations["test"].probabilities)
-    assert again.card["settings"]["weights"] == "small.weights.h5"
+    assert again.card.settings.weights == "small.weights.h5"
     assert str(tmp_path) not in (tmp_path / "out" / "card.json").read_text()
 
 
@@ -203,7 +209,7 @@ def test_weights_made_on_photographs_part_films_before_any_training(real_data: P
         np.stack([load_image(film, size=160) for film in sorted((real_data / "train" / kind).iterdir())[:24]])
         for kind in ("NORMAL", "PNEUMONIA")
     ]
-    net = build_transfer("mobilenet", path, size=160)
+    net = build_transfer("mobilenet", weights=path, size=160)
     normals, sick = (look_through(net, "embedding", 255 * part[..., None]) for part in films)
     centers = normals[:12].mean(axis=0), sick[:12].mean(axis=0)
     closer = [np.linalg.norm(part[12:] - center, axis=1) for part in (normals, sick) for center in centers]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 from pneumoscope.errors import BundleError, PneumoscopeError
+from pneumoscope.json_archive import to_plain
 from pneumoscope.radiographs.phantoms import draw_phantoms
-from pneumoscope.reading.model_set import PARTS, SHIPPED_DIR, load_model_set
+from pneumoscope.reading.model_set import PARTS, SHIPPED_DIR, load_cards, load_model_set
 from pneumoscope.reading.reader import Reader
 from pneumoscope.reading.reading import SCORED
 from pneumoscope.table import COLUMNS
@@ -140,6 +141,16 @@ def test_what_ships_is_small_and_says_what_it_is():
         assert "Research use only" in (SHIPPED_DIR / part / "README.md").read_text()
 
 
+@pytest.mark.parametrize("part", PARTS)
+def test_a_card_keeps_its_json_form(part):
+    text = (SHIPPED_DIR / part / "card.json").read_text()
+    expected = json.loads(text)
+    for name in ("backbone", "weights"):  # null, which is left out
+        expected.get("settings", {}).pop(name, None)
+
+    assert to_plain(getattr(load_cards(SHIPPED_DIR), part)) == expected
+
+
 @pytest.mark.parametrize(
     ("harm", "told"),
     [
@@ -152,14 +163,29 @@ def test_what_ships_is_small_and_says_what_it_is():
         (lambda folder: change_card(folder, card_version=1), "is version 1 .* Export the models again"),
         (lambda folder: change_card(folder, kind="anomaly"), "of kind 'anomaly'"),
         (lambda folder: change_card(folder, files={"../../etc/passwd": "0"}), "files of its own folder only"),
+        (lambda folder: change_card(folder, kind=[]), "of kind"),
+        (lambda folder: change_card(folder, files=None), "is damaged .files: Input should be an object, not None"),
+        (lambda folder: change_card(folder, seed="0"), "is damaged .seed: Input should be a valid integer, not 0"),
+        (lambda folder: change_card(folder, calibration={}), "is damaged .calibration.method: Field required"),
+        (lambda folder: change_card(folder, classes=["a", "b"]), "calibration.fitted is not of 2 classes"),
+        (lambda folder: change_card(folder, settings={"epochs": 0}), "epochs 0"),
+        (lambda folder: change_graph(folder, answers_file="other.onnx"), "names the graph 'other.onnx'"),
     ],
-    ids=["no-card", "torn-card", "list-card", "missing", "changed", "version", "older", "kind", "traversal"],
+    ids=[
+        *("no-card", "torn-card", "list-card", "missing", "changed", "version", "older", "kind", "traversal"),
+        *("kind-list", "no-files", "text-seed", "no-calibration", "classes", "settings", "graph"),
+    ],
 )
 def test_models_that_are_not_what_they_say_are_refused(copied, harm, told):
     harm(copied)
 
     with pytest.raises(BundleError, match=told):
         load_model_set(copied)
+
+
+def change_graph(folder, **changes):
+    card = json.loads((folder / "classifier" / "card.json").read_text())
+    change_card(folder, graph={**card["graph"], **changes})
 
 
 def change_card(folder, **changes):

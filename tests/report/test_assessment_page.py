@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.assess.gate import measure_gate
+from pneumoscope.assess.gate import measure_rejections
 from pneumoscope.assess.scopes import measure_scopes, trace_roc
 from pneumoscope.assess.subgroups import measure_subgroups
 from pneumoscope.assessment import Assessed, Assessment, Conformal, ErrorStretch
@@ -66,7 +66,7 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
         conformal=Conformal(0.9, {"all": sets, "normal": sets}) if subtypes_known else None,
         selective={"pneumonia": measure_selective((sick >= 0.5) == labels, np.abs(sick - 0.5), images.patients)}
         | ({three_class: known["selective"]} if subtypes_known else {}),
-        gate=measure_gate(images, 0.5),
+        gate=measure_rejections(images, 0.5),
         subgroups=measure_subgroups(images, rng.random(count), {}, 0.5),
         error_stretches=[],
         shortcuts=None,

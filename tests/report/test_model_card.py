@@ -1,16 +1,24 @@
-"""A model's card: what is known is on it, what is not is left out, and where it fails is said."""
+"""The model cards for people: measured metrics are on them, missing ones are left out, limitations are named."""
 
-import json
+from dataclasses import fields, replace
 
 import pytest
 
-from pneumoscope.reading.model_set import PARTS, SHIPPED_DIR
+from pneumoscope.calibration_report import Conformal, SeedComparison, Spread
+from pneumoscope.reading.cards import PARTS, ExportedModel, SubtypeAudit
+from pneumoscope.reading.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.report.model_card import write_model_card
+from pneumoscope.results import Estimate
 
 
 @pytest.fixture(scope="module")
-def card():
-    return json.loads((SHIPPED_DIR / "classifier" / "card.json").read_text())
+def cards():
+    return load_cards(SHIPPED_DIR)
+
+
+@pytest.fixture(scope="module")
+def card(cards):
+    return cards.classifier
 
 
 @pytest.fixture
@@ -23,87 +31,85 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_cards_that_ship_are_those_of_this_version(part, write):
-    folder = SHIPPED_DIR / part
-
-    assert write(json.loads((folder / "card.json").read_text())) == (folder / "README.md").read_text()
+def test_the_shipped_cards_are_those_of_this_version(cards, part, write):
+    assert write(getattr(cards, part)) == (SHIPPED_DIR / part / "README.md").read_text()
 
 
-def percent(figure):
-    return " ".join([f"{100 * figure['value']:.1f}%", f"[{100 * figure['low']:.1f}, {100 * figure['high']:.1f}]"])
+def percent(metric):
+    return f"{100 * metric.value:.1f}% [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
 
 
-def test_figures_of_each_split_stand_side_by_side_with_the_command(card, write):
-    figures = {split: card["figures"][split] for split in ("val", "test")}
-    text = write({**card, "figures": figures})
+def test_metrics_of_each_split_stand_side_by_side_with_the_command(card, write):
+    figures = {split: card.figures[split] for split in ("val", "test")}
+    text = write(replace(card, figures=figures))
 
-    found = [percent(figures[split]["normal_or_pneumonia"]["accuracy_balanced"]) for split in figures]
+    cells = [percent(part.normal_or_pneumonia["accuracy_balanced"]) for part in figures.values()]
     assert "| | validation, n = 749 | test, n = 319 |" in text
-    assert f"| at `balanced`: accuracy | {found[0]} | {found[1]} |" in text
+    assert f"| at `balanced`: accuracy | {cells[0]} | {cells[1]} |" in text
     assert "From `pneumoscope export`" in text and "`pneumoscope evaluate --data DATA --out DIR`" in text
 
 
-def test_series_held_out_get_a_column(card, write):
-    figures = {**card["figures"], "held_out": card["figures"]["val"]}
+def test_held_out_series_get_a_column(card, write):
+    figures = {**card.figures, "held_out": card.figures["val"]}
 
-    assert "| | validation, n = 749 | series held out, n = 749 | test, n = 319 |" in write({**card, "figures": figures})
-
-
-def test_a_specificity_that_falls_is_a_limit(card, write):
-    alarms = card["figures"]["val"]["normal_or_pneumonia"]["flagged_normal_balanced"]["value"]
-    assert f"clears {100 * (1 - alarms):.1f}% of the normals of validation, but" in write(card)
-    same = {**card["figures"], "test": card["figures"]["val"]}
-    assert "of the normals of validation" not in write({**card, "figures": same})
+    text = write(replace(card, figures=figures))
+    assert "| | validation, n = 749 | held-out series, n = 749 | test, n = 319 |" in text
 
 
-def test_sets_are_told_where_there_are_any(card, write):
-    without = {name: value for name, value in card.items() if name != "conformal"}
-    text = write({**card, "conformal": {"coverage": 0.9, "limit": 0.8, "method": "split conformal"}})
+def test_a_drop_of_specificity_is_a_limitation(card, write):
+    false_positives = card.figures["val"].normal_or_pneumonia["flagged_normal_balanced"].value
+    limitation = f"the specificity is {100 * (1 - false_positives):.1f}% on validation, but"
 
-    assert "hold the true one in 90 % of such images: each class with a probability of\n  0.200 or more" in text
-    assert "hold the true one" not in write(without)
-
-
-def test_the_spread_of_seeds_is_told(card, write):
-    spread = {"mean": 0.91, "sd": 0.012, "values": [0.9, 0.92]}
-    text = write({**card, "seeds": {"seeds": [7, 8], "test": {"normal_or_pneumonia/accuracy_balanced": spread}}})
-
-    assert "differ in their seed (7, 8) on test: normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
+    assert limitation in write(card)
+    same = {**card.figures, "test": card.figures["val"]}
+    assert "on validation, but" not in write(replace(card, figures=same))
 
 
-def test_how_far_subtypes_are_told_by_how_films_were_made_is_said(card, write):
-    figure = {"value": 0.49, "low": 0.45, "high": 0.53, "n": 40}
-    measured = {"images": 100, "inside": 31, "verdict": "Not everywhere.", "figures": {"nets_inside": figure}}
-    without = {name: value for name, value in card.items() if name != "subtypes"}
+def test_conformal_sets_are_described_where_there_are_any(card, write):
+    conformal = Conformal("split conformal", coverage=0.9, fitted_on="validation", limit=0.8)
 
-    text = write({**card, "subtypes": measured})
+    text = write(replace(card, conformal=conformal))
+    assert "a coverage of 90 %: each class with a probability of\n  0.200 or more" in text
+    assert "conformal sets" not in write(replace(card, conformal=None))
+
+
+def test_the_spread_over_seeds_is_listed(card, write):
+    spread = {"normal_or_pneumonia/accuracy_balanced": Spread(0.91, 0.012, (0.9, 0.92))}
+    text = write(replace(card, seeds=SeedComparison((7, 8), spread)))
+
+    assert "differ in their seed (7, 8), on test: normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
+
+
+def test_the_audit_of_subtypes_is_on_the_card(card, write):
+    audit = SubtypeAudit(100, 31, "Not everywhere.", {"nets_inside": Estimate(0.49, 0.45, 0.53, 40)})
+
+    text = write(replace(card, subtypes=audit))
     assert "Not everywhere.\n\nAUROC of bacterial against viral" in text
-    assert "- nets that had not seen the patient, in these stretches: 0.490 [0.450, 0.530]" in text
-    text = write({**card, "subtypes": {**measured, "inside": 0, "verdict": ""}})
-    assert "No stretch of file names contradicts the labels of 100 pneumonias" in text
-    assert "## Bacterial or viral" not in write(without)
+    assert "- held-out predictions, inside the error runs: 0.490 [0.450, 0.530]" in text
+    text = write(replace(card, subtypes=replace(audit, inside=0, verdict="")))
+    assert "no contiguous error runs among 100 pneumonias" in text
+    assert "## Bacterial or viral" not in write(replace(card, subtypes=None))
 
 
 def test_counts_by_split_and_class_are_a_table(card, write):
     counts = {"images": 30, "patients": 12, "normal": 10, "bacterial": 15, "viral": 5}
-    text = write({**card, "data": {**card["data"], "splits": {"train": counts, "test": counts}}})
+    text = write(replace(card, data=replace(card.data, splits={"train": counts, "test": counts})))
 
-    assert (
-        "| | images | patients | normal | bacterial | viral |\n|---|---|---|---|---|---|\n| train | 30 | 12 |" in text
-    )
+    table = "| | images | patients | normal | bacterial | viral |\n|---|---|---|---|---|---|\n| train | 30 | 12 |"
+    assert table in text
 
 
-def test_of_other_data_no_more_is_said_than_is_known(card, write):
-    text = write({**card, "data": {**card["data"], "license": "our own"}})
+def test_other_data_are_not_described_as_the_shipped_collection(card, write):
+    text = write(replace(card, data=replace(card.data, license="our own")))
 
     assert "License of the data: our own" in text
     assert "Guangzhou" not in text and "children" not in text
 
 
-def test_a_card_that_knows_little_is_still_one(card, write):
-    little = {name: card[name] for name in ("notice", "kind", "classes")}
-    text = write(little)
+def test_one_exported_model_has_a_shorter_card(card, write):
+    model = ExportedModel(**{field.name: getattr(card, field.name) for field in fields(ExportedModel)})
+    text = write(model)
 
-    assert "Research use only" in text and "## Limits" in text
-    for heading in ("## Figures", "## Data", "## Training", "## What was chosen"):
+    assert "Research use only" in text and "## Training" in text and "## Limitations" in text
+    for heading in ("## Metrics", "## Data", "## Calibration"):
         assert heading not in text

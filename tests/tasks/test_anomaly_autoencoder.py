@@ -20,7 +20,7 @@ def test_thresholds_come_from_held_out_normals(trained) -> None:
     scores = result.validation_scores
     assert result.thresholds["mean_plus_sd"] == pytest.approx(scores.mean() + scores.std(), rel=1e-5)
     assert (scores >= result.thresholds["quantile"]).sum() == int(0.1 * (len(scores) + 1))
-    assert bundle.card["thresholds"] == result.thresholds
+    assert bundle.card.thresholds == result.thresholds
 
 
 def test_flagged_shares_follow_the_scores(trained) -> None:

@@ -7,7 +7,9 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from pneumoscope.errors import BundleError, TrainingError  # noqa: E402
-from pneumoscope.models.bundle import load_bundle  # noqa: E402
+from pneumoscope.models.bundle import load_bundle, save_bundle  # noqa: E402
+from pneumoscope.models.card import TrainingRecord  # noqa: E402
+from pneumoscope.models.registry import build_architecture, list_architectures, register_architecture  # noqa: E402
 from pneumoscope.models.settings import profile_settings  # noqa: E402
 from pneumoscope.radiographs.dataset import Dataset  # noqa: E402
 from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES  # noqa: E402
@@ -24,8 +26,8 @@ def test_training_leaves_a_bundle_that_answers_alike(
     np.testing.assert_array_equal(
         predict_probabilities(again.model, test.images), trained.evaluations["test"].probabilities
     )
-    assert again.card["classes"] == list(classes)
-    assert again.card["notice"].startswith("Research use only")
+    assert again.card == bundle.card and again.card.classes == classes
+    assert again.card.notice.startswith("Research use only")
     assert set(trained.evaluations) == {"val", "test"}
     assert trained.evaluations["test"].names.tolist() == test.table["name"].tolist()
     assert trained.parameters == bundle.model.count_params()
@@ -54,9 +56,39 @@ def test_a_bundle_is_checked(tmp_path: Path, phantoms: Dataset) -> None:
     with pytest.raises(BundleError, match="not the file its card describes"):
         load_bundle(tmp_path)
     card = tmp_path / "card.json"
-    card.write_text(card.read_text().replace('"card_version": 1', '"card_version": 99'))
+    text = card.read_text()
+    card.write_text(text.replace('"seed": 0', '"seed": "zero"'))
+    with pytest.raises(BundleError, match=r"is damaged \(seed: Input should be a valid integer, not zero"):
+        load_bundle(tmp_path)
+    card.write_text(text)
+    card.write_text(card.read_text().replace('"card_version": 2', '"card_version": 99'))
     with pytest.raises(BundleError, match="is version 99"):
         load_bundle(tmp_path)
+
+
+def test_a_registered_architecture_is_restored_from_its_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert "three_class" in list_architectures()
+    monkeypatch.setattr("pneumoscope.models.registry._ARCHITECTURES", {})
+
+    @register_architecture("tiny")
+    def build_tiny(num_outputs: int, size: int, channels: int) -> keras.Model:
+        inputs = keras.Input((size, size, channels))
+        embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(inputs)
+        return keras.Model(inputs, keras.layers.Dense(num_outputs, name="logits")(embedding), name="tiny")
+
+    model = build_architecture("tiny", num_outputs=4, size=8, channels=3)
+    record = TrainingRecord(
+        classes=("a", "b", "c", "d"),
+        settings=profile_settings("paper"),
+        precision="float32",
+        seed=0,
+        training_data_sha256="0",
+    )
+    save_bundle(model, tmp_path, record)
+    again = load_bundle(tmp_path, precision="float32")
+    np.testing.assert_array_equal(model.get_layer("logits").kernel, again.model.get_layer("logits").kernel)
+    with pytest.raises(TrainingError, match="there is no architecture 'huge'; expected one of tiny"):
+        build_architecture("huge", num_outputs=4)
 
 
 def test_shuffled_labels_teach_nothing(tmp_path: Path, phantoms: Dataset) -> None:

@@ -1,6 +1,7 @@
 """Predictions and their maps as JSON, and each prediction as one sentence."""
 
 import base64
+import math
 import re
 from typing import TYPE_CHECKING, Any, cast
 
@@ -8,7 +9,8 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.schema import Gray, Health, Heatmap, Known, Layer, Models, ReadingAnswer, Readings
-from pneumoscope.reading.model_set import PARTS
+from pneumoscope.json_archive import to_plain
+from pneumoscope.reading.cards import PARTS, AnomalyCard
 from pneumoscope.reading.reading import Reading
 
 if TYPE_CHECKING:
@@ -29,13 +31,14 @@ def describe_health(reader: "Reader") -> Health:
 def describe_models(reader: "Reader") -> Models:
     """Return the models' cards without long lists, their classes, layers and operating points."""
     models = reader.models
+    cards = {part: _leave_out(to_plain(getattr(models.cards, part)), _LONG_LISTS) for part in PARTS}
     return {
         "notice": RESEARCH_USE_ONLY,
         "id": models.id,
-        "cards": {part: _leave_out(models.cards[part], _LONG_LISTS) for part in PARTS},
+        "cards": cards,
         "classes": list(models.classes),
         "layers": _describe_layers(reader),
-        "operating_points": models.cards["classifier"]["operating_points"],
+        "operating_points": cards["classifier"]["operating_points"],
     }
 
 
@@ -90,17 +93,17 @@ def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Rea
     answer["anomaly_map"] = _encode_gray(look.anomaly_map, 1.0)
 
 
-def write_anomaly_trust(card: dict[str, Any]) -> str:
+def write_anomaly_trust(card: AnomalyCard) -> str:
     """Return how far to trust the anomaly score, by its AUROC on the test set."""
-    auroc = card["figures"]["test"]["auroc"]
-    start = f"On {auroc['n']} test films its AUROC for pneumonia is {auroc['value']:.2f}"
-    if auroc["high"] is None:
+    auroc = card.figures["test"]["auroc"]
+    start = f"On {auroc.n} test films its AUROC for pneumonia is {auroc.value:.2f}"
+    if math.isnan(auroc.high):
         return f"{start}; they are too few to tell more."
-    if auroc["high"] < 0.5:
+    if auroc.high < 0.5:
         return f"{start}: pneumonias look less unusual to it than normals, so a low score says nothing against one."
-    if auroc["low"] <= 0.5:
+    if auroc.low <= 0.5:
         return f"{start}, no better than chance: it says nothing of pneumonia."
-    return f"{start} ({auroc['low']:.2f} to {auroc['high']:.2f})."
+    return f"{start} ({auroc.low:.2f} to {auroc.high:.2f})."
 
 
 def write_sentence(reading: Reading, *, threshold: float) -> str:

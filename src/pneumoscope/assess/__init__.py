@@ -6,5 +6,5 @@ scopes.py      figures on some of the images
 gate.py        what was refused or left unsure, and what that costs and spares
 subgroups.py   the same figures by class, file series, exposure, and what a manifest tells
 error_stretches.py   errors that stand together along the file names
-checks.py      what is told without lungs, and what the gate makes of wrong inputs
+robustness.py  what is told without lungs, and what the gate makes of wrong inputs
 """

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import numpy as np
 
-from pneumoscope.assess.checks import check_films, choose_shortcuts
 from pneumoscope.assess.error_stretches import find_error_stretches
-from pneumoscope.assess.gate import measure_gate
+from pneumoscope.assess.gate import measure_rejections
 from pneumoscope.assess.gather import choose_split, gather_readings, load_traits
+from pneumoscope.assess.robustness import check_films, choose_shortcuts
 from pneumoscope.assess.scopes import measure_scopes, select_images, trace_roc
 from pneumoscope.assess.subgroups import measure_subgroups
 from pneumoscope.assessment import Assessed, Assessment, Conformal, PriorShift, Reliability, SelectiveCurve
@@ -83,7 +83,7 @@ def assess_models(
         reliability=_measure_reliability(images, seed),
         conformal=_measure_conformal(reader, gathered.images, seed),
         selective=_measure_selective(images, threshold, seed),
-        gate=measure_gate(gathered.images, threshold, seed=seed),
+        gate=measure_rejections(gathered.images, threshold, seed=seed),
         subgroups=measure_subgroups(
             images, gathered.exposures, load_traits(source, images.names), threshold, seed=seed
         ),

@@ -10,7 +10,7 @@ from pneumoscope.evaluation.metrics import estimate_share
 from pneumoscope.results import BINARY_CLASSES, Estimate
 
 
-def measure_gate(images: Assessed, threshold: float, *, seed: int = 0) -> Gate:
+def measure_rejections(images: Assessed, threshold: float, *, seed: int = 0) -> Gate:
     """Return shares refused and unsure, why, and how right the answers are that are given and held back.
 
     Args:

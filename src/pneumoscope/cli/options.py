@@ -33,19 +33,6 @@ class TrainProfile(StrEnum):
     TRANSFER = "transfer"
 
 
-class BackboneName(StrEnum):
-    """A net of `keras.applications`."""
-
-    MOBILENET = "mobilenet"
-    MOBILENET_V2 = "mobilenet-v2"
-    MOBILENET_V3_SMALL = "mobilenet-v3-small"
-    MOBILENET_V3_LARGE = "mobilenet-v3-large"
-    EFFICIENTNET_V2_B0 = "efficientnetv2-b0"
-    DENSENET_121 = "densenet121"
-    RESNET_50_V2 = "resnet50v2"
-    CONVNEXT_TINY = "convnext-tiny"
-
-
 class HoldOut(StrEnum):
     """What is held out at a time."""
 
@@ -76,6 +63,14 @@ class MapMethod(StrEnum):
     UMAP = "umap"
 
 
+def _check_backbone(name: str | None) -> str | None:
+    from pneumoscope.models.transfer import BACKBONES
+
+    if name is not None and name not in BACKBONES:
+        raise typer.BadParameter(f"{name!r} is none of {', '.join(BACKBONES)}")
+    return name
+
+
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder or CSV manifest of radiographs; phantoms are drawn without it.")
 ]
@@ -93,7 +88,12 @@ TaskOption = Annotated[
     typer.Option("--task", help="Which net; binary by default, and three_class with --backbone or the flagship."),
 ]
 BackboneOption = Annotated[
-    BackboneName | None, typer.Option("--backbone", help="Fit this net of keras.applications to three classes instead.")
+    str | None,
+    typer.Option(
+        "--backbone",
+        help="Train on this pretrained model of keras.applications instead, three classes.",
+        callback=_check_backbone,
+    ),
 ]
 WeightsOption = Annotated[
     str | None,

@@ -97,23 +97,31 @@ def export(
     out: Annotated[Path | None, typer.Option(help="Where to; `export` in that folder by default.")] = None,
     profile: ProfileOption = OneProfile.BEST,
     data_license: Annotated[str, typer.Option(help="Terms of the training images, for the card.")] = "not stated",
-    crossvalidation: Annotated[
-        Path | None,
-        typer.Option(help="Folder that `crossvalidate` left, for how far to trust bacterial against viral."),
+    explain_results: Annotated[
+        Path | None, typer.Option(help="JSON file that `explain --benchmark` left, for how far to trust heatmaps.")
+    ] = None,
+    label_audit: Annotated[
+        Path | None, typer.Option(help="JSON file that `labels` left, for how far to trust bacterial against viral.")
     ] = None,
 ) -> None:
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
     import_keras()
     from pneumoscope.export import export_model, export_study
     from pneumoscope.ledger import LEDGER_NAME
+    from pneumoscope.report.model_card import write_model_cards
 
-    if not (model_dir / LEDGER_NAME).exists():
-        typer.echo(export_model(model_dir, out))
-        return
-    target = out or model_dir / "export"
-    written = export_study(
-        model_dir, target, profile=profile.value, data_license=data_license, crossvalidation=crossvalidation
-    )
+    if (model_dir / LEDGER_NAME).exists():
+        written = export_study(
+            model_dir,
+            out or model_dir / "export",
+            profile=profile.value,
+            data_license=data_license,
+            explain_results=explain_results,
+            label_audit=label_audit,
+        )
+    else:
+        written = export_model(model_dir, out)
+    write_model_cards(written)
     typer.echo(written)
 
 

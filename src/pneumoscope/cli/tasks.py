@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from pneumoscope.cli.options import (
-    BackboneName,
     BackboneOption,
     BenchmarkOption,
     ClassifierOption,
@@ -133,11 +132,7 @@ def crossvalidate(
 
 
 def _choose_recipe(
-    task: Task | None,
-    profile: TrainProfile | None,
-    backbone: BackboneName | None,
-    weights: str | None,
-    epochs: int | None,
+    task: Task | None, profile: TrainProfile | None, backbone: str | None, weights: str | None, epochs: int | None
 ) -> "tuple[Task, TrainingSettings]":
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.models.settings import profile_settings
@@ -157,7 +152,7 @@ def _choose_recipe(
         return task, anomaly_settings(profile.value, epochs=epochs)
     settings = profile_settings(profile.value, epochs=epochs)
     if backbone:
-        settings = replace(settings, backbone=backbone.value, weights=None if weights == "none" else weights)
+        settings = replace(settings, backbone=backbone, weights=None if weights == "none" else weights)
     return task, settings
 
 
@@ -192,11 +187,14 @@ def labels(
     seed: SeedOption = 0,
 ) -> None:
     """List labels that nets which have not seen the patient contradict, one by one and in stretches, for review."""
+    from pneumoscope.json_archive import write_json
     from pneumoscope.radiographs.audit import audit_dataset
     from pneumoscope.radiographs.splits import split_dataset
     from pneumoscope.report.labels_page import write_label_review
+    from pneumoscope.report.verdicts import summarize_subtypes
     from pneumoscope.study import load_study_dataset
     from pneumoscope.tasks.ablate import load_told
+    from pneumoscope.tasks.classify import hash_table
     from pneumoscope.tasks.label_stretches import find_error_runs
     from pneumoscope.tasks.labels import review_labels, vote_held_out
 
@@ -205,7 +203,9 @@ def labels(
     votes = vote_held_out(dataset, told, nets_dir, seed=seed)
     subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
     review = review_labels(told, votes, audit_dataset(dataset), subtypes)
-    typer.echo(write_label_review(review, find_error_runs(dataset, told), dataset, out))
+    stretches = find_error_runs(dataset, told)
+    typer.echo(write_label_review(review, stretches, dataset, out))
+    write_json(out / "label_audit.json", summarize_subtypes(stretches, hash_table(dataset)))
 
 
 @COMMANDS.command("map")

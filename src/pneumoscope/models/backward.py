@@ -80,7 +80,7 @@ def walk_forward(net: keras.Model, images: Any, end: str) -> Values:
     return values
 
 
-def walk_back(net: keras.Model, values: Values, gradient: Any, start: str, stop: str) -> tuple[Any, Values]:
+def backprop(net: keras.Model, values: Values, gradient: Any, start: str, stop: str) -> tuple[Any, Values]:
     """Go from the output of the layer `start` to that of `stop`, with the heat-maps of the views on the way.
 
     Args:

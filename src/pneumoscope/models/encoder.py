@@ -5,20 +5,23 @@ from keras import layers
 
 from pneumoscope.models.flagship import stack_stages
 from pneumoscope.models.paper import EMBEDDING_LAYER
+from pneumoscope.models.registry import register_architecture
 
 # See `stack_stages`.
 STEM = (16, 32)
 STAGES = ((32, 1, 1), (64, 1, 2), (128, 1, 2))
 
 
-def build_encoder(*, size: int = 128) -> keras.Model:
-    """Return an encoder, input `(n, size, size, 1)` in [0, 255], output `(n, d)` float32, the mean of the last cells.
+@register_architecture("encoder")
+def build_encoder(num_outputs: int | None = None, size: int = 128, channels: int = 1) -> keras.Model:
+    """Return an encoder for anomaly detection.
 
-    Args:
-        size: side of the images in pixels.
+    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, the global average of the last
+    feature map; as many as the last of `STAGES` has by default.
     """
-    inputs = keras.Input((size, size, 1), name="image")
-    features = stack_stages(standardize_images(inputs), STEM, STAGES)
+    inputs = keras.Input((size, size, channels), name="image")
+    *earlier, (filters, blocks, strides) = STAGES
+    features = stack_stages(standardize_images(inputs), STEM, (*earlier, (num_outputs or filters, blocks, strides)))
     outputs = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     return keras.Model(inputs, outputs, name="encoder")
 

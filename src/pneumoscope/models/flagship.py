@@ -1,4 +1,4 @@
-"""The net that reads best here: residual, small, and indifferent to how bright and how hard a film was printed.
+"""The shipped classifier: a small residual network, invariant to the brightness and contrast of an image.
 
 Blocks after K. He, X. Zhang, S. Ren and J. Sun, "Identity Mappings in Deep Residual Networks" (2016) and "Deep Residual
 Learning" (2016), with the averaging short cut of T. He et al., "Bag of Tricks for Image Classification with
@@ -11,22 +11,23 @@ import keras
 from keras import layers
 
 from pneumoscope.models.paper import EMBEDDING_LAYER
+from pneumoscope.models.registry import register_architecture
 
-IMAGE_SIZE = 128
 # Filters of the two convolutions before the stages, each of which halves the sides.
 STEM = (24, 48)
 # Filters, blocks and strides; the last stage keeps its cells, so that 8 x 8 places are told apart.
 STAGES = ((96, 1, 2), (192, 1, 2), (192, 1, 1))
 
 
-def build_flagship(*, dropout: float = 0.2) -> keras.Model:
-    """Return the net of three classes, normal, bacterial or viral: 1,325,115 parameters.
+@register_architecture("flagship")
+def build_flagship(num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.2) -> keras.Model:
+    """Return the shipped classifier: 1,325,115 parameters for three classes.
 
-    Input `(n, 128, 128, 1)` in [0, 255]; output `(n, 3)` float32, a softmax. Each image is freed of its own mean
-    and contrast first. The embedding is the mean of the last cells, from which one Dense layer decides: the
+    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, a softmax. Each image is
+    standardized first. The embedding is the global average of the last feature map, followed by one Dense layer: the
     class-activation map (B. Zhou et al., 2016) is therefore exact.
     """
-    inputs = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
+    inputs = keras.Input((size, size, channels), name="image")
     features = layers.Rescaling(1 / 255, name="rescaling")(inputs)
     features = layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardization"
@@ -34,7 +35,7 @@ def build_flagship(*, dropout: float = 0.2) -> keras.Model:
     features = stack_stages(features, STEM, STAGES)
     features = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     features = layers.Dropout(dropout, name="dropout")(features)
-    outputs = layers.Dense(3, activation="softmax", dtype="float32", name="output")(features)
+    outputs = layers.Dense(num_outputs, activation="softmax", dtype="float32", name="output")(features)
     return keras.Model(inputs, outputs, name="flagship")
 
 

@@ -12,8 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from pneumoscope.models.backward import check_rules, find_end, list_views, walk_back, walk_forward
-from pneumoscope.models.geometry import receptive_fields
+from pneumoscope.models.backward import backprop, check_rules, find_end, list_views, walk_forward
 
 FLOOR = 1e-7
 
@@ -43,8 +42,8 @@ class ClassifierGraph(keras.Model):
         kernel = output.kernel
         gradient = ops.broadcast_to(ops.transpose(kernel), (ops.shape(images)[0], *reversed(kernel.shape)))
         end, last = find_end(self.net), list_views(self.net)[-1]
-        gradient, seen = walk_back(self.net, values, gradient, before, end)
-        _, heatmaps = walk_back(self.net, values, gradient, end, last)
+        gradient, seen = backprop(self.net, values, gradient, before, end)
+        _, heatmaps = backprop(self.net, values, gradient, end, last)
         return {
             "probabilities": _normalize(values[output.name]),
             "embedding": values[self.embedding_layer],
@@ -69,7 +68,7 @@ class LayersGraph(keras.Model):
         """Return all outputs by name."""
         end, views = find_end(self.net), list_views(self.net)
         values = walk_forward(self.net, inputs["image"], end)
-        _, heatmaps = walk_back(self.net, values, inputs["gradient"], end, views[0])
+        _, heatmaps = backprop(self.net, values, inputs["gradient"], end, views[0])
         return {name: heatmap for name, heatmap in heatmaps.items() if name != f"heatmap_{views[-1]}"}
 
 
@@ -133,15 +132,6 @@ class GaussianGraph(keras.Model):
 
 def _measure_distance(values: Any, mean: np.ndarray, whitening: np.ndarray) -> Any:
     return ops.sqrt(ops.sum(ops.square(ops.matmul(values - mean, whitening)), axis=-1))
-
-
-def describe_layers(net: keras.Model) -> dict[str, dict[str, list[int]]]:
-    """Return by view which pixels its cells see, `[low, high, step]` for each axis."""
-    found = {}
-    for name in list_views(net):
-        rows, columns = receptive_fields(net, name)
-        found[name] = {"rows": list(vars(rows).values()), "columns": list(vars(columns).values())}
-    return found
 
 
 def _normalize(outputs: Any) -> Any:

@@ -1,45 +1,48 @@
-"""The three nets of the project report, parameter for parameter.
+"""The three networks of the reference study, parameter for parameter.
 
-Every net takes gray levels from 0 to 255 and divides them by 255 itself, and gives float32 whatever the
-precision it computes in.
+Each takes gray levels from 0 to 255, divides them by 255 itself, and returns float32 in any precision policy.
 """
 
 import keras
 from keras import layers
 
-IMAGE_SIZE = 128
+from pneumoscope.models.registry import register_architecture
+
 EMBEDDING_LAYER = "embedding"
 
 
-def build_binary(*, dropout: float = 0.5) -> keras.Model:
-    """Return the net of task 1.A, normal or pneumonia: 3,404,674 parameters.
+@register_architecture("binary")
+def build_binary(num_outputs: int = 2, size: int = 128, channels: int = 1, *, dropout: float = 0.5) -> keras.Model:
+    """Return the network of task 1.A, normal or pneumonia: 3,404,674 parameters for two classes.
 
-    Input `(n, 128, 128, 1)` in [0, 255]; output `(n, 2)` float32, a sigmoid each for normal and pneumonia.
+    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, a sigmoid for each class.
     The report gives neither the rate of its dropout nor the momentum of its batch normalization; the latter's
-    statistics follow within some 30 steps here, so that a net is judged by what it has seen.
+    statistics follow within some 30 steps here, so that evaluation uses those of recent images.
     """
-    inputs = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
+    inputs = keras.Input((size, size, channels), name="image")
     features = _convolve(inputs, padding="valid")
     features = layers.BatchNormalization(momentum=0.9, name="batch_normalization")(features)
-    return keras.Model(inputs, _classify(features, 2, "sigmoid", dropout), name="binary")
+    return keras.Model(inputs, _classify(features, num_outputs, "sigmoid", dropout), name="binary")
 
 
-def build_three_class(*, dropout: float = 0.5) -> keras.Model:
-    """Return the net of task 1.B, normal, bacterial or viral: 4,287,491 parameters.
+@register_architecture("three_class")
+def build_three_class(num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.5) -> keras.Model:
+    """Return the network of task 1.B, normal, bacterial or viral: 4,287,491 parameters for three classes.
 
-    Input `(n, 128, 128, 1)` in [0, 255]; output `(n, 3)` float32, a softmax.
+    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, a softmax.
     """
-    inputs = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 1), name="image")
+    inputs = keras.Input((size, size, channels), name="image")
     features = _convolve(inputs, padding="same")
-    return keras.Model(inputs, _classify(features, 3, "softmax", dropout), name="three_class")
+    return keras.Model(inputs, _classify(features, num_outputs, "softmax", dropout), name="three_class")
 
 
-def build_autoencoder() -> keras.Model:
+@register_architecture("autoencoder")
+def build_autoencoder(num_outputs: int = 3, size: int = 128, channels: int = 3) -> keras.Model:
     """Return the autoencoder of task 3: 52,067 parameters.
 
-    Input `(n, 128, 128, 3)` in [0, 255]; output `(n, 128, 128, 3)` float32 in [0, 1].
+    Input `(n, size, size, channels)` in [0, 255]; output `(n, size, size, num_outputs)` float32 in [0, 1].
     """
-    inputs = keras.Input((IMAGE_SIZE, IMAGE_SIZE, 3), name="image")
+    inputs = keras.Input((size, size, channels), name="image")
     features = layers.Rescaling(1 / 255, name="rescaling")(inputs)
     for number, filters in enumerate((64, 32, 16), start=1):
         features = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"encode_{number}")(features)
@@ -49,7 +52,9 @@ def build_autoencoder() -> keras.Model:
         features = layers.UpSampling2D(name=f"upsample_{number}")(features)
         features = layers.Conv2D(filters, 3, padding="same", activation="relu", name=f"decode_{number}")(features)
     features = layers.UpSampling2D(name="upsample_3")(features)
-    outputs = layers.Conv2D(3, 3, padding="same", activation="sigmoid", dtype="float32", name="output")(features)
+    outputs = layers.Conv2D(num_outputs, 3, padding="same", activation="sigmoid", dtype="float32", name="output")(
+        features
+    )
     return keras.Model(inputs, outputs, name="autoencoder")
 
 

@@ -1,11 +1,11 @@
-"""How a net is trained, as one frozen value that is saved beside the weights."""
+"""Training settings, as one frozen value that is saved beside the weights."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 Profile = Literal["paper", "best", "flagship", "transfer"]
-# Those of a study. `transfer` is not among them, since it needs a backbone to be named.
+# Those of a study; `transfer` also needs the name of a backbone.
 PROFILES: tuple[Profile, ...] = ("paper", "best", "flagship")
 PAPER_PROFILES: tuple[Profile, ...] = ("paper", "best")
 MIN_AUTOENCODER_EPOCHS = 8
@@ -13,11 +13,11 @@ MIN_AUTOENCODER_EPOCHS = 8
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges that random changes of a training image are drawn from, evenly; 0 switches one off.
+    """Ranges of the uniform random changes of a training image; 0 switches one off.
 
     Attributes:
         rotation: degrees to either side.
-        zoom: share of the size, larger or smaller, of each side by itself.
+        zoom: share of the size, larger or smaller, of each side independently.
         aspect: natural logarithm of the factor by which one side grows and the other shrinks, to either side.
         shift: share of the size, along each axis.
         flip: probability of a left-right mirror.
@@ -55,7 +55,7 @@ class TrainingSettings:
     """Settings of one training.
 
     Attributes:
-        profile: name of the recipe.
+        profile: name of the configuration.
         epochs: passes; with `balanced`, a pass draws as many images of every class as the rarest has.
         batch_size: images a step.
         learning_rate: of Adam; the peak where `cosine`.
@@ -64,17 +64,17 @@ class TrainingSettings:
         weight_decay: decoupled, per step and unit of learning rate (AdamW).
         label_smoothing: share of the target that is spread over the classes.
         dropout: rate.
-        balanced: draw classes alike often, and weigh them alike in validation.
+        balanced: draw classes equally often, and weight them equally in validation.
         averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none, and better
             where every layer is normalized by batch: means of moving statistics do not fit means of weights.
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
         augmentation: random changes of the training images.
-        size: side in pixels of the images that the net takes.
-        backbone: name of a net of `pneumoscope.models.transfer` to fit; None is the profile's own net.
+        size: side in pixels of the input images.
+        backbone: name of an architecture of `pneumoscope.models.transfer`; None is the profile's own architecture.
         weights: what the backbone starts from, a file or `imagenet`; None is random weights.
-        head_epochs: the first epochs, in which only the last layer learns; then the whole net does, with an optimizer
-            and a course of the learning rate of its own.
+        head_epochs: the first epochs, which train the last layer only; the whole network follows with a new optimizer
+            and learning rate schedule.
         layer_decay: factor of the learning rate and of the weight decay from one fifth of the layers to the one
             before it; the last layer learns at the full rate. 1 is none.
     """
@@ -108,12 +108,16 @@ class TrainingSettings:
                 "above 0 and at most 1"
             )
 
-    def to_dict(self) -> dict[str, Any]:
-        """Return the settings as plain values, fit for JSON; of a weights file only the name, not where it stood."""
-        return {**asdict(self), "weights": None if self.weights is None else Path(self.weights).name}
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain values; of a weights file only the name, not the path."""
+        return asdict(self.without_paths())
+
+    def without_paths(self) -> "TrainingSettings":
+        """Return the settings with the name of the weights file in place of its path."""
+        return self if self.weights is None else replace(self, weights=Path(self.weights).name)
 
 
-_OTHER_EXPOSURES = Augmentation(
+_EXPOSURE_AUGMENTATION = Augmentation(
     rotation=10,
     zoom=0.12,
     aspect=0.08,
@@ -127,7 +131,7 @@ _OTHER_EXPOSURES = Augmentation(
     erase=0.3,
 )
 
-_RECIPES: dict[str, TrainingSettings] = {
+_PROFILES: dict[str, TrainingSettings] = {
     "paper": TrainingSettings(),
     "best": TrainingSettings(
         profile="best",
@@ -154,7 +158,7 @@ _RECIPES: dict[str, TrainingSettings] = {
         label_smoothing=0.1,
         dropout=0.2,
         balanced=True,
-        augmentation=_OTHER_EXPOSURES,
+        augmentation=_EXPOSURE_AUGMENTATION,
     ),
     "transfer": TrainingSettings(
         profile="transfer",
@@ -165,7 +169,7 @@ _RECIPES: dict[str, TrainingSettings] = {
         label_smoothing=0.1,
         dropout=0.3,
         balanced=True,
-        augmentation=_OTHER_EXPOSURES,
+        augmentation=_EXPOSURE_AUGMENTATION,
         size=160,
         head_epochs=2,
         layer_decay=0.6,
@@ -177,32 +181,33 @@ def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSett
     """Return the classifier's settings of a profile.
 
     Args:
-        profile: `paper`, the report's recipe as close as its text allows, `best`, the same nets with ours,
-            `flagship`, a net of our own, or `transfer`, a backbone that others trained.
-        epochs: instead of the profile's own, 40, 20 or 10; one at the least is left to the whole net.
+        profile: `paper`, the settings of the reference study as far as its text gives them; `best`, the same
+            architectures with improved settings; `flagship`, the shipped architecture; or `transfer`, a pretrained
+            backbone.
+        epochs: instead of the profile's own, 40, 20 or 10; at least one is left to the whole network.
 
     Raises:
         ValueError: if there is no such profile.
     """
-    if profile not in _RECIPES:
-        raise ValueError(f"profile is {profile!r}, expected one of {', '.join(_RECIPES)}")
-    settings = _RECIPES[profile]
+    if profile not in _PROFILES:
+        raise ValueError(f"profile is {profile!r}, expected one of {', '.join(_PROFILES)}")
+    settings = _PROFILES[profile]
     if epochs is None:
         return settings
     return replace(
         settings,
         epochs=epochs,
         head_epochs=min(settings.head_epochs, epochs - 1),
-        # The average reaches over the same share of a run, however long that is.
+        # The average covers the same share of a run of any length.
         averaging=settings.averaging ** (settings.epochs / epochs),
     )
 
 
 def autoencoder_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the autoencoder's settings of a profile; both augment, as the report does.
+    """Return the autoencoder's settings of a profile; both augment, as the reference study does.
 
-    The report does not give the number of epochs; here it is half of the classifier's, and 8 at the least,
-    since a shorter training leaves its drawings gray.
+    The study does not give the number of epochs. Here it is half of the classifier's, and at least 8, since
+    reconstructions of a shorter training stay gray.
     """
     settings = profile_settings(profile, epochs=epochs)
     return replace(

@@ -74,7 +74,7 @@ def fit_model(
     """
     _check_size(model, data.validation[0])
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
-    recipe = json.dumps({**settings.to_dict(), "seed": seed, "data": data.sha256, "model": model.name})
+    recipe = json.dumps({**settings.to_json(), "seed": seed, "data": data.sha256, "model": model.name})
     prepare = partial(_start_stage, model, settings, loss, steps)
     if checkpoint_path.exists():
         state = _State.load(checkpoint_path, model, recipe, prepare)

@@ -1,16 +1,18 @@
-"""Nets that others trained on photographs, made to tell pneumonia: the backbones of `keras.applications` with a head.
+"""Backbones of `keras.applications`, pretrained on ImageNet, with a classification head.
 
-Each is one graph from gray levels to classes, so that every layer can be asked for by its name.
+Each is one flat graph from gray levels to classes, so that every layer is reachable by its name.
 """
 
 import os
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import TrainingError
+from pneumoscope.models.registry import register_architecture
 
 if TYPE_CHECKING:
     import keras
@@ -21,12 +23,12 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class Backbone:
-    """A net of `keras.applications`, and what it expects to see: `gray level * scale + offset` in each channel.
+    """A model of `keras.applications` and its input scaling: `gray level * scale + offset` in each channel.
 
     Attributes:
         builder: its name there.
-        scale, offset: one number for each of red, green and blue, from the net's own `preprocess_input`.
-        options: what its builder is told beside weights and input.
+        scale, offset: one number for each of red, green and blue, from its own `preprocess_input`.
+        options: further arguments of its builder.
     """
 
     builder: str
@@ -56,18 +58,26 @@ BACKBONES: dict[str, Backbone] = {
 
 
 def build_transfer(
-    backbone: str, weights: str | os.PathLike[str] | None = None, *, size: int = 160, dropout: float = 0.2
+    backbone: str,
+    num_outputs: int = 3,
+    size: int = 160,
+    channels: int = 1,
+    *,
+    weights: str | os.PathLike[str] | None = None,
+    dropout: float = 0.2,
 ) -> "keras.Model":
-    """Return a net of three classes, normal, bacterial or viral, on a backbone whose name it bears.
+    """Return a classifier on a backbone whose name it bears.
 
-    Input `(n, size, size, 1)` in [0, 255]; output `(n, 3)` float32, a softmax. The layer `embedding` is the mean of
-    the backbone's last cells.
+    Input `(n, size, size, 1)` in [0, 255]; output `(n, num_outputs)` float32, a softmax. The layer `embedding` is the
+    global average of the backbone's last feature map.
 
     Args:
         backbone: one of `BACKBONES`.
-        weights: of the backbone: a file in one of Keras's formats, made without the top; `imagenet`, which Keras
-            downloads unless it has it; None starts from random ones.
+        num_outputs: number of classes.
         size: side of the images in pixels, 32 or more.
+        channels: 1, which the backbone sees as gray colors.
+        weights: of the backbone: a file in one of Keras's formats, made without the top; `imagenet`, which Keras
+            downloads unless it has it; None starts from random weights.
         dropout: rate before the last layer.
 
     Raises:
@@ -81,6 +91,8 @@ def build_transfer(
         raise TrainingError(f"there is no backbone {backbone!r}; expected one of {', '.join(BACKBONES)}")
     if size < MIN_SIZE:
         raise TrainingError(f"images of {size} x {size} are too small for {backbone}; expected {MIN_SIZE} or more")
+    if channels != 1:
+        raise TrainingError(f"{backbone} takes gray images of 1 channel, not {channels}")
     facts = BACKBONES[backbone]
     inputs = keras.Input((size, size, 1), name="image")
     colors = layers.Concatenate(name="colors")([inputs, inputs, inputs])
@@ -89,8 +101,12 @@ def build_transfer(
     net = _build_backbone(backbone, weights, colors)
     features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(net.output)
     features = layers.Dropout(dropout, name="dropout")(features)
-    outputs = layers.Dense(3, activation="softmax", dtype="float32", name="output")(features)
+    outputs = layers.Dense(num_outputs, activation="softmax", dtype="float32", name="output")(features)
     return keras.Model(net.inputs[0], outputs, name=backbone)
+
+
+for _name in BACKBONES:
+    register_architecture(_name)(partial(build_transfer, _name))
 
 
 def _build_backbone(name: str, weights: str | os.PathLike[str] | None, colors: "keras.KerasTensor") -> "keras.Model":

@@ -11,6 +11,7 @@ Each holds `card.json`, which names its files with their SHA-256 and says what t
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -20,14 +21,11 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pneumoscope.errors import BundleError
-from pneumoscope.radiographs.source import hash_file
+from pneumoscope.reading.cards import CARD_NAME, PARTS, AnomalyCard, ClassifierCard, ReferenceCard, load_card
 from pneumoscope.reading.domain import Domain
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
-CARD_VERSIONS = {"classifier": 2, "anomaly": 3, "known": 2}
 IMAGES_AT_ONCE = 8
-CARD_NAME = "card.json"
-PARTS = tuple(CARD_VERSIONS)
 
 
 @dataclass(frozen=True)
@@ -92,18 +90,27 @@ class KnownImages:
 
 
 @dataclass(frozen=True)
+class ModelCards:
+    """The cards of a reader's models."""
+
+    classifier: ClassifierCard
+    anomaly: AnomalyCard
+    known: ReferenceCard
+
+
+@dataclass(frozen=True)
 class ModelSet:
     """All that a reader needs.
 
     Attributes:
-        cards: by part, what its `card.json` says.
+        cards: of the three folders.
         answers, scores: the graphs of the classifier and the model of normals that all answers come from.
         classifier, layers, anomaly: those that pictures come from; see `pneumoscope.models.graph`.
         known: the training images.
         domain: their look.
     """
 
-    cards: dict[str, dict[str, Any]]
+    cards: ModelCards
     answers: Graph
     scores: Graph
     classifier: Graph
@@ -115,19 +122,19 @@ class ModelSet:
     @cached_property
     def id(self) -> str:
         """Version of the package that made the models, 8 digits of the hash of all their files, and the notice."""
-        files = json.dumps([sorted(self.cards[part]["files"].items()) for part in PARTS])
-        version = self.cards["classifier"]["pneumoscope"]
-        return f"pneumoscope-{version}-{hashlib.sha256(files.encode()).hexdigest()[:8]} (research use only)"
+        files = json.dumps([sorted(getattr(self.cards, part).files.items()) for part in PARTS])
+        digest = hashlib.sha256(files.encode()).hexdigest()[:8]
+        return f"pneumoscope-{self.cards.classifier.pneumoscope}-{digest} (research use only)"
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the classifier's probabilities."""
-        return tuple(self.cards["classifier"]["classes"])
+        return self.cards.classifier.classes
 
     @property
     def image_size(self) -> int:
         """Side in pixels of the square that images are shrunk to."""
-        return int(self.cards["classifier"]["input"]["shape"][0])
+        return self.cards.classifier.input.shape[0]
 
 
 def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> ModelSet:
@@ -141,38 +148,44 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
         BundleError: if a part is missing, damaged, changed since its card was written, or of another version.
     """
     folder = SHIPPED_DIR if models_dir is None else Path(models_dir)
-    cards = {part: load_card(folder / part, kind=part) for part in PARTS}
-    with_images = _load_arrays(folder / "known" / "known.npz")
-    look = _load_arrays(folder / "known" / "domain.npz")
-    try:
-        known = KnownImages(**{**with_images, "embeddings": with_images["embeddings"].astype(np.float32)})
-        domain = Domain.from_arrays(look)
-    except (TypeError, KeyError, ValueError) as error:
-        raise BundleError(
-            f"{folder / 'known'} lacks arrays or has others than expected ({error}); export it again"
-        ) from None
-    graphs = {
-        part: {
-            name: Graph(folder / part / file, num_threads)
-            for name, file in cards[part]["graph"].items()
-            if name in ("file", "answers_file", "layers_file")
-        }
-        for part in ("classifier", "anomaly")
-    }
+    cards = load_cards(folder)
+    known, domain = _load_references(folder / "known")
+
+    def open_graph(part: str, files: Mapping[str, str], name: str | None) -> Graph:
+        if name is None or name not in files:
+            raise BundleError(
+                f"{folder / part / CARD_NAME} names the graph {name!r}, expected one of its files {', '.join(files)}"
+            )
+        return Graph(folder / part / name, num_threads)
+
+    classifier, anomaly = cards.classifier, cards.anomaly
     models = ModelSet(
         cards,
-        answers=graphs["classifier"]["answers_file"],
-        scores=graphs["anomaly"]["answers_file"],
-        classifier=graphs["classifier"]["file"],
-        layers=graphs["classifier"]["layers_file"],
-        anomaly=graphs["anomaly"]["file"],
+        answers=open_graph("classifier", classifier.files, classifier.graph.answers_file),
+        scores=open_graph("anomaly", anomaly.files, anomaly.graph.answers_file),
+        classifier=open_graph("classifier", classifier.files, classifier.graph.file),
+        layers=open_graph("classifier", classifier.files, classifier.graph.layers_file),
+        anomaly=open_graph("anomaly", anomaly.files, anomaly.graph.file),
         known=known,
         domain=domain,
     )
-    # Those that every reading needs are loaded at once, so that what is wrong with them is told at once.
+    # Every reading needs these two: what is wrong with them is raised here.
     for needed in (models.answers, models.scores):
         needed.session  # noqa: B018
     return models
+
+
+def load_cards(models_dir: Path) -> ModelCards:
+    """Return the cards of a reader's models, once their files are those that the cards name.
+
+    Raises:
+        BundleError: if one is missing, damaged, of another version, or names other files.
+    """
+    return ModelCards(
+        classifier=load_card(ClassifierCard, models_dir / "classifier", kind="classifier"),
+        anomaly=load_card(AnomalyCard, models_dir / "anomaly", kind="anomaly"),
+        known=load_card(ReferenceCard, models_dir / "known", kind="known"),
+    )
 
 
 def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
@@ -180,37 +193,13 @@ def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": images[..., None].astype(np.float32)}
 
 
-def load_card(bundle_dir: Path, *, kind: str) -> dict[str, Any]:
-    """Return what a bundle says of itself, once its files are found to be those it names.
-
-    Raises:
-        BundleError: if it does not.
-    """
-    path = bundle_dir / CARD_NAME
+def _load_references(folder: Path) -> tuple[KnownImages, Domain]:
+    arrays, look = (_load_arrays(folder / name) for name in ("known.npz", "domain.npz"))
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise BundleError(
-            f"{path} cannot be read ({reason}); expected a folder with {', '.join(PARTS)}, "
-            "as `pneumoscope export` leaves it"
-        ) from None
-    found = (card.get("card_version"), card.get("kind")) if isinstance(card, dict) else (None, None)
-    if found != (CARD_VERSIONS[kind], kind):
-        raise BundleError(
-            f"{path} is version {found[0]} of a bundle of kind {found[1]!r}; expected version {CARD_VERSIONS[kind]} of "
-            f"{kind!r}. Export the models again with this version of pneumoscope."
-        )
-    for name, digest in card["files"].items():
-        if Path(name).name != name:
-            raise BundleError(f"{path} names {name!r}; expected files of its own folder only")
-        if not (bundle_dir / name).is_file():
-            raise BundleError(f"{bundle_dir / name} is missing; export the models again, or install pneumoscope again")
-        if hash_file(bundle_dir / name) != digest:
-            raise BundleError(
-                f"{bundle_dir / name} is not the file that {CARD_NAME} describes; export or install again"
-            )
-    return card
+        known = KnownImages(**{**arrays, "embeddings": arrays["embeddings"].astype(np.float32)})
+        return known, Domain.from_arrays(look)
+    except (TypeError, KeyError, ValueError) as error:
+        raise BundleError(f"{folder} lacks arrays or has others than expected ({error}); export it again") from None
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

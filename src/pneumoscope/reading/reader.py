@@ -52,19 +52,17 @@ class Reader:
 
     def __init__(self, models: ModelSet) -> None:
         self.models = models
-        fields = models.cards["classifier"]["graph"]["layers"]
-        self.layers = tuple(fields)
-        self._fields = {name: (Field(*field["rows"]), Field(*field["columns"])) for name, field in fields.items()}
-        calibration = models.cards["classifier"]["calibration"]
-        self._fits = np.array([calibration["fitted"], *calibration["resampled"]], dtype=np.float64)
+        card = models.cards.classifier
+        self.layers = tuple(card.graph.layers)
+        self._fields = {name: (Field(*grid.rows), Field(*grid.columns)) for name, grid in card.graph.layers.items()}
+        self._fits = np.array([card.calibration.fitted, *card.calibration.resampled], dtype=np.float64)
         self.trust: dict[str, str] = {
-            f"{name}_trust": models.cards["classifier"].get(part, {}).get("verdict", "")
-            for name, part in (("heatmap", "explanation"), ("subtype", "subtypes"))
+            "heatmap_trust": card.explanation.verdict if card.explanation else "",
+            "subtype_trust": card.subtypes.verdict if card.subtypes else "",
         }
-        conformal = models.cards["classifier"].get("conformal")
-        self.coverage: float | None = conformal["coverage"] if conformal else None
-        self._limit: float = conformal["limit"] if conformal else np.nan
-        self._normal_scores = np.sort(np.array(models.cards["anomaly"]["normal_scores"], dtype=np.float64))
+        self.coverage: float | None = card.conformal.coverage if card.conformal else None
+        self._limit: float = card.conformal.limit if card.conformal else np.nan
+        self._normal_scores = np.sort(np.array(models.cards.anomaly.normal_scores, dtype=np.float64))
         self._places: dict[str, list[int]] = {}
         for index, name in enumerate(models.known.names):
             self._places.setdefault(PurePath(str(name)).name, []).append(index)
@@ -88,9 +86,9 @@ class Reader:
         Raises:
             PneumoscopeError: if it is neither.
         """
-        points = self.models.cards["classifier"]["operating_points"]
+        points = self.models.cards.classifier.operating_points
         if operating_point in points:
-            return float(points[operating_point]["threshold"])
+            return points[operating_point].threshold
         try:
             number = float(operating_point)
         except ValueError:
@@ -213,7 +211,7 @@ class Reader:
         return {axis: vars(field) for axis, field in zip(("rows", "columns"), self._fields[layer], strict=True)}
 
     def _draw_anomaly(self, cells: np.ndarray) -> np.ndarray:
-        low, high = self.models.cards["anomaly"]["map_scale"]
+        low, high = self.models.cards.anomaly.map_scale
         side = self.models.image_size
         drawn = Image.fromarray(cells).resize((side, side), Image.Resampling.BILINEAR)
         return np.clip((np.asarray(drawn) - low) / (high - low), 0, 1)

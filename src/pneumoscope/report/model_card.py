@@ -1,148 +1,183 @@
-"""A model's card for people: what it is for, what it was trained on, how well it does, and where it fails."""
+"""The card of an exported model for people: intended use, training, metrics and limits, as `README.md`."""
 
+import math
+import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
-from pneumoscope.report.comparison import read_estimate
+from pneumoscope.calibration_report import OperatingPoint, SeedComparison, SplitMetrics
+from pneumoscope.models.settings import TrainingSettings
+from pneumoscope.reading.cards import (
+    CARD_NAME,
+    AnomalyCard,
+    BundleHead,
+    ClassifierCard,
+    ExportedModel,
+    ReferenceCard,
+    load_card,
+)
+from pneumoscope.reading.model_set import load_cards
 from pneumoscope.report.templates import make_environment
 from pneumoscope.report.wording import metric_title, word_estimate, word_value
 from pneumoscope.results import Estimate
 
 LEAST_DROP = 0.05
 
-_SPLITS = {"val": "validation", "held_out": "series held out", "test": "test"}
-_TWO_CLASSES = {"auroc": "AUROC", "auprc": "AUPRC"}
+_SPLITS = {"val": "validation", "held_out": "held-out series", "test": "test"}
+_BINARY = {"auroc": "AUROC", "auprc": "AUPRC"}
 _THREE_CLASSES = (
     *("accuracy", "balanced_accuracy", "auroc", "auroc_bacterial_vs_viral"),
     *("recall_normal", "recall_bacterial", "recall_viral"),
     *("precision_normal", "precision_bacterial", "precision_viral"),
 )
 _SUBTYPE_TITLES = {
-    "nets_outside": "nets that had not seen the patient, elsewhere",
-    "nets_inside": "nets that had not seen the patient, in these stretches",
-    "borders_outside": "the outer tenth of the film alone, elsewhere",
-    "borders_inside": "the outer tenth of the film alone, in these stretches",
+    "nets_outside": "held-out predictions, outside the error runs",
+    "nets_inside": "held-out predictions, inside the error runs",
+    "borders_outside": "the outer tenth of the image alone, outside the error runs",
+    "borders_inside": "the outer tenth of the image alone, inside the error runs",
 }
-# Of the shipped models' collection more is known than a study can tell of any other.
+# The collection of the shipped models, which is described further than a study can describe any other.
 _KERMANY = "10.17632/rscbjbr9sj"
 
 
-def write_model_card(card: dict[str, Any], path: Path) -> None:
-    """Write the card of an exported model as Markdown; what the card does not hold is left out.
+def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
+    """Write `README.md` beside each `card.json` of an export.
 
     Args:
-        card: the content of its `card.json`.
-        path: of the file.
+        export_dir: folder that `export_model` or `export_study` left.
+
+    Raises:
+        BundleError: if it holds no export.
     """
-    figures = card.get("figures", {})
+    export_dir = Path(export_dir)
+    if (export_dir / CARD_NAME).exists():
+        write_model_card(load_card(ExportedModel, export_dir), export_dir / "README.md")
+        return
+    for part, card in vars(load_cards(export_dir)).items():
+        write_model_card(card, export_dir / part / "README.md")
+
+
+def write_model_card(card: BundleHead, path: Path) -> None:
+    """Write the card of one exported model as Markdown."""
     template = make_environment(autoescape=False).get_template("model_card.md.j2")
+    classifier = card if isinstance(card, ClassifierCard) else None
+    data = card.data if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard) else None
     text = template.render(
         card=card,
-        recipe=_describe_recipe(card),
-        points=[(name, _word_point(point)) for name, point in card.get("operating_points", {}).items()],
-        splits=_title_splits(figures) if card["kind"] == "classifier" else [],
-        rows=_tabulate_figures(figures) if card["kind"] == "classifier" else [],
-        test=_list_figures(figures.get("test", {})) if card["kind"] == "anomaly" else [],
-        explained=_list_figures(card.get("explanation", {}).get("figures", {})),
-        subtypes=[
-            (_SUBTYPE_TITLES[name], word_estimate("auroc", read_estimate(found)))
-            for name, found in card.get("subtypes", {}).get("figures", {}).items()
-        ],
-        seeds=_word_seeds(card.get("seeds", {})),
-        dropped=_word_drop(figures),
-        of_kermany=_KERMANY in card.get("data", {}).get("license", ""),
+        model=card if isinstance(card, ExportedModel) else None,
+        classifier=classifier,
+        data=data,
+        training=_describe_training(card) if isinstance(card, ExportedModel) else [],
+        points=[(name, *_format_point(point)) for name, point in classifier.operating_points.items()]
+        if classifier
+        else [],
+        splits=_title_splits(classifier.figures) if classifier else [],
+        rows=_tabulate_metrics(classifier.figures) if classifier else [],
+        test=_list_metrics(card.figures["test"]) if isinstance(card, AnomalyCard) else [],
+        explanation=_list_metrics(classifier.explanation.figures) if classifier and classifier.explanation else [],
+        subtypes=_list_subtypes(classifier.subtypes.figures) if classifier and classifier.subtypes else [],
+        seeds=_list_seeds(classifier.seeds) if classifier and classifier.seeds else [],
+        drop=_format_drop(classifier.figures) if classifier else None,
+        of_kermany=data is not None and _KERMANY in data.license,
     )
     path.write_text(text, encoding="utf-8")
 
 
-def _describe_recipe(card: Mapping[str, Any]) -> list[str]:
-    settings = card.get("settings", {})
-    if not settings:
-        return []
-    used = {name: value for name, value in settings.items() if value}
-    if card["kind"] == "anomaly":
-        used.pop("dropout", None)  # a setting of the classifiers, which models of normals have no layer for
-    optimizer = f"AdamW, weight decay {used['weight_decay']:g}" if "weight_decay" in used else "Adam"
-    course = f"; rising for {used.get('warmup', 0):.0%} of the steps, then falling along a cosine"
-    varied = [name.replace("_", " ") for name, value in settings["augmentation"].items() if value and "num" not in name]
-    said = [
-        f"{used['epochs']} epochs in batches of {used['batch_size']}, profile `{used['profile']}`",
-        f"{optimizer}, learning rate {used['learning_rate']:g}{course if 'cosine' in used else ''}",
+def _describe_training(card: ExportedModel) -> list[str]:
+    settings = card.settings
+    optimizer = f"AdamW, weight decay {settings.weight_decay:g}" if settings.weight_decay else "Adam"
+    warmup = f"; linear warm-up over {settings.warmup:.0%} of the steps, then cosine decay" if settings.cosine else ""
+    return [
+        f"{settings.epochs} epochs in batches of {settings.batch_size}, profile `{settings.profile}`",
+        f"{optimizer}, learning rate {settings.learning_rate:g}{warmup}",
+        *_list_options(settings, card),
+        *_list_augmentation(settings),
     ]
-    told = {
-        "backbone": "starts from the net {} that others trained",
-        "balanced": "classes drawn alike often",
-        "label_smoothing": "label smoothing {:g}",
-        "mixup": "mixup {:g}",
-        "dropout": "dropout {:g}",
-        "averaging": "weights averaged over epochs, {:g} of the past",
-        "keep_best": f"the epoch with the lowest validation loss is kept, here {card.get('chosen_epoch')}",
-    }
-    said += [words.format(used[name]) for name, words in told.items() if name in used]
-    return [*said, f"images changed at random: {', '.join(varied)}"] if varied else said
 
 
-def _word_point(point: Mapping[str, Any]) -> tuple[str, str, str]:
-    """Return threshold, sensitivity and specificity, on the images that the point was chosen on."""
-    found = {name: read_estimate(point[name]) for name in ("sensitivity", "one_minus_specificity")}
+def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
+    # Anomaly detectors have no dropout layer.
+    dropout = settings.dropout if card.kind == "classifier" else 0
+    options = (
+        (settings.backbone, f"starts from the pretrained {settings.backbone}"),
+        (settings.balanced, "every class drawn equally often"),
+        (settings.label_smoothing, f"label smoothing {settings.label_smoothing:g}"),
+        (settings.mixup, f"mixup {settings.mixup:g}"),
+        (dropout, f"dropout {dropout:g}"),
+        (settings.averaging, f"exponential moving average of the weights over epochs, decay {settings.averaging:g}"),
+        (settings.keep_best, f"the epoch with the lowest validation loss is kept: {card.chosen_epoch}"),
+    )
+    return [text for used, text in options if used]
+
+
+def _list_augmentation(settings: TrainingSettings) -> list[str]:
+    names = [field.name for field in fields(settings.augmentation) if field.name != "num_erased"]
+    used = [name.replace("_", " ") for name in names if getattr(settings.augmentation, name)]
+    return [f"augmentation: {', '.join(used)}"] if used else []
+
+
+def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
+    """Return threshold, sensitivity and specificity on the images that the point was chosen on."""
     return (
-        f"{point['threshold']:.3f}",
-        word_estimate("sensitivity", found["sensitivity"]),
-        word_estimate("specificity", _complement(found["one_minus_specificity"])),
+        f"{point.threshold:.3f}",
+        word_estimate("sensitivity", point.sensitivity),
+        word_estimate("specificity", _complement(point.one_minus_specificity)),
     )
 
 
-def _tabulate_figures(figures: Mapping[str, Any]) -> list[tuple[str, list[str]]]:
+def _tabulate_metrics(figures: Mapping[str, SplitMetrics]) -> list[tuple[str, list[str]]]:
     """Return rows of a title and a cell for each split that was measured."""
     parts = [figures[split] for split in _SPLITS if split in figures]
-    if not parts:
-        return []
-    two, three = ([part[task] for part in parts] for task in ("normal_or_pneumonia", "three_class"))
-    rows = [(f"normal or pneumonia: {title}", _row(name, two)) for name, title in _TWO_CLASSES.items()]
-    for name in (key.removeprefix("accuracy_") for key in two[0] if key.startswith("accuracy_")):
-        cleared = [_complement(read_estimate(part[f"flagged_normal_{name}"])) for part in two]
+    binary, three = [part.normal_or_pneumonia for part in parts], [part.three_class for part in parts]
+    rows = [(f"normal or pneumonia: {title}", _row(name, binary)) for name, title in _BINARY.items()]
+    for name in (key.removeprefix("accuracy_") for key in binary[0] if key.startswith("accuracy_")):
+        specificities = [_complement(part[f"flagged_normal_{name}"]) for part in binary]
         rows += [
-            (f"at `{name}`: sensitivity", _row(f"flagged_pneumonia_{name}", two)),
-            (f"at `{name}`: specificity", [word_estimate("specificity", found) for found in cleared]),
-            (f"at `{name}`: accuracy", _row(f"accuracy_{name}", two)),
+            (f"at `{name}`: sensitivity", _row(f"flagged_pneumonia_{name}", binary)),
+            (f"at `{name}`: specificity", [word_estimate("specificity", value) for value in specificities]),
+            (f"at `{name}`: accuracy", _row(f"accuracy_{name}", binary)),
         ]
-    kept = [name for name in _THREE_CLASSES if name in three[0]]
-    return rows + [(f"three classes: {metric_title(name)}", _row(name, three)) for name in kept]
+    names = [name for name in _THREE_CLASSES if name in three[0]]
+    return rows + [(f"three classes: {metric_title(name)}", _row(name, three)) for name in names]
 
 
-def _title_splits(figures: Mapping[str, Any]) -> list[str]:
-    counts = {split: figures[split]["three_class"]["accuracy"]["n"] for split in _SPLITS if split in figures}
+def _title_splits(figures: Mapping[str, SplitMetrics]) -> list[str]:
+    counts = {split: figures[split].three_class["accuracy"].n for split in _SPLITS if split in figures}
     return [f"{_SPLITS[split]}, n = {count:,}" for split, count in counts.items()]
 
 
-def _row(name: str, parts: list[Mapping[str, Any]]) -> list[str]:
-    return [word_estimate(name, read_estimate(part[name])) if name in part else "-" for part in parts]
+def _row(name: str, parts: list[dict[str, Estimate]]) -> list[str]:
+    return [word_estimate(name, part[name]) if name in part else "-" for part in parts]
 
 
-def _list_figures(figures: Mapping[str, Any]) -> list[tuple[str, str]]:
-    return [(metric_title(name), word_estimate(name, read_estimate(found))) for name, found in figures.items()]
+def _list_metrics(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
+    return [(metric_title(name), word_estimate(name, metric)) for name, metric in metrics.items()]
 
 
-def _word_seeds(seeds: Mapping[str, Any]) -> list[str]:
-    """Return how far nets of the recipe that differ in their seed alone lie apart on test."""
-    said = []
-    for key, found in seeds.get("test", {}).items():
+def _list_subtypes(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
+    return [(_SUBTYPE_TITLES[name], word_estimate("auroc", metric)) for name, metric in metrics.items()]
+
+
+def _list_seeds(seeds: SeedComparison) -> list[str]:
+    """Return mean and standard deviation of each metric over models that differ in their seed."""
+    sentences = []
+    for key, spread in seeds.test.items():
         task, _, name = key.partition("/")
         title = metric_title(name.removesuffix("_balanced"))
-        mean, spread = (word_value(name, found[field]) for field in ("mean", "sd"))
-        said.append(f"{task.replace('_', ' ')}: {title} {mean}, sd {spread}")
-    return said
+        mean, deviation = word_value(name, spread.mean), word_value(name, spread.sd)
+        sentences.append(f"{task.replace('_', ' ')}: {title} {mean}, sd {deviation}")
+    return sentences
 
 
-def _word_drop(figures: Mapping[str, Any]) -> tuple[str, str] | None:
+def _format_drop(figures: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
     """Return the specificity at the balanced point on validation and on test, where it falls."""
     name = "flagged_normal_balanced"
-    found = [figures.get(split, {}).get("normal_or_pneumonia", {}).get(name) for split in ("val", "test")]
-    if None in found:
+    if not {"val", "test"} <= figures.keys():
         return None
-    val, test = (_complement(read_estimate(part)) for part in found)
-    if not test.value < val.value - LEAST_DROP:
+    val, test = (_complement(figures[split].normal_or_pneumonia[name]) for split in ("val", "test"))
+    # Where one is NaN there is no drop to speak of.
+    if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
         return None
     return word_value("specificity", val.value), word_estimate("specificity", test)
 

@@ -6,14 +6,18 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+from pneumoscope.reading.cards import Explanation, SubtypeAudit
 from pneumoscope.results import Estimate
+from pneumoscope.tasks.judge import round_metrics
 
 if TYPE_CHECKING:
+    from pneumoscope.comparison import ExplanationBenchmark
     from pneumoscope.tasks.label_stretches import ErrorRuns
 
 # Rank correlations from where on two maps are much the same, and all but the same.
 ALIKE = 0.5
 SAME = 0.95
+READER_METHOD = "hirescam"  # of the heatmaps of exported classifiers
 NOTHING = "This map has not been measured: it is a picture, and no reason to trust or doubt a decision."
 
 
@@ -72,6 +76,26 @@ def write_subtype_verdict(stretches: ErrorRuns) -> str:
     if "inside" in borders and "outside" in borders and borders["inside"].high < borders["outside"].low:
         return f"{said} The frame of the film alone does likewise: it may be how a film was made that tells them apart."
     return said
+
+
+def summarize_explanations(benchmark: ExplanationBenchmark, data_sha256: str) -> Explanation:
+    """Return the metrics and verdict of the heatmaps that exported classifiers draw, for their card."""
+    metrics, verdict = benchmark.table.figures[READER_METHOD], benchmark.table.remarks[READER_METHOD]
+    return Explanation(READER_METHOD, benchmark.layer, verdict, round_metrics(metrics), data_sha256)
+
+
+def summarize_subtypes(stretches: ErrorRuns, data_sha256: str) -> SubtypeAudit:
+    """Return how far bacterial against viral is to be trusted, for the card of an exported classifier."""
+    metrics = {
+        f"{source}_{place}": metric for source, places in stretches.aurocs.items() for place, metric in places.items()
+    }
+    return SubtypeAudit(
+        images=len(stretches.names),
+        inside=int(stretches.inside.sum()),
+        verdict=write_subtype_verdict(stretches),
+        figures=round_metrics(metrics),
+        data_sha256=data_sha256,
+    )
 
 
 def _conclude(known: Mapping[str, Estimate]) -> str:

@@ -1,16 +1,18 @@
-"""Task 1: normal or pneumonia (1.A); normal, bacterial or viral (1.B)."""
+"""Task 1, classification: normal or pneumonia (1.A); normal, bacterial or viral (1.B)."""
 
 import hashlib
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pneumoscope.errors import TrainingError
 from pneumoscope.evaluation.metrics import evaluate
-from pneumoscope.models.settings import TrainingSettings, choose_precision
+from pneumoscope.models.card import TrainingRecord
+from pneumoscope.models.registry import build_architecture
+from pneumoscope.models.settings import TrainingSettings, choose_precision, profile_settings
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Classification, Evaluation, LearningCurve
 
@@ -31,29 +33,26 @@ def train_classifier(
     settings: TrainingSettings | None = None,
     seed: int = 0,
 ) -> "tuple[Bundle, Classification]":
-    """Train the recipe's net for these classes and evaluate it.
+    """Train a classifier of these classes and evaluate it.
 
     Args:
         dataset: with the splits `train`, `val` and, to evaluate on, `test`.
-        out_dir: where the bundle is written and the checkpoint of each epoch stands; a run that was killed
-            goes on from there.
-        classes: `BINARY_CLASSES` or `THREE_CLASSES`; images whose class is not known are left out.
-        settings: the recipe; the best profile by default.
+        out_dir: gets the bundle and the checkpoint of each epoch; an interrupted run continues from there.
+        classes: `BINARY_CLASSES` or `THREE_CLASSES`; images of unknown class are left out.
+        settings: of the training; the profile `best` by default.
         seed: of the weights, the order, the augmentation and the dropout.
 
     Raises:
         TrainingError: if a class is missing from train or validation.
     """
-    from pneumoscope.models.settings import profile_settings
-
     settings, out_dir, classes = settings or profile_settings("best"), Path(out_dir), tuple(classes)
-    train, validation = _known(dataset.split("train"), classes), _known(dataset.split("val"), classes)
+    train, validation = (_select_labeled(dataset.split(name), classes) for name in ("train", "val"))
     for name, part in (("train", train), ("val", validation)):
         missing = [classes[number] for number in set(range(len(classes))) - set(part.labels(classes).tolist())]
         if missing:
             raise TrainingError(f"{name} holds no image of class {', '.join(missing)}; expected some of every class")
     bundle, curve = fit_classifier(train, validation, out_dir, classes=classes, settings=settings, seed=seed)
-    splits = [name for name in ("val", "test") if len(_known(dataset.split(name), classes))]
+    splits = [name for name in ("val", "test") if len(_select_labeled(dataset.split(name), classes))]
     evaluations = {
         name: evaluate_classifier(bundle.model, dataset, classes=classes, split=name, seed=seed) for name in splits
     }
@@ -69,7 +68,7 @@ def fit_classifier(
     settings: TrainingSettings,
     seed: int,
 ) -> "tuple[Bundle, LearningCurve]":
-    """Build a net and fit it; see `train_classifier`."""
+    """Build a classifier and fit it; see `train_classifier`."""
     import keras
 
     from pneumoscope.models.bundle import save_bundle
@@ -80,7 +79,7 @@ def fit_classifier(
     keras.utils.set_random_seed(seed)
     binary = classes == BINARY_CLASSES
     loss_class = keras.losses.BinaryCrossentropy if binary else keras.losses.CategoricalCrossentropy
-    model = _build_net(classes, settings)
+    model = _build_model(classes, settings)
     curve = fit_model(
         model,
         _make_training_data(train, validation, classes, settings),
@@ -90,31 +89,27 @@ def fit_classifier(
         seed=seed,
         title=f"{TITLES[classes]}, {settings.profile}",
     )
-    facts = {
-        "classes": list(classes),
-        "embedding_layer": "embedding",
-        "settings": settings.to_dict(),
-        "precision": precision,
-        "seed": seed,
-        "chosen_epoch": curve.chosen_epoch,
-        "training_data_sha256": hash_table(train),
-    }
-    return save_bundle(model, out_dir, facts), curve
+    record = TrainingRecord(
+        classes=classes,
+        embedding_layer="embedding",
+        settings=settings.without_paths(),
+        precision=precision,
+        seed=seed,
+        chosen_epoch=curve.chosen_epoch,
+        training_data_sha256=hash_table(train),
+    )
+    return save_bundle(model, out_dir, record), curve
 
 
-def _build_net(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
-    from pneumoscope.models.flagship import build_flagship
-    from pneumoscope.models.paper import build_binary, build_three_class
-    from pneumoscope.models.transfer import build_transfer
-
-    if (settings.backbone or settings.profile == "flagship") and classes != THREE_CLASSES:
-        name = settings.backbone or "the flagship"
-        raise TrainingError(f"{name} tells {', '.join(THREE_CLASSES)}; {', '.join(classes)} follows from it")
-    if settings.backbone:
-        return build_transfer(settings.backbone, settings.weights, size=settings.size, dropout=settings.dropout)
-    if settings.profile == "flagship":
-        return build_flagship(dropout=settings.dropout)
-    return (build_binary if classes == BINARY_CLASSES else build_three_class)(dropout=settings.dropout)
+def _build_model(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
+    own = "flagship" if settings.profile == "flagship" else "binary" if classes == BINARY_CLASSES else "three_class"
+    name = settings.backbone or own
+    if name not in ("binary", "three_class") and classes != THREE_CLASSES:
+        raise TrainingError(
+            f"{name} predicts {', '.join(THREE_CLASSES)}; the probabilities of {', '.join(classes)} follow from these"
+        )
+    options: dict[str, Any] = {"weights": settings.weights} if settings.backbone else {}
+    return build_architecture(name, num_outputs=len(classes), size=settings.size, dropout=settings.dropout, **options)
 
 
 def evaluate_classifier(
@@ -125,8 +120,8 @@ def evaluate_classifier(
     split: str = "test",
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a trained net on one split, with 95 % intervals that resample patients."""
-    part = _known(dataset.split(split), classes)
+    """Evaluate a trained classifier on one split, with 95 % intervals that resample patients."""
+    part = _select_labeled(dataset.split(split), classes)
     return evaluate(
         part.labels(classes),
         predict_probabilities(model, part.images),
@@ -139,7 +134,7 @@ def evaluate_classifier(
 
 
 def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification:
-    """Return how a net of three classes tells normal from pneumonia, the sum of the latter two."""
+    """Return the evaluation of normal against pneumonia of a classifier of three classes."""
     evaluations = {
         name: evaluate(
             (found.labels > 0).astype(np.int64),
@@ -172,12 +167,12 @@ def predict_probabilities(model: "keras.Model", images: np.ndarray, *, batch_siz
 
 
 def hash_table(dataset: Dataset) -> str:
-    """Return one SHA-256 over the images' own hashes and splits: the name of a body of data."""
+    """Return one SHA-256 over the hashes and splits of all images."""
     lines = "".join(f"{row.sha256} {row.split}\n" for row in dataset.table.sort_values("name").itertuples())
     return hashlib.sha256(lines.encode()).hexdigest()
 
 
-def _known(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
+def _select_labeled(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:
     return dataset.select(dataset.labels(classes) >= 0)
 
 

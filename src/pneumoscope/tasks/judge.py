@@ -1,17 +1,26 @@
-"""What of a classifier is chosen on images that were held out, and how it does on validation and test with that.
+"""The calibration, operating points and metrics of a classifier, for its card.
 
-Calibration, prediction sets and operating points come from images of series of file names that nets of the same
-recipe had not seen, where a study held some out, else from validation: on this data set validation resembles train so
-closely that hardly anything is left to choose by.
+Calibration, conformal sets and operating points are chosen on series of file names that were held out, where a study
+held some out, else on validation: on this data set validation resembles train so closely that hardly any errors are
+left to choose by.
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
+from numpy.typing import NDArray
 
+from pneumoscope.calibration_report import (
+    Calibration,
+    CalibrationReport,
+    Conformal,
+    OperatingPoint,
+    SeedComparison,
+    SplitMetrics,
+    Spread,
+)
 from pneumoscope.evaluation.calibration import calibrate, fit_calibration
 from pneumoscope.evaluation.conformal import COVERAGE, fit_conformal
 from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
@@ -25,129 +34,136 @@ SEED_FIGURES = {
 }
 
 
-def judge_classifier(
-    outputs: np.ndarray,
+@dataclass(frozen=True)
+class _Cases:
+    """Probabilities `(n, classes)` of some images, and their labels, patients and names, `(n,)` each."""
+
+    probabilities: NDArray[np.floating]
+    labels: NDArray[np.integer]
+    patients: NDArray[np.str_]
+    names: NDArray[np.str_]
+
+
+def report_calibration(
+    outputs: NDArray[np.floating],
     dataset: Dataset,
     seed: int,
     *,
     held_out: Evaluation | None = None,
-    other_seeds: Mapping[int, np.ndarray] | None = None,
-) -> dict[str, Any]:
-    """Return what is chosen on images that were held out, and the figures of validation and test with it.
+    other_seeds: Mapping[int, NDArray[np.floating]] | None = None,
+) -> CalibrationReport:
+    """Return what is chosen for a classifier on held-out images, and its metrics on validation and test.
 
     Args:
-        outputs: `(n, classes)` floats in (0, 1], rows sum to 1: what the net gives for all images of `dataset`.
+        outputs: `(n, classes)` floats in (0, 1], rows sum to 1: the classifier's outputs for all images of `dataset`.
         dataset: with the splits `val` and `test`.
-        seed: of the net and of all resampling.
-        held_out: the recipe on images of series that its nets had not seen, to choose on; None chooses on validation.
-        other_seeds: by seed, what nets that differ in it alone give for all images; they tell how far seeds lie apart.
-
-    Returns:
-        `calibration`, `conformal`, `operating_points`, `operating_points_from`, `figures`, and `seeds` where there are
-        nets of several seeds; all plain values.
+        seed: of the classifier and of all resampling.
+        held_out: predictions for series of file names by models that were trained without them, to choose on; None
+            chooses on validation.
+        other_seeds: by seed, outputs for all images of models that differ in their seed alone.
     """
     if held_out is None:
-        val, source = dataset.rows("val"), "validation images"
-        judged, truth = outputs[val], dataset.labels(THREE_CLASSES)[val]
-        groups = dataset.table["patient"].to_numpy().astype(str)[val]
+        cases, source = _select_cases(outputs, dataset, "val"), "validation images"
     else:
+        cases = _Cases(held_out.probabilities, held_out.labels, held_out.patients, held_out.names)
         source = "images of series of file names"
-        judged, truth, groups = held_out.probabilities, held_out.labels, held_out.patients
-    fits = fit_calibration(judged, truth, groups, seed=seed)
-    probabilities = calibrate(judged, fits[:1])[0]
-    sick, labels = 1 - probabilities[:, 0], (truth > 0).astype(np.int64)
-    thresholds = choose_operating_points(labels, sick)
-    measured = plain_figures(evaluate_scores(labels, sick, thresholds, patients=groups, seed=seed))
-    chosen = f"{len(truth)} {source} of {len(set(groups))} patients that the net judged was not trained on"
-    facts: dict[str, Any] = {
-        "calibration": {
-            "method": "vector scaling with one scale, classes weighed alike",
-            "fitted_on": chosen,
-            "fitted": fits[0].round(6).tolist(),
-            "resampled": fits[1:].round(6).tolist(),
-        },
-        "conformal": {
-            "method": "split conformal, least ambiguous sets",
-            "coverage": COVERAGE,
-            "fitted_on": chosen,
-            "limit": fit_conformal(truth, probabilities),
-        },
-        "operating_points": {
-            name: {
-                "threshold": threshold,
-                "sensitivity": measured[f"flagged_pneumonia_{name}"],
-                "one_minus_specificity": measured[f"flagged_normal_{name}"],
-            }
-            for name, threshold in thresholds.items()
-        },
-        "operating_points_from": chosen,
-        "figures": _measure_splits(calibrate(outputs, fits[:1])[0], dataset, thresholds, seed),
-    }
+    fits = fit_calibration(cases.probabilities, cases.labels, cases.patients, seed=seed)
+    calibrated = replace(cases, probabilities=calibrate(cases.probabilities, fits[:1])[0])
+    positive = 1 - calibrated.probabilities[:, 0]
+    thresholds = choose_operating_points((cases.labels > 0).astype(np.int64), positive)
+    figures = _measure_splits(calibrate(outputs, fits[:1])[0], dataset, thresholds, seed)
     if held_out is not None:
-        # They flatter the thresholds, which were chosen on the same images, not the ranking.
-        facts["figures"]["held_out"] = _measure(
-            probabilities, truth, groups, held_out.names, thresholds, split="held_out", seed=seed
-        )
-    if other_seeds:
-        facts["seeds"] = _compare_seeds({seed: outputs, **other_seeds}, fits[:1], dataset, thresholds, seed)
-    return facts
+        # The thresholds were chosen on the same images, which flatters their metrics, not the ranking.
+        figures["held_out"] = _measure(calibrated, thresholds, split="held_out", seed=seed)
+    chosen = f"{len(cases.labels)} {source} of {len(set(cases.patients))} patients that the model was not trained on"
+    return CalibrationReport(
+        calibration=_describe_calibration(fits, chosen),
+        conformal=Conformal(
+            method="split conformal, least ambiguous sets",
+            coverage=COVERAGE,
+            fitted_on=chosen,
+            limit=fit_conformal(cases.labels, calibrated.probabilities),
+        ),
+        operating_points=_describe_points(calibrated, thresholds, seed),
+        operating_points_from=chosen,
+        figures=figures,
+        seeds=_compare_seeds({seed: outputs, **(other_seeds or {})}, fits[:1], dataset, thresholds, seed),
+    )
+
+
+def round_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
+    """Return metrics rounded to four digits."""
+    return {
+        name: Estimate(_round(metric.value), _round(metric.low), _round(metric.high), metric.n)
+        for name, metric in metrics.items()
+    }
+
+
+def _round(value: float) -> float:
+    return round(value, 4) if math.isfinite(value) else math.nan
+
+
+def _describe_calibration(fits: NDArray[np.floating], fitted_on: str) -> Calibration:
+    fitted, *resampled = (tuple(fit) for fit in fits.round(6).tolist())
+    return Calibration("vector scaling with one scale, classes weighed alike", fitted_on, fitted, tuple(resampled))
+
+
+def _describe_points(cases: _Cases, thresholds: dict[str, float], seed: int) -> dict[str, OperatingPoint]:
+    labels, scores = (cases.labels > 0).astype(np.int64), 1 - cases.probabilities[:, 0]
+    metrics = round_metrics(evaluate_scores(labels, scores, thresholds, patients=cases.patients, seed=seed))
+    return {
+        name: OperatingPoint(threshold, metrics[f"flagged_pneumonia_{name}"], metrics[f"flagged_normal_{name}"])
+        for name, threshold in thresholds.items()
+    }
 
 
 def _compare_seeds(
-    outputs: Mapping[int, np.ndarray], fit: np.ndarray, dataset: Dataset, thresholds: dict[str, float], seed: int
-) -> dict[str, Any]:
-    """Return mean, standard deviation and single values of some test figures of nets that differ in their seed."""
-    found: dict[str, list[float]] = {}
-    for told in outputs.values():
-        test = _measure_splits(calibrate(told, fit)[0], dataset, thresholds, seed)["test"]
-        for kind, names in SEED_FIGURES.items():
-            for name in names:
-                found.setdefault(f"{kind}/{name}", []).append(test[kind][name]["value"])
-    return {
-        "seeds": list(outputs),
-        "test": {
-            name: {"mean": float(np.mean(values)), "sd": float(np.std(values, ddof=1)), "values": values}
-            for name, values in found.items()
-        },
-    }
+    outputs: Mapping[int, NDArray[np.floating]],
+    fit: NDArray[np.floating],
+    dataset: Dataset,
+    thresholds: dict[str, float],
+    seed: int,
+) -> SeedComparison | None:
+    """Return mean, standard deviation and values of some test metrics of models that differ in their seed, if any."""
+    if len(outputs) < 2:
+        return None
+    tests = [
+        _measure_splits(calibrate(one_seed, fit)[0], dataset, thresholds, seed)["test"] for one_seed in outputs.values()
+    ]
+    spreads = {}
+    for task, names in SEED_FIGURES.items():
+        for name in names:
+            values = tuple(getattr(test, task)[name].value for test in tests)
+            spreads[f"{task}/{name}"] = Spread(float(np.mean(values)), float(np.std(values, ddof=1)), values)
+    return SeedComparison(tuple(outputs), spreads)
 
 
 def _measure_splits(
-    probabilities: np.ndarray, dataset: Dataset, thresholds: dict[str, float], seed: int
-) -> dict[str, dict[str, Any]]:
-    """Return the figures of calibrated probabilities on validation and on test."""
-    labels, patients = dataset.labels(THREE_CLASSES), dataset.table["patient"].to_numpy().astype(str)
-    names = dataset.table["name"].to_numpy().astype(str)
-    figures: dict[str, dict[str, Any]] = {}
-    for split in ("val", "test"):
-        rows = dataset.rows(split)
-        figures[split] = _measure(
-            probabilities[rows], labels[rows], patients[rows], names[rows], thresholds, split=split, seed=seed
-        )
-    return figures
-
-
-def _measure(
-    probabilities: np.ndarray,
-    labels: np.ndarray,
-    patients: np.ndarray,
-    names: np.ndarray,
-    thresholds: dict[str, float],
-    *,
-    split: str,
-    seed: int,
-) -> dict[str, Any]:
-    told = evaluate(
-        labels, probabilities, classes=THREE_CLASSES, split=split, patients=patients, names=names, seed=seed
-    )
-    sick = 1 - probabilities[:, 0]
-    found = evaluate_scores((labels > 0).astype(int), sick, thresholds, patients=patients, seed=seed)
-    return {"three_class": plain_figures(told.metrics), "normal_or_pneumonia": plain_figures(found)}
-
-
-def plain_figures(metrics: dict[str, Estimate]) -> dict[str, dict[str, float | int | None]]:
-    """Return figures as plain values, rounded to four digits; what is not a number becomes None."""
+    probabilities: NDArray[np.floating], dataset: Dataset, thresholds: dict[str, float], seed: int
+) -> dict[str, SplitMetrics]:
+    """Return the metrics of calibrated probabilities on validation and on test."""
     return {
-        name: {field: round(value, 4) if math.isfinite(value) else None for field, value in asdict(figure).items()}
-        for name, figure in metrics.items()
+        split: _measure(_select_cases(probabilities, dataset, split), thresholds, split=split, seed=seed)
+        for split in ("val", "test")
     }
+
+
+def _select_cases(probabilities: NDArray[np.floating], dataset: Dataset, split: str) -> _Cases:
+    rows = dataset.rows(split)
+    patients, names = (dataset.table[column].to_numpy().astype(str)[rows] for column in ("patient", "name"))
+    return _Cases(probabilities[rows], dataset.labels(THREE_CLASSES)[rows], patients, names)
+
+
+def _measure(cases: _Cases, thresholds: dict[str, float], *, split: str, seed: int) -> SplitMetrics:
+    evaluation = evaluate(
+        cases.labels,
+        cases.probabilities,
+        classes=THREE_CLASSES,
+        split=split,
+        patients=cases.patients,
+        names=cases.names,
+        seed=seed,
+    )
+    labels, scores = (cases.labels > 0).astype(int), 1 - cases.probabilities[:, 0]
+    binary = evaluate_scores(labels, scores, thresholds, patients=cases.patients, seed=seed)
+    return SplitMetrics(round_metrics(evaluation.metrics), round_metrics(binary))

@@ -1,11 +1,11 @@
 """Evaluation of anomaly detectors: thresholds come from held-out normals, metrics from the test images."""
 
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
 from pneumoscope.evaluation.metrics import evaluate_scores
+from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import BINARY_CLASSES, AnomalyResult, LearningCurve
@@ -107,8 +107,8 @@ def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
 
 def describe_training(
     result: AnomalyResult, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
-) -> dict[str, Any]:
-    """Return what the card of a trained detector states of its training and its thresholds.
+) -> TrainingRecord:
+    """Return the training and the thresholds of a detector, for its card.
 
     Args:
         result: of its evaluation, with a learning curve.
@@ -117,14 +117,14 @@ def describe_training(
         precision: Keras dtype policy that it computes in.
         seed: of its weights.
     """
-    return {
-        "classes": ["normal"],
-        "settings": settings.to_dict(),
-        "precision": precision,
-        "seed": seed,
-        "chosen_epoch": None if result.curve is None else result.curve.chosen_epoch,
-        "thresholds": result.thresholds,
-        "thresholds_from": f"{len(result.validation_scores)} held-out normals; "
+    return TrainingRecord(
+        classes=("normal",),
+        settings=settings.without_paths(),
+        precision=precision,
+        seed=seed,
+        chosen_epoch=None if result.curve is None else result.curve.chosen_epoch,
+        thresholds=result.thresholds,
+        thresholds_from=f"{len(result.validation_scores)} held-out normals; "
         f"false positive rate of the quantile {result.false_positive_rate}",
-        "training_data_sha256": hash_table(select_normals(dataset).train),
-    }
+        training_data_sha256=hash_table(select_normals(dataset).train),
+    )

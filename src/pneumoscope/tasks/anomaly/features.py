@@ -107,7 +107,7 @@ def load_imagenet_source(weights: str | os.PathLike[str] | None, *, input_size: 
 
     # Distances depend on small differences, which bfloat16 would round away.
     keras.config.set_dtype_policy("float32")
-    net = build_transfer("mobilenet", weights, size=IMAGENET_SIZE)
+    net = build_transfer("mobilenet", weights=weights, size=IMAGENET_SIZE)
     return build_source("imagenet", net, IMAGENET_LAYERS, input_size=input_size, standardize=True)
 
 

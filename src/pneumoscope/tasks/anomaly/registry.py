@@ -3,8 +3,8 @@
 import os
 from collections.abc import Callable
 from functools import partial
-from typing import Any
 
+from pneumoscope.errors import BundleError
 from pneumoscope.tasks.anomaly.autoencoder import ReferenceAutoencoder, fit_autoencoder
 from pneumoscope.tasks.anomaly.detector import Detector, FitContext
 from pneumoscope.tasks.anomaly.features import FeatureSource, load_imagenet_source
@@ -59,7 +59,9 @@ def load_detector(
     from pneumoscope.models.bundle import load_bundle
 
     bundle = load_bundle(bundle_dir, precision=precision)
-    thresholds: dict[str, Any] = bundle.card["thresholds"]
-    if bundle.model.name == "autoencoder":
+    thresholds = bundle.card.thresholds
+    if thresholds is None:
+        raise BundleError(f"{bundle_dir} holds a classifier, {bundle.card.architecture}; expected an anomaly detector")
+    if bundle.card.architecture == "autoencoder":
         return ReferenceAutoencoder(bundle.model), thresholds
     return load_normality_model(load_bundle(bundle_dir, precision="float32").model, bundle_dir), thresholds

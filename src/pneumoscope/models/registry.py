@@ -1,0 +1,55 @@
+"""Architectures by name. To add one, write a file that registers it and import it in `list_architectures`."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from pneumoscope.errors import TrainingError
+
+if TYPE_CHECKING:
+    import keras
+
+Build = Callable[..., "keras.Model"]
+
+_ARCHITECTURES: dict[str, Build] = {}
+
+
+def register_architecture(name: str) -> Callable[[Build], Build]:
+    """Return a decorator that registers a function `(num_outputs, size, channels, **options) -> keras.Model`.
+
+    The model takes gray levels `(n, size, size, channels)` in [0, 255] and bears the name of its architecture. A
+    classifier has a layer `embedding`; a new one also names the layer before its last activation `logits`.
+    """
+
+    def register(build: Build) -> Build:
+        _ARCHITECTURES[name] = build
+        return build
+
+    return register
+
+
+def list_architectures() -> tuple[str, ...]:
+    """Return the names of all architectures."""
+    from pneumoscope.models import encoder, flagship, paper, transfer  # noqa: F401 (each registers its own)
+
+    return tuple(_ARCHITECTURES)
+
+
+def build_architecture(
+    name: str, *, num_outputs: int, size: int = 128, channels: int = 1, **options: Any
+) -> "keras.Model":
+    """Build a model with random weights.
+
+    Args:
+        name: one of `list_architectures`.
+        num_outputs: number of classes, or channels of a reconstruction, or size of an embedding.
+        size: side of the images in pixels.
+        channels: of the images.
+        options: further arguments of the architecture, such as `dropout`.
+
+    Raises:
+        TrainingError: if there is no such architecture, or it cannot be built so.
+    """
+    names = list_architectures()
+    if name not in names:
+        raise TrainingError(f"there is no architecture {name!r}; expected one of {', '.join(names)}")
+    return _ARCHITECTURES[name](num_outputs, size, channels, **options)
