@@ -1,20 +1,16 @@
 """A study becomes a set of models that a reader opens; what cannot be exported leaves nothing behind."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
-from pneumoscope.archive import save_result
 from pneumoscope.errors import BundleError, ExportError, PneumoscopeError
-from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.export import export_model, export_study
 from pneumoscope.models.bundle import load_bundle
 from pneumoscope.models.onnx_file import AGREEMENT
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.reading.reader import Reader
-from pneumoscope.results import THREE_CLASSES
 from pneumoscope.study import reopen_study
 from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.tasks.classify import predict_probabilities
@@ -74,41 +70,46 @@ def test_answers_in_whole_numbers_ship_only_where_they_agree(exported, finished_
         assert cards[0]["graph"]["answers_precision"] == ("int8" if agrees else "float32")
         assert cards[1]["graph"]["answers_precision"] == "float32"
         assert cards[1]["graph"]["answers_file"] == "answers.onnx"
-        assert "float32" in (plain / part / "README.md").read_text()
         for card in cards:
             assert card["graph"]["answers_file"] in card["files"]
     assert Reader.open(plain).read(draw_phantoms(1, size=128, seed=9).images, ["x"])
 
 
-def test_a_card_tells_how_far_to_trust_subtypes_where_that_was_measured(exported, finished_study, tmp_path):
-    request, dataset = reopen_study(finished_study)
-    pool = dataset.select(dataset.table["split"].to_numpy() != "test")
-    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    labels = pool.labels(THREE_CLASSES)
-    told = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
-    kept = tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz"
-    save_result(told, kept)
-    models = export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path)
+def test_a_card_tells_how_far_to_trust_heatmaps_and_subtypes_where_that_was_measured(
+    exported, finished_study, tmp_path
+):
+    auroc, data = {"value": 0.912345, "low": 0.9, "high": None, "n": 40}, reopen_study(finished_study)[0]["data_sha256"]
+    subtypes = {"images": 90, "inside": 20, "verdict": "Take care.", "figures": {"nets_outside": auroc}}
+    audit, explained = tmp_path / "labels.json", tmp_path / "explain.json"
+    audit.write_text(json.dumps({"data_sha256": data, **subtypes}))
+    content = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "figures": {"road": auroc}}
+    explained.write_text(json.dumps({"data_sha256": data, "profile": "best", **content}))
+    models = export_study(finished_study, tmp_path / "models", explain_results=explained, label_audit=audit)
 
-    measured = Reader.open(models).models.cards["classifier"]["subtypes"]
-    assert (measured["images"], measured["inside"]) == (int((labels > 0).sum()), 0)
-    assert measured["figures"]["nets_outside"]["value"] == 1
-    assert Reader.open(models).trust["subtype_trust"] == measured["verdict"] == ""
-    assert "subtypes" not in Reader.open(exported).models.cards["classifier"]
+    reader = Reader.open(models)
+    rounded = {"value": 0.9123, "low": 0.9, "high": None, "n": 40}
+    card = reader.models.cards["classifier"]
+    assert card["subtypes"] == {**subtypes, "figures": {"nets_outside": rounded}}
+    assert card["explanation"]["figures"] == {"road": rounded}
+    assert reader.trust == {"subtype_trust": "Take care.", "heatmap_trust": "A hint."}
+    assert not {"subtypes", "explanation"} & set(Reader.open(exported).models.cards["classifier"])
 
-    save_result(dataclasses.replace(told, names=np.char.add("other/", names)), kept)
-    with pytest.raises(PneumoscopeError, match="that the study does not hold, such as other/"):
-        export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path)
-    with pytest.raises(PneumoscopeError, match="make it with `pneumoscope crossvalidate"):
-        export_study(finished_study, tmp_path / "models", crossvalidation=tmp_path / "nothing")
+    explained.write_text(json.dumps({"data_sha256": data, "profile": "paper", **content}))
+    with pytest.raises(PneumoscopeError, match="is of the profile paper, expected best"):
+        export_study(finished_study, tmp_path / "models", explain_results=explained)
+    audit.write_text(json.dumps({"data_sha256": "0" * 64, **subtypes}))
+    with pytest.raises(PneumoscopeError, match="is of other data than the study"):
+        export_study(finished_study, tmp_path / "models", label_audit=audit)
+    with pytest.raises(PneumoscopeError, match="expected what `pneumoscope research explain` or `labels` has written"):
+        export_study(finished_study, tmp_path / "models", label_audit=tmp_path / "nothing.json")
 
 
 def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
     folder = export_model(finished_study / "models" / "best-binary", tmp_path / "one")
 
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.onnx", "model.float16.onnx", "layers.onnx", "card.json", "README.md"}
-    assert set(json.loads((folder / "card.json").read_text())["files"]) == names - {"card.json", "README.md"}
+    assert names == {"model.onnx", "model.float16.onnx", "layers.onnx", "card.json"}
+    assert set(json.loads((folder / "card.json").read_text())["files"]) == names - {"card.json"}
 
 
 def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monkeypatch):

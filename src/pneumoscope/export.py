@@ -21,7 +21,7 @@ from pneumoscope.radiographs.source import hash_file
 from pneumoscope.reading.domain import fit_domain
 from pneumoscope.reading.model_set import CARD_NAME, CARD_VERSIONS, PARTS, Graph, as_input
 from pneumoscope.results import THREE_CLASSES
-from pneumoscope.study_facts import ask_other_seeds, find_held_out, find_places, find_verdict, judge_subtypes
+from pneumoscope.study_facts import ask_other_seeds, find_held_out, find_places, read_subtypes, read_verdict
 from pneumoscope.tasks.judge import judge_classifier, plain_figures
 
 if TYPE_CHECKING:
@@ -49,7 +49,7 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
         out_dir: where to; `export` below `model_dir` by default. What stands there is replaced in one step.
 
     Returns:
-        The folder: `model.onnx`, `model.float16.onnx`, for a classifier `layers.onnx`, `card.json`, `README.md`.
+        The folder: `model.onnx`, `model.float16.onnx`, for a classifier `layers.onnx`, `card.json`.
 
     Raises:
         BundleError: if there is no trained model.
@@ -72,7 +72,8 @@ def export_study(
     *,
     profile: str = "best",
     data_license: str = "not stated",
-    crossvalidation: str | os.PathLike[str] | None = None,
+    explain_results: str | os.PathLike[str] | None = None,
+    label_audit: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Export all that a reader needs: classifier, model of normals, known images and their look.
 
@@ -84,15 +85,17 @@ def export_study(
         out_dir: gets `classifier/`, `anomaly/`, `known/`; what stands there is replaced in one step.
         profile: recipe of the models.
         data_license: terms of the training images, for the cards.
-        crossvalidation: folder that `pneumoscope crossvalidate` left, of the same data and seed; the card then says
-            how far to trust bacterial against viral.
+        explain_results: `explain.json` of `pneumoscope research explain`; the card then says how far to trust
+            heat-maps.
+        label_audit: `labels.json` of `pneumoscope research labels`; the card then says how far to trust bacterial
+            against viral.
 
     Returns:
         `out_dir`, fit for `pneumoscope read --models`.
 
     Raises:
-        PneumoscopeError: if the folder holds no finished study of this profile, or the cross-validation is missing or
-            of other data.
+        PneumoscopeError: if the folder holds no finished study of this profile, or a file of results is missing or of
+            other data.
         ExportError: if an export does not answer as its model does.
     """
     from pneumoscope.models.bundle import load_bundle
@@ -102,7 +105,8 @@ def export_study(
     request, dataset = reopen_study(study_dir)
     dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
     places = find_places(study_dir, profile)
-    subtypes = judge_subtypes(crossvalidation, dataset, request["seed"])
+    trust = read_verdict(explain_results, profile, request["data_sha256"])
+    trust |= read_subtypes(label_audit, request["data_sha256"])
     with _written_whole(out_dir) as folder:
         cards: dict[str, dict[str, Any]] = {}
         for part, name in (("classifier", "three_class"), ("anomaly", "anomaly")):
@@ -118,7 +122,7 @@ def export_study(
         classifier, anomaly = (Graph(folder / part / card["graph"]["answers_file"]) for part, card in cards.items())
         pictures = Graph(folder / "anomaly" / cards["anomaly"]["graph"]["file"])
         outputs, embeddings = classifier.run(as_input(dataset.images), ["probabilities", "embedding"])
-        cards["classifier"] |= find_verdict(study_dir, profile) | subtypes
+        cards["classifier"] |= trust
         cards["classifier"] |= judge_classifier(
             outputs,
             dataset,
@@ -289,9 +293,7 @@ def _write_known(folder: Path, embeddings: np.ndarray, dataset: Dataset, places:
 
 
 def _write_card(folder: Path, kind: str, facts: dict[str, Any]) -> None:
-    """Write `card.json`, which names the folder's files, and the same for people."""
-    from pneumoscope.report.model_card import write_model_card
-
+    """Write `card.json`, which names the folder's files."""
     card = {
         "card_version": CARD_VERSIONS[kind],
         "notice": RESEARCH_USE_ONLY,
@@ -301,7 +303,6 @@ def _write_card(folder: Path, kind: str, facts: dict[str, Any]) -> None:
         **facts,
     }
     write_json(folder / CARD_NAME, card)
-    write_model_card(card, folder / "README.md")
 
 
 def _training_facts(bundle: "Bundle") -> dict[str, Any]:

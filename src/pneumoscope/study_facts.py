@@ -1,5 +1,6 @@
 """What a study knows of its models beside themselves, for their cards."""
 
+import json
 import os
 from pathlib import Path
 from typing import Any
@@ -11,9 +12,6 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.progress import log
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Evaluation
-from pneumoscope.tasks.judge import plain_figures
-
-READER_METHOD = "hirescam"  # what the graphs' heat-maps are
 
 
 def find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
@@ -22,13 +20,9 @@ def find_places(study_dir: Path, profile: str) -> dict[str, np.ndarray]:
     Raises:
         PneumoscopeError: if the study did not come so far.
     """
-    path = study_dir / "stages" / f"{profile}-map_three_class.npz"
-    if not path.exists():
-        raise PneumoscopeError(
-            f"{study_dir} holds no finished study of the profile {profile}: {path} is missing. Finish it with "
-            f"`pneumoscope study --out {study_dir} --resume`, or name another profile."
-        )
-    drawn = load_result(path)
+    from pneumoscope.study import load_stage
+
+    drawn = load_stage(study_dir, profile, "map_three_class")
     return dict(zip(drawn.names.tolist(), drawn.coordinates, strict=True))
 
 
@@ -48,51 +42,59 @@ def ask_other_seeds(study_dir: Path, profile: str, dataset: Dataset) -> dict[int
     return {int(net.card["seed"]): predict_probabilities(net.model, dataset.images) for net in nets}
 
 
-def find_verdict(study_dir: Path, profile: str) -> dict[str, Any]:
-    """Return how far heat-maps like the reader's are to be trusted, where the study has measured that."""
-    path = study_dir / "stages" / f"{profile}-explain_benchmark.npz"
-    if not path.exists():
-        log.info("how far to trust heat-maps is not known: `pneumoscope explain --benchmark` has not measured it")
-        return {}
-    found = load_result(path)
-    figures = plain_figures(found.table.figures[READER_METHOD])
-    verdict = found.table.remarks[READER_METHOD]
-    return {"explanation": {"method": READER_METHOD, "layer": found.layer, "verdict": verdict, "figures": figures}}
-
-
-def judge_subtypes(crossvalidation: str | os.PathLike[str] | None, dataset: Dataset, seed: int) -> dict[str, Any]:
-    """Return how far bacterial against viral is to be trusted, by what nets told of patients they had not seen.
+def read_verdict(explain_results: str | os.PathLike[str] | None, profile: str, data_sha256: str) -> dict[str, Any]:
+    """Return how far to trust heat-maps like the reader's, by `explain.json` of `pneumoscope research explain`.
 
     Args:
-        crossvalidation: folder that `pneumoscope crossvalidate` left, by patients; None where that was not run.
-        dataset: the study's.
-        seed: of the study.
+        explain_results: that file; None where it was not measured.
+        profile: of the classifier.
+        data_sha256: of the study's data.
 
     Raises:
-        PneumoscopeError: if the folder holds none of this seed, or one of other data.
+        PneumoscopeError: if the file cannot be read, or is of another profile or other data.
     """
-    from pneumoscope.report.verdicts import write_subtype_verdict
-    from pneumoscope.tasks.ablate import load_told
-    from pneumoscope.tasks.label_stretches import find_label_stretches
-
-    if crossvalidation is None:
+    if explain_results is None:
+        log.info("how far to trust heat-maps is not known: name the explain.json of `pneumoscope research explain`")
         return {}
-    told, _ = load_told(crossvalidation, seed=seed)
-    missing = set(told.names.tolist()) - set(dataset.table["name"])
-    if missing:
+    results = _read_results(explain_results, data_sha256)
+    if results["profile"] != profile:
+        raise PneumoscopeError(f"{explain_results} is of the profile {results['profile']}, expected {profile}")
+    return {"explanation": _select(results, ("method", "layer", "verdict"))}
+
+
+def read_subtypes(label_audit: str | os.PathLike[str] | None, data_sha256: str) -> dict[str, Any]:
+    """Return how far bacterial against viral is to be trusted, by `labels.json` of `pneumoscope research labels`.
+
+    Args:
+        label_audit: that file; None where it was not measured.
+        data_sha256: of the study's data.
+
+    Raises:
+        PneumoscopeError: if the file cannot be read, or is of other data.
+    """
+    if label_audit is None:
+        return {}
+    results = _read_results(label_audit, data_sha256)
+    return {"subtypes": _select(results, ("images", "inside", "verdict"))}
+
+
+def _read_results(path: str | os.PathLike[str], data_sha256: str) -> dict[str, Any]:
+    try:
+        results: dict[str, Any] = json.loads(Path(path).read_text(encoding="utf-8"))
+        found = results["data_sha256"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
         raise PneumoscopeError(
-            f"{crossvalidation} tells of {len(missing):,} images that the study does not hold, such as {min(missing)}; "
-            "expected a cross-validation of the same data"
-        )
-    found = find_label_stretches(dataset, told)
+            f"{path} cannot be read ({error}); expected what `pneumoscope research explain` or `labels` has written"
+        ) from None
+    if found != data_sha256:
+        raise PneumoscopeError(f"{path} is of other data than the study ({found[:8]}, expected {data_sha256[:8]})")
+    return results
+
+
+def _select(results: dict[str, Any], names: tuple[str, ...]) -> dict[str, Any]:
+    """Return some fields, and the figures rounded to four digits as `plain_figures` does."""
     figures = {
-        f"{teller}_{place}": figure for teller, places in found.aurocs.items() for place, figure in places.items()
+        name: {field: None if value is None else round(value, 4) for field, value in figure.items()}
+        for name, figure in results["figures"].items()
     }
-    return {
-        "subtypes": {
-            "images": len(found.names),
-            "inside": int(found.inside.sum()),
-            "verdict": write_subtype_verdict(found),
-            "figures": plain_figures(figures),
-        }
-    }
+    return {**{name: results[name] for name in names}, "figures": figures}

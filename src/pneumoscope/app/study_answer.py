@@ -10,12 +10,13 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.study_folder import OpenStudy
+from pneumoscope.archive import to_plain
 from pneumoscope.evaluation.operating_points import choose_operating_points
 from pneumoscope.report import sentences
-from pneumoscope.report.summary import split_stage, summarize_study, to_plain
 from pneumoscope.report.tables import SECOND_NET, MetricTable, tabulate_metrics
 from pneumoscope.report.wording import TASK_TITLES, metric_title, profile_title
 from pneumoscope.results import AnomalyResult, Classification, Evaluation
+from pneumoscope.study_summary import order_profiles, split_stage, summarize_study
 
 SPLITS = ("val", "test")
 NETS = ("binary", "three_class")
@@ -90,7 +91,7 @@ def describe_study(study: OpenStudy, images: Mapping[str, SplitImages], *, phant
             "missing": [_title_stage(name) for name in study.missing],
             "damaged": [{**_title_stage(name), "reason": reason} for name, reason in study.damaged.items()],
         },
-        "profiles": [{"name": name, "title": profile_title(name)} for name in sentences.order_profiles(profiles)],
+        "profiles": [{"name": name, "title": profile_title(name)} for name in order_profiles(profiles)],
         "splits": {
             split: {"names": found.names, "patients": found.patients, "subtypes": found.subtypes}
             for split, found in images.items()

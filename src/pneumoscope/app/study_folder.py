@@ -11,12 +11,10 @@ from zlib import error as ZlibError  # noqa: N812 - the module calls it plainly 
 import numpy as np
 
 from pneumoscope.archive import load_result
-from pneumoscope.comparison import ExplanationBenchmark
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger
-from pneumoscope.report.summary import split_stage
-from pneumoscope.report.wording import order_profiles
 from pneumoscope.results import AnomalyResult, Audit, Classification, Evaluation, Explanation, Leakage, Neighbors
+from pneumoscope.study_summary import order_profiles, split_stage
 
 # What the view shows of every recipe; the other stages only add rows to its table of figures.
 NEEDED = ("binary", "three_class", "anomaly")
@@ -29,7 +27,6 @@ KINDS: dict[str, type] = {
     "neighbors_three_class": Neighbors,
     "anomaly": AnomalyResult,
     "explain": Explanation,
-    "explain_benchmark": ExplanationBenchmark,
     "held_out": Evaluation,
 }
 

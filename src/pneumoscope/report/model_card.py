@@ -1,9 +1,11 @@
 """A model's card for people: what it is for, what it was trained on, how well it does, and where it fails."""
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from pneumoscope.reading.model_set import CARD_NAME
 from pneumoscope.report.comparison import read_estimate
 from pneumoscope.report.templates import make_environment
 from pneumoscope.report.wording import metric_title, word_estimate, word_value
@@ -26,6 +28,13 @@ _SUBTYPE_TITLES = {
 }
 # Of the shipped models' collection more is known than a study can tell of any other.
 _KERMANY = "10.17632/rscbjbr9sj"
+
+
+def write_model_cards(folder: Path) -> None:
+    """Write `README.md` beside each `card.json` of an export: one model's, or those of a whole study."""
+    for path in (folder / CARD_NAME, *sorted(folder.glob(f"*/{CARD_NAME}"))):
+        if path.exists():
+            write_model_card(json.loads(path.read_text(encoding="utf-8")), path.with_name("README.md"))
 
 
 def write_model_card(card: dict[str, Any], path: Path) -> None:

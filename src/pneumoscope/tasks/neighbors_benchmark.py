@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.comparison import MethodTable, NeighborsBenchmark
+from pneumoscope.comparison import MethodTable
 from pneumoscope.errors import MissingExtraError
 from pneumoscope.models.bundle import load_bundle
 from pneumoscope.progress import log, track
@@ -30,7 +30,7 @@ PIXELS_ACROSS = 32
 _NUM_TIMED = 100
 
 
-def benchmark_neighbors(models_dir: Path, profile: str, dataset: Dataset, *, seed: int = 0) -> NeighborsBenchmark:
+def benchmark_neighbors(models_dir: Path, profile: str, dataset: Dataset, *, seed: int = 0) -> MethodTable:
     """Measure the embeddings of a study's nets as an archive that is searched.
 
     Thresholds, numbers of neighbors and calibrations come from validation; all figures are of the test images.
@@ -47,23 +47,13 @@ def benchmark_neighbors(models_dir: Path, profile: str, dataset: Dataset, *, see
         by FAISS where it is not installed.
     """
     figures: dict[str, dict[str, Estimate]] = {}
-    pictured = None
     for task in CLASSES:
         known, found, parts, net = _measure_net(models_dir, profile, task, dataset, seed)
         figures[TITLES[task]] = _measure_all(parts, found, net, CLASSES[task], seed)
-        if pictured is None:
-            pictured = parts, found.evaluations["test"]
+        if task == "three_class":
             figures["raw pixels"] = _measure_pixels(known, CLASSES[task], net, seed)
             figures |= _compare_kinds(parts, CLASSES[task], seed)
-    assert pictured is not None
-    parts, told = pictured
-    threshold = choose_distance(measure_distances(parts["train"], parts["val"]))
-    return NeighborsBenchmark(
-        table=MethodTable(figures, _list_remarks(figures)),
-        distances=measure_distances(parts["train"], parts["test"]).astype(np.float32),
-        right=told.decisions == told.labels,
-        threshold=threshold,
-    )
+    return MethodTable(figures, _list_remarks(figures))
 
 
 def _measure_net(

@@ -20,4 +20,5 @@ probes.py            what moves the net without sickness
 counterfactual.py    the nearest known images of the other class, and what differs
 cases.py             which images that is measured on
 benchmark.py         all of it, methods side by side
+verdict.py           how far to trust each method, as a sentence
 """

@@ -31,17 +31,17 @@ from pneumoscope.results import Estimate
 from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain import faithfulness, quality
 from pneumoscope.tasks.explain.cases import Cases, choose_films, choose_lesions
-from pneumoscope.tasks.explain.centrality import estimate_centrality, measure_centrality
+from pneumoscope.tasks.explain.centrality import estimate_centrality
 from pneumoscope.tasks.explain.methods import METHODS, SLOW_METHODS, explain_with
 from pneumoscope.tasks.explain.probes import probe_concepts
 from pneumoscope.tasks.explain.randomization import randomize_cascading
 from pneumoscope.tasks.explain.scorer import Scorer
+from pneumoscope.tasks.explain.verdict import write_verdict
 
 if TYPE_CHECKING:
     import keras
 
 CONTROL = "edges"
-NUM_EXAMPLES = 3
 NUM_CLAIM = 300
 SHIFT = 3
 _SLOW_SHARE = 4
@@ -82,7 +82,7 @@ def benchmark_explanations(
     log.info("%d known lesions and %d films; maps of %s", len(lesions), len(films), scorer.layer)
     lungs = find_lungs(films.images)
     figures: dict[str, Figures] = {}
-    drawn, examples = {}, []
+    drawn = {}
     for method in (*methods, CONTROL):
         log.info("measuring %s", method)
         share = _SLOW_SHARE if method in SLOW_METHODS else 1
@@ -91,7 +91,6 @@ def benchmark_explanations(
         started = time.perf_counter()
         drawn[method] = _explain(scorer, seen, method, seed)
         seconds = (time.perf_counter() - started) / len(seen)
-        examples.append(np.rint(255 * on_lesions[:NUM_EXAMPLES]).astype(np.uint8))
         figures[method] = {
             **_measure_place(on_lesions, some, seed),
             "heat_in_lungs": _mean(quality.measure_share_inside(drawn[method], lungs[: len(seen)]), seen, seed),
@@ -103,18 +102,12 @@ def benchmark_explanations(
     for name, net in _list_others(model, other, seed):
         for method, alike in _measure_likeness(net, scorer.layer, films, drawn, seed).items():
             figures[method][name] = alike
-    num_shown = min(len(maps) for maps in examples)
     claim = choose_films(model, dataset, num_images=NUM_CLAIM, seed=seed)
     heatmaps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
+    verdicts = {method: write_verdict(found) for method, found in figures.items()}
     return ExplanationBenchmark(
-        table=MethodTable(figures),
+        table=MethodTable(figures, verdicts),
         layer=scorer.layer,
-        methods=tuple(figures),
-        images=lesions.images[:num_shown],
-        masks=lesions.masks[:num_shown],
-        heatmaps=np.stack([maps[:num_shown] for maps in examples]),
-        centralities=measure_centrality(heatmaps),
-        labels=claim.labels,
         claim=estimate_centrality(heatmaps, claim.labels, claim.patients, seed=seed),
         probes=probe_concepts(model, films.images, films.patients, seed=seed),
     )
