@@ -215,5 +215,8 @@ def _tabulate_tasks(tasks: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _describe_table(table: MetricTable) -> dict[str, Any]:
     return {
         "columns": [{"profile": profile, "split": split} for profile, split in table.columns],
-        "rows": [{"title": title, "cells": [asdict(cell) for cell in cells]} for title, cells in table.rows],
+        "rows": [
+            {"title": title, "cells": [{"value": cell.value, "interval": cell.interval} for cell in cells]}
+            for title, cells in table.rows
+        ],
     }
