@@ -50,6 +50,9 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
     One process of the tests makes it for all, and the others wait.
     """
     pytest.importorskip("keras")
+    from pneumoscope.archive import load_result
+    from pneumoscope.report.audit_page import write_audit
+    from pneumoscope.report.page import write_report
     from pneumoscope.study import run_study
 
     own = tmp_path_factory.getbasetemp()
@@ -57,7 +60,9 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
     out = shared / "finished-study"
     with FileLock(shared / "finished-study.lock"):
         if not (out / "report.html").exists():
-            run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0)
+            dataset = run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0)
+            write_audit(load_result(out / "stages" / "audit.npz"), dataset, out / "audit")
+            write_report(out, dataset)
     return out
 
 

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from pneumoscope.cli import main as cli
 from pneumoscope.errors import CollectionError
 from pneumoscope.radiographs.phantoms import draw_phantoms
 from pneumoscope.reading.reader import Reader
+from pneumoscope.report.reading_picture import write_reading
 from pneumoscope.table import COLUMNS, read_table
 
 
@@ -92,8 +94,9 @@ def test_the_last_batches_are_smaller_so_that_no_worker_is_left_alone():
 
 
 def test_pictures_are_written_beside(reader, films, tmp_path):
-    settings = BatchSettings(heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
-    readings = list(read_files(reader, find_files([str(films / "0[01].png"), str(films / "12.jpeg")]), settings))
+    render = partial(write_reading, heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
+    paths = find_files([str(films / "0[01].png"), str(films / "12.jpeg")])
+    readings = list(read_files(reader, paths, BatchSettings(), render))
 
     assert len(list((tmp_path / "dicom").iterdir())) == 6
     for reading in readings:

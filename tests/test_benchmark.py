@@ -1,22 +1,26 @@
-"""Benchmarks of methods, kept in a study and shown in its report."""
+"""Research commands: method benchmarks and label audits print a table, and write it as JSON and CSV."""
 
 import json
-import shutil
 from functools import partial
 
+import numpy as np
+import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
-from pneumoscope.benchmark import run_benchmark, run_explain_benchmark
+from pneumoscope.archive import save_result
+from pneumoscope.benchmark import run_explain_benchmark
 from pneumoscope.cli.main import app
-from pneumoscope.comparison import DetectorComparison, MethodTable
+from pneumoscope.comparison import MethodTable
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.results import Estimate
+from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.results import THREE_CLASSES, Estimate
+from pneumoscope.study import reopen_study
 
-TABLE = MethodTable(
-    {"slow": {"auroc": Estimate(0.75, 0.7, 0.8, 45)}, "fast": {"seconds": Estimate(0.1, 0.1, 0.1, 45)}},
-    {"slow": "It was tired."},
-)
+
+def read_csv(path):
+    assert path.read_text().startswith("# Research use only")
+    return pd.read_csv(path, comment="#")
 
 
 def test_a_remark_on_a_method_without_figures_is_refused():
@@ -24,68 +28,82 @@ def test_a_remark_on_a_method_without_figures_is_refused():
         MethodTable({"here": {}}, {"gone": "Nothing to say."})
 
 
-def test_a_benchmark_becomes_part_of_the_study_and_of_its_report(finished_study, tmp_path):
-    study = tmp_path / "study"
-    shutil.copytree(finished_study, study)
-    seen = []
-
-    def compute(dataset, seed):
-        seen.append((len(dataset), seed))
-        return DetectorComparison(TABLE)
-
-    for _ in range(2):
-        assert run_benchmark(study, "best", "anomaly", compute) == TABLE
-
-    assert seen == [(165, 0), (165, 0)]
-    told = json.loads((study / "results.json").read_text())["benchmarks"]["anomaly"]["best"]
-    assert told["figures"]["slow"]["auroc"] == {"value": 0.75, "low": 0.7, "high": 0.8, "n": 45}
-    page = (study / "report.html").read_text()
-    assert "Methods side by side, best recipe" in page and "It was tired." in page and "0.750" in page
-
-
-def test_the_anomaly_benchmark_is_one_command(finished_study, tmp_path, monkeypatch):
-    from pneumoscope.tasks.anomaly import benchmark
-
+def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path, monkeypatch):
+    table = MethodTable({"dark": {"auroc": Estimate(0.75, 0.7, 0.8, 45)}}, {"dark": "Dark is odd."})
     calls = []
 
     def benchmark_anomaly(dataset, out_dir, **options):
-        calls.append(options)
-        return TABLE
+        calls.append((out_dir, options))
+        return table
 
-    monkeypatch.setattr(benchmark, "benchmark_anomaly", benchmark_anomaly)
-    study = tmp_path / "study"
-    shutil.copytree(finished_study, study)
-    words = ["anomaly", "--benchmark", "--study", str(study), "--epochs", "2", "--json"]
+    monkeypatch.setattr("pneumoscope.tasks.anomaly.benchmark.benchmark_anomaly", benchmark_anomaly)
+    words = ["research", "anomaly", "--study", str(finished_study), "--out", str(tmp_path), "--epochs", "2"]
     done = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "net.h5")])
 
     assert done.exit_code == 0, done.output
-    assert calls == [{"weights": tmp_path / "net.h5", "epochs": 2, "num_seeds": 1, "seed": 0}]
-    assert set(json.loads(done.stdout)["methods"]) == {"slow", "fast"}
+    options = {"weights": tmp_path / "net.h5", "epochs": 2, "num_seeds": 1, "seed": 0}
+    assert calls == [(tmp_path / "detectors", options)]
+    assert "dark: Dark is odd." in done.stdout
+    content = json.loads((tmp_path / "anomaly.json").read_text())
+    assert content["profile"] == "best"
+    (row,) = read_csv(tmp_path / "anomaly.csv").to_dict("records")
+    assert (row["method"], row["figure"]) == ("dark", "auroc")
+    assert {name: row[name] for name in ("value", "low", "high", "n")} == content["methods"]["dark"]["auroc"]
 
 
-def test_figures_of_others_stand_below_the_methods():
-    from pneumoscope.report.published import list_published
+def test_neighbors_are_measured_by_one_command(finished_study, tmp_path):
+    results = json.loads((finished_study / "results.json").read_text())["tasks"]["neighbors"]["best"]
+    words = ["research", "neighbors", "--study", str(finished_study), "--out", str(tmp_path), "--json"]
+    done = CliRunner().invoke(app, words)
 
-    told = list_published("anomaly", ["auroc", "accuracy", "f1"])
-    assert told["SQUID"] == {"auroc": 0.876, "accuracy": 0.803, "f1": 0.847}
-    assert told["The paper"]["accuracy"] == 0.668
+    assert done.exit_code == 0, done.output
+    methods = json.loads((tmp_path / "neighbors.json").read_text())["methods"]
+    assert json.loads(done.stdout)["methods"] == methods
+    assert {"three classes", "two classes", "raw pixels"} <= set(methods)
+    assert "index ivfpq" not in methods
+    assert methods["two classes"]["accuracy"]["value"] == results["metrics"]["accuracy"]["value"]
+    assert 0 <= methods["two classes"]["rejected"]["value"] < 0.5
 
 
-def test_methods_of_explanation_stand_in_the_report_each_with_a_verdict(finished_study, tmp_path, monkeypatch):
+def test_methods_of_explanation_are_written_each_with_a_verdict(finished_study, tmp_path, monkeypatch):
     from pneumoscope.tasks.explain import benchmark
 
     few = partial(benchmark.benchmark_explanations, methods=("hirescam", "guided_backprop"), num_images=4)
     monkeypatch.setattr(benchmark, "benchmark_explanations", few)
-    study = tmp_path / "study"
-    shutil.copytree(finished_study, study)
 
     with pytest.raises(PneumoscopeError, match="'conv_9' is not in the model"):
-        run_explain_benchmark(study, "best", layer="conv_9")
-    table = run_explain_benchmark(study, "best")
+        run_explain_benchmark(finished_study, "best", tmp_path, layer="conv_9")
+    table = run_explain_benchmark(finished_study, "best", tmp_path)
 
     assert tuple(table.figures) == ("hirescam", "guided_backprop", "edges")
-    page = (study / "report.html").read_text()
-    assert table.remarks["hirescam"].startswith("This map ")
-    assert "it shows the film and not the net" in page
-    drawn = {path.name for path in (study / "figures").iterdir()}
-    assert {"best-explain-claim.png", "best-explain-probes.png"} <= drawn
+    content = json.loads((tmp_path / "explain.json").read_text())
+    assert content["remarks"]["hirescam"].startswith("This map ")
+    assert "it shows the film and not the net" in content["remarks"]["edges"]
+    assert set(content["claim"]) == {"centrality_normal", "centrality_pneumonia", "centrality_difference"}
+    assert content["layer"] and content["probes"] and content["figures"] == content["methods"]["hirescam"]
+
+
+def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch):
+    request, dataset = reopen_study(finished_study)
+    words = ["research", "labels", "--study", str(finished_study), "--crossvalidation", str(tmp_path)]
+    missing = CliRunner().invoke(app, words)
+    assert "make it with `pneumoscope crossvalidate" in str(missing.exception)
+
+    pool = dataset.select(dataset.table["split"].to_numpy() != "test")
+    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
+    labels = pool.labels(THREE_CLASSES)
+    probabilities = 0.1 + 0.7 * np.eye(3)[labels]
+    probabilities[0] = np.roll(probabilities[0], 1)
+    told = evaluate(labels, probabilities, classes=THREE_CLASSES, split="x", patients=patients, names=names)
+    save_result(told, tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz")
+    monkeypatch.setattr("pneumoscope.tasks.labels.vote_held_out", lambda *_, **__: probabilities)
+    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "labels")])
+
+    assert done.exit_code == 0, done.output
+    assert names[0] in done.stdout and "1 of" in done.stdout
+    content = json.loads((tmp_path / "labels" / "labels.json").read_text())
+    assert content["images"] == int((labels > 0).sum())
+    assert content["figures"]["nets_outside"]["value"] > 0.9
+    rows = read_csv(tmp_path / "labels" / "labels.csv")
+    assert rows["name"].tolist() == [row["name"] for row in content["labels"]] == [names[0]]
+    assert {"given", "proposed", "suspicion", "net_normal", "votes_viral"} <= set(rows.columns)

@@ -1,27 +1,20 @@
 """A study becomes a set of models that a reader opens; what cannot be exported leaves nothing behind."""
 
-import dataclasses
 import json
 
 import numpy as np
 import pytest
 
 from pneumoscope.errors import BundleError, ExportError, PneumoscopeError
-from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.export import export_model, export_study
-from pneumoscope.json_archive import write_json
 from pneumoscope.models.bundle import load_bundle
 from pneumoscope.models.onnx_file import AGREEMENT
 from pneumoscope.radiographs.phantoms import draw_phantoms
-from pneumoscope.reading.cards import Explanation
 from pneumoscope.reading.reader import Reader
 from pneumoscope.report.model_card import write_model_cards
-from pneumoscope.report.verdicts import summarize_subtypes
-from pneumoscope.results import THREE_CLASSES
 from pneumoscope.study import reopen_study
 from pneumoscope.tasks.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.tasks.classify import predict_probabilities
-from pneumoscope.tasks.label_stretches import find_error_runs
 
 
 @pytest.fixture(scope="module")
@@ -84,38 +77,30 @@ def test_answers_in_whole_numbers_ship_only_where_they_agree(exported, finished_
 
 
 def test_audits_are_part_of_the_card(exported, finished_study, tmp_path):
-    request, dataset = reopen_study(finished_study)
-    pool = dataset.select(dataset.table["split"].to_numpy() != "test")
-    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    labels = pool.labels(THREE_CLASSES)
-    predictions = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
-    audit = summarize_subtypes(find_error_runs(dataset, predictions), request["data_sha256"])
-    explanation = Explanation("hirescam", "conv_3", "A hint.", {}, request["data_sha256"])
-    write_json(tmp_path / "audit.json", audit)
-    write_json(tmp_path / "explain.json", explanation)
-    models = export_study(
-        finished_study,
-        tmp_path / "models",
-        label_audit=tmp_path / "audit.json",
-        explain_results=tmp_path / "explain.json",
-    )
+    auroc, data = {"value": 0.912345, "low": 0.9, "high": None, "n": 40}, reopen_study(finished_study)[0]["data_sha256"]
+    subtypes = {"images": 90, "inside": 20, "verdict": "Take care.", "figures": {"nets_outside": auroc}}
+    explanation = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "figures": {"road": auroc}}
+    audit, explained = tmp_path / "labels.json", tmp_path / "explain.json"
+    audit.write_text(json.dumps({"data_sha256": data, **subtypes, "labels": []}))
+    explained.write_text(json.dumps({"data_sha256": data, "profile": "best", **explanation}))
+    models = export_study(finished_study, tmp_path / "models", explain_results=explained, label_audit=audit)
 
     reader = Reader.open(models)
-    assert reader.models.cards.classifier.subtypes == audit
-    assert (audit.images, audit.inside, audit.figures["nets_outside"].value) == (int((labels > 0).sum()), 0, 1)
-    assert reader.models.cards.classifier.explanation == explanation
-    assert (reader.trust["subtype_trust"], reader.trust["heatmap_trust"]) == ("", "A hint.")
+    card = reader.models.cards.classifier
+    assert (card.subtypes.images, card.subtypes.inside, card.subtypes.figures["nets_outside"].value) == (90, 20, 0.9123)
+    assert (card.explanation.layer, card.explanation.figures["road"].value) == ("conv_1", 0.9123)
+    assert reader.trust == {"subtype_trust": "Take care.", "heatmap_trust": "A hint."}
     assert Reader.open(exported).models.cards.classifier.subtypes is None
 
-    for path, content, message in (
-        (tmp_path / "audit.json", dataclasses.replace(audit, data_sha256="0"), "measured on other data"),
-        (tmp_path / "audit.json", {"images": "many"}, "cannot be read .images: "),
-        (tmp_path / "nothing.json", None, "cannot be read"),
+    for content, message in (
+        ({**subtypes, "data_sha256": "0"}, "measured on other data"),
+        ({"images": "many"}, "cannot be read .images: "),
     ):
-        if content:
-            write_json(path, content)
+        audit.write_text(json.dumps(content))
         with pytest.raises(PneumoscopeError, match=message):
-            export_study(finished_study, tmp_path / "models", label_audit=path)
+            export_study(finished_study, tmp_path / "models", label_audit=audit)
+    with pytest.raises(PneumoscopeError, match="cannot be read"):
+        export_study(finished_study, tmp_path / "models", label_audit=tmp_path / "nothing.json")
 
 
 def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):

@@ -49,6 +49,7 @@ _HOMES = {
     "assess_models": "assess.assess",
     "measure_shortcuts": "tasks.shortcuts",
     "write_assessment": "report.assessment_page",
+    "write_audit": "report.audit_page",
     "compare_rankings": "evaluation.paired",
     "compare_decisions": "evaluation.paired",
     "decode_radiograph": "reading.decode",

@@ -4,14 +4,15 @@ Loading executes nothing (no pickle).
 """
 
 import json
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from pneumoscope.comparison import DetectorComparison, ExplanationBenchmark, MethodTable, NeighborsBenchmark
 from pneumoscope.results import (
     AnomalyResult,
     Audit,
@@ -38,10 +39,6 @@ _KINDS = {
         Explanation,
         Leakage,
         Audit,
-        MethodTable,
-        DetectorComparison,
-        NeighborsBenchmark,
-        ExplanationBenchmark,
     )
 }
 
@@ -50,7 +47,7 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
     """Keep a result as one `.npz` file, whole or not at all.
 
     Args:
-        result: an instance of one of the classes of `pneumoscope.results` or `pneumoscope.comparison`.
+        result: an instance of one of the classes of `pneumoscope.results`.
         path: where to; a file that stands there is replaced in one step.
     """
     arrays: dict[str, np.ndarray] = {}
@@ -104,3 +101,30 @@ def load_result(path: str | os.PathLike[str]) -> Any:
             return {key: decode(item) for key, item in value["dict"].items()}
 
         return decode(json.loads(str(archive["result"])))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text, whole or not at all."""
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text, encoding="utf-8")
+    partial.replace(path)
+
+
+def to_plain(value: Any) -> Any:
+    """Return a value as JSON holds it: dataclasses and arrays taken apart, NaN and infinities as None.
+
+    Example:
+        >>> to_plain({"accuracy": Estimate(0.5, float("nan"), 0.75, 4)})
+        {'accuracy': {'value': 0.5, 'low': None, 'high': 0.75, 'n': 4}}
+    """
+    if is_dataclass(value):
+        return to_plain(vars(value))
+    if isinstance(value, Mapping):
+        return {str(key): to_plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray | np.generic):
+        return to_plain(value.tolist())
+    if isinstance(value, list | tuple | set | frozenset):
+        return [to_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,13 +1,12 @@
 """Many files, one after the other: each becomes a reading, a bad one too, and memory stays as it is."""
 
 import glob
-import hashlib
 import os
 import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -17,11 +16,11 @@ import numpy as np
 from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.radiographs.source import printable_name
 from pneumoscope.reading.decode import decode_radiograph
-from pneumoscope.reading.illustration import illustrate
 from pneumoscope.reading.reader import Reader
 from pneumoscope.reading.reading import Reading
 
 Outcome = TypeVar("Outcome")
+Render = Callable[[Reader, str, np.ndarray, Reading], Reading]
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
 
@@ -34,17 +33,11 @@ class BatchSettings:
         operating_point: see `Reader.threshold`.
         batch_size: files that a worker takes at once; fewer towards the end, so that all workers end together.
         num_workers: threads that decode and read; 0 is one for each core.
-        heatmaps_dir: where a picture of each reading goes, or None.
-        dicom_dir: where the DICOM capture and report of each reading go, or None.
-        deidentify: whether to take out of those what tells the patient.
     """
 
     operating_point: str = "balanced"
     batch_size: int = 32
     num_workers: int = 0
-    heatmaps_dir: Path | None = None
-    dicom_dir: Path | None = None
-    deidentify: bool = False
 
 
 def find_files(arguments: Sequence[str]) -> list[str]:
@@ -74,18 +67,27 @@ def find_files(arguments: Sequence[str]) -> list[str]:
     return list(found)
 
 
-def read_files(reader: Reader, paths: Iterable[str], settings: BatchSettings) -> Iterator[Reading]:
+def read_files(
+    reader: Reader, paths: Iterable[str], settings: BatchSettings, render: Render | None = None
+) -> Iterator[Reading]:
     """Yield the reading of each file, in order.
 
     Each worker decodes some files and then reads them, and no more than two batches a worker are under way, so that
-    memory does not grow with the number of files. What cannot be read, or not be written as DICOM, becomes a reading
-    with its error. Use a reader whose graphs take one thread each where there is more than one worker.
+    memory does not grow with the number of files. What cannot be read becomes a reading with its error. Use a reader
+    whose graphs take one thread each where there is more than one worker.
+
+    Args:
+        reader: the models.
+        paths: the files.
+        settings: how they are read.
+        render: called by the workers with the reader, the path, the `(size, size)` uint8 image and the reading of each
+            file that could be read, to write pictures of it; returns the reading, with what it adds.
 
     Raises:
         PneumoscopeError: if there is no such operating point.
     """
     reader.threshold(settings.operating_point)
-    work = partial(_read_batch, reader, settings)
+    work = partial(_read_batch, reader, settings, render)
     yield from map_batches(work, paths, batch_size=settings.batch_size, num_workers=settings.num_workers)
 
 
@@ -148,7 +150,7 @@ def decode_file(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
         return str(error)
 
 
-def _read_batch(reader: Reader, settings: BatchSettings, paths: list[str]) -> list[Reading]:
+def _read_batch(reader: Reader, settings: BatchSettings, render: Render | None, paths: list[str]) -> list[Reading]:
     decoded = {path: decode_file(path, reader.models.image_size) for path in paths}
     good = [(path, *outcome) for path, outcome in decoded.items() if not isinstance(outcome, str)]
     readings = {
@@ -157,36 +159,10 @@ def _read_batch(reader: Reader, settings: BatchSettings, paths: list[str]) -> li
         if isinstance(outcome, str)
     }
     if good:
-        known, images, objections = zip(*good, strict=True)
-        stack, names = np.stack(images), [printable_name(path) for path in known]
-        told = reader.read(stack, names, operating_point=settings.operating_point, objections=objections)
-        if settings.heatmaps_dir or settings.dicom_dir:
-            told = [
-                _write_pictures(reader, path, image, reading, settings)
-                for path, image, reading in zip(known, images, told, strict=True)
-            ]
-        readings |= dict(zip(known, told, strict=True))
+        readable, images, objections = zip(*good, strict=True)
+        stack, names = np.stack(images), [printable_name(path) for path in readable]
+        answers = reader.read(stack, names, operating_point=settings.operating_point, objections=objections)
+        if render:
+            answers = [render(reader, *file) for file in zip(readable, images, answers, strict=True)]
+        readings |= dict(zip(readable, answers, strict=True))
     return [readings[path] for path in paths]
-
-
-def _write_pictures(reader: Reader, path: str, image: np.ndarray, reading: Reading, settings: BatchSettings) -> Reading:
-    from PIL import Image
-
-    from pneumoscope.report.dicom import write_dicom_reading
-    from pneumoscope.report.reading_picture import draw_reading
-
-    picture, heatmap = illustrate(reader, path, image, reading)
-    told = {**reading.to_row(), **reader.trust}
-    if settings.heatmaps_dir:
-        settings.heatmaps_dir.mkdir(parents=True, exist_ok=True)
-        # Files of the same name in different folders must not meet.
-        mark = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
-        target = settings.heatmaps_dir / f"{Path(path).stem}-{mark}.png"
-        reading = replace(reading, heatmap=str(target))
-        Image.fromarray(draw_reading(told, heatmap, picture)).save(target)
-    if settings.dicom_dir:
-        try:
-            write_dicom_reading(path, told, heatmap, picture, settings.dicom_dir, deidentify=settings.deidentify)
-        except ImageError as error:
-            return replace(reading, error=f"no DICOM was written: {error}")
-    return reading

@@ -4,7 +4,7 @@ import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
@@ -107,10 +107,9 @@ def export_study(
         out_dir: gets `classifier/`, `anomaly/`, `known/`. An earlier export is replaced in one step.
         profile: of the models.
         data_license: terms of the training images, for the cards.
-        explain_results: JSON file that `pneumoscope explain --benchmark` left in the study; the card then says how far
-            to trust heatmaps.
-        label_audit: JSON file that `pneumoscope labels` left, of the same data; the card then says how far to trust
-            bacterial against viral.
+        explain_results: `explain.json` of `pneumoscope research explain`; the card then says how far to trust heatmaps.
+        label_audit: `labels.json` of `pneumoscope research labels`; the card then says how far to trust bacterial
+            against viral.
 
     Returns:
         `out_dir`, fit for `pneumoscope read --models`.
@@ -219,12 +218,11 @@ def _load_audit(kind: type[Audit], path: str | os.PathLike[str] | None, study: _
         audit = parse_json(kind, Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PneumoscopeError(
-            f"{path} cannot be read ({error}); expected a file of `pneumoscope explain --benchmark` or of "
-            "`pneumoscope labels`"
+            f"{path} cannot be read ({error}); expected a file of `pneumoscope research explain` or `research labels`"
         ) from None
     if audit.data_sha256 != study.data.sha256:
         raise PneumoscopeError(f"{path} was measured on other data or with another seed than {study.folder}")
-    return audit
+    return replace(audit, figures=round_metrics(audit.figures))
 
 
 def _export_classifier(

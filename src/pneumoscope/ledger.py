@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.archive import load_result, save_result
+from pneumoscope.archive import load_result, save_result, write_text
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.progress import log
 
@@ -60,10 +60,10 @@ class Ledger:
         self.facts["request"] = request
         self._save()
 
-    def run(self, name: str, compute: Callable[[], Any], *, anew: bool = False) -> Any:
-        """Return the result of a stage: from its file unless it is missing or wanted `anew`."""
+    def run(self, name: str, compute: Callable[[], Any]) -> Any:
+        """Return the result of a stage: from its file unless it is missing."""
         path = self.out_dir / "stages" / f"{name}.npz"
-        if not anew and name in self.facts["timing"] and path.exists():
+        if name in self.facts["timing"] and path.exists():
             log.info("%s: done before", name)
             return load_result(path)
         log.info("%s: started", name)
@@ -88,6 +88,4 @@ class Ledger:
 
 def write_json(path: Path, value: dict[str, Any]) -> None:
     """Write plain values as strict JSON, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(json.dumps(value, indent=2, allow_nan=False) + "\n", encoding="utf-8")
-    partial.replace(path)
+    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")

@@ -1,4 +1,4 @@
-"""The whole pipeline, in the order of the mission: radiographs, tasks 1 to 4, results, report.
+"""The whole pipeline, in the order of the mission: radiographs, tasks 1 to 4, results.
 
 Every stage leaves its result in `OUT/stages`; a study that was killed goes on with the first unfinished one.
 """
@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.archive import load_result
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.ledger import Ledger, write_json
 from pneumoscope.models.settings import (
     PAPER_PROFILES,
-    PROFILES,
     TrainingSettings,
     autoencoder_settings,
     profile_settings,
@@ -25,17 +25,17 @@ from pneumoscope.models.settings import (
 from pneumoscope.progress import log
 from pneumoscope.provenance import describe_hardware, list_versions
 from pneumoscope.radiographs.dataset import Dataset, load_dataset
-from pneumoscope.radiographs.phantoms import draw_phantoms, phantom_dataset, shows_phantoms
+from pneumoscope.radiographs.phantoms import draw_phantoms, phantom_dataset
 from pneumoscope.radiographs.splits import split_dataset
 from pneumoscope.results import (
     BINARY_CLASSES,
     THREE_CLASSES,
-    Audit,
     Classification,
     EmbeddingMap,
     Explanation,
     Neighbors,
 )
+from pneumoscope.study_summary import describe_data, order_profiles, split_stage, summarize_study
 
 PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
 PHANTOM_EPOCHS = 6
@@ -54,27 +54,24 @@ def run_study(
     seed: int = 0,
     resume: bool = False,
     new_source: str | os.PathLike[str] | None = None,
-) -> Path:
-    """Run every task on a collection and write the report.
+) -> Dataset:
+    """Run every task on a collection; `write_audit` and `write_report` make the pages of what it leaves.
 
     Args:
         source: folder or manifest of radiographs; None draws phantoms and trains for few epochs.
-        out_dir: gets `report.html`, `results.json`, `figures/`, `models/`, `stages/`, `audit/`, `log.txt`.
+        out_dir: gets `results.json`, `models/`, `stages/`, `log.txt`.
         profiles: which recipes to train, of `paper`, `best` and `flagship`.
         epochs: of the classifiers, instead of the profile's own; the autoencoder trains half as many.
         seed: of every random choice.
-        resume: go on with what stands in `out_dir`.
+        resume: go on with what stands in `out_dir`; a stage whose file was deleted is computed again.
         new_source: folder or manifest of images to place on the maps; by default some phantoms are.
 
     Returns:
-        Path of the report.
+        The images of the study, split, for its pages.
 
     Raises:
         PneumoscopeError: if `out_dir` holds another study, or a stage cannot be done.
     """
-    from pneumoscope.report.audit_page import write_audit
-    from pneumoscope.tasks.leakage import measure_leakage
-
     out_dir = Path(out_dir)
     ledger = Ledger.open(out_dir, resume=resume)
     handler = _log_to(out_dir / "log.txt")
@@ -84,21 +81,30 @@ def run_study(
         if source is None:
             epochs = epochs or PHANTOM_EPOCHS
         ledger.claim(_describe_study(source, dataset, epochs, seed))
+        _run_checks(ledger, collected, dataset, seed)
         plan = _Plan(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
-        write_audit(_run_audit(ledger, collected), collected, out_dir / "audit")
-        ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
         for profile in profiles:
-            if profile == "flagship":
-                _run_flagship(plan)
-            else:
-                for task in CLASSES:
-                    _run_classifier(plan, profile, task)
-            _run_anomaly(plan, profile)
-            _run_explanation(plan, profile)
-        return write_outcome(ledger, dataset)
+            _run_profile(plan, profile)
+        _write_results(ledger, dataset)
+        return dataset
     finally:
         log.removeHandler(handler)
         handler.close()
+
+
+def load_stage(study_dir: Path, profile: str, kind: str) -> Any:
+    """Return the result of a finished stage, such as `neighbors_binary` of a profile.
+
+    Raises:
+        PneumoscopeError: if the study has not finished it.
+    """
+    path = study_dir / "stages" / f"{profile}-{kind}.npz"
+    if not path.exists():
+        raise PneumoscopeError(
+            f"{study_dir} holds no finished study of the profile {profile}: {path} is missing. Finish it with "
+            f"`pneumoscope study --out {study_dir} --resume`, or name another profile."
+        )
+    return load_result(path)
 
 
 def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int = 128) -> Dataset:
@@ -165,10 +171,35 @@ class _Plan:
         return embed_images(load_bundle(self.model_dir(profile, task)).model, images)
 
 
-def _run_audit(ledger: Ledger, collected: Dataset) -> Audit:
+def _run_checks(ledger: Ledger, collected: Dataset, dataset: Dataset, seed: int) -> None:
+    """Audit the collection, and measure what a random split by image would leak."""
     from pneumoscope.radiographs.audit import audit_dataset
+    from pneumoscope.tasks.leakage import measure_leakage
 
-    return ledger.run("audit", lambda: audit_dataset(collected))
+    ledger.run("audit", lambda: audit_dataset(collected))
+    ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
+
+
+def _run_profile(plan: _Plan, profile: str) -> None:
+    """Tasks 1 to 4 with one recipe."""
+    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
+    from pneumoscope.tasks.anomaly.normality_model import train_normality_model
+    from pneumoscope.tasks.explain.explanation import explain_classifier
+
+    if profile == "flagship":
+        _run_flagship(plan)
+    else:
+        for task in CLASSES:
+            _run_classifier(plan, profile, task)
+    train = train_normality_model if profile == "flagship" else train_anomaly
+    settings, out_dir = anomaly_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "anomaly")
+    plan.ledger.run(f"{profile}-anomaly", lambda: train(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1])
+
+    def explain() -> Explanation:
+        return explain_classifier(load_bundle(plan.model_dir(profile, "binary")).model, plan.dataset, seed=plan.seed)
+
+    plan.ledger.run(f"{profile}-explain", explain)
 
 
 def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
@@ -239,16 +270,6 @@ def _run_flagship(plan: _Plan) -> None:
     plan.ledger.run("flagship-held_out", judge)
 
 
-def _run_anomaly(plan: _Plan, profile: str) -> None:
-    """Task 3: the reference autoencoder, or the normality model with the flagship."""
-    from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
-    from pneumoscope.tasks.anomaly.normality_model import train_normality_model
-
-    train = train_normality_model if profile == "flagship" else train_anomaly
-    settings, out_dir = anomaly_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "anomaly")
-    plan.ledger.run(f"{profile}-anomaly", lambda: train(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1])
-
-
 def anomaly_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
     """Return the settings of a profile's model of task 3; the flagship's trains for `epochs` at most."""
     from pneumoscope.tasks.anomaly.normality_model import normality_settings
@@ -257,17 +278,6 @@ def anomaly_settings(profile: str, *, epochs: int | None = None) -> TrainingSett
         return autoencoder_settings(profile, epochs=epochs)
     usual = normality_settings()
     return usual if epochs is None else replace(usual, epochs=min(usual.epochs, epochs))
-
-
-def _run_explanation(plan: _Plan, profile: str) -> None:
-    """Task 4 on the net of task 1.A of one recipe."""
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.tasks.explain.explanation import explain_classifier
-
-    def explain() -> Explanation:
-        return explain_classifier(load_bundle(plan.model_dir(profile, "binary")).model, plan.dataset, seed=plan.seed)
-
-    plan.ledger.run(f"{profile}-explain", explain)
 
 
 def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -291,49 +301,30 @@ def _describe_study(
     }
 
 
-def write_outcome(ledger: Ledger, dataset: Dataset) -> Path:
-    """Write `results.json` and the report of all stages that are done, and return the report's path."""
-    from pneumoscope.report.page import write_report
-
-    _write_results(ledger, dataset)
-    report = write_report(ledger.out_dir, dataset)
-    log.info("report: %s", report)
-    return report
-
-
 def _write_results(ledger: Ledger, dataset: Dataset) -> None:
-    from pneumoscope.report.summary import summarize_study
-
-    stages, request = ledger.results(), ledger.facts["request"]
-    profiles = [profile for profile in PROFILES if any(name.startswith(f"{profile}-") for name in stages)]
-    counts = (dataset.table["split"] + "/" + dataset.table["subtype"]).value_counts().sort_index()
-    patients = dataset.table.groupby("split")["patient"].nunique()
+    """Write `results.json` of all stages that are done."""
+    stages, request, timing = ledger.results(), ledger.facts["request"], ledger.facts["timing"]
+    profiles = order_profiles({split_stage(name)[0] for name in stages} - {""})
     summary = summarize_study(
         stages,
-        data={
-            "source": Path(request["source"]).name if request["source"] else "drawn phantoms",
-            "phantoms": shows_phantoms(dataset),
-            "counts": {str(name): int(count) for name, count in counts.items()},
-            "patients": {str(split): int(count) for split, count in patients.items()},
-            "skipped": len(dataset.skipped),
-            "sha256": request["data_sha256"],
-        },
+        data=describe_data(dataset, request),
         settings={
             "seed": request["seed"],
             "epochs": request["epochs"],
-            **{
-                profile: {
-                    "classifier": profile_settings(profile, epochs=request["epochs"]).to_json(),
-                    "anomaly": anomaly_settings(profile, epochs=request["epochs"]).to_json(),
-                }
-                for profile in profiles
-            },
+            **{profile: _describe_settings(profile, request["epochs"]) for profile in profiles},
         },
-        timing={**ledger.facts["timing"], "total": round(sum(ledger.facts["timing"].values()), 2)},
+        timing={**timing, "total": round(sum(timing.values()), 2)},
         versions=list_versions(),
         hardware=describe_hardware(),
     )
     write_json(ledger.out_dir / "results.json", summary)
+
+
+def _describe_settings(profile: str, epochs: int | None) -> dict[str, Any]:
+    return {
+        "classifier": profile_settings(profile, epochs=epochs).to_json(),
+        "anomaly": anomaly_settings(profile, epochs=epochs).to_json(),
+    }
 
 
 def _log_to(path: Path) -> logging.Handler:

@@ -9,7 +9,6 @@ import pytest
 from pneumoscope.archive import save_result
 from pneumoscope.checks import GateCheck, KindCheck, Shortcuts
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.report.summary import summarize_study
 from pneumoscope.results import (
     BINARY_CLASSES,
     THREE_CLASSES,
@@ -24,6 +23,7 @@ from pneumoscope.results import (
     LearningCurve,
     Neighbors,
 )
+from pneumoscope.study_summary import summarize_study
 
 LAYERS = ("conv_1", "conv_2", "conv_3")
 FACTS = {

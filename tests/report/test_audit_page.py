@@ -74,7 +74,7 @@ def test_text_holds_every_count_and_finding(written: tuple[Audit, Path]) -> None
     numbers = [audit.counts[f"test/{name}"] for name in classes]
     assert row[1:] == [
         *map(str, (*numbers, sum(numbers))),
-        f"{100 * audit.normal_share['test']:.1f}",
+        f"{100 * audit.normal_share['test']:.1f}%",
         str(audit.patients["test"]),
     ]
 

@@ -9,14 +9,12 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from PIL import Image
 
-from pneumoscope.comparison import ExplanationBenchmark, MethodTable
 from pneumoscope.report.comparison import Score, sampling_interval
 from pneumoscope.report.figures import (
     anomaly,
     comparison,
     curves,
     explain,
-    explain_benchmark,
     neighbors,
     palette,
     scores,
@@ -322,33 +320,3 @@ def test_embedded_figure_follows_light_and_dark_and_the_file_does_not(stages, tm
     assert "currentColor" in address
     assert "prefers-color-scheme" not in svg
     assert not set('"<>#\n') & set(address)
-
-
-def test_methods_of_explanation_are_drawn_example_by_example():
-    rng = np.random.default_rng(0)
-    estimate = Estimate(0.1, 0.0, 0.2, 9)
-    methods = tuple(f"method_{number}" for number in range(9))
-    found = ExplanationBenchmark(
-        table=MethodTable({method: {"road": estimate} for method in methods}),
-        layer="conv_3",
-        methods=methods,
-        images=rng.integers(0, 256, (2, 16, 16), dtype=np.uint8),
-        masks=np.pad(np.ones((2, 6, 6), bool), ((0, 0), (5, 5), (5, 5))),
-        heatmaps=rng.integers(0, 256, (9, 2, 16, 16), dtype=np.uint8),
-        centralities=np.array([1.2, 0.8, np.nan, 1.1]),
-        labels=np.array([0, 1, 1, 0]),
-        claim={f"centrality_{name}": estimate for name in ("normal", "pneumonia", "difference")},
-        probes={"gamma 0.7": estimate, "changed decisions, gamma 0.7": estimate},
-    )
-
-    axes = explain_benchmark.draw_methods(found, title="Maps").axes[0]
-
-    texts = [text.get_text() for text in axes.texts]
-    assert texts.count("lesion outlined") == 2
-    assert texts.count("method 8") == 2
-    outlined = explain_benchmark._outline(found.images[0] / 255, found.masks[0])
-    assert (np.ptp(outlined, axis=-1) > 0).sum() == 20, "the rim of a square of 6 x 6 is colored"
-    assert explain_benchmark.draw_claim(found, title="Claim").axes
-    assert "10% of 9 decisions turned" in explain_benchmark.describe_probes(found)
-    labels = explain_benchmark.draw_probes(found, title="Probes").axes[0].get_yticklabels()
-    assert [label.get_text() for label in labels] == ["gamma 0.7"]

@@ -10,8 +10,8 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.report import page, sentences
 from pneumoscope.report.comparison import compare_figures
 from pneumoscope.report.published import PUBLICATIONS
-from pneumoscope.report.summary import summarize_study
 from pneumoscope.results import Estimate
+from pneumoscope.study_summary import summarize_study
 
 BAD_NAME = "<script>alert('x')</script>.jpeg"
 VOID = {"meta", "img", "br", "input"}

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from pneumoscope.report.comparison import read_estimate
-from pneumoscope.report.summary import summarize_study
 from pneumoscope.results import Estimate
+from pneumoscope.study_summary import summarize_study
 
 
 @pytest.fixture(scope="module")

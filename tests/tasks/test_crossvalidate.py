@@ -1,5 +1,6 @@
 """What is held out: no child on both sides, one series of normals at a time; and what a recipe's parts are worth."""
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -8,19 +9,19 @@ import pandas as pd
 import pytest
 
 from pneumoscope.archive import save_result
-from pneumoscope.assessment import PairedComparison
+from pneumoscope.benchmark import run_ablations
 from pneumoscope.errors import CollectionError, PneumoscopeError
 from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.models.settings import profile_settings
 from pneumoscope.radiographs.collection import name_series
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.report.ablation_table import write_ablation_table
-from pneumoscope.results import THREE_CLASSES, Estimate
+from pneumoscope.results import THREE_CLASSES
 from pneumoscope.tasks import crossvalidate
-from pneumoscope.tasks.ablate import BASE, Ablation, list_ablations, run_ablation, spread_seeds, vary_recipe
-from pneumoscope.tasks.crossvalidate import PROTOCOLS, assign_folds, cross_validate
+from pneumoscope.tasks.ablate import BASE, vary_recipe
+from pneumoscope.tasks.crossvalidate import assign_folds, cross_validate
 
 NUM_CHILDREN = 20
+SEED_ROWS = ("seed 0", "seed 1", "mean of 2 seeds", "sd over 2 seeds")
 
 
 @pytest.fixture(scope="module")
@@ -105,53 +106,38 @@ def test_a_variant_changes_what_it_says():
         vary_recipe(settings, "magic")
 
 
+def keep_run(films, folder, variant, seed, skill):
+    """Leave what a cross-validation by patients of some skill leaves."""
+    labels = films.labels(THREE_CLASSES)
+    names, patients = (films.table[column].to_numpy().astype(str) for column in ("name", "patient"))
+    shares = np.random.default_rng(seed).dirichlet([1, 1, 1], len(labels)) * (1 - skill)
+    shares += skill * np.eye(3)[labels]
+    run = evaluate(labels, shares, classes=THREE_CLASSES, split="held out by patients", patients=patients, names=names)
+    save_result(run, folder / f"{variant}-seed-{seed}" / "patients.npz")
+
+
 def test_runs_fill_one_table_and_are_not_done_twice(films, tmp_path, monkeypatch):
-    labels, names = films.labels(THREE_CLASSES), films.table["name"].to_numpy().astype(str)
-    patients = films.table["patient"].to_numpy().astype(str)
-    rng = np.random.default_rng(0)
-    for variant, skill in ((BASE, 0.9), ("mixup", 0.0)):
-        shares = rng.dirichlet([1, 1, 1], len(labels)) * (1 - skill) + skill * np.eye(3)[labels]
-        told = evaluate(
-            labels, shares, classes=THREE_CLASSES, split="held out by patients", patients=patients, names=names
-        )
-        for protocol in PROTOCOLS[:1]:
-            (tmp_path / f"{variant}-seed-0").mkdir()
-            save_result(told, tmp_path / f"{variant}-seed-0" / f"{protocol}.npz")
+    for variant, seed, skill in (
+        (BASE, 0, 0.9),
+        (BASE, 1, 0.9),
+        ("mixup", 0, 0.0),
+        ("mixup", 1, 0.1),
+        ("framed", 0, 0),
+    ):
+        keep_run(films, tmp_path, variant, seed, skill)
     monkeypatch.setattr("pneumoscope.tasks.ablate.cross_validate", None)
 
-    again = run_ablation(films, tmp_path, settings=profile_settings("flagship"), variant="mixup")
-    found = list_ablations(tmp_path)
-    write_ablation_table(found, tmp_path / "table.md", recipe="flagship", epochs=3, command="pneumoscope ...")
-
-    assert again.split == "held out by patients"
-    assert [entry.variant for entry in found] == [BASE, "mixup"]
-    assert found[0].against_base is None
-    assert found[1].against_base is not None
-    assert found[1].against_base.difference.high < 0
-    table = (tmp_path / "table.md").read_text()
-    assert "Research use only" in table
-    assert table.count("| pairs of images mixed") == 1
-    assert "over the seeds" not in table
-
-
-def make_run(variant: str, seed: int, auroc: float, difference: float | None) -> Ablation:
-    names = ("auroc", "specificity", "balanced_accuracy", "auroc_bacterial_vs_viral")
-    against = None
-    if difference is not None:
-        against = PairedComparison("DeLong", Estimate(difference, difference - 0.01, difference + 0.01, 90), 0.5)
-    return Ablation(variant, "series", seed, 90, {name: Estimate(auroc, 0, 1, 90) for name in names}, against)
-
-
-def test_seeds_are_told_by_mean_and_spread(tmp_path):
-    runs = [make_run(BASE, 0, 0.9, None), make_run(BASE, 1, 0.8, None)]
-    runs += [make_run("mixup", 0, 0.7, -0.2), make_run("mixup", 1, 0.9, 0.1), make_run("framed", 0, 0.5, -0.4)]
-
-    spreads = {spread.variant: spread for spread in spread_seeds(runs)}
-    write_ablation_table(runs, tmp_path / "table.md", recipe="flagship", epochs=3, command="pneumoscope ...")
-
-    assert set(spreads) == {BASE, "mixup"}
-    assert spreads["mixup"].seeds == (0, 1)
-    assert spreads["mixup"].figures["auroc"] == pytest.approx((0.8, 0.02**0.5))
-    assert spreads["mixup"].figures["difference"] == pytest.approx((-0.05, 0.045**0.5))
-    assert "difference" not in spreads[BASE].figures
-    assert "| 0, 1 | 0.8000 (0.1414) | -0.0500 (0.2121) |" in (tmp_path / "table.md").read_text()
+    table = run_ablations(films, tmp_path, settings=profile_settings("flagship"), variants=["mixup"])
+    runs = [f"{variant}, patients, {run}" for variant in (BASE, "mixup") for run in SEED_ROWS]
+    assert set(table.figures) == {*runs, "framed, patients, seed 0"}
+    assert table.remarks["mixup, patients, seed 0"].startswith("pairs of images mixed")
+    assert "difference" not in table.figures[f"{BASE}, patients, seed 0"]
+    first, second, mean, sd = (table.figures[f"mixup, patients, {run}"] for run in SEED_ROWS)
+    assert first["difference"].high < 0 and first["p_value"].value < 0.05
+    for name in ("auroc", "difference"):
+        values = [first[name].value, second[name].value]
+        assert mean[name].value == pytest.approx(np.mean(values))
+        assert sd[name].value == pytest.approx(np.std(values, ddof=1))
+    content = json.loads((tmp_path / "ablations.json").read_text())
+    assert set(content["methods"]) == set(table.figures)
+    assert "mixup" in (tmp_path / "ablations.csv").read_text()

@@ -8,8 +8,8 @@ import pytest
 
 from pneumoscope.evaluation.metrics import evaluate
 from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import THREE_CLASSES, Evaluation
-from pneumoscope.tasks.label_stretches import ErrorRuns, find_error_runs
+from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation
+from pneumoscope.tasks.label_stretches import ErrorRuns, find_error_runs, write_subtype_verdict
 
 NUM_OF_A_KIND = 400
 MOVED = range(250, 330)
@@ -52,7 +52,7 @@ def test_a_stretch_is_found_where_labels_and_looks_part():
     assert len(stretches.names) == 2 * NUM_OF_A_KIND
     assert moved <= set(found)
     assert len(found) < len(moved) + 40
-    assert stretches.list_runs() == [(1, found[0], found[-1], len(found))]
+    assert stretches.to_rows() == [{"subtype": "bacterial", "first": found[0], "last": found[-1], "images": len(found)}]
 
 
 def test_how_well_nets_and_borders_tell_subtypes_is_measured_outside_and_inside():
@@ -97,10 +97,32 @@ def test_where_little_is_known_no_stretch_is_found(num, skill):
 def test_right_labels_are_in_no_stretch():
     films, _ = make_films()
     stretches = find_error_runs(films, tell(films, films.labels(THREE_CLASSES)))
-    assert stretches.list_runs() == []
+    assert stretches.to_rows() == []
     assert set(stretches.aurocs) == {"nets"}
 
 
 def test_shapes_must_fit():
     with pytest.raises(ValueError, match="expected one shape"):
         ErrorRuns(np.array(["a"]), np.array([1, 2]), np.zeros(2), 0.25, {})
+
+
+def make_stretches(share: float, nets: dict[str, float], borders: dict[str, float]) -> ErrorRuns:
+    aurocs = {
+        teller: {place: Estimate(value, value - 0.05, value + 0.05, 40) for place, value in told.items()}
+        for teller, told in (("nets", nets), ("borders", borders))
+    }
+    names, kinds = np.array([f"person{number}" for number in range(100)]), np.repeat([1, 2], 50)
+    return ErrorRuns(names, kinds, (np.arange(100) < 100 * share).astype(float), 0.25, aurocs)
+
+
+def test_subtypes_that_go_with_how_films_were_made_are_named_so():
+    nets, apart = {"outside": 0.92, "inside": 0.49}, {"outside": 0.88, "inside": 0.37}
+
+    said = write_subtype_verdict(make_stretches(0.31, nets, apart))
+    assert "an AUROC of 0.92, but of 0.49 where they were often wrong film after film, in 31 of 100 training" in said
+    assert said.endswith("it may be how a film was made that tells them apart.")
+    assert "frame" not in write_subtype_verdict(make_stretches(0.31, nets, {"outside": 0.6, "inside": 0.58}))
+    assert "were often wrong film after film, in 31 of 100" in write_subtype_verdict(
+        make_stretches(0.31, {"outside": 0.92}, {})
+    )
+    assert write_subtype_verdict(make_stretches(0, {"outside": 0.92}, {})) == ""

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.cli import data, evaluation, reading, tasks
+from pneumoscope.cli import data, evaluation, reading, research, tasks
 from pneumoscope.cli.output import KerasCommand
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
 
@@ -23,6 +23,7 @@ app.add_typer(reading.COMMANDS)
 app.add_typer(evaluation.COMMANDS)
 app.add_typer(tasks.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
+app.add_typer(research.COMMANDS, name="research")
 
 EXTRA_MODULES = {
     "keras": "train",

@@ -103,13 +103,7 @@ WeightsOption = Annotated[
         help="What the backbone starts from: a file made without its top, those that Keras downloads, or random ones.",
     ),
 ]
-PhotographsOption = Annotated[
-    Path | None,
-    typer.Option("--weights", help="For --benchmark: file of Keras' MobileNet 0.75 without its top, from photographs."),
-]
+HoldOutOption = Annotated[HoldOut, typer.Option("--hold-out", help="What a model has not seen.")]
 ClassifierOption = Annotated[ClassifierTask, typer.Option("--task", help="Which classifier.")]
-ImagesArgument = Annotated[list[Path] | None, typer.Argument(help="Image files; without any, the study's test images.")]
-BenchmarkOption = Annotated[
-    bool, typer.Option("--benchmark", help="Measure many methods side by side, and add them to the study's report.")
-]
+ImagesArgument = Annotated[list[Path] | None, typer.Argument(help="Image files; without any, the study's metrics.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]

@@ -2,7 +2,6 @@
 
 import faulthandler
 import json
-import math
 import os
 import sys
 from collections.abc import Iterator, Mapping
@@ -81,8 +80,10 @@ def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *,
 
 def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool = False) -> None:
     """Print figures with their intervals."""
+    from pneumoscope.archive import to_plain
+
     if as_json:
-        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": _plain_figures(metrics)}))
+        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": to_plain(metrics)}))
         return
     rows = [
         [name, *(f"{number:.3f}" for number in (figure.value, figure.low, figure.high)), str(figure.n)]
@@ -93,9 +94,11 @@ def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool =
 
 def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
     """Print methods side by side, a row each: in one table, or in as many as it takes not to break its cells."""
+    from pneumoscope.archive import to_plain
+
     if as_json:
-        figures = {method: _plain_figures(found) for method, found in table.figures.items()}
-        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": figures, "remarks": table.remarks}))
+        methods = to_plain(table.figures)
+        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": methods, "remarks": table.remarks}))
         return
     columns = {
         name: [str(found[name]) if name in found else "-" for found in table.figures.values()] for name in table.columns
@@ -122,16 +125,6 @@ def _share_out(columns: Mapping[str, list[str]], first: int) -> list[list[str]]:
         parts[-1].append(name)
         left -= width
     return parts
-
-
-def _plain_figures(metrics: "dict[str, Estimate]") -> dict[str, dict[str, float | None]]:
-    return {
-        name: {field: _finite(getattr(figure, field)) for field in FIGURE_FIELDS} for name, figure in metrics.items()
-    }
-
-
-def _finite(number: float) -> float | None:
-    return number if math.isfinite(number) else None
 
 
 def print_table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:

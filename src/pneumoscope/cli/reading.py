@@ -5,6 +5,7 @@ import math
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +16,7 @@ from pneumoscope.cli.options import OneProfile, ProfileOption
 from pneumoscope.cli.output import import_keras, open_console
 
 if TYPE_CHECKING:
-    from pneumoscope.batch import BatchSettings
+    from pneumoscope.batch import BatchSettings, Render
     from pneumoscope.reading.reader import Reader
 
 COMMANDS = typer.Typer()
@@ -54,11 +55,14 @@ def read(
     if resume and output is None:
         raise PneumoscopeError("--resume goes on with a table; expected --output FILE too")
     files = find_files(paths)
-    settings = BatchSettings(operating_point, batch_size, workers, heatmaps, dicom_out, deidentify)
+    settings = BatchSettings(operating_point, batch_size, workers)
+    render = _choose_render(heatmaps, dicom_out, deidentify)
     # One file is read with all cores; many are, each core reading its own.
     reader = Reader.open(models, num_threads=0 if len(files) == 1 else 1)
     try:
-        rows = _keep(reader, files, settings, output, resume) if output else _read(reader, files, settings)
+        rows = (
+            _keep(reader, files, settings, render, output, resume) if output else _read(reader, files, settings, render)
+        )
         trust = reader.trust["subtype_trust"]
         counts = _print(rows, as_json=as_json, shown=output is None or sys.stdout.isatty(), trust=trust)
     except KeyboardInterrupt:
@@ -98,10 +102,10 @@ def export(
     profile: ProfileOption = OneProfile.BEST,
     data_license: Annotated[str, typer.Option(help="Terms of the training images, for the card.")] = "not stated",
     explain_results: Annotated[
-        Path | None, typer.Option(help="JSON file that `explain --benchmark` left, for how far to trust heatmaps.")
+        Path | None, typer.Option(help="explain.json of `research explain`: how far to trust heat-maps.")
     ] = None,
     label_audit: Annotated[
-        Path | None, typer.Option(help="JSON file that `labels` left, for how far to trust bacterial against viral.")
+        Path | None, typer.Option(help="labels.json of `research labels`: how far to trust bacterial against viral.")
     ] = None,
 ) -> None:
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
@@ -125,16 +129,26 @@ def export(
     typer.echo(written)
 
 
-def _read(reader: "Reader", files: list[str], settings: "BatchSettings") -> Iterator[dict[str, Any]]:
+def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bool) -> "Render | None":
+    if not (heatmaps or dicom_out):
+        return None
+    from pneumoscope.report.reading_picture import write_reading
+
+    return partial(write_reading, heatmaps_dir=heatmaps, dicom_dir=dicom_out, deidentify=deidentify)
+
+
+def _read(
+    reader: "Reader", files: list[str], settings: "BatchSettings", render: "Render | None"
+) -> Iterator[dict[str, Any]]:
     from pneumoscope.batch import read_files
     from pneumoscope.progress import track
 
-    for reading in track(read_files(reader, files, settings), "Reading", total=len(files)):
+    for reading in track(read_files(reader, files, settings, render), "Reading", total=len(files)):
         yield reading.to_row()
 
 
 def _keep(
-    reader: "Reader", files: list[str], settings: "BatchSettings", output: Path, resume: bool
+    reader: "Reader", files: list[str], settings: "BatchSettings", render: "Render | None", output: Path, resume: bool
 ) -> Iterator[dict[str, Any]]:
     from pneumoscope.radiographs.source import printable_name
     from pneumoscope.table import Table
@@ -142,7 +156,7 @@ def _keep(
     head = {"model": reader.models.id, "operating_point": settings.operating_point}
     with Table(output, resume=resume, head=head) as table:
         left = [path for path in files if printable_name(path) not in table.done]
-        for row in _read(reader, left, settings):
+        for row in _read(reader, left, settings, render):
             table.add(row)
             yield row
         table.finish()

@@ -2,24 +2,24 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import (
     BackboneOption,
-    BenchmarkOption,
     ClassifierOption,
     ClassifierTask,
     DataOption,
     EpochsOption,
     HoldOut,
+    HoldOutOption,
     ImagesArgument,
     JsonOption,
     MapMethod,
     OneProfile,
     OutOption,
-    PhotographsOption,
     ProfileChoice,
     ProfileOption,
     SeedOption,
@@ -30,10 +30,12 @@ from pneumoscope.cli.options import (
     TrainProfileOption,
     WeightsOption,
 )
-from pneumoscope.cli.output import print_methods, print_metrics, print_outcome
+from pneumoscope.cli.output import print_metrics, print_outcome
 
 if TYPE_CHECKING:
     from pneumoscope.models.settings import TrainingSettings
+    from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.revisit import ExplainedFile
 
 COMMANDS = typer.Typer()
 INTERRUPTED = 130
@@ -54,12 +56,17 @@ def study(
     ] = None,
 ) -> None:
     """Run every task, from a folder of radiographs to one report."""
+    from pneumoscope.archive import load_result
     from pneumoscope.models.settings import PAPER_PROFILES
+    from pneumoscope.report.audit_page import write_audit
+    from pneumoscope.report.page import write_report
     from pneumoscope.study import run_study
 
     profiles = PAPER_PROFILES if profile is ProfileChoice.BOTH else (profile.value,)
     try:
-        report = run_study(data, out, profiles=profiles, epochs=epochs, seed=seed, resume=resume, new_source=new)
+        dataset = run_study(data, out, profiles=profiles, epochs=epochs, seed=seed, resume=resume, new_source=new)
+        write_audit(load_result(out / "stages" / "audit.npz"), dataset, out / "audit")
+        report = write_report(out, dataset)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command with --resume goes on from the last finished epoch", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -103,32 +110,28 @@ def crossvalidate(
     data: DataOption = None,
     out: OutOption = Path("crossvalidation"),
     profile: ProfileOption = OneProfile.FLAGSHIP,
-    hold_out: Annotated[HoldOut, typer.Option("--hold-out", help="What a net has not seen.")] = HoldOut.PATIENTS,
-    vary: Annotated[
-        list[str] | None, typer.Option(help="A part of the recipe to change; more than one may be given.")
-    ] = None,
+    hold_out: HoldOutOption = HoldOut.PATIENTS,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Judge a recipe, or one with a part changed, inside train; all runs into a folder fill its table, ablations.md."""
+    """Judge a recipe inside train, each image by a model that has not seen what is held out with it."""
+    from pneumoscope.tasks.ablate import run_ablation
+
+    dataset, settings = load_crossvalidation(data, out, profile.value, epochs, seed)
+    evaluation = run_ablation(dataset, out, settings=settings, protocol=hold_out.value, seed=seed)
+    print_metrics(evaluation.metrics, evaluation.split)
+
+
+def load_crossvalidation(
+    data: Path | None, out: Path, profile: str, epochs: int | None, seed: int
+) -> "tuple[Dataset, TrainingSettings]":
+    """Return the images, split, and the settings of a cross-validation."""
     from pneumoscope.models.settings import profile_settings
     from pneumoscope.radiographs.splits import split_dataset
-    from pneumoscope.report.ablation_table import write_ablation_table
     from pneumoscope.study import PHANTOM_EPOCHS, load_study_dataset
-    from pneumoscope.tasks.ablate import BASE, list_ablations, run_ablation
 
-    settings = profile_settings(profile.value, epochs=epochs or (PHANTOM_EPOCHS if data is None else None))
-    dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
-    for variant in vary or [BASE]:
-        found = run_ablation(dataset, out, settings=settings, variant=variant, protocol=hold_out.value, seed=seed)
-        print_metrics(found.metrics, f"{variant}, {found.split}")
-    command = (
-        f"pneumoscope crossvalidate --data DATA --recipe {profile.value} --epochs {settings.epochs} "
-        "--hold-out PROTOCOL --vary VARIANT --seed SEED"
-    )
-    table = out / "ablations.md"
-    write_ablation_table(list_ablations(out), table, recipe=profile.value, epochs=settings.epochs, command=command)
-    typer.echo(table)
+    settings = profile_settings(profile, epochs=epochs or (PHANTOM_EPOCHS if data is None else None))
+    return split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed), settings
 
 
 def _choose_recipe(
@@ -162,50 +165,18 @@ def neighbors(
     study_dir: StudyOption = Path("out"),
     profile: ProfileOption = OneProfile.BEST,
     task: ClassifierOption = ClassifierTask.BINARY,
-    benchmark: BenchmarkOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Find the known images most like others; without images, measure k-nearest neighbors on the test images."""
-    if benchmark:
-        from pneumoscope.benchmark import run_neighbors_benchmark
-
-        print_methods(run_neighbors_benchmark(study_dir, profile.value), as_json=as_json)
-        return
+    """Find the known images most like others; without images, print the study's metrics of k-nearest neighbors."""
     from pneumoscope.revisit import Revisit, revisit_neighbors
+    from pneumoscope.study import load_stage
 
-    metrics, rows = revisit_neighbors(Revisit(study_dir, profile.value), task.value, images or [])
-    print_outcome(metrics, rows, as_json=as_json)
-
-
-@COMMANDS.command()
-def labels(
-    data: DataOption = None,
-    crossvalidation: Annotated[
-        Path, typer.Option(help="Folder that `crossvalidate --hold-out patients` left, of the same data and seed.")
-    ] = Path("crossvalidation"),
-    out: OutOption = Path("labels"),
-    seed: SeedOption = 0,
-) -> None:
-    """List labels that nets which have not seen the patient contradict, one by one and in stretches, for review."""
-    from pneumoscope.json_archive import write_json
-    from pneumoscope.radiographs.audit import audit_dataset
-    from pneumoscope.radiographs.splits import split_dataset
-    from pneumoscope.report.labels_page import write_label_review
-    from pneumoscope.report.verdicts import summarize_subtypes
-    from pneumoscope.study import load_study_dataset
-    from pneumoscope.tasks.ablate import load_told
-    from pneumoscope.tasks.classify import hash_table
-    from pneumoscope.tasks.label_stretches import find_error_runs
-    from pneumoscope.tasks.labels import review_labels, vote_held_out
-
-    told, nets_dir = load_told(crossvalidation, seed=seed)
-    dataset = split_dataset(load_study_dataset(data, crossvalidation, seed=seed), seed=seed)
-    votes = vote_held_out(dataset, told, nets_dir, seed=seed)
-    subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
-    review = review_labels(told, votes, audit_dataset(dataset), subtypes)
-    stretches = find_error_runs(dataset, told)
-    typer.echo(write_label_review(review, stretches, dataset, out))
-    write_json(out / "label_audit.json", summarize_subtypes(stretches, hash_table(dataset)))
+    if images:
+        print_outcome({}, revisit_neighbors(Revisit(study_dir, profile.value, task.value), images), as_json=as_json)
+        return
+    result = load_stage(study_dir, profile.value, f"neighbors_{task.value}")
+    metrics = {**result.evaluations["test"].metrics, "agreement": result.agreement}
+    print_metrics(metrics, "test", as_json=as_json)
 
 
 @COMMANDS.command("map")
@@ -219,10 +190,15 @@ def map_images(
     as_json: JsonOption = False,
 ) -> None:
     """Draw the map of a study, with new images marked on it."""
+    from pneumoscope.report.figures import neighbors as figures
+    from pneumoscope.report.figures.palette import save_figure
     from pneumoscope.revisit import Revisit, revisit_map
 
-    picture, rows = revisit_map(Revisit(study_dir, profile.value), task.value, images or [], out, method=method.value)
-    print_outcome({}, [*rows, {"image": "all", "picture": str(picture)}], as_json=as_json)
+    placed, rows = revisit_map(Revisit(study_dir, profile.value, task.value), images or [], method=method.value)
+    figure = figures.plot_map(placed, title=f"Map of {task.value}, {profile.value}")
+    stem = out / f"{profile.value}-map_{task.value}"
+    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=figures.describe_map(placed))
+    print_outcome({}, [*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
 
 
 @COMMANDS.command()
@@ -230,23 +206,16 @@ def anomaly(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
     profile: ProfileOption = OneProfile.BEST,
-    benchmark: BenchmarkOption = False,
-    weights: PhotographsOption = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="For --benchmark: passes, not each method's own.")] = None,
-    num_seeds: Annotated[int, typer.Option("--seeds", min=1, help="For --benchmark: how often each is fitted.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Tell how odd images are to a net that has seen only normals; without images, measure it on the test images."""
-    if benchmark:
-        from pneumoscope.benchmark import run_anomaly_benchmark
-
-        table = run_anomaly_benchmark(study_dir, profile.value, weights=weights, epochs=epochs, num_seeds=num_seeds)
-        print_methods(table, as_json=as_json)
-        return
+    """Score images by a model that has seen only normals; without images, print the study's metrics of it."""
     from pneumoscope.revisit import Revisit, revisit_anomaly
+    from pneumoscope.study import load_stage
 
-    metrics, rows = revisit_anomaly(Revisit(study_dir, profile.value), images or [])
-    print_outcome(metrics, rows, as_json=as_json)
+    if images:
+        print_outcome({}, revisit_anomaly(Revisit(study_dir, profile.value), images), as_json=as_json)
+        return
+    print_metrics(load_stage(study_dir, profile.value, "anomaly").metrics, "test", as_json=as_json)
 
 
 @COMMANDS.command()
@@ -263,19 +232,37 @@ def explain(
         bool,
         typer.Option("--contrast", help="Name the nearest image of the other class, and what differs."),
     ] = False,
-    benchmark: BenchmarkOption = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Show where the net of task 1.A looks; without images, measure it on the test images."""
-    if benchmark:
-        from pneumoscope.benchmark import run_explain_benchmark
-
-        print_methods(run_explain_benchmark(study_dir, profile.value, layer=layer), as_json=as_json)
-        return
+    """Show where the net of task 1.A looks; without images, print the study's metrics of its heat-maps."""
     from pneumoscope.revisit import Revisit, revisit_contrast, revisit_explain
+    from pneumoscope.study import load_stage
 
+    revisit = Revisit(study_dir, profile.value)
     if contrast:
-        print_outcome({}, revisit_contrast(Revisit(study_dir, profile.value), images or []), as_json=as_json)
-        return
-    metrics, rows = revisit_explain(Revisit(study_dir, profile.value), images or [], out, method=method, layer=layer)
-    print_outcome(metrics, rows, as_json=as_json)
+        print_outcome({}, revisit_contrast(revisit, images or []), as_json=as_json)
+    elif images:
+        files, rows = revisit_explain(revisit, images, method=method, layer=layer)
+        rows += [_draw_heatmaps(file, out, number, method) for number, file in enumerate(files, start=1)]
+        print_outcome({}, rows, as_json=as_json)
+    else:
+        print_metrics(load_stage(study_dir, profile.value, "explain").metrics, "test", as_json=as_json)
+
+
+def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -> dict[str, Any]:
+    """Write the heat-maps of a file as a picture, and return its row."""
+    from pneumoscope.radiographs.source import printable_name
+    from pneumoscope.report.figures.explain import draw_heatmaps
+    from pneumoscope.report.figures.palette import save_figure
+
+    title = f"{file.path.name}: {file.decision}"
+    figure = draw_heatmaps(file.image / 255, file.heatmaps, file.views, title=title)
+    stem = out / f"{number:03d}-{file.path.stem}"
+    description = f"{method}, {', '.join(file.views)}, over {file.path.name}, which the net called {file.decision}."
+    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=description)
+    return {
+        "image": printable_name(file.path),
+        "decision": file.decision,
+        "p_pneumonia": round(file.p_pneumonia, 4),
+        "heatmaps": f"{stem}.png",
+    }

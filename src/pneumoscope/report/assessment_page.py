@@ -7,13 +7,13 @@ import os
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.archive import to_plain, write_text
 from pneumoscope.assessment import Assessment, Scope
 from pneumoscope.report import assessment_sentences as sentences
 from pneumoscope.report import assessment_tables as tables
@@ -22,9 +22,7 @@ from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.figures.scores import describe_confusion, draw_confusion
 from pneumoscope.report.gate_section import present_gate
 from pneumoscope.report.shortcuts_section import present_shortcuts
-from pneumoscope.report.summary import to_plain
-from pneumoscope.report.tables import shorten_list
-from pneumoscope.report.templates import make_environment
+from pneumoscope.report.templates import write_page
 from pneumoscope.results import Estimate
 
 if TYPE_CHECKING:
@@ -66,9 +64,8 @@ def write_assessment(assessment: Assessment, out_dir: str | os.PathLike[str], *,
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
     document = summarize_assessment(assessment, command=command)
-    _write_whole(out_dir / "evaluation.json", json.dumps(document, indent=2))
-    _write_whole(out_dir / "evaluation.html", _render_page(assessment, document, out_dir))
-    return out_dir / "evaluation.html"
+    write_text(out_dir / "evaluation.json", json.dumps(document, indent=2))
+    return _write_page(assessment, document, out_dir)
 
 
 def summarize_assessment(assessment: Assessment, *, command: str = "") -> dict[str, Any]:
@@ -94,13 +91,11 @@ def _summarize_scope(scope: Scope) -> dict[str, Any]:
     return {**vars(scope), "three_class": three_class}
 
 
-def _render_page(assessment: Assessment, document: dict[str, Any], out_dir: Path) -> str:
-    environment, hidden, wrong = make_environment(), assessment.shortcuts, assessment.gate_check
-    environment.filters["shorten"] = shorten_list
-    return environment.get_template("assessment.html.j2").render(
-        css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
-        research_use_only=RESEARCH_USE_ONLY,
-        version=__version__,
+def _write_page(assessment: Assessment, document: dict[str, Any], out_dir: Path) -> Path:
+    hidden, wrong = assessment.shortcuts, assessment.gate_check
+    return write_page(
+        out_dir / "evaluation.html",
+        "assessment.html.j2",
         sections=SECTIONS,
         written=document["written"][:10],
         command=document["command"],
@@ -226,9 +221,3 @@ def _draw_pictures(assessment: Assessment, figures_dir: Path) -> dict[str, dict[
         svg = save_figure(figure, figures_dir / section, note=RESEARCH_USE_ONLY, description=alt)
         pictures[section] = {"address": embed_svg(svg), "alt": alt, "name": section}
     return pictures
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

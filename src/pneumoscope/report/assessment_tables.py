@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 
 from pneumoscope.assessment import Assessment, Scope
 from pneumoscope.report.figures.assessment import KIND_TITLES
-from pneumoscope.report.wording import metric_title, word_interval, word_value
+from pneumoscope.report.tables import EMPTY, Cell, word_cell
+from pneumoscope.report.wording import metric_title, word_value
 from pneumoscope.results import Estimate
 
 SCOPE_TITLES = {
@@ -16,18 +18,6 @@ SCOPE_TITLES = {
     "sure": "answered for sure",
 }
 SURE = SCOPE_TITLES["sure"]
-
-
-@dataclass(frozen=True)
-class Figure:
-    """A figure as read by a person, its interval, and the number of images behind it."""
-
-    value: str
-    interval: str = ""
-    n: str = ""
-
-
-EMPTY = Figure("-")
 
 
 @dataclass(frozen=True)
@@ -44,12 +34,10 @@ class FigureTable:
     label: str
     first: str
     columns: list[str]
-    rows: list[tuple[str, list[Figure]]]
+    rows: list[tuple[str, list[Cell]]]
 
 
-def word_figure(name: str, estimate: Estimate) -> Figure:
-    """Return a figure as it stands in a table."""
-    return Figure(word_value(name, estimate.value), word_interval(name, estimate), f"{estimate.n:,}")
+word_figure = partial(word_cell, counted=True)
 
 
 def tabulate_points(assessment: Assessment) -> list[FigureTable]:
@@ -93,7 +81,7 @@ def tabulate_three_class(assessment: Assessment) -> FigureTable:
 def tabulate_calibration(assessment: Assessment) -> FigureTable:
     """Return the expected calibration errors."""
     rows = [
-        (KIND_TITLES[kind], [word_figure("share", found.error), Figure(word_value("share", found.by_chance))])
+        (KIND_TITLES[kind], [word_figure("share", found.error), Cell(word_value("share", found.by_chance))])
         for kind, found in assessment.reliability.items()
     ]
     return FigureTable("Expected calibration error, 15 bins", "Task", ["Error", "By chance alone"], rows)
@@ -163,7 +151,7 @@ def tabulate_shares(assessment: Assessment) -> FigureTable:
     shares = assessment.prior_shift.shares if assessment.prior_shift else {}
     true = assessment.true_shares
     rows = [
-        (name, [word_figure("share", share), Figure(word_value("share", true[name])) if true else EMPTY])
+        (name, [word_figure("share", share), Cell(word_value("share", true[name])) if true else EMPTY])
         for name, share in shares.items()
     ]
     return FigureTable("Shares of the classes", "Class", ["Estimated without labels", "As labelled"], rows)
@@ -179,5 +167,5 @@ def _list_scopes(assessment: Assessment) -> dict[str, Scope]:
     }
 
 
-def _row(figures: Mapping[str, Estimate], names: tuple[str, ...]) -> list[Figure]:
+def _row(figures: Mapping[str, Estimate], names: tuple[str, ...]) -> list[Cell]:
     return [word_figure(name, figures[name]) if name in figures else EMPTY for name in names]

@@ -7,7 +7,6 @@ import io
 import json
 import os
 from dataclasses import asdict
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,9 +14,11 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.archive import write_text
+from pneumoscope.radiographs.phantoms import shows_phantoms
 from pneumoscope.report.figures.palette import CLASS_COLORS, HALF_WIDTH, embed_svg, new_figure, save_figure, styled
-from pneumoscope.report.tables import shorten_list
-from pneumoscope.report.templates import make_environment
+from pneumoscope.report.tables import tabulate_counts
+from pneumoscope.report.templates import write_page
 from pneumoscope.results import Audit
 
 if TYPE_CHECKING:
@@ -47,17 +48,18 @@ def write_audit(audit: Audit, dataset: Dataset, out_dir: str | os.PathLike[str])
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    _write_whole(out_dir / "audit.txt", format_audit(audit))
+    write_text(out_dir / "audit.txt", format_audit(audit))
     document = {"notice": RESEARCH_USE_ONLY, "pneumoscope_version": __version__, **asdict(audit)}
-    _write_whole(out_dir / "audit.json", json.dumps(document, indent=2))
-    _write_whole(out_dir / "audit.html", _render_page(audit, dataset, out_dir))
-    return out_dir / "audit.html"
+    write_text(out_dir / "audit.json", json.dumps(document, indent=2))
+    return _write_page(audit, dataset, out_dir)
 
 
 def format_audit(audit: Audit) -> str:
     """Return an audit as text for a terminal."""
-    rows = [[split, *map(str, numbers)] for split, *numbers in _tabulate_counts(audit)]
-    lines = ["Audit of the radiographs", RESEARCH_USE_ONLY, "", *_align([["split", *_name_columns(audit)], *rows]), ""]
+    counts = tabulate_counts(audit.counts, audit.patients)
+    rows = [["split", *counts["classes"], "all", "normals", "patients"]]
+    rows += [[split, *map(str, of_class), *map(str, rest)] for split, of_class, *rest in counts["rows"]]
+    lines = ["Audit of the radiographs", RESEARCH_USE_ONLY, "", *_align(rows), ""]
     lines += [f"- {note}" for note in audit.notes]
     for title, entries in _list_findings(audit):
         lines += ["", f"{title} ({len(entries)}):", *(f"  {entry}" for entry in entries[:_NAMES_LISTED])]
@@ -89,24 +91,6 @@ def _align(rows: list[list[str]]) -> list[str]:
         "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
         for row in rows
     ]
-
-
-def _name_columns(audit: Audit) -> list[str]:
-    return [*_name_classes(audit), "all", "normal %", "patients"]
-
-
-def _name_classes(audit: Audit) -> list[str]:
-    present = {name.rpartition("/")[2] for name in audit.counts}
-    return [name for name in CLASS_COLORS if name in present]
-
-
-def _tabulate_counts(audit: Audit) -> list[tuple[Any, ...]]:
-    """Return for each split: its name, images of each class, all images, share of normals, patients."""
-    rows = []
-    for split, patients in audit.patients.items():
-        numbers = [audit.counts.get(f"{split}/{name}", 0) for name in _name_classes(audit)]
-        rows.append((split, *numbers, sum(numbers), f"{100 * audit.normal_share[split]:.1f}", patients))
-    return rows
 
 
 @styled
@@ -175,34 +159,19 @@ def _show_image(dataset: Dataset, row: int, prefix: str) -> dict[str, str]:
     return {"address": address, "name": name, "alt": f"{prefix}{name}"}
 
 
-def _render_page(audit: Audit, dataset: Dataset, out_dir: Path) -> str:
-    environment = make_environment()
-    environment.filters["shorten"] = shorten_list
+def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
     alt = describe_exposures(audit)
     svg = save_figure(draw_exposures(dataset), out_dir / "exposure", note=RESEARCH_USE_ONLY, description=alt)
-    return environment.get_template("audit.html.j2").render(
-        css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
-        research_use_only=RESEARCH_USE_ONLY,
-        version=__version__,
+    return write_page(
+        out_dir / "audit.html",
+        "audit.html.j2",
         audit=audit,
         num_images=len(dataset),
-        drawn=_is_drawn(dataset),
-        columns=_name_columns(audit),
-        counts=_tabulate_counts(audit),
-        quantiles=QUANTILE_TITLES,
+        drawn=shows_phantoms(dataset),
+        counts=tabulate_counts(audit.counts, audit.patients),
         findings=_list_findings(audit),
         exposure={"address": embed_svg(svg), "alt": alt},
         examples=_collect_examples(dataset),
         exact=_collect_duplicates(audit.exact_duplicates, dataset, "Same bytes"),
         near=_collect_duplicates(audit.near_duplicates, dataset, "Same film"),
     )
-
-
-def _is_drawn(dataset: Dataset) -> bool:
-    return not dataset.table["path"].str.len().any()
-
-
-def _write_whole(path: Path, text: str) -> None:
-    partial = path.with_name(f"{path.name}.partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.report.published import APPROXIMATE, PAPER, PUBLICATIONS, TEST_IMAGES, Publication, best_published
-from pneumoscope.report.wording import TASK_TITLES, metric_title, order_profiles, profile_title
+from pneumoscope.report.wording import TASK_TITLES, metric_title, profile_title
 from pneumoscope.results import Estimate
+from pneumoscope.study_summary import order_profiles
 
 COMPARED = (
     ("binary", "accuracy"),

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.progress import track
-from pneumoscope.report import benchmark_sketches, study_sketches
+from pneumoscope.report import study_sketches
 from pneumoscope.report.comparison import collect_scores
 from pneumoscope.report.figures import comparison
 from pneumoscope.report.figures.palette import embed_svg, save_figure
-from pneumoscope.report.sketch import Sketch
-from pneumoscope.report.summary import split_stage
-from pneumoscope.report.wording import order_profiles
+from pneumoscope.report.study_sketches import FigurePair, Sketch
+from pneumoscope.study_summary import order_profiles, split_stage
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
@@ -51,8 +50,10 @@ def draw_pictures(
     note = f"{RESEARCH_USE_ONLY} {PHANTOM_NOTE}" if results["data"]["phantoms"] else RESEARCH_USE_ONLY
     pictures: dict[str, dict[str, list[Picture]]] = {}
     for sketch in track(list(plan_pictures(stages, results, dataset)), "Drawing figures"):
-        alt = sketch.describe()
-        svg = save_figure(sketch.draw(), figures_dir / sketch.name, note=note, description=alt)
+        draw, describe = sketch.figure
+        alt = describe(*sketch.args, **sketch.options)
+        figure = draw(*sketch.args, **sketch.options, title=sketch.title)
+        svg = save_figure(figure, figures_dir / sketch.name, note=note, description=alt)
         picture = Picture(sketch.name, sketch.caption, alt, embed_svg(svg), sketch.wide)
         pictures.setdefault(sketch.section, {}).setdefault(sketch.group, []).append(picture)
     return pictures
@@ -62,15 +63,11 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
     """Yield what there is to draw, in the order of the page."""
     panels = collect_scores(results)
     if panels:
-        yield Sketch(
-            "overview",
-            "scores",
-            "comparison",
-            "Each dot is a score on test images, each line its 95% interval; lines that overlap widely do not differ.",
-            lambda: comparison.draw_comparison(panels, title="Scores side by side"),
-            lambda: comparison.describe_comparison(panels),
-            wide=True,
+        caption = (
+            "Each dot is a score on test images, each line its 95% interval; lines that overlap widely do not differ."
         )
+        figure: FigurePair = comparison.draw_comparison, comparison.describe_comparison
+        yield Sketch("overview", "scores", "comparison", "Scores side by side", caption, figure, (panels,), wide=True)
     profiles = order_profiles({profile for profile, _ in map(split_stage, stages) if profile})
     for kind, plan in (
         *((task, study_sketches.plan_classifier) for task in study_sketches.CLASSES),
@@ -78,18 +75,14 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         *((f"map_{task}", study_sketches.plan_map) for task in study_sketches.CLASSES),
         ("anomaly", study_sketches.plan_anomaly),
         ("explain", study_sketches.plan_explain),
-        ("explain_benchmark", benchmark_sketches.plan_explain_benchmark),
     ):
         for profile in profiles:
             if f"{profile}-{kind}" in stages:
                 yield from plan(kind, profile, stages[f"{profile}-{kind}"], dataset)
     if "leakage" in stages:
-        leakage = stages["leakage"]
-        yield Sketch(
-            "leakage",
-            "leakage",
-            "leakage",
-            "The same simple labeller under two splits: where the upper bar is longer, it gained by knowing patients.",
-            lambda: comparison.draw_leakage(leakage, title="What a leaking split adds"),
-            lambda: comparison.describe_leakage(leakage),
+        title = "What a leaking split adds"
+        caption = (
+            "The same simple labeller under two splits: where the upper bar is longer, it gained by knowing patients."
         )
+        figure = comparison.draw_leakage, comparison.describe_leakage
+        yield Sketch("leakage", "leakage", "leakage", title, caption, figure, (stages["leakage"],))

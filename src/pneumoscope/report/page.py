@@ -4,39 +4,34 @@ from __future__ import annotations
 
 import json
 import os
-from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.archive import load_result
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.report import sentences
 from pneumoscope.report.comparison import compare_figures, read_metrics
 from pneumoscope.report.gallery import draw_pictures
 from pneumoscope.report.living_map import write_map_data
-from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES, list_published
-from pneumoscope.report.summary import SCHEMA_VERSION, split_stage
+from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES
 from pneumoscope.report.tables import (
     SECOND_NET,
-    shorten_list,
     tabulate_counts,
-    tabulate_methods,
     tabulate_metrics,
     tabulate_settings,
     tabulate_timing,
     word_cell,
 )
-from pneumoscope.report.templates import make_environment, read_scripts
+from pneumoscope.report.templates import read_scripts, write_page
 from pneumoscope.report.threshold_explorer import write_explorer_data
-from pneumoscope.report.wording import TASK_TITLES, field_title, order_profiles, profile_title, word_value
+from pneumoscope.report.wording import TASK_TITLES, word_value
 from pneumoscope.results import EmbeddingMap
+from pneumoscope.study_summary import SCHEMA_VERSION, order_profiles, split_stage
 
 if TYPE_CHECKING:
     from pneumoscope.radiographs.dataset import Dataset
 
 WHOLE_STUDY_STAGES = ("audit", "leakage")
-METHOD_FIGURES = ("auroc", "accuracy", "f1")
 
 
 def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None) -> Path:
@@ -57,12 +52,22 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
     stages = _load_stages(out_dir / "stages")
     pictures = draw_pictures(stages, results, out_dir / "figures", dataset=dataset)
     maps = {name: write_map_data(stage, dataset) for name, stage in stages.items() if isinstance(stage, EmbeddingMap)}
-    html = _render_page(results, stages, pictures, maps)
-    target = out_dir / "report.html"
-    partial = target.with_name(target.name + ".partial")
-    partial.write_text(html, encoding="utf-8")
-    partial.replace(target)
-    return target
+    return write_page(
+        out_dir / "report.html",
+        "report.html.j2",
+        scripts=read_scripts(),
+        maps=maps,
+        explorer=write_explorer_data(stages),
+        results=results,
+        pictures=pictures,
+        audit=stages.get("audit"),
+        word_cell=word_cell,
+        word_value=word_value,
+        task_titles={task: title for task, title in TASK_TITLES.items() if results["tasks"].get(task)},
+        **_collect_overview(results),
+        **_collect_tasks(results),
+        **_collect_background(results, stages),
+    )
 
 
 def load_results(path: Path) -> dict[str, Any]:
@@ -92,41 +97,6 @@ def _load_stages(stages_dir: Path) -> dict[str, Any]:
     return {path.stem: load_result(path) for path in known}
 
 
-def _render_page(
-    results: dict[str, Any], stages: dict[str, Any], pictures: dict[str, Any], maps: dict[str, str]
-) -> str:
-    environment = make_environment()
-    environment.filters["profile_title"] = profile_title
-    environment.filters["field_title"] = field_title
-    environment.filters["shorten"] = shorten_list
-    environment.globals |= {"word_cell": word_cell, "word_value": word_value}
-    return environment.get_template("report.html.j2").render(
-        css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
-        scripts=read_scripts(),
-        maps=maps,
-        explorer=write_explorer_data(stages),
-        research_use_only=RESEARCH_USE_ONLY,
-        version=__version__,
-        results=results,
-        pictures=pictures,
-        audit=stages.get("audit"),
-        task_titles={task: title for task, title in TASK_TITLES.items() if results["tasks"].get(task)},
-        **_collect_overview(results),
-        **_collect_tasks(results),
-        **_collect_background(results, stages),
-    )
-
-
-def _list_published(results: dict[str, Any], task: str) -> dict[str, dict[str, Any]]:
-    """Return figures of others as rows below the methods; on phantoms none, since they were reached on radiographs."""
-    if results["data"]["phantoms"]:
-        return {}
-    return {
-        name: {metric: {"value": value, "low": None, "high": None, "n": TEST_IMAGES} for metric, value in told.items()}
-        for name, told in list_published(task, METHOD_FIGURES).items()
-    }
-
-
 def _collect_overview(results: dict[str, Any]) -> dict[str, Any]:
     rows = compare_figures(results)
     return {
@@ -151,18 +121,6 @@ def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
                 (name, sentences.write_agreement(neighbors[name], suffix=suffix)) for name in order_profiles(neighbors)
             ]
             for suffix in ("", SECOND_NET)
-        },
-        "benchmarks": {
-            task: [
-                (
-                    profile_title(profile),
-                    tabulate_methods({**found[profile]["figures"], **_list_published(results, task)}),
-                    found[profile]["remarks"],
-                )
-                for profile in order_profiles(found)
-            ]
-            for task in ("neighbors", "anomaly", "explain")
-            for found in [results.get("benchmarks", {}).get(task, {})]
         },
         "directions": [
             (name, [sentences.write_direction(metrics)]) for name, metrics in read_metrics(results, "anomaly").items()

@@ -3,7 +3,6 @@
 Every figure was read in its source unless `remark` says otherwise.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
@@ -135,15 +134,3 @@ def best_published(task: str, metric: str) -> tuple[Publication, float] | None:
     """
     found = [(paper, paper.figures[task][metric]) for paper in PUBLICATIONS if metric in paper.figures.get(task, {})]
     return max(found, key=lambda pair: pair[1], default=None)
-
-
-def list_published(task: str, metrics: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Return what the paper and others reached on a task, by who published it, where they give any of the metrics.
-
-    Example:
-        >>> list_published("anomaly", ["accuracy", "auroc"])["The paper"]
-        {'accuracy': 0.668, 'auroc': 0.75}
-    """
-    figures = {"The paper": PAPER.get(task, {}), **{paper.name: paper.figures.get(task, {}) for paper in PUBLICATIONS}}
-    rows = {name: {metric: told[metric] for metric in metrics if metric in told} for name, told in figures.items()}
-    return {name: row for name, row in rows.items() if row}

@@ -11,12 +11,12 @@ from pneumoscope.report.wording import (
     TASK_TITLES,
     WITHOUT_OWN_PATIENT,
     metric_title,
-    order_profiles,
     word_estimate,
     word_interval,
     word_value,
 )
 from pneumoscope.results import Audit, Estimate, Leakage
+from pneumoscope.study_summary import order_profiles
 
 # Shares of normals that differ by less are not worth a warning.
 PRIOR_SHIFT = 0.02

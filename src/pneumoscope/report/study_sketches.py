@@ -1,17 +1,18 @@
-"""The pictures of a study's tasks."""
+"""The pictures of a study's tasks, before they are drawn."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from functools import partial
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.report.figures import anomaly, curves, explain, neighbors, scores
-from pneumoscope.report.sketch import Sketch
 from pneumoscope.report.wording import TASK_TITLES, profile_title
 from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
 
 if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
     from pneumoscope.radiographs.dataset import Dataset
 
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
@@ -46,145 +47,128 @@ _EXPLAIN_PICTURES = (
     ),
 )
 
+FigurePair = tuple["Callable[..., Figure]", "Callable[..., str]"]
+
+
+@dataclass(frozen=True)
+class Sketch:
+    """A picture not yet drawn.
+
+    Attributes:
+        section: part of the page that it belongs to: a task, `overview` or `leakage`.
+        group: pictures of one group stand side by side.
+        name: file name without suffix.
+        title: above the figure.
+        caption: how to read it.
+        figure: its `draw_…`, of `args`, `options` and `title`, and its `describe_…`, of `args` and `options`.
+        args: what is drawn.
+        options: how.
+        wide: whether it takes the whole width of the page.
+    """
+
+    section: str
+    group: str
+    name: str
+    title: str
+    caption: str
+    figure: FigurePair
+    args: tuple[Any, ...]
+    options: dict[str, Any] = field(default_factory=dict)
+    wide: bool = False
+
 
 def plan_classifier(task: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield the curves, confusion and ROC of a classifier."""
-    where, stem = f"{TASK_TITLES[task]}, {profile_title(profile)}", f"{profile}-{task}"
-    yield Sketch(
-        task,
-        "curves",
-        f"{stem}-curve",
-        "Where the dashed line turns away from the full one, the net learns its training images by heart.",
-        lambda: curves.draw_learning_curve(result.curve, title=where),
-        lambda: curves.describe_learning_curve(result.curve),
-    )
+    title, stem = f"{TASK_TITLES[task]}, {profile_title(profile)}", f"{profile}-{task}"
+    caption = "Where the dashed line turns away from the full one, the net learns its training images by heart."
+    figure: FigurePair = curves.draw_learning_curve, curves.describe_learning_curve
+    yield Sketch(task, "curves", f"{stem}-curve", title, caption, figure, (result.curve,))
     if "test" not in result.evaluations:
         return
-    evaluation = result.evaluations["test"]
-    yield Sketch(
-        task,
-        "confusion",
-        f"{stem}-confusion",
-        "A row holds all test images of one true class; the diagonal is what the net got right.",
-        lambda: scores.draw_confusion(evaluation, title=f"{where}: test"),
-        lambda: scores.describe_confusion(evaluation),
-    )
-    yield Sketch(
-        task,
-        "roc",
-        f"{stem}-roc",
+    evaluation, title = result.evaluations["test"], f"{title}: test"
+    caption = "A row holds all test images of one true class; the diagonal is what the net got right."
+    figure = scores.draw_confusion, scores.describe_confusion
+    yield Sketch(task, "confusion", f"{stem}-confusion", title, caption, figure, (evaluation,))
+    caption = (
         "Each curve runs through all thresholds; the dot is where the most probable class decides. "
-        "Dotted: what guessing reaches.",
-        lambda: scores.draw_roc_and_precision(evaluation, title=f"{where}: test"),
-        lambda: scores.describe_roc_and_precision(evaluation),
+        "Dotted: what guessing reaches."
     )
+    figure = scores.draw_roc_and_precision, scores.describe_roc_and_precision
+    yield Sketch(task, "roc", f"{stem}-roc", title, caption, figure, (evaluation,))
 
 
 def plan_neighbors(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield how many neighbors vote, and examples."""
-    task = kind.removeprefix("neighbors_")
+    task, stem = kind.removeprefix("neighbors_"), f"{profile}-{kind}"
     net = f"net {TASK_TITLES[task].split()[0]}, {profile_title(profile)}"
-    yield Sketch(
-        "neighbors",
-        f"k_{task}",
-        f"{profile}-{kind}-k",
-        "Validation images alone choose how many neighbors vote.",
-        lambda: neighbors.draw_k_scores(result, title=f"Number of neighbors, {net}"),
-        lambda: neighbors.describe_k_scores(result),
-    )
+    title, caption = f"Number of neighbors, {net}", "Validation images alone choose how many neighbors vote."
+    figure: FigurePair = neighbors.draw_k_scores, neighbors.describe_k_scores
+    yield Sketch("neighbors", f"k_{task}", f"{stem}-k", title, caption, figure, (result,))
     if dataset is not None and len(result.queries):
-        yield Sketch(
-            "neighbors",
-            f"nearest_{task}",
-            f"{profile}-{kind}-nearest",
-            "Left a test image, then its nearest training images of other patients with their distance in the "
-            "embedding. The frame's color is the true class.",
-            lambda: neighbors.draw_neighbors(
-                result, dataset, classes=CLASSES[task], title=f"Nearest known images, {net}"
+        title, caption = (
+            f"Nearest known images, {net}",
+            (
+                "Left a test image, then its nearest training images of other patients with their distance in the "
+                "embedding. The frame's color is the true class."
             ),
-            lambda: neighbors.describe_neighbors(result, dataset, classes=CLASSES[task]),
-            wide=True,
+        )
+        figure = (neighbors.draw_neighbors, neighbors.describe_neighbors)
+        options = {"classes": CLASSES[task]}
+        shown = (result, dataset)
+        yield Sketch(
+            "neighbors", f"nearest_{task}", f"{stem}-nearest", title, caption, figure, shown, options, wide=True
         )
 
 
 def plan_map(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield a map."""
     task = kind.removeprefix("map_")
-    yield Sketch(
-        "neighbors",
-        f"map_{task}",
-        f"{profile}-{kind}",
+    title = f"t-SNE map, net {TASK_TITLES[task].split()[0]}, {profile_title(profile)}"
+    caption = (
         "Faint: training images, which made the map. Strong: test images, placed on it afterwards. Nearness means "
-        "alike to the net; the axes and the size of gaps mean nothing.",
-        lambda: neighbors.plot_map(
-            result, title=f"t-SNE map, net {TASK_TITLES[task].split()[0]}, {profile_title(profile)}"
-        ),
-        lambda: neighbors.describe_map(result),
+        "alike to the net; the axes and the size of gaps mean nothing."
     )
+    figure: FigurePair = neighbors.plot_map, neighbors.describe_map
+    yield Sketch("neighbors", f"map_{task}", f"{profile}-{kind}", title, caption, figure, (result,))
 
 
 def plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield the scores and maps of a model of normals."""
-    stem = f"{profile}-anomaly"
-    names = [str(name) for name in dataset.table["subtype"].iloc[result.examples]] if dataset is not None else []
-    redraws = result.reconstructions is not None
-    yield Sketch(
-        "anomaly",
-        "curves",
-        f"{stem}-curve",
+    stem, whose, redraws = f"{profile}-anomaly", profile_title(profile), result.reconstructions is not None
+    caption = (
         "Mean squared error on normals that the autoencoder trains on and on normals held out."
         if redraws
-        else "How the encoder learned to name what is drawn into normals, those it trains on and those held out.",
-        lambda: curves.draw_learning_curve(
-            result.curve, title=f"{'Autoencoder' if redraws else 'Encoder'}, {profile_title(profile)}"
-        ),
-        lambda: curves.describe_learning_curve(result.curve),
+        else "How the encoder learned to name what is drawn into normals, those it trains on and those held out."
     )
-    yield Sketch(
-        "anomaly",
-        "errors",
-        f"{stem}-errors",
-        "An image right of a threshold is flagged. The more the two colors part, the better.",
-        lambda: anomaly.draw_errors(result, title=f"Scores, {profile_title(profile)}"),
-        lambda: anomaly.describe_errors(result),
+    title = f"{'Autoencoder' if redraws else 'Encoder'}, {whose}"
+    figure: FigurePair = curves.draw_learning_curve, curves.describe_learning_curve
+    yield Sketch("anomaly", "curves", f"{stem}-curve", title, caption, figure, (result.curve,))
+    caption = "An image right of a threshold is flagged. The more the two colors part, the better."
+    figure = anomaly.draw_errors, anomaly.describe_errors
+    yield Sketch("anomaly", "errors", f"{stem}-errors", f"Scores, {whose}", caption, figure, (result,))
+    if not len(result.images):
+        return
+    caption = (
+        "What the autoencoder makes of test images, and where it fails: bright in the last row."
+        if redraws
+        else "Test images, and where they are unlike normals: bright."
     )
-    if len(result.images):
-        yield Sketch(
-            "anomaly",
-            "reconstructions",
-            f"{stem}-reconstructions",
-            "What the autoencoder makes of test images, and where it fails: bright in the last row."
-            if redraws
-            else "Test images, and where they are unlike normals: bright.",
-            lambda: anomaly.draw_reconstructions(
-                result,
-                names=names,
-                title=f"{'Reconstructions' if redraws else 'Anomaly maps'}, {profile_title(profile)}",
-            ),
-            lambda: anomaly.describe_reconstructions(result, names=names),
-            wide=True,
-        )
+    title = f"{'Reconstructions' if redraws else 'Anomaly maps'}, {whose}"
+    names = [str(name) for name in dataset.table["subtype"].iloc[result.examples]] if dataset is not None else []
+    figure = (anomaly.draw_reconstructions, anomaly.describe_reconstructions)
+    name = f"{stem}-reconstructions"
+    yield Sketch("anomaly", "reconstructions", name, title, caption, figure, (result,), {"names": names}, wide=True)
 
 
 def plan_explain(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield heat-maps, feature maps and patches."""
-    for name, title, draw, describe, caption in _EXPLAIN_PICTURES:
-        if _has_material(result, name):
-            yield Sketch(
-                "explain",
-                name,
-                f"{profile}-explain-{name}",
-                caption,
-                partial(draw, result, title=f"{title}, {profile_title(profile)}"),
-                partial(describe, result),
-                wide=name != "centrality",
-            )
-
-
-def _has_material(result: Any, name: str) -> bool:
-    return {
+    at_hand = {
         "gradcam": len(result.images) > 0,
         "feature_maps": bool(result.feature_maps),
         "patches": bool(result.patches),
         "centrality": {"centrality_normal", "centrality_pneumonia"} <= set(result.metrics),
-    }[name]
+    }
+    for name, title, draw, describe, caption in _EXPLAIN_PICTURES:
+        if at_hand[name]:
+            stem, title, wide = f"{profile}-explain-{name}", f"{title}, {profile_title(profile)}", name != "centrality"
+            yield Sketch("explain", name, stem, title, caption, (draw, describe), (result,), wide=wide)

@@ -10,13 +10,13 @@ from pneumoscope.report.comparison import read_estimate
 from pneumoscope.report.wording import (
     field_title,
     metric_title,
-    order_profiles,
     profile_title,
     word_interval,
     word_seconds,
     word_value,
 )
 from pneumoscope.results import THREE_CLASSES, Estimate
+from pneumoscope.study_summary import order_profiles
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
 SECOND_NET = "_three_class"
@@ -25,10 +25,11 @@ MOST_LISTED = 40
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as read by a person, and its interval below it."""
+    """A figure as read by a person, its interval, and the number of images behind it where that is told."""
 
     value: str
     interval: str = ""
+    n: str = ""
 
 
 EMPTY = Cell("-")
@@ -36,20 +37,21 @@ EMPTY = Cell("-")
 
 @dataclass(frozen=True)
 class MetricTable:
-    """Figures of one task: a column a profile and split and a row a metric, or a column a metric and a row a method.
+    """Figures of one task: a column a profile and split and a row a metric.
 
     Attributes:
-        columns: `(profile, split)` as titles, or `(metric title, "")`.
-        rows: `(metric title or method, cells)`.
+        columns: `(profile, split)` as titles.
+        rows: `(metric title, cells)`.
     """
 
     columns: list[tuple[str, str]]
     rows: list[tuple[str, list[Cell]]]
 
 
-def word_cell(name: str, estimate: Estimate) -> Cell:
-    """Return a figure as a cell."""
-    return Cell(word_value(name, estimate.value), word_interval(name, estimate))
+def word_cell(name: str, estimate: Estimate, *, counted: bool = False) -> Cell:
+    """Return a figure as a cell, `counted` with the number of images behind it."""
+    n = f"{estimate.n:,}" if counted else ""
+    return Cell(word_value(name, estimate.value), word_interval(name, estimate), n)
 
 
 def tabulate_metrics(profiles: Mapping[str, Mapping[str, Any]], *, suffix: str = "") -> MetricTable:
@@ -77,26 +79,6 @@ def tabulate_metrics(profiles: Mapping[str, Mapping[str, Any]], *, suffix: str =
         for name in names
     ]
     return MetricTable(columns, rows)
-
-
-def tabulate_methods(figures: Mapping[str, Mapping[str, Any]]) -> MetricTable:
-    """Return methods side by side.
-
-    Args:
-        figures: by method, by name, as `results.json` has them.
-
-    Returns:
-        A row a method and a column a figure.
-    """
-    names = list(dict.fromkeys(name for found in figures.values() for name in found))
-    rows = [
-        (
-            method.replace("_", " "),
-            [word_cell(name, read_estimate(found[name])) if name in found else EMPTY for name in names],
-        )
-        for method, found in figures.items()
-    ]
-    return MetricTable([(metric_title(name), "") for name in names], rows)
 
 
 def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:

@@ -2,7 +2,13 @@
 
 import json
 from importlib.resources import files
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.archive import write_text
+from pneumoscope.report.tables import shorten_list
+from pneumoscope.report.wording import field_title, profile_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -39,3 +45,23 @@ def embed_json(data: Any) -> str:
         data: plain values, without NaN.
     """
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
+
+
+def write_page(path: Path, template: str, **content: Any) -> Path:
+    """Write a page that opens with no network, and return its path.
+
+    Args:
+        path: of the page; a file that stands there is replaced in one step.
+        template: name of its template.
+        content: variables of the template, besides `css`, `research_use_only` and `version`.
+    """
+    environment = make_environment()
+    environment.filters |= {"shorten": shorten_list, "profile_title": profile_title, "field_title": field_title}
+    html = environment.get_template(template).render(
+        css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
+        research_use_only=RESEARCH_USE_ONLY,
+        version=__version__,
+        **content,
+    )
+    write_text(path, html)
+    return path

@@ -42,27 +42,7 @@ _METRIC_TITLES = {
     "survives_all": "Alike with all layers shuffled",
     "macro_f1": "Mean F1 of the classes",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
-    "seconds_per_image": "Seconds an image",
-    "pixel_auroc": "AUROC of pixels",
-    "pro": "Regions found (PRO)",
-    "auroc_mean": "AUROC, mean of the seeds",
-    "auroc_sd": "AUROC, deviation over the seeds",
     "specificity_at_sensitivity": "Specificity at 97% sensitivity",
-    "map": "Mean average precision",
-    "rejected": "Rejected as too far",
-    "accuracy_of_rest": "Accuracy of the rest",
-    "accuracy_of_rejected": "Accuracy of the rejected",
-    "ece_votes": "Calibration error of the votes",
-    "ece_calibrated": "Calibration error, calibrated",
-    "accuracy_calibrated": "Accuracy, calibrated",
-    "net_accuracy": "Accuracy of the net",
-    "differing": "Neighbors differ from the net",
-    "error_where_differing": "Net's error where they differ",
-    "error_where_agreeing": "Net's error where they agree",
-    "auroc_errors_differing": "AUROC of the net's errors by differing",
-    "auroc_errors_votes": "AUROC of the net's errors by votes against it",
-    "auroc_errors_net": "AUROC of the net's errors by its own doubt",
-    "auroc_errors_both": "AUROC of the net's errors by both",
 }
 _SHORTCUT_TITLES = {
     "untouched": "films as they are",
@@ -81,7 +61,6 @@ _SUFFIX_TITLES = {
     "mean_plus_sd": "mean + 1 sd",
     "quantile": "quantile",
     "averaged": "gradients averaged",
-    "drawn": "drawn opacities",
 }
 _CLASS_METRICS = {
     "precision": "Precision",
@@ -91,7 +70,6 @@ _CLASS_METRICS = {
     "sensitivity": "Sensitivity",
     "auroc": "AUROC",
     "auprc": "AUPRC",
-    "map": "Mean average precision",
 }
 _PERCENTAGES = (
     *(
@@ -105,7 +83,6 @@ _PERCENTAGES = (
         "f1",
         "macro_f1",
     ),
-    *("net_accuracy", "recall_at", "rejected", "differing", "error_where"),
     *("flagged", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
     *("coverage", "single", "several", "empty", "refused", "unlike", "not_sure", "share"),
 )
@@ -123,9 +100,6 @@ def metric_title(name: str) -> str:
             return f"{metric_title(name.removesuffix(f'_{suffix}'))}, {title}"
     if name in _METRIC_TITLES:
         return _METRIC_TITLES[name]
-    if name.startswith("precision_at_"):
-        _, _, depth, *label = name.split("_")
-        return f"Of the first {depth} of the same class" + (f", {' '.join(label)}" if label else "")
     metric, _, rest = name.partition("_")
     if metric in _CLASS_METRICS:
         return f"{_CLASS_METRICS[metric]}, {rest.replace('_', ' ')}" if rest else _CLASS_METRICS[metric]
@@ -225,12 +199,6 @@ def word_seconds(seconds: float) -> str:
 def profile_title(profile: str) -> str:
     """Return how a profile is called in a text."""
     return PROFILE_TITLES.get(profile, profile)
-
-
-def order_profiles(profiles: set[str] | dict) -> list[str]:
-    """Return profiles in reading order: the paper's first, then ours, then others by name."""
-    known = list(PROFILE_TITLES)
-    return sorted(profiles, key=lambda name: (known.index(name) if name in known else len(known), name))
 
 
 def field_title(name: str) -> str:

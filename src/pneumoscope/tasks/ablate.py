@@ -1,14 +1,14 @@
 """What each part of a recipe is worth: the recipe with one part changed, judged on what was held out inside train."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from pneumoscope.archive import load_result, save_result
-from pneumoscope.assessment import PairedComparison
+from pneumoscope.comparison import MethodTable
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.metrics import estimate_binary_scores
 from pneumoscope.evaluation.operating_points import estimate_specificity
@@ -17,6 +17,8 @@ from pneumoscope.models.settings import Augmentation, TrainingSettings, profile_
 from pneumoscope.radiographs.dataset import Dataset
 from pneumoscope.results import Estimate, Evaluation
 from pneumoscope.tasks.crossvalidate import PROTOCOLS, Protocol, cross_validate
+
+Metrics = dict[str, Estimate]
 
 BASE = "as-it-is"
 VARIANTS = {
@@ -30,46 +32,6 @@ VARIANTS = {
     "unbalanced": "classes drawn as they come",
     "paper-net": "the paper's net of three classes, by the recipe `best`",
 }
-
-
-@dataclass(frozen=True)
-class Ablation:
-    """How one variant of a recipe did.
-
-    Attributes:
-        variant: one of `VARIANTS`.
-        protocol: what was held out at a time.
-        seed: of the parts and the nets.
-        num_images: held out in all.
-        figures: by name, `auroc` and `specificity` (at 97 % sensitivity) of normal or pneumonia,
-            `balanced_accuracy` of three classes and `auroc_bacterial_vs_viral`.
-        against_base: the AUROC of normal or pneumonia compared with that of the base by the same protocol and seed;
-            None for the base itself and where it was not run.
-    """
-
-    variant: str
-    protocol: str
-    seed: int
-    num_images: int
-    figures: dict[str, Estimate]
-    against_base: PairedComparison | None
-
-
-@dataclass(frozen=True)
-class SeedSpread:
-    """How one variant of a recipe did over several seeds.
-
-    Attributes:
-        variant, protocol: see `Ablation`.
-        seeds: two or more.
-        figures: as of an `Ablation`, and `difference`, of the AUROC to that of the base with the same seed, where all
-            seeds have one; mean and standard deviation over the seeds.
-    """
-
-    variant: str
-    protocol: str
-    seeds: tuple[int, ...]
-    figures: dict[str, tuple[float, float]]
 
 
 def vary_recipe(settings: TrainingSettings, variant: str) -> TrainingSettings:
@@ -133,44 +95,56 @@ def load_told(out_dir: str | os.PathLike[str], *, seed: int) -> tuple[Evaluation
     return load_result(nets_dir / "patients.npz"), nets_dir
 
 
-def list_ablations(out_dir: str | os.PathLike[str]) -> list[Ablation]:
-    """Return how all variants did that were run into a folder, by protocol and in the order of `VARIANTS`."""
-    found = []
+def tabulate_ablations(out_dir: str | os.PathLike[str]) -> MethodTable:
+    """Return the metrics of all runs that stand in a folder, by protocol and in the order of `VARIANTS`.
+
+    A row is named `VARIANT, PROTOCOL, seed N`, and holds `auroc` and `specificity` (at 97 % sensitivity) of normal or
+    pneumonia, `balanced_accuracy` of three classes and `auroc_bacterial_vs_viral`; and for a variant that was run
+    beside the configuration as it is, the `difference` of the AUROC to that with the same seed, and DeLong's `p_value`.
+    Two or more seeds of a variant add a row with their mean and one with their standard deviation.
+    """
+    figures: dict[str, dict[str, Estimate]] = {}
+    remarks: dict[str, str] = {}
     for protocol in PROTOCOLS:
-        for variant in VARIANTS:
+        for variant, description in VARIANTS.items():
+            name, runs = f"{variant}, {protocol}", {}
             for path in sorted(Path(out_dir).glob(f"{variant}-seed-*/{protocol}.npz")):
-                seed = int(path.parent.name.rpartition("-")[2])
+                seed = path.parent.name.rpartition("-")[2]
                 base = Path(out_dir) / f"{BASE}-seed-{seed}" / path.name
                 against = load_result(base) if variant != BASE and base.exists() else None
-                found.append(_judge(load_result(path), against, variant, protocol, seed))
-    return found
+                runs[f"{name}, seed {seed}"] = _measure_run(load_result(path), against)
+            figures |= runs | _summarize_seeds(name, list(runs.values()))
+            remarks |= dict.fromkeys(list(runs)[:1], description)
+    return MethodTable(figures, remarks)
 
 
-def spread_seeds(found: Sequence[Ablation]) -> list[SeedSpread]:
-    """Return mean and standard deviation of each variant that was run by one protocol with more than one seed."""
-    spreads = []
-    for protocol, variant in dict.fromkeys((entry.protocol, entry.variant) for entry in found):
-        runs = [entry for entry in found if (entry.protocol, entry.variant) == (protocol, variant)]
-        if len(runs) < 2:
-            continue
-        values = {name: [run.figures[name].value for run in runs] for name in runs[0].figures}
-        differences = [run.against_base.difference.value for run in runs if run.against_base]
-        if len(differences) == len(runs):
-            values["difference"] = differences
-        figures = {name: (float(np.mean(of)), float(np.std(of, ddof=1))) for name, of in values.items()}
-        spreads.append(SeedSpread(variant, protocol, tuple(run.seed for run in runs), figures))
-    return spreads
-
-
-def _judge(told: Evaluation, base: Evaluation | None, variant: str, protocol: str, seed: int) -> Ablation:
-    sick, scores = (told.labels > 0).astype(np.int64), 1 - told.probabilities[:, 0]
-    figures = {
-        "auroc": estimate_binary_scores(sick, scores, told.patients)["auroc"],
-        "specificity": estimate_specificity(sick, scores, told.patients),
-        "balanced_accuracy": told.metrics["balanced_accuracy"],
-        "auroc_bacterial_vs_viral": told.metrics["auroc_bacterial_vs_viral"],
+def _measure_run(run: Evaluation, base: Evaluation | None) -> Metrics:
+    labels, scores = (run.labels > 0).astype(np.int64), 1 - run.probabilities[:, 0]
+    metrics = {
+        "auroc": estimate_binary_scores(labels, scores, run.patients)["auroc"],
+        "specificity": estimate_specificity(labels, scores, run.patients),
+        "balanced_accuracy": run.metrics["balanced_accuracy"],
+        "auroc_bacterial_vs_viral": run.metrics["auroc_bacterial_vs_viral"],
     }
-    against = None
-    if base is not None and np.array_equal(base.names, told.names):
-        against = compare_rankings(sick, 1 - base.probabilities[:, 0], scores, told.patients)
-    return Ablation(variant, protocol, seed, len(sick), figures, against)
+    if base is not None and np.array_equal(base.names, run.names):
+        against = compare_rankings(labels, 1 - base.probabilities[:, 0], scores, run.patients)
+        metrics |= {"difference": against.difference, "p_value": _without_interval(against.p_value, len(labels))}
+    return metrics
+
+
+def _summarize_seeds(name: str, runs: list[Metrics]) -> dict[str, Metrics]:
+    """Return mean and standard deviation over the seeds of what all of them have, where there are two or more."""
+    if len(runs) < 2:
+        return {}
+    shared = [metric for metric in runs[0] if metric != "p_value" and all(metric in run for run in runs)]
+    values = {metric: [run[metric].value for run in runs] for metric in shared}
+    return {
+        f"{name}, {title} {len(runs)} seeds": {
+            metric: _without_interval(float(summarize(of)), len(runs)) for metric, of in values.items()
+        }
+        for title, summarize in (("mean of", np.mean), ("sd over", partial(np.std, ddof=1)))
+    }
+
+
+def _without_interval(value: float, n: int) -> Estimate:
+    return Estimate(value, float("nan"), float("nan"), n)

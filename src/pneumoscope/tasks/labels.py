@@ -57,6 +57,20 @@ class LabelReview:
         require(self.probabilities.shape == self.votes.shape == (n, k), "probabilities and votes differ in shape")
         require(self.joint.shape == (k, k), f"joint is {self.joint.shape}, expected {(k, k)}")
 
+    def to_rows(self) -> list[dict[str, str | float]]:
+        """Return one row for each label: `name`, `given`, `proposed`, `suspicion`, `net_CLASS` and `votes_CLASS`."""
+        return [
+            {
+                "name": str(name),
+                "given": self.classes[self.given[row]],
+                "proposed": self.classes[self.proposed[row]],
+                "suspicion": round(float(self.suspicion[row]), 3),
+                **{f"net_{kind}": round(float(self.probabilities[row, k]), 3) for k, kind in enumerate(self.classes)},
+                **{f"votes_{kind}": round(float(self.votes[row, k]), 3) for k, kind in enumerate(self.classes)},
+            }
+            for row, name in enumerate(self.names)
+        ]
+
 
 def find_confident_labels(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating]

@@ -1,4 +1,4 @@
-"""Anomaly scores against thresholds; original, reconstruction and anomaly map."""
+"""Reconstruction errors against thresholds; original, reconstruction and error map."""
 
 from __future__ import annotations
 

@@ -16,5 +16,6 @@ faithfulness.py      effect of the hottest pixels on the prediction
 centrality.py        centrality of the heat
 probes.py            effect of changes that are no sign of disease
 cases.py             the images of the evaluation
-benchmark.py         all of it, as one table
+benchmark.py         all of it, methods side by side
+verdict.py           how far to trust each method, as a sentence
 """

@@ -31,16 +31,16 @@ from pneumoscope.results import Estimate
 from pneumoscope.tasks.classify import predict_probabilities
 from pneumoscope.tasks.explain import faithfulness, quality
 from pneumoscope.tasks.explain.cases import Cases, choose_lesions, choose_test_images
-from pneumoscope.tasks.explain.centrality import estimate_centrality, measure_centrality
+from pneumoscope.tasks.explain.centrality import estimate_centrality
 from pneumoscope.tasks.explain.methods import METHODS, SLOW_METHODS, explain_with
 from pneumoscope.tasks.explain.probes import probe_concepts
 from pneumoscope.tasks.explain.scorer import Scorer
+from pneumoscope.tasks.explain.verdict import write_verdict
 
 if TYPE_CHECKING:
     import keras
 
 CONTROL = "edges"
-NUM_EXAMPLES = 3
 NUM_CLAIM = 300
 SHIFT = 3
 _SLOW_SHARE = 4
@@ -82,7 +82,6 @@ def benchmark_explanations(
     lungs = find_lungs(cases.images)
     metrics: dict[str, Metrics] = {}
     heatmaps: dict[str, np.ndarray] = {}
-    examples: list[np.ndarray] = []
     for method in (*methods, CONTROL):
         log.info("evaluating %s", method)
         some = slice(-(-num_images // (_SLOW_SHARE if method in SLOW_METHODS else 1)))
@@ -90,7 +89,6 @@ def benchmark_explanations(
         started = time.perf_counter()
         heatmaps[method] = _explain(scorer, cases.select(some), method, seed)
         seconds = (time.perf_counter() - started) / len(heatmaps[method])
-        examples.append(np.rint(255 * on_lesions[:NUM_EXAMPLES]).astype(np.uint8))
         metrics[method] = {
             **_measure_localization(on_lesions, lesions.select(some), seed),
             **_measure_maps(scorer, heatmaps[method], cases.select(some), lungs[some], method, seed),
@@ -99,18 +97,11 @@ def benchmark_explanations(
     for name, changed in _list_changed_models(model, other, seed):
         for method, similarity in _measure_similarity(changed, scorer.layer, cases, heatmaps, seed).items():
             metrics[method][name] = similarity
-    num_shown = min(len(maps) for maps in examples)
     claim = choose_test_images(model, dataset, num_images=NUM_CLAIM, seed=seed)
     claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
-        table=MethodTable(metrics),
+        table=MethodTable(metrics, {method: write_verdict(values) for method, values in metrics.items()}),
         layer=scorer.layer,
-        methods=tuple(metrics),
-        images=lesions.images[:num_shown],
-        masks=lesions.masks[:num_shown],
-        heatmaps=np.stack([maps[:num_shown] for maps in examples]),
-        centralities=measure_centrality(claim_maps),
-        labels=claim.labels,
         claim=estimate_centrality(claim_maps, claim.labels, claim.patients, seed=seed),
         probes=probe_concepts(model, cases.images, cases.patients, seed=seed),
     )

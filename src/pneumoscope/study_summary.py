@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
-from dataclasses import is_dataclass
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.comparison import MethodTable
-from pneumoscope.report.wording import TASK_TITLES, order_profiles
+from pneumoscope.archive import to_plain
+from pneumoscope.models.settings import PROFILES
+from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.radiographs.phantoms import shows_phantoms
 from pneumoscope.results import AnomalyResult, Classification, Estimate, Explanation, Leakage, LearningCurve, Neighbors
 
 SCHEMA_VERSION = "1.1"
 DECISION_THRESHOLD = "mean_plus_sd"
+TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
 _KINDS = (
     *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
     *("binary", "three_class", "anomaly", "explain", "held_out"),
-    *("neighbors_benchmark", "anomaly_benchmark", "explain_benchmark"),
 )
 
 
@@ -56,10 +55,21 @@ def summarize_study(
     }
     if "leakage" in stages:
         results["leakage"] = _summarize_leakage(stages["leakage"])
-    benchmarks = _summarize_benchmarks(stages)
-    if benchmarks:
-        results["benchmarks"] = benchmarks
     return to_plain(results)
+
+
+def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any]:
+    """Return `data` of `results.json`: the dataset that a study was run on, by `request` of its ledger."""
+    counts = (dataset.table["split"] + "/" + dataset.table["subtype"]).value_counts().sort_index()
+    patients = dataset.table.groupby("split")["patient"].nunique()
+    return {
+        "source": Path(request["source"]).name if request["source"] else "drawn phantoms",
+        "phantoms": shows_phantoms(dataset),
+        "counts": {str(name): int(count) for name, count in counts.items()},
+        "patients": {str(split): int(count) for split, count in patients.items()},
+        "skipped": len(dataset.skipped),
+        "sha256": request["data_sha256"],
+    }
 
 
 def split_stage(stage: str) -> tuple[str, str]:
@@ -73,8 +83,14 @@ def split_stage(stage: str) -> tuple[str, str]:
     return (profile, kind) if kind in _KINDS else ("", stage)
 
 
+def order_profiles(profiles: Iterable[str]) -> list[str]:
+    """Return profiles in reading order: the paper's first, then ours, then others by name."""
+    known = list(PROFILES)
+    return sorted(profiles, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
 def _summarize_tasks(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {task: {} for task in TASK_TITLES}
+    found: dict[str, dict[str, Any]] = {task: {} for task in TASKS}
     owned = {stage: split_stage(stage) for stage in stages}
     for profile in order_profiles({owner for owner, _ in owned.values() if owner}):
         of_profile = {kind: stages[stage] for stage, (owner, kind) in owned.items() if owner == profile}
@@ -110,17 +126,6 @@ def _summarize_profile(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
             "layers": explanation.layers,
         }
     return entries
-
-
-def _summarize_benchmarks(stages: Mapping[str, Any]) -> dict[str, dict[str, MethodTable]]:
-    """Return by task, by profile, the methods side by side."""
-    found: dict[str, dict[str, MethodTable]] = {}
-    for stage, result in stages.items():
-        profile, kind = split_stage(stage)
-        task = kind.removesuffix("_benchmark")
-        if profile and task != kind:
-            found.setdefault(task, {})[profile] = result.table
-    return found
 
 
 def _summarize_curve(curve: LearningCurve) -> dict[str, Any]:
@@ -179,23 +184,3 @@ def _summarize_leakage(leakage: Leakage) -> dict[str, Any]:
         "random_split": leakage.random_split,
         "grouped_split": leakage.grouped_split,
     }
-
-
-def to_plain(value: Any) -> Any:
-    """Return a value as JSON holds it: dataclasses and arrays taken apart, NaN and infinities as None.
-
-    Example:
-        >>> to_plain({"accuracy": Estimate(0.5, float("nan"), 0.75, 4)})
-        {'accuracy': {'value': 0.5, 'low': None, 'high': 0.75, 'n': 4}}
-    """
-    if is_dataclass(value):
-        return to_plain(vars(value))
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return to_plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

@@ -1,18 +1,11 @@
-"""How far to trust a heat-map or a sub-type, out of what was measured: one or two sentences for beside it."""
+"""How far to trust the heat-maps of a method, out of what was measured: a sentence to stand beside them."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
-from pneumoscope.reading.cards import Explanation, SubtypeAudit
 from pneumoscope.results import Estimate
-from pneumoscope.tasks.judge import round_metrics
-
-if TYPE_CHECKING:
-    from pneumoscope.comparison import ExplanationBenchmark
-    from pneumoscope.tasks.label_stretches import ErrorRuns
 
 # Rank correlations from where on two maps are much the same, and all but the same.
 ALIKE = 0.5
@@ -59,43 +52,6 @@ not a proof."
         return NOTHING
     listed = ", ".join(said[:-1]) + (" and " if len(said) > 1 else "") + said[-1]
     return f"This map {listed}: {_conclude(known)}."
-
-
-def write_subtype_verdict(stretches: ErrorRuns) -> str:
-    """Return how far to trust bacterial against viral; empty where no stretch of file names contradicts it."""
-    if not stretches.inside.any():
-        return ""
-    share = f"film after film, in {100 * stretches.inside.mean():.0f} of 100 training pneumonias"
-    nets, borders = (stretches.aurocs.get(teller, {}) for teller in ("nets", "borders"))
-    if "inside" in nets and "outside" in nets:
-        apart, mixed = (nets[place].value for place in ("outside", "inside"))
-        told = f"told them with an AUROC of {apart:.2f}, but of {mixed:.2f} where they were often wrong {share}"
-    else:
-        told = f"were often wrong {share}"
-    said = f"Take bacterial or viral with care: nets that had not seen the patient {told}."
-    if "inside" in borders and "outside" in borders and borders["inside"].high < borders["outside"].low:
-        return f"{said} The frame of the film alone does likewise: it may be how a film was made that tells them apart."
-    return said
-
-
-def summarize_explanations(benchmark: ExplanationBenchmark, data_sha256: str) -> Explanation:
-    """Return the metrics and verdict of the heatmaps that exported classifiers draw, for their card."""
-    metrics, verdict = benchmark.table.figures[READER_METHOD], benchmark.table.remarks[READER_METHOD]
-    return Explanation(READER_METHOD, benchmark.layer, verdict, round_metrics(metrics), data_sha256)
-
-
-def summarize_subtypes(stretches: ErrorRuns, data_sha256: str) -> SubtypeAudit:
-    """Return how far bacterial against viral is to be trusted, for the card of an exported classifier."""
-    metrics = {
-        f"{source}_{place}": metric for source, places in stretches.aurocs.items() for place, metric in places.items()
-    }
-    return SubtypeAudit(
-        images=len(stretches.names),
-        inside=int(stretches.inside.sum()),
-        verdict=write_subtype_verdict(stretches),
-        figures=round_metrics(metrics),
-        data_sha256=data_sha256,
-    )
 
 
 def _conclude(known: Mapping[str, Estimate]) -> str:
