@@ -1,0 +1,1 @@
+"""Numbers only: metrics and their intervals."""
