@@ -23,24 +23,24 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 from PIL import Image
 
-from pneumoscope.batch import BatchSettings, find_files, read_files
-from pneumoscope.radiographs.phantoms import draw_phantoms
-from pneumoscope.reading.decode import decode_radiograph
-from pneumoscope.reading.reader import Reader
+from pneumoscope.inference.batch import BatchSettings, find_files, read_files
+from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.inference.reader import Reader
+from pneumoscope.phantoms.phantom import draw_phantoms
 
 KERAS_ONCE = """
 import sys, numpy as np, keras
 from PIL import Image
-from pneumoscope.models.flagship import build_flagship
-from pneumoscope.models.paper import build_three_class
+from pneumoscope.models.compact_resnet import build_flagship
+from pneumoscope.models.reference import build_three_class
 image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[1], color_mode='grayscale', target_size=(128, 128)))
 build = {'three_class': build_three_class, 'flagship': build_flagship}[sys.argv[2]]
 print(build().predict(image[None], verbose=0))
 """
 MEMORY = """
 import sys
-from pneumoscope.batch import BatchSettings, find_files, read_files
-from pneumoscope.reading.reader import Reader
+from pneumoscope.inference.batch import BatchSettings, find_files, read_files
+from pneumoscope.inference.reader import Reader
 paths = find_files([sys.argv[1]]) * int(sys.argv[2])
 count = sum(1 for _ in read_files(Reader.open(num_threads=1), paths, BatchSettings()))
 with open("/proc/self/status") as status:
@@ -107,8 +107,8 @@ def prepare_keras(path: str, architecture: str, layer: str) -> Callable[[], None
     import keras
     import tensorflow as tf
 
-    from pneumoscope.models.flagship import build_flagship
-    from pneumoscope.models.paper import build_three_class
+    from pneumoscope.models.compact_resnet import build_flagship
+    from pneumoscope.models.reference import build_three_class
 
     model = {"three_class": build_three_class, "flagship": build_flagship}[architecture]()
     both = keras.Model(model.input, [model.get_layer(layer).output, model.output])

@@ -17,8 +17,8 @@ from collections.abc import Callable
 
 import numpy as np
 
+from pneumoscope.neighbors.search import EmbeddingIndex, scale_to_length_one
 from pneumoscope.progress import track
-from pneumoscope.tasks.index import EmbeddingIndex, scale_to_length_one
 
 NUM_NEAREST = 5
 SPREAD = 0.5

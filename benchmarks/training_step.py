@@ -46,7 +46,7 @@ Outcome = tuple[int, list[float], float]
 def train_plain_keras(folder: Path, *, epochs: int, seed: int, cached: bool = False) -> Outcome:
     import keras
 
-    from pneumoscope.models.paper import build_binary
+    from pneumoscope.models.reference import build_binary
 
     keras.utils.set_random_seed(seed)
     start = time.perf_counter()

@@ -9,10 +9,10 @@ import pytest
 from filelock import FileLock
 from PIL import Image
 
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.splits import split_dataset
+from pneumoscope.phantoms.phantom import phantom_dataset, write_phantoms
 from pneumoscope.progress import log
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.phantoms import phantom_dataset, write_phantoms
-from pneumoscope.radiographs.splits import split_dataset
 
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
@@ -50,10 +50,10 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
     One process of the tests makes it for all, and the others wait.
     """
     pytest.importorskip("keras")
-    from pneumoscope.archive import load_result
+    from pneumoscope.io.archive import load_result
     from pneumoscope.report.audit_page import write_audit
-    from pneumoscope.report.page import write_report
-    from pneumoscope.study import run_study
+    from pneumoscope.report.study_page import write_report
+    from pneumoscope.study.pipeline import run_study
 
     own = tmp_path_factory.getbasetemp()
     shared = own if worker_id == "master" else own.parent

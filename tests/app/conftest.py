@@ -18,8 +18,8 @@ import uvicorn
 from PIL import Image
 
 from pneumoscope.app.server import bind_port, build_app, configure_server
-from pneumoscope.radiographs.phantoms import draw_phantoms
-from pneumoscope.reading.reader import Reader
+from pneumoscope.inference.reader import Reader
+from pneumoscope.phantoms.phantom import draw_phantoms
 
 OpenRoom = Callable[..., Any]
 

@@ -11,10 +11,10 @@ from PIL import Image
 
 from pneumoscope.app.answers import write_anomaly_trust, write_sentence
 from pneumoscope.app.pictures import draw_picture, measure_image
-from pneumoscope.radiographs.image import load_image
-from pneumoscope.reading.model_set import SHIPPED_DIR, load_cards
-from pneumoscope.reading.reading import Reading
-from pneumoscope.results import Estimate
+from pneumoscope.data.image import load_image
+from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
+from pneumoscope.inference.reading import Reading
+from pneumoscope.io.results import Estimate
 
 
 def as_png(pixels):

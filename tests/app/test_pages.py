@@ -64,7 +64,7 @@ def test_serving_says_where_and_ends_quietly(tmp_path):
 
 
 def test_the_user_is_told_where_another_port_was_taken(monkeypatch, reader):
-    monkeypatch.setattr("pneumoscope.reading.reader.Reader.open", lambda models_dir: reader)
+    monkeypatch.setattr("pneumoscope.inference.reader.Reader.open", lambda models_dir: reader)
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
     told = []
     with bind_port(0) as taken:

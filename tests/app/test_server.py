@@ -14,7 +14,7 @@ from starlette.datastructures import UploadFile
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app import schema
 from pneumoscope.app.api import read_uploads
-from pneumoscope.radiographs.image import load_image
+from pneumoscope.data.image import load_image
 
 COLUMNS = [
     *("path", "error", "decision", "operating_point", "p_normal", "p_bacterial", "p_viral", "p_pneumonia"),
@@ -153,7 +153,7 @@ def test_files_are_read_in_their_order_with_all_columns(client, films, reader):
 
 
 def test_the_answer_is_the_readers_own(client, films, reader):
-    from pneumoscope.reading.decode import decode_radiograph
+    from pneumoscope.inference.decode import decode_radiograph
 
     image, objections = decode_radiograph(films["viral"])
     (own,) = reader.read(image[None], ["film.jpeg"], objections=[objections])

@@ -3,9 +3,9 @@ import pytest
 
 pytest.importorskip("cv2")
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.models.augmentation import augment_images, mix_pairs
 from pneumoscope.models.settings import Augmentation
-from pneumoscope.radiographs.dataset import Dataset
 
 ALL = Augmentation(rotation=10, zoom=0.1, shift=0.1, flip=0.5, gamma=0.3, contrast=0.2, brightness=0.1, erase=0.3)
 

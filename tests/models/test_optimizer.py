@@ -10,11 +10,11 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.models import training  # noqa: E402
-from pneumoscope.models.optimizer import LayerwiseAdam, share_rate  # noqa: E402
-from pneumoscope.models.settings import TrainingSettings  # noqa: E402
-from pneumoscope.models.training import TrainingData, fit_model  # noqa: E402
-from pneumoscope.results import LearningCurve  # noqa: E402
+from pneumoscope.io.results import LearningCurve
+from pneumoscope.models import training
+from pneumoscope.models.optimizer import LayerwiseAdam, share_rate
+from pneumoscope.models.settings import TrainingSettings
+from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
     epochs=4, batch_size=16, cosine=True, weight_decay=0.02, averaging=0.5, head_epochs=2, layer_decay=0.5

@@ -11,10 +11,10 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.errors import TrainingError  # noqa: E402
-from pneumoscope.models.settings import Augmentation, TrainingSettings  # noqa: E402
-from pneumoscope.models.training import TrainingData, fit_model  # noqa: E402
-from pneumoscope.results import LearningCurve  # noqa: E402
+from pneumoscope.errors import TrainingError
+from pneumoscope.io.results import LearningCurve
+from pneumoscope.models.settings import Augmentation, TrainingSettings
+from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
     profile="best", epochs=4, batch_size=8, cosine=True, warmup=0.1, weight_decay=0.01, averaging=0.5, keep_best=True

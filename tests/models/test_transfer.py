@@ -8,15 +8,15 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.errors import TrainingError  # noqa: E402
-from pneumoscope.models.bundle import load_bundle, save_bundle  # noqa: E402
-from pneumoscope.models.card import TrainingRecord  # noqa: E402
-from pneumoscope.models.settings import profile_settings  # noqa: E402
-from pneumoscope.models.transfer import BACKBONES, _flatten, build_transfer  # noqa: E402
-from pneumoscope.radiographs.dataset import Dataset  # noqa: E402
-from pneumoscope.radiographs.image import load_image  # noqa: E402
-from pneumoscope.results import THREE_CLASSES  # noqa: E402
-from pneumoscope.tasks.classify import evaluate_classifier, train_classifier  # noqa: E402
+from pneumoscope.classification.classifier import evaluate_classifier, train_classifier
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.image import load_image
+from pneumoscope.errors import TrainingError
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.models.card import TrainingRecord
+from pneumoscope.models.saved_model import load_bundle, save_bundle
+from pneumoscope.models.settings import profile_settings
+from pneumoscope.models.transfer import BACKBONES, _flatten, build_transfer
 
 SIZE = 32
 GRAY = np.arange(256, dtype=np.float32)

@@ -6,12 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumoscope.archive import save_result
-from pneumoscope.checks import GateCheck, KindCheck, Shortcuts
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import (
-    BINARY_CLASSES,
-    THREE_CLASSES,
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.archive import save_result
+from pneumoscope.io.results import (
     AnomalyResult,
     Audit,
     Classification,
@@ -19,11 +16,15 @@ from pneumoscope.results import (
     Estimate,
     Evaluation,
     Explanation,
+    GateCheck,
+    KindCheck,
     Leakage,
     LearningCurve,
     Neighbors,
+    Shortcuts,
 )
-from pneumoscope.study_summary import summarize_study
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.study.summary import summarize_study
 
 LAYERS = ("conv_1", "conv_2", "conv_3")
 FACTS = {

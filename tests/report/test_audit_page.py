@@ -11,10 +11,10 @@ import pytest
 from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.radiographs.audit import audit_dataset
-from pneumoscope.radiographs.dataset import Dataset
+from pneumoscope.data.audit import audit_dataset
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.results import Audit
 from pneumoscope.report.audit_page import format_audit, write_audit
-from pneumoscope.results import Audit
 
 
 class Page(HTMLParser):

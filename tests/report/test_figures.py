@@ -9,6 +9,8 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from PIL import Image
 
+from pneumoscope.io.results import Estimate
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.report.comparison import Score, sampling_interval
 from pneumoscope.report.figures import (
     anomaly,
@@ -19,7 +21,6 @@ from pneumoscope.report.figures import (
     palette,
     scores,
 )
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Estimate
 
 
 def texts(figure):

@@ -4,11 +4,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pneumoscope.calibration_report import Conformal, SeedComparison, Spread
-from pneumoscope.reading.cards import PARTS, ExportedModel, SubtypeAudit
-from pneumoscope.reading.model_set import SHIPPED_DIR, load_cards
+from pneumoscope.inference.cards import PARTS, ExportedModel, SubtypeAudit
+from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
+from pneumoscope.io.results import Estimate
+from pneumoscope.io.results.calibration import Conformal, SeedComparison, Spread
 from pneumoscope.report.model_card import write_model_card
-from pneumoscope.results import Estimate
 
 
 @pytest.fixture(scope="module")

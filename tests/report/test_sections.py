@@ -3,11 +3,11 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from pneumoscope.report.figures.shortcuts import describe_shortcuts, draw_shortcuts
-from pneumoscope.report.gate_section import present_gate
-from pneumoscope.report.shortcuts_section import present_shortcuts, write_shortcuts
+from pneumoscope.io.results import Estimate
+from pneumoscope.report.confounders_section import present_shortcuts, write_shortcuts
+from pneumoscope.report.figures.confounders import describe_shortcuts, draw_shortcuts
+from pneumoscope.report.ood_section import present_gate
 from pneumoscope.report.templates import make_environment
-from pneumoscope.results import Estimate
 
 
 class Tags(HTMLParser):

@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pneumoscope.evaluation.operating_points import choose_operating_points
+from pneumoscope.metrics.operating_points import choose_operating_points
 from pneumoscope.report.threshold_explorer import write_explorer_data
 
 

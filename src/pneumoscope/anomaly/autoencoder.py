@@ -8,18 +8,18 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.anomaly.detector import FitContext, Normals, select_normals
+from pneumoscope.anomaly.evaluation import FALSE_POSITIVE_RATE, describe_training, evaluate_detector
+from pneumoscope.classification.classifier import hash_table
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import TrainingError
+from pneumoscope.io.results import AnomalyResult, LearningCurve
 from pneumoscope.models.settings import TrainingSettings
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import AnomalyResult, LearningCurve
-from pneumoscope.tasks.anomaly.detector import FitContext, Normals, select_normals
-from pneumoscope.tasks.anomaly.evaluation import FALSE_POSITIVE_RATE, describe_training, evaluate_detector
-from pneumoscope.tasks.classify import hash_table
 
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.saved_model import Bundle
     from pneumoscope.models.training import TrainingData
 
 DEAD_SPREAD = 0.02
@@ -45,7 +45,7 @@ def train_anomaly(
     Raises:
         TrainingError: if there are no normals to train or to validate on, or the autoencoder does not reconstruct.
     """
-    from pneumoscope.models.bundle import save_bundle
+    from pneumoscope.models.saved_model import save_bundle
     from pneumoscope.models.settings import autoencoder_settings, choose_precision
 
     settings, out_dir = settings or autoencoder_settings("best"), Path(out_dir)
@@ -68,7 +68,7 @@ class ReferenceAutoencoder:
     """The reference autoencoder as a detector.
 
     Attributes:
-        net: as `pneumoscope.models.paper.build_autoencoder` builds it, trained.
+        net: as `pneumoscope.models.reference.build_autoencoder` builds it, trained.
     """
 
     net: "keras.Model"
@@ -147,7 +147,7 @@ def _train(
 ) -> "tuple[keras.Model, LearningCurve]":
     import keras
 
-    from pneumoscope.models.paper import build_autoencoder
+    from pneumoscope.models.reference import build_autoencoder
     from pneumoscope.models.settings import choose_precision
     from pneumoscope.models.training import fit_model
 

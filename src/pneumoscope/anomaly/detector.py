@@ -6,9 +6,9 @@ from typing import Protocol
 
 import numpy as np
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import TrainingError
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES
+from pneumoscope.labels import BINARY_CLASSES
 
 BATCH_SIZE = 64
 

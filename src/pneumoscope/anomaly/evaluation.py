@@ -4,13 +4,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from pneumoscope.evaluation.metrics import evaluate_scores
+from pneumoscope.anomaly.detector import Detector, select_normals
+from pneumoscope.classification.classifier import hash_table
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.results import AnomalyResult, LearningCurve
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.settings import TrainingSettings
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, AnomalyResult, LearningCurve
-from pneumoscope.tasks.anomaly.detector import Detector, select_normals
-from pneumoscope.tasks.classify import hash_table
 
 NUM_EXAMPLES = 6
 FALSE_POSITIVE_RATE = 0.05

@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.anomaly.detector import split_images
 from pneumoscope.errors import TrainingError
 from pneumoscope.progress import track
-from pneumoscope.tasks.anomaly.detector import split_images
 
 if TYPE_CHECKING:
     import keras

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pneumoscope.anomaly.detector import split_images, upsample_maps
+from pneumoscope.anomaly.features import MAP_BLUR, FeatureSource, average_patches, extract_patches
 from pneumoscope.progress import track
-from pneumoscope.tasks.anomaly.detector import split_images, upsample_maps
-from pneumoscope.tasks.anomaly.features import MAP_BLUR, FeatureSource, average_patches, extract_patches
 
 PATCHES_FOR_COVARIANCE = 40_000
 

@@ -4,7 +4,7 @@ An encoder learns to classify normals and their copies with synthetic anomalies.
 real pneumonia is not a synthetic anomaly, but normals lie close together in its features (C.-L. Li, K. Sohn, J. Yoon
 and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021).
 
-The model is kept as a bundle (`pneumoscope.models.bundle`) of the encoder, with `gaussians.npz` beside it.
+The model is kept as a bundle (`pneumoscope.models.saved_model`) of the encoder, with `gaussians.npz` beside it.
 """
 
 import os
@@ -14,22 +14,22 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from pneumoscope.anomaly.detector import FitContext, Normals, select_normals
+from pneumoscope.anomaly.evaluation import FALSE_POSITIVE_RATE, describe_training, evaluate_detector
+from pneumoscope.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source
+from pneumoscope.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
+from pneumoscope.classification.classifier import hash_table
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import BundleError
+from pneumoscope.io.results import AnomalyResult, LearningCurve
 from pneumoscope.models.settings import Augmentation, TrainingSettings
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.lungs import find_lungs
-from pneumoscope.results import AnomalyResult, LearningCurve
-from pneumoscope.tasks.anomaly.detector import FitContext, Normals, select_normals
-from pneumoscope.tasks.anomaly.evaluation import FALSE_POSITIVE_RATE, describe_training, evaluate_detector
-from pneumoscope.tasks.anomaly.features import ENCODER_LAYERS, FeatureSource, build_source
-from pneumoscope.tasks.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
-from pneumoscope.tasks.anomaly.synthetic_anomalies import ANOMALIES, SyntheticSettings, add_anomalies
-from pneumoscope.tasks.classify import hash_table
+from pneumoscope.phantoms.lungs import find_lungs
+from pneumoscope.phantoms.synthetic_anomalies import ANOMALIES, SyntheticSettings, add_anomalies
 
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.saved_model import Bundle
     from pneumoscope.models.training import TrainingData
 
 EPOCHS = 8
@@ -79,7 +79,7 @@ def train_normality_model(
     Raises:
         TrainingError: if there are no normals to train or to validate on.
     """
-    from pneumoscope.models.bundle import save_bundle
+    from pneumoscope.models.saved_model import save_bundle
 
     settings, out_dir, normals = settings or normality_settings(), Path(out_dir), select_normals(dataset)
     source, curve = train_encoder(normals, out_dir=out_dir, settings=settings, seed=seed)

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pneumoscope.anomaly.detector import mean_of_largest, split_images, upsample_maps
+from pneumoscope.anomaly.features import MAP_BLUR, FeatureSource, extract_patches
 from pneumoscope.progress import track
-from pneumoscope.tasks.anomaly.detector import mean_of_largest, split_images, upsample_maps
-from pneumoscope.tasks.anomaly.features import MAP_BLUR, FeatureSource, extract_patches
 
 SMALLEST_VARIANCE = 0.01  # regularization, as a share of the mean variance
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from pneumoscope.anomaly.detector import split_images, upsample_maps
+from pneumoscope.anomaly.features import MAP_BLUR, FeatureSource, extract_patches
 from pneumoscope.errors import TrainingError
 from pneumoscope.progress import track
-from pneumoscope.tasks.anomaly.detector import split_images, upsample_maps
-from pneumoscope.tasks.anomaly.features import MAP_BLUR, FeatureSource, extract_patches
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,14 @@ import os
 from collections.abc import Callable
 from functools import partial
 
+from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder, fit_autoencoder
+from pneumoscope.anomaly.detector import Detector, FitContext
+from pneumoscope.anomaly.features import FeatureSource, load_imagenet_source
+from pneumoscope.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
+from pneumoscope.anomaly.normality_model import load_normality_model, train_normality_features
+from pneumoscope.anomaly.padim import fit_padim
+from pneumoscope.anomaly.patchcore import fit_patchcore
 from pneumoscope.errors import BundleError
-from pneumoscope.tasks.anomaly.autoencoder import ReferenceAutoencoder, fit_autoencoder
-from pneumoscope.tasks.anomaly.detector import Detector, FitContext
-from pneumoscope.tasks.anomaly.features import FeatureSource, load_imagenet_source
-from pneumoscope.tasks.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
-from pneumoscope.tasks.anomaly.normality_model import load_normality_model, train_normality_features
-from pneumoscope.tasks.anomaly.padim import fit_padim
-from pneumoscope.tasks.anomaly.patchcore import fit_patchcore
 
 # Opacities of pneumonia are wide, unlike the scratches that PaDiM's maximum is made for.
 _FIT_WIDE_PADIM = partial(fit_padim, top_share=0.1)
@@ -56,7 +56,7 @@ def load_detector(
     Raises:
         BundleError: if the folder holds no detector.
     """
-    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.models.saved_model import load_bundle
 
     bundle = load_bundle(bundle_dir, precision=precision)
     thresholds = bundle.card.thresholds

@@ -9,12 +9,12 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.schema import Gray, Health, Heatmap, Known, Layer, Models, ReadingAnswer, Readings
-from pneumoscope.json_archive import to_plain
-from pneumoscope.reading.cards import PARTS, AnomalyCard
-from pneumoscope.reading.reading import Reading
+from pneumoscope.inference.cards import PARTS, AnomalyCard
+from pneumoscope.inference.reading import Reading
+from pneumoscope.io.json_file import to_plain
 
 if TYPE_CHECKING:
-    from pneumoscope.reading.reader import Look, Reader
+    from pneumoscope.inference.reader import Look, Reader
 
 # Long lists of a card that only the prediction needs.
 _LONG_LISTS = ("normal_scores", "resampled")

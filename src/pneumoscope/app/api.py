@@ -30,11 +30,11 @@ from pneumoscope.app.pictures import draw_chests, draw_picture, draw_thumbnail, 
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.schema import Fault, Health, Known, Models, Phantom, ReadingAnswer, Readings
 from pneumoscope.errors import ImageError, PneumoscopeError
-from pneumoscope.reading.decode import decode_radiograph
-from pneumoscope.reading.reading import Reading
+from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.inference.reading import Reading
 
 if TYPE_CHECKING:
-    from pneumoscope.reading.reader import Reader
+    from pneumoscope.inference.reader import Reader
 
 # It logs excerpts of what it cannot parse.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import UploadFile
 
-from pneumoscope.radiographs.dicom import quiet_pydicom
-from pneumoscope.reading.decode import decode_radiograph
-from pneumoscope.reading.illustration import illustrate
+from pneumoscope.data.dicom import quiet_pydicom
+from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.inference.illustration import illustrate
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-    from pneumoscope.reading.reader import Reader
+    from pneumoscope.inference.reader import Reader
 
 NAMES = ("heatmap.dcm", "report.dcm")
 
@@ -30,7 +30,7 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
     Raises:
         ImageError: if the file cannot be read, or cannot be deidentified.
     """
-    from pneumoscope.report.dicom import make_dicom_reading
+    from pneumoscope.pacs.dicom_output import make_dicom_reading
 
     content = upload.file.read()
     image, objections = decode_radiograph(content, size=reader.models.image_size)

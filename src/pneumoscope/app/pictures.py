@@ -11,10 +11,10 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
+from pneumoscope.data.dicom import is_dicom, read_header
+from pneumoscope.data.image import load_image
 from pneumoscope.errors import ImageError
-from pneumoscope.radiographs.dicom import is_dicom, read_header
-from pneumoscope.radiographs.image import load_image
-from pneumoscope.results import THREE_CLASSES
+from pneumoscope.labels import THREE_CLASSES
 
 MAX_SIDE = 2048
 THUMBNAIL_SIDE = 256
@@ -95,7 +95,7 @@ def draw_chests() -> tuple[DrawnChest, ...]:
 @lru_cache(maxsize=1)
 def _draw_chests() -> tuple[DrawnChest, ...]:
     # Loads pandas, which only requests for phantoms need.
-    from pneumoscope.radiographs.phantoms import COMMENT, draw_phantoms
+    from pneumoscope.phantoms.phantom import COMMENT, draw_phantoms
 
     phantoms = draw_phantoms(NUM_PHANTOMS, size=PHANTOM_SIZE, seed=PHANTOM_SEED)
     order = np.argsort([THREE_CLASSES.index(kind) for kind in phantoms.subtypes], kind="stable")

@@ -50,7 +50,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.report.templates import read_scripts
 
 if TYPE_CHECKING:
-    from pneumoscope.reading.reader import Reader
+    from pneumoscope.inference.reader import Reader
 
 HOST = "127.0.0.1"
 # An uncommon port: the browser would share with us what another server at the same address stored.
@@ -146,7 +146,7 @@ def serve(
         BundleError: if the models cannot be used.
         PneumoscopeError: if a folder is missing, or no port can be had.
     """
-    from pneumoscope.reading.reader import Reader
+    from pneumoscope.inference.reader import Reader
 
     announce = announce or partial(print, flush=True)
     with suppress(KeyboardInterrupt), bind_port(port) as listener:

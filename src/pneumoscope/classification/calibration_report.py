@@ -12,7 +12,9 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.calibration_report import (
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.results import Estimate, Evaluation
+from pneumoscope.io.results.calibration import (
     Calibration,
     CalibrationReport,
     Conformal,
@@ -21,12 +23,11 @@ from pneumoscope.calibration_report import (
     SplitMetrics,
     Spread,
 )
-from pneumoscope.evaluation.calibration import calibrate, fit_calibration
-from pneumoscope.evaluation.conformal import COVERAGE, fit_conformal
-from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
-from pneumoscope.evaluation.operating_points import choose_operating_points
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.calibration import calibrate, fit_calibration
+from pneumoscope.metrics.classification import evaluate, evaluate_scores
+from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
+from pneumoscope.metrics.operating_points import choose_operating_points
 
 SEED_FIGURES = {
     "normal_or_pneumonia": ("accuracy_balanced", "auroc"),

@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import TrainingError
-from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.io.results import Classification, Evaluation, LearningCurve
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.registry import build_architecture
 from pneumoscope.models.settings import TrainingSettings, choose_precision, profile_settings
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Classification, Evaluation, LearningCurve
 
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.saved_model import Bundle
     from pneumoscope.models.training import TrainingData
 
 TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
@@ -71,7 +72,7 @@ def fit_classifier(
     """Build a classifier and fit it; see `train_classifier`."""
     import keras
 
-    from pneumoscope.models.bundle import save_bundle
+    from pneumoscope.models.saved_model import save_bundle
     from pneumoscope.models.training import fit_model
 
     precision = choose_precision()

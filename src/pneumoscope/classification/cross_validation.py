@@ -15,15 +15,16 @@ from typing import Literal
 
 import numpy as np
 
+from pneumoscope.classification.classifier import fit_classifier, predict_probabilities
+from pneumoscope.data.collection import name_series
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.splits import group_patients, split_folds
 from pneumoscope.errors import CollectionError, LeakError
-from pneumoscope.evaluation.metrics import evaluate
+from pneumoscope.io.results import Evaluation
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log
-from pneumoscope.radiographs.collection import name_series
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.splits import group_patients, split_folds
-from pneumoscope.results import THREE_CLASSES, Evaluation
-from pneumoscope.tasks.classify import fit_classifier, predict_probabilities
 
 Protocol = Literal["patients", "series", "images"]
 PROTOCOLS: tuple[Protocol, ...] = ("patients", "series", "images")

@@ -26,7 +26,7 @@ def prepare(
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking to them.")] = False,
 ) -> None:
     """Arrange the folders into normal, bacterial and viral."""
-    from pneumoscope.radiographs.prepare import prepare_folders
+    from pneumoscope.data.prepare import prepare_folders
 
     typer.echo(prepare_folders(source, out, copy=copy))
 
@@ -37,8 +37,8 @@ def audit(
     out: OutOption = Path("audit"),
 ) -> None:
     """Count, compare and picture a collection, and tell what is wrong with it."""
-    from pneumoscope.radiographs.audit import audit_dataset
-    from pneumoscope.radiographs.dataset import load_dataset
+    from pneumoscope.data.audit import audit_dataset
+    from pneumoscope.data.dataset import load_dataset
     from pneumoscope.report.audit_page import format_audit, write_audit
 
     dataset = load_dataset(data)
@@ -54,7 +54,7 @@ def download(
     source: Annotated[DownloadSource, typer.Option(help="Where from.")] = DownloadSource.AUTO,
 ) -> None:
     """Fetch "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang, Goldbaum 2018, CC BY 4.0)."""
-    from pneumoscope.radiographs.download import download_collection
+    from pneumoscope.data.download import download_collection
 
     typer.echo(download_collection(out, source=source.value))
 
@@ -67,6 +67,6 @@ def phantoms(
     seed: SeedOption = 0,
 ) -> None:
     """Draw phantoms with known lesions, in the folders and names of the real set."""
-    from pneumoscope.radiographs.phantoms import write_phantoms
+    from pneumoscope.phantoms.phantom import write_phantoms
 
     typer.echo(write_phantoms(out, num_train=num_train, num_test=num_test, seed=seed))

@@ -15,7 +15,7 @@ from pneumoscope.cli.reading import ModelsOption
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
-    from pneumoscope.assessment import Assessment
+    from pneumoscope.io.results import Assessment
 
 COMMANDS = typer.Typer()
 DEFAULT_POINT = "balanced"
@@ -86,8 +86,8 @@ def evaluate(
         raise PneumoscopeError(
             "there is nothing to evaluate on; expected --data FOLDER or --data MANIFEST.csv, or --study"
         )
-    from pneumoscope.assess.assess import assess_models
-    from pneumoscope.reading.reader import Reader
+    from pneumoscope.evaluation.evaluate import assess_models
+    from pneumoscope.inference.reader import Reader
 
     assessment = assess_models(
         Reader.open(models, num_threads=1),
@@ -109,8 +109,8 @@ def _refuse_with_study(*asked: object) -> None:
 
 
 def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
-    from pneumoscope.report.assessment_page import summarize_assessment, write_assessment
-    from pneumoscope.report.assessment_sentences import (
+    from pneumoscope.report.evaluation_page import summarize_assessment, write_assessment
+    from pneumoscope.report.evaluation_sentences import (
         write_error_stretches,
         write_gate,
         write_headline,
@@ -132,10 +132,10 @@ def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
 
 def _evaluate_study(study_dir: Path, data: Path | None, profile: str, task: str, *, as_json: bool) -> None:
     import_keras()
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.radiographs.dataset import load_dataset
-    from pneumoscope.study import CLASSES, reopen_study
-    from pneumoscope.tasks.classify import evaluate_classifier
+    from pneumoscope.classification.classifier import evaluate_classifier
+    from pneumoscope.data.dataset import load_dataset
+    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.study.pipeline import CLASSES, reopen_study
 
     model = load_bundle(study_dir / "models" / f"{profile}-{task}").model
     if data is None:

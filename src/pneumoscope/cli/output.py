@@ -17,8 +17,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from pneumoscope.comparison import MethodTable
-    from pneumoscope.results import Estimate
+    from pneumoscope.io.results import Estimate, MethodTable
 
 FIGURE_FIELDS = ("value", "low", "high", "n")
 _BORDERS = 3  # characters beside a column's own
@@ -41,7 +40,7 @@ def import_keras() -> None:
     """
     if "keras" not in sys.modules:
         with drop_native_stderr():
-            import pneumoscope.models.bundle  # noqa: F401 sets the environment and imports Keras
+            import pneumoscope.models.saved_model  # noqa: F401 sets the environment and imports Keras
 
 
 @contextmanager
@@ -80,7 +79,7 @@ def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *,
 
 def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool = False) -> None:
     """Print figures with their intervals."""
-    from pneumoscope.archive import to_plain
+    from pneumoscope.io.archive import to_plain
 
     if as_json:
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": to_plain(metrics)}))
@@ -94,7 +93,7 @@ def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool =
 
 def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
     """Print methods side by side, a row each: in one table, or in as many as it takes not to break its cells."""
-    from pneumoscope.archive import to_plain
+    from pneumoscope.io.archive import to_plain
 
     if as_json:
         methods = to_plain(table.figures)

@@ -16,8 +16,8 @@ from pneumoscope.cli.options import OneProfile, ProfileOption
 from pneumoscope.cli.output import import_keras, open_console
 
 if TYPE_CHECKING:
-    from pneumoscope.batch import BatchSettings, Render
-    from pneumoscope.reading.reader import Reader
+    from pneumoscope.inference.batch import BatchSettings, Render
+    from pneumoscope.inference.reader import Reader
 
 COMMANDS = typer.Typer()
 FAILED = "could not be read"
@@ -48,9 +48,9 @@ def read(
     resume: Annotated[bool, typer.Option("--resume", help="Skip what --output holds already.")] = False,
 ) -> None:
     """Read radiographs: JPEG, PNG or DICOM. Exits with 1 if some file could not be read, 2 if nothing was tried."""
-    from pneumoscope.batch import BatchSettings, find_files
     from pneumoscope.errors import PneumoscopeError
-    from pneumoscope.reading.reader import Reader
+    from pneumoscope.inference.batch import BatchSettings, find_files
+    from pneumoscope.inference.reader import Reader
 
     if resume and output is None:
         raise PneumoscopeError("--resume goes on with a table; expected --output FILE too")
@@ -110,8 +110,8 @@ def export(
 ) -> None:
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
     import_keras()
-    from pneumoscope.export import export_model, export_study
-    from pneumoscope.ledger import LEDGER_NAME
+    from pneumoscope.export.study import export_model, export_study
+    from pneumoscope.io.ledger import LEDGER_NAME
     from pneumoscope.report.model_card import write_model_cards
 
     if (model_dir / LEDGER_NAME).exists():
@@ -140,7 +140,7 @@ def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bo
 def _read(
     reader: "Reader", files: list[str], settings: "BatchSettings", render: "Render | None"
 ) -> Iterator[dict[str, Any]]:
-    from pneumoscope.batch import read_files
+    from pneumoscope.inference.batch import read_files
     from pneumoscope.progress import track
 
     for reading in track(read_files(reader, files, settings, render), "Reading", total=len(files)):
@@ -150,8 +150,8 @@ def _read(
 def _keep(
     reader: "Reader", files: list[str], settings: "BatchSettings", render: "Render | None", output: Path, resume: bool
 ) -> Iterator[dict[str, Any]]:
-    from pneumoscope.radiographs.source import printable_name
-    from pneumoscope.table import Table
+    from pneumoscope.data.source import printable_name
+    from pneumoscope.inference.table import Table
 
     head = {"model": reader.models.id, "operating_point": settings.operating_point}
     with Table(output, resume=resume, head=head) as table:
@@ -183,7 +183,7 @@ def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool, trust:
 def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
     from rich.table import Table
 
-    from pneumoscope.radiographs.source import shorten_name
+    from pneumoscope.data.source import shorten_name
 
     console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{trust}".rstrip())
     # A share of the width is for a terminal; a file gets a line for each row.

@@ -35,7 +35,7 @@ def neighbors(
     as_json: JsonOption = False,
 ) -> None:
     """Task 2: measure retrieval, rejection, calibration and doubt of neighbors."""
-    from pneumoscope.benchmark import run_neighbors_benchmark
+    from pneumoscope.research.benchmark import run_neighbors_benchmark
 
     print_methods(run_neighbors_benchmark(study_dir, profile.value, out), as_json=as_json)
 
@@ -54,7 +54,7 @@ def anomaly(
     as_json: JsonOption = False,
 ) -> None:
     """Task 3: fit a dozen anomaly detectors to normals; a run that was stopped goes on where it was."""
-    from pneumoscope.benchmark import run_anomaly_benchmark
+    from pneumoscope.research.benchmark import run_anomaly_benchmark
 
     table = run_anomaly_benchmark(study_dir, profile.value, out, weights=weights, epochs=epochs, num_seeds=num_seeds)
     print_methods(table, as_json=as_json)
@@ -69,7 +69,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Task 4: measure how far to trust each explanation method."""
-    from pneumoscope.benchmark import run_explain_benchmark
+    from pneumoscope.research.benchmark import run_explain_benchmark
 
     print_methods(run_explain_benchmark(study_dir, profile.value, out, layer=layer), as_json=as_json)
 
@@ -88,9 +88,9 @@ def ablate(
     as_json: JsonOption = False,
 ) -> None:
     """Cross-validate a configuration with one part changed; the table holds all runs that stand in the folder."""
-    from pneumoscope.benchmark import run_ablations
     from pneumoscope.cli.tasks import load_crossvalidation
-    from pneumoscope.tasks.ablate import BASE
+    from pneumoscope.research.ablation import BASE
+    from pneumoscope.research.benchmark import run_ablations
 
     dataset, settings = load_crossvalidation(data, out, profile.value, epochs, seed)
     variants = vary or [BASE]
@@ -108,8 +108,8 @@ def labels(
     as_json: JsonOption = False,
 ) -> None:
     """List labels that models which have not seen the patient contradict, one by one and in runs of file names."""
-    from pneumoscope.benchmark import run_label_audit
-    from pneumoscope.comparison import MethodTable
+    from pneumoscope.io.results import MethodTable
+    from pneumoscope.research.benchmark import run_label_audit
 
     content = run_label_audit(study_dir, crossvalidation, out)
     if as_json:

@@ -33,9 +33,9 @@ from pneumoscope.cli.options import (
 from pneumoscope.cli.output import print_metrics, print_outcome
 
 if TYPE_CHECKING:
+    from pneumoscope.data.dataset import Dataset
     from pneumoscope.models.settings import TrainingSettings
-    from pneumoscope.radiographs.dataset import Dataset
-    from pneumoscope.revisit import ExplainedFile
+    from pneumoscope.study.rerun import ExplainedFile
 
 COMMANDS = typer.Typer()
 INTERRUPTED = 130
@@ -56,11 +56,11 @@ def study(
     ] = None,
 ) -> None:
     """Run every task, from a folder of radiographs to one report."""
-    from pneumoscope.archive import load_result
+    from pneumoscope.io.archive import load_result
     from pneumoscope.models.settings import PAPER_PROFILES
     from pneumoscope.report.audit_page import write_audit
-    from pneumoscope.report.page import write_report
-    from pneumoscope.study import run_study
+    from pneumoscope.report.study_page import write_report
+    from pneumoscope.study.pipeline import run_study
 
     profiles = PAPER_PROFILES if profile is ProfileChoice.BOTH else (profile.value,)
     try:
@@ -85,11 +85,11 @@ def train(
     seed: SeedOption = 0,
 ) -> None:
     """Train one net; a run that was stopped goes on where it was."""
-    from pneumoscope.radiographs.splits import split_dataset
-    from pneumoscope.study import CLASSES, PHANTOM_EPOCHS, load_study_dataset
-    from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
-    from pneumoscope.tasks.anomaly.normality_model import train_normality_model
-    from pneumoscope.tasks.classify import train_classifier
+    from pneumoscope.anomaly.autoencoder import train_anomaly
+    from pneumoscope.anomaly.normality_model import train_normality_model
+    from pneumoscope.classification.classifier import train_classifier
+    from pneumoscope.data.splits import split_dataset
+    from pneumoscope.study.pipeline import CLASSES, PHANTOM_EPOCHS, load_study_dataset
 
     if data is None:
         epochs = epochs or PHANTOM_EPOCHS
@@ -115,7 +115,7 @@ def crossvalidate(
     seed: SeedOption = 0,
 ) -> None:
     """Judge a recipe inside train, each image by a model that has not seen what is held out with it."""
-    from pneumoscope.tasks.ablate import run_ablation
+    from pneumoscope.research.ablation import run_ablation
 
     dataset, settings = load_crossvalidation(data, out, profile.value, epochs, seed)
     evaluation = run_ablation(dataset, out, settings=settings, protocol=hold_out.value, seed=seed)
@@ -126,9 +126,9 @@ def load_crossvalidation(
     data: Path | None, out: Path, profile: str, epochs: int | None, seed: int
 ) -> "tuple[Dataset, TrainingSettings]":
     """Return the images, split, and the settings of a cross-validation."""
+    from pneumoscope.data.splits import split_dataset
     from pneumoscope.models.settings import profile_settings
-    from pneumoscope.radiographs.splits import split_dataset
-    from pneumoscope.study import PHANTOM_EPOCHS, load_study_dataset
+    from pneumoscope.study.pipeline import PHANTOM_EPOCHS, load_study_dataset
 
     settings = profile_settings(profile, epochs=epochs or (PHANTOM_EPOCHS if data is None else None))
     return split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed), settings
@@ -139,7 +139,7 @@ def _choose_recipe(
 ) -> "tuple[Task, TrainingSettings]":
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.models.settings import profile_settings
-    from pneumoscope.study import anomaly_settings
+    from pneumoscope.study.pipeline import anomaly_settings
 
     profile = profile or (TrainProfile.TRANSFER if backbone else TrainProfile.BEST)
     if (backbone is None) != (weights is None) or (profile is TrainProfile.TRANSFER and not backbone):
@@ -168,8 +168,8 @@ def neighbors(
     as_json: JsonOption = False,
 ) -> None:
     """Find the known images most like others; without images, print the study's metrics of k-nearest neighbors."""
-    from pneumoscope.revisit import Revisit, revisit_neighbors
-    from pneumoscope.study import load_stage
+    from pneumoscope.study.pipeline import load_stage
+    from pneumoscope.study.rerun import Revisit, revisit_neighbors
 
     if images:
         print_outcome({}, revisit_neighbors(Revisit(study_dir, profile.value, task.value), images), as_json=as_json)
@@ -192,7 +192,7 @@ def map_images(
     """Draw the map of a study, with new images marked on it."""
     from pneumoscope.report.figures import neighbors as figures
     from pneumoscope.report.figures.palette import save_figure
-    from pneumoscope.revisit import Revisit, revisit_map
+    from pneumoscope.study.rerun import Revisit, revisit_map
 
     placed, rows = revisit_map(Revisit(study_dir, profile.value, task.value), images or [], method=method.value)
     figure = figures.plot_map(placed, title=f"Map of {task.value}, {profile.value}")
@@ -209,8 +209,8 @@ def anomaly(
     as_json: JsonOption = False,
 ) -> None:
     """Score images by a model that has seen only normals; without images, print the study's metrics of it."""
-    from pneumoscope.revisit import Revisit, revisit_anomaly
-    from pneumoscope.study import load_stage
+    from pneumoscope.study.pipeline import load_stage
+    from pneumoscope.study.rerun import Revisit, revisit_anomaly
 
     if images:
         print_outcome({}, revisit_anomaly(Revisit(study_dir, profile.value), images), as_json=as_json)
@@ -235,8 +235,8 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show where the net of task 1.A looks; without images, print the study's metrics of its heat-maps."""
-    from pneumoscope.revisit import Revisit, revisit_contrast, revisit_explain
-    from pneumoscope.study import load_stage
+    from pneumoscope.study.pipeline import load_stage
+    from pneumoscope.study.rerun import Revisit, revisit_contrast, revisit_explain
 
     revisit = Revisit(study_dir, profile.value)
     if contrast:
@@ -251,7 +251,7 @@ def explain(
 
 def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -> dict[str, Any]:
     """Write the heat-maps of a file as a picture, and return its row."""
-    from pneumoscope.radiographs.source import printable_name
+    from pneumoscope.data.source import printable_name
     from pneumoscope.report.figures.explain import draw_heatmaps
     from pneumoscope.report.figures.palette import save_figure
 

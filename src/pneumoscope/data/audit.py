@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pneumoscope.data.collection import parse_name
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.results import Audit
 from pneumoscope.progress import track
-from pneumoscope.radiographs.collection import parse_name
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import Audit
 
 SPLITS = ("train", "val", "test", "")
 SUBTYPES = ("normal", "bacterial", "viral", "unknown")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
-from pneumoscope.radiographs.source import hash_file, printable_name
 
 COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
 EXTENSIONS = (".jpeg", ".jpg", ".png")

@@ -12,11 +12,11 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pneumoscope.data.collection import scan_collection
+from pneumoscope.data.image import load_image
 from pneumoscope.errors import CollectionError, ImageError
+from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.progress import log, track
-from pneumoscope.radiographs.collection import scan_collection
-from pneumoscope.radiographs.image import load_image
-from pneumoscope.results import BINARY_CLASSES
 
 DECODER_VERSION = 1
 

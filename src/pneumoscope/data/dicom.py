@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
+from pneumoscope.data.dicom_frame import NATIVE_SYNTAXES, check_pixels, check_syntax, decode_frame
+from pneumoscope.data.dicom_gray import present_gray
+from pneumoscope.data.source import ImageSource, open_source, read_all
 from pneumoscope.errors import ImageError
-from pneumoscope.radiographs.dicom_frame import NATIVE_SYNTAXES, check_pixels, check_syntax, decode_frame
-from pneumoscope.radiographs.dicom_gray import present_gray
-from pneumoscope.radiographs.source import ImageSource, open_source, read_all
 
 if TYPE_CHECKING:
     from pydicom import Dataset

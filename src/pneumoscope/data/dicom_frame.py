@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pneumoscope.data.source import check_size
 from pneumoscope.errors import ImageError
-from pneumoscope.radiographs.source import check_size
 
 if TYPE_CHECKING:
     from pydicom import Dataset
@@ -185,7 +185,7 @@ def _decode_apart(data: bytes, decoder: str) -> np.ndarray:
     module, package = _APART[decoder]
     if find_spec(module) is None:
         raise ImageError(f"DICOM compressed in a way that needs the package {package}: pip install {package}")
-    command = [sys.executable, "-P", "-m", "pneumoscope.radiographs.dicom_frame", decoder]
+    command = [sys.executable, "-P", "-m", "pneumoscope.data.dicom_frame", decoder]
     try:
         done = subprocess.run(
             command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=APART_SECONDS, check=True

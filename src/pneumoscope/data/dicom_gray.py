@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumoscope.radiographs.dicom_frame import read_int
+from pneumoscope.data.dicom_frame import read_int
 
 if TYPE_CHECKING:
     from pydicom import Dataset

@@ -5,9 +5,9 @@ from typing import BinaryIO
 import numpy as np
 from PIL import Image, ImageOps
 
+from pneumoscope.data.dicom import is_dicom, load_dicom
+from pneumoscope.data.source import MAX_PIXELS, ImageSource, check_size, open_source
 from pneumoscope.errors import ImageError
-from pneumoscope.radiographs.dicom import is_dicom, load_dicom
-from pneumoscope.radiographs.source import MAX_PIXELS, ImageSource, check_size, open_source
 
 FORMATS = ("JPEG", "PNG")
 

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.data.collection import Collection, scan_collection
+from pneumoscope.data.source import hash_file
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
-from pneumoscope.radiographs.collection import Collection, scan_collection
-from pneumoscope.radiographs.source import hash_file
 
 CLASS_FOLDERS = {"normal": "NORMAL", "bacterial": "BACTERIAL", "viral": "VIRAL"}
 

@@ -5,8 +5,8 @@ import pandas as pd
 from scipy.sparse import coo_matrix
 from scipy.sparse.csgraph import connected_components
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError, LeakError
-from pneumoscope.radiographs.dataset import Dataset
 
 
 def split_dataset(dataset: Dataset, *, seed: int, val_share: float = 0.15, keep_val: bool = False) -> Dataset:

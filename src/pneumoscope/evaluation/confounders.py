@@ -11,16 +11,16 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from pneumoscope.checks import UNTOUCHED, Shortcuts
+from pneumoscope.data.collection import name_series
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
-from pneumoscope.evaluation.intervals import estimate, estimate_mean
-from pneumoscope.evaluation.metrics import weigh_auroc
-from pneumoscope.radiographs.collection import name_series
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.lungs import find_lungs
-from pneumoscope.radiographs.markers import find_markers
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Estimate
-from pneumoscope.tasks.trivial import BORDER_SHARE, answer_trivially, describe_trivially
+from pneumoscope.evaluation.pixel_baselines import BORDER_SHARE, answer_trivially, describe_trivially
+from pneumoscope.io.results import UNTOUCHED, Estimate, Shortcuts
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.metrics.classification import weigh_auroc
+from pneumoscope.metrics.intervals import estimate, estimate_mean
+from pneumoscope.phantoms.lungs import find_lungs
+from pneumoscope.phantoms.markers import find_markers
 
 Score = Callable[[np.ndarray], np.ndarray]
 

@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pneumoscope.assessment import Assessed, ErrorStretch
-from pneumoscope.evaluation.stretches import list_runs, order_names, smooth_along
-from pneumoscope.results import THREE_CLASSES
+from pneumoscope.io.results import Assessed, ErrorStretch
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
 # Standard deviation, in patients, of the weights with which those around one count.
 REACH = 3.0

@@ -5,23 +5,23 @@ from dataclasses import replace
 
 import numpy as np
 
-from pneumoscope.assess.error_stretches import find_error_stretches
-from pneumoscope.assess.gate import measure_rejections
-from pneumoscope.assess.gather import choose_split, gather_readings, load_traits
-from pneumoscope.assess.robustness import check_films, choose_shortcuts
-from pneumoscope.assess.scopes import measure_scopes, select_images, trace_roc
-from pneumoscope.assess.subgroups import measure_subgroups
-from pneumoscope.assessment import Assessed, Assessment, Conformal, PriorShift, Reliability, SelectiveCurve
+from pneumoscope.data.collection import scan_collection
+from pneumoscope.data.source import printable_name
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.evaluation.coverage import evaluate_sets
-from pneumoscope.evaluation.prior_shift import MIN_IMAGES, estimate_prior_shift
-from pneumoscope.evaluation.reliability import measure_reliability, measure_top_label_reliability
-from pneumoscope.evaluation.selective import measure_selective
+from pneumoscope.evaluation.error_runs import find_error_stretches
+from pneumoscope.evaluation.gather import choose_split, gather_readings, load_traits
+from pneumoscope.evaluation.rejection import measure_rejections
+from pneumoscope.evaluation.robustness import check_films, choose_shortcuts
+from pneumoscope.evaluation.scopes import measure_scopes, select_images, trace_roc
+from pneumoscope.evaluation.subgroups import measure_subgroups
+from pneumoscope.inference.reader import OPERATING_POINTS, Reader
+from pneumoscope.io.results import Assessed, Assessment, Conformal, PriorShift, Reliability, SelectiveCurve
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.coverage import evaluate_sets
+from pneumoscope.metrics.label_shift import MIN_IMAGES, estimate_prior_shift
+from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
+from pneumoscope.metrics.selective import measure_selective
 from pneumoscope.progress import log
-from pneumoscope.radiographs.collection import scan_collection
-from pneumoscope.radiographs.source import printable_name
-from pneumoscope.reading.reader import OPERATING_POINTS, Reader
-from pneumoscope.results import THREE_CLASSES
 
 
 def assess_models(

@@ -9,13 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pneumoscope.assessment import Assessed
-from pneumoscope.batch import decode_file, map_batches
+from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
+from pneumoscope.inference.batch import decode_file, map_batches
+from pneumoscope.inference.reader import Reader
+from pneumoscope.io.results import Assessed
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.progress import log, track
-from pneumoscope.radiographs.source import printable_name
-from pneumoscope.reading.reader import Reader
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
 
 ALL_SPLITS = "all"
 TRAITS = ("age", "sex", "view")

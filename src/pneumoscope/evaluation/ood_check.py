@@ -4,12 +4,12 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from pneumoscope.checks import GateCheck, KindCheck
-from pneumoscope.evaluation.metrics import estimate_share
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.inference.ood import Domain
+from pneumoscope.io.results import GateCheck, KindCheck
+from pneumoscope.metrics.classification import estimate_share
+from pneumoscope.phantoms.invalid_inputs import KINDS, make_counterexamples
 from pneumoscope.progress import track
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.reading.counterexamples import KINDS, make_counterexamples
-from pneumoscope.reading.domain import Domain
 
 AS_THEY_ARE = "films as they are"
 NUM_FILMS = 250

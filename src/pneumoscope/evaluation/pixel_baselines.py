@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
-from pneumoscope.evaluation.operating_points import choose_operating_points
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.metrics.operating_points import choose_operating_points
 
 BORDER_SHARE = 0.1
 NUM_BINS = 32

@@ -5,9 +5,9 @@ from collections import Counter
 
 import numpy as np
 
-from pneumoscope.assessment import Assessed, Gate
-from pneumoscope.evaluation.metrics import estimate_share
-from pneumoscope.results import BINARY_CLASSES, Estimate
+from pneumoscope.io.results import Assessed, Estimate, Gate
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.metrics.classification import estimate_share
 
 
 def measure_rejections(images: Assessed, threshold: float, *, seed: int = 0) -> Gate:

@@ -7,16 +7,16 @@ from os import cpu_count
 import numpy as np
 import pandas as pd
 
-from pneumoscope.assess.gather import ALL_SPLITS
-from pneumoscope.batch import decode_file, map_batches
-from pneumoscope.checks import GateCheck, Shortcuts
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.evaluation.confounders import measure_shortcuts
+from pneumoscope.evaluation.gather import ALL_SPLITS
+from pneumoscope.evaluation.ood_check import measure_gate
+from pneumoscope.inference.batch import decode_file, map_batches
+from pneumoscope.inference.reader import Reader
+from pneumoscope.io.results import GateCheck, Shortcuts
+from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.progress import log, track
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.reading.gate import measure_gate
-from pneumoscope.reading.reader import Reader
-from pneumoscope.results import BINARY_CLASSES
-from pneumoscope.tasks.shortcuts import measure_shortcuts
 
 MIN_OF_CLASS = 10
 # What is decoded is kept: 16 KB a film of 128 x 128.

@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from pneumoscope.assessment import Assessed, Roc, Scope
-from pneumoscope.evaluation.metrics import evaluate, evaluate_scores
-from pneumoscope.evaluation.operating_points import estimate_specificity
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Estimate, Evaluation
+from pneumoscope.io.results import Assessed, Estimate, Evaluation, Roc, Scope
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.metrics.classification import evaluate, evaluate_scores
+from pneumoscope.metrics.operating_points import estimate_specificity
 
 
 def select_images(images: Assessed, rows: np.ndarray) -> Assessed:

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from pneumoscope.assess.scopes import measure_scope, select_images
-from pneumoscope.assessment import Assessed, Subgroup
-from pneumoscope.evaluation.metrics import estimate_share
-from pneumoscope.radiographs.collection import name_series
-from pneumoscope.results import THREE_CLASSES
+from pneumoscope.data.collection import name_series
+from pneumoscope.evaluation.scopes import measure_scope, select_images
+from pneumoscope.io.results import Assessed, Subgroup
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.classification import estimate_share
 
 MIN_IMAGES = 10
 MAX_SERIES = 8

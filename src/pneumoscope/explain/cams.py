@@ -11,8 +11,8 @@ equal, and equal to the class-activation map of B. Zhou et al. (2016).
 
 import numpy as np
 
+from pneumoscope.explain.scorer import BATCH_SIZE, Method, Scorer
 from pneumoscope.progress import track
-from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Method, Scorer
 
 _SMALLEST = 1e-12
 

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.opacity import paste_opacity
-from pneumoscope.results import BINARY_CLASSES, require
-from pneumoscope.tasks.classify import predict_probabilities
-from pneumoscope.tasks.explain.scorer import choose_class
+from pneumoscope.classification.classifier import predict_probabilities
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.explain.scorer import choose_class
+from pneumoscope.io.results import require
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.phantoms.opacity import paste_opacity
 
 if TYPE_CHECKING:
     import keras

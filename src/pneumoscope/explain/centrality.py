@@ -4,10 +4,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.ndimage import maximum_filter
 
-from pneumoscope.evaluation.intervals import estimate, estimate_mean
-from pneumoscope.models.geometry import Field
-from pneumoscope.results import Estimate
-from pneumoscope.tasks.explain.quality import hit_masks
+from pneumoscope.explain.quality import hit_masks
+from pneumoscope.io.results import Estimate
+from pneumoscope.metrics.intervals import estimate, estimate_mean
+from pneumoscope.models.receptive_field import Field
 
 LUNG_CENTER = (0.47, 0.50)
 LUNG_AXES = (0.36, 0.42)

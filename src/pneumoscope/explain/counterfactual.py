@@ -5,10 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.lungs import find_lungs
-from pneumoscope.results import BINARY_CLASSES, require
-from pneumoscope.tasks.neighbors import find_similar
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.results import require
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.neighbors.knn import find_similar
+from pneumoscope.phantoms.lungs import find_lungs
 
 REGIONS = ("right upper", "right lower", "left upper", "left lower")
 _SOFT_SHARE = 0.03

@@ -4,16 +4,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.models.geometry import receptive_fields
+from pneumoscope.classification.classifier import predict_probabilities
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.explain.centrality import estimate_centrality, estimate_peak_in_lesion
+from pneumoscope.explain.methods import explain
+from pneumoscope.explain.patches import find_patches, map_features
+from pneumoscope.explain.scorer import choose_class, list_layers
+from pneumoscope.io.results import Estimate, Explanation
+from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.models.linear import copy_linear
+from pneumoscope.models.receptive_field import receptive_fields
 from pneumoscope.progress import log
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, Estimate, Explanation
-from pneumoscope.tasks.classify import predict_probabilities
-from pneumoscope.tasks.explain.centrality import estimate_centrality, estimate_peak_in_lesion
-from pneumoscope.tasks.explain.methods import explain
-from pneumoscope.tasks.explain.patches import find_patches, map_features
-from pneumoscope.tasks.explain.scorer import choose_class, list_layers
 
 if TYPE_CHECKING:
     import keras

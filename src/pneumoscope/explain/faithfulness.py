@@ -9,7 +9,7 @@ import numpy as np
 from scipy.sparse import coo_array
 from scipy.sparse.linalg import spsolve
 
-from pneumoscope.tasks.explain.gradients import blur_images
+from pneumoscope.explain.gradients import blur_images
 
 Predict = Callable[[np.ndarray], np.ndarray]
 

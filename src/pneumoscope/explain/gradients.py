@@ -6,11 +6,11 @@ Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.models.geometry import receptive_fields, scale_to_peak, upsample
-from pneumoscope.models.gradient import compile_gradient
+from pneumoscope.explain.scorer import BATCH_SIZE, Method, Scorer
+from pneumoscope.models.gradients import compile_gradient
 from pneumoscope.models.linear import copy_linear
+from pneumoscope.models.receptive_field import receptive_fields, scale_to_peak, upsample
 from pneumoscope.progress import track
-from pneumoscope.tasks.explain.scorer import BATCH_SIZE, Method, Scorer
 
 NUM_STEPS = 32
 NUM_NOISY = 24

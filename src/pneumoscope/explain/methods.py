@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.tasks.explain import cams, gradients, perturbations
-from pneumoscope.tasks.explain.scorer import Scorer
+from pneumoscope.explain import cams, gradients, perturbations
+from pneumoscope.explain.scorer import Scorer
 
 if TYPE_CHECKING:
     import keras

@@ -5,9 +5,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pneumoscope.models.geometry import Field, receptive_fields
+from pneumoscope.explain.scorer import BATCH_SIZE
 from pneumoscope.models.linear import copy_linear
-from pneumoscope.tasks.explain.scorer import BATCH_SIZE
+from pneumoscope.models.receptive_field import Field, receptive_fields
 
 if TYPE_CHECKING:
     import keras

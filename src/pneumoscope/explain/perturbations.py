@@ -6,10 +6,10 @@ Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 
 import numpy as np
 from scipy.ndimage import map_coordinates
 
-from pneumoscope.models.geometry import scale_to_peak
+from pneumoscope.explain.gradients import blur_images
+from pneumoscope.explain.scorer import Method, Scorer
+from pneumoscope.models.receptive_field import scale_to_peak
 from pneumoscope.progress import track
-from pneumoscope.tasks.explain.gradients import blur_images
-from pneumoscope.tasks.explain.scorer import Method, Scorer
 
 PATCH_SHARE = 1 / 8
 NUM_MASKS = 400

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import rotate
 
-from pneumoscope.evaluation.intervals import estimate_mean
-from pneumoscope.radiographs.markers import find_markers
-from pneumoscope.results import Estimate
-from pneumoscope.tasks.classify import predict_probabilities
-from pneumoscope.tasks.explain.gradients import blur_images
-from pneumoscope.tasks.explain.quality import shift_images
-from pneumoscope.tasks.explain.scorer import choose_class
+from pneumoscope.classification.classifier import predict_probabilities
+from pneumoscope.explain.gradients import blur_images
+from pneumoscope.explain.quality import shift_images
+from pneumoscope.explain.scorer import choose_class
+from pneumoscope.io.results import Estimate
+from pneumoscope.metrics.intervals import estimate_mean
+from pneumoscope.phantoms.markers import find_markers
 
 if TYPE_CHECKING:
     import keras

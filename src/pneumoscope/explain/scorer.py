@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.models.geometry import Field, receptive_fields, upsample
-from pneumoscope.models.gradient import compile_gradient
+from pneumoscope.models.gradients import compile_gradient
 from pneumoscope.models.linear import copy_linear, find_layer
+from pneumoscope.models.receptive_field import Field, receptive_fields, upsample
 
 if TYPE_CHECKING:
     import keras
@@ -40,7 +40,7 @@ class Scorer:
             model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may hold
                 other nets.
             layer: name of a layer, or the way to it through nets within the net, `inner/layer`; by default the
-                last that heat-maps are taken of (`pneumoscope.models.backward.list_views`).
+                last that heat-maps are taken of (`pneumoscope.models.backprop.list_views`).
 
         Raises:
             ValueError: if the layer is not there or has no grid of cells, or the net cannot be opened.
@@ -163,7 +163,7 @@ def list_layers(model: "keras.Model") -> tuple[str, ...]:
 
 
 def _list_views(flat: "keras.Model") -> tuple[str, ...]:
-    from pneumoscope.models.backward import list_views
+    from pneumoscope.models.backprop import list_views
 
     names = list_views(flat)
     if not names:

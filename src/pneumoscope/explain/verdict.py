@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 
-from pneumoscope.results import Estimate
+from pneumoscope.io.results import Estimate
 
 # Rank correlations from where on two maps are much the same, and all but the same.
 ALIKE = 0.5
@@ -18,7 +18,7 @@ def write_verdict(figures: Mapping[str, Estimate]) -> str:
     """Return how far to trust the maps of a method, on the net that it was measured on.
 
     Args:
-        figures: of the method, by the names of `pneumoscope.tasks.explain.benchmark`; those that are missing or not
+        figures: of the method, by the names of `pneumoscope.research.explain_benchmark`; those that are missing or not
             defined are not spoken of.
 
     Example:

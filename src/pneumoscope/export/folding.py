@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from pneumoscope.models.backward import find_sources
+from pneumoscope.models.backprop import find_sources
 
 
 def fold_normalization(net: keras.Model) -> keras.Model:

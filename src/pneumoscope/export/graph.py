@@ -1,8 +1,8 @@
 """What a reader asks of a trained net, as one computation that ONNX can hold.
 
 A classifier's graph gives probabilities, the embedding, and the heat-map of every class in its last view; a second
-one gives those of the earlier views. Heat-maps are those of `pneumoscope.tasks.explain.cams` with gradients place
-by place; see `pneumoscope.models.backward`.
+one gives those of the earlier views. Heat-maps are those of `pneumoscope.explain.cams` with gradients place
+by place; see `pneumoscope.models.backprop`.
 """
 
 from collections.abc import Sequence
@@ -12,7 +12,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from pneumoscope.models.backward import backprop, check_rules, find_end, list_views, walk_forward
+from pneumoscope.models.backprop import backprop, check_rules, find_end, list_views, walk_forward
 
 FLOOR = 1e-7
 

@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.inference.cards import ClassifierGraphs, LayerGrid, ModelGraph, Precision
+from pneumoscope.inference.model_set import Graph, as_input
+from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.progress import log
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.reading.cards import ClassifierGraphs, LayerGrid, ModelGraph, Precision
-from pneumoscope.reading.model_set import Graph, as_input
-from pneumoscope.results import THREE_CLASSES
 
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.saved_model import Bundle
 
 FULL_NAME = "model.onnx"
 SMALL_NAME = "model.float16.onnx"
@@ -30,7 +30,7 @@ def export_model_graph(
     bundle: "Bundle", model_dir: Path, folder: Path, images: NDArray[np.uint8], *, keep_full: bool
 ) -> ModelGraph:
     """Write the graph of a model in `model_dir`, and of a classifier the graph of its earlier layers."""
-    from pneumoscope.models.onnx_file import export_graph
+    from pneumoscope.export.onnx_file import export_graph
 
     full = folder / FULL_NAME
     inputs = {"image": images[..., None].astype(np.float32)}
@@ -43,11 +43,11 @@ def export_model_graph(
 def _export_classifier_graphs(
     model: "keras.Model", embedding: str, folder: Path, inputs: dict[str, NDArray[np.float32]], *, keep_full: bool
 ) -> ClassifierGraphs:
-    from pneumoscope.models.backward import list_views
-    from pneumoscope.models.folding import fold_normalization
-    from pneumoscope.models.geometry import receptive_fields
-    from pneumoscope.models.graph import ClassifierGraph, LayersGraph
-    from pneumoscope.models.onnx_file import export_graph, write_small
+    from pneumoscope.export.folding import fold_normalization
+    from pneumoscope.export.graph import ClassifierGraph, LayersGraph
+    from pneumoscope.export.onnx_file import export_graph, write_small
+    from pneumoscope.models.backprop import list_views
+    from pneumoscope.models.receptive_field import receptive_fields
 
     full, full_layers = folder / FULL_NAME, folder / f"full.{LAYERS_NAME}"
     folded = fold_normalization(model)
@@ -71,10 +71,10 @@ def _export_classifier_graphs(
 
 
 def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
-    from pneumoscope.models.graph import AutoencoderGraph, GaussianGraph
-    from pneumoscope.tasks.anomaly.autoencoder import ReferenceAutoencoder
-    from pneumoscope.tasks.anomaly.features import weigh_cells
-    from pneumoscope.tasks.anomaly.registry import load_detector
+    from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
+    from pneumoscope.anomaly.features import weigh_cells
+    from pneumoscope.anomaly.registry import load_detector
+    from pneumoscope.export.graph import AutoencoderGraph, GaussianGraph
 
     detector, _ = load_detector(model_dir, precision="float32")
     if isinstance(detector, ReferenceAutoencoder):
@@ -90,9 +90,9 @@ def export_answers(bundle: "Bundle", graph: ModelGraph, folder: Path, dataset: D
     It is quantized to int8 where that agrees with float32 on validation. The ranges come from training images, and the
     correction of an anomaly score from training normals.
     """
-    from pneumoscope.models.int8 import write_int8
-    from pneumoscope.models.onnx_file import AGREEMENT, extract_answers, measure_agreement
-    from pneumoscope.tasks.anomaly.int8_scores import correct_int8_score
+    from pneumoscope.export.int8 import write_int8
+    from pneumoscope.export.int8_scores import correct_int8_score
+    from pneumoscope.export.onnx_file import AGREEMENT, extract_answers, measure_agreement
 
     full, int8 = folder / ANSWERS_NAME, folder / INT8_NAME
     train, val = dataset.split("train"), dataset.split("val")

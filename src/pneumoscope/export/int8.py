@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.models.cells import part_rows, regroup_kernel
-from pneumoscope.models.onnx_file import PARITY_BATCHES, check_parity, halve_weights, run_file
+from pneumoscope.export.cells import part_rows, regroup_kernel
+from pneumoscope.export.onnx_file import PARITY_BATCHES, check_parity, halve_weights, run_file
 
 # What is counted in whole numbers, from the first convolution on up to the first node of another kind.
 COUNTED = ("Conv", "Relu", "Add", "MaxPool", "Reshape", "Transpose", "Pad", "Slice")

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.models.onnx_file import run_file
-from pneumoscope.tasks.anomaly.mahalanobis import fit_gaussian
+from pneumoscope.anomaly.mahalanobis import fit_gaussian
+from pneumoscope.export.onnx_file import run_file
 
 SCORE = "score"
 

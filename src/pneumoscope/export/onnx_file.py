@@ -34,7 +34,7 @@ def export_graph(
     """Write a graph as ONNX, and hold it against Keras.
 
     Args:
-        graph: one of `pneumoscope.models.graph`.
+        graph: one of `pneumoscope.export.graph`.
         path: of the `.onnx` file.
         inputs: by name, `(n, ...)` float32 to compare on, 4 or more.
         reference: what the file is to answer like, where that is not `graph` itself.

@@ -12,17 +12,12 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from pneumoscope.archive import load_result
+from pneumoscope.classification.calibration_report import report_calibration, round_metrics
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ExportError, PneumoscopeError
-from pneumoscope.evaluation.metrics import evaluate_scores
-from pneumoscope.export_graphs import export_answers, export_model_graph
-from pneumoscope.json_archive import parse_json, write_json
-from pneumoscope.models.card import TrainingRecord
-from pneumoscope.progress import log
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.phantoms import draw_phantoms, shows_phantoms
-from pneumoscope.radiographs.source import hash_file
-from pneumoscope.reading.cards import (
+from pneumoscope.export.graphs import export_answers, export_model_graph
+from pneumoscope.inference.cards import (
     CARD_NAME,
     CARD_VERSIONS,
     PARTS,
@@ -35,13 +30,19 @@ from pneumoscope.reading.cards import (
     SubtypeAudit,
     TrainingData,
 )
-from pneumoscope.reading.domain import fit_domain
-from pneumoscope.reading.model_set import Graph, as_input
-from pneumoscope.results import THREE_CLASSES, Evaluation
-from pneumoscope.tasks.judge import report_calibration, round_metrics
+from pneumoscope.inference.model_set import Graph, as_input
+from pneumoscope.inference.ood import fit_domain
+from pneumoscope.io.archive import load_result
+from pneumoscope.io.json_file import parse_json, write_json
+from pneumoscope.io.results import Evaluation
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.classification import evaluate_scores
+from pneumoscope.models.card import TrainingRecord
+from pneumoscope.phantoms.phantom import draw_phantoms, shows_phantoms
+from pneumoscope.progress import log
 
 if TYPE_CHECKING:
-    from pneumoscope.models.bundle import Bundle
+    from pneumoscope.models.saved_model import Bundle
 
 NUM_COMPARED = 8
 MAP_SHARES = (0.5, 0.999)  # quantiles of the map over held-out normals that are drawn as 0 and as 1
@@ -76,7 +77,7 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
         BundleError: if there is no trained model.
         ExportError: if the outputs of the export differ from those of the model.
     """
-    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.models.saved_model import load_bundle
 
     model_dir = Path(model_dir)
     target = Path(out_dir) if out_dir else model_dir / "export"
@@ -151,7 +152,7 @@ def _replace_folder(target: Path) -> Iterator[Path]:
 
 
 def _open_study(study_dir: Path, profile: str, data_license: str) -> _Study:
-    from pneumoscope.study import reopen_study
+    from pneumoscope.study.pipeline import reopen_study
 
     request, dataset = reopen_study(study_dir)
     dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
@@ -203,9 +204,9 @@ def _load_held_out(study_dir: Path, profile: str) -> Evaluation | None:
 
 def _predict_other_seeds(study_dir: Path, profile: str, dataset: Dataset) -> dict[int, NDArray[np.floating]]:
     """Return by seed the probabilities that models of other seeds predict, where the study trained some."""
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.study import list_other_seeds
-    from pneumoscope.tasks.classify import predict_probabilities
+    from pneumoscope.classification.classifier import predict_probabilities
+    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.study.pipeline import list_other_seeds
 
     bundles = [load_bundle(folder, precision="float32") for folder in list_other_seeds(study_dir, profile)]
     return {bundle.card.seed: predict_probabilities(bundle.model, dataset.images) for bundle in bundles}
@@ -294,7 +295,7 @@ def _export_references(
 
 def _export_part(study: _Study, folder: Path, name: str) -> "tuple[Bundle, ModelGraph, Graph]":
     """Write the graphs of a study's model, and return the model, its graphs, and the one that predictions come from."""
-    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.models.saved_model import load_bundle
 
     log.info("exporting the %s", folder.name)
     folder.mkdir()

@@ -13,11 +13,11 @@ from typing import TypeVar
 
 import numpy as np
 
+from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError, ImageError
-from pneumoscope.radiographs.source import printable_name
-from pneumoscope.reading.decode import decode_radiograph
-from pneumoscope.reading.reader import Reader
-from pneumoscope.reading.reading import Reading
+from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.inference.reader import Reader
+from pneumoscope.inference.reading import Reading
 
 Outcome = TypeVar("Outcome")
 Render = Callable[[Reader, str, np.ndarray, Reading], Reading]

@@ -6,12 +6,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.calibration_report import CalibrationReport
+from pneumoscope.data.source import hash_file
 from pneumoscope.errors import BundleError
-from pneumoscope.json_archive import parse_json
+from pneumoscope.io.json_file import parse_json
+from pneumoscope.io.results import Estimate, require
+from pneumoscope.io.results.calibration import CalibrationReport
 from pneumoscope.models.card import ModelInput, TrainingRecord
-from pneumoscope.radiographs.source import hash_file
-from pneumoscope.results import Estimate, require
 
 CARD_NAME = "card.json"
 PARTS = ("classifier", "anomaly", "known")

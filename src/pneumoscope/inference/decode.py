@@ -2,9 +2,9 @@
 
 import numpy as np
 
-from pneumoscope.radiographs.dicom import describe_header
-from pneumoscope.radiographs.image import load_image
-from pneumoscope.radiographs.source import ImageSource, open_source
+from pneumoscope.data.dicom import describe_header
+from pneumoscope.data.image import load_image
+from pneumoscope.data.source import ImageSource, open_source
 
 
 def decode_radiograph(source: ImageSource, *, size: int = 128) -> tuple[np.ndarray, list[str]]:

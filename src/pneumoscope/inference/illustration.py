@@ -3,10 +3,10 @@
 import numpy as np
 from PIL import Image
 
-from pneumoscope.radiographs.image import load_image
-from pneumoscope.radiographs.source import ImageSource
-from pneumoscope.reading.reader import Reader
-from pneumoscope.reading.reading import Reading
+from pneumoscope.data.image import load_image
+from pneumoscope.data.source import ImageSource
+from pneumoscope.inference.reader import Reader
+from pneumoscope.inference.reading import Reading
 
 MAX_SIDE = 2048
 

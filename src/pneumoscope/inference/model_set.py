@@ -21,8 +21,8 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pneumoscope.errors import BundleError
-from pneumoscope.reading.cards import CARD_NAME, PARTS, AnomalyCard, ClassifierCard, ReferenceCard, load_card
-from pneumoscope.reading.domain import Domain
+from pneumoscope.inference.cards import CARD_NAME, PARTS, AnomalyCard, ClassifierCard, ReferenceCard, load_card
+from pneumoscope.inference.ood import Domain
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 IMAGES_AT_ONCE = 8
@@ -105,7 +105,7 @@ class ModelSet:
     Attributes:
         cards: of the three folders.
         answers, scores: the graphs of the classifier and the model of normals that all answers come from.
-        classifier, layers, anomaly: those that pictures come from; see `pneumoscope.models.graph`.
+        classifier, layers, anomaly: those that pictures come from; see `pneumoscope.export.graph`.
         known: the training images.
         domain: their look.
     """

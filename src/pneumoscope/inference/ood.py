@@ -7,7 +7,7 @@ Frontal chest films are alike at a coarse look: two dark lungs, a bright middle,
   (Mahalanobis distance) or left over beside them (residual), in units of the training images' own root mean square.
   This tells what nobody thought of.
 - By a small net that has seen the training images turned, cut, inverted and the like
-  (`pneumoscope.reading.counterexamples`). This tells what is wrong.
+  (`pneumoscope.phantoms.invalid_inputs`). This tells what is wrong.
 - By contrast and the shares of black and white pixels before those were taken away.
 """
 
@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumoscope.reading.counterexamples import DRAWN, KINDS, USUAL, make_counterexamples, vary_film
+from pneumoscope.phantoms.invalid_inputs import DRAWN, KINDS, USUAL, make_counterexamples, vary_film
 
 CELLS = 16
 NUM_COMPONENTS = 24

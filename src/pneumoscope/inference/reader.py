@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.evaluation.calibration import calibrate
-from pneumoscope.evaluation.conformal import choose_sets
-from pneumoscope.models.geometry import Field, upsample
-from pneumoscope.reading.model_set import ModelSet, as_input, load_model_set
-from pneumoscope.reading.reading import KnownCase, Reading
-from pneumoscope.tasks.index import EmbeddingIndex
+from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
+from pneumoscope.inference.reading import KnownCase, Reading
+from pneumoscope.metrics.calibration import calibrate
+from pneumoscope.metrics.conformal import choose_sets
+from pneumoscope.models.receptive_field import Field, upsample
+from pneumoscope.neighbors.search import EmbeddingIndex
 
 OPERATING_POINTS = ("screening", "balanced", "specific")
 NUM_NEIGHBORS = 5

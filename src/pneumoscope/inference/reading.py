@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pneumoscope.results import THREE_CLASSES
+from pneumoscope.labels import THREE_CLASSES
 
 SCORED = (*THREE_CLASSES, "pneumonia")
 DECISIONS = ("normal", "pneumonia", "not sure", "refused")

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.results import (
+from pneumoscope.io.results import (
     AnomalyResult,
     Audit,
     Classification,
@@ -47,7 +47,7 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
     """Keep a result as one `.npz` file, whole or not at all.
 
     Args:
-        result: an instance of one of the classes of `pneumoscope.results`.
+        result: an instance of one of the classes of `pneumoscope.io.results`.
         path: where to; a file that stands there is replaced in one step.
     """
     arrays: dict[str, np.ndarray] = {}

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.archive import load_result, save_result, write_text
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.io.archive import load_result, save_result, write_text
 from pneumoscope.progress import log
 
 LEDGER_NAME = "study.json"

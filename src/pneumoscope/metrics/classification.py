@@ -17,8 +17,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.evaluation.intervals import estimate, estimate_mean
-from pneumoscope.results import BINARY_CLASSES, Estimate, Evaluation
+from pneumoscope.io.results import Estimate, Evaluation
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.metrics.intervals import estimate, estimate_mean
 
 ROW_SUM_TOLERANCE = 1e-3
 

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.evaluation.intervals import estimate
-from pneumoscope.results import Estimate
+from pneumoscope.io.results import Estimate
+from pneumoscope.metrics.intervals import estimate
 
 
 def evaluate_sets(sets: np.ndarray, truths: np.ndarray, patients: ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:

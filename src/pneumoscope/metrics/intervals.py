@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy.stats import DegenerateDataWarning, bootstrap
 
-from pneumoscope.results import Estimate
+from pneumoscope.io.results import Estimate
 
 MAX_UNDEFINED_SHARE = 0.05
 _BATCH = 100

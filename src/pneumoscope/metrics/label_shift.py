@@ -9,8 +9,8 @@ are of another kind, the shares it finds are wrong.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.assessment import PriorShift
-from pneumoscope.evaluation.intervals import estimate
+from pneumoscope.io.results import PriorShift
+from pneumoscope.metrics.intervals import estimate
 
 MIN_IMAGES = 50
 NUM_STEPS = 1000

@@ -3,8 +3,8 @@
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.evaluation.intervals import estimate
-from pneumoscope.results import Estimate
+from pneumoscope.io.results import Estimate
+from pneumoscope.metrics.intervals import estimate
 
 NUM_LEVELS = 400
 MAX_FALSE_ALARMS = 0.3

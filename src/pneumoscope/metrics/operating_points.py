@@ -12,8 +12,8 @@ A case counts as pneumonia when `probability >= threshold`. Choose on validation
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.evaluation.intervals import estimate
-from pneumoscope.results import Estimate
+from pneumoscope.io.results import Estimate
+from pneumoscope.metrics.intervals import estimate
 
 SCREENING_SENSITIVITY = 0.97
 SPECIFIC_SPECIFICITY = 0.95

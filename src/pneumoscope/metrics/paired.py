@@ -8,9 +8,9 @@ have several, their p-values are too small: go by the interval of the difference
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.assessment import PairedComparison
-from pneumoscope.evaluation.intervals import estimate, estimate_mean
-from pneumoscope.evaluation.metrics import weigh_auroc
+from pneumoscope.io.results import PairedComparison
+from pneumoscope.metrics.classification import weigh_auroc
+from pneumoscope.metrics.intervals import estimate, estimate_mean
 
 
 def compare_rankings(

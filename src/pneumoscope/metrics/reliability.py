@@ -8,8 +8,8 @@ of equal width. The error is the mean over the images of what lies between promi
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.assessment import Reliability
-from pneumoscope.evaluation.intervals import estimate
+from pneumoscope.io.results import Reliability
+from pneumoscope.metrics.intervals import estimate
 
 NUM_BINS = 15
 NUM_DRAWS = 200

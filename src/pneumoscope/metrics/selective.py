@@ -7,8 +7,8 @@ the risk-coverage curve is the mean, over all shares answered, of the share of w
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.assessment import SelectiveCurve
-from pneumoscope.evaluation.intervals import estimate
+from pneumoscope.io.results import SelectiveCurve
+from pneumoscope.metrics.intervals import estimate
 
 SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
 

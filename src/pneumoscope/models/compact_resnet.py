@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from pneumoscope.models.paper import EMBEDDING_LAYER
+from pneumoscope.models.reference import EMBEDDING_LAYER
 from pneumoscope.models.registry import register_architecture
 
 # Filters of the two convolutions before the stages, each of which halves the sides.

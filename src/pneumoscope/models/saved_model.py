@@ -11,12 +11,12 @@ from typing import Any
 
 import keras
 
+from pneumoscope.data.source import hash_file
 from pneumoscope.errors import BundleError
-from pneumoscope.json_archive import parse_json, write_json
+from pneumoscope.io.json_file import parse_json, write_json
 from pneumoscope.models.card import ModelCard, ModelInput, TrainingRecord
 from pneumoscope.models.registry import build_architecture, list_architectures
 from pneumoscope.models.settings import choose_precision
-from pneumoscope.radiographs.source import hash_file
 
 CARD_VERSION = 2
 WEIGHTS_NAME = "model.weights.h5"

@@ -20,10 +20,10 @@ import keras
 import numpy as np
 
 from pneumoscope.errors import TrainingError
+from pneumoscope.io.results import LearningCurve
 from pneumoscope.models.optimizer import build_optimizer
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log, progress_bar
-from pneumoscope.results import LearningCurve
 
 CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
 

@@ -1,6 +1,6 @@
 """Task 2: embeddings, classification by nearest neighbors, and the images most similar to a given one.
 
-The embedding is the output of the hidden Dense layer of a classifier. `pneumoscope.tasks.index` searches it.
+The embedding is the output of the hidden Dense layer of a classifier. `pneumoscope.neighbors.search` searches it.
 """
 
 from collections.abc import Sequence
@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.evaluation.metrics import estimate_share, evaluate
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.results import Neighbors
+from pneumoscope.metrics.classification import estimate_share, evaluate
+from pneumoscope.neighbors.search import EmbeddingIndex, LabeledEmbeddings
 from pneumoscope.progress import track
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import Neighbors
-from pneumoscope.tasks.index import EmbeddingIndex, LabeledEmbeddings
 
 K_TRIED = (1, 3, 5, 9, 15, 25, 51, 101)
 NUM_QUERIES = 6

@@ -14,10 +14,10 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError, MissingExtraError, TrainingError
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import EmbeddingMap
-from pneumoscope.tasks.index import EmbeddingIndex, scale_to_length_one
+from pneumoscope.io.results import EmbeddingMap
+from pneumoscope.neighbors.search import EmbeddingIndex, scale_to_length_one
 
 Method = Literal["tsne", "umap"]
 PERPLEXITY = 30

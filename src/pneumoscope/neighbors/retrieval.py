@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.evaluation.intervals import estimate
-from pneumoscope.results import Estimate
-from pneumoscope.tasks.index import LabeledEmbeddings
+from pneumoscope.io.results import Estimate
+from pneumoscope.metrics.intervals import estimate
+from pneumoscope.neighbors.search import LabeledEmbeddings
 
 DEPTHS = (1, 5, 10)
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.results import require
+from pneumoscope.io.results import require
 
 _MAX_CHUNK_NUMBERS = 1 << 24
 

@@ -15,10 +15,10 @@ from uuid import UUID
 import numpy as np
 
 from pneumoscope import __version__
+from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
+from pneumoscope.data.source import ImageSource, open_source
 from pneumoscope.errors import ImageError
-from pneumoscope.radiographs.dicom import is_dicom, quiet_pydicom, read_header
-from pneumoscope.radiographs.source import ImageSource, open_source
-from pneumoscope.report.dicom_document import DECISIONS, write_document
+from pneumoscope.pacs.structured_report import DECISIONS, write_document
 from pneumoscope.report.reading_picture import draw_reading
 
 if TYPE_CHECKING:

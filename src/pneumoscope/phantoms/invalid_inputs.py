@@ -22,7 +22,7 @@ class Kind:
     """One kind of wrong input.
 
     Attributes:
-        cause: what is wrong, one of those that `pneumoscope.reading.domain` gives a reason for; for kinds that are
+        cause: what is wrong, one of those that `pneumoscope.inference.ood` gives a reason for; for kinds that are
             not learned from, the nearest of them.
         change: takes one `(H, W)` uint8 film and gives a picture of the same shape; None where phantoms are drawn.
         learned: whether the gate learns from it.
@@ -143,7 +143,7 @@ def _make_page(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _draw_phantoms(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    from pneumoscope.radiographs.phantoms import draw_phantoms
+    from pneumoscope.phantoms.phantom import draw_phantoms
 
     drawn = draw_phantoms(shape[0], size=max(shape[1:]), seed=int(rng.integers(1 << 30)))
     return np.stack([_resize(image, shape[1:]) for image in drawn.images])

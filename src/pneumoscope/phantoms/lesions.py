@@ -1,6 +1,6 @@
 """What sickness and vessels add to a drawn chest: branching vessels, lobar consolidation, interstitial streaks.
 
-Places are in the thorax coordinates of `pneumoscope.radiographs.anatomy`. Bacterial phantoms get one lobe
+Places are in the thorax coordinates of `pneumoscope.phantoms.anatomy`. Bacterial phantoms get one lobe
 without air, in which the bronchi stay visible as dark branches (air bronchograms); viral phantoms get streaks,
 a net of fine lines and a slight haze about both hila. The drawings follow how textbooks describe these patterns.
 """
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.radiographs.anatomy import Chest, smooth, to_pixels
+from pneumoscope.phantoms.anatomy import Chest, smooth, to_pixels
 
 # Lobes as (side, height of the center, lateral place of the center, half height); side 1 is the patient's left.
 # Height and place are counted as `Chest` does.

@@ -1,6 +1,6 @@
 """Where the lungs are, from the look of a whole film: no learned net, and no film of a person.
 
-An image is compared with chests drawn in many builds and poses (`pneumoscope.radiographs.anatomy`); the true lungs of
+An image is compared with chests drawn in many builds and poses (`pneumoscope.phantoms.anatomy`); the true lungs of
 the drawn chests most like it, weighed by likeness, vote on each pixel (multi-atlas segmentation, see Iglesias and
 Sabuncu, Medical Image Analysis 24, 2015). What comes out is where a healthy chest of that build and pose has air
 beside the heart: a lobe that sickness has filled counts as lung as well, as it should where lungs are hidden or kept.
@@ -17,7 +17,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.radiographs.anatomy import draw_chest, sample_cases
+from pneumoscope.phantoms.anatomy import draw_chest, sample_cases
 
 NUM_CHESTS = 3000
 NUM_VOTING = 20

@@ -1,16 +1,16 @@
 """Drawn opacities pasted on real films of normal chests: lesions whose true place is known.
 
-A lobe is filled as in a phantom (`pneumoscope.radiographs.lesions`), in lungs that were found by comparison with drawn
-chests (`pneumoscope.radiographs.lungs`). What comes out is no child's pneumonia: it tells whether an explanation finds
+A lobe is filled as in a phantom (`pneumoscope.phantoms.lesions`), in lungs that were found by comparison with drawn
+chests (`pneumoscope.phantoms.lungs`). What comes out is no child's pneumonia: it tells whether an explanation finds
 what was put there, and nothing about how sick children look.
 """
 
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.radiographs.anatomy import Chest
-from pneumoscope.radiographs.lesions import draw_consolidations, sample_consolidations
-from pneumoscope.radiographs.lungs import find_lungs
+from pneumoscope.phantoms.anatomy import Chest
+from pneumoscope.phantoms.lesions import draw_consolidations, sample_consolidations
+from pneumoscope.phantoms.lungs import find_lungs
 
 _STRENGTH = 0.9  # of the way from air to soft tissue, where a lobe is full
 _TISSUE_QUANTILE = 0.8  # of the gray levels beside the lungs, for soft tissue

@@ -14,11 +14,11 @@ import pandas as pd
 from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
-from pneumoscope.progress import track
-from pneumoscope.radiographs.anatomy import Chest, draw_chest, sample_cases
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.lesions import (
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.phantoms.anatomy import Chest, draw_chest, sample_cases
+from pneumoscope.phantoms.lesions import (
     Lesion,
     draw_consolidations,
     draw_interstitial,
@@ -28,7 +28,7 @@ from pneumoscope.radiographs.lesions import (
     sample_interstitial,
     sample_vessels,
 )
-from pneumoscope.results import THREE_CLASSES
+from pneumoscope.progress import track
 
 COMMENT = "Drawn phantom, not a radiograph. Research use only."
 MIN_SIZE = 32

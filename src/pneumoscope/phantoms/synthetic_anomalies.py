@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.radiographs.lesions import draw_texture
+from pneumoscope.phantoms.lesions import draw_texture
 
 Range = tuple[float, float]
 ANOMALIES = ("consolidation", "haze", "paste")
@@ -74,7 +74,7 @@ def add_anomalies(
 
     Args:
         images: `(n, size, size)` uint8 normals.
-        lungs: `(n, size, size)` bool, see `pneumoscope.radiographs.lungs.find_lungs`; where an image has none, its
+        lungs: `(n, size, size)` bool, see `pneumoscope.phantoms.lungs.find_lungs`; where an image has none, its
             center counts as lung.
         settings: what is drawn.
         rng: source of all randomness.

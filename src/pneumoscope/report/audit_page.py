@@ -14,17 +14,17 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.archive import write_text
-from pneumoscope.radiographs.phantoms import shows_phantoms
+from pneumoscope.io.archive import write_text
+from pneumoscope.io.results import Audit
+from pneumoscope.phantoms.phantom import shows_phantoms
 from pneumoscope.report.figures.palette import CLASS_COLORS, HALF_WIDTH, embed_svg, new_figure, save_figure, styled
 from pneumoscope.report.tables import tabulate_counts
 from pneumoscope.report.templates import write_page
-from pneumoscope.results import Audit
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.data.dataset import Dataset
 
 QUANTILE_TITLES = ("5%", "25%", "median", "75%", "95%")
 

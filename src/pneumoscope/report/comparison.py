@@ -6,10 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
+from pneumoscope.io.results import Estimate
 from pneumoscope.report.published import APPROXIMATE, PAPER, PUBLICATIONS, TEST_IMAGES, Publication, best_published
 from pneumoscope.report.wording import TASK_TITLES, metric_title, profile_title
-from pneumoscope.results import Estimate
-from pneumoscope.study_summary import order_profiles
+from pneumoscope.study.summary import order_profiles
 
 COMPARED = (
     ("binary", "accuracy"),

@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.checks import Shortcuts
+from pneumoscope.io.results import Estimate, Shortcuts
+from pneumoscope.report.figures.confounders import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.figures.palette import embed_svg, save_figure
-from pneumoscope.report.figures.shortcuts import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.tables import EMPTY, Cell, word_cell
 from pneumoscope.report.wording import metric_title, shortcut_title, word_difference, word_estimate
-from pneumoscope.results import Estimate
 
 _SERIES_TITLES = {
     "exposure": "Mean gray level",

@@ -13,17 +13,16 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.archive import to_plain, write_text
-from pneumoscope.assessment import Assessment, Scope
-from pneumoscope.report import assessment_sentences as sentences
-from pneumoscope.report import assessment_tables as tables
-from pneumoscope.report.figures import assessment as figures
+from pneumoscope.io.archive import to_plain, write_text
+from pneumoscope.io.results import Assessment, Estimate, Scope
+from pneumoscope.report import evaluation_sentences as sentences
+from pneumoscope.report import evaluation_tables as tables
+from pneumoscope.report.confounders_section import present_shortcuts
+from pneumoscope.report.figures import evaluation as figures
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.figures.scores import describe_confusion, draw_confusion
-from pneumoscope.report.gate_section import present_gate
-from pneumoscope.report.shortcuts_section import present_shortcuts
+from pneumoscope.report.ood_section import present_gate
 from pneumoscope.report.templates import write_page
-from pneumoscope.results import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

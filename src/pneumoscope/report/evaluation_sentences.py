@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import math
 
-from pneumoscope.assessment import Assessment
-from pneumoscope.checks import Shortcuts
+from pneumoscope.io.results import Assessment, Estimate, Shortcuts
 from pneumoscope.report.wording import word_estimate, word_value
-from pneumoscope.results import Estimate
 
 TOLERANCE = 0.05
 FEW_REFUSED = 0.05

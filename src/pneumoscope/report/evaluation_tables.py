@@ -6,11 +6,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from pneumoscope.assessment import Assessment, Scope
-from pneumoscope.report.figures.assessment import KIND_TITLES
+from pneumoscope.io.results import Assessment, Estimate, Scope
+from pneumoscope.report.figures.evaluation import KIND_TITLES
 from pneumoscope.report.tables import EMPTY, Cell, word_cell
 from pneumoscope.report.wording import metric_title, word_value
-from pneumoscope.results import Estimate
 
 SCOPE_TITLES = {
     "all": "all images read",

@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.progress import track
-from pneumoscope.report import study_sketches
+from pneumoscope.report import study_figures
 from pneumoscope.report.comparison import collect_scores
 from pneumoscope.report.figures import comparison
 from pneumoscope.report.figures.palette import embed_svg, save_figure
-from pneumoscope.report.study_sketches import FigurePair, Sketch
-from pneumoscope.study_summary import order_profiles, split_stage
+from pneumoscope.report.study_figures import FigurePair, Sketch
+from pneumoscope.study.summary import order_profiles, split_stage
 
 if TYPE_CHECKING:
-    from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.data.dataset import Dataset
 
 PHANTOM_NOTE = "Drawn phantoms, not radiographs."
 
@@ -70,11 +70,11 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         yield Sketch("overview", "scores", "comparison", "Scores side by side", caption, figure, (panels,), wide=True)
     profiles = order_profiles({profile for profile, _ in map(split_stage, stages) if profile})
     for kind, plan in (
-        *((task, study_sketches.plan_classifier) for task in study_sketches.CLASSES),
-        *((f"neighbors_{task}", study_sketches.plan_neighbors) for task in study_sketches.CLASSES),
-        *((f"map_{task}", study_sketches.plan_map) for task in study_sketches.CLASSES),
-        ("anomaly", study_sketches.plan_anomaly),
-        ("explain", study_sketches.plan_explain),
+        *((task, study_figures.plan_classifier) for task in study_figures.CLASSES),
+        *((f"neighbors_{task}", study_figures.plan_neighbors) for task in study_figures.CLASSES),
+        *((f"map_{task}", study_figures.plan_map) for task in study_figures.CLASSES),
+        ("anomaly", study_figures.plan_anomaly),
+        ("explain", study_figures.plan_explain),
     ):
         for profile in profiles:
             if f"{profile}-{kind}" in stages:

@@ -13,8 +13,8 @@ from pneumoscope.report.figures.palette import CLASS_COLORS, SOFT
 from pneumoscope.report.templates import embed_json
 
 if TYPE_CHECKING:
-    from pneumoscope.radiographs.dataset import Dataset
-    from pneumoscope.results import EmbeddingMap
+    from pneumoscope.data.dataset import Dataset
+    from pneumoscope.io.results import EmbeddingMap
 
 THUMBNAIL_SIDE = 32
 THUMBNAILS_ACROSS = 64

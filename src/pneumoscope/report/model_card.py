@@ -6,9 +6,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
 
-from pneumoscope.calibration_report import OperatingPoint, SeedComparison, SplitMetrics
-from pneumoscope.models.settings import TrainingSettings
-from pneumoscope.reading.cards import (
+from pneumoscope.inference.cards import (
     CARD_NAME,
     AnomalyCard,
     BundleHead,
@@ -17,10 +15,12 @@ from pneumoscope.reading.cards import (
     ReferenceCard,
     load_card,
 )
-from pneumoscope.reading.model_set import load_cards
+from pneumoscope.inference.model_set import load_cards
+from pneumoscope.io.results import Estimate
+from pneumoscope.io.results.calibration import OperatingPoint, SeedComparison, SplitMetrics
+from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.report.templates import make_environment
 from pneumoscope.report.wording import metric_title, word_estimate, word_value
-from pneumoscope.results import Estimate
 
 LEAST_DROP = 0.05
 

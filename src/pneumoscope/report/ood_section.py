@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pneumoscope.checks import GateCheck
+from pneumoscope.io.results import GateCheck
 from pneumoscope.report.tables import Cell, word_cell
 from pneumoscope.report.wording import word_estimate
 

@@ -12,9 +12,9 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.errors import ImageError
-from pneumoscope.reading.illustration import illustrate
-from pneumoscope.reading.reader import Reader
-from pneumoscope.reading.reading import Reading
+from pneumoscope.inference.illustration import illustrate
+from pneumoscope.inference.reader import Reader
+from pneumoscope.inference.reading import Reading
 from pneumoscope.report.figures.palette import CLASS_COLORS
 from pneumoscope.report.figures.sheet import color_values
 from pneumoscope.report.wording import word_oddness
@@ -60,7 +60,7 @@ def write_reading(
     """
     from PIL import Image
 
-    from pneumoscope.report.dicom import write_dicom_reading
+    from pneumoscope.pacs.dicom_output import write_dicom_reading
 
     picture, heatmap = illustrate(reader, path, image, reading)
     fields = {**reading.to_row(), **reader.trust}

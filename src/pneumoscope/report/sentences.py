@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from pneumoscope.io.results import Audit, Estimate, Leakage
 from pneumoscope.report.comparison import HEADLINE_METRICS, paper_estimate, read_estimate, read_metrics
 from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.wording import (
@@ -15,8 +16,7 @@ from pneumoscope.report.wording import (
     word_interval,
     word_value,
 )
-from pneumoscope.results import Audit, Estimate, Leakage
-from pneumoscope.study_summary import order_profiles
+from pneumoscope.study.summary import order_profiles
 
 # Shares of normals that differ by less are not worth a warning.
 PRIOR_SHIFT = 0.02

@@ -6,14 +6,14 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.report.figures import anomaly, curves, explain, neighbors, scores
 from pneumoscope.report.wording import TASK_TITLES, profile_title
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-    from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.data.dataset import Dataset
 
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
 _EXPLAIN_PICTURES = (

@@ -7,12 +7,13 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pneumoscope.archive import load_result
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.io.archive import load_result
+from pneumoscope.io.results import EmbeddingMap
 from pneumoscope.report import sentences
 from pneumoscope.report.comparison import compare_figures, read_metrics
 from pneumoscope.report.gallery import draw_pictures
-from pneumoscope.report.living_map import write_map_data
+from pneumoscope.report.interactive_map import write_map_data
 from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES
 from pneumoscope.report.tables import (
     SECOND_NET,
@@ -25,11 +26,10 @@ from pneumoscope.report.tables import (
 from pneumoscope.report.templates import read_scripts, write_page
 from pneumoscope.report.threshold_explorer import write_explorer_data
 from pneumoscope.report.wording import TASK_TITLES, word_value
-from pneumoscope.results import EmbeddingMap
-from pneumoscope.study_summary import SCHEMA_VERSION, order_profiles, split_stage
+from pneumoscope.study.summary import SCHEMA_VERSION, order_profiles, split_stage
 
 if TYPE_CHECKING:
-    from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.data.dataset import Dataset
 
 WHOLE_STUDY_STAGES = ("audit", "leakage")
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from pneumoscope.io.results import Estimate
+from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.report.comparison import read_estimate
 from pneumoscope.report.wording import (
     field_title,
@@ -15,8 +17,7 @@ from pneumoscope.report.wording import (
     word_seconds,
     word_value,
 )
-from pneumoscope.results import THREE_CLASSES, Estimate
-from pneumoscope.study_summary import order_profiles
+from pneumoscope.study.summary import order_profiles
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
 SECOND_NET = "_three_class"

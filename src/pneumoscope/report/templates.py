@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.archive import write_text
+from pneumoscope.io.archive import write_text
 from pneumoscope.report.tables import shorten_list
 from pneumoscope.report.wording import field_title, profile_title
 

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.evaluation.operating_points import choose_operating_points
+from pneumoscope.io.results import Classification, Evaluation
+from pneumoscope.metrics.operating_points import choose_operating_points
 from pneumoscope.report.templates import embed_json
 from pneumoscope.report.wording import TASK_TITLES, profile_title
-from pneumoscope.results import Classification, Evaluation
-from pneumoscope.study_summary import order_profiles, split_stage
+from pneumoscope.study.summary import order_profiles, split_stage
 
 
 def write_explorer_data(stages: Mapping[str, Any]) -> str | None:

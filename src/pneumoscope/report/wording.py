@@ -2,7 +2,7 @@
 
 import math
 
-from pneumoscope.results import Estimate
+from pneumoscope.io.results import Estimate
 
 PROFILE_TITLES = {"paper": "paper's recipe", "best": "best recipe", "flagship": "flagship"}
 

@@ -7,16 +7,15 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.archive import load_result, save_result
-from pneumoscope.comparison import MethodTable
+from pneumoscope.classification.cross_validation import PROTOCOLS, Protocol, cross_validate
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.evaluation.metrics import estimate_binary_scores
-from pneumoscope.evaluation.operating_points import estimate_specificity
-from pneumoscope.evaluation.paired import compare_rankings
+from pneumoscope.io.archive import load_result, save_result
+from pneumoscope.io.results import Estimate, Evaluation, MethodTable
+from pneumoscope.metrics.classification import estimate_binary_scores
+from pneumoscope.metrics.operating_points import estimate_specificity
+from pneumoscope.metrics.paired import compare_rankings
 from pneumoscope.models.settings import Augmentation, TrainingSettings, profile_settings
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import Estimate, Evaluation
-from pneumoscope.tasks.crossvalidate import PROTOCOLS, Protocol, cross_validate
 
 Metrics = dict[str, Estimate]
 

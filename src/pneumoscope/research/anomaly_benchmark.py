@@ -22,18 +22,17 @@ from pathlib import Path
 
 import numpy as np
 
-from pneumoscope.comparison import MethodTable
+from pneumoscope.anomaly.detector import Detector, FitContext, select_normals
+from pneumoscope.anomaly.evaluation import FALSE_POSITIVE_RATE, evaluate_detector
+from pneumoscope.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import TrainingError
-from pneumoscope.evaluation.localization import evaluate_maps
-from pneumoscope.evaluation.metrics import estimate_binary_scores, estimate_share
+from pneumoscope.io.results import AnomalyResult, Estimate, MethodTable
+from pneumoscope.metrics.classification import estimate_binary_scores, estimate_share
+from pneumoscope.metrics.localization import evaluate_maps
+from pneumoscope.phantoms.lungs import find_lungs
+from pneumoscope.phantoms.synthetic_anomalies import SyntheticAnomalies, SyntheticSettings, add_anomalies
 from pneumoscope.progress import log
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.lungs import find_lungs
-from pneumoscope.results import AnomalyResult, Estimate
-from pneumoscope.tasks.anomaly.detector import Detector, FitContext, select_normals
-from pneumoscope.tasks.anomaly.evaluation import FALSE_POSITIVE_RATE, evaluate_detector
-from pneumoscope.tasks.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
-from pneumoscope.tasks.anomaly.synthetic_anomalies import SyntheticAnomalies, SyntheticSettings, add_anomalies
 
 NUM_MAPPED = 96  # images that localization is measured on, at most: maps are slow with some detectors
 

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.archive import to_plain
-from pneumoscope.comparison import MethodTable
+from pneumoscope.classification.cross_validation import Protocol
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.json_archive import write_json
+from pneumoscope.io.archive import to_plain
+from pneumoscope.io.json_file import write_json
+from pneumoscope.io.results import MethodTable
 from pneumoscope.models.settings import TrainingSettings
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.study import find_model, list_other_seeds, reopen_study
-from pneumoscope.tasks.crossvalidate import Protocol
+from pneumoscope.study.pipeline import find_model, list_other_seeds, reopen_study
 
 READER_METHOD = "hirescam"  # of the heat-maps that an exported classifier gives
 
@@ -46,7 +46,7 @@ def run_neighbors_benchmark(study_dir: Path, profile: str, out_dir: Path) -> Met
     Raises:
         PneumoscopeError: if the folder holds no study, or its radiographs have changed since.
     """
-    from pneumoscope.tasks.neighbors_benchmark import benchmark_neighbors
+    from pneumoscope.research.neighbors_benchmark import benchmark_neighbors
 
     request, dataset = reopen_study(study_dir)
     table = benchmark_neighbors(study_dir / "models", profile, dataset, seed=request["seed"])
@@ -75,7 +75,7 @@ def run_anomaly_benchmark(
     Raises:
         PneumoscopeError: if the folder holds no study, its radiographs have changed, or the weights do not fit.
     """
-    from pneumoscope.tasks.anomaly.benchmark import benchmark_anomaly
+    from pneumoscope.research.anomaly_benchmark import benchmark_anomaly
 
     request, dataset = reopen_study(study_dir)
     table = benchmark_anomaly(
@@ -97,8 +97,8 @@ def run_explain_benchmark(study_dir: Path, profile: str, out_dir: Path, *, layer
     Raises:
         PneumoscopeError: if the layer cannot be explained, the folder holds no study, or its radiographs have changed.
     """
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.tasks.explain.benchmark import benchmark_explanations
+    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.research.explain_benchmark import benchmark_explanations
 
     request, dataset = reopen_study(study_dir)
     model = load_bundle(find_model(study_dir, profile, "binary")).model
@@ -131,14 +131,14 @@ def run_ablations(
         dataset: split; its test images are left out.
         out_dir: gets a folder for each run, `ablations.json` and `ablations.csv`.
         settings: the configuration that is varied.
-        variants: of `pneumoscope.tasks.ablate.VARIANTS`.
+        variants: of `pneumoscope.research.ablation.VARIANTS`.
         protocol: what is held out at a time.
         seed: of the folds and the models.
 
     Raises:
         PneumoscopeError: if there is no such variant, or too little to hold out.
     """
-    from pneumoscope.tasks.ablate import run_ablation, tabulate_ablations
+    from pneumoscope.research.ablation import run_ablation, tabulate_ablations
 
     for variant in variants:
         run_ablation(dataset, out_dir, settings=settings, variant=variant, protocol=protocol, seed=seed)
@@ -161,10 +161,10 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
     Raises:
         PneumoscopeError: if either folder holds something else, or they are of different data.
     """
-    from pneumoscope.radiographs.audit import audit_dataset
-    from pneumoscope.tasks.ablate import load_told
-    from pneumoscope.tasks.label_stretches import find_error_runs, write_subtype_verdict
-    from pneumoscope.tasks.labels import review_labels, vote_held_out
+    from pneumoscope.data.audit import audit_dataset
+    from pneumoscope.research.ablation import load_told
+    from pneumoscope.research.label_audit import review_labels, vote_held_out
+    from pneumoscope.research.label_error_runs import find_error_runs, write_subtype_verdict
 
     request, dataset = reopen_study(study_dir)
     predictions, models_dir = load_told(crossvalidation, seed=request["seed"])

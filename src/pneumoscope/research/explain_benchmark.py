@@ -21,21 +21,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.comparison import ExplanationBenchmark, MethodTable
-from pneumoscope.evaluation.intervals import estimate_mean
-from pneumoscope.models.geometry import scale_to_peak
+from pneumoscope.classification.classifier import predict_probabilities
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.explain import faithfulness, quality
+from pneumoscope.explain.cases import Cases, choose_lesions, choose_test_images
+from pneumoscope.explain.centrality import estimate_centrality
+from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain_with
+from pneumoscope.explain.probes import probe_concepts
+from pneumoscope.explain.scorer import Scorer
+from pneumoscope.explain.verdict import write_verdict
+from pneumoscope.io.results import Estimate, ExplanationBenchmark, MethodTable
+from pneumoscope.metrics.intervals import estimate_mean
+from pneumoscope.models.receptive_field import scale_to_peak
+from pneumoscope.phantoms.lungs import find_lungs
 from pneumoscope.progress import log
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.lungs import find_lungs
-from pneumoscope.results import Estimate
-from pneumoscope.tasks.classify import predict_probabilities
-from pneumoscope.tasks.explain import faithfulness, quality
-from pneumoscope.tasks.explain.cases import Cases, choose_lesions, choose_test_images
-from pneumoscope.tasks.explain.centrality import estimate_centrality
-from pneumoscope.tasks.explain.methods import METHODS, SLOW_METHODS, explain_with
-from pneumoscope.tasks.explain.probes import probe_concepts
-from pneumoscope.tasks.explain.scorer import Scorer
-from pneumoscope.tasks.explain.verdict import write_verdict
 
 if TYPE_CHECKING:
     import keras

@@ -11,13 +11,14 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.classification.cross_validation import assign_folds
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.io.results import Audit, Evaluation, require
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.neighbors.knn import count_votes, embed_images
+from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.progress import track
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import THREE_CLASSES, Audit, Evaluation, require
-from pneumoscope.tasks.crossvalidate import assign_folds
-from pneumoscope.tasks.index import LabeledEmbeddings
-from pneumoscope.tasks.neighbors import count_votes, embed_images
 
 NUM_VOTES = 25
 
@@ -157,7 +158,7 @@ def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *,
         PneumoscopeError: if the dataset is not the one that was cross-validated.
         BundleError: if a model is missing.
     """
-    from pneumoscope.models.bundle import load_bundle
+    from pneumoscope.models.saved_model import load_bundle
 
     pool = dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.evaluation.metrics import estimate_binary_scores
-from pneumoscope.evaluation.stretches import list_runs, order_names, smooth_along
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import THREE_CLASSES, Estimate, Evaluation, require
-from pneumoscope.tasks.trivial import answer_trivially, describe_trivially
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.evaluation.pixel_baselines import answer_trivially, describe_trivially
+from pneumoscope.io.results import Estimate, Evaluation, require
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.classification import estimate_binary_scores
+from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
 LIMIT = 0.25
 # Standard deviation, in images of the same sub-type, of the weights of the images around an image.

@@ -7,12 +7,12 @@ and neighbors that vote against the classifier.
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.evaluation.intervals import estimate
-from pneumoscope.evaluation.metrics import weigh_auroc
-from pneumoscope.evaluation.reliability import measure_top_label_reliability
-from pneumoscope.results import Estimate, Evaluation
-from pneumoscope.tasks.index import LabeledEmbeddings
-from pneumoscope.tasks.retrieval import estimate_means
+from pneumoscope.io.results import Estimate, Evaluation
+from pneumoscope.metrics.classification import weigh_auroc
+from pneumoscope.metrics.intervals import estimate
+from pneumoscope.metrics.reliability import measure_top_label_reliability
+from pneumoscope.neighbors.retrieval import estimate_means
+from pneumoscope.neighbors.search import LabeledEmbeddings
 
 REJECTED_RATE = 0.05
 NUM_NEAREST = 5

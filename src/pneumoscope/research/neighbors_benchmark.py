@@ -5,21 +5,21 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.comparison import MethodTable
-from pneumoscope.models.bundle import load_bundle
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Estimate, Neighbors
-from pneumoscope.tasks.classify import predict_probabilities
-from pneumoscope.tasks.index import LabeledEmbeddings
-from pneumoscope.tasks.neighbor_doubt import (
+from pneumoscope.classification.classifier import predict_probabilities
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.results import Estimate, MethodTable, Neighbors
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.models.saved_model import load_bundle
+from pneumoscope.neighbors.knn import embed_images, find_neighbors, split_embeddings
+from pneumoscope.neighbors.retrieval import measure_retrieval
+from pneumoscope.neighbors.search import LabeledEmbeddings
+from pneumoscope.research.neighbor_uncertainty import (
     choose_distance,
     measure_disagreement,
     measure_distances,
     measure_rejection,
     measure_vote_calibration,
 )
-from pneumoscope.tasks.neighbors import embed_images, find_neighbors, split_embeddings
-from pneumoscope.tasks.retrieval import measure_retrieval
 
 CLASSES = {"three_class": THREE_CLASSES, "binary": BINARY_CLASSES}
 PIXELS_ACROSS = 32

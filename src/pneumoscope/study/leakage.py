@@ -10,10 +10,11 @@ from collections.abc import Sequence
 import numpy as np
 from PIL import Image
 
-from pneumoscope.evaluation.metrics import evaluate
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.splits import split_dataset, split_random
-from pneumoscope.results import BINARY_CLASSES, THREE_CLASSES, Estimate, Leakage
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.splits import split_dataset, split_random
+from pneumoscope.io.results import Estimate, Leakage
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.metrics.classification import evaluate
 
 SIDE = 32
 

@@ -13,29 +13,23 @@ from typing import Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.archive import load_result
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.ledger import Ledger, write_json
+from pneumoscope.io.archive import load_result
+from pneumoscope.io.ledger import Ledger, write_json
+from pneumoscope.io.results import Classification, EmbeddingMap, Explanation, Neighbors
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.models.settings import (
     PAPER_PROFILES,
     TrainingSettings,
     autoencoder_settings,
     profile_settings,
 )
+from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
 from pneumoscope.progress import log
-from pneumoscope.provenance import describe_hardware, list_versions
-from pneumoscope.radiographs.dataset import Dataset, load_dataset
-from pneumoscope.radiographs.phantoms import draw_phantoms, phantom_dataset
-from pneumoscope.radiographs.splits import split_dataset
-from pneumoscope.results import (
-    BINARY_CLASSES,
-    THREE_CLASSES,
-    Classification,
-    EmbeddingMap,
-    Explanation,
-    Neighbors,
-)
-from pneumoscope.study_summary import describe_data, order_profiles, split_stage, summarize_study
+from pneumoscope.study.provenance import describe_hardware, list_versions
+from pneumoscope.study.summary import describe_data, order_profiles, split_stage, summarize_study
 
 PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
 PHANTOM_EPOCHS = 6
@@ -165,16 +159,16 @@ class _Plan:
         return find_model(self.ledger.out_dir, profile, name)
 
     def embed(self, profile: str, task: str, images: np.ndarray) -> np.ndarray:
-        from pneumoscope.models.bundle import load_bundle
-        from pneumoscope.tasks.neighbors import embed_images
+        from pneumoscope.models.saved_model import load_bundle
+        from pneumoscope.neighbors.knn import embed_images
 
         return embed_images(load_bundle(self.model_dir(profile, task)).model, images)
 
 
 def _run_checks(ledger: Ledger, collected: Dataset, dataset: Dataset, seed: int) -> None:
     """Audit the collection, and measure what a random split by image would leak."""
-    from pneumoscope.radiographs.audit import audit_dataset
-    from pneumoscope.tasks.leakage import measure_leakage
+    from pneumoscope.data.audit import audit_dataset
+    from pneumoscope.study.leakage import measure_leakage
 
     ledger.run("audit", lambda: audit_dataset(collected))
     ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
@@ -182,10 +176,10 @@ def _run_checks(ledger: Ledger, collected: Dataset, dataset: Dataset, seed: int)
 
 def _run_profile(plan: _Plan, profile: str) -> None:
     """Tasks 1 to 4 with one recipe."""
-    from pneumoscope.models.bundle import load_bundle
-    from pneumoscope.tasks.anomaly.autoencoder import train_anomaly
-    from pneumoscope.tasks.anomaly.normality_model import train_normality_model
-    from pneumoscope.tasks.explain.explanation import explain_classifier
+    from pneumoscope.anomaly.autoencoder import train_anomaly
+    from pneumoscope.anomaly.normality_model import train_normality_model
+    from pneumoscope.explain.explanation import explain_classifier
+    from pneumoscope.models.saved_model import load_bundle
 
     if profile == "flagship":
         _run_flagship(plan)
@@ -204,9 +198,9 @@ def _run_profile(plan: _Plan, profile: str) -> None:
 
 def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
     """Tasks 1 and 2 with one net of one recipe."""
-    from pneumoscope.tasks.classify import join_pneumonias, train_classifier
-    from pneumoscope.tasks.map import compute_map
-    from pneumoscope.tasks.neighbors import find_neighbors
+    from pneumoscope.classification.classifier import join_pneumonias, train_classifier
+    from pneumoscope.neighbors.knn import find_neighbors
+    from pneumoscope.neighbors.map import compute_map
 
     classes, seed, flagship = CLASSES[task], plan.seed, profile == "flagship"
     rows = np.flatnonzero(plan.dataset.labels(THREE_CLASSES if flagship else classes) >= 0)
@@ -242,8 +236,8 @@ def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
 
 def _run_flagship(plan: _Plan) -> None:
     """Tasks 1 and 2 with one net for both, its recipe with other seeds, and on normals of a series not seen."""
-    from pneumoscope.tasks.classify import train_classifier
-    from pneumoscope.tasks.crossvalidate import cross_validate, list_series
+    from pneumoscope.classification.classifier import train_classifier
+    from pneumoscope.classification.cross_validation import cross_validate, list_series
 
     known = plan.dataset.select(plan.dataset.labels(THREE_CLASSES) >= 0)
     told = sorted(set(known.table["subtype"]))
@@ -272,7 +266,7 @@ def _run_flagship(plan: _Plan) -> None:
 
 def anomaly_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
     """Return the settings of a profile's model of task 3; the flagship's trains for `epochs` at most."""
-    from pneumoscope.tasks.anomaly.normality_model import normality_settings
+    from pneumoscope.anomaly.normality_model import normality_settings
 
     if profile != "flagship":
         return autoencoder_settings(profile, epochs=epochs)
@@ -291,7 +285,7 @@ def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int) -> tu
 def _describe_study(
     source: str | os.PathLike[str] | None, dataset: Dataset, epochs: int | None, seed: int
 ) -> dict[str, Any]:
-    from pneumoscope.tasks.classify import hash_table
+    from pneumoscope.classification.classifier import hash_table
 
     return {
         "source": None if source is None else str(Path(source).resolve()),

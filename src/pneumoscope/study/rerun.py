@@ -8,18 +8,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from pneumoscope.archive import load_result
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.image import load_image
+from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import ImageError, PneumoscopeError
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.image import load_image
-from pneumoscope.radiographs.source import hash_file, printable_name
-from pneumoscope.results import BINARY_CLASSES, EmbeddingMap
-from pneumoscope.study import CLASSES, find_model, reopen_study
+from pneumoscope.io.archive import load_result
+from pneumoscope.io.results import EmbeddingMap
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.study.pipeline import CLASSES, find_model, reopen_study
 
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.tasks.map import Method
+    from pneumoscope.neighbors.map import Method
 
 Row = dict[str, Any]
 
@@ -46,7 +47,7 @@ class Revisit:
     @cached_property
     def model(self) -> "keras.Model":
         """The study's classifier."""
-        from pneumoscope.models.bundle import load_bundle
+        from pneumoscope.models.saved_model import load_bundle
 
         return load_bundle(find_model(self.study_dir, self.profile, self.task)).model
 
@@ -67,7 +68,7 @@ class Revisit:
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Return the embeddings of some images."""
-        from pneumoscope.tasks.neighbors import embed_images
+        from pneumoscope.neighbors.knn import embed_images
 
         return embed_images(self.model, images)
 
@@ -135,7 +136,7 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
 
 def revisit_neighbors(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
     """Task 2. Return the nearest known images of each file."""
-    from pneumoscope.tasks.neighbors import find_similar
+    from pneumoscope.neighbors.knn import find_similar
 
     images, read, rows = load_files(paths, size=revisit.model.input_shape[1])
     dataset, embeddings = revisit.dataset, revisit.embed(revisit.dataset.images)
@@ -158,7 +159,7 @@ def revisit_map(
     revisit: Revisit, paths: Sequence[Path], *, method: "Method" = "tsne"
 ) -> tuple[EmbeddingMap, list[Row]]:
     """Task 2. Return the map with the files placed on it, and where each fell; the study's own map, if it is t-SNE."""
-    from pneumoscope.tasks.map import compute_map, extend_map
+    from pneumoscope.neighbors.map import compute_map, extend_map
 
     dataset, rows, names = revisit.dataset, list[Row](), list[str]()
     embeddings = revisit.embed(dataset.images)
@@ -189,7 +190,7 @@ def revisit_map(
 
 def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
     """Task 3. Return the anomaly score of each file beside the thresholds."""
-    from pneumoscope.tasks.anomaly.registry import load_detector
+    from pneumoscope.anomaly.registry import load_detector
 
     detector, thresholds = load_detector(find_model(revisit.study_dir, revisit.profile, "anomaly"))
     images, read, rows = load_files(paths, size=detector.image_size)
@@ -207,15 +208,15 @@ def revisit_explain(
     Args:
         revisit: the study and its classifier.
         paths: new files.
-        method: of the heat-maps, see `pneumoscope.tasks.explain.methods`.
+        method: of the heat-maps, see `pneumoscope.explain.methods`.
         layer: for class-activation maps, the layer to explain; by default all that can be.
 
     Raises:
         PneumoscopeError: if there is no such method or layer, or no file can be read.
     """
-    from pneumoscope.tasks.classify import predict_probabilities
-    from pneumoscope.tasks.explain.methods import LAYER_METHODS, explain
-    from pneumoscope.tasks.explain.scorer import choose_class, list_layers
+    from pneumoscope.classification.classifier import predict_probabilities
+    from pneumoscope.explain.methods import LAYER_METHODS, explain
+    from pneumoscope.explain.scorer import choose_class, list_layers
 
     images, read, failed = load_files(paths, size=revisit.model.input_shape[1])
     probabilities = predict_probabilities(revisit.model, images)
@@ -241,9 +242,9 @@ def revisit_contrast(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
     Raises:
         PneumoscopeError: if no file can be read.
     """
-    from pneumoscope.tasks.classify import predict_probabilities
-    from pneumoscope.tasks.explain.counterfactual import contrast_with_other_class
-    from pneumoscope.tasks.explain.scorer import choose_class
+    from pneumoscope.classification.classifier import predict_probabilities
+    from pneumoscope.explain.counterfactual import contrast_with_other_class
+    from pneumoscope.explain.scorer import choose_class
 
     images, read, rows = load_files(paths, size=revisit.model.input_shape[1])
     dataset, embeddings = revisit.dataset, revisit.embed(revisit.dataset.images)

@@ -8,11 +8,19 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.archive import to_plain
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.archive import to_plain
+from pneumoscope.io.results import (
+    AnomalyResult,
+    Classification,
+    Estimate,
+    Explanation,
+    Leakage,
+    LearningCurve,
+    Neighbors,
+)
 from pneumoscope.models.settings import PROFILES
-from pneumoscope.radiographs.dataset import Dataset
-from pneumoscope.radiographs.phantoms import shows_phantoms
-from pneumoscope.results import AnomalyResult, Classification, Estimate, Explanation, Leakage, LearningCurve, Neighbors
+from pneumoscope.phantoms.phantom import shows_phantoms
 
 SCHEMA_VERSION = "1.1"
 DECISION_THRESHOLD = "mean_plus_sd"

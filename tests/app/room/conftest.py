@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscope.radiographs.phantoms import draw_phantoms
+from pneumoscope.phantoms.phantom import draw_phantoms
 
 WIDE = {"width": 1440, "height": 900}
 TIMEOUT_MS = 30_000

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from pneumoscope.reading.decode import decode_radiograph
-from pneumoscope.reading.reader import Reader
+from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.inference.reader import Reader
 
 expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 740}

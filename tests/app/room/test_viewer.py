@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from pneumoscope.models.geometry import Field, upsample
+from pneumoscope.models.receptive_field import Field, upsample
 
 expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
 

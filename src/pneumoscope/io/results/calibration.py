@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 
-from pneumoscope.results import Estimate, require
+from pneumoscope.io.results import Estimate, require
 
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the classifier's outputs become probabilities, see `pneumoscope.evaluation.calibration`.
+    """How the classifier's outputs become probabilities, see `pneumoscope.metrics.calibration`.
 
     Attributes:
         method: name of the method.
@@ -28,7 +28,7 @@ class Calibration:
 
 @dataclass(frozen=True)
 class Conformal:
-    """The limit of the conformal sets, see `pneumoscope.evaluation.conformal`."""
+    """The limit of the conformal sets, see `pneumoscope.metrics.conformal`."""
 
     method: str
     coverage: float

@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.io.results import AnomalyResult
 from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, put_legend_below, styled
 from pneumoscope.report.figures.sheet import Sheet, color_values, name_rows
 from pneumoscope.report.wording import word_share
-from pneumoscope.results import AnomalyResult
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

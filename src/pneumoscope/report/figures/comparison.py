@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from pneumoscope.io.results import Estimate, Leakage
 from pneumoscope.report.comparison import Score
 from pneumoscope.report.figures.palette import (
     FULL_WIDTH,
@@ -17,7 +18,6 @@ from pneumoscope.report.figures.palette import (
     styled,
 )
 from pneumoscope.report.wording import WITHOUT_OWN_PATIENT, is_percentage, metric_title, word_estimate, word_value
-from pneumoscope.results import Estimate, Leakage
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pneumoscope.checks import Shortcuts
+from pneumoscope.io.results import Estimate, Shortcuts
 from pneumoscope.report.figures.palette import (
     FULL_WIDTH,
     GREEN,
@@ -16,7 +16,6 @@ from pneumoscope.report.figures.palette import (
     styled,
 )
 from pneumoscope.report.wording import is_percentage, metric_title, shortcut_title, word_estimate, word_value
-from pneumoscope.results import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

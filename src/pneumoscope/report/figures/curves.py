@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.io.results import LearningCurve
 from pneumoscope.report.figures.palette import BLUE, INK, ORANGE, new_figure, put_legend_below, styled
-from pneumoscope.results import LearningCurve
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

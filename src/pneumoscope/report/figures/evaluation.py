@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.assessment import Assessment, Reliability
+from pneumoscope.io.results import Assessment, Estimate, Reliability
 from pneumoscope.report.figures.palette import (
     BLUE,
     CLASS_COLORS,
@@ -22,7 +22,6 @@ from pneumoscope.report.figures.palette import (
     styled,
 )
 from pneumoscope.report.wording import word_estimate, word_value
-from pneumoscope.results import Estimate
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.io.results import Explanation
+from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, styled
 from pneumoscope.report.figures.sheet import Sheet, color_values, name_rows
 from pneumoscope.report.wording import metric_title, word_estimate
-from pneumoscope.results import BINARY_CLASSES, Explanation
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.radiographs.source import shorten_name
+from pneumoscope.data.source import shorten_name
+from pneumoscope.io.results import EmbeddingMap, Neighbors
 from pneumoscope.report.figures.palette import (
     BLUE,
     CLASS_COLORS,
@@ -19,13 +20,12 @@ from pneumoscope.report.figures.palette import (
     styled,
 )
 from pneumoscope.report.figures.sheet import Sheet
-from pneumoscope.results import EmbeddingMap, Neighbors
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from pneumoscope.radiographs.dataset import Dataset
+    from pneumoscope.data.dataset import Dataset
 
 MOST_QUERIES = 4
 MOST_NAMED = 24  # new images on a map

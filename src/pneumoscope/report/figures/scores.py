@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from pneumoscope.io.results import Evaluation
 from pneumoscope.report.figures.palette import (
     CLASS_COLORS,
     INK,
@@ -17,7 +18,6 @@ from pneumoscope.report.figures.palette import (
     styled,
 )
 from pneumoscope.report.wording import word_estimate, word_share
-from pneumoscope.results import Evaluation
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

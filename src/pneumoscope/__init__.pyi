@@ -1,0 +1,39 @@
+from .anomaly.autoencoder import train_anomaly as train_anomaly
+from .classification.classifier import evaluate_classifier as evaluate_classifier
+from .classification.classifier import train_classifier as train_classifier
+from .data.audit import audit_dataset as audit_dataset
+from .data.collection import scan_collection as scan_collection
+from .data.dataset import load_dataset as load_dataset
+from .data.image import load_image as load_image
+from .data.prepare import prepare_folders as prepare_folders
+from .data.splits import split_dataset as split_dataset
+from .data.splits import split_folds as split_folds
+from .evaluation.confounders import measure_shortcuts as measure_shortcuts
+from .evaluation.evaluate import assess_models as assess_models
+from .explain.explanation import explain_classifier as explain_classifier
+from .export.study import export_model as export_model
+from .export.study import export_study as export_study
+from .inference.decode import decode_radiograph as decode_radiograph
+from .inference.reader import Reader as Reader
+from .io.archive import load_result as load_result
+from .io.archive import save_result as save_result
+from .labels import BINARY_CLASSES as BINARY_CLASSES
+from .labels import THREE_CLASSES as THREE_CLASSES
+from .metrics.paired import compare_decisions as compare_decisions
+from .metrics.paired import compare_rankings as compare_rankings
+from .models.saved_model import load_bundle as load_bundle
+from .models.settings import autoencoder_settings as autoencoder_settings
+from .models.settings import profile_settings as profile_settings
+from .neighbors.knn import embed_images as embed_images
+from .neighbors.knn import find_neighbors as find_neighbors
+from .neighbors.map import compute_map as compute_map
+from .phantoms.phantom import draw_phantoms as draw_phantoms
+from .phantoms.phantom import write_phantoms as write_phantoms
+from .report.audit_page import write_audit as write_audit
+from .report.evaluation_page import write_assessment as write_assessment
+from .report.model_card import write_model_cards as write_model_cards
+from .report.study_page import write_report as write_report
+from .study.pipeline import run_study as run_study
+
+RESEARCH_USE_ONLY: str
+__version__: str

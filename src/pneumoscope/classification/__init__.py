@@ -1,0 +1,1 @@
+"""Task 1: train, evaluate and cross-validate classifiers."""

@@ -1,0 +1,56 @@
+"""Results of task 3: anomaly detection."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from pneumoscope.io.results.classification import LearningCurve
+from pneumoscope.io.results.estimate import Estimate, require
+
+
+@dataclass(frozen=True)
+class AnomalyResult:
+    """Task 3: scores and metrics of an anomaly detector that was fitted on normals only.
+
+    An image is flagged when its score is at or over a threshold.
+
+    Attributes:
+        parameters: number of parameters of its network; 0 where they are not counted.
+        curve: training of its network, accuracies are NaN; None where it has no training.
+        thresholds: by name: `mean_plus_sd` (the reference study's) and `quantile`, both from held-out normals.
+        false_positive_rate: of the `quantile` threshold, in (0, 1).
+        validation_scores: `(m,)` float32, anomaly scores of the held-out normals.
+        scores: `(n,)` float32, anomaly scores of the test images.
+        labels: `(n,)` int, 1 = pneumonia.
+        subtypes: `(n,)` str, `normal`, `bacterial`, `viral` or `unknown`.
+        metrics: `auroc`, `auprc`, and for each threshold NAME: `accuracy_NAME`, `f1_NAME`,
+            `flagged_normal_NAME`, `flagged_pneumonia_NAME` (shares flagged).
+        images: `(e, H, W)` float32 in [0, 1], examples from test.
+        reconstructions: of the examples, `(e, H, W)` float32 in [0, 1]; None from a detector without reconstructions.
+        anomaly_maps: `(e, H, W)` float32, anomaly score of each pixel of the examples.
+        examples: `(e,)` int, index of the examples into the dataset.
+    """
+
+    parameters: int
+    curve: LearningCurve | None
+    thresholds: dict[str, float]
+    false_positive_rate: float
+    validation_scores: np.ndarray
+    scores: np.ndarray
+    labels: np.ndarray
+    subtypes: np.ndarray
+    metrics: dict[str, Estimate]
+    images: np.ndarray
+    reconstructions: np.ndarray | None
+    anomaly_maps: np.ndarray
+    examples: np.ndarray
+
+    def __post_init__(self) -> None:
+        require(self.scores.shape == self.labels.shape == self.subtypes.shape, "scores, labels and subtypes differ")
+        require(self.images.shape == self.anomaly_maps.shape, "images and anomaly maps differ in shape")
+        require(
+            self.reconstructions is None or self.reconstructions.shape == self.images.shape,
+            "images and reconstructions differ in shape",
+        )

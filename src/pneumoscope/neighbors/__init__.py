@@ -1,0 +1,1 @@
+"""Task 2: embeddings, k-nearest neighbors, retrieval and the map."""

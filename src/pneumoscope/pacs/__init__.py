@@ -1,0 +1,1 @@
+"""DICOM objects that are written for a PACS."""

@@ -1,0 +1,1 @@
+"""Everything drawn: phantoms, lesions, synthetic anomalies and invalid inputs."""

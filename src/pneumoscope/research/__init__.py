@@ -1,0 +1,1 @@
+"""Method benchmarks, ablations and label audits: tables, JSON and CSV."""

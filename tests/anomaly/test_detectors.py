@@ -1,0 +1,137 @@
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+
+from pneumoscope.anomaly.detector import Detector, Normals, select_normals
+from pneumoscope.anomaly.features import (
+    ENCODER_LAYERS,
+    FeatureSource,
+    average_patches,
+    build_source,
+    weigh_cells,
+)
+from pneumoscope.anomaly.mahalanobis import fit_mahalanobis
+from pneumoscope.anomaly.normality_model import normality_settings, train_encoder
+from pneumoscope.anomaly.padim import fit_padim
+from pneumoscope.anomaly.patchcore import PatchcoreSettings, choose_coreset, fit_patchcore
+from pneumoscope.data.splits import split_dataset
+from pneumoscope.errors import TrainingError
+from pneumoscope.metrics.localization import evaluate_maps
+from pneumoscope.models.encoder import build_encoder
+from pneumoscope.phantoms.phantom import phantom_dataset
+from pneumoscope.research.anomaly_benchmark import add_anomalies_to_normals
+
+SIZE = 64
+STEM = (4, 8)
+TINY = ((8, 1, 1), (16, 1, 2), (24, 1, 2))
+FEW = PatchcoreSettings(num_remembered=150, num_candidates=1500)
+
+
+def draw_normals(size: int) -> Normals:
+    drawn = phantom_dataset(num_train=150, num_test=3, size=size, seed=5)
+    return select_normals(split_dataset(drawn, seed=0, val_share=0.25))
+
+
+@pytest.fixture(scope="module", autouse=True)
+def tiny() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pneumoscope.models.encoder.STEM", STEM)
+        patch.setattr("pneumoscope.models.encoder.STAGES", TINY)
+        yield
+
+
+@pytest.fixture(scope="module")
+def normals() -> Normals:
+    return draw_normals(SIZE)
+
+
+@pytest.fixture(scope="module")
+def source(tiny: None) -> FeatureSource:
+    keras.config.set_dtype_policy("float32")
+    keras.utils.set_random_seed(0)
+    return build_source("random", build_encoder(size=SIZE), ENCODER_LAYERS)
+
+
+def draw_shape(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return images with a checkered disk in the right lung, which no normal has, and where it is."""
+    size = images.shape[1]
+    rows, columns = np.indices(images.shape[1:])
+    disk = (rows - 0.47 * size) ** 2 + (columns - 0.3 * size) ** 2 < (size / 8) ** 2
+    drawn = images.copy()
+    drawn[:, disk] = 230 * ((rows // 4 + columns // 4) % 2)[disk]
+    return drawn, np.broadcast_to(disk, images.shape)
+
+
+def check_detector(detector: Detector, normals: Normals) -> None:
+    """Assert that an unseen shape raises the score, and that the map finds it."""
+    plain = normals.held_out.images
+    drawn, masks = draw_shape(plain)
+    normal, anomalous, maps = detector.score(plain), detector.score(drawn), detector.anomaly_maps(drawn)
+
+    assert normal.dtype == anomalous.dtype == maps.dtype == np.float32
+    assert maps.shape == plain.shape
+    assert (anomalous > normal).mean() > 0.9
+    assert evaluate_maps(maps, masks, patients=normals.held_out.table["patient"])["pixel_auroc"].value > 0.8
+
+
+@pytest.mark.parametrize(
+    "fit",
+    [
+        lambda source, images: fit_mahalanobis(source, images),
+        lambda source, images: fit_padim(source, images, num_channels=20),
+        lambda source, images: fit_patchcore(source, images, settings=FEW),
+    ],
+    ids=["mahalanobis", "padim", "patchcore"],
+)
+def test_an_unseen_shape_is_anomalous(
+    fit: Callable[[FeatureSource, np.ndarray], Detector], normals: Normals, source: FeatureSource
+) -> None:
+    check_detector(fit(source, normals.train.images), normals)
+
+
+def test_the_memory_bank_is_bounded(normals: Normals, source: FeatureSource) -> None:
+    detector = fit_patchcore(source, normals.train.images, settings=FEW)
+    assert detector.bank.shape == (FEW.num_remembered, 48)
+    with pytest.raises(ValueError, match="num_remembered 7 is expected to be 1 to num_candidates 6"):
+        PatchcoreSettings(num_remembered=7, num_candidates=6)
+
+
+def test_the_mean_patch_is_a_weighted_mean_of_cells(normals: Normals, source: FeatureSource) -> None:
+    images = normals.held_out.images[:3]
+    cells = source.net.predict(images[..., None].astype(np.float32), verbose=0)
+    means = [np.einsum("hw,nhwc->nc", *pair) for pair in zip(weigh_cells(source), cells, strict=True)]
+    np.testing.assert_allclose(np.concatenate(means, axis=1), average_patches(source, images), rtol=1e-3, atol=1e-4)
+
+
+def test_a_missing_layer_is_named(source: FeatureSource) -> None:
+    with pytest.raises(TrainingError, match="random has no layer stage_9"):
+        build_source("other", source.net, ["stage_9"])
+
+
+def test_a_coreset_is_bounded_and_reaches_the_outlier() -> None:
+    rng = np.random.default_rng(0)
+    points = np.concatenate([rng.normal(0, 1, (500, 6)), [[40.0] * 6]]).astype(np.float32)
+    chosen = choose_coreset(points, 10)
+    spread, by_lot = (
+        np.linalg.norm(points[:, None] - points[rows], axis=-1).min(axis=1).max() for rows in (chosen, np.arange(10))
+    )
+    assert len(set(chosen.tolist())) == 10
+    assert 500 in chosen
+    assert spread < by_lot
+
+
+def test_features_learned_from_synthetic_anomalies_distinguish_them(tmp_path: Path) -> None:
+    normals = draw_normals(SIZE // 2)
+    settings = replace(normality_settings(8), learning_rate=5e-3, batch_size=4)
+    source, curve = train_encoder(normals, out_dir=tmp_path, settings=settings)
+    detector = fit_mahalanobis(source, normals.train.images)
+    assert curve.loss[-1] < curve.loss[0]
+    copies = [add_anomalies_to_normals(normals.held_out, seed).images for seed in range(4)]
+    anomalous = np.concatenate([detector.score(images) for images in copies])
+    assert (anomalous[:, None] > detector.score(normals.held_out.images)).mean() > 0.6

@@ -1,0 +1,75 @@
+"""Tables on terminals and in files, and standard error without messages of native libraries."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pneumoscope.cli.output import print_methods
+from pneumoscope.io.results import Estimate, MethodTable
+
+NAMES = [f"figure_{number}" for number in range(12)]
+
+
+@pytest.fixture
+def table() -> MethodTable:
+    figures = {
+        method: {name: Estimate(number / 12, 0.0, 1.0, 9) for number, name in enumerate(NAMES)}
+        for method in ("hirescam", "occlusion")
+    }
+    del figures["occlusion"]["figure_3"]
+    return MethodTable(figures, {"occlusion": "Slow."})
+
+
+def test_a_file_gets_one_line_a_method(table, capsys):
+    print_methods(table)
+
+    lines = capsys.readouterr().out.splitlines()
+    (header,) = (line for line in lines if "method" in line and "figure_0" in line)
+    (row,) = (line for line in lines if "hirescam" in line)
+    assert all(name in header for name in NAMES)
+    assert all(str(figure) in row for figure in table.figures["hirescam"].values())
+    assert "occlusion: Slow." in lines
+
+
+def test_a_narrow_terminal_gets_several_tables_of_whole_cells(table, capsys, monkeypatch):
+    for name, value in (("FORCE_COLOR", "1"), ("TERM", "dumb"), ("COLUMNS", "80")):
+        monkeypatch.setenv(name, value)
+    print_methods(table)
+
+    lines = capsys.readouterr().out.splitlines()
+    rows = [line for line in lines if "hirescam" in line]
+    assert len(rows) > 2 and max(map(len, rows)) <= 80
+    for figure in table.figures["hirescam"].values():
+        assert sum(str(figure) in row for row in rows) >= 1
+
+
+def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
+
+
+def test_a_command_that_loads_keras_prints_only_our_own_lines(tmp_path: Path) -> None:
+    pytest.importorskip("keras")
+    done = run_python("from pneumoscope.cli.main import main; main()", "neighbors", "--study", str(tmp_path))
+
+    assert done.returncode == 2
+    assert done.stderr.startswith("pneumoscope: ") and "holds no trained model" in done.stderr
+    assert "oneDNN" not in done.stderr and "absl" not in done.stderr
+
+
+def test_only_native_messages_are_dropped() -> None:
+    done = run_python(
+        "import logging, os, sys\n"
+        "from pneumoscope.cli.output import drop_native_stderr\n"
+        "with drop_native_stderr():\n"
+        "    os.write(2, b'native')\n"
+        "    logging.warning('logged')\n"
+        "logging.warning('later')\n"
+        "os.write(2, b'after')\n"
+        "with drop_native_stderr():\n"
+        "    raise OSError('no AVX')\n"
+    )
+
+    assert "native" not in done.stderr
+    assert all(text in done.stderr for text in ("logged", "later", "after", "OSError: no AVX"))

@@ -1,0 +1,88 @@
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.splits import check_patients, group_patients, split_dataset, split_folds, split_random
+from pneumoscope.errors import CollectionError, LeakError
+
+
+def make_dataset(num_patients: int, *, seed: int = 0, num_test: int = 0) -> Dataset:
+    """Return a dataset of 1 to 4 blank images a patient, a third of the patients of each class."""
+    rng = np.random.default_rng(seed)
+    rows = []
+    for patient in range(num_patients + num_test):
+        subtype = ("normal", "bacterial", "viral")[patient % 3]
+        for number in range(rng.integers(1, 5)):
+            split = "test" if patient >= num_patients else ("val" if patient < 2 else "train")
+            label = "normal" if subtype == "normal" else "pneumonia"
+            name = f"{patient}-{number}"
+            rows.append((name, name, name, label, subtype, f"p{patient}", split))
+    table = pd.DataFrame(rows, columns=["path", "name", "sha256", "label", "subtype", "patient", "split"])
+    return Dataset(np.zeros((len(table), 2, 2), np.uint8), table, pd.DataFrame())
+
+
+@settings(max_examples=20, deadline=None)
+@given(seed=st.integers(0, 1000), num_patients=st.integers(45, 120))
+def test_patients_stay_together_and_classes_in_proportion(seed: int, num_patients: int) -> None:
+    dataset = split_dataset(make_dataset(num_patients, seed=seed, num_test=12), seed=seed)
+    table = dataset.table
+    assert table.groupby("patient")["split"].nunique().max() == 1
+    assert set(table["split"]) == {"train", "val", "test"}
+    shares = table[table["split"] != "test"].groupby("subtype")["split"].apply(lambda split: (split == "val").mean())
+    assert shares.between(0.03, 0.35).all()
+
+
+def test_the_test_split_stays_and_val_joins_train_unless_asked() -> None:
+    source = make_dataset(60, num_test=9)
+    merged, kept = (split_dataset(source, seed=1, keep_val=keep) for keep in (False, True))
+    for dataset in (merged, kept):
+        pd.testing.assert_series_equal(dataset.table["split"] == "test", source.table["split"] == "test")
+    assert set(kept.table.loc[kept.table["split"] == "val", "patient"]) == {"p0", "p1"}
+    assert (merged.table["split"] == "val").sum() > 10
+
+
+def test_a_collection_without_test_gets_one_by_patient() -> None:
+    dataset = split_dataset(make_dataset(60), seed=0)
+    assert set(dataset.table["split"]) == {"train", "val", "test"}
+    check_patients(dataset.table)
+
+
+def test_same_seed_same_split() -> None:
+    first, second, other = (split_dataset(make_dataset(60), seed=seed).table["split"].tolist() for seed in (4, 4, 5))
+    assert first == second != other
+
+
+def test_the_random_split_leaks_and_is_caught() -> None:
+    dataset = split_random(make_dataset(60), seed=0)
+    with pytest.raises(LeakError, match="patients stand in more than one split"):
+        check_patients(dataset.table)
+
+
+def test_a_patient_in_train_and_test_stops_the_run() -> None:
+    source = make_dataset(60, num_test=9)
+    table = source.table.assign(patient=source.table["patient"].replace({"p60": "p5"}))
+    with pytest.raises(LeakError, match="p5"):
+        split_dataset(Dataset(source.images, table, source.skipped), seed=0)
+
+
+def test_same_bytes_make_one_group() -> None:
+    table = make_dataset(6).table
+    table.loc[table["patient"] == "p3", "sha256"] = table.loc[table["patient"] == "p0", "sha256"].iloc[0]
+    groups = pd.Series(group_patients(table)).groupby(table["patient"]).first()
+    assert groups["p0"] == groups["p3"]
+    assert groups.nunique() == 5
+
+
+def test_folds_hold_every_image_once_and_no_patient_twice() -> None:
+    dataset = make_dataset(60)
+    folds = split_folds(dataset, num_folds=5, seed=0)
+    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
+    assert pd.Series(folds).groupby(dataset.table["patient"]).nunique().max() == 1
+
+
+def test_too_few_patients_are_told() -> None:
+    with pytest.raises(CollectionError, match="only 2 patients"):
+        split_dataset(make_dataset(6), seed=0)

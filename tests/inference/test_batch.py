@@ -1,0 +1,194 @@
+"""Many files: found wherever they lie, read in order, and none stops the others."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pneumoscope.cli import main as cli
+from pneumoscope.errors import CollectionError
+from pneumoscope.inference.batch import BatchSettings, find_files, map_batches, read_files
+from pneumoscope.inference.reader import Reader
+from pneumoscope.inference.table import COLUMNS, read_table
+from pneumoscope.phantoms.phantom import draw_phantoms
+from pneumoscope.report.reading_picture import write_reading
+
+
+@pytest.fixture(scope="module")
+def reader():
+    return Reader.open(num_threads=1)
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Return a folder of ten phantoms, a text, an empty file and a turned film."""
+    folder = tmp_path_factory.mktemp("films")
+    phantoms = draw_phantoms(10, size=256, seed=6).images
+    for number, image in enumerate(phantoms):
+        Image.fromarray(image).save(folder / f"{number:02d}.png")
+    (folder / "10.png").write_text("no image")
+    (folder / "11.jpeg").write_bytes(b"")
+    Image.fromarray(np.rot90(phantoms[0])).save(folder / "12.jpeg", quality=95)
+    return folder
+
+
+def run(monkeypatch, capsys, *arguments):
+    monkeypatch.setattr(sys, "argv", ["pneumoscope", *map(str, arguments)])
+    with pytest.raises(SystemExit) as left:
+        cli.main()
+    told = capsys.readouterr()
+    return left.value.code or 0, told.out, told.err
+
+
+def test_files_are_found_wherever_they_lie(tmp_path, write_film, monkeypatch):
+    for name in ("b.PNG", "deep/a.jpg", "deep/__MACOSX/x.png", ".hidden/x.png", ".y.png"):
+        write_film(name)
+    (tmp_path / "notes.txt").write_text("x")
+    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 'b.PNG'}\n\n"))
+
+    def names(*arguments):
+        return [os.path.relpath(path, tmp_path) for path in find_files([str(one) for one in arguments])]
+
+    assert names(tmp_path) == ["b.PNG", "deep/a.jpg"]
+    assert names(tmp_path / "deep" / "*.jpg") == ["deep/a.jpg"]
+    assert names("-") == ["b.PNG"]
+    assert names(tmp_path / "notes.txt", tmp_path / "gone.png") == ["notes.txt", "gone.png"]
+    assert names(tmp_path, tmp_path / "b.PNG") == ["b.PNG", "deep/a.jpg"]
+
+
+def test_nothing_to_read_is_an_error(tmp_path):
+    with pytest.raises(CollectionError, match="names no file"):
+        find_files([str(tmp_path)])
+
+
+@pytest.mark.parametrize("batch_size", [1, 4, 100])
+def test_each_file_gets_its_reading_in_order(reader, films, batch_size):
+    paths = find_files([str(films)])
+    readings = list(read_files(reader, paths, BatchSettings(batch_size=batch_size, num_workers=2)))
+
+    assert [reading.path for reading in readings] == paths
+    assert [bool(reading.error) for reading in readings] == [False] * 10 + [True, True, False]
+    assert "neither JPEG nor PNG" in readings[10].error
+    assert "empty" in readings[11].error
+    assert readings[12].decision == "refused"
+
+
+def test_the_last_batches_are_smaller_so_that_no_worker_is_left_alone():
+    paths, taken = [str(number) for number in range(50)], []
+
+    def work(batch):
+        taken.append(len(batch))
+        return batch
+
+    assert list(map_batches(work, paths, batch_size=8, num_workers=2)) == paths
+    assert max(taken) == 8 and taken.count(8) >= 3
+    assert sorted(taken)[:4] == [1, 1, 1, 1] and sum(taken) == 50
+
+
+def test_pictures_are_written_beside(reader, films, tmp_path):
+    render = partial(write_reading, heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
+    paths = find_files([str(films / "0[01].png"), str(films / "12.jpeg")])
+    readings = list(read_files(reader, paths, BatchSettings(), render))
+
+    assert len(list((tmp_path / "dicom").iterdir())) == 6
+    for reading in readings:
+        with Image.open(reading.heatmap) as picture:
+            assert min(picture.size) >= 640
+
+
+def test_json_lines_hold_every_column(monkeypatch, capsys, films):
+    code, out, err = run(monkeypatch, capsys, "read", films, "--json")
+
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert code == 1
+    assert all(tuple(row) == COLUMNS for row in rows)
+    assert len(rows) == 13
+    assert "Traceback" not in err
+
+
+def test_a_table_is_printed(monkeypatch, capsys, films):
+    code, out, err = run(monkeypatch, capsys, "read", films / "00.png")
+
+    assert code == 0
+    (row,) = (line for line in out.splitlines() if "00.png" in line)
+    assert row.count("%") == 4
+    assert "Research use only" in out
+    assert "1 file:" in err
+
+
+def test_a_table_on_disk_is_gone_on_with(monkeypatch, capsys, films, tmp_path):
+    output = tmp_path / "t.csv"
+    first = run(monkeypatch, capsys, "read", films / "00.png", "--output", output)
+    refused = run(monkeypatch, capsys, "read", films, "--output", output)
+    second = run(monkeypatch, capsys, "read", films, "--output", output, "--resume")
+
+    assert (first[0], refused[0], second[0]) == (0, 2, 1)
+    assert "--resume" in refused[2]
+    assert len(list(read_table(output))) == 13
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (["--operating-point", "often"], "expected screening"),
+        (["--output", "t.xlsx"], "expected one of .csv"),
+        (["--resume"], "expected --output"),
+        (["--models", "nowhere"], "cannot be read"),
+    ],
+)
+def test_wrong_options_are_told_in_one_message(monkeypatch, capsys, films, tmp_path, arguments, told):
+    monkeypatch.chdir(tmp_path)
+    code, out, err = run(monkeypatch, capsys, "read", films, *arguments)
+
+    assert code == 2
+    assert told in err
+    assert "Traceback" not in err
+    assert out == ""
+
+
+def test_a_killed_run_loses_at_most_what_was_in_flight(films, tmp_path):
+    many = tmp_path / "many"
+    many.mkdir()
+    for number in range(300):
+        (many / f"{number:03d}.png").symlink_to(films / f"{number % 10:02d}.png")
+    output = tmp_path / "t.jsonl"
+    command = [sys.executable, "-m", "pneumoscope.cli.main", "read", str(many), "--output", str(output)]
+    process = subprocess.Popen([*command, "--batch-size", "4"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    partial = tmp_path / "t.jsonl.partial"
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and not (partial.exists() and partial.read_text().count("\n") >= 8):
+        time.sleep(0.01)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    kept = partial.read_text().count("\n")
+
+    done = subprocess.run([*command, "--resume"], capture_output=True, text=True, timeout=120)
+
+    assert kept >= 8
+    assert done.returncode == 0, done.stderr
+    assert [row["path"] for row in read_table(output)] == [str(path) for path in sorted(many.iterdir())]
+
+
+def test_reading_loads_no_keras(films):
+    code = (
+        "import sys; sys.argv = ['pneumoscope', 'read', sys.argv[1], '--json']\n"
+        "from pneumoscope.cli.main import main\n"
+        "try: main()\n"
+        "except SystemExit as left: assert not left.code\n"
+        "heavy = {'keras', 'tensorflow', 'torch', 'jax', 'pandas', 'sklearn', 'matplotlib', 'pydicom', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(films / "00.png")], capture_output=True, text=True, timeout=60
+    )
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"].endswith("00.png")

@@ -1,0 +1,262 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.neighbors import KNeighborsClassifier
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.archive import load_result, save_result
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.neighbors.knn import K_TRIED, embed_images, find_neighbors, find_similar
+from pneumoscope.neighbors.search import scale_to_length_one
+
+SPLITS = {"train": 90, "val": 30, "test": 30}
+
+
+def make_dataset(subtypes, splits, patients=None):
+    number = len(subtypes)
+    table = pd.DataFrame(
+        {
+            "name": [f"{split}/{row}.jpeg" for row, split in enumerate(splits)],
+            "label": ["normal" if subtype == "normal" else "pneumonia" for subtype in subtypes],
+            "subtype": subtypes,
+            "patient": [f"p{row}" for row in range(number)] if patients is None else patients,
+            "split": splits,
+        }
+    )
+    return Dataset(np.zeros((number, 4, 4), np.uint8), table, pd.DataFrame({"name": [], "reason": []}))
+
+
+def make_case(classes=THREE_CLASSES, spread=1.0, seed=0):
+    """Return embeddings around one center a class, and their dataset in shuffled order."""
+    rng = np.random.default_rng(seed)
+    splits = rng.permutation(np.repeat(list(SPLITS), list(SPLITS.values())))
+    labels = rng.integers(0, len(classes), len(splits))
+    embeddings = 4 * np.eye(8)[labels] + spread * rng.normal(size=(len(splits), 8))
+    subtypes = np.array(["normal", "bacterial", "viral"])[labels]
+    return embeddings.astype(np.float32), make_dataset(subtypes, splits)
+
+
+def ask(embeddings, dataset, classes=THREE_CLASSES, net_probabilities=None, seed=0):
+    if net_probabilities is None:
+        net_probabilities = np.full((len(dataset.rows("test")), len(classes)), 1 / len(classes))
+    return find_neighbors(embeddings, dataset, classes=classes, net_probabilities=net_probabilities, seed=seed)
+
+
+def test_images_of_one_class_that_lie_together_are_labelled_rightly():
+    embeddings, dataset = make_case(spread=0.3)
+
+    found = ask(embeddings, dataset)
+
+    assert found.evaluations["test"].metrics["accuracy"].value > 0.95
+    assert found.evaluations["val"].metrics["macro_f1"].value > 0.95
+    assert found.evaluations["test"].names.tolist() == dataset.table["name"][dataset.rows("test")].tolist()
+
+
+def test_embeddings_that_say_nothing_label_no_better_than_chance():
+    embeddings, dataset = make_case()
+    noise = np.random.default_rng(1).normal(size=embeddings.shape)
+
+    assert ask(noise, dataset).evaluations["test"].metrics["balanced_accuracy"].value < 0.6
+
+
+def test_probabilities_are_the_shares_of_the_votes_classes_weighing_alike():
+    embeddings, dataset = make_case(spread=2.5)
+
+    found = ask(embeddings, dataset)
+
+    train, labels = dataset.rows("train"), dataset.labels(THREE_CLASSES)
+    reference = KNeighborsClassifier(found.k, metric="cosine").fit(embeddings[train], labels[train])
+    for split, evaluation in found.evaluations.items():
+        # Every vote weighs as much as its class is rare, so that classes weigh alike.
+        expected = reference.predict_proba(embeddings[dataset.rows(split)]) / np.bincount(labels[train])
+        expected /= expected.sum(axis=1, keepdims=True)
+        np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
+
+
+def test_k_is_the_best_on_validation_and_never_sees_test():
+    embeddings, dataset = make_case(spread=2.5)
+    found = ask(embeddings, dataset)
+    test = dataset.rows("test")
+    moved, mislabelled = embeddings.copy(), dataset.table.copy()
+    moved[test] = 0
+    mislabelled.loc[test, "subtype"] = "normal"
+    mislabelled.loc[test[0], "subtype"] = "viral"
+
+    again = ask(moved, dataclasses.replace(dataset, table=mislabelled))
+
+    assert found.k == int(max(found.k_scores, key=found.k_scores.get))
+    assert found.k > 1
+    assert list(found.k_scores) == [str(k) for k in K_TRIED if k <= SPLITS["train"]]
+    assert found.k_scores[str(found.k)] == pytest.approx(found.evaluations["val"].metrics["balanced_accuracy"].value)
+    assert (again.k, again.k_scores) == (found.k, found.k_scores)
+
+
+def test_no_more_neighbors_are_asked_than_there_are():
+    embeddings, dataset = make_case(spread=0.3)
+    rows = np.concatenate([dataset.rows("train")[:10], dataset.rows("val"), dataset.rows("test")])
+
+    found = ask(embeddings[rows], dataset.select(rows))
+
+    assert list(found.k_scores) == ["1", "3", "5", "9"]
+
+
+def test_differences_with_the_net_are_counted_by_who_was_right():
+    embeddings, dataset = make_case(spread=0.3)
+    truth = dataset.labels(THREE_CLASSES)[dataset.rows("test")]
+    knn_wrong = np.flatnonzero(ask(embeddings, dataset).evaluations["test"].decisions != truth)
+    assert not len(knn_wrong)
+    bacterial = dataset.rows("test")[truth == 1]
+    embeddings[bacterial[:5]] = 4 * np.eye(8)[2]
+    net_decisions = truth.copy()
+    net_decisions[np.flatnonzero(truth == 1)[:2]] = 0
+    net_decisions[np.flatnonzero(truth == 0)[:4]] = 1
+
+    found = ask(embeddings, dataset, net_probabilities=np.eye(3)[net_decisions])
+
+    assert (found.net_right, found.knn_right, found.neither_right) == (3, 4, 2)
+    assert found.agreement.value == pytest.approx(1 - 9 / 30)
+    assert found.agreement.low < found.agreement.value < found.agreement.high
+    assert found.agreement.n == 30
+
+
+def test_examples_show_every_class_labelled_rightly_and_wrongly():
+    embeddings, dataset = make_case(spread=2.5)
+
+    found = ask(embeddings, dataset)
+
+    test = found.evaluations["test"]
+    places = np.searchsorted(dataset.rows("test"), found.queries)
+    shown = {
+        (label, label == decision) for label, decision in zip(test.labels[places], test.decisions[places], strict=True)
+    }
+    assert shown == {(label, right) for label in range(3) for right in (True, False)}
+    assert len(set(found.queries)) == 6
+    np.testing.assert_array_equal(found.queries, ask(embeddings, dataset).queries)
+    assert found.queries.tolist() != ask(embeddings, dataset, seed=1).queries.tolist()
+
+
+def test_nearest_of_an_example_are_training_images_of_other_patients():
+    embeddings, dataset = make_case(spread=2.5)
+    queries = ask(embeddings, dataset).queries
+    twins = dataset.rows("train")[: len(queries)]
+    embeddings[twins] = embeddings[queries]
+    patients = dataset.table["patient"].to_numpy().astype(object)
+    patients[twins] = patients[queries]
+    shared = dataclasses.replace(dataset, table=dataset.table.assign(patient=patients))
+
+    found = ask(embeddings, shared)
+
+    assert found.nearest.shape == (6, 5)
+    assert set(shared.table["split"].to_numpy()[found.nearest].ravel()) == {"train"}
+    assert (patients[found.nearest] != patients[found.queries][:, None]).all()
+    units = scale_to_length_one(embeddings)
+    gaps = np.linalg.norm(units[found.nearest] - units[found.queries][:, None], axis=2)
+    np.testing.assert_allclose(found.distances, gaps, rtol=1e-5)
+    assert (np.diff(found.distances, axis=1) >= 0).all()
+
+
+def test_images_of_unknown_class_are_left_out():
+    embeddings, dataset = make_case(spread=0.3)
+    subtypes = dataset.table["subtype"].to_numpy().astype(object)
+    unknown = np.concatenate([dataset.rows(split)[:3] for split in SPLITS])
+    subtypes[unknown] = "unknown"
+    net = np.eye(3)[dataset.labels(THREE_CLASSES)[dataset.rows("test")]]
+    embeddings[dataset.rows("train")[:3]] = 4 * np.eye(8)[0]
+
+    found = ask(
+        embeddings, dataclasses.replace(dataset, table=dataset.table.assign(subtype=subtypes)), net_probabilities=net
+    )
+
+    assert len(found.evaluations["test"].labels) == 27
+    assert found.agreement.value > 0.95
+    assert not set(found.queries) & set(unknown)
+
+
+def test_the_two_classes_work_too_and_the_result_can_be_kept(tmp_path):
+    found = ask(*make_case(BINARY_CLASSES, spread=0.3), classes=BINARY_CLASSES)
+
+    save_result(found, tmp_path / "neighbors.npz")
+
+    again = load_result(tmp_path / "neighbors.npz")
+    assert again.evaluations["test"].metrics == found.evaluations["test"].metrics
+    np.testing.assert_array_equal(again.nearest, found.nearest)
+
+
+def test_what_does_not_fit_is_refused():
+    embeddings, dataset = make_case()
+    with pytest.raises(ValueError, match=r"embeddings are \(149, 8\), expected \(150, d\)"):
+        ask(embeddings[1:], dataset)
+    with pytest.raises(ValueError, match=r"net_probabilities are \(30, 2\), expected \(30, 3\)"):
+        ask(embeddings, dataset, net_probabilities=np.ones((30, 2)))
+    everything = dataclasses.replace(dataset, table=dataset.table.assign(split="train"))
+    with pytest.raises(ValueError, match="no image of known class in val, test; split the dataset"):
+        ask(embeddings, everything, net_probabilities=np.ones((0, 3)))
+
+
+def test_similar_images_come_nearest_first_and_never_from_the_same_patient():
+    dataset = make_dataset(["normal"] * 6, ["train"] * 5 + ["test"], ["a", "a", "b", "c", "d", "e"])
+    angles = np.radians([0, 10, 60, 40, 90, 1])
+    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array([[5], [1], [2], [3], [1], [1]])
+
+    anyone, _ = find_similar(np.array([7.0, 0.0]), embeddings, dataset, num_neighbors=3)
+    others, distances = find_similar(np.array([7.0, 0.0]), embeddings, dataset, patient="a")
+
+    assert anyone.tolist() == [0, 1, 3]
+    assert others.tolist() == [3, 2, 4]
+    np.testing.assert_allclose(distances, 2 * np.sin(np.radians([20, 30, 45])), rtol=1e-6)
+    assert distances.dtype == np.float32
+
+
+def test_similar_images_need_someone_to_compare_with():
+    dataset = make_dataset(["normal"] * 2, ["train", "test"], ["a", "b"])
+    with pytest.raises(ValueError, match="no training image of another patient"):
+        find_similar(np.zeros(3), np.zeros((2, 3)), dataset, patient="a")
+    with pytest.raises(ValueError, match=r"embeddings are \(2, 4\), expected \(2, 3\)"):
+        find_similar(np.zeros(3), np.zeros((2, 4)), dataset)
+
+
+def build_net(channels, dtype=None):
+    import keras
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((8, 8, channels))
+    hidden = keras.layers.Rescaling(1 / 255)(inputs)
+    hidden = keras.layers.Flatten()(hidden)
+    hidden = keras.layers.Dense(5, activation="relu", name="embedding", dtype=dtype)(hidden)
+    hidden = keras.layers.Dropout(0.5)(hidden)
+    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="output", dtype="float32")(hidden))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_embedding_is_the_output_of_the_layer(channels):
+    pytest.importorskip("keras").config.set_dtype_policy("float32")
+    model = build_net(channels)
+    images = np.random.default_rng(0).integers(0, 256, (70, 8, 8), dtype=np.uint8)
+
+    found = embed_images(model, images)
+
+    kernel, bias = model.get_layer("embedding").get_weights()
+    flat = np.repeat(images[..., None], channels, axis=-1).reshape(70, -1) / 255
+    np.testing.assert_allclose(found, np.maximum(flat @ kernel + bias, 0), atol=1e-4)
+    assert (found.shape, found.dtype) == ((70, 5), np.float32)
+
+
+def test_a_net_of_lower_precision_gives_float32_too():
+    pytest.importorskip("keras")
+    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
+
+    found = embed_images(build_net(1, "mixed_bfloat16"), images)
+
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, embed_images(build_net(1), images), atol=0.05)
+
+
+def test_no_image_gives_no_embedding_and_no_layer_an_error():
+    pytest.importorskip("keras")
+    model = build_net(1)
+
+    assert embed_images(model, np.empty((0, 8, 8), np.uint8)).shape == (0, 5)
+    with pytest.raises(ValueError, match="No such layer: hidden"):
+        embed_images(model, np.empty((0, 8, 8), np.uint8), layer="hidden")

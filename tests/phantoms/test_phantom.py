@@ -1,0 +1,197 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from pneumoscope.data.collection import COLUMNS, scan_collection
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.image import load_image
+from pneumoscope.data.splits import check_patients
+from pneumoscope.errors import CollectionError
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.phantoms.phantom import (
+    COMMENT,
+    Phantoms,
+    draw_phantoms,
+    phantom_dataset,
+    shows_phantoms,
+    write_phantoms,
+)
+
+
+@pytest.fixture(scope="module")
+def phantoms() -> Phantoms:
+    return draw_phantoms(121, size=128, seed=3)
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return phantom_dataset(num_train=450, num_test=240, size=64, seed=0)
+
+
+def score(features: np.ndarray, dataset: Dataset, labels: np.ndarray) -> float:
+    """Return the balanced accuracy on test of a linear classifier of `(n, features)`."""
+    train, test = dataset.rows("train"), dataset.rows("test")
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=0.003, class_weight="balanced", max_iter=500))
+    hits = model.fit(features[train], labels[train]).predict(features[test]) == labels[test]
+    return float(np.mean([hits[labels[test] == label].mean() for label in set(labels)]))
+
+
+def coarse_pixels(dataset: Dataset) -> np.ndarray:
+    return dataset.images.reshape(len(dataset), 16, 4, 16, 4).mean(axis=(2, 4)).reshape(len(dataset), -1)
+
+
+def test_same_seed_gives_the_same_bytes() -> None:
+    first, again, other = (draw_phantoms(9, size=48, seed=seed) for seed in (5, 5, 6))
+    assert first.images.tobytes() == again.images.tobytes()
+    assert first.masks.tobytes() == again.masks.tobytes()
+    assert first.patients.tolist() == again.patients.tolist()
+    assert first.images.tobytes() != other.images.tobytes()
+
+
+@pytest.mark.parametrize("num_images", [1, 2, 3, 10])
+def test_number_of_images_is_exact(num_images: int) -> None:
+    drawn = draw_phantoms(num_images, size=32)
+    assert drawn.images.shape == drawn.masks.shape == (num_images, 32, 32)
+    assert len(drawn) == len(drawn.subtypes) == len(drawn.patients) == num_images
+
+
+def test_classes_are_thirds_and_children_have_1_to_4_films_of_one_class(phantoms: Phantoms) -> None:
+    counts = [int((phantoms.subtypes == name).sum()) for name in THREE_CLASSES]
+    assert sum(counts) == 121 and max(counts) - min(counts) <= 1
+    patients, films = np.unique(phantoms.patients, return_counts=True)
+    assert set(films.tolist()) == {1, 2, 3, 4}
+    for patient in patients:
+        assert len(set(phantoms.subtypes[phantoms.patients == patient].tolist())) == 1
+
+
+def test_films_use_the_range_and_differ_in_exposure(phantoms: Phantoms) -> None:
+    assert (np.ptp(phantoms.images, axis=(1, 2)) > 150).all()
+    assert phantoms.images.mean(axis=(1, 2)).std() > 5
+
+
+def test_films_of_a_child_share_anatomy_but_not_pose(phantoms: Phantoms) -> None:
+    patients, films = np.unique(phantoms.patients, return_counts=True)
+    rows = np.flatnonzero(phantoms.patients == patients[films.argmax()])
+    assert np.abs(phantoms.images[rows[0]].astype(float) - phantoms.images[rows[1]]).mean() > 3
+
+
+def test_masks_are_empty_for_normals_alone(phantoms: Phantoms) -> None:
+    areas = phantoms.masks.mean(axis=(1, 2))
+    assert (areas[phantoms.subtypes == "normal"] == 0).all()
+    assert (areas[phantoms.subtypes != "normal"] > 0.01).all()
+    assert areas.max() < 0.4
+
+
+def test_bacterial_lesion_is_a_dense_patch_in_one_lung(phantoms: Phantoms) -> None:
+    rows = np.flatnonzero(phantoms.subtypes == "bacterial")
+    brighter = []
+    for image, mask in zip(phantoms.images[rows].astype(float), phantoms.masks[rows], strict=True):
+        parts, count = ndimage.label(mask)
+        assert ndimage.sum_labels(mask, parts, range(1, count + 1)).max() > 0.9 * mask.sum()
+        assert max(mask[:, :64].sum(), mask[:, 64:].sum()) > 0.95 * mask.sum()
+        brighter.append(image[mask].mean() - image[mask[:, ::-1]].mean())
+    assert np.mean(np.array(brighter) > 10) > 0.9
+
+
+def test_viral_lesion_is_a_pattern_of_fine_lines_in_both_lungs(phantoms: Phantoms) -> None:
+    rows = np.flatnonzero(phantoms.subtypes == "viral")
+    masks = phantoms.masks[rows]
+    shares = masks[:, :, :64].sum(axis=(1, 2)) / masks.sum(axis=(1, 2))
+    assert ((shares > 0.25) & (shares < 0.75)).all()
+    places = masks.mean(axis=0) > 0.8
+    smoothed = ndimage.gaussian_filter(phantoms.images.astype(float), (0, 1, 1))
+    roughness = np.abs(phantoms.images - smoothed)[:, places].mean(axis=1)
+    assert (roughness[rows][:, None] > roughness[phantoms.subtypes == "normal"]).mean() > 0.85
+
+
+def test_lesions_can_be_learned_and_shuffled_labels_cannot(dataset: Dataset) -> None:
+    labels = dataset.labels(BINARY_CLASSES)
+    assert score(coarse_pixels(dataset), dataset, labels) > 0.85
+    assert score(coarse_pixels(dataset), dataset, dataset.labels(THREE_CLASSES)) > 0.7
+    assert score(coarse_pixels(dataset), dataset, np.random.default_rng(0).permutation(labels)) < 0.62
+
+
+def test_mean_and_spread_of_gray_do_not_tell_the_class(dataset: Dataset) -> None:
+    moments = np.stack([dataset.images.mean(axis=(1, 2)), dataset.images.std(axis=(1, 2))], axis=1)
+    assert score(moments, dataset, dataset.labels(BINARY_CLASSES)) < 0.75
+
+
+def test_dataset_keeps_children_apart(dataset: Dataset) -> None:
+    assert dataset.table.columns.tolist() == COLUMNS
+    assert dataset.masks is not None and dataset.masks.shape == dataset.images.shape
+    assert dataset.table["split"].value_counts().to_dict() == {"train": 450, "test": 240}
+    assert dataset.table["name"].is_unique and dataset.table["sha256"].is_unique
+    check_patients(dataset.table)
+
+
+def test_written_folder_reads_like_the_real_set(tmp_path) -> None:
+    root = write_phantoms(tmp_path / "phantoms", num_train=9, num_test=6, size=64, seed=2)
+    drawn = phantom_dataset(num_train=9, num_test=6, size=64, seed=2)
+    collection = scan_collection(root)
+    assert collection.skipped.empty
+    expected = drawn.table.set_index("name")[["label", "subtype", "split"]].sort_index()
+    found = collection.table.set_index("name")[["label", "subtype", "split"]].sort_index()
+    assert found.to_dict() == expected.to_dict()
+    check_patients(collection.table)
+    names = drawn.table["name"].tolist()
+    for name, image, mask in zip(names, drawn.images, drawn.masks, strict=True):
+        assert np.abs(load_image(root / name) * 255 - image).mean() < 3
+        with Image.open((root / "masks" / name).with_suffix(".png")) as written:
+            assert (np.asarray(written).astype(bool) == mask).all()
+
+
+def test_every_written_image_says_that_it_is_drawn(tmp_path) -> None:
+    root = write_phantoms(tmp_path, num_train=3, num_test=3, size=32)
+    paths = sorted(root.rglob("*.jpeg"))
+    assert len(paths) == 6
+    for path in paths:
+        with Image.open(path) as image:
+            assert image.mode == "L"
+            assert image.info["comment"].decode() == COMMENT
+    readme = (root / "README.txt").read_text(encoding="utf-8")
+    assert COMMENT in readme and "Not a medical device." in readme
+
+
+def test_phantoms_are_never_written_among_other_files(tmp_path) -> None:
+    (tmp_path / "IM-0001-0001.jpeg").write_bytes(b"a radiograph")
+    with pytest.raises(CollectionError, match="not empty"):
+        write_phantoms(tmp_path, num_train=3, num_test=3, size=32)
+
+
+@pytest.mark.parametrize(("num_images", "size", "match"), [(0, 64, "num_images is 0"), (3, 16, "size is 16")])
+def test_impossible_requests_are_refused(num_images: int, size: int, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        draw_phantoms(num_images, size=size)
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"images": np.zeros((2, 8, 8))}, "images are"),
+        ({"masks": np.zeros((2, 8, 8), np.uint8)}, "masks are"),
+        ({"lungs": np.zeros((1, 8, 8), bool)}, "lungs are"),
+        ({"patients": np.array(["person1"])}, "patients"),
+    ],
+)
+def test_phantoms_check_their_shapes(change: dict, match: str) -> None:
+    names = np.array(["normal", "viral"])
+    nowhere = np.zeros((2, 8, 8), bool)
+    fields = {"images": np.zeros((2, 8, 8), np.uint8), "masks": nowhere, "lungs": nowhere}
+    fields |= {"subtypes": names, "patients": names}
+    with pytest.raises(ValueError, match=match):
+        Phantoms(**(fields | change))
+
+
+def test_phantoms_are_known_as_such_and_radiographs_are_not(tmp_path: Path, write_film: Callable[..., Path]) -> None:
+    write_phantoms(tmp_path / "drawn", num_train=12, num_test=6, size=64, seed=1)
+    assert shows_phantoms(load_dataset(tmp_path / "drawn", size=32))
+    assert shows_phantoms(phantom_dataset(num_train=12, num_test=6, size=64, seed=1))
+    write_film("films/NORMAL/a.png", 1)
+    assert not shows_phantoms(load_dataset(tmp_path / "films", size=32))

@@ -1,0 +1,122 @@
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from pneumoscope.anomaly.detector import FitContext, select_normals
+from pneumoscope.anomaly.evaluation import choose_threshold, evaluate_detector
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.splits import split_dataset
+from pneumoscope.errors import TrainingError
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.metrics.localization import evaluate_maps
+from pneumoscope.phantoms.phantom import phantom_dataset
+from pneumoscope.research.anomaly_benchmark import add_anomalies_to_normals, benchmark_anomaly
+
+
+class Darkness:
+    """A detector that scores dark pixels as anomalous."""
+
+    def __init__(self, mean: float) -> None:
+        self.mean = mean
+
+    def score(self, images: np.ndarray) -> np.ndarray:
+        return self.anomaly_maps(images).mean(axis=(1, 2))
+
+    def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
+        return (self.mean - images.astype(np.float32)) / 255
+
+
+def fit_darkness(context: FitContext) -> Darkness:
+    return Darkness(float(context.normals.train.images.mean()))
+
+
+def fail(context: FitContext) -> Darkness:
+    raise TrainingError("the autoencoder is dead")
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    return split_dataset(phantom_dataset(num_train=60, num_test=18, size=32, seed=2), seed=0)
+
+
+@pytest.fixture
+def contexts(monkeypatch: pytest.MonkeyPatch) -> list[FitContext]:
+    """Replace all detectors by quick ones; return the contexts that they were fitted with, which grows."""
+    contexts: list[FitContext] = []
+
+    def fit(context: FitContext) -> Darkness:
+        contexts.append(context)
+        return fit_darkness(context)
+
+    detectors = {"dark": fit, "dead": fail, "dark_imagenet": fit}
+    monkeypatch.setattr("pneumoscope.research.anomaly_benchmark.DETECTORS", detectors)
+    return contexts
+
+
+def test_every_detector_gets_a_row(contexts: list[FitContext], dataset: Dataset, tmp_path: Path) -> None:
+    table = benchmark_anomaly(dataset, tmp_path, num_seeds=2, seed=5)
+
+    assert [context.seed for context in contexts] == [5, 6]
+    assert set(table.figures) == {"dark", "dead"}
+    assert table.figures["dead"] == {} and "is dead" in table.remarks["dead"]
+    metrics = table.figures["dark"]
+    assert metrics["auroc_sd"].value == 0
+    assert {"pixel_auroc", "pro", "pro_synthetic", "flagged_viral", "accuracy", "f1", "seconds_per_image"} <= set(
+        metrics
+    )
+    with_weights = benchmark_anomaly(dataset, tmp_path, weights=tmp_path / "net.h5")
+    assert "dark_imagenet" in with_weights.figures and contexts[-1].weights == tmp_path / "net.h5"
+
+
+def test_unknown_detectors_and_missing_weights_are_named(
+    contexts: list[FitContext], dataset: Dataset, tmp_path: Path
+) -> None:
+    with pytest.raises(TrainingError, match="dark_imagenet cannot be fitted without weights"):
+        benchmark_anomaly(dataset, tmp_path, names=["dark_imagenet"])
+    with pytest.raises(TrainingError, match="there is no detector bright; expected some of dark"):
+        benchmark_anomaly(dataset, tmp_path, names=["bright"])
+
+
+def test_no_pneumonia_moves_a_threshold(dataset: Dataset, tmp_path: Path) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, dataset.images.shape, dtype=np.uint8)
+    positive = dataset.labels(BINARY_CLASSES) == 1
+    changed = replace(dataset, images=np.where(positive[:, None, None], noise, dataset.images))
+    first, second = (
+        evaluate_detector(fit_darkness(FitContext(select_normals(data), tmp_path)), data) for data in (dataset, changed)
+    )
+    assert first.thresholds == second.thresholds
+    assert not np.array_equal(first.scores, second.scores)
+
+
+@pytest.mark.parametrize("rate", [0.05, 0.1, 0.3])
+def test_a_threshold_keeps_its_false_positive_rate_on_new_normals(rate: float) -> None:
+    rng = np.random.default_rng(0)
+    flagged = [(rng.normal(size=200) >= choose_threshold(rng.normal(size=60), rate)).mean() for _ in range(400)]
+    assert rate - 0.025 < np.mean(flagged) <= rate + 0.005
+
+
+def test_synthetic_opacities_brighten_their_masks(dataset: Dataset) -> None:
+    normals = select_normals(dataset).held_out
+    copies = add_anomalies_to_normals(normals, 0)
+    masks, change = copies.masks, copies.images.astype(int) - normals.images
+    assert masks.any(axis=(1, 2)).mean() > 0.8
+    assert change[masks].mean() > 5 * np.abs(change[~masks]).mean()
+    np.testing.assert_array_equal(copies.images, add_anomalies_to_normals(normals, 0).images)
+
+
+def test_localization_of_random_maps_is_chance_and_of_true_ones_is_perfect() -> None:
+    rng = np.random.default_rng(0)
+    masks = np.zeros((40, 24, 24), bool)
+    masks[:, 4:9, 5:10] = True
+    masks[::2, 15:17, 15:20] = True
+    patients = np.arange(40).astype(str)
+    random = evaluate_maps(rng.random(masks.shape), masks, patients=patients)
+    assert random["pixel_auroc"].value == pytest.approx(0.5, abs=0.03)
+    assert random["pro"].value == pytest.approx(0.15, abs=0.03)
+    # A map of the large regions alone finds 40 of 60 regions.
+    large = np.where(np.indices(masks.shape)[1] < 12, masks, False) + 0.01 * rng.random(masks.shape)
+    assert evaluate_maps(large, masks, patients=patients)["pro"].value == pytest.approx(2 / 3 + 1 / 3 * 0.15, abs=0.03)

@@ -1,0 +1,130 @@
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+keras = pytest.importorskip("keras")
+
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.study.pipeline import load_stage, reopen_study, run_study
+
+TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
+
+
+def read_figures(out: Path) -> dict:
+    """Return all that must come out alike, however often a study was stopped: everything but times."""
+    results = json.loads((out / "results.json").read_text())
+    for profiles in results["tasks"].values():
+        for entry in profiles.values():
+            entry.pop("training_seconds", None)
+    return {key: results[key] for key in ("tasks", "data", "settings")}
+
+
+def test_a_study_leaves_what_it_promises(finished_study: Path) -> None:
+    results = json.loads((finished_study / "results.json").read_text())
+    for task in TASKS:
+        entry = results["tasks"][task]["best"]
+        assert entry["parameters"] > 0
+        assert all(set(figure) == {"value", "low", "high", "n"} for figure in entry["metrics"].values())
+    for name in ("report.html", "log.txt", "audit/audit.html", "models/best-binary/card.json"):
+        assert (finished_study / name).stat().st_size > 0
+    assert list((finished_study / "figures").glob("*.png"))
+    assert "Research use only" in (finished_study / "log.txt").read_text()
+    assert results["timing"]["total"] > 0
+    assert results["data"]["phantoms"]
+    assert "drawn phantoms" in (finished_study / "report.html").read_text()
+
+
+def test_the_report_opens_without_a_network(finished_study: Path) -> None:
+    page = (finished_study / "report.html").read_text()
+    assert "Research use only" in page
+    for loading in ('src="http', "src='http", '<link rel="stylesheet"', "<script src", "@import", "url(http"):
+        assert loading not in page
+
+
+def test_an_old_study_is_not_overwritten(phantom_folder: Path, finished_study: Path) -> None:
+    with pytest.raises(PneumoscopeError, match="holds a study already"):
+        run_study(phantom_folder, finished_study, epochs=1)
+    with pytest.raises(PneumoscopeError, match="study of other settings: epochs 1 then, 2 now"):
+        run_study(phantom_folder, finished_study, epochs=2, resume=True)
+
+
+def test_resuming_a_finished_study_computes_nothing(
+    phantom_folder: Path, finished_study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = read_figures(finished_study)
+    monkeypatch.setattr(
+        "pneumoscope.classification.classifier.train_classifier", lambda *_, **__: pytest.fail("trained again")
+    )
+    run_study(phantom_folder, finished_study, profiles=("best",), epochs=1, seed=0, resume=True)
+    assert read_figures(finished_study) == before
+
+
+def test_stages_that_are_lost_come_out_alike(phantom_folder: Path, finished_study: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    shutil.copytree(finished_study, out)
+    for stage in ("best-neighbors_binary", "best-map_three_class", "best-anomaly", "best-explain"):
+        (out / "stages" / f"{stage}.npz").unlink()
+    run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0, resume=True)
+    assert read_figures(out) == read_figures(finished_study)
+
+
+def test_kill_nine_and_resume_end_in_the_same_figures(
+    phantom_folder: Path, finished_study: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    command = [
+        str(Path(sys.executable).with_name("pneumoscope")),
+        "study",
+        "--data",
+        str(phantom_folder),
+        "--out",
+        str(out),
+    ]
+    command += ["--profile", "best", "--epochs", "1"]
+    with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
+        deadline = time.monotonic() + 120
+        while not (out / "models/best-three_class/checkpoint.npz").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        process.send_signal(signal.SIGKILL)
+    assert not (out / "results.json").exists()
+    run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0, resume=True)
+    assert read_figures(out) == read_figures(finished_study)
+
+
+def test_a_study_can_be_reopened_until_its_data_change(
+    phantom_folder: Path, finished_study: Path, tmp_path: Path
+) -> None:
+    request, dataset = reopen_study(finished_study)
+    assert request["epochs"] == 1
+    assert len(dataset) == 165
+    with pytest.raises(PneumoscopeError, match="holds no study"):
+        reopen_study(tmp_path)
+    changed = tmp_path / "set"
+    shutil.copytree(phantom_folder, changed)
+    next((changed / "train/NORMAL").iterdir()).unlink()
+    with pytest.raises(PneumoscopeError, match="data_sha256"):
+        run_study(changed, finished_study, epochs=1, resume=True)
+
+
+def test_a_collection_without_subtypes_still_gets_its_other_tasks(
+    phantom_folder: Path, finished_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plain = tmp_path / "plain"
+    for split in ("train", "test"):
+        for kind in ("NORMAL", "PNEUMONIA"):
+            (plain / split / kind).mkdir(parents=True)
+            for number, path in enumerate(sorted((phantom_folder / split / kind).iterdir())):
+                os.link(path, plain / split / kind / f"{split}{number}.jpeg")
+    anomaly, explanation = (load_stage(finished_study, "best", kind) for kind in ("anomaly", "explain"))
+    monkeypatch.setattr("pneumoscope.anomaly.autoencoder.train_anomaly", lambda *_, **__: (None, anomaly))
+    monkeypatch.setattr("pneumoscope.explain.explanation.explain_classifier", lambda *_, **__: explanation)
+    run_study(plain, tmp_path / "out", profiles=("paper",), epochs=1)
+    results = json.loads((tmp_path / "out/results.json").read_text())
+    assert set(results["tasks"]) == {"binary", "neighbors", "anomaly", "explain"}

@@ -1,0 +1,124 @@
+import copy
+import json
+import math
+import re
+from dataclasses import fields
+from importlib.resources import files
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from pneumoscope.io.results import Estimate
+from pneumoscope.report.comparison import read_estimate
+from pneumoscope.study.summary import summarize_study
+
+
+@pytest.fixture(scope="module")
+def schema():
+    return json.loads(files("pneumoscope.report").joinpath("results.schema.json").read_text(encoding="utf-8"))
+
+
+@pytest.fixture(scope="module")
+def results(stages, facts):
+    return summarize_study(stages, **facts)
+
+
+@pytest.fixture
+def check(schema):
+    return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate
+
+
+def test_the_schema_is_one(schema):
+    jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_a_study_keeps_the_schema(results, check):
+    check(json.loads(json.dumps(results, allow_nan=False)))
+    assert list(results["tasks"]) == ["binary", "three_class", "neighbors", "anomaly", "explain"]
+    assert all(list(entries) == ["paper", "best"] for entries in results["tasks"].values())
+
+
+@pytest.mark.parametrize(
+    ("kept", "tasks"),
+    [
+        ((), []),
+        (("best-binary",), ["binary"]),
+        (("paper-neighbors_three_class",), ["neighbors"]),
+        (("best-explain", "audit"), ["explain"]),
+        (("paper-anomaly", "paper-map_binary"), ["anomaly"]),
+    ],
+)
+def test_a_part_of_a_study_keeps_the_schema(stages, facts, check, kept, tasks):
+    part = summarize_study({name: stages[name] for name in kept}, **facts)
+    check(part)
+    assert list(part["tasks"]) == tasks
+
+
+def test_every_figure_comes_through(stages, results):
+    metrics = results["tasks"]["binary"]["best"]["metrics"]
+    known = stages["best-binary"].evaluations["test"].metrics
+    assert {name: read_estimate(entry) for name, entry in metrics.items()} == known
+    validation = results["tasks"]["binary"]["best"]["validation"]
+    assert validation["accuracy"]["value"] == stages["best-binary"].evaluations["val"].metrics["accuracy"].value
+
+
+def test_neighbors_hold_both_nets_and_their_agreement(stages, results):
+    metrics = results["tasks"]["neighbors"]["best"]["metrics"]
+    for stage, suffix in (("binary", ""), ("three_class", "_three_class")):
+        known = stages[f"best-neighbors_{stage}"]
+        assert metrics[f"accuracy{suffix}"]["value"] == known.evaluations["test"].metrics["accuracy"].value
+        assert metrics[f"agreement{suffix}"]["value"] == known.agreement.value
+        assert results["tasks"]["neighbors"]["best"][f"k{suffix}"] == known.k
+    assert results["tasks"]["neighbors"]["best"]["parameters"] == 3_404_674
+
+
+def test_anomaly_accuracy_is_that_of_the_papers_threshold(results):
+    entry = results["tasks"]["anomaly"]["paper"]
+    assert entry["metrics"]["accuracy"] == entry["metrics"][f"accuracy_{entry['decision_threshold']}"]
+    assert entry["metrics"]["f1"] == entry["metrics"]["f1_mean_plus_sd"]
+
+
+def test_what_is_not_defined_is_null(stages, facts, check):
+    unknown = Estimate(math.nan, math.nan, math.inf, 0)
+    stages = {"best-explain": copy.copy(stages["best-explain"])}
+    object.__setattr__(stages["best-explain"], "metrics", {"centrality_normal": unknown})
+    results = summarize_study(stages, **facts)
+    entry = results["tasks"]["explain"]["best"]["metrics"]["centrality_normal"]
+    assert entry == {"value": None, "low": None, "high": None, "n": 0}
+    assert "NaN" not in json.dumps(results, allow_nan=False)
+    check(results)
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (("schema_version",), "2.0"),
+        (("research_use_only",), "For diagnosis"),
+        (("data", "phantoms"), "no"),
+        (("data", "counts"), {"train/normal": -1}),
+        (("tasks", "binary", "best", "parameters"), 1.5),
+        (("tasks", "binary", "best", "metrics", "accuracy"), 0.9),
+        (("tasks", "anomaly", "best", "false_positive_rate"), 1.5),
+        (("tasks", "neighbors", "best", "k"), 0),
+        (("timing",), {"load": 1.0}),
+    ],
+)
+def test_what_is_wrong_is_refused(results, check, path, value):
+    wrong = copy.deepcopy(results)
+    place = wrong
+    for key in path[:-1]:
+        place = place[key]
+    place[path[-1]] = value
+    with pytest.raises(jsonschema.ValidationError):
+        check(wrong)
+
+
+def test_every_field_is_documented(results):
+    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    documented = set(re.findall(r"`([a-z0-9_]+)`", text))
+    for entries in results["tasks"].values():
+        fields_found = {key for entry in entries.values() for key in entry}
+        assert {key.removesuffix("_three_class") for key in fields_found} <= documented
+    assert set(results) <= documented
+    assert {field.name for field in fields(Estimate)} <= set(re.findall(r'"([a-z]+)"', text))
