@@ -3,8 +3,8 @@
 #   make study                            built-in phantoms, few epochs
 #   make study DATA=path/to/chest_xray    the real radiographs
 #
-# OUT, EPOCHS, PROFILE and SEED are handed on to `pneumoscope study` where given. A study that stopped
-# half way, or lacks a profile, is gone on with; OUT must not hold a study of other settings.
+# OUT, EPOCHS, CONFIGURATION and SEED are handed on to `pneumoscope study` where given. A study that stopped
+# half way, or lacks a configuration, is gone on with; OUT must not hold a study of other settings.
 # PYTHON names the interpreter that .venv is made from.
 
 PYTHON ?= python3
@@ -17,7 +17,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 study: $(VENV)/ready
-	$(BIN)/pneumoscope study --resume --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(PROFILE),--profile "$(PROFILE)") \
+	$(BIN)/pneumoscope study --resume --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(CONFIGURATION),--configuration "$(CONFIGURATION)") \
 		$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(SEED),--seed "$(SEED)")
 
 test: $(VENV)/ready-dev

@@ -31,10 +31,10 @@ from pneumoscope.phantoms.phantom import draw_phantoms
 KERAS_ONCE = """
 import sys, numpy as np, keras
 from PIL import Image
-from pneumoscope.models.compact_resnet import build_flagship
-from pneumoscope.models.reference import build_three_class
+from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
+from pneumoscope.models.architectures.reference import build_three_class
 image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[1], color_mode='grayscale', target_size=(128, 128)))
-build = {'three_class': build_three_class, 'flagship': build_flagship}[sys.argv[2]]
+build = {'three_class': build_three_class, 'default': build_compact_resnet}[sys.argv[2]]
 print(build().predict(image[None], verbose=0))
 """
 MEMORY = """
@@ -107,10 +107,10 @@ def prepare_keras(path: str, architecture: str, layer: str) -> Callable[[], None
     import keras
     import tensorflow as tf
 
-    from pneumoscope.models.compact_resnet import build_flagship
-    from pneumoscope.models.reference import build_three_class
+    from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
+    from pneumoscope.models.architectures.reference import build_three_class
 
-    model = {"three_class": build_three_class, "flagship": build_flagship}[architecture]()
+    model = {"three_class": build_three_class, "default": build_compact_resnet}[architecture]()
     both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
 
     def read() -> None:

@@ -1,6 +1,6 @@
 """How long a whole study takes, stage by stage, and which share of it each stage has.
 
-    python benchmarks/study.py [--data DIR] [--profile paper|best|both] [--epochs N]
+    python benchmarks/study.py [--data DIR] [--configuration reference|best|both] [--epochs N]
 
 Without --data, the study of drawn phantoms that `make study` runs. "Besides" is what the command takes around its
 stages: starting, reading the radiographs, drawing the report.
@@ -18,13 +18,14 @@ from pathlib import Path
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="a folder of radiographs")
-    parser.add_argument("--profile", default="both")
+    parser.add_argument("--configuration", default="both")
     parser.add_argument("--epochs", type=int)
     given = parser.parse_args()
 
     with tempfile.TemporaryDirectory() as scratch:
         out_dir = Path(scratch) / "out"
-        command = [Path(sys.executable).with_name("pneumoscope"), "study", "--out", out_dir, "--profile", given.profile]
+        command = [Path(sys.executable).with_name("pneumoscope"), "study", "--out", out_dir]
+        command += ["--configuration", given.configuration]
         command += ["--data", given.data] if given.data else []
         command += ["--epochs", str(given.epochs)] if given.epochs else []
         start = time.perf_counter()

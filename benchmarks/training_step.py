@@ -7,7 +7,7 @@ All train the same net on the same files, split by patient, in batches of 32:
     keras         the plain recipe: float32, image_dataset_from_directory, model.fit
     keras-cached  the same with the decoded images kept in memory by cache()
     torch         a plain loop over a DataLoader of two workers, float32 (where torch is installed)
-    paper, best   pneumoscope.train_classifier in its two profiles
+    paper, best   pneumoscope.train_classifier in its two configurations
 
 Each run is a fresh process, and the recipes take turns. Images a second count the training images of an epoch
 against the time between the ends of two epochs, validation and checkpoint included; the first epoch, in which graphs
@@ -46,7 +46,7 @@ Outcome = tuple[int, list[float], float]
 def train_plain_keras(folder: Path, *, epochs: int, seed: int, cached: bool = False) -> Outcome:
     import keras
 
-    from pneumoscope.models.reference import build_binary
+    from pneumoscope.models.architectures.reference import build_binary
 
     keras.utils.set_random_seed(seed)
     start = time.perf_counter()
@@ -126,7 +126,7 @@ def train_plain_torch(folder: Path, *, epochs: int, seed: int) -> Outcome:
     return len(train.dataset), ends, right / len(validation.dataset)
 
 
-def train_ours(folder: Path, *, epochs: int, seed: int, profile: str) -> Outcome:
+def train_ours(folder: Path, *, epochs: int, seed: int, configuration: str) -> Outcome:
     import keras  # noqa: F401  (as in the others, its import is no part of the time)
 
     ends: list[float] = []
@@ -139,7 +139,7 @@ def train_ours(folder: Path, *, epochs: int, seed: int, profile: str) -> Outcome
     logger = logging.getLogger("pneumoscope")
     logger.setLevel(logging.INFO)
     logger.addHandler(Clock())
-    settings = pneumoscope.profile_settings(profile, epochs=epochs)
+    settings = pneumoscope.configuration_settings(configuration, epochs=epochs)
     with tempfile.TemporaryDirectory() as out_dir:
         start = time.perf_counter()
         dataset = pneumoscope.load_dataset(folder, size=SIZE)
@@ -153,8 +153,8 @@ RECIPES: dict[str, Callable[..., Outcome]] = {
     "keras": train_plain_keras,
     "keras-cached": lambda folder, **options: train_plain_keras(folder, cached=True, **options),
     "torch": train_plain_torch,
-    "paper": lambda folder, **options: train_ours(folder, profile="paper", **options),
-    "best": lambda folder, **options: train_ours(folder, profile="best", **options),
+    "reference": lambda folder, **options: train_ours(folder, configuration="reference", **options),
+    "improved": lambda folder, **options: train_ours(folder, configuration="improved", **options),
 }
 
 

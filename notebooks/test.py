@@ -35,7 +35,7 @@ dataset = pneumoscope.split_dataset(
     pneumoscope.load_dataset(DATA or OUT / "phantoms", cache_dir=OUT / "cache"), seed=SEED
 )
 TASKS = {"binary": pneumoscope.BINARY_CLASSES, "three_class": pneumoscope.THREE_CLASSES}
-models = {task: pneumoscope.load_bundle(OUT / task).model for task in TASKS}
+models = {task: pneumoscope.load_model(OUT / task).model for task in TASKS}
 
 # %% [markdown]
 # ## Tasks 1.A and 1.B: figures

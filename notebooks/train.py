@@ -19,7 +19,8 @@
 # an autoencoder that has only seen normals (3). The notebook `test` then looks at what they learned.
 #
 # The environment says what to work on: `DATA`, a folder of radiographs (without it phantoms are drawn, and the figures
-# say nothing about real radiographs); `OUT`, where everything goes; `EPOCHS`; `PROFILE`, `paper` or `best`.
+# say nothing about real radiographs); `OUT`, where everything goes; `EPOCHS`; `CONFIGURATION`,
+# `reference` or `improved`.
 
 # %%
 import os
@@ -34,7 +35,7 @@ import pneumoscope
 DATA = os.environ.get("DATA")
 OUT = Path(os.environ.get("OUT", "out/notebooks"))
 EPOCHS = int(os.environ.get("EPOCHS", 40 if DATA else 4))
-PROFILE = os.environ.get("PROFILE", "best")
+CONFIGURATION = os.environ.get("CONFIGURATION", "improved")
 SEED = 0
 
 # %% [markdown]
@@ -66,7 +67,7 @@ for row, subtype in zip(panels, ("normal", "bacterial", "viral"), strict=True):
 # Each epoch is kept on disk: a training that was stopped goes on when its cell runs again.
 
 # %%
-settings = pneumoscope.profile_settings(PROFILE, epochs=EPOCHS)
+settings = pneumoscope.configuration_settings(CONFIGURATION, epochs=EPOCHS)
 classifications = {}
 for task, classes in {"binary": pneumoscope.BINARY_CLASSES, "three_class": pneumoscope.THREE_CLASSES}.items():
     _, classifications[task] = pneumoscope.train_classifier(
@@ -98,7 +99,7 @@ for task, classification in classifications.items():
 # Its thresholds come from held-out normals: mean + 1 standard deviation, and a quantile with a stated false-alarm rate.
 
 # %%
-settings = pneumoscope.autoencoder_settings(PROFILE, epochs=EPOCHS)
+settings = pneumoscope.autoencoder_settings(CONFIGURATION, epochs=EPOCHS)
 if not DATA:
     # Few phantoms make few steps, and too few leave the net dead: smaller and quicker ones make up for it.
     settings = replace(settings, batch_size=4, learning_rate=2e-3)

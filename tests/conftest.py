@@ -60,7 +60,7 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
     out = shared / "finished-study"
     with FileLock(shared / "finished-study.lock"):
         if not (out / "report.html").exists():
-            dataset = run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0)
+            dataset = run_study(phantom_folder, out, configurations=("improved",), epochs=1, seed=0)
             write_audit(load_result(out / "stages" / "audit.npz"), dataset, out / "audit")
             write_report(out, dataset)
     return out

@@ -24,7 +24,7 @@ def plt():
 
 def test_the_notebooks_run_one_after_the_other(tmp_path, monkeypatch, plt):
     monkeypatch.delenv("DATA", raising=False)
-    monkeypatch.delenv("PROFILE", raising=False)
+    monkeypatch.delenv("CONFIGURATION", raising=False)
     monkeypatch.setenv("OUT", str(tmp_path))
     monkeypatch.setenv("EPOCHS", "2")
 

@@ -5,7 +5,7 @@
     ├── CollectionError   a folder or manifest that is not laid out as expected
     ├── LeakError         a patient on both sides of a split
     ├── DownloadError     the data set could not be fetched
-    ├── BundleError       a trained model that is missing, damaged or of another version
+    ├── ModelError       a trained model that is missing, damaged or of another version
     ├── ExportError       a trained model that does not answer alike outside of Keras
     ├── TrainingError     a training that cannot start, or ended dead
     └── MissingExtraError an optional part of the package that is not installed
@@ -35,7 +35,7 @@ class DownloadError(PneumoscopeError):
     """The data set could not be fetched."""
 
 
-class BundleError(PneumoscopeError):
+class ModelError(PneumoscopeError):
     """A trained model is missing, damaged, or from another version."""
 
 

@@ -11,7 +11,7 @@ from pneumoscope.models.settings import autoencoder_settings
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory: pytest.TempPathFactory, phantoms: Dataset):
-    settings = autoencoder_settings("best", epochs=12)
+    settings = autoencoder_settings("improved", epochs=12)
     return train_anomaly(phantoms, tmp_path_factory.mktemp("anomaly"), settings=settings, false_positive_rate=0.1)
 
 
@@ -60,7 +60,7 @@ def test_the_same_drawing_for_all_fails_loudly() -> None:
 
 
 def test_a_net_with_dead_weights_is_noticed(phantoms: Dataset) -> None:
-    from pneumoscope.models.reference import build_autoencoder
+    from pneumoscope.models.architectures.reference import build_autoencoder
 
     model = build_autoencoder()
     kernel, bias = model.get_layer("output").get_weights()

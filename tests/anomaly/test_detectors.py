@@ -23,7 +23,7 @@ from pneumoscope.anomaly.patchcore import PatchcoreSettings, choose_coreset, fit
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import TrainingError
 from pneumoscope.metrics.localization import evaluate_maps
-from pneumoscope.models.encoder import build_encoder
+from pneumoscope.models.architectures.encoder import build_encoder
 from pneumoscope.phantoms.phantom import phantom_dataset
 from pneumoscope.research.anomaly_benchmark import add_anomalies_to_normals
 
@@ -41,8 +41,8 @@ def draw_normals(size: int) -> Normals:
 @pytest.fixture(scope="module", autouse=True)
 def tiny() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pneumoscope.models.encoder.STEM", STEM)
-        patch.setattr("pneumoscope.models.encoder.STAGES", TINY)
+        patch.setattr("pneumoscope.models.architectures.encoder.STEM", STEM)
+        patch.setattr("pneumoscope.models.architectures.encoder.STAGES", TINY)
         yield
 
 

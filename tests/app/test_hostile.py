@@ -131,9 +131,9 @@ def make_bomb(kind):
     if kind == "text":
         text = png_chunk(b"zTXt", b"Comment\0\0" + compress_zeros(80 << 20))
         return png_of(40, 40, text, png_chunk(b"IDAT", zlib.compress(bytes(41 * 40))))
-    if kind == "profile":
-        profile = png_chunk(b"iCCP", b"Profile\0\0" + compress_zeros(80 << 20))
-        return png_of(40, 40, profile, png_chunk(b"IDAT", zlib.compress(bytes(41 * 40))))
+    if kind == "configuration":
+        configuration = png_chunk(b"iCCP", b"Configuration\0\0" + compress_zeros(80 << 20))
+        return png_of(40, 40, configuration, png_chunk(b"IDAT", zlib.compress(bytes(41 * 40))))
     if kind == "jpeg":
         stream = io.BytesIO()
         Image.new("L", (16, 16)).save(stream, format="JPEG")
@@ -146,7 +146,9 @@ def make_bomb(kind):
     return stream.getvalue()
 
 
-@pytest.mark.parametrize("kind", ["declared", "packed", "more than declared", "text", "profile", "jpeg", "animation"])
+@pytest.mark.parametrize(
+    "kind", ["declared", "packed", "more than declared", "text", "configuration", "jpeg", "animation"]
+)
 def test_a_bomb_is_a_reading_with_its_error(client, kind):
     bomb = make_bomb(kind)
     assert len(bomb) < 1 << 20

@@ -8,20 +8,22 @@ keras = pytest.importorskip("keras")
 
 from pneumoscope.classification.classifier import predict_probabilities, train_classifier
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.errors import BundleError, TrainingError
+from pneumoscope.errors import ModelError, TrainingError
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.registry import build_architecture, list_architectures, register_architecture
-from pneumoscope.models.saved_model import load_bundle, save_bundle
-from pneumoscope.models.settings import profile_settings
+from pneumoscope.models.saved_model import load_model, save_model
+from pneumoscope.models.settings import configuration_settings
 
 
 @pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
 def test_training_leaves_a_bundle_that_answers_alike(
     tmp_path: Path, phantoms: Dataset, classes: tuple[str, ...]
 ) -> None:
-    bundle, trained = train_classifier(phantoms, tmp_path, classes=classes, settings=profile_settings("best", epochs=1))
-    again = load_bundle(tmp_path)
+    bundle, trained = train_classifier(
+        phantoms, tmp_path, classes=classes, settings=configuration_settings("improved", epochs=1)
+    )
+    again = load_model(tmp_path)
     test = phantoms.split("test")
     np.testing.assert_array_equal(
         predict_probabilities(again.model, test.images), trained.evaluations["test"].probabilities
@@ -34,7 +36,7 @@ def test_training_leaves_a_bundle_that_answers_alike(
 
 
 def test_probabilities_sum_to_one(phantoms: Dataset) -> None:
-    from pneumoscope.models.reference import build_binary
+    from pneumoscope.models.architectures.reference import build_binary
 
     probabilities = predict_probabilities(build_binary(), phantoms.images[:5])
     assert probabilities.dtype == np.float32
@@ -44,26 +46,26 @@ def test_probabilities_sum_to_one(phantoms: Dataset) -> None:
 def test_a_missing_class_is_told(tmp_path: Path, phantoms: Dataset) -> None:
     sick = phantoms.select(phantoms.labels(BINARY_CLASSES) == 1)
     with pytest.raises(TrainingError, match="train holds no image of class normal"):
-        train_classifier(sick, tmp_path, settings=profile_settings("paper", epochs=1))
+        train_classifier(sick, tmp_path, settings=configuration_settings("reference", epochs=1))
 
 
 def test_a_bundle_is_checked(tmp_path: Path, phantoms: Dataset) -> None:
-    train_classifier(phantoms, tmp_path, settings=profile_settings("paper", epochs=1))
-    with pytest.raises(BundleError, match="holds no trained model"):
-        load_bundle(tmp_path / "nothing")
+    train_classifier(phantoms, tmp_path, settings=configuration_settings("reference", epochs=1))
+    with pytest.raises(ModelError, match="holds no trained model"):
+        load_model(tmp_path / "nothing")
     weights = tmp_path / "model.weights.h5"
     weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(BundleError, match="not the file its card describes"):
-        load_bundle(tmp_path)
+    with pytest.raises(ModelError, match="not the file its card describes"):
+        load_model(tmp_path)
     card = tmp_path / "card.json"
     text = card.read_text()
     card.write_text(text.replace('"seed": 0', '"seed": "zero"'))
-    with pytest.raises(BundleError, match=r"is damaged \(seed: Input should be a valid integer, not zero"):
-        load_bundle(tmp_path)
+    with pytest.raises(ModelError, match=r"is damaged \(seed: Input should be a valid integer, not zero"):
+        load_model(tmp_path)
     card.write_text(text)
     card.write_text(card.read_text().replace('"card_version": 2', '"card_version": 99'))
-    with pytest.raises(BundleError, match="is version 99"):
-        load_bundle(tmp_path)
+    with pytest.raises(ModelError, match="is version 99"):
+        load_model(tmp_path)
 
 
 def test_a_registered_architecture_is_restored_from_its_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,13 +81,13 @@ def test_a_registered_architecture_is_restored_from_its_bundle(tmp_path: Path, m
     model = build_architecture("tiny", num_outputs=4, size=8, channels=3)
     record = TrainingRecord(
         classes=("a", "b", "c", "d"),
-        settings=profile_settings("paper"),
+        settings=configuration_settings("reference"),
         precision="float32",
         seed=0,
         training_data_sha256="0",
     )
-    save_bundle(model, tmp_path, record)
-    again = load_bundle(tmp_path, precision="float32")
+    save_model(model, tmp_path, record)
+    again = load_model(tmp_path, precision="float32")
     np.testing.assert_array_equal(model.get_layer("logits").kernel, again.model.get_layer("logits").kernel)
     with pytest.raises(TrainingError, match="there is no architecture 'huge'; expected one of tiny"):
         build_architecture("huge", num_outputs=4)
@@ -97,5 +99,5 @@ def test_shuffled_labels_teach_nothing(tmp_path: Path, phantoms: Dataset) -> Non
     labels = phantoms.table["label"].to_numpy().astype(str)
     labels[train] = rng.permutation(labels[train])
     shuffled = Dataset(phantoms.images, phantoms.table.assign(label=labels), pd.DataFrame())
-    _, trained = train_classifier(shuffled, tmp_path, settings=profile_settings("best", epochs=2))
+    _, trained = train_classifier(shuffled, tmp_path, settings=configuration_settings("improved", epochs=2))
     assert trained.evaluations["test"].metrics["auroc"].value < 0.85

@@ -16,7 +16,7 @@ from pneumoscope.errors import CollectionError, PneumoscopeError
 from pneumoscope.io.archive import save_result
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
-from pneumoscope.models.settings import profile_settings
+from pneumoscope.models.settings import configuration_settings
 from pneumoscope.research.ablation import BASE, vary_recipe
 from pneumoscope.research.benchmark import run_ablations
 
@@ -58,7 +58,7 @@ def test_no_child_stands_on_both_sides(films, tmp_path, monkeypatch, protocol):
     seen: list[tuple[Dataset, Dataset]] = []
     pretend_to_fit(seen, monkeypatch)
 
-    told = cross_validate(films, tmp_path, settings=profile_settings("flagship"), protocol=protocol, seed=1)
+    told = cross_validate(films, tmp_path, settings=configuration_settings("default"), protocol=protocol, seed=1)
 
     assert len(seen) == {"patients": 5, "series": 2}[protocol]
     for train, held_out in seen:
@@ -70,7 +70,7 @@ def test_no_child_stands_on_both_sides(films, tmp_path, monkeypatch, protocol):
 def test_a_split_by_image_puts_children_on_both_sides(films, tmp_path, monkeypatch):
     seen: list[tuple[Dataset, Dataset]] = []
     pretend_to_fit(seen, monkeypatch)
-    cross_validate(films, tmp_path, settings=profile_settings("flagship"), protocol="images")
+    cross_validate(films, tmp_path, settings=configuration_settings("default"), protocol="images")
     assert all(set(train.table["patient"]) & set(held_out.table["patient"]) for train, held_out in seen)
 
 
@@ -92,15 +92,15 @@ def test_test_images_are_left_out(films, tmp_path, monkeypatch):
     pretend_to_fit(seen, monkeypatch)
     half = films.table["patient"].isin(films.table["patient"].unique()[::2])
     split = Dataset(films.images, films.table.assign(split=np.where(half, "test", "train")), films.skipped)
-    told = cross_validate(split, tmp_path, settings=profile_settings("flagship"))
+    told = cross_validate(split, tmp_path, settings=configuration_settings("default"))
     assert not set(told.names) & set(split.split("test").table["name"])
 
 
 def test_a_variant_changes_what_it_says():
-    settings = profile_settings("flagship", epochs=3)
+    settings = configuration_settings("default", epochs=3)
     assert vary_recipe(settings, BASE) == settings
     assert vary_recipe(settings, "hard-targets").label_smoothing == 0
-    assert vary_recipe(settings, "paper-net").profile == "best"
+    assert vary_recipe(settings, "paper-net").configuration == "improved"
     assert vary_recipe(settings, "paper-net").epochs == 3
     with pytest.raises(PneumoscopeError, match="no variant 'magic'; expected one of as-it-is"):
         vary_recipe(settings, "magic")
@@ -127,7 +127,7 @@ def test_runs_fill_one_table_and_are_not_done_twice(films, tmp_path, monkeypatch
         keep_run(films, tmp_path, variant, seed, skill)
     monkeypatch.setattr("pneumoscope.research.ablation.cross_validate", None)
 
-    table = run_ablations(films, tmp_path, settings=profile_settings("flagship"), variants=["mixup"])
+    table = run_ablations(films, tmp_path, settings=configuration_settings("default"), variants=["mixup"])
     runs = [f"{variant}, patients, {run}" for variant in (BASE, "mixup") for run in SEED_ROWS]
     assert set(table.figures) == {*runs, "framed, patients, seed 0"}
     assert table.remarks["mixup, patients, seed 0"].startswith("pairs of images mixed")

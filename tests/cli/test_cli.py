@@ -35,7 +35,7 @@ def test_version_says_what_it_is_not(monkeypatch, capsys) -> None:
         (["anomaly", "nowhere.png", "--study", "nowhere"], "holds no trained model"),
         (["train", "--backbone", "mobilenet"], "expected --backbone NAME and --weights"),
         (["train", "--weights", "imagenet"], "expected --backbone NAME and --weights"),
-        (["train", "--recipe", "transfer"], "expected --backbone NAME and --weights"),
+        (["train", "--configuration", "transfer"], "expected --backbone NAME and --weights"),
         (
             ["train", "--backbone", "mobilenet", "--weights", "none", "--task", "anomaly"],
             "expected it without --backbone",
@@ -81,11 +81,11 @@ def test_each_task_alone_on_a_study(
     results = json.loads((finished_study / "results.json").read_text())["tasks"]
 
     _, out, _ = call(monkeypatch, capsys, "evaluate", *study)
-    assert json.loads(out)["metrics"]["accuracy"] == results["binary"]["best"]["metrics"]["accuracy"]
+    assert json.loads(out)["metrics"]["accuracy"] == results["binary"]["improved"]["metrics"]["accuracy"]
     _, out, _ = call(monkeypatch, capsys, "anomaly", *study)
-    assert json.loads(out)["metrics"]["auroc"] == results["anomaly"]["best"]["metrics"]["auroc"]
+    assert json.loads(out)["metrics"]["auroc"] == results["anomaly"]["improved"]["metrics"]["auroc"]
     _, out, _ = call(monkeypatch, capsys, "neighbors", *study)
-    assert json.loads(out)["metrics"]["accuracy"] == results["neighbors"]["best"]["metrics"]["accuracy"]
+    assert json.loads(out)["metrics"]["accuracy"] == results["neighbors"]["improved"]["metrics"]["accuracy"]
 
     _, out, _ = call(monkeypatch, capsys, "neighbors", film, tmp_path / "broken.jpeg", *study)
     rows = json.loads(out)["rows"]
@@ -126,7 +126,7 @@ def test_the_models_that_ship_are_evaluated(monkeypatch, capsys, phantom_folder:
     told = json.loads(out)
     kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert told["scopes"] == kept["scopes"]
-    assert kept["shortcuts"] is None and kept["gate_check"] is None
+    assert kept["shortcuts"] is None and kept["ood_check"] is None
     assert told["command"].startswith("pneumoscope evaluate --data")
     assert (tmp_path / "out" / "evaluation.html").exists()
 

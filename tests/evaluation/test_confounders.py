@@ -1,4 +1,4 @@
-"""Shortcuts are seen where they are: a classifier of lungs, one of letters, one of the frame."""
+"""Confounders are seen where they are: a classifier of lungs, one of letters, one of the frame."""
 
 from dataclasses import replace
 
@@ -7,9 +7,9 @@ import pytest
 from PIL import Image
 
 from pneumoscope.errors import CollectionError
-from pneumoscope.evaluation.confounders import hide, measure_shortcuts
-from pneumoscope.evaluation.pixel_baselines import answer_trivially, describe_trivially
-from pneumoscope.io.results import Shortcuts
+from pneumoscope.evaluation.confounders import hide, measure_confounders
+from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
+from pneumoscope.io.results import Confounders
 from pneumoscope.phantoms.phantom import phantom_dataset
 
 LETTER = (slice(None), slice(10, 18), slice(4, 9))
@@ -50,7 +50,7 @@ def dataset():
 
 @pytest.fixture(scope="module")
 def of_letters(dataset):
-    return measure_shortcuts(read_letters, dataset, threshold=0.6)
+    return measure_confounders(read_letters, dataset, threshold=0.6)
 
 
 def test_a_reader_of_letters_fails_without_them(of_letters):
@@ -62,7 +62,7 @@ def test_a_reader_of_letters_fails_without_them(of_letters):
 
 
 def test_a_reader_of_the_frame_fails_without_it(dataset):
-    found = measure_shortcuts(read_frame, dataset, threshold=0.3)
+    found = measure_confounders(read_frame, dataset, threshold=0.3)
 
     assert found.figures["untouched"]["accuracy"].value == 1
     assert found.figures["borders_hidden"]["auroc"].value < 0.7
@@ -71,7 +71,7 @@ def test_a_reader_of_the_frame_fails_without_it(dataset):
 
 def test_a_reader_of_lungs_needs_the_lungs():
     drawn = phantom_dataset(num_train=3, num_test=45, seed=8)
-    found = measure_shortcuts(read_middle, drawn, threshold=0.5)
+    found = measure_confounders(read_middle, drawn, threshold=0.5)
     told = found.figures["untouched"]["auroc"].value - 0.5
 
     assert abs(told) > 0.15
@@ -105,7 +105,7 @@ def test_every_figure_has_an_interval_and_what_was_hidden_is_told(of_letters):
 def test_unknown_subtypes_leave_out_the_three_classes(dataset):
     unknown = replace(dataset, table=dataset.table.assign(subtype="unknown"))
 
-    found = measure_shortcuts(read_letters, unknown, threshold=0.6)
+    found = measure_confounders(read_letters, unknown, threshold=0.6)
 
     assert set(found.figures["untouched"]) == set(found.trivial["borders"]) == {"auroc", "accuracy"}
 
@@ -126,19 +126,19 @@ def test_sizes_of_files_tell_where_they_differ(dataset, tmp_path):
         Image.new("L", (40 if wide else 30, 30)).save(path)
     filed = replace(part, table=part.table.assign(path=list(map(str, paths))))
 
-    features = describe_trivially(filed)["file_size"]
-    probabilities, threshold = answer_trivially(features, filed, split="train")
+    features = describe_pixels(filed)["file_size"]
+    probabilities, threshold = fit_pixel_baseline(features, filed, split="train")
 
     np.testing.assert_array_equal(1 - probabilities[:, 0] >= threshold, sick)
 
 
 def test_impossible_requests_are_refused(dataset, of_letters):
     with pytest.raises(CollectionError, match="holds no image"):
-        measure_shortcuts(read_letters, dataset, threshold=0.5, split="elsewhere")
+        measure_confounders(read_letters, dataset, threshold=0.5, split="elsewhere")
     with pytest.raises(ValueError, match="score gave"):
-        measure_shortcuts(lambda films: np.zeros((len(films), 2)), dataset, threshold=0.5)
+        measure_confounders(lambda films: np.zeros((len(films), 2)), dataset, threshold=0.5)
     healthy = dataset.select(dataset.table["label"].to_numpy() == "normal")
     with pytest.raises(CollectionError, match="one class"):
-        answer_trivially(healthy.images.mean(axis=(1, 2))[:, None], healthy, split="test")
+        fit_pixel_baseline(healthy.images.mean(axis=(1, 2))[:, None], healthy, split="test")
     with pytest.raises(ValueError, match="the same others"):
-        Shortcuts(**{**vars(of_letters), "hidden": {}})
+        Confounders(**{**vars(of_letters), "hidden": {}})

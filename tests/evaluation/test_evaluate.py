@@ -9,7 +9,7 @@ from PIL import Image
 
 from pneumoscope.data.collection import scan_collection
 from pneumoscope.errors import CollectionError, PneumoscopeError
-from pneumoscope.evaluation.evaluate import assess_models
+from pneumoscope.evaluation.evaluate import evaluate_models
 from pneumoscope.evaluation.gather import choose_split
 from pneumoscope.evaluation.robustness import choose_shortcuts
 from pneumoscope.inference.batch import BatchSettings, read_files
@@ -50,7 +50,7 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def found(reader, manifest):
-    return assess_models(reader, manifest)
+    return evaluate_models(reader, manifest)
 
 
 def test_no_image_is_passed_over_in_silence(found):
@@ -112,31 +112,31 @@ def test_a_manifest_tells_subgroups(found):
 
 
 def test_correcting_the_prior_shift_changes_probabilities_and_no_decision(found, reader, manifest):
-    corrected = assess_models(reader, manifest, correct_prior_shift=True, shortcuts=False)
+    corrected = evaluate_models(reader, manifest, correct_label_shift=True, shortcuts=False)
 
     assert corrected.corrected and not found.corrected
-    assert corrected.shortcuts is None and corrected.gate_check is None
+    assert corrected.shortcuts is None and corrected.ood_check is None
     assert corrected.images.decisions.tolist() == found.images.decisions.tolist()
     # As text, since the interval of a single image is not a number, which equals nothing.
     assert str(corrected.gate) == str(found.gate)
     assert str(corrected.conformal) == str(found.conformal)
-    np.testing.assert_array_equal(corrected.images.probabilities, found.prior_shift.probabilities)
-    shares = [share.value for share in found.prior_shift.shares.values()]
+    np.testing.assert_array_equal(corrected.images.probabilities, found.label_shift.probabilities)
+    shares = [share.value for share in found.label_shift.shares.values()]
     np.testing.assert_allclose(corrected.images.probabilities.mean(axis=0), shares, atol=1e-3)
 
 
 def test_a_folder_is_assessed_on_its_test_images(reader, phantom_folder):
-    found = assess_models(reader, phantom_folder)
+    found = evaluate_models(reader, phantom_folder)
 
     assert found.split == "test"
     assert all(name.startswith("test/") for name in found.images.names)
     assert found.scopes["all"].three_class.metrics["accuracy"].n == 45
     assert set(found.true_shares) == {"normal", "bacterial", "viral"}
-    assert found.prior_shift is None
+    assert found.label_shift is None
     assert set(found.shortcuts.trivial) >= {"exposure", "histogram", "borders"}
-    assert found.shortcuts.split == found.gate_check.split == "test"
+    assert found.shortcuts.split == found.ood_check.split == "test"
     with pytest.raises(PneumoscopeError, match="expected 50 or more"):
-        assess_models(reader, phantom_folder, correct_prior_shift=True)
+        evaluate_models(reader, phantom_folder, correct_label_shift=True)
 
 
 def test_films_as_they_are_are_answered_as_the_others_were(found):
@@ -148,7 +148,7 @@ def test_films_as_they_are_are_answered_as_the_others_were(found):
 
 
 def test_the_gate_is_asked_of_wrong_inputs_too(found):
-    first, *others = found.gate_check.kinds
+    first, *others = found.ood_check.kinds
 
     assert first.flagged.n == NUM_FILMS + 1
     assert first.refused.value == pytest.approx(found.gate.refused["all"].value)
@@ -189,7 +189,7 @@ def test_real_films_of_both_kinds(reader, real_data, tmp_path):
     lines = ["path,label,split", *(f"{path},{kind},test" for path, kind in films)]
     (tmp_path / "films.csv").write_text("\n".join(lines))
 
-    found = assess_models(reader, tmp_path / "films.csv")
+    found = evaluate_models(reader, tmp_path / "films.csv")
 
     assert found.scopes["all"].num_images == 60
     assert found.scopes["all"].ranking["auroc"].value > 0.85

@@ -6,16 +6,16 @@ import numpy as np
 import pytest
 
 from pneumoscope.data.dataset import load_dataset
-from pneumoscope.evaluation.ood_check import AS_THEY_ARE, measure_gate
+from pneumoscope.evaluation.ood_check import AS_THEY_ARE, measure_ood
 from pneumoscope.inference.model_set import load_model_set
-from pneumoscope.inference.ood import fit_domain
-from pneumoscope.io.results import Estimate, GateCheck, KindCheck
-from pneumoscope.phantoms.invalid_inputs import KINDS, make_counterexamples
+from pneumoscope.inference.ood import fit_ood_detector
+from pneumoscope.io.results import Estimate, OODCheck, OODKind
+from pneumoscope.phantoms.invalid_inputs import KINDS, make_invalid_inputs
 
 
 @pytest.fixture(scope="module")
 def domain(phantoms):
-    return fit_domain(phantoms.split("train").images, phantoms.split("val").images, tell_drawn=False)
+    return fit_ood_detector(phantoms.split("train").images, phantoms.split("val").images, tell_drawn=False)
 
 
 @pytest.fixture(scope="module")
@@ -25,17 +25,17 @@ def noise():
 
 @pytest.fixture(scope="module")
 def check(domain, phantoms, noise):
-    return measure_gate(domain, phantoms, split="test", others={"static": noise})
+    return measure_ood(domain, phantoms, split="test", others={"static": noise})
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_kind_is_a_picture_and_chance_is_seeded(phantoms, kind):
     films = phantoms.images[:3]
-    made = make_counterexamples(films, kind, seed=2)
+    made = make_invalid_inputs(films, kind, seed=2)
 
     assert (made.shape, made.dtype) == (films.shape, np.uint8)
     assert (made != films).any(axis=(1, 2)).all()
-    np.testing.assert_array_equal(made, make_counterexamples(films, kind, seed=2))
+    np.testing.assert_array_equal(made, make_invalid_inputs(films, kind, seed=2))
 
 
 def test_usual_films_come_first_and_pass(check):
@@ -61,7 +61,7 @@ def test_every_kind_is_checked_and_the_wrong_are_refused(check):
 def test_a_gate_that_stands_open_is_seen_to(domain, phantoms):
     never = {"flagged_from": np.inf, "refused_from": np.inf, "wrong_from": 2.0, "cause_from": domain.cause_from + 2}
     exposure = {"least_contrast": 0.0, "most_black": 1.0, "most_white": 1.0}
-    check = measure_gate(replace(domain, **never, **exposure), phantoms, split="test")
+    check = measure_ood(replace(domain, **never, **exposure), phantoms, split="test")
 
     assert {kind.flagged.value for kind in check.kinds} == {0.0}
     assert {kind.reason for kind in check.kinds} == {""}
@@ -69,21 +69,21 @@ def test_a_gate_that_stands_open_is_seen_to(domain, phantoms):
 
 def test_a_split_without_films_is_refused(domain, phantoms):
     with pytest.raises(ValueError, match="holds no image"):
-        measure_gate(domain, phantoms, split="elsewhere")
+        measure_ood(domain, phantoms, split="elsewhere")
 
 
 def test_no_more_can_be_refused_than_flagged():
     few, many = Estimate(0.1, 0.0, 0.2, 10), Estimate(0.9, 0.8, 1.0, 10)
     with pytest.raises(ValueError, match="more than flagged"):
-        KindCheck("noise", "learned", flagged=few, refused=many, reason="")
+        OODKind("noise", "learned", flagged=few, refused=many, reason="")
     with pytest.raises(ValueError, match="usual films first"):
-        GateCheck("val", (KindCheck("noise", "learned", flagged=many, refused=few, reason=""),))
+        OODCheck("val", (OODKind("noise", "learned", flagged=many, refused=few, reason=""),))
 
 
 @pytest.mark.real_data
 def test_the_shipped_gate_lets_real_films_pass_and_little_else(real_data):
     films = load_dataset(real_data / "test").as_split("test")
-    check = measure_gate(load_model_set().domain, films, split="test")
+    check = measure_ood(load_model_set().domain, films, split="test")
     found = {kind.kind: kind for kind in check.kinds}
 
     assert found[AS_THEY_ARE].refused.value < 0.01

@@ -1,4 +1,4 @@
-"""The parts of an assessment, on made-up readings."""
+"""The parts of an evaluation, on made-up readings."""
 
 import dataclasses
 
@@ -9,7 +9,7 @@ from pneumoscope.data.collection import name_series
 from pneumoscope.evaluation.error_runs import find_error_stretches
 from pneumoscope.evaluation.rejection import measure_rejections
 from pneumoscope.evaluation.subgroups import measure_subgroups
-from pneumoscope.io.results import Assessed
+from pneumoscope.io.results import EvaluatedImages
 
 CLOSE = "The probability is too close to the threshold to be on one side of it for sure."
 UNLIKE = "The film looks unlike those that the models were trained on."
@@ -19,7 +19,7 @@ def make_images(labels, sick, *, decisions=None, reasons=None, names=None):
     labels, sick = np.asarray(labels), np.asarray(sick, dtype=float)
     n = len(labels)
     reasons = np.array(reasons if reasons is not None else [""] * n)
-    return Assessed(
+    return EvaluatedImages(
         names=np.array(names if names is not None else [f"{number}.png" for number in range(n)]),
         patients=np.arange(n).astype(str),
         labels=labels,

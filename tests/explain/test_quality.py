@@ -8,10 +8,10 @@ import pytest
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.explain import faithfulness, quality
-from pneumoscope.research import explain_benchmark as benchmark
 from pneumoscope.explain.counterfactual import contrast_with_other_class
 from pneumoscope.explain.methods import explain
 from pneumoscope.explain.probes import probe_concepts
+from pneumoscope.research import explain_benchmark as benchmark
 
 _SPEC = importlib.util.spec_from_file_location("blobs", Path(__file__).with_name("test_explain_methods.py"))
 blobs = importlib.util.module_from_spec(_SPEC)

@@ -5,13 +5,13 @@ import numpy as np
 import pytest
 
 from pneumoscope.export.folding import fold_normalization
+from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
+from pneumoscope.models.architectures.reference import build_binary
 from pneumoscope.models.backprop import list_views
-from pneumoscope.models.compact_resnet import build_flagship
-from pneumoscope.models.reference import build_binary
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
-@pytest.mark.parametrize(("build", "left"), [(build_flagship, 0), (build_binary, 1)])
+@pytest.mark.parametrize(("build", "left"), [(build_compact_resnet, 0), (build_binary, 1)])
 def test_a_folded_net_answers_alike(build, left):
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)

@@ -10,10 +10,10 @@ from pneumoscope.explain.methods import explain
 from pneumoscope.explain.scorer import list_layers
 from pneumoscope.export.graph import AutoencoderGraph, ClassifierGraph, GaussianGraph, LayersGraph
 from pneumoscope.export.onnx_file import export_graph, write_small
-from pneumoscope.models.compact_resnet import build_flagship
+from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
+from pneumoscope.models.architectures.pretrained import build_transfer
+from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_three_class
 from pneumoscope.models.receptive_field import receptive_fields, upsample
-from pneumoscope.models.reference import build_autoencoder, build_binary, build_three_class
-from pneumoscope.models.transfer import build_transfer
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
@@ -27,7 +27,7 @@ def inputs(images):
     return {"image": images[..., None].astype(np.float32)}
 
 
-@pytest.mark.parametrize("build", [build_binary, build_three_class, build_flagship])
+@pytest.mark.parametrize("build", [build_binary, build_three_class, build_compact_resnet])
 def test_the_graph_walks_back_as_the_gradient_tape_does(build, images, inputs):
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(1)

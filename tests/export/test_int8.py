@@ -12,9 +12,9 @@ from pneumoscope.export.graph import AutoencoderGraph, ClassifierGraph, Gaussian
 from pneumoscope.export.int8 import write_int8
 from pneumoscope.export.int8_scores import correct_int8_score
 from pneumoscope.export.onnx_file import AGREEMENT, export_graph, extract_answers, measure_agreement, run_file
-from pneumoscope.models.compact_resnet import build_flagship
-from pneumoscope.models.encoder import build_encoder
-from pneumoscope.models.reference import build_autoencoder, build_three_class
+from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
+from pneumoscope.models.architectures.encoder import build_encoder
+from pneumoscope.models.architectures.reference import build_autoencoder, build_three_class
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 OUTPUTS = ["probabilities", "embedding"]
@@ -36,7 +36,7 @@ def in_float32():
     keras.utils.set_random_seed(3)
 
 
-@pytest.fixture(scope="module", params=[build_flagship, build_three_class], ids=["flagship", "three_class"])
+@pytest.fixture(scope="module", params=[build_compact_resnet, build_three_class], ids=["default", "three_class"])
 def answers(request, tmp_path_factory, images, inputs):
     """Return a folder with `plain.onnx` and `int8.onnx`."""
     keras.config.set_dtype_policy("float32")

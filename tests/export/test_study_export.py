@@ -7,26 +7,35 @@ import pytest
 
 from pneumoscope.anomaly.autoencoder import reconstruction_errors
 from pneumoscope.classification.classifier import predict_probabilities
-from pneumoscope.errors import BundleError, ExportError, PneumoscopeError
+from pneumoscope.errors import ExportError, ModelError, PneumoscopeError
 from pneumoscope.export.onnx_file import AGREEMENT
 from pneumoscope.export.study import export_model, export_study
 from pneumoscope.inference.reader import Reader
-from pneumoscope.models.saved_model import load_bundle
+from pneumoscope.models.saved_model import load_model
 from pneumoscope.phantoms.phantom import draw_phantoms
 from pneumoscope.report.model_card import write_model_cards
 from pneumoscope.study.pipeline import reopen_study
 
 
+def export(study_dir, *args, **kwargs):
+    return export_study(study_dir, reopen_study(study_dir)[1], *args, **kwargs)
+
+
 @pytest.fixture(scope="module")
 def exported(finished_study, tmp_path_factory):
-    return export_study(finished_study, tmp_path_factory.mktemp("export") / "models", data_license="drawn")
+    return export_study(
+        finished_study,
+        reopen_study(finished_study)[1],
+        tmp_path_factory.mktemp("export") / "models",
+        data_license="drawn",
+    )
 
 
 def test_a_reader_of_an_exported_study_answers_as_its_models_do(exported, finished_study):
     reader = Reader.open(exported)
     films = draw_phantoms(4, size=128, seed=9).images
-    shares = predict_probabilities(load_bundle(finished_study / "models" / "best-three_class").model, films)
-    errors = reconstruction_errors(load_bundle(finished_study / "models" / "best-anomaly").model, films)
+    shares = predict_probabilities(load_model(finished_study / "models" / "improved-three_class").model, films)
+    errors = reconstruction_errors(load_model(finished_study / "models" / "improved-anomaly").model, films)
 
     (found,) = reader.models.answers.run({"image": films[..., None].astype(np.float32)}, ["probabilities"])
     readings = reader.read(films, ["x"] * 4)
@@ -62,7 +71,7 @@ def test_the_card_names_what_was_chosen_on_which_images(exported):
 
 def test_answers_in_whole_numbers_ship_only_where_they_agree(exported, finished_study, tmp_path, monkeypatch):
     monkeypatch.setattr("pneumoscope.export.onnx_file.AGREEMENT", dict.fromkeys(AGREEMENT, -1.0))
-    plain = export_study(finished_study, tmp_path / "models")
+    plain = export(finished_study, tmp_path / "models")
 
     for part in ("classifier", "anomaly"):
         cards = [json.loads((folder / part / "card.json").read_text()) for folder in (exported, plain)]
@@ -82,8 +91,14 @@ def test_audits_are_part_of_the_card(exported, finished_study, tmp_path):
     explanation = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "figures": {"road": auroc}}
     audit, explained = tmp_path / "labels.json", tmp_path / "explain.json"
     audit.write_text(json.dumps({"data_sha256": data, **subtypes, "labels": []}))
-    explained.write_text(json.dumps({"data_sha256": data, "profile": "best", **explanation}))
-    models = export_study(finished_study, tmp_path / "models", explain_results=explained, label_audit=audit)
+    explained.write_text(json.dumps({"data_sha256": data, "configuration": "improved", **explanation}))
+    models = export_study(
+        finished_study,
+        reopen_study(finished_study)[1],
+        tmp_path / "models",
+        explain_results=explained,
+        label_audit=audit,
+    )
 
     reader = Reader.open(models)
     card = reader.models.cards.classifier
@@ -98,13 +113,15 @@ def test_audits_are_part_of_the_card(exported, finished_study, tmp_path):
     ):
         audit.write_text(json.dumps(content))
         with pytest.raises(PneumoscopeError, match=message):
-            export_study(finished_study, tmp_path / "models", label_audit=audit)
+            export(finished_study, tmp_path / "models", label_audit=audit)
     with pytest.raises(PneumoscopeError, match="cannot be read"):
-        export_study(finished_study, tmp_path / "models", label_audit=tmp_path / "nothing.json")
+        export_study(
+            finished_study, reopen_study(finished_study)[1], tmp_path / "models", label_audit=tmp_path / "nothing.json"
+        )
 
 
 def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
-    folder = export_model(finished_study / "models" / "best-binary", tmp_path / "one")
+    folder = export_model(finished_study / "models" / "improved-binary", tmp_path / "one")
 
     names = {path.name for path in folder.iterdir()}
     assert names == {"model.onnx", "model.float16.onnx", "layers.onnx", "card.json"}
@@ -121,7 +138,7 @@ def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monke
     monkeypatch.setattr("pneumoscope.export.onnx_file.export_graph.__kwdefaults__", unreachable)
 
     with pytest.raises(ExportError, match="does not answer as the model does"):
-        export_model(finished_study / "models" / "best-anomaly", target)
+        export_model(finished_study / "models" / "improved-anomaly", target)
 
     assert [path.name for path in tmp_path.rglob("*")] == ["one", "card.json"]
 
@@ -130,13 +147,13 @@ def test_a_folder_of_other_things_is_left_alone(finished_study, tmp_path):
     (tmp_path / "mine").write_text("x")
 
     with pytest.raises(ExportError, match="holds something else"):
-        export_model(finished_study / "models" / "best-anomaly", tmp_path)
+        export_model(finished_study / "models" / "improved-anomaly", tmp_path)
 
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_what_is_no_study_is_told(tmp_path, finished_study):
-    with pytest.raises(BundleError, match="holds no trained model"):
+    with pytest.raises(ModelError, match="holds no trained model"):
         export_model(tmp_path / "nothing")
-    with pytest.raises(PneumoscopeError, match="no finished study of the profile paper"):
-        export_study(finished_study, tmp_path / "models", profile="paper")
+    with pytest.raises(PneumoscopeError, match="no finished study of the configuration paper"):
+        export(finished_study, tmp_path / "models", configuration="reference")

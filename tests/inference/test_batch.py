@@ -18,8 +18,8 @@ from pneumoscope.errors import CollectionError
 from pneumoscope.inference.batch import BatchSettings, find_files, map_batches, read_files
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.table import COLUMNS, read_table
+from pneumoscope.pacs.reading_files import write_reading
 from pneumoscope.phantoms.phantom import draw_phantoms
-from pneumoscope.report.reading_picture import write_reading
 
 
 @pytest.fixture(scope="module")

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.inference.ood import CAUSES, Domain, fit_domain
-from pneumoscope.phantoms.invalid_inputs import DRAWN, make_counterexamples
+from pneumoscope.inference.ood import CAUSES, OODDetector, fit_ood_detector
+from pneumoscope.phantoms.invalid_inputs import DRAWN, make_invalid_inputs
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
@@ -16,7 +16,7 @@ def phantoms():
 
 @pytest.fixture(scope="module")
 def domain(phantoms):
-    return fit_domain(phantoms[:250], phantoms[250:350], tell_drawn=False)
+    return fit_ood_detector(phantoms[:250], phantoms[250:350], tell_drawn=False)
 
 
 def test_usual_films_pass(domain, phantoms):
@@ -55,14 +55,14 @@ def test_exposure_does_not_matter(domain, phantoms):
 
 
 def test_it_survives_being_kept(domain, phantoms):
-    again = Domain.from_arrays({name: np.asarray(value) for name, value in domain.to_arrays().items()})
+    again = OODDetector.from_arrays({name: np.asarray(value) for name, value in domain.to_arrays().items()})
 
     np.testing.assert_allclose(again.measure(phantoms[:5]), domain.measure(phantoms[:5]), rtol=1e-4)
 
 
 def test_too_few_images_are_refused(phantoms):
     with pytest.raises(ValueError, match="10 training"):
-        fit_domain(phantoms[:10], phantoms[10:20])
+        fit_ood_detector(phantoms[:10], phantoms[10:20])
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_too_few_images_are_refused(phantoms):
     ],
 )
 def test_what_is_wrong_is_named(domain, phantoms, kind, told):
-    verdicts = domain.judge(make_counterexamples(phantoms[350:], kind, seed=9))
+    verdicts = domain.judge(make_invalid_inputs(phantoms[350:], kind, seed=9))
 
     assert np.mean([refused for _, refused, _ in verdicts]) > 0.7
     assert np.mean([told in reason for _, _, reason in verdicts]) > 0.7
@@ -94,7 +94,7 @@ def test_a_film_of_the_wrong_exposure_is_flagged_and_not_refused(domain, phantom
 def test_drawings_are_told_where_they_are_not_the_usual(phantoms):
     ground = gaussian_filter(np.random.default_rng(0).normal(size=(200, 64, 64)), (0, 9, 9))
     foggy = np.clip(phantoms[:200] / 2 + 900 * ground + 60, 0, 255).astype(np.uint8)
-    domain = fit_domain(foggy[:150], foggy[150:])
+    domain = fit_ood_detector(foggy[:150], foggy[150:])
     both = {"drawn": phantoms[350:], "foggy": foggy}
 
     told = {name: domain.name_causes(films)[:, CAUSES.index(DRAWN)].mean() for name, films in both.items()}
@@ -106,11 +106,11 @@ def test_a_net_of_other_causes_is_not_taken(domain):
     arrays = {name: np.asarray(value) for name, value in domain.to_arrays().items()}
 
     with pytest.raises(ValueError, match="a column for each of"):
-        Domain.from_arrays(arrays | {"output": arrays["output"][:, 1:]})
+        OODDetector.from_arrays(arrays | {"output": arrays["output"][:, 1:]})
 
 
 def test_the_same_films_give_the_same_gate(phantoms):
-    first, second = (fit_domain(phantoms[:48], phantoms[48:60], tell_drawn=False, seed=4) for _ in range(2))
+    first, second = (fit_ood_detector(phantoms[:48], phantoms[48:60], tell_drawn=False, seed=4) for _ in range(2))
 
     for name, values in first.to_arrays().items():
         np.testing.assert_array_equal(values, second.to_arrays()[name])

@@ -6,7 +6,7 @@ import shutil
 import numpy as np
 import pytest
 
-from pneumoscope.errors import BundleError, PneumoscopeError
+from pneumoscope.errors import ModelError, PneumoscopeError
 from pneumoscope.inference.model_set import PARTS, SHIPPED_DIR, load_cards, load_model_set
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import SCORED
@@ -179,7 +179,7 @@ def test_a_card_keeps_its_json_form(part):
 def test_models_that_are_not_what_they_say_are_refused(copied, harm, told):
     harm(copied)
 
-    with pytest.raises(BundleError, match=told):
+    with pytest.raises(ModelError, match=told):
         load_model_set(copied)
 
 

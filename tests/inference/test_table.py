@@ -5,7 +5,7 @@ import json
 import pytest
 
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.inference.reading import KnownCase, Reading
+from pneumoscope.inference.reading import Reading, ReferenceCase
 from pneumoscope.inference.table import COLUMNS, FORMATS, Table, read_table
 
 HEAD = {"model": "m", "operating_point": "balanced"}
@@ -13,7 +13,7 @@ PROBABILITIES = {"normal": 0.25, "bacterial": 0.5, "viral": 0.25, "pneumonia": 0
 
 
 def make_rows():
-    case = KnownCase('odd "name", one.jpeg', "viral", 1.5, 3)
+    case = ReferenceCase('odd "name", one.jpeg', "viral", 1.5, 3)
     good = Reading(
         "a.png",
         "balanced",

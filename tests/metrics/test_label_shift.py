@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from pneumoscope.metrics.label_shift import estimate_prior_shift
+from pneumoscope.metrics.label_shift import estimate_label_shift
 
 CLASSES = ("normal", "bacterial", "viral")
 
@@ -21,7 +21,7 @@ def draw(shares, count=1000, seed=0):
 @pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (0.05, 0.15, 0.8)])
 def test_shares_are_found_without_labels(shares):
     _, probabilities, patients = draw(shares)
-    found = estimate_prior_shift(probabilities, patients, classes=CLASSES)
+    found = estimate_label_shift(probabilities, patients, classes=CLASSES)
 
     for name, share in zip(CLASSES, shares, strict=True):
         assert found.shares[name].value == pytest.approx(share, abs=0.05)
@@ -31,7 +31,7 @@ def test_shares_are_found_without_labels(shares):
 
 def test_corrected_probabilities_decide_better():
     labels, probabilities, patients = draw((0.8, 0.15, 0.05))
-    corrected = estimate_prior_shift(probabilities, patients, classes=CLASSES).probabilities
+    corrected = estimate_label_shift(probabilities, patients, classes=CLASSES).probabilities
 
     before, after = ((values.argmax(axis=1) == labels).mean() for values in (probabilities, corrected))
     assert after > before + 0.05
@@ -42,7 +42,7 @@ def test_known_shares_are_where_it_starts_from():
     known = np.array([0.5, 0.3, 0.2])
     weighed = equal * known / (equal * known).sum(axis=1, keepdims=True)
 
-    found = estimate_prior_shift(weighed, patients, classes=CLASSES, known_shares=known)
+    found = estimate_label_shift(weighed, patients, classes=CLASSES, known_shares=known)
 
     assert [share.value for share in found.shares.values()] == pytest.approx(known, abs=0.05)
 
@@ -50,4 +50,4 @@ def test_known_shares_are_where_it_starts_from():
 def test_few_images_are_refused():
     _, probabilities, patients = draw((0.5, 0.3, 0.2), count=49)
     with pytest.raises(ValueError, match="50 or more"):
-        estimate_prior_shift(probabilities, patients, classes=CLASSES)
+        estimate_label_shift(probabilities, patients, classes=CLASSES)

@@ -13,10 +13,10 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.image import load_image
 from pneumoscope.errors import TrainingError
 from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.models.architectures.pretrained import BACKBONES, _flatten, build_transfer
 from pneumoscope.models.card import TrainingRecord
-from pneumoscope.models.saved_model import load_bundle, save_bundle
-from pneumoscope.models.settings import profile_settings
-from pneumoscope.models.transfer import BACKBONES, _flatten, build_transfer
+from pneumoscope.models.saved_model import load_model, save_model
+from pneumoscope.models.settings import configuration_settings
 
 SIZE = 32
 GRAY = np.arange(256, dtype=np.float32)
@@ -149,7 +149,7 @@ def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPa
 
 def test_one_comes_back_from_its_bundle(tmp_path: Path, net) -> None:
     films = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 1)).astype(np.float32)
-    settings = profile_settings("transfer")
+    settings = configuration_settings("transfer")
     record = TrainingRecord(
         classes=THREE_CLASSES,
         settings=settings,
@@ -158,8 +158,8 @@ def test_one_comes_back_from_its_bundle(tmp_path: Path, net) -> None:
         chosen_epoch=1,
         training_data_sha256="0",
     )
-    save_bundle(net, tmp_path, record)
-    again = load_bundle(tmp_path, precision="float32")
+    save_model(net, tmp_path, record)
+    again = load_model(tmp_path, precision="float32")
     assert (again.card.architecture, again.card.input.shape) == ("mobilenet", (SIZE, SIZE, 1))
     for mine, its in zip(net.weights, again.model.weights, strict=True):
         np.testing.assert_array_equal(np.asarray(mine), np.asarray(its))
@@ -182,11 +182,11 @@ def test_training_one_leaves_a_bundle_that_answers_alike(
     build_small(
         weights=None, input_tensor=keras.Input((SIZE, SIZE, 3)), input_shape=(), include_top=False, alpha=1
     ).save_weights(weights_file)
-    recipe = profile_settings("transfer", epochs=3)
+    recipe = configuration_settings("transfer", epochs=3)
     settings = replace(recipe, size=SIZE, backbone="mobilenet", weights=str(weights_file))
 
     _, trained = train_classifier(small, tmp_path / "out", classes=THREE_CLASSES, settings=settings)
-    again = load_bundle(tmp_path / "out")
+    again = load_model(tmp_path / "out")
 
     told = evaluate_classifier(again.model, small, classes=THREE_CLASSES).probabilities
     np.testing.assert_array_equal(told, trained.evaluations["test"].probabilities)
@@ -195,7 +195,7 @@ def test_training_one_leaves_a_bundle_that_answers_alike(
 
 
 def test_images_of_another_size_are_told(tmp_path: Path, phantoms: Dataset) -> None:
-    settings = replace(profile_settings("transfer", epochs=1), size=SIZE, backbone="mobilenet")
+    settings = replace(configuration_settings("transfer", epochs=1), size=SIZE, backbone="mobilenet")
     with pytest.raises(TrainingError, match="the images are 128 x 128 x 1, mobilenet takes 32 x 32 x 1"):
         train_classifier(phantoms, tmp_path, classes=THREE_CLASSES, settings=settings)
 

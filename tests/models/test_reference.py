@@ -3,7 +3,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.models.reference import build_autoencoder, build_binary, build_three_class
+from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_three_class
 
 
 def test_binary_has_the_report_s_parameters_and_shapes() -> None:

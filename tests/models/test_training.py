@@ -17,7 +17,14 @@ from pneumoscope.models.settings import Augmentation, TrainingSettings
 from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
-    profile="best", epochs=4, batch_size=8, cosine=True, warmup=0.1, weight_decay=0.01, averaging=0.5, keep_best=True
+    configuration="improved",
+    epochs=4,
+    batch_size=8,
+    cosine=True,
+    warmup=0.1,
+    weight_decay=0.01,
+    averaging=0.5,
+    keep_best=True,
 )
 
 

@@ -12,16 +12,16 @@ from pneumoscope.io.results import (
     AnomalyResult,
     Audit,
     Classification,
+    Confounders,
     EmbeddingMap,
     Estimate,
     Evaluation,
     Explanation,
-    GateCheck,
-    KindCheck,
     Leakage,
     LearningCurve,
     Neighbors,
-    Shortcuts,
+    OODCheck,
+    OODKind,
 )
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.study.summary import summarize_study
@@ -31,10 +31,17 @@ FACTS = {
     "settings": {
         "seed": 7,
         "epochs": 40,
-        "paper": {"epochs": 40, "learning_rate": 1e-3, "augmentation": {"rotation": 0.0}},
-        "best": {"epochs": 40, "learning_rate": 1e-3, "augmentation": {"rotation": 7.5}, "balance": True},
+        "reference": {"epochs": 40, "learning_rate": 1e-3, "augmentation": {"rotation": 0.0}},
+        "improved": {"epochs": 40, "learning_rate": 1e-3, "augmentation": {"rotation": 7.5}, "balance": True},
     },
-    "timing": {"load": 12.4, "audit": 30.0, "paper-binary": 312.0, "best-binary": 401.0, "report": 9.5, "total": 770.0},
+    "timing": {
+        "load": 12.4,
+        "audit": 30.0,
+        "reference-binary": 312.0,
+        "improved-binary": 401.0,
+        "report": 9.5,
+        "total": 770.0,
+    },
     "versions": {"python": "3.11.9", "pneumoscope": "0.1.0", "keras": "3.15.1", "backend": "tensorflow"},
     "hardware": {"processor": "a processor", "cores": 2, "memory_gib": 8.0, "precision": "mixed_bfloat16"},
 }
@@ -237,17 +244,17 @@ def make_dataset(rng, size=32):
     return Dataset(images, table, pd.DataFrame({"name": [], "reason": []}))
 
 
-def make_stages(dataset, *, count=319, profiles=("paper", "best"), unreadable=()):
+def make_stages(dataset, *, count=319, configurations=("reference", "improved"), unreadable=()):
     rng = np.random.default_rng(3)
     stages = {"audit": make_audit(unreadable), "leakage": make_leakage(count)}
-    for profile in profiles:
-        skill = {"paper": 1.6, "best": 2.6}[profile]
+    for configuration in configurations:
+        skill = {"reference": 1.6, "improved": 2.6}[configuration]
         for task, classes in (("binary", BINARY_CLASSES), ("three_class", THREE_CLASSES)):
-            stages[f"{profile}-{task}"] = make_classification(rng, classes, count, skill)
-            stages[f"{profile}-neighbors_{task}"] = make_neighbors(rng, classes, dataset, count, skill)
-            stages[f"{profile}-map_{task}"] = make_map(rng, classes)
-        stages[f"{profile}-anomaly"] = make_anomaly(rng, dataset, count)
-        stages[f"{profile}-explain"] = make_explanation(rng, dataset, count, masks=dataset.masks is not None)
+            stages[f"{configuration}-{task}"] = make_classification(rng, classes, count, skill)
+            stages[f"{configuration}-neighbors_{task}"] = make_neighbors(rng, classes, dataset, count, skill)
+            stages[f"{configuration}-map_{task}"] = make_map(rng, classes)
+        stages[f"{configuration}-anomaly"] = make_anomaly(rng, dataset, count)
+        stages[f"{configuration}-explain"] = make_explanation(rng, dataset, count, masks=dataset.masks is not None)
     return stages
 
 
@@ -303,7 +310,7 @@ def figures(auroc, accuracy):
 @pytest.fixture(scope="session")
 def shortcuts():
     changed = ("borders_hidden", "markers_hidden", "lungs_only", "lungs_hidden", "lung_area_hidden")
-    return Shortcuts(
+    return Confounders(
         split="test",
         threshold=0.6,
         figures={"untouched": figures(0.9, 0.8)} | {name: figures(0.86, 0.71) for name in changed},
@@ -317,11 +324,11 @@ def shortcuts():
 
 
 @pytest.fixture(scope="session")
-def gate_check():
+def ood_check():
     def kind(name, origin, flagged, refused, reason):
-        return KindCheck(name, origin, near(flagged), near(refused), reason)
+        return OODKind(name, origin, near(flagged), near(refused), reason)
 
-    return GateCheck(
+    return OODCheck(
         "val",
         (
             kind("films as they are", "usual", 0.031, 0.0, ""),

@@ -11,13 +11,13 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.evaluation.rejection import measure_rejections
 from pneumoscope.evaluation.scopes import measure_scopes, trace_roc
 from pneumoscope.evaluation.subgroups import measure_subgroups
-from pneumoscope.io.results import Assessed, Assessment, Conformal, ErrorStretch
+from pneumoscope.io.results import CollectionEvaluation, Conformal, ErrorRun, EvaluatedImages
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.coverage import evaluate_sets
-from pneumoscope.metrics.label_shift import estimate_prior_shift
+from pneumoscope.metrics.label_shift import estimate_label_shift
 from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
 from pneumoscope.metrics.selective import measure_selective
-from pneumoscope.report.evaluation_page import SECTIONS, write_assessment
+from pneumoscope.report.evaluation_page import SECTIONS, write_evaluation
 from pneumoscope.report.evaluation_sentences import write_conformal, write_limits, write_verdict
 
 COMMAND = "pneumoscope evaluate --data 'my films'"
@@ -32,7 +32,7 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
     sick, labels = 1 - probabilities[:, 0], (subtypes > 0).astype(int)
     decisions = np.where(sick >= 0.5, "pneumonia", "normal").astype("U9")
     decisions[:3], decisions[3:9] = "refused", "not sure"
-    images = Assessed(
+    images = EvaluatedImages(
         names=np.array([f"<b>{number}</b>.png" for number in range(count)]),
         patients=np.array([f"p{number // 2}" for number in range(count)]),
         labels=labels,
@@ -50,7 +50,7 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
         ),
     }
     sets = evaluate_sets(probabilities > 0.2, np.eye(3, dtype=bool)[subtypes], images.patients)
-    return Assessment(
+    return CollectionEvaluation(
         source="my films",
         split="test",
         model="a model (research use only)",
@@ -68,10 +68,10 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
         | ({three_class: known["selective"]} if subtypes_known else {}),
         gate=measure_rejections(images, 0.5),
         subgroups=measure_subgroups(images, rng.random(count), {}, 0.5),
-        error_stretches=[],
+        error_runs=[],
         shortcuts=None,
-        gate_check=None,
-        prior_shift=estimate_prior_shift(probabilities, images.patients, classes=THREE_CLASSES),
+        ood_check=None,
+        label_shift=estimate_label_shift(probabilities, images.patients, classes=THREE_CLASSES),
         true_shares={name: float((subtypes == number).mean()) for number, name in enumerate(THREE_CLASSES)}
         if subtypes_known
         else {},
@@ -80,13 +80,13 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
 
 
 @pytest.fixture(scope="module")
-def good(shortcuts, gate_check):
-    return dataclasses.replace(make_assessment(3.0), shortcuts=shortcuts, gate_check=gate_check)
+def good(shortcuts, ood_check):
+    return dataclasses.replace(make_assessment(3.0), shortcuts=shortcuts, ood_check=ood_check)
 
 
 @pytest.fixture(scope="module")
 def written(good, tmp_path_factory):
-    return write_assessment(good, tmp_path_factory.mktemp("page") / "new", command=COMMAND)
+    return write_evaluation(good, tmp_path_factory.mktemp("page") / "new", command=COMMAND)
 
 
 def test_the_page_needs_no_network_and_says_what_it_is_not(written):
@@ -102,16 +102,16 @@ def test_the_page_needs_no_network_and_says_what_it_is_not(written):
 
 
 def test_errors_that_stand_together_are_named(good, tmp_path):
-    stretch = ErrorStretch("normal", "test/a-7.png", "test/a-19.png", 12, 9, 0.002)
+    stretch = ErrorRun("normal", "test/a-7.png", "test/a-19.png", 12, 9, 0.002)
     texts = [
-        write_assessment(found, tmp_path / name).read_text(encoding="utf-8")
-        for name, found in (("none", good), ("one", dataclasses.replace(good, error_stretches=[stretch])))
+        write_evaluation(found, tmp_path / name).read_text(encoding="utf-8")
+        for name, found in (("none", good), ("one", dataclasses.replace(good, error_runs=[stretch])))
     ]
 
     assert "stand together no more than chance has it" in texts[0] and "test/a-7.png" not in texts[0]
     assert "9 errors stand together, on 12 images" in texts[1] and "test/a-19.png" in texts[1]
     document = json.loads((tmp_path / "one" / "evaluation.json").read_text())
-    assert document["error_stretches"] == [dataclasses.asdict(stretch)]
+    assert document["error_runs"] == [dataclasses.asdict(stretch)]
 
 
 def test_every_picture_is_kept_and_told_in_words(written):
@@ -134,7 +134,7 @@ def test_the_json_holds_every_figure_and_every_image(written, good):
     assert document["reliability"]["three_class"]["error"]["value"] == good.reliability["three_class"].error.value
     assert document["selective"]["pneumonia"]["at_shares"]["0.8"]["n"] == 120
     assert document["shortcuts"]["figures"]["lungs_hidden"]["auroc"]["value"] == 0.86
-    assert document["gate_check"]["kinds"][1]["kind"] == "noise"
+    assert document["ood_check"]["kinds"][1]["kind"] == "noise"
     assert len(document["images"]) == 150
     assert document["images"][0]["decision"] == "refused"
 
@@ -159,7 +159,7 @@ def test_points_of_one_threshold_and_wrong_answers_are_named(good, written):
 
 
 def test_labels_without_sub_types_are_said_to_lack_them(tmp_path):
-    page = write_assessment(make_assessment(4.0, count=60, subtypes_known=False), tmp_path).read_text(encoding="utf-8")
+    page = write_evaluation(make_assessment(4.0, count=60, subtypes_known=False), tmp_path).read_text(encoding="utf-8")
 
     assert "figures of three classes are left out" in page
     assert "holds no limit for sets of classes" in page

@@ -43,7 +43,7 @@ def test_no_figure_needs_pyplot():
 
 
 def test_learning_curve_marks_the_epoch_that_was_kept(stages):
-    curve = stages["best-binary"].curve
+    curve = stages["improved-binary"].curve
     figure = curves.draw_learning_curve(curve, title="1.A")
     loss, accuracy = figure.axes
     for axes, values in ((loss, curve.val_loss), (accuracy, curve.val_accuracy)):
@@ -53,19 +53,19 @@ def test_learning_curve_marks_the_epoch_that_was_kept(stages):
 
 
 def test_learning_curve_of_an_autoencoder_has_no_accuracy(stages):
-    curve = stages["best-anomaly"].curve
+    curve = stages["improved-anomaly"].curve
     assert [axes.get_title("left") for axes in curves.draw_learning_curve(curve, title="3").axes] == ["Loss"]
     assert "accuracy" not in curves.describe_learning_curve(curve)
 
 
 def test_a_loss_that_falls_far_is_drawn_on_a_log_scale(stages):
-    curve = stages["best-binary"].curve
+    curve = stages["improved-binary"].curve
     steep = replace(curve, loss=np.geomspace(5, 0.001, len(curve.loss)))
     assert curves.draw_learning_curve(steep, title="1.A").axes[0].get_yscale() == "log"
     assert curves.draw_learning_curve(curve, title="1.A").axes[0].get_yscale() == "linear"
 
 
-@pytest.mark.parametrize("stage", ["best-binary", "best-three_class"])
+@pytest.mark.parametrize("stage", ["improved-binary", "improved-three_class"])
 def test_confusion_shows_counts_and_shares_of_the_row(stages, stage):
     evaluation = stages[stage].evaluations["test"]
     shown = texts(scores.draw_confusion(evaluation, title="test"))
@@ -78,13 +78,13 @@ def test_confusion_shows_counts_and_shares_of_the_row(stages, stage):
 
 
 def test_confusion_of_a_class_without_images_is_drawn(stages):
-    evaluation = stages["best-binary"].evaluations["test"]
+    evaluation = stages["improved-binary"].evaluations["test"]
     empty = replace(evaluation, confusion=np.array([[0, 0], [3, 4]]))
     assert "0\n0.0%" in texts(scores.draw_confusion(empty, title="test"))
 
 
 def test_roc_of_two_classes_is_that_of_pneumonia(stages):
-    evaluation = stages["best-binary"].evaluations["test"]
+    evaluation = stages["improved-binary"].evaluations["test"]
     roc, _ = scores.draw_roc_and_precision(evaluation, title="test").axes
     curve, mark = roc.lines[0], roc.lines[1]
     assert curve.get_label() == "pneumonia"
@@ -97,7 +97,7 @@ def test_roc_of_two_classes_is_that_of_pneumonia(stages):
 
 
 def test_roc_leaves_out_a_class_without_images(stages):
-    evaluation = stages["best-three_class"].evaluations["test"]
+    evaluation = stages["improved-three_class"].evaluations["test"]
     without_viral = replace(evaluation, labels=np.minimum(evaluation.labels, 1))
     roc, _ = scores.draw_roc_and_precision(without_viral, title="test").axes
     labels = {line.get_label() for line in roc.lines}
@@ -108,7 +108,7 @@ def test_roc_leaves_out_a_class_without_images(stages):
 def test_comparison_draws_each_score_with_its_interval():
     panels = {
         "1.A: Accuracy": [
-            Score("the paper", "paper", sampling_interval("accuracy", 0.774)),
+            Score("the paper", "reference", sampling_interval("accuracy", 0.774)),
             Score("ours", "ours", Estimate(0.91, 0.88, 0.94, 319)),
         ],
         "3: AUROC": [Score("ours", "ours", Estimate(0.8, float("nan"), float("nan"), 319))],
@@ -130,7 +130,7 @@ def test_leakage_draws_the_splits_side_by_side(stages):
 
 
 def test_k_scores_mark_the_chosen_k(stages):
-    result = stages["best-neighbors_binary"]
+    result = stages["improved-neighbors_binary"]
     axes = neighbors.draw_k_scores(result, title="k").axes[0]
     mark = next(line for line in axes.lines if line.get_marker() == "D")
     assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (result.k, result.k_scores[str(result.k)])
@@ -139,7 +139,7 @@ def test_k_scores_mark_the_chosen_k(stages):
 
 @pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
 def test_neighbors_are_framed_in_the_color_of_their_class(stages, dataset, classes):
-    result = stages["best-neighbors_three_class"]
+    result = stages["improved-neighbors_three_class"]
     axes = neighbors.draw_neighbors(result, dataset, classes=classes, title="Nearest").axes[0]
     labels = dataset.labels(classes)
     row = [int(result.queries[0]), *result.nearest[0]]
@@ -152,7 +152,7 @@ def test_neighbors_are_framed_in_the_color_of_their_class(stages, dataset, class
 
 
 def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
-    result = stages["best-neighbors_binary"]
+    result = stages["improved-neighbors_binary"]
     axes = neighbors.draw_neighbors(result, dataset, classes=BINARY_CLASSES, title="Nearest").axes[0]
     sheet = np.asarray(axes.images[0].get_array())
     height = sheet.shape[0]
@@ -162,7 +162,7 @@ def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
 
 
 def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
-    embedding_map = stages["best-map_three_class"]
+    embedding_map = stages["improved-map_three_class"]
     axes = neighbors.plot_map(embedding_map, title="Map").axes[0]
     counts = [len(points.get_offsets()) for points in axes.collections]
     assert sum(counts[::2]) == np.sum(embedding_map.origins == "train")
@@ -176,7 +176,7 @@ def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
 
 
 def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
-    embedding_map = stages["best-map_three_class"]
+    embedding_map = stages["improved-map_three_class"]
     whole = neighbors.plot_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED), title="Map")
     whole.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in whole.axes[0].texts]  # that of an annotation holds its line
@@ -202,7 +202,7 @@ def crowd_new_images(embedding_map, count):
 
 
 def test_errors_stand_beside_their_thresholds(stages):
-    result = stages["best-anomaly"]
+    result = stages["improved-anomaly"]
     axes = anomaly.draw_errors(result, title="Errors").axes[0]
     drawn = {line.get_xdata()[0] for line in axes.lines}
     assert drawn == set(result.thresholds.values())
@@ -211,21 +211,21 @@ def test_errors_stand_beside_their_thresholds(stages):
 
 
 def test_errors_of_normals_alone_are_described(stages):
-    result = stages["best-anomaly"]
+    result = stages["improved-anomaly"]
     only_normals = replace(result, labels=np.zeros_like(result.labels))
     assert "nan" not in anomaly.describe_errors(only_normals)
     anomaly.draw_errors(only_normals, title="Errors")
 
 
 def test_reconstructions_name_each_error(stages):
-    result = stages["best-anomaly"]
+    result = stages["improved-anomaly"]
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Reconstructions"))
     assert {f"error {error.mean():.4g}" for error in result.anomaly_maps} | {"normal", "reconstruction"} <= shown
     assert "example 1" in anomaly.describe_reconstructions(result)
 
 
 def test_a_model_that_redraws_nothing_shows_distances(stages):
-    result = replace(stages["best-anomaly"], reconstructions=None)
+    result = replace(stages["improved-anomaly"], reconstructions=None)
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Maps"))
     assert {f"distance {distance.mean():.4g}" for distance in result.anomaly_maps} <= shown
     assert "reconstruction" not in shown
@@ -234,7 +234,7 @@ def test_a_model_that_redraws_nothing_shows_distances(stages):
 
 
 def test_gradcam_has_normals_left_and_pneumonias_right(stages):
-    result = stages["best-explain"]
+    result = stages["improved-explain"]
     axes = explain.draw_gradcam(result, title="Grad-CAM").axes[0]
     titles = [text.get_text() for text in axes.texts[:6]]
     assert [title.partition(",")[0] for title in titles] == ["normal"] * 3 + ["pneumonia"] * 3
@@ -252,33 +252,33 @@ def test_a_hot_pixel_is_warm_and_a_cold_one_shows_the_image():
 
 
 def test_heatmaps_of_one_image_stand_beside_it(stages):
-    result = stages["best-explain"]
+    result = stages["improved-explain"]
     figure = explain.draw_heatmaps(result.images[0], result.heatmaps[0], result.layers, title="One")
     assert [text.get_text() for text in figure.axes[0].texts] == ["image", *result.layers]
 
 
 def test_feature_maps_are_named_by_filter_the_most_active_first(stages):
-    result = stages["best-explain"]
+    result = stages["improved-explain"]
     axes = explain.draw_feature_maps(result, title="Maps").axes[0]
     strongest = int(result.feature_maps["conv_1"].mean(axis=(1, 2)).argmax())
     assert axes.texts[0].get_text() == f"filter {strongest}"
 
 
 def test_feature_maps_of_a_dead_filter_are_drawn(stages):
-    result = stages["best-explain"]
+    result = stages["improved-explain"]
     dead = replace(result, feature_maps={name: np.zeros_like(maps) for name, maps in result.feature_maps.items()})
     explain.draw_feature_maps(dead, title="Maps")
     assert "0% active" in explain.describe_feature_maps(dead)
 
 
 def test_patches_name_layer_and_filter(stages):
-    result = stages["best-explain"]
+    result = stages["improved-explain"]
     shown = texts(explain.draw_patches(result, title="Patches"))
     assert all(f"{name}, filter {result.patch_filters[name][0]}" in shown for name in result.layers)
 
 
 def test_centrality_is_drawn_with_its_interval_even_where_it_is_not_defined(stages):
-    result = stages["best-explain"]
+    result = stages["improved-explain"]
     segments = explain.draw_centrality(result, title="Centrality").axes[0].collections[1].get_segments()
     assert segments[0][:, 0].tolist() == [1.17, 1.25]
     unknown = Estimate(float("nan"), float("nan"), float("nan"), 0)
@@ -288,7 +288,7 @@ def test_centrality_is_drawn_with_its_interval_even_where_it_is_not_defined(stag
 
 
 def test_saved_figures_carry_the_note_and_the_description(stages, tmp_path):
-    figure = curves.draw_learning_curve(stages["best-binary"].curve, title="1.A")
+    figure = curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A")
     svg = palette.save_figure(figure, tmp_path / "curve", note="Research use only.", description="A curve.")
     assert svg == (tmp_path / "curve.svg").read_text(encoding="utf-8")
     ElementTree.fromstring(svg)
@@ -302,7 +302,7 @@ def test_saved_figures_carry_the_note_and_the_description(stages, tmp_path):
 def test_the_same_figure_is_saved_the_same_twice(stages, tmp_path):
     saved = [
         palette.save_figure(
-            curves.draw_learning_curve(stages["best-binary"].curve, title="1.A"),
+            curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A"),
             tmp_path / "curve",
             note="n",
             description="d",
@@ -313,7 +313,7 @@ def test_the_same_figure_is_saved_the_same_twice(stages, tmp_path):
 
 
 def test_embedded_figure_follows_light_and_dark_and_the_file_does_not(stages, tmp_path):
-    figure = curves.draw_learning_curve(stages["best-binary"].curve, title="1.A")
+    figure = curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A")
     svg = palette.save_figure(figure, tmp_path / "curve", note="n", description="d")
     address = palette.embed_svg(svg)
     assert address.startswith("data:image/svg+xml,%3Csvg")

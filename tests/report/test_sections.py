@@ -62,8 +62,8 @@ def test_the_figure_shows_every_figure(shortcuts):
     assert "lungs hidden: AUROC 0.860 [0.840, 0.880], Accuracy 71.0%" in described
 
 
-def test_the_gate_is_on_the_page_by_origin(gate_check):
-    html = render("gate.html.j2", gate=present_gate(gate_check))
+def test_the_gate_is_on_the_page_by_origin(ood_check):
+    html = render("gate.html.j2", gate=present_gate(ood_check))
 
     for text in ("3.1%", "98.0%", "has never seen", "weakest on: &lt;clouds&gt;", "The film looks tilted."):
         assert text in html, text

@@ -51,7 +51,7 @@ class Outline(HTMLParser):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory, stages, dataset, leave):
-    chosen = {name: stages[name] for name in stages if not name.startswith("paper") or name == "paper-binary"}
+    chosen = {name: stages[name] for name in stages if not name.startswith("reference") or name == "reference-binary"}
     out_dir = leave(tmp_path_factory.mktemp("study"), chosen)
     page.write_report(out_dir, dataset)
     return out_dir
@@ -128,13 +128,13 @@ def test_every_figure_is_kept_as_png_and_svg(study, outline):
     names = {path.stem for path in (study / "figures").glob("*.svg")}
     assert names == {path.stem for path in (study / "figures").glob("*.png")}
     assert len(names) == len(outline.images)
-    assert {"comparison", "best-explain-gradcam", "best-neighbors_binary-nearest"} <= names
+    assert {"comparison", "improved-explain-gradcam", "improved-neighbors_binary-nearest"} <= names
     assert not list(study.rglob("*.partial"))
 
 
 def test_the_headline_holds_paper_and_ours(study, outline):
     results = json.loads((study / "results.json").read_text())
-    ours = results["tasks"]["binary"]["best"]["metrics"]["accuracy"]
+    ours = results["tasks"]["binary"]["improved"]["metrics"]["accuracy"]
     assert f"{100 * ours['value']:.1f}%" in outline.text
     assert "the paper reports 77.4%" in outline.text
     assert all(publication.name in outline.text for publication in PUBLICATIONS)
@@ -154,7 +154,7 @@ def test_names_of_files_cannot_change_the_page(tmp_path, stages, leave):
 
 
 def test_phantoms_are_announced_and_never_compared(leave_part):
-    out_dir = leave_part("best-binary", "audit", phantoms=True)
+    out_dir = leave_part("improved-binary", "audit", phantoms=True)
     html = page.write_report(out_dir).read_text(encoding="utf-8")
     text = Outline(html).text
     assert "drawn phantoms, not radiographs" in text
@@ -162,7 +162,7 @@ def test_phantoms_are_announced_and_never_compared(leave_part):
     assert "ublished" not in text
     assert not any(publication.name in text for publication in PUBLICATIONS)
     assert "test radiographs" not in text
-    svg = (out_dir / "figures" / "best-binary-confusion.svg").read_text()
+    svg = (out_dir / "figures" / "improved-binary-confusion.svg").read_text()
     assert "Drawn phantoms, not radiographs." in svg
 
 
@@ -171,9 +171,9 @@ def test_phantoms_are_announced_and_never_compared(leave_part):
     [
         ((), set()),
         (("audit",), set()),
-        (("paper-binary",), {"binary"}),
-        (("best-neighbors_three_class",), {"neighbors"}),
-        (("paper-anomaly",), {"anomaly"}),
+        (("reference-binary",), {"binary"}),
+        (("improved-neighbors_three_class",), {"neighbors"}),
+        (("reference-anomaly",), {"anomaly"}),
     ],
 )
 def test_a_part_of_a_study_is_shown(leave_part, names, sections):
@@ -184,7 +184,7 @@ def test_a_part_of_a_study_is_shown(leave_part, names, sections):
 
 
 def test_without_the_dataset_neighbors_have_no_pictures(leave_part):
-    out_dir = leave_part("best-neighbors_binary")
+    out_dir = leave_part("improved-neighbors_binary")
     page.write_report(out_dir)
     assert [path.stem for path in (out_dir / "figures").glob("*.svg") if "nearest" in path.stem] == []
 
@@ -220,9 +220,9 @@ def test_a_folder_that_is_no_study_is_refused(tmp_path, content, message):
     ],
 )
 def test_the_headline_tells_gain_from_chance(stages, facts, interval, verdict):
-    results = summarize_study({"best-binary": stages["best-binary"]}, **facts)
+    results = summarize_study({"improved-binary": stages["improved-binary"]}, **facts)
     value, low, high = interval
-    results["tasks"]["binary"]["best"]["metrics"]["accuracy"] = {"value": value, "low": low, "high": high, "n": 319}
+    results["tasks"]["binary"]["improved"]["metrics"]["accuracy"] = {"value": value, "low": low, "high": high, "n": 319}
     (_, trust), *_ = sentences.write_headlines(results)
     assert verdict in trust
 
@@ -234,7 +234,7 @@ def test_the_headline_tells_gain_from_chance(stages, facts, interval, verdict):
 def test_the_papers_claim_is_judged_by_the_interval(low, high, verdict):
     difference = Estimate((low + high) / 2, low, high, 319)
     assert verdict in sentences.write_centrality({"centrality_difference": difference}, phantoms=False)
-    assert "paper" not in sentences.write_centrality({"centrality_difference": difference}, phantoms=True)
+    assert "reference" not in sentences.write_centrality({"centrality_difference": difference}, phantoms=True)
 
 
 def test_rows_of_the_comparison_hold_the_best_published(stages, facts):
@@ -243,7 +243,7 @@ def test_rows_of_the_comparison_hold_the_best_published(stages, facts):
     assert (publication.name, value) == ("MedViTV2-L", 0.973)
     assert rows["three_class", "accuracy"].paper.value == 0.6346
     assert rows["anomaly", "auroc"].approximate
-    assert list(rows["binary", "accuracy"].ours) == ["paper", "best"]
+    assert list(rows["binary", "accuracy"].ours) == ["reference", "improved"]
 
 
 def test_limits_say_what_the_data_say(stages, facts):

@@ -45,14 +45,14 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
     assert calls == [(tmp_path / "detectors", options)]
     assert "dark: Dark is odd." in done.stdout
     content = json.loads((tmp_path / "anomaly.json").read_text())
-    assert content["profile"] == "best"
+    assert content["configuration"] == "improved"
     (row,) = read_csv(tmp_path / "anomaly.csv").to_dict("records")
     assert (row["method"], row["figure"]) == ("dark", "auroc")
     assert {name: row[name] for name in ("value", "low", "high", "n")} == content["methods"]["dark"]["auroc"]
 
 
 def test_neighbors_are_measured_by_one_command(finished_study, tmp_path):
-    results = json.loads((finished_study / "results.json").read_text())["tasks"]["neighbors"]["best"]
+    results = json.loads((finished_study / "results.json").read_text())["tasks"]["neighbors"]["improved"]
     words = ["research", "neighbors", "--study", str(finished_study), "--out", str(tmp_path), "--json"]
     done = CliRunner().invoke(app, words)
 
@@ -72,8 +72,8 @@ def test_methods_of_explanation_are_written_each_with_a_verdict(finished_study, 
     monkeypatch.setattr(benchmark, "benchmark_explanations", few)
 
     with pytest.raises(PneumoscopeError, match="'conv_9' is not in the model"):
-        run_explain_benchmark(finished_study, "best", tmp_path, layer="conv_9")
-    table = run_explain_benchmark(finished_study, "best", tmp_path)
+        run_explain_benchmark(finished_study, "improved", tmp_path, layer="conv_9")
+    table = run_explain_benchmark(finished_study, "improved", tmp_path)
 
     assert tuple(table.figures) == ("hirescam", "guided_backprop", "edges")
     content = json.loads((tmp_path / "explain.json").read_text())

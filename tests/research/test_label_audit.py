@@ -93,7 +93,7 @@ def test_neighbors_of_images_held_out_are_those_their_net_was_trained_on(phantom
     told = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
     asked = []
 
-    class Bundle:
+    class SavedModel:
         def __init__(self, path):
             self.model = int(path.name.rpartition("-")[2]) - 1
 
@@ -102,7 +102,7 @@ def test_neighbors_of_images_held_out_are_those_their_net_was_trained_on(phantom
         # Held-out images lie on each other, so that whoever looked among them would find them first.
         return np.where((folds == fold)[:, None], 9.0, np.eye(3)[labels]) + np.eye(3)[labels]
 
-    monkeypatch.setattr("pneumoscope.models.saved_model.load_bundle", Bundle)
+    monkeypatch.setattr("pneumoscope.models.saved_model.load_model", SavedModel)
     monkeypatch.setattr("pneumoscope.research.label_audit.embed_images", embed)
 
     votes = vote_held_out(phantoms, told, tmp_path, seed=0)

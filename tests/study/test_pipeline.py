@@ -12,7 +12,8 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.study.pipeline import load_stage, reopen_study, run_study
+from pneumoscope.io.study_folder import load_stage
+from pneumoscope.study.pipeline import reopen_study, run_study
 
 TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
 
@@ -20,8 +21,8 @@ TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
 def read_figures(out: Path) -> dict:
     """Return all that must come out alike, however often a study was stopped: everything but times."""
     results = json.loads((out / "results.json").read_text())
-    for profiles in results["tasks"].values():
-        for entry in profiles.values():
+    for configurations in results["tasks"].values():
+        for entry in configurations.values():
             entry.pop("training_seconds", None)
     return {key: results[key] for key in ("tasks", "data", "settings")}
 
@@ -29,10 +30,10 @@ def read_figures(out: Path) -> dict:
 def test_a_study_leaves_what_it_promises(finished_study: Path) -> None:
     results = json.loads((finished_study / "results.json").read_text())
     for task in TASKS:
-        entry = results["tasks"][task]["best"]
+        entry = results["tasks"][task]["improved"]
         assert entry["parameters"] > 0
         assert all(set(figure) == {"value", "low", "high", "n"} for figure in entry["metrics"].values())
-    for name in ("report.html", "log.txt", "audit/audit.html", "models/best-binary/card.json"):
+    for name in ("report.html", "log.txt", "audit/audit.html", "models/improved-binary/card.json"):
         assert (finished_study / name).stat().st_size > 0
     assert list((finished_study / "figures").glob("*.png"))
     assert "Research use only" in (finished_study / "log.txt").read_text()
@@ -62,16 +63,16 @@ def test_resuming_a_finished_study_computes_nothing(
     monkeypatch.setattr(
         "pneumoscope.classification.classifier.train_classifier", lambda *_, **__: pytest.fail("trained again")
     )
-    run_study(phantom_folder, finished_study, profiles=("best",), epochs=1, seed=0, resume=True)
+    run_study(phantom_folder, finished_study, configurations=("improved",), epochs=1, seed=0, resume=True)
     assert read_figures(finished_study) == before
 
 
 def test_stages_that_are_lost_come_out_alike(phantom_folder: Path, finished_study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished_study, out)
-    for stage in ("best-neighbors_binary", "best-map_three_class", "best-anomaly", "best-explain"):
+    for stage in ("improved-neighbors_binary", "improved-map_three_class", "improved-anomaly", "improved-explain"):
         (out / "stages" / f"{stage}.npz").unlink()
-    run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0, resume=True)
+    run_study(phantom_folder, out, configurations=("improved",), epochs=1, seed=0, resume=True)
     assert read_figures(out) == read_figures(finished_study)
 
 
@@ -87,14 +88,14 @@ def test_kill_nine_and_resume_end_in_the_same_figures(
         "--out",
         str(out),
     ]
-    command += ["--profile", "best", "--epochs", "1"]
+    command += ["--configuration", "improved", "--epochs", "1"]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
-        while not (out / "models/best-three_class/checkpoint.npz").exists() and time.monotonic() < deadline:
+        while not (out / "models/improved-three_class/checkpoint.npz").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     assert not (out / "results.json").exists()
-    run_study(phantom_folder, out, profiles=("best",), epochs=1, seed=0, resume=True)
+    run_study(phantom_folder, out, configurations=("improved",), epochs=1, seed=0, resume=True)
     assert read_figures(out) == read_figures(finished_study)
 
 
@@ -122,9 +123,9 @@ def test_a_collection_without_subtypes_still_gets_its_other_tasks(
             (plain / split / kind).mkdir(parents=True)
             for number, path in enumerate(sorted((phantom_folder / split / kind).iterdir())):
                 os.link(path, plain / split / kind / f"{split}{number}.jpeg")
-    anomaly, explanation = (load_stage(finished_study, "best", kind) for kind in ("anomaly", "explain"))
+    anomaly, explanation = (load_stage(finished_study, "improved", kind) for kind in ("anomaly", "explain"))
     monkeypatch.setattr("pneumoscope.anomaly.autoencoder.train_anomaly", lambda *_, **__: (None, anomaly))
     monkeypatch.setattr("pneumoscope.explain.explanation.explain_classifier", lambda *_, **__: explanation)
-    run_study(plain, tmp_path / "out", profiles=("paper",), epochs=1)
+    run_study(plain, tmp_path / "out", configurations=("reference",), epochs=1)
     results = json.loads((tmp_path / "out/results.json").read_text())
     assert set(results["tasks"]) == {"binary", "neighbors", "anomaly", "explain"}

@@ -16,7 +16,7 @@ from pneumoscope.study.summary import summarize_study
 
 @pytest.fixture(scope="module")
 def schema():
-    return json.loads(files("pneumoscope.report").joinpath("results.schema.json").read_text(encoding="utf-8"))
+    return json.loads(files("pneumoscope.study").joinpath("results.schema.json").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -36,17 +36,17 @@ def test_the_schema_is_one(schema):
 def test_a_study_keeps_the_schema(results, check):
     check(json.loads(json.dumps(results, allow_nan=False)))
     assert list(results["tasks"]) == ["binary", "three_class", "neighbors", "anomaly", "explain"]
-    assert all(list(entries) == ["paper", "best"] for entries in results["tasks"].values())
+    assert all(list(entries) == ["reference", "improved"] for entries in results["tasks"].values())
 
 
 @pytest.mark.parametrize(
     ("kept", "tasks"),
     [
         ((), []),
-        (("best-binary",), ["binary"]),
-        (("paper-neighbors_three_class",), ["neighbors"]),
-        (("best-explain", "audit"), ["explain"]),
-        (("paper-anomaly", "paper-map_binary"), ["anomaly"]),
+        (("improved-binary",), ["binary"]),
+        (("reference-neighbors_three_class",), ["neighbors"]),
+        (("improved-explain", "audit"), ["explain"]),
+        (("reference-anomaly", "reference-map_binary"), ["anomaly"]),
     ],
 )
 def test_a_part_of_a_study_keeps_the_schema(stages, facts, check, kept, tasks):
@@ -56,35 +56,35 @@ def test_a_part_of_a_study_keeps_the_schema(stages, facts, check, kept, tasks):
 
 
 def test_every_figure_comes_through(stages, results):
-    metrics = results["tasks"]["binary"]["best"]["metrics"]
-    known = stages["best-binary"].evaluations["test"].metrics
+    metrics = results["tasks"]["binary"]["improved"]["metrics"]
+    known = stages["improved-binary"].evaluations["test"].metrics
     assert {name: read_estimate(entry) for name, entry in metrics.items()} == known
-    validation = results["tasks"]["binary"]["best"]["validation"]
-    assert validation["accuracy"]["value"] == stages["best-binary"].evaluations["val"].metrics["accuracy"].value
+    validation = results["tasks"]["binary"]["improved"]["validation"]
+    assert validation["accuracy"]["value"] == stages["improved-binary"].evaluations["val"].metrics["accuracy"].value
 
 
 def test_neighbors_hold_both_nets_and_their_agreement(stages, results):
-    metrics = results["tasks"]["neighbors"]["best"]["metrics"]
+    metrics = results["tasks"]["neighbors"]["improved"]["metrics"]
     for stage, suffix in (("binary", ""), ("three_class", "_three_class")):
-        known = stages[f"best-neighbors_{stage}"]
+        known = stages[f"improved-neighbors_{stage}"]
         assert metrics[f"accuracy{suffix}"]["value"] == known.evaluations["test"].metrics["accuracy"].value
         assert metrics[f"agreement{suffix}"]["value"] == known.agreement.value
-        assert results["tasks"]["neighbors"]["best"][f"k{suffix}"] == known.k
-    assert results["tasks"]["neighbors"]["best"]["parameters"] == 3_404_674
+        assert results["tasks"]["neighbors"]["improved"][f"k{suffix}"] == known.k
+    assert results["tasks"]["neighbors"]["improved"]["parameters"] == 3_404_674
 
 
 def test_anomaly_accuracy_is_that_of_the_papers_threshold(results):
-    entry = results["tasks"]["anomaly"]["paper"]
+    entry = results["tasks"]["anomaly"]["reference"]
     assert entry["metrics"]["accuracy"] == entry["metrics"][f"accuracy_{entry['decision_threshold']}"]
     assert entry["metrics"]["f1"] == entry["metrics"]["f1_mean_plus_sd"]
 
 
 def test_what_is_not_defined_is_null(stages, facts, check):
     unknown = Estimate(math.nan, math.nan, math.inf, 0)
-    stages = {"best-explain": copy.copy(stages["best-explain"])}
-    object.__setattr__(stages["best-explain"], "metrics", {"centrality_normal": unknown})
+    stages = {"improved-explain": copy.copy(stages["improved-explain"])}
+    object.__setattr__(stages["improved-explain"], "metrics", {"centrality_normal": unknown})
     results = summarize_study(stages, **facts)
-    entry = results["tasks"]["explain"]["best"]["metrics"]["centrality_normal"]
+    entry = results["tasks"]["explain"]["improved"]["metrics"]["centrality_normal"]
     assert entry == {"value": None, "low": None, "high": None, "n": 0}
     assert "NaN" not in json.dumps(results, allow_nan=False)
     check(results)
@@ -97,10 +97,10 @@ def test_what_is_not_defined_is_null(stages, facts, check):
         (("research_use_only",), "For diagnosis"),
         (("data", "phantoms"), "no"),
         (("data", "counts"), {"train/normal": -1}),
-        (("tasks", "binary", "best", "parameters"), 1.5),
-        (("tasks", "binary", "best", "metrics", "accuracy"), 0.9),
-        (("tasks", "anomaly", "best", "false_positive_rate"), 1.5),
-        (("tasks", "neighbors", "best", "k"), 0),
+        (("tasks", "binary", "improved", "parameters"), 1.5),
+        (("tasks", "binary", "improved", "metrics", "accuracy"), 0.9),
+        (("tasks", "anomaly", "improved", "false_positive_rate"), 1.5),
+        (("tasks", "neighbors", "improved", "k"), 0),
         (("timing",), {"load": 1.0}),
     ],
 )

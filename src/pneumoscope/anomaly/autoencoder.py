@@ -19,7 +19,7 @@ from pneumoscope.models.settings import TrainingSettings
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.saved_model import Bundle
+    from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
 DEAD_SPREAD = 0.02
@@ -32,23 +32,23 @@ def train_anomaly(
     settings: TrainingSettings | None = None,
     seed: int = 0,
     false_positive_rate: float = FALSE_POSITIVE_RATE,
-) -> "tuple[Bundle, AnomalyResult]":
+) -> "tuple[SavedModel, AnomalyResult]":
     """Train the reference autoencoder on normals and evaluate it; see `evaluate_detector`.
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
         out_dir: where the bundle and the checkpoint of each epoch are written.
-        settings: of the training; `autoencoder_settings("best")` by default.
+        settings: of the training; `autoencoder_settings("improved")` by default.
         seed: of the weights, the order and the augmentation.
         false_positive_rate: of the quantile threshold, in (0, 1).
 
     Raises:
         TrainingError: if there are no normals to train or to validate on, or the autoencoder does not reconstruct.
     """
-    from pneumoscope.models.saved_model import save_bundle
+    from pneumoscope.models.saved_model import save_model
     from pneumoscope.models.settings import autoencoder_settings, choose_precision
 
-    settings, out_dir = settings or autoencoder_settings("best"), Path(out_dir)
+    settings, out_dir = settings or autoencoder_settings("improved"), Path(out_dir)
     model, curve = _train(select_normals(dataset), settings, out_dir / "checkpoint.npz", seed)
     result = evaluate_detector(
         ReferenceAutoencoder(model),
@@ -60,7 +60,7 @@ def train_anomaly(
         seed=seed,
     )
     facts = describe_training(result, dataset, settings, precision=choose_precision(), seed=seed)
-    return save_bundle(model, out_dir, facts), result
+    return save_model(model, out_dir, facts), result
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ class ReferenceAutoencoder:
     """The reference autoencoder as a detector.
 
     Attributes:
-        net: as `pneumoscope.models.reference.build_autoencoder` builds it, trained.
+        net: as `pneumoscope.models.architectures.reference.build_autoencoder` builds it, trained.
     """
 
     net: "keras.Model"
@@ -95,7 +95,7 @@ def fit_autoencoder(context: FitContext) -> ReferenceAutoencoder:
     """
     from pneumoscope.models.settings import autoencoder_settings
 
-    settings = autoencoder_settings("paper", epochs=context.epochs)
+    settings = autoencoder_settings("reference", epochs=context.epochs)
     model, _ = _train(context.normals, settings, context.out_dir / "autoencoder.npz", context.seed)
     return ReferenceAutoencoder(model)
 
@@ -147,7 +147,7 @@ def _train(
 ) -> "tuple[keras.Model, LearningCurve]":
     import keras
 
-    from pneumoscope.models.reference import build_autoencoder
+    from pneumoscope.models.architectures.reference import build_autoencoder
     from pneumoscope.models.settings import choose_precision
     from pneumoscope.models.training import fit_model
 
@@ -161,7 +161,7 @@ def _train(
         loss=keras.losses.MeanSquaredError(),
         checkpoint_path=checkpoint_path,
         seed=seed,
-        title=f"3 autoencoder, {settings.profile}",
+        title=f"3 autoencoder, {settings.configuration}",
     )
     check_alive(reconstruct_images(model, normals.held_out.images))
     return model, curve

@@ -103,7 +103,7 @@ def load_imagenet_source(weights: str | os.PathLike[str] | None, *, input_size: 
     """
     import keras
 
-    from pneumoscope.models.transfer import build_transfer
+    from pneumoscope.models.architectures.pretrained import build_transfer
 
     # Distances depend on small differences, which bfloat16 would round away.
     keras.config.set_dtype_policy("float32")

@@ -20,8 +20,9 @@ from pneumoscope.anomaly.features import ENCODER_LAYERS, FeatureSource, build_so
 from pneumoscope.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
 from pneumoscope.classification.classifier import hash_table
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.errors import BundleError
+from pneumoscope.errors import ModelError
 from pneumoscope.io.results import AnomalyResult, LearningCurve
+from pneumoscope.io.write import atomic_write
 from pneumoscope.models.settings import Augmentation, TrainingSettings
 from pneumoscope.phantoms.lungs import find_lungs
 from pneumoscope.phantoms.synthetic_anomalies import ANOMALIES, SyntheticSettings, add_anomalies
@@ -29,7 +30,7 @@ from pneumoscope.phantoms.synthetic_anomalies import ANOMALIES, SyntheticSetting
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.saved_model import Bundle
+    from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
 EPOCHS = 8
@@ -48,7 +49,7 @@ def normality_settings(epochs: int = EPOCHS) -> TrainingSettings:
     since held-out normals set the threshold, so that no epoch may be chosen by them.
     """
     return TrainingSettings(
-        profile="normals",
+        configuration="normals",
         epochs=epochs,
         batch_size=16,
         learning_rate=1.5e-3,
@@ -66,7 +67,7 @@ def train_normality_model(
     settings: TrainingSettings | None = None,
     seed: int = 0,
     false_positive_rate: float = FALSE_POSITIVE_RATE,
-) -> "tuple[Bundle, AnomalyResult]":
+) -> "tuple[SavedModel, AnomalyResult]":
     """Train the normality model on normals and evaluate it; see `evaluate_detector`.
 
     Args:
@@ -79,7 +80,7 @@ def train_normality_model(
     Raises:
         TrainingError: if there are no normals to train or to validate on.
     """
-    from pneumoscope.models.saved_model import save_bundle
+    from pneumoscope.models.saved_model import save_model
 
     settings, out_dir, normals = settings or normality_settings(), Path(out_dir), select_normals(dataset)
     source, curve = train_encoder(normals, out_dir=out_dir, settings=settings, seed=seed)
@@ -94,7 +95,7 @@ def train_normality_model(
     )
     facts = describe_training(result, dataset, settings, precision="float32", seed=seed)
     _save_gaussians(model, out_dir)
-    return save_bundle(source.encoder, out_dir, facts), result
+    return save_model(source.encoder, out_dir, facts), result
 
 
 def train_normality_features(context: FitContext) -> FeatureSource:
@@ -119,7 +120,7 @@ def train_encoder(
     """
     import keras
 
-    from pneumoscope.models.encoder import build_encoder
+    from pneumoscope.models.architectures.encoder import build_encoder
     from pneumoscope.models.settings import choose_precision
     from pneumoscope.models.training import fit_model
 
@@ -154,14 +155,14 @@ def load_normality_model(encoder: "keras.Model", bundle_dir: str | os.PathLike[s
         bundle_dir: as `train_normality_model` left it.
 
     Raises:
-        BundleError: if the Gaussians are missing or damaged.
+        ModelError: if the Gaussians are missing or damaged.
     """
     path = Path(bundle_dir) / GAUSSIANS_NAME
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise BundleError(f"{path} cannot be read ({error}); expected what a study left. Train it anew.") from None
+        raise ModelError(f"{path} cannot be read ({error}); expected what a study left. Train it anew.") from None
     return Mahalanobis(build_source(SOURCE_NAME, encoder, ENCODER_LAYERS), **arrays)
 
 
@@ -189,6 +190,5 @@ def _make_training_data(normals: Normals, settings: TrainingSettings, seed: int)
 
 
 def _save_gaussians(model: Mahalanobis, out_dir: Path) -> None:
-    partial = out_dir / f"partial.{GAUSSIANS_NAME}"
-    np.savez(partial, **{name: getattr(model, name) for name in _ARRAYS})
-    partial.replace(out_dir / GAUSSIANS_NAME)
+    with atomic_write(out_dir / GAUSSIANS_NAME) as partial:
+        np.savez(partial, **{name: getattr(model, name) for name in _ARRAYS})

@@ -11,7 +11,7 @@ from pneumoscope.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
 from pneumoscope.anomaly.normality_model import load_normality_model, train_normality_features
 from pneumoscope.anomaly.padim import fit_padim
 from pneumoscope.anomaly.patchcore import fit_patchcore
-from pneumoscope.errors import BundleError
+from pneumoscope.errors import ModelError
 
 # Opacities of pneumonia are wide, unlike the scratches that PaDiM's maximum is made for.
 _FIT_WIDE_PADIM = partial(fit_padim, top_share=0.1)
@@ -54,14 +54,14 @@ def load_detector(
             always computes in float32.
 
     Raises:
-        BundleError: if the folder holds no detector.
+        ModelError: if the folder holds no detector.
     """
-    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.models.saved_model import load_model
 
-    bundle = load_bundle(bundle_dir, precision=precision)
+    bundle = load_model(bundle_dir, precision=precision)
     thresholds = bundle.card.thresholds
     if thresholds is None:
-        raise BundleError(f"{bundle_dir} holds a classifier, {bundle.card.architecture}; expected an anomaly detector")
+        raise ModelError(f"{bundle_dir} holds a classifier, {bundle.card.architecture}; expected an anomaly detector")
     if bundle.card.architecture == "autoencoder":
         return ReferenceAutoencoder(bundle.model), thresholds
-    return load_normality_model(load_bundle(bundle_dir, precision="float32").model, bundle_dir), thresholds
+    return load_normality_model(load_model(bundle_dir, precision="float32").model, bundle_dir), thresholds

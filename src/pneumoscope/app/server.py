@@ -143,7 +143,7 @@ def serve(
         announce: gets messages to the user, line by line; they are printed by default.
 
     Raises:
-        BundleError: if the models cannot be used.
+        ModelError: if the models cannot be used.
         PneumoscopeError: if a folder is missing, or no port can be had.
     """
     from pneumoscope.inference.reader import Reader

@@ -15,12 +15,12 @@ from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.registry import build_architecture
-from pneumoscope.models.settings import TrainingSettings, choose_precision, profile_settings
+from pneumoscope.models.settings import TrainingSettings, choose_precision, configuration_settings
 
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.saved_model import Bundle
+    from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
 TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
@@ -33,20 +33,20 @@ def train_classifier(
     classes: tuple[str, ...] = BINARY_CLASSES,
     settings: TrainingSettings | None = None,
     seed: int = 0,
-) -> "tuple[Bundle, Classification]":
+) -> "tuple[SavedModel, Classification]":
     """Train a classifier of these classes and evaluate it.
 
     Args:
         dataset: with the splits `train`, `val` and, to evaluate on, `test`.
         out_dir: gets the bundle and the checkpoint of each epoch; an interrupted run continues from there.
         classes: `BINARY_CLASSES` or `THREE_CLASSES`; images of unknown class are left out.
-        settings: of the training; the profile `best` by default.
+        settings: of the training; the configuration `improved` by default.
         seed: of the weights, the order, the augmentation and the dropout.
 
     Raises:
         TrainingError: if a class is missing from train or validation.
     """
-    settings, out_dir, classes = settings or profile_settings("best"), Path(out_dir), tuple(classes)
+    settings, out_dir, classes = settings or configuration_settings("improved"), Path(out_dir), tuple(classes)
     train, validation = (_select_labeled(dataset.split(name), classes) for name in ("train", "val"))
     for name, part in (("train", train), ("val", validation)):
         missing = [classes[number] for number in set(range(len(classes))) - set(part.labels(classes).tolist())]
@@ -68,11 +68,11 @@ def fit_classifier(
     classes: tuple[str, ...],
     settings: TrainingSettings,
     seed: int,
-) -> "tuple[Bundle, LearningCurve]":
+) -> "tuple[SavedModel, LearningCurve]":
     """Build a classifier and fit it; see `train_classifier`."""
     import keras
 
-    from pneumoscope.models.saved_model import save_bundle
+    from pneumoscope.models.saved_model import save_model
     from pneumoscope.models.training import fit_model
 
     precision = choose_precision()
@@ -88,7 +88,7 @@ def fit_classifier(
         loss=loss_class(label_smoothing=settings.label_smoothing),
         checkpoint_path=out_dir / "checkpoint.npz",
         seed=seed,
-        title=f"{TITLES[classes]}, {settings.profile}",
+        title=f"{TITLES[classes]}, {settings.configuration}",
     )
     record = TrainingRecord(
         classes=classes,
@@ -99,12 +99,12 @@ def fit_classifier(
         chosen_epoch=curve.chosen_epoch,
         training_data_sha256=hash_table(train),
     )
-    return save_bundle(model, out_dir, record), curve
+    return save_model(model, out_dir, record), curve
 
 
 def _build_model(classes: tuple[str, ...], settings: TrainingSettings) -> "keras.Model":
-    own = "flagship" if settings.profile == "flagship" else "binary" if classes == BINARY_CLASSES else "three_class"
-    name = settings.backbone or own
+    reference = "binary" if classes == BINARY_CLASSES else "three_class"
+    name = settings.backbone or ("compact_resnet" if settings.configuration == "default" else reference)
     if name not in ("binary", "three_class") and classes != THREE_CLASSES:
         raise TrainingError(
             f"{name} predicts {', '.join(THREE_CLASSES)}; the probabilities of {', '.join(classes)} follow from these"

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from pneumoscope.cli.options import ClassifierTask, JsonOption, OneProfile
+from pneumoscope.cli.options import ClassifierTask, ConfigurationName, JsonOption
 from pneumoscope.cli.output import import_keras, print_metrics
 from pneumoscope.cli.reading import ModelsOption
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
-    from pneumoscope.io.results import Assessment
+    from pneumoscope.io.results import CollectionEvaluation
 
 COMMANDS = typer.Typer()
 DEFAULT_POINT = "balanced"
@@ -40,7 +40,7 @@ SplitOption = Annotated[
 ]
 PointOption = Annotated[str, typer.Option(help="screening, balanced, specific, or a threshold between 0 and 1.")]
 CorrectOption = Annotated[
-    bool, typer.Option("--correct-prior-shift", help="Correct probabilities by the class shares estimated.")
+    bool, typer.Option("--correct-label-shift", help="Correct probabilities by the class shares estimated.")
 ]
 ShortcutsOption = Annotated[
     bool | None,
@@ -54,8 +54,8 @@ KerasStudyOption = Annotated[
     Path | None,
     typer.Option("--study", help="Folder of a study: evaluate its Keras classifier.", rich_help_panel=STUDY_PANEL),
 ]
-RecipeOption = Annotated[
-    OneProfile, typer.Option("--profile", help="Recipe of the model.", rich_help_panel=STUDY_PANEL)
+StudyConfigurationOption = Annotated[
+    ConfigurationName, typer.Option("--configuration", help="Recipe of the model.", rich_help_panel=STUDY_PANEL)
 ]
 NetOption = Annotated[ClassifierTask, typer.Option("--task", help="Which classifier.", rich_help_panel=STUDY_PANEL)]
 
@@ -67,11 +67,11 @@ def evaluate(
     out: PageOption = None,
     split: SplitOption = None,
     operating_point: PointOption = DEFAULT_POINT,
-    correct_prior_shift: CorrectOption = False,
+    correct_label_shift: CorrectOption = False,
     shortcuts: ShortcutsOption = None,
     as_json: JsonOption = False,
     study_dir: KerasStudyOption = None,
-    profile: RecipeOption = OneProfile.BEST,
+    configuration: StudyConfigurationOption = ConfigurationName.IMPROVED,
     task: NetOption = ClassifierTask.BINARY,
 ) -> None:
     """Tell what models are worth on a collection: the models that ship, or exported ones, without Keras.
@@ -79,37 +79,37 @@ def evaluate(
     With --study, one classifier of a study is evaluated instead, on its test images or on all images of --data.
     """
     if study_dir is not None:
-        _refuse_with_study(models, out, split, correct_prior_shift, shortcuts, operating_point != DEFAULT_POINT)
-        _evaluate_study(study_dir, data, profile.value, task.value, as_json=as_json)
+        _refuse_with_study(models, out, split, correct_label_shift, shortcuts, operating_point != DEFAULT_POINT)
+        _evaluate_study(study_dir, data, configuration.value, task.value, as_json=as_json)
         return
     if data is None:
         raise PneumoscopeError(
             "there is nothing to evaluate on; expected --data FOLDER or --data MANIFEST.csv, or --study"
         )
-    from pneumoscope.evaluation.evaluate import assess_models
+    from pneumoscope.evaluation.evaluate import evaluate_models
     from pneumoscope.inference.reader import Reader
 
-    assessment = assess_models(
+    evaluation = evaluate_models(
         Reader.open(models, num_threads=1),
         data,
         split=split.value if split else None,
         operating_point=operating_point,
-        correct_prior_shift=correct_prior_shift,
+        correct_label_shift=correct_label_shift,
         shortcuts=shortcuts,
     )
-    _tell(assessment, out, as_json=as_json)
+    _tell(evaluation, out, as_json=as_json)
 
 
 def _refuse_with_study(*asked: object) -> None:
     if any(asked):
         raise PneumoscopeError(
             "--study evaluates a study's own classifier; expected no --models, --out, --split, --operating-point, "
-            "--correct-prior-shift or --shortcuts with it. Export the study to have those."
+            "--correct-label-shift or --shortcuts with it. Export the study to have those."
         )
 
 
-def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
-    from pneumoscope.report.evaluation_page import summarize_assessment, write_assessment
+def _tell(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bool) -> None:
+    from pneumoscope.report.evaluation_page import summarize_evaluation, write_evaluation
     from pneumoscope.report.evaluation_sentences import (
         write_error_stretches,
         write_gate,
@@ -118,26 +118,26 @@ def _tell(assessment: "Assessment", out: Path | None, *, as_json: bool) -> None:
     )
 
     command = shlex.join(["pneumoscope", *sys.argv[1:]])
-    page = write_assessment(assessment, out, command=command) if out else None
+    page = write_evaluation(evaluation, out, command=command) if out else None
     if as_json:
-        typer.echo(json.dumps(summarize_assessment(assessment, command=command)))
+        typer.echo(json.dumps(summarize_evaluation(evaluation, command=command)))
         return
-    print_metrics(assessment.head_figures(), assessment.split)
-    together = [write_error_stretches(assessment)] if assessment.error_stretches else []
-    for text in (write_headline(assessment), *write_verdict(assessment), *together, *write_gate(assessment)):
+    print_metrics(evaluation.head_figures(), evaluation.split)
+    together = [write_error_stretches(evaluation)] if evaluation.error_runs else []
+    for text in (write_headline(evaluation), *write_verdict(evaluation), *together, *write_gate(evaluation)):
         typer.echo(text)
     if page:
         typer.echo(page)
 
 
-def _evaluate_study(study_dir: Path, data: Path | None, profile: str, task: str, *, as_json: bool) -> None:
+def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task: str, *, as_json: bool) -> None:
     import_keras()
     from pneumoscope.classification.classifier import evaluate_classifier
     from pneumoscope.data.dataset import load_dataset
-    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.models.saved_model import load_model
     from pneumoscope.study.pipeline import CLASSES, reopen_study
 
-    model = load_bundle(study_dir / "models" / f"{profile}-{task}").model
+    model = load_model(study_dir / "models" / f"{configuration}-{task}").model
     if data is None:
         dataset, split = reopen_study(study_dir)[1], "test"
     else:

@@ -17,7 +17,7 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in tasks.COMMANDS.registered_commands:
+for command in (*tasks.COMMANDS.registered_commands, *research.COMMANDS.registered_commands):
     command.cls = KerasCommand
 app.add_typer(reading.COMMANDS)
 app.add_typer(evaluation.COMMANDS)

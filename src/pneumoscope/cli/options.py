@@ -7,29 +7,29 @@ from typing import Annotated
 import typer
 
 
-class ProfileChoice(StrEnum):
+class StudyConfigurations(StrEnum):
     """Which recipe to train."""
 
-    PAPER = "paper"
-    BEST = "best"
-    FLAGSHIP = "flagship"
+    REFERENCE = "reference"
+    IMPROVED = "improved"
+    DEFAULT = "default"
     BOTH = "both"
 
 
-class OneProfile(StrEnum):
+class ConfigurationName(StrEnum):
     """A recipe."""
 
-    PAPER = "paper"
-    BEST = "best"
-    FLAGSHIP = "flagship"
+    REFERENCE = "reference"
+    IMPROVED = "improved"
+    DEFAULT = "default"
 
 
-class TrainProfile(StrEnum):
+class TrainConfigurationName(StrEnum):
     """A recipe to train one net by."""
 
-    PAPER = "paper"
-    BEST = "best"
-    FLAGSHIP = "flagship"
+    REFERENCE = "reference"
+    IMPROVED = "improved"
+    DEFAULT = "default"
     TRANSFER = "transfer"
 
 
@@ -64,7 +64,7 @@ class MapMethod(StrEnum):
 
 
 def _check_backbone(name: str | None) -> str | None:
-    from pneumoscope.models.transfer import BACKBONES
+    from pneumoscope.models.architectures.pretrained import BACKBONES
 
     if name is not None and name not in BACKBONES:
         raise typer.BadParameter(f"{name!r} is none of {', '.join(BACKBONES)}")
@@ -78,14 +78,14 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder for everything th
 EpochsOption = Annotated[int | None, typer.Option(min=1, help="Instead of the recipe's own (phantoms: 6).")]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 StudyOption = Annotated[Path, typer.Option("--study", help="Folder that a study left.")]
-ProfileOption = Annotated[OneProfile, typer.Option("--profile", "--recipe", help="Recipe of the model.")]
-TrainProfileOption = Annotated[
-    TrainProfile | None,
-    typer.Option("--profile", "--recipe", help="Recipe; best by default, and transfer with --backbone."),
+ConfigurationOption = Annotated[ConfigurationName, typer.Option("--configuration", help="Recipe of the model.")]
+TrainConfigurationOption = Annotated[
+    TrainConfigurationName | None,
+    typer.Option("--configuration", help="Recipe; best by default, and transfer with --backbone."),
 ]
 TaskOption = Annotated[
     Task | None,
-    typer.Option("--task", help="Which net; binary by default, and three_class with --backbone or the flagship."),
+    typer.Option("--task", help="Which net; binary by default, and three_class with --backbone or `default`."),
 ]
 BackboneOption = Annotated[
     str | None,

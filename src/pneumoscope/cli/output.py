@@ -79,7 +79,7 @@ def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *,
 
 def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool = False) -> None:
     """Print figures with their intervals."""
-    from pneumoscope.io.archive import to_plain
+    from pneumoscope.io.json_file import to_plain
 
     if as_json:
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": to_plain(metrics)}))
@@ -93,7 +93,7 @@ def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool =
 
 def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
     """Print methods side by side, a row each: in one table, or in as many as it takes not to break its cells."""
-    from pneumoscope.io.archive import to_plain
+    from pneumoscope.io.json_file import to_plain
 
     if as_json:
         methods = to_plain(table.figures)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.cli.options import OneProfile, ProfileOption
+from pneumoscope.cli.options import ConfigurationName, ConfigurationOption
 from pneumoscope.cli.output import import_keras, open_console
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def app(
 def export(
     model_dir: Annotated[Path, typer.Argument(help="Folder of a trained model, or of a whole study.")],
     out: Annotated[Path | None, typer.Option(help="Where to; `export` in that folder by default.")] = None,
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     data_license: Annotated[str, typer.Option(help="Terms of the training images, for the card.")] = "not stated",
     explain_results: Annotated[
         Path | None, typer.Option(help="explain.json of `research explain`: how far to trust heat-maps.")
@@ -111,14 +111,16 @@ def export(
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
     import_keras()
     from pneumoscope.export.study import export_model, export_study
-    from pneumoscope.io.ledger import LEDGER_NAME
+    from pneumoscope.io.study_folder import LEDGER_NAME
     from pneumoscope.report.model_card import write_model_cards
+    from pneumoscope.study.pipeline import reopen_study
 
     if (model_dir / LEDGER_NAME).exists():
         written = export_study(
             model_dir,
+            reopen_study(model_dir)[1],
             out or model_dir / "export",
-            profile=profile.value,
+            configuration=configuration.value,
             data_license=data_license,
             explain_results=explain_results,
             label_audit=label_audit,
@@ -132,7 +134,7 @@ def export(
 def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bool) -> "Render | None":
     if not (heatmaps or dicom_out):
         return None
-    from pneumoscope.report.reading_picture import write_reading
+    from pneumoscope.pacs.reading_files import write_reading
 
     return partial(write_reading, heatmaps_dir=heatmaps, dicom_dir=dicom_out, deidentify=deidentify)
 

@@ -6,13 +6,13 @@ from typing import Annotated
 import typer
 
 from pneumoscope.cli.options import (
+    ConfigurationName,
+    ConfigurationOption,
     DataOption,
     EpochsOption,
     HoldOut,
     HoldOutOption,
     JsonOption,
-    OneProfile,
-    ProfileOption,
     SeedOption,
     StudyOption,
 )
@@ -31,20 +31,20 @@ OutOption = Annotated[Path, typer.Option("--out", help="Folder for the JSON and 
 def neighbors(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("research"),
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     as_json: JsonOption = False,
 ) -> None:
     """Task 2: measure retrieval, rejection, calibration and doubt of neighbors."""
     from pneumoscope.research.benchmark import run_neighbors_benchmark
 
-    print_methods(run_neighbors_benchmark(study_dir, profile.value, out), as_json=as_json)
+    print_methods(run_neighbors_benchmark(study_dir, configuration.value, out), as_json=as_json)
 
 
 @COMMANDS.command()
 def anomaly(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("research"),
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     weights: Annotated[
         Path | None,
         typer.Option("--weights", help="File of Keras' MobileNet 0.75 without its top, pretrained on photographs."),
@@ -56,7 +56,9 @@ def anomaly(
     """Task 3: fit a dozen anomaly detectors to normals; a run that was stopped goes on where it was."""
     from pneumoscope.research.benchmark import run_anomaly_benchmark
 
-    table = run_anomaly_benchmark(study_dir, profile.value, out, weights=weights, epochs=epochs, num_seeds=num_seeds)
+    table = run_anomaly_benchmark(
+        study_dir, configuration.value, out, weights=weights, epochs=epochs, num_seeds=num_seeds
+    )
     print_methods(table, as_json=as_json)
 
 
@@ -64,21 +66,21 @@ def anomaly(
 def explain(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("research"),
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     layer: Annotated[str | None, typer.Option(help="Layer of the class-activation maps; by default the last.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Task 4: measure how far to trust each explanation method."""
     from pneumoscope.research.benchmark import run_explain_benchmark
 
-    print_methods(run_explain_benchmark(study_dir, profile.value, out, layer=layer), as_json=as_json)
+    print_methods(run_explain_benchmark(study_dir, configuration.value, out, layer=layer), as_json=as_json)
 
 
 @COMMANDS.command()
 def ablate(
     data: DataOption = None,
     out: OutOption = Path("crossvalidation"),
-    profile: ProfileOption = OneProfile.FLAGSHIP,
+    configuration: ConfigurationOption = ConfigurationName.DEFAULT,
     hold_out: HoldOutOption = HoldOut.PATIENTS,
     vary: Annotated[
         list[str] | None, typer.Option(help="A part of the configuration to change; more than one may be given.")
@@ -92,7 +94,7 @@ def ablate(
     from pneumoscope.research.ablation import BASE
     from pneumoscope.research.benchmark import run_ablations
 
-    dataset, settings = load_crossvalidation(data, out, profile.value, epochs, seed)
+    dataset, settings = load_crossvalidation(data, out, configuration.value, epochs, seed)
     variants = vary or [BASE]
     table = run_ablations(dataset, out, settings=settings, variants=variants, protocol=hold_out.value, seed=seed)
     print_methods(table, as_json=as_json)

@@ -11,6 +11,8 @@ from pneumoscope.cli.options import (
     BackboneOption,
     ClassifierOption,
     ClassifierTask,
+    ConfigurationName,
+    ConfigurationOption,
     DataOption,
     EpochsOption,
     HoldOut,
@@ -18,16 +20,14 @@ from pneumoscope.cli.options import (
     ImagesArgument,
     JsonOption,
     MapMethod,
-    OneProfile,
     OutOption,
-    ProfileChoice,
-    ProfileOption,
     SeedOption,
+    StudyConfigurations,
     StudyOption,
     Task,
     TaskOption,
-    TrainProfile,
-    TrainProfileOption,
+    TrainConfigurationName,
+    TrainConfigurationOption,
     WeightsOption,
 )
 from pneumoscope.cli.output import print_metrics, print_outcome
@@ -45,9 +45,9 @@ INTERRUPTED = 130
 def study(
     data: DataOption = None,
     out: OutOption = Path("out"),
-    profile: Annotated[
-        ProfileChoice, typer.Option("--profile", "--recipe", help="Recipes to train; both: paper and best.")
-    ] = ProfileChoice.BOTH,
+    configuration: Annotated[
+        StudyConfigurations, typer.Option("--configuration", help="Recipes to train; both: paper and best.")
+    ] = StudyConfigurations.BOTH,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Go on with a study that stopped.")] = False,
@@ -57,14 +57,16 @@ def study(
 ) -> None:
     """Run every task, from a folder of radiographs to one report."""
     from pneumoscope.io.archive import load_result
-    from pneumoscope.models.settings import PAPER_PROFILES
+    from pneumoscope.models.settings import STUDY_CONFIGURATIONS
     from pneumoscope.report.audit_page import write_audit
     from pneumoscope.report.study_page import write_report
     from pneumoscope.study.pipeline import run_study
 
-    profiles = PAPER_PROFILES if profile is ProfileChoice.BOTH else (profile.value,)
+    configurations = STUDY_CONFIGURATIONS if configuration is StudyConfigurations.BOTH else (configuration.value,)
     try:
-        dataset = run_study(data, out, profiles=profiles, epochs=epochs, seed=seed, resume=resume, new_source=new)
+        dataset = run_study(
+            data, out, configurations=configurations, epochs=epochs, seed=seed, resume=resume, new_source=new
+        )
         write_audit(load_result(out / "stages" / "audit.npz"), dataset, out / "audit")
         report = write_report(out, dataset)
     except KeyboardInterrupt:
@@ -78,7 +80,7 @@ def train(
     data: DataOption = None,
     out: OutOption = Path("model"),
     task: TaskOption = None,
-    profile: TrainProfileOption = None,
+    configuration: TrainConfigurationOption = None,
     backbone: BackboneOption = None,
     weights: WeightsOption = None,
     epochs: EpochsOption = None,
@@ -93,10 +95,10 @@ def train(
 
     if data is None:
         epochs = epochs or PHANTOM_EPOCHS
-    task, settings = _choose_recipe(task, profile, backbone, weights, epochs)
+    task, settings = _choose_recipe(task, configuration, backbone, weights, epochs)
     dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
     if task is Task.ANOMALY:
-        train_model = train_normality_model if settings.profile == "normals" else train_anomaly
+        train_model = train_normality_model if settings.configuration == "normals" else train_anomaly
         _, anomaly = train_model(dataset, out, settings=settings, seed=seed)
         print_metrics(anomaly.metrics, "test")
         return
@@ -109,7 +111,7 @@ def train(
 def crossvalidate(
     data: DataOption = None,
     out: OutOption = Path("crossvalidation"),
-    profile: ProfileOption = OneProfile.FLAGSHIP,
+    configuration: ConfigurationOption = ConfigurationName.DEFAULT,
     hold_out: HoldOutOption = HoldOut.PATIENTS,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
@@ -117,43 +119,47 @@ def crossvalidate(
     """Judge a recipe inside train, each image by a model that has not seen what is held out with it."""
     from pneumoscope.research.ablation import run_ablation
 
-    dataset, settings = load_crossvalidation(data, out, profile.value, epochs, seed)
+    dataset, settings = load_crossvalidation(data, out, configuration.value, epochs, seed)
     evaluation = run_ablation(dataset, out, settings=settings, protocol=hold_out.value, seed=seed)
     print_metrics(evaluation.metrics, evaluation.split)
 
 
 def load_crossvalidation(
-    data: Path | None, out: Path, profile: str, epochs: int | None, seed: int
+    data: Path | None, out: Path, configuration: str, epochs: int | None, seed: int
 ) -> "tuple[Dataset, TrainingSettings]":
     """Return the images, split, and the settings of a cross-validation."""
     from pneumoscope.data.splits import split_dataset
-    from pneumoscope.models.settings import profile_settings
+    from pneumoscope.models.settings import configuration_settings
     from pneumoscope.study.pipeline import PHANTOM_EPOCHS, load_study_dataset
 
-    settings = profile_settings(profile, epochs=epochs or (PHANTOM_EPOCHS if data is None else None))
+    settings = configuration_settings(configuration, epochs=epochs or (PHANTOM_EPOCHS if data is None else None))
     return split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed), settings
 
 
 def _choose_recipe(
-    task: Task | None, profile: TrainProfile | None, backbone: str | None, weights: str | None, epochs: int | None
+    task: Task | None,
+    configuration: TrainConfigurationName | None,
+    backbone: str | None,
+    weights: str | None,
+    epochs: int | None,
 ) -> "tuple[Task, TrainingSettings]":
     from pneumoscope.errors import PneumoscopeError
-    from pneumoscope.models.settings import profile_settings
+    from pneumoscope.models.settings import configuration_settings
     from pneumoscope.study.pipeline import anomaly_settings
 
-    profile = profile or (TrainProfile.TRANSFER if backbone else TrainProfile.BEST)
-    if (backbone is None) != (weights is None) or (profile is TrainProfile.TRANSFER and not backbone):
+    configuration = configuration or (TrainConfigurationName.TRANSFER if backbone else TrainConfigurationName.IMPROVED)
+    if (backbone is None) != (weights is None) or (configuration is TrainConfigurationName.TRANSFER and not backbone):
         raise PneumoscopeError(
             "a net of others is named by two options; expected --backbone NAME and --weights, which is a FILE, "
             "imagenet (Keras downloads it) or none"
         )
     if task is None:
-        task = Task.THREE_CLASS if backbone or profile is TrainProfile.FLAGSHIP else Task.BINARY
+        task = Task.THREE_CLASS if backbone or configuration is TrainConfigurationName.DEFAULT else Task.BINARY
     if task is Task.ANOMALY:
         if backbone:
             raise PneumoscopeError("--task anomaly has a net of its own; expected it without --backbone")
-        return task, anomaly_settings(profile.value, epochs=epochs)
-    settings = profile_settings(profile.value, epochs=epochs)
+        return task, anomaly_settings(configuration.value, epochs=epochs)
+    settings = configuration_settings(configuration.value, epochs=epochs)
     if backbone:
         settings = replace(settings, backbone=backbone, weights=None if weights == "none" else weights)
     return task, settings
@@ -163,18 +169,18 @@ def _choose_recipe(
 def neighbors(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     task: ClassifierOption = ClassifierTask.BINARY,
     as_json: JsonOption = False,
 ) -> None:
     """Find the known images most like others; without images, print the study's metrics of k-nearest neighbors."""
-    from pneumoscope.study.pipeline import load_stage
-    from pneumoscope.study.rerun import Revisit, revisit_neighbors
+    from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.study.rerun import Rerun, rerun_neighbors
 
     if images:
-        print_outcome({}, revisit_neighbors(Revisit(study_dir, profile.value, task.value), images), as_json=as_json)
+        print_outcome({}, rerun_neighbors(Rerun(study_dir, configuration.value, task.value), images), as_json=as_json)
         return
-    result = load_stage(study_dir, profile.value, f"neighbors_{task.value}")
+    result = load_stage(study_dir, configuration.value, f"neighbors_{task.value}")
     metrics = {**result.evaluations["test"].metrics, "agreement": result.agreement}
     print_metrics(metrics, "test", as_json=as_json)
 
@@ -184,7 +190,7 @@ def map_images(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("map"),
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     task: ClassifierOption = ClassifierTask.BINARY,
     method: Annotated[MapMethod, typer.Option(help="How the map is made.")] = MapMethod.TSNE,
     as_json: JsonOption = False,
@@ -192,11 +198,11 @@ def map_images(
     """Draw the map of a study, with new images marked on it."""
     from pneumoscope.report.figures import neighbors as figures
     from pneumoscope.report.figures.palette import save_figure
-    from pneumoscope.study.rerun import Revisit, revisit_map
+    from pneumoscope.study.rerun import Rerun, rerun_map
 
-    placed, rows = revisit_map(Revisit(study_dir, profile.value, task.value), images or [], method=method.value)
-    figure = figures.plot_map(placed, title=f"Map of {task.value}, {profile.value}")
-    stem = out / f"{profile.value}-map_{task.value}"
+    placed, rows = rerun_map(Rerun(study_dir, configuration.value, task.value), images or [], method=method.value)
+    figure = figures.plot_map(placed, title=f"Map of {task.value}, {configuration.value}")
+    stem = out / f"{configuration.value}-map_{task.value}"
     save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=figures.describe_map(placed))
     print_outcome({}, [*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
 
@@ -205,17 +211,17 @@ def map_images(
 def anomaly(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     as_json: JsonOption = False,
 ) -> None:
     """Score images by a model that has seen only normals; without images, print the study's metrics of it."""
-    from pneumoscope.study.pipeline import load_stage
-    from pneumoscope.study.rerun import Revisit, revisit_anomaly
+    from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.study.rerun import Rerun, rerun_anomaly
 
     if images:
-        print_outcome({}, revisit_anomaly(Revisit(study_dir, profile.value), images), as_json=as_json)
+        print_outcome({}, rerun_anomaly(Rerun(study_dir, configuration.value), images), as_json=as_json)
         return
-    print_metrics(load_stage(study_dir, profile.value, "anomaly").metrics, "test", as_json=as_json)
+    print_metrics(load_stage(study_dir, configuration.value, "anomaly").metrics, "test", as_json=as_json)
 
 
 @COMMANDS.command()
@@ -223,7 +229,7 @@ def explain(
     images: ImagesArgument = None,
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("heatmaps"),
-    profile: ProfileOption = OneProfile.BEST,
+    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
     method: Annotated[
         str, typer.Option(help="Method of the heat-maps, such as gradcam, hirescam or rise.")
     ] = "hirescam",
@@ -235,18 +241,18 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Show where the net of task 1.A looks; without images, print the study's metrics of its heat-maps."""
-    from pneumoscope.study.pipeline import load_stage
-    from pneumoscope.study.rerun import Revisit, revisit_contrast, revisit_explain
+    from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.study.rerun import Rerun, rerun_explain, revisit_contrast
 
-    revisit = Revisit(study_dir, profile.value)
+    rerun = Rerun(study_dir, configuration.value)
     if contrast:
-        print_outcome({}, revisit_contrast(revisit, images or []), as_json=as_json)
+        print_outcome({}, revisit_contrast(rerun, images or []), as_json=as_json)
     elif images:
-        files, rows = revisit_explain(revisit, images, method=method, layer=layer)
+        files, rows = rerun_explain(rerun, images, method=method, layer=layer)
         rows += [_draw_heatmaps(file, out, number, method) for number, file in enumerate(files, start=1)]
         print_outcome({}, rows, as_json=as_json)
     else:
-        print_metrics(load_stage(study_dir, profile.value, "explain").metrics, "test", as_json=as_json)
+        print_metrics(load_stage(study_dir, configuration.value, "explain").metrics, "test", as_json=as_json)
 
 
 def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -> dict[str, Any]:

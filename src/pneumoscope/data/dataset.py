@@ -15,6 +15,7 @@ from PIL import Image
 from pneumoscope.data.collection import scan_collection
 from pneumoscope.data.image import load_image
 from pneumoscope.errors import CollectionError, ImageError
+from pneumoscope.io.write import atomic_write
 from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.progress import log, track
 
@@ -143,8 +144,5 @@ def _read_cache(cache_dir: str | os.PathLike[str] | None, size: int) -> dict[str
 
 def _write_cache(cache_dir: str | os.PathLike[str], size: int, dataset: Dataset) -> None:
     path = _cache_path(cache_dir, size)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_suffix(".partial")
-    with partial.open("wb") as stream:
+    with atomic_write(path) as partial, partial.open("wb") as stream:
         np.savez(stream, sha256=dataset.table["sha256"].to_numpy().astype(str), images=dataset.images)
-    partial.replace(path)

@@ -11,6 +11,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.collection import Collection, scan_collection
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import CollectionError
+from pneumoscope.io.write import atomic_write
 from pneumoscope.progress import log, track
 
 CLASS_FOLDERS = {"normal": "NORMAL", "bacterial": "BACTERIAL", "viral": "VIRAL"}
@@ -142,14 +143,12 @@ def _is_placed(placement: _Placement, *, copy: bool) -> bool:
 
 
 def _place(placement: _Placement, *, copy: bool) -> None:
-    placement.target.parent.mkdir(parents=True, exist_ok=True)
-    partial = placement.target.parent / ".partial"
-    partial.unlink(missing_ok=True)
-    if copy:
-        shutil.copyfile(placement.source, partial)
-    else:
-        _link(placement.source, partial)
-    partial.replace(placement.target)
+    with atomic_write(placement.target) as partial:
+        if copy:
+            shutil.copyfile(placement.source, partial)
+        else:
+            partial.unlink(missing_ok=True)
+            _link(placement.source, partial)
 
 
 def _link(source: Path, target: Path) -> None:
@@ -164,9 +163,7 @@ def _link(source: Path, target: Path) -> None:
 
 def _write_text(path: Path, text: str) -> None:
     data = text.encode("utf-8", "backslashreplace")
-    path.parent.mkdir(parents=True, exist_ok=True)
     if path.is_file() and path.read_bytes() == data:
         return
-    partial = path.with_name(f".{path.name}.partial")
-    partial.write_bytes(data)
-    partial.replace(path)
+    with atomic_write(path) as partial:
+        partial.write_bytes(data)

@@ -14,8 +14,8 @@ from scipy.ndimage import binary_dilation
 from pneumoscope.data.collection import name_series
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
-from pneumoscope.evaluation.pixel_baselines import BORDER_SHARE, answer_trivially, describe_trivially
-from pneumoscope.io.results import UNTOUCHED, Estimate, Shortcuts
+from pneumoscope.evaluation.pixel_baselines import BORDER_SHARE, describe_pixels, fit_pixel_baseline
+from pneumoscope.io.results import UNTOUCHED, Confounders, Estimate
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate, estimate_mean
@@ -29,9 +29,9 @@ LUNG_AREA_SHARE = 0.05
 SERIES = ("NORMAL2-IM", "IM", "person", "NORMAL", "BACTERIA", "VIRUS")
 
 
-def measure_shortcuts(
+def measure_confounders(
     score: Score, dataset: Dataset, *, threshold: float, split: str = "test", seed: int = 0
-) -> Shortcuts:
+) -> Confounders:
     """Measure what a classifier tells with parts of the images hidden, and what is told without any lung.
 
     Args:
@@ -52,10 +52,10 @@ def measure_shortcuts(
     shown = {UNTOUCHED: part.images} | {name: hide(part.images, mask) for name, mask in hidden.items()}
     answers = {name: (_ask(score, images), threshold) for name, images in shown.items()}
     told = _estimate_figures(answers, part, seed=seed)
-    described = describe_trivially(dataset) if len(dataset.rows("train")) else {}
-    trivial = {name: answer_trivially(features, dataset, split=split) for name, features in described.items()}
+    described = describe_pixels(dataset) if len(dataset.rows("train")) else {}
+    trivial = {name: fit_pixel_baseline(features, dataset, split=split) for name, features in described.items()}
     patients = part.table["patient"].to_numpy().astype(str)
-    return Shortcuts(
+    return Confounders(
         split=split,
         threshold=threshold,
         figures={name: told[name] for name in answers},

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from pneumoscope.io.results import Assessed, ErrorStretch
+from pneumoscope.io.results import ErrorRun, EvaluatedImages
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
@@ -15,7 +15,7 @@ NUM_SHUFFLES = 999
 LEVEL = 0.01
 
 
-def find_error_stretches(images: Assessed, threshold: float, *, seed: int = 0) -> list[ErrorStretch]:
+def find_error_stretches(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> list[ErrorRun]:
     """Return stretches of file names in which most images of one class are misread, more than chance explains.
 
     Misread is a normal called pneumonia, a pneumonia called normal, and one whose sub-type, where known, is the less
@@ -37,9 +37,7 @@ def find_error_stretches(images: Assessed, threshold: float, *, seed: int = 0) -
     return found
 
 
-def _find_in_class(
-    kind: str, names: np.ndarray, patients: np.ndarray, wrong: np.ndarray, seed: int
-) -> list[ErrorStretch]:
+def _find_in_class(kind: str, names: np.ndarray, patients: np.ndarray, wrong: np.ndarray, seed: int) -> list[ErrorRun]:
     order = order_names(names.tolist())
     names, wrong = names[order], wrong[order]
     unique, first, members = np.unique(patients[order], return_index=True, return_inverse=True)
@@ -59,9 +57,7 @@ def _find_in_class(
         if p_value <= LEVEL:
             rows = np.flatnonzero((place >= start) & (place <= end))
             stretches.append(
-                ErrorStretch(
-                    kind, str(names[rows[0]]), str(names[rows[-1]]), len(rows), int(wrong[rows].sum()), p_value
-                )
+                ErrorRun(kind, str(names[rows[0]]), str(names[rows[-1]]), len(rows), int(wrong[rows].sum()), p_value)
             )
     return stretches
 

@@ -15,25 +15,32 @@ from pneumoscope.evaluation.robustness import check_films, choose_shortcuts
 from pneumoscope.evaluation.scopes import measure_scopes, select_images, trace_roc
 from pneumoscope.evaluation.subgroups import measure_subgroups
 from pneumoscope.inference.reader import OPERATING_POINTS, Reader
-from pneumoscope.io.results import Assessed, Assessment, Conformal, PriorShift, Reliability, SelectiveCurve
+from pneumoscope.io.results import (
+    CollectionEvaluation,
+    Conformal,
+    EvaluatedImages,
+    LabelShift,
+    Reliability,
+    SelectiveCurve,
+)
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.coverage import evaluate_sets
-from pneumoscope.metrics.label_shift import MIN_IMAGES, estimate_prior_shift
+from pneumoscope.metrics.label_shift import MIN_IMAGES, estimate_label_shift
 from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
 from pneumoscope.metrics.selective import measure_selective
 from pneumoscope.progress import log
 
 
-def assess_models(
+def evaluate_models(
     reader: Reader,
     source: str | os.PathLike[str],
     *,
     split: str | None = None,
     operating_point: str = "balanced",
-    correct_prior_shift: bool = False,
+    correct_label_shift: bool = False,
     shortcuts: bool | None = None,
     seed: int = 0,
-) -> Assessment:
+) -> CollectionEvaluation:
     """Read every image of a collection and measure what came of it.
 
     Images that the reader refuses are named, and count in the figures on all images with the probabilities that it
@@ -44,7 +51,7 @@ def assess_models(
         source: folder or manifest, see `scan_collection`.
         split: `train`, `val`, `test` or `all`; by default `test` where the collection has one, else all.
         operating_point: at which the reader decides and subgroups are measured.
-        correct_prior_shift: whether figures are those of probabilities that take the estimated shares of the
+        correct_label_shift: whether figures are those of probabilities that take the estimated shares of the
             classes into account; refusals, doubts and sets stay the reader's own.
         shortcuts: whether to hide parts of the films, and to make wrong inputs of them, to see what the models make
             of that. By default both are done, the former only where both classes have ten images or more.
@@ -62,14 +69,14 @@ def assess_models(
     gathered = gather_readings(reader, table, operating_point=operating_point)
     log.info("measuring, each figure with its interval")
     shift = _estimate_shift(gathered.images, seed)
-    images = _correct(gathered.images, shift) if correct_prior_shift else gathered.images
+    images = _correct(gathered.images, shift) if correct_label_shift else gathered.images
     thresholds = {name: reader.threshold(name) for name in OPERATING_POINTS} | {operating_point: threshold}
     hidden, wrong = None, None
     if shortcuts is not False:
         hidden, wrong = check_films(
             reader, gathered.table, collection.table, split=split, hide=hides, threshold=threshold, seed=seed
         )
-    return Assessment(
+    return CollectionEvaluation(
         source=printable_name(os.fspath(source)),
         split=split,
         model=reader.models.id,
@@ -87,22 +94,22 @@ def assess_models(
         subgroups=measure_subgroups(
             images, gathered.exposures, load_traits(source, images.names), threshold, seed=seed
         ),
-        error_stretches=find_error_stretches(images, threshold, seed=seed),
+        error_runs=find_error_stretches(images, threshold, seed=seed),
         shortcuts=hidden,
-        gate_check=wrong,
-        prior_shift=shift,
+        ood_check=wrong,
+        label_shift=shift,
         true_shares=_count_shares(images),
-        corrected=correct_prior_shift,
+        corrected=correct_label_shift,
     )
 
 
-def _estimate_shift(images: Assessed, seed: int) -> PriorShift | None:
+def _estimate_shift(images: EvaluatedImages, seed: int) -> LabelShift | None:
     if len(images.names) < MIN_IMAGES:
         return None
-    return estimate_prior_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
+    return estimate_label_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
 
 
-def _correct(images: Assessed, shift: PriorShift | None) -> Assessed:
+def _correct(images: EvaluatedImages, shift: LabelShift | None) -> EvaluatedImages:
     if shift is None:
         raise PneumoscopeError(
             f"there are {len(images.names)} images; expected {MIN_IMAGES} or more to correct a prior shift by"
@@ -110,13 +117,13 @@ def _correct(images: Assessed, shift: PriorShift | None) -> Assessed:
     return replace(images, probabilities=shift.probabilities)
 
 
-def _count_shares(images: Assessed) -> dict[str, float]:
+def _count_shares(images: EvaluatedImages) -> dict[str, float]:
     if (images.subtypes < 0).any():
         return {}
     return {name: float((images.subtypes == number).mean()) for number, name in enumerate(THREE_CLASSES)}
 
 
-def _measure_reliability(images: Assessed, seed: int) -> dict[str, Reliability]:
+def _measure_reliability(images: EvaluatedImages, seed: int) -> dict[str, Reliability]:
     sick = np.clip(1 - images.probabilities[:, 0], 0, 1)
     found = {"pneumonia": measure_reliability(images.labels == 1, sick, images.patients, seed=seed)}
     if (images.subtypes > 0).any():
@@ -127,7 +134,7 @@ def _measure_reliability(images: Assessed, seed: int) -> dict[str, Reliability]:
     return found
 
 
-def _measure_selective(images: Assessed, threshold: float, seed: int) -> dict[str, SelectiveCurve]:
+def _measure_selective(images: EvaluatedImages, threshold: float, seed: int) -> dict[str, SelectiveCurve]:
     sick = np.clip(1 - images.probabilities[:, 0], 1e-12, 1 - 1e-12)
     # On the scale of log odds, where both sides of the threshold reach equally far.
     distances = np.abs(np.log(sick / (1 - sick)) - np.log(threshold / (1 - threshold)))
@@ -140,7 +147,7 @@ def _measure_selective(images: Assessed, threshold: float, seed: int) -> dict[st
     return found
 
 
-def _measure_conformal(reader: Reader, images: Assessed, seed: int) -> Conformal | None:
+def _measure_conformal(reader: Reader, images: EvaluatedImages, seed: int) -> Conformal | None:
     if reader.coverage is None:
         return None
     sets = reader.choose_sets(images.probabilities)

@@ -13,7 +13,7 @@ from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference.batch import decode_file, map_batches
 from pneumoscope.inference.reader import Reader
-from pneumoscope.io.results import Assessed
+from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.progress import log, track
 
@@ -51,7 +51,7 @@ class Gathered:
         unreadable: `{name, reason}` of each other file.
     """
 
-    images: Assessed
+    images: EvaluatedImages
     exposures: np.ndarray
     table: pd.DataFrame
     unreadable: list[dict[str, str]]
@@ -98,7 +98,7 @@ def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str
         listed = "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in failed[:5])
         raise CollectionError(f"none of the {len(failed)} files can be read{listed}")
     kept = table[[isinstance(outcome, Read) for outcome in outcomes]].reset_index(drop=True)
-    images = Assessed(
+    images = EvaluatedImages(
         names=kept["name"].to_numpy().astype(str),
         patients=kept["patient"].to_numpy().astype(str),
         labels=np.array([BINARY_CLASSES.index(label) for label in kept["label"]]),

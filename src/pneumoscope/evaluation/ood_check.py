@@ -5,24 +5,24 @@ from collections.abc import Mapping
 import numpy as np
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.inference.ood import Domain
-from pneumoscope.io.results import GateCheck, KindCheck
+from pneumoscope.inference.ood import OODDetector
+from pneumoscope.io.results import OODCheck, OODKind
 from pneumoscope.metrics.classification import estimate_share
-from pneumoscope.phantoms.invalid_inputs import KINDS, make_counterexamples
+from pneumoscope.phantoms.invalid_inputs import KINDS, make_invalid_inputs
 from pneumoscope.progress import track
 
 AS_THEY_ARE = "films as they are"
 NUM_FILMS = 250
 
 
-def measure_gate(
-    domain: Domain,
+def measure_ood(
+    domain: OODDetector,
     dataset: Dataset,
     *,
     split: str = "val",
     others: Mapping[str, np.ndarray] | None = None,
     seed: int = 0,
-) -> GateCheck:
+) -> OODCheck:
     """Measure what becomes of films as they are, and of wrong inputs made of them.
 
     The net of the gate has learned some kinds of wrong inputs, made of training films; here they are made of others.
@@ -46,17 +46,17 @@ def measure_gate(
     for name, kind in track(KINDS.items(), "Wrong inputs", total=len(KINDS)):
         origin = "learned" if kind.learned else "unseen"
         checks.append(
-            _check_kind(name, origin, domain, make_counterexamples(films.images, name, seed=seed + 1), patients)
+            _check_kind(name, origin, domain, make_invalid_inputs(films.images, name, seed=seed + 1), patients)
         )
     for name, images in (others or {}).items():
         checks.append(_check_kind(name, "other", domain, images, np.arange(len(images)).astype(str)))
-    return GateCheck(split, tuple(checks))
+    return OODCheck(split, tuple(checks))
 
 
-def _check_kind(kind: str, origin: str, domain: Domain, images: np.ndarray, patients: np.ndarray) -> KindCheck:
+def _check_kind(kind: str, origin: str, domain: OODDetector, images: np.ndarray, patients: np.ndarray) -> OODKind:
     verdicts = domain.judge(images)
     reasons, counts = np.unique([reason for _, _, reason in verdicts if reason], return_counts=True)
-    return KindCheck(
+    return OODKind(
         kind,
         origin,
         flagged=estimate_share([not in_domain for in_domain, _, _ in verdicts], patients),

@@ -21,7 +21,7 @@ _BORDER_CELLS = round(BORDER_SHARE * _CELLS)
 _STRENGTH = 0.1  # inverse of the penalty, on features of unit spread: neighbors on the frame say nearly the same
 
 
-def describe_trivially(dataset: Dataset) -> dict[str, np.ndarray]:
+def describe_pixels(dataset: Dataset) -> dict[str, np.ndarray]:
     """Return numbers that tell no lung, by name.
 
     Returns:
@@ -47,7 +47,7 @@ def describe_trivially(dataset: Dataset) -> dict[str, np.ndarray]:
     return described
 
 
-def answer_trivially(features: np.ndarray, dataset: Dataset, *, split: str) -> tuple[np.ndarray, float]:
+def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) -> tuple[np.ndarray, float]:
     """Fit a logistic regression on the training images and return what it says of another split.
 
     Classes weigh alike in the fit. The threshold on the probability of pneumonia is the best balanced one on the

@@ -5,12 +5,12 @@ from collections import Counter
 
 import numpy as np
 
-from pneumoscope.io.results import Assessed, Estimate, Gate
+from pneumoscope.io.results import Estimate, EvaluatedImages, Rejections
 from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.metrics.classification import estimate_share
 
 
-def measure_rejections(images: Assessed, threshold: float, *, seed: int = 0) -> Gate:
+def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> Rejections:
     """Return shares refused and unsure, why, and how right the answers are that are given and held back.
 
     Args:
@@ -21,7 +21,7 @@ def measure_rejections(images: Assessed, threshold: float, *, seed: int = 0) -> 
     refused, not_sure = images.decisions == "refused", images.decisions == "not sure"
     right = (1 - images.probabilities[:, 0] >= threshold) == (images.labels == 1)
     kinds = {"all": ~refused, "sure": ~refused & ~not_sure, "not_sure": not_sure}
-    return Gate(
+    return Rejections(
         refused=_share_by_class(refused, images, seed),
         unlike=_share_by_class(~refused & ~images.in_domain, images, seed),
         not_sure=_share_by_class(not_sure, images, seed),
@@ -41,7 +41,7 @@ def _count_remarks(reasons: np.ndarray) -> dict[str, int]:
     return dict(Counter(sentence.strip() for sentence in sentences).most_common())
 
 
-def _share_by_class(flags: np.ndarray, images: Assessed, seed: int) -> dict[str, Estimate]:
+def _share_by_class(flags: np.ndarray, images: EvaluatedImages, seed: int) -> dict[str, Estimate]:
     rows = {"all": images.labels >= 0, **{name: images.labels == label for label, name in enumerate(BINARY_CLASSES)}}
     return {
         name: estimate_share(flags[of_class], images.patients[of_class], seed=seed)

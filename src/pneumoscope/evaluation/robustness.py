@@ -9,12 +9,12 @@ import pandas as pd
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.evaluation.confounders import measure_shortcuts
+from pneumoscope.evaluation.confounders import measure_confounders
 from pneumoscope.evaluation.gather import ALL_SPLITS
-from pneumoscope.evaluation.ood_check import measure_gate
+from pneumoscope.evaluation.ood_check import measure_ood
 from pneumoscope.inference.batch import decode_file, map_batches
 from pneumoscope.inference.reader import Reader
-from pneumoscope.io.results import GateCheck, Shortcuts
+from pneumoscope.io.results import Confounders, OODCheck
 from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.progress import log, track
 
@@ -54,7 +54,7 @@ def check_films(
     hide: bool,
     threshold: float,
     seed: int = 0,
-) -> tuple[Shortcuts | None, GateCheck]:
+) -> tuple[Confounders | None, OODCheck]:
     """Return what is told of films with parts hidden, and what the gate makes of wrong inputs made of them.
 
     At most 1,000 films are taken, spread evenly. What is told without any lung is learned from at most 6,000 training
@@ -71,7 +71,7 @@ def check_films(
     """
     log.info("making wrong inputs%s", " and hiding parts of the films" if hide else "")
     films = _load(reader, table, MOST_FILMS, f"Decoding {split}").as_split(split)
-    wrong = measure_gate(reader.models.domain, films, split=split, seed=seed)
+    wrong = measure_ood(reader.models.domain, films, split=split, seed=seed)
     if not hide:
         return None, wrong
     training = collected[collected["split"] == "train"]
@@ -79,7 +79,7 @@ def check_films(
         train = _load(reader, training, MOST_TRAINING_FILMS, "Decoding train")
         both = pd.concat([films.table, train.table], ignore_index=True)
         films = Dataset(np.concatenate([films.images, train.images]), both, films.skipped)
-    return measure_shortcuts(partial(_score, reader), films, threshold=threshold, split=split, seed=seed), wrong
+    return measure_confounders(partial(_score, reader), films, threshold=threshold, split=split, seed=seed), wrong
 
 
 def _load(reader: Reader, table: pd.DataFrame, most: int, description: str) -> Dataset:

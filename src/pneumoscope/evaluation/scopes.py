@@ -2,18 +2,20 @@
 
 import numpy as np
 
-from pneumoscope.io.results import Assessed, Estimate, Evaluation, Roc, Scope
+from pneumoscope.io.results import Estimate, EvaluatedImages, Evaluation, Roc, Scope
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate, evaluate_scores
 from pneumoscope.metrics.operating_points import estimate_specificity
 
 
-def select_images(images: Assessed, rows: np.ndarray) -> Assessed:
+def select_images(images: EvaluatedImages, rows: np.ndarray) -> EvaluatedImages:
     """Return some of the images, by a mask or by indices."""
-    return Assessed(**{name: values[rows] for name, values in vars(images).items()})
+    return EvaluatedImages(**{name: values[rows] for name, values in vars(images).items()})
 
 
-def measure_scopes(images: Assessed, thresholds: dict[str, float], *, split: str, seed: int = 0) -> dict[str, Scope]:
+def measure_scopes(
+    images: EvaluatedImages, thresholds: dict[str, float], *, split: str, seed: int = 0
+) -> dict[str, Scope]:
     """Return the figures on `all` images, on those the gate `accepted`, and on those answered for `sure`.
 
     A scope without images is missing; for the arguments see `measure_scope`.
@@ -30,7 +32,7 @@ def measure_scopes(images: Assessed, thresholds: dict[str, float], *, split: str
     }
 
 
-def measure_scope(images: Assessed, thresholds: dict[str, float], *, split: str, seed: int = 0) -> Scope:
+def measure_scope(images: EvaluatedImages, thresholds: dict[str, float], *, split: str, seed: int = 0) -> Scope:
     """Return the figures of normal or pneumonia, and of the three classes where they are known.
 
     Args:
@@ -55,7 +57,7 @@ def measure_scope(images: Assessed, thresholds: dict[str, float], *, split: str,
     return Scope(len(images.names), len(set(images.patients.tolist())), ranking, points, three_class)
 
 
-def trace_roc(images: Assessed) -> Roc | None:
+def trace_roc(images: EvaluatedImages) -> Roc | None:
     """Return the ROC curve of pneumonia, or None where a class is missing."""
     from sklearn.metrics import roc_curve
 
@@ -65,7 +67,7 @@ def trace_roc(images: Assessed) -> Roc | None:
     return Roc(false_alarms, sensitivity)
 
 
-def _measure_three_class(images: Assessed, split: str, seed: int) -> Evaluation | None:
+def _measure_three_class(images: EvaluatedImages, split: str, seed: int) -> Evaluation | None:
     if not (images.subtypes > 0).any():
         return None
     known = select_images(images, images.subtypes >= 0)

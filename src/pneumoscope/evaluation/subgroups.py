@@ -6,7 +6,7 @@ import numpy as np
 
 from pneumoscope.data.collection import name_series
 from pneumoscope.evaluation.scopes import measure_scope, select_images
-from pneumoscope.io.results import Assessed, Subgroup
+from pneumoscope.io.results import EvaluatedImages, Subgroup
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import estimate_share
 
@@ -16,7 +16,7 @@ AGE_BANDS = ((0, 5), (6, 17), (18, 39), (40, 59), (60, 120))
 
 
 def measure_subgroups(
-    images: Assessed, exposures: np.ndarray, traits: dict[str, np.ndarray], threshold: float, *, seed: int = 0
+    images: EvaluatedImages, exposures: np.ndarray, traits: dict[str, np.ndarray], threshold: float, *, seed: int = 0
 ) -> list[Subgroup]:
     """Return the figures of each subgroup of ten images or more.
 
@@ -35,7 +35,7 @@ def measure_subgroups(
     ]
 
 
-def _measure(trait: str, name: str, images: Assessed, threshold: float, seed: int) -> Subgroup:
+def _measure(trait: str, name: str, images: EvaluatedImages, threshold: float, seed: int) -> Subgroup:
     scope = measure_scope(images, {"point": threshold}, split=name, seed=seed)
     figures = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
     figures = {figure: found for figure, found in figures.items() if np.isfinite(found.value)}
@@ -46,13 +46,13 @@ def _measure(trait: str, name: str, images: Assessed, threshold: float, seed: in
 Group = tuple[str, str, np.ndarray]
 
 
-def _by_class(images: Assessed) -> Iterator[Group]:
+def _by_class(images: EvaluatedImages) -> Iterator[Group]:
     for number, name in enumerate(THREE_CLASSES):
         yield "class", name, images.subtypes == number
     yield "class", "pneumonia, sub-type unknown", (images.labels == 1) & (images.subtypes < 0)
 
 
-def _by_series(images: Assessed) -> Iterator[Group]:
+def _by_series(images: EvaluatedImages) -> Iterator[Group]:
     series = name_series(images.names)
     found = sorted(set(series.tolist()) - {""})
     if 1 < len(found) <= MAX_SERIES:

@@ -16,7 +16,7 @@ from pneumoscope.progress import log
 if TYPE_CHECKING:
     import keras
 
-    from pneumoscope.models.saved_model import Bundle
+    from pneumoscope.models.saved_model import SavedModel
 
 FULL_NAME = "model.onnx"
 SMALL_NAME = "model.float16.onnx"
@@ -27,7 +27,7 @@ NUM_CALIBRATED = 400
 
 
 def export_model_graph(
-    bundle: "Bundle", model_dir: Path, folder: Path, images: NDArray[np.uint8], *, keep_full: bool
+    bundle: "SavedModel", model_dir: Path, folder: Path, images: NDArray[np.uint8], *, keep_full: bool
 ) -> ModelGraph:
     """Write the graph of a model in `model_dir`, and of a classifier the graph of its earlier layers."""
     from pneumoscope.export.onnx_file import export_graph
@@ -84,7 +84,7 @@ def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     return GaussianGraph(source.net, source.join, weigh_cells(source), whole=whole, single=single)
 
 
-def export_answers(bundle: "Bundle", graph: ModelGraph, folder: Path, dataset: Dataset) -> ModelGraph:
+def export_answers(bundle: "SavedModel", graph: ModelGraph, folder: Path, dataset: Dataset) -> ModelGraph:
     """Write the graph that predictions come from, and return the graphs with it.
 
     It is quantized to int8 where that agrees with float32 on validation. The ranges come from training images, and the

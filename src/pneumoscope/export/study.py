@@ -31,10 +31,11 @@ from pneumoscope.inference.cards import (
     TrainingData,
 )
 from pneumoscope.inference.model_set import Graph, as_input
-from pneumoscope.inference.ood import fit_domain
+from pneumoscope.inference.ood import fit_ood_detector
 from pneumoscope.io.archive import load_result
 from pneumoscope.io.json_file import parse_json, write_json
 from pneumoscope.io.results import Evaluation
+from pneumoscope.io.study_folder import Ledger, list_other_seeds, load_stage
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.models.card import TrainingRecord
@@ -42,7 +43,7 @@ from pneumoscope.phantoms.phantom import draw_phantoms, shows_phantoms
 from pneumoscope.progress import log
 
 if TYPE_CHECKING:
-    from pneumoscope.models.saved_model import Bundle
+    from pneumoscope.models.saved_model import SavedModel
 
 NUM_COMPARED = 8
 MAP_SHARES = (0.5, 0.999)  # quantiles of the map over held-out normals that are drawn as 0 and as 1
@@ -55,7 +56,7 @@ class _Study:
     """The parts of a study that its export needs."""
 
     folder: Path
-    profile: str
+    configuration: str
     seed: int
     dataset: Dataset
     data: TrainingData
@@ -74,15 +75,15 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
         The folder: `model.onnx`, `model.float16.onnx`, for a classifier `layers.onnx`, `card.json`.
 
     Raises:
-        BundleError: if there is no trained model.
+        ModelError: if there is no trained model.
         ExportError: if the outputs of the export differ from those of the model.
     """
-    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.models.saved_model import load_model
 
     model_dir = Path(model_dir)
     target = Path(out_dir) if out_dir else model_dir / "export"
     with _replace_folder(target) as folder:
-        bundle = load_bundle(model_dir, precision="float32")
+        bundle = load_model(model_dir, precision="float32")
         images = draw_phantoms(NUM_COMPARED, size=bundle.model.input_shape[1], seed=0).images
         graph = export_model_graph(bundle, model_dir, folder, images, keep_full=True)
         write_json(folder / CARD_NAME, _describe_model(bundle, graph, folder))
@@ -91,9 +92,10 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
 
 def export_study(
     study_dir: str | os.PathLike[str],
+    dataset: Dataset,
     out_dir: str | os.PathLike[str],
     *,
-    profile: str = "best",
+    configuration: str = "improved",
     data_license: str = "not stated",
     explain_results: str | os.PathLike[str] | None = None,
     label_audit: str | os.PathLike[str] | None = None,
@@ -104,9 +106,10 @@ def export_study(
     images or held-out series; its test images are measured once at the end, for the card.
 
     Args:
-        study_dir: folder that a study left, with its radiographs still where they were.
+        study_dir: folder that a study left.
+        dataset: its images, split, as `pneumoscope.study.pipeline.reopen_study` returns them.
         out_dir: gets `classifier/`, `anomaly/`, `known/`. An earlier export is replaced in one step.
-        profile: of the models.
+        configuration: of the models.
         data_license: terms of the training images, for the cards.
         explain_results: `explain.json` of `pneumoscope research explain`; the card then says how far to trust heatmaps.
         label_audit: `labels.json` of `pneumoscope research labels`; the card then says how far to trust bacterial
@@ -116,13 +119,14 @@ def export_study(
         `out_dir`, fit for `pneumoscope read --models`.
 
     Raises:
-        PneumoscopeError: if the folder holds no finished study of this profile, or a JSON file is missing, damaged or
-            of other data.
+        PneumoscopeError: if the study has not finished this configuration, or a JSON file is missing, damaged or of
+            other data.
         ExportError: if the outputs of an export differ from those of its model.
     """
     out_dir = Path(out_dir)
-    study = _open_study(Path(study_dir), profile, data_license)
-    coordinates = _load_coordinates(study.folder, profile)
+    study = _open_study(Path(study_dir), dataset, configuration, data_license)
+    embedding_map = load_stage(study.folder, configuration, "map_three_class")
+    coordinates = dict(zip(embedding_map.names.tolist(), embedding_map.coordinates, strict=True))
     explanation = _load_audit(Explanation, explain_results, study)
     subtypes = _load_audit(SubtypeAudit, label_audit, study)
     with _replace_folder(out_dir) as folder:
@@ -151,10 +155,8 @@ def _replace_folder(target: Path) -> Iterator[Path]:
     partial.rename(target)
 
 
-def _open_study(study_dir: Path, profile: str, data_license: str) -> _Study:
-    from pneumoscope.study.pipeline import reopen_study
-
-    request, dataset = reopen_study(study_dir)
+def _open_study(study_dir: Path, dataset: Dataset, configuration: str, data_license: str) -> _Study:
+    request = Ledger.open(study_dir, resume=True).facts["request"]
     dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
     train = dataset.split("train").table
     data = TrainingData(
@@ -164,7 +166,7 @@ def _open_study(study_dir: Path, profile: str, data_license: str) -> _Study:
         patients=int(train["patient"].nunique()),
         splits=_count_splits(dataset.table),
     )
-    return _Study(study_dir, profile, request["seed"], dataset, data)
+    return _Study(study_dir, configuration, request["seed"], dataset, data)
 
 
 def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
@@ -180,35 +182,18 @@ def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
     }
 
 
-def _load_coordinates(study_dir: Path, profile: str) -> dict[str, NDArray[np.floating]]:
-    """Return the coordinates of each image on the study's map, by name.
-
-    Raises:
-        PneumoscopeError: if the study has not drawn the map.
-    """
-    path = study_dir / "stages" / f"{profile}-map_three_class.npz"
-    if not path.exists():
-        raise PneumoscopeError(
-            f"{study_dir} holds no finished study of the profile {profile}: {path} is missing. Finish it with "
-            f"`pneumoscope study --out {study_dir} --resume`, or name another profile."
-        )
-    embedding_map = load_result(path)
-    return dict(zip(embedding_map.names.tolist(), embedding_map.coordinates, strict=True))
-
-
-def _load_held_out(study_dir: Path, profile: str) -> Evaluation | None:
+def _load_held_out(study_dir: Path, configuration: str) -> Evaluation | None:
     """Return predictions for series of file names by models trained without them, where the study has some."""
-    path = study_dir / "stages" / f"{profile}-held_out.npz"
+    path = study_dir / "stages" / f"{configuration}-held_out.npz"
     return load_result(path) if path.exists() else None
 
 
-def _predict_other_seeds(study_dir: Path, profile: str, dataset: Dataset) -> dict[int, NDArray[np.floating]]:
+def _predict_other_seeds(study_dir: Path, configuration: str, dataset: Dataset) -> dict[int, NDArray[np.floating]]:
     """Return by seed the probabilities that models of other seeds predict, where the study trained some."""
     from pneumoscope.classification.classifier import predict_probabilities
-    from pneumoscope.models.saved_model import load_bundle
-    from pneumoscope.study.pipeline import list_other_seeds
+    from pneumoscope.models.saved_model import load_model
 
-    bundles = [load_bundle(folder, precision="float32") for folder in list_other_seeds(study_dir, profile)]
+    bundles = [load_model(folder, precision="float32") for folder in list_other_seeds(study_dir, configuration)]
     return {bundle.card.seed: predict_probabilities(bundle.model, dataset.images) for bundle in bundles}
 
 
@@ -236,8 +221,8 @@ def _export_classifier(
         probabilities,
         study.dataset,
         study.seed,
-        held_out=_load_held_out(study.folder, study.profile),
-        other_seeds=_predict_other_seeds(study.folder, study.profile, study.dataset),
+        held_out=_load_held_out(study.folder, study.configuration),
+        other_seeds=_predict_other_seeds(study.folder, study.configuration, study.dataset),
     )
     model = _describe_model(bundle, graph, folder)
     card = ClassifierCard(**vars(model), **vars(report), data=study.data, explanation=explanation, subtypes=subtypes)
@@ -281,7 +266,7 @@ def _export_references(
         patients=table["patient"].to_numpy().astype(str),
         coordinates=np.stack([coordinates[name] for name in table["name"]]).astype(np.float32),
     )
-    domain = fit_domain(dataset.images[train], dataset.images[val], tell_drawn=not shows_phantoms(dataset))
+    domain = fit_ood_detector(dataset.images[train], dataset.images[val], tell_drawn=not shows_phantoms(dataset))
     np.savez_compressed(folder / "domain.npz", **domain.to_arrays())
     card = ReferenceCard(
         card_version=CARD_VERSIONS["known"],
@@ -293,14 +278,14 @@ def _export_references(
     write_json(folder / CARD_NAME, card)
 
 
-def _export_part(study: _Study, folder: Path, name: str) -> "tuple[Bundle, ModelGraph, Graph]":
+def _export_part(study: _Study, folder: Path, name: str) -> "tuple[SavedModel, ModelGraph, Graph]":
     """Write the graphs of a study's model, and return the model, its graphs, and the one that predictions come from."""
-    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.models.saved_model import load_model
 
     log.info("exporting the %s", folder.name)
     folder.mkdir()
-    model_dir = study.folder / "models" / f"{study.profile}-{name}"
-    bundle = load_bundle(model_dir, precision="float32")
+    model_dir = study.folder / "models" / f"{study.configuration}-{name}"
+    bundle = load_model(model_dir, precision="float32")
     images = study.dataset.split("val").images[:NUM_COMPARED]
     graph = export_model_graph(bundle, model_dir, folder, images, keep_full=False)
     graph = export_answers(bundle, graph, folder, study.dataset)
@@ -308,7 +293,7 @@ def _export_part(study: _Study, folder: Path, name: str) -> "tuple[Bundle, Model
     return bundle, graph, Graph(folder / graph.answers_file)
 
 
-def _describe_model(bundle: "Bundle", graph: ModelGraph, folder: Path) -> ExportedModel:
+def _describe_model(bundle: "SavedModel", graph: ModelGraph, folder: Path) -> ExportedModel:
     """Return the card of a model whose files stand in `folder`."""
     kind = "anomaly" if bundle.card.embedding_layer is None else "classifier"
     record = {field.name: getattr(bundle.card, field.name) for field in fields(TrainingRecord)}

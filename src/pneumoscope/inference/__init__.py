@@ -2,7 +2,7 @@
 
 model_set.py   the models of a reader as a folder: loaded, and checked against their cards
 domain.py      whether an image looks like those that the models were trained on, and what is wrong if not
-counterexamples.py  pictures that are no such film
+invalid_inputs.py  pictures that are no such film
 gate.py        what is let through of films and of such pictures
 decode.py      one file to what a reader takes
 reading.py     the answer as a plain value

@@ -7,7 +7,7 @@ from typing import Any, Literal, TypeVar
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.data.source import hash_file
-from pneumoscope.errors import BundleError
+from pneumoscope.errors import ModelError
 from pneumoscope.io.json_file import parse_json
 from pneumoscope.io.results import Estimate, require
 from pneumoscope.io.results.calibration import CalibrationReport
@@ -22,7 +22,7 @@ Span = tuple[int, int, int]
 
 
 @dataclass(frozen=True, kw_only=True)
-class BundleHead:
+class CardHead:
     """What the card of every part begins with.
 
     Attributes:
@@ -143,7 +143,7 @@ class TrainingData:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportedModel(TrainingRecord, BundleHead):
+class ExportedModel(TrainingRecord, CardHead):
     """The card of one exported model."""
 
     architecture: str
@@ -200,7 +200,7 @@ class AnomalyCard(ExportedModel):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ReferenceCard(BundleHead):
+class ReferenceCard(CardHead):
     """The card of the reference cases that new images are compared with."""
 
     classes: tuple[str, ...]
@@ -208,7 +208,7 @@ class ReferenceCard(BundleHead):
 
 
 CARD_VERSIONS = {"classifier": 2, "anomaly": 3, "known": 2}
-Card = TypeVar("Card", bound=BundleHead)
+Card = TypeVar("Card", bound=CardHead)
 
 
 def load_card(card_type: type[Card], bundle_dir: Path, *, kind: str | None = None) -> Card:
@@ -220,7 +220,7 @@ def load_card(card_type: type[Card], bundle_dir: Path, *, kind: str | None = Non
         kind: one of `PARTS`; None takes any of them.
 
     Raises:
-        BundleError: if the card is missing, damaged, of another kind or version, or names other files.
+        ModelError: if the card is missing, damaged, of another kind or version, or names other files.
     """
     path = bundle_dir / CARD_NAME
     try:
@@ -228,7 +228,7 @@ def load_card(card_type: type[Card], bundle_dir: Path, *, kind: str | None = Non
         values: Any = json.loads(text)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise BundleError(
+        raise ModelError(
             f"{path} cannot be read ({reason}); expected a folder with {', '.join(PARTS)}, "
             "as `pneumoscope export` leaves it"
         ) from None
@@ -236,13 +236,13 @@ def load_card(card_type: type[Card], bundle_dir: Path, *, kind: str | None = Non
     expected = {kind: CARD_VERSIONS[kind]} if kind else CARD_VERSIONS
     if actual not in list(expected) or version != expected[actual]:
         choices = " or ".join(f"version {number} of {name!r}" for name, number in expected.items())
-        raise BundleError(
+        raise ModelError(
             f"{path} is version {version} of a bundle of kind {actual!r}; expected {choices}. {_EXPORT_AGAIN}"
         )
     try:
         card = parse_json(card_type, text)
     except ValueError as error:
-        raise BundleError(f"{path} is damaged ({error}). {_EXPORT_AGAIN}") from None
+        raise ModelError(f"{path} is damaged ({error}). {_EXPORT_AGAIN}") from None
     _check_files(bundle_dir, card.files)
     return card
 
@@ -251,8 +251,8 @@ def _check_files(bundle_dir: Path, files: dict[str, str]) -> None:
     for name, digest in files.items():
         path = bundle_dir / name
         if Path(name).name != name:
-            raise BundleError(f"{bundle_dir / CARD_NAME} names {name!r}; expected files of its own folder only")
+            raise ModelError(f"{bundle_dir / CARD_NAME} names {name!r}; expected files of its own folder only")
         if not path.is_file():
-            raise BundleError(f"{path} is missing; export the models again, or install pneumoscope again")
+            raise ModelError(f"{path} is missing; export the models again, or install pneumoscope again")
         if hash_file(path) != digest:
-            raise BundleError(f"{path} is not the file that {CARD_NAME} describes; export or install again")
+            raise ModelError(f"{path} is not the file that {CARD_NAME} describes; export or install again")

@@ -20,9 +20,9 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from pneumoscope.errors import BundleError
+from pneumoscope.errors import ModelError
 from pneumoscope.inference.cards import CARD_NAME, PARTS, AnomalyCard, ClassifierCard, ReferenceCard, load_card
-from pneumoscope.inference.ood import Domain
+from pneumoscope.inference.ood import OODDetector
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 IMAGES_AT_ONCE = 8
@@ -45,7 +45,7 @@ class Graph:
         """The net, ready to run.
 
         Raises:
-            BundleError: if ONNX Runtime cannot run it.
+            ModelError: if ONNX Runtime cannot run it.
         """
         import onnxruntime
 
@@ -58,7 +58,7 @@ class Graph:
             return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
         except Exception as error:  # ONNX Runtime raises classes of its own
             version = onnxruntime.__version__
-            raise BundleError(f"{self.path} is no graph that ONNX Runtime {version} can run: {error}") from None
+            raise ModelError(f"{self.path} is no graph that ONNX Runtime {version} can run: {error}") from None
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """Return some outputs for some inputs, all by name; eight images at a time, which bounds the memory."""
@@ -71,7 +71,7 @@ class Graph:
 
 
 @dataclass(frozen=True)
-class KnownImages:
+class ReferenceCases:
     """The images that the classifier was trained on, without their pixels.
 
     Attributes:
@@ -116,8 +116,8 @@ class ModelSet:
     classifier: Graph
     layers: Graph
     anomaly: Graph
-    known: KnownImages
-    domain: Domain
+    known: ReferenceCases
+    domain: OODDetector
 
     @cached_property
     def id(self) -> str:
@@ -145,7 +145,7 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
         num_threads: of each graph; 0 is one for each core.
 
     Raises:
-        BundleError: if a part is missing, damaged, changed since its card was written, or of another version.
+        ModelError: if a part is missing, damaged, changed since its card was written, or of another version.
     """
     folder = SHIPPED_DIR if models_dir is None else Path(models_dir)
     cards = load_cards(folder)
@@ -153,7 +153,7 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
 
     def open_graph(part: str, files: Mapping[str, str], name: str | None) -> Graph:
         if name is None or name not in files:
-            raise BundleError(
+            raise ModelError(
                 f"{folder / part / CARD_NAME} names the graph {name!r}, expected one of its files {', '.join(files)}"
             )
         return Graph(folder / part / name, num_threads)
@@ -179,7 +179,7 @@ def load_cards(models_dir: Path) -> ModelCards:
     """Return the cards of a reader's models, once their files are those that the cards name.
 
     Raises:
-        BundleError: if one is missing, damaged, of another version, or names other files.
+        ModelError: if one is missing, damaged, of another version, or names other files.
     """
     return ModelCards(
         classifier=load_card(ClassifierCard, models_dir / "classifier", kind="classifier"),
@@ -193,13 +193,13 @@ def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": images[..., None].astype(np.float32)}
 
 
-def _load_references(folder: Path) -> tuple[KnownImages, Domain]:
+def _load_references(folder: Path) -> tuple[ReferenceCases, OODDetector]:
     arrays, look = (_load_arrays(folder / name) for name in ("known.npz", "domain.npz"))
     try:
-        known = KnownImages(**{**arrays, "embeddings": arrays["embeddings"].astype(np.float32)})
-        return known, Domain.from_arrays(look)
+        known = ReferenceCases(**{**arrays, "embeddings": arrays["embeddings"].astype(np.float32)})
+        return known, OODDetector.from_arrays(look)
     except (TypeError, KeyError, ValueError) as error:
-        raise BundleError(f"{folder} lacks arrays or has others than expected ({error}); export it again") from None
+        raise ModelError(f"{folder} lacks arrays or has others than expected ({error}); export it again") from None
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -207,4 +207,4 @@ def _load_arrays(path: Path) -> dict[str, np.ndarray]:
         with np.load(path, allow_pickle=False) as archive:
             return dict(archive)
     except (OSError, ValueError, EOFError, BadZipFile) as error:
-        raise BundleError(f"{path} cannot be read ({error}); export the models again") from None
+        raise ModelError(f"{path} cannot be read ({error}); export the models again") from None

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumoscope.phantoms.invalid_inputs import DRAWN, KINDS, USUAL, make_counterexamples, vary_film
+from pneumoscope.phantoms.invalid_inputs import DRAWN, KINDS, USUAL, make_invalid_inputs, vary_film
 
 CELLS = 16
 NUM_COMPONENTS = 24
@@ -54,7 +54,7 @@ _SLACK = 1.25
 
 
 @dataclass(frozen=True)
-class Domain:
+class OODDetector:
     """The look of a body of training images.
 
     Attributes:
@@ -157,15 +157,15 @@ class Domain:
         return {name: np.asarray(value, dtype=np.float32) for name, value in vars(self).items()}
 
     @classmethod
-    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "Domain":
+    def from_arrays(cls, arrays: dict[str, np.ndarray]) -> "OODDetector":
         """Return what `to_arrays` described."""
         plain: dict[str, Any] = {name: value if value.ndim else float(value) for name, value in arrays.items()}
         return cls(**plain)
 
 
-def fit_domain(
+def fit_ood_detector(
     train_images: np.ndarray, validation_images: np.ndarray, *, tell_drawn: bool = True, seed: int = 0
-) -> Domain:
+) -> OODDetector:
     """Learn the look of training images; the limits come from validation images.
 
     About 0.5 % of the validation images are flagged as odd, and as many for a cause; refusals begin well beyond the
@@ -188,7 +188,7 @@ def fit_domain(
     components = components[:NUM_COMPONENTS]
     left = described - mean - (described - mean) @ components.T @ components
     exposure = _measure_exposure(validation_images)
-    unlimited = Domain(
+    unlimited = OODDetector(
         mean=mean,
         components=components,
         spreads=lengths[:NUM_COMPONENTS] / np.sqrt(len(described)),
@@ -202,10 +202,10 @@ def fit_domain(
         most_black=float(exposure[:, 1].max() * _SLACK),
         most_white=float(exposure[:, 2].max() * _SLACK + 0.01),
     )
-    return Domain(**{**vars(unlimited), **_choose_limits(unlimited, validation_images)})
+    return OODDetector(**{**vars(unlimited), **_choose_limits(unlimited, validation_images)})
 
 
-def _choose_limits(domain: Domain, images: np.ndarray) -> dict[str, Any]:
+def _choose_limits(domain: OODDetector, images: np.ndarray) -> dict[str, Any]:
     oddness, causes = domain.measure(images), domain.name_causes(images)
     wrong = float(_sum_wrong(causes).max())
     share = FLAGGED_SHARE / len(REASONS)
@@ -224,13 +224,13 @@ def _sum_wrong(causes: np.ndarray) -> np.ndarray:
 
 
 def _fit_net(images: np.ndarray, *, tell_drawn: bool, seed: int) -> dict[str, np.ndarray]:
-    """Return the layers of a net that tells the training images, and variants of them, from counterexamples."""
+    """Return the layers of a net that tells the training images, and variants of them, from invalid_inputs."""
     from sklearn.exceptions import ConvergenceWarning
     from sklearn.neural_network import MLPClassifier
     from threadpoolctl import threadpool_limits
 
     rng = np.random.default_rng(seed)
-    # The look is coarse: of smaller films it is the same, and the counterexamples are made in a quarter of the time.
+    # The look is coarse: of smaller films it is the same, and the invalid_inputs are made in a quarter of the time.
     smaller = [Image.fromarray(image).resize(_LEARNING_SIZE, Image.Resampling.BOX) for image in images]
     images = np.stack([np.asarray(image) for image in smaller])
     described = [_describe(images), _describe(np.stack([vary_film(image, rng) for image in images]))]
@@ -238,7 +238,7 @@ def _fit_net(images: np.ndarray, *, tell_drawn: bool, seed: int) -> dict[str, np
     for name, kind in KINDS.items():
         if kind.learned and (tell_drawn or kind.cause != DRAWN):
             films = images[rng.permutation(len(images))[:_MOST_OF_A_KIND]]
-            described.append(_describe(make_counterexamples(films, name, seed=seed)))
+            described.append(_describe(make_invalid_inputs(films, name, seed=seed)))
             causes += [kind.cause] * len(films)
     net = MLPClassifier((_HIDDEN,), alpha=1e-2, batch_size=128, max_iter=15, random_state=seed)
     # On layers as small as these, threads only wait for one another.

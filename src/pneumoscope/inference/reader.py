@@ -12,7 +12,7 @@ from PIL import Image
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
-from pneumoscope.inference.reading import KnownCase, Reading
+from pneumoscope.inference.reading import Reading, ReferenceCase
 from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
@@ -73,7 +73,7 @@ class Reader:
         """Return a reader of some models, by default those that ship with the package.
 
         Raises:
-            BundleError: if they are missing, damaged, or of another version.
+            ModelError: if they are missing, damaged, or of another version.
         """
         return cls(load_model_set(models_dir, num_threads=num_threads))
 
@@ -232,7 +232,7 @@ class Reader:
         decision = "pneumonia" if probabilities["pneumonia"] >= threshold else "normal"
         doubt = _find_doubt(decision, threshold, intervals["pneumonia"], float((known.labels[nearest] > 0).mean()))
         neighbors = [
-            KnownCase(str(known.names[index]), classes[known.labels[index]], distance, index)
+            ReferenceCase(str(known.names[index]), classes[known.labels[index]], distance, index)
             for index, distance in zip(
                 nearest[:NUM_NEIGHBORS].tolist(), distances[:NUM_NEIGHBORS].tolist(), strict=True
             )

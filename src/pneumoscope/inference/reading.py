@@ -11,7 +11,7 @@ DECISIONS = ("normal", "pneumonia", "not sure", "refused")
 
 
 @dataclass(frozen=True)
-class KnownCase:
+class ReferenceCase:
     """A known image that is near a new one in the embedding.
 
     Attributes:
@@ -60,7 +60,7 @@ class Reading:
     anomaly_percentile: float | None = None
     in_domain: bool | None = None
     reason: str = ""
-    neighbors: tuple[KnownCase, ...] = ()
+    neighbors: tuple[ReferenceCase, ...] = ()
     heatmap: str | None = None
 
     def __post_init__(self) -> None:

@@ -4,9 +4,7 @@ Loading executes nothing (no pickle).
 """
 
 import json
-import math
 import os
-from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +23,7 @@ from pneumoscope.io.results import (
     LearningCurve,
     Neighbors,
 )
+from pneumoscope.io.write import atomic_write
 
 _KINDS = {
     kind.__name__: kind
@@ -69,12 +68,8 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
         return value.item() if isinstance(value, np.generic) else value
 
     text = json.dumps(encode(result))
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    with partial.open("wb") as stream:
+    with atomic_write(Path(path)) as partial, partial.open("wb") as stream:
         np.savez_compressed(stream, result=np.array(text), **arrays)  # type: ignore[arg-type]
-    partial.replace(target)
 
 
 def load_result(path: str | os.PathLike[str]) -> Any:
@@ -101,30 +96,3 @@ def load_result(path: str | os.PathLike[str]) -> Any:
             return {key: decode(item) for key, item in value["dict"].items()}
 
         return decode(json.loads(str(archive["result"])))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text, whole or not at all."""
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text, encoding="utf-8")
-    partial.replace(path)
-
-
-def to_plain(value: Any) -> Any:
-    """Return a value as JSON holds it: dataclasses and arrays taken apart, NaN and infinities as None.
-
-    Example:
-        >>> to_plain({"accuracy": Estimate(0.5, float("nan"), 0.75, 4)})
-        {'accuracy': {'value': 0.5, 'low': None, 'high': 0.75, 'n': 4}}
-    """
-    if is_dataclass(value):
-        return to_plain(vars(value))
-    if isinstance(value, Mapping):
-        return {str(key): to_plain(item) for key, item in value.items()}
-    if isinstance(value, np.ndarray | np.generic):
-        return to_plain(value.tolist())
-    if isinstance(value, list | tuple | set | frozenset):
-        return [to_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value if value is None or isinstance(value, bool | int | str) else str(value)

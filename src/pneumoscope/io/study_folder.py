@@ -1,17 +1,24 @@
-"""What of a study is done: one JSON file beside the results of its stages."""
+"""The folder of a study: names of stages and models, and the ledger of what is done."""
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.archive import load_result, save_result, write_text
+from pneumoscope.io.archive import load_result, save_result
+from pneumoscope.io.json_file import write_json
 from pneumoscope.progress import log
 
 LEDGER_NAME = "study.json"
+# Configurations of a study, in reading order.
+CONFIGURATIONS = ("reference", "improved", "default")
+_KINDS = (
+    *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
+    *("binary", "three_class", "anomaly", "explain", "held_out"),
+)
 
 
 class Ledger:
@@ -86,6 +93,45 @@ class Ledger:
         write_json(self.out_dir / LEDGER_NAME, self.facts)
 
 
-def write_json(path: Path, value: dict[str, Any]) -> None:
-    """Write plain values as strict JSON, whole or not at all."""
-    write_text(path, json.dumps(value, indent=2, allow_nan=False) + "\n")
+def split_stage(stage: str) -> tuple[str, str]:
+    """Return configuration and kind of a stage; the configuration is empty for a stage of the whole study.
+
+    Example:
+        >>> split_stage("improved-map_binary"), split_stage("audit")
+        (('improved', 'map_binary'), ('', 'audit'))
+    """
+    configuration, _, kind = stage.rpartition("-")
+    return (configuration, kind) if kind in _KINDS else ("", stage)
+
+
+def order_configurations(configurations: Iterable[str]) -> list[str]:
+    """Return configurations in reading order: the paper's first, then ours, then others by name."""
+    known = list(CONFIGURATIONS)
+    return sorted(configurations, key=lambda name: (known.index(name) if name in known else len(known), name))
+
+
+def load_stage(study_dir: Path, configuration: str, kind: str) -> Any:
+    """Return the result of a finished stage, such as `neighbors_binary` of a configuration.
+
+    Raises:
+        PneumoscopeError: if the study has not finished it.
+    """
+    path = study_dir / "stages" / f"{configuration}-{kind}.npz"
+    if not path.exists():
+        raise PneumoscopeError(
+            f"{study_dir} holds no finished {configuration} study: {path} is missing. Finish it with "
+            f"`pneumoscope study --out {study_dir} --resume`, or name another configuration."
+        )
+    return load_result(path)
+
+
+def find_model(study_dir: Path, configuration: str, name: str) -> Path:
+    """Return the folder of a study's model; normal or pneumonia follows from the three classes of `default`."""
+    if (configuration, name) == ("default", "binary"):
+        name = "three_class"
+    return study_dir / "models" / f"{configuration}-{name}"
+
+
+def list_other_seeds(study_dir: Path, configuration: str) -> list[Path]:
+    """Return the folders of the nets that differ from a study's classifier in their seed alone, where it has some."""
+    return sorted(find_model(study_dir, configuration, "three_class").glob("seed-*"))

@@ -9,7 +9,7 @@ are of another kind, the shares it finds are wrong.
 import numpy as np
 from numpy.typing import ArrayLike
 
-from pneumoscope.io.results import PriorShift
+from pneumoscope.io.results import LabelShift
 from pneumoscope.metrics.intervals import estimate
 
 MIN_IMAGES = 50
@@ -17,14 +17,14 @@ NUM_STEPS = 1000
 TOLERANCE = 1e-5
 
 
-def estimate_prior_shift(
+def estimate_label_shift(
     probabilities: np.ndarray,
     patients: ArrayLike,
     *,
     classes: tuple[str, ...],
     known_shares: ArrayLike | None = None,
     seed: int = 0,
-) -> PriorShift:
+) -> LabelShift:
     """Estimate the shares of the classes from calibrated probabilities alone.
 
     Args:
@@ -48,7 +48,7 @@ def estimate_prior_shift(
         seed=seed,
     )
     after = np.array([shares[name].value for name in classes])
-    return PriorShift(shares=shares, probabilities=apply_shares(probabilities, before, after))
+    return LabelShift(shares=shares, probabilities=apply_shares(probabilities, before, after))
 
 
 def apply_shares(probabilities: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:

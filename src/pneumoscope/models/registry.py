@@ -1,6 +1,8 @@
-"""Architectures by name. To add one, write a file that registers it and import it in `list_architectures`."""
+"""Architectures by name. To add one, put a file that registers it into `pneumoscope.models.architectures`."""
 
+import pkgutil
 from collections.abc import Callable
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import TrainingError
@@ -29,7 +31,9 @@ def register_architecture(name: str) -> Callable[[Build], Build]:
 
 def list_architectures() -> tuple[str, ...]:
     """Return the names of all architectures."""
-    from pneumoscope.models import encoder, flagship, paper, transfer  # noqa: F401 (each registers its own)
+    package = import_module("pneumoscope.models.architectures")
+    for module in pkgutil.iter_modules(package.__path__):
+        import_module(f"{package.__name__}.{module.name}")
 
     return tuple(_ARCHITECTURES)
 

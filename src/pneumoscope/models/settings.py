@@ -4,10 +4,9 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-Profile = Literal["paper", "best", "flagship", "transfer"]
+Configuration = Literal["reference", "improved", "default", "transfer"]
 # Those of a study; `transfer` also needs the name of a backbone.
-PROFILES: tuple[Profile, ...] = ("paper", "best", "flagship")
-PAPER_PROFILES: tuple[Profile, ...] = ("paper", "best")
+STUDY_CONFIGURATIONS: tuple[Configuration, ...] = ("reference", "improved")
 MIN_AUTOENCODER_EPOCHS = 8
 
 
@@ -55,7 +54,7 @@ class TrainingSettings:
     """Settings of one training.
 
     Attributes:
-        profile: name of the configuration.
+        configuration: name of the configuration.
         epochs: passes; with `balanced`, a pass draws as many images of every class as the rarest has.
         batch_size: images a step.
         learning_rate: of Adam; the peak where `cosine`.
@@ -71,7 +70,7 @@ class TrainingSettings:
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
         augmentation: random changes of the training images.
         size: side in pixels of the input images.
-        backbone: name of an architecture of `pneumoscope.models.transfer`; None is the profile's own architecture.
+        backbone: one of `models.architectures.pretrained`; None is the configuration's own architecture.
         weights: what the backbone starts from, a file or `imagenet`; None is random weights.
         head_epochs: the first epochs, which train the last layer only; the whole network follows with a new optimizer
             and learning rate schedule.
@@ -79,7 +78,7 @@ class TrainingSettings:
             before it; the last layer learns at the full rate. 1 is none.
     """
 
-    profile: str = "paper"
+    configuration: str = "reference"
     epochs: int = 40
     batch_size: int = 32
     learning_rate: float = 1e-3
@@ -131,10 +130,10 @@ _EXPOSURE_AUGMENTATION = Augmentation(
     erase=0.3,
 )
 
-_PROFILES: dict[str, TrainingSettings] = {
-    "paper": TrainingSettings(),
-    "best": TrainingSettings(
-        profile="best",
+_CONFIGURATIONS: dict[str, TrainingSettings] = {
+    "reference": TrainingSettings(),
+    "improved": TrainingSettings(
+        configuration="improved",
         learning_rate=5e-4,
         cosine=True,
         warmup=0.05,
@@ -147,8 +146,8 @@ _PROFILES: dict[str, TrainingSettings] = {
             rotation=10, zoom=0.12, shift=0.08, gamma=0.35, contrast=0.2, brightness=0.1, erase=0.3
         ),
     ),
-    "flagship": TrainingSettings(
-        profile="flagship",
+    "default": TrainingSettings(
+        configuration="default",
         epochs=20,
         batch_size=32,
         learning_rate=1.5e-3,
@@ -161,7 +160,7 @@ _PROFILES: dict[str, TrainingSettings] = {
         augmentation=_EXPOSURE_AUGMENTATION,
     ),
     "transfer": TrainingSettings(
-        profile="transfer",
+        configuration="transfer",
         epochs=10,
         cosine=True,
         warmup=0.05,
@@ -177,21 +176,21 @@ _PROFILES: dict[str, TrainingSettings] = {
 }
 
 
-def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the classifier's settings of a profile.
+def configuration_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
+    """Return the classifier's settings of a configuration.
 
     Args:
-        profile: `paper`, the settings of the reference study as far as its text gives them; `best`, the same
-            architectures with improved settings; `flagship`, the shipped architecture; or `transfer`, a pretrained
+        configuration: `reference`, the settings of the reference study as far as its text gives them; `improved`, the
+            architectures with improved settings; `default`, the shipped architecture; or `transfer`, a pretrained
             backbone.
-        epochs: instead of the profile's own, 40, 20 or 10; at least one is left to the whole network.
+        epochs: instead of the configuration's own, 40, 20 or 10; at least one is left to the whole network.
 
     Raises:
-        ValueError: if there is no such profile.
+        ValueError: if there is no such configuration.
     """
-    if profile not in _PROFILES:
-        raise ValueError(f"profile is {profile!r}, expected one of {', '.join(_PROFILES)}")
-    settings = _PROFILES[profile]
+    if configuration not in _CONFIGURATIONS:
+        raise ValueError(f"configuration is {configuration!r}, expected one of {', '.join(_CONFIGURATIONS)}")
+    settings = _CONFIGURATIONS[configuration]
     if epochs is None:
         return settings
     return replace(
@@ -203,13 +202,13 @@ def profile_settings(profile: str, *, epochs: int | None = None) -> TrainingSett
     )
 
 
-def autoencoder_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the autoencoder's settings of a profile; both augment, as the reference study does.
+def autoencoder_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
+    """Return the autoencoder's settings of a configuration; both augment, as the reference study does.
 
     The study does not give the number of epochs. Here it is half of the classifier's, and at least 8, since
     reconstructions of a shorter training stay gray.
     """
-    settings = profile_settings(profile, epochs=epochs)
+    settings = configuration_settings(configuration, epochs=epochs)
     return replace(
         settings,
         epochs=max(MIN_AUTOENCODER_EPOCHS, settings.epochs // 2),

@@ -21,6 +21,7 @@ import numpy as np
 
 from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
+from pneumoscope.io.write import atomic_write
 from pneumoscope.models.optimizer import build_optimizer
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log, progress_bar
@@ -219,11 +220,8 @@ class _State:
             **{name: getattr(self, name) for name in ("epoch", "seconds", "chosen", "curves")},
         }
         arrays = {f"{name}_{number}": item for name, group in groups.items() for number, item in enumerate(group)}
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_suffix(".partial")
-        with partial.open("wb") as stream:
+        with atomic_write(path) as partial, partial.open("wb") as stream:
             np.savez(stream, head=np.array(json.dumps(head)), **arrays)  # type: ignore[arg-type]
-        partial.replace(path)
 
 
 def _read(variables: list[Any]) -> list[np.ndarray]:

@@ -258,7 +258,7 @@ def measure_map(
         In [0, 1] each, 1 for a perfect map: `trustworthiness`, whether neighbors on the map are neighbors in the
         embedding, and `continuity`, the reverse (J. Venna and S. Kaski, "Neighborhood Preservation in Nonlinear
         Projection Methods", 2001; about 0.5 for a map by chance); `knn_preservation`, the
-        share of the nearest that are the same (J. Lee and M. Verleysen, "Quality Assessment of Dimensionality
+        share of the nearest that are the same (J. Lee and M. Verleysen, "Quality CollectionEvaluation of Dimensionality
         Reduction", 2009; by chance 5 of n).
     """
     from sklearn.manifold import trustworthiness

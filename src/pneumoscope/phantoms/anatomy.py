@@ -216,8 +216,8 @@ def _draw_ribs(v: np.ndarray, lateral: np.ndarray, depth: np.ndarray, cases: np.
     for sign, share in ((1, 1.0), (-1, 0.55)):
         phase = (v + sign * drop) / cases["rib_spacing"] + cases["rib_phase"]
         distance = np.abs(phase - np.round(phase)) / (0.5 * cases["rib_width"])
-        profile = smooth((1 - distance) / 0.35) * (0.65 + 0.35 * smooth((distance - 0.3) / 0.4))
-        total += share * profile if sign > 0 else share * profile * smooth((lateral - 0.45) / 0.25)
+        configuration = smooth((1 - distance) / 0.35) * (0.65 + 0.35 * smooth((distance - 0.3) / 0.4))
+        total += share * configuration if sign > 0 else share * configuration * smooth((lateral - 0.45) / 0.25)
     return total * obliquity * inside * cases["rib_strength"]
 
 

@@ -33,7 +33,7 @@ class Kind:
     learned: bool = True
 
 
-def make_counterexamples(images: np.ndarray, kind: str, *, seed: int = 0) -> np.ndarray:
+def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.ndarray:
     """Return a wrong input of some kind for each film.
 
     Args:

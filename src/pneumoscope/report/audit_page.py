@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.io.archive import write_text
 from pneumoscope.io.results import Audit
+from pneumoscope.io.write import write_text
 from pneumoscope.phantoms.phantom import shows_phantoms
 from pneumoscope.report.figures.palette import CLASS_COLORS, HALF_WIDTH, embed_svg, new_figure, save_figure, styled
 from pneumoscope.report.tables import tabulate_counts

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.io.results import Estimate
+from pneumoscope.io.study_folder import order_configurations
 from pneumoscope.report.published import APPROXIMATE, PAPER, PUBLICATIONS, TEST_IMAGES, Publication, best_published
-from pneumoscope.report.wording import TASK_TITLES, metric_title, profile_title
-from pneumoscope.study.summary import order_profiles
+from pneumoscope.report.wording import TASK_TITLES, configuration_title, metric_title
 
 COMPARED = (
     ("binary", "accuracy"),
@@ -42,7 +42,7 @@ class Row:
     Attributes:
         task, metric: names as in `results.json`.
         paper: the paper's figure; None where it gives none or cannot be compared.
-        ours: our figure on the test split by profile.
+        ours: our figure on the test split by configuration.
         best: the best published figure and its source; None where there is none or it cannot be compared.
     """
 
@@ -69,7 +69,7 @@ class Score:
 
     Attributes:
         source: whose figure it is.
-        kind: `paper`, `ours` or `published`.
+        kind: `reference`, `ours` or `published`.
         estimate: the figure with its interval.
     """
 
@@ -85,11 +85,11 @@ def read_estimate(entry: dict[str, Any]) -> Estimate:
 
 
 def read_metrics(results: dict[str, Any], task: str) -> dict[str, dict[str, Estimate]]:
-    """Return the test figures of a task by profile, in reading order."""
-    profiles = results["tasks"].get(task, {})
+    """Return the test figures of a task by configuration, in reading order."""
+    configurations = results["tasks"].get(task, {})
     return {
-        name: {metric: read_estimate(entry) for metric, entry in profiles[name]["metrics"].items()}
-        for name in order_profiles(profiles)
+        name: {metric: read_estimate(entry) for metric, entry in configurations[name]["metrics"].items()}
+        for name in order_configurations(configurations)
     }
 
 
@@ -115,10 +115,12 @@ def collect_scores(results: dict[str, Any]) -> dict[str, list[Score]]:
         ours = {name: metrics[metric] for name, metrics in read_metrics(results, task).items() if metric in metrics}
         if not ours:
             continue
-        scores = [Score(f"ours, {profile_title(name)}", "ours", estimate) for name, estimate in ours.items()]
+        scores = [Score(f"ours, {configuration_title(name)}", "ours", estimate) for name, estimate in ours.items()]
         if not results["data"]["phantoms"]:
             paper = paper_estimate(task, metric)
-            scores = ([Score("the paper", "paper", paper)] if paper else []) + scores + _published_scores(task, metric)
+            scores = (
+                ([Score("the paper", "reference", paper)] if paper else []) + scores + _published_scores(task, metric)
+            )
         panels[f"{TASK_TITLES[task]}: {metric_title(metric)}"] = scores
     return panels
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.io.results import Estimate, Shortcuts
+from pneumoscope.io.results import Confounders, Estimate
 from pneumoscope.report.figures.confounders import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.tables import EMPTY, Cell, word_cell
@@ -46,7 +46,7 @@ class ShortcutsSection:
     alt: str
 
 
-def present_shortcuts(shortcuts: Shortcuts, figures_dir: Path) -> ShortcutsSection:
+def present_shortcuts(shortcuts: Confounders, figures_dir: Path) -> ShortcutsSection:
     """Draw and word what was measured.
 
     Args:
@@ -69,7 +69,7 @@ def present_shortcuts(shortcuts: Shortcuts, figures_dir: Path) -> ShortcutsSecti
     )
 
 
-def write_shortcuts(shortcuts: Shortcuts) -> list[str]:
+def write_shortcuts(shortcuts: Confounders) -> list[str]:
     """Return what the figures say, in sentences."""
     untouched, hidden, alike = (
         shortcuts.figures[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
@@ -109,7 +109,7 @@ def write_shortcuts(shortcuts: Shortcuts) -> list[str]:
     return sentences
 
 
-def _tabulate_shown(shortcuts: Shortcuts, name: str, metrics: list[str]) -> tuple[str, str, list[Cell], list[str]]:
+def _tabulate_shown(shortcuts: Confounders, name: str, metrics: list[str]) -> tuple[str, str, list[Cell], list[str]]:
     differences = shortcuts.differences.get(name, {})
     hidden = f"{100 * shortcuts.hidden[name].value:.1f}%" if name in shortcuts.hidden else "-"
     worded = [word_difference(metric, differences[metric]) if metric in differences else "" for metric in metrics]

@@ -1,4 +1,4 @@
-"""An assessment for a reader: one HTML file that opens with no network, its figures, and the same as JSON."""
+"""An evaluation for a reader: one HTML file that opens with no network, its figures, and the same as JSON."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.io.archive import to_plain, write_text
-from pneumoscope.io.results import Assessment, Estimate, Scope
+from pneumoscope.io.json_file import to_plain
+from pneumoscope.io.results import CollectionEvaluation, Estimate, Scope
+from pneumoscope.io.write import write_text
 from pneumoscope.report import evaluation_sentences as sentences
 from pneumoscope.report import evaluation_tables as tables
 from pneumoscope.report.confounders_section import present_shortcuts
@@ -49,11 +50,11 @@ SECTIONS = {
 }
 
 
-def write_assessment(assessment: Assessment, out_dir: str | os.PathLike[str], *, command: str = "") -> Path:
+def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLike[str], *, command: str = "") -> Path:
     """Write `evaluation.html`, `evaluation.json` and the figures.
 
     Args:
-        assessment: what was found.
+        evaluation: what was found.
         out_dir: where to; files of an earlier evaluation are replaced.
         command: what it was made by, for the record.
 
@@ -62,17 +63,17 @@ def write_assessment(assessment: Assessment, out_dir: str | os.PathLike[str], *,
     """
     out_dir = Path(out_dir)
     out_dir.mkdir(parents=True, exist_ok=True)
-    document = summarize_assessment(assessment, command=command)
+    document = summarize_evaluation(evaluation, command=command)
     write_text(out_dir / "evaluation.json", json.dumps(document, indent=2))
-    return _write_page(assessment, document, out_dir)
+    return _write_page(evaluation, document, out_dir)
 
 
-def summarize_assessment(assessment: Assessment, *, command: str = "") -> dict[str, Any]:
+def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "") -> dict[str, Any]:
     """Return the content of `evaluation.json`, ready for `json.dumps`: every figure, and a row for each image."""
-    plain: dict[str, Any] = dict(vars(assessment))
-    plain["scopes"] = {name: _summarize_scope(scope) for name, scope in assessment.scopes.items()}
-    plain["prior_shift"] = assessment.prior_shift and assessment.prior_shift.shares
-    columns = vars(assessment.images).values()
+    plain: dict[str, Any] = dict(vars(evaluation))
+    plain["scopes"] = {name: _summarize_scope(scope) for name, scope in evaluation.scopes.items()}
+    plain["label_shift"] = evaluation.label_shift and evaluation.label_shift.shares
+    columns = vars(evaluation.images).values()
     plain["images"] = [dict(zip(IMAGE_FIELDS, row, strict=True)) for row in zip(*columns, strict=True)]
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -90,60 +91,60 @@ def _summarize_scope(scope: Scope) -> dict[str, Any]:
     return {**vars(scope), "three_class": three_class}
 
 
-def _write_page(assessment: Assessment, document: dict[str, Any], out_dir: Path) -> Path:
-    hidden, wrong = assessment.shortcuts, assessment.gate_check
+def _write_page(evaluation: CollectionEvaluation, document: dict[str, Any], out_dir: Path) -> Path:
+    hidden, wrong = evaluation.shortcuts, evaluation.ood_check
     return write_page(
         out_dir / "evaluation.html",
-        "assessment.html.j2",
+        "evaluation.html.j2",
         sections=SECTIONS,
         written=document["written"][:10],
         command=document["command"],
-        assessment=assessment,
-        tiles=_list_tiles(assessment),
-        headline=sentences.write_headline(assessment),
-        corrected=sentences.write_corrected(assessment),
-        said=_list_sentences(assessment),
-        tables=_list_tables(assessment),
-        pictures=_draw_pictures(assessment, out_dir / "figures"),
+        evaluation=evaluation,
+        tiles=_list_tiles(evaluation),
+        headline=sentences.write_headline(evaluation),
+        corrected=sentences.write_corrected(evaluation),
+        said=_list_sentences(evaluation),
+        tables=_list_tables(evaluation),
+        pictures=_draw_pictures(evaluation, out_dir / "figures"),
         shortcuts=hidden and present_shortcuts(hidden, out_dir / "figures"),
         gate=wrong and present_gate(wrong),
-        refused=_list_refused(assessment),
-        **_list_wrong(assessment),
-        alike=_list_alike(assessment.thresholds),
-        left_out=Counter(entry["reason"] for entry in assessment.left_out).most_common(),
+        refused=_list_refused(evaluation),
+        **_list_wrong(evaluation),
+        alike=_list_alike(evaluation.thresholds),
+        left_out=Counter(entry["reason"] for entry in evaluation.left_out).most_common(),
     )
 
 
-def _list_sentences(assessment: Assessment) -> dict[str, list[str]]:
+def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
     return {
-        "overview": sentences.write_verdict(assessment),
-        "three-class": [sentences.write_three_class(assessment)],
-        "error-stretches": [sentences.write_error_stretches(assessment)],
-        "calibration": sentences.write_calibration(assessment),
-        "conformal": [sentences.write_conformal(assessment)],
-        "selective": [sentences.write_selective(assessment)],
-        "gate": sentences.write_gate(assessment),
-        "prior-shift": sentences.write_prior_shift(assessment),
-        "limits": sentences.write_limits(assessment),
+        "overview": sentences.write_verdict(evaluation),
+        "three-class": [sentences.write_three_class(evaluation)],
+        "error-stretches": [sentences.write_error_stretches(evaluation)],
+        "calibration": sentences.write_calibration(evaluation),
+        "conformal": [sentences.write_conformal(evaluation)],
+        "selective": [sentences.write_selective(evaluation)],
+        "gate": sentences.write_gate(evaluation),
+        "prior-shift": sentences.write_prior_shift(evaluation),
+        "limits": sentences.write_limits(evaluation),
     }
 
 
-def _list_tables(assessment: Assessment) -> dict[str, list[tables.FigureTable]]:
+def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[tables.FigureTable]]:
     return {
-        "points": tables.tabulate_points(assessment),
-        "three-class": [tables.tabulate_three_class(assessment)],
-        "calibration": [tables.tabulate_calibration(assessment)],
-        "conformal": [tables.tabulate_conformal(assessment)],
-        "selective": [tables.tabulate_selective(assessment)],
-        "gate": tables.tabulate_gate(assessment),
-        "subgroups": tables.tabulate_subgroups(assessment),
-        "prior-shift": [tables.tabulate_shares(assessment)],
+        "points": tables.tabulate_points(evaluation),
+        "three-class": [tables.tabulate_three_class(evaluation)],
+        "calibration": [tables.tabulate_calibration(evaluation)],
+        "conformal": [tables.tabulate_conformal(evaluation)],
+        "selective": [tables.tabulate_selective(evaluation)],
+        "gate": tables.tabulate_gate(evaluation),
+        "subgroups": tables.tabulate_subgroups(evaluation),
+        "prior-shift": [tables.tabulate_shares(evaluation)],
     }
 
 
-def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
-    scope, told = assessment.scopes["all"], assessment.scopes["all"].three_class
-    point = scope.points[assessment.operating_point]
+def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str]]:
+    scope, told = evaluation.scopes["all"], evaluation.scopes["all"].three_class
+    point = scope.points[evaluation.operating_point]
     found = [
         ("points", "auroc", "AUROC", scope.ranking["auroc"]),
         ("points", "sensitivity", "Sensitivity", point["sensitivity"]),
@@ -152,11 +153,11 @@ def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
         *([("three-class", "accuracy", "Accuracy, three classes", told.metrics["accuracy"])] if told else []),
         *(
             ("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error)
-            for kind, reliability in assessment.reliability.items()
+            for kind, reliability in evaluation.reliability.items()
         ),
-        *_list_hidden(assessment),
-        ("gate", "share", "Refused", assessment.gate.refused["all"]),
-        ("gate", "share", "Not sure", assessment.gate.not_sure["all"]),
+        *_list_hidden(evaluation),
+        ("gate", "share", "Refused", evaluation.gate.refused["all"]),
+        ("gate", "share", "Not sure", evaluation.gate.not_sure["all"]),
     ]
     return [
         {"section": section, "title": title, **vars(tables.word_figure(name, estimate))}
@@ -164,10 +165,10 @@ def _list_tiles(assessment: Assessment) -> list[dict[str, str]]:
     ]
 
 
-def _list_hidden(assessment: Assessment) -> list[tuple[str, str, str, Estimate]]:
-    if assessment.shortcuts is None:
+def _list_hidden(evaluation: CollectionEvaluation) -> list[tuple[str, str, str, Estimate]]:
+    if evaluation.shortcuts is None:
         return []
-    hidden = assessment.shortcuts.figures["lung_area_hidden"]["auroc"]
+    hidden = evaluation.shortcuts.figures["lung_area_hidden"]["auroc"]
     return [("shortcuts", "auroc", "AUROC, lungs hidden", hidden)]
 
 
@@ -178,8 +179,8 @@ def _list_alike(thresholds: dict[str, float]) -> list[list[str]]:
     return [names for names in groups if len(names) > 1]
 
 
-def _list_refused(assessment: Assessment) -> list[str]:
-    images = assessment.images
+def _list_refused(evaluation: CollectionEvaluation) -> list[str]:
+    images = evaluation.images
     return [
         f"{name}: {reason}"
         for name, reason, decision in zip(images.names, images.reasons, images.decisions, strict=True)
@@ -187,9 +188,9 @@ def _list_refused(assessment: Assessment) -> list[str]:
     ]
 
 
-def _list_wrong(assessment: Assessment) -> dict[str, list[str]]:
+def _list_wrong(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
     """Return the pneumonias missed and the normals alarmed at the operating point, the farthest off first."""
-    images, threshold = assessment.images, assessment.thresholds[assessment.operating_point]
+    images, threshold = evaluation.images, evaluation.thresholds[evaluation.operating_point]
     sick = 1 - images.probabilities[:, 0]
     ranked = np.argsort(sick, kind="stable")
     missed = [row for row in ranked if images.labels[row] == 1 and sick[row] < threshold]
@@ -200,19 +201,19 @@ def _list_wrong(assessment: Assessment) -> dict[str, list[str]]:
     }
 
 
-def _draw_pictures(assessment: Assessment, figures_dir: Path) -> dict[str, dict[str, str]]:
+def _draw_pictures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[str, dict[str, str]]:
     """Return by section the address and the alternative text of its picture."""
-    todo: list[tuple[str, str, Callable[..., Figure], Callable[[Assessment], str]]] = [
+    todo: list[tuple[str, str, Callable[..., Figure], Callable[[CollectionEvaluation], str]]] = [
         ("points", "ROC and operating points", figures.draw_operating_points, figures.describe_operating_points),
         ("calibration", "Promised and observed", figures.draw_reliability, figures.describe_reliability),
         ("selective", "Accuracy by share answered", figures.draw_selective, figures.describe_selective),
     ]
-    if assessment.conformal is not None:
+    if evaluation.conformal is not None:
         todo.append(("conformal", "Coverage and size of the sets", figures.draw_coverage, figures.describe_coverage))
-    if assessment.subgroups:
+    if evaluation.subgroups:
         todo.append(("subgroups", "Subgroups", figures.draw_subgroups, figures.describe_subgroups))
-    drawn = [(section, draw(assessment, title=title), describe(assessment)) for section, title, draw, describe in todo]
-    told = assessment.scopes["all"].three_class
+    drawn = [(section, draw(evaluation, title=title), describe(evaluation)) for section, title, draw, describe in todo]
+    told = evaluation.scopes["all"].three_class
     if told is not None:
         drawn.append(("three-class", draw_confusion(told, title="Truth and answer"), describe_confusion(told)))
     pictures = {}

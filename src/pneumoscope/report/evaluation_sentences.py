@@ -1,10 +1,10 @@
-"""What an assessment says, in plain sentences, each picked by the figures it states."""
+"""What an evaluation says, in plain sentences, each picked by the figures it states."""
 
 from __future__ import annotations
 
 import math
 
-from pneumoscope.io.results import Assessment, Estimate, Shortcuts
+from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate
 from pneumoscope.report.wording import word_estimate, word_value
 
 TOLERANCE = 0.05
@@ -12,28 +12,28 @@ FEW_REFUSED = 0.05
 CHANCE, GOOD = 0.5, 0.9
 
 
-def write_headline(assessment: Assessment) -> str:
+def write_headline(evaluation: CollectionEvaluation) -> str:
     """Return the one sentence to take away."""
-    scope = assessment.scopes["all"]
+    scope = evaluation.scopes["all"]
     whom = f"{scope.num_images:,} images of {scope.num_patients:,} patients"
-    point = scope.points[assessment.operating_point]
+    point = scope.points[evaluation.operating_point]
     told = [
         f"{verb} {word_estimate(name, point[name])} of the {whose}"
         for name, verb, whose in (("sensitivity", "find", "pneumonias"), ("specificity", "clear", "normals"))
         if math.isfinite(point[name].value)
     ]
-    at = f"at the operating point {assessment.operating_point} they {' and '.join(told)}."
+    at = f"at the operating point {evaluation.operating_point} they {' and '.join(told)}."
     if not math.isfinite(scope.ranking["auroc"].value):
         return f"On {whom}, all of one kind, {at}"
     area = word_estimate("auroc", scope.ranking["auroc"])
     return f"On {whom} the models tell normal from pneumonia with an AUROC of {area}; {at}"
 
 
-def write_verdict(assessment: Assessment) -> list[str]:
+def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
     """Return what the figures mean for whoever wants to use the models on such images."""
-    scope = assessment.scopes["all"]
+    scope = evaluation.scopes["all"]
     area, best = scope.ranking["auroc"], scope.ranking["specificity_at_sensitivity"]
-    reached = scope.points[assessment.operating_point]["specificity"]
+    reached = scope.points[evaluation.operating_point]["specificity"]
     said = []
     if not math.isfinite(area.value):
         said.append("One class is missing, so that nothing here tells how well the two are told apart.")
@@ -50,14 +50,14 @@ def write_verdict(assessment: Assessment) -> list[str]:
             f"specificity of {word_estimate('specificity', best)}. The thresholds were chosen on other images and "
             "do not carry over."
         )
-    if assessment.shortcuts is not None:
-        said += _weigh_shortcuts(assessment.shortcuts)
-    if area.high < GOOD and assessment.gate.refused["all"].value < FEW_REFUSED:
+    if evaluation.shortcuts is not None:
+        said += _weigh_shortcuts(evaluation.shortcuts)
+    if area.high < GOOD and evaluation.gate.refused["all"].value < FEW_REFUSED:
         said.append("The gate, which should turn away what the models were not made for, lets nearly all of it in.")
     return said
 
 
-def _weigh_shortcuts(shortcuts: Shortcuts) -> list[str]:
+def _weigh_shortcuts(shortcuts: Confounders) -> list[str]:
     untouched, hidden = (shortcuts.figures[name]["auroc"] for name in ("untouched", "lung_area_hidden"))
     if not (untouched.low > CHANCE and hidden.low > CHANCE):
         return []
@@ -68,9 +68,9 @@ def _weigh_shortcuts(shortcuts: Shortcuts) -> list[str]:
     ]
 
 
-def write_corrected(assessment: Assessment) -> str:
+def write_corrected(evaluation: CollectionEvaluation) -> str:
     """Return how to read figures of corrected probabilities; nothing where they are as the models give them."""
-    if not assessment.corrected:
+    if not evaluation.corrected:
         return ""
     return (
         "Probabilities were corrected for the shares of the classes that the models themselves estimated on these "
@@ -79,25 +79,25 @@ def write_corrected(assessment: Assessment) -> str:
     )
 
 
-def write_three_class(assessment: Assessment) -> str:
+def write_three_class(evaluation: CollectionEvaluation) -> str:
     """Return what is known of the three classes, or why nothing is."""
-    evaluation = assessment.scopes["all"].three_class
-    if evaluation is None:
+    three_class = evaluation.scopes["all"].three_class
+    if three_class is None:
         return "The labels tell no bacterial from viral pneumonia, so that figures of three classes are left out."
-    accuracy = word_estimate("accuracy", evaluation.metrics["accuracy"])
+    accuracy = word_estimate("accuracy", three_class.metrics["accuracy"])
     return (
         f"Each image is given its most probable class: {accuracy} get the right one of three. Bacterial and viral "
         "are told apart by file names in the collection, and on a film often cannot be."
     )
 
 
-def write_calibration(assessment: Assessment) -> list[str]:
+def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
     """Return whether probabilities mean what they say."""
     said = []
     for kind, what in (("pneumonia", "pneumonia"), ("three_class", "the most probable of three classes")):
-        if kind not in assessment.reliability:
+        if kind not in evaluation.reliability:
             continue
-        found = assessment.reliability[kind]
+        found = evaluation.reliability[kind]
         gap = found.promised_mean - found.observed_mean
         lean = "on the whole neither too high nor too low"
         if abs(gap) > TOLERANCE / 2:
@@ -107,7 +107,7 @@ def write_calibration(assessment: Assessment) -> list[str]:
             f"perfectly calibrated one would by {100 * found.by_chance:.1f} by chance on so many images. It is {lean}: "
             f"{word_value('share', found.promised_mean)} promised, {word_value('share', found.observed_mean)} seen."
         )
-    if not assessment.corrected:
+    if not evaluation.corrected:
         said.append(
             "The models' probabilities are those of a reader who meets normal, bacterial and viral equally often; "
             "where the classes are otherwise, part of the gap is that."
@@ -115,14 +115,14 @@ def write_calibration(assessment: Assessment) -> list[str]:
     return said
 
 
-def write_conformal(assessment: Assessment) -> str:
+def write_conformal(evaluation: CollectionEvaluation) -> str:
     """Return whether the sets keep their promise."""
-    if assessment.conformal is None:
+    if evaluation.conformal is None:
         return (
             "The card of these models holds no limit for sets of classes, so that this part is left out. Models that "
             "are exported anew have one."
         )
-    promised, figures = assessment.conformal.promised, assessment.conformal.figures
+    promised, figures = evaluation.conformal.promised, evaluation.conformal.figures
     reached = figures["all"]["coverage"]
     said = (
         f"Each image gets the classes that it may be of, so that the true one is among them in {promised:.0%} of all."
@@ -137,9 +137,9 @@ def write_conformal(assessment: Assessment) -> str:
     )
 
 
-def write_selective(assessment: Assessment) -> str:
+def write_selective(evaluation: CollectionEvaluation) -> str:
     """Return what withholding the least sure answers gains."""
-    curve = assessment.selective["pneumonia"]
+    curve = evaluation.selective["pneumonia"]
     everyone, most = (curve.at_shares[share] for share in (1.0, 0.8))
     if most.value <= everyone.value:
         return "Withholding the least sure answers does not help: the models do not know what they do not know here."
@@ -149,9 +149,9 @@ def write_selective(assessment: Assessment) -> str:
     )
 
 
-def write_gate(assessment: Assessment) -> list[str]:
+def write_gate(evaluation: CollectionEvaluation) -> list[str]:
     """Return what the reader turned away or left open, and whether it was right to."""
-    gate = assessment.gate
+    gate = evaluation.gate
     refused, not_sure, unlike = (
         word_estimate("share", found["all"]) for found in (gate.refused, gate.not_sure, gate.unlike)
     )
@@ -171,26 +171,26 @@ def write_gate(assessment: Assessment) -> list[str]:
     return said
 
 
-def write_prior_shift(assessment: Assessment) -> list[str]:
+def write_prior_shift(evaluation: CollectionEvaluation) -> list[str]:
     """Return whether the estimated shares of the classes can be believed."""
-    shift = assessment.prior_shift
+    shift = evaluation.label_shift
     if shift is None:
         return ["There are too few images to estimate how frequent the classes are."]
     said = ["From the probabilities alone, without any label, the shares of the classes are estimated as below."]
-    missed = [name for name, share in assessment.true_shares.items() if not _holds(shift.shares[name], share)]
+    missed = [name for name, share in evaluation.true_shares.items() if not _holds(shift.shares[name], share)]
     if missed:
         said.append(
             f"The labels say otherwise for {', '.join(missed)}: more than the shares differs from training here, and "
             "correcting by the estimate is not to be trusted."
         )
-    elif assessment.true_shares:
+    elif evaluation.true_shares:
         said.append("The intervals hold what the labels say.")
     return said
 
 
-def write_error_stretches(assessment: Assessment) -> str:
+def write_error_stretches(evaluation: CollectionEvaluation) -> str:
     """Return how many of the errors stand together along the file names, and what that may mean."""
-    found = assessment.error_stretches
+    found = evaluation.error_runs
     if not found:
         return (
             "In the order of the file names, errors stand together no more than chance has it, or patients are too few."
@@ -204,9 +204,9 @@ def write_error_stretches(assessment: Assessment) -> str:
     )
 
 
-def write_limits(assessment: Assessment) -> list[str]:
+def write_limits(evaluation: CollectionEvaluation) -> list[str]:
     """Return what to bear in mind before believing any figure."""
-    sick = assessment.images.labels.mean()
+    sick = evaluation.images.labels.mean()
     limits = [
         "Intervals resample the patients of this collection. They do not tell how another collection would come out.",
         "Labels are those of the collection; nobody read the images again.",
@@ -215,10 +215,10 @@ def write_limits(assessment: Assessment) -> list[str]:
         "The specificity at 97% sensitivity takes its threshold from these very images, and promises nothing.",
         "The calibration error is never negative, so that chance alone makes it larger, the more so in its interval.",
     ]
-    if assessment.split in ("train", "val", "all"):
+    if evaluation.split in ("train", "val", "all"):
         limits.insert(
             0,
-            f"The split is {assessment.split}: it may hold images that these models were trained on, or their "
+            f"The split is {evaluation.split}: it may hold images that these models were trained on, or their "
             "thresholds chosen on, which makes every figure too good.",
         )
     return limits

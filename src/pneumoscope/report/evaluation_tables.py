@@ -1,4 +1,4 @@
-"""The figures of an assessment as rows for the page."""
+"""The figures of an evaluation as rows for the page."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 
-from pneumoscope.io.results import Assessment, Estimate, Scope
+from pneumoscope.io.results import CollectionEvaluation, Estimate, Scope
 from pneumoscope.report.figures.evaluation import KIND_TITLES
 from pneumoscope.report.tables import EMPTY, Cell, word_cell
 from pneumoscope.report.wording import metric_title, word_value
@@ -39,11 +39,11 @@ class FigureTable:
 word_figure = partial(word_cell, counted=True)
 
 
-def tabulate_points(assessment: Assessment) -> list[FigureTable]:
+def tabulate_points(evaluation: CollectionEvaluation) -> list[FigureTable]:
     """Return a table of the operating points for each scope, and one of the rankings."""
     names = ("sensitivity", "specificity", "accuracy")
     ranked = ("auroc", "auprc", "specificity_at_sensitivity")
-    scopes = {SCOPE_TITLES[name]: scope for name, scope in _list_scopes(assessment).items()}
+    scopes = {SCOPE_TITLES[name]: scope for name, scope in _list_scopes(evaluation).items()}
     tables = [
         FigureTable(
             "How well normal and pneumonia are ranked",
@@ -54,9 +54,9 @@ def tabulate_points(assessment: Assessment) -> list[FigureTable]:
     ]
     for title, scope in scopes.items():
         # What is sure was told at one point; at another it would be other images.
-        kept = {SURE: (assessment.operating_point,)}.get(title, tuple(scope.points))
+        kept = {SURE: (evaluation.operating_point,)}.get(title, tuple(scope.points))
         rows = [
-            (f"{point}, from {assessment.thresholds[point]:.3f}", _row(figures, names))
+            (f"{point}, from {evaluation.thresholds[point]:.3f}", _row(figures, names))
             for point, figures in scope.points.items()
             if point in kept
         ]
@@ -65,9 +65,9 @@ def tabulate_points(assessment: Assessment) -> list[FigureTable]:
     return tables
 
 
-def tabulate_three_class(assessment: Assessment) -> FigureTable:
+def tabulate_three_class(evaluation: CollectionEvaluation) -> FigureTable:
     """Return the figures of the three classes, a column a scope."""
-    scopes = {name: scope.three_class for name, scope in _list_scopes(assessment).items() if scope.three_class}
+    scopes = {name: scope.three_class for name, scope in _list_scopes(evaluation).items() if scope.three_class}
     names = list(next(iter(scopes.values())).metrics) if scopes else []
     titles = {name: f"{metric_title(name)}, mean of the classes" for name in ("auroc", "auprc")}
     rows = [
@@ -77,16 +77,16 @@ def tabulate_three_class(assessment: Assessment) -> FigureTable:
     return FigureTable("Normal, bacterial or viral", "Measure", [SCOPE_TITLES[name] for name in scopes], rows)
 
 
-def tabulate_calibration(assessment: Assessment) -> FigureTable:
+def tabulate_calibration(evaluation: CollectionEvaluation) -> FigureTable:
     """Return the expected calibration errors."""
     rows = [
         (KIND_TITLES[kind], [word_figure("share", found.error), Cell(word_value("share", found.by_chance))])
-        for kind, found in assessment.reliability.items()
+        for kind, found in evaluation.reliability.items()
     ]
     return FigureTable("Expected calibration error, 15 bins", "Task", ["Error", "By chance alone"], rows)
 
 
-def tabulate_conformal(assessment: Assessment) -> FigureTable:
+def tabulate_conformal(evaluation: CollectionEvaluation) -> FigureTable:
     """Return coverage and size of the sets, a row a class."""
     columns = {
         "coverage": "Hold the truth",
@@ -95,14 +95,14 @@ def tabulate_conformal(assessment: Assessment) -> FigureTable:
         "several": "Two or three",
         "empty": "None",
     }
-    figures = assessment.conformal.figures if assessment.conformal else {}
+    figures = evaluation.conformal.figures if evaluation.conformal else {}
     rows = [(name, _row(found, tuple(columns))) for name, found in figures.items()]
     return FigureTable("Sets of classes, by true class", "True class", list(columns.values()), rows)
 
 
-def tabulate_selective(assessment: Assessment) -> FigureTable:
+def tabulate_selective(evaluation: CollectionEvaluation) -> FigureTable:
     """Return accuracy by share answered, and the area under the risk-coverage curve."""
-    curves = assessment.selective
+    curves = evaluation.selective
     shares = list(next(iter(curves.values())).at_shares)
     rows = [
         (f"surest {share:.0%} answered", [word_figure("accuracy", curve.at_shares[share]) for curve in curves.values()])
@@ -112,31 +112,31 @@ def tabulate_selective(assessment: Assessment) -> FigureTable:
     return FigureTable("Accuracy of the images answered", "Answered", [KIND_TITLES[kind] for kind in curves], rows)
 
 
-def tabulate_gate(assessment: Assessment) -> list[FigureTable]:
+def tabulate_gate(evaluation: CollectionEvaluation) -> list[FigureTable]:
     """Return what was refused and left unsure by class, and how right answers are that were given and held back."""
-    gate = assessment.gate
+    gate = evaluation.gate
     shares = {"refused": gate.refused, "read, but unlike the training images": gate.unlike, "not sure": gate.not_sure}
     classes = list(gate.refused)
     by_class = [(title, [word_figure("share", found[name]) for name in classes]) for title, found in shares.items()]
     titles = {"all": "all, had they been answered", "sure": "answered for sure", "not_sure": "held back as not sure"}
     answers = [(titles[name], [word_figure("accuracy", found)]) for name, found in gate.answers.items()]
-    label = f"Answers right at the operating point {assessment.operating_point}, of the images not refused"
+    label = f"Answers right at the operating point {evaluation.operating_point}, of the images not refused"
     return [
         FigureTable("Refusals, remarks and doubts", "Share of the images", classes, by_class),
         FigureTable(label, "Images", ["Accuracy"], answers),
     ]
 
 
-def tabulate_subgroups(assessment: Assessment) -> list[FigureTable]:
+def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[FigureTable]:
     """Return a table for each trait."""
     names = ("sensitivity", "specificity", "accuracy", "auroc", "refused")
     tables = []
-    for trait in dict.fromkeys(group.trait for group in assessment.subgroups):
-        groups = [group for group in assessment.subgroups if group.trait == trait]
+    for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
+        groups = [group for group in evaluation.subgroups if group.trait == trait]
         known = tuple(name for name in names if any(name in group.figures for group in groups))
         tables.append(
             FigureTable(
-                f"By {trait}, at the operating point {assessment.operating_point}",
+                f"By {trait}, at the operating point {evaluation.operating_point}",
                 trait.capitalize(),
                 [metric_title(name) for name in known],
                 [(group.name, _row(group.figures, known)) for group in groups],
@@ -145,10 +145,10 @@ def tabulate_subgroups(assessment: Assessment) -> list[FigureTable]:
     return tables
 
 
-def tabulate_shares(assessment: Assessment) -> FigureTable:
+def tabulate_shares(evaluation: CollectionEvaluation) -> FigureTable:
     """Return the estimated shares of the classes beside those of the labels."""
-    shares = assessment.prior_shift.shares if assessment.prior_shift else {}
-    true = assessment.true_shares
+    shares = evaluation.label_shift.shares if evaluation.label_shift else {}
+    true = evaluation.true_shares
     rows = [
         (name, [word_figure("share", share), Cell(word_value("share", true[name])) if true else EMPTY])
         for name, share in shares.items()
@@ -156,12 +156,12 @@ def tabulate_shares(assessment: Assessment) -> FigureTable:
     return FigureTable("Shares of the classes", "Class", ["Estimated without labels", "As labelled"], rows)
 
 
-def _list_scopes(assessment: Assessment) -> dict[str, Scope]:
+def _list_scopes(evaluation: CollectionEvaluation) -> dict[str, Scope]:
     """Return the scopes, without one that holds the same images as all."""
-    everyone = assessment.scopes["all"]
+    everyone = evaluation.scopes["all"]
     return {
         name: scope
-        for name, scope in assessment.scopes.items()
+        for name, scope in evaluation.scopes.items()
         if scope is everyone or scope.num_images < everyone.num_images
     }
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.progress import track
 from pneumoscope.report import study_figures
 from pneumoscope.report.comparison import collect_scores
 from pneumoscope.report.figures import comparison
 from pneumoscope.report.figures.palette import embed_svg, save_figure
 from pneumoscope.report.study_figures import FigurePair, Sketch
-from pneumoscope.study.summary import order_profiles, split_stage
 
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
@@ -68,7 +68,9 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         )
         figure: FigurePair = comparison.draw_comparison, comparison.describe_comparison
         yield Sketch("overview", "scores", "comparison", "Scores side by side", caption, figure, (panels,), wide=True)
-    profiles = order_profiles({profile for profile, _ in map(split_stage, stages) if profile})
+    configurations = order_configurations(
+        {configuration for configuration, _ in map(split_stage, stages) if configuration}
+    )
     for kind, plan in (
         *((task, study_figures.plan_classifier) for task in study_figures.CLASSES),
         *((f"neighbors_{task}", study_figures.plan_neighbors) for task in study_figures.CLASSES),
@@ -76,9 +78,9 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         ("anomaly", study_figures.plan_anomaly),
         ("explain", study_figures.plan_explain),
     ):
-        for profile in profiles:
-            if f"{profile}-{kind}" in stages:
-                yield from plan(kind, profile, stages[f"{profile}-{kind}"], dataset)
+        for configuration in configurations:
+            if f"{configuration}-{kind}" in stages:
+                yield from plan(kind, configuration, stages[f"{configuration}-{kind}"], dataset)
     if "leakage" in stages:
         title = "What a leaking split adds"
         caption = (

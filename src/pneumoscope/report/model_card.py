@@ -9,7 +9,7 @@ from pathlib import Path
 from pneumoscope.inference.cards import (
     CARD_NAME,
     AnomalyCard,
-    BundleHead,
+    CardHead,
     ClassifierCard,
     ExportedModel,
     ReferenceCard,
@@ -48,7 +48,7 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
         export_dir: folder that `export_model` or `export_study` left.
 
     Raises:
-        BundleError: if it holds no export.
+        ModelError: if it holds no export.
     """
     export_dir = Path(export_dir)
     if (export_dir / CARD_NAME).exists():
@@ -58,7 +58,7 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
         write_model_card(card, export_dir / part / "README.md")
 
 
-def write_model_card(card: BundleHead, path: Path) -> None:
+def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
     template = make_environment(autoescape=False).get_template("model_card.md.j2")
     classifier = card if isinstance(card, ClassifierCard) else None
@@ -89,7 +89,7 @@ def _describe_training(card: ExportedModel) -> list[str]:
     optimizer = f"AdamW, weight decay {settings.weight_decay:g}" if settings.weight_decay else "Adam"
     warmup = f"; linear warm-up over {settings.warmup:.0%} of the steps, then cosine decay" if settings.cosine else ""
     return [
-        f"{settings.epochs} epochs in batches of {settings.batch_size}, profile `{settings.profile}`",
+        f"{settings.epochs} epochs in batches of {settings.batch_size}, configuration `{settings.configuration}`",
         f"{optimizer}, learning rate {settings.learning_rate:g}{warmup}",
         *_list_options(settings, card),
         *_list_augmentation(settings),

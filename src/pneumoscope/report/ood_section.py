@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pneumoscope.io.results import GateCheck
+from pneumoscope.io.results import OODCheck
 from pneumoscope.report.tables import Cell, word_cell
 from pneumoscope.report.wording import word_estimate
 
@@ -31,7 +31,7 @@ class GateSection:
     sentences: list[str]
 
 
-def present_gate(check: GateCheck) -> GateSection:
+def present_gate(check: OODCheck) -> GateSection:
     """Word what was measured."""
     groups = []
     for origin, title in _ORIGINS.items():
@@ -51,7 +51,7 @@ def present_gate(check: GateCheck) -> GateSection:
     return GateSection(check.split, groups, write_gate_check(check))
 
 
-def write_gate_check(check: GateCheck) -> list[str]:
+def write_gate_check(check: OODCheck) -> list[str]:
     """Return what the figures say, in sentences."""
     usual, *others = check.kinds
     sentences = [

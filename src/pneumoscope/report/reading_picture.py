@@ -1,9 +1,6 @@
 """One reading as one picture: the heat over the radiograph, and what the models say below it."""
 
-import hashlib
-import os
 from collections.abc import Mapping
-from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,10 +8,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.errors import ImageError
-from pneumoscope.inference.illustration import illustrate
-from pneumoscope.inference.reader import Reader
-from pneumoscope.inference.reading import Reading
 from pneumoscope.report.figures.palette import CLASS_COLORS
 from pneumoscope.report.figures.sheet import color_values
 from pneumoscope.report.wording import word_oddness
@@ -32,51 +25,6 @@ HEAT_COLORS = "inferno"
 BARS = (("normal", 0), ("pneumonia", 0), ("bacterial", 1), ("viral", 1))
 INK, SOFT, DIM, NOTICE = "#f2f4f6", "#9aa4ad", "#24292e", "#ffc04d"
 HEAD, ANSWER, REFUSAL, LINE, FOOT = 2.2, 8.4, 5.6, 1.2, 1.9
-
-
-def write_reading(
-    reader: Reader,
-    path: str,
-    image: np.ndarray,
-    reading: Reading,
-    *,
-    heatmaps_dir: Path | None = None,
-    dicom_dir: Path | None = None,
-    deidentify: bool = False,
-) -> Reading:
-    """Write a reading as a picture, as DICOM, or both; made for `read_files`, with the folders bound.
-
-    Args:
-        reader: that gave the reading.
-        path: of the file.
-        image: `(size, size)` uint8, as it was read.
-        reading: of the file, without an error.
-        heatmaps_dir: where the picture goes, or None.
-        dicom_dir: where the DICOM capture and report go, or None.
-        deidentify: whether to take the patient's data out of those.
-
-    Returns:
-        The reading, with the path of its picture; with an error where no DICOM could be written.
-    """
-    from PIL import Image
-
-    from pneumoscope.pacs.dicom_output import write_dicom_reading
-
-    picture, heatmap = illustrate(reader, path, image, reading)
-    fields = {**reading.to_row(), **reader.trust}
-    if heatmaps_dir:
-        heatmaps_dir.mkdir(parents=True, exist_ok=True)
-        # Files of the same name in different folders must not meet.
-        mark = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
-        target = heatmaps_dir / f"{Path(path).stem}-{mark}.png"
-        reading = replace(reading, heatmap=str(target))
-        Image.fromarray(draw_reading(fields, heatmap, picture)).save(target)
-    if dicom_dir:
-        try:
-            write_dicom_reading(path, fields, heatmap, picture, dicom_dir, deidentify=deidentify)
-        except ImageError as error:
-            return replace(reading, error=f"no DICOM was written: {error}")
-    return reading
 
 
 def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ import math
 from typing import Any
 
 from pneumoscope.io.results import Audit, Estimate, Leakage
+from pneumoscope.io.study_folder import order_configurations
 from pneumoscope.report.comparison import HEADLINE_METRICS, paper_estimate, read_estimate, read_metrics
 from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.wording import (
@@ -16,18 +17,19 @@ from pneumoscope.report.wording import (
     word_interval,
     word_value,
 )
-from pneumoscope.study.summary import order_profiles
 
 # Shares of normals that differ by less are not worth a warning.
 PRIOR_SHIFT = 0.02
 
-_RECIPES = {"paper": "trained with the paper's recipe", "best": "trained with our best recipe"}
+_RECIPES = {"reference": "trained with the paper's recipe", "improved": "trained with our best recipe"}
 _CLASSES = {"binary": "normal and pneumonia", "three_class": "normal, bacterial and viral"}
 
 
-def leading_profile(profiles: dict[str, Any]) -> str:
-    """Return the profile that headlines speak of: ours where it was run."""
-    return next((name for name in ("flagship", "best") if name in profiles), order_profiles(profiles)[0])
+def leading_configuration(configurations: dict[str, Any]) -> str:
+    """Return the configuration that headlines speak of: ours where it was run."""
+    return next(
+        (name for name in ("default", "improved") if name in configurations), order_configurations(configurations)[0]
+    )
 
 
 def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
@@ -36,19 +38,19 @@ def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
     headlines: list[tuple[str, str]] = []
     for task, classes in _CLASSES.items():
         metrics = read_metrics(results, task)
-        profile = leading_profile(metrics) if metrics else ""
-        if not metrics or "accuracy" not in metrics[profile]:
+        configuration = leading_configuration(metrics) if metrics else ""
+        if not metrics or "accuracy" not in metrics[configuration]:
             continue
-        ours = metrics[profile]["accuracy"]
+        ours = metrics[configuration]["accuracy"]
         paper = None if phantoms else paper_estimate(task, "accuracy")
         reported = f"; the paper reports {word_value('accuracy', paper.value)}" if paper else ""
         headline = (
-            f"{_name_net(profile)} sorts {word_estimate('accuracy', ours)} "
+            f"{_name_net(configuration)} sorts {word_estimate('accuracy', ours)} "
             f"of {ours.n} {'drawn phantoms' if phantoms else 'test radiographs'} rightly into {classes}{reported}."
         )
         trust = [] if headlines else ["In brackets: the 95% interval."]
-        if profile != "paper" and "accuracy" in metrics.get("paper", {}):
-            again = word_estimate("accuracy", metrics["paper"]["accuracy"])
+        if configuration != "reference" and "accuracy" in metrics.get("reference", {}):
+            again = word_estimate("accuracy", metrics["reference"]["accuracy"])
             trust.append(f"With the paper's own recipe we reach {again}.")
         if paper:
             trust.append(_compare_with_paper(ours, paper))
@@ -58,10 +60,10 @@ def write_headlines(results: dict[str, Any]) -> list[tuple[str, str]]:
     return headlines
 
 
-def _name_net(profile: str) -> str:
-    if profile == "flagship":
-        return "The flagship"
-    return f"The paper's net, {_RECIPES.get(profile, f'profile {profile}')},"
+def _name_net(configuration: str) -> str:
+    if configuration == "default":
+        return "The default model"
+    return f"The paper's net, {_RECIPES.get(configuration, f'configuration {configuration}')},"
 
 
 def _compare_with_paper(ours: Estimate, paper: Estimate) -> str:
@@ -84,13 +86,13 @@ def _write_chance(results: dict[str, Any]) -> str:
 
 
 def collect_tiles(results: dict[str, Any]) -> list[dict[str, str]]:
-    """Return the key figures: `title`, `value`, `interval`, and `paper` where it has one to compare."""
+    """Return the key figures: `title`, `value`, `interval`, and `reference` where it has one to compare."""
     tiles = []
     for task, metric in HEADLINE_METRICS:
         metrics = read_metrics(results, task)
-        if not metrics or metric not in metrics[leading_profile(metrics)]:
+        if not metrics or metric not in metrics[leading_configuration(metrics)]:
             continue
-        ours = metrics[leading_profile(metrics)][metric]
+        ours = metrics[leading_configuration(metrics)][metric]
         paper = None if results["data"]["phantoms"] else paper_estimate(task, metric)
         approximate = (task, metric) in APPROXIMATE
         tiles.append(
@@ -100,7 +102,7 @@ def collect_tiles(results: dict[str, Any]) -> list[dict[str, str]]:
                 "metric": metric_title(metric),
                 "value": word_value(metric, ours.value),
                 "interval": word_interval(metric, ours),
-                "paper": f"{'about ' if approximate else ''}{word_value(metric, paper.value)}" if paper else "",
+                "reference": f"{'about ' if approximate else ''}{word_value(metric, paper.value)}" if paper else "",
             }
         )
     return tiles
@@ -242,7 +244,7 @@ def _write_limits_of_test(results: dict[str, Any]) -> list[str]:
 
 def _leading_accuracy(results: dict[str, Any]) -> Estimate | None:
     metrics = read_metrics(results, "binary")
-    return metrics[leading_profile(metrics)].get("accuracy") if metrics else None
+    return metrics[leading_configuration(metrics)].get("accuracy") if metrics else None
 
 
 def _write_limits_of_audit(audit: Audit) -> list[str]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.report.figures import anomaly, curves, explain, neighbors, scores
-from pneumoscope.report.wording import TASK_TITLES, profile_title
+from pneumoscope.report.wording import TASK_TITLES, configuration_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -77,9 +77,9 @@ class Sketch:
     wide: bool = False
 
 
-def plan_classifier(task: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+def plan_classifier(task: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield the curves, confusion and ROC of a classifier."""
-    title, stem = f"{TASK_TITLES[task]}, {profile_title(profile)}", f"{profile}-{task}"
+    title, stem = f"{TASK_TITLES[task]}, {configuration_title(configuration)}", f"{configuration}-{task}"
     caption = "Where the dashed line turns away from the full one, the net learns its training images by heart."
     figure: FigurePair = curves.draw_learning_curve, curves.describe_learning_curve
     yield Sketch(task, "curves", f"{stem}-curve", title, caption, figure, (result.curve,))
@@ -97,10 +97,10 @@ def plan_classifier(task: str, profile: str, result: Any, dataset: Dataset | Non
     yield Sketch(task, "roc", f"{stem}-roc", title, caption, figure, (evaluation,))
 
 
-def plan_neighbors(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+def plan_neighbors(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield how many neighbors vote, and examples."""
-    task, stem = kind.removeprefix("neighbors_"), f"{profile}-{kind}"
-    net = f"net {TASK_TITLES[task].split()[0]}, {profile_title(profile)}"
+    task, stem = kind.removeprefix("neighbors_"), f"{configuration}-{kind}"
+    net = f"net {TASK_TITLES[task].split()[0]}, {configuration_title(configuration)}"
     title, caption = f"Number of neighbors, {net}", "Validation images alone choose how many neighbors vote."
     figure: FigurePair = neighbors.draw_k_scores, neighbors.describe_k_scores
     yield Sketch("neighbors", f"k_{task}", f"{stem}-k", title, caption, figure, (result,))
@@ -120,21 +120,25 @@ def plan_neighbors(kind: str, profile: str, result: Any, dataset: Dataset | None
         )
 
 
-def plan_map(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+def plan_map(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield a map."""
     task = kind.removeprefix("map_")
-    title = f"t-SNE map, net {TASK_TITLES[task].split()[0]}, {profile_title(profile)}"
+    title = f"t-SNE map, net {TASK_TITLES[task].split()[0]}, {configuration_title(configuration)}"
     caption = (
         "Faint: training images, which made the map. Strong: test images, placed on it afterwards. Nearness means "
         "alike to the net; the axes and the size of gaps mean nothing."
     )
     figure: FigurePair = neighbors.plot_map, neighbors.describe_map
-    yield Sketch("neighbors", f"map_{task}", f"{profile}-{kind}", title, caption, figure, (result,))
+    yield Sketch("neighbors", f"map_{task}", f"{configuration}-{kind}", title, caption, figure, (result,))
 
 
-def plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+def plan_anomaly(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield the scores and maps of a model of normals."""
-    stem, whose, redraws = f"{profile}-anomaly", profile_title(profile), result.reconstructions is not None
+    stem, whose, redraws = (
+        f"{configuration}-anomaly",
+        configuration_title(configuration),
+        result.reconstructions is not None,
+    )
     caption = (
         "Mean squared error on normals that the autoencoder trains on and on normals held out."
         if redraws
@@ -160,7 +164,7 @@ def plan_anomaly(kind: str, profile: str, result: Any, dataset: Dataset | None) 
     yield Sketch("anomaly", "reconstructions", name, title, caption, figure, (result,), {"names": names}, wide=True)
 
 
-def plan_explain(kind: str, profile: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
+def plan_explain(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield heat-maps, feature maps and patches."""
     at_hand = {
         "gradcam": len(result.images) > 0,
@@ -170,5 +174,9 @@ def plan_explain(kind: str, profile: str, result: Any, dataset: Dataset | None) 
     }
     for name, title, draw, describe, caption in _EXPLAIN_PICTURES:
         if at_hand[name]:
-            stem, title, wide = f"{profile}-explain-{name}", f"{title}, {profile_title(profile)}", name != "centrality"
+            stem, title, wide = (
+                f"{configuration}-explain-{name}",
+                f"{title}, {configuration_title(configuration)}",
+                name != "centrality",
+            )
             yield Sketch("explain", name, stem, title, caption, (draw, describe), (result,), wide=wide)

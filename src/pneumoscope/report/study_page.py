@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.archive import load_result
 from pneumoscope.io.results import EmbeddingMap
+from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.report import sentences
 from pneumoscope.report.comparison import compare_figures, read_metrics
 from pneumoscope.report.gallery import draw_pictures
@@ -26,7 +27,7 @@ from pneumoscope.report.tables import (
 from pneumoscope.report.templates import read_scripts, write_page
 from pneumoscope.report.threshold_explorer import write_explorer_data
 from pneumoscope.report.wording import TASK_TITLES, word_value
-from pneumoscope.study.summary import SCHEMA_VERSION, order_profiles, split_stage
+from pneumoscope.study.summary import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
@@ -103,7 +104,7 @@ def _collect_overview(results: dict[str, Any]) -> dict[str, Any]:
         "headlines": sentences.write_headlines(results),
         "tiles": sentences.collect_tiles(results),
         "comparison": rows,
-        "profiles": order_profiles({profile for row in rows for profile in row.ours}),
+        "configurations": order_configurations({configuration for row in rows for configuration in row.ours}),
         "publications": PUBLICATIONS,
         "published_test_images": TEST_IMAGES,
     }
@@ -118,7 +119,8 @@ def _collect_tasks(results: dict[str, Any]) -> dict[str, Any]:
         "second_neighbors_table": tabulate_metrics(neighbors, suffix=SECOND_NET),
         "agreements": {
             suffix: [
-                (name, sentences.write_agreement(neighbors[name], suffix=suffix)) for name in order_profiles(neighbors)
+                (name, sentences.write_agreement(neighbors[name], suffix=suffix))
+                for name in order_configurations(neighbors)
             ]
             for suffix in ("", SECOND_NET)
         },

@@ -7,17 +7,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.io.results import Estimate
+from pneumoscope.io.study_folder import order_configurations
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.report.comparison import read_estimate
 from pneumoscope.report.wording import (
+    configuration_title,
     field_title,
     metric_title,
-    profile_title,
     word_interval,
     word_seconds,
     word_value,
 )
-from pneumoscope.study.summary import order_profiles
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
 SECOND_NET = "_three_class"
@@ -38,10 +38,10 @@ EMPTY = Cell("-")
 
 @dataclass(frozen=True)
 class MetricTable:
-    """Figures of one task: a column a profile and split and a row a metric.
+    """Figures of one task: a column a configuration and split and a row a metric.
 
     Attributes:
-        columns: `(profile, split)` as titles.
+        columns: `(configuration, split)` as titles.
         rows: `(metric title, cells)`.
     """
 
@@ -55,20 +55,20 @@ def word_cell(name: str, estimate: Estimate, *, counted: bool = False) -> Cell:
     return Cell(word_value(name, estimate.value), word_interval(name, estimate), n)
 
 
-def tabulate_metrics(profiles: Mapping[str, Mapping[str, Any]], *, suffix: str = "") -> MetricTable:
+def tabulate_metrics(configurations: Mapping[str, Mapping[str, Any]], *, suffix: str = "") -> MetricTable:
     """Return the figures of a task.
 
     Args:
-        profiles: entries of one task of `results.json` by profile.
+        configurations: entries of one task of `results.json` by configuration.
         suffix: of the metric names that are wanted; it is left out of their titles.
     """
     columns: list[tuple[str, str]] = []
     figures: list[dict[str, Any]] = []
-    for profile in order_profiles(dict(profiles)):
+    for configuration in order_configurations(dict(configurations)):
         for key, split in (("validation", "validation"), ("metrics", "test")):
-            chosen = _choose_metrics(profiles[profile].get(key, {}), suffix)
+            chosen = _choose_metrics(configurations[configuration].get(key, {}), suffix)
             if chosen:
-                columns.append((profile_title(profile).capitalize(), split))
+                columns.append((configuration_title(configuration).capitalize(), split))
                 figures.append(chosen)
     names = list(dict.fromkeys(name for chosen in figures for name in chosen))
     names.sort(key=lambda name: FIRST_METRICS.index(name) if name in FIRST_METRICS else len(FIRST_METRICS))
@@ -115,17 +115,23 @@ def _order(names: set[str], known: Sequence[str]) -> list[str]:
 
 
 def tabulate_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings: those of the whole study, and those of each profile side by side.
+    """Return settings: those of the whole study, and those of each configuration side by side.
 
     Returns:
-        `shared` as `(name, value)`, `profiles` as titles, and `rows` of `(name, values)`.
+        `shared` as `(name, value)`, `configurations` as titles, and `rows` of `(name, values)`.
     """
-    profiles = order_profiles({name for name, value in settings.items() if isinstance(value, Mapping)})
-    shared = [(field_title(name), _word_setting(value)) for name, value in settings.items() if name not in profiles]
-    flat = {profile: dict(_flatten(settings[profile])) for profile in profiles}
+    configurations = order_configurations({name for name, value in settings.items() if isinstance(value, Mapping)})
+    shared = [
+        (field_title(name), _word_setting(value)) for name, value in settings.items() if name not in configurations
+    ]
+    flat = {configuration: dict(_flatten(settings[configuration])) for configuration in configurations}
     names = list(dict.fromkeys(name for values in flat.values() for name in values))
-    rows = [(name, [flat[profile].get(name, "-") for profile in profiles]) for name in names]
-    return {"shared": shared, "profiles": [profile_title(profile).capitalize() for profile in profiles], "rows": rows}
+    rows = [(name, [flat[configuration].get(name, "-") for configuration in configurations]) for name in names]
+    return {
+        "shared": shared,
+        "configurations": [configuration_title(configuration).capitalize() for configuration in configurations],
+        "rows": rows,
+    }
 
 
 def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, str]]:

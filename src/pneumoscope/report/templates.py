@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.io.archive import write_text
+from pneumoscope.io.write import write_text
 from pneumoscope.report.tables import shorten_list
-from pneumoscope.report.wording import field_title, profile_title
+from pneumoscope.report.wording import configuration_title, field_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -56,7 +56,11 @@ def write_page(path: Path, template: str, **content: Any) -> Path:
         content: variables of the template, besides `css`, `research_use_only` and `version`.
     """
     environment = make_environment()
-    environment.filters |= {"shorten": shorten_list, "profile_title": profile_title, "field_title": field_title}
+    environment.filters |= {
+        "shorten": shorten_list,
+        "configuration_title": configuration_title,
+        "field_title": field_title,
+    }
     html = environment.get_template(template).render(
         css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
         research_use_only=RESEARCH_USE_ONLY,

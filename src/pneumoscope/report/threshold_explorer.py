@@ -9,10 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.io.results import Classification, Evaluation
+from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.metrics.operating_points import choose_operating_points
 from pneumoscope.report.templates import embed_json
-from pneumoscope.report.wording import TASK_TITLES, profile_title
-from pneumoscope.study.summary import order_profiles, split_stage
+from pneumoscope.report.wording import TASK_TITLES, configuration_title
 
 
 def write_explorer_data(stages: Mapping[str, Any]) -> str | None:
@@ -27,10 +27,12 @@ def write_explorer_data(stages: Mapping[str, Any]) -> str | None:
     """
     by_name = {name: stage for name, stage in stages.items() if isinstance(stage, Classification)}
     classifiers = [
-        _describe_classifier(f"{TASK_TITLES[task]}, {profile_title(profile)}", by_name[f"{profile}-{task}"])
+        _describe_classifier(
+            f"{TASK_TITLES[task]}, {configuration_title(configuration)}", by_name[f"{configuration}-{task}"]
+        )
         for task in TASK_TITLES
-        for profile in order_profiles({split_stage(name)[0] for name in by_name})
-        if f"{profile}-{task}" in by_name and _has_both_classes(by_name[f"{profile}-{task}"])
+        for configuration in order_configurations({split_stage(name)[0] for name in by_name})
+        if f"{configuration}-{task}" in by_name and _has_both_classes(by_name[f"{configuration}-{task}"])
     ]
     return embed_json(classifiers) if classifiers else None
 

@@ -4,7 +4,7 @@ import math
 
 from pneumoscope.io.results import Estimate
 
-PROFILE_TITLES = {"paper": "paper's recipe", "best": "best recipe", "flagship": "flagship"}
+CONFIGURATION_TITLES = {"reference": "reference", "improved": "improved", "default": "default"}
 
 TASK_TITLES = {
     "binary": "1.A Normal or pneumonia",
@@ -196,9 +196,9 @@ def word_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def profile_title(profile: str) -> str:
-    """Return how a profile is called in a text."""
-    return PROFILE_TITLES.get(profile, profile)
+def configuration_title(configuration: str) -> str:
+    """Return how a configuration is called in a text."""
+    return CONFIGURATION_TITLES.get(configuration, configuration)
 
 
 def field_title(name: str) -> str:

@@ -15,21 +15,21 @@ from pneumoscope.io.results import Estimate, Evaluation, MethodTable
 from pneumoscope.metrics.classification import estimate_binary_scores
 from pneumoscope.metrics.operating_points import estimate_specificity
 from pneumoscope.metrics.paired import compare_rankings
-from pneumoscope.models.settings import Augmentation, TrainingSettings, profile_settings
+from pneumoscope.models.settings import Augmentation, TrainingSettings, configuration_settings
 
 Metrics = dict[str, Estimate]
 
 BASE = "as-it-is"
 VARIANTS = {
     BASE: "the recipe as it is",
-    "best-augmentation": "pose, exposure and erasing as in `best`",
+    "best-augmentation": "pose, exposure and erasing as in `improved`",
     "no-augmentation": "no augmentation",
     "framed": "the outer 20 % hidden at random, in half of the images",
     "mirrored": "half of the images mirrored, left for right",
     "mixup": "pairs of images mixed (mixup 0.2)",
     "hard-targets": "targets not smoothed",
     "unbalanced": "classes drawn as they come",
-    "paper-net": "the paper's net of three classes, by the recipe `best`",
+    "paper-net": "the paper's net of three classes, by the recipe `improved`",
 }
 
 
@@ -45,14 +45,14 @@ def vary_recipe(settings: TrainingSettings, variant: str) -> TrainingSettings:
     """
     changes = {
         BASE: settings,
-        "best-augmentation": replace(settings, augmentation=profile_settings("best").augmentation),
+        "best-augmentation": replace(settings, augmentation=configuration_settings("improved").augmentation),
         "no-augmentation": replace(settings, augmentation=Augmentation()),
         "framed": replace(settings, augmentation=replace(settings.augmentation, frame=0.2)),
         "mirrored": replace(settings, augmentation=replace(settings.augmentation, flip=0.5)),
         "mixup": replace(settings, mixup=0.2),
         "hard-targets": replace(settings, label_smoothing=0.0),
         "unbalanced": replace(settings, balanced=False),
-        "paper-net": profile_settings("best", epochs=settings.epochs),
+        "paper-net": configuration_settings("improved", epochs=settings.epochs),
     }
     if variant not in changes:
         raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(changes)}")

@@ -11,11 +11,11 @@ from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.classification.cross_validation import Protocol
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.archive import to_plain
-from pneumoscope.io.json_file import write_json
+from pneumoscope.io.json_file import to_plain, write_json
 from pneumoscope.io.results import MethodTable
+from pneumoscope.io.study_folder import find_model, list_other_seeds
 from pneumoscope.models.settings import TrainingSettings
-from pneumoscope.study.pipeline import find_model, list_other_seeds, reopen_study
+from pneumoscope.study.pipeline import reopen_study
 
 READER_METHOD = "hirescam"  # of the heat-maps that an exported classifier gives
 
@@ -35,12 +35,12 @@ def _write_methods(name: str, table: MethodTable, out_dir: Path, **content: Any)
     return table
 
 
-def run_neighbors_benchmark(study_dir: Path, profile: str, out_dir: Path) -> MethodTable:
+def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) -> MethodTable:
     """Task 2. Measure retrieval, rejection, calibration and doubt on the embeddings of a study's models.
 
     Args:
         study_dir: folder that a study left.
-        profile: configuration of the models.
+        configuration: configuration of the models.
         out_dir: gets `neighbors.json` and `neighbors.csv`.
 
     Raises:
@@ -49,13 +49,13 @@ def run_neighbors_benchmark(study_dir: Path, profile: str, out_dir: Path) -> Met
     from pneumoscope.research.neighbors_benchmark import benchmark_neighbors
 
     request, dataset = reopen_study(study_dir)
-    table = benchmark_neighbors(study_dir / "models", profile, dataset, seed=request["seed"])
-    return _write_methods("neighbors", table, out_dir, profile=profile, data_sha256=request["data_sha256"])
+    table = benchmark_neighbors(study_dir / "models", configuration, dataset, seed=request["seed"])
+    return _write_methods("neighbors", table, out_dir, configuration=configuration, data_sha256=request["data_sha256"])
 
 
 def run_anomaly_benchmark(
     study_dir: Path,
-    profile: str,
+    configuration: str,
     out_dir: Path,
     *,
     weights: Path | None = None,
@@ -66,7 +66,7 @@ def run_anomaly_benchmark(
 
     Args:
         study_dir: folder that a study left.
-        profile: configuration that the result is filed under.
+        configuration: configuration that the result is filed under.
         out_dir: gets `anomaly.json`, `anomaly.csv` and `detectors/`, what each method came to.
         weights: file of pretrained weights; without it, methods on their features are left out.
         epochs: of every training instead of each method's own.
@@ -81,15 +81,17 @@ def run_anomaly_benchmark(
     table = benchmark_anomaly(
         dataset, out_dir / "detectors", weights=weights, epochs=epochs, num_seeds=num_seeds, seed=request["seed"]
     )
-    return _write_methods("anomaly", table, out_dir, profile=profile, data_sha256=request["data_sha256"])
+    return _write_methods("anomaly", table, out_dir, configuration=configuration, data_sha256=request["data_sha256"])
 
 
-def run_explain_benchmark(study_dir: Path, profile: str, out_dir: Path, *, layer: str | None = None) -> MethodTable:
+def run_explain_benchmark(
+    study_dir: Path, configuration: str, out_dir: Path, *, layer: str | None = None
+) -> MethodTable:
     """Task 4. Measure all explanation methods on a study's model of normal against pneumonia, each with a verdict.
 
     Args:
         study_dir: folder that a study left.
-        profile: configuration of the model.
+        configuration: configuration of the model.
         out_dir: gets `explain.csv`, and `explain.json`, whose `method`, `layer`, `verdict` and `figures` are those of
             the reader's heat-maps, for the export.
         layer: for the class-activation maps; by default the last convolutional one.
@@ -97,18 +99,22 @@ def run_explain_benchmark(study_dir: Path, profile: str, out_dir: Path, *, layer
     Raises:
         PneumoscopeError: if the layer cannot be explained, the folder holds no study, or its radiographs have changed.
     """
-    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.models.saved_model import load_model
     from pneumoscope.research.explain_benchmark import benchmark_explanations
 
     request, dataset = reopen_study(study_dir)
-    model = load_bundle(find_model(study_dir, profile, "binary")).model
-    others = list_other_seeds(study_dir, profile)
-    other = load_bundle(others[0]).model if others else None
+    model = load_model(find_model(study_dir, configuration, "binary")).model
+    others = list_other_seeds(study_dir, configuration)
+    other = load_model(others[0]).model if others else None
     try:
         result = benchmark_explanations(model, dataset, other=other, layer=layer, seed=request["seed"])
     except ValueError as error:
         raise PneumoscopeError(str(error)) from None
-    content: dict[str, Any] = {"profile": profile, "data_sha256": request["data_sha256"], "layer": result.layer}
+    content: dict[str, Any] = {
+        "configuration": configuration,
+        "data_sha256": request["data_sha256"],
+        "layer": result.layer,
+    }
     if READER_METHOD in result.table.figures:
         verdict, figures = result.table.remarks[READER_METHOD], result.table.figures[READER_METHOD]
         content |= {"method": READER_METHOD, "verdict": verdict, "figures": figures}

@@ -156,9 +156,9 @@ def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *,
 
     Raises:
         PneumoscopeError: if the dataset is not the one that was cross-validated.
-        BundleError: if a model is missing.
+        ModelError: if a model is missing.
     """
-    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.models.saved_model import load_model
 
     pool = dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
@@ -171,7 +171,7 @@ def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *,
     votes = np.empty((len(pool), len(THREE_CLASSES)))
     for fold in track(range(folds.max() + 1), "Counting votes of neighbors"):
         trained, held_out = folds != fold, folds == fold
-        embeddings = embed_images(load_bundle(models_dir / f"patients-{fold + 1}").model, pool.images)
+        embeddings = embed_images(load_model(models_dir / f"patients-{fold + 1}").model, pool.images)
         references = LabeledEmbeddings(embeddings[trained], labels[trained], patients[trained])
         k = min(NUM_VOTES, len(references))
         shares = count_votes(

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.evaluation.pixel_baselines import answer_trivially, describe_trivially
+from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
 from pneumoscope.io.results import Estimate, Evaluation, require
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import estimate_binary_scores
@@ -131,7 +131,7 @@ def _estimate_aurocs(
 
 def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> dict[str, Estimate]:
     labeled = dataset.select((dataset.labels(THREE_CLASSES) >= 0) & (dataset.table["split"].to_numpy() != "test"))
-    probabilities, _ = answer_trivially(describe_trivially(labeled)["borders"], labeled, split="val")
+    probabilities, _ = fit_pixel_baseline(describe_pixels(labeled)["borders"], labeled, split="val")
     val = labeled.split("val")
     labels = val.labels(THREE_CLASSES)
     pneumonia = labels > 0

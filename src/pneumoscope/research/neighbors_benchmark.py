@@ -9,7 +9,7 @@ from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.io.results import Estimate, MethodTable, Neighbors
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
-from pneumoscope.models.saved_model import load_bundle
+from pneumoscope.models.saved_model import load_model
 from pneumoscope.neighbors.knn import embed_images, find_neighbors, split_embeddings
 from pneumoscope.neighbors.retrieval import measure_retrieval
 from pneumoscope.neighbors.search import LabeledEmbeddings
@@ -34,23 +34,23 @@ REMARKS = {
 Metrics = dict[str, Estimate]
 
 
-def benchmark_neighbors(models_dir: Path, profile: str, dataset: Dataset, *, seed: int = 0) -> MethodTable:
+def benchmark_neighbors(models_dir: Path, configuration: str, dataset: Dataset, *, seed: int = 0) -> MethodTable:
     """Measure the embeddings of a study's classifiers, and raw pixels as their baseline.
 
     Thresholds, numbers of neighbors and calibrations come from validation; all metrics are of the test images.
 
     Args:
         models_dir: folder of the models of the study.
-        profile: configuration of the models.
+        configuration: configuration of the models.
         dataset: the study's, split.
         seed: of the resampling.
     """
     rows: dict[str, Metrics] = {}
     for task, title in (("three_class", "three classes"), ("binary", "two classes")):
         classes = CLASSES[task]
-        flagship = profile == "flagship"
-        labeled = dataset.select(dataset.labels(THREE_CLASSES if flagship else classes) >= 0)
-        model = load_bundle(models_dir / f"{profile}-{'three_class' if flagship else task}").model
+        joint = configuration == "default"
+        labeled = dataset.select(dataset.labels(THREE_CLASSES if joint else classes) >= 0)
+        model = load_model(models_dir / f"{configuration}-{'three_class' if joint else task}").model
         probabilities = predict_probabilities(model, labeled.split("test").images)
         if probabilities.shape[1] > len(classes):
             probabilities = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)

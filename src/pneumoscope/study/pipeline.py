@@ -16,26 +16,26 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.archive import load_result
-from pneumoscope.io.ledger import Ledger, write_json
+from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Classification, EmbeddingMap, Explanation, Neighbors
+from pneumoscope.io.study_folder import Ledger, find_model, order_configurations, split_stage
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.models.settings import (
-    PAPER_PROFILES,
+    STUDY_CONFIGURATIONS,
     TrainingSettings,
     autoencoder_settings,
-    profile_settings,
+    configuration_settings,
 )
 from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
 from pneumoscope.progress import log
 from pneumoscope.study.provenance import describe_hardware, list_versions
-from pneumoscope.study.summary import describe_data, order_profiles, split_stage, summarize_study
+from pneumoscope.study.summary import describe_data, summarize_study
 
 PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
 PHANTOM_EPOCHS = 6
 NUM_NEW_PHANTOMS = 6
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
-# Added to the study's own, to tell how far nets of the flagship's recipe lie apart.
+# Added to the study's own seed, to measure the spread over seeds of the default configuration.
 OTHER_SEEDS = (1000, 2000)
 
 
@@ -43,7 +43,7 @@ def run_study(
     source: str | os.PathLike[str] | None,
     out_dir: str | os.PathLike[str],
     *,
-    profiles: tuple[str, ...] = PAPER_PROFILES,
+    configurations: tuple[str, ...] = STUDY_CONFIGURATIONS,
     epochs: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -54,8 +54,8 @@ def run_study(
     Args:
         source: folder or manifest of radiographs; None draws phantoms and trains for few epochs.
         out_dir: gets `results.json`, `models/`, `stages/`, `log.txt`.
-        profiles: which recipes to train, of `paper`, `best` and `flagship`.
-        epochs: of the classifiers, instead of the profile's own; the autoencoder trains half as many.
+        configurations: which recipes to train, of `reference`, `improved` and `default`.
+        epochs: of the classifiers, instead of the configuration's own; the autoencoder trains half as many.
         seed: of every random choice.
         resume: go on with what stands in `out_dir`; a stage whose file was deleted is computed again.
         new_source: folder or manifest of images to place on the maps; by default some phantoms are.
@@ -77,28 +77,13 @@ def run_study(
         ledger.claim(_describe_study(source, dataset, epochs, seed))
         _run_checks(ledger, collected, dataset, seed)
         plan = _Plan(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
-        for profile in profiles:
-            _run_profile(plan, profile)
+        for configuration in configurations:
+            _run_configuration(plan, configuration)
         _write_results(ledger, dataset)
         return dataset
     finally:
         log.removeHandler(handler)
         handler.close()
-
-
-def load_stage(study_dir: Path, profile: str, kind: str) -> Any:
-    """Return the result of a finished stage, such as `neighbors_binary` of a profile.
-
-    Raises:
-        PneumoscopeError: if the study has not finished it.
-    """
-    path = study_dir / "stages" / f"{profile}-{kind}.npz"
-    if not path.exists():
-        raise PneumoscopeError(
-            f"{study_dir} holds no finished study of the profile {profile}: {path} is missing. Finish it with "
-            f"`pneumoscope study --out {study_dir} --resume`, or name another profile."
-        )
-    return load_result(path)
 
 
 def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int = 128) -> Dataset:
@@ -132,18 +117,6 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
     return request, dataset
 
 
-def find_model(study_dir: Path, profile: str, name: str) -> Path:
-    """Return the folder of a study's model; normal or pneumonia follows from the flagship's three classes."""
-    if (profile, name) == ("flagship", "binary"):
-        name = "three_class"
-    return study_dir / "models" / f"{profile}-{name}"
-
-
-def list_other_seeds(study_dir: Path, profile: str) -> list[Path]:
-    """Return the folders of the nets that differ from a study's classifier in their seed alone, where it has some."""
-    return sorted(find_model(study_dir, profile, "three_class").glob("seed-*"))
-
-
 @dataclass(frozen=True)
 class _Plan:
     """What every stage of a study shares."""
@@ -155,14 +128,14 @@ class _Plan:
     new_images: np.ndarray
     new_names: list[str]
 
-    def model_dir(self, profile: str, name: str) -> Path:
-        return find_model(self.ledger.out_dir, profile, name)
+    def model_dir(self, configuration: str, name: str) -> Path:
+        return find_model(self.ledger.out_dir, configuration, name)
 
-    def embed(self, profile: str, task: str, images: np.ndarray) -> np.ndarray:
-        from pneumoscope.models.saved_model import load_bundle
+    def embed(self, configuration: str, task: str, images: np.ndarray) -> np.ndarray:
+        from pneumoscope.models.saved_model import load_model
         from pneumoscope.neighbors.knn import embed_images
 
-        return embed_images(load_bundle(self.model_dir(profile, task)).model, images)
+        return embed_images(load_model(self.model_dir(configuration, task)).model, images)
 
 
 def _run_checks(ledger: Ledger, collected: Dataset, dataset: Dataset, seed: int) -> None:
@@ -174,50 +147,54 @@ def _run_checks(ledger: Ledger, collected: Dataset, dataset: Dataset, seed: int)
     ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
 
 
-def _run_profile(plan: _Plan, profile: str) -> None:
+def _run_configuration(plan: _Plan, configuration: str) -> None:
     """Tasks 1 to 4 with one recipe."""
     from pneumoscope.anomaly.autoencoder import train_anomaly
     from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.explain.explanation import explain_classifier
-    from pneumoscope.models.saved_model import load_bundle
+    from pneumoscope.models.saved_model import load_model
 
-    if profile == "flagship":
-        _run_flagship(plan)
+    if configuration == "default":
+        _run_default(plan)
     else:
         for task in CLASSES:
-            _run_classifier(plan, profile, task)
-    train = train_normality_model if profile == "flagship" else train_anomaly
-    settings, out_dir = anomaly_settings(profile, epochs=plan.epochs), plan.model_dir(profile, "anomaly")
-    plan.ledger.run(f"{profile}-anomaly", lambda: train(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1])
+            _run_classifier(plan, configuration, task)
+    train = train_normality_model if configuration == "default" else train_anomaly
+    settings, out_dir = anomaly_settings(configuration, epochs=plan.epochs), plan.model_dir(configuration, "anomaly")
+    plan.ledger.run(
+        f"{configuration}-anomaly", lambda: train(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1]
+    )
 
     def explain() -> Explanation:
-        return explain_classifier(load_bundle(plan.model_dir(profile, "binary")).model, plan.dataset, seed=plan.seed)
+        return explain_classifier(
+            load_model(plan.model_dir(configuration, "binary")).model, plan.dataset, seed=plan.seed
+        )
 
-    plan.ledger.run(f"{profile}-explain", explain)
+    plan.ledger.run(f"{configuration}-explain", explain)
 
 
-def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
+def _run_classifier(plan: _Plan, configuration: str, task: str) -> None:
     """Tasks 1 and 2 with one net of one recipe."""
     from pneumoscope.classification.classifier import join_pneumonias, train_classifier
     from pneumoscope.neighbors.knn import find_neighbors
     from pneumoscope.neighbors.map import compute_map
 
-    classes, seed, flagship = CLASSES[task], plan.seed, profile == "flagship"
-    rows = np.flatnonzero(plan.dataset.labels(THREE_CLASSES if flagship else classes) >= 0)
+    classes, seed, joint = CLASSES[task], plan.seed, configuration == "default"
+    rows = np.flatnonzero(plan.dataset.labels(THREE_CLASSES if joint else classes) >= 0)
     known = plan.dataset.select(rows)
     if len(set(known.labels(classes))) < len(classes):
         log.warning("%s is left out: the collection does not tell all of %s", task, ", ".join(classes))
         return
-    settings = profile_settings(profile, epochs=plan.epochs)
+    settings = configuration_settings(configuration, epochs=plan.epochs)
 
     def train() -> Classification:
-        if flagship and task == "binary":
-            return join_pneumonias(plan.ledger.results()["flagship-three_class"], seed=seed)
-        out_dir = plan.model_dir(profile, task)
+        if joint and task == "binary":
+            return join_pneumonias(plan.ledger.results()["default-three_class"], seed=seed)
+        out_dir = plan.model_dir(configuration, task)
         return train_classifier(known, out_dir, classes=classes, settings=settings, seed=seed)[1]
 
-    trained = plan.ledger.run(f"{profile}-{task}", train)
-    embeddings = cache(lambda: plan.embed(profile, task, known.images))
+    trained = plan.ledger.run(f"{configuration}-{task}", train)
+    embeddings = cache(lambda: plan.embed(configuration, task, known.images))
 
     def compare() -> Neighbors:
         probabilities = trained.evaluations["test"].probabilities
@@ -225,16 +202,16 @@ def _run_classifier(plan: _Plan, profile: str, task: str) -> None:
         return replace(found, queries=rows[found.queries], nearest=rows[found.nearest])
 
     def place() -> EmbeddingMap:
-        new = plan.embed(profile, task, plan.new_images)
+        new = plan.embed(configuration, task, plan.new_images)
         return compute_map(
             embeddings(), known, classes=classes, seed=seed, new_embeddings=new, new_names=plan.new_names
         )
 
-    plan.ledger.run(f"{profile}-neighbors_{task}", compare)
-    plan.ledger.run(f"{profile}-map_{task}", place)
+    plan.ledger.run(f"{configuration}-neighbors_{task}", compare)
+    plan.ledger.run(f"{configuration}-map_{task}", place)
 
 
-def _run_flagship(plan: _Plan) -> None:
+def _run_default(plan: _Plan) -> None:
     """Tasks 1 and 2 with one net for both, its recipe with other seeds, and on normals of a series not seen."""
     from pneumoscope.classification.classifier import train_classifier
     from pneumoscope.classification.cross_validation import cross_validate, list_series
@@ -243,33 +220,33 @@ def _run_flagship(plan: _Plan) -> None:
     told = sorted(set(known.table["subtype"]))
     if len(told) < len(THREE_CLASSES):
         raise PneumoscopeError(
-            f"the collection tells {', '.join(told)}; expected {', '.join(THREE_CLASSES)} to train the flagship on. "
-            "Name another profile, or give the sub-types in a manifest."
+            f"the collection has the sub-types {', '.join(told)}; expected {', '.join(THREE_CLASSES)} for `default`. "
+            "Name another configuration, or give the sub-types in a manifest."
         )
     for task in ("three_class", "binary"):
-        _run_classifier(plan, "flagship", task)
-    settings = profile_settings("flagship", epochs=plan.epochs)
+        _run_classifier(plan, "default", task)
+    settings = configuration_settings("default", epochs=plan.epochs)
 
     def train(seed: int) -> Classification:
-        out_dir = plan.model_dir("flagship", "three_class") / f"seed-{seed}"
+        out_dir = plan.model_dir("default", "three_class") / f"seed-{seed}"
         return train_classifier(known, out_dir, classes=THREE_CLASSES, settings=settings, seed=seed)[1]
 
     for seed in (plan.seed + step for step in OTHER_SEEDS):
-        plan.ledger.run(f"flagship-seed_{seed}", partial(train, seed))
+        plan.ledger.run(f"default-seed_{seed}", partial(train, seed))
     if len(list_series(known)) < 2:
         log.info("the file names of the normals are of one series: none is held out")
         return
-    out_dir = plan.model_dir("flagship", "held_out")
+    out_dir = plan.model_dir("default", "held_out")
     judge = partial(cross_validate, known, out_dir, settings=settings, protocol="series", seed=plan.seed)
-    plan.ledger.run("flagship-held_out", judge)
+    plan.ledger.run("default-held_out", judge)
 
 
-def anomaly_settings(profile: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the settings of a profile's model of task 3; the flagship's trains for `epochs` at most."""
+def anomaly_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
+    """Return the settings of a configuration's model of task 3; that of `default` trains for `epochs` at most."""
     from pneumoscope.anomaly.normality_model import normality_settings
 
-    if profile != "flagship":
-        return autoencoder_settings(profile, epochs=epochs)
+    if configuration != "default":
+        return autoencoder_settings(configuration, epochs=epochs)
     usual = normality_settings()
     return usual if epochs is None else replace(usual, epochs=min(usual.epochs, epochs))
 
@@ -298,14 +275,14 @@ def _describe_study(
 def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     """Write `results.json` of all stages that are done."""
     stages, request, timing = ledger.results(), ledger.facts["request"], ledger.facts["timing"]
-    profiles = order_profiles({split_stage(name)[0] for name in stages} - {""})
+    configurations = order_configurations({split_stage(name)[0] for name in stages} - {""})
     summary = summarize_study(
         stages,
         data=describe_data(dataset, request),
         settings={
             "seed": request["seed"],
             "epochs": request["epochs"],
-            **{profile: _describe_settings(profile, request["epochs"]) for profile in profiles},
+            **{configuration: _describe_settings(configuration, request["epochs"]) for configuration in configurations},
         },
         timing={**timing, "total": round(sum(timing.values()), 2)},
         versions=list_versions(),
@@ -314,10 +291,10 @@ def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     write_json(ledger.out_dir / "results.json", summary)
 
 
-def _describe_settings(profile: str, epochs: int | None) -> dict[str, Any]:
+def _describe_settings(configuration: str, epochs: int | None) -> dict[str, Any]:
     return {
-        "classifier": profile_settings(profile, epochs=epochs).to_json(),
-        "anomaly": anomaly_settings(profile, epochs=epochs).to_json(),
+        "classifier": configuration_settings(configuration, epochs=epochs).to_json(),
+        "anomaly": anomaly_settings(configuration, epochs=epochs).to_json(),
     }
 
 

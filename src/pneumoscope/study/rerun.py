@@ -14,8 +14,9 @@ from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import ImageError, PneumoscopeError
 from pneumoscope.io.archive import load_result
 from pneumoscope.io.results import EmbeddingMap
+from pneumoscope.io.study_folder import find_model
 from pneumoscope.labels import BINARY_CLASSES
-from pneumoscope.study.pipeline import CLASSES, find_model, reopen_study
+from pneumoscope.study.pipeline import CLASSES, reopen_study
 
 if TYPE_CHECKING:
     import keras
@@ -26,17 +27,17 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Revisit:
+class Rerun:
     """A study, opened for one task with one classifier.
 
     Attributes:
         study_dir: folder that the study left.
-        profile: `paper`, `best` or `flagship`.
+        configuration: `reference`, `improved` or `default`.
         task: `binary` or `three_class`.
     """
 
     study_dir: Path
-    profile: str
+    configuration: str
     task: str = "binary"
 
     @property
@@ -47,9 +48,9 @@ class Revisit:
     @cached_property
     def model(self) -> "keras.Model":
         """The study's classifier."""
-        from pneumoscope.models.saved_model import load_bundle
+        from pneumoscope.models.saved_model import load_model
 
-        return load_bundle(find_model(self.study_dir, self.profile, self.task)).model
+        return load_model(find_model(self.study_dir, self.configuration, self.task)).model
 
     @cached_property
     def seed(self) -> int:
@@ -80,7 +81,7 @@ class Revisit:
 
     def load_map(self) -> EmbeddingMap | None:
         """Return the map that the study drew of these images, if it did."""
-        path = self.study_dir / "stages" / f"{self.profile}-map_{self.task}.npz"
+        path = self.study_dir / "stages" / f"{self.configuration}-map_{self.task}.npz"
         if not path.exists():
             return None
         drawn: EmbeddingMap = load_result(path)
@@ -134,20 +135,20 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
     return np.stack(images), read, failed
 
 
-def revisit_neighbors(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
+def rerun_neighbors(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
     """Task 2. Return the nearest known images of each file."""
     from pneumoscope.neighbors.knn import find_similar
 
-    images, read, rows = load_files(paths, size=revisit.model.input_shape[1])
-    dataset, embeddings = revisit.dataset, revisit.embed(revisit.dataset.images)
-    labels = dataset.labels(revisit.classes)
-    for path, embedding in zip(read, revisit.embed(images), strict=True):
-        nearest, distances = find_similar(embedding, embeddings, dataset, patient=revisit.find_patient(path))
+    images, read, rows = load_files(paths, size=rerun.model.input_shape[1])
+    dataset, embeddings = rerun.dataset, rerun.embed(rerun.dataset.images)
+    labels = dataset.labels(rerun.classes)
+    for path, embedding in zip(read, rerun.embed(images), strict=True):
+        nearest, distances = find_similar(embedding, embeddings, dataset, patient=rerun.find_patient(path))
         rows += [
             {
                 "image": printable_name(path),
                 "neighbor": dataset.table["name"][index],
-                "class": revisit.classes[labels[index]],
+                "class": rerun.classes[labels[index]],
                 "distance": round(float(distance), 4),
             }
             for index, distance in zip(nearest, distances, strict=True)
@@ -155,27 +156,25 @@ def revisit_neighbors(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
     return rows
 
 
-def revisit_map(
-    revisit: Revisit, paths: Sequence[Path], *, method: "Method" = "tsne"
-) -> tuple[EmbeddingMap, list[Row]]:
+def rerun_map(rerun: Rerun, paths: Sequence[Path], *, method: "Method" = "tsne") -> tuple[EmbeddingMap, list[Row]]:
     """Task 2. Return the map with the files placed on it, and where each fell; the study's own map, if it is t-SNE."""
     from pneumoscope.neighbors.map import compute_map, extend_map
 
-    dataset, rows, names = revisit.dataset, list[Row](), list[str]()
-    embeddings = revisit.embed(dataset.images)
+    dataset, rows, names = rerun.dataset, list[Row](), list[str]()
+    embeddings = rerun.embed(dataset.images)
     new = np.empty((0, embeddings.shape[1]), dtype=np.float32)
     if paths:
         images, read, rows = load_files(paths, size=dataset.images.shape[1])
-        new, names = revisit.embed(images), [printable_name(path) for path in read]
-    kept = revisit.load_map() if method == "tsne" else None
+        new, names = rerun.embed(images), [printable_name(path) for path in read]
+    kept = rerun.load_map() if method == "tsne" else None
     if kept is not None:
-        placed = extend_map(kept, embeddings, new, names, seed=revisit.seed)
+        placed = extend_map(kept, embeddings, new, names, seed=rerun.seed)
     else:
         placed = compute_map(
             embeddings,
             dataset,
-            classes=revisit.classes,
-            seed=revisit.seed,
+            classes=rerun.classes,
+            seed=rerun.seed,
             new_embeddings=new,
             new_names=names,
             method=method,
@@ -188,11 +187,11 @@ def revisit_map(
     return placed, rows
 
 
-def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
+def rerun_anomaly(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
     """Task 3. Return the anomaly score of each file beside the thresholds."""
     from pneumoscope.anomaly.registry import load_detector
 
-    detector, thresholds = load_detector(find_model(revisit.study_dir, revisit.profile, "anomaly"))
+    detector, thresholds = load_detector(find_model(rerun.study_dir, rerun.configuration, "anomaly"))
     images, read, rows = load_files(paths, size=detector.image_size)
     for path, score in zip(read, detector.score(images), strict=True):
         flags = {f"over {name}": bool(score >= threshold) for name, threshold in thresholds.items()}
@@ -200,13 +199,13 @@ def revisit_anomaly(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
     return rows
 
 
-def revisit_explain(
-    revisit: Revisit, paths: Sequence[Path], *, method: str = "hirescam", layer: str | None = None
+def rerun_explain(
+    rerun: Rerun, paths: Sequence[Path], *, method: str = "hirescam", layer: str | None = None
 ) -> tuple[list[ExplainedFile], list[Row]]:
     """Task 4. Return the heat-maps of each file, and the files that cannot be read.
 
     Args:
-        revisit: the study and its classifier.
+        rerun: the study and its classifier.
         paths: new files.
         method: of the heat-maps, see `pneumoscope.explain.methods`.
         layer: for class-activation maps, the layer to explain; by default all that can be.
@@ -218,12 +217,12 @@ def revisit_explain(
     from pneumoscope.explain.methods import LAYER_METHODS, explain
     from pneumoscope.explain.scorer import choose_class, list_layers
 
-    images, read, failed = load_files(paths, size=revisit.model.input_shape[1])
-    probabilities = predict_probabilities(revisit.model, images)
+    images, read, failed = load_files(paths, size=rerun.model.input_shape[1])
+    probabilities = predict_probabilities(rerun.model, images)
     classes = choose_class(probabilities)
-    layers = ((layer,) if layer else list_layers(revisit.model)) if method in LAYER_METHODS else (None,)
+    layers = ((layer,) if layer else list_layers(rerun.model)) if method in LAYER_METHODS else (None,)
     try:
-        maps = [explain(revisit.model, images, method=method, layer=one, class_indices=classes) for one in layers]
+        maps = [explain(rerun.model, images, method=method, layer=one, class_indices=classes) for one in layers]
     except ValueError as error:
         raise PneumoscopeError(str(error)) from None
     views = tuple(one or method for one in layers)
@@ -232,7 +231,7 @@ def revisit_explain(
     return [ExplainedFile(path, image, name, float(p), heat, views) for path, image, name, p, heat in files], failed
 
 
-def revisit_contrast(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
+def revisit_contrast(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
     """Task 4. Return for each file the nearest training image of the class that it was not given, and what differs.
 
     Returns:
@@ -246,17 +245,17 @@ def revisit_contrast(revisit: Revisit, paths: Sequence[Path]) -> list[Row]:
     from pneumoscope.explain.counterfactual import contrast_with_other_class
     from pneumoscope.explain.scorer import choose_class
 
-    images, read, rows = load_files(paths, size=revisit.model.input_shape[1])
-    dataset, embeddings = revisit.dataset, revisit.embed(revisit.dataset.images)
-    decisions = np.minimum(choose_class(predict_probabilities(revisit.model, images)), 1).tolist()
-    for path, image, embedding, label in zip(read, images, revisit.embed(images), decisions, strict=True):
+    images, read, rows = load_files(paths, size=rerun.model.input_shape[1])
+    dataset, embeddings = rerun.dataset, rerun.embed(rerun.dataset.images)
+    decisions = np.minimum(choose_class(predict_probabilities(rerun.model, images)), 1).tolist()
+    for path, image, embedding, label in zip(read, images, rerun.embed(images), decisions, strict=True):
         contrast = contrast_with_other_class(
             image,
             embedding,
             label=label,
             embeddings=embeddings,
             dataset=dataset,
-            patient=revisit.find_patient(path),
+            patient=rerun.find_patient(path),
         )
         rows.append(
             {

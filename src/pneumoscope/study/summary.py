@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.io.archive import to_plain
+from pneumoscope.io.json_file import to_plain
 from pneumoscope.io.results import (
     AnomalyResult,
     Classification,
@@ -19,16 +19,12 @@ from pneumoscope.io.results import (
     LearningCurve,
     Neighbors,
 )
-from pneumoscope.models.settings import PROFILES
+from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.phantoms.phantom import shows_phantoms
 
 SCHEMA_VERSION = "1.1"
 DECISION_THRESHOLD = "mean_plus_sd"
 TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
-_KINDS = (
-    *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
-    *("binary", "three_class", "anomaly", "explain", "held_out"),
-)
 
 
 def summarize_study(
@@ -43,9 +39,9 @@ def summarize_study(
     """Return the content of `results.json`, ready for `json.dumps`.
 
     Args:
-        stages: results by stage name, such as `best-binary` or `leakage`; those that are missing leave no trace.
+        stages: results by stage name, such as `improved-binary` or `leakage`; those that are missing leave no trace.
         data: `source`, `phantoms` and `counts`, and whatever else is known of the collection.
-        settings: settings by profile, and what holds for all, such as `seed`.
+        settings: settings by configuration, and what holds for all, such as `seed`.
         timing: seconds by stage, and `total`.
         versions: version by package.
         hardware: `processor`, `cores`, `memory_gib`, `precision`.
@@ -80,34 +76,17 @@ def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any
     }
 
 
-def split_stage(stage: str) -> tuple[str, str]:
-    """Return profile and kind of a stage; the profile is empty for a stage of the whole study.
-
-    Example:
-        >>> split_stage("best-map_binary"), split_stage("audit")
-        (('best', 'map_binary'), ('', 'audit'))
-    """
-    profile, _, kind = stage.rpartition("-")
-    return (profile, kind) if kind in _KINDS else ("", stage)
-
-
-def order_profiles(profiles: Iterable[str]) -> list[str]:
-    """Return profiles in reading order: the paper's first, then ours, then others by name."""
-    known = list(PROFILES)
-    return sorted(profiles, key=lambda name: (known.index(name) if name in known else len(known), name))
-
-
 def _summarize_tasks(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {task: {} for task in TASKS}
     owned = {stage: split_stage(stage) for stage in stages}
-    for profile in order_profiles({owner for owner, _ in owned.values() if owner}):
-        of_profile = {kind: stages[stage] for stage, (owner, kind) in owned.items() if owner == profile}
-        for task, entry in _summarize_profile(of_profile).items():
-            found[task][profile] = entry
+    for configuration in order_configurations({owner for owner, _ in owned.values() if owner}):
+        of_configuration = {kind: stages[stage] for stage, (owner, kind) in owned.items() if owner == configuration}
+        for task, entry in _summarize_configuration(of_configuration).items():
+            found[task][configuration] = entry
     return {task: entries for task, entries in found.items() if entries}
 
 
-def _summarize_profile(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
+def _summarize_configuration(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
     entries: dict[str, dict[str, Any]] = {
         task: _summarize_classifier(stages[task]) for task in ("binary", "three_class") if task in stages
     }

@@ -3,43 +3,50 @@
 from pneumoscope.io.results.anomaly import AnomalyResult
 from pneumoscope.io.results.benchmark import MethodTable
 from pneumoscope.io.results.classification import Classification, Evaluation, LearningCurve
-from pneumoscope.io.results.confounders import UNTOUCHED, Shortcuts
+from pneumoscope.io.results.confounders import UNTOUCHED, Confounders
 from pneumoscope.io.results.data import Audit, Leakage
 from pneumoscope.io.results.estimate import Estimate, require
-from pneumoscope.io.results.evaluation import Assessed, Assessment, ErrorStretch, Gate, Scope, Subgroup
+from pneumoscope.io.results.evaluation import (
+    CollectionEvaluation,
+    ErrorRun,
+    EvaluatedImages,
+    Rejections,
+    Scope,
+    Subgroup,
+)
 from pneumoscope.io.results.explain import Explanation, ExplanationBenchmark
-from pneumoscope.io.results.metrics import Conformal, PairedComparison, PriorShift, Reliability, Roc, SelectiveCurve
+from pneumoscope.io.results.metrics import Conformal, LabelShift, PairedComparison, Reliability, Roc, SelectiveCurve
 from pneumoscope.io.results.neighbors import EmbeddingMap, Neighbors
-from pneumoscope.io.results.ood import GateCheck, KindCheck
+from pneumoscope.io.results.ood import OODCheck, OODKind
 
 __all__ = [
     "UNTOUCHED",
     "AnomalyResult",
-    "Assessed",
-    "Assessment",
     "Audit",
     "Classification",
+    "CollectionEvaluation",
     "Conformal",
+    "Confounders",
     "EmbeddingMap",
-    "ErrorStretch",
+    "ErrorRun",
     "Estimate",
+    "EvaluatedImages",
     "Evaluation",
     "Explanation",
     "ExplanationBenchmark",
-    "Gate",
-    "GateCheck",
-    "KindCheck",
+    "LabelShift",
     "Leakage",
     "LearningCurve",
     "MethodTable",
     "Neighbors",
+    "OODCheck",
+    "OODKind",
     "PairedComparison",
-    "PriorShift",
+    "Rejections",
     "Reliability",
     "Roc",
     "Scope",
     "SelectiveCurve",
-    "Shortcuts",
     "Subgroup",
     "require",
 ]

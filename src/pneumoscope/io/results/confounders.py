@@ -10,7 +10,7 @@ UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True)
-class Shortcuts:
+class Confounders:
     """What is told without the lungs, or from them alone.
 
     Figures are `auroc` and `accuracy` of normal against pneumonia and, where sub-types are known,

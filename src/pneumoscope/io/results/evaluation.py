@@ -7,14 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.io.results.classification import Evaluation
-from pneumoscope.io.results.confounders import Shortcuts
+from pneumoscope.io.results.confounders import Confounders
 from pneumoscope.io.results.estimate import Estimate, require
-from pneumoscope.io.results.metrics import Conformal, PriorShift, Reliability, Roc, SelectiveCurve
-from pneumoscope.io.results.ood import GateCheck
+from pneumoscope.io.results.metrics import Conformal, LabelShift, Reliability, Roc, SelectiveCurve
+from pneumoscope.io.results.ood import OODCheck
 
 
 @dataclass(frozen=True)
-class Assessed:
+class EvaluatedImages:
     """The images that were read, one row each.
 
     Attributes:
@@ -63,7 +63,7 @@ class Scope:
 
 
 @dataclass(frozen=True)
-class Gate:
+class Rejections:
     """What the reader would not answer, or not for sure.
 
     Attributes:
@@ -101,7 +101,7 @@ class Subgroup:
 
 
 @dataclass(frozen=True)
-class ErrorStretch:
+class ErrorRun:
     """Images of one class that stand together along the file names and are misread.
 
     Attributes:
@@ -120,7 +120,7 @@ class ErrorStretch:
 
 
 @dataclass(frozen=True)
-class Assessment:
+class CollectionEvaluation:
     """What a model set is worth on a collection.
 
     Attributes:
@@ -138,10 +138,10 @@ class Assessment:
         selective: `pneumonia`, and `three_class` where sub-types are known.
         gate: refusals and doubts.
         subgroups: in reading order.
-        error_stretches: errors that stand together along the file names.
+        error_runs: errors that stand together along the file names.
         shortcuts: what is told with parts of the films hidden; None where that was not measured.
-        gate_check: what the gate makes of wrong inputs; None where that was not measured.
-        prior_shift: None where there are fewer than 50 images.
+        ood_check: what the gate makes of wrong inputs; None where that was not measured.
+        label_shift: None where there are fewer than 50 images.
         true_shares: by class, as labelled; empty where sub-types are not known.
         corrected: whether the figures are those of the probabilities that take the prior shift into account.
     """
@@ -151,7 +151,7 @@ class Assessment:
     model: str
     operating_point: str
     thresholds: dict[str, float]
-    images: Assessed
+    images: EvaluatedImages
     unreadable: list[dict[str, str]]
     left_out: list[dict[str, str]]
     scopes: dict[str, Scope]
@@ -159,12 +159,12 @@ class Assessment:
     reliability: dict[str, Reliability]
     conformal: Conformal | None
     selective: dict[str, SelectiveCurve]
-    gate: Gate
+    gate: Rejections
     subgroups: list[Subgroup]
-    error_stretches: list[ErrorStretch]
-    shortcuts: Shortcuts | None
-    gate_check: GateCheck | None
-    prior_shift: PriorShift | None
+    error_runs: list[ErrorRun]
+    shortcuts: Confounders | None
+    ood_check: OODCheck | None
+    label_shift: LabelShift | None
     true_shares: dict[str, float]
     corrected: bool
 

@@ -60,7 +60,7 @@ class SelectiveCurve:
 
 
 @dataclass(frozen=True)
-class PriorShift:
+class LabelShift:
     """Shares of the classes as told from probabilities alone.
 
     Attributes:

@@ -8,7 +8,7 @@ from pneumoscope.io.results.estimate import Estimate
 
 
 @dataclass(frozen=True)
-class KindCheck:
+class OODKind:
     """What became of one kind of input.
 
     Attributes:
@@ -32,7 +32,7 @@ class KindCheck:
 
 
 @dataclass(frozen=True)
-class GateCheck:
+class OODCheck:
     """What the gate lets through.
 
     Attributes:
@@ -41,7 +41,7 @@ class GateCheck:
     """
 
     split: str
-    kinds: tuple[KindCheck, ...]
+    kinds: tuple[OODKind, ...]
 
     def __post_init__(self) -> None:
         if not self.kinds or self.kinds[0].origin != "usual":

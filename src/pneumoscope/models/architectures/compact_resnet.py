@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from pneumoscope.models.reference import EMBEDDING_LAYER
+from pneumoscope.models.architectures.reference import EMBEDDING_LAYER
 from pneumoscope.models.registry import register_architecture
 
 # Filters of the two convolutions before the stages, each of which halves the sides.
@@ -19,8 +19,10 @@ STEM = (24, 48)
 STAGES = ((96, 1, 2), (192, 1, 2), (192, 1, 1))
 
 
-@register_architecture("flagship")
-def build_flagship(num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.2) -> keras.Model:
+@register_architecture("compact_resnet")
+def build_compact_resnet(
+    num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.2
+) -> keras.Model:
     """Return the shipped classifier: 1,325,115 parameters for three classes.
 
     Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, a softmax. Each image is
@@ -36,7 +38,7 @@ def build_flagship(num_outputs: int = 3, size: int = 128, channels: int = 1, *, 
     features = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     features = layers.Dropout(dropout, name="dropout")(features)
     outputs = layers.Dense(num_outputs, activation="softmax", dtype="float32", name="output")(features)
-    return keras.Model(inputs, outputs, name="flagship")
+    return keras.Model(inputs, outputs, name="compact_resnet")
 
 
 def stack_stages(

@@ -3,8 +3,8 @@
 import keras
 from keras import layers
 
-from pneumoscope.models.compact_resnet import stack_stages
-from pneumoscope.models.reference import EMBEDDING_LAYER
+from pneumoscope.models.architectures.compact_resnet import stack_stages
+from pneumoscope.models.architectures.reference import EMBEDDING_LAYER
 from pneumoscope.models.registry import register_architecture
 
 # See `stack_stages`.

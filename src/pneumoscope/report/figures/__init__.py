@@ -4,7 +4,7 @@ Every `draw_…` has a `describe_…` beside it: the alternative text, with the 
 
     curves.py       learning curves
     scores.py       confusion matrix; ROC and precision-recall
-    assessment.py   ROC with operating points; reliability; coverage of sets; selective reading; subgroups
+    evaluation.py   ROC with operating points; reliability; coverage of sets; selective reading; subgroups
     comparison.py   paper, ours and published side by side; leakage
     neighbors.py    k tried; nearest known images; t-SNE map
     anomaly.py      errors against thresholds; original, reconstruction and error map

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 KIND_STYLES = {
-    "paper": {"color": VERMILION, "marker": "s"},
+    "reference": {"color": VERMILION, "marker": "s"},
     "ours": {"color": GREEN, "marker": "o"},
     "published": {"color": SOFT, "marker": "D"},
 }

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pneumoscope.io.results import Estimate, Shortcuts
+from pneumoscope.io.results import Confounders, Estimate
 from pneumoscope.report.figures.palette import (
     FULL_WIDTH,
     GREEN,
@@ -29,7 +29,7 @@ _KINDS = (
 
 
 @styled
-def draw_shortcuts(shortcuts: Shortcuts, *, title: str) -> Figure:
+def draw_shortcuts(shortcuts: Confounders, *, title: str) -> Figure:
     """Draw a panel a figure: the classifier's by what it was shown, and below those of the trivial regressions."""
     metrics = list(next(iter(shortcuts.figures.values())))
     rows = len(shortcuts.figures) + len(shortcuts.trivial)
@@ -41,7 +41,7 @@ def draw_shortcuts(shortcuts: Shortcuts, *, title: str) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, shortcuts: Shortcuts, metric: str) -> None:
+def _draw_panel(axes: Axes, shortcuts: Confounders, metric: str) -> None:
     titles: list[str] = []
     for kind, label, style in _KINDS:
         for number, (name, figures) in enumerate(getattr(shortcuts, kind).items()):
@@ -75,7 +75,7 @@ def _draw_dot(
     axes.annotate(value, (1.01, height), xycoords=("axes fraction", "data"), va="center", fontsize=8)
 
 
-def describe_shortcuts(shortcuts: Shortcuts) -> str:
+def describe_shortcuts(shortcuts: Confounders) -> str:
     """Say in words what `draw_shortcuts` shows."""
     sentences = []
     for kind, label, _ in _KINDS:

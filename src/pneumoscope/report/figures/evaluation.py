@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.io.results import Assessment, Estimate, Reliability
+from pneumoscope.io.results import CollectionEvaluation, Estimate, Reliability
 from pneumoscope.report.figures.palette import (
     BLUE,
     CLASS_COLORS,
@@ -43,15 +43,15 @@ _POINT_COLORS = (ORANGE, GREEN, SKY, INK)
 
 
 @styled
-def draw_operating_points(assessment: Assessment, *, title: str) -> Figure:
+def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw the ROC curve of pneumonia, and each operating point with its intervals."""
     figure = new_figure(title, height=4.6)
     axes = figure.subplots()
-    if assessment.roc is not None:
-        axes.plot(assessment.roc.false_alarms, assessment.roc.sensitivity, color=VERMILION, label="all thresholds")
-        axes.set_title(f"AUROC {word_estimate('auroc', assessment.scopes['all'].ranking['auroc'])}")
+    if evaluation.roc is not None:
+        axes.plot(evaluation.roc.false_alarms, evaluation.roc.sensitivity, color=VERMILION, label="all thresholds")
+        axes.set_title(f"AUROC {word_estimate('auroc', evaluation.scopes['all'].ranking['auroc'])}")
     axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="chance")
-    points = assessment.scopes["all"].points
+    points = evaluation.scopes["all"].points
     for number, (name, figures) in enumerate(points.items()):
         alarms = 1 - figures["specificity"].value
         axes.errorbar(
@@ -77,9 +77,9 @@ def draw_operating_points(assessment: Assessment, *, title: str) -> Figure:
     return figure
 
 
-def describe_operating_points(assessment: Assessment) -> str:
+def describe_operating_points(evaluation: CollectionEvaluation) -> str:
     """Say in words what `draw_operating_points` shows."""
-    scope = assessment.scopes["all"]
+    scope = evaluation.scopes["all"]
     points = "; ".join(
         f"{name}: sensitivity {word_estimate('sensitivity', figures['sensitivity'])}, specificity "
         f"{word_estimate('specificity', figures['specificity'])}"
@@ -89,14 +89,14 @@ def describe_operating_points(assessment: Assessment) -> str:
 
 
 @styled
-def draw_reliability(assessment: Assessment, *, title: str) -> Figure:
+def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw promised against observed in bins, with the number of images in each below."""
-    kinds = list(assessment.reliability)
+    kinds = list(evaluation.reliability)
     width = FULL_WIDTH if len(kinds) > 1 else FULL_WIDTH * 0.55
     figure = new_figure(title, width=width, height=4.6)
     grid = figure.subplots(2, len(kinds), sharex="col", squeeze=False, height_ratios=[4, 1])
     for column, kind in enumerate(kinds):
-        _draw_bins(grid[0, column], grid[1, column], assessment.reliability[kind], kind)
+        _draw_bins(grid[0, column], grid[1, column], evaluation.reliability[kind], kind)
     put_legend_below(figure, grid[0, 0])
     return figure
 
@@ -126,10 +126,10 @@ def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) ->
     below.set_xlim(-0.02, 1.02)
 
 
-def describe_reliability(assessment: Assessment) -> str:
+def describe_reliability(evaluation: CollectionEvaluation) -> str:
     """Say in words what `draw_reliability` shows."""
     parts = []
-    for kind, found in assessment.reliability.items():
+    for kind, found in evaluation.reliability.items():
         bins = ", ".join(
             f"{found.promised[number]:.2f} promised and {estimate.value:.2f} observed on {estimate.n}"
             for number, estimate in found.observed.items()
@@ -139,11 +139,11 @@ def describe_reliability(assessment: Assessment) -> str:
 
 
 @styled
-def draw_selective(assessment: Assessment, *, title: str) -> Figure:
+def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw accuracy against the share of images answered."""
     figure = new_figure(title, height=3.6)
     axes = figure.subplots()
-    for kind, curve in assessment.selective.items():
+    for kind, curve in evaluation.selective.items():
         axes.plot(curve.shares, curve.accuracies, label=KIND_TITLES[kind], **KIND_STYLES[kind])
         shares = list(curve.at_shares)
         accuracies = list(curve.at_shares.values())
@@ -165,10 +165,10 @@ def draw_selective(assessment: Assessment, *, title: str) -> Figure:
     return figure
 
 
-def describe_selective(assessment: Assessment) -> str:
+def describe_selective(evaluation: CollectionEvaluation) -> str:
     """Say in words what `draw_selective` shows."""
     parts = []
-    for kind, curve in assessment.selective.items():
+    for kind, curve in evaluation.selective.items():
         steps = ", ".join(
             f"{share:.0%} answered {word_value('accuracy', accuracy.value)}"
             for share, accuracy in curve.at_shares.items()
@@ -178,9 +178,9 @@ def describe_selective(assessment: Assessment) -> str:
 
 
 @styled
-def draw_coverage(assessment: Assessment, *, title: str) -> Figure:
+def draw_coverage(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw how often sets hold the truth beside what was promised, and how many classes they name."""
-    conformal = assessment.conformal
+    conformal = evaluation.conformal
     assert conformal is not None
     names = list(conformal.figures)
     figure = new_figure(title, width=FULL_WIDTH, height=1.5 + 0.42 * len(names))
@@ -205,9 +205,9 @@ def draw_coverage(assessment: Assessment, *, title: str) -> Figure:
     return figure
 
 
-def describe_coverage(assessment: Assessment) -> str:
+def describe_coverage(evaluation: CollectionEvaluation) -> str:
     """Say in words what `draw_coverage` shows."""
-    conformal = assessment.conformal
+    conformal = evaluation.conformal
     assert conformal is not None
     parts = [
         f"{name}: {word_estimate('coverage', figures['coverage'])} hold the truth, "
@@ -218,13 +218,13 @@ def describe_coverage(assessment: Assessment) -> str:
 
 
 @styled
-def draw_subgroups(assessment: Assessment, *, title: str) -> Figure:
+def draw_subgroups(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw sensitivity and specificity of each subgroup, beside those of all images."""
-    groups = assessment.subgroups
+    groups = evaluation.subgroups
     figure = new_figure(title, width=FULL_WIDTH, height=1.2 + 0.3 * len(groups))
     figure.get_layout_engine().set(w_pad=0.1)
     panels = figure.subplots(1, 2, sharey=True)
-    everyone = assessment.scopes["all"].points[assessment.operating_point]
+    everyone = evaluation.scopes["all"].points[evaluation.operating_point]
     for axes, name, color in zip(panels, ("sensitivity", "specificity"), (VERMILION, BLUE), strict=True):
         for row, group in enumerate(groups):
             if name in group.figures:
@@ -242,7 +242,7 @@ def draw_subgroups(assessment: Assessment, *, title: str) -> Figure:
     return figure
 
 
-def describe_subgroups(assessment: Assessment) -> str:
+def describe_subgroups(evaluation: CollectionEvaluation) -> str:
     """Say in words what `draw_subgroups` shows."""
     parts = [
         f"{group.name}: "
@@ -251,7 +251,7 @@ def describe_subgroups(assessment: Assessment) -> str:
             for name in ("sensitivity", "specificity")
             if name in group.figures
         )
-        for group in assessment.subgroups
+        for group in evaluation.subgroups
     ]
     return f"Sensitivity and specificity of subgroups. {'; '.join(parts)}."
 

@@ -1,0 +1,1 @@
+"""One file per architecture; each registers itself, and `models.registry` finds the files of this folder."""
