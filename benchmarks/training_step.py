@@ -1,4 +1,4 @@
-"""Training speed of task 1.A with its input: our training against plain Keras and a plain PyTorch loop.
+"""Training speed of task 1.A with its input: our training against plain Keras.
 
     python benchmarks/training_step.py [--data DIR] [--epochs 3] [--repeats 3] [--num-images N] [--only NAME,...]
 
@@ -6,7 +6,6 @@ All train the same architecture on the same files, split by patient, in batches 
 
     keras                plain Keras: float32, image_dataset_from_directory, model.fit
     keras-cached         the same with the decoded images in memory by cache()
-    torch                a plain loop over a DataLoader of two workers, float32 (where torch is installed)
     reference, improved  pneumoscope.train_classifier in these configurations
 
 Each run is a fresh process, and the trainers take turns. Images per second are the training images of an epoch over
@@ -15,7 +14,6 @@ is left out. "Total" is the time from files to the last epoch; accuracy is that 
 --data, phantoms of 224 x 224 are written to a temporary folder.
 """
 
-import importlib.util
 import json
 import logging
 import os
@@ -74,45 +72,6 @@ def train_plain_keras(folder: Path, *, epochs: int, seed: int, cached: bool = Fa
     return len(list((folder / "train").glob("*/*"))), ends, history.history["val_accuracy"][-1]
 
 
-def train_plain_torch(folder: Path, *, epochs: int, seed: int) -> Outcome:
-    import torch
-    from PIL import Image
-    from torch import nn
-
-    class Files(torch.utils.data.Dataset):
-        def __init__(self, split: str) -> None:
-            self.paths = sorted((folder / split).glob("*/*"))
-
-        def __len__(self) -> int:
-            return len(self.paths)
-
-        def __getitem__(self, index: int) -> tuple[torch.Tensor, torch.Tensor]:
-            with Image.open(self.paths[index]) as image:
-                pixels = np.asarray(image.convert("L").resize((SIZE, SIZE)), dtype=np.float32) / 255
-            return torch.from_numpy(pixels)[None], torch.eye(2)[CLASSES.index(self.paths[index].parent.name)]
-
-    torch.manual_seed(seed)
-    start = time.perf_counter()
-    train = torch.utils.data.DataLoader(Files("train"), BATCH_SIZE, shuffle=True, num_workers=2)
-    validation = torch.utils.data.DataLoader(Files("val"), BATCH_SIZE, num_workers=2)
-    blocks = [(nn.Conv2d(i, o, 3), nn.ReLU(), nn.MaxPool2d(2)) for i, o in ((1, 32), (32, 64), (64, 128))]
-    head = [nn.BatchNorm1d(25_088), nn.Linear(25_088, 128), nn.ReLU(), nn.Dropout(0.5), nn.Linear(128, 2)]
-    model = nn.Sequential(*(layer for block in blocks for layer in block), nn.Flatten(), *head)
-    optimizer = torch.optim.Adam(model.parameters(), 1e-3)
-    ends: list[float] = []
-    for _ in range(epochs):
-        model.train()
-        for images, targets in train:
-            optimizer.zero_grad()
-            nn.functional.binary_cross_entropy_with_logits(model(images), targets).backward()
-            optimizer.step()
-        model.eval()
-        with torch.inference_mode():
-            right = sum((model(images).argmax(1) == targets.argmax(1)).sum().item() for images, targets in validation)
-        ends.append(time.perf_counter() - start)
-    return len(train.dataset), ends, right / len(validation.dataset)
-
-
 def train_ours(folder: Path, *, epochs: int, seed: int, configuration: str) -> Outcome:
     import keras  # noqa: F401  (as in the others, its import is no part of the time)
 
@@ -139,7 +98,6 @@ def train_ours(folder: Path, *, epochs: int, seed: int, configuration: str) -> O
 TRAINERS: dict[str, Callable[..., Outcome]] = {
     "keras": train_plain_keras,
     "keras-cached": partial(train_plain_keras, cached=True),
-    "torch": train_plain_torch,
     "reference": partial(train_ours, configuration="reference"),
     "improved": partial(train_ours, configuration="improved"),
 }
@@ -186,7 +144,7 @@ def main() -> None:
     options = parse_options(__doc__, data=None, epochs=3, repeats=3, num_images=0, only=",".join(TRAINERS))
     if options.epochs < 2:
         raise SystemExit(f"--epochs is {options.epochs}, expected 2 or more, as the first is left out")
-    names = [name for name in options.only.split(",") if name != "torch" or importlib.util.find_spec("torch")]
+    names = options.only.split(",")
 
     with tempfile.TemporaryDirectory() as scratch:
         phantoms, folder = Path(scratch) / "phantoms", Path(scratch) / "linked"

@@ -68,9 +68,7 @@ for task, classes in TASKS.items():
         embeddings[task], dataset, classes=classes, net_probabilities=evaluations[task].probabilities, seed=SEED
     )
     accuracy = neighbors[task].evaluations["test"].metrics["accuracy"]
-    print(
-        f"{task}: k = {neighbors[task].k}, accuracy {accuracy}, agrees with the classifier on {neighbors[task].agreement}"
-    )
+    print(f"{task}: k = {neighbors[task].k}, accuracy {accuracy}, agreement {neighbors[task].agreement}")
 
 # %% [markdown]
 # Each row: a test image, then its nearest training images of other patients.

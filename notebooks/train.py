@@ -91,7 +91,8 @@ for task, classification in classifications.items():
 # %% [markdown]
 # ## Task 3: the autoencoder of normals
 #
-# Its thresholds come from held-out normals: mean + 1 standard deviation, and a quantile with a stated false positive rate.
+# Its thresholds come from held-out normals: mean + 1 standard deviation, and a quantile with a stated false
+# positive rate.
 
 # %%
 settings = pneumoscope.autoencoder_settings(CONFIGURATION, epochs=EPOCHS)
