@@ -3,6 +3,7 @@
 import json
 import shlex
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -17,7 +18,15 @@ if TYPE_CHECKING:
 
 COMMANDS = typer.Typer()
 DEFAULT_POINT = "balanced"
-STUDY_PANEL = "A classifier of a study"
+
+ShortcutsOption = Annotated[
+    bool | None,
+    typer.Option(
+        help="Measure confounders and the OOD detector on changed images.",
+        show_default="on where there are ten images of each class",
+    ),
+]
+_study_option = partial(typer.Option, rich_help_panel="A classifier of a study")
 
 
 @COMMANDS.command(epilog="Example: pneumoscope evaluate --data chest_xray --out evaluation")
@@ -35,26 +44,11 @@ def evaluate(
     correct_label_shift: Annotated[
         bool, typer.Option("--correct-label-shift", help="Correct probabilities by the estimated class shares.")
     ] = False,
-    shortcuts: Annotated[
-        bool | None,
-        typer.Option(
-            "--shortcuts/--no-shortcuts",
-            help="Measure confounders and the OOD detector on changed images.",
-            show_default="on where there are ten images of each class",
-        ),
-    ] = None,
+    shortcuts: ShortcutsOption = None,
     as_json: JsonOption = False,
-    study_dir: Annotated[
-        Path | None,
-        typer.Option("--study", help="Folder of a study: evaluate its Keras model.", rich_help_panel=STUDY_PANEL),
-    ] = None,
-    configuration: Annotated[
-        Configuration,
-        typer.Option("--configuration", help="Configuration of the model.", rich_help_panel=STUDY_PANEL),
-    ] = "improved",
-    task: Annotated[
-        ClassifierTask, typer.Option("--task", help="Task of the classifier.", rich_help_panel=STUDY_PANEL)
-    ] = "binary",
+    study_dir: Annotated[Path | None, _study_option("--study", help="Folder of a study with the Keras model.")] = None,
+    configuration: Annotated[Configuration, _study_option(help="Configuration of the model.")] = "improved",
+    task: Annotated[ClassifierTask, _study_option(help="Task of the classifier.")] = "binary",
 ) -> None:
     """Evaluate models on labelled radiographs and write one page of metrics."""
     if study_dir is not None:
