@@ -1,27 +1,33 @@
-# The two commands of a newcomer, `make study` and `make test`, each setting up .venv first.
+# Each target sets up .venv first; PYTHON names the interpreter that .venv is made from.
 #
-#   make study                            built-in phantoms, few epochs
-#   make study DATA=path/to/chest_xray    the real radiographs
+#   make study                            a study of phantoms, a few epochs
+#   make study DATA=path/to/chest_xray    a study of the real radiographs
+#   make test                             the unit tests
+#   make test-integration                 slow tests of whole programs: browser, DICOM validators, kill and resume
+#   make lint                             style, types and the layers of the packages
 #
-# OUT, EPOCHS, CONFIGURATION and SEED are handed on to `pneumoscope study` where given. A study that stopped
-# half way, or lacks a configuration, is gone on with; OUT must not hold a study of other settings.
-# PYTHON names the interpreter that .venv is made from.
+# `make study` hands OUT, CONFIGURATION (reference, improved, default or both), EPOCHS and SEED to `pneumoscope study`.
+# It resumes a study in OUT that stopped or that lacks a configuration; OUT must not hold a study of other settings.
 
 PYTHON ?= python3
 OUT ?= out
 VENV := .venv
 BIN := $(VENV)/bin
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: study test lint
+.PHONY: study test test-integration lint
 .DELETE_ON_ERROR:
 
 study: $(VENV)/ready
-	$(BIN)/pneumoscope study --resume --out "$(OUT)" $(if $(DATA),--data "$(DATA)") $(if $(CONFIGURATION),--configuration "$(CONFIGURATION)") \
-		$(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(SEED),--seed "$(SEED)")
+	$(BIN)/pneumoscope study --resume --out "$(OUT)" $(if $(DATA),--data "$(DATA)") \
+		$(if $(CONFIGURATION),--configuration "$(CONFIGURATION)") $(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(SEED),--seed "$(SEED)")
 
 test: $(VENV)/ready-dev
-	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) -m "not integration"
+
+test-integration: $(VENV)/ready-dev
+	$(PYTEST) -m integration
 
 lint: $(VENV)/ready-dev
 	$(BIN)/ruff check

@@ -1,41 +1,28 @@
-"""How long a command takes to answer: `pneumoscope --help` against importing Keras.
+"""Time to start: `pneumoscope --help` against importing Keras, in fresh processes that take turns.
 
-    python benchmarks/startup.py [--repeats 7]
-
-Each is a fresh process; the two take turns, and the table shows medians.
+python benchmarks/startup.py [--repeats 7]
 """
 
-import argparse
-import statistics
 import subprocess
 import sys
-import time
+from functools import partial
 from pathlib import Path
+
+from timing import parse_options, print_table, take_turns
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--repeats", type=int, default=7)
-    repeats = parser.parse_args().repeats
-
+    options = parse_options(__doc__, repeats=7)
     commands = {
         "python -c pass": [sys.executable, "-c", "pass"],
         "pneumoscope --help": [str(Path(sys.executable).with_name("pneumoscope")), "--help"],
         "import pneumoscope": [sys.executable, "-c", "import pneumoscope"],
         "import keras": [sys.executable, "-c", "import keras"],
     }
-    seconds: dict[str, list[float]] = {name: [] for name in commands}
-    for _ in range(repeats):
-        for name, command in commands.items():
-            start = time.perf_counter()
-            subprocess.run(command, check=True, capture_output=True)
-            seconds[name].append(time.perf_counter() - start)
-
-    keras = statistics.median(seconds["import keras"])
-    print(f"{'':24}{'seconds':>10}{'Keras takes':>14}")
-    for name, runs in seconds.items():
-        median = statistics.median(runs)
-        print(f"{name:24}{median:10.3f}{keras / median:12.1f} x")
+    methods = {
+        name: partial(subprocess.run, command, check=True, capture_output=True) for name, command in commands.items()
+    }
+    print_table("start, seconds", take_turns(methods, options.repeats), "import keras")
 
 
 if __name__ == "__main__":

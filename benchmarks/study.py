@@ -1,12 +1,10 @@
-"""How long a whole study takes, stage by stage, and which share of it each stage has.
+"""Time of a study, by stage.
 
-    python benchmarks/study.py [--data DIR] [--configuration reference|best|both] [--epochs N]
+python benchmarks/study.py [--data DIR] [--configuration reference|improved|default|both] [--epochs N]
 
-Without --data, the study of drawn phantoms that `make study` runs. "Besides" is what the command takes around its
-stages: starting, reading the radiographs, drawing the report.
+Without --data it is the study of phantoms of `make study`. "other" is start-up, reading and drawing the report.
 """
 
-import argparse
 import json
 import subprocess
 import sys
@@ -14,29 +12,24 @@ import tempfile
 import time
 from pathlib import Path
 
+from timing import parse_options, print_table
+
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, help="a folder of radiographs")
-    parser.add_argument("--configuration", default="both")
-    parser.add_argument("--epochs", type=int)
-    given = parser.parse_args()
-
+    options = parse_options(__doc__, data=None, configuration="both", epochs=0)
     with tempfile.TemporaryDirectory() as scratch:
         out_dir = Path(scratch) / "out"
         command = [Path(sys.executable).with_name("pneumoscope"), "study", "--out", out_dir]
-        command += ["--configuration", given.configuration]
-        command += ["--data", given.data] if given.data else []
-        command += ["--epochs", str(given.epochs)] if given.epochs else []
+        command += ["--configuration", options.configuration]
+        command += ["--data", options.data] if options.data else []
+        command += ["--epochs", str(options.epochs)] if options.epochs else []
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
-        whole = time.perf_counter() - start
+        total = time.perf_counter() - start
         timing = json.loads((out_dir / "results.json").read_text(encoding="utf-8"))["timing"]
 
     stages = {name: seconds for name, seconds in timing.items() if name != "total"}
-    print(f"{'':34}{'seconds':>10}{'share':>10}")
-    for name, seconds in [*stages.items(), ("besides", whole - sum(stages.values())), ("whole study", whole)]:
-        print(f"{name:34}{seconds:10.1f}{seconds / whole:10.1%}")
+    print_table("stage, seconds", {**stages, "other": total - sum(stages.values()), "study": total}, "study")
 
 
 if __name__ == "__main__":

@@ -4,10 +4,6 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
 # ---
 
 # %% [markdown]
@@ -15,8 +11,8 @@
 #
 # **Research use only. Not a medical device.**
 #
-# What the nets that the notebook `train` left do on test images, what their embeddings look like, what the autoencoder
-# flags, and where the net of task 1.A looks. Give the same `DATA` and `OUT` as there.
+# Evaluate the models of the notebook `train` on test images: metrics, embeddings, anomaly scores and heat-maps. Use the
+# same `DATA` and `OUT`.
 
 # %%
 import os
@@ -38,9 +34,7 @@ TASKS = {"binary": pneumoscope.BINARY_CLASSES, "three_class": pneumoscope.THREE_
 models = {task: pneumoscope.load_model(OUT / task).model for task in TASKS}
 
 # %% [markdown]
-# ## Tasks 1.A and 1.B: figures
-#
-# Each with a 95 % interval that resamples patients.
+# ## Tasks 1.A and 1.B: metrics with 95 % intervals that resample patients
 
 # %%
 evaluations = {
@@ -49,8 +43,8 @@ evaluations = {
 }
 for task, evaluation in evaluations.items():
     print(f"{task}, {len(evaluation.labels)} test images")
-    for name, figure in evaluation.metrics.items():
-        print(f"  {name:26}{figure}")
+    for name, estimate in evaluation.metrics.items():
+        print(f"  {name:26}{estimate}")
 
 # %%
 figure, panels = plt.subplots(1, 2, figsize=(9, 4), layout="constrained")
@@ -74,16 +68,16 @@ for task, classes in TASKS.items():
         embeddings[task], dataset, classes=classes, net_probabilities=evaluations[task].probabilities, seed=SEED
     )
     accuracy = neighbors[task].evaluations["test"].metrics["accuracy"]
-    print(f"{task}: k = {neighbors[task].k}, accuracy {accuracy}, agrees with the net on {neighbors[task].agreement}")
+    print(f"{task}: k = {neighbors[task].k}, accuracy {accuracy}, agreement {neighbors[task].agreement}")
 
 # %% [markdown]
-# A test image at the left of each row, and its nearest training images, never of the same patient.
+# Each row: a test image, then its nearest training images of other patients.
 
 # %%
-found = neighbors["three_class"]
-width = 1 + found.nearest.shape[1]
+result = neighbors["three_class"]
+width = 1 + result.nearest.shape[1]
 figure, panels = plt.subplots(3, width, figsize=(2 * width, 6.5), layout="constrained")
-for row, query, nearest in zip(panels, found.queries, found.nearest, strict=False):
+for row, query, nearest in zip(panels, result.queries, result.nearest, strict=False):
     for panel, index in zip(row, [query, *nearest], strict=True):
         panel.imshow(dataset.images[index], cmap="gray", vmin=0, vmax=255)
         panel.set_title(dataset.table["subtype"][index])
@@ -103,7 +97,7 @@ for panel, (task, classes) in zip(panels, TASKS.items(), strict=True):
     panel.legend(fontsize="small")
 
 # %% [markdown]
-# ## Task 3: what the autoencoder of normals flags
+# ## Task 3: anomaly scores of the autoencoder
 
 # %%
 anomaly = pneumoscope.load_result(OUT / "anomaly.npz")
@@ -132,9 +126,7 @@ for panel in panels.flat:
     panel.axis("off")
 
 # %% [markdown]
-# ## Task 4: where the net of task 1.A looks
-#
-# Grad-CAM of each convolutional layer over test images, normal and pneumonia in turn.
+# ## Task 4: Grad-CAM of each convolutional layer of the model of task 1.A
 
 # %%
 explanation = pneumoscope.explain_classifier(models["binary"], dataset, seed=SEED)
@@ -157,7 +149,7 @@ for panel in panels.flat:
     panel.axis("off")
 
 # %% [markdown]
-# The patches that excite the strongest filters of the last layer most, one filter a row.
+# The patches with the highest activation of the strongest filters of the last layer, one filter per row.
 
 # %%
 layer = explanation.layers[-1]

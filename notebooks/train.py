@@ -4,10 +4,6 @@
 #     text_representation:
 #       extension: .py
 #       format_name: percent
-#   kernelspec:
-#     display_name: Python 3
-#     language: python
-#     name: python3
 # ---
 
 # %% [markdown]
@@ -15,12 +11,11 @@
 #
 # **Research use only. Not a medical device.**
 #
-# From a folder of radiographs to three trained nets: normal or pneumonia (1.A), normal, bacterial or viral (1.B), and
-# an autoencoder that has only seen normals (3). The notebook `test` then looks at what they learned.
+# Train three models on a folder of radiographs: normal or pneumonia (1.A), normal, bacterial or viral (1.B), and an
+# autoencoder of normals (3). The notebook `test` evaluates them.
 #
-# The environment says what to work on: `DATA`, a folder of radiographs (without it phantoms are drawn, and the figures
-# say nothing about real radiographs); `OUT`, where everything goes; `EPOCHS`; `CONFIGURATION`,
-# `reference` or `improved`.
+# Environment variables: `DATA`, a folder of radiographs (phantoms without it; their metrics say nothing about real
+# radiographs); `OUT`, the output folder; `EPOCHS`; `CONFIGURATION`, `reference` or `improved`.
 
 # %%
 import os
@@ -41,7 +36,7 @@ SEED = 0
 # %% [markdown]
 # ## The radiographs
 #
-# The official test images stay as they are. Validation is set aside from the rest by patient, never by image.
+# The official test split is kept. Validation is split from train by patient.
 
 # %%
 source = DATA or OUT / "phantoms"
@@ -64,7 +59,7 @@ for row, subtype in zip(panels, ("normal", "bacterial", "viral"), strict=True):
 # %% [markdown]
 # ## Tasks 1.A and 1.B
 #
-# Each epoch is kept on disk: a training that was stopped goes on when its cell runs again.
+# Each epoch is saved: a training that was stopped resumes when its cell runs again.
 
 # %%
 settings = pneumoscope.configuration_settings(CONFIGURATION, epochs=EPOCHS)
@@ -83,7 +78,7 @@ def draw_curve(curve, title):
     for panel, name in zip(panels, ("loss", "accuracy"), strict=True):
         panel.plot(epochs, getattr(curve, name), marker=".", label="train")
         panel.plot(epochs, getattr(curve, f"val_{name}"), marker=".", label="validation")
-        panel.axvline(curve.chosen_epoch, color="gray", linestyle=":", label="kept")
+        panel.axvline(curve.chosen_epoch, color="gray", linestyle=":", label="chosen")
         panel.set(xlabel="epoch", ylabel=name)
     panels[0].legend()
     figure.suptitle(title)
@@ -96,12 +91,13 @@ for task, classification in classifications.items():
 # %% [markdown]
 # ## Task 3: the autoencoder of normals
 #
-# Its thresholds come from held-out normals: mean + 1 standard deviation, and a quantile with a stated false-alarm rate.
+# Its thresholds come from held-out normals: mean + 1 standard deviation, and a quantile with a stated false
+# positive rate.
 
 # %%
 settings = pneumoscope.autoencoder_settings(CONFIGURATION, epochs=EPOCHS)
 if not DATA:
-    # Few phantoms make few steps, and too few leave the net dead: smaller and quicker ones make up for it.
+    # Few phantoms give few steps; smaller batches and a higher learning rate make up for it.
     settings = replace(settings, batch_size=4, learning_rate=2e-3)
 _, anomaly = pneumoscope.train_anomaly(dataset, OUT / "autoencoder", settings=settings, seed=SEED)
 pneumoscope.save_result(anomaly, OUT / "anomaly.npz")
@@ -116,5 +112,5 @@ panel.set(xlabel="epoch", ylabel="mean squared error")
 panel.legend()
 
 # %% [markdown]
-# What was trained stands in `OUT`: a folder for each net, with its weights and a card that says what it is, and a
-# result file for each task. Go on with the notebook `test`.
+# `OUT` holds a folder for each model, with its weights and card, and a result file for each task. Continue with the
+# notebook `test`.

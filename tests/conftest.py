@@ -1,4 +1,4 @@
-"""What tests share: phantoms, folders of phantoms, and the real radiographs where they are at hand."""
+"""Shared fixtures: phantoms, folders of phantoms, a finished study, and the real radiographs where they are at hand."""
 
 import os
 from collections.abc import Callable, Iterator
@@ -18,14 +18,14 @@ os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the files that need a finished study, which are the longest."""
+    """Start with the files that need a finished study, which take longest."""
     with_study = {item.path for item in items if "finished_study" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in with_study)
 
 
 @pytest.fixture(autouse=True)
 def _own_log_handlers() -> Iterator[None]:
-    """Take off what a command hung on the log: the next test has another standard error."""
+    """Remove the handlers that a command added to the log: the next test has another standard error."""
     before = list(log.handlers)
     yield
     log.handlers[:] = before
@@ -39,24 +39,21 @@ def phantoms() -> Dataset:
 
 @pytest.fixture(scope="session")
 def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a small folder of phantoms, laid out as the real set is; tests leave it as it is."""
+    """Return a small folder of phantoms, laid out as the real set; tests do not change it."""
     return write_phantoms(tmp_path_factory.mktemp("phantoms") / "set", num_train=120, num_test=45, size=128, seed=1)
 
 
 @pytest.fixture(scope="session")
 def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
-    """Return the folder of a finished study of one recipe and one epoch; tests add nothing to it.
+    """Return the folder of a finished study of one configuration and one epoch; tests do not change it.
 
-    One process of the tests makes it for all, and the others wait.
+    One test process makes it, and the others wait.
     """
     pytest.importorskip("keras")
-    from pneumoscope.io.archive import load_result
-    from pneumoscope.report.audit_page import write_audit
-    from pneumoscope.report.study_page import write_report
-    from pneumoscope.study.pipeline import run_study
+    from pneumoscope import load_result, run_study, write_audit, write_report
 
-    own = tmp_path_factory.getbasetemp()
-    shared = own if worker_id == "master" else own.parent
+    base = tmp_path_factory.getbasetemp()
+    shared = base if worker_id == "master" else base.parent
     out = shared / "finished-study"
     with FileLock(shared / "finished-study.lock"):
         if not (out / "report.html").exists():

@@ -1,6 +1,5 @@
-"""The same tests of tiny nets once more on each other backend of Keras that is installed."""
+"""Tests of small models, run again on each other Keras backend that is installed."""
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -9,19 +8,13 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-TINY = (
-    "models/test_training.py",
-    "models/test_optimizer.py",
-    "tasks/test_neighbors.py",
-    "tasks/test_explain.py::TestGradcam",
-    "tasks/test_explain_methods.py",
-)
+PARTS = ("models/test_training.py", "models/test_optimizer.py", "neighbors/test_knn.py", "explain")
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_tiny_nets_run_on(backend: str) -> None:
-    if importlib.util.find_spec(backend) is None:
-        pytest.skip(f"{backend} is not installed")
-    command = [sys.executable, "-m", "pytest", "-q", "-W", "default", *(str(TESTS / name) for name in TINY)]
+def test_small_models_run_on_another_backend(backend: str) -> None:
+    pytest.importorskip(backend)
+    command = [sys.executable, "-m", "pytest", "-q", "-W", "default", *(str(TESTS / name) for name in PARTS)]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:]

@@ -1,14 +1,14 @@
-"""Pneumoscope classifies chest radiographs: trained, checked and explained models.
+"""Train, evaluate, explain and use models that detect pneumonia on chest radiographs.
 
 Research use only. Not a medical device.
 
-Data flows one way through the package:
+Data flows one way through the packages:
 
     data, phantoms  ->  models  ->  classification, neighbors,  ->  study, evaluation,  ->  report  ->  app, cli
     (files to arrays)   (Keras)     anomaly, explain                research, inference     (figures    (call and
                                     (tasks 1 to 4)                  (results)                and pages)   print)
 
-Importing this package imports nothing heavy: `__init__.pyi` lists the public names, and each loads on first use.
+Importing this package is fast: `__init__.pyi` lists the public names, and each loads on first use.
 """
 
 from importlib.metadata import version

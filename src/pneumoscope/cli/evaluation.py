@@ -1,17 +1,16 @@
-"""What models are worth: those that ship or were exported, on any collection; or a classifier of a study."""
+"""Evaluate exported models on any collection, or a classifier of a study."""
 
 import json
 import shlex
 import sys
-from enum import StrEnum
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pneumoscope.cli.options import ClassifierTask, ConfigurationName, JsonOption
+from pneumoscope.cli.options import ClassifierTask, Configuration, JsonOption, ModelsOption, OperatingPointOption
 from pneumoscope.cli.output import import_keras, print_metrics
-from pneumoscope.cli.reading import ModelsOption
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
@@ -19,68 +18,46 @@ if TYPE_CHECKING:
 
 COMMANDS = typer.Typer()
 DEFAULT_POINT = "balanced"
-STUDY_PANEL = "A classifier of a study"
 
-
-class SplitChoice(StrEnum):
-    """Which part of a collection."""
-
-    TEST = "test"
-    TRAIN = "train"
-    VAL = "val"
-    ALL = "all"
-
-
-LabelledOption = Annotated[Path | None, typer.Option("--data", help="Folder or CSV manifest of labelled radiographs.")]
-PageOption = Annotated[
-    Path | None, typer.Option("--out", help="Folder for evaluation.html, evaluation.json and figures.")
-]
-SplitOption = Annotated[
-    SplitChoice | None, typer.Option("--split", help="Part of the data; test where there is one, else all.")
-]
-PointOption = Annotated[str, typer.Option(help="screening, balanced, specific, or a threshold between 0 and 1.")]
-CorrectOption = Annotated[
-    bool, typer.Option("--correct-label-shift", help="Correct probabilities by the class shares estimated.")
-]
 ShortcutsOption = Annotated[
     bool | None,
     typer.Option(
-        "--shortcuts/--no-shortcuts",
-        help="Hide the lungs, the frame, letters, and make wrong inputs, to see what the models answer.",
+        help="Measure confounders and the OOD detector on changed images.",
         show_default="on where there are ten images of each class",
     ),
 ]
-KerasStudyOption = Annotated[
-    Path | None,
-    typer.Option("--study", help="Folder of a study: evaluate its Keras classifier.", rich_help_panel=STUDY_PANEL),
-]
-StudyConfigurationOption = Annotated[
-    ConfigurationName, typer.Option("--configuration", help="Recipe of the model.", rich_help_panel=STUDY_PANEL)
-]
-NetOption = Annotated[ClassifierTask, typer.Option("--task", help="Which classifier.", rich_help_panel=STUDY_PANEL)]
+_study_option = partial(typer.Option, rich_help_panel="A classifier of a study")
 
 
-@COMMANDS.command()
+@COMMANDS.command(epilog="Example: pneumoscope evaluate --data chest_xray --out evaluation")
 def evaluate(
-    data: LabelledOption = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder or CSV manifest of labelled radiographs.")] = None,
     models: ModelsOption = None,
-    out: PageOption = None,
-    split: SplitOption = None,
-    operating_point: PointOption = DEFAULT_POINT,
-    correct_label_shift: CorrectOption = False,
+    out: Annotated[
+        Path | None, typer.Option("--out", help="Folder for evaluation.html, evaluation.json and figures.")
+    ] = None,
+    split: Annotated[
+        Literal["test", "train", "val", "all"] | None,
+        typer.Option("--split", help="Part of the data; by default test where there is one, else all."),
+    ] = None,
+    operating_point: OperatingPointOption = DEFAULT_POINT,
+    correct_label_shift: Annotated[
+        bool, typer.Option("--correct-label-shift", help="Correct probabilities by the estimated class shares.")
+    ] = False,
     shortcuts: ShortcutsOption = None,
     as_json: JsonOption = False,
-    study_dir: KerasStudyOption = None,
-    configuration: StudyConfigurationOption = ConfigurationName.IMPROVED,
-    task: NetOption = ClassifierTask.BINARY,
+    study_dir: Annotated[Path | None, _study_option("--study", help="Folder of a study with the Keras model.")] = None,
+    configuration: Annotated[Configuration, _study_option(help="Configuration of the model.")] = "improved",
+    task: Annotated[ClassifierTask, _study_option(help="Task of the classifier.")] = "binary",
 ) -> None:
-    """Tell what models are worth on a collection: the models that ship, or exported ones, without Keras.
-
-    With --study, one classifier of a study is evaluated instead, on its test images or on all images of --data.
-    """
+    """Evaluate models on labelled radiographs and write one page of metrics."""
     if study_dir is not None:
-        _refuse_with_study(models, out, split, correct_label_shift, shortcuts, operating_point != DEFAULT_POINT)
-        _evaluate_study(study_dir, data, configuration.value, task.value, as_json=as_json)
+        if models or out or split or correct_label_shift or shortcuts or operating_point != DEFAULT_POINT:
+            raise PneumoscopeError(
+                "--study evaluates a study's own classifier; expected no --models, --out, --split, --operating-point, "
+                "--correct-label-shift or --shortcuts with it. Export the study to use these options."
+            )
+        _evaluate_study(study_dir, data, configuration, task, as_json=as_json)
         return
     if data is None:
         raise PneumoscopeError(
@@ -92,30 +69,17 @@ def evaluate(
     evaluation = evaluate_models(
         Reader.open(models, num_threads=1),
         data,
-        split=split.value if split else None,
+        split=split,
         operating_point=operating_point,
         correct_label_shift=correct_label_shift,
         shortcuts=shortcuts,
     )
-    _tell(evaluation, out, as_json=as_json)
+    _report(evaluation, out, as_json=as_json)
 
 
-def _refuse_with_study(*asked: object) -> None:
-    if any(asked):
-        raise PneumoscopeError(
-            "--study evaluates a study's own classifier; expected no --models, --out, --split, --operating-point, "
-            "--correct-label-shift or --shortcuts with it. Export the study to have those."
-        )
-
-
-def _tell(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bool) -> None:
+def _report(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bool) -> None:
+    from pneumoscope.report import evaluation_sentences as sentences
     from pneumoscope.report.evaluation_page import summarize_evaluation, write_evaluation
-    from pneumoscope.report.evaluation_sentences import (
-        write_error_stretches,
-        write_gate,
-        write_headline,
-        write_verdict,
-    )
 
     command = shlex.join(["pneumoscope", *sys.argv[1:]])
     page = write_evaluation(evaluation, out, command=command) if out else None
@@ -123,11 +87,10 @@ def _tell(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bool
         typer.echo(json.dumps(summarize_evaluation(evaluation, command=command)))
         return
     print_metrics(evaluation.head_figures(), evaluation.split)
-    together = [write_error_stretches(evaluation)] if evaluation.error_runs else []
-    for text in (write_headline(evaluation), *write_verdict(evaluation), *together, *write_gate(evaluation)):
+    runs = [sentences.write_error_stretches(evaluation)] if evaluation.error_runs else []
+    texts = [sentences.write_headline(evaluation), *sentences.write_verdict(evaluation), *runs]
+    for text in (*texts, *sentences.write_gate(evaluation), *([page] if page else [])):
         typer.echo(text)
-    if page:
-        typer.echo(page)
 
 
 def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task: str, *, as_json: bool) -> None:

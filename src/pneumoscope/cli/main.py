@@ -1,4 +1,4 @@
-"""The program: its commands, and what it says where one fails."""
+"""The program: its commands, and one message for each error that a user can fix."""
 
 import logging
 import sys
@@ -7,33 +7,25 @@ from typing import Annotated
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.cli import data, evaluation, reading, research, tasks
+from pneumoscope.cli import data, evaluation, inference, research, study, training
 from pneumoscope.cli.output import KerasCommand
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
 
 app = typer.Typer(
-    help=f"Reads chest radiographs for pneumonia: trained, checked and explained models. {RESEARCH_USE_ONLY}",
+    help=f"Train, evaluate, explain and use models that detect pneumonia on chest radiographs. {RESEARCH_USE_ONLY}",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for command in (*tasks.COMMANDS.registered_commands, *research.COMMANDS.registered_commands):
-    command.cls = KerasCommand
-app.add_typer(reading.COMMANDS)
-app.add_typer(evaluation.COMMANDS)
-app.add_typer(tasks.COMMANDS)
+for module in (study, training, research):
+    for command in module.COMMANDS.registered_commands:
+        command.cls = KerasCommand
+for module in (inference, evaluation, study, training):
+    app.add_typer(module.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
 app.add_typer(research.COMMANDS, name="research")
 
-EXTRA_MODULES = {
-    "keras": "train",
-    "tensorflow": "train",
-    "cv2": "train",
-    "openTSNE": "train",
-    "umap": "umap",
-    "onnx": "train",
-    "mapie": "train",
-}
+EXTRA_MODULES = {"umap": "umap"} | dict.fromkeys(("keras", "tensorflow", "cv2", "openTSNE", "onnx", "mapie"), "train")
 USER_ERROR = 2
 
 
@@ -54,7 +46,7 @@ def _start(
 
 
 def main() -> None:
-    """Run the command line; what a user can mend is told in one message, with exit code 2."""
+    """Run the command line; an error that a user can fix is one message, with exit code 2."""
     try:
         app(standalone_mode=True)
     except PneumoscopeError as error:

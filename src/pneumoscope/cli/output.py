@@ -4,7 +4,7 @@ import faulthandler
 import json
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 
     from pneumoscope.io.results import Estimate, MethodTable
 
-FIGURE_FIELDS = ("value", "low", "high", "n")
+INTERRUPTED = 130
 _BORDERS = 3  # characters beside a column's own
-_ANY_WIDTH = 2000
+_FILE_WIDTH = 2000
 
 
 class KerasCommand(TyperCommand):
@@ -66,81 +66,76 @@ def drop_native_stderr() -> Iterator[None]:
         sys.stderr = python_stderr
 
 
-def print_outcome(metrics: "dict[str, Estimate]", rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print the rows of a task alone, or its figures where there are none."""
-    if not rows:
-        print_metrics(metrics, "test", as_json=as_json)
-    elif as_json:
+def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
+    """Print rows with the same or different keys as one table."""
+    if as_json:
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "rows": rows}))
-    else:
-        names = list(dict.fromkeys(name for row in rows for name in row))
-        print_table(None, names, [[str(row.get(name, "")) for name in names] for row in rows])
+        return
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    print_table(None, names, [[str(row.get(name, "")) for name in names] for row in rows])
 
 
 def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool = False) -> None:
-    """Print figures with their intervals."""
+    """Print metrics with their intervals."""
     from pneumoscope.io.json_file import to_plain
 
     if as_json:
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "split": split, "metrics": to_plain(metrics)}))
         return
     rows = [
-        [name, *(f"{number:.3f}" for number in (figure.value, figure.low, figure.high)), str(figure.n)]
-        for name, figure in metrics.items()
+        [name, *(f"{number:.3f}" for number in (estimate.value, estimate.low, estimate.high)), str(estimate.n)]
+        for name, estimate in metrics.items()
     ]
-    print_table(f"{split}: figures with 95 % intervals that resample patients", ["figure", *FIGURE_FIELDS], rows)
+    title = f"{split}: metrics with 95 % intervals that resample patients"
+    print_table(title, ["metric", "value", "low", "high", "n"], rows)
 
 
 def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
-    """Print methods side by side, a row each: in one table, or in as many as it takes not to break its cells."""
+    """Print one row for each method, in as many tables as a terminal needs to keep cells whole."""
     from pneumoscope.io.json_file import to_plain
 
     if as_json:
         methods = to_plain(table.figures)
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": methods, "remarks": table.remarks}))
         return
-    columns = {
-        name: [str(found[name]) if name in found else "-" for found in table.figures.values()] for name in table.columns
-    }
-    title: str | None = "methods side by side, with 95 % intervals that resample patients"
-    for part in _share_out(columns, len(max(table.figures, key=len))):
-        rows = zip(table.figures, *(columns[name] for name in part), strict=True)
-        print_table(title, ["method", *part], [list(row) for row in rows])
+    columns = {name: [str(metrics.get(name, "-")) for metrics in table.figures.values()] for name in table.columns}
+    title: str | None = "methods with 95 % intervals that resample patients"
+    for names in _split_columns(columns, len(max(table.figures, key=len))):
+        rows = zip(table.figures, *(columns[name] for name in names), strict=True)
+        print_table(title, ["method", *names], [list(row) for row in rows])
         title = None
     for method, remark in table.remarks.items():
         typer.echo(f"{method}: {remark}")
 
 
-def _share_out(columns: Mapping[str, list[str]], first: int) -> list[list[str]]:
-    """Return the names of the columns of each table that fits, behind a first column of so many characters."""
-    room = open_console().width - first - 2 * _BORDERS
-    parts: list[list[str]] = [[]]
-    left = room
+def _split_columns(columns: dict[str, list[str]], first_width: int) -> list[list[str]]:
+    """Return the names of the columns of each table that fits beside a first column of `first_width` characters."""
+    available = open_console().width - first_width - 2 * _BORDERS
+    tables: list[list[str]] = [[]]
+    left = available
     for name, cells in columns.items():
-        width = max(len(text) for text in (name, *cells)) + _BORDERS
-        if parts[-1] and width > left:
-            parts.append([])
-            left = room
-        parts[-1].append(name)
+        width = max(map(len, (name, *cells))) + _BORDERS
+        if tables[-1] and width > left:
+            tables.append([])
+            left = available
+        tables[-1].append(name)
         left -= width
-    return parts
+    return tables
 
 
 def print_table(title: str | None, columns: list[str], rows: list[list[str]]) -> None:
     """Print a table, with the notice below it."""
-    from rich.table import Table
+    from rich.table import Column, Table
 
-    table = Table(title=title, caption=RESEARCH_USE_ONLY)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    table = Table(*(Column(name, overflow="fold") for name in columns), title=title, caption=RESEARCH_USE_ONLY)
     for row in rows:
         table.add_row(*row)
     open_console().print(table)
 
 
 def open_console() -> "Console":
-    """Return the standard output, as wide as need be where it is no terminal."""
+    """Return the standard output, as wide as needed where it is not a terminal."""
     from rich.console import Console
 
     console = Console()
-    return console if console.is_terminal else Console(width=_ANY_WIDTH)
+    return console if console.is_terminal else Console(width=_FILE_WIDTH)

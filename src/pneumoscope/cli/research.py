@@ -6,123 +6,115 @@ from typing import Annotated
 import typer
 
 from pneumoscope.cli.options import (
-    ConfigurationName,
     ConfigurationOption,
     DataOption,
     EpochsOption,
-    HoldOut,
     HoldOutOption,
     JsonOption,
+    OutOption,
     SeedOption,
     StudyOption,
 )
-from pneumoscope.cli.output import print_methods, print_outcome
+from pneumoscope.cli.output import print_methods, print_rows
 
 COMMANDS = typer.Typer(
-    help="Compare methods, ablate configurations, audit labels: a table, and the same as JSON and CSV.",
+    help="Compare methods, ablate configurations and audit labels; each writes a table as JSON and CSV.",
     no_args_is_help=True,
 )
 MOST_PRINTED = 40
 
-OutOption = Annotated[Path, typer.Option("--out", help="Folder for the JSON and CSV files.")]
 
-
-@COMMANDS.command()
+@COMMANDS.command(epilog="Example: pneumoscope research neighbors --study out")
 def neighbors(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("research"),
-    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
+    configuration: ConfigurationOption = "improved",
     as_json: JsonOption = False,
 ) -> None:
-    """Task 2: measure retrieval, rejection, calibration and doubt of neighbors."""
+    """Measure retrieval, rejection, calibration and uncertainty of nearest neighbors."""
     from pneumoscope.research.benchmark import run_neighbors_benchmark
 
-    print_methods(run_neighbors_benchmark(study_dir, configuration.value, out), as_json=as_json)
+    print_methods(run_neighbors_benchmark(study_dir, configuration, out), as_json=as_json)
 
 
-@COMMANDS.command()
+@COMMANDS.command(epilog="Example: pneumoscope research anomaly --study out --weights mobilenet.h5")
 def anomaly(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("research"),
-    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
+    configuration: ConfigurationOption = "improved",
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", help="File of Keras' MobileNet 0.75 without its top, pretrained on photographs."),
+        typer.Option("--weights", help="File of Keras' MobileNet 0.75 without its top, pretrained on ImageNet."),
     ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Instead of each method's own.")] = None,
-    num_seeds: Annotated[int, typer.Option("--seeds", min=1, help="How often each method is fitted.")] = 1,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; each method's own by default.")] = None,
+    num_seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds of each method.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Task 3: fit a dozen anomaly detectors to normals; a run that was stopped goes on where it was."""
+    """Train anomaly detectors on normals and compare them; the same command resumes a benchmark that was stopped."""
     from pneumoscope.research.benchmark import run_anomaly_benchmark
 
-    table = run_anomaly_benchmark(
-        study_dir, configuration.value, out, weights=weights, epochs=epochs, num_seeds=num_seeds
-    )
+    table = run_anomaly_benchmark(study_dir, configuration, out, weights=weights, epochs=epochs, num_seeds=num_seeds)
     print_methods(table, as_json=as_json)
 
 
-@COMMANDS.command()
+@COMMANDS.command(epilog="Example: pneumoscope research explain --study out --configuration default")
 def explain(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("research"),
-    configuration: ConfigurationOption = ConfigurationName.IMPROVED,
-    layer: Annotated[str | None, typer.Option(help="Layer of the class-activation maps; by default the last.")] = None,
+    configuration: ConfigurationOption = "improved",
+    layer: Annotated[str | None, typer.Option(help="Layer of the class-activation maps; the last by default.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Task 4: measure how far to trust each explanation method."""
+    """Measure how faithful and stable each explanation method is."""
     from pneumoscope.research.benchmark import run_explain_benchmark
 
-    print_methods(run_explain_benchmark(study_dir, configuration.value, out, layer=layer), as_json=as_json)
+    print_methods(run_explain_benchmark(study_dir, configuration, out, layer=layer), as_json=as_json)
 
 
-@COMMANDS.command()
+@COMMANDS.command(epilog="Example: pneumoscope research ablate --data chest_xray --epochs 6 --vary framed")
 def ablate(
     data: DataOption = None,
     out: OutOption = Path("crossvalidation"),
-    configuration: ConfigurationOption = ConfigurationName.DEFAULT,
-    hold_out: HoldOutOption = HoldOut.PATIENTS,
+    configuration: ConfigurationOption = "default",
+    hold_out: HoldOutOption = "patients",
     vary: Annotated[
-        list[str] | None, typer.Option(help="A part of the configuration to change; more than one may be given.")
+        list[str] | None, typer.Option(help="Part of the configuration to change; may be given more than once.")
     ] = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Cross-validate a configuration with one part changed; the table holds all runs that stand in the folder."""
-    from pneumoscope.cli.tasks import load_crossvalidation
+    """Cross-validate a configuration with one part changed, beside all earlier runs in the folder."""
+    from pneumoscope.cli.training import load_crossvalidation
     from pneumoscope.research.ablation import BASE
     from pneumoscope.research.benchmark import run_ablations
 
-    dataset, settings = load_crossvalidation(data, out, configuration.value, epochs, seed)
-    variants = vary or [BASE]
-    table = run_ablations(dataset, out, settings=settings, variants=variants, protocol=hold_out.value, seed=seed)
+    dataset, settings = load_crossvalidation(data, out, configuration, epochs, seed)
+    table = run_ablations(dataset, out, settings=settings, variants=vary or [BASE], protocol=hold_out, seed=seed)
     print_methods(table, as_json=as_json)
 
 
-@COMMANDS.command()
+@COMMANDS.command(epilog="Example: pneumoscope research labels --study out --crossvalidation crossvalidation")
 def labels(
     study_dir: StudyOption = Path("out"),
     crossvalidation: Annotated[
-        Path, typer.Option(help="Folder that `crossvalidate --hold-out patients` left, of the same data and seed.")
+        Path, typer.Option(help="Folder that `crossvalidate --hold-out patients` wrote, of the same data and seed.")
     ] = Path("crossvalidation"),
     out: OutOption = Path("research"),
     as_json: JsonOption = False,
 ) -> None:
-    """List labels that models which have not seen the patient contradict, one by one and in runs of file names."""
+    """List labels that cross-validated models and nearest neighbors contradict."""
     from pneumoscope.io.results import MethodTable
     from pneumoscope.research.benchmark import run_label_audit
 
-    content = run_label_audit(study_dir, crossvalidation, out)
+    audit = run_label_audit(study_dir, crossvalidation, out)
     if as_json:
         typer.echo((out / "labels.json").read_text(encoding="utf-8"))
         return
-    print_methods(MethodTable({"bacterial against viral": content["figures"]}))
-    for rows in (content["stretches"], content["labels"][:MOST_PRINTED]):
-        if rows:
-            print_outcome({}, rows, as_json=False)
-    contradicted, wrong = len(content["labels"]), content["estimated_wrong"]
+    print_methods(MethodTable({"bacterial against viral": audit["figures"]}))
+    for rows in filter(None, (audit["stretches"], audit["labels"][:MOST_PRINTED])):
+        print_rows(rows, as_json=False)
     typer.echo(
-        f"{contradicted} of {content['num_labels']} labels are contradicted by a model and by neighbors; about "
-        f"{wrong:.0f} are wrong by estimate. {content['verdict']}".rstrip()
+        f"{len(audit['labels'])} of {audit['num_labels']} labels are contradicted by a model and by neighbors; about "
+        f"{audit['estimated_wrong']:.0f} are wrong by estimate. {audit['verdict']}".rstrip()
     )

@@ -1,0 +1,163 @@
+"""The study, and its models on new images."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.cli.options import (
+    ClassifierOption,
+    Configuration,
+    ConfigurationOption,
+    DataOption,
+    EpochsOption,
+    ImagesArgument,
+    JsonOption,
+    OutOption,
+    SeedOption,
+    StudyOption,
+)
+from pneumoscope.cli.output import INTERRUPTED, print_metrics, print_rows
+
+if TYPE_CHECKING:
+    from pneumoscope.study.rerun import ExplainedFile
+
+COMMANDS = typer.Typer()
+
+
+@COMMANDS.command(epilog="Example: pneumoscope study --data chest_xray --out out")
+def study(
+    data: DataOption = None,
+    out: OutOption = Path("out"),
+    configuration: Annotated[
+        Literal[Configuration, "both"],
+        typer.Option("--configuration", help="Configuration to train; both: reference and improved."),
+    ] = "both",
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a study that stopped.")] = False,
+    new: Annotated[Path | None, typer.Option("--new", help="Folder or manifest of images to add to the maps.")] = None,
+) -> None:
+    """Run every task on a folder of radiographs and write one report."""
+    from pneumoscope.io.archive import load_result
+    from pneumoscope.models.settings import STUDY_CONFIGURATIONS
+    from pneumoscope.report.audit_page import write_audit
+    from pneumoscope.report.study_page import write_report
+    from pneumoscope.study.pipeline import run_study
+
+    configurations = STUDY_CONFIGURATIONS if configuration == "both" else (configuration,)
+    try:
+        dataset = run_study(
+            data, out, configurations=configurations, epochs=epochs, seed=seed, resume=resume, new_source=new
+        )
+        write_audit(load_result(out / "stages" / "audit.npz"), dataset, out / "audit")
+        report = write_report(out, dataset)
+    except KeyboardInterrupt:
+        typer.echo("stopped; the same command with --resume continues from the last finished epoch", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(report)
+
+
+@COMMANDS.command(epilog="Example: pneumoscope neighbors image.jpeg --study out")
+def neighbors(
+    images: ImagesArgument = None,
+    study_dir: StudyOption = Path("out"),
+    configuration: ConfigurationOption = "improved",
+    task: ClassifierOption = "binary",
+    as_json: JsonOption = False,
+) -> None:
+    """Find the reference cases nearest to each image."""
+    from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.study.rerun import Rerun, rerun_neighbors
+
+    if images:
+        print_rows(rerun_neighbors(Rerun(study_dir, configuration, task), images), as_json=as_json)
+        return
+    result = load_stage(study_dir, configuration, f"neighbors_{task}")
+    print_metrics(result.evaluations["test"].metrics | {"agreement": result.agreement}, "test", as_json=as_json)
+
+
+@COMMANDS.command("map", epilog="Example: pneumoscope map image.jpeg --study out --out map")
+def map_images(
+    images: Annotated[list[Path] | None, typer.Argument(help="Image files to mark on the map.")] = None,
+    study_dir: StudyOption = Path("out"),
+    out: OutOption = Path("map"),
+    configuration: ConfigurationOption = "improved",
+    task: ClassifierOption = "binary",
+    method: Annotated[Literal["tsne", "umap"], typer.Option(help="Method of the map.")] = "tsne",
+    as_json: JsonOption = False,
+) -> None:
+    """Draw the map of a study's embeddings, with new images marked on it."""
+    from pneumoscope.report.figures import neighbors as figures
+    from pneumoscope.report.figures.palette import save_figure
+    from pneumoscope.study.rerun import Rerun, rerun_map
+
+    placed, rows = rerun_map(Rerun(study_dir, configuration, task), images or [], method=method)
+    figure = figures.plot_map(placed, title=f"Map of {task}, {configuration}")
+    stem = out / f"{configuration}-map_{task}"
+    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=figures.describe_map(placed))
+    print_rows([*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
+
+
+@COMMANDS.command(epilog="Example: pneumoscope anomaly image.jpeg --study out")
+def anomaly(
+    images: ImagesArgument = None,
+    study_dir: StudyOption = Path("out"),
+    configuration: ConfigurationOption = "improved",
+    as_json: JsonOption = False,
+) -> None:
+    """Compute the anomaly score of each image by the study's normality model."""
+    from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.study.rerun import Rerun, rerun_anomaly
+
+    if images:
+        print_rows(rerun_anomaly(Rerun(study_dir, configuration), images), as_json=as_json)
+        return
+    print_metrics(load_stage(study_dir, configuration, "anomaly").metrics, "test", as_json=as_json)
+
+
+@COMMANDS.command(epilog="Example: pneumoscope explain image.jpeg --study out --method gradcam")
+def explain(
+    images: ImagesArgument = None,
+    study_dir: StudyOption = Path("out"),
+    out: OutOption = Path("heatmaps"),
+    configuration: ConfigurationOption = "improved",
+    method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
+    layer: Annotated[str | None, typer.Option(help="Layer to explain; all convolutional layers by default.")] = None,
+    contrast: Annotated[
+        bool, typer.Option("--contrast", help="Name the nearest image of the other class and the differences.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw heat-maps of the study's classifier of normal and pneumonia."""
+    from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.study.rerun import Rerun, rerun_explain, revisit_contrast
+
+    rerun = Rerun(study_dir, configuration)
+    if contrast:
+        print_rows(revisit_contrast(rerun, images or []), as_json=as_json)
+    elif images:
+        files, rows = rerun_explain(rerun, images, method=method, layer=layer)
+        rows += [_draw_heatmaps(file, out, number, method) for number, file in enumerate(files, start=1)]
+        print_rows(rows, as_json=as_json)
+    else:
+        print_metrics(load_stage(study_dir, configuration, "explain").metrics, "test", as_json=as_json)
+
+
+def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -> dict[str, Any]:
+    """Write the heat-maps of a file as a figure, and return its row."""
+    from pneumoscope.data.source import printable_name
+    from pneumoscope.report.figures.explain import draw_heatmaps
+    from pneumoscope.report.figures.palette import save_figure
+
+    figure = draw_heatmaps(file.image / 255, file.heatmaps, file.views, title=f"{file.path.name}: {file.decision}")
+    stem = out / f"{number:03d}-{file.path.stem}"
+    description = f"{method}, {', '.join(file.views)}, over {file.path.name}, classified as {file.decision}."
+    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=description)
+    return {
+        "image": printable_name(file.path),
+        "decision": file.decision,
+        "p_pneumonia": round(file.p_pneumonia, 4),
+        "heatmaps": f"{stem}.png",
+    }
