@@ -16,11 +16,11 @@ def phantoms():
 
 @pytest.fixture(scope="module")
 def domain(phantoms):
-    return fit_ood_detector(phantoms[:250], phantoms[250:350], tell_drawn=False)
+    return fit_ood_detector(phantoms[:250], phantoms[250:350], detect_phantoms=False)
 
 
 def test_usual_films_pass(domain, phantoms):
-    verdicts = domain.judge(phantoms[350:])
+    verdicts = domain.check(phantoms[350:])
 
     assert np.mean([in_domain for in_domain, _, _ in verdicts]) > 0.9
     assert not any(refused for _, refused, _ in verdicts)
@@ -37,7 +37,7 @@ def test_usual_films_pass(domain, phantoms):
     ids=["inverted", "left", "right", "upside-down"],
 )
 def test_a_turned_film_is_refused_and_named(domain, phantoms, change, told):
-    verdicts = domain.judge(change(phantoms[350:]))
+    verdicts = domain.check(change(phantoms[350:]))
 
     assert np.mean([refused and told in reason for _, refused, reason in verdicts]) > 0.9
 
@@ -45,7 +45,7 @@ def test_a_turned_film_is_refused_and_named(domain, phantoms, change, told):
 def test_noise_is_no_chest_film(domain):
     noise = np.random.default_rng(0).integers(0, 256, (8, 64, 64), dtype=np.uint8)
 
-    assert all(refused and "frontal chest film" in reason for _, refused, reason in domain.judge(noise))
+    assert all(refused and "frontal chest film" in reason for _, refused, reason in domain.check(noise))
 
 
 def test_exposure_does_not_matter(domain, phantoms):
@@ -76,7 +76,7 @@ def test_too_few_images_are_refused(phantoms):
     ],
 )
 def test_what_is_wrong_is_named(domain, phantoms, kind, told):
-    verdicts = domain.judge(make_invalid_inputs(phantoms[350:], kind, seed=9))
+    verdicts = domain.check(make_invalid_inputs(phantoms[350:], kind, seed=9))
 
     assert np.mean([refused for _, refused, _ in verdicts]) > 0.7
     assert np.mean([told in reason for _, _, reason in verdicts]) > 0.7
@@ -85,7 +85,7 @@ def test_what_is_wrong_is_named(domain, phantoms, kind, told):
 def test_a_film_of_the_wrong_exposure_is_flagged_and_not_refused(domain, phantoms):
     films = phantoms[350:]
     burnt = np.where(films > np.quantile(films, 0.7, axis=(1, 2), keepdims=True), 255, films).astype(np.uint8)
-    verdicts = domain.judge(burnt)
+    verdicts = domain.check(burnt)
 
     assert not any(in_domain for in_domain, _, _ in verdicts)
     assert np.mean(["plain white" in reason for _, _, reason in verdicts]) > 0.7
@@ -97,9 +97,9 @@ def test_drawings_are_told_where_they_are_not_the_usual(phantoms):
     domain = fit_ood_detector(foggy[:150], foggy[150:])
     both = {"drawn": phantoms[350:], "foggy": foggy}
 
-    told = {name: domain.name_causes(films)[:, CAUSES.index(DRAWN)].mean() for name, films in both.items()}
+    told = {name: domain.predict_causes(films)[:, CAUSES.index(DRAWN)].mean() for name, films in both.items()}
     assert told["drawn"] > 0.6 > 0.3 > told["foggy"]
-    assert not any(refused for _, refused, _ in domain.judge(foggy))
+    assert not any(refused for _, refused, _ in domain.check(foggy))
 
 
 def test_a_net_of_other_causes_is_not_taken(domain):
@@ -110,7 +110,7 @@ def test_a_net_of_other_causes_is_not_taken(domain):
 
 
 def test_the_same_films_give_the_same_gate(phantoms):
-    first, second = (fit_ood_detector(phantoms[:48], phantoms[48:60], tell_drawn=False, seed=4) for _ in range(2))
+    first, second = (fit_ood_detector(phantoms[:48], phantoms[48:60], detect_phantoms=False, seed=4) for _ in range(2))
 
     for name, values in first.to_arrays().items():
         np.testing.assert_array_equal(values, second.to_arrays()[name])

@@ -115,7 +115,7 @@ def test_neighbors_are_the_nearest(reader, films):
 
 
 def test_the_look_goes_with_the_reading(reader, films):
-    look = reader.look(films[0])
+    look = reader.compute_maps(films[0])
 
     assert tuple(look.heatmaps) == reader.layers
     for layer, maps in look.heatmaps.items():

@@ -1,20 +1,4 @@
-"""The reading room: the app, and its server on this machine.
-
-The page `room.html.j2` is rendered with, and only with:
-
-    notice            the research-use notice
-    version, model    of the package; identity of the models
-    has_study         whether there is a study whose report is served
-    operating_points  names, such as `balanced`
-    anomaly_trust     how far to trust the anomaly score
-    heatmap_trust     how far to trust a heat-map; empty if not measured
-    subtype_trust     how far to trust bacterial against viral; empty if not measured
-    classes, layers   names, in the order of the models
-    limits            max_files, max_bytes (of one file), max_request_bytes (of all files of a request)
-    max_megabytes     max_bytes in MiB
-
-`message.html.j2` has besides `title`, `message` and `command`.
-"""
+"""The app of the reading room, and its server on this machine."""
 
 import os
 import socket
@@ -34,7 +18,7 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader
 from starlette.exceptions import HTTPException
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
@@ -47,7 +31,7 @@ from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
 from pneumoscope.app.study_report import read_report, write_policy
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.report.templates import read_scripts
+from pneumoscope.report.templates import make_environment, read_scripts
 
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
@@ -194,28 +178,13 @@ class _Pages:
     """The templates, and the values that all of them use."""
 
     def __init__(self, reader: "Reader", limits: Limits, *, has_study: bool) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("pneumoscope", "app/templates"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=StrictUndefined,
-        )
+        self._environment = make_environment().overlay(loader=PackageLoader("pneumoscope", "app/templates"))
         self._values: dict[str, Any] = {
             "notice": RESEARCH_USE_ONLY,
             "version": __version__,
-            "model": reader.models.id,
             "has_study": has_study,
-            "operating_points": list(reader.models.cards.classifier.operating_points),
             "anomaly_trust": write_anomaly_trust(reader.models.cards.anomaly),
             **reader.trust,
-            "classes": list(reader.models.classes),
-            "layers": list(reader.layers),
-            "limits": {
-                "max_files": limits.max_files,
-                "max_bytes": limits.max_file_bytes,
-                "max_request_bytes": limits.max_request_bytes,
-            },
             "max_megabytes": limits.max_file_bytes // MIB,
         }
 
@@ -231,7 +200,7 @@ def _add_pages(app: FastAPI, pages: _Pages, study_dir: Path | None) -> None:
 
     @app.get("/study", include_in_schema=False)
     def show_study() -> HTMLResponse:
-        message = "To see the report of a study here, end the server and start it again with its folder:"
+        message = "To show the report of a study here, stop the server and start it again with its folder:"
         command = "pneumoscope app --study FOLDER"
         if study_dir is not None:
             try:
@@ -276,11 +245,11 @@ def _add_faults(app: FastAPI, pages: _Pages) -> None:
 
 @contextmanager
 def _warmed_up(reader: "Reader") -> Iterator[None]:
-    """Run in the background what takes longer the first time, so that no request waits for it."""
+    """Run what takes longer the first time in the background, so that no request waits for it."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
     steps: list[Callable[[], Any]] = [
         lambda: reader.read(blank[None], [""]),
-        lambda: reader.look(blank),
+        lambda: reader.compute_maps(blank),
         draw_chests,
     ]
     ended = threading.Event()
