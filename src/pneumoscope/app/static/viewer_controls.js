@@ -151,7 +151,7 @@ export class ViewerControls {
 
   #paintHeatmap(chosen = byId("heatmap-class").value, layer = byId("heatmap-layer").value) {
     const name = chosen || this.#getDecidedClass();
-    byId("heatmap-class").options[0].textContent = `decided class, ${this.#getDecidedClass()}`;
+    byId("heatmap-class").options[0].textContent = `decided: ${this.#getDecidedClass()}`;
     byId("scale-name").textContent = capitalize(name);
     byId("scale-high").textContent = "maximum of the layer";
     return paintHeat(pickHeatmap(this.#reading.heatmaps[layer], this.#classes.indexOf(name)));
