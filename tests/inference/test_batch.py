@@ -175,3 +175,17 @@ def test_a_killed_run_keeps_its_finished_rows(images, tmp_path):
     assert kept >= 8
     assert done.returncode == 0, done.stderr
     assert [row["path"] for row in read_table(output)] == [str(path) for path in sorted(many.iterdir())]
+
+
+def test_reading_loads_no_keras(images):
+    code = (
+        "import sys\nfrom pneumoscope.cli.main import app\n"
+        "app(['read', sys.argv[1], '--json'], standalone_mode=False)\n"
+        "heavy = {'keras', 'tensorflow', 'torch', 'jax', 'pandas', 'sklearn', 'matplotlib', 'pydicom', 'scipy'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    command = [sys.executable, "-c", code, str(images / "00.png")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["path"].endswith("00.png")

@@ -16,8 +16,6 @@ from pneumoscope.io.json_file import to_plain
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader, ReadingMaps
 
-# Long lists of the cards that only a prediction needs.
-_LONG_LISTS = ("normal_scores", "resampled")
 # Smallest share of the probability of pneumonia from which one class is called more likely.
 _LIKELIER_FROM = 0.6
 _NO_SIGNS_BELOW = 0.1
@@ -31,7 +29,9 @@ def describe_health(reader: "Reader") -> Health:
 def describe_models(reader: "Reader") -> Models:
     """Return the models' cards without long lists, their classes, layers and operating points."""
     models = reader.models
-    cards = {part: _leave_out(to_plain(getattr(models.cards, part)), _LONG_LISTS) for part in PARTS}
+    cards = {part: to_plain(getattr(models.cards, part)) for part in PARTS}
+    # Long lists that only a prediction needs.
+    del cards["anomaly"]["normal_scores"], cards["classifier"]["calibration"]["resampled"]
     # Measured on a blank image, because the card does not contain the shapes of the layers.
     heatmaps = reader.compute_maps(np.zeros((models.image_size, models.image_size), np.uint8)).heatmaps
     layers: list[Any] = [
@@ -182,12 +182,6 @@ def _join(reason: str) -> str:
 def _lower_start(clause: str) -> str:
     """Return a clause with a lower first letter, unless it begins with an abbreviation."""
     return clause[:1].lower() + clause[1:] if clause[1:2].islower() or clause[1:2] == " " else clause
-
-
-def _leave_out(value: Any, names: tuple[str, ...]) -> Any:
-    if isinstance(value, dict):
-        return {name: _leave_out(inner, names) for name, inner in value.items() if name not in names}
-    return value
 
 
 def _encode_gray(values: np.ndarray, white: float) -> GrayMap:

@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 
 from pneumoscope.app.answers import describe_health, describe_models, describe_readings, describe_references
 from pneumoscope.app.limits import Limits, RequestError
-from pneumoscope.app.pictures import draw_chests, draw_thumbnail
+from pneumoscope.app.pictures import draw_thumbnail, render_phantoms
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.predictions import read_uploads, zip_dicom_reading
 from pneumoscope.app.schema import Fault, Health, Models, Phantom, Readings, ReferenceCases
@@ -44,14 +44,7 @@ _POINT = {
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What the routes work with.
-
-    Attributes:
-        reader: trained models.
-        limits: on requests.
-        pool: of threads that predict.
-        data_dir: root of the collection that the reference cases come from, if available.
-    """
+    """What the routes work with; `data_dir` is the root of the reference cases' collection, if available."""
 
     reader: "Reader"
     limits: Limits
@@ -108,20 +101,17 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
 def _add_phantoms(router: APIRouter, context: ApiContext) -> None:
     @router.get("/phantoms", summary="Phantoms to try", responses=_answer(list[Phantom], "Two of each class"))
     async def phantoms(request: Request) -> JSONResponse:
-        chests = await context.pool.run(request, draw_chests)
-        return JSONResponse(
-            [
-                {"name": f"phantom-{number}", "kind": chest.kind, "url": f"/api/phantoms/{number}.png"}
-                for number, chest in enumerate(chests, start=1)
-            ]
-        )
+        images = await context.pool.run(request, render_phantoms)
+        kinds = enumerate((image.kind for image in images), start=1)
+        urls = "/api/phantoms/{}.png"
+        return JSONResponse([{"name": f"phantom-{n}", "kind": kind, "url": urls.format(n)} for n, kind in kinds])
 
     @router.get("/phantoms/{number}.png", summary="A phantom", response_class=Response, responses=_PNG)
     async def phantom(request: Request, number: int) -> Response:
-        chests = await context.pool.run(request, draw_chests)
-        if not 1 <= number <= len(chests):
-            raise RequestError(404, f"no phantom {number}; expected 1 to {len(chests)}")
-        return Response(chests[number - 1].png, media_type="image/png")
+        images = await context.pool.run(request, render_phantoms)
+        if not 1 <= number <= len(images):
+            raise RequestError(404, f"no phantom {number}; expected 1 to {len(images)}")
+        return Response(images[number - 1].png, media_type="image/png")
 
 
 def _add_reading(router: APIRouter, context: ApiContext) -> None:

@@ -77,20 +77,18 @@ class Neighbor(TypedDict):
     index: NotRequired[int]
 
 
-class Heatmap(TypedDict):
-    """The heat-map of each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
-
-    shape: list[int]
-    rows: Axis
-    columns: Axis
-    data: str
-
-
 class GrayMap(TypedDict):
     """A map: (h, w) uint8 in base64, 255 = 1."""
 
     shape: list[int]
     data: str
+
+
+class Heatmap(GrayMap):
+    """The heat-map of each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
+
+    rows: Axis
+    columns: Axis
 
 
 class ReadingAnswer(TypedDict):

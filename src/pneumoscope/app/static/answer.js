@@ -38,7 +38,7 @@ export function showAnswer(item) {
 }
 
 function showVerdict(row, kind, scored, phantom) {
-  byId("verdict").dataset.decision = kind ?? "";
+  byId("verdict").className = `verdict ${kind?.replace(" ", "-") ?? ""}`;
   const point = Number(row?.operating_point);
   const decided = Number.isNaN(point) ? `the ${row?.operating_point} point` : `your own ${point}`;
   setText("verdict-kicker", !row ? "Decision" : scored ? `Decision at ${decided}` : "No score was computed");
