@@ -36,6 +36,7 @@ def post(client, *files):
     return client.post("/api/read", files=[("files", ("image.jpeg", file)) for file in files])
 
 
+@pytest.mark.integration
 def test_a_stopped_or_slow_body_gets_408(open_room, send_bytes, radiographs):
     head, content = write_request(radiographs["normal"])
     with open_room(limits=Limits(receive_seconds=1.5)) as address, httpx.Client(base_url=address) as client:
@@ -71,6 +72,7 @@ def test_connections_over_the_limit_get_503(open_room):
     assert (rejected.status_code, served.status_code) == (503, 200)
 
 
+@pytest.mark.integration
 def test_a_full_queue_gets_503(open_room, reader, radiographs, monkeypatch):
     monkeypatch.setattr(reader, "read", slow_down(reader.read, 1.5))
     narrow = Limits(num_readers=1, wait_seconds=0.3)
@@ -82,6 +84,7 @@ def test_a_full_queue_gets_503(open_room, reader, radiographs, monkeypatch):
     assert later.status_code == 200
 
 
+@pytest.mark.integration
 def test_work_over_its_time_gets_503_and_holds_its_thread(open_room, reader, radiographs, monkeypatch):
     monkeypatch.setattr(reader, "read", slow_down(reader.read, 4))
     narrow = Limits(num_readers=1, wait_seconds=0.5, read_seconds=0.5)
@@ -109,6 +112,7 @@ async def post_at_once(address, file, count):
         return [answer.status_code for answer in await asyncio.gather(*requests)]
 
 
+@pytest.mark.integration
 def test_a_body_over_its_limit_gets_413(open_room, send_bytes, radiographs):
     head, many = write_request(*[bytes(40_000)] * 4)
     endless = re.sub(rb"Content-Length: \d+", b"Expect: 100-continue\r\nContent-Length: 99999999999", head)

@@ -31,6 +31,13 @@ export function setText(id, text) {
   if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
+/** Show a message above the page, or none; `retry` offers to read again. */
+export function showMessage(message, { retry = false } = {}) {
+  byId("message-text").textContent = message;
+  byId("message").hidden = !message;
+  byId("retry").hidden = !retry;
+}
+
 /** Return the mark of a class: a shape and a color, so that neither is needed alone. */
 export function makeMark(name) {
   const space = "http://www.w3.org/2000/svg";

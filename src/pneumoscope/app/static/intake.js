@@ -1,16 +1,11 @@
 /** Images come in: dropped (folders too), pasted, picked, or as one of the phantoms. */
 import { getFile, getJson } from "./api.js";
-import { byId, compareNames, make } from "./elements.js";
+import { byId, compareNames, make, showMessage } from "./elements.js";
 
 const MAX_FILES = 5000;
 
-/**
- * Take in images in all ways.
- *
- * @param {(files: {file: File, name: string, phantom?: boolean}[]) => void} take
- * @param {(message: string) => void} showMessage
- */
-export function openIntake(take, showMessage) {
+/** @param {(files: {file: File, name: string, phantom?: boolean}[]) => void} take called with all images that come in. */
+export function openIntake(take) {
   const picker = byId("picker");
   for (const id of ["choose", "add"]) byId(id).addEventListener("click", () => picker.click());
   picker.addEventListener("change", () => {
@@ -21,14 +16,14 @@ export function openIntake(take, showMessage) {
     const files = [...(event.clipboardData?.files ?? [])];
     if (files.length) take(nameFiles(files));
   });
-  followDrops(take, showMessage);
+  followDrops(take);
 }
 
 function nameFiles(files) {
-  return files.map((file) => ({ file, name: file.webkitRelativePath || file.name || "pasted image" }));
+  return files.map((file) => ({ file, name: file.name || "pasted image" }));
 }
 
-function followDrops(take, showMessage) {
+function followDrops(take) {
   const veil = byId("dropping");
   const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   document.addEventListener("dragover", (event) => {
@@ -76,8 +71,8 @@ async function walkEntry(entry) {
   }
 }
 
-/** Offer the phantoms of the package; the arguments are those of `openIntake`. */
-export async function offerPhantoms(take, showMessage) {
+/** Offer the phantoms of the package; `take` is that of `openIntake`. */
+export async function offerPhantoms(take) {
   const phantoms = await getJson("/api/phantoms");
   byId("phantoms").replaceChildren(...phantoms.map(({ name, kind, url }) => {
     const picture = make("img", { src: url, alt: "", width: "160", height: "160" });

@@ -2,7 +2,7 @@
 import { PointChoice, showAnswer, showNeighbors } from "./answer.js";
 import { decodeBytes, getJson } from "./api.js";
 import { Cases } from "./cases.js";
-import { byId, makeMark } from "./elements.js";
+import { byId, makeMark, showMessage } from "./elements.js";
 import { layOutSheet, saveCsv, saveDicom, saveJson } from "./exports.js";
 import { followGestures } from "./gestures.js";
 import { offerPhantoms, openIntake } from "./intake.js";
@@ -20,12 +20,6 @@ const workList = new WorkList(cases);
 const map = new PointMap(byId("map"), { follow: followGestures, mark: makeMark });
 const help = byId("help");
 let hasPictures = false;
-
-function showMessage(message, { retry = false } = {}) {
-  byId("message-text").textContent = message;
-  byId("message").hidden = !message;
-  byId("retry").hidden = !retry;
-}
 
 function take(files) {
   if (!files.length) return;
@@ -140,7 +134,7 @@ function pressArrow(event) {
 /** Load what is the same for all images; the page works, with less, where one of these fails. */
 async function load() {
   const requests = [
-    offerPhantoms(take, showMessage),
+    offerPhantoms(take),
     getJson("/api/models").then((models) => {
       controls.offer(models);
       point.offer(models.operating_points);
@@ -159,7 +153,7 @@ async function load() {
 const point = new PointChoice((chosen) => cases.setPoint(chosen));
 cases.addEventListener("change", show);
 cases.addEventListener("trouble", ({ detail }) => showMessage(detail, { retry: true }));
-openIntake(take, showMessage);
+openIntake(take);
 for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", act);
 document.addEventListener("keydown", pressKey);
 byId("worklist").addEventListener("keydown", pressArrow);
