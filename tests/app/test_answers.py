@@ -58,7 +58,7 @@ This file could not be read as a radiograph: DICOM cut off: its pixels have no e
 """
 
 
-@pytest.mark.parametrize(("reading", "sentence"), zip(READINGS, SENTENCES.splitlines(), strict=True))
+@pytest.mark.parametrize(("reading", "sentence"), list(zip(READINGS, SENTENCES.splitlines(), strict=True)))
 def test_a_reading_is_one_sentence(reading, sentence):
     threshold = 0.7 if reading.decision == "normal" else 0.45
 
