@@ -4,23 +4,12 @@ const WHEEL_SPEED = 0.0015;
 const TAP_DISTANCE = 5;
 
 /**
- * What a canvas does on gestures; all distances and places in CSS pixels from its corner.
- *
- * @typedef {object} Handlers
- * @property {(dx: number, dy: number, x: number, y: number) => void} move
- * @property {(factor: number, x: number, y: number) => void} zoom about a place.
- * @property {(dx: number, dy: number, x: number, y: number) => void} window a right drag, or any drag while `windows()`.
- * @property {() => boolean} windows
- * @property {(x: number, y: number) => void} point the pointer is here, or was tapped.
- * @property {() => void} leave
- * @property {() => boolean} wheels whether the wheel zooms; else it scrolls the page.
- */
-
-/**
- * Follow all gestures on a canvas.
+ * Follow all gestures on a canvas; distances and places are in CSS pixels from its corner.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {Handlers} handlers
+ * @param {object} handlers `move(dx, dy, x, y)`; `zoom(factor, x, y)` about a place; `window(dx, dy, x, y)` on a right
+ *   drag, or any drag while `windows()`; `point(x, y)` where the pointer is or tapped; `leave()`; `wheels()`: whether
+ *   the wheel zooms, else it scrolls the page.
  */
 export function followGestures(canvas, handlers) {
   const pointers = new Map();
