@@ -1,4 +1,4 @@
-"""The reading room as it is served: a real server in a thread, and films to send to it."""
+"""A real server of the reading room in a thread, a browser, and files to send."""
 
 import io
 import os
@@ -24,7 +24,7 @@ from pneumoscope.phantoms.phantom import draw_phantoms
 OpenRoom = Callable[..., Any]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
-QUIET = (
+OPTIONS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
@@ -42,9 +42,8 @@ def open_room(reader: Reader) -> OpenRoom:
     """Return a context manager that serves the app, with the keywords of `build_app`, and yields its address."""
 
     @contextmanager
-    def opened(**keywords: Any) -> Iterator[str]:
-        app = build_app(reader, **keywords)
-        server = uvicorn.Server(configure_server(app, keywords.get("limits")))
+    def open_one(**keywords: Any) -> Iterator[str]:
+        server = uvicorn.Server(configure_server(build_app(reader, **keywords), keywords.get("limits")))
         with bind_port(0) as listener:
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
             thread.start()
@@ -57,7 +56,7 @@ def open_room(reader: Reader) -> OpenRoom:
                 server.should_exit = True
                 thread.join()
 
-    return opened
+    return open_one
 
 
 @pytest.fixture(scope="session")
@@ -69,71 +68,71 @@ def room(open_room: OpenRoom) -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def chromium() -> Iterator[Any]:
-    """Return a browser without a window, closed after each file: while it is driven, no other event loop can run."""
+    """Return a browser, closed after each file: while it is driven, no other event loop can run."""
     if CHROMIUM is None:
-        pytest.skip("no Chromium is installed (on Debian: apt install chromium): no page is driven")
-    driven = pytest.importorskip("playwright.sync_api", reason="playwright is not installed: no page is driven")
-    driven.expect.set_options(timeout=TIMEOUT_MS)
-    with driven.sync_playwright() as driver:
-        opened = driver.chromium.launch(executable_path=CHROMIUM, args=list(QUIET))
-        yield opened
-        opened.close()
+        pytest.skip("no Chromium is installed (on Debian: apt install chromium)")
+    playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
+    playwright.expect.set_options(timeout=TIMEOUT_MS)
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=list(OPTIONS))
+        yield browser
+        browser.close()
 
 
 @pytest.fixture
 def client(room: str) -> Iterator[httpx.Client]:
     """Return a client of the room."""
-    with httpx.Client(base_url=room, timeout=120) as opened:
-        yield opened
+    with httpx.Client(base_url=room, timeout=120) as client:
+        yield client
 
 
 @pytest.fixture
-def stays_well(room: str) -> Iterator[None]:
-    """Check after a test that the room that stays open still answers at once."""
+def room_recovers(room: str) -> Iterator[None]:
+    """Check after a test that the room that stays open still answers."""
     yield
     assert httpx.get(f"{room}/api/health", timeout=20).json()["status"] == "ok"
 
 
 @pytest.fixture(scope="session")
-def talk() -> Callable[[str, bytes], bytes]:
-    """Return a function that sends bytes as they are to an address, and returns all until the server closes."""
+def send_bytes() -> Callable[[str, bytes], bytes]:
+    """Return a function that sends bytes to an address, and returns all until the server closes."""
 
-    def talked(address: str, data: bytes) -> bytes:
+    def send(address: str, data: bytes) -> bytes:
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(data)
-            found = b""
-            while piece := connection.recv(1 << 16):
-                found += piece
-        return found
+            return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
-    return talked
+    return send
 
 
 @pytest.fixture(scope="session")
-def films() -> dict[str, bytes]:
-    """Return a drawn film of each class as JPEG, 300 pixels high and 340 wide."""
+def radiographs() -> dict[str, bytes]:
+    """Return a phantom of each class as JPEG, 300 pixels high and 340 wide."""
     phantoms = draw_phantoms(6, size=128, seed=5)
-    found = {}
-    for kind in ("normal", "bacterial", "viral"):
-        drawn = phantoms.images[list(phantoms.subtypes).index(kind)]
-        found[kind] = encode_image(Image.fromarray(drawn).resize((340, 300)), "JPEG")
-    return found
+    images = {str(label): image for label, image in zip(phantoms.subtypes, phantoms.images, strict=True)}
+    return {label: encode_image(image, "JPEG", (340, 300)) for label, image in images.items()}
 
 
 @pytest.fixture(scope="session")
 def collection(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder that holds an image in the place of the first known image."""
+    """Return a folder with an image in the place of the first reference case."""
     folder = tmp_path_factory.mktemp("collection")
     path = folder / str(reader.models.known.names[0])
     path.parent.mkdir(parents=True, exist_ok=True)
-    noise = np.random.default_rng(0).integers(0, 256, (300, 600), dtype=np.uint8)
-    Image.fromarray(noise).save(path, format="PNG")
+    path.write_bytes(encode_image(np.random.default_rng(0).integers(0, 256, (300, 600), dtype=np.uint8)))
     return folder
 
 
-def encode_image(image: Image.Image, image_format: str, **options: Any) -> bytes:
-    """Return an image as the bytes of a file."""
+def encode_image(pixels: np.ndarray, image_format: str = "PNG", size: tuple[int, int] | None = None) -> bytes:
+    """Return pixels as the bytes of a file, resized to (width, height)."""
+    image = Image.fromarray(pixels)
     stream = io.BytesIO()
-    image.save(stream, format=image_format, **options)
+    (image.resize(size) if size else image).save(stream, format=image_format)
     return stream.getvalue()
+
+
+@pytest.fixture(scope="session")
+def encode() -> Callable[..., bytes]:
+    """Return `encode_image`."""
+    return encode_image

@@ -1,7 +1,6 @@
-"""Clients that are slow, many, or send too much; the server must answer afterwards."""
+"""Slow, many, and large requests; the server must answer afterwards."""
 
 import asyncio
-import io
 import os
 import re
 import signal
@@ -15,33 +14,34 @@ from itertools import chain, repeat
 import httpx
 import numpy as np
 import pytest
-from PIL import Image
 
+from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.app.limits import Limits
 
-pytestmark = pytest.mark.usefixtures("stays_well")
+pytestmark = pytest.mark.usefixtures("room_recovers")
 
 PARALLEL = 200
 NARROW = Limits(max_file_bytes=50_000, max_request_bytes=120_000, max_held_bytes=150_000)
 
 
-def write_request(*films):
-    """Return the head and the body of a request that sends films, as they go over the wire."""
-    request = httpx.Request("POST", "http://127.0.0.1", files=[("files", ("film.jpeg", film)) for film in films])
+def write_request(*files):
+    """Return the head and the body of a request that sends files."""
+    request = httpx.Request("POST", "http://127.0.0.1", files=[("files", ("image.jpeg", file)) for file in files])
     body = request.read()
     head = f"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Length: {len(body)}\r\n"
     return f"{head}Content-Type: {request.headers['content-type']}\r\n\r\n".encode(), body
 
 
-def post(client, *films):
-    return client.post("/api/read", files=[("files", ("film.jpeg", film)) for film in films])
+def post(client, *files):
+    return client.post("/api/read", files=[("files", ("image.jpeg", file)) for file in files])
 
 
-def test_a_body_that_stops_or_trickles_is_given_up(open_room, talk, films):
-    head, content = write_request(films["normal"])
+@pytest.mark.integration
+def test_a_stopped_or_slow_body_gets_408(open_room, send_bytes, radiographs):
+    head, content = write_request(radiographs["normal"])
     with open_room(limits=Limits(receive_seconds=1.5)) as address, httpx.Client(base_url=address) as client:
         started = time.monotonic()
-        stopped = talk(address, head + content[:100])
+        stopped = send_bytes(address, head + content[:100])
         assert time.monotonic() - started < 10
         assert stopped.startswith(b"HTTP/1.1 408")
         assert b"in time" in stopped
@@ -72,47 +72,48 @@ def test_connections_over_the_limit_get_503(open_room):
     assert (rejected.status_code, served.status_code) == (503, 200)
 
 
-def test_a_line_that_is_too_long_is_told_to_come_back(open_room, reader, films, monkeypatch):
+@pytest.mark.integration
+def test_a_full_queue_gets_503(open_room, reader, radiographs, monkeypatch):
     monkeypatch.setattr(reader, "read", slow_down(reader.read, 1.5))
     narrow = Limits(num_readers=1, wait_seconds=0.3)
     with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
-        found = asyncio.run(post_at_once(address, films["normal"], 3))
-        later = post(client, films["normal"])
+        statuses = asyncio.run(post_at_once(address, radiographs["normal"], 3))
+        later = post(client, radiographs["normal"])
 
-    assert sorted(found) == [200, 503, 503]
+    assert sorted(statuses) == [200, 503, 503]
     assert later.status_code == 200
 
 
-def test_work_that_outlasts_its_time_is_given_up_and_keeps_its_place_until_it_ends(
-    open_room, reader, films, monkeypatch
-):
+@pytest.mark.integration
+def test_work_over_its_time_gets_503_and_holds_its_thread(open_room, reader, radiographs, monkeypatch):
     monkeypatch.setattr(reader, "read", slow_down(reader.read, 4))
     narrow = Limits(num_readers=1, wait_seconds=0.5, read_seconds=0.5)
     with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
-        given_up = post(client, films["normal"])
+        late = post(client, radiographs["normal"])
         assert client.get("/api/health").status_code == 200
-        meanwhile = client.get("/api/known")
+        meanwhile = client.get("/api/references")
         time.sleep(3)
-        later = client.get("/api/known")
+        later = client.get("/api/references")
 
-    assert (given_up.status_code, meanwhile.status_code, later.status_code) == (503, 503, 200)
+    assert (late.status_code, meanwhile.status_code, later.status_code) == (503, 503, 200)
 
 
 def slow_down(work, seconds):
-    def slowed(*arguments, **keywords):
+    def slow(*arguments, **keywords):
         time.sleep(seconds)
         return work(*arguments, **keywords)
 
-    return slowed
+    return slow
 
 
-async def post_at_once(address, film, count):
+async def post_at_once(address, file, count):
     async with httpx.AsyncClient(base_url=address, timeout=60) as client:
-        sent = [post(client, film) for _ in range(count)]
-        return [answer.status_code for answer in await asyncio.gather(*sent)]
+        requests = [post(client, file) for _ in range(count)]
+        return [answer.status_code for answer in await asyncio.gather(*requests)]
 
 
-def test_a_body_that_is_too_large_is_told_so(open_room, talk, films):
+@pytest.mark.integration
+def test_a_body_over_its_limit_gets_413(open_room, send_bytes, radiographs):
     head, many = write_request(*[bytes(40_000)] * 4)
     endless = re.sub(rb"Content-Length: \d+", b"Expect: 100-continue\r\nContent-Length: 99999999999", head)
     with open_room(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
@@ -121,21 +122,21 @@ def test_a_body_that_is_too_large_is_told_so(open_room, talk, films):
         unannounced = client.post(
             "/api/read", content=iter([many[:100_000], many[100_000:]]), headers={"content-type": kind}
         )
-        file = post(client, films["normal"], bytes(60_000))
-        told = talk(address, endless)
-        # What a request held is given back: in all they are far over what may be held at a time.
-        sound = [post(client, films["normal"]).status_code for _ in range(30)]
+        file = post(client, radiographs["normal"], bytes(60_000))
+        expecting = send_bytes(address, endless)
+        # Held bytes are given back: together these requests are far over the limit.
+        accepted = [post(client, radiographs["normal"]).status_code for _ in range(30)]
 
     assert (announced.status_code, unannounced.status_code, file.status_code) == (413, 413, 413)
-    assert told.startswith(b"HTTP/1.1 413")
+    assert expecting.startswith(b"HTTP/1.1 413")
     assert "several requests" in announced.json()["error"]
     assert "file 2 is over" in file.json()["error"]
-    assert b"100 Continue" not in told
-    assert sound == [200] * 30
+    assert b"100 Continue" not in expecting
+    assert accepted == [200] * 30
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: 99999999999"])
-def test_a_body_that_never_ends_is_refused_without_being_read(open_room, framing):
+def test_an_endless_body_is_refused_without_being_read(open_room, framing):
     piece = bytes(1 << 16)
     head = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
@@ -155,34 +156,33 @@ def test_a_body_that_never_ends_is_refused_without_being_read(open_room, framing
     assert b"connection: close" in answer.lower()
 
 
-def test_more_than_may_be_held_at_a_time_is_put_off(open_room):
-    films = [bytes(40_000)] * 2
-    head, content = write_request(*films)
+def test_uploads_over_the_memory_limit_get_503(open_room):
+    files = [bytes(40_000)] * 2
+    head, content = write_request(*files)
     with open_room(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as waiting:
             waiting.sendall(head + content[:-10])
             time.sleep(0.5)
-            put_off = post(client, *films)
+            refused = post(client, *files)
         time.sleep(0.5)
-        served = post(client, *films)
+        served = post(client, *files)
 
-    assert (put_off.status_code, put_off.headers["retry-after"]) == (503, "2")
+    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
     assert served.status_code == 200
 
 
+@pytest.mark.integration
 @pytest.mark.skipif(os.name != "posix", reason="limits on files are set as POSIX has them")
-def test_two_hundred_uploads_at_a_time_are_answered_with_nothing_written_or_logged(films, tmp_path):
+def test_two_hundred_parallel_uploads_are_answered_and_nothing_is_written_or_logged(radiographs, encode, tmp_path):
     code = (
         "import os, resource; resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0)); "
         "from pneumoscope.app.server import serve; "
         "serve(os.environ.get('PNEUMOSCOPE_MODELS'), port=0, open_browser=False)"
     )
-    noise = np.random.default_rng(0).integers(0, 256, (1050, 1050), dtype=np.uint8)
-    stream = io.BytesIO()
-    Image.fromarray(noise).save(stream, format="PNG")
-    kinds = [films["normal"], films["viral"], b"no film", stream.getvalue(), films["bacterial"][:400]]
+    noise = encode(np.random.default_rng(0).integers(0, 256, (1050, 1050), dtype=np.uint8))
+    kinds = [radiographs["normal"], radiographs["viral"], b"no image", noise, radiographs["bacterial"][:400]]
     process = subprocess.Popen(
-        [sys.executable, "-c", code],
+        [sys.executable, "-W", "error", "-c", code],
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,
@@ -190,8 +190,9 @@ def test_two_hundred_uploads_at_a_time_are_answered_with_nothing_written_or_logg
         env={**os.environ, "TMPDIR": str(tmp_path)},
     )
     with process:
-        told = [process.stdout.readline() for _ in range(3)]
-        address = told[0].split()[-1]
+        lines = [process.stdout.readline() for _ in range(3)]
+        assert lines[1].strip() == RESEARCH_USE_ONLY
+        address = lines[0].split()[-1]
         answers = asyncio.run(send_at_once(address, kinds))
         health = httpx.get(f"{address}api/health", timeout=20)
         process.send_signal(signal.SIGINT)

@@ -1,9 +1,6 @@
-"""The pages, and the server from the command to its end."""
+"""The pages, and the server from its start to its end."""
 
-import os
 import re
-import signal
-import subprocess
 import sys
 from pathlib import Path
 
@@ -16,7 +13,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.report.templates import read_scripts
 
 
-def test_a_port_that_is_taken_gives_way_to_the_next_free_one():
+def test_a_taken_port_is_replaced_by_the_next_free_one():
     with bind_port(0) as taken:
         port = taken.getsockname()[1]
         with bind_port(port) as free:
@@ -25,57 +22,30 @@ def test_a_port_that_is_taken_gives_way_to_the_next_free_one():
 
 
 @pytest.mark.parametrize("port", [-1, 65536])
-def test_a_port_beyond_the_range_is_refused(port):
+def test_a_port_out_of_range_is_an_error(port):
     with pytest.raises(PneumoscopeError, match="expected 1 to 65535"):
         bind_port(port)
 
 
 @pytest.mark.parametrize("keyword", ["study_dir", "data_dir"])
-def test_a_folder_that_is_missing_is_told_before_the_server_starts(reader, tmp_path, keyword):
+def test_a_missing_folder_is_an_error_at_the_start(reader, tmp_path, keyword):
     with pytest.raises(PneumoscopeError, match="is no folder"):
         build_app(reader, **{keyword: tmp_path / "nothing"})
 
 
-def test_serving_says_where_and_ends_quietly(tmp_path):
-    code = (
-        "import os, sys; from pneumoscope.app.server import serve; serve(os.environ.get('PNEUMOSCOPE_MODELS'), port=0)"
-    )
-    screenless = {name: value for name, value in os.environ.items() if name not in ("DISPLAY", "WAYLAND_DISPLAY")}
-    process = subprocess.Popen(
-        [sys.executable, "-W", "error", "-c", code],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        cwd=tmp_path,
-        env=screenless,
-    )
-    with process:
-        told = [process.stdout.readline().strip() for _ in range(3)]
-        address = re.fullmatch(r"Reading room: (http://127\.0\.0\.1:\d+/)", told[0])
-        assert address, (told, process.stderr.read())
-        health = httpx.get(f"{address[1]}api/health", timeout=60)
-        process.send_signal(signal.SIGINT)
-        rest, errors = process.communicate(timeout=60)
-
-    assert told[1] == RESEARCH_USE_ONLY
-    assert health.json()["status"] == "ok"
-    assert (process.returncode, rest, errors) == (0, "", "")
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_the_user_is_told_where_another_port_was_taken(monkeypatch, reader):
+def test_another_port_is_announced(monkeypatch, reader):
     monkeypatch.setattr("pneumoscope.inference.reader.Reader.open", lambda models_dir: reader)
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
-    told = []
+    lines = []
     with bind_port(0) as taken:
         port = taken.getsockname()[1]
-        serve(port=port, open_browser=False, announce=told.append)
+        serve(port=port, open_browser=False, announce=lines.append)
 
-    assert told[0].startswith(f"Port {port} is taken")
-    assert RESEARCH_USE_ONLY in told
+    assert lines[0].startswith(f"Port {port} is taken")
+    assert RESEARCH_USE_ONLY in lines
 
 
-def test_nothing_but_the_package_is_served_as_static(client):
+def test_static_files_are_those_of_the_package(client):
     static = Path(sys.modules["pneumoscope.app.server"].__file__).parent / "static"
 
     for path in static.iterdir():
@@ -85,7 +55,7 @@ def test_nothing_but_the_package_is_served_as_static(client):
 
 
 @pytest.mark.parametrize("path", ["/", "/nowhere"])
-def test_pages_carry_the_notice_and_load_nothing_from_elsewhere(client, path):
+def test_pages_have_the_notice_and_load_nothing_from_other_hosts(client, path):
     page = client.get(path)
 
     assert page.headers["content-type"].startswith("text/html")
@@ -96,8 +66,8 @@ def test_pages_carry_the_notice_and_load_nothing_from_elsewhere(client, path):
     assert not re.search(r"<script(?![^>]*\bsrc=)|<style|\sstyle=|\son\w+=", page.text)
 
 
-@pytest.mark.parametrize("trust", ["", "Not told alike everywhere."])
-def test_how_far_to_trust_subtypes_is_said_where_that_was_measured(open_room, reader, monkeypatch, trust):
+@pytest.mark.parametrize("trust", ["", "Not reliable everywhere."])
+def test_trust_in_subtypes_is_shown_if_it_was_measured(open_room, reader, monkeypatch, trust):
     monkeypatch.setitem(reader.trust, "subtype_trust", trust)
     with open_room() as address:
         page = httpx.get(address).text
@@ -106,7 +76,7 @@ def test_how_far_to_trust_subtypes_is_said_where_that_was_measured(open_room, re
     assert trust in page
 
 
-def test_without_a_study_its_page_says_how_to_open_one(client):
+def test_without_a_study_its_page_shows_the_command(client):
     page = client.get("/study")
 
     assert page.status_code == 404
@@ -120,7 +90,7 @@ def test_every_route_is_described(client):
     read = paths["/api/read"]["post"]
 
     assert openapi["info"]["description"] == RESEARCH_USE_ONLY
-    assert {"/api/health", "/api/models", "/api/known", "/api/phantoms", "/api/read", "/api/dicom"} <= set(paths)
+    assert {"/api/health", "/api/models", "/api/references", "/api/phantoms", "/api/read", "/api/dicom"} <= set(paths)
     assert all(operation["summary"] for operations in paths.values() for operation in operations.values())
     form = read["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"files", "operating_point"}

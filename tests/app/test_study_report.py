@@ -15,7 +15,7 @@ def hash_of(text):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def ask(open_room, folder, path="/study"):
+def get(open_room, folder, path="/study"):
     with open_room(study_dir=folder) as address:
         return httpx.get(address + path)
 
@@ -26,7 +26,7 @@ def read_policy(answer):
 
 
 def test_the_policy_names_exactly_the_scripts_and_the_style_of_the_report(open_room, finished_study):
-    answer = ask(open_room, finished_study)
+    answer = get(open_room, finished_study)
 
     policy = read_policy(answer)
     scripts = re.findall(r'<script type="module">(.*?)</script>', answer.text, re.DOTALL)
@@ -39,23 +39,28 @@ def test_the_policy_names_exactly_the_scripts_and_the_style_of_the_report(open_r
     assert "allow-same-origin" not in policy["sandbox"]
 
 
-def test_a_script_of_another_is_not_allowed(open_room, tmp_path):
-    (tmp_path / "report.html").write_text("<style>p {}</style><script>alert(1)</script>")
+@pytest.mark.parametrize("script", ['<script type="module">alert(1)</script>', "<SCRIPT>alert(1)</SCRIPT>"])
+def test_a_report_with_the_scripts_of_another_version_is_a_message(open_room, tmp_path, script):
+    (tmp_path / "report.html").write_text(f"<style>p {{}}</style>{script}")
 
-    policy = read_policy(ask(open_room, tmp_path))
+    answer = get(open_room, tmp_path)
 
-    assert hash_of("alert(1)") not in policy["script-src"]
-    assert policy["style-src"] == hash_of("p {}")
+    assert answer.status_code == 404
+    assert "Another version of Pneumoscope wrote report.html" in answer.text
+    assert "pneumoscope study --resume --out FOLDER" in answer.text
+    assert "alert" not in answer.text
+    assert hash_of("alert(1)") not in study_report.write_policy(script.encode())
 
 
+@pytest.mark.integration
 def test_the_report_works_under_its_policy(chromium, open_room, finished_study):
-    complaints = []
+    messages = []
     with open_room(study_dir=finished_study) as address:
         context = chromium.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
-        page.on("console", lambda message: complaints.append(message.text))
-        page.on("pageerror", lambda error: complaints.append(str(error)))
-        page.on("request", lambda asked: asked.url.startswith((address, "data:")) or complaints.append(asked.url))
+        page.on("console", lambda message: messages.append(message.text))
+        page.on("pageerror", lambda error: messages.append(str(error)))
+        page.on("request", lambda sent: sent.url.startswith((address, "data:")) or messages.append(sent.url))
         page.goto(f"{address}/study")
         assert page.locator(".living-map .map-filters input").count() > 0
         pressed = page.locator('.points [aria-pressed="true"]')
@@ -73,33 +78,22 @@ def test_the_report_works_under_its_policy(chromium, open_room, finished_study):
     assert all(cell.startswith("0.0%") for cell in rows["Specificity"])
     assert "do not report" in note
     assert still_pressed == 0
-    assert complaints == []
+    assert messages == []
 
 
-def make_nothing(folder, beside):
-    pass
+@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "link outside"])
+def test_a_study_without_a_report_is_a_message(open_room, tmp_path, kind):
+    report = tmp_path / "study" / "report.html"
+    report.parent.mkdir()
+    (tmp_path / "secret.html").write_text("secret")
+    if kind == "folder":
+        report.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(report)
+    elif kind == "link outside":
+        report.symlink_to(tmp_path / "secret.html")
 
-
-def make_folder(folder, beside):
-    (folder / "report.html").mkdir()
-
-
-def make_pipe(folder, beside):
-    os.mkfifo(folder / "report.html")
-
-
-def make_link_outside(folder, beside):
-    (beside / "secret.html").write_text("secret")
-    (folder / "report.html").symlink_to(beside / "secret.html")
-
-
-@pytest.mark.parametrize("make", [make_nothing, make_folder, make_pipe, make_link_outside])
-def test_a_study_without_a_report_is_one_clear_message(open_room, tmp_path, make):
-    folder = tmp_path / "study"
-    folder.mkdir()
-    make(folder, tmp_path)
-
-    answer = ask(open_room, folder)
+    answer = get(open_room, report.parent)
 
     assert answer.status_code == 404
     assert "The study has no report.html yet" in answer.text
@@ -107,11 +101,11 @@ def test_a_study_without_a_report_is_one_clear_message(open_room, tmp_path, make
     assert "secret" not in answer.text
 
 
-def test_a_report_beyond_the_bound_is_not_served(open_room, tmp_path, monkeypatch):
+def test_a_report_over_the_size_limit_is_not_served(open_room, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_bytes(b"x" * 100)
     monkeypatch.setattr(study_report, "MAX_REPORT_BYTES", 99)
 
-    answer = ask(open_room, tmp_path)
+    answer = get(open_room, tmp_path)
 
     assert answer.status_code == 404
     assert "is larger than" in answer.text
@@ -120,11 +114,11 @@ def test_a_report_beyond_the_bound_is_not_served(open_room, tmp_path, monkeypatc
 @pytest.mark.parametrize(
     "path", ["/study/report", "/study/report.html", "/study/results.json", "/study/..%2fresults.json"]
 )
-def test_nothing_else_of_the_folder_is_served(open_room, tmp_path, path):
+def test_other_files_of_the_folder_are_not_served(open_room, tmp_path, path):
     for name in ("report.html", "results.json"):
         (tmp_path / name).write_text("secret")
 
-    answer = ask(open_room, tmp_path, path)
+    answer = get(open_room, tmp_path, path)
 
     assert answer.status_code == 404
     assert "secret" not in answer.text

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.app.schema import Gray, Health, Heatmap, Known, Layer, Models, ReadingAnswer, Readings
+from pneumoscope.app.schema import GrayMap, Health, Models, ReadingAnswer, Readings, ReferenceCases
 from pneumoscope.inference.cards import PARTS, AnomalyCard
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.json_file import to_plain
 
 if TYPE_CHECKING:
-    from pneumoscope.inference.reader import Look, Reader
+    from pneumoscope.inference.reader import Reader, ReadingMaps
 
-# Long lists of a card that only the prediction needs.
-_LONG_LISTS = ("normal_scores", "resampled")
 # Smallest share of the probability of pneumonia from which one class is called more likely.
 _LIKELIER_FROM = 0.6
 _NO_SIGNS_BELOW = 0.1
@@ -31,41 +29,48 @@ def describe_health(reader: "Reader") -> Health:
 def describe_models(reader: "Reader") -> Models:
     """Return the models' cards without long lists, their classes, layers and operating points."""
     models = reader.models
-    cards = {part: _leave_out(to_plain(getattr(models.cards, part)), _LONG_LISTS) for part in PARTS}
+    cards = {part: to_plain(getattr(models.cards, part)) for part in PARTS}
+    # Long lists that only a prediction needs.
+    del cards["anomaly"]["normal_scores"], cards["classifier"]["calibration"]["resampled"]
+    # Measured on a blank image, because the card does not contain the shapes of the layers.
+    heatmaps = reader.compute_maps(np.zeros((models.image_size, models.image_size), np.uint8)).heatmaps
+    layers: list[Any] = [
+        {"name": name, "shape": list(heatmaps[name].shape[1:]), **reader.describe_layer(name)} for name in reader.layers
+    ]
     return {
         "notice": RESEARCH_USE_ONLY,
         "id": models.id,
         "cards": cards,
         "classes": list(models.classes),
-        "layers": _describe_layers(reader),
+        "layers": layers,
         "operating_points": cards["classifier"]["operating_points"],
     }
 
 
-def describe_known(reader: "Reader", *, pictures: bool) -> Known:
+def describe_references(reader: "Reader", *, pictures: bool) -> ReferenceCases:
     """Return the map of reference cases.
 
     Args:
         reader: with the reference cases.
         pictures: whether the server can show them.
     """
-    models = reader.models
+    classes, references = list(reader.models.classes), reader.models.known
     return {
         "notice": RESEARCH_USE_ONLY,
-        "classes": list(models.classes),
-        "names": [str(name) for name in models.known.names],
-        "labels": [models.classes[label] for label in models.known.labels],
-        "coordinates": _encode(models.known.coordinates.astype("<f4")),
+        "classes": classes,
+        "names": [str(name) for name in references.names],
+        "labels": [classes[label] for label in references.labels],
+        "coordinates": _encode(references.coordinates.astype("<f4")),
         "pictures": pictures,
     }
 
 
-def answer_all(reader: "Reader", readings: list[ReadingAnswer]) -> Readings:
+def describe_readings(reader: "Reader", readings: list[ReadingAnswer]) -> Readings:
     """Return the answer to a request of one or more files."""
     return {"notice": RESEARCH_USE_ONLY, "model": reader.models.id, "readings": readings}
 
 
-def answer_reading(reading: Reading, *, threshold: float, size: tuple[int, int] | None) -> ReadingAnswer:
+def describe_reading(reading: Reading, *, threshold: float, size: tuple[int, int] | None) -> ReadingAnswer:
     """Return a reading with what a page shows besides its columns.
 
     Args:
@@ -73,36 +78,34 @@ def answer_reading(reading: Reading, *, threshold: float, size: tuple[int, int] 
         threshold: an image counts as pneumonia when `probability >= threshold`.
         size: height and width of the original, upright; None where it could not be read.
     """
-    row: dict[str, Any] = reading.to_row()
-    row["intervals"] = {name: [round(low, 4), round(high, 4)] for name, (low, high) in reading.intervals.items()}
-    row["threshold"] = threshold
-    row["sentence"] = write_sentence(reading, threshold=threshold)
-    row["size"] = None if size is None else list(size)
-    return cast(ReadingAnswer, row)
+    intervals = {name: [round(low, 4), round(high, 4)] for name, (low, high) in reading.intervals.items()}
+    sentence = write_sentence(reading, threshold=threshold)
+    answer = {**reading.to_row(), "intervals": intervals, "threshold": threshold, "sentence": sentence}
+    return cast(ReadingAnswer, {**answer, "size": size and list(size)})
 
 
-def add_look(answer: ReadingAnswer, reading: Reading, look: "Look", reader: "Reader") -> None:
+def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reader: "Reader") -> None:
     """Add the heat-maps, the anomaly map, and the position on the map of reference cases."""
     for neighbor, case in zip(answer["neighbors"], reading.neighbors, strict=True):
         neighbor["index"] = case.index
-    answer["position"] = [float(value) for value in look.position]
+    answer["position"] = [float(value) for value in maps.position]
     answer["heatmaps"] = {
-        layer: cast(Heatmap, {**_encode_gray(maps, float(maps.max())), **reader.describe_layer(layer)})
-        for layer, maps in look.heatmaps.items()
+        layer: {**_encode_gray(values, float(values.max())), **reader.describe_layer(layer)}  # type: ignore[typeddict-item]
+        for layer, values in maps.heatmaps.items()
     }
-    answer["anomaly_map"] = _encode_gray(look.anomaly_map, 1.0)
+    answer["anomaly_map"] = _encode_gray(maps.anomaly_map, 1.0)
 
 
 def write_anomaly_trust(card: AnomalyCard) -> str:
     """Return how far to trust the anomaly score, by its AUROC on the test set."""
     auroc = card.figures["test"]["auroc"]
-    start = f"On {auroc.n} test films its AUROC for pneumonia is {auroc.value:.2f}"
+    start = f"On {auroc.n} test images its AUROC for pneumonia is {auroc.value:.2f}"
     if math.isnan(auroc.high):
-        return f"{start}; they are too few to tell more."
+        return f"{start}; these are too few for an interval."
     if auroc.high < 0.5:
-        return f"{start}: pneumonias look less unusual to it than normals, so a low score says nothing against one."
+        return f"{start}: pneumonias score lower than normals, so a low score is no evidence against pneumonia."
     if auroc.low <= 0.5:
-        return f"{start}, no better than chance: it says nothing of pneumonia."
+        return f"{start}, no better than chance: the score is no evidence for pneumonia."
     return f"{start} ({auroc.low:.2f} to {auroc.high:.2f})."
 
 
@@ -126,22 +129,20 @@ def write_sentence(reading: Reading, *, threshold: float) -> str:
     reason = _join(reading.reason)
     if reading.decision == "refused":
         return f"The models give no answer for this image: {reason}."
-    probability = _format_probability(reading)
+    share, probability = reading.probabilities["pneumonia"], _format_probability(reading)
     if reading.decision == "not sure":
         return f"The models are not sure about this image (probability of pneumonia {probability}): {reason}."
-    doubt = f", but {reason}" if reason else ""
-    share = reading.probabilities["pneumonia"]
+    doubt, limit = f", but {reason}" if reason else "", _format_percent(threshold)
     if reading.decision == "normal" and share < 0.5:
         amount = "no signs" if share < _NO_SIGNS_BELOW else "no clear signs"
         return f"The models see {amount} of pneumonia (probability of pneumonia {probability}){doubt}."
-    limit = _format_percent(threshold)
     if reading.decision == "normal":
         below = f"(probability {probability}, under the threshold of {limit})"
         return f"The models see some signs of pneumonia, but too few to call it so {below}{doubt}."
-    if share < 0.5:
-        above = f"(probability {probability}, over the threshold of {limit})"
-        return f"The models see possible signs of pneumonia {above}, {_compare_subtypes(reading)}{doubt}."
-    return f"The models see signs of pneumonia (probability {probability}), {_compare_subtypes(reading)}{doubt}."
+    over = f", over the threshold of {limit}" if share < 0.5 else ""
+    signs = "possible signs" if over else "signs"
+    subtypes = _compare_subtypes(reading)
+    return f"The models see {signs} of pneumonia (probability {probability}{over}), {subtypes}{doubt}."
 
 
 def _compare_subtypes(reading: Reading) -> str:
@@ -175,9 +176,7 @@ def _join(reason: str) -> str:
         >>> _join("DICOM says lateral. The film looks upside down.")
         'DICOM says lateral; the film looks upside down'
     """
-    return (
-        "; ".join(_lower_start(part) for part in re.split(r"(?<=\.) (?=[A-Z])", reason)).replace(".;", ";").rstrip(".")
-    )
+    return "; ".join(_lower_start(part.rstrip(".")) for part in re.split(r"(?<=\.) (?=[A-Z])", reason))
 
 
 def _lower_start(clause: str) -> str:
@@ -185,23 +184,7 @@ def _lower_start(clause: str) -> str:
     return clause[:1].lower() + clause[1:] if clause[1:2].islower() or clause[1:2] == " " else clause
 
 
-def _describe_layers(reader: "Reader") -> list[Layer]:
-    # Measured on a blank image, because the card does not contain the shapes of the layers.
-    size = reader.models.image_size
-    heatmaps = reader.look(np.zeros((size, size), np.uint8)).heatmaps
-    layers = [
-        {"name": name, "shape": list(heatmaps[name].shape[1:]), **reader.describe_layer(name)} for name in reader.layers
-    ]
-    return cast(list[Layer], layers)
-
-
-def _leave_out(value: Any, names: tuple[str, ...]) -> Any:
-    if isinstance(value, dict):
-        return {name: _leave_out(inner, names) for name, inner in value.items() if name not in names}
-    return value
-
-
-def _encode_gray(values: np.ndarray, white: float) -> Gray:
+def _encode_gray(values: np.ndarray, white: float) -> GrayMap:
     """Return values as uint8: 0 is 0, and 255 is `white`, which is 0 where all values are."""
     scaled = np.clip(values * (255 / white), 0, 255) if white > 0 else np.zeros_like(values)
     return {"shape": list(values.shape), "data": _encode(np.rint(scaled).astype(np.uint8))}

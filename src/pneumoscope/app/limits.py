@@ -59,9 +59,9 @@ class LimitRequests:
     """Middleware that bounds bodies in size and time.
 
     Where the app asks for a body beyond a limit, it meets a `RequestError`: 413 too large, 408 too slow, 503 too many
-    bytes at once. An answer that comes before the end of the body is sent at once and then closes the connection. In
-    between a bounded part of the rest is dropped, because a client may read the answer only after it sent its body,
-    and a connection closed on unread data is reset.
+    bytes at once. An answer that comes before the end of the body closes the connection; before that, a bounded part
+    of the rest is dropped, because a client may read the answer only after it sent its body, and a connection closed
+    on unread data is reset.
     """
 
     def __init__(self, app: "ASGIApp", limits: Limits) -> None:
@@ -104,10 +104,9 @@ class _BoundedBody:
 
     def __init__(self, owner: LimitRequests, headers: Headers, receive: "Receive") -> None:
         self._owner = owner
-        self._limits = owner.limits
         self._receive = receive
         self._announced_bytes = int(headers.get("content-length", "0"))
-        self._deadline: float | None = None
+        self._deadline = asyncio.get_running_loop().time() + owner.limits.receive_seconds
         self.num_bytes = 0
         self.complete = not self._announced_bytes and "transfer-encoding" not in headers
 
@@ -119,12 +118,19 @@ class _BoundedBody:
         """
         if self.complete:
             return await self._receive()
+        limits = self._owner.limits
         # Checked before the first piece is received: that would send "100 Continue" to a client that waits for it.
         self._check_size(self._announced_bytes)
-        message = await self._receive_in_time()
+        try:
+            async with asyncio.timeout_at(self._deadline):
+                message = await self._receive()
+        except TimeoutError:
+            expected = f"expected all of it in {limits.receive_seconds:g} s"
+            advice = "Send it again, or fewer files at a time."
+            raise RequestError(408, f"the request did not arrive in time; {expected}. {advice}") from None
         size = len(message.get("body", b""))
         self._check_size(self.num_bytes + size)
-        if self._owner.held_bytes + size > self._limits.max_held_bytes:
+        if self._owner.held_bytes + size > limits.max_held_bytes:
             raise RequestError(503, "too many large uploads at once; send this one again in a moment")
         self.num_bytes += size
         self._owner.held_bytes += size
@@ -132,31 +138,17 @@ class _BoundedBody:
         return message
 
     async def drop_rest(self) -> None:
-        """Receive and drop what the client still sends, up to `LINGER_SECONDS` and the size of a whole request."""
+        """Receive and drop the rest of the body, up to `LINGER_SECONDS` and the size of a whole request."""
         num_dropped = 0
         with suppress(TimeoutError):
             async with asyncio.timeout(LINGER_SECONDS):
-                while not self.complete and num_dropped < self._limits.max_request_bytes:
+                while not self.complete and num_dropped < self._owner.limits.max_request_bytes:
                     message = await self._receive()
                     num_dropped += len(message.get("body", b""))
                     self.complete = not message.get("more_body", False)
 
-    async def _receive_in_time(self) -> "Message":
-        if self._deadline is None:
-            self._deadline = asyncio.get_running_loop().time() + self._limits.receive_seconds
-        try:
-            async with asyncio.timeout_at(self._deadline):
-                return await self._receive()
-        except TimeoutError:
-            raise RequestError(
-                408,
-                f"the request did not arrive in time; expected all of it in {self._limits.receive_seconds:g} s. "
-                "Send it again, or fewer files at a time.",
-            ) from None
-
     def _check_size(self, size: int) -> None:
-        if size > self._limits.max_request_bytes:
-            limit = f"{self._limits.max_request_bytes / MIB:.0f} MiB"
-            raise RequestError(
-                413, f"a request over {limit}; expected {limit} or less. Send the files in several requests."
-            )
+        if size > self._owner.limits.max_request_bytes:
+            limit = f"{self._owner.limits.max_request_bytes / MIB:.0f} MiB"
+            advice = "Send the files in several requests."
+            raise RequestError(413, f"a request over {limit}; expected {limit} or less. {advice}")

@@ -2,10 +2,10 @@
 
 import base64
 import io
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
 from threading import Lock
+from typing import NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -27,17 +27,11 @@ _SHOWN_MODES = ("1", "L", "P", "RGB")
 _ORIENTATION = 0x0112
 _SWAPS_SIDES = (5, 6, 7, 8)
 
-_drawing_lock = Lock()
+_phantom_lock = Lock()
 
 
-@dataclass(frozen=True)
-class DrawnChest:
-    """A phantom as PNG.
-
-    Attributes:
-        kind: `normal`, `bacterial` or `viral`.
-        png: 8-bit gray, with a comment that it is drawn.
-    """
+class PhantomImage(NamedTuple):
+    """The class of a phantom, and its 8-bit gray PNG with a comment that it is synthetic."""
 
     kind: str
     png: bytes
@@ -86,14 +80,14 @@ def draw_thumbnail(data_dir: Path, name: str) -> bytes:
     return _encode_png(load_image(data_dir / path), THUMBNAIL_SIDE)
 
 
-def draw_chests() -> tuple[DrawnChest, ...]:
-    """Return six phantoms, two of each class; they are drawn at the first call."""
-    with _drawing_lock:
-        return _draw_chests()
+def render_phantoms() -> tuple[PhantomImage, ...]:
+    """Return six phantoms, two of each class; they are made at the first call."""
+    with _phantom_lock:
+        return _render_phantoms()
 
 
 @lru_cache(maxsize=1)
-def _draw_chests() -> tuple[DrawnChest, ...]:
+def _render_phantoms() -> tuple[PhantomImage, ...]:
     # Loads pandas, which only requests for phantoms need.
     from pneumoscope.phantoms.phantom import COMMENT, draw_phantoms
 
@@ -101,17 +95,19 @@ def _draw_chests() -> tuple[DrawnChest, ...]:
     order = np.argsort([THREE_CLASSES.index(kind) for kind in phantoms.subtypes], kind="stable")
     note = PngInfo()
     note.add_text("Comment", COMMENT)
-    chests = []
-    for number in order:
-        stream = io.BytesIO()
-        Image.fromarray(phantoms.images[number]).save(stream, format="PNG", pnginfo=note)
-        chests.append(DrawnChest(str(phantoms.subtypes[number]), stream.getvalue()))
-    return tuple(chests)
+    return tuple(
+        PhantomImage(str(phantoms.subtypes[number]), _save_png(Image.fromarray(phantoms.images[number]), note))
+        for number in order
+    )
 
 
 def _encode_png(gray: np.ndarray, max_side: int) -> bytes:
     image = Image.fromarray(np.rint(gray * 255).astype(np.uint8))
     image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
+    return _save_png(image)
+
+
+def _save_png(image: Image.Image, note: PngInfo | None = None) -> bytes:
     stream = io.BytesIO()
-    image.save(stream, format="PNG")
+    image.save(stream, format="PNG", pnginfo=note)
     return stream.getvalue()

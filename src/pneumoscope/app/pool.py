@@ -25,13 +25,12 @@ class ReadingPool:
         self._threads = ThreadPoolExecutor(limits.num_readers, thread_name_prefix="reader")
 
     async def run(self, request: Request, work: Callable[[], Answer]) -> Answer:
-        """Do some work in a thread, once one is free.
+        """Do some work in a thread, once one is free, unless the client left the queue.
 
-        The work is skipped if the client left the queue. A thread cannot be stopped: work that exceeds its time
-        occupies its thread until it ends.
+        A thread cannot be stopped: work that exceeds its time occupies its thread until it ends.
 
         Args:
-            request: that needs the work; its body has been received.
+            request: whose body has been received.
             work: takes about `read_seconds` at most.
 
         Raises:

@@ -1,4 +1,4 @@
-"""The types of the JSON API: `answers.py` is checked against them, and `/api/openapi.json` describes them."""
+"""The types of the JSON API, which `/api/openapi.json` describes."""
 
 from typing import Any, NotRequired
 
@@ -22,7 +22,7 @@ class Health(TypedDict):
 
 
 class Axis(TypedDict):
-    """Receptive fields of a layer along one axis: cell i sees the pixels from low + i * step to high + i * step."""
+    """Receptive fields of a layer along one axis: cell i has the pixels from low + i * step to high + i * step."""
 
     low: int
     high: int
@@ -49,7 +49,7 @@ class Models(TypedDict):
     operating_points: dict[str, dict[str, Any]]
 
 
-class Known(TypedDict):
+class ReferenceCases(TypedDict):
     """The map of reference cases: coordinates are (n, 2) little-endian float32 in base64, labels are class names."""
 
     notice: str
@@ -69,7 +69,7 @@ class Phantom(TypedDict):
 
 
 class Neighbor(TypedDict):
-    """A reference case near the image; index into /api/known comes with detail=full."""
+    """A reference case near the image; index into /api/references comes with detail=full."""
 
     name: str
     label: str
@@ -77,20 +77,18 @@ class Neighbor(TypedDict):
     index: NotRequired[int]
 
 
-class Heatmap(TypedDict):
+class GrayMap(TypedDict):
+    """A map: (h, w) uint8 in base64, 255 = 1."""
+
+    shape: list[int]
+    data: str
+
+
+class Heatmap(GrayMap):
     """The heat-map of each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
 
-    shape: list[int]
     rows: Axis
     columns: Axis
-    data: str
-
-
-class Gray(TypedDict):
-    """A gray image: (h, w) uint8 in base64, 255 = 1."""
-
-    shape: list[int]
-    data: str
 
 
 class ReadingAnswer(TypedDict):
@@ -122,7 +120,7 @@ class ReadingAnswer(TypedDict):
     size: list[int] | None
     position: NotRequired[list[float]]
     heatmaps: NotRequired[dict[str, Heatmap]]
-    anomaly_map: NotRequired[Gray]
+    anomaly_map: NotRequired[GrayMap]
     picture: NotRequired[str | None]
 
 

@@ -1,20 +1,4 @@
-"""The reading room: the app, and its server on this machine.
-
-The page `room.html.j2` is rendered with, and only with:
-
-    notice            the research-use notice
-    version, model    of the package; identity of the models
-    has_study         whether there is a study whose report is served
-    operating_points  names, such as `balanced`
-    anomaly_trust     how far to trust the anomaly score
-    heatmap_trust     how far to trust a heat-map; empty if not measured
-    subtype_trust     how far to trust bacterial against viral; empty if not measured
-    classes, layers   names, in the order of the models
-    limits            max_files, max_bytes (of one file), max_request_bytes (of all files of a request)
-    max_megabytes     max_bytes in MiB
-
-`message.html.j2` has besides `title`, `message` and `command`.
-"""
+"""The app of the reading room, and its server on this machine."""
 
 import os
 import socket
@@ -34,20 +18,20 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import HTMLResponse
 from fastapi.staticfiles import StaticFiles
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import PackageLoader
 from starlette.exceptions import HTTPException
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.answers import write_anomaly_trust
 from pneumoscope.app.api import ApiContext, build_routes
 from pneumoscope.app.limits import MIB, LimitRequests, Limits, RequestError
-from pneumoscope.app.pictures import draw_chests
+from pneumoscope.app.pictures import render_phantoms
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
 from pneumoscope.app.study_report import read_report, write_policy
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.report.templates import read_scripts
+from pneumoscope.report.templates import make_environment, read_scripts
 
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
@@ -58,6 +42,8 @@ DEFAULT_PORT = 8427
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 3
 APP_DIR = Path(__file__).parent
+
+ShowPage = Callable[..., HTMLResponse]
 
 
 def build_app(
@@ -97,10 +83,10 @@ def build_app(
         responses={"4XX": {"model": Fault, "description": "Any other request that fails"}},
         lifespan=lifespan,
     )
-    pages = _Pages(reader, limits, has_study=study_dir is not None)
+    show_page = _make_pages(reader, limits, has_study=study_dir is not None)
     app.include_router(build_routes(ApiContext(reader, limits, pool, _check_folder(data_dir, "collection"))))
-    _add_pages(app, pages, _check_folder(study_dir, "study"))
-    _add_faults(app, pages)
+    _add_pages(app, show_page, _check_folder(study_dir, "study"))
+    _add_faults(app, show_page)
     app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
     app.add_middleware(SecureRequests)
     app.add_middleware(LimitRequests, limits=limits)
@@ -190,48 +176,32 @@ def bind_port(port: int) -> socket.socket:
     raise PneumoscopeError(f"ports {port} to {tried} are taken; name another with --port, or 0 for any free one")
 
 
-class _Pages:
-    """The templates, and the values that all of them use."""
+def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPage:
+    """Return a function that renders a template with the values that all pages use."""
+    environment = make_environment().overlay(loader=PackageLoader("pneumoscope", "app/templates"))
+    values = {
+        "notice": RESEARCH_USE_ONLY,
+        "version": __version__,
+        "has_study": has_study,
+        "anomaly_trust": write_anomaly_trust(reader.models.cards.anomaly),
+        "max_megabytes": limits.max_file_bytes // MIB,
+        **reader.trust,
+    }
 
-    def __init__(self, reader: "Reader", limits: Limits, *, has_study: bool) -> None:
-        self._environment = Environment(
-            loader=PackageLoader("pneumoscope", "app/templates"),
-            autoescape=True,
-            trim_blocks=True,
-            lstrip_blocks=True,
-            undefined=StrictUndefined,
-        )
-        self._values: dict[str, Any] = {
-            "notice": RESEARCH_USE_ONLY,
-            "version": __version__,
-            "model": reader.models.id,
-            "has_study": has_study,
-            "operating_points": list(reader.models.cards.classifier.operating_points),
-            "anomaly_trust": write_anomaly_trust(reader.models.cards.anomaly),
-            **reader.trust,
-            "classes": list(reader.models.classes),
-            "layers": list(reader.layers),
-            "limits": {
-                "max_files": limits.max_files,
-                "max_bytes": limits.max_file_bytes,
-                "max_request_bytes": limits.max_request_bytes,
-            },
-            "max_megabytes": limits.max_file_bytes // MIB,
-        }
+    def show_page(template: str, status: int = 200, **more: Any) -> HTMLResponse:
+        return HTMLResponse(environment.get_template(template).render(values | more), status)
 
-    def show(self, template: str, status: int = 200, **more: Any) -> HTMLResponse:
-        """Return a page."""
-        return HTMLResponse(self._environment.get_template(template).render(**self._values, **more), status)
+    return show_page
 
 
-def _add_pages(app: FastAPI, pages: _Pages, study_dir: Path | None) -> None:
+def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> None:
     @app.get("/", include_in_schema=False)
     async def show_room() -> HTMLResponse:
-        return pages.show("room.html.j2")
+        return show_page("room.html.j2")
 
     @app.get("/study", include_in_schema=False)
     def show_study() -> HTMLResponse:
-        message = "To see the report of a study here, end the server and start it again with its folder:"
+        message = "To show the report of a study here, stop the server and start it again with its folder:"
         command = "pneumoscope app --study FOLDER"
         if study_dir is not None:
             try:
@@ -239,7 +209,7 @@ def _add_pages(app: FastAPI, pages: _Pages, study_dir: Path | None) -> None:
                 return HTMLResponse(report, headers={"content-security-policy": write_policy(report)})
             except PneumoscopeError as error:
                 message, command = str(error), "pneumoscope study --resume --out FOLDER"
-        return pages.show("message.html.j2", 404, title="No report to show", message=message, command=command)
+        return show_page("message.html.j2", 404, title="No report to show", message=message, command=command)
 
     # The report holds the same script inline.
     @app.get("/static/map.js", include_in_schema=False)
@@ -247,7 +217,7 @@ def _add_pages(app: FastAPI, pages: _Pages, study_dir: Path | None) -> None:
         return Response(read_scripts()["map.js"], media_type="text/javascript")
 
 
-def _add_faults(app: FastAPI, pages: _Pages) -> None:
+def _add_faults(app: FastAPI, show_page: ShowPage) -> None:
     @app.exception_handler(RequestError)
     async def answer_request_fault(request: Request, fault: RequestError) -> Response:
         return answer_fault(fault.status, fault.message)
@@ -267,21 +237,20 @@ def _add_faults(app: FastAPI, pages: _Pages) -> None:
         if request.url.path.startswith(("/api/", "/static/")):
             response: Response = answer_fault(error.status_code, f"{title.lower()}; /api/openapi.json lists all routes")
         else:
-            response = pages.show(
-                "message.html.j2", error.status_code, title=title, message="There is no page here.", command=""
-            )
+            values = {"title": title, "message": "There is no page here.", "command": ""}
+            response = show_page("message.html.j2", error.status_code, **values)
         response.headers.update(error.headers or {})
         return response
 
 
 @contextmanager
 def _warmed_up(reader: "Reader") -> Iterator[None]:
-    """Run in the background what takes longer the first time, so that no request waits for it."""
+    """Run what takes longer the first time in the background, so that no request waits for it."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
     steps: list[Callable[[], Any]] = [
         lambda: reader.read(blank[None], [""]),
-        lambda: reader.look(blank),
-        draw_chests,
+        lambda: reader.compute_maps(blank),
+        render_phantoms,
     ]
     ended = threading.Event()
 

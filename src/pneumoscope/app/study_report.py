@@ -12,6 +12,7 @@ REPORT_NAME = "report.html"
 MAX_REPORT_BYTES = 256 << 20
 
 _STYLE = re.compile(rb"<style>(.*?)</style>", re.DOTALL)
+_SCRIPT = re.compile(rb"<script(?![^>]*application/json)[^>]*>(.*?)</script", re.DOTALL | re.IGNORECASE)
 
 
 def read_report(study_dir: Path) -> bytes:
@@ -21,19 +22,20 @@ def read_report(study_dir: Path) -> bytes:
         study_dir: folder of the study.
 
     Raises:
-        PneumoscopeError: if there is no regular file inside the folder, or it is too large.
+        PneumoscopeError: if there is no regular file inside the folder, it is too large, or it has other scripts than
+            the reports of this version, which its policy would block.
     """
     path = (study_dir / REPORT_NAME).resolve()
     if not path.is_relative_to(study_dir.resolve()) or not path.is_file():
-        raise PneumoscopeError(
-            f"The study has no {REPORT_NAME} yet. It is written when a study ends; go on with a study that stopped:"
-        )
+        raise PneumoscopeError(f"The study has no {REPORT_NAME} yet. A study writes it at its end; continue it with:")
     with path.open("rb") as file:
         page = file.read(MAX_REPORT_BYTES + 1)
     if len(page) > MAX_REPORT_BYTES:
+        limit = f"{MAX_REPORT_BYTES >> 20} MiB"
+        raise PneumoscopeError(f"{REPORT_NAME} is larger than {limit} and is no report of a study. Write it anew with:")
+    if not set(_SCRIPT.findall(page)) <= set(_encode_scripts()):
         raise PneumoscopeError(
-            f"{REPORT_NAME} is larger than {MAX_REPORT_BYTES >> 20} MiB and is not a report of this program. "
-            "Write it again with:"
+            f"Another version of Pneumoscope wrote {REPORT_NAME}, and its scripts do not run here. Write it anew with:"
         )
     return page
 
@@ -42,13 +44,12 @@ def write_policy(page: bytes) -> str:
     """Return the content security policy of a report.
 
     A study may come from elsewhere. So only scripts of this package run, whatever the page holds; it may use its own
-    style and pictures inside itself, fetches nothing, and lives in an origin of its own. A report that another version
-    wrote is shown without what its scripts add.
+    style and embedded images, fetches nothing, and lives in an origin of its own.
 
     Args:
         page: the report.
     """
-    scripts = " ".join(map(hash_source, (script.encode() for script in read_scripts().values())))
+    scripts = " ".join(map(hash_source, _encode_scripts()))
     styles = " ".join(map(hash_source, _STYLE.findall(page))) or "'none'"
     return (
         f"default-src 'none'; script-src {scripts}; style-src {styles}; img-src data:; base-uri 'none'; "
@@ -60,3 +61,7 @@ def write_policy(page: bytes) -> str:
 def hash_source(text: bytes) -> str:
     """Return the hash of an inline script or style as a policy names it."""
     return f"'sha256-{b64encode(sha256(text).digest()).decode()}'"
+
+
+def _encode_scripts() -> list[bytes]:
+    return [script.encode() for script in read_scripts().values()]

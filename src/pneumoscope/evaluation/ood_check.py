@@ -54,7 +54,7 @@ def measure_ood(
 
 
 def _check_kind(kind: str, origin: str, domain: OODDetector, images: np.ndarray, patients: np.ndarray) -> OODKind:
-    verdicts = domain.judge(images)
+    verdicts = domain.check(images)
     reasons, counts = np.unique([reason for _, _, reason in verdicts if reason], return_counts=True)
     return OODKind(
         kind,

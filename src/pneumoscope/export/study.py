@@ -266,7 +266,7 @@ def _export_references(
         patients=table["patient"].to_numpy().astype(str),
         coordinates=np.stack([coordinates[name] for name in table["name"]]).astype(np.float32),
     )
-    domain = fit_ood_detector(dataset.images[train], dataset.images[val], tell_drawn=not shows_phantoms(dataset))
+    domain = fit_ood_detector(dataset.images[train], dataset.images[val], detect_phantoms=not shows_phantoms(dataset))
     np.savez_compressed(folder / "domain.npz", **domain.to_arrays())
     card = ReferenceCard(
         card_version=CARD_VERSIONS["known"],

@@ -1,13 +1,14 @@
-"""READING: trained models and a file give an answer, its reason and its doubts; knows no Keras.
+"""Files to predictions, by ONNX models and without Keras.
 
-model_set.py   the models of a reader as a folder: loaded, and checked against their cards
-domain.py      whether an image looks like those that the models were trained on, and what is wrong if not
-invalid_inputs.py  pictures that are no such film
-gate.py        what is let through of films and of such pictures
-decode.py      one file to what a reader takes
-reading.py     the answer as a plain value
-reader.py      images to answers
-illustration.py the film and the heat on it, as pictures
+cards.py        model cards: what an exported model is, and how it was measured
+model_set.py    the models of a reader: loaded from a folder and checked against their cards
+ood.py          the detector of out-of-distribution inputs
+decode.py       one file to the input of the models
+reading.py      the prediction for one file as a plain value
+reader.py       images to predictions
+batch.py        many files to predictions, in threads
+table.py        predictions as a table on disk that a stopped run continues
+illustration.py a radiograph and its heat-map at the size of a picture
 """
 
 import os

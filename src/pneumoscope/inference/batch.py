@@ -1,4 +1,4 @@
-"""Many files, one after the other: each becomes a reading, a bad one too, and memory stays as it is."""
+"""Many files to predictions, in threads and in bounded memory; a file that cannot be read stops no other."""
 
 import glob
 import os
@@ -27,12 +27,12 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How a batch is read.
+    """How files are read.
 
     Attributes:
         operating_point: see `Reader.threshold`.
-        batch_size: files that a worker takes at once; fewer towards the end, so that all workers end together.
-        num_workers: threads that decode and read; 0 is one for each core.
+        batch_size: see `map_batches`.
+        num_workers: see `map_batches`.
     """
 
     operating_point: str = "balanced"
@@ -41,43 +41,39 @@ class BatchSettings:
 
 
 def find_files(arguments: Sequence[str]) -> list[str]:
-    """Return the files that some arguments name, in their order, each once.
+    """Return the files that the arguments name, in their order, each once.
 
     Args:
-        arguments: files, folders (all radiographs below, by their suffix; hidden ones and `__MACOSX` left out),
-            globs, or `-` for a list of them on standard input, one a line.
+        arguments: files, folders (all radiographs below, by their suffix, without hidden ones and `__MACOSX`), globs,
+            or `-` for a list of them on standard input, one a line.
 
     Raises:
         CollectionError: if nothing is named.
     """
-    found: dict[str, None] = {}
+    paths: list[str] = []
     for argument in arguments:
         if argument == "-":
-            found |= dict.fromkeys(find_files([line for line in sys.stdin.read().splitlines() if line]))
+            paths += find_files([line for line in sys.stdin.read().splitlines() if line])
         elif Path(argument).is_dir():
-            found |= dict.fromkeys(_walk(argument))
+            paths += _walk(argument)
         elif not os.path.lexists(argument) and glob.has_magic(argument):
             # Path.glob refuses patterns that are absolute.
-            found |= dict.fromkeys(sorted(glob.glob(argument, recursive=True)))  # noqa: PTH207
+            paths += sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
         else:
-            found[argument] = None
-    if not found:
-        told = ", ".join(arguments)
-        raise CollectionError(f"{told} names no file; expected JPEG, PNG or DICOM files, or folders that hold some")
-    return list(found)
+            paths.append(argument)
+    if not paths:
+        names = ", ".join(arguments)
+        raise CollectionError(f"{names} names no file; expected JPEG, PNG or DICOM files, or folders that hold some")
+    return list(dict.fromkeys(paths))
 
 
 def read_files(
     reader: Reader, paths: Iterable[str], settings: BatchSettings, render: Render | None = None
 ) -> Iterator[Reading]:
-    """Yield the reading of each file, in order.
-
-    Each worker decodes some files and then reads them, and no more than two batches a worker are under way, so that
-    memory does not grow with the number of files. What cannot be read becomes a reading with its error. Use a reader
-    whose graphs take one thread each where there is more than one worker.
+    """Yield the reading of each file, in order; a file that cannot be read gets a reading with its error.
 
     Args:
-        reader: the models.
+        reader: the models; with more than one worker, open it with `num_threads=1`.
         paths: the files.
         settings: how they are read.
         render: called by the workers with the reader, the path, the `(size, size)` uint8 image and the reading of each
@@ -87,14 +83,14 @@ def read_files(
         PneumoscopeError: if there is no such operating point.
     """
     reader.threshold(settings.operating_point)
-    work = partial(_read_batch, reader, settings, render)
+    work = partial(_read_batch, reader, settings.operating_point, render)
     yield from map_batches(work, paths, batch_size=settings.batch_size, num_workers=settings.num_workers)
 
 
 def map_batches(
     work: Callable[[list[str]], list[Outcome]], paths: Iterable[str], *, batch_size: int = 4, num_workers: int = 0
 ) -> Iterator[Outcome]:
-    """Yield what comes of each file, in order, with no more than two batches a worker under way.
+    """Yield the outcome of each file, in order, with at most two batches per worker in progress.
 
     Args:
         work: takes some paths and returns one outcome for each.
@@ -105,25 +101,32 @@ def map_batches(
     from threadpoolctl import threadpool_limits
 
     num_workers = num_workers or os.cpu_count() or 1
-    batches = _part(list(paths), batch_size, num_workers)
     # The matrices are small: BLAS would have threads of its own wait for them, busily, on the workers' cores.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_workers) as pool:
-        coming: deque[Future[list[Outcome]]] = deque()
+        pending: deque[Future[list[Outcome]]] = deque()
         try:
-            for batch in batches:
-                coming.append(pool.submit(work, batch))
-                if len(coming) >= 2 * num_workers:
-                    yield from coming.popleft().result()
-            while coming:
-                yield from coming.popleft().result()
+            for batch in _split(list(paths), batch_size, num_workers):
+                pending.append(pool.submit(work, batch))
+                if len(pending) >= 2 * num_workers:
+                    yield from pending.popleft().result()
+            while pending:
+                yield from pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _part(paths: list[str], most: int, num_workers: int) -> Iterator[list[str]]:
+def decode_file(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
+    """Return the result of `decode_radiograph`, or why the file cannot be read."""
+    try:
+        return decode_radiograph(path, size=size)
+    except ImageError as error:
+        return str(error)
+
+
+def _split(paths: list[str], batch_size: int, num_workers: int) -> Iterator[list[str]]:
     start = 0
     while start < len(paths):
-        size = max(1, min(most, (len(paths) - start) // (2 * num_workers)))
+        size = max(1, min(batch_size, (len(paths) - start) // (2 * num_workers)))
         yield paths[start : start + size]
         start += size
 
@@ -131,38 +134,27 @@ def _part(paths: list[str], most: int, num_workers: int) -> Iterator[list[str]]:
 def _walk(folder: str) -> list[str]:
     return sorted(
         str(Path(root, name))
-        for root, folders, names in os.walk(folder)
-        if not _is_hidden(Path(root).relative_to(folder))
+        for root, _, names in os.walk(folder)
+        if not any(part.startswith(".") or part == "__MACOSX" for part in Path(root).relative_to(folder).parts)
         for name in names
         if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") and name != "DICOMDIR"
     )
 
 
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") or part == "__MACOSX" for part in path.parts)
-
-
-def decode_file(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
-    """Return what `decode_radiograph` does, or why the file cannot be read."""
-    try:
-        return decode_radiograph(path, size=size)
-    except ImageError as error:
-        return str(error)
-
-
-def _read_batch(reader: Reader, settings: BatchSettings, render: Render | None, paths: list[str]) -> list[Reading]:
-    decoded = {path: decode_file(path, reader.models.image_size) for path in paths}
-    good = [(path, *outcome) for path, outcome in decoded.items() if not isinstance(outcome, str)]
-    readings = {
-        path: Reading(printable_name(path), settings.operating_point, reader.models.id, error=outcome)
-        for path, outcome in decoded.items()
-        if isinstance(outcome, str)
-    }
-    if good:
-        readable, images, objections = zip(*good, strict=True)
-        stack, names = np.stack(images), [printable_name(path) for path in readable]
-        answers = reader.read(stack, names, operating_point=settings.operating_point, objections=objections)
-        if render:
-            answers = [render(reader, *file) for file in zip(readable, images, answers, strict=True)]
-        readings |= dict(zip(readable, answers, strict=True))
+def _read_batch(reader: Reader, operating_point: str, render: Render | None, paths: list[str]) -> list[Reading]:
+    readings: dict[str, Reading] = {}
+    decoded: dict[str, tuple[np.ndarray, list[str]]] = {}
+    for path in paths:
+        outcome = decode_file(path, reader.models.image_size)
+        if isinstance(outcome, str):
+            readings[path] = Reading(printable_name(path), operating_point, reader.models.id, error=outcome)
+        else:
+            decoded[path] = outcome
+    if decoded:
+        images = np.stack([image for image, _ in decoded.values()])
+        objections = [reasons for _, reasons in decoded.values()]
+        names = [printable_name(path) for path in decoded]
+        predictions = reader.read(images, names, operating_point=operating_point, objections=objections)
+        for path, image, reading in zip(decoded, images, predictions, strict=True):
+            readings[path] = render(reader, path, image, reading) if render else reading
     return [readings[path] for path in paths]

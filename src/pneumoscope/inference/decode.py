@@ -1,4 +1,4 @@
-"""One file to what a reader takes."""
+"""One file to the input of the models."""
 
 import numpy as np
 
@@ -12,10 +12,10 @@ def decode_radiograph(source: ImageSource, *, size: int = 128) -> tuple[np.ndarr
 
     Args:
         source: path, bytes, or binary stream.
-        size: side of the square that a reader's models take.
+        size: side of the square that the models take.
 
     Returns:
-        `(size, size)` uint8, 0 = black, and what the header of a DICOM file says against a frontal chest film.
+        `(size, size)` uint8, 0 = black; and the reasons of a DICOM header against a frontal chest radiograph.
 
     Raises:
         ImageError: if the file cannot be read as a radiograph.

@@ -1,4 +1,4 @@
-"""The film behind a reading and the heat that lies on it, at the size of a picture."""
+"""A radiograph and its heat-map at the size of a picture."""
 
 import numpy as np
 from PIL import Image
@@ -14,32 +14,29 @@ MAX_SIDE = 2048
 def illustrate(
     reader: Reader, source: ImageSource, image: np.ndarray, reading: Reading
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the film, and where the classifier saw what spoke for its answer.
-
-    The heat is that of the decided class, and of the more probable one where the decision is not sure; for pneumonia
-    it is that of its more probable kind.
+    """Return a radiograph and the heat-map of the decided class; where undecided, of the more probable one.
 
     Args:
         reader: that gave the reading.
-        source: path, bytes or binary stream of the film.
-        image: `(size, size)` uint8, the film as it was read.
-        reading: of the film, without an error.
+        source: path, bytes or binary stream of the radiograph.
+        image: `(size, size)` uint8, the radiograph as the models see it.
+        reading: of the radiograph, without an error.
 
     Returns:
-        `(H, W)` float32 in [0, 1], the film with its own sides' ratio, 2,048 pixels at most; and the heat-map of the
-        same shape and range, or None where the reading is a refusal.
+        `(H, W)` float32 in [0, 1], the radiograph with its own aspect ratio and sides of 2,048 pixels at most; and the
+        heat-map of the same shape and range, or None where the image is rejected.
 
     Raises:
-        ImageError: if the film cannot be read.
+        ImageError: if the file cannot be read.
     """
-    film = Image.fromarray(load_image(source))
-    film.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
-    picture = np.clip(np.asarray(film), 0, 1)
+    radiograph = Image.fromarray(load_image(source))
+    radiograph.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
+    picture = np.clip(np.asarray(radiograph), 0, 1)
     if reading.decision == "refused":
         return picture, None
-    sick = reading.decision == "pneumonia" or (
-        reading.decision == "not sure" and reading.probabilities["pneumonia"] >= 0.5
-    )
-    (heat,) = reader.draw_heatmaps(image[None], ["pneumonia" if sick else "normal"])
-    stretched = Image.fromarray(heat).resize(film.size, Image.Resampling.BILINEAR)
-    return picture, np.clip(np.asarray(stretched), 0, 1)
+    label = reading.decision
+    if label == "not sure":
+        label = "pneumonia" if reading.probabilities["pneumonia"] >= 0.5 else "normal"
+    (heatmap,) = reader.draw_heatmaps(image[None], [str(label)])
+    resized = Image.fromarray(heatmap).resize(radiograph.size, Image.Resampling.BILINEAR)
+    return picture, np.clip(np.asarray(resized), 0, 1)

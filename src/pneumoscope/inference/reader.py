@@ -1,9 +1,8 @@
-"""Images to answers: what the classifier and the model of normals say, how sure that is, and what is alike."""
+"""Images to predictions: probabilities, decision, anomaly score, neighbors and maps."""
 
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import PurePath
 from typing import Any
 
@@ -24,14 +23,14 @@ NUM_VOTES = 15
 
 
 @dataclass(frozen=True)
-class Look:
-    """The pictures behind a reading.
+class ReadingMaps:
+    """The maps behind a reading.
 
     Attributes:
-        heatmaps: by layer `(classes, h, w)` float32, not negative: what spoke for each class, on the layer's cells.
-        anomaly_map: `(H, W)` float32 in [0, 1], how odd each place is to the model of normals: 0 is what half of all
-            places in held-out normals show, 1 what one in a thousand does, or more.
-        position: `(2,)` float32, place on the map of known images.
+        heatmaps: by layer `(classes, h, w)` float32, not negative: evidence for each class at each cell of the layer.
+        anomaly_map: `(H, W)` float32 in [0, 1]: 0 is the median over all places in held-out normals, 1 their 99.9 %
+            quantile or more.
+        position: `(2,)` float32, on the map of reference cases.
     """
 
     heatmaps: dict[str, np.ndarray]
@@ -45,9 +44,9 @@ class Reader:
     Attributes:
         models: the models.
         layers: names of the convolutional layers, from the input on.
-        trust: how far heat-maps of this classifier, `heatmap_trust`, and bacterial against viral, `subtype_trust`, are
-            to be trusted, in a sentence or two each; empty where that was not measured.
-        coverage: how often a set of classes promises to hold the true one; None where the models promise none.
+        trust: `heatmap_trust` and `subtype_trust`, how reliable heat-maps and bacterial against viral are, as text;
+            empty where that was not measured.
+        coverage: of the conformal sets of classes; None if the models have none.
     """
 
     def __init__(self, models: ModelSet) -> None:
@@ -63,9 +62,9 @@ class Reader:
         self.coverage: float | None = card.conformal.coverage if card.conformal else None
         self._limit: float = card.conformal.limit if card.conformal else np.nan
         self._normal_scores = np.sort(np.array(models.cards.anomaly.normal_scores, dtype=np.float64))
-        self._places: dict[str, list[int]] = {}
-        for index, name in enumerate(models.known.names):
-            self._places.setdefault(PurePath(str(name)).name, []).append(index)
+        self._patients: dict[str, set[str]] = {}  # by file name
+        for name, patient in zip(models.known.names, models.known.patients, strict=True):
+            self._patients.setdefault(PurePath(str(name)).name, set()).add(str(patient))
         self._index = EmbeddingIndex(models.known.embeddings, models.known.patients.tolist())
 
     @classmethod
@@ -106,44 +105,37 @@ class Reader:
         operating_point: str = "balanced",
         objections: Sequence[Sequence[str]] | None = None,
     ) -> list[Reading]:
-        """Return the answer for each image.
+        """Return the reading of each image.
 
         Args:
             images: `(n, size, size)` uint8, 0 = black.
-            paths: `n` names. Where one is that of a known image, images of the same patient are no neighbors.
+            paths: `n` names. The patient of a reference case of the same file name is left out of the neighbors.
             operating_point: see `threshold`.
-            objections: for each image, the reasons to refuse it that its file gave.
+            objections: for each image, the reasons of its file's header to reject it.
         """
         threshold = self.threshold(operating_point)
         inputs = as_input(images)
-        shares, embeddings = self.models.answers.run(inputs, ["probabilities", "embedding"])
+        outputs, embeddings = self.models.answers.run(inputs, ["probabilities", "embedding"])
         (scores,) = self.models.scores.run(inputs, ["score"])
-        verdicts = self.models.domain.judge(images)
+        checks = self.models.domain.check(images)
         nearest = self._find_nearest(embeddings, paths, NUM_VOTES)
-        calibrated = self._calibrate(shares)
+        calibrated = self._calibrate(outputs)
         readings = []
         for number, path in enumerate(paths):
-            in_domain, refused, reason = verdicts[number]
-            told = partial(Reading, path, operating_point, self.models.id)
-            against = list(objections[number]) if objections else []
-            if refused or against:
-                readings.append(told(decision="refused", in_domain=False, reason=" ".join(against) or reason))
-            else:
-                answer, doubt = self._answer(threshold, calibrated[number], *nearest[number])
+            in_domain, rejected, reason = checks[number]
+            if objections and objections[number]:
+                rejected, reason = True, " ".join(objections[number])
+            values: dict[str, Any] = {"decision": "refused", "in_domain": False, "reason": reason}
+            if not rejected:
                 score = float(scores[number])
-                readings.append(
-                    told(
-                        **answer,
-                        anomaly_score=score,
-                        anomaly_percentile=self._rank_score(score),
-                        in_domain=in_domain,
-                        reason=" ".join(part for part in (reason, doubt) if part),
-                    )
-                )
+                values, doubt = self._decide(threshold, calibrated[number], *nearest[number])
+                values |= {"anomaly_score": score, "anomaly_percentile": self._rank_score(score)}
+                values |= {"in_domain": in_domain, "reason": " ".join(part for part in (reason, doubt) if part)}
+            readings.append(Reading(path, operating_point, self.models.id, **values))
         return readings
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return calibrated probabilities of any images, those that `read` would refuse too.
+        """Return calibrated probabilities of any images, without the OOD detector.
 
         Args:
             images: `(n, size, size)` uint8, 0 = black.
@@ -152,23 +144,23 @@ class Reader:
             `(n, classes)` float64; rows sum to 1.
         """
         (outputs,) = self.models.answers.run(as_input(images), ["probabilities"])
-        return calibrate(outputs, self._fits[:1])[0]
+        return np.asarray(calibrate(outputs, self._fits[:1])[0])
 
     def choose_sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return `(n, classes)` bool, the classes that each image may be of, where `coverage` is promised.
+        """Return the conformal sets, `(n, classes)` bool, with the coverage of `coverage`.
 
         Args:
             probabilities: `(n, classes)` floats, as `score` returns them.
 
         Raises:
-            PneumoscopeError: if the models promise no coverage.
+            PneumoscopeError: if the models have no conformal sets.
         """
         if self.coverage is None:
             raise PneumoscopeError("the card of these models holds no `conformal`; export them again to have sets")
         return choose_sets(probabilities, self._limit)
 
-    def look(self, image: np.ndarray) -> Look:
-        """Return the pictures behind the reading of one `(size, size)` uint8 image."""
+    def compute_maps(self, image: np.ndarray) -> ReadingMaps:
+        """Return the maps behind the reading of one `(size, size)` uint8 image."""
         inputs = as_input(image[None])
         last = self.layers[-1]
         (embedding,) = self.models.answers.run(inputs, ["embedding"])
@@ -176,22 +168,22 @@ class Reader:
         earlier = self._run_layers(inputs, gradient, self.layers[:-1])
         (cells,) = self.models.anomaly.run(inputs, ["map"])
         ((nearest, _),) = self._find_nearest(embedding, [""], NUM_NEIGHBORS)
-        return Look(
+        return ReadingMaps(
             heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
-            anomaly_map=self._draw_anomaly(cells[0]),
+            anomaly_map=self._scale_anomaly(cells[0]),
             position=np.median(self.models.known.coordinates[nearest], axis=0),
         )
 
     def draw_heatmaps(self, images: np.ndarray, labels: Sequence[str], *, layer: str | None = None) -> np.ndarray:
-        """Return where a layer saw what spoke for a class.
+        """Return the heat-map of one class for each image.
 
         Args:
             images: `(n, size, size)` uint8.
-            labels: `n` names, each one of the classes; for `pneumonia` the more probable kind is shown.
+            labels: `n` class names, or `pneumonia` for its more probable subtype.
             layer: one of `layers`; the last by default.
 
         Returns:
-            `(n, size, size)` float32 in [0, 1]; the largest value of each map is 1, or 0 where nothing spoke for it.
+            `(n, size, size)` float32 in [0, 1]; the largest value of each map is 1, or 0 for an empty map.
         """
         last = self.layers[-1]
         layer = layer or last
@@ -207,43 +199,39 @@ class Reader:
         return upsample(maps[np.arange(len(maps)), chosen], *self._fields[layer], images.shape[1:])
 
     def describe_layer(self, layer: str) -> dict[str, Any]:
-        """Return what the cells of a layer see, `rows` and `columns`, each as `low`, `high` and `step` in pixels."""
+        """Return the receptive fields of a layer, `rows` and `columns`, each as `low`, `high` and `step` in pixels."""
         return {axis: vars(field) for axis, field in zip(("rows", "columns"), self._fields[layer], strict=True)}
 
-    def _draw_anomaly(self, cells: np.ndarray) -> np.ndarray:
+    def _scale_anomaly(self, cells: np.ndarray) -> np.ndarray:
         low, high = self.models.cards.anomaly.map_scale
         side = self.models.image_size
-        drawn = Image.fromarray(cells).resize((side, side), Image.Resampling.BILINEAR)
-        return np.clip((np.asarray(drawn) - low) / (high - low), 0, 1)
+        resized = Image.fromarray(cells).resize((side, side), Image.Resampling.BILINEAR)
+        return np.asarray(np.clip((np.asarray(resized) - low) / (high - low), 0, 1))
 
     def _run_layers(
         self, inputs: dict[str, np.ndarray], gradient: np.ndarray, layers: tuple[str, ...]
     ) -> list[np.ndarray]:
         return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])
 
-    def _answer(
+    def _decide(
         self, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
     ) -> tuple[dict[str, Any], str]:
-        """Return the decision and what it comes from, as a `Reading` names them, and why it is not sure, or nothing."""
-        known, classes = self.models.known, self.models.classes
-        names, rows = (*classes, "pneumonia"), calibrated.tolist()
-        probabilities = {name: value for name, (value, _, _) in zip(names, rows, strict=True)}
-        intervals = {name: (low, high) for name, (_, low, high) in zip(names, rows, strict=True)}
-        decision = "pneumonia" if probabilities["pneumonia"] >= threshold else "normal"
-        doubt = _find_doubt(decision, threshold, intervals["pneumonia"], float((known.labels[nearest] > 0).mean()))
-        neighbors = [
-            ReferenceCase(str(known.names[index]), classes[known.labels[index]], distance, index)
-            for index, distance in zip(
-                nearest[:NUM_NEIGHBORS].tolist(), distances[:NUM_NEIGHBORS].tolist(), strict=True
-            )
-        ]
-        answer = {
+        """Return the decision with its evidence, by the names of `Reading`, and why it is not sure, or nothing."""
+        references, classes = self.models.known, self.models.classes
+        rows = dict(zip((*classes, "pneumonia"), calibrated.tolist(), strict=True))
+        probability, low, high = rows["pneumonia"]
+        decision = "pneumonia" if probability >= threshold else "normal"
+        doubt = _explain_doubt(decision, threshold, low, high, float((references.labels[nearest] > 0).mean()))
+        values = {
             "decision": "not sure" if doubt else decision,
-            "probabilities": probabilities,
-            "intervals": intervals,
-            "neighbors": tuple(neighbors),
+            "probabilities": {name: value for name, (value, _, _) in rows.items()},
+            "intervals": {name: (low, high) for name, (_, low, high) in rows.items()},
+            "neighbors": tuple(
+                ReferenceCase(str(references.names[index]), classes[references.labels[index]], distance, index)
+                for index, distance in list(zip(nearest.tolist(), distances.tolist(), strict=True))[:NUM_NEIGHBORS]
+            ),
         }
-        return answer, doubt
+        return values, doubt
 
     def _calibrate(self, outputs: np.ndarray) -> np.ndarray:
         """Return `(n, classes + 1, 3)` float64: calibrated, low and high end, of each class and of pneumonia."""
@@ -259,21 +247,20 @@ class Reader:
     def _find_nearest(
         self, embeddings: np.ndarray, paths: Sequence[str], count: int
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return for each path the indices and distances of the nearest known images, nearest first.
+        """Return for each path the indices and distances of the nearest reference cases, nearest first.
 
-        They are never of the patient of a known file, which is known by the last part of its path.
+        The patient of a reference case whose file has the same name is left out.
         """
-        patients, places = self.models.known.patients, self._places
-        exclude = [{str(patients[index]) for index in places.get(PurePath(path).name, ())} for path in paths]
+        exclude = [self._patients.get(PurePath(path).name, ()) for path in paths]
         nearest, distances = self._index.search(embeddings, count, exclude=exclude)
         return [(rows[rows >= 0], gaps[rows >= 0]) for rows, gaps in zip(nearest, distances, strict=True)]
 
 
-def _find_doubt(decision: str, threshold: float, interval: tuple[float, float], sick_share: float) -> str:
+def _explain_doubt(decision: str, threshold: float, low: float, high: float, pneumonia_share: float) -> str:
     """Return why a decision is not sure, or nothing."""
-    if interval[0] < threshold <= interval[1]:
+    if low < threshold <= high:
         return "The probability is too close to the threshold to be on one side of it for sure."
-    if (decision == "pneumonia") != (sick_share >= 0.5):
-        known = "normals" if decision == "pneumonia" else "pneumonias"
-        return f"Most of the nearest known images are {known}."
+    if (decision == "pneumonia") != (pneumonia_share >= 0.5):
+        others = "normals" if decision == "pneumonia" else "pneumonias"
+        return f"Most of the nearest known images are {others}."
     return ""

@@ -1,18 +1,19 @@
-"""Readings as a table on disk that a killed run can go on with.
+"""Predictions as a table on disk that a stopped run continues.
 
-Every finished row is first written to `FILE.partial`, one JSON text a line; `FILE` itself is made of it at the end,
-in one step. A run that was killed leaves the partial file, of which at most the last line is torn.
+Every finished row is first appended to `FILE.partial`, one JSON text a line; `FILE` itself is made of it at the end,
+in one step. A run that was killed leaves the partial file, of which at most the last line is incomplete.
 """
 
 import csv
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.io.write import atomic_write
 
 FORMATS = (".csv", ".parquet", ".jsonl")
 COLUMNS = (
@@ -38,29 +39,27 @@ class Table:
 
         Args:
             path: of the file to make.
-            resume: go on with what stands there.
-            head: what all rows share, `model` and `operating_point`; rows of another are not gone on with.
+            resume: continue an existing file.
+            head: values that all rows share, `model` and `operating_point`; rows with others are not continued.
 
         Raises:
-            PneumoscopeError: if the format is not known, or the file stands there and `resume` is not set, or it is
-                of another head.
+            PneumoscopeError: if the format is unknown, the file exists and `resume` is not set, or it has another head.
         """
         if path.suffix not in FORMATS:
             raise PneumoscopeError(f"{path} ends with {path.suffix!r}; expected one of {', '.join(FORMATS)}")
         self.path = path
         self.done: set[str] = set()
-        self._head = head
         self._partial = path.with_name(path.name + ".partial")
-        standing = [str(one) for one in (path, self._partial) if one.exists()]
-        if standing and not resume:
+        existing = [str(file) for file in (path, self._partial) if file.exists()]
+        if existing and not resume:
             raise PneumoscopeError(
-                f"{' and '.join(standing)} stand there already. Add --resume, give another --output, or delete."
+                f"{' and '.join(existing)} stand there already. Add --resume, give another --output, or delete."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._partial.exists():
-            self._take_over(_read_lines(self._partial))
+            self._copy(_read_lines(self._partial), head)
         elif path.exists():
-            self._take_over(read_table(path))
+            self._copy(read_table(path), head)
         self._stream = self._partial.open("a", encoding="utf-8")
 
     def __enter__(self) -> "Table":
@@ -78,26 +77,30 @@ class Table:
     def finish(self) -> None:
         """Make the file of all rows, and drop the partial one."""
         self._stream.close()
-        made = self.path.with_name(self.path.name + ".whole")
-        _WRITERS[self.path.suffix](_read_lines(self._partial), made)
-        made.replace(self.path)
+        write = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_lines}[self.path.suffix]
+        with atomic_write(self.path) as whole:
+            write(_read_lines(self._partial), whole)
         self._partial.unlink()
 
-    def _take_over(self, rows: Iterator[Row]) -> None:
-        """Write finished rows anew, so that a torn last line goes."""
-        fresh = self._partial.with_name(self._partial.name + ".new")
-        with fresh.open("w", encoding="utf-8") as stream:
+    def _copy(self, rows: Iterator[Row], head: Row) -> None:
+        """Write finished rows anew, without an incomplete last line."""
+
+        def check() -> Iterator[Row]:
             for row in rows:
-                different = [name for name, value in self._head.items() if row.get(name) != value]
-                if different:
-                    told = ", ".join(f"{name} {row.get(name)!r} then, {self._head[name]!r} now" for name in different)
-                    fresh.unlink()
+                changes = [
+                    f"{name} {row.get(name)!r} then, {value!r} now"
+                    for name, value in head.items()
+                    if row.get(name) != value
+                ]
+                if changes:
                     raise PneumoscopeError(
-                        f"{self.path} holds readings of other settings: {told}. Give another --output."
+                        f"{self.path} holds readings of other settings: {', '.join(changes)}. Give another --output."
                     )
-                stream.write(json.dumps(row) + "\n")
                 self.done.add(row["path"])
-        fresh.replace(self._partial)
+                yield row
+
+        with atomic_write(self._partial) as fresh:
+            _write_lines(check(), fresh)
 
 
 def read_table(path: Path) -> Iterator[Row]:
@@ -106,15 +109,20 @@ def read_table(path: Path) -> Iterator[Row]:
     Raises:
         PneumoscopeError: if the file is no table of readings.
     """
+    read = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_lines}[path.suffix]
     try:
-        for row in _READERS[path.suffix](path):
-            if set(row) != set(COLUMNS):
-                raise PneumoscopeError(f"{path} has the columns {', '.join(row)}; expected {', '.join(COLUMNS)}")
+        for row in read(path):
+            _check_columns(path, row)
             yield row
     except PneumoscopeError:
         raise
     except Exception as error:  # pyarrow, csv and json raise classes of their own
         raise PneumoscopeError(f"{path} is no table of readings ({error}); give another --output") from None
+
+
+def _check_columns(path: Path, columns: Iterable[str]) -> None:
+    if set(columns) != set(COLUMNS):
+        raise PneumoscopeError(f"{path} has the columns {', '.join(columns)}; expected {', '.join(COLUMNS)}")
 
 
 def _read_lines(path: Path) -> Iterator[Row]:
@@ -126,7 +134,12 @@ def _read_lines(path: Path) -> Iterator[Row]:
                 return
 
 
-def _write_csv(rows: Iterator[Row], path: Path) -> None:
+def _write_lines(rows: Iterable[Row], path: Path) -> None:
+    with path.open("w", encoding="utf-8") as stream:
+        stream.writelines(json.dumps(row) + "\n" for row in rows)
+
+
+def _write_csv(rows: Iterable[Row], path: Path) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
         writer = csv.DictWriter(stream, COLUMNS)
         writer.writeheader()
@@ -136,9 +149,7 @@ def _write_csv(rows: Iterator[Row], path: Path) -> None:
 def _read_csv(path: Path) -> Iterator[Row]:
     with path.open(encoding="utf-8", newline="") as stream:
         reader = csv.DictReader(stream)
-        if set(reader.fieldnames or ()) != set(COLUMNS):
-            found = ", ".join(reader.fieldnames or ())
-            raise PneumoscopeError(f"{path} has the columns {found}; expected {', '.join(COLUMNS)}")
+        _check_columns(path, reader.fieldnames or ())
         for row in reader:
             yield {name: _parse(name, text) for name, text in row.items()}
 
@@ -150,21 +161,24 @@ def _parse(name: str, text: str) -> Any:
         return None
     if name == "in_domain":
         return text == "True"
-    return float(text) if name.startswith(("p_", "anomaly_")) else text
+    return float(text) if _is_number(name) else text
 
 
-def _write_parquet(rows: Iterator[Row], path: Path) -> None:
+def _is_number(column: str) -> bool:
+    return column.startswith(("p_", "anomaly_"))
+
+
+def _write_parquet(rows: Iterable[Row], path: Path) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     case = pa.struct([("name", pa.string()), ("label", pa.string()), ("distance", pa.float64())])
-    numbers = {name: pa.float64() for name in COLUMNS if name.startswith(("p_", "anomaly_"))}
-    kinds = {**numbers, "in_domain": pa.bool_(), "neighbors": pa.list_(case)}
-    schema = pa.schema(
-        [(name, kinds.get(name, pa.string())) for name in COLUMNS], metadata={"notice": RESEARCH_USE_ONLY}
-    )
+    types = {"in_domain": pa.bool_(), "neighbors": pa.list_(case)}
+    fields = [(name, pa.float64() if _is_number(name) else types.get(name, pa.string())) for name in COLUMNS]
+    schema = pa.schema(fields, metadata={"notice": RESEARCH_USE_ONLY})
+    remaining = iter(rows)
     with parquet.ParquetWriter(path, schema) as writer:
-        while part := list(islice(rows, ROW_GROUP)):
+        while part := list(islice(remaining, ROW_GROUP)):
             writer.write_table(pa.Table.from_pylist(part, schema))
 
 
@@ -174,12 +188,3 @@ def _read_parquet(path: Path) -> Iterator[Row]:
     with parquet.ParquetFile(path) as file:
         for part in file.iter_batches(ROW_GROUP):
             yield from part.to_pylist()
-
-
-def _write_jsonl(rows: Iterator[Row], path: Path) -> None:
-    with path.open("w", encoding="utf-8") as stream:
-        stream.writelines(json.dumps(row) + "\n" for row in rows)
-
-
-_WRITERS = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_jsonl}
-_READERS = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_lines}

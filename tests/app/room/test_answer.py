@@ -1,4 +1,4 @@
-"""The reading room in a real browser: how films come in, and what a person is told of them."""
+"""The reading room in a browser: intake and readings."""
 
 import base64
 import re
@@ -10,16 +10,13 @@ import pytest
 from pneumoscope.inference.decode import decode_radiograph
 from pneumoscope.inference.reader import Reader
 
-expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = pytest.mark.integration
 WIDE, NARROW = {"width": 1440, "height": 900}, {"width": 360, "height": 740}
 
 
-def test_a_film_gets_its_answer(open_visit: Any, folder: Path, reader: Reader) -> None:
-    visit = open_visit()
+def test_an_image_gets_its_reading(visit: Any, reader: Reader) -> None:
     page = visit.page
-    expect(page.get_by_role("heading", level=1)).to_have_text(re.compile("Read a chest X.ray for pneumonia"))
-    visit.bring(folder / "film-0.png")
-    visit.wait()
     expect(page.locator("#decision")).to_have_text(re.compile("^(Normal|Pneumonia|Not sure)$"))
     expect(page.locator("#sentence")).to_have_text(re.compile(r"^The models .+\s%.*\.$"))
     values = page.locator("#bars .value").all_inner_texts()
@@ -29,7 +26,7 @@ def test_a_film_gets_its_answer(open_visit: Any, folder: Path, reader: Reader) -
     expect(page.locator("#bars .threshold-note")).to_have_text(re.compile(r"threshold \d+\s%"))
     if reader.trust["subtype_trust"]:
         expect(page.locator("#subtype-trust")).to_have_text(reader.trust["subtype_trust"])
-    expect(page.locator("#anomaly")).to_have_text(re.compile(r"More unusual than (all|\d+\s% of) normal films"))
+    expect(page.locator("#anomaly")).to_have_text(re.compile(r"More unusual than (all|\d+\s% of) normal radiographs"))
     expect(page.locator("#neighbors li")).to_have_count(5)
     expect(page.locator("#case-size")).to_have_text("280 \u00d7 256 px")
     expect(page.locator(".notice")).to_be_in_viewport()
@@ -38,62 +35,62 @@ def test_a_film_gets_its_answer(open_visit: Any, folder: Path, reader: Reader) -
     expect(page.locator(".notice")).to_be_in_viewport()
 
 
-@pytest.mark.parametrize(("percentile", "said"), [(99.7, "99\u202f% of normal films"), (100, "all normal films")])
-def test_only_a_film_odder_than_all_normals_is_said_to_be_so(
-    open_visit: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, percentile: float, said: str
+@pytest.mark.parametrize(("percentile", "share"), [(99.7, "99\u202f% of"), (100, "all")])
+def test_percentile_100_means_all_normals(
+    open_visit: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, percentile: float, share: str
 ) -> None:
     monkeypatch.setattr(Reader, "_rank_score", lambda reader, score: percentile)
     visit = open_visit()
-    visit.bring(folder / "film-0.png")
+    visit.pick(folder / "image-0.png")
     visit.wait()
-    expect(visit.page.locator("#anomaly")).to_have_text(f"More unusual than {said}")
+    expect(visit.page.locator("#anomaly")).to_have_text(f"More unusual than {share} normal radiographs")
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
-def test_films_are_dropped_or_pasted(open_visit: Any, folder: Path, way: str) -> None:
+def test_images_are_dropped_or_pasted(open_visit: Any, folder: Path, way: str) -> None:
     visit = open_visit()
     page = visit.page
-    film = base64.b64encode((folder / "film-3.png").read_bytes()).decode()
+    image = base64.b64encode((folder / "image-3.png").read_bytes()).decode()
     page.evaluate(
-        """([way, film]) => {
+        """([way, image]) => {
             const carried = new DataTransfer();
-            const bytes = Uint8Array.from(atob(film), (character) => character.charCodeAt(0));
+            const bytes = Uint8Array.from(atob(image), (character) => character.charCodeAt(0));
             for (const name of ["one.png", "two.png"]) carried.items.add(new File([bytes], name, {type: "image/png"}));
             const options = { bubbles: true, cancelable: true };
             document.querySelector("#drop").dispatchEvent(way === "drop"
                 ? new DragEvent("drop", { ...options, dataTransfer: carried })
                 : new ClipboardEvent("paste", { ...options, clipboardData: carried }));
         }""",
-        [way, film],
+        [way, image],
     )
     expect(page.locator("#progress")).to_have_text("2 read")
     expect(page.locator("#case-name")).to_have_text("one.png")
 
 
-def test_a_phantom_is_called_drawn(open_visit: Any) -> None:
+def test_a_phantom_is_labeled(open_visit: Any) -> None:
     visit = open_visit()
     page = visit.page
     expect(page.locator("#phantoms button")).to_have_count(6)
-    assert all(text.startswith("drawn: ") for text in page.locator("#phantoms button").all_inner_texts())
+    assert all(text.startswith("phantom: ") for text in page.locator("#phantoms button").all_inner_texts())
     page.locator("#phantoms button").nth(2).click()
     visit.wait()
-    expect(page.locator("#case-kind")).to_have_text("drawn phantom, not a radiograph")
-    expect(page.locator("#reason")).to_contain_text("A drawing.")
+    expect(page.locator("#case-kind")).to_have_text("phantom, not a radiograph")
+    expect(page.locator("#reason")).to_contain_text("synthetic phantom")
     expect(page.locator("#case-name")).to_be_focused()
     page.locator("#clear").click()
     expect(page.locator("#intake")).to_be_visible()
     expect(page.locator("#choose")).to_be_focused()
 
 
-@pytest.mark.parametrize("film", ["inverted.png", "turned.png"])
-def test_what_is_no_upright_film_is_refused_before_any_score(
-    open_visit: Any, folder: Path, reader: Reader, film: str
+@pytest.mark.parametrize("name", ["inverted.png", "rotated.png"])
+def test_an_image_that_is_not_upright_is_rejected_without_scores(
+    open_visit: Any, folder: Path, reader: Reader, name: str
 ) -> None:
-    image, objections = decode_radiograph(folder / film)
-    (reading,) = reader.read(image[None], [film], objections=[objections])
+    image, objections = decode_radiograph(folder / name)
+    (reading,) = reader.read(image[None], [name], objections=[objections])
     visit = open_visit()
     page = visit.page
-    visit.bring(folder / film)
+    visit.pick(folder / name)
     visit.wait()
     expect(page.locator("#decision")).to_have_text("Refused")
     expect(page.locator("#sentence")).to_contain_text(reading.reason[1:])
@@ -105,11 +102,8 @@ def test_what_is_no_upright_film_is_refused_before_any_score(
     assert visit.read_pixels()[..., :3].mean() > 20
 
 
-def test_the_operating_point_moves_the_threshold(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
+def test_the_operating_point_sets_the_threshold(visit: Any) -> None:
     page = visit.page
-    visit.bring(folder / "film-0.png")
-    visit.wait()
     page.get_by_label("Own", exact=True).check()
     page.locator("#own-number").fill("0.01")
     page.locator("#own-number").press("Tab")
@@ -128,10 +122,10 @@ def test_axe_finds_nothing_serious(open_visit: Any, folder: Path, viewport: dict
     page = visit.page
 
     def check(state: str) -> None:
-        found = axe.run(page).response["violations"]
+        violations = axe.run(page).response["violations"]
         serious = [
             (state, item["id"], [node["target"] for node in item["nodes"]])
-            for item in found
+            for item in violations
             if item["impact"] in ("serious", "critical")
         ]
         assert not serious
@@ -139,7 +133,7 @@ def test_axe_finds_nothing_serious(open_visit: Any, folder: Path, viewport: dict
 
     expect(page.locator("#phantoms button")).to_have_count(6)
     check("first screen")
-    visit.bring(*[folder / name for name in ("film-0.png", "broken.jpeg", "inverted.png", "film-1.png")])
+    visit.pick(*[folder / name for name in ("image-0.png", "broken.jpeg", "inverted.png", "image-1.png")])
     expect(page.locator("#progress")).to_have_text("4 read")
     visit.wait()
     page.keyboard.press("2")
@@ -151,7 +145,7 @@ def test_axe_finds_nothing_serious(open_visit: Any, folder: Path, viewport: dict
     check("help")
 
 
-def test_the_theme_can_be_turned(open_visit: Any) -> None:
+def test_the_theme_is_kept(open_visit: Any) -> None:
     visit = open_visit()
     page = visit.page
     paper = "getComputedStyle(document.body).backgroundColor"

@@ -1,4 +1,4 @@
-"""The reading room in a real browser: the viewer and the map."""
+"""The reading room in a browser: the viewer and the map."""
 
 import re
 from pathlib import Path
@@ -9,25 +9,23 @@ import pytest
 
 from pneumoscope.models.receptive_field import Field, upsample
 
-expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = pytest.mark.integration
 
 
 def differ(first: np.ndarray, second: np.ndarray) -> float:
     return float(np.abs(first.astype(float) - second).mean())
 
 
-def test_the_overlay_lies_on_the_film(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
+def test_overlays_change_the_radiograph(visit: Any) -> None:
     page = visit.page
-    visit.bring(folder / "film-0.png")
-    visit.wait()
-    film = visit.read_pixels()
+    plain = visit.read_pixels()
     shown = {}
     for key, mode in (("2", "heatmap"), ("3", "anomaly")):
         page.keyboard.press(key)
         expect(page.locator(f'input[name="mode"][value="{mode}"]')).to_be_checked()
         shown[mode] = visit.read_pixels()
-        assert differ(shown[mode], film) > 0.3, mode
+        assert differ(shown[mode], plain) > 0.3, mode
     page.keyboard.press("2")
     page.locator("#heatmap-class").select_option("normal")
     normal = visit.read_pixels()
@@ -38,30 +36,30 @@ def test_the_overlay_lies_on_the_film(open_visit: Any, folder: Path) -> None:
     page.locator("#opacity").fill("0")
     page.locator("#decision").hover()
     page.keyboard.press("1")
-    assert differ(visit.read_pixels(), film) == 0
+    assert differ(visit.read_pixels(), plain) == 0
 
 
-def test_heatmaps_are_drawn_as_the_reader_draws_them(open_visit: Any) -> None:
+def test_heatmaps_equal_those_of_the_reader(open_visit: Any) -> None:
     visit = open_visit()
     page = visit.page
     cells = np.random.default_rng(0).integers(0, 256, (12, 10), dtype=np.uint8)
     rows, columns = Field(-7, 10, 10), Field(3, 20, 11)
-    drawn = page.evaluate(
-        "async ([cells, rows, columns]) => Array.from((await import('/static/overlay.js'))"
-        ".drawUp(new Uint8Array(cells), { height: 12, width: 10 }, { rows, columns }))",
+    values = page.evaluate(
+        "async ([cells, rows, columns]) => Array.from((await import('/static/render.js'))"
+        ".upsample(new Uint8Array(cells), { height: 12, width: 10 }, { rows, columns }))",
         [cells.ravel().tolist(), vars(rows), vars(columns)],
     )
     expected = upsample(cells[None].astype(np.float32), rows, columns, (128, 128))[0]
-    drawn = np.array(drawn).reshape(128, 128)
-    assert np.allclose(drawn / drawn.max(), expected, atol=1e-5)
+    heatmap = np.array(values).reshape(128, 128)
+    assert np.allclose(heatmap / heatmap.max(), expected, atol=1e-5)
 
 
 def test_the_viewer_zooms_moves_windows_and_resets(open_visit: Any, folder: Path) -> None:
     visit = open_visit()
     page = visit.page
-    visit.bring(folder / "deep.png")
+    visit.pick(folder / "deep.png")
     visit.wait()
-    film = visit.read_pixels()
+    plain = visit.read_pixels()
     box = page.locator("#canvas").bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)
     readout = page.locator("#readout")
@@ -69,7 +67,7 @@ def test_the_viewer_zooms_moves_windows_and_resets(open_visit: Any, folder: Path
     page.mouse.wheel(0, -400)
     expect(readout).to_have_text(re.compile(r"1[2-9]\d\s%"))
     zoomed = visit.read_pixels()
-    assert differ(zoomed, film) > 1
+    assert differ(zoomed, plain) > 1
     page.mouse.down()
     page.mouse.move(middle[0] + 60, middle[1] + 40, steps=3)
     page.mouse.up()
@@ -86,25 +84,22 @@ def test_the_viewer_zooms_moves_windows_and_resets(open_visit: Any, folder: Path
     page.keyboard.press("0")
     page.locator("#decision").hover()
     expect(readout).to_have_text(re.compile(r"^level 128, width 255 · 100"))
-    assert differ(visit.read_pixels(), film) == 0
+    assert differ(visit.read_pixels(), plain) == 0
     page.locator("#canvas").focus()
     page.keyboard.press("+")
     page.keyboard.press("ArrowRight")
-    assert differ(visit.read_pixels(), film) > 1
+    assert differ(visit.read_pixels(), plain) > 1
 
 
-def test_the_map_names_and_filters_known_films(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
+def test_the_map_names_and_filters_reference_cases(visit: Any) -> None:
     page = visit.page
-    visit.bring(folder / "film-0.png")
-    visit.wait()
     canvas = page.locator(".map-canvas")
     canvas.scroll_into_view_if_needed()
     page.locator('[data-map="find"]').click()
     before = visit.read_pixels(".map-canvas")
     box = canvas.bounding_box()
     hint = page.locator(".map-hint")
-    for step in range(40):  # the marked film is in the middle; known ones are around it
+    for step in range(40):  # the image is in the middle, reference cases are around it
         page.mouse.move(box["x"] + box["width"] / 2 + 4 * step, box["y"] + box["height"] / 2)
         if re.search(r", (normal|bacterial|viral)$", hint.inner_text()):
             break
@@ -115,11 +110,8 @@ def test_the_map_names_and_filters_known_films(open_visit: Any, folder: Path) ->
     assert differ(visit.read_pixels(".map-canvas"), before) > 0.01
 
 
-def test_a_loop_on_the_map_lists_the_films_inside(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
+def test_a_loop_on_the_map_lists_the_cases_inside(visit: Any) -> None:
     page = visit.page
-    visit.bring(folder / "film-0.png")
-    visit.wait()
     canvas = page.locator(".map-canvas")
     canvas.scroll_into_view_if_needed()
     page.locator('[data-map="loop"]').click()

@@ -1,4 +1,4 @@
-"""The reading room in a real browser: many films, and answers taken along."""
+"""The reading room in a browser: many images, and exports."""
 
 import csv
 import io
@@ -10,15 +10,16 @@ from typing import Any
 
 import pytest
 
-expect = pytest.importorskip("playwright.sync_api", reason="no playwright: the reading room is not driven").expect
+expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect
+pytestmark = pytest.mark.integration
 
 
-def test_a_work_list_shows_errors_and_refusals_in_place(open_visit: Any, folder: Path) -> None:
+def test_a_work_list_shows_errors_and_rejections(open_visit: Any, folder: Path) -> None:
     visit = open_visit()
     page = visit.page
-    names = [f"film-{number}.png" for number in range(9)]
+    names = [f"image-{number}.png" for number in range(9)]
     names[4:4] = ["broken.jpeg", "inverted.png"]
-    visit.bring(*[folder / name for name in names])
+    visit.pick(*[folder / name for name in names])
     expect(page.locator("#progress")).to_have_text("11 read")
     rows = page.locator("#rows tbody tr")
     assert [row.split("\n")[0].split("\t")[0] for row in page.locator("#rows .open").all_inner_texts()] == names
@@ -28,26 +29,26 @@ def test_a_work_list_shows_errors_and_refusals_in_place(open_visit: Any, folder:
     page.get_by_role("button", name="Pneu.").click()
     expect(page.locator('th[data-sort="pneumonia"]')).to_have_attribute("aria-sort", "descending")
     shares = [text for text in page.locator("#rows td:nth-child(3)").all_inner_texts() if text]
-    found = [float(re.sub(r"[^\d]", "", text)) for text in shares]
-    assert len(found) == 9
-    assert found == sorted(found, reverse=True)
+    values = [float(re.sub(r"[^\d]", "", text)) for text in shares]
+    assert len(values) == 9
+    assert values == sorted(values, reverse=True)
     assert set(page.locator("#rows .open").all_inner_texts()[-2:]) == {"broken.jpeg", "inverted.png"}
 
 
 def test_keys_step_through_the_work_list(open_visit: Any, folder: Path) -> None:
     visit = open_visit()
     page = visit.page
-    visit.bring(*[folder / f"film-{number}.png" for number in range(4)])
+    visit.pick(*[folder / f"image-{number}.png" for number in range(4)])
     expect(page.locator("#progress")).to_have_text("4 read")
     name, current = page.locator("#case-name"), page.locator('#rows [aria-current="true"]')
     for key, expected in (("j", 1), ("j", 2), ("k", 1)):
         page.keyboard.press(key)
-        expect(name).to_have_text(f"film-{expected}.png")
-        expect(current).to_have_text(f"film-{expected}.png")
+        expect(name).to_have_text(f"image-{expected}.png")
+        expect(current).to_have_text(f"image-{expected}.png")
     visit.wait()
     current.focus()
     page.keyboard.press("ArrowDown")
-    expect(name).to_have_text("film-2.png")
+    expect(name).to_have_text("image-2.png")
     expect(current).to_be_focused()
     expect(page.locator("#place")).to_have_text("3 of 4")
     page.keyboard.press("?")
@@ -56,14 +57,14 @@ def test_keys_step_through_the_work_list(open_visit: Any, folder: Path) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("j")
-    expect(name).to_have_text("film-2.png")
+    expect(name).to_have_text("image-2.png")
 
 
-def test_answers_are_taken_along(open_visit: Any, folder: Path) -> None:
+def test_readings_are_exported(open_visit: Any, folder: Path) -> None:
     visit = open_visit()
     page = visit.page
-    names = ["film-0.png", "broken.jpeg"]
-    visit.bring(*[folder / name for name in names])
+    names = ["image-0.png", "broken.jpeg"]
+    visit.pick(*[folder / name for name in names])
     expect(page.locator("#progress")).to_have_text("2 read")
     visit.wait()
     rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
@@ -81,7 +82,7 @@ def test_answers_are_taken_along(open_visit: Any, folder: Path) -> None:
 def test_one_page_is_printed(open_visit: Any, folder: Path) -> None:
     visit = open_visit(dark=True)
     page = visit.page
-    visit.bring(folder / "film-0.png")
+    visit.pick(folder / "image-0.png")
     visit.wait()
     page.evaluate("window.print = () => { document.title = 'printed'; }")
     page.locator("#print").click()
@@ -94,21 +95,21 @@ def test_one_page_is_printed(open_visit: Any, folder: Path) -> None:
     expect(page.locator("#desk")).to_be_hidden()
 
 
-def test_a_file_name_is_text(open_visit: Any, folder: Path) -> None:
+def test_a_file_name_is_shown_as_text(open_visit: Any, folder: Path) -> None:
     visit = open_visit()
     page = visit.page
     (hostile,) = folder.glob("<img*")
-    visit.bring(hostile, folder / "film-1.png")
+    visit.pick(hostile, folder / "image-1.png")
     expect(page.locator("#progress")).to_have_text("2 read")
     expect(page.locator("#case-name")).to_have_text(hostile.name)
     assert page.locator("#desk h1 img, #rows img").count() == 0
 
 
-def test_a_server_that_is_gone_is_told_and_asked_again(open_visit: Any, folder: Path) -> None:
+def test_without_a_server_there_is_a_message_and_another_try(open_visit: Any, folder: Path) -> None:
     visit = open_visit(may_fail=True)
     page = visit.page
     page.route("**/api/read*", lambda route: route.abort())
-    visit.bring(*[folder / f"film-{number}.png" for number in range(3)])
+    visit.pick(*[folder / f"image-{number}.png" for number in range(3)])
     expect(page.get_by_role("alert")).to_contain_text("does not answer")
     page.unroute("**/api/read*")
     page.get_by_role("button", name="Try again").click()

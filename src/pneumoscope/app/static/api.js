@@ -1,11 +1,7 @@
-/** The only doors to the server: every request that the reading room makes is one of these. */
+/** All requests to the server. */
 
-/** What the server, or the lack of one, said instead of an answer; its message is fit to be shown. */
+/** A request that failed; `status` is that of HTTP, or 0 without an answer, and the message is fit to be shown. */
 export class RequestError extends Error {
-  /**
-   * @param {string} message for the person.
-   * @param {number} status of HTTP, or 0 where there was no answer at all.
-   */
   constructor(message, status) {
     super(message);
     this.status = status;
@@ -21,71 +17,49 @@ async function request(url, options = {}) {
     throw new RequestError("The program does not answer. Is “pneumoscope app” still running?", 0);
   }
   if (response.ok) return response;
-  const said = await response.json().catch(() => ({}));
-  const fallback = `The program answered ${response.status} ${response.statusText}.`;
-  throw new RequestError(said.error ?? fallback, response.status);
+  const { error } = await response.json().catch(() => ({}));
+  throw new RequestError(error ?? `The program answered ${response.status} ${response.statusText}.`, response.status);
 }
 
-/**
- * Return what a JSON address holds.
- *
- * @param {string} url of our own server.
- */
+async function post(url, fileField, files, fields, signal) {
+  const body = new FormData();
+  for (const file of files) body.append(fileField, file, file.name || "image");
+  for (const [name, value] of Object.entries(fields)) body.append(name, String(value));
+  return request(url, { method: "POST", body, signal });
+}
+
+/** Return the JSON at an address. */
 export async function getJson(url) {
   return (await request(url)).json();
 }
 
-/**
- * Return a file of our own server, such as a phantom.
- *
- * @param {string} url
- * @param {string} name to give it.
- * @returns {Promise<File>}
- */
+/** Return a file of the server under a name. */
 export async function getFile(url, name) {
   const blob = await (await request(url)).blob();
   return new File([blob], name, { type: blob.type });
 }
 
 /**
- * Read films.
+ * Return one reading for each file, in their order.
  *
- * @param {File[]} files at most 8.
- * @param {{point: string, detail: "row" | "full", signal?: AbortSignal}} how
- * @returns {Promise<object[]>} one reading for each file, in their order.
+ * @param {File[]} files
+ * @param {{point: string, detail: "row" | "full", signal?: AbortSignal}} options
  */
 export async function readFiles(files, { point, detail, signal }) {
-  const body = new FormData();
-  for (const file of files) body.append("files", file, file.name || "film");
-  body.append("operating_point", point);
-  const answer = await (await request(`/api/read?detail=${detail}`, { method: "POST", body, signal })).json();
-  if (answer.readings?.length !== files.length) {
-    throw new RequestError(`${files.length} films were sent and ${answer.readings?.length ?? 0} answers came.`, 200);
+  const response = await post(`/api/read?detail=${detail}`, "files", files, { operating_point: point }, signal);
+  const { readings = [] } = await response.json();
+  if (readings.length !== files.length) {
+    throw new RequestError(`${files.length} images were sent and ${readings.length} answers came.`, 200);
   }
-  return answer.readings;
+  return readings;
 }
 
-/**
- * Return a zip with the secondary capture and the structured report of one film.
- *
- * @param {File} file
- * @param {{point: string, deidentify: boolean}} how
- * @returns {Promise<Blob>}
- */
+/** Return a zip with the secondary capture and the structured report of one image. */
 export async function makeDicom(file, { point, deidentify }) {
-  const body = new FormData();
-  body.append("file", file, file.name || "film");
-  body.append("operating_point", point);
-  body.append("deidentify", String(deidentify));
-  return (await request("/api/dicom", { method: "POST", body })).blob();
+  return (await post("/api/dicom", "file", [file], { operating_point: point, deidentify })).blob();
 }
 
-/**
- * Return the bytes behind base64 text.
- *
- * @param {string} text
- * @returns {Uint8Array}
- */
+/** Return the bytes of a base64 text. */
 export function decodeBytes(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

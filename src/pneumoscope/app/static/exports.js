@@ -1,7 +1,7 @@
-/** Answers to take along: table, JSON, DICOM, and one printed page. */
-import { ON_PHANTOMS } from "./answer.js";
+/** Readings as files: table, JSON, DICOM, and one printed page. */
+import { PHANTOM_NOTE } from "./answer.js";
 import { makeDicom } from "./api.js";
-import { byId, download, make, sayNumber, sayPercent } from "./elements.js";
+import { CLASSES, byId, download, formatNumber, formatPercent, make } from "./elements.js";
 
 // The columns of the command line's table, in its order.
 const COLUMNS = [
@@ -9,44 +9,27 @@ const COLUMNS = [
   "anomaly_percentile", "in_domain", "reason", "neighbors", "heatmap", "model",
 ];
 
-/**
- * Save all answers as a table.
- *
- * @param {import("./cases.js").Case[]} cases
- */
+/** Save all finished readings of some cases as a table. */
 export function saveCsv(cases) {
-  const lines = [COLUMNS, ...answered(cases).map((row) => COLUMNS.map((name) => row[name] ?? null))];
+  const lines = [COLUMNS, ...getRows(cases).map((row) => COLUMNS.map((name) => row[name] ?? null))];
   const text = lines.map((cells) => cells.map(writeCell).join(",")).join("\r\n");
   download(new Blob([`${text}\r\n`], { type: "text/csv" }), "pneumoscope.csv");
 }
 
-/**
- * Save all answers as JSON, with intervals, threshold and sentence beside the columns of the table.
- *
- * @param {import("./cases.js").Case[]} cases
- * @param {string} notice that goes wherever the answers go.
- */
+/** Save all finished readings as JSON, with the notice, and intervals, threshold and sentence beside the columns. */
 export function saveJson(cases, notice) {
-  const text = JSON.stringify({ notice, readings: answered(cases) }, null, 2);
+  const text = JSON.stringify({ notice, readings: getRows(cases) }, null, 2);
   download(new Blob([`${text}\n`], { type: "application/json" }), "pneumoscope.json");
 }
 
-/**
- * Save the DICOM files of one film.
- *
- * @param {import("./cases.js").Case} item
- * @param {{point: string, deidentify: boolean}} how
- */
-export async function saveDicom(item, how) {
-  download(await makeDicom(item.file, how), `${stemOf(item.name)}-pneumoscope.zip`);
+/** Save the DICOM files of one case; the options are those of `makeDicom`. */
+export async function saveDicom(item, options) {
+  const stem = item.name.split("/").at(-1).replace(/\.[^.]*$/, "") || "image";
+  download(await makeDicom(item.file, options), `${stem}-pneumoscope.zip`);
 }
 
-function answered(cases) {
+function getRows(cases) {
   return cases.filter(({ row, state }) => row && state === "done").map(({ row }) => row);
-}
-
-function stemOf(name) {
-  return name.split("/").at(-1).replace(/\.[^.]*$/, "") || "film";
 }
 
 function writeCell(value) {
@@ -59,15 +42,15 @@ function writeCell(value) {
 }
 
 /**
- * Lay out one page on paper for a film.
+ * Lay out one page on paper.
  *
  * @param {import("./cases.js").Case} item
- * @param {HTMLCanvasElement[]} pictures the film, and the film under its heat-map.
+ * @param {HTMLCanvasElement[]} pictures the radiograph, and the radiograph with its heat-map.
  * @param {string} notice
  */
 export function layOutSheet(item, pictures, notice) {
   const { row } = item;
-  const captions = ["The film as it came", "Where the last layer saw what spoke for the answer"];
+  const captions = ["Radiograph", "Heat-map of the decided class, last layer"];
   const figures = pictures.map((picture, number) => {
     return make("figure", {}, picture, make("figcaption", {}, captions[number]));
   });
@@ -76,29 +59,28 @@ export function layOutSheet(item, pictures, notice) {
     make("p", { class: "sheet-notice" }, notice),
     make("h1", {}, "Pneumoscope reading"),
     make("p", {}, item.name),
-    make("p", { class: "sheet-phantom" }, item.phantom ? ON_PHANTOMS : ""),
+    make("p", { class: "sheet-phantom" }, item.phantom ? PHANTOM_NOTE : ""),
     make("p", { class: "sheet-decision" }, byId("decision").textContent),
     make("p", { class: "sheet-sentence" }, row.sentence),
     make("div", { class: "sheet-figures" }, ...figures),
     make("div", { class: "sheet-tables" }, tabulateScores(row), tabulateNeighbors(row)),
-    make("p", {}, sayRest(row)),
+    make("p", {}, describeDetails(row)),
     make("p", {}, byId("subtype-trust")?.textContent ?? ""),
     make("p", { class: "sheet-foot" }, `Model ${row.model}. Printed ${printed} UTC.`),
   );
 }
 
 function tabulateScores(row) {
-  const body = ["normal", "bacterial", "viral", "pneumonia"].map((name) => {
-    const [low, high] = row.intervals?.[name] ?? [];
-    const range = low === undefined ? "" : `${Math.round(100 * low)} to ${Math.round(100 * high)}\u202f%`;
-    return [name === "pneumonia" ? "pneumonia in all" : name, sayPercent(row[`p_${name}`]), range];
+  const body = CLASSES.map((name) => {
+    const [low, high] = row.intervals[name].map((end) => Math.round(100 * end));
+    return [name, formatPercent(row[`p_${name}`]), `${low} to ${high}\u202f%`];
   });
   return tabulate("Probabilities", ["Class", "Probability", "95 % interval"], body);
 }
 
 function tabulateNeighbors(row) {
   const body = row.neighbors.map(({ name, label, distance }) => [name.split("/").at(-1), label, distance.toFixed(2)]);
-  return tabulate("Most similar training films", ["File", "Class", "Distance"], body);
+  return tabulate("Nearest training images", ["File", "Class", "Distance"], body);
 }
 
 function tabulate(caption, heads, body) {
@@ -109,13 +91,11 @@ function tabulate(caption, heads, body) {
   );
 }
 
-function sayRest(row) {
+function describeDetails(row) {
   const point = Number.isNaN(Number(row.operating_point)) ? row.operating_point : "own";
-  const percentile = `${Math.floor(row.anomaly_percentile)}\u202f%`;
-  const alike = row.in_domain ? "looks like" : "looks unlike";
   return [
-    `Operating point ${point}: pneumonia from ${sayPercent(row.threshold)} on.`,
-    `Anomaly score ${sayNumber(row.anomaly_score)}, above ${percentile} of normal films.`,
-    `The film ${alike} those that the models were trained on.`,
+    `Operating point ${point}: pneumonia from ${formatPercent(row.threshold)} on.`,
+    `Anomaly score ${formatNumber(row.anomaly_score)}, above ${Math.floor(row.anomaly_percentile)}\u202f% of normals.`,
+    `The image is ${row.in_domain ? "like" : "unlike"} the training images.`,
   ].join(" ");
 }

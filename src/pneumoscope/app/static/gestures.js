@@ -1,65 +1,51 @@
-/** Mouse, pen, touch and wheel on a canvas, told as what they mean: move, zoom, window, point at. */
+/** Mouse, pen, touch and wheel on a canvas as move, zoom, window and point. */
 
 const WHEEL_SPEED = 0.0015;
 const TAP_DISTANCE = 5;
 
-/** By how much, in CSS pixels to the right and down, a picture moves for a key. */
-export const ARROWS = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
-
 /**
- * What a canvas does on gestures; all distances and places in CSS pixels from its corner.
- *
- * @typedef {object} Meanings
- * @property {(dx: number, dy: number, x: number, y: number) => void} move
- * @property {(factor: number, x: number, y: number) => void} zoom about a place.
- * @property {(dx: number, dy: number, x: number, y: number) => void} [window] a right drag, or any drag while `windows()`.
- * @property {() => boolean} [windows]
- * @property {(x: number, y: number) => void} [point] the pointer is here, or was tapped.
- * @property {() => void} [leave]
- * @property {() => boolean} [wheels] whether the wheel is ours now, else it scrolls the page.
- */
-
-/**
- * Follow all gestures on a canvas.
+ * Follow all gestures on a canvas; distances and places are in CSS pixels from its corner.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {Meanings} meanings
+ * @param {object} handlers `move(dx, dy, x, y)`; `zoom(factor, x, y)` about a place; `window(dx, dy, x, y)` on a right
+ *   drag, or any drag while `windows()`; `point(x, y)` where the pointer is or tapped; `leave()`; `wheels()`: whether
+ *   the wheel zooms, else it scrolls the page.
  */
-export function followGestures(canvas, meanings) {
+export function followGestures(canvas, handlers) {
   const pointers = new Map();
-  canvas.addEventListener("contextmenu", (event) => meanings.window && event.preventDefault());
-  canvas.addEventListener("wheel", (event) => turnWheel(event, meanings), { passive: false });
+  canvas.addEventListener("contextmenu", (event) => event.preventDefault());
+  canvas.addEventListener("wheel", (event) => turnWheel(event, handlers), { passive: false });
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button === 1) return;
     canvas.setPointerCapture(event.pointerId);
-    pointers.set(event.pointerId, { ...placeOf(event), start: placeOf(event), right: event.button === 2 });
+    pointers.set(event.pointerId, { ...getPlace(event), start: getPlace(event), right: event.button === 2 });
   });
-  canvas.addEventListener("pointermove", (event) => movePointer(event, pointers, meanings));
+  canvas.addEventListener("pointermove", (event) => movePointer(event, pointers, handlers));
   for (const end of ["pointerup", "pointercancel"]) {
     canvas.addEventListener(end, (event) => {
       const pointer = pointers.get(event.pointerId);
       pointers.delete(event.pointerId);
-      if (end === "pointerup" && pointer && isTap(pointer)) meanings.point?.(pointer.x, pointer.y);
+      if (end === "pointerup" && pointer && isTap(pointer)) handlers.point(pointer.x, pointer.y);
     });
   }
-  canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && meanings.leave?.());
+  canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && handlers.leave());
 }
 
-function turnWheel(event, meanings) {
-  if (meanings.wheels && !meanings.wheels() && !event.ctrlKey) return;
+function turnWheel(event, handlers) {
+  if (!handlers.wheels() && !event.ctrlKey) return;
   event.preventDefault();
   const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 30 : 1;
   const turned = Math.max(-300, Math.min(300, event.deltaY * lines));
-  const { x, y } = placeOf(event);
+  const { x, y } = getPlace(event);
   // A pinch on a touch pad comes as a fine wheel with the control key.
-  meanings.zoom(Math.exp(-turned * WHEEL_SPEED * (event.ctrlKey ? 5 : 1)), x, y);
+  handlers.zoom(Math.exp(-turned * WHEEL_SPEED * (event.ctrlKey ? 5 : 1)), x, y);
 }
 
-function movePointer(event, pointers, meanings) {
+function movePointer(event, pointers, handlers) {
   const pointer = pointers.get(event.pointerId);
-  const { x, y } = placeOf(event);
+  const { x, y } = getPlace(event);
   if (!pointer) {
-    meanings.point?.(x, y);
+    handlers.point(x, y);
     return;
   }
   const [dx, dy] = [x - pointer.x, y - pointer.y];
@@ -68,12 +54,10 @@ function movePointer(event, pointers, meanings) {
     const before = Math.hypot(pointer.x - other.x, pointer.y - other.y);
     const after = Math.hypot(x - other.x, y - other.y);
     const [midX, midY] = [(x + other.x) / 2, (y + other.y) / 2];
-    meanings.move(dx / 2, dy / 2, midX, midY);
-    if (before > 0 && after > 0) meanings.zoom(after / before, midX, midY);
+    handlers.move(dx / 2, dy / 2, midX, midY);
+    if (before > 0 && after > 0) handlers.zoom(after / before, midX, midY);
   } else if (pointers.size === 1) {
-    const windowing = meanings.window && (pointer.right || meanings.windows?.());
-    if (windowing) meanings.window(dx, dy, x, y);
-    else meanings.move(dx, dy, x, y);
+    handlers[pointer.right || handlers.windows() ? "window" : "move"](dx, dy, x, y);
   }
   Object.assign(pointer, { x, y });
 }
@@ -82,7 +66,7 @@ function isTap({ x, y, start }) {
   return Math.hypot(x - start.x, y - start.y) < TAP_DISTANCE;
 }
 
-function placeOf(event) {
+function getPlace(event) {
   const box = event.currentTarget.getBoundingClientRect();
   return { x: event.clientX - box.left, y: event.clientY - box.top };
 }

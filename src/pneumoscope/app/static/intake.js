@@ -1,38 +1,33 @@
-/** How films come in: dropped (folders too), pasted, picked, or one of the phantoms. */
+/** Images come in: dropped (folders too), pasted, picked, or as one of the phantoms. */
 import { getFile, getJson } from "./api.js";
-import { byId, compareNames, make } from "./elements.js";
+import { byId, compareNames, make, showMessage } from "./elements.js";
 
 const MAX_FILES = 5000;
 
-/**
- * Take in films by every way there is.
- *
- * @param {(films: {file: File, name: string, phantom?: boolean}[]) => void} take
- * @param {(message: string) => void} complain
- */
-export function openIntake(take, complain) {
+/** @param {(files: {file: File, name: string, phantom?: boolean}[]) => void} take called with all images that come in. */
+export function openIntake(take) {
   const picker = byId("picker");
   for (const id of ["choose", "add"]) byId(id).addEventListener("click", () => picker.click());
   picker.addEventListener("change", () => {
-    take(nameFilms([...picker.files]));
+    take(nameFiles([...picker.files]));
     picker.value = ""; // so that the same file can be picked again
   });
   document.addEventListener("paste", (event) => {
     const files = [...(event.clipboardData?.files ?? [])];
-    if (files.length) take(nameFilms(files));
+    if (files.length) take(nameFiles(files));
   });
-  followDrops(take, complain);
+  followDrops(take);
 }
 
-function nameFilms(files) {
-  return files.map((file) => ({ file, name: file.webkitRelativePath || file.name || "pasted picture" }));
+function nameFiles(files) {
+  return files.map((file) => ({ file, name: file.name || "pasted image" }));
 }
 
-function followDrops(take, complain) {
+function followDrops(take) {
   const veil = byId("dropping");
-  const bringsFiles = (event) => event.dataTransfer?.types.includes("Files");
+  const hasFiles = (event) => event.dataTransfer?.types.includes("Files");
   document.addEventListener("dragover", (event) => {
-    if (!bringsFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     event.dataTransfer.dropEffect = "copy";
     veil.hidden = false;
@@ -41,23 +36,23 @@ function followDrops(take, complain) {
     if (!event.relatedTarget) veil.hidden = true;
   });
   document.addEventListener("drop", async (event) => {
-    if (!bringsFiles(event)) return;
+    if (!hasFiles(event)) return;
     event.preventDefault();
     veil.hidden = true;
-    const films = await unpackDrop(event.dataTransfer);
-    if (films.length > MAX_FILES) complain(`${films.length} files were dropped; the first ${MAX_FILES} are read.`);
-    if (films.length) take(films.slice(0, MAX_FILES));
-    else complain("There was no file in what was dropped.");
+    const files = await unpackDrop(event.dataTransfer);
+    if (files.length > MAX_FILES) showMessage(`${files.length} files were dropped; the first ${MAX_FILES} are read.`);
+    if (files.length) take(files.slice(0, MAX_FILES));
+    else showMessage("The drop contained no file.");
   });
 }
 
-/** Return all files of a drop, those in folders named by their path below the folder. */
+/** Return all files of a drop; those in folders are named by their path below the folder. */
 async function unpackDrop(transfer) {
   // The list empties itself once this function waits, so that entries are taken out first.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
-  if (!entries.length) return nameFilms([...transfer.files]);
-  const films = (await Promise.all(entries.map(walkEntry))).flat();
-  return films.sort((a, b) => compareNames(a.name, b.name));
+  if (!entries.length) return nameFiles([...transfer.files]);
+  const files = (await Promise.all(entries.map(walkEntry))).flat();
+  return files.sort((a, b) => compareNames(a.name, b.name));
 }
 
 async function walkEntry(entry) {
@@ -67,32 +62,27 @@ async function walkEntry(entry) {
     return file ? [{ file, name: entry.fullPath.replace(/^\//, "") }] : [];
   }
   const reader = entry.createReader();
-  const films = [];
+  const files = [];
   for (;;) {
-    // A folder is told in portions, and an empty one is its end.
+    // A folder is read in portions; an empty one is its end.
     const portion = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => []);
-    if (!portion.length) return films;
-    films.push(...(await Promise.all(portion.map(walkEntry))).flat());
+    if (!portion.length) return files;
+    files.push(...(await Promise.all(portion.map(walkEntry))).flat());
   }
 }
 
-/**
- * Offer the phantoms that come with the program.
- *
- * @param {(films: {file: File, name: string, phantom: boolean}[]) => void} take
- * @param {(message: string) => void} complain
- */
-export async function offerPhantoms(take, complain) {
+/** Offer the phantoms of the package; `take` is that of `openIntake`. */
+export async function offerPhantoms(take) {
   const phantoms = await getJson("/api/phantoms");
   byId("phantoms").replaceChildren(...phantoms.map(({ name, kind, url }) => {
     const picture = make("img", { src: url, alt: "", width: "160", height: "160" });
-    const label = make("span", { class: "label" }, `drawn: ${kind}`);
+    const label = make("span", { class: "label" }, `phantom: ${kind}`);
     const button = make("button", { type: "button", class: "phantom" }, picture, label);
     button.addEventListener("click", async () => {
       try {
         take([{ file: await getFile(url, `${name}.png`), name: `${name}.png`, phantom: true }]);
       } catch (error) {
-        complain(error.message);
+        showMessage(error.message);
       }
     });
     return make("li", {}, button);

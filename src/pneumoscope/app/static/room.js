@@ -1,14 +1,12 @@
-/** The reading room: films come in, answers are shown. This file only joins the parts. */
-import { PointChoice, showAnswer } from "./answer.js";
+/** The reading room: joins its parts, and follows buttons and keys. */
+import { PointChoice, showAnswer, showNeighbors } from "./answer.js";
 import { decodeBytes, getJson } from "./api.js";
 import { Cases } from "./cases.js";
-import { byId, makeMark } from "./elements.js";
+import { byId, makeMark, showMessage } from "./elements.js";
 import { layOutSheet, saveCsv, saveDicom, saveJson } from "./exports.js";
 import { followGestures } from "./gestures.js";
 import { offerPhantoms, openIntake } from "./intake.js";
-import { followKeys } from "./keys.js";
 import { PointMap } from "./map.js";
-import { showSimilar } from "./similar.js";
 import { ViewerControls } from "./viewer_controls.js";
 import { WorkList } from "./worklist.js";
 
@@ -17,22 +15,18 @@ const MIB = 2 ** 20;
 const notice = document.querySelector(".notice").textContent;
 const cases = new Cases(Number(byId("picker").dataset.maxMegabytes) * MIB);
 const controls = new ViewerControls();
+const { viewer } = controls;
 const workList = new WorkList(cases);
 const map = new PointMap(byId("map"), { follow: followGestures, mark: makeMark });
-let known = null;
+const help = byId("help");
+let hasPictures = false;
 
-function complain(message, { retry = false } = {}) {
-  byId("message-text").textContent = message;
-  byId("message").hidden = !message;
-  byId("retry").hidden = !retry;
-}
-
-function take(films) {
-  if (!films.length) return;
-  complain("");
-  const first = !cases.list.length;
-  cases.add(films);
-  if (first) {
+function take(files) {
+  if (!files.length) return;
+  showMessage("");
+  const isFirst = !cases.list.length;
+  cases.add(files);
+  if (isFirst) {
     window.scrollTo(0, 0);
     byId("case-name").focus({ preventScroll: true });
   }
@@ -50,7 +44,7 @@ function show() {
   byId("case-size").textContent = width ? `${width} × ${height} px` : "";
   workList.show();
   showAnswer(item);
-  showSimilar(item.full ?? item.row, known);
+  showNeighbors(item.full ?? item.row, hasPictures);
   byId("map").hidden = !item.full?.position;
   map.show(item.full?.position, (item.full?.neighbors ?? []).flatMap(({ index }) => index ?? []));
   document.title = `${item.name} · Pneumoscope`;
@@ -61,21 +55,9 @@ function step(by) {
   workList.reveal();
 }
 
-/** Arrows step through the films while the work list has the focus; elsewhere they scroll, as ever. */
-function followArrows() {
-  byId("worklist").addEventListener("keydown", (event) => {
-    const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
-    if (!by) return;
-    event.preventDefault();
-    step(by);
-    workList.focus();
-  });
-}
-
-async function printSheet() {
-  const item = cases.chosen;
+function print() {
   if (byId("print").disabled) return;
-  layOutSheet(item, controls.drawForPrint(SHEET_SIDE), notice);
+  layOutSheet(cases.chosen, controls.drawForPrint(SHEET_SIDE), notice);
   window.print();
 }
 
@@ -83,71 +65,98 @@ async function exportDicom() {
   byId("dicom").disabled = true;
   try {
     await saveDicom(cases.chosen, { point: cases.point, deidentify: byId("deidentify").checked });
-    complain("");
+    showMessage("");
   } catch (error) {
-    complain(`The DICOM files were not made: ${error.message}`);
+    showMessage(`The DICOM files were not made: ${error.message}`);
   }
   show();
 }
 
-function wireButtons() {
-  const acts = {
-    previous: () => step(-1), next: () => step(1), print: printSheet, dicom: exportDicom,
-    retry: () => {
-      complain("");
-      cases.retry();
-    },
-    csv: () => saveCsv(cases.list), json: () => saveJson(cases.list, notice),
-    clear: () => {
-      cases.clear();
-      complain("");
-      document.title = "Reading room · Pneumoscope";
-      byId("choose").focus();
-    },
-  };
-  for (const [id, act] of Object.entries(acts)) byId(id).addEventListener("click", act);
+function retry() {
+  showMessage("");
+  cases.retry();
 }
 
-function wireKeys() {
-  const { viewer } = controls;
-  const { view } = viewer;
-  followKeys({
-    j: () => step(1), k: () => step(-1),
-    "+": () => viewer.zoomBy(1.25), "=": () => viewer.zoomBy(1.25), "-": () => viewer.zoomBy(0.8),
-    0: () => viewer.reset(),
-    w: () => viewer.set({ windowMode: !viewer.windowMode }), i: () => viewer.changeWindow({ inverted: !view.inverted }),
-    b: () => viewer.changeWindow({ level: view.level - 8 }), B: () => viewer.changeWindow({ level: view.level + 8 }),
-    c: () => viewer.changeWindow({ width: view.width - 16 }), C: () => viewer.changeWindow({ width: view.width + 16 }),
-    1: () => controls.setMode("film"), 2: () => controls.setMode("heatmap"), 3: () => controls.setMode("anomaly"),
-    s: () => controls.toggleSide(), o: () => controls.changeOpacity(10),
-    O: () => controls.changeOpacity(-10), f: () => byId("full").click(), p: printSheet,
-    u: () => byId("picker").click(), "?": () => byId("help").showModal(),
-  }, () => Boolean(cases.chosen));
+function clear() {
+  cases.clear();
+  showMessage("");
+  document.title = "Reading room · Pneumoscope";
+  byId("choose").focus();
 }
 
-/** Fetch what stays the same for all films; the page works, with less, where one of these fails. */
-async function fetchLasting() {
-  const fetches = [
-    offerPhantoms(take, complain),
+function toggleFullScreen() {
+  if (document.fullscreenElement) document.exitFullscreen();
+  else document.querySelector(".viewer").requestFullscreen();
+}
+
+const toggleWindow = () => viewer.set({ windowMode: !viewer.windowMode });
+const toggleSide = () => viewer.set({ sideBySide: !viewer.sideBySide });
+const invert = () => viewer.changeWindow({ inverted: !viewer.view.inverted });
+const brighten = (by) => viewer.changeWindow({ level: viewer.view.level - by });
+const flatten = (by) => viewer.changeWindow({ width: viewer.view.width + by });
+
+const BUTTONS = {
+  retry, clear, print, invert, dicom: exportDicom, window: toggleWindow, side: toggleSide, full: toggleFullScreen,
+  previous: () => step(-1), next: () => step(1),
+  csv: () => saveCsv(cases.list), json: () => saveJson(cases.list, notice),
+  "zoom-in": () => viewer.zoomBy(1.4), "zoom-out": () => viewer.zoomBy(1 / 1.4), reset: () => viewer.reset(),
+  "help-open": () => help.showModal(), "help-close": () => help.close(),
+};
+const KEYS = {
+  j: () => step(1), k: () => step(-1), p: print, i: invert, w: toggleWindow, s: toggleSide, f: toggleFullScreen,
+  "+": () => viewer.zoomBy(1.25), "=": () => viewer.zoomBy(1.25), "-": () => viewer.zoomBy(0.8),
+  0: () => viewer.reset(),
+  b: () => brighten(8), B: () => brighten(-8), c: () => flatten(-16), C: () => flatten(16),
+  1: () => controls.setMode("radiograph"), 2: () => controls.setMode("heatmap"), 3: () => controls.setMode("anomaly"),
+  o: () => controls.changeOpacity(10), O: () => controls.changeOpacity(-10),
+  u: () => byId("picker").click(), "?": () => help.showModal(),
+};
+const KEYS_WITHOUT_IMAGE = ["u", "?"];
+
+function pressKey(event) {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.defaultPrevented) return;
+  if (!(event.key in KEYS) || !byId("keys-on").checked || document.querySelector("dialog[open]")) return;
+  const isTyping = event.target.matches?.("input:not([type=checkbox], [type=radio], [type=range]), select, textarea");
+  if (isTyping || !(cases.chosen || KEYS_WITHOUT_IMAGE.includes(event.key))) return;
+  event.preventDefault();
+  KEYS[event.key]();
+}
+
+/** Step through the images by arrows while the work list has the focus; elsewhere they scroll. */
+function pressArrow(event) {
+  const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
+  if (!by) return;
+  event.preventDefault();
+  step(by);
+  workList.focus();
+}
+
+/** Load what is the same for all images; the page works, with less, where one of these fails. */
+async function load() {
+  const requests = [
+    offerPhantoms(take),
     getJson("/api/models").then((models) => {
       controls.offer(models);
       point.offer(models.operating_points);
     }),
-    getJson("/api/known").then((answer) => {
-      known = answer;
-      const values = new Float32Array(decodeBytes(answer.coordinates).buffer);
-      map.offer({ ...answer, coordinates: answer.names.map((_, number) => values.subarray(2 * number, 2 * number + 2)) });
+    getJson("/api/references").then((references) => {
+      hasPictures = references.pictures;
+      const values = new Float32Array(decodeBytes(references.coordinates).buffer);
+      const coordinates = references.names.map((_, number) => values.subarray(2 * number, 2 * number + 2));
+      map.offer({ ...references, coordinates });
     }),
   ];
-  for (const { reason } of await Promise.allSettled(fetches)) if (reason) complain(reason.message);
+  for (const { reason } of await Promise.allSettled(requests)) if (reason) showMessage(reason.message);
   show();
 }
 
 const point = new PointChoice((chosen) => cases.setPoint(chosen));
 cases.addEventListener("change", show);
-cases.addEventListener("trouble", ({ detail }) => complain(detail, { retry: true }));
-openIntake(take, complain);
-wireButtons();
-wireKeys();
-followArrows();
-fetchLasting();
+cases.addEventListener("trouble", ({ detail }) => showMessage(detail, { retry: true }));
+openIntake(take);
+for (const [id, act] of Object.entries(BUTTONS)) byId(id).addEventListener("click", act);
+document.addEventListener("keydown", pressKey);
+byId("worklist").addEventListener("keydown", pressArrow);
+help.addEventListener("click", (event) => event.target === help && help.close());
+byId("full").hidden = !document.fullscreenEnabled;
+load();

@@ -1,16 +1,16 @@
-/** The canvas on which a film is read: where and how large, through which window, and under which overlay. */
+/** The canvas of the viewer: place and zoom of the radiograph, its window, and its overlay. */
 import { followGestures } from "./gestures.js";
-import { drawWindowed } from "./film.js";
+import { drawWindowed } from "./render.js";
 
 const MAX_ZOOM = 24;
 const GAP = 6;
 export const FULL_WINDOW = Object.freeze({ level: 128, width: 255, inverted: false });
 
-/** A canvas with a film on it; fires `change` whenever something that the controls show has changed. */
+/** A canvas with a radiograph; fires `change` whenever something that the controls show has changed. */
 export class Viewer extends EventTarget {
-  /** @type {import("./film.js").Film | null} */
-  film = null;
-  /** @type {OffscreenCanvas | null} drawn over the whole film. */
+  /** @type {import("./render.js").Radiograph | null} */
+  radiograph = null;
+  /** @type {OffscreenCanvas | null} over the whole radiograph. */
   overlay = null;
   opacity = 0.55;
   sideBySide = false;
@@ -36,20 +36,14 @@ export class Viewer extends EventTarget {
       windows: () => this.windowMode,
       point: (x, y) => this.#pointAt(x, y),
       leave: () => this.#pointAt(null),
-      wheels: () => Boolean(this.film),
+      wheels: () => Boolean(this.radiograph),
     });
   }
 
-  /** @param {import("./film.js").Film | null} film to show; zoom starts anew, the window stays as the reader set it. */
-  showFilm(film) {
-    Object.assign(this, { film, overlay: null, zoom: 1, center: { x: 0.5, y: 0.5 } });
+  /** @param {import("./render.js").Radiograph | null} radiograph to show; zoom is reset, the window stays. */
+  showRadiograph(radiograph) {
+    Object.assign(this, { radiograph, overlay: null, zoom: 1, center: { x: 0.5, y: 0.5 } });
     this.#stale = true;
-    this.#changed();
-  }
-
-  /** @param {OffscreenCanvas | null} overlay */
-  showOverlay(overlay) {
-    this.overlay = overlay;
     this.#changed();
   }
 
@@ -62,13 +56,13 @@ export class Viewer extends EventTarget {
     this.#changed();
   }
 
-  /** @param {{opacity?: number, sideBySide?: boolean, windowMode?: boolean}} change */
+  /** @param {{overlay?: OffscreenCanvas, opacity?: number, sideBySide?: boolean, windowMode?: boolean}} change */
   set(change) {
     Object.assign(this, change);
     this.#changed();
   }
 
-  /** Show the whole film, through the full window. */
+  /** Show the whole radiograph, through the full window. */
   reset() {
     Object.assign(this, { zoom: 1, center: { x: 0.5, y: 0.5 } });
     this.changeWindow(FULL_WINDOW);
@@ -76,7 +70,7 @@ export class Viewer extends EventTarget {
 
   /** Zoom by a factor about a place on the canvas, by default its middle. */
   zoomBy(factor, x = null, y = null) {
-    if (!this.film) return;
+    if (!this.radiograph) return;
     const pane = x === null ? this.#panes()[0] : this.#paneAt(x, y);
     const [px, py] = x === null ? [pane.x + pane.width / 2, pane.y + pane.height / 2] : [x, y];
     const before = this.#place(pane);
@@ -90,9 +84,9 @@ export class Viewer extends EventTarget {
     this.#changed();
   }
 
-  /** Move the film by CSS pixels. */
+  /** Move the radiograph by CSS pixels. */
   moveBy(dx, dy) {
-    if (!this.film) return;
+    if (!this.radiograph) return;
     const { width, height } = this.#place(this.#panes()[0]);
     this.center.x -= dx / width;
     this.center.y -= dy / height;
@@ -101,15 +95,11 @@ export class Viewer extends EventTarget {
   }
 
   /** Draw soon, once for any number of changes. */
-  redraw() {
+  #changed() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
       this.#draw();
     });
-  }
-
-  #changed() {
-    this.redraw();
     this.dispatchEvent(new Event("change"));
   }
 
@@ -118,14 +108,14 @@ export class Viewer extends EventTarget {
     if (!clientWidth || !clientHeight) return; // not laid out: on paper, or hidden
     const ratio = window.devicePixelRatio || 1;
     Object.assign(this.#canvas, { width: Math.round(clientWidth * ratio), height: Math.round(clientHeight * ratio) });
-    if (this.film) this.#hold();
+    if (this.radiograph) this.#hold();
     // At once, since a canvas that was given a new size is empty.
     this.#draw();
   }
 
   #pointAt(x, y) {
     this.#pointer = null;
-    if (x !== null && this.film) {
+    if (x !== null && this.radiograph) {
       const pane = this.#paneAt(x, y);
       const place = this.#place(pane);
       const point = { x: (x - place.x) / place.width, y: (y - place.y) / place.height };
@@ -136,19 +126,16 @@ export class Viewer extends EventTarget {
 
   /** The gray level under the pointer, or null. */
   get pointed() {
-    if (!this.#pointer || !this.film) return null;
-    const { width, height, gray } = this.film;
+    if (!this.#pointer || !this.radiograph) return null;
+    const { width, height, gray } = this.radiograph;
     return gray[Math.floor(this.#pointer.y * height) * width + Math.floor(this.#pointer.x * width)];
   }
 
   #panes() {
     const { clientWidth: width, clientHeight: height } = this.#canvas;
     if (!this.sideBySide) return [{ x: 0, y: 0, width, height }];
-    if (width >= height) {
-      const half = (width - GAP) / 2;
-      return [0, half + GAP].map((x) => ({ x, y: 0, width: half, height }));
-    }
-    const half = (height - GAP) / 2;
+    const half = (Math.max(width, height) - GAP) / 2;
+    if (width >= height) return [0, half + GAP].map((x) => ({ x, y: 0, width: half, height }));
     return [0, half + GAP].map((y) => ({ x: 0, y, width, height: half }));
   }
 
@@ -157,15 +144,15 @@ export class Viewer extends EventTarget {
     return panes.find((pane) => x <= pane.x + pane.width && y <= pane.y + pane.height) ?? panes[0];
   }
 
-  /** Return where the film lies, in CSS pixels of the canvas. */
+  /** Return where the radiograph lies, in CSS pixels of the canvas. */
   #place(pane) {
-    const fit = Math.min(pane.width / this.film.width, pane.height / this.film.height) * this.zoom;
-    const [width, height] = [this.film.width * fit, this.film.height * fit];
+    const fit = Math.min(pane.width / this.radiograph.width, pane.height / this.radiograph.height) * this.zoom;
+    const [width, height] = [this.radiograph.width * fit, this.radiograph.height * fit];
     const x = pane.x + pane.width / 2 - this.center.x * width;
     return { x, y: pane.y + pane.height / 2 - this.center.y * height, width, height };
   }
 
-  /** Keep the film in view: no further than its edge to the middle, and centered while it fits. */
+  /** Keep the radiograph in view: no further than its edge to the middle, and centered while it fits. */
   #hold() {
     const pane = this.#panes()[0];
     const { width, height } = this.#place(pane);
@@ -175,7 +162,6 @@ export class Viewer extends EventTarget {
     };
     this.center.x = bound(this.center.x, pane.width, width);
     this.center.y = bound(this.center.y, pane.height, height);
-    this.#canvas.classList.toggle("zoomed", this.zoom > 1 || this.windowMode);
   }
 
   #draw() {
@@ -183,8 +169,8 @@ export class Viewer extends EventTarget {
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.clearRect(0, 0, this.#canvas.width, this.#canvas.height);
     this.#canvas.classList.toggle("zoomed", this.zoom > 1 || this.windowMode);
-    if (!this.film || !this.#canvas.width) return;
-    if (this.#stale) drawWindowed(this.film, this.view, this.#shown);
+    if (!this.radiograph || !this.#canvas.width) return;
+    if (this.#stale) drawWindowed(this.radiograph, this.view, this.#shown);
     this.#stale = false;
     const ratio = this.#canvas.width / this.#canvas.clientWidth;
     context.scale(ratio, ratio);
@@ -211,7 +197,7 @@ export class Viewer extends EventTarget {
   }
 }
 
-/** Mark the same place on both panes. */
+/** Mark a place on both panes. */
 function drawCross(context, x, y) {
   for (const [color, width] of [["#000000", 3], ["#ffffff", 1]]) {
     context.strokeStyle = color;

@@ -1,8 +1,7 @@
-/** The work list: a row for each film, filled as answers come, sorted as the reader likes. */
-import { byId, compareNames, make, makeMark, sayPercent } from "./elements.js";
+/** The work list: a row for each image, filled as readings come, and sorted by any column. */
+import { byId, capitalize, compareNames, formatPercent, make, makeMark, setText } from "./elements.js";
 
-const SHORT = { normal: "Normal", pneumonia: "Pneumonia", "not sure": "Not sure", refused: "Refused" };
-// What needs a look comes first.
+// What needs attention comes first.
 const URGENCY = ["pneumonia", "not sure", "normal", "refused", "error", ""];
 const KEYS = {
   decision: (item) => URGENCY.indexOf(item.row?.error ? "error" : item.row?.decision ?? ""),
@@ -11,7 +10,7 @@ const KEYS = {
 };
 const LARGEST_FIRST = new Set(["pneumonia", "anomaly"]);
 
-/** The table of all films. */
+/** The table of all images. */
 export class WorkList {
   #cases;
   #rows = new Map();
@@ -25,7 +24,7 @@ export class WorkList {
     }
   }
 
-  /** Bring the table in line with the films. */
+  /** Update the table. */
   show() {
     const { list, chosen, numDone } = this.#cases;
     byId("worklist").hidden = list.length < 2;
@@ -38,11 +37,10 @@ export class WorkList {
     byId("place").textContent = `${place} of ${list.length}`;
     byId("previous").disabled = place <= 1;
     byId("next").disabled = place >= list.length;
-    const progress = numDone < list.length ? `${numDone} of ${list.length} read` : `${list.length} read`;
-    if (byId("progress").textContent !== progress) byId("progress").textContent = progress;
+    setText("progress", numDone < list.length ? `${numDone} of ${list.length} read` : `${list.length} read`);
   }
 
-  /** Bring the row of the chosen film into view, without scrolling the page. */
+  /** Bring the row of the chosen image into view, without scrolling the page. */
   reveal() {
     const row = this.#rows.get(this.#cases.chosen)?.row;
     const frame = document.querySelector("#worklist .scroll");
@@ -53,7 +51,7 @@ export class WorkList {
     if (below > frame.scrollTop) frame.scrollTop = below;
   }
 
-  /** Put the focus on the chosen film. */
+  /** Put the focus on the chosen image. */
   focus() {
     this.#rows.get(this.#cases.chosen)?.open.focus({ preventScroll: true });
   }
@@ -69,17 +67,17 @@ export class WorkList {
     entry.row.classList.toggle("chosen", isChosen);
     if (isChosen) entry.open.setAttribute("aria-current", "true");
     else entry.open.removeAttribute("aria-current");
-    // Rows by the thousand are only written when something new is to be said.
-    if (item.state === entry.state && item.row === entry.said) return;
-    Object.assign(entry, { state: item.state, said: item.row });
+    // There may be thousands of rows: only those that changed are written.
+    if (item.state === entry.state && item.row === entry.reading) return;
+    Object.assign(entry, { state: item.state, reading: item.row });
     entry.row.classList.toggle("pending", item.state !== "done");
     const { row } = item;
     const scored = isNumber(row?.p_pneumonia) || !row;
-    entry.decision.replaceChildren(...sayDecision(item));
+    entry.decision.replaceChildren(...describeDecision(item));
     // Without scores there is room for the reason.
     entry.decision.colSpan = scored ? 1 : 3;
     entry.pneumonia.hidden = entry.anomaly.hidden = !scored;
-    entry.pneumonia.textContent = isNumber(row?.p_pneumonia) ? sayPercent(row.p_pneumonia) : "";
+    entry.pneumonia.textContent = isNumber(row?.p_pneumonia) ? formatPercent(row.p_pneumonia) : "";
     entry.anomaly.textContent = isNumber(row?.anomaly_percentile) ? String(Math.floor(row.anomaly_percentile)) : "";
   }
 
@@ -89,7 +87,7 @@ export class WorkList {
     const [decision, pneumonia, anomaly] = ["", "number", "number"].map((name) => make("td", { class: name }));
     const row = make("tr", {}, make("th", { scope: "row" }, open), decision, pneumonia, anomaly);
     row.addEventListener("click", (event) => !open.contains(event.target) && this.#cases.choose(item));
-    const entry = { row, open, decision, pneumonia, anomaly, state: "", said: null };
+    const entry = { row, open, decision, pneumonia, anomaly, state: "", reading: null };
     this.#rows.set(item, entry);
     return entry;
   }
@@ -103,8 +101,9 @@ export class WorkList {
 
   #arrange() {
     const { key, down } = this.#sort;
-    const order = [...this.#cases.list].sort((a, b) => compare(a, b, key) * (down ? -1 : 1) || 0);
-    if (key in KEYS && key !== "decision") order.sort((a, b) => (KEYS[key](a) === null) - (KEYS[key](b) === null));
+    const order = [...this.#cases.list];
+    if (key === "name") order.sort((a, b) => compareNames(a.name, b.name) * (down ? -1 : 1));
+    else if (key) order.sort((a, b) => compareNumbers(KEYS[key](a), KEYS[key](b), down));
     this.#cases.arrange(order);
     const body = document.querySelector("#rows tbody");
     order.forEach((item, number) => {
@@ -118,23 +117,22 @@ export class WorkList {
   }
 }
 
-function compare(a, b, key) {
-  if (key === "name") return compareNames(a.name, b.name);
-  const value = KEYS[key];
-  return value ? (value(a) ?? 0) - (value(b) ?? 0) : 0;
+/** Order numbers, those that are null last. */
+function compareNumbers(a, b, down) {
+  return (a === null) - (b === null) || (a - b) * (down ? -1 : 1);
 }
 
 function isNumber(value) {
   return typeof value === "number";
 }
 
-function sayDecision({ state, row }) {
+function describeDecision({ state, row }) {
   if (!row) return [make("span", { class: "soft" }, state === "reading" ? "reading…" : "waiting")];
   if (row.error) return [make("span", { class: "fault", title: row.error }, `Error: ${row.error}`)];
   if (row.decision === "refused") {
     return [make("span", { class: "fault", title: row.reason }, `Refused: ${row.reason}`)];
   }
-  const said = [make("span", { class: "said" }, makeMark(row.decision), SHORT[row.decision])];
-  if (row.in_domain === false) said.push(make("span", { class: "soft", title: row.reason ?? "" }, "unusual film"));
-  return said;
+  const parts = [make("span", { class: "decision" }, makeMark(row.decision), capitalize(row.decision))];
+  if (row.in_domain === false) parts.push(make("span", { class: "soft", title: row.reason ?? "" }, "unusual image"));
+  return parts;
 }

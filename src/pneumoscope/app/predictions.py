@@ -1,0 +1,94 @@
+"""Uploaded files to predictions, as JSON or as DICOM."""
+
+import io
+import time
+import zipfile
+from typing import TYPE_CHECKING
+
+import numpy as np
+from starlette.datastructures import UploadFile
+
+from pneumoscope.app.answers import add_maps, describe_reading
+from pneumoscope.app.pictures import draw_picture, measure_image
+from pneumoscope.app.schema import ReadingAnswer
+from pneumoscope.data.dicom import quiet_pydicom
+from pneumoscope.errors import ImageError
+from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.inference.illustration import illustrate
+from pneumoscope.inference.reading import Reading
+
+if TYPE_CHECKING:
+    from pneumoscope.inference.reader import Reader
+
+DICOM_NAMES = ("heatmap.dcm", "report.dcm")
+
+
+def read_uploads(
+    reader: "Reader", uploads: list[UploadFile], *, operating_point: str, full: bool, seconds: float
+) -> list[ReadingAnswer]:
+    """Predict for files one after the other; one that cannot be decoded gets an answer with its error.
+
+    Args:
+        reader: trained models.
+        uploads: the files.
+        operating_point: see `Reader.threshold`.
+        full: add heat-maps, the anomaly map and the position on the map.
+        seconds: for all files; the rest is not read, and its answers say so.
+
+    Raises:
+        PneumoscopeError: if there is no such operating point.
+    """
+    threshold = reader.threshold(operating_point)
+    deadline = time.monotonic() + seconds
+    answers = []
+    for upload in uploads:
+        try:
+            if time.monotonic() > deadline:
+                raise ImageError(f"not read: the request was over its {seconds:g} s; send fewer files at a time")
+            content = upload.file.read()
+            image, reading = _read_one(reader, upload, content, operating_point)
+            answer = describe_reading(reading, threshold=threshold, size=measure_image(content))
+            if full and reading.decision != "refused":
+                add_maps(answer, reading, reader.compute_maps(image), reader)
+            if full:
+                answer["picture"] = draw_picture(content)
+        except ImageError as error:
+            reading = Reading(upload.filename or "", operating_point, reader.models.id, error=str(error))
+            answer = describe_reading(reading, threshold=threshold, size=None)
+        answers.append(answer)
+    return answers
+
+
+def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: str, deidentify: bool) -> bytes:
+    """Predict for one file, and return its secondary capture and its structured report as one zip.
+
+    Args:
+        reader: trained models.
+        upload: the file.
+        operating_point: see `Reader.threshold`.
+        deidentify: whether to remove what identifies the patient.
+
+    Raises:
+        ImageError: if the file cannot be read, or cannot be deidentified.
+    """
+    from pneumoscope.pacs.dicom_output import make_dicom_reading
+
+    content = upload.file.read()
+    image, reading = _read_one(reader, upload, content, operating_point)
+    picture, heatmap = illustrate(reader, content, image, reading)
+    row = {**reading.to_row(), **reader.trust}
+    datasets = make_dicom_reading(content, row, heatmap, picture, deidentify=deidentify)
+    archive = io.BytesIO()
+    with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
+        for name, dataset in zip(DICOM_NAMES, datasets, strict=True):
+            stream = io.BytesIO()
+            dataset.save_as(stream, enforce_file_format=True)
+            zip_file.writestr(name, stream.getvalue())
+    return archive.getvalue()
+
+
+def _read_one(reader: "Reader", upload: UploadFile, content: bytes, operating_point: str) -> tuple[np.ndarray, Reading]:
+    image, objections = decode_radiograph(content, size=reader.models.image_size)
+    names = [upload.filename or ""]
+    (reading,) = reader.read(image[None], names, operating_point=operating_point, objections=[objections])
+    return image, reading

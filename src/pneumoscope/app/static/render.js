@@ -1,0 +1,157 @@
+/** Pixels: a radiograph as gray levels through a window, and maps as colored overlays. */
+import { decodeBytes } from "./api.js";
+
+/** Side of the square that the models see; maps are computed on its grid. */
+export const GRID = 128;
+
+const MAX_SIDE = 2560;
+// Stops of matplotlib's inferno (CC0), as in the report: perceptually uniform, also for color-blind readers.
+const INFERNO = [
+  [0, 0, 4], [31, 12, 72], [85, 15, 109], [136, 34, 106], [186, 54, 85], [227, 89, 51], [249, 140, 10], [249, 201, 50],
+  [252, 255, 164],
+];
+
+/**
+ * Gray levels of one radiograph.
+ *
+ * @typedef {object} Radiograph
+ * @property {number} width in pixels, 2,560 at most.
+ * @property {number} height
+ * @property {Uint8Array} gray row by row, 0 = black.
+ */
+
+/**
+ * Decode an image as the server does: upright by its EXIF note, color weighted to luma (ITU-R BT.601).
+ *
+ * @param {Blob | string} source JPEG or PNG, or such a one as `data:image/png;base64,...`.
+ * @returns {Promise<Radiograph>}
+ * @throws {Error} if the browser cannot decode it.
+ */
+export async function decodeRadiograph(source) {
+  const blob = typeof source === "string" ? new Blob([decodeBytes(source.split(",", 2)[1])]) : source;
+  const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
+  const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
+  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
+  context.imageSmoothingQuality = "high";
+  context.drawImage(bitmap, 0, 0, width, height);
+  bitmap.close();
+  const colors = context.getImageData(0, 0, width, height).data;
+  const gray = new Uint8Array(width * height);
+  for (let pixel = 0, at = 0; pixel < gray.length; pixel += 1, at += 4) {
+    gray[pixel] = (77 * colors[at] + 150 * colors[at + 1] + 29 * colors[at + 2]) >> 8;
+  }
+  return { width, height, gray };
+}
+
+/**
+ * Draw gray levels through a window.
+ *
+ * @param {Radiograph} radiograph
+ * @param {{level: number, width: number, inverted: boolean}} view the gray level shown as middle gray, the span from
+ *     black to white, and whether to swap the two.
+ * @param {OffscreenCanvas} canvas to draw on; it takes the size of the radiograph.
+ */
+export function drawWindowed({ width, height, gray }, view, canvas) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(width, height);
+  const shades = mixShades(view);
+  const pixels = new Uint32Array(image.data.buffer);
+  for (let pixel = 0; pixel < pixels.length; pixel += 1) pixels[pixel] = shades[gray[pixel]];
+  context.putImageData(image, 0, 0);
+}
+
+/** Return 256 opaque grays, each as the four bytes of a pixel. */
+function mixShades({ level, width, inverted }) {
+  const shades = new Uint32Array(256);
+  const bytes = new Uint8ClampedArray(shades.buffer);
+  for (let gray = 0; gray < 256; gray += 1) {
+    const shown = 127.5 + ((gray - level) / width) * 255;
+    bytes.fill(inverted ? 255 - shown : shown, 4 * gray, 4 * gray + 3);
+    bytes[4 * gray + 3] = 255;
+  }
+  return shades;
+}
+
+/**
+ * Interpolate the cells of a layer to the grid, linearly between the centers of their receptive fields; beyond the
+ * outermost cells the map falls to 0.
+ *
+ * @param {Uint8Array} cells row by row.
+ * @param {{height: number, width: number}} size of the layer.
+ * @param {{rows: Field, columns: Field}} fields `low`, `high` and `step` in pixels of the grid.
+ * @returns {Float32Array} `GRID * GRID` values in [0, 1].
+ */
+export function upsample(cells, { height, width }, { rows, columns }) {
+  const down = weighPixels(rows, height);
+  const across = weighPixels(columns, width);
+  const map = new Float32Array(GRID * GRID);
+  for (let y = 0; y < GRID; y += 1) {
+    for (let x = 0; x < GRID; x += 1) {
+      let sum = 0;
+      for (const [row, share] of down[y]) {
+        for (const [column, part] of across[x]) sum += share * part * cells[row * width + column];
+      }
+      map[y * GRID + x] = sum / 255;
+    }
+  }
+  return map;
+}
+
+/** Return for each pixel of the grid the cells that it lies between, with their weights. */
+function weighPixels({ low, high, step }, numCells) {
+  return Array.from({ length: GRID }, (_, pixel) => {
+    const place = (pixel - (low + high) / 2) / step;
+    const first = Math.floor(place);
+    return [[first, 1 - (place - first)], [first + 1, place - first]]
+      .filter(([cell, share]) => cell >= 0 && cell < numCells && share > 0);
+  });
+}
+
+/**
+ * Return the map of one class in one layer.
+ *
+ * @param {{shape: number[], rows: Field, columns: Field, data: string}} heatmap of the layer, all classes, in base64.
+ * @param {number} number of the class.
+ * @returns {Float32Array} 1 = the largest value of the layer for any class.
+ */
+export function pickHeatmap({ shape: [, height, width], rows, columns, data }, number) {
+  const cells = decodeBytes(data).subarray(number * height * width, (number + 1) * height * width);
+  return upsample(cells, { height, width }, { rows, columns });
+}
+
+/** Return `[red, green, blue]`, each 0 to 255, of an overlay's value in [0, 1]. */
+function colorHeat(value) {
+  const place = Math.min(0.15 + 0.85 * value, 1) * (INFERNO.length - 1);
+  const low = Math.min(Math.floor(place), INFERNO.length - 2);
+  return INFERNO[low].map((channel, number) => channel + (place - low) * (INFERNO[low + 1][number] - channel));
+}
+
+/**
+ * Paint a map; small values are transparent, so that the radiograph stays visible there.
+ *
+ * @param {Float32Array} values in [0, 1].
+ * @param {number} side of the square map.
+ * @returns {OffscreenCanvas}
+ */
+export function paintHeat(values, side = GRID) {
+  const canvas = new OffscreenCanvas(side, values.length / side);
+  const context = canvas.getContext("2d");
+  const image = context.createImageData(canvas.width, canvas.height);
+  values.forEach((value, pixel) => {
+    // Opaque from half on: color shows height there, and opacity shows presence below.
+    image.data.set([...colorHeat(value), 255 * Math.min(1, 2 * value)], 4 * pixel);
+  });
+  context.putImageData(image, 0, 0);
+  return canvas;
+}
+
+/** Draw the color scale of the overlays over the width of a canvas. */
+export function drawScale(canvas) {
+  const context = canvas.getContext("2d");
+  for (let x = 0; x < canvas.width; x += 1) {
+    context.fillStyle = `rgb(${colorHeat(x / (canvas.width - 1)).map(Math.round).join(" ")})`;
+    context.fillRect(x, 0, 1, 1);
+  }
+}
