@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from pneumoscope.inference.ood import CAUSES, OODDetector, fit_ood_detector
-from pneumoscope.phantoms.invalid_inputs import DRAWN, make_invalid_inputs
+from pneumoscope.phantoms.invalid_inputs import PHANTOM, make_invalid_inputs
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
@@ -97,7 +97,7 @@ def test_drawings_are_told_where_they_are_not_the_usual(phantoms):
     domain = fit_ood_detector(foggy[:150], foggy[150:])
     both = {"drawn": phantoms[350:], "foggy": foggy}
 
-    told = {name: domain.name_causes(films)[:, CAUSES.index(DRAWN)].mean() for name, films in both.items()}
+    told = {name: domain.name_causes(films)[:, CAUSES.index(PHANTOM)].mean() for name, films in both.items()}
     assert told["drawn"] > 0.6 > 0.3 > told["foggy"]
     assert not any(refused for _, refused, _ in domain.judge(foggy))
 

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumoscope.phantoms.invalid_inputs import DRAWN, KINDS, USUAL, make_invalid_inputs, vary_film
+from pneumoscope.phantoms.invalid_inputs import KINDS, PHANTOM, USUAL, make_invalid_inputs, vary_radiograph
 
 CELLS = 16
 NUM_COMPONENTS = 24
@@ -35,10 +35,10 @@ REASONS = {
     "part": "This looks like a part of a frontal chest film, or like another view.",
     "other": "This does not look like a frontal chest film.",
     "mirrored": "The film looks mirrored, left for right.",
-    DRAWN: "The film looks unlike those that the models were trained on, more like a drawn phantom.",
+    PHANTOM: "The film looks unlike those that the models were trained on, more like a drawn phantom.",
 }
 CAUSES = (USUAL, *REASONS)
-SHOWABLE = ("mirrored", DRAWN)
+SHOWABLE = ("mirrored", PHANTOM)
 
 _UNLIKE = "The film looks unlike those that the models were trained on."
 _FAINT = "The film has hardly any contrast."
@@ -233,10 +233,10 @@ def _fit_net(images: np.ndarray, *, tell_drawn: bool, seed: int) -> dict[str, np
     # The look is coarse: of smaller films it is the same, and the invalid_inputs are made in a quarter of the time.
     smaller = [Image.fromarray(image).resize(_LEARNING_SIZE, Image.Resampling.BOX) for image in images]
     images = np.stack([np.asarray(image) for image in smaller])
-    described = [_describe(images), _describe(np.stack([vary_film(image, rng) for image in images]))]
+    described = [_describe(images), _describe(np.stack([vary_radiograph(image, rng) for image in images]))]
     causes = [USUAL] * 2 * len(images)
     for name, kind in KINDS.items():
-        if kind.learned and (tell_drawn or kind.cause != DRAWN):
+        if kind.learned and (tell_drawn or kind.cause != PHANTOM):
             films = images[rng.permutation(len(images))[:_MOST_OF_A_KIND]]
             described.append(_describe(make_invalid_inputs(films, name, seed=seed)))
             causes += [kind.cause] * len(films)
