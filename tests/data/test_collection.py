@@ -32,10 +32,10 @@ def test_other_names_tell_nothing() -> None:
     assert parse_name("chest.jpeg") is None
 
 
-def test_folder_becomes_a_table(tmp_path: Path, write_film: Writer) -> None:
-    write_film("Train/normal/IM-0001-0001.jpeg", 1)
-    write_film("Train/Pneumonia/person1_bacteria_1.JPG", 2)
-    write_film("test/PNEUMONIA/person1_virus_6.png", 3)
+def test_folder_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
+    write_image("Train/normal/IM-0001-0001.jpeg", 1)
+    write_image("Train/Pneumonia/person1_bacteria_1.JPG", 2)
+    write_image("test/PNEUMONIA/person1_virus_6.png", 3)
     table = scan_collection(tmp_path).table.set_index("name")
     assert table.loc["Train/normal/IM-0001-0001.jpeg", ["label", "subtype", "split"]].tolist() == [
         "normal",
@@ -47,11 +47,11 @@ def test_folder_becomes_a_table(tmp_path: Path, write_film: Writer) -> None:
     assert table["sha256"].str.len().eq(64).all()
 
 
-def test_debris_and_nested_copies_are_passed_over(tmp_path: Path, write_film: Writer) -> None:
-    write_film("chest_xray/train/NORMAL/IM-0001-0001.jpeg")
-    write_film("chest_xray/chest_xray/train/NORMAL/IM-0001-0001.jpeg")
-    write_film("chest_xray/__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
-    write_film("masks/train/NORMAL/IM-0001-0001.png")
+def test_debris_and_nested_copies_are_passed_over(tmp_path: Path, write_image: Writer) -> None:
+    write_image("chest_xray/train/NORMAL/IM-0001-0001.jpeg")
+    write_image("chest_xray/chest_xray/train/NORMAL/IM-0001-0001.jpeg")
+    write_image("chest_xray/__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
+    write_image("masks/train/NORMAL/IM-0001-0001.png")
     (tmp_path / "chest_xray/train/NORMAL/.DS_Store").write_bytes(b"x")
     (tmp_path / "chest_xray/train/NORMAL/._IM-0001-0001.jpeg").write_bytes(b"x")
     (tmp_path / "chest_xray/train/NORMAL/notes.txt").write_text("x")
@@ -60,17 +60,17 @@ def test_debris_and_nested_copies_are_passed_over(tmp_path: Path, write_film: Wr
     assert collection.skipped["name"].tolist() == ["chest_xray/train/NORMAL/notes.txt"]
 
 
-def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_film: Writer) -> None:
-    write_film("train/VIRAL/person1_virus_6.jpeg")
-    write_film("train/BACTERIAL/a.jpeg", 1)
+def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_image: Writer) -> None:
+    write_image("train/VIRAL/person1_virus_6.jpeg")
+    write_image("train/BACTERIAL/a.jpeg", 1)
     (tmp_path / "train/again").symlink_to(tmp_path)
     table = scan_collection(tmp_path).table
     assert sorted(table["subtype"]) == ["bacterial", "viral"]
 
 
-def test_manifest_becomes_a_table(tmp_path: Path, write_film: Writer) -> None:
-    write_film("films/a.png", 1)
-    write_film("films/b.png", 2)
+def test_manifest_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
+    write_image("films/a.png", 1)
+    write_image("films/b.png", 2)
     rows = [
         ("films/a.png", "Normal", "p1", "train"),
         ("films/b.png", "viral", "p2", ""),

@@ -13,10 +13,10 @@ Writer = Callable[..., Path]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, write_film: Writer) -> Path:
-    write_film("films/train/NORMAL/IM-0001-0001.png", 1)
-    write_film("films/train/PNEUMONIA/person1_virus_6.png", 2)
-    write_film("films/train/PNEUMONIA/other.png", 3)
+def folder(tmp_path: Path, write_image: Writer) -> Path:
+    write_image("films/train/NORMAL/IM-0001-0001.png", 1)
+    write_image("films/train/PNEUMONIA/person1_virus_6.png", 2)
+    write_image("films/train/PNEUMONIA/other.png", 3)
     (tmp_path / "films/train/NORMAL/broken.jpeg").write_bytes(b"\xff\xd8broken")
     return tmp_path / "films"
 
@@ -45,7 +45,7 @@ def test_labels_follow_the_classes(folder: Path) -> None:
 
 
 def test_cache_is_used_until_a_file_changes(
-    folder: Path, tmp_path: Path, write_film: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, write_image: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "train/NORMAL/broken.jpeg").unlink()
     first = load_dataset(folder, size=32, cache_dir=tmp_path / "cache")
@@ -55,7 +55,7 @@ def test_cache_is_used_until_a_file_changes(
     second = load_dataset(folder, size=32, cache_dir=tmp_path / "cache")
     assert decoded == []
     np.testing.assert_array_equal(first.images, second.images)
-    write_film("films/train/NORMAL/IM-0001-0001.png", 9)
+    write_image("films/train/NORMAL/IM-0001-0001.png", 9)
     third = load_dataset(folder, size=32, cache_dir=tmp_path / "cache")
     assert [Path(path).name for path in decoded] == ["IM-0001-0001.png"]
     assert (third.images != first.images).any()

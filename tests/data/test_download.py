@@ -88,27 +88,30 @@ def test_the_archive_is_checked_unpacked_and_downloaded_once(server: Server, tmp
         (make_zip(), "0" * 64, "expected sha256:0000.* but got"),
         (b"no zip", "", "no complete zip archive"),
         (make_zip()[:-200], "", "no complete zip archive"),
-        (make_zip("../escaped.txt"), "", "a path out of its folder"),
-        (make_zip("chest_xray/../../escaped.txt"), "", "a path out of its folder"),
-        (make_zip("/tmp/escaped.txt"), "", "a path out of its folder"),
     ],
 )
-def test_damaged_and_malicious_archives_are_refused(
-    data: bytes, sha256: str, message: str, server: Server, tmp_path: Path
-) -> None:
+def test_damaged_archive_is_an_error(data: bytes, sha256: str, message: str, server: Server, tmp_path: Path) -> None:
     server.serve(data, sha256)
     with pytest.raises(DownloadError, match=message):
         download_collection(tmp_path / "data", source="mendeley")
-    assert not list(tmp_path.rglob("escaped*")) and not (tmp_path / "data" / "chest_xray").exists()
+    assert not (tmp_path / "data" / "chest_xray").exists()
 
 
-def test_an_unexpected_listing_is_named(server: Server, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["../escaped.txt", "chest_xray/../../escaped.txt", "/tmp/escaped.txt"])
+def test_paths_out_of_the_folder_are_not_unpacked(name: str, server: Server, tmp_path: Path) -> None:
+    server.serve(make_zip(name))
+    folder = download_collection(tmp_path / "data", source="mendeley")
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == [Path(IMAGE_NAME).name]
+    assert (folder.parent / IMAGE_NAME).read_bytes() == IMAGE_DATA
+
+
+def test_unexpected_listing_is_an_error(server: Server, tmp_path: Path) -> None:
     server.listing = {"message": "moved"}
     with pytest.raises(DownloadError, match=r"lists no ChestXRay2017\.zip"):
         download_collection(tmp_path, source="mendeley")
 
 
-def test_a_full_disk_is_reported_before_anything_is_written(server: Server, tmp_path: Path, monkeypatch) -> None:
+def test_full_disk_is_an_error_before_anything_is_written(server: Server, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(DownloadError, match="GB are needed"):
         download_collection(tmp_path, source="mendeley")
@@ -133,23 +136,23 @@ def test_mendeley_is_the_fallback_of_kaggle(server: Server, tmp_path: Path, monk
     assert (download_collection(tmp_path).parent / IMAGE_NAME).exists()
 
 
-def test_without_a_network_the_error_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_error_lists_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(download, "MENDELEY_API", "http://127.0.0.1:9/files")
     with pytest.raises(DownloadError) as caught:
         download_collection(tmp_path, source="mendeley")
-    for part in (download.KAGGLE_PAGE, download.MENDELEY_PAGE, "Unzip it in", "connected to the network"):
+    for part in (download.KAGGLE_PAGE, download.MENDELEY_PAGE, "unzip it in", "Check the network"):
         assert part in str(caught.value)
 
 
 @pytest.mark.parametrize("source", ["auto", "kaggle", "mendeley"])
-def test_missing_packages_are_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("kagglehub", "pooch"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install 'pneumoscope\[download\]'"):
         download_collection(tmp_path, source=source)
 
 
-def test_an_unknown_source_is_refused(tmp_path: Path) -> None:
+def test_unknown_source_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(DownloadError, match="expected auto, kaggle or mendeley"):
         download_collection(tmp_path, source="elsewhere")

@@ -57,7 +57,7 @@ def test_same_seed_same_split() -> None:
 
 def test_the_random_split_leaks_and_is_caught() -> None:
     dataset = split_random(make_dataset(60), seed=0)
-    with pytest.raises(LeakError, match="patients stand in more than one split"):
+    with pytest.raises(LeakError, match="patients are in more than one split"):
         check_patients(dataset.table)
 
 

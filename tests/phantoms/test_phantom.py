@@ -189,9 +189,9 @@ def test_phantoms_check_their_shapes(change: dict, match: str) -> None:
         Phantoms(**(fields | change))
 
 
-def test_phantoms_are_known_as_such_and_radiographs_are_not(tmp_path: Path, write_film: Callable[..., Path]) -> None:
+def test_phantoms_are_known_as_such_and_radiographs_are_not(tmp_path: Path, write_image: Callable[..., Path]) -> None:
     write_phantoms(tmp_path / "drawn", num_train=12, num_test=6, size=64, seed=1)
     assert shows_phantoms(load_dataset(tmp_path / "drawn", size=32))
     assert shows_phantoms(phantom_dataset(num_train=12, num_test=6, size=64, seed=1))
-    write_film("films/NORMAL/a.png", 1)
+    write_image("films/NORMAL/a.png", 1)
     assert not shows_phantoms(load_dataset(tmp_path / "films", size=32))
