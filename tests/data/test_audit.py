@@ -104,7 +104,7 @@ def test_reused_numbers_are_no_shared_patients(write_image: Callable[..., Path])
         *("test/PNEUMONIA/person1_virus_3.png", "test/PNEUMONIA/person3_virus_4.png"),
         *("test/PNEUMONIA/BACTERIA-77-0002.png", "train/NORMAL/IM-0001-0001.png"),
     ]
-    root = [write_image(name, seed) for seed, name in enumerate(names)][0].parents[2]
+    root = [write_image(name, seed).parents[2] for seed, name in enumerate(names)].pop()
     (root / "train/NORMAL/empty.png").touch()
     audit = audit_dataset(load_dataset(root))
     assert audit.shared_numbers == ["person1", "person3"]

@@ -139,7 +139,7 @@ def _read_cache(cache_dir: str | os.PathLike[str] | None, size: int) -> dict[str
     if cache_dir is None:
         return {}
     try:
-        with np.load(_cache_path(cache_dir, size), allow_pickle=False) as archive:
+        with _cache_path(cache_dir, size).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return dict(zip(archive["sha256"].tolist(), archive["images"], strict=True))
     except FileNotFoundError:
         return {}
