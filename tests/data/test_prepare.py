@@ -76,12 +76,8 @@ def test_folder_and_manifest_list_the_same_as_the_source(source: Path, tmp_path:
     pd.testing.assert_frame_equal(tables[0], tables[2])
 
 
-@pytest.mark.parametrize("copy", [False, True])
-def test_interrupted_run_is_completed(
-    copy: bool, source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    targets = []
-    place = prepare._place
+def test_interrupted_run_is_completed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    place, targets = prepare._place, []
 
     def place_three(source: Path, target: Path, *, copy: bool) -> None:
         targets.append(target)
@@ -92,9 +88,9 @@ def test_interrupted_run_is_completed(
     with monkeypatch.context() as patch:
         patch.setattr(prepare, "_place", place_three)
         with pytest.raises(KeyboardInterrupt):
-            prepare_folders(source, tmp_path / "three", copy=copy)
+            prepare_folders(source, tmp_path / "three", copy=True)
     assert len(list_images(tmp_path / "three")) == 3
-    out_dir = prepare_folders(source, tmp_path / "three", copy=copy)
+    out_dir = prepare_folders(source, tmp_path / "three", copy=True)
     assert all((out_dir / target).read_bytes() == (source / name).read_bytes() for name, target in PLACED.items())
 
 
