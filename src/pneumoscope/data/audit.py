@@ -32,10 +32,6 @@ _CORRELATIONS_AT_ONCE = 256
 def audit_dataset(dataset: Dataset, *, max_distance: int = MAX_DISTANCE) -> Audit:
     """Audit a dataset, as loaded or already split.
 
-    Args:
-        dataset: with the files it left out; sizes are read from the headers of the files it names, if any.
-        max_distance: see `find_near_duplicates`.
-
     Returns:
         Counts by `split/subtype` (`unsplit` where there is no split); duplicates between test and another split
         first; exposures as quantiles (5, 25, 50, 75, 95 %) of the mean gray level of an image, 0 to 255.

@@ -98,11 +98,7 @@ def read_int(header: "Dataset", keyword: str, default: int | None = None) -> int
 
 
 def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
-    """Decode the pixels of a single-frame image.
-
-    Args:
-        dataset: the whole parsed file, its encoding passed by `check_syntax` and its layout by `check_pixels`.
-        data: the bytes it was parsed from.
+    """Decode the pixels of a single-frame image, parsed from `data` and passed by `check_pixels`.
 
     Returns:
         `(H, W)` or, in color, `(H, W, 3)`: the values as stored, uint8, int8, uint16 or int16, without bits

@@ -35,18 +35,16 @@ def load_image(source: ImageSource, *, size: int | None = None) -> np.ndarray:
             pixels or over 80 megapixels, or is of one gray level throughout.
     """
     with open_source(source) as stream:
-        gray = _load_dicom(stream, size) if is_dicom(stream) else _load_pillow(stream, size)
+        if not is_dicom(stream):
+            gray = _load_pillow(stream, size)
+        else:
+            gray = load_dicom(stream)
+            if size is not None:
+                resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
+                gray = np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
     if gray.min() == gray.max():
         raise ImageError("all pixels have the same gray level")
     return gray
-
-
-def _load_dicom(stream: BinaryIO, size: int | None) -> np.ndarray:
-    gray = load_dicom(stream)
-    if size is None:
-        return gray
-    resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
 
 
 def _load_pillow(stream: BinaryIO, size: int | None) -> np.ndarray:

@@ -35,8 +35,6 @@ def parse_name(file_name: str) -> ParsedName | None:
     Example:
         >>> parse_name("person1_virus_6.jpeg")
         ParsedName(patient='person1', subtype='viral', renumbered=True)
-        >>> parse_name("BACTERIA-1008087-0001.jpeg")
-        ParsedName(patient='1008087', subtype='bacterial', renumbered=False)
     """
     if match := _KAGGLE_PNEUMONIA.match(file_name):
         return ParsedName(f"person{int(match[1])}", _CLASSES[match[2].lower()][1], True)

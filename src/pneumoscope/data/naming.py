@@ -15,16 +15,9 @@ class ParsedName:
 
 @dataclass(frozen=True)
 class NamingScheme:
-    """The names of one data set.
+    """The names of one data set."""
 
-    Attributes:
-        classes: label and subtype by the name of a class folder, in lower case.
-        layout: an example of the folders, for error messages.
-        parse_name: reads a file name, None where it is of another scheme.
-        find_series: the series of files that a file name belongs to, empty where it states none.
-    """
-
-    classes: Mapping[str, tuple[str, str]]
-    layout: str
-    parse_name: Callable[[str], ParsedName | None]
-    find_series: Callable[[str], str]
+    classes: Mapping[str, tuple[str, str]]  # label and subtype by the name of a class folder, in lower case
+    layout: str  # an example of the folders, for error messages
+    parse_name: Callable[[str], ParsedName | None]  # of a file name, None where it is of another scheme
+    find_series: Callable[[str], str]  # the series that a file name belongs to, empty where it states none

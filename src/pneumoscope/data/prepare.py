@@ -28,21 +28,16 @@ left_out.csv   the files of the source that are not here, each with its reason.
 
 
 def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, copy: bool = False) -> Path:
-    """Rearrange radiographs into `out_dir/<split>/<CLASS>`, such as `train/VIRAL`.
+    """Rearrange radiographs into `out_dir/<split>/<CLASS>`, such as `train/VIRAL`, and return `out_dir`.
 
-    Every file appears whole or not at all, and one that is already in place is left as it is: a second run
-    changes nothing, and a run that was cut short is completed by the next. The source is only read.
-    Images of unknown sub-type are left out and listed, with the files that the scan skipped,
-    in `left_out.csv`. Two files of one name keep both: the later one gets eight digits of its hash.
+    A second run changes nothing, and completes a run that was cut short. Images of unknown sub-type are left
+    out and listed, with the files that the scan skipped, in `left_out.csv`. Of two files of one name, the later
+    one gets eight digits of its hash.
 
     Args:
-        source: folder or CSV manifest, see `scan_collection`.
+        source: folder or CSV manifest, see `scan_collection`; only read.
         out_dir: folder to fill, outside of the source.
-        copy: copy the bytes; by default symbolic links are made, hard links or copies where the file
-            system has none.
-
-    Returns:
-        `out_dir`.
+        copy: copy the bytes; by default make symbolic links, or hard links or copies where there are none.
 
     Raises:
         CollectionError: if the source is not laid out as expected, one folder contains the other,

@@ -49,7 +49,7 @@ def split_random(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> Dat
 
 
 def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
-    """Return `(n,)` int, the fold of each image; patients stay together and classes are balanced.
+    """Return `(n,)` int, the fold of each image, grouped by patient and stratified by class.
 
     Raises:
         CollectionError: if a class has fewer patients than there are folds.

@@ -61,7 +61,7 @@ def vary_radiograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _resize(
     image: np.ndarray, shape: tuple[int, ...], box: tuple[float, float, float, float] | None = None
 ) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize(shape[1::-1], Image.Resampling.BILINEAR, box=box))
+    return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))
 
 
 def _tilt(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
@@ -104,10 +104,6 @@ def _put_small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
     canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
     return canvas
-
-
-def _make_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 256, image.shape, dtype=np.uint8)
 
 
 def _make_texture(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
@@ -162,7 +158,7 @@ KINDS = {
     "a part of 3 to 6 tenths of the side": Kind("part", partial(_crop, low=0.3, high=0.6)),
     "as from the side": Kind("part", _imitate_lateral),
     "two films side by side": Kind("other", _put_two),
-    "noise": Kind("other", _make_noise),
+    "noise": Kind("other", lambda image, rng: rng.integers(0, 256, image.shape, dtype=np.uint8)),
     "texture as in nature": Kind("other", partial(_make_texture, low=1.0, high=1.6)),
     "shapes": Kind("other", _make_shapes),
     "mirrored left to right": Kind("mirrored", lambda image, rng: image[:, ::-1]),

@@ -29,17 +29,11 @@ _BRANCH = np.dtype([(name, np.float32) for name in ("u", "v", "angle", "length",
 
 @dataclass(frozen=True)
 class Lesion:
-    """Lesions of chests, each array `(n, size, size)`.
+    """Lesions of chests, each array `(n, size, size)`."""
 
-    Attributes:
-        filled: float32 in [0, 1], share of the lung's air that is gone.
-        lines: float32, optical thickness of streaks and fine lines.
-        mask: bool, the pixels of the lesion.
-    """
-
-    filled: np.ndarray
-    lines: np.ndarray
-    mask: np.ndarray
+    filled: np.ndarray  # float32 in [0, 1], share of the lung's air that is gone
+    lines: np.ndarray  # float32, optical thickness of streaks and fine lines
+    mask: np.ndarray  # bool
 
 
 def sample_vessels(num_children: int, rng: np.random.Generator) -> list[np.ndarray]:

@@ -30,13 +30,8 @@ _NOISE = 3.0  # gray levels: contrast below this is not raised
 
 # Radiographs of children vary more than phantoms: added to what was sampled, or multiplied with it.
 _SHIFTS = {"shift_u": (-0.10, 0.10), "shift_v": (-0.08, 0.12), "turn": (-0.06, 0.06), "lung_top": (0.0, 0.14)}
-_SCALES = {
-    "scale": (0.85, 1.02),
-    "aspect": (0.90, 1.12),
-    "heart_width": (0.65, 1.0),
-    "heart_length": (0.80, 1.0),
-    "mediastinum": (0.70, 1.05),
-}
+_SCALES = {"scale": (0.85, 1.02), "aspect": (0.90, 1.12), "heart_width": (0.65, 1.0), "heart_length": (0.80, 1.0)}
+_SCALES |= {"mediastinum": (0.70, 1.05)}
 
 
 def find_lungs(images: np.ndarray) -> np.ndarray:

@@ -42,7 +42,10 @@ def _find_in_one(image: np.ndarray) -> np.ndarray:
     markers = np.zeros(image.shape, bool)
     for number, (rows, columns) in enumerate(find_objects(parts), start=1):
         spot = parts[rows, columns] == number
-        if _is_small(spot, image.shape) and _is_near_edge(rows, columns, image.shape):
+        middles = [(part.start + part.stop) / 2 / side for part, side in zip((rows, columns), image.shape, strict=True)]
+        near_edge = min(min(middle, 1 - middle) for middle in middles) < EDGE_SHARE
+        small = max(spot.shape) <= MAX_SIDE_SHARE * min(image.shape) and min(spot.shape) >= 2
+        if near_edge and small and spot.sum() >= _MIN_PIXELS:
             box = tuple(slice(max(part.start - _MARGIN, 0), part.stop + _MARGIN) for part in (rows, columns))
             ring = np.ones(image.shape, bool)
             ring[rows, columns] = False
@@ -50,13 +53,3 @@ def _find_in_one(image: np.ndarray) -> np.ndarray:
             if gray[rows, columns][spot].mean() - np.quantile(gray[box][ring[box]], 0.9) >= _RING_CONTRAST:
                 markers[box] = True
     return markers
-
-
-def _is_small(spot: np.ndarray, shape: tuple[int, ...]) -> bool:
-    widest = MAX_SIDE_SHARE * min(shape)
-    return max(spot.shape) <= widest and min(spot.shape) >= 2 and int(spot.sum()) >= _MIN_PIXELS
-
-
-def _is_near_edge(rows: slice, columns: slice, shape: tuple[int, ...]) -> bool:
-    places = [float(part.start + part.stop) / 2 / side for part, side in zip((rows, columns), shape, strict=True)]
-    return min(min(place, 1 - place) for place in places) < EDGE_SHARE

@@ -122,12 +122,13 @@ def write_phantoms(
 
 def shows_phantoms(dataset: Dataset) -> bool:
     """Return whether a dataset holds phantoms, by the first image of each split and class."""
-    return any(path == "" or _is_phantom(path) for path in dataset.table.groupby(["split", "label"])["path"].first())
-
-
-def _is_phantom(path: str) -> bool:
-    with Image.open(path) as image:
-        return bool(image.info.get("comment") == COMMENT.encode())
+    for path in dataset.table.groupby(["split", "label"])["path"].first():
+        if path == "":
+            return True
+        with Image.open(path) as image:
+            if image.info.get("comment") == COMMENT.encode():
+                return True
+    return False
 
 
 def phantom_dataset(*, num_train: int, num_test: int, size: int = 128, seed: int = 0) -> Dataset:
@@ -193,11 +194,9 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
     # glibc gives every freed array back to the system, and asks for it anew, until it has seen a large one freed:
     # this line halves the time of drawing.
     np.empty(30 << 20, np.uint8)
-    chunks = [
-        rows
-        for subtype in THREE_CLASSES
-        for rows in _split_rows(np.flatnonzero(subtypes == subtype), max(1, _PIXELS_AT_ONCE // size**2))
-    ]
+    at_once = max(1, _PIXELS_AT_ONCE // size**2)
+    rows_of = [np.flatnonzero(subtypes == subtype) for subtype in THREE_CLASSES]
+    chunks = [rows[start : start + at_once] for rows in rows_of for start in range(0, len(rows), at_once)]
     for rows in track(chunks, "Drawing phantoms"):
         chest = draw_chest(cases[rows], size)
         tree = draw_vessels([branches[rows] for branches in vessels], cases[rows], size)
@@ -213,10 +212,6 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
     numbers = children + first_patient
     patients = [f"IM-{n:04d}" if kind == "normal" else f"person{n}" for n, kind in zip(numbers, subtypes, strict=True)]
     return Phantoms(images, masks, lungs, subtypes, np.array(patients))
-
-
-def _split_rows(rows: np.ndarray, most: int) -> list[np.ndarray]:
-    return [rows[start : start + most] for start in range(0, len(rows), most)]
 
 
 def _plan_images(num_images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -1,8 +1,8 @@
 """Synthetic anomalies in the lungs of normals, and their masks: training data without any pneumonia.
 
-Opacities fill air towards the gray level of soft tissue, as fluid does, and leave brighter ribs as they are; the
-interstitial kind is wide, faint and streaked; a pasted patch is real tissue in a wrong place (C.-L. Li, K. Sohn,
-J. Yoon and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021).
+Consolidations brighten air towards soft tissue; haze is wide, faint and streaked; a pasted patch is real tissue in a
+wrong place (C.-L. Li, K. Sohn, J. Yoon and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection
+and Localization", CVPR 2021).
 """
 
 from dataclasses import dataclass
@@ -30,13 +30,7 @@ _VISIBLE = 0.03  # change of gray level, share of the full range, from which a p
 
 @dataclass(frozen=True)
 class SyntheticAnomalies:
-    """Images with synthetic anomalies.
-
-    Attributes:
-        images: `(n, size, size)` uint8.
-        masks: `(n, size, size)` bool, the visibly changed pixels.
-        classes: `(n,)` int, index into `ANOMALIES`.
-    """
+    """Images `(n, size, size)` uint8, masks of the visibly changed pixels, bool, and index into `ANOMALIES`."""
 
     images: np.ndarray
     masks: np.ndarray
@@ -66,9 +60,11 @@ def add_anomalies(
     weights = np.array([_CONSOLIDATION_WEIGHT, _HAZE_WEIGHT, paste_share])
     classes = rng.choice(len(ANOMALIES), len(images), p=weights / weights.sum())
     bends, textures = draw_texture(len(images), size, 9, rng), draw_texture(len(images), size, size // 3, rng)
+    center = np.zeros((size, size), bool)
+    center[size // 4 : 3 * size // 4, size // 5 : 4 * size // 5] = True
     anomalous, masks = images.copy(), np.zeros(images.shape, bool)
     for number, (image, index) in enumerate(zip(images.astype(np.float32) / 255, classes, strict=True)):
-        lung = lungs[number] if lungs[number].any() else _mark_center(size)
+        lung = lungs[number] if lungs[number].any() else center
         anomaly = ANOMALIES[index]
         if anomaly == "paste":
             changed = _paste_patch(image, lung, rng)
@@ -81,12 +77,6 @@ def add_anomalies(
         masks[number] = _close_gaps(np.abs(changed - image) >= _VISIBLE)
         anomalous[number] = np.rint(255 * np.clip(changed, 0, 1)).astype(np.uint8)
     return SyntheticAnomalies(anomalous, masks, classes)
-
-
-def _mark_center(size: int) -> np.ndarray:
-    center = np.zeros((size, size), bool)
-    center[size // 4 : 3 * size // 4, size // 5 : 4 * size // 5] = True
-    return center
 
 
 def _draw_outline(lung: np.ndarray, bend: np.ndarray, anomaly: str, rng: np.random.Generator) -> np.ndarray:
