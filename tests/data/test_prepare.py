@@ -142,13 +142,11 @@ def test_overlapping_folders_are_rejected(place: str, source: Path, tmp_path: Pa
     assert describe_files(tmp_path) == before
 
 
-def test_unknown_sub_types_alone_are_an_error(tmp_path: Path, write_image: Callable[..., Path]) -> None:
-    write_image("images/PNEUMONIA/unknown.png", 1)
-    with pytest.raises(CollectionError, match="states its sub-type"):
-        prepare_folders(tmp_path / "images", tmp_path / "three")
-
-
-def test_folder_that_cannot_be_written_is_an_error(source: Path, tmp_path: Path) -> None:
+def test_source_of_unknown_sub_types_and_bad_target_are_errors(source: Path, tmp_path: Path) -> None:
     (tmp_path / "three").write_text("a file")
     with pytest.raises(CollectionError, match="could not be written"):
         prepare_folders(source, tmp_path / "three")
+    for name in PLACED:
+        (source / name).unlink()
+    with pytest.raises(CollectionError, match="states its sub-type"):
+        prepare_folders(source / "train", tmp_path / "other")

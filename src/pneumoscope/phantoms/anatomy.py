@@ -64,24 +64,15 @@ _EXPOSURE = {
 
 @dataclass(frozen=True)
 class Chest:
-    """Healthy chests, each array `(n, size, size)` float32.
+    """Healthy chests, each array `(n, size, size)` float32; `u` and `v` are thorax coordinates."""
 
-    Attributes:
-        solid: optical thickness of soft tissue and bone were the lungs without air; a whole chest is about 1.
-        air: optical thickness that air takes away.
-        lungs: share of each pixel that shows lung, in [0, 1].
-        u, v: thorax coordinates.
-        height: 0 at the top of the lung, 1 at the diaphragm.
-        lateral: 0 at the spine, 1 at the ribs of the flank.
-    """
-
-    solid: np.ndarray
-    air: np.ndarray
-    lungs: np.ndarray
+    solid: np.ndarray  # optical thickness of tissue and bone, were the lungs without air; about 1 for a whole chest
+    air: np.ndarray  # optical thickness that air takes away
+    lungs: np.ndarray  # share of each pixel that shows lung, in [0, 1]
     u: np.ndarray
     v: np.ndarray
-    height: np.ndarray
-    lateral: np.ndarray
+    height: np.ndarray  # 0 at the top of the lung, 1 at the diaphragm
+    lateral: np.ndarray  # 0 at the spine, 1 at the ribs of the flank
 
 
 def sample_cases(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:

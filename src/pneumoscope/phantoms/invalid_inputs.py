@@ -20,17 +20,11 @@ PHANTOM = "drawn"
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of invalid input.
+    """One kind of invalid input."""
 
-    Attributes:
-        cause: one of those that `pneumoscope.inference.ood` gives a reason for; for test kinds, the nearest of them.
-        change: takes one `(H, W)` uint8 radiograph and returns an image of the same shape; None draws phantoms.
-        learned: whether the OOD detector is trained on it.
-    """
-
-    cause: str
-    change: Change | None
-    learned: bool = True
+    cause: str  # one of those that `pneumoscope.inference.ood` gives a reason for; for test kinds, the nearest of them
+    change: Change | None  # one `(H, W)` uint8 radiograph to an image of the same shape; None draws phantoms
+    learned: bool = True  # whether the OOD detector is trained on it
 
 
 def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.ndarray:

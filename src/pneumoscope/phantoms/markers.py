@@ -18,13 +18,10 @@ _RING_CONTRAST = 0.6 * MIN_CONTRAST
 
 
 def find_markers(images: np.ndarray) -> np.ndarray:
-    """Return which pixels belong to markers.
+    """Return `(n, H, W)` bool, the box around each marker.
 
     Args:
         images: `(n, H, W)` uint8, 0 = black.
-
-    Returns:
-        `(n, H, W)` bool, the box around each of them.
 
     Raises:
         ValueError: if the images have another shape or type.
