@@ -10,8 +10,6 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageDraw
 
-from pneumoscope.phantoms.phantom import draw_phantoms
-
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 USUAL = "usual"
@@ -41,6 +39,8 @@ def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.n
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     change = KINDS[kind].change
     if change is None:
+        from pneumoscope.phantoms.phantom import draw_phantoms  # pandas, which inference does not need
+
         phantoms = draw_phantoms(len(images), size=max(images.shape[1:]), seed=int(rng.integers(1 << 30)))
         return np.stack([_resize(image, images.shape[1:]) for image in phantoms.images])
     return np.stack([change(image, rng) for image in images])
