@@ -74,7 +74,7 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def write_film(tmp_path: Path) -> Callable[..., Path]:
+def write_image(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes one small image with a gray level of its own below `tmp_path`."""
 
     def write(name: str, seed: int = 0) -> Path:

@@ -1,22 +1,12 @@
-"""What a user can mend, as one small hierarchy.
+"""Errors that a user can fix.
 
-    PneumoscopeError
-    ├── ImageError        a file that cannot be read as a radiograph
-    ├── CollectionError   a folder or manifest that is not laid out as expected
-    ├── LeakError         a patient on both sides of a split
-    ├── DownloadError     the data set could not be fetched
-    ├── ModelError       a trained model that is missing, damaged or of another version
-    ├── ExportError       a trained model that does not answer alike outside of Keras
-    ├── TrainingError     a training that cannot start, or ended dead
-    └── MissingExtraError an optional part of the package that is not installed
-
-Every message says what came, what was expected and how to mend it. The command line prints
-the message alone and exits with 2; anything else that escapes is a defect of ours.
+Every message says what came, what was expected and how to fix it. The command line prints
+the message alone and exits with 2; any other error that escapes is a defect of this package.
 """
 
 
 class PneumoscopeError(Exception):
-    """Base of all errors that a user can mend."""
+    """Base of all errors that a user can fix."""
 
 
 class ImageError(PneumoscopeError):
@@ -28,7 +18,7 @@ class CollectionError(PneumoscopeError):
 
 
 class LeakError(PneumoscopeError):
-    """A patient stands on both sides of a split that must keep patients apart."""
+    """A patient is in more than one split."""
 
 
 class DownloadError(PneumoscopeError):
@@ -40,11 +30,11 @@ class ModelError(PneumoscopeError):
 
 
 class ExportError(PneumoscopeError):
-    """A trained model cannot be exported, or its export does not answer as it does."""
+    """A trained model cannot be exported, or its export gives other predictions."""
 
 
 class TrainingError(PneumoscopeError):
-    """A training cannot start, or ended with a dead net."""
+    """A training cannot start, or its model predicts the same for every image."""
 
 
 class MissingExtraError(PneumoscopeError):

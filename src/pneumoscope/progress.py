@@ -1,7 +1,4 @@
-"""Progress for whoever waits: a bar on a terminal, lines in the log elsewhere.
-
-Everything goes to standard error, so that standard output stays fit for a pipe.
-"""
+"""Progress: a bar on a terminal, lines in the log elsewhere; all on standard error, to keep standard output clean."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -17,7 +14,7 @@ Item = TypeVar("Item")
 
 
 def progress_bar() -> Progress:
-    """Return a bar with description, share, count and time left; it draws nothing where there is no terminal."""
+    """Return a bar with description, share, count and time left, invisible without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -22,76 +22,69 @@ Writer = Callable[..., Path]
         ("NORMAL-1003233-0001.jpeg", "1003233", "normal"),
     ],
 )
-def test_both_naming_schemes_are_understood(name: str, patient: str, subtype: str) -> None:
+def test_both_naming_schemes_are_parsed(name: str, patient: str, subtype: str) -> None:
     parsed = parse_name(name)
     assert parsed is not None
     assert (parsed.patient, parsed.subtype) == (patient, subtype)
+    assert parse_name(f"chest-{name}") is None
 
 
-def test_other_names_tell_nothing() -> None:
-    assert parse_name("chest.jpeg") is None
-
-
-def test_folder_becomes_a_table(tmp_path: Path, write_film: Writer) -> None:
-    write_film("Train/normal/IM-0001-0001.jpeg", 1)
-    write_film("Train/Pneumonia/person1_bacteria_1.JPG", 2)
-    write_film("test/PNEUMONIA/person1_virus_6.png", 3)
+def test_folder_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
+    write_image("Train/normal/IM-0001-0001.jpeg", 1)
+    write_image("Train/Pneumonia/person1_bacteria_1.JPG", 2)
+    write_image("test/PNEUMONIA/person1_virus_6.png", 3)
     table = scan_collection(tmp_path).table.set_index("name")
-    assert table.loc["Train/normal/IM-0001-0001.jpeg", ["label", "subtype", "split"]].tolist() == [
-        "normal",
-        "normal",
-        "train",
-    ]
+    normal = table.loc["Train/normal/IM-0001-0001.jpeg"]
+    assert (normal["label"], normal["subtype"], normal["split"]) == ("normal", "normal", "train")
     assert table.loc["Train/Pneumonia/person1_bacteria_1.JPG", "subtype"] == "bacterial"
     assert table.loc["test/PNEUMONIA/person1_virus_6.png", ["patient", "split"]].tolist() == ["test/person1", "test"]
     assert table["sha256"].str.len().eq(64).all()
 
 
-def test_debris_and_nested_copies_are_passed_over(tmp_path: Path, write_film: Writer) -> None:
-    write_film("chest_xray/train/NORMAL/IM-0001-0001.jpeg")
-    write_film("chest_xray/chest_xray/train/NORMAL/IM-0001-0001.jpeg")
-    write_film("chest_xray/__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
-    write_film("masks/train/NORMAL/IM-0001-0001.png")
-    (tmp_path / "chest_xray/train/NORMAL/.DS_Store").write_bytes(b"x")
-    (tmp_path / "chest_xray/train/NORMAL/._IM-0001-0001.jpeg").write_bytes(b"x")
-    (tmp_path / "chest_xray/train/NORMAL/notes.txt").write_text("x")
+def test_debris_and_nested_copies_are_skipped(tmp_path: Path, write_image: Writer) -> None:
+    write_image("chest_xray/train/NORMAL/IM-0001-0001.jpeg")
+    write_image("chest_xray/chest_xray/train/NORMAL/IM-0001-0001.jpeg")
+    write_image("chest_xray/__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
+    write_image("masks/train/NORMAL/IM-0001-0001.png")
+    for name in (".DS_Store", "._IM-0001-0001.jpeg", "notes.txt"):
+        (tmp_path / "chest_xray/train/NORMAL" / name).write_text("x")
     collection = scan_collection(tmp_path)
     assert collection.table["name"].tolist() == ["chest_xray/train/NORMAL/IM-0001-0001.jpeg"]
     assert collection.skipped["name"].tolist() == ["chest_xray/train/NORMAL/notes.txt"]
 
 
-def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_film: Writer) -> None:
-    write_film("train/VIRAL/person1_virus_6.jpeg")
-    write_film("train/BACTERIAL/a.jpeg", 1)
+def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_image: Writer) -> None:
+    write_image("train/VIRAL/person1_virus_6.jpeg")
+    write_image("train/BACTERIAL/a.jpeg", 1)
     (tmp_path / "train/again").symlink_to(tmp_path)
     table = scan_collection(tmp_path).table
     assert sorted(table["subtype"]) == ["bacterial", "viral"]
 
 
-def test_manifest_becomes_a_table(tmp_path: Path, write_film: Writer) -> None:
-    write_film("films/a.png", 1)
-    write_film("films/b.png", 2)
+def test_manifest_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
+    write_image("images/a.png", 1)
+    write_image("images/b.png", 2)
     rows = [
-        ("films/a.png", "Normal", "p1", "train"),
-        ("films/b.png", "viral", "p2", ""),
-        ("films/c.png", "viral", "p3", ""),
-        ("films/b.png", "edema", "p4", ""),
+        ("images/a.png", "Normal", "p1", "train"),
+        ("images/b.png", "viral", "p2", ""),
+        ("images/c.png", "viral", "p3", ""),
+        ("images/b.png", "edema", "p4", ""),
     ]
-    pd.DataFrame(rows, columns=["path", "label", "patient", "split"]).to_csv(tmp_path / "films.csv", index=False)
-    collection = scan_collection(tmp_path / "films.csv")
+    pd.DataFrame(rows, columns=["path", "label", "patient", "split"]).to_csv(tmp_path / "images.csv", index=False)
+    collection = scan_collection(tmp_path / "images.csv")
     assert collection.table["patient"].tolist() == ["p1", "p2"]
     assert collection.table["subtype"].tolist() == ["normal", "viral"]
     assert collection.table["split"].tolist() == ["train", ""]
     assert collection.skipped["reason"].str.contains("does not exist|edema").all()
 
 
-def test_what_is_no_collection_is_told_with_the_layout(tmp_path: Path) -> None:
+def test_error_for_other_sources_shows_the_layout(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "missing"):
         with pytest.raises(CollectionError, match="expected a folder such as"):
             scan_collection(source)
-    (tmp_path / "films.csv").write_text("file,class\na.png,normal\n")
+    (tmp_path / "images.csv").write_text("file,class\na.png,normal\n")
     with pytest.raises(CollectionError, match="has the columns file, class"):
-        scan_collection(tmp_path / "films.csv")
-    (tmp_path / "film.jpeg").write_bytes(b"x")
+        scan_collection(tmp_path / "images.csv")
+    (tmp_path / "image.jpeg").write_bytes(b"x")
     with pytest.raises(CollectionError, match="is a file"):
-        scan_collection(tmp_path / "film.jpeg")
+        scan_collection(tmp_path / "image.jpeg")

@@ -6,6 +6,7 @@ import pytest
 
 from pneumoscope.data import dataset as dataset_module
 from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.image import load_image
 from pneumoscope.errors import CollectionError
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 
@@ -13,27 +14,20 @@ Writer = Callable[..., Path]
 
 
 @pytest.fixture
-def folder(tmp_path: Path, write_film: Writer) -> Path:
-    write_film("films/train/NORMAL/IM-0001-0001.png", 1)
-    write_film("films/train/PNEUMONIA/person1_virus_6.png", 2)
-    write_film("films/train/PNEUMONIA/other.png", 3)
-    (tmp_path / "films/train/NORMAL/broken.jpeg").write_bytes(b"\xff\xd8broken")
-    return tmp_path / "films"
+def folder(tmp_path: Path, write_image: Writer) -> Path:
+    write_image("images/train/NORMAL/IM-0001-0001.png", 1)
+    write_image("images/train/PNEUMONIA/person1_virus_6.png", 2)
+    write_image("images/train/PNEUMONIA/other.png", 3)
+    (tmp_path / "images/train/NORMAL/broken.jpeg").write_bytes(b"\xff\xd8broken")
+    return tmp_path / "images"
 
 
-def test_images_stand_in_the_order_of_the_table(folder: Path) -> None:
+def test_images_are_in_the_order_of_the_table(folder: Path) -> None:
     dataset = load_dataset(folder, size=32)
     assert dataset.images.shape == (3, 32, 32)
     for name, image in zip(dataset.table["name"], dataset.images, strict=True):
-        alone = load_dataset_image(folder / name)
-        np.testing.assert_array_equal(image, alone)
+        np.testing.assert_array_equal(image, np.rint(load_image(folder / name, size=32) * 255))
     assert dataset.skipped["name"].tolist() == ["train/NORMAL/broken.jpeg"]
-
-
-def load_dataset_image(path: Path) -> np.ndarray:
-    from pneumoscope.data.image import load_image
-
-    return np.rint(load_image(path, size=32) * 255).astype(np.uint8)
 
 
 def test_labels_follow_the_classes(folder: Path) -> None:
@@ -45,7 +39,7 @@ def test_labels_follow_the_classes(folder: Path) -> None:
 
 
 def test_cache_is_used_until_a_file_changes(
-    folder: Path, tmp_path: Path, write_film: Writer, monkeypatch: pytest.MonkeyPatch
+    folder: Path, tmp_path: Path, write_image: Writer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (folder / "train/NORMAL/broken.jpeg").unlink()
     first = load_dataset(folder, size=32, cache_dir=tmp_path / "cache")
@@ -55,20 +49,20 @@ def test_cache_is_used_until_a_file_changes(
     second = load_dataset(folder, size=32, cache_dir=tmp_path / "cache")
     assert decoded == []
     np.testing.assert_array_equal(first.images, second.images)
-    write_film("films/train/NORMAL/IM-0001-0001.png", 9)
+    write_image("images/train/NORMAL/IM-0001-0001.png", 9)
     third = load_dataset(folder, size=32, cache_dir=tmp_path / "cache")
     assert [Path(path).name for path in decoded] == ["IM-0001-0001.png"]
     assert (third.images != first.images).any()
 
 
-def test_a_damaged_cache_is_made_anew(folder: Path, tmp_path: Path) -> None:
+def test_damaged_cache_is_replaced(folder: Path, tmp_path: Path) -> None:
     load_dataset(folder, size=32, cache_dir=tmp_path / "cache")
     (cache,) = (tmp_path / "cache").iterdir()
     cache.write_bytes(cache.read_bytes()[:100])
     assert len(load_dataset(folder, size=32, cache_dir=tmp_path / "cache")) == 3
 
 
-def test_nothing_readable_is_an_error(tmp_path: Path) -> None:
+def test_no_readable_file_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "NORMAL").mkdir()
     (tmp_path / "NORMAL/a.jpeg").write_text("no image")
     with pytest.raises(CollectionError, match=r"NORMAL/a.jpeg: neither JPEG nor PNG"):

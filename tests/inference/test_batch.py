@@ -48,9 +48,9 @@ def run(monkeypatch, capsys, *arguments):
     return left.value.code or 0, output.out, output.err
 
 
-def test_files_folders_globs_and_standard_input_are_found(tmp_path, write_film, monkeypatch):
+def test_files_folders_globs_and_standard_input_are_found(tmp_path, write_image, monkeypatch):
     for name in ("b.PNG", "deep/a.jpg", "deep/__MACOSX/x.png", ".hidden/x.png", ".y.png"):
-        write_film(name)
+        write_image(name)
     (tmp_path / "notes.txt").write_text("x")
     monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 'b.PNG'}\n\n"))
 

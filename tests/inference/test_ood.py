@@ -5,7 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from pneumoscope.inference.ood import CAUSES, OODDetector, fit_ood_detector
-from pneumoscope.phantoms.invalid_inputs import DRAWN, make_invalid_inputs
+from pneumoscope.phantoms.invalid_inputs import PHANTOM, make_invalid_inputs
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
@@ -93,7 +93,7 @@ def test_phantoms_are_detected_among_other_images(phantoms):
     foggy = np.clip(phantoms[:200] / 2 + 900 * ground + 60, 0, 255).astype(np.uint8)
     detector = fit_ood_detector(foggy[:150], foggy[150:])
 
-    shares = [detector.predict_causes(images)[:, CAUSES.index(DRAWN)].mean() for images in (phantoms[350:], foggy)]
+    shares = [detector.predict_causes(images)[:, CAUSES.index(PHANTOM)].mean() for images in (phantoms[350:], foggy)]
     assert shares[0] > 0.6 > 0.3 > shares[1]
     assert not any(rejected for _, rejected, _ in detector.check(foggy))
 

@@ -49,36 +49,31 @@ def coarse_pixels(dataset: Dataset) -> np.ndarray:
 
 def test_same_seed_gives_the_same_bytes() -> None:
     first, again, other = (draw_phantoms(9, size=48, seed=seed) for seed in (5, 5, 6))
-    assert first.images.tobytes() == again.images.tobytes()
-    assert first.masks.tobytes() == again.masks.tobytes()
-    assert first.patients.tolist() == again.patients.tolist()
-    assert first.images.tobytes() != other.images.tobytes()
+    for name in ("images", "masks", "lungs", "patients"):
+        np.testing.assert_array_equal(getattr(first, name), getattr(again, name))
+    assert (first.images != other.images).any()
 
 
 @pytest.mark.parametrize("num_images", [1, 2, 3, 10])
 def test_number_of_images_is_exact(num_images: int) -> None:
-    drawn = draw_phantoms(num_images, size=32)
-    assert drawn.images.shape == drawn.masks.shape == (num_images, 32, 32)
-    assert len(drawn) == len(drawn.subtypes) == len(drawn.patients) == num_images
+    few = draw_phantoms(num_images, size=32)
+    assert few.images.shape == few.masks.shape == few.lungs.shape == (num_images, 32, 32)
+    assert len(few) == len(few.subtypes) == len(few.patients) == num_images
 
 
-def test_classes_are_thirds_and_children_have_1_to_4_films_of_one_class(phantoms: Phantoms) -> None:
-    counts = [int((phantoms.subtypes == name).sum()) for name in THREE_CLASSES]
-    assert sum(counts) == 121 and max(counts) - min(counts) <= 1
-    patients, films = np.unique(phantoms.patients, return_counts=True)
-    assert set(films.tolist()) == {1, 2, 3, 4}
-    for patient in patients:
-        assert len(set(phantoms.subtypes[phantoms.patients == patient].tolist())) == 1
+def test_classes_are_thirds_and_children_have_1_to_4_images_of_one_class(phantoms: Phantoms) -> None:
+    assert sorted((phantoms.subtypes == name).sum() for name in THREE_CLASSES) == [40, 40, 41]
+    patients, first, counts = np.unique(phantoms.patients, return_index=True, return_counts=True)
+    assert set(counts.tolist()) == {1, 2, 3, 4}
+    for patient, row in zip(patients, first, strict=True):
+        assert (phantoms.subtypes[phantoms.patients == patient] == phantoms.subtypes[row]).all()
 
 
-def test_films_use_the_range_and_differ_in_exposure(phantoms: Phantoms) -> None:
+def test_images_use_the_range_and_differ_in_exposure_and_pose(phantoms: Phantoms) -> None:
     assert (np.ptp(phantoms.images, axis=(1, 2)) > 150).all()
     assert phantoms.images.mean(axis=(1, 2)).std() > 5
-
-
-def test_films_of_a_child_share_anatomy_but_not_pose(phantoms: Phantoms) -> None:
-    patients, films = np.unique(phantoms.patients, return_counts=True)
-    rows = np.flatnonzero(phantoms.patients == patients[films.argmax()])
+    patients, counts = np.unique(phantoms.patients, return_counts=True)
+    rows = np.flatnonzero(phantoms.patients == patients[counts.argmax()])
     assert np.abs(phantoms.images[rows[0]].astype(float) - phantoms.images[rows[1]]).mean() > 3
 
 
@@ -118,7 +113,7 @@ def test_lesions_can_be_learned_and_shuffled_labels_cannot(dataset: Dataset) -> 
     assert score(coarse_pixels(dataset), dataset, np.random.default_rng(0).permutation(labels)) < 0.62
 
 
-def test_mean_and_spread_of_gray_do_not_tell_the_class(dataset: Dataset) -> None:
+def test_mean_and_spread_of_gray_do_not_predict_the_class(dataset: Dataset) -> None:
     moments = np.stack([dataset.images.mean(axis=(1, 2)), dataset.images.std(axis=(1, 2))], axis=1)
     assert score(moments, dataset, dataset.labels(BINARY_CLASSES)) < 0.75
 
@@ -131,67 +126,37 @@ def test_dataset_keeps_children_apart(dataset: Dataset) -> None:
     check_patients(dataset.table)
 
 
-def test_written_folder_reads_like_the_real_set(tmp_path) -> None:
-    root = write_phantoms(tmp_path / "phantoms", num_train=9, num_test=6, size=64, seed=2)
-    drawn = phantom_dataset(num_train=9, num_test=6, size=64, seed=2)
+def test_written_folder_reads_like_the_real_set_and_is_marked_as_drawn(tmp_path: Path) -> None:
+    root = write_phantoms(tmp_path, num_train=9, num_test=6, size=64, seed=2)
+    dataset = phantom_dataset(num_train=9, num_test=6, size=64, seed=2)
     collection = scan_collection(root)
     assert collection.skipped.empty
-    expected = drawn.table.set_index("name")[["label", "subtype", "split"]].sort_index()
-    found = collection.table.set_index("name")[["label", "subtype", "split"]].sort_index()
-    assert found.to_dict() == expected.to_dict()
+    expected, listed = (
+        table.set_index("name")[["label", "subtype", "split"]].to_dict("index")
+        for table in (dataset.table, collection.table)
+    )
+    assert listed == expected
     check_patients(collection.table)
-    names = drawn.table["name"].tolist()
-    for name, image, mask in zip(names, drawn.images, drawn.masks, strict=True):
+    for name, image, mask in zip(dataset.table["name"], dataset.images, dataset.masks, strict=True):
         assert np.abs(load_image(root / name) * 255 - image).mean() < 3
-        with Image.open((root / "masks" / name).with_suffix(".png")) as written:
-            assert (np.asarray(written).astype(bool) == mask).all()
-
-
-def test_every_written_image_says_that_it_is_drawn(tmp_path) -> None:
-    root = write_phantoms(tmp_path, num_train=3, num_test=3, size=32)
-    paths = sorted(root.rglob("*.jpeg"))
-    assert len(paths) == 6
-    for path in paths:
-        with Image.open(path) as image:
-            assert image.mode == "L"
-            assert image.info["comment"].decode() == COMMENT
+        with Image.open(root / name) as written, Image.open((root / "masks" / name).with_suffix(".png")) as lesion:
+            assert written.mode == "L" and written.info["comment"].decode() == COMMENT
+            assert (np.asarray(lesion).astype(bool) == mask).all()
     readme = (root / "README.txt").read_text(encoding="utf-8")
     assert COMMENT in readme and "Not a medical device." in readme
-
-
-def test_phantoms_are_never_written_among_other_files(tmp_path) -> None:
-    (tmp_path / "IM-0001-0001.jpeg").write_bytes(b"a radiograph")
     with pytest.raises(CollectionError, match="not empty"):
-        write_phantoms(tmp_path, num_train=3, num_test=3, size=32)
+        write_phantoms(root, num_train=3, num_test=3, size=32)
 
 
 @pytest.mark.parametrize(("num_images", "size", "match"), [(0, 64, "num_images is 0"), (3, 16, "size is 16")])
-def test_impossible_requests_are_refused(num_images: int, size: int, match: str) -> None:
+def test_impossible_requests_are_rejected(num_images: int, size: int, match: str) -> None:
     with pytest.raises(ValueError, match=match):
         draw_phantoms(num_images, size=size)
 
 
-@pytest.mark.parametrize(
-    ("change", "match"),
-    [
-        ({"images": np.zeros((2, 8, 8))}, "images are"),
-        ({"masks": np.zeros((2, 8, 8), np.uint8)}, "masks are"),
-        ({"lungs": np.zeros((1, 8, 8), bool)}, "lungs are"),
-        ({"patients": np.array(["person1"])}, "patients"),
-    ],
-)
-def test_phantoms_check_their_shapes(change: dict, match: str) -> None:
-    names = np.array(["normal", "viral"])
-    nowhere = np.zeros((2, 8, 8), bool)
-    fields = {"images": np.zeros((2, 8, 8), np.uint8), "masks": nowhere, "lungs": nowhere}
-    fields |= {"subtypes": names, "patients": names}
-    with pytest.raises(ValueError, match=match):
-        Phantoms(**(fields | change))
-
-
-def test_phantoms_are_known_as_such_and_radiographs_are_not(tmp_path: Path, write_film: Callable[..., Path]) -> None:
-    write_phantoms(tmp_path / "drawn", num_train=12, num_test=6, size=64, seed=1)
-    assert shows_phantoms(load_dataset(tmp_path / "drawn", size=32))
+def test_phantoms_are_recognized_and_radiographs_are_not(tmp_path: Path, write_image: Callable[..., Path]) -> None:
+    write_phantoms(tmp_path / "phantoms", num_train=12, num_test=6, size=64, seed=1)
+    assert shows_phantoms(load_dataset(tmp_path / "phantoms", size=32))
     assert shows_phantoms(phantom_dataset(num_train=12, num_test=6, size=64, seed=1))
-    write_film("films/NORMAL/a.png", 1)
-    assert not shows_phantoms(load_dataset(tmp_path / "films", size=32))
+    write_image("images/NORMAL/a.png", 1)
+    assert not shows_phantoms(load_dataset(tmp_path / "images", size=32))

@@ -25,7 +25,7 @@ from pneumoscope.io.results import AnomalyResult, LearningCurve
 from pneumoscope.io.write import atomic_write
 from pneumoscope.models.settings import Augmentation, TrainingSettings
 from pneumoscope.phantoms.lungs import find_lungs
-from pneumoscope.phantoms.synthetic_anomalies import ANOMALIES, SyntheticSettings, add_anomalies
+from pneumoscope.phantoms.synthetic_anomalies import ANOMALIES, add_anomalies
 
 if TYPE_CHECKING:
     import keras
@@ -180,7 +180,7 @@ def _make_training_data(normals: Normals, settings: TrainingSettings, seed: int)
 
     def add_copies(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         lungs = find_lungs(images)
-        copies = [add_anomalies(images, lungs, SyntheticSettings(), rng) for _ in range(NUM_COPIES)]
+        copies = [add_anomalies(images, lungs, rng) for _ in range(NUM_COPIES)]
         inputs = augment_images(np.concatenate([images, *(copy.images for copy in copies)]), _EXPOSURES, rng)
         classes = np.concatenate([np.zeros(len(images), int), *(1 + copy.classes for copy in copies)])
         return inputs[..., None], np.eye(1 + len(ANOMALIES), dtype=np.float32)[classes]

@@ -1,1 +1,1 @@
-"""Files to arrays: reading, listing, checking, splitting and drawing radiographs."""
+"""Files to arrays: reading, listing, splitting and auditing radiographs."""

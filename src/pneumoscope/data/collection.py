@@ -1,66 +1,37 @@
 """A folder or a manifest to a table: which files, of which class, patient and split."""
 
 import os
-import re
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from pneumoscope.data.kermany import KERMANY
+from pneumoscope.data.naming import ParsedName
 from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
 
+# Known data sets, first match first: a further one is a file such as kermany.py and an entry here.
+DATA_SETS = (KERMANY,)
+
 COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
 EXTENSIONS = (".jpeg", ".jpg", ".png")
-LAYOUT = """expected a folder such as
-    chest_xray/train/NORMAL/IM-0115-0001.jpeg
-    chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg
-    chest_xray/test/PNEUMONIA/person1_virus_6.jpeg
-(split folders train, val, test are optional; class folders NORMAL and PNEUMONIA, or NORMAL, BACTERIAL and VIRAL),
+
+_LAYOUT = f"""expected a folder such as{" or".join(scheme.layout for scheme in DATA_SETS)},
 or a CSV manifest with the columns path and label, and optionally subtype, patient and split."""
-
-_SERIES = re.compile(r"((?:[A-Za-z]+\d*-)?[A-Za-z]+)")
-_CLASS_FOLDERS = {
-    "normal": ("normal", "normal"),
-    "pneumonia": ("pneumonia", "unknown"),
-    "bacterial": ("pneumonia", "bacterial"),
-    "bacteria": ("pneumonia", "bacterial"),
-    "viral": ("pneumonia", "viral"),
-    "virus": ("pneumonia", "viral"),
-}
-_SPLIT_FOLDERS = {
-    "train": "train",
-    "training": "train",
-    "val": "val",
-    "valid": "val",
-    "validation": "val",
-    "test": "test",
-    "testing": "test",
-}
+_CLASSES = {name: kind for scheme in reversed(DATA_SETS) for name, kind in scheme.classes.items()}
+_SPLITS = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
+_SPLITS |= {split: split for split in ("train", "val", "test")}
 _IGNORED_FOLDERS = {"__macosx", "masks"}
-_KAGGLE_SICK = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
-_KAGGLE_NORMAL = re.compile(r"(?:NORMAL2-)?IM-(\d+)-\d+", re.IGNORECASE)
-_MENDELEY = re.compile(r"(BACTERIA|VIRUS|NORMAL)-(\d+)-\d+", re.IGNORECASE)
 
-
-@dataclass(frozen=True)
-class ParsedName:
-    """What a file name of the data set says.
-
-    Attributes:
-        patient: the number as the scheme writes it, such as `person12`, `IM-0115` or `1008087`.
-        subtype: `normal`, `bacterial` or `viral`.
-        renumbered: whether this scheme numbers the patients of the test folder anew.
-    """
-
-    patient: str
-    subtype: str
-    renumbered: bool
+Rows = list[dict[str, str]]
 
 
 @dataclass(frozen=True)
@@ -68,53 +39,39 @@ class Collection:
     """A listed collection; no pixel has been decoded yet.
 
     Attributes:
-        root: the folder that names are relative to.
-        table: one row a file: `path`; `name` (below root, with `/`); `sha256` of the file; `label`, `normal` or
-            `pneumonia`; `subtype`, `normal`, `bacterial`, `viral` or `unknown`; `patient`, one string a
-            child; `split`, `train`, `val`, `test` or empty.
+        table: one row a file: `path`; `name` (below the source, with `/`); `sha256` of the file; `label`, `normal` or
+            `pneumonia`; `subtype`, such as `normal` or `viral`, or `unknown`; `patient`, one string a
+            patient; `split`, `train`, `val`, `test` or empty.
         skipped: `name` and `reason` of each file left out.
     """
 
-    root: Path
     table: pd.DataFrame
     skipped: pd.DataFrame
 
 
 def parse_name(file_name: str) -> ParsedName | None:
-    """Read sub-type and patient from a file name of either release of the data set.
-
-    Example:
-        >>> parse_name("person1_virus_6.jpeg")
-        ParsedName(patient='person1', subtype='viral', renumbered=True)
-        >>> parse_name("BACTERIA-1008087-0001.jpeg")
-        ParsedName(patient='1008087', subtype='bacterial', renumbered=False)
-    """
-    if match := _KAGGLE_SICK.match(file_name):
-        return ParsedName(f"person{int(match[1])}", _CLASS_FOLDERS[match[2].lower()][1], True)
-    if match := _MENDELEY.match(file_name):
-        return ParsedName(match[2], _CLASS_FOLDERS[match[1].lower()][1], False)
-    if match := _KAGGLE_NORMAL.match(file_name):
-        return ParsedName(f"IM-{int(match[1]):04d}", "normal", True)
-    return None
+    """Return sub-type and patient by the file name of a known data set, None for any other name."""
+    return next((parsed for scheme in DATA_SETS if (parsed := scheme.parse_name(file_name))), None)
 
 
 def name_series(names: Iterable[str]) -> np.ndarray:
-    """Return `(n,)` str, the series that each file belongs to: the letters that its name begins with.
+    """Return `(n,)` str, the series that each file belongs to by its name, empty where the name states none.
 
     Example:
         >>> name_series(["a/IM-0115-0001.jpeg", "a/NORMAL2-IM-1427-0001.jpeg", "b/person1_virus_6.jpeg"]).tolist()
         ['IM', 'NORMAL2-IM', 'person']
     """
-    matches = (_SERIES.match(name.rpartition("/")[2]) for name in names)
-    return np.array([match[1] if match else "" for match in matches], dtype=str)
+    files = (name.rpartition("/")[2] for name in names)
+    series = [next(filter(None, (scheme.find_series(file) for scheme in DATA_SETS)), "") for file in files]
+    return np.array(series, dtype=str)
 
 
 def scan_collection(source: str | os.PathLike[str]) -> Collection:
     """List the radiographs of a folder or of a CSV manifest.
 
     Folders: class and split are those of the nearest folder so named, in any case. Nested second copies,
-    `__MACOSX`, hidden files and folders named `masks` are passed over. In the older naming scheme the
-    test folder numbers its patients anew, so these get the prefix `test/`.
+    `__MACOSX`, hidden files and folders named `masks` are skipped. Where a data set numbers the patients of its
+    test folder anew, these get the prefix `test/`.
 
     Args:
         source: folder, or `.csv` file with the columns path (relative to the file), label (normal, pneumonia,
@@ -125,14 +82,12 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
     """
     source = Path(source)
     if not source.exists():
-        raise CollectionError(f"{source} does not exist; {LAYOUT}")
+        raise CollectionError(f"{source} does not exist; {_LAYOUT}")
     if source.is_file() and source.suffix.lower() != ".csv":
-        raise CollectionError(f"{source} is a file; {LAYOUT}")
-    root = source if source.is_dir() else source.parent
-    rows, skipped = _list_folder(root) if source.is_dir() else _list_manifest(source)
+        raise CollectionError(f"{source} is a file; {_LAYOUT}")
+    rows, skipped = _list_folder(source) if source.is_dir() else _list_manifest(source)
     with ThreadPoolExecutor() as pool:
-        paths = [row["path"] for row in rows]
-        digests = list(track(pool.map(_digest, paths), "Listing radiographs", total=len(paths)))
+        digests = list(track(pool.map(_digest, rows), "Listing radiographs", total=len(rows)))
     kept: dict[tuple[str, ...], dict[str, str]] = {}
     copies = 0
     for row, (digest, reason) in zip(rows, digests, strict=True):
@@ -145,21 +100,26 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
         else:
             kept[key] = {**row, "sha256": digest}
     if not kept:
-        listed = "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in skipped[:5])
-        raise CollectionError(f"no radiograph found in {source}{listed}\n{LAYOUT}")
+        raise CollectionError(f"no radiograph found in {source}{format_skipped(skipped)}\n{_LAYOUT}")
     if copies:
-        log.info("%d second copies, of the same place, name and bytes, were passed over", copies)
+        log.info("%d second copies, of the same place, name and bytes, were skipped", copies)
     # Plain Python strings: the strings of pandas refuse paths that are no UTF-8 where pyarrow is installed.
     table = pd.DataFrame(list(kept.values()), columns=COLUMNS, dtype=object)
-    return Collection(root, table, pd.DataFrame(skipped, columns=["name", "reason"]))
+    return Collection(table, pd.DataFrame(skipped, columns=["name", "reason"]))
 
 
-def _digest(path: str) -> tuple[str, str]:
+def format_skipped(skipped: Iterable[Mapping[Any, str]]) -> str:
+    """Return the first five files left out with their reasons, a line each, for an error message."""
+    return "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in islice(skipped, 5))
+
+
+def _digest(row: Mapping[str, str]) -> tuple[str, str]:
     """Return the SHA-256 of a file and an empty reason, or why there is none."""
+    path = Path(row["path"])
     try:
-        if not stat.S_ISREG(Path(path).stat().st_mode):
+        if not stat.S_ISREG(path.stat().st_mode):
             return "", "a folder, pipe or device, not a file"  # reading a pipe could wait for ever
-        return hash_file(Path(path)), ""
+        return hash_file(path), ""
     except FileNotFoundError:
         return "", "the file does not exist (or is a broken link)"
     except OSError as error:
@@ -169,10 +129,10 @@ def _digest(path: str) -> tuple[str, str]:
 def _walk(root: Path) -> Iterator[Path]:
     seen: set[str] = set()
 
-    def tell(error: OSError) -> None:
+    def warn(error: OSError) -> None:
         log.warning("%s cannot be listed: %s", printable_name(error.filename), error.strerror)
 
-    for folder, folders, files in os.walk(root, onerror=tell, followlinks=True):
+    for folder, folders, files in os.walk(root, onerror=warn, followlinks=True):
         real = os.path.realpath(folder)
         if real in seen:
             folders.clear()
@@ -183,59 +143,55 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted((*files, *disguised)) if name[0] != ".")
 
 
-def _list_folder(root: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def _list_folder(root: Path) -> tuple[Rows, Rows]:
     rows, skipped, unknown = [], [], 0
-    files = sorted(_walk(root), key=lambda path: (len(path.parts), path))
-    for path in files:
-        folders = [part.lower() for part in path.relative_to(root.parent).parts[:-1]]
-        kind = next((_CLASS_FOLDERS[part] for part in reversed(folders) if part in _CLASS_FOLDERS), None)
+    for path in sorted(_walk(root), key=lambda path: (len(path.parts), path)):
+        folders = [part.lower() for part in reversed(path.relative_to(root.parent).parts[:-1])]
+        kind = next((_CLASSES[part] for part in folders if part in _CLASSES), None)
         if kind is None:
             continue
-        split = next((_SPLIT_FOLDERS[part] for part in reversed(folders) if part in _SPLIT_FOLDERS), "")
         name = printable_name(path.relative_to(root))
         if path.suffix.lower() not in EXTENSIONS:
             skipped.append({"name": name, "reason": f"extension {path.suffix!r}; expected .jpeg, .jpg or .png"})
             continue
+        split = next((_SPLITS[part] for part in folders if part in _SPLITS), "")
         parsed = parse_name(path.name)
         unknown += parsed is None
-        rows.append({"path": str(path), "name": name, "split": split, **_describe(kind, parsed, split, name)})
+        rows.append(_make_row(path, name, kind, parsed, split))
     if unknown:
-        log.warning("%d file names tell no patient: each such image counts as a patient of its own", unknown)
+        log.warning("%d file names state no patient: each such image counts as a patient of its own", unknown)
     return rows, skipped
 
 
-def _describe(kind: tuple[str, str], parsed: ParsedName | None, split: str, name: str) -> dict[str, str]:
+def _make_row(path: Path, name: str, kind: tuple[str, str], parsed: ParsedName | None, split: str) -> dict[str, str]:
     label, subtype = kind
-    if parsed is None:
-        return {"label": label, "subtype": subtype, "patient": name}
-    if subtype == "unknown" and parsed.subtype != "normal":
-        subtype = parsed.subtype
-    anew = parsed.renumbered and split == "test"
-    return {"label": label, "subtype": subtype, "patient": f"test/{parsed.patient}" if anew else parsed.patient}
+    patient = name
+    if parsed is not None:
+        if subtype == "unknown" and parsed.subtype != "normal":
+            subtype = parsed.subtype
+        patient = f"test/{parsed.patient}" if parsed.renumbered and split == "test" else parsed.patient
+    return {"path": str(path), "name": name, "split": split, "label": label, "subtype": subtype, "patient": patient}
 
 
-def _list_manifest(manifest: Path) -> tuple[list[dict[str, str]], list[dict[str, str]]]:
+def _list_manifest(manifest: Path) -> tuple[Rows, Rows]:
     try:
         listed = pd.read_csv(manifest, dtype=str, keep_default_na=False)
     except (ValueError, UnicodeDecodeError) as error:
-        raise CollectionError(f"{manifest} is not a CSV table: {error}; {LAYOUT}") from None
+        raise CollectionError(f"{manifest} is not a CSV table: {error}; {_LAYOUT}") from None
     listed.columns = [str(column).strip().lower() for column in listed.columns]
     if not {"path", "label"} <= set(listed.columns):
-        raise CollectionError(f"{manifest} has the columns {', '.join(listed.columns)}; {LAYOUT}")
-    rows: list[dict[str, str]] = []
-    skipped: list[dict[str, str]] = []
+        raise CollectionError(f"{manifest} has the columns {', '.join(listed.columns)}; {_LAYOUT}")
+    rows: Rows = []
+    skipped: Rows = []
     for entry in listed.to_dict("records"):
         name = printable_name(entry["path"])
-        kind = _CLASS_FOLDERS.get(entry["label"].strip().lower())
-        split = _SPLIT_FOLDERS.get(entry.get("split", "").strip().lower(), "")
+        kind = _CLASSES.get(entry["label"].strip().lower())
         if kind is None:
-            expected = "expected normal, pneumonia, bacterial or viral"
-            skipped.append({"name": name, "reason": f"label {entry['label']!r}; {expected}"})
+            skipped.append({"name": name, "reason": f"label {entry['label']!r}; expected {', '.join(_CLASSES)}"})
             continue
-        subtype = _CLASS_FOLDERS.get(entry.get("subtype", "").strip().lower(), kind)[1]
-        parsed = parse_name(Path(entry["path"]).name)
-        row = _describe((kind[0], subtype if kind[1] == "unknown" else kind[1]), parsed, split, name)
-        if entry.get("patient"):
-            row["patient"] = entry["patient"]
-        rows.append({"path": str(manifest.parent / entry["path"]), "name": name, "split": split, **row})
+        if kind[1] == "unknown":
+            kind = (kind[0], _CLASSES.get(entry.get("subtype", "").strip().lower(), kind)[1])
+        split = _SPLITS.get(entry.get("split", "").strip().lower(), "")
+        row = _make_row(manifest.parent / entry["path"], name, kind, parse_name(Path(entry["path"]).name), split)
+        rows.append({**row, "patient": entry.get("patient") or row["patient"]})
     return rows, skipped

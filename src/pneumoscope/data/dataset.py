@@ -1,10 +1,10 @@
-"""A collection as arrays: decoded once, kept as bytes, aligned with its table."""
+"""A collection as arrays, aligned with its table."""
 
 import os
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from zipfile import BadZipFile
 
@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pneumoscope.data.collection import scan_collection
+from pneumoscope.data.collection import format_skipped, scan_collection
 from pneumoscope.data.image import load_image
 from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.io.write import atomic_write
@@ -24,13 +24,13 @@ DECODER_VERSION = 1
 
 @dataclass(frozen=True)
 class Dataset:
-    """Radiographs ready for a net.
+    """Radiographs ready for a model.
 
     Attributes:
         images: `(n, size, size)` uint8, 0 = black.
         table: `n` rows in the order of `images`, columns as in `Collection.table`.
         skipped: `name` and `reason` of each file left out.
-        masks: `(n, size, size)` bool, the lesion's true mask, where it is known (phantoms); else None.
+        masks: `(n, size, size)` bool, the true lesions of phantoms; else None.
     """
 
     images: np.ndarray
@@ -50,7 +50,7 @@ class Dataset:
         return len(self.images)
 
     def select(self, rows: np.ndarray) -> "Dataset":
-        """Return the part that a boolean mask or an array of indices names."""
+        """Return the images at a boolean mask or an array of indices."""
         masks = None if self.masks is None else self.masks[rows]
         table = self.table.iloc[np.arange(len(self))[rows]].reset_index(drop=True)
         return Dataset(self.images[rows], table, self.skipped, masks)
@@ -65,10 +65,10 @@ class Dataset:
 
     def as_split(self, name: str) -> "Dataset":
         """Return the dataset with all its images in one split."""
-        return Dataset(self.images, self.table.assign(split=name), self.skipped, self.masks)
+        return replace(self, table=self.table.assign(split=name))
 
     def labels(self, classes: Sequence[str]) -> np.ndarray:
-        """Return `(n,)` int64, index into `classes`; -1 where the class of an image is not known."""
+        """Return `(n,)` int64, index into `classes`; -1 where the image is of no such class."""
         column = "label" if tuple(classes) == BINARY_CLASSES else "subtype"
         index = {name: number for number, name in enumerate(classes)}
         return np.array([index.get(value, -1) for value in self.table[column]], dtype=np.int64)
@@ -90,39 +90,43 @@ def load_dataset(
     """
     collection = scan_collection(source)
     table = collection.table
-    known = _read_cache(cache_dir, size)
-    to_decode = [number for number, digest in enumerate(table["sha256"]) if digest not in known]
-    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore", UserWarning)  # Pillow on damaged EXIF, whose pixels are sound
-        warnings.simplefilter("error", Image.DecompressionBombWarning)
-        paths = [table["path"][number] for number in to_decode]
-        decoded = pool.map(lambda path: _decode(path, size), paths)
-        fresh = dict(zip(to_decode, track(decoded, "Decoding radiographs", total=len(paths)), strict=True))
-    skipped = [
-        {"name": table["name"][number], "reason": outcome}
-        for number, outcome in fresh.items()
-        if isinstance(outcome, str)
+    images = _read_cache(cache_dir, size)
+    missing = {
+        digest: path for digest, path in zip(table["sha256"], table["path"], strict=True) if digest not in images
+    }
+    decoded = _decode_all(missing, size)
+    images |= {digest: pixels for digest, pixels in decoded.items() if not isinstance(pixels, str)}
+    unreadable = [
+        {"name": name, "reason": decoded[digest]}
+        for name, digest in zip(table["name"], table["sha256"], strict=True)
+        if digest not in images
     ]
-    known |= {table["sha256"][number]: outcome for number, outcome in fresh.items() if not isinstance(outcome, str)}
-    kept = table["sha256"].isin(known)
-    all_skipped = pd.concat([collection.skipped, pd.DataFrame(skipped, columns=["name", "reason"])], ignore_index=True)
-    if not kept.any():
-        listed = "".join(
-            f"\n    {entry['name']}: {entry['reason']}" for entry in all_skipped.head(5).to_dict("records")
-        )
-        raise CollectionError(f"none of the {len(table)} files in {source} can be read as a radiograph:{listed}")
-    images = np.stack([known[digest] for digest in table["sha256"][kept]])
-    if len(all_skipped):
-        log.warning("%d files were left out; the audit names each with its reason", len(all_skipped))
-    dataset = Dataset(images, table[kept].reset_index(drop=True), all_skipped)
-    if cache_dir is not None and to_decode:
+    skipped = pd.DataFrame([*collection.skipped.to_dict("records"), *unreadable], columns=["name", "reason"])
+    if len(unreadable) == len(table):
+        reasons = format_skipped(skipped.to_dict("records"))
+        raise CollectionError(f"none of the {len(table)} files in {source} can be read as a radiograph:{reasons}")
+    if len(skipped):
+        log.warning("%d files were left out; the audit names each with its reason", len(skipped))
+    kept = table[table["sha256"].isin(images)].reset_index(drop=True)
+    dataset = Dataset(np.stack([images[digest] for digest in kept["sha256"]]), kept, skipped)
+    if cache_dir is not None and missing:
         _write_cache(cache_dir, size, dataset)
     return dataset
 
 
+def _decode_all(paths: Mapping[str, str], size: int) -> dict[str, np.ndarray | str]:
+    """Return `(size, size)` uint8, or the reason why there is none, by the key of each path."""
+    with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
+        warnings.simplefilter("ignore", UserWarning)  # Pillow on damaged EXIF, whose pixels are sound
+        warnings.simplefilter("error", Image.DecompressionBombWarning)
+        decoded = pool.map(lambda path: _decode(path, size), paths.values())
+        return dict(zip(paths, track(decoded, "Decoding radiographs", total=len(paths)), strict=True))
+
+
 def _decode(path: str, size: int) -> np.ndarray | str:
     try:
-        return np.rint(load_image(path, size=size) * 255).astype(np.uint8)
+        pixels: np.ndarray = np.rint(load_image(path, size=size) * 255).astype(np.uint8)
+        return pixels
     except ImageError as error:
         return str(error)
 
@@ -132,17 +136,18 @@ def _cache_path(cache_dir: str | os.PathLike[str], size: int) -> Path:
 
 
 def _read_cache(cache_dir: str | os.PathLike[str] | None, size: int) -> dict[str, np.ndarray]:
-    if cache_dir is None or not _cache_path(cache_dir, size).exists():
+    if cache_dir is None:
         return {}
     try:
         with _cache_path(cache_dir, size).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
             return dict(zip(archive["sha256"].tolist(), archive["images"], strict=True))
+    except FileNotFoundError:
+        return {}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
         log.warning("the image cache could not be read (%s) and is made anew", error)
         return {}
 
 
 def _write_cache(cache_dir: str | os.PathLike[str], size: int, dataset: Dataset) -> None:
-    path = _cache_path(cache_dir, size)
-    with atomic_write(path) as partial, partial.open("wb") as stream:
+    with atomic_write(_cache_path(cache_dir, size)) as partial, partial.open("wb") as stream:
         np.savez(stream, sha256=dataset.table["sha256"].to_numpy().astype(str), images=dataset.images)

@@ -1,6 +1,6 @@
-"""DICOM radiographs: told by their content, read as gray levels, and asked what they show.
+"""DICOM radiographs: detection by content, gray levels, and what the header states.
 
-No message of this file quotes a header, other than coded values in words of our own: headers name patients.
+No message of this file quotes a header: headers name patients.
 """
 
 import io
@@ -9,7 +9,7 @@ import re
 import threading
 import warnings
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
@@ -78,7 +78,7 @@ _BARE_START = re.compile(
 
 
 def is_dicom(source: ImageSource) -> bool:
-    """Tell a DICOM file by its content: the mark after the preamble (PS3.10 7.1), or a bare data set.
+    """Return whether the content is DICOM: the mark after the preamble (PS3.10 7.1), or a bare data set.
 
     Raises:
         ImageError: if the source cannot be opened.
@@ -89,19 +89,16 @@ def is_dicom(source: ImageSource) -> bool:
 
 
 def load_dicom(stream: BinaryIO) -> np.ndarray:
-    """Load a DICOM radiograph as gray levels; see `present_gray` for how its values are shown.
-
-    Args:
-        stream: a binary stream that can be sought.
+    """Load a DICOM radiograph as gray levels, see `present_gray`.
 
     Returns:
         `(H, W)` float32 in [0, 1], 0 = black, bone bright, of all pixels.
 
     Raises:
-        ImageError: if the file is damaged, its encoding is not read, it holds no image or several frames, or
-            an image that is no plain radiograph, or one beyond the limits of `check_pixels`.
+        ImageError: if the file is damaged or its encoding unsupported, it holds no image or several frames, its
+            class is no plain radiograph, or its pixels are beyond the limits of `check_pixels`.
     """
-    with quiet_pydicom(), _tell_damage():
+    with quiet_pydicom(), _report_damage():
         data = read_all(stream)
         dataset = _parse(data, pixels=True)
         _check_class(dataset)
@@ -111,27 +108,20 @@ def load_dicom(stream: BinaryIO) -> np.ndarray:
 
 
 def read_header(source: ImageSource) -> "Dataset":
-    """Return what a DICOM file says before its pixels.
-
-    Raises:
-        ImageError: if the file is no DICOM file, is damaged, or its encoding is not read.
-    """
+    """Return the elements of a DICOM file before its pixels, or raise an `ImageError`."""
     if not is_dicom(source):
         raise ImageError("no DICOM file by its content")
-    with open_source(source) as stream, quiet_pydicom(), _tell_damage():
+    with open_source(source) as stream, quiet_pydicom(), _report_damage():
         return _parse(read_all(stream), pixels=False)
 
 
 def describe_header(source: ImageSource) -> list[str]:
-    """Say why a file is no frontal chest film, by its DICOM header alone.
+    """Return why a file is no frontal chest radiograph, by its DICOM header alone.
 
     What the header leaves out is taken as right. Patient data are never quoted.
 
-    Args:
-        source: path, bytes or binary stream of an image of any format.
-
     Returns:
-        Reasons in plain words; none where the header raises no doubt, or there is no DICOM header.
+        Reasons, one sentence each; none where there is no DICOM header.
 
     Raises:
         ImageError: if the source cannot be opened, or is a damaged DICOM file.
@@ -139,9 +129,9 @@ def describe_header(source: ImageSource) -> list[str]:
     if not is_dicom(source):
         return []
     header = read_header(source)
-    with quiet_pydicom(), _tell_damage():
-        found = (_doubt_modality(header), _doubt_view(header), _doubt_body_part(header), _doubt_intent(header))
-    return [reason for reason in found if reason]
+    with quiet_pydicom(), _report_damage():
+        checks = (_check_modality, _check_view, _check_body_part, _check_intent)
+        return [reason for check in checks if (reason := check(header))]
 
 
 def _parse(data: bytes, *, pixels: bool) -> "Dataset":
@@ -167,21 +157,21 @@ def _parse(data: bytes, *, pixels: bool) -> "Dataset":
 def _check_class(header: "Dataset") -> None:
     from pydicom.uid import UID
 
-    kind = header.get("SOPClassUID")
-    if kind and kind not in _IMAGE_CLASSES:
-        name = UID(kind).name if UID(kind).type == "SOP Class" else "an unknown class"
+    uid = UID(header.get("SOPClassUID") or "")
+    if uid and uid not in _IMAGE_CLASSES:
+        name = uid.name if uid.type == "SOP Class" else "an unknown class"
         raise ImageError(f"DICOM of {name}; expected a CR, DX or secondary capture image")
 
 
-def _doubt_modality(header: "Dataset") -> str:
+def _check_modality(header: "Dataset") -> str:
     modality = _text(header, "Modality")
     if not modality or modality in _MODALITIES:
         return ""
     return f"The header says {_MODALITY_NAMES.get(modality, 'another modality')}; expected a plain X-ray (CR or DX)."
 
 
-def _doubt_view(header: "Dataset") -> str:
-    """Doubt by View Position, View Code Sequence (PS3.3 C.8.11.5.1.2) and Patient Orientation (C.7.6.1.1.1)."""
+def _check_view(header: "Dataset") -> str:
+    """Check View Position, View Code Sequence (PS3.3 C.8.11.5.1.2) and Patient Orientation (C.7.6.1.1.1)."""
     position = _text(header, "ViewPosition")
     named = _VIEW_POSITIONS.get(position) or ("lateral or oblique" if _SIDE_VIEWS.search(position) else "")
     value, meaning = _first_code(header, "ViewCodeSequence")
@@ -195,8 +185,8 @@ def _doubt_view(header: "Dataset") -> str:
     return ""
 
 
-def _doubt_body_part(header: "Dataset") -> str:
-    """Doubt by Body Part Examined (PS3.16 annex L) and Anatomic Region Sequence (PS3.3 10.5)."""
+def _check_body_part(header: "Dataset") -> str:
+    """Check Body Part Examined (PS3.16 annex L) and Anatomic Region Sequence (PS3.3 10.5)."""
     part = _text(header, "BodyPartExamined")
     if not _CHEST.search(part):
         name = part.lower() if part in _BODY_PARTS else "another part of the body"
@@ -207,8 +197,8 @@ def _doubt_body_part(header: "Dataset") -> str:
     return "The header says another part of the body; expected the chest."
 
 
-def _doubt_intent(header: "Dataset") -> str:
-    """Doubt by Presentation Intent Type (PS3.3 C.8.11.1)."""
+def _check_intent(header: "Dataset") -> str:
+    """Check Presentation Intent Type (PS3.3 C.8.11.1)."""
     raw = header.get("SOPClassUID") == "1.2.840.10008.5.1.4.1.1.1.1.1"
     if raw or _text(header, "PresentationIntentType") == "FOR PROCESSING":
         return "The header says raw values for processing; expected an image for presentation."
@@ -228,7 +218,7 @@ def _first_code(header: "Dataset", keyword: str) -> tuple[str, str]:
 
 
 @contextmanager
-def _tell_damage() -> Iterator[None]:
+def _report_damage() -> Iterator[None]:
     try:
         yield
     except ImageError:
@@ -237,24 +227,24 @@ def _tell_damage() -> Iterator[None]:
         raise ImageError(f"damaged DICOM file ({type(error).__name__})") from None
 
 
-class _Silence:
-    """Warnings and log of the DICOM packages kept quiet while anyone asks for it.
+class _QuietPydicom:
+    """Warnings and log of the DICOM packages suppressed while any thread is inside.
 
     `warnings.catch_warnings` must be left in the reverse order it was entered, which threads do not do: the
-    first one to come enters it, and the last one to go leaves it.
+    first thread enters it, and the last one to go leaves it.
     """
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._users = 0
+        self._num_inside = 0
         self._restore = ExitStack()
 
-    def enter(self) -> None:
+    def __enter__(self) -> None:
         import pydicom  # noqa: F401  it sets the level of its log when it is loaded
 
         with self._lock:
-            self._users += 1
-            if self._users == 1:
+            self._num_inside += 1
+            if self._num_inside == 1:
                 self._restore.enter_context(warnings.catch_warnings())
                 for category in (UserWarning, DeprecationWarning):
                     warnings.simplefilter("ignore", category)
@@ -262,24 +252,19 @@ class _Silence:
                     self._restore.callback(logger.setLevel, logger.level)
                     logger.setLevel(logging.CRITICAL + 1)
 
-    def leave(self) -> None:
+    def __exit__(self, *_: object) -> None:
         with self._lock:
-            self._users -= 1
-            if self._users == 0:
+            self._num_inside -= 1
+            if self._num_inside == 0:
                 self._restore.close()
 
 
-_silence = _Silence()
+_quiet_pydicom = _QuietPydicom()
 
 
-@contextmanager
-def quiet_pydicom() -> Iterator[None]:
+def quiet_pydicom() -> AbstractContextManager[None]:
     """Keep pydicom and highdicom from warning or logging, which quotes what a header says of the patient.
 
-    Safe in threads. While it lasts, warnings of users and of deprecation are not shown by anything else either.
+    Safe in threads. While it lasts, no user or deprecation warning of any other package is shown either.
     """
-    _silence.enter()
-    try:
-        yield
-    finally:
-        _silence.leave()
+    return _quiet_pydicom

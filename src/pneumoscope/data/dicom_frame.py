@@ -1,8 +1,8 @@
-"""The pixels of a DICOM image as they are stored: compressed or not, one frame.
+"""The stored pixels of a DICOM image of one frame, compressed or not.
 
 What a file declares is checked before any pixel is decoded, so that a small file cannot claim much memory.
-The decoders of JPEG-LS (CharLS) and lossless JPEG (GDCM) may abort the whole process or run on for minutes
-where the data are damaged: they work in a process of their own, which may do so.
+The decoders of JPEG-LS (CharLS) and lossless JPEG (GDCM) may abort the whole process or run for minutes
+on damaged data, so they run in a process of their own.
 """
 
 import io
@@ -42,9 +42,9 @@ _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # Huffman tables, reserved, arithmetic c
 
 
 def check_syntax(syntax: str) -> None:
-    """Refuse an encoding that is not read, by the UID of its transfer syntax (PS3.5 section 10).
+    """Reject an unsupported encoding, by the UID of its transfer syntax (PS3.5 section 10).
 
-    Deflated files are among those refused: how large they are is not told before they are inflated.
+    Deflated files are rejected too: their size is unknown before they are inflated.
 
     Raises:
         ImageError: with the encoding's name where DICOM knows it.
@@ -58,7 +58,7 @@ def check_syntax(syntax: str) -> None:
 
 
 def check_pixels(header: "Dataset") -> None:
-    """Refuse pixels that cannot be a radiograph, by what the header declares (PS3.3 C.7.6.3).
+    """Reject pixels that cannot be a radiograph, by what the header declares (PS3.3 C.7.6.3).
 
     Raises:
         ImageError: if there are several frames, a side is under 16 pixels, all are over 80 megapixels, or the
@@ -71,8 +71,8 @@ def check_pixels(header: "Dataset") -> None:
     check_size(read_int(header, "Columns"), read_int(header, "Rows"))
     samples, kind = read_int(header, "SamplesPerPixel", 1), header.get("PhotometricInterpretation")
     if (samples, kind) not in [*((1, gray) for gray in _GRAY), *((3, color) for color in _COLOR)]:
-        known = kind if kind in (*_GRAY, *_COLOR, "PALETTE COLOR") else "an unknown kind"
-        raise ImageError(f"DICOM pixels of {samples} samples, {known}; expected MONOCHROME1 or 2, RGB or YBR")
+        name = kind if kind in (*_GRAY, *_COLOR, "PALETTE COLOR") else "an unknown kind"
+        raise ImageError(f"DICOM pixels of {samples} samples, {name}; expected MONOCHROME1 or 2, RGB or YBR")
     allocated, stored = read_int(header, "BitsAllocated"), read_int(header, "BitsStored")
     if allocated not in (8, 16) or not 8 <= stored <= allocated:
         raise ImageError(f"DICOM pixels of {stored} bits stored in {allocated}; expected 8 to 16 in 8 or 16")
@@ -83,7 +83,7 @@ def check_pixels(header: "Dataset") -> None:
 
 
 def read_int(header: "Dataset", keyword: str, default: int | None = None) -> int:
-    """Return a whole number of the header, or `default` where it is not stated.
+    """Return an integer of the header, or `default` where it is not stated.
 
     Raises:
         ImageError: if it is no number, or is missing and there is no default.
@@ -98,11 +98,7 @@ def read_int(header: "Dataset", keyword: str, default: int | None = None) -> int
 
 
 def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
-    """Decode the pixels of a single-frame image.
-
-    Args:
-        dataset: the whole parsed file, its encoding passed by `check_syntax` and its layout by `check_pixels`.
-        data: the bytes it was parsed from.
+    """Decode the pixels of a single-frame image, parsed from `data` and passed by `check_pixels`.
 
     Returns:
         `(H, W)` or, in color, `(H, W, 3)`: the values as stored, uint8, int8, uint16 or int16, without bits
@@ -128,7 +124,7 @@ def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
 
 
 def _decode(dataset: "Dataset", decoder: str) -> np.ndarray:
-    from pydicom.pixels import pixel_array
+    from pydicom.pixels.utils import pixel_array
 
     return pixel_array(dataset, index=0, decoding_plugin=decoder)
 
@@ -147,15 +143,15 @@ def _check_codestream(dataset: "Dataset", syntax: str) -> None:
     if syntax == _RLE:
         return
     if syntax == _JPEG_EXTENDED and dataset.BitsStored > 8:
-        raise ImageError("DICOM of 12-bit lossy JPEG, which is not read; save it uncompressed or as JPEG 2000")
+        raise ImageError("DICOM of 12-bit lossy JPEG, which is unsupported; save it uncompressed or as JPEG 2000")
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    # JPEG 2000 may end early by design, and Pillow tells by itself where JPEG does.
+    # JPEG 2000 may end early by design, and Pillow reports by itself where JPEG does.
     if _DECODERS[syntax] in _APART and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise ImageError("DICOM cut off: its compressed pixels have no end")
-    found = _read_j2k_size(frame) if _J2K_START in frame[:4096] else _read_jpeg_size(frame)
+    size = _read_j2k_size(frame) if _J2K_START in frame[:4096] else _read_jpeg_size(frame)
     expected = (dataset.Columns, dataset.Rows, read_int(dataset, "SamplesPerPixel", 1))
-    if found != expected:
-        raise ImageError(f"damaged DICOM file: compressed pixels of {_name(found)}; declared are {_name(expected)}")
+    if size != expected:
+        raise ImageError(f"damaged DICOM file: compressed pixels of {_name(size)}; declared are {_name(expected)}")
 
 
 def _name(shape: tuple[int, ...]) -> str:
@@ -192,11 +188,12 @@ def _decode_apart(data: bytes, decoder: str) -> np.ndarray:
         )
     except subprocess.SubprocessError:
         raise ImageError("damaged DICOM file: its compressed pixels cannot be decoded") from None
-    return np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    pixels: np.ndarray = np.load(io.BytesIO(done.stdout), allow_pickle=False)
+    return pixels
 
 
-def _answer_parent(decoder: str) -> None:
-    """Decode the file that comes in by standard input, and hand its pixels back as `.npy` by standard output."""
+def _serve_parent(decoder: str) -> None:
+    """Decode the file on standard input, and write its pixels as `.npy` to standard output."""
     import os
     import warnings
 
@@ -207,10 +204,10 @@ def _answer_parent(decoder: str) -> None:
 
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave the radiograph on disk
     warnings.simplefilter("ignore")
-    answer = io.BytesIO()
-    np.save(answer, _decode(dcmread(io.BytesIO(sys.stdin.buffer.read())), decoder))
-    sys.stdout.buffer.write(answer.getbuffer())
+    array = io.BytesIO()
+    np.save(array, _decode(dcmread(io.BytesIO(sys.stdin.buffer.read())), decoder))
+    sys.stdout.buffer.write(array.getbuffer())
 
 
 if __name__ == "__main__":
-    _answer_parent(sys.argv[1])
+    _serve_parent(sys.argv[1])

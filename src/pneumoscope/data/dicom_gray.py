@@ -11,18 +11,17 @@ if TYPE_CHECKING:
 
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as Pillow weights the color of a PNG
 OUTLIERS = 0.001
-LEAST_FILL = 0.5
-ENOUGH = 1_000_000
+MIN_FILL = 0.5
+MAX_SAMPLE = 1_000_000
 
 
 def present_gray(stored: np.ndarray, header: "Dataset") -> np.ndarray:
     """Turn stored values into gray levels: modality LUT, then VOI LUT or window, then polarity.
 
-    A VOI LUT goes before a window, the first of several is taken, and one that cannot be (a width under 1, or
-    all pixels on one side of it) is passed over. Where there is none, the identity stands for it, as in PS3.4
-    N.2.1.3: the whole range of the stored bits goes from black to white. Files of over 8 bits whose pixels
-    fill less than half of that range, as 12 bits declared as 16 do, are stretched between the 0.1 and the 99.9
-    percentile of their pixels instead; nearly all of them would be black else.
+    A VOI LUT goes before a window, the first of several is taken, and a useless one (a width under 1, or all
+    pixels on one side of it) is skipped. Without any, the whole range of the stored bits goes from black to
+    white (the identity of PS3.4 N.2.1.3); files of over 8 bits whose pixels fill less than half of that range,
+    as 12 bits declared as 16 do, are stretched between the 0.1 and the 99.9 percentile of their pixels instead.
 
     Padding (PS3.3 C.7.5.1.1.2) becomes black and counts for no range. Color is weighted to luma.
 
@@ -38,16 +37,16 @@ def present_gray(stored: np.ndarray, header: "Dataset") -> np.ndarray:
     """
     bits = read_int(header, "BitsStored")
     if stored.ndim == 3:
-        return np.clip(stored.astype(np.float32) @ np.array(LUMA, np.float32) / (2**bits - 1), 0, 1)
+        luma: np.ndarray = np.clip(stored.astype(np.float32) @ np.array(LUMA, np.float32) / (2**bits - 1), 0, 1)
+        return luma
     padding = _find_padding(stored, header)
     values, low, high = _apply_modality(stored, header)
     presented = _apply_voi_lut(values, header)
     if presented is None:
         presented = _apply_window(values, header)
     if presented is None:
-        seen = values[~padding]
         if bits > 8:
-            low, high = _choose_range(seen if seen.size else values, low, high)
+            low, high = _choose_range(values[~padding], low, high)
         presented = _stretch(values, low, high)
     gray = 1 - presented if header.PhotometricInterpretation == "MONOCHROME1" else presented
     gray[padding] = 0
@@ -60,14 +59,14 @@ def _find_padding(stored: np.ndarray, header: "Dataset") -> np.ndarray:
         return np.zeros(stored.shape, bool)
     value = read_int(header, "PixelPaddingValue")
     limit = read_int(header, "PixelPaddingRangeLimit", value)
-    found = (stored >= min(value, limit)) & (stored <= max(value, limit))
-    return np.zeros(stored.shape, bool) if found.all() else found
+    padding: np.ndarray = (stored >= min(value, limit)) & (stored <= max(value, limit))
+    return np.zeros(stored.shape, bool) if padding.all() else padding
 
 
 def _apply_modality(stored: np.ndarray, header: "Dataset") -> tuple[np.ndarray, float, float]:
     """Return float32 values after the modality LUT (PS3.3 C.11.1), and the least and the highest possible."""
     if header.get("ModalityLUTSequence"):
-        return _look_up(stored, header.ModalityLUTSequence[0], header)
+        return _apply_table(stored, header.ModalityLUTSequence[0], header)
     bits, signed = read_int(header, "BitsStored"), read_int(header, "PixelRepresentation", 0)
     slope, intercept = _first_number(header, "RescaleSlope", 1.0), _first_number(header, "RescaleIntercept", 0.0)
     if not np.isfinite([slope, intercept]).all() or slope == 0:
@@ -81,10 +80,8 @@ def _apply_voi_lut(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
     """Return gray levels after the first VOI LUT (PS3.3 C.11.2.1.1), or None where there is none of use."""
     if not header.get("VOILUTSequence"):
         return None
-    found, low, high = _look_up(np.rint(values).astype(np.int64), header.VOILUTSequence[0], header)
-    if found.min() == found.max():
-        return None
-    return _stretch(found, low, high)
+    entries, low, high = _apply_table(np.rint(values).astype(np.int64), header.VOILUTSequence[0], header)
+    return None if entries.min() == entries.max() else _stretch(entries, low, high)
 
 
 def _apply_window(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
@@ -102,7 +99,7 @@ def _apply_window(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
     return None if presented.min() == presented.max() else presented
 
 
-def _look_up(values: np.ndarray, item: "Dataset", header: "Dataset") -> tuple[np.ndarray, float, float]:
+def _apply_table(values: np.ndarray, item: "Dataset", header: "Dataset") -> tuple[np.ndarray, float, float]:
     """Return float32 entries of a look-up table, and the least and the highest possible (PS3.3 C.11.1.1.1).
 
     pydicom's own keeps the index in as many bits as an entry has, which wraps around where 12 bits go to 8.
@@ -117,26 +114,24 @@ def _look_up(values: np.ndarray, item: "Dataset", header: "Dataset") -> tuple[np
         table = np.atleast_1d(np.asarray(raw, np.int64))
     table = table[:entries].astype(np.float32)
     high = 2**bits - 1
-    if table.max() < LEAST_FILL * high:
+    if table.max() < MIN_FILL * high:
         high = float(table.max())  # 12 bits declared as 16
     return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)], 0.0, high
 
 
 def _choose_range(values: np.ndarray, low: float, high: float) -> tuple[float, float]:
     """Return the range from `low` to `high`, or that of the values where they fill too little of it."""
-    sample = values.ravel()[:: values.size // ENOUGH + 1]
-    found_low, found_high = (float(value) for value in np.quantile(sample, [OUTLIERS, 1 - OUTLIERS]))
-    if found_high - found_low >= LEAST_FILL * (high - low):
+    sample = values.ravel()[:: values.size // MAX_SAMPLE + 1]
+    lowest, highest = (float(value) for value in np.quantile(sample, [OUTLIERS, 1 - OUTLIERS]))
+    if highest - lowest >= MIN_FILL * (high - low):
         return low, high
-    if found_low == found_high:
-        return float(values.min()), float(values.max())
-    return found_low, found_high
+    return (lowest, highest) if lowest < highest else (float(values.min()), float(values.max()))
 
 
 def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return `values` as float32 in [0, 1], `low` and all below it at 0, `high` and all above it at 1."""
-    span = max(high - low, 1e-6)
-    return np.clip((values - np.float32(low)) / np.float32(span), 0, 1)
+    stretched: np.ndarray = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
+    return stretched
 
 
 def _first_number(header: "Dataset", keyword: str, default: float) -> float:

@@ -1,9 +1,9 @@
-"""One image file to one array: the only decoder, for training and for reading alike."""
+"""One image file to one array: the only decoder, for training and inference."""
 
 from typing import BinaryIO
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pneumoscope.data.dicom import is_dicom, load_dicom
 from pneumoscope.data.source import MAX_PIXELS, ImageSource, check_size, open_source
@@ -17,12 +17,11 @@ _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 def load_image(source: ImageSource, *, size: int | None = None) -> np.ndarray:
     """Load a JPEG, PNG or DICOM radiograph as gray levels.
 
-    The format is told by the content, not by the name. EXIF orientation is applied. Color is
-    weighted to luma (ITU-R BT.601), alpha is dropped, 16-bit gray keeps its depth. A DICOM file is
-    shown as a viewer would, MONOCHROME1 inverted (see `load_dicom`), so that it and a PNG of the same image
-    give the same. Down-sizing is anti-aliased (Pillow's bilinear); large JPEGs are first reduced by
-    the decoder itself to no less than twice `size`, which is faster and changes the result by less
-    than JPEG noise.
+    The content decides the format, not the name. EXIF orientation is applied. Color is weighted to luma
+    (ITU-R BT.601), alpha is dropped, 16-bit gray keeps its depth. A DICOM file is shown as a viewer would,
+    MONOCHROME1 inverted (see `present_gray`), equal to a PNG of the same image. Downsizing is anti-aliased
+    (Pillow's bilinear); the decoder first reduces large JPEGs to no less than twice `size`, which is faster and
+    changes the result by less than JPEG noise.
 
     Args:
         source: path of the file, its bytes, or a binary stream, which is read from its beginning and left open.
@@ -36,21 +35,19 @@ def load_image(source: ImageSource, *, size: int | None = None) -> np.ndarray:
             pixels or over 80 megapixels, or is of one gray level throughout.
     """
     with open_source(source) as stream:
-        gray = _load_dicom(stream, size) if is_dicom(stream) else _load_picture(stream, size)
+        if not is_dicom(stream):
+            gray = _load_pillow(stream, size)
+        else:
+            gray = load_dicom(stream)
+            if size is not None:
+                resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
+                gray = np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
     if gray.min() == gray.max():
         raise ImageError("all pixels have the same gray level")
     return gray
 
 
-def _load_dicom(stream: BinaryIO, size: int | None) -> np.ndarray:
-    gray = load_dicom(stream)
-    if size is None:
-        return gray
-    resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
-
-
-def _load_picture(stream: BinaryIO, size: int | None) -> np.ndarray:
+def _load_pillow(stream: BinaryIO, size: int | None) -> np.ndarray:
     stream.seek(0)
     try:
         with Image.open(stream, formats=FORMATS) as image:
@@ -59,7 +56,7 @@ def _load_picture(stream: BinaryIO, size: int | None) -> np.ndarray:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
-    except Image.UnidentifiedImageError:
+    except UnidentifiedImageError:
         stream.seek(0)
         raise ImageError("neither JPEG nor PNG nor DICOM by its content" if stream.read(1) else "empty file") from None
     except Exception as error:  # a damaged file can make a decoder raise anything

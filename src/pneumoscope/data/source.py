@@ -1,4 +1,4 @@
-"""Where the bytes of an image come from: a file on disk, or an upload in memory."""
+"""The bytes of an image: a file on disk, or an upload in memory."""
 
 import hashlib
 import io
@@ -15,6 +15,11 @@ ImageSource = str | os.PathLike[str] | bytes | BinaryIO
 MIN_SIDE = 16
 MAX_PIXELS = 80_000_000
 MAX_BYTES = 256 * 1024 * 1024
+_REASONS: dict[type[OSError], str] = {
+    FileNotFoundError: "the file does not exist (or is a broken link)",
+    PermissionError: "no permission to read the file",
+    IsADirectoryError: "a folder, not a file",
+}
 
 
 @contextmanager
@@ -22,11 +27,10 @@ def open_source(source: ImageSource) -> Iterator[BinaryIO]:
     """Open an image for reading, at its first byte.
 
     Args:
-        source: path of a file; the bytes themselves; or a binary stream, which is read from its beginning
-            and left open.
+        source: path, bytes, or a binary stream, which is read from its beginning and left open.
 
     Yields:
-        A binary stream that can be sought. A stream that cannot (a pipe) is held in memory.
+        A seekable binary stream; a pipe is held in memory.
 
     Raises:
         ImageError: if there is no such file, it may not be read, or a pipe carries over 256 MiB.
@@ -44,7 +48,7 @@ def open_source(source: ImageSource) -> Iterator[BinaryIO]:
 
 
 def check_size(width: int, height: int) -> None:
-    """Refuse an image that is too small to be a radiograph, or too large to be held in memory.
+    """Reject an image that is too small to be a radiograph, or too large to be held in memory.
 
     Raises:
         ImageError: if a side has under 16 pixels, or all are over 80 megapixels.
@@ -56,12 +60,12 @@ def check_size(width: int, height: int) -> None:
 
 
 def read_all(stream: BinaryIO) -> bytes:
-    """Return all bytes of a stream that can be sought.
+    """Return all bytes of a seekable stream.
 
     Raises:
         ImageError: if they are over 256 MiB.
     """
-    # Asked for by its size, because read(n) sets n bytes of memory aside however short the file is.
+    # With the size, because read(n) sets n bytes of memory aside however short the file is.
     size = stream.seek(0, io.SEEK_END)
     if size > MAX_BYTES:
         raise ImageError(f"a file of {size >> 20} MiB; expected {MAX_BYTES >> 20} or less")
@@ -84,26 +88,15 @@ def printable_name(path: str | os.PathLike[str]) -> str:
 
 
 def shorten_name(name: str, *, most: int) -> str:
-    """Return the end of a name that has more than `most` letters, behind an ellipsis; any other as it is.
-
-    Example:
-        >>> shorten_name("train/NORMAL/IM-0115-0001.jpeg", most=13)
-        '…115-0001.jpeg'
-    """
+    """Return the last `most` letters of a longer name behind an ellipsis; any other name as it is."""
     return name if len(name) <= most else f"…{name[-most:]}"
 
 
 def _open_path(path: str | os.PathLike[str]) -> BinaryIO:
     try:
         return Path(path).open("rb")
-    except FileNotFoundError:
-        raise ImageError("the file does not exist (or is a broken link)") from None
-    except PermissionError:
-        raise ImageError("no permission to read the file") from None
-    except IsADirectoryError:
-        raise ImageError("a folder, not a file") from None
     except OSError as error:
-        raise ImageError(f"the file cannot be opened: {error.strerror}") from None
+        raise ImageError(_REASONS.get(type(error), f"the file cannot be opened: {error.strerror}")) from None
     except ValueError as error:  # a null byte in the name
         raise ImageError(f"the file cannot be opened: {error}") from None
 

@@ -1,4 +1,6 @@
-"""Who trains, who validates, who tests: by patient, never by image (but for one split that shows why)."""
+"""Train, validation and test splits and folds, by patient; one split by image shows why."""
+
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -12,48 +14,42 @@ from pneumoscope.errors import CollectionError, LeakError
 def split_dataset(dataset: Dataset, *, seed: int, val_share: float = 0.15, keep_val: bool = False) -> Dataset:
     """Return the dataset with `split` set to `train`, `val` or `test` by patient.
 
-    The test images of the collection stay as they are; without any, a patient-grouped share is set aside
-    first. Validation is a patient-grouped, class-stratified share of the rest. Images with the same
-    bytes stay together too, whatever their names say.
+    The collection's own test split is kept; without one, a patient-grouped share is set aside first. Validation is a
+    patient-grouped, class-stratified share of the rest. Images with the same bytes stay together.
 
     Args:
-        dataset: as loaded, with the collection's own splits.
+        dataset: with the collection's own splits.
         seed: of the shuffle.
         val_share: share of the images outside test that validates, in (0, 0.5].
         keep_val: use the collection's own `val` as it is; by default it joins train.
 
     Raises:
         CollectionError: if there are too few patients.
-        LeakError: if a patient stands on both sides.
+        LeakError: if a patient is in more than one split.
     """
     split = dataset.table["split"].to_numpy().astype(object)
     split[split == ""] = "train"
     if not keep_val:
         split[split == "val"] = "train"
-    if not (split == "test").any():
-        _set_aside(dataset, split, "test", val_share, seed)
-    if not (split == "val").any():
-        _set_aside(dataset, split, "val", val_share, seed)
+    for name in ("test", "val"):
+        if not (split == name).any():
+            _set_aside(dataset, split, name, val_share, seed)
     table = dataset.table.assign(split=split.astype(str))
     check_patients(table)
-    return Dataset(dataset.images, table, dataset.skipped, dataset.masks)
+    return replace(dataset, table=table)
 
 
 def split_random(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> Dataset:
-    """Return the dataset with validation drawn by image from all that is not test: this leaks, on purpose.
-
-    The high figures of the literature come from such a split; it is here to be compared with.
-    """
+    """Return the dataset with validation sampled by image from all that is not test: this leaks, for comparison."""
     split = dataset.table["split"].to_numpy().astype(object)
     pool = np.flatnonzero(split != "test")
-    chosen = np.random.default_rng(seed).permutation(pool)[: round(val_share * len(pool))]
     split[pool] = "train"
-    split[chosen] = "val"
-    return Dataset(dataset.images, dataset.table.assign(split=split.astype(str)), dataset.skipped, dataset.masks)
+    split[np.random.default_rng(seed).permutation(pool)[: round(val_share * len(pool))]] = "val"
+    return replace(dataset, table=dataset.table.assign(split=split.astype(str)))
 
 
 def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
-    """Return `(n,)` int, the fold of each image; patients stay together and classes are balanced.
+    """Return `(n,)` int, the fold of each image, grouped by patient and stratified by class.
 
     Raises:
         CollectionError: if a class has fewer patients than there are folds.
@@ -75,16 +71,12 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
 
 
 def check_patients(table: pd.DataFrame) -> None:
-    """Make sure that no patient stands in two splits.
-
-    Raises:
-        LeakError: naming the patients that do.
-    """
+    """Raise a `LeakError` that names the patients in more than one split, if there are any."""
     splits_of_patient = table.groupby("patient")["split"].nunique()
     shared = splits_of_patient.index[splits_of_patient > 1].tolist()
     if shared:
         raise LeakError(
-            f"{len(shared)} patients stand in more than one split (such as {', '.join(map(str, shared[:5]))}); "
+            f"{len(shared)} patients are in more than one split (such as {', '.join(map(str, shared[:5]))}); "
             "expected each patient in one. Move their images to one split, or list the files in a CSV manifest "
             "with the columns path, label, patient and split."
         )
@@ -92,15 +84,11 @@ def check_patients(table: pd.DataFrame) -> None:
 
 def group_patients(table: pd.DataFrame) -> np.ndarray:
     """Return `(n,)` int: images of one patient, or with the same bytes, share a number."""
-    patients, num_patients = _number(table["patient"])
-    files, num_files = _number(table["sha256"])
-    edges = coo_matrix((np.ones(len(table)), (patients, num_patients + files)), shape=(num_patients + num_files,) * 2)
-    return connected_components(edges, directed=False)[1][patients]
-
-
-def _number(values: pd.Series) -> tuple[np.ndarray, int]:
-    codes, uniques = pd.factorize(values)
-    return codes, len(uniques)
+    patients, files = (pd.factorize(table[column])[0] for column in ("patient", "sha256"))
+    num_nodes = 2 * len(table)
+    edges = coo_matrix((np.ones(len(table)), (patients, len(table) + files)), shape=(num_nodes, num_nodes))
+    groups: np.ndarray = connected_components(edges, directed=False)[1][patients]
+    return groups
 
 
 def _set_aside(dataset: Dataset, split: np.ndarray, name: str, share: float, seed: int) -> None:

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from pneumoscope.phantoms.invalid_inputs import DRAWN, KINDS, USUAL, make_invalid_inputs, vary_film
+from pneumoscope.phantoms.invalid_inputs import KINDS, PHANTOM, USUAL, make_invalid_inputs, vary_radiograph
 
 CELLS = 16
 NUM_COMPONENTS = 24
@@ -33,10 +33,10 @@ REASONS = {
     "part": "This looks like a part of a frontal chest film, or like another view.",
     "other": "This does not look like a frontal chest film.",
     "mirrored": "The film looks mirrored, left for right.",
-    DRAWN: "The film looks unlike those that the models were trained on, more like a drawn phantom.",
+    PHANTOM: "The film looks unlike those that the models were trained on, more like a drawn phantom.",
 }
 CAUSES = (USUAL, *REASONS)
-SHOWABLE = ("mirrored", DRAWN)
+SHOWABLE = ("mirrored", PHANTOM)
 
 _UNLIKE = "The film looks unlike those that the models were trained on."
 _FAINT = "The film has hardly any contrast."
@@ -231,10 +231,10 @@ def _fit_perceptron(images: np.ndarray, *, detect_phantoms: bool, seed: int) -> 
     # The cells of smaller images are the same, and their variants are made in a quarter of the time.
     smaller = [Image.fromarray(image).resize(_TRAINING_SIZE, Image.Resampling.BOX) for image in images]
     images = np.stack([np.asarray(image) for image in smaller])
-    cells = [_standardize(images), _standardize(np.stack([vary_film(image, rng) for image in images]))]
+    cells = [_standardize(images), _standardize(np.stack([vary_radiograph(image, rng) for image in images]))]
     labels = [USUAL] * 2 * len(images)
     for name, kind in KINDS.items():
-        if kind.learned and (detect_phantoms or kind.cause != DRAWN):
+        if kind.learned and (detect_phantoms or kind.cause != PHANTOM):
             sources = images[rng.permutation(len(images))[:_MAX_PER_KIND]]
             cells.append(_standardize(make_invalid_inputs(sources, name, seed=seed)))
             labels += [kind.cause] * len(sources)

@@ -1,8 +1,8 @@
-"""The healthy chest of a phantom: a drawing in terms of how much tissue, air and bone the beam meets.
+"""The healthy chest of a phantom, drawn as the optical thickness of tissue, air and bone.
 
-Everything is laid out in thorax coordinates: `u` runs from the spine to the side (positive towards the
-right edge of the picture, which is the patient's left), `v` runs downwards, and the picture reaches
-from about -1 to 1 in both. Shapes are chosen to look like a child's frontal film; none is taken from a patient.
+Thorax coordinates: `u` runs from the spine to the side (positive towards the right edge of the image, which is the
+patient's left), `v` runs downwards, and the image reaches from about -1 to 1 in both. Shapes resemble a child's
+frontal radiograph; none is taken from a patient.
 """
 
 from dataclasses import dataclass
@@ -44,8 +44,8 @@ _CHILD = {
     "aspect": (0.94, 1.08),  # width by height
 }
 
-# What differs from film to film of one child.
-_FILM = {
+# What differs between the images of one child.
+_EXPOSURE = {
     "shift_u": (-0.05, 0.05),
     "shift_v": (-0.06, 0.06),
     "scale": (1.04, 1.22),
@@ -64,58 +64,44 @@ _FILM = {
 
 @dataclass(frozen=True)
 class Chest:
-    """Healthy chests, each array `(n, size, size)` float32.
+    """Healthy chests, each array `(n, size, size)` float32; `u` and `v` are thorax coordinates."""
 
-    Attributes:
-        solid: optical thickness of soft tissue and bone were the lungs without air; a whole chest is about 1.
-        air: optical thickness that air takes away.
-        lungs: share of each pixel that shows lung, in [0, 1].
-        u, v: thorax coordinates.
-        height: 0 at the top of the lung, 1 at the diaphragm.
-        lateral: 0 at the spine, 1 at the ribs of the flank.
-    """
-
-    solid: np.ndarray
-    air: np.ndarray
-    lungs: np.ndarray
+    solid: np.ndarray  # optical thickness of tissue and bone, were the lungs without air; about 1 for a whole chest
+    air: np.ndarray  # optical thickness that air takes away
+    lungs: np.ndarray  # share of each pixel that shows lung, in [0, 1]
     u: np.ndarray
     v: np.ndarray
-    height: np.ndarray
-    lateral: np.ndarray
+    height: np.ndarray  # 0 at the top of the lung, 1 at the diaphragm
+    lateral: np.ndarray  # 0 at the spine, 1 at the ribs of the flank
 
 
 def sample_cases(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose the proportions of each child and the pose and exposure of each film.
+    """Choose the proportions of each child and the pose and exposure of each image.
 
     Args:
-        children: `(n,)` int, from 0: which child each film shows.
-        rng: source of chance.
+        children: `(n,)` int, from 0: the child of each image.
+        rng: source of all randomness.
 
     Returns:
         `(n,)` structured float32, one field for each entry of the tables of this file.
     """
-    cases = np.zeros(len(children), dtype=[(name, np.float32) for name in (*_CHILD, *_FILM)])
+    cases = np.zeros(len(children), dtype=[(name, np.float32) for name in (*_CHILD, *_EXPOSURE)])
     for name, (low, high) in _CHILD.items():
         cases[name] = rng.uniform(low, high, children.max(initial=-1) + 1)[children]
-    for name, (low, high) in _FILM.items():
+    for name, (low, high) in _EXPOSURE.items():
         cases[name] = rng.uniform(low, high, len(children))
     return cases
 
 
 def smooth(x: np.ndarray) -> np.ndarray:
     """Return a soft step: 0 below 0, 1 above 1, and a cubic between."""
-    x = np.clip(x, 0, 1)
-    return x * x * (3 - 2 * x)
+    x = np.asarray(np.clip(x, 0, 1))
+    step: np.ndarray = x * x * (3 - 2 * x)
+    return step
 
 
 def to_pixels(u: np.ndarray, v: np.ndarray, cases: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Turn thorax coordinates into columns and rows of the picture, by the pose of each film.
-
-    Args:
-        u, v: `(n, ...)` float; `cases` is shaped to broadcast with them.
-        cases: as `sample_cases` returns them, of any shape that broadcasts.
-        size: side of the picture in pixels.
-    """
+    """Return the columns and rows, in pixels, of thorax coordinates that broadcast with `cases`."""
     cos, sin = np.cos(cases["turn"]), np.sin(cases["turn"])
     x, y = u * cases["scale"] * cases["aspect"], v * cases["scale"]
     column = cos * x - sin * y + cases["shift_u"]
@@ -132,12 +118,7 @@ def _locate_pixels(cases: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray
 
 
 def draw_chest(cases: np.ndarray, size: int) -> Chest:
-    """Draw healthy chests.
-
-    Args:
-        cases: `(n,)`, as `sample_cases` returns them.
-        size: side of the picture in pixels.
-    """
+    """Draw the healthy chests of `(n,)` cases of `sample_cases`, in images of `size` pixels a side."""
     cases = cases[:, None, None]
     u, v = _locate_pixels(cases, size)
     side = np.abs(u)
@@ -160,7 +141,7 @@ def draw_chest(cases: np.ndarray, size: int) -> Chest:
 
 
 def _span(near: np.ndarray) -> slice:
-    """Return the part of an axis where a small structure can lie, so that the rest need not be drawn."""
+    """Return the part of an axis where a small structure can lie: the rest need not be drawn."""
     places = np.flatnonzero(near)
     return slice(places[0], places[-1] + 1) if len(places) else slice(0)
 
@@ -204,7 +185,8 @@ def _draw_body(side: np.ndarray, v: np.ndarray, cage: np.ndarray, cases: np.ndar
     squares += 0.20 * np.maximum(1 - across / 0.18**2, 0)
     bone = np.sqrt(across) / (0.045 + 0.03 * np.clip(1 - along / 0.12, 0, 1))
     bone = smooth((1 - bone) / 0.3) * (0.6 + 0.4 * smooth((bone - 0.4) / 0.3))
-    return np.sqrt(np.minimum(squares, 0.8)) + 0.18 * bone
+    body: np.ndarray = np.sqrt(np.minimum(squares, 0.8)) + 0.18 * bone
+    return body
 
 
 def _draw_ribs(v: np.ndarray, lateral: np.ndarray, depth: np.ndarray, cases: np.ndarray) -> np.ndarray:
@@ -216,9 +198,10 @@ def _draw_ribs(v: np.ndarray, lateral: np.ndarray, depth: np.ndarray, cases: np.
     for sign, share in ((1, 1.0), (-1, 0.55)):
         phase = (v + sign * drop) / cases["rib_spacing"] + cases["rib_phase"]
         distance = np.abs(phase - np.round(phase)) / (0.5 * cases["rib_width"])
-        configuration = smooth((1 - distance) / 0.35) * (0.65 + 0.35 * smooth((distance - 0.3) / 0.4))
-        total += share * configuration if sign > 0 else share * configuration * smooth((lateral - 0.45) / 0.25)
-    return total * obliquity * inside * cases["rib_strength"]
+        profile = smooth((1 - distance) / 0.35) * (0.65 + 0.35 * smooth((distance - 0.3) / 0.4))
+        total += share * profile if sign > 0 else share * profile * smooth((lateral - 0.45) / 0.25)
+    ribs: np.ndarray = total * obliquity * inside * cases["rib_strength"]
+    return ribs
 
 
 def _draw_spine(u: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
@@ -228,7 +211,8 @@ def _draw_spine(u: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
     body = smooth((1.1 - offset) / 0.25) * (0.75 + 0.25 * smooth((disk + 0.9) / 0.5))
     pedicles = smooth((0.22 - np.abs(offset - 0.62)) / 0.2) * smooth((disk - 0.3) / 0.5)
     windpipe = smooth((0.045 - np.abs(u - 0.01)) / 0.02) * smooth((-0.22 - v) / 0.12)
-    return 0.10 * body + 0.06 * pedicles - 0.12 * windpipe
+    spine: np.ndarray = 0.10 * body + 0.06 * pedicles - 0.12 * windpipe
+    return spine
 
 
 def _draw_clavicles(side: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
@@ -239,4 +223,5 @@ def _draw_clavicles(side: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.nd
     bone = smooth((1 - offset) / 0.4) * (0.7 + 0.3 * smooth((offset - 0.3) / 0.4))
     blade = np.abs(side - 0.60 + 0.25 * (v + 0.45)) / 0.05
     edge = smooth((1 - blade) / 0.8) * smooth((v + 0.72) / 0.1) * smooth((-0.12 - v) / 0.2)
-    return 0.16 * bone * smooth(s / 0.03) * smooth((0.58 - s) / 0.06) + 0.05 * edge
+    bones: np.ndarray = 0.16 * bone * smooth(s / 0.03) * smooth((0.58 - s) / 0.06) + 0.05 * edge
+    return bones

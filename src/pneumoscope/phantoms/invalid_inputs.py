@@ -1,6 +1,6 @@
-"""Pictures that are no upright frontal chest film, made of such films or of nothing, for the gate to learn and fail on.
+"""Invalid inputs: images that are no upright frontal chest radiograph, to train and test the OOD detector.
 
-Some kinds are learned from, the others are kept to measure what the gate makes of things that it has never seen.
+Some kinds are for training; the others measure how the detector generalizes.
 """
 
 from collections.abc import Callable
@@ -10,36 +10,28 @@ from functools import partial
 import numpy as np
 from PIL import Image, ImageDraw
 
-Box = tuple[float, float, float, float]
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 USUAL = "usual"
-DRAWN = "drawn"
+PHANTOM = "drawn"
 
 
 @dataclass(frozen=True)
 class Kind:
-    """One kind of wrong input.
+    """One kind of invalid input."""
 
-    Attributes:
-        cause: what is wrong, one of those that `pneumoscope.inference.ood` gives a reason for; for kinds that are
-            not learned from, the nearest of them.
-        change: takes one `(H, W)` uint8 film and gives a picture of the same shape; None where phantoms are drawn.
-        learned: whether the gate learns from it.
-    """
-
-    cause: str
-    change: Change | None
-    learned: bool = True
+    cause: str  # one of those that `pneumoscope.inference.ood` gives a reason for; for test kinds, the nearest of them
+    change: Change | None  # one `(H, W)` uint8 radiograph to an image of the same shape; None draws phantoms
+    learned: bool = True  # whether the OOD detector is trained on it
 
 
 def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.ndarray:
-    """Return a wrong input of some kind for each film.
+    """Return an invalid input of one kind for each radiograph.
 
     Args:
-        images: `(n, H, W)` uint8 upright frontal chest films.
+        images: `(n, H, W)` uint8 upright frontal chest radiographs.
         kind: one of `KINDS`.
-        seed: of what is left to chance.
+        seed: of all randomness.
 
     Returns:
         `(n, H, W)` uint8.
@@ -47,19 +39,23 @@ def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.n
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     change = KINDS[kind].change
     if change is None:
-        return _draw_phantoms(images.shape, rng)
+        from pneumoscope.phantoms.phantom import draw_phantoms  # pandas, which inference does not need
+
+        phantoms = draw_phantoms(len(images), size=max(images.shape[1:]), seed=int(rng.integers(1 << 30)))
+        return np.stack([_resize(image, images.shape[1:]) for image in phantoms.images])
     return np.stack([change(image, rng) for image in images])
 
 
-def vary_film(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a film as another room might have taken it: tilted by up to 9 degrees, framed and exposed anew."""
+def vary_radiograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a radiograph tilted by up to 9 degrees, and with another frame and exposure."""
     varied = _crop(_tilt(image, rng, low=0, high=9), rng, low=0.85, high=1.0)
-    return np.rint(255 * (varied / 255.0) ** np.exp(rng.uniform(-0.5, 0.5))).astype(np.uint8)
+    return np.asarray(np.rint(255 * (varied / 255.0) ** np.exp(rng.uniform(-0.5, 0.5))), np.uint8)
 
 
-def _resize(image: np.ndarray, shape: tuple[int, ...], box: Box | None = None) -> np.ndarray:
-    size = shape[1], shape[0]
-    return np.asarray(Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, box=box))
+def _resize(
+    image: np.ndarray, shape: tuple[int, ...], box: tuple[float, float, float, float] | None = None
+) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((shape[1], shape[0]), Image.Resampling.BILINEAR, box=box))
 
 
 def _tilt(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
@@ -84,9 +80,9 @@ def _imitate_lateral(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return one half, squeezed to a band on a dark ground: one lung, as from the side."""
     height, width = image.shape
     band = _resize(_crop_side(image, rng), (height, round(0.7 * width)))
-    picture = np.full_like(image, np.quantile(image, 0.02))
-    picture[:, round(0.15 * width) :][:, : band.shape[1]] = band
-    return picture
+    canvas = np.full_like(image, np.quantile(image, 0.02))
+    canvas[:, round(0.15 * width) :][:, : band.shape[1]] = band
+    return canvas
 
 
 def _put_two(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -98,41 +94,37 @@ def _put_two(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def _put_small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = image.shape
     small = _resize(image, (round(0.4 * height), round(0.4 * width)))
-    picture = np.zeros_like(image)
+    canvas = np.zeros_like(image)
     top, left = (height - small.shape[0]) // 2, (width - small.shape[1]) // 2
-    picture[top : top + small.shape[0], left : left + small.shape[1]] = small
-    return picture
-
-
-def _make_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return rng.integers(0, 256, image.shape, dtype=np.uint8)
+    canvas[top : top + small.shape[0], left : left + small.shape[1]] = small
+    return canvas
 
 
 def _make_texture(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
-    """Return noise whose amplitude falls with a power of the frequency, as in pictures of nature."""
+    """Return noise whose amplitude falls with a power of the frequency, as in natural images."""
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in image.shape), indexing="ij"))
     frequency[0, 0] = np.inf
     spectrum = np.fft.fft2(rng.standard_normal(image.shape)) / frequency ** rng.uniform(low, high)
     texture = np.fft.ifft2(spectrum).real
-    return np.clip(128 + 55 * texture / texture.std(), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + 55 * texture / texture.std(), 0, 255), np.uint8)
 
 
 def _make_shapes(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     height, width = image.shape
-    picture = Image.new("L", (width, height), int(rng.integers(256)))
-    pen = ImageDraw.Draw(picture)
+    canvas = Image.new("L", (width, height), int(rng.integers(256)))
+    pen = ImageDraw.Draw(canvas)
     for _ in range(rng.integers(3, 12)):
         left, top, right, bottom = (np.sort(rng.uniform(-0.2, 1.2, (2, 2)), axis=0) * [width, height]).ravel()
         draw = pen.ellipse if rng.random() < 0.5 else pen.rectangle
         draw((left, top, right, bottom), fill=int(rng.integers(256)))
-    return np.asarray(picture)
+    return np.asarray(canvas)
 
 
 def _make_gradient(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     rows, columns = (np.linspace(-1, 1, side) for side in image.shape)
     angle = rng.uniform(0, 2 * np.pi)
     slope = rows[:, None] * np.sin(angle) + columns * np.cos(angle)
-    return np.clip(128 + 100 * slope + rng.normal(0, 3, image.shape), 0, 255).astype(np.uint8)
+    return np.asarray(np.clip(128 + 100 * slope + rng.normal(0, 3, image.shape), 0, 255), np.uint8)
 
 
 def _make_page(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -142,23 +134,11 @@ def _make_page(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return np.where(printed, 0, 255).astype(np.uint8)
 
 
-def _draw_phantoms(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
-    from pneumoscope.phantoms.phantom import draw_phantoms
-
-    drawn = draw_phantoms(shape[0], size=max(shape[1:]), seed=int(rng.integers(1 << 30)))
-    return np.stack([_resize(image, shape[1:]) for image in drawn.images])
-
-
-def _whiten(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.clip(image.astype(np.int64) * 3 + 60, 0, 255).astype(np.uint8)
-
-
-def _blacken(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.clip(image.astype(np.int64) - 150, 0, 255).astype(np.uint8)
-
-
-def _fade(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    return np.clip(200 + (image - 128.0) * 0.02 + rng.normal(0, 2, image.shape), 0, 255).astype(np.uint8)
+def _map_gray(
+    image: np.ndarray, rng: np.random.Generator, *, factor: float, offset: float, noise: float = 0
+) -> np.ndarray:
+    gray = offset + (image - 128.0) * factor + rng.normal(0, noise, image.shape)
+    return np.clip(gray, 0, 255).astype(np.uint8)
 
 
 KINDS = {
@@ -172,11 +152,11 @@ KINDS = {
     "a part of 3 to 6 tenths of the side": Kind("part", partial(_crop, low=0.3, high=0.6)),
     "as from the side": Kind("part", _imitate_lateral),
     "two films side by side": Kind("other", _put_two),
-    "noise": Kind("other", _make_noise),
+    "noise": Kind("other", lambda image, rng: rng.integers(0, 256, image.shape, dtype=np.uint8)),
     "texture as in nature": Kind("other", partial(_make_texture, low=1.0, high=1.6)),
     "shapes": Kind("other", _make_shapes),
     "mirrored left to right": Kind("mirrored", lambda image, rng: image[:, ::-1]),
-    "drawn phantom": Kind(DRAWN, None),
+    "drawn phantom": Kind(PHANTOM, None),
     "inverted and turned": Kind("inverted", lambda image, rng: 255 - np.rot90(image, 1), learned=False),
     "tilted by 10 to 20 degrees": Kind("tilted", partial(_tilt, low=10, high=20), learned=False),
     "upper half": Kind("part", lambda i, rng: _resize(i, i.shape, (0, 0, i.shape[1], i.shape[0] / 2)), learned=False),
@@ -184,7 +164,7 @@ KINDS = {
     "clouds": Kind("other", partial(_make_texture, low=2.0, high=2.0), learned=False),
     "gradient": Kind("other", _make_gradient, learned=False),
     "page of print": Kind("other", _make_page, learned=False),
-    "burnt out": Kind("other", _whiten, learned=False),
-    "far too dark": Kind("other", _blacken, learned=False),
-    "nearly blank": Kind("other", _fade, learned=False),
+    "burnt out": Kind("other", partial(_map_gray, factor=3, offset=444), learned=False),
+    "far too dark": Kind("other", partial(_map_gray, factor=1, offset=-22), learned=False),
+    "nearly blank": Kind("other", partial(_map_gray, factor=0.02, offset=200, noise=2), learned=False),
 }

@@ -1,8 +1,8 @@
-"""What sickness and vessels add to a drawn chest: branching vessels, lobar consolidation, interstitial streaks.
+"""Vessels and lesions of a drawn chest: branching vessels, lobar consolidation, interstitial streaks.
 
-Places are in the thorax coordinates of `pneumoscope.phantoms.anatomy`. Bacterial phantoms get one lobe
-without air, in which the bronchi stay visible as dark branches (air bronchograms); viral phantoms get streaks,
-a net of fine lines and a slight haze about both hila. The drawings follow how textbooks describe these patterns.
+Places are in the thorax coordinates of `pneumoscope.phantoms.anatomy`. The patterns follow textbooks: bacterial
+phantoms get one consolidated lobe with air bronchograms; viral phantoms get streaks, fine reticular lines and a
+slight haze about both hila.
 """
 
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ _LOBES = (
     ((1, 1), (0.22, 0.42), (0.48, 0.74), (0.26, 0.44)),  # left upper
     ((1, 1), (0.66, 0.84), (0.68, 0.82), (0.24, 0.42)),  # left lower
 )
-_LOBE_SHARES = (0.20, 0.20, 0.25, 0.10, 0.25)  # lower lobes fall sick more often
+_LOBE_SHARES = (0.20, 0.20, 0.25, 0.10, 0.25)  # lower lobes are affected more often
 
 _THINNEST = 0.55  # standard deviation of the thinnest line that pixels can hold
 
@@ -29,17 +29,11 @@ _BRANCH = np.dtype([(name, np.float32) for name in ("u", "v", "angle", "length",
 
 @dataclass(frozen=True)
 class Lesion:
-    """What is wrong in a chest, each array `(n, size, size)`.
+    """Lesions of chests, each array `(n, size, size)`."""
 
-    Attributes:
-        filled: float32 in [0, 1], share of the lung's air that is gone.
-        lines: float32, optical thickness of streaks and net.
-        mask: bool, the pixels of the lesion.
-    """
-
-    filled: np.ndarray
-    lines: np.ndarray
-    mask: np.ndarray
+    filled: np.ndarray  # float32 in [0, 1], share of the lung's air that is gone
+    lines: np.ndarray  # float32, optical thickness of streaks and fine lines
+    mask: np.ndarray  # bool
 
 
 def sample_vessels(num_children: int, rng: np.random.Generator) -> list[np.ndarray]:
@@ -58,10 +52,8 @@ def sample_vessels(num_children: int, rng: np.random.Generator) -> list[np.ndarr
     trunk["bend"] = rng.normal(0, 0.12, trunk.shape)
     trunk["width"] = rng.uniform(0.010, 0.018, trunk.shape)
     trunk["strength"] = 1
-    generations = [trunk]
-    for _ in range(2):
-        generations.append(_fork(generations[-1], rng))
-    return generations
+    branches = _fork(trunk, rng)
+    return [trunk, branches, _fork(branches, rng)]
 
 
 def _fork(parents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -89,29 +81,27 @@ def _follow(branches: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray
 def draw_vessels(generations: list[np.ndarray], cases: np.ndarray, size: int) -> np.ndarray:
     """Return `(n, size, size)` float32, the optical thickness of the vessels before the lungs bound them.
 
-    Args:
-        generations: as `sample_vessels` returns them, one row a film.
-        cases: `(n,)`, as `sample_cases` returns them.
-        size: side of the picture in pixels.
+    `generations` are those of `sample_vessels`, one row an image; `cases` those of `sample_cases`.
     """
     total = np.zeros((len(cases), size, size), np.float32)
     for branches in generations:
         total += _draw_branches(branches, cases, size)
-    return total * cases["vessel_strength"][:, None, None]
+    total *= cases["vessel_strength"][:, None, None]
+    return total
 
 
 def _draw_branches(branches: np.ndarray, cases: np.ndarray, size: int) -> np.ndarray:
     """Return `(n, size, size)` float32: branches as rows of soft dots; the first half of each row lies right."""
-    films = cases[:, None, None]
+    poses = cases[:, None, None]
     branches = branches[:, :, None]
-    pixels = films["scale"] * size / 2
+    pixels = poses["scale"] * size / 2
     # Gaussian dots two standard deviations apart merge into a line that is even to 2 %.
     finest = max(_THINNEST, 0.6 * float((branches["width"] * pixels).min()))
     num_points = 2 + int(float((branches["length"] * pixels).max()) / (2 * finest))
     t = np.linspace(0, 1, num_points, dtype=np.float32)
     u, v = _follow(branches, t)
     side = np.repeat(np.array([-1, 1], dtype=np.float32), branches.shape[1] // 2)[:, None]
-    column, row = to_pixels(side * (films["hilum_u"] + u), films["hilum_v"] + v, films, size)
+    column, row = to_pixels(side * (poses["hilum_u"] + u), poses["hilum_v"] + v, poses, size)
     sigma = branches["width"] * (1 - 0.4 * t) * pixels
     visible = np.maximum(sigma, _THINNEST)
     dot = branches["strength"] * (1 - 0.3 * t) * (sigma / visible)
@@ -126,13 +116,13 @@ def _stamp(column: np.ndarray, row: np.ndarray, sigma: np.ndarray, weight: np.nd
     """Add a Gaussian dot of height `weight` at each place; all `(n, points)`, in pixels."""
     reach = int(np.ceil(2.2 * sigma.max()))
     inside = (np.minimum(column, row) >= reach) & (np.maximum(column, row) <= size - 1 - reach)
-    film, point = np.nonzero(inside)
-    column, row, sigma, weight = (array[film, point][:, None] for array in (column, row, sigma, weight))
+    image, point = np.nonzero(inside)
+    column, row, sigma, weight = (array[image, point][:, None] for array in (column, row, sigma, weight))
     window = np.arange(-reach, reach + 1)
     columns, rows = np.rint(column).astype(np.int64) + window, np.rint(row).astype(np.int64) + window
     across = np.exp(-0.5 * ((columns - column) / sigma) ** 2)
     down = np.exp(-0.5 * ((rows - row) / sigma) ** 2) * weight
-    places = (film[:, None] * size + rows)[:, :, None] * size + columns[:, None, :]
+    places = (image[:, None] * size + rows)[:, :, None] * size + columns[:, None, :]
     dots = down[:, :, None] * across[:, None, :]
     canvas = np.bincount(places.ravel(), dots.ravel(), minlength=int(inside.shape[0]) * size * size)
     return canvas.reshape(-1, size, size).astype(np.float32)
@@ -144,15 +134,16 @@ def draw_texture(num_images: int, size: int, detail: int, rng: np.random.Generat
     basis = np.maximum(1 - (place / 1.7) ** 2, 0) ** 3
     basis = (basis / np.sqrt((basis**2).sum(axis=1, keepdims=True))).astype(np.float32)
     coarse = rng.standard_normal((num_images, detail + 3, detail + 3), dtype=np.float32)
-    return basis @ coarse @ basis.T
+    texture: np.ndarray = basis @ coarse @ basis.T
+    return texture
 
 
 def sample_consolidations(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose lobe, place and density of each child's consolidation; it grows or shrinks from film to film.
+    """Choose lobe, place and density of each child's consolidation; its size varies from image to image.
 
     Args:
-        children: `(n,)` int, from 0: which child each film shows.
-        rng: source of chance.
+        children: `(n,)` int, from 0: the child of each image.
+        rng: source of all randomness.
 
     Returns:
         `(n,)` structured float32: `side`, center (`height`, `lateral`) and half axes (`tall`, `wide`) as `Chest`
@@ -167,20 +158,14 @@ def sample_consolidations(children: np.ndarray, rng: np.random.Generator) -> np.
     lesions["wide"] = rng.uniform(0.45, 0.75, len(lesions))
     lesions["density"] = rng.uniform(0.85, 1.0, len(lesions))
     lesions["soft"] = rng.uniform(0.8, 1.2, len(lesions))
-    lesions = lesions[children]
+    lesions = np.asarray(lesions[children])
     for name in ("tall", "wide"):
         lesions[name] *= rng.uniform(0.85, 1.15, len(lesions))
     return lesions
 
 
 def draw_consolidations(lesions: np.ndarray, chest: Chest, rng: np.random.Generator) -> Lesion:
-    """Draw one filled lobe in each chest, soft-edged and within the lung.
-
-    Args:
-        lesions: `(n,)`, as `sample_consolidations` returns them.
-        chest: the chests that they lie in.
-        rng: source of chance, for their outlines.
-    """
+    """Draw one filled lobe in each chest, soft-edged and within the lung; `lesions` of `sample_consolidations`."""
     num_images, size = chest.u.shape[:2]
     lesions = lesions[:, None, None]
     distance = ((chest.height - lesions["height"]) / lesions["tall"]) ** 2
@@ -192,16 +177,12 @@ def draw_consolidations(lesions: np.ndarray, chest: Chest, rng: np.random.Genera
 
 
 def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Choose reach and strength of each child's interstitial pattern, and the streaks of each film.
-
-    Args:
-        children: `(n,)` int, from 0: which child each film shows.
-        rng: source of chance.
+    """Choose reach and strength of each child's interstitial pattern, and the streaks of each image.
 
     Returns:
-        `(n,)` structured float32 patterns and `(n, streaks)` structured branches.
+        `(n,)` structured float32 patterns and `(n, streaks)` structured branches; `children` is `(n,)` int.
     """
-    bounds = {"reach": (0.36, 0.58), "haze": (0.27, 0.46), "streaks": (0.09, 0.16), "net": (0.09, 0.15)}
+    bounds = {"reach": (0.36, 0.58), "haze": (0.27, 0.46), "streaks": (0.09, 0.16), "mesh": (0.09, 0.15)}
     bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}  # between the sides, and downwards
     patterns = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
     for name, (low, high) in bounds.items():
@@ -223,19 +204,12 @@ def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple
 def draw_interstitial(
     patterns: np.ndarray, streaks: np.ndarray, chest: Chest, cases: np.ndarray, rng: np.random.Generator
 ) -> Lesion:
-    """Draw streaks, a fine net and haze about both hila.
-
-    Args:
-        patterns, streaks: as `sample_interstitial` returns them.
-        chest: the chests that they lie in.
-        cases: `(n,)`, the films of these chests.
-        rng: source of chance, for the net.
-    """
+    """Draw streaks, fine lines and haze about both hila; `patterns` and `streaks` of `sample_interstitial`."""
     num_images, size = chest.u.shape[:2]
-    films, patterns = cases[:, None, None], patterns[:, None, None]
-    distance = ((np.abs(chest.u) - films["hilum_u"]) / patterns["reach"]) ** 2
-    distance += ((chest.v - films["hilum_v"] - patterns["drift"]) / (1.25 * patterns["reach"])) ** 2
+    poses, patterns = cases[:, None, None], patterns[:, None, None]
+    distance = ((np.abs(chest.u) - poses["hilum_u"]) / patterns["reach"]) ** 2
+    distance += ((chest.v - poses["hilum_v"] - patterns["drift"]) / (1.25 * patterns["reach"])) ** 2
     share = smooth((1.25 - distance) / 0.9) * (1 + patterns["balance"] * np.sign(chest.u))
-    net = np.clip(1 - np.abs(draw_texture(num_images, size, 44, rng)) / 0.45, 0, 1)
-    lines = patterns["net"] * net + _draw_branches(streaks, cases, size)
+    mesh = np.clip(1 - np.abs(draw_texture(num_images, size, 44, rng)) / 0.45, 0, 1)
+    lines = patterns["mesh"] * mesh + _draw_branches(streaks, cases, size)
     return Lesion(patterns["haze"] * share, lines * share, (share > 0.4) & (chest.lungs > 0.5))

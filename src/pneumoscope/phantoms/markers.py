@@ -1,8 +1,7 @@
-"""Letters and plates beside the chest: bright small things near the edge of a film, such as an R for the right side.
+"""Markers: letters and plates near the edge of a radiograph, such as an R for the right side.
 
-They say nothing about lungs, but much about the room and the day a film was taken in, which a net can learn instead.
-What is found are bright spots no wider than a letter that stand out from all that is around them. Faint letters are
-missed, and electrodes or tips of bones near the edge are found as well.
+They show where and when a radiograph was taken, which a model can learn instead of the lungs. Bright spots no wider
+than a letter are detected; faint letters are missed, and electrodes or tips of bones near the edge are detected too.
 """
 
 import numpy as np
@@ -19,13 +18,10 @@ _RING_CONTRAST = 0.6 * MIN_CONTRAST
 
 
 def find_markers(images: np.ndarray) -> np.ndarray:
-    """Return which pixels belong to letters and other bright small things near the edge.
+    """Return `(n, H, W)` bool, the box around each marker.
 
     Args:
         images: `(n, H, W)` uint8, 0 = black.
-
-    Returns:
-        `(n, H, W)` bool, the box around each of them.
 
     Raises:
         ValueError: if the images have another shape or type.
@@ -40,23 +36,17 @@ def _find_in_one(image: np.ndarray) -> np.ndarray:
     widest = max(3, round(0.1 * min(image.shape))) | 1
     bright = (gray - grey_opening(gray, (widest, widest)) > MIN_CONTRAST) & (image > _MIN_GRAY)
     parts, _ = label(bright, np.ones((3, 3)))
-    found = np.zeros(image.shape, bool)
+    markers = np.zeros(image.shape, bool)
     for number, (rows, columns) in enumerate(find_objects(parts), start=1):
         spot = parts[rows, columns] == number
-        if _is_small(spot, image.shape) and _is_near_edge(rows, columns, image.shape):
+        middles = [(part.start + part.stop) / 2 / side for part, side in zip((rows, columns), image.shape, strict=True)]
+        near_edge = min(min(middle, 1 - middle) for middle in middles) < EDGE_SHARE
+        small = max(spot.shape) <= MAX_SIDE_SHARE * min(image.shape) and min(spot.shape) >= 2
+        if near_edge and small and spot.sum() >= _MIN_PIXELS:
             box = tuple(slice(max(part.start - _MARGIN, 0), part.stop + _MARGIN) for part in (rows, columns))
             ring = np.ones(image.shape, bool)
             ring[rows, columns] = False
             # The tip of a bone is bright as well, but goes on as a bone.
             if gray[rows, columns][spot].mean() - np.quantile(gray[box][ring[box]], 0.9) >= _RING_CONTRAST:
-                found[box] = True
-    return found
-
-
-def _is_small(spot: np.ndarray, shape: tuple[int, ...]) -> bool:
-    return max(spot.shape) <= MAX_SIDE_SHARE * min(shape) and min(spot.shape) >= 2 and spot.sum() >= _MIN_PIXELS
-
-
-def _is_near_edge(rows: slice, columns: slice, shape: tuple[int, ...]) -> bool:
-    places = ((rows.start + rows.stop) / 2 / shape[0], (columns.start + columns.stop) / 2 / shape[1])
-    return min(min(place, 1 - place) for place in places) < EDGE_SHARE
+                markers[box] = True
+    return markers

@@ -1,8 +1,7 @@
-"""Drawn opacities pasted on real films of normal chests: lesions whose true place is known.
+"""Drawn opacities pasted on radiographs of normal chests: lesions whose true place is known.
 
-A lobe is filled as in a phantom (`pneumoscope.phantoms.lesions`), in lungs that were found by comparison with drawn
-chests (`pneumoscope.phantoms.lungs`). What comes out is no child's pneumonia: it tells whether an explanation finds
-what was put there, and nothing about how sick children look.
+A lobe is filled as in a phantom (`pneumoscope.phantoms.lesions`), in lungs segmented by `pneumoscope.phantoms.lungs`.
+The result shows whether an explanation localizes the opacity; it does not imitate the pneumonia of a patient.
 """
 
 import numpy as np
@@ -22,13 +21,13 @@ def paste_opacity(images: np.ndarray, *, num_lobes: int = 2, seed: int = 0) -> t
     """Fill lobes of each chest with a soft, textured opacity as bright as the soft tissue beside it.
 
     Args:
-        images: `(n, H, W)` uint8, 0 = black, upright frontal chest films without pneumonia.
-        num_lobes: how many lobes to fill; the same may be drawn twice.
+        images: `(n, H, W)` uint8, 0 = black, upright frontal chest radiographs without pneumonia.
+        num_lobes: how many lobes to fill; the same may be filled twice.
         seed: of lobe, place, size and density.
 
     Returns:
-        images: `(n, H, W)` uint8, the films with the opacity.
-        masks: `(n, H, W)` bool, the lesion's true place; empty where no lungs are found.
+        images: `(n, H, W)` uint8, the radiographs with the opacity.
+        masks: `(n, H, W)` bool, the lesion's true place; empty where no lungs are segmented.
     """
     rng = np.random.default_rng(seed)
     lungs = find_lungs(images)
@@ -48,9 +47,7 @@ def paste_opacity(images: np.ndarray, *, num_lobes: int = 2, seed: int = 0) -> t
 def _find_tissue(image: np.ndarray, lungs: np.ndarray) -> float:
     """Return the gray level of soft tissue in the rows that show lung, between and beside the lungs."""
     rows = lungs.any(axis=1)
-    if not rows.any():
-        return 0.0
-    return float(np.quantile(image[rows][~lungs[rows]], _TISSUE_QUANTILE))
+    return float(np.quantile(image[rows][~lungs[rows]], _TISSUE_QUANTILE)) if rows.any() else 0.0
 
 
 def _measure_chests(lungs: np.ndarray) -> Chest:

@@ -31,7 +31,7 @@ from pneumoscope.io.results import AnomalyResult, Estimate, MethodTable
 from pneumoscope.metrics.classification import estimate_binary_scores, estimate_share
 from pneumoscope.metrics.localization import evaluate_maps
 from pneumoscope.phantoms.lungs import find_lungs
-from pneumoscope.phantoms.synthetic_anomalies import SyntheticAnomalies, SyntheticSettings, add_anomalies
+from pneumoscope.phantoms.synthetic_anomalies import SyntheticAnomalies, add_anomalies
 from pneumoscope.progress import log
 
 NUM_MAPPED = 96  # images that localization is measured on, at most: maps are slow with some detectors
@@ -91,7 +91,7 @@ def benchmark_anomaly(
 def add_anomalies_to_normals(normals: Dataset, seed: int) -> SyntheticAnomalies:
     """Return copies of normals with synthetic opacities, without pasted patches."""
     rng = np.random.default_rng([seed, 1])
-    return add_anomalies(normals.images, find_lungs(normals.images), SyntheticSettings(paste=0.0), rng)
+    return add_anomalies(normals.images, find_lungs(normals.images), rng, paste_share=0.0)
 
 
 def _choose_detectors(names: Sequence[str] | None, weights: Path | None) -> list[str]:

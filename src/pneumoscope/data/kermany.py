@@ -1,0 +1,71 @@
+"""The names of "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang and Goldbaum 2018), by Kaggle and Mendeley."""
+
+import re
+from collections.abc import Iterable
+
+from pneumoscope.data.naming import NamingScheme, ParsedName
+
+_CLASSES = {
+    "normal": ("normal", "normal"),
+    "pneumonia": ("pneumonia", "unknown"),
+    "bacterial": ("pneumonia", "bacterial"),
+    "bacteria": ("pneumonia", "bacterial"),
+    "viral": ("pneumonia", "viral"),
+    "virus": ("pneumonia", "viral"),
+}
+_LAYOUT = """
+    chest_xray/train/NORMAL/IM-0115-0001.jpeg
+    chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg
+    chest_xray/test/PNEUMONIA/person1_virus_6.jpeg
+(split folders train, val, test are optional; class folders NORMAL and PNEUMONIA, or NORMAL, BACTERIAL and VIRAL)"""
+CITATION = """If the source is "Chest X-Ray Images (Pneumonia)", its terms hold here too: CC BY 4.0
+(https://creativecommons.org/licenses/by/4.0/). Cite it as:
+Kermany, Daniel; Zhang, Kang; Goldbaum, Michael (2018), "Labeled Optical Coherence Tomography (OCT) and
+Chest X-Ray Images for Classification", Mendeley Data, V2, https://doi.org/10.17632/rscbjbr9sj.2"""
+
+_SERIES = re.compile(r"((?:[A-Za-z]+\d*-)?[A-Za-z]+)")
+_KAGGLE_PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
+_KAGGLE_NORMAL = re.compile(r"(?:NORMAL2-)?IM-(\d+)-\d+", re.IGNORECASE)
+_MENDELEY = re.compile(r"(BACTERIA|VIRUS|NORMAL)-(\d+)-\d+", re.IGNORECASE)
+
+
+def parse_name(file_name: str) -> ParsedName | None:
+    """Return sub-type and patient by a file name of either release.
+
+    Example:
+        >>> parse_name("person1_virus_6.jpeg")
+        ParsedName(patient='person1', subtype='viral', renumbered=True)
+    """
+    if match := _KAGGLE_PNEUMONIA.match(file_name):
+        return ParsedName(f"person{int(match[1])}", _CLASSES[match[2].lower()][1], True)
+    if match := _MENDELEY.match(file_name):
+        return ParsedName(match[2], _CLASSES[match[1].lower()][1], False)
+    if match := _KAGGLE_NORMAL.match(file_name):
+        return ParsedName(f"IM-{int(match[1]):04d}", "normal", True)
+    return None
+
+
+def find_series(file_name: str) -> str:
+    """Return the letters that a file name begins with, such as `IM`, `NORMAL2-IM` or `person`."""
+    match = _SERIES.match(file_name)
+    return match[1] if match else ""
+
+
+def find_reused_numbers(names: Iterable[str], splits: Iterable[str]) -> list[str]:
+    """Return the `person` numbers that both the test folder and the others use.
+
+    The Kaggle release seems to number the patients of the test folder anew, so equal numbers are no proof of a leak.
+
+    Args:
+        names: `(n,)` names of files, with `/` between folders.
+        splits: `(n,)`, `train`, `val`, `test` or empty; files without a split are not counted.
+    """
+    numbers: dict[bool, set[str]] = {True: set(), False: set()}
+    for name, split in zip(names, splits, strict=True):
+        parsed = parse_name(name.rpartition("/")[2])
+        if parsed is not None and parsed.patient.startswith("person") and split:
+            numbers[split == "test"].add(parsed.patient)
+    return sorted(numbers[True] & numbers[False], key=lambda number: (len(number), number))
+
+
+KERMANY = NamingScheme(_CLASSES, _LAYOUT, parse_name, find_series)

@@ -1,0 +1,160 @@
+"""What the header states about view and body part, detection by content, and silence about patients."""
+
+import io
+import logging
+import subprocess
+import sys
+import threading
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from pydicom import Dataset
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+from pneumoscope.data.dicom import describe_header, is_dicom, quiet_pydicom, read_header
+from pneumoscope.data.image import load_image
+from pneumoscope.errors import ImageError
+
+Maker = Callable[..., bytes]
+DX, SC = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
+
+
+def make_code(value: str, meaning: str, scheme: str = "SCT") -> list[Dataset]:
+    item = Dataset()
+    item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
+    return [item]
+
+
+UNSUITABLE = {
+    "left lateral": ({"ViewPosition": "LL"}, "left lateral view"),
+    "right lateral": ({"ViewPosition": "RL"}, "right lateral view"),
+    "decubitus": ({"ViewPosition": "RLD"}, "decubitus view"),
+    "oblique": ({"ViewPosition": "LLO"}, "left oblique view"),
+    "lateral in words": ({"ViewPosition": "CHEST LAT"}, "lateral or oblique view"),
+    "lateral by code": ({"ViewCodeSequence": make_code("399067008", "")}, "lateral or oblique view"),
+    "lateral by old code": ({"ViewCodeSequence": make_code("R-10236", "", "SRT")}, "lateral or oblique view"),
+    "lateral by meaning": ({"ViewCodeSequence": make_code("1", "Left lateral", "99X")}, "lateral or oblique view"),
+    "lateral by orientation": ({"PatientOrientation": ["P", "F"]}, "front to back"),
+    "hand": ({"BodyPartExamined": "HAND"}, "says hand; expected the chest"),
+    "thoracic spine": ({"BodyPartExamined": "TSPINE"}, "another part"),
+    "named part": ({"BodyPartExamined": "DOE JANE"}, "another part"),
+    "hand by code": ({"AnatomicRegionSequence": make_code("85562004", "Hand")}, "another part"),
+    "CT": ({"Modality": "CT"}, "computed tomography"),
+    "unknown modality": ({"Modality": "DOE"}, "another modality"),
+    "raw": ({"PresentationIntentType": "FOR PROCESSING"}, "raw values"),
+}
+SUITABLE = {
+    "bare": {},
+    "PA": {"ViewPosition": "PA", "BodyPartExamined": "CHEST", "Modality": "DX", "SOPClassUID": DX},
+    "AP": {"ViewPosition": "AP", "BodyPartExamined": "THORAX", "Modality": "DR"},
+    "codes": {
+        "ViewCodeSequence": make_code("399348003", "antero-posterior"),
+        "AnatomicRegionSequence": make_code("816094009", "Chest"),
+    },
+    "old code": {"AnatomicRegionSequence": make_code("T-D3000", "", "SRT")},
+    "secondary capture": {"Modality": "OT", "SOPClassUID": SC, "PatientOrientation": ["L", "F"]},
+    "empty": {"ViewPosition": "", "BodyPartExamined": "", "PatientOrientation": "", "ViewCodeSequence": []},
+    "presentation": {"PresentationIntentType": "FOR PRESENTATION", "Modality": "RG"},
+}
+
+
+@pytest.mark.parametrize("name", UNSUITABLE)
+def test_unsuitable_header_gives_a_reason(name: str, image: np.ndarray, make_dicom: Maker) -> None:
+    elements, expected = UNSUITABLE[name]
+    (reason,) = describe_header(make_dicom(image, **elements))
+    assert expected in reason and reason.endswith(".") and "DOE" not in reason
+
+
+@pytest.mark.parametrize("name", SUITABLE)
+def test_frontal_chest_radiograph_gives_no_reason(name: str, image: np.ndarray, make_dicom: Maker) -> None:
+    assert describe_header(make_dicom(image, **SUITABLE[name])) == []
+
+
+def test_every_reason_is_listed(image: np.ndarray, make_dicom: Maker) -> None:
+    assert len(describe_header(make_dicom(image, ViewPosition="LL", BodyPartExamined="KNEE", Modality="MR"))) == 3
+
+
+@pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
+@pytest.mark.parametrize("meta", [True, False], ids=["meta", "bare"])
+def test_file_without_preamble_is_loaded(
+    syntax: str, meta: bool, image: np.ndarray, make_dataset: Callable, encode: Maker
+) -> None:
+    dataset = make_dataset(image, syntax=syntax)
+    whole = encode(dataset)
+    bare = io.BytesIO()
+    if meta:
+        bare.write(whole[132:])
+    else:
+        del dataset.file_meta
+        implicit = syntax == ImplicitVRLittleEndian
+        dataset.save_as(bare, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
+    assert is_dicom(bare.getvalue())
+    np.testing.assert_array_equal(load_image(bare.getvalue()), load_image(whole))
+
+
+def test_other_content_is_no_dicom(image: np.ndarray, make_png: Maker) -> None:
+    jpeg = make_png(image, "JPEG")
+    for data in (make_png(image), jpeg, b"", b"\0" * 200, b"text, " * 60, b"\x08\x00" * 90):
+        assert not is_dicom(data)
+        assert describe_header(data) == []
+    with pytest.raises(ImageError, match="no DICOM"):
+        read_header(jpeg)
+
+
+@pytest.fixture
+def invalid_birth_date(image: np.ndarray, make_dicom: Maker) -> bytes:
+    """Return a file that pydicom warns of, quoting its values."""
+    data = make_dicom(image, PatientBirthDate="19700101", PixelData=image.tobytes() + bytes(40))
+    assert b"19700101" in data
+    return data.replace(b"19700101", b"DOE BORN").replace(b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00DA")
+
+
+def test_nothing_is_warned_or_logged(
+    invalid_birth_date: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        load_image(invalid_birth_date)
+        describe_header(invalid_birth_date)
+    assert "DOE" not in caplog.text
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_silence_ends_when_the_last_thread_leaves(make_dicom: Maker, image: np.ndarray) -> None:
+    logger = logging.getLogger("pydicom")
+    before, level = list(warnings.filters), logger.level
+    barrier = threading.Barrier(8)
+    data = make_dicom(image)
+
+    def load() -> None:
+        barrier.wait()
+        for _ in range(5):
+            load_image(data)
+
+    with quiet_pydicom():
+        assert logger.level > logging.CRITICAL
+    threads = [threading.Thread(target=load) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert list(warnings.filters) == before and logger.level == level
+
+
+@pytest.mark.parametrize("name", ["a.jpeg", "a.dcm"])
+def test_pydicom_is_imported_for_dicom_alone_and_stays_silent(
+    name: str, tmp_path: Path, image: np.ndarray, make_png: Maker, invalid_birth_date: bytes
+) -> None:
+    path = tmp_path / name
+    path.write_bytes(make_png(image, "JPEG") if name == "a.jpeg" else invalid_birth_date)
+    code = (
+        "import sys; from pneumoscope.data.image import load_image; load_image(sys.argv[1]); "
+        "print([name for name in ('pydicom', 'highdicom', 'gdcm') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert ("pydicom" in done.stdout) == (name == "a.dcm")
+    assert "highdicom" not in done.stdout

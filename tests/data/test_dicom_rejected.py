@@ -1,0 +1,117 @@
+"""DICOM files that are damaged or no radiograph are rejected with a reason that never quotes the header."""
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from pydicom import dcmread
+from pydicom.uid import DeflatedExplicitVRLittleEndian
+
+from pneumoscope.data.dicom import describe_header
+from pneumoscope.data.image import load_image
+from pneumoscope.errors import ImageError
+
+Maker = Callable[..., bytes]
+
+REJECTED = {
+    "several frames": ({"NumberOfFrames": 4}, "4 frames"),
+    "no pixels": ({"PixelData": None}, "without pixel data"),
+    "empty pixels": ({"PixelData": b""}, "without pixel data"),
+    "structured report": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.88.33"}, "Comprehensive SR"),
+    "PDF": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.104.1"}, "PDF"),
+    "CT": ({"SOPClassUID": "1.2.840.10008.5.1.4.1.1.2"}, "CT Image Storage; expected a CR"),
+    "private class": ({"SOPClassUID": "1.3.6.1.4.1.99.1"}, "unknown class"),
+    "no image": ({"Rows": None}, "without an image"),
+    "too small": ({"Rows": 9, "Columns": 9}, "9 x 9 pixels"),
+    "too large": ({"Rows": 60000, "Columns": 60000}, "60000 x 60000 pixels"),
+    "no rows": ({"Rows": 0}, "80 x 0|96 x 0"),
+    "cut off": ({"PixelData": bytes(1000)}, "cut off: 1000 bytes"),
+    "one bit": ({"BitsAllocated": 1, "BitsStored": 1, "HighBit": 0}, "1 bits stored in 1"),
+    "thirty-two bits": ({"BitsAllocated": 32, "BitsStored": 32, "HighBit": 31}, "32 bits"),
+    "absurd bits": ({"BitsAllocated": 60000}, "60000"),
+    "more stored than kept": ({"BitsStored": 12, "HighBit": 11}, "12 bits stored in 8"),
+    "high bit": ({"HighBit": 3}, "highest is bit 3"),
+    "palette": ({"PhotometricInterpretation": "PALETTE COLOR"}, "PALETTE COLOR"),
+    "four samples": ({"SamplesPerPixel": 4}, "4 samples"),
+    "unknown kind": ({"PhotometricInterpretation": "DOE"}, "an unknown kind"),
+    "flat": ({"PixelData": bytes(96 * 80)}, "same gray level"),
+    "deflated": ({"syntax": DeflatedExplicitVRLittleEndian}, "Deflated"),
+}
+
+
+@pytest.mark.parametrize("name", REJECTED)
+def test_unsuitable_file_is_rejected(name: str, image: np.ndarray, make_dicom: Maker) -> None:
+    options, reason = REJECTED[name]
+    with pytest.raises(ImageError, match=reason) as caught:
+        load_image(make_dicom(image, **options))
+    assert "DOE" not in str(caught.value)
+
+
+def test_unknown_encoding_is_rejected(image: np.ndarray, make_dicom: Maker) -> None:
+    data = make_dicom(image).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.99999.1.2.1\0", 1)
+    for read in (load_image, describe_header):
+        with pytest.raises(ImageError, match="unknown transfer syntax"):
+            read(data)
+
+
+@pytest.mark.parametrize("kind", ["JPEG", "JPEG 2000", "JPEG-LS", "JPEG lossless"])
+def test_compressed_pixels_of_another_size_are_rejected_before_decoding(
+    kind: str, image: np.ndarray, compress: Maker, encode: Maker
+) -> None:
+    dataset = dcmread(io.BytesIO(compress(image, kind)))
+    dataset.Rows += 1
+    with pytest.raises(ImageError, match="declared are 96 x 81 x 1"):
+        load_image(encode(dataset))
+
+
+def test_12_bit_lossy_jpeg_is_rejected(image: np.ndarray, compress: Maker, encode: Maker) -> None:
+    dataset = dcmread(io.BytesIO(compress(image, "JPEG")))
+    dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.51"
+    load_image(encode(dataset))
+    dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
+    with pytest.raises(ImageError, match="12-bit lossy JPEG"):
+        load_image(encode(dataset))
+
+
+def check_damaged(data: bytes) -> None:
+    """Load a damaged file: it gives an image or an `ImageError`, nothing else."""
+    try:
+        loaded = load_image(data)
+    except ImageError as error:
+        assert "DOE" not in str(error) and "\n" not in str(error)
+    else:
+        assert loaded.dtype == np.float32 and 0 <= loaded.min() < loaded.max() <= 1
+
+
+def overwrite(data: bytes, places: np.ndarray, rng: np.random.Generator) -> bytes:
+    damaged = bytearray(data)
+    for place in places:
+        damaged[place] = int(rng.integers(0, 256))
+    return bytes(damaged)
+
+
+@pytest.mark.parametrize("kind", ["native", "RLE", "JPEG", "JPEG 2000"])
+def test_damage_raises_an_image_error_at_most(kind: str, image: np.ndarray, compress: Maker, make_dicom: Maker) -> None:
+    data = make_dicom(image) if kind == "native" else compress(image, kind)
+    for length in np.linspace(132, len(data) - 5, 40).astype(int):
+        with pytest.raises(ImageError):
+            load_image(data[:length])
+    rng = np.random.default_rng(5)
+    for number in range(150):
+        end = len(data) if number % 3 == 0 else 700  # most of the damage in the header
+        check_damaged(overwrite(data, rng.integers(132, end, 1 + number % 9), rng))
+
+
+@pytest.mark.parametrize("kind", ["JPEG-LS", "JPEG lossless"])
+def test_decoders_that_may_abort_run_in_another_process(
+    kind: str, image: np.ndarray, compress: Maker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    data = compress(image, kind, bits=16)
+    with pytest.raises(ImageError):
+        load_image(data[: len(data) // 2])
+    begin = data.rindex(b"\xff\xda") + 20
+    rng = np.random.default_rng(1)
+    for _ in range(2):
+        check_damaged(overwrite(data, rng.integers(begin, len(data) - 20, 30), rng))
+    assert capfd.readouterr() == ("", "")
