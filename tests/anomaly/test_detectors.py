@@ -14,7 +14,7 @@ from pneumoscope.anomaly.features import (
     FeatureSource,
     average_patches,
     build_source,
-    weigh_cells,
+    weigh_positions,
 )
 from pneumoscope.anomaly.mahalanobis import fit_mahalanobis
 from pneumoscope.anomaly.normality_model import normality_settings, train_encoder
@@ -105,7 +105,7 @@ def test_the_memory_bank_is_bounded(normals: Normals, source: FeatureSource) -> 
 def test_the_mean_patch_is_a_weighted_mean_of_cells(normals: Normals, source: FeatureSource) -> None:
     images = normals.held_out.images[:3]
     cells = source.net.predict(images[..., None].astype(np.float32), verbose=0)
-    means = [np.einsum("hw,nhwc->nc", *pair) for pair in zip(weigh_cells(source), cells, strict=True)]
+    means = [np.einsum("hw,nhwc->nc", *pair) for pair in zip(weigh_positions(source), cells, strict=True)]
     np.testing.assert_allclose(np.concatenate(means, axis=1), average_patches(source, images), rtol=1e-3, atol=1e-4)
 
 

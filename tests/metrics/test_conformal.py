@@ -2,9 +2,9 @@
 
 import numpy as np
 import pytest
+from pneumoscope.metrics.coverage import evaluate_sets
 
 from pneumoscope.metrics.conformal import choose_sets, fit_conformal
-from pneumoscope.metrics.coverage import evaluate_sets
 
 pytest.importorskip("mapie")
 
