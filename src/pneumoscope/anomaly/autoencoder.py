@@ -127,7 +127,7 @@ def _train(
 
     keras.config.set_dtype_policy(choose_precision())
     keras.utils.set_random_seed(seed)
-    model = build_autoencoder()
+    model = build_autoencoder(size=normals.train.images.shape[1])
     curve = fit_model(
         model,
         _make_training_data(normals.train, normals.held_out, settings),
