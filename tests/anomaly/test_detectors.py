@@ -78,7 +78,6 @@ def test_an_unseen_shape_is_anomalous(
     detector, plain = fit(source, normals.train.images), normals.held_out.images
     anomalous, masks = draw_shape(plain)
     scores, higher, maps = detector.score(plain), detector.score(anomalous), detector.anomaly_maps(anomalous)
-
     assert scores.dtype == higher.dtype == maps.dtype == np.float32
     assert maps.shape == plain.shape
     assert (higher > scores).mean() > 0.9
@@ -120,7 +119,7 @@ def test_a_coreset_is_bounded_and_reaches_the_outlier() -> None:
 
 def test_features_learned_from_synthetic_anomalies_distinguish_them(tmp_path: Path) -> None:
     normals = draw_normals(SIZE // 2)
-    settings = replace(normality_settings(6), learning_rate=5e-3, batch_size=4)
+    settings = replace(normality_settings(4), learning_rate=5e-3, batch_size=4)
     source, curve = train_encoder(normals, out_dir=tmp_path, settings=settings)
     detector = fit_mahalanobis(source, normals.train.images)
     assert curve.loss[-1] < curve.loss[0]
