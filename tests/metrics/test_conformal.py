@@ -1,8 +1,7 @@
 import numpy as np
 import pytest
-from pneumoscope.metrics.coverage import evaluate_sets
 
-from pneumoscope.metrics.conformal import choose_sets, fit_conformal
+from pneumoscope.metrics.conformal import choose_sets, evaluate_sets, fit_conformal
 
 pytest.importorskip("mapie")
 

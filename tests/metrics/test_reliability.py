@@ -16,7 +16,6 @@ def test_calibrated_probabilities_have_the_error_of_chance():
 
     assert reliability.error.value == pytest.approx(reliability.by_chance, abs=0.015)
     assert reliability.promised_mean == pytest.approx(reliability.observed_mean, abs=0.03)
-    observations = reliability.observed.items()
     kept = [
         observed.low <= reliability.promised[number] <= observed.high
         for number, observed in reliability.observed.items()

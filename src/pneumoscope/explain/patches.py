@@ -61,8 +61,8 @@ def find_patches(
         patches[name] = np.zeros((*highest.shape, PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
         for rank, number in np.ndindex(highest.shape):
             image = highest[rank, number]
-            cell = divmod(int(place[image, filters[name][rank]]), width)
-            patches[name][rank, number] = _cut(images[image], cell, (rows, columns))
+            position = divmod(int(place[image, filters[name][rank]]), width)
+            patches[name][rank, number] = _cut(images[image], position, (rows, columns))
     return patches, filters
 
 
@@ -82,10 +82,10 @@ def _summarize(flat: "keras.Model", layers: tuple[str, ...], images: np.ndarray)
     return {name: [np.concatenate(parts) for parts in zip(*batches[name], strict=True)] for name in layers}
 
 
-def _cut(image: np.ndarray, cell: tuple[int, int], fields: tuple[Field, Field]) -> np.ndarray:
+def _cut(image: np.ndarray, position: tuple[int, int], fields: tuple[Field, Field]) -> np.ndarray:
     """Return the receptive field of a position as `(32, 32)` float32 in [0, 1]."""
     within = [
-        np.clip(field.pixels(place), 0, size - 1) for field, place, size in zip(fields, cell, image.shape, strict=True)
+        np.clip(field.pixels(place), 0, size - 1) for field, place, size in zip(fields, position, image.shape, strict=True)
     ]
     patch = Image.fromarray(image[np.ix_(*within)])
     return np.asarray(patch.resize((PATCH_SIZE, PATCH_SIZE), Image.Resampling.BILINEAR), dtype=np.float32) / 255

@@ -65,10 +65,10 @@ def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 
 
 def _sample_masks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return `(masks, H, W)` float32 in [0, 1]."""
-    cells = (rng.random((NUM_MASKS, MASK_CELLS + 1, MASK_CELLS + 1)) < SHOWN_SHARE).astype(np.float32)
+    grids = (rng.random((NUM_MASKS, MASK_CELLS + 1, MASK_CELLS + 1)) < SHOWN_SHARE).astype(np.float32)
     shifts = rng.random((NUM_MASKS, 2))
     masks = np.empty((NUM_MASKS, *shape), np.float32)
-    for number, (grid, shift) in enumerate(zip(cells, shifts, strict=True)):
+    for number, (grid, shift) in enumerate(zip(grids, shifts, strict=True)):
         places = [np.arange(size) * (MASK_CELLS - 1) / size + start for size, start in zip(shape, shift, strict=True)]
         masks[number] = map_coordinates(grid, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
     return masks

@@ -251,8 +251,8 @@ def _score_rankings(rankings: Sequence[Ranking]) -> dict[str, float]:
 
 
 def _weigh_confusion(labels: np.ndarray, decisions: np.ndarray, num_classes: int, weights: np.ndarray) -> np.ndarray:
-    cells = np.eye(num_classes**2)[labels * num_classes + decisions]
-    return np.asarray(weights @ cells).reshape(-1, num_classes, num_classes)
+    members = np.eye(num_classes**2)[labels * num_classes + decisions]
+    return np.asarray(weights @ members).reshape(-1, num_classes, num_classes)
 
 
 def _weigh_decisions(

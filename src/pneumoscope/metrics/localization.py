@@ -57,7 +57,7 @@ def evaluate_maps(maps: np.ndarray, masks: np.ndarray, *, patients: ArrayLike, s
 
 
 def _rank_levels(maps: np.ndarray) -> np.ndarray:
-    """Return maps as whole numbers below `NUM_LEVELS`, in order; the top levels are finer, where PRO looks."""
+    """Return maps as whole numbers below `NUM_LEVELS`, in order; the top levels are finer, where PRO is measured."""
     shares = 1 - (1 - np.linspace(0, 1, NUM_LEVELS + 1)[1:-1]) ** 1.5
     edges = np.unique(np.quantile(maps, shares))
     return np.searchsorted(edges, maps, side="left")
