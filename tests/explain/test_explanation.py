@@ -15,7 +15,7 @@ from pneumoscope.models.receptive_field import Field, receptive_fields
 from pneumoscope.phantoms.phantom import phantom_dataset
 
 LAYERS = ("conv_1", "conv_2", "conv_3")
-SIZE = 64
+SIZE = 128
 
 
 def build_model(size, *, filters=(2, 4, 4), padding="valid", activation="sigmoid", dtype=None):
@@ -59,13 +59,13 @@ def draw_spots(count, size=32, seed=0):
 @pytest.fixture(scope="module")
 def trained():
     """Return a small classifier that was trained on phantoms, and the phantoms."""
-    dataset = phantom_dataset(num_train=240, num_test=60, size=SIZE, seed=0)
+    dataset = phantom_dataset(num_train=300, num_test=60, size=SIZE, seed=0)
     train = dataset.split("train")
     keras.utils.set_random_seed(0)
     model = build_model(SIZE, filters=(8, 16, 32))
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
     targets = np.eye(2, dtype=np.float32)[train.labels(BINARY_CLASSES)]
-    model.fit(train.images[..., None], targets, epochs=8, batch_size=16, verbose=0)
+    model.fit(train.images[..., None], targets, epochs=6, batch_size=32, verbose=0)
     return model, dataset
 
 
@@ -239,7 +239,7 @@ class TestExplanation:
         assert explanation.heatmaps.shape == (8, 3, SIZE, SIZE)
         assert explanation.heatmaps.min() >= 0
         assert explanation.heatmaps.max() == 1
-        assert explanation.feature_maps["conv_3"].shape == (32, 12, 12)
+        assert explanation.feature_maps["conv_3"].shape == (32, 28, 28)
         assert explanation.patches["conv_1"].shape[1:] == (9, 32, 32)
         assert len(explanation.patch_filters["conv_3"]) == len(explanation.patches["conv_3"]) == 8
         names = ["centrality_normal", "centrality_pneumonia", "centrality_difference", "peak_in_lesion"]
