@@ -85,7 +85,8 @@ def _summarize(flat: "keras.Model", layers: tuple[str, ...], images: np.ndarray)
 def _cut(image: np.ndarray, position: tuple[int, int], fields: tuple[Field, Field]) -> np.ndarray:
     """Return the receptive field of a position as `(32, 32)` float32 in [0, 1]."""
     within = [
-        np.clip(field.pixels(place), 0, size - 1) for field, place, size in zip(fields, position, image.shape, strict=True)
+        np.clip(field.pixels(place), 0, size - 1)
+        for field, place, size in zip(fields, position, image.shape, strict=True)
     ]
     patch = Image.fromarray(image[np.ix_(*within)])
     return np.asarray(patch.resize((PATCH_SIZE, PATCH_SIZE), Image.Resampling.BILINEAR), dtype=np.float32) / 255
