@@ -24,12 +24,10 @@ class TestCentrality:
         heatmaps = np.zeros((2, 128, 128), np.float32)
         heatmaps[:, 55:65, 60:70] = 0.2
         heatmaps[1, :9, :9] = 1
-
         with_marker, without = measure_centrality(heatmaps)[::-1]
-
         assert with_marker == pytest.approx(without)
 
-    def test_a_true_difference_is_found_and_patients_are_the_unit(self):
+    def test_a_true_difference_is_significant_over_patients(self):
         rng = np.random.default_rng(0)
         labels = np.repeat([0, 1], 30)
         heatmaps = rng.random((60, 64, 64)).astype(np.float32)
@@ -37,44 +35,39 @@ class TestCentrality:
         heatmaps[0] = 0
         patients = np.array([f"child{number // 2}" for number in range(60)])
 
-        figures = estimate_centrality(heatmaps, labels, patients)
+        metrics = estimate_centrality(heatmaps, labels, patients)
 
-        assert figures["centrality_normal"].n == 29
-        assert figures["centrality_pneumonia"].value == pytest.approx(1, abs=0.05)
-        difference = figures["centrality_difference"]
+        assert metrics["centrality_normal"].n == 29
+        assert metrics["centrality_pneumonia"].value == pytest.approx(1, abs=0.05)
+        difference = metrics["centrality_difference"]
         assert difference.low > 0
         assert difference.low <= difference.value <= difference.high
         assert difference.value == pytest.approx(
-            figures["centrality_normal"].value - figures["centrality_pneumonia"].value
+            metrics["centrality_normal"].value - metrics["centrality_pneumonia"].value
         )
 
-    def test_a_class_that_is_missing_has_no_figure(self):
-        figures = estimate_centrality(np.ones((4, 32, 32)), np.zeros(4, int), list("abcd"))
-
-        assert figures["centrality_normal"].value == pytest.approx(1)
-        assert np.isnan(figures["centrality_pneumonia"].value)
-        assert np.isnan(figures["centrality_difference"].value)
+    def test_a_missing_class_has_no_metric(self):
+        metrics = estimate_centrality(np.ones((4, 32, 32)), np.zeros(4, int), list("abcd"))
+        assert metrics["centrality_normal"].value == pytest.approx(1)
+        assert np.isnan(metrics["centrality_pneumonia"].value)
+        assert np.isnan(metrics["centrality_difference"].value)
 
 
 class TestPeaks:
     fields = (Field(0, 17, 4), Field(0, 17, 4))
 
-    def test_hits_are_counted_within_one_cell_of_the_lesion(self):
+    def test_hits_count_within_one_position_of_the_lesion(self):
         masks = np.zeros((4, 64, 64), bool)
         masks[:3, 30:34, 30:34] = True
         heatmaps = np.zeros((4, 64, 64), np.float32)
         heatmaps[0, 32, 37] = heatmaps[1, 32, 38] = heatmaps[3, 32, 32] = 1
+        metrics = estimate_peak_in_lesion(heatmaps, masks, list("abcd"), fields=self.fields)
+        assert metrics["peak_in_lesion"].n == 3, "the image without a lesion is left out"
+        assert metrics["peak_in_lesion"].value == pytest.approx(1 / 3), "a miss by two positions and a map without heat"
+        assert metrics["lesion_area"].value == pytest.approx(12**2 / 64**2)
 
-        figures = estimate_peak_in_lesion(heatmaps, masks, list("abcd"), fields=self.fields)
-
-        assert figures["peak_in_lesion"].n == 3, "the image without a lesion is left out"
-        assert figures["peak_in_lesion"].value == pytest.approx(1 / 3), "a miss by two cells and a map without heat"
-        assert figures["lesion_area"].value == pytest.approx(12**2 / 64**2)
-
-    def test_without_lesions_there_is_no_figure(self):
+    def test_without_lesions_there_is_no_metric(self):
         nothing = np.zeros((2, 16, 16))
-
-        figures = estimate_peak_in_lesion(nothing, nothing > 0, ["a", "b"], fields=self.fields)
-
-        assert np.isnan(figures["peak_in_lesion"].value)
-        assert figures["lesion_area"].n == 0
+        metrics = estimate_peak_in_lesion(nothing, nothing > 0, ["a", "b"], fields=self.fields)
+        assert np.isnan(metrics["peak_in_lesion"].value)
+        assert metrics["lesion_area"].n == 0

@@ -5,7 +5,7 @@ import numpy as np
 import onnx
 import pytest
 
-from pneumoscope.anomaly.features import ENCODER_LAYERS, build_source, weigh_cells
+from pneumoscope.anomaly.features import ENCODER_LAYERS, build_source, weigh_positions
 from pneumoscope.anomaly.mahalanobis import fit_mahalanobis
 from pneumoscope.export.cells import part_rows, regroup_kernel
 from pneumoscope.export.graph import AutoencoderGraph, ClassifierGraph, GaussianGraph
@@ -90,7 +90,7 @@ def test_a_distance_from_normals_is_fitted_anew_to_rounded_features(tmp_path, im
     source = build_source("random", build_encoder(size=128), ENCODER_LAYERS)
     found = fit_mahalanobis(source, images)
     whole, single = (found.mean, found.whitening), (found.patch_mean, found.patch_whitening)
-    graph = GaussianGraph(source.net, source.join, weigh_cells(source), whole=whole, single=single)
+    graph = GaussianGraph(source.extractor, source.join, weigh_positions(source), whole=whole, single=single)
     exact, plain, small = (tmp_path / f"{name}.onnx" for name in ("whole", "plain", "int8"))
     export_graph(graph, exact, inputs)
     extract_answers(exact, plain, ["score"])

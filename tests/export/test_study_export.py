@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from pneumoscope.anomaly.autoencoder import reconstruction_errors
+from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
 from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.errors import ExportError, ModelError, PneumoscopeError
 from pneumoscope.export.onnx_file import AGREEMENT
@@ -35,7 +35,7 @@ def test_a_reader_of_an_exported_study_answers_as_its_models_do(exported, finish
     reader = Reader.open(exported)
     films = draw_phantoms(4, size=128, seed=9).images
     shares = predict_probabilities(load_model(finished_study / "models" / "improved-three_class").model, films)
-    errors = reconstruction_errors(load_model(finished_study / "models" / "improved-anomaly").model, films)
+    errors = ReferenceAutoencoder(load_model(finished_study / "models" / "improved-anomaly").model).score(films)
 
     (found,) = reader.models.answers.run({"image": films[..., None].astype(np.float32)}, ["probabilities"])
     readings = reader.read(films, ["x"] * 4)

@@ -33,13 +33,13 @@ def weigh(labels, probabilities, classes, weights):
     }
 
 
-def test_figures_of_a_case_worked_by_hand():
+def test_metrics_of_a_small_case():
     labels = [0, 0, 0, 1, 1]
-    sick = np.array([0.1, 0.2, 0.7, 0.6, 0.9])
+    pneumonia = np.array([0.1, 0.2, 0.7, 0.6, 0.9])
 
-    found = evaluate_case(labels, np.stack([1 - sick, sick], axis=1), list("abcde"), BINARY_CLASSES)
+    result = evaluate_case(labels, np.stack([1 - pneumonia, pneumonia], axis=1), list("abcde"), BINARY_CLASSES)
 
-    values = {name: figure.value for name, figure in found.metrics.items()}
+    values = {name: metric.value for name, metric in result.metrics.items()}
     assert values == pytest.approx(
         {
             "accuracy": 4 / 5,
@@ -55,38 +55,34 @@ def test_figures_of_a_case_worked_by_hand():
             "auprc": 1 / 2 * 1 + 1 / 2 * 2 / 3,
         }
     )
-    assert found.confusion.tolist() == [[2, 1], [0, 2]]
-    assert {found.metrics[name].n for name in ("accuracy", "auroc", "f1_normal")} == {5}
-    assert found.metrics["recall_pneumonia"].n == 2
-    assert found.metrics["precision_pneumonia"].n == 3
+    assert result.confusion.tolist() == [[2, 1], [0, 2]]
+    assert {result.metrics[name].n for name in ("accuracy", "auroc", "f1_normal")} == {5}
+    assert result.metrics["recall_pneumonia"].n == 2
+    assert result.metrics["precision_pneumonia"].n == 3
 
 
-def test_bacterial_against_viral_looks_at_those_two_only():
+def test_bacterial_against_viral_ignores_normals():
     labels = np.array([0, 0, 1, 1, 2, 2])
     probabilities = [[0.9, 0, 0.1], [1, 0, 0], [0.8, 0.19, 0.01], [0, 0.3, 0.7], [0.9, 0.02, 0.08], [0, 0.4, 0.6]]
-
-    figure = evaluate_case(labels, probabilities, list("abcdef"), THREE_CLASSES).metrics["auroc_bacterial_vs_viral"]
-
-    assert figure.value == pytest.approx(3 / 4)
-    assert figure.n == 4
+    metric = evaluate_case(labels, probabilities, list("abcdef"), THREE_CLASSES).metrics["auroc_bacterial_vs_viral"]
+    assert metric.value == pytest.approx(3 / 4)
+    assert metric.n == 4
 
 
-def test_a_net_that_excludes_both_subtypes_leans_to_neither():
+def test_zero_probabilities_of_both_subtypes_count_as_half():
     probabilities = [[1, 0, 0], [0, 0.6, 0.4], [0, 0.4, 0.6], [1, 0, 0]]
-
-    figure = evaluate_case([1, 1, 2, 2], probabilities, list("abcd"), THREE_CLASSES).metrics["auroc_bacterial_vs_viral"]
-
-    assert figure.value == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+    metric = evaluate_case([1, 1, 2, 2], probabilities, list("abcd"), THREE_CLASSES).metrics["auroc_bacterial_vs_viral"]
+    assert metric.value == pytest.approx((1 + 0.5 + 1 + 1) / 4)
 
 
 @pytest.mark.parametrize("ties", [False, True])
 @pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
-def test_resampled_figures_equal_those_of_scikit_learn(classes, ties):
+def test_weighted_metrics_equal_those_of_scikit_learn(classes, ties):
     labels, probabilities, _ = draw_case(80, classes, ties=ties)
     decisions = probabilities.argmax(axis=1)
     weights = np.random.default_rng(1).poisson(1, (5, 80)).astype(float)
 
-    found = weigh(labels, probabilities, classes, weights)
+    result = weigh(labels, probabilities, classes, weights)
 
     truths = np.eye(len(classes))[labels]
     ranked = slice(1, 2) if len(classes) == 2 else slice(None)
@@ -105,7 +101,7 @@ def test_resampled_figures_equal_those_of_scikit_learn(classes, ties):
         }
         for kind, values in zip(("precision", "recall", "f1"), by_class, strict=False):
             expected |= {f"{kind}_{name}": value for name, value in zip(classes, values, strict=True)}
-        assert {name: values[row] for name, values in found.items()} == pytest.approx(expected)
+        assert {name: values[row] for name, values in result.items()} == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
@@ -114,9 +110,7 @@ def test_a_weight_is_as_many_copies_of_the_image(classes):
     copies = np.random.default_rng(2).integers(0, 4, 60)
     weighed = weigh(labels, probabilities, classes, copies[None].astype(float))
     rows = np.repeat(np.arange(60), copies)
-
     copied = evaluate_case(labels[rows], probabilities[rows], patients[rows], classes).metrics
-
     assert {name: values[0] for name, values in weighed.items()} == pytest.approx(
         {name: copied[name].value for name in weighed}
     )
@@ -124,72 +118,63 @@ def test_a_weight_is_as_many_copies_of_the_image(classes):
 
 @pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
 def test_every_value_lies_in_its_interval(classes):
-    found = evaluate_case(*draw_case(300, classes), classes).metrics
+    result = evaluate_case(*draw_case(300, classes), classes).metrics
+    assert ("auroc_bacterial_vs_viral" in result) == (classes == THREE_CLASSES)
+    assert all(0 <= metric.low <= metric.value <= metric.high <= 1 for metric in result.values())
 
-    assert ("auroc_bacterial_vs_viral" in found) == (classes == THREE_CLASSES)
-    assert all(0 <= figure.low <= figure.value <= figure.high <= 1 for figure in found.values())
 
-
-def test_the_interval_covers_the_truth_as_often_as_it_says():
+def test_intervals_have_their_nominal_coverage():
     covered = []
     for seed in range(100):
         flags = np.random.default_rng(seed).random(150) < 0.8
-        found = estimate_share(flags, np.arange(150).astype(str), seed=seed)
-        covered.append(found.low <= 0.8 <= found.high)
-
+        result = estimate_share(flags, np.arange(150).astype(str), seed=seed)
+        covered.append(result.low <= 0.8 <= result.high)
     assert 0.88 <= np.mean(covered) <= 1.0
 
 
 def test_the_seed_alone_decides():
     case = draw_case(60, BINARY_CLASSES)
-
     first, again, other = (evaluate_case(*case, BINARY_CLASSES, seed=seed).metrics for seed in (1, 1, 2))
-
     assert first == again
     assert first != other
-    assert {name: figure.value for name, figure in first.items()} == {
-        name: figure.value for name, figure in other.items()
+    assert {name: metric.value for name, metric in first.items()} == {
+        name: metric.value for name, metric in other.items()
     }
 
 
-def test_a_class_that_is_missing_leaves_its_figures_undefined():
-    found = evaluate_case([1, 1, 1], [[0.2, 0.8], [0.6, 0.4], [0.1, 0.9]], list("abc"), BINARY_CLASSES).metrics
-
-    undefined = {name for name, figure in found.items() if np.isnan(figure.value)}
+def test_a_missing_class_leaves_its_metrics_undefined():
+    result = evaluate_case([1, 1, 1], [[0.2, 0.8], [0.6, 0.4], [0.1, 0.9]], list("abc"), BINARY_CLASSES).metrics
+    undefined = {name for name, metric in result.items() if np.isnan(metric.value)}
     assert undefined == {"recall_normal", "balanced_accuracy", "auroc", "auprc"}
-    assert all(np.isnan([found[name].low, found[name].high]).all() for name in undefined)
-    assert found["accuracy"].value == pytest.approx(2 / 3)
-    assert found["precision_normal"].value == 0
+    assert all(np.isnan([result[name].low, result[name].high]).all() for name in undefined)
+    assert result["accuracy"].value == pytest.approx(2 / 3)
+    assert result["precision_normal"].value == 0
 
 
-def test_a_class_that_is_never_decided_has_no_precision():
-    labels, always_sick = [0, 0, 1, 1, 1], np.tile([0.1, 0.9], (5, 1))
-
-    found = evaluate_case(labels, always_sick, list("abcde"), BINARY_CLASSES).metrics
-
-    assert np.isnan(found["precision_normal"].value)
-    assert found["precision_normal"].n == 0
-    assert found["f1_normal"].value == 0
-    assert found["auroc"].value == 0.5
+def test_a_class_that_is_never_predicted_has_no_precision():
+    labels, always_pneumonia = [0, 0, 1, 1, 1], np.tile([0.1, 0.9], (5, 1))
+    result = evaluate_case(labels, always_pneumonia, list("abcde"), BINARY_CLASSES).metrics
+    assert np.isnan(result["precision_normal"].value)
+    assert result["precision_normal"].n == 0
+    assert result["f1_normal"].value == 0
+    assert result["auroc"].value == 0.5
 
 
 def test_a_class_of_very_few_patients_has_no_interval():
     labels = np.array([0] * 2 + [1] * 30)
     probabilities = np.eye(2)[labels]
-
-    found = evaluate_case(labels, probabilities, np.arange(32).astype(str), BINARY_CLASSES).metrics
-
-    assert found["recall_normal"].value == 1
-    assert np.isnan([found["recall_normal"].low, found["auroc"].high]).all()
-    assert np.isfinite([found["accuracy"].low, found["recall_pneumonia"].high]).all()
+    result = evaluate_case(labels, probabilities, np.arange(32).astype(str), BINARY_CLASSES).metrics
+    assert result["recall_normal"].value == 1
+    assert np.isnan([result["recall_normal"].low, result["auroc"].high]).all()
+    assert np.isfinite([result["accuracy"].low, result["recall_pneumonia"].high]).all()
 
 
-def test_scores_at_thresholds_worked_by_hand():
+def test_scores_at_thresholds_of_a_small_case():
     labels, scores = [0, 0, 0, 1, 1], [0.1, 0.3, 0.5, 0.5, 0.2]
 
-    found = evaluate_scores(labels, scores, {"low": 0.2, "high": 0.5}, patients=list("abcde"))
+    result = evaluate_scores(labels, scores, {"low": 0.2, "high": 0.5}, patients=list("abcde"))
 
-    assert {name: figure.value for name, figure in found.items()} == pytest.approx(
+    assert {name: metric.value for name, metric in result.items()} == pytest.approx(
         {
             "auroc": (2.5 + 1) / 6,
             "auprc": 1 / 2 * 1 / 2 + 1 / 2 * 2 / 4,
@@ -203,26 +188,12 @@ def test_scores_at_thresholds_worked_by_hand():
             "flagged_pneumonia_high": 1 / 2,
         }
     )
-    assert (found["flagged_normal_low"].n, found["flagged_pneumonia_low"].n) == (3, 2)
+    assert (result["flagged_normal_low"].n, result["flagged_pneumonia_low"].n) == (3, 2)
 
 
-def test_share_flagged_has_the_interval_of_that_share_alone():
-    rng = np.random.default_rng(0)
-    labels, scores, patients = rng.integers(0, 2, 200), rng.normal(size=200), np.arange(200).astype(str)
-
-    found = evaluate_scores(labels, scores, {"zero": 0.0}, patients=patients)["flagged_normal_zero"]
-
-    normal = labels == 0
-    alone = estimate_share(scores[normal] >= 0, patients[normal])
-    assert found.value == pytest.approx(alone.value)
-    assert (found.low, found.high) == pytest.approx((alone.low, alone.high), abs=0.02)
-
-
-def test_a_ranking_alone_has_the_figures_it_has_beside_thresholds():
+def test_metrics_of_a_ranking_do_not_depend_on_thresholds():
     labels, scores, patients = [0, 1, 0, 1, 1, 0], [1.0, 2.0, 2.0, 5.0, 0.0, 0.0], list("abcdef")
-
     alone = estimate_binary_scores(labels, scores, patients)
-
     beside = evaluate_scores(labels, scores, {"two": 2.0}, patients=patients)
     assert alone == {name: beside[name] for name in ("auroc", "auprc")}
 
@@ -237,23 +208,21 @@ def test_a_ranking_alone_has_the_figures_it_has_beside_thresholds():
         ([0, 1], [[0.5, np.nan], [0, 1]], ["a", "b"], "expected no number below 0 and rows that sum to 1"),
         ([0, 1], [[0.9, 0.9], [0, 1]], ["a", "b"], "rows that sum to 1"),
         ([0, 1], [[1.5, -0.5], [0, 1]], ["a", "b"], "no number below 0"),
-        ([0, 1], np.eye(2), ["a"], r"patients are \(1,\), expected \(2,\)"),
+        ([0, 1], np.eye(2), ["a"], r"labels are \(2,\), patients are \(1,\)"),
     ],
 )
-def test_what_does_not_fit_is_refused(labels, probabilities, patients, message):
+def test_invalid_arguments_raise_an_error(labels, probabilities, patients, message):
     with pytest.raises(ValueError, match=message):
         evaluate_case(labels, probabilities, patients, BINARY_CLASSES)
 
 
-def test_scores_that_are_not_finite_are_refused():
+def test_infinite_scores_raise_an_error():
     with pytest.raises(ValueError, match="all finite"):
         evaluate_scores([0, 1], [0.1, np.nan], {}, patients=["a", "b"])
 
 
-def test_all_figures_of_a_test_split_take_under_three_seconds():
+def test_metrics_of_a_test_split_take_under_three_seconds():
     case = draw_case(624, THREE_CLASSES)
     start = time.process_time()
-
     evaluate_case(*case, THREE_CLASSES)
-
     assert time.process_time() - start < 3

@@ -1,10 +1,7 @@
-"""Sets hold the truth as often as promised on images like those they were fitted to, whatever the net."""
-
 import numpy as np
 import pytest
 
-from pneumoscope.metrics.conformal import choose_sets, fit_conformal
-from pneumoscope.metrics.coverage import evaluate_sets
+from pneumoscope.metrics.conformal import choose_sets, evaluate_sets, fit_conformal
 
 pytest.importorskip("mapie")
 
@@ -17,19 +14,17 @@ def draw(count, skill, seed):
 
 
 @pytest.mark.parametrize(("skill", "coverage"), [(0.0, 0.9), (2.0, 0.9), (2.0, 0.8), (4.0, 0.95)])
-def test_the_promise_is_kept(skill, coverage):
+def test_sets_have_the_nominal_coverage(skill, coverage):
     limit = fit_conformal(*draw(2000, skill, 0), coverage=coverage)
     labels, probabilities = draw(4000, skill, 1)
-
-    figures = evaluate_sets(
+    metrics = evaluate_sets(
         choose_sets(probabilities, limit), np.eye(3, dtype=bool)[labels], np.arange(4000).astype(str)
     )
+    assert metrics["coverage"].value == pytest.approx(coverage, abs=0.025)
+    assert sum(metrics[name].value for name in ("single", "several", "empty")) == pytest.approx(1)
 
-    assert figures["coverage"].value == pytest.approx(coverage, abs=0.025)
-    assert sum(figures[name].value for name in ("single", "several", "empty")) == pytest.approx(1)
 
-
-def test_better_nets_say_more():
+def test_better_classifiers_have_smaller_sets():
     sizes = []
     for skill in (0.5, 2.0, 4.0):
         limit = fit_conformal(*draw(1000, skill, 0))
@@ -40,16 +35,15 @@ def test_better_nets_say_more():
 def test_the_limit_is_the_rank_that_the_source_names():
     labels, probabilities = draw(499, 1.0, 0)
     scores = np.sort(1 - probabilities[np.arange(499), labels])
-
     assert fit_conformal(labels, probabilities) == pytest.approx(scores[450 - 1])
 
 
-def test_too_few_images_promise_by_naming_every_class():
+def test_with_too_few_images_sets_contain_all_classes():
     labels, probabilities = draw(8, 2.0, 0)
     assert choose_sets(probabilities, fit_conformal(labels, probabilities)).all()
 
 
-def test_an_unknown_sub_type_is_held_by_either():
+def test_either_subtype_covers_an_unknown_one():
     sets = np.array([[False, False, True], [True, False, False]])
     truths = np.array([[False, True, True], [False, True, True]])
     assert evaluate_sets(sets, truths, ["a", "b"])["coverage"].value == 0.5

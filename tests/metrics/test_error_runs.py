@@ -1,5 +1,3 @@
-"""Values smoothed along a collection."""
-
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter1d
@@ -18,8 +16,8 @@ def test_the_mean_around_is_that_of_a_gaussian(shape):
 
 def test_values_of_the_own_group_do_not_count():
     values, groups = np.array([1.0, 0.0, 0.0, 1.0]), np.array(["a", "a", "b", "b"])
-    found = smooth_along(values, reach=100.0, groups=groups)
-    np.testing.assert_allclose(found, [0.5, 0.5, 0.5, 0.5], atol=0.01)
+    smoothed = smooth_along(values, reach=100.0, groups=groups)
+    np.testing.assert_allclose(smoothed, [0.5, 0.5, 0.5, 0.5], atol=0.01)
     np.testing.assert_allclose(smooth_along(values[:2], reach=100.0, groups=groups[:2]), values[:2])
 
 

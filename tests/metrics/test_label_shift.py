@@ -1,5 +1,3 @@
-"""Shares are found without labels, and probabilities follow them."""
-
 import numpy as np
 import pytest
 
@@ -9,45 +7,33 @@ CLASSES = ("normal", "bacterial", "viral")
 
 
 def draw(shares, count=1000, seed=0):
-    """Draw classes of some shares, and the exact probabilities of one who takes them for equally frequent."""
+    """Return labels of some shares, exact probabilities for equally frequent classes, and patients."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(3, count, p=shares)
     centers = 1.5 * np.eye(3)
-    seen = rng.normal(centers[labels], 1.0)
-    likelihoods = np.exp(-np.square(seen[:, None] - centers).sum(axis=2) / 2)
+    features = rng.normal(centers[labels], 1.0)
+    likelihoods = np.exp(-np.square(features[:, None] - centers).sum(axis=2) / 2)
     return labels, likelihoods / likelihoods.sum(axis=1, keepdims=True), np.arange(count).astype(str)
 
 
 @pytest.mark.parametrize("shares", [(0.7, 0.2, 0.1), (0.05, 0.15, 0.8)])
-def test_shares_are_found_without_labels(shares):
+def test_shares_are_estimated_without_labels(shares):
     _, probabilities, patients = draw(shares)
-    found = estimate_label_shift(probabilities, patients, classes=CLASSES)
-
+    shift = estimate_label_shift(probabilities, patients, classes=CLASSES)
     for name, share in zip(CLASSES, shares, strict=True):
-        assert found.shares[name].value == pytest.approx(share, abs=0.05)
-        assert found.shares[name].low - 0.01 <= share <= found.shares[name].high + 0.01
-    assert found.probabilities.sum(axis=1) == pytest.approx(1)
+        assert shift.shares[name].value == pytest.approx(share, abs=0.05)
+        assert shift.shares[name].low - 0.01 <= share <= shift.shares[name].high + 0.01
+    assert shift.probabilities.sum(axis=1) == pytest.approx(1)
 
 
-def test_corrected_probabilities_decide_better():
+def test_corrected_probabilities_have_a_higher_accuracy():
     labels, probabilities, patients = draw((0.8, 0.15, 0.05))
     corrected = estimate_label_shift(probabilities, patients, classes=CLASSES).probabilities
-
     before, after = ((values.argmax(axis=1) == labels).mean() for values in (probabilities, corrected))
     assert after > before + 0.05
 
 
-def test_known_shares_are_where_it_starts_from():
-    _, equal, patients = draw((0.5, 0.3, 0.2))
-    known = np.array([0.5, 0.3, 0.2])
-    weighed = equal * known / (equal * known).sum(axis=1, keepdims=True)
-
-    found = estimate_label_shift(weighed, patients, classes=CLASSES, known_shares=known)
-
-    assert [share.value for share in found.shares.values()] == pytest.approx(known, abs=0.05)
-
-
-def test_few_images_are_refused():
+def test_few_images_raise_an_error():
     _, probabilities, patients = draw((0.5, 0.3, 0.2), count=49)
     with pytest.raises(ValueError, match="50 or more"):
         estimate_label_shift(probabilities, patients, classes=CLASSES)

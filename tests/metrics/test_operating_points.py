@@ -1,5 +1,3 @@
-"""Operating points keep what they promise on the images they were chosen on."""
-
 import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
@@ -7,7 +5,7 @@ from sklearn.metrics import roc_curve
 from pneumoscope.metrics.operating_points import choose_operating_points, estimate_specificity
 
 
-def test_each_point_keeps_its_promise():
+def test_each_point_has_its_nominal_sensitivity_or_specificity():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], [300, 700])
     probabilities = 1 / (1 + np.exp(-rng.normal(np.where(labels, 1.5, -1.5), 1.0)))
@@ -27,29 +25,26 @@ def test_each_point_keeps_its_promise():
     assert sensitivity(points["balanced"]) + specificity(points["balanced"]) >= best
 
 
-def test_points_stay_in_order_where_classes_are_told_apart():
+def test_points_are_in_order_for_separable_classes():
     points = choose_operating_points([0] * 50 + [1] * 50, [*np.linspace(0, 0.4, 50), *np.linspace(0.6, 1, 50)])
-
     assert points["screening"] <= points["balanced"] <= points["specific"]
     assert points["balanced"] == pytest.approx(0.5)
 
 
-def test_one_class_alone_is_an_error():
+def test_a_single_class_raises_an_error():
     with pytest.raises(ValueError, match="both 0 and 1"):
         choose_operating_points([1, 1], [0.2, 0.8])
 
 
-def test_specificity_is_read_off_the_curve_of_these_images():
+def test_specificity_is_that_of_the_roc_curve():
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1], [200, 400])
     probabilities = 1 / (1 + np.exp(-rng.normal(np.where(labels, 1.0, -1.0), 1.0)))
-
-    found = estimate_specificity(labels, probabilities, np.arange(600).astype(str))
-
+    specificity_97 = estimate_specificity(labels, probabilities, np.arange(600).astype(str))
     false_alarms, sensitivity, _ = roc_curve(labels, probabilities, drop_intermediate=False)
-    assert found.value == pytest.approx(1 - false_alarms[sensitivity >= 0.97].min())
-    assert found.low < found.value < found.high
-    assert found.n == 200
+    assert specificity_97.value == pytest.approx(1 - false_alarms[sensitivity >= 0.97].min())
+    assert specificity_97.low < specificity_97.value < specificity_97.high
+    assert specificity_97.n == 200
 
 
 def test_specificity_needs_both_classes():

@@ -1,5 +1,3 @@
-"""A better reader is told from a worse one, and one from itself is not."""
-
 import numpy as np
 import pytest
 
@@ -13,33 +11,30 @@ pytest.importorskip("statsmodels")
 def scores():
     rng = np.random.default_rng(0)
     labels = np.repeat([0, 1], 150)
-    film = rng.normal(labels, 1.0)
-    return labels, film + rng.normal(0, 1.5, 300), film + rng.normal(0, 0.3, 300), np.arange(300).astype(str)
+    signal = rng.normal(labels, 1.0)
+    return labels, signal + rng.normal(0, 1.5, 300), signal + rng.normal(0, 0.3, 300), np.arange(300).astype(str)
 
 
-def test_a_better_ranking_is_told(scores):
-    found = compare_rankings(*scores)
-
-    assert found.p_value < 0.01
-    assert 0 < found.difference.low < found.difference.value < found.difference.high
+def test_a_better_ranking_is_significant(scores):
+    comparison = compare_rankings(*scores)
+    assert comparison.p_value < 0.01
+    assert 0 < comparison.difference.low < comparison.difference.value < comparison.difference.high
 
 
 def test_a_ranking_does_not_differ_from_itself(scores):
     labels, first, _, patients = scores
-    found = compare_rankings(labels, first, 2 * first + 1, patients)
+    comparison = compare_rankings(labels, first, 2 * first + 1, patients)
+    assert comparison.p_value == 1
+    assert comparison.difference.value == comparison.difference.low == comparison.difference.high == 0
 
-    assert found.p_value == 1
-    assert found.difference.value == found.difference.low == found.difference.high == 0
 
-
-def test_an_exact_test_counts_only_where_the_two_disagree():
+def test_the_exact_test_counts_disagreements_only():
     first = np.array([True] * 50 + [True] * 9 + [False] * 1)
     second = np.array([True] * 50 + [False] * 9 + [True] * 1)
-    found = compare_decisions(first, second, np.arange(60).astype(str))
-
-    assert found.p_value == pytest.approx(2 * (1 + 10) / 2**10)
-    assert found.difference.value == pytest.approx(-8 / 60)
-    assert found.difference.high < 0
+    comparison = compare_decisions(first, second, np.arange(60).astype(str))
+    assert comparison.p_value == pytest.approx(2 * (1 + 10) / 2**10)
+    assert comparison.difference.value == pytest.approx(-8 / 60)
+    assert comparison.difference.high < 0
 
 
 def test_images_of_one_patient_widen_the_interval():
@@ -47,11 +42,10 @@ def test_images_of_one_patient_widen_the_interval():
     first, second = np.repeat(rng.random(40) < 0.6, 5), np.repeat(rng.random(40) < 0.7, 5)
     apart = compare_decisions(first, second, np.arange(200).astype(str)).difference
     together = compare_decisions(first, second, np.repeat(np.arange(40), 5).astype(str)).difference
-
     assert together.high - together.low > 1.5 * (apart.high - apart.low)
 
 
-def test_a_missing_class_is_an_error():
+def test_invalid_arguments_raise_an_error():
     with pytest.raises(ValueError, match="both 0 and 1"):
         compare_rankings([1, 1], [0.1, 0.2], [0.2, 0.3], ["a", "b"])
     with pytest.raises(ValueError, match="same shape"):

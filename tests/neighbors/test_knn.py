@@ -38,123 +38,118 @@ def make_case(classes=THREE_CLASSES, spread=1.0, seed=0):
     return embeddings.astype(np.float32), make_dataset(subtypes, splits)
 
 
-def ask(embeddings, dataset, classes=THREE_CLASSES, net_probabilities=None, seed=0):
-    if net_probabilities is None:
-        net_probabilities = np.full((len(dataset.rows("test")), len(classes)), 1 / len(classes))
-    return find_neighbors(embeddings, dataset, classes=classes, net_probabilities=net_probabilities, seed=seed)
+def classify(embeddings, dataset, classes=THREE_CLASSES, probabilities=None, seed=0):
+    if probabilities is None:
+        probabilities = np.full((len(dataset.rows("test")), len(classes)), 1 / len(classes))
+    return find_neighbors(embeddings, dataset, classes=classes, probabilities=probabilities, seed=seed)
 
 
-def test_images_of_one_class_that_lie_together_are_labelled_rightly():
+def test_clustered_classes_are_classified_correctly():
     embeddings, dataset = make_case(spread=0.3)
-
-    found = ask(embeddings, dataset)
-
-    assert found.evaluations["test"].metrics["accuracy"].value > 0.95
-    assert found.evaluations["val"].metrics["macro_f1"].value > 0.95
-    assert found.evaluations["test"].names.tolist() == dataset.table["name"][dataset.rows("test")].tolist()
+    result = classify(embeddings, dataset)
+    assert result.evaluations["test"].metrics["accuracy"].value > 0.95
+    assert result.evaluations["val"].metrics["macro_f1"].value > 0.95
+    assert result.evaluations["test"].names.tolist() == dataset.table["name"][dataset.rows("test")].tolist()
 
 
-def test_embeddings_that_say_nothing_label_no_better_than_chance():
+def test_random_embeddings_classify_by_chance():
     embeddings, dataset = make_case()
     noise = np.random.default_rng(1).normal(size=embeddings.shape)
+    assert classify(noise, dataset).evaluations["test"].metrics["balanced_accuracy"].value < 0.6
 
-    assert ask(noise, dataset).evaluations["test"].metrics["balanced_accuracy"].value < 0.6
 
-
-def test_probabilities_are_the_shares_of_the_votes_classes_weighing_alike():
+def test_probabilities_are_weighted_shares_of_the_votes():
     embeddings, dataset = make_case(spread=2.5)
 
-    found = ask(embeddings, dataset)
+    result = classify(embeddings, dataset)
 
     train, labels = dataset.rows("train"), dataset.labels(THREE_CLASSES)
-    reference = KNeighborsClassifier(found.k, metric="cosine").fit(embeddings[train], labels[train])
-    for split, evaluation in found.evaluations.items():
+    reference = KNeighborsClassifier(result.k, metric="cosine").fit(embeddings[train], labels[train])
+    for split, evaluation in result.evaluations.items():
         # Every vote weighs as much as its class is rare, so that classes weigh alike.
         expected = reference.predict_proba(embeddings[dataset.rows(split)]) / np.bincount(labels[train])
         expected /= expected.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
 
 
-def test_k_is_the_best_on_validation_and_never_sees_test():
+def test_k_is_chosen_on_validation_alone():
     embeddings, dataset = make_case(spread=2.5)
-    found = ask(embeddings, dataset)
+    result = classify(embeddings, dataset)
     test = dataset.rows("test")
     moved, mislabelled = embeddings.copy(), dataset.table.copy()
     moved[test] = 0
     mislabelled.loc[test, "subtype"] = "normal"
     mislabelled.loc[test[0], "subtype"] = "viral"
 
-    again = ask(moved, dataclasses.replace(dataset, table=mislabelled))
+    again = classify(moved, dataclasses.replace(dataset, table=mislabelled))
 
-    assert found.k == int(max(found.k_scores, key=found.k_scores.get))
-    assert found.k > 1
-    assert list(found.k_scores) == [str(k) for k in K_TRIED if k <= SPLITS["train"]]
-    assert found.k_scores[str(found.k)] == pytest.approx(found.evaluations["val"].metrics["balanced_accuracy"].value)
-    assert (again.k, again.k_scores) == (found.k, found.k_scores)
+    assert result.k == int(max(result.k_scores, key=result.k_scores.get))
+    assert result.k > 1
+    assert list(result.k_scores) == [str(k) for k in K_TRIED if k <= SPLITS["train"]]
+    assert result.k_scores[str(result.k)] == pytest.approx(result.evaluations["val"].metrics["balanced_accuracy"].value)
+    assert (again.k, again.k_scores) == (result.k, result.k_scores)
 
 
-def test_no_more_neighbors_are_asked_than_there_are():
+def test_k_does_not_exceed_the_training_images():
     embeddings, dataset = make_case(spread=0.3)
     rows = np.concatenate([dataset.rows("train")[:10], dataset.rows("val"), dataset.rows("test")])
-
-    found = ask(embeddings[rows], dataset.select(rows))
-
-    assert list(found.k_scores) == ["1", "3", "5", "9"]
+    result = classify(embeddings[rows], dataset.select(rows))
+    assert list(result.k_scores) == ["1", "3", "5", "9"]
 
 
-def test_differences_with_the_net_are_counted_by_who_was_right():
+def test_differences_from_the_classifier_are_counted():
     embeddings, dataset = make_case(spread=0.3)
     truth = dataset.labels(THREE_CLASSES)[dataset.rows("test")]
-    knn_wrong = np.flatnonzero(ask(embeddings, dataset).evaluations["test"].decisions != truth)
+    knn_wrong = np.flatnonzero(classify(embeddings, dataset).evaluations["test"].decisions != truth)
     assert not len(knn_wrong)
     bacterial = dataset.rows("test")[truth == 1]
     embeddings[bacterial[:5]] = 4 * np.eye(8)[2]
-    net_decisions = truth.copy()
-    net_decisions[np.flatnonzero(truth == 1)[:2]] = 0
-    net_decisions[np.flatnonzero(truth == 0)[:4]] = 1
+    model_decisions = truth.copy()
+    model_decisions[np.flatnonzero(truth == 1)[:2]] = 0
+    model_decisions[np.flatnonzero(truth == 0)[:4]] = 1
 
-    found = ask(embeddings, dataset, net_probabilities=np.eye(3)[net_decisions])
+    result = classify(embeddings, dataset, probabilities=np.eye(3)[model_decisions])
 
-    assert (found.net_right, found.knn_right, found.neither_right) == (3, 4, 2)
-    assert found.agreement.value == pytest.approx(1 - 9 / 30)
-    assert found.agreement.low < found.agreement.value < found.agreement.high
-    assert found.agreement.n == 30
+    assert (result.net_right, result.knn_right, result.neither_right) == (3, 4, 2)
+    assert result.agreement.value == pytest.approx(1 - 9 / 30)
+    assert result.agreement.low < result.agreement.value < result.agreement.high
+    assert result.agreement.n == 30
 
 
-def test_examples_show_every_class_labelled_rightly_and_wrongly():
+def test_examples_show_correct_and_wrong_decisions_of_each_class():
     embeddings, dataset = make_case(spread=2.5)
 
-    found = ask(embeddings, dataset)
+    result = classify(embeddings, dataset)
 
-    test = found.evaluations["test"]
-    places = np.searchsorted(dataset.rows("test"), found.queries)
+    test = result.evaluations["test"]
+    places = np.searchsorted(dataset.rows("test"), result.queries)
     shown = {
         (label, label == decision) for label, decision in zip(test.labels[places], test.decisions[places], strict=True)
     }
     assert shown == {(label, right) for label in range(3) for right in (True, False)}
-    assert len(set(found.queries)) == 6
-    np.testing.assert_array_equal(found.queries, ask(embeddings, dataset).queries)
-    assert found.queries.tolist() != ask(embeddings, dataset, seed=1).queries.tolist()
+    assert len(set(result.queries)) == 6
+    np.testing.assert_array_equal(result.queries, classify(embeddings, dataset).queries)
+    assert result.queries.tolist() != classify(embeddings, dataset, seed=1).queries.tolist()
 
 
 def test_nearest_of_an_example_are_training_images_of_other_patients():
     embeddings, dataset = make_case(spread=2.5)
-    queries = ask(embeddings, dataset).queries
+    queries = classify(embeddings, dataset).queries
     twins = dataset.rows("train")[: len(queries)]
     embeddings[twins] = embeddings[queries]
     patients = dataset.table["patient"].to_numpy().astype(object)
     patients[twins] = patients[queries]
     shared = dataclasses.replace(dataset, table=dataset.table.assign(patient=patients))
 
-    found = ask(embeddings, shared)
+    result = classify(embeddings, shared)
 
-    assert found.nearest.shape == (6, 5)
-    assert set(shared.table["split"].to_numpy()[found.nearest].ravel()) == {"train"}
-    assert (patients[found.nearest] != patients[found.queries][:, None]).all()
+    assert result.nearest.shape == (6, 5)
+    assert set(shared.table["split"].to_numpy()[result.nearest].ravel()) == {"train"}
+    assert (patients[result.nearest] != patients[result.queries][:, None]).all()
     units = scale_to_length_one(embeddings)
-    gaps = np.linalg.norm(units[found.nearest] - units[found.queries][:, None], axis=2)
-    np.testing.assert_allclose(found.distances, gaps, rtol=1e-5)
-    assert (np.diff(found.distances, axis=1) >= 0).all()
+    gaps = np.linalg.norm(units[result.nearest] - units[result.queries][:, None], axis=2)
+    np.testing.assert_allclose(result.distances, gaps, rtol=1e-5)
+    assert (np.diff(result.distances, axis=1) >= 0).all()
 
 
 def test_images_of_unknown_class_are_left_out():
@@ -162,40 +157,38 @@ def test_images_of_unknown_class_are_left_out():
     subtypes = dataset.table["subtype"].to_numpy().astype(object)
     unknown = np.concatenate([dataset.rows(split)[:3] for split in SPLITS])
     subtypes[unknown] = "unknown"
-    net = np.eye(3)[dataset.labels(THREE_CLASSES)[dataset.rows("test")]]
+    own = np.eye(3)[dataset.labels(THREE_CLASSES)[dataset.rows("test")]]
     embeddings[dataset.rows("train")[:3]] = 4 * np.eye(8)[0]
 
-    found = ask(
-        embeddings, dataclasses.replace(dataset, table=dataset.table.assign(subtype=subtypes)), net_probabilities=net
+    result = classify(
+        embeddings, dataclasses.replace(dataset, table=dataset.table.assign(subtype=subtypes)), probabilities=own
     )
 
-    assert len(found.evaluations["test"].labels) == 27
-    assert found.agreement.value > 0.95
-    assert not set(found.queries) & set(unknown)
+    assert len(result.evaluations["test"].labels) == 27
+    assert result.agreement.value > 0.95
+    assert not set(result.queries) & set(unknown)
 
 
-def test_the_two_classes_work_too_and_the_result_can_be_kept(tmp_path):
-    found = ask(*make_case(BINARY_CLASSES, spread=0.3), classes=BINARY_CLASSES)
-
-    save_result(found, tmp_path / "neighbors.npz")
-
+def test_the_result_of_two_classes_can_be_saved(tmp_path):
+    result = classify(*make_case(BINARY_CLASSES, spread=0.3), classes=BINARY_CLASSES)
+    save_result(result, tmp_path / "neighbors.npz")
     again = load_result(tmp_path / "neighbors.npz")
-    assert again.evaluations["test"].metrics == found.evaluations["test"].metrics
-    np.testing.assert_array_equal(again.nearest, found.nearest)
+    assert again.evaluations["test"].metrics == result.evaluations["test"].metrics
+    np.testing.assert_array_equal(again.nearest, result.nearest)
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_raise_an_error():
     embeddings, dataset = make_case()
     with pytest.raises(ValueError, match=r"embeddings are \(149, 8\), expected \(150, d\)"):
-        ask(embeddings[1:], dataset)
-    with pytest.raises(ValueError, match=r"net_probabilities are \(30, 2\), expected \(30, 3\)"):
-        ask(embeddings, dataset, net_probabilities=np.ones((30, 2)))
+        classify(embeddings[1:], dataset)
+    with pytest.raises(ValueError, match=r"probabilities are \(30, 2\), expected \(30, 3\)"):
+        classify(embeddings, dataset, probabilities=np.ones((30, 2)))
     everything = dataclasses.replace(dataset, table=dataset.table.assign(split="train"))
     with pytest.raises(ValueError, match="no image of known class in val, test; split the dataset"):
-        ask(embeddings, everything, net_probabilities=np.ones((0, 3)))
+        classify(embeddings, everything, probabilities=np.ones((0, 3)))
 
 
-def test_similar_images_come_nearest_first_and_never_from_the_same_patient():
+def test_similar_images_are_ordered_and_of_other_patients():
     dataset = make_dataset(["normal"] * 6, ["train"] * 5 + ["test"], ["a", "a", "b", "c", "d", "e"])
     angles = np.radians([0, 10, 60, 40, 90, 1])
     embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array([[5], [1], [2], [3], [1], [1]])
@@ -209,7 +202,7 @@ def test_similar_images_come_nearest_first_and_never_from_the_same_patient():
     assert distances.dtype == np.float32
 
 
-def test_similar_images_need_someone_to_compare_with():
+def test_missing_references_raise_an_error():
     dataset = make_dataset(["normal"] * 2, ["train", "test"], ["a", "b"])
     with pytest.raises(ValueError, match="no training image of another patient"):
         find_similar(np.zeros(3), np.zeros((2, 3)), dataset, patient="a")
@@ -217,7 +210,7 @@ def test_similar_images_need_someone_to_compare_with():
         find_similar(np.zeros(3), np.zeros((2, 4)), dataset)
 
 
-def build_net(channels, dtype=None):
+def build_model(channels, dtype=None):
     import keras
 
     keras.utils.set_random_seed(0)
@@ -232,31 +225,26 @@ def build_net(channels, dtype=None):
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_embedding_is_the_output_of_the_layer(channels):
     pytest.importorskip("keras").config.set_dtype_policy("float32")
-    model = build_net(channels)
+    model = build_model(channels)
     images = np.random.default_rng(0).integers(0, 256, (70, 8, 8), dtype=np.uint8)
-
-    found = embed_images(model, images)
-
+    result = embed_images(model, images)
     kernel, bias = model.get_layer("embedding").get_weights()
     flat = np.repeat(images[..., None], channels, axis=-1).reshape(70, -1) / 255
-    np.testing.assert_allclose(found, np.maximum(flat @ kernel + bias, 0), atol=1e-4)
-    assert (found.shape, found.dtype) == ((70, 5), np.float32)
+    np.testing.assert_allclose(result, np.maximum(flat @ kernel + bias, 0), atol=1e-4)
+    assert (result.shape, result.dtype) == ((70, 5), np.float32)
 
 
-def test_a_net_of_lower_precision_gives_float32_too():
+def test_embeddings_of_a_bfloat16_model_are_float32():
     pytest.importorskip("keras")
     images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
-
-    found = embed_images(build_net(1, "mixed_bfloat16"), images)
-
-    assert found.dtype == np.float32
-    np.testing.assert_allclose(found, embed_images(build_net(1), images), atol=0.05)
+    result = embed_images(build_model(1, "mixed_bfloat16"), images)
+    assert result.dtype == np.float32
+    np.testing.assert_allclose(result, embed_images(build_model(1), images), atol=0.05)
 
 
-def test_no_image_gives_no_embedding_and_no_layer_an_error():
+def test_no_images_give_no_embeddings_and_a_missing_layer_an_error():
     pytest.importorskip("keras")
-    model = build_net(1)
-
+    model = build_model(1)
     assert embed_images(model, np.empty((0, 8, 8), np.uint8)).shape == (0, 5)
     with pytest.raises(ValueError, match="No such layer: hidden"):
         embed_images(model, np.empty((0, 8, 8), np.uint8), layer="hidden")

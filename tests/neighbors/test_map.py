@@ -36,93 +36,74 @@ def mapped():
     splits = np.random.default_rng(1).permutation(np.repeat(["train", "val", "test"], [100, 20, 30]))
     embeddings, dataset = make_case(splits)
     new = np.concatenate([embeddings[:3], 5 * np.eye(16)[[2]]])
-    drawn = compute_map(
+    mapping = compute_map(
         embeddings, dataset, classes=THREE_CLASSES, seed=4, new_embeddings=new, new_names=["a", "b", "c", "viral"]
     )
-    return embeddings, dataset, drawn
+    return embeddings, dataset, mapping
 
 
-def label_by_nearest(drawn, points):
-    known = drawn.origins == "train"
-    gaps = np.linalg.norm(drawn.coordinates[points][:, None] - drawn.coordinates[known], axis=2)
-    return drawn.labels[known][gaps.argmin(axis=1)]
+def label_by_nearest(mapping, points):
+    train = mapping.origins == "train"
+    gaps = np.linalg.norm(mapping.coordinates[points][:, None] - mapping.coordinates[train], axis=2)
+    return mapping.labels[train][gaps.argmin(axis=1)]
 
 
-def test_images_that_had_no_part_in_the_map_fall_among_their_class(mapped):
-    _, _, drawn = mapped
-    test = drawn.origins == "test"
+def test_test_images_are_placed_among_their_class(mapped):
+    _, _, mapping = mapped
+    test = mapping.origins == "test"
+    assert np.mean(label_by_nearest(mapping, test) == mapping.labels[test]) > 0.95
 
-    assert np.mean(label_by_nearest(drawn, test) == drawn.labels[test]) > 0.95
 
-
-def test_a_new_image_falls_among_those_it_resembles(mapped):
-    _, dataset, drawn = mapped
-    new = drawn.origins == "new"
-
+def test_new_images_are_placed_among_similar_ones(mapped):
+    _, dataset, mapping = mapped
+    new = mapping.origins == "new"
     expected = [*dataset.labels(THREE_CLASSES)[:3], 2]
-    assert label_by_nearest(drawn, new).tolist() == expected
+    assert label_by_nearest(mapping, new).tolist() == expected
 
 
-def test_rows_are_those_of_the_dataset_and_then_the_new(mapped):
-    _, dataset, drawn = mapped
-
-    assert drawn.names.tolist() == [*dataset.table["name"], "a", "b", "c", "viral"]
-    assert drawn.labels.tolist() == [*dataset.labels(THREE_CLASSES), -1, -1, -1, -1]
+def test_rows_are_the_dataset_and_then_the_new_images(mapped):
+    _, dataset, mapping = mapped
+    assert mapping.names.tolist() == [*dataset.table["name"], "a", "b", "c", "viral"]
+    assert mapping.labels.tolist() == [*dataset.labels(THREE_CLASSES), -1, -1, -1, -1]
     expected = dataset.table["split"].replace({"val": "train"})
-    assert drawn.origins.tolist() == [*expected, *["new"] * 4]
-    assert drawn.coordinates.dtype == np.float32
-    assert np.isfinite(drawn.coordinates).all()
+    assert mapping.origins.tolist() == [*expected, *["new"] * 4]
+    assert mapping.coordinates.dtype == np.float32
+    assert np.isfinite(mapping.coordinates).all()
 
 
 def test_the_test_and_new_images_do_not_move_the_map(mapped):
-    embeddings, dataset, drawn = mapped
+    embeddings, dataset, mapping = mapped
     others = embeddings.copy()
     others[dataset.rows("test")] = 0
-
     again = compute_map(others, dataset, classes=THREE_CLASSES, seed=4)
-
-    known = again.origins == "train"
-    np.testing.assert_array_equal(again.coordinates[known], drawn.coordinates[: len(dataset)][known])
-    assert again.trustworthiness == drawn.trustworthiness
-
-
-def test_the_seed_alone_decides(mapped):
-    embeddings, dataset, drawn = mapped
-
-    again = compute_map(embeddings, dataset, classes=THREE_CLASSES, seed=4)
-
-    np.testing.assert_array_equal(again.coordinates, drawn.coordinates[: len(dataset)])
+    train = again.origins == "train"
+    np.testing.assert_array_equal(again.coordinates[train], mapping.coordinates[: len(dataset)][train])
+    assert again.trustworthiness == mapping.trustworthiness
 
 
-def test_trust_is_high_where_there_is_structure_and_low_where_there_is_none(mapped):
-    _, dataset, drawn = mapped
+def test_trustworthiness_is_higher_with_structure(mapped):
+    _, dataset, mapping = mapped
     noise = np.random.default_rng(0).normal(size=(len(dataset), 200)).astype(np.float32)
-
     unstructured = compute_map(noise, dataset, classes=THREE_CLASSES)
-
-    assert 0.85 < drawn.trustworthiness <= 1
-    assert unstructured.trustworthiness < drawn.trustworthiness
+    assert 0.85 < mapping.trustworthiness <= 1
+    assert unstructured.trustworthiness < mapping.trustworthiness
 
 
 @pytest.mark.parametrize("num_images", [4, 5, 9, 30])
-def test_few_images_can_be_mapped_too(num_images):
+def test_few_images_can_be_mapped(num_images):
     embeddings, dataset = make_case(["train"] * num_images + ["test"])
-
-    drawn = compute_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:1], new_names=["new"])
-
-    assert np.isfinite(drawn.coordinates).all()
-    assert 0 <= drawn.trustworthiness <= 1
+    mapping = compute_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:1], new_names=["new"])
+    assert np.isfinite(mapping.coordinates).all()
+    assert 0 <= mapping.trustworthiness <= 1
 
 
-def test_the_same_film_twice_can_be_mapped():
+def test_duplicate_images_can_be_mapped():
     embeddings, dataset = make_case(["train"] * 40)
-
-    drawn = compute_map(np.repeat(embeddings[:10], 4, axis=0), dataset, classes=THREE_CLASSES)
-
-    assert np.isfinite(drawn.coordinates).all()
+    mapping = compute_map(np.repeat(embeddings[:10], 4, axis=0), dataset, classes=THREE_CLASSES)
+    assert np.isfinite(mapping.coordinates).all()
 
 
-def test_too_few_images_and_a_dead_net_are_named():
+def test_too_few_images_and_equal_embeddings_raise_an_error():
     embeddings, dataset = make_case(["train"] * 3 + ["test"] * 9)
     with pytest.raises(CollectionError, match="3 images outside test, expected 4 or more"):
         compute_map(embeddings, dataset, classes=THREE_CLASSES)
@@ -131,7 +112,7 @@ def test_too_few_images_and_a_dead_net_are_named():
         compute_map(np.ones_like(embeddings), dataset, classes=THREE_CLASSES)
 
 
-def test_what_does_not_fit_is_refused():
+def test_invalid_arguments_raise_an_error():
     embeddings, dataset = make_case(["train"] * 12)
     with pytest.raises(ValueError, match=r"embeddings are \(11, 16\), expected \(12, d\)"):
         compute_map(embeddings[1:], dataset, classes=THREE_CLASSES)
@@ -142,41 +123,35 @@ def test_what_does_not_fit_is_refused():
         compute_map(embeddings, dataset, classes=THREE_CLASSES)
 
 
-def test_a_map_that_keeps_all_is_measured_as_such_and_one_by_chance_as_chance():
+def test_a_perfect_map_scores_1_and_a_random_one_chance():
     places = np.random.default_rng(0).normal(size=(400, 2)) + 40 * np.array([1, 1])
     flat = np.concatenate([places, np.full((400, 1), 400)], axis=1)
-
-    same, shuffled = (measure_map(flat, drawn) for drawn in (places, np.random.default_rng(1).permutation(places)))
-
+    same, shuffled = (measure_map(flat, points) for points in (places, np.random.default_rng(1).permutation(places)))
     assert min(same["trustworthiness"], same["continuity"]) > 0.99 and same["knn_preservation"] > 0.9
     assert all(shuffled[name] == pytest.approx(0.5, abs=0.05) for name in ("trustworthiness", "continuity"))
     assert shuffled["knn_preservation"] < 0.05
 
 
-def test_folding_two_groups_onto_each_other_is_not_to_be_trusted_but_continuous():
+def test_folded_groups_are_continuous_and_not_trustworthy():
     rng = np.random.default_rng(0)
     plane = rng.normal(size=(200, 2))
     embeddings = np.concatenate([np.concatenate([plane, np.full((200, 1), side * 9.0)], axis=1) for side in (-1, 1)])
-
     folded = measure_map(embeddings, np.concatenate([plane, plane + 1e-3]))
-
     assert folded["continuity"] > folded["trustworthiness"] + 0.1
 
 
-def test_a_map_that_was_kept_takes_new_images_at_once(mapped):
-    embeddings, dataset, drawn = mapped
-
-    again = extend_map(drawn, embeddings, embeddings[:2], ["first", "second"], seed=4)
-
-    old = drawn.origins != "new"
-    np.testing.assert_array_equal(again.coordinates[: old.sum()], drawn.coordinates[old])
+def test_new_images_can_be_placed_on_an_earlier_map(mapped):
+    embeddings, dataset, mapping = mapped
+    again = extend_map(mapping, embeddings, embeddings[:2], ["first", "second"], seed=4)
+    old = mapping.origins != "new"
+    np.testing.assert_array_equal(again.coordinates[: old.sum()], mapping.coordinates[old])
     assert again.names.tolist()[old.sum() :] == ["first", "second"]
     assert label_by_nearest(again, again.origins == "new").tolist() == dataset.labels(THREE_CLASSES)[:2].tolist()
     with pytest.raises(ValueError, match=r"expected \(150, d\)"):
-        extend_map(drawn, embeddings[1:], embeddings[:0], [])
+        extend_map(mapping, embeddings[1:], embeddings[:0], [])
 
 
-def test_placing_one_image_is_fast_and_moves_nothing():
+def test_placing_an_image_is_fast_and_does_not_change_the_map():
     embeddings, dataset = make_case(["train"] * 2000)
     centers = 60 * np.array([[0, 0], [1, 0], [0, 1]])[dataset.labels(THREE_CLASSES)]
     before = (centers + 6 * np.random.default_rng(0).normal(size=(2000, 2))).astype(np.float32)
@@ -193,13 +168,13 @@ def test_placing_one_image_is_fast_and_moves_nothing():
     assert gaps.argmin() == dataset.labels(THREE_CLASSES)[1]
 
 
-def test_umap_is_asked_for_the_map_and_for_new_images(mapped, monkeypatch):
+def test_umap_fits_the_map_and_places_test_images(mapped, monkeypatch):
     embeddings, dataset, _ = mapped
-    asked = []
+    settings = []
 
     class UMAP:
-        def __init__(self, **settings):
-            asked.append(settings)
+        def __init__(self, **given):
+            settings.append(given)
 
         def fit(self, units):
             np.testing.assert_allclose(np.linalg.norm(units, axis=1), 1, rtol=1e-5)
@@ -210,9 +185,11 @@ def test_umap_is_asked_for_the_map_and_for_new_images(mapped, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
 
-    drawn = compute_map(embeddings, dataset, classes=THREE_CLASSES, seed=4, method="umap")
+    mapping = compute_map(embeddings, dataset, classes=THREE_CLASSES, seed=4, method="umap")
 
-    assert drawn.method == "umap"
-    assert asked[0]["random_state"] == 4 and asked[0]["n_neighbors"] == 15
+    assert mapping.method == "umap"
+    assert settings[0]["random_state"] == 4 and settings[0]["n_neighbors"] == 15
     units = embeddings / np.linalg.norm(embeddings, axis=1, keepdims=True)
-    np.testing.assert_allclose(drawn.coordinates[drawn.origins == "test"], units[dataset.rows("test"), 1:3], rtol=1e-5)
+    np.testing.assert_allclose(
+        mapping.coordinates[mapping.origins == "test"], units[dataset.rows("test"), 1:3], rtol=1e-5
+    )

@@ -10,39 +10,37 @@ def on_a_circle(degrees, labels, patients):
     return LabeledEmbeddings(np.stack([np.cos(angles), np.sin(angles)], axis=1), np.array(labels), np.array(patients))
 
 
-def test_precision_and_average_precision_are_those_counted_by_hand():
-    known = on_a_circle([0, 10, 20, 30, 40, 50], [0, 1, 0, 0, 1, 1], list("abcdef"))
-    asked = on_a_circle([-1, 51], [0, 1], ["x", "y"])
+def test_precision_and_average_precision_of_a_small_case():
+    references = on_a_circle([0, 10, 20, 30, 40, 50], [0, 1, 0, 0, 1, 1], list("abcdef"))
+    queries = on_a_circle([-1, 51], [0, 1], ["x", "y"])
 
-    found = measure_retrieval(known, asked, classes=("normal", "sick"))
+    metrics = measure_retrieval(references, queries, classes=("normal", "pneumonia"))
 
     # From the left the classes run 0 1 0 0 1 1; from the right 1 1 0 0 1 0.
-    assert found["precision_at_1"].value == 1
-    assert found["precision_at_5_normal"].value == pytest.approx(3 / 5)
-    assert found["precision_at_5_sick"].value == pytest.approx(3 / 5)
-    assert found["precision_at_10"].value == pytest.approx(3 / 10)
-    assert found["map_normal"].value == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
-    assert found["map_sick"].value == pytest.approx((1 + 1 + 3 / 5) / 3)
-    assert found["map"].value == pytest.approx((found["map_normal"].value + found["map_sick"].value) / 2)
-    assert found["map_sick"].n == 1
+    assert metrics["precision_at_1"].value == 1
+    assert metrics["precision_at_5_normal"].value == pytest.approx(3 / 5)
+    assert metrics["precision_at_5_pneumonia"].value == pytest.approx(3 / 5)
+    assert metrics["precision_at_10"].value == pytest.approx(3 / 10)
+    assert metrics["map_normal"].value == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
+    assert metrics["map_pneumonia"].value == pytest.approx((1 + 1 + 3 / 5) / 3)
+    assert metrics["map"].value == pytest.approx((metrics["map_normal"].value + metrics["map_pneumonia"].value) / 2)
+    assert metrics["map_pneumonia"].n == 1
 
 
-def test_images_of_the_same_patient_do_not_flatter():
-    known = on_a_circle([0, 1, 90], [0, 0, 1], ["a", "a", "b"])
-    asked = on_a_circle([0, 0], [0, 0], ["a", "c"])
-
-    assert measure_retrieval(known, asked, classes=("normal", "sick"))["precision_at_1"].value == 0.5
+def test_images_of_the_same_patient_are_not_retrieved():
+    references = on_a_circle([0, 1, 90], [0, 0, 1], ["a", "a", "b"])
+    queries = on_a_circle([0, 0], [0, 0], ["a", "c"])
+    assert measure_retrieval(references, queries, classes=("normal", "pneumonia"))["precision_at_1"].value == 0.5
 
 
 def test_a_ranking_without_anything_relevant_has_no_precision():
     hits = np.array([[False, False], [True, True]])
-
     assert np.isnan(average_precision(hits)[0]) and average_precision(hits)[1] == 1
     mean = estimate_means({"map": average_precision(hits)}, np.array(["a", "b"]))["map"]
     assert (mean.value, mean.n) == (1, 1)
 
 
-def test_nothing_to_find_is_refused():
+def test_missing_images_raise_an_error():
     none = LabeledEmbeddings(np.empty((0, 2)), np.empty(0, int), np.empty(0, str))
     with pytest.raises(ValueError, match="0 reference and 0 query images"):
         measure_retrieval(none, none, classes=("a", "b"))

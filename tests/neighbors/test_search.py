@@ -15,9 +15,7 @@ def make_clusters(count, *, dimension=16, per_patient=3, seed=0):
 def test_the_nearest_are_those_of_largest_cosine():
     references, patients = make_clusters(500)
     queries, _ = make_clusters(60, seed=1)
-
     rows, distances = EmbeddingIndex(references, patients).search(queries, 5)
-
     lengths = np.linalg.norm(queries, axis=1)[:, None] * np.linalg.norm(references, axis=1)
     cosines = queries @ references.T / lengths
     np.testing.assert_array_equal(rows, np.argsort(-cosines, axis=1)[:, :5])
@@ -26,18 +24,14 @@ def test_the_nearest_are_those_of_largest_cosine():
 
 def test_images_of_excluded_patients_are_never_returned():
     references, patients = make_clusters(300, per_patient=20)
-
     rows, distances = EmbeddingIndex(references, patients).search(references, 5, exclude=[[name] for name in patients])
-
     assert all(patients[row] != patients[query] for query, nearest in enumerate(rows) for row in nearest)
     assert np.isfinite(distances).all() and (np.diff(distances, axis=1) >= 0).all()
 
 
 def test_missing_neighbors_are_marked():
     index = EmbeddingIndex(np.eye(3), ["a", "b", "b"])
-
     rows, distances = index.search(np.eye(3)[:1], 4, exclude=[["b", "someone else"]])
-
     assert rows.tolist() == [[0, -1, -1, -1]]
     assert distances.tolist() == [[0, np.inf, np.inf, np.inf]]
     assert EmbeddingIndex(np.empty((0, 3)), []).search(np.eye(3), 1)[0].tolist() == [[-1]] * 3

@@ -13,7 +13,7 @@ from pneumoscope.evaluation.scopes import measure_scopes, trace_roc
 from pneumoscope.evaluation.subgroups import measure_subgroups
 from pneumoscope.io.results import CollectionEvaluation, Conformal, ErrorRun, EvaluatedImages
 from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.metrics.coverage import evaluate_sets
+from pneumoscope.metrics.conformal import evaluate_sets
 from pneumoscope.metrics.label_shift import estimate_label_shift
 from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
 from pneumoscope.metrics.selective import measure_selective

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -49,18 +48,18 @@ def train_anomaly(
     from pneumoscope.models.settings import autoencoder_settings, choose_precision
 
     settings, out_dir = settings or autoencoder_settings("improved"), Path(out_dir)
-    model, curve = _train(select_normals(dataset), settings, out_dir / "checkpoint.npz", seed)
+    detector, curve = _train(select_normals(dataset), settings, out_dir / "checkpoint.npz", seed)
     result = evaluate_detector(
-        ReferenceAutoencoder(model),
+        detector,
         dataset,
         curve=curve,
-        parameters=model.count_params(),
-        reconstruct=partial(reconstruct_images, model),
+        parameters=detector.model.count_params(),
+        reconstruct=detector.reconstruct,
         false_positive_rate=false_positive_rate,
         seed=seed,
     )
-    facts = describe_training(result, dataset, settings, precision=choose_precision(), seed=seed)
-    return save_model(model, out_dir, facts), result
+    record = describe_training(result, dataset, settings, precision=choose_precision(), seed=seed)
+    return save_model(detector.model, out_dir, record), result
 
 
 @dataclass(frozen=True)
@@ -68,23 +67,29 @@ class ReferenceAutoencoder:
     """The reference autoencoder as a detector.
 
     Attributes:
-        net: as `pneumoscope.models.architectures.reference.build_autoencoder` builds it, trained.
+        model: as `pneumoscope.models.architectures.reference.build_autoencoder` builds it, trained.
     """
 
-    net: "keras.Model"
+    model: "keras.Model"
 
     @property
     def image_size(self) -> int:
         """Side of the input images in pixels."""
-        return int(self.net.input_shape[1])
+        return int(self.model.input_shape[1])
+
+    def reconstruct(self, images: np.ndarray) -> np.ndarray:
+        """Return `(n, H, W)` float32 in [0, 1], the mean of the three channels, for `(n, H, W)` uint8 images."""
+        reconstructions: np.ndarray = self.model.predict(_to_color(images), batch_size=32, verbose=0)
+        return np.asarray(reconstructions.mean(axis=-1), dtype=np.float32)
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32, the mean squared error of each image."""
-        return reconstruction_errors(self.net, images)
+        """Return `(n,)` float32, the mean squared error of each image, gray levels in [0, 1]."""
+        parts = np.array_split(images, -(-len(images) // 256))
+        return np.concatenate([self.anomaly_maps(part).mean(axis=(1, 2)) for part in parts]).astype(np.float32)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the squared error of each pixel."""
-        return np.square(reconstruct_images(self.net, images) - images.astype(np.float32) / 255)
+        return np.asarray(np.square(self.reconstruct(images) - images.astype(np.float32) / 255))
 
 
 def fit_autoencoder(context: FitContext) -> ReferenceAutoencoder:
@@ -96,55 +101,24 @@ def fit_autoencoder(context: FitContext) -> ReferenceAutoencoder:
     from pneumoscope.models.settings import autoencoder_settings
 
     settings = autoencoder_settings("reference", epochs=context.epochs)
-    model, _ = _train(context.normals, settings, context.out_dir / "autoencoder.npz", context.seed)
-    return ReferenceAutoencoder(model)
-
-
-def reconstruct_images(model: "keras.Model", images: np.ndarray) -> np.ndarray:
-    """Return the reconstructions of images.
-
-    Args:
-        model: the autoencoder.
-        images: `(n, H, W)` uint8.
-
-    Returns:
-        `(n, H, W)` float32 in [0, 1], the mean of the three channels.
-    """
-    return model.predict(_to_color(images), batch_size=32, verbose=0).mean(axis=-1).astype(np.float32)
-
-
-def reconstruction_errors(model: "keras.Model", images: np.ndarray) -> np.ndarray:
-    """Return `(n,)` float32, the mean squared error of each image against its reconstruction, gray levels in [0, 1]."""
-    errors = [
-        np.square(reconstruct_images(model, part) - part.astype(np.float32) / 255).mean(axis=(1, 2))
-        for part in np.array_split(images, -(-len(images) // 256))
-    ]
-    return np.concatenate(errors).astype(np.float32)
+    return _train(context.normals, settings, context.out_dir / "autoencoder.npz", context.seed)[0]
 
 
 def check_alive(reconstructions: np.ndarray) -> None:
-    """Raise an error if the reconstructions are blank or the same for all images.
-
-    Args:
-        reconstructions: `(n, H, W)` float32 in [0, 1] of different images.
-
-    Raises:
-        TrainingError: if they are of one gray level within or all alike among themselves.
-    """
+    """Raise `TrainingError` if `(n, H, W)` float32 reconstructions are blank or the same for all images."""
     within = float(np.std(reconstructions, axis=(1, 2)).mean())
     among = float(np.std(reconstructions, axis=0).mean()) if len(reconstructions) > 1 else within
     if within < DEAD_SPREAD or among < DEAD_SPREAD / 4:
         raise TrainingError(
             f"the autoencoder is dead: its reconstructions have a mean gray level of {reconstructions.mean():.3f} and "
             f"a standard deviation of {within:.4f} within an image and {among:.4f} among images; expected "
-            f"{DEAD_SPREAD} and {DEAD_SPREAD / 4}. "
-            "Train it with another seed or for more epochs."
+            f"{DEAD_SPREAD} and {DEAD_SPREAD / 4}. Train it with another seed or for more epochs."
         )
 
 
 def _train(
     normals: Normals, settings: TrainingSettings, checkpoint_path: Path, seed: int
-) -> "tuple[keras.Model, LearningCurve]":
+) -> tuple[ReferenceAutoencoder, LearningCurve]:
     import keras
 
     from pneumoscope.models.architectures.reference import build_autoencoder
@@ -153,7 +127,7 @@ def _train(
 
     keras.config.set_dtype_policy(choose_precision())
     keras.utils.set_random_seed(seed)
-    model = build_autoencoder()
+    model = build_autoencoder(size=normals.train.images.shape[1])
     curve = fit_model(
         model,
         _make_training_data(normals.train, normals.held_out, settings),
@@ -163,8 +137,9 @@ def _train(
         seed=seed,
         title=f"3 autoencoder, {settings.configuration}",
     )
-    check_alive(reconstruct_images(model, normals.held_out.images))
-    return model, curve
+    detector = ReferenceAutoencoder(model)
+    check_alive(detector.reconstruct(normals.held_out.images))
+    return detector, curve
 
 
 def _to_color(images: np.ndarray) -> np.ndarray:
@@ -175,13 +150,10 @@ def _make_training_data(train: Dataset, validation: Dataset, settings: TrainingS
     from pneumoscope.models.augmentation import augment_images
     from pneumoscope.models.training import TrainingData
 
-    def draw_order(rng: np.random.Generator) -> np.ndarray:
-        return rng.permutation(len(train))
-
     def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         inputs = _to_color(augment_images(train.images[indices], settings.augmentation, rng))
         return inputs, inputs.astype(np.float32) / 255
 
     inputs = _to_color(validation.images)
     targets = inputs.astype(np.float32) / 255
-    return TrainingData(draw_order, make_batch, (inputs, targets, None), hash_table(train))
+    return TrainingData(lambda rng: rng.permutation(len(train)), make_batch, (inputs, targets, None), hash_table(train))

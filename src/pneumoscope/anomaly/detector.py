@@ -1,4 +1,4 @@
-"""The interface of anomaly detectors, what they are fitted on, and helpers for anomaly maps."""
+"""The interface of anomaly detectors, and the images and settings that they are fitted with."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +25,7 @@ class Detector(Protocol):
 
 @dataclass(frozen=True)
 class Normals:
-    """The images that a detector may use.
+    """Normal images that a detector may use.
 
     Attributes:
         train: normals of the split `train`, to fit on.
@@ -38,7 +38,7 @@ class Normals:
 
 @dataclass(frozen=True)
 class FitContext:
-    """What a detector is fitted with.
+    """Images and settings that a detector is fitted with.
 
     Attributes:
         normals: the images.
@@ -68,33 +68,6 @@ def select_normals(dataset: Dataset) -> Normals:
     return Normals(train, held_out)
 
 
-def upsample_maps(maps: np.ndarray, size: int, *, blur: float = 0.0) -> np.ndarray:
-    """Return feature-map sized anomaly maps at image size, by bilinear interpolation.
-
-    Args:
-        maps: `(n, h, w)` floats.
-        size: side of the images in pixels.
-        blur: standard deviation of a Gaussian blur afterwards, as a share of `size`.
-
-    Returns:
-        `(n, size, size)` float32.
-    """
-    import cv2
-
-    upsampled = np.empty((len(maps), size, size), np.float32)
-    for number, values in enumerate(maps):
-        pixels = cv2.resize(np.asarray(values, dtype=np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
-        upsampled[number] = cv2.GaussianBlur(pixels, (0, 0), blur * size) if blur else pixels
-    return upsampled
-
-
 def split_images(images: np.ndarray) -> list[np.ndarray]:
     """Return images in batches of at most `BATCH_SIZE`, so that memory stays bounded."""
     return [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]
-
-
-def mean_of_largest(maps: np.ndarray, share: float) -> np.ndarray:
-    """Return `(n,)` float32, the mean of the largest `share` of the values of each map `(n, ...)`."""
-    values = np.asarray(maps, dtype=np.float32).reshape(len(maps), -1)
-    count = max(1, round(share * values.shape[1]))
-    return np.partition(values, values.shape[1] - count, axis=1)[:, -count:].mean(axis=1)

@@ -66,8 +66,7 @@ def evaluate_detector(
         dataset: with the splits `train`, `val` and `test`.
         curve: training of its network, if it has one.
         parameters: number of parameters of that network.
-        reconstruct: `(n, H, W)` uint8 images to their reconstructions, `(n, H, W)` float32 in [0, 1]; None for a
-            detector without reconstructions.
+        reconstruct: `(n, H, W)` uint8 images to their reconstructions, float32 in [0, 1], if it has them.
         false_positive_rate: of the quantile threshold, in (0, 1).
         seed: of the examples and the resampling.
 
@@ -109,15 +108,7 @@ def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
 def describe_training(
     result: AnomalyResult, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
 ) -> TrainingRecord:
-    """Return the training and the thresholds of a detector, for its card.
-
-    Args:
-        result: of its evaluation, with a learning curve.
-        dataset: that it was trained on.
-        settings: of the training.
-        precision: Keras dtype policy that it computes in.
-        seed: of its weights.
-    """
+    """Return the training and the thresholds of a detector, for its card."""
     return TrainingRecord(
         classes=("normal",),
         settings=settings.without_paths(),

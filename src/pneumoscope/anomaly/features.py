@@ -1,4 +1,4 @@
-"""Patch features of images, out of layers of a network.
+"""Patch features of images from layers of a network, and anomaly maps from distances of patches.
 
 A patch is one position of a feature map: the channels of several layers there, each averaged over its 3 x 3
 neighborhood (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022), finer layers averaged
@@ -6,7 +6,7 @@ and coarser ones interpolated to the size of the first.
 """
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,8 @@ class FeatureSource:
 
     Attributes:
         name: of the source: `imagenet` or `synthetic_anomalies`.
-        encoder: the network that the layers are of.
-        net: `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
+        encoder: the network of the layers.
+        extractor: `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
         layers: their names; the first gives the size of the feature map.
         join: outputs of the layers to `(n, h, w, d)` float32 patches.
         patches: images to patches, one after the other.
@@ -41,20 +41,25 @@ class FeatureSource:
 
     name: str
     encoder: "keras.Model"
-    net: "keras.Model"
+    extractor: "keras.Model"
     layers: tuple[str, ...]
     join: "keras.Model"
     patches: "keras.Model"
 
 
 def build_source(
-    name: str, net: "keras.Model", layers: Sequence[str], *, input_size: int | None = None, standardize: bool = False
+    name: str,
+    encoder: "keras.Model",
+    layers: Sequence[str],
+    *,
+    input_size: int | None = None,
+    standardize: bool = False,
 ) -> FeatureSource:
-    """Make a source of patch features out of layers of a network.
+    """Return a source of patch features from layers of a network.
 
     Args:
         name: of the source.
-        net: gray images `(n, S, S, 1)` in [0, 255] to anything.
+        encoder: gray images `(n, S, S, 1)` in [0, 255] to anything.
         layers: names of layers with feature maps; the first gives the size of the result.
         input_size: side of the images in pixels, where that is not the network's own.
         standardize: bring each image to a mean of 128 and a standard deviation of 64 first, so that exposure does not
@@ -65,14 +70,15 @@ def build_source(
     """
     import keras
 
-    available = {layer.name for layer in net.layers}
+    available = {layer.name for layer in encoder.layers}
     if missing := [layer for layer in layers if layer not in available]:
-        raise TrainingError(f"{net.name} has no layer {', '.join(missing)}; name layers with feature maps that it has")
-    size = net.input_shape[1]
-    inner = keras.Model(net.inputs, [net.get_layer(layer).output for layer in layers], name=f"{name}_layers")
+        raise TrainingError(
+            f"{encoder.name} has no layer {', '.join(missing)}; name layers with feature maps that it has"
+        )
+    size = encoder.input_shape[1]
+    inner = keras.Model(encoder.inputs, [encoder.get_layer(layer).output for layer in layers], name=f"{name}_layers")
     inner.trainable = False
-    inputs = keras.Input((input_size or size, input_size or size, 1), name="image")
-    images = inputs
+    images = inputs = keras.Input((input_size or size, input_size or size, 1), name="image")
     if input_size not in (None, size):
         images = keras.layers.Resizing(size, size, interpolation="bilinear", dtype="float32", name="resize")(images)
     if standardize:
@@ -82,24 +88,22 @@ def build_source(
         images = keras.layers.Rescaling(64.0, 128.0, dtype="float32", name="gray_levels")(images)
     outputs = inner(images)
     outputs = list(outputs) if isinstance(outputs, list | tuple) else [outputs]
-    whole = keras.Model(inputs, outputs, name=name)
-    whole.trainable = False
+    extractor = keras.Model(inputs, outputs, name=name)
+    extractor.trainable = False
     grid = outputs[0].shape[1]
-    parts = [_resize_to_grid(cells, grid, layer) for cells, layer in zip(outputs, layers, strict=True)]
+    parts = [_resize_to_grid(features, grid, layer) for features, layer in zip(outputs, layers, strict=True)]
     joined = keras.layers.Concatenate(dtype="float32", name="patches")(parts) if len(parts) > 1 else parts[0]
     join = keras.Model(outputs, joined, name=f"{name}_join")
-    return FeatureSource(name, net, whole, tuple(layers), join, keras.Model(inputs, joined, name=f"{name}_patches"))
+    patches = keras.Model(inputs, joined, name=f"{name}_patches")
+    return FeatureSource(name, encoder, extractor, tuple(layers), join, patches)
 
 
 def load_imagenet_source(weights: str | os.PathLike[str] | None, *, input_size: int) -> FeatureSource:
     """Return a MobileNet with ImageNet weights as a source.
 
     Args:
-        weights: file of `keras.applications` weights without top; None starts from random ones.
+        weights: file of `keras.applications` weights without top; None for random ones.
         input_size: side of the images in pixels; they are resized to `IMAGENET_SIZE`.
-
-    Raises:
-        TrainingError: if the weights are missing or of another network.
     """
     import keras
 
@@ -107,25 +111,38 @@ def load_imagenet_source(weights: str | os.PathLike[str] | None, *, input_size: 
 
     # Distances depend on small differences, which bfloat16 would round away.
     keras.config.set_dtype_policy("float32")
-    net = build_transfer("mobilenet", weights=weights, size=IMAGENET_SIZE)
-    return build_source("imagenet", net, IMAGENET_LAYERS, input_size=input_size, standardize=True)
+    encoder = build_transfer("mobilenet", weights=weights, size=IMAGENET_SIZE)
+    return build_source("imagenet", encoder, IMAGENET_LAYERS, input_size=input_size, standardize=True)
 
 
 def extract_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
     """Return `(n, h, w, d)` float32 patch features of a few `(n, H, W)` uint8 images; all are kept in memory."""
-    return source.patches.predict(images[..., None].astype(np.float32), batch_size=32, verbose=0)
+    return np.asarray(source.patches.predict(images[..., None].astype(np.float32), batch_size=32, verbose=0))
 
 
-def weigh_cells(source: FeatureSource) -> list[np.ndarray]:
-    """Return for each layer `(h, w)` float32, the weight of each position in the mean patch of an image.
+def map_patches(measure: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
+    """Return `(n, H, W)` float32 anomaly maps, from a function of images to `(n, h, w)` distances of their patches.
 
-    The mean patch is a weighted mean over the positions of each layer, and can be computed without the patches.
+    Maps are interpolated bilinearly and blurred.
     """
+    import cv2
+
+    size = images.shape[1]
+    maps = np.empty((len(images), size, size), np.float32)
+    distances = (distance for part in split_images(images) for distance in measure(part))
+    for number, distance in enumerate(distances):
+        pixels = cv2.resize(distance.astype(np.float32), (size, size), interpolation=cv2.INTER_LINEAR)
+        maps[number] = cv2.GaussianBlur(pixels, (0, 0), MAP_BLUR * size)
+    return maps
+
+
+def weigh_positions(source: FeatureSource) -> list[np.ndarray]:
+    """Return for each layer the weights by which the mean patch of an image averages positions, `(h, w)` float32."""
     import keras
 
     grid, weights = source.patches.output_shape[1], []
-    for layer, cells in zip(source.layers, source.net.outputs, strict=True):
-        side = cells.shape[1]
+    for layer, features in zip(source.layers, source.extractor.outputs, strict=True):
+        side = features.shape[1]
         single = keras.Input((side, side, 1))
         impulses = np.eye(side * side, dtype=np.float32).reshape(-1, side, side, 1)
         spread = keras.Model(single, _resize_to_grid(single, grid, layer)).predict(impulses, verbose=0)
@@ -139,12 +156,11 @@ def average_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
     return np.concatenate([extract_patches(source, part).mean(axis=(1, 2)) for part in parts])
 
 
-def _resize_to_grid(cells: "keras.KerasTensor", grid: int, layer: str) -> "keras.KerasTensor":
+def _resize_to_grid(features: "keras.KerasTensor", grid: int, layer: str) -> "keras.KerasTensor":
     import keras
 
-    averaged = keras.layers.AveragePooling2D(3, strides=1, padding="same", dtype="float32", name=f"{layer}_averaged")(
-        cells
-    )
+    pool = keras.layers.AveragePooling2D(3, strides=1, padding="same", dtype="float32", name=f"{layer}_averaged")
+    averaged = pool(features)
     side = averaged.shape[1]
     if side > grid and side % grid == 0:
         return keras.layers.AveragePooling2D(side // grid, dtype="float32", name=f"{layer}_on_grid")(averaged)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.anomaly.detector import split_images, upsample_maps
-from pneumoscope.anomaly.features import MAP_BLUR, FeatureSource, average_patches, extract_patches
+from pneumoscope.anomaly.detector import split_images
+from pneumoscope.anomaly.features import FeatureSource, average_patches, extract_patches, map_patches
 from pneumoscope.progress import track
 
 PATCHES_FOR_COVARIANCE = 40_000
@@ -43,15 +43,11 @@ class Mahalanobis:
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the distance of each patch."""
-        maps = [
-            upsample_maps(
-                _measure(extract_patches(self.source, part) - self.patch_mean, self.patch_whitening),
-                images.shape[1],
-                blur=MAP_BLUR,
-            )
-            for part in split_images(images)
-        ]
-        return np.concatenate(maps)
+
+        def measure(part: np.ndarray) -> np.ndarray:
+            return _measure(extract_patches(self.source, part) - self.patch_mean, self.patch_whitening)
+
+        return map_patches(measure, images)
 
 
 def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0) -> Mahalanobis:
@@ -67,13 +63,13 @@ def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0)
     total: np.ndarray | float = 0.0
     share = max(1, PATCHES_FOR_COVARIANCE // len(images))
     for part in track(split_images(images), f"Fitting Gaussians on {source.name}"):
-        cells = extract_patches(source, part)
-        means.append(cells.mean(axis=(1, 2)))
-        total = total + cells.sum(axis=0, dtype=np.float64)
-        flat = cells.reshape(len(cells), -1, cells.shape[-1])
-        drawn = rng.integers(0, flat.shape[1], (len(flat), min(share, flat.shape[1])))
-        positions.append(drawn.ravel())
-        patches.append(np.take_along_axis(flat, drawn[..., None], axis=1).reshape(-1, flat.shape[-1]))
+        features = extract_patches(source, part)
+        means.append(features.mean(axis=(1, 2)))
+        total = total + features.sum(axis=0, dtype=np.float64)
+        flat = features.reshape(len(features), -1, features.shape[-1])
+        sample = rng.integers(0, flat.shape[1], (len(flat), min(share, flat.shape[1])))
+        positions.append(sample.ravel())
+        patches.append(np.take_along_axis(flat, sample[..., None], axis=1).reshape(-1, flat.shape[-1]))
     patch_mean = (np.asarray(total) / len(images)).astype(np.float32)
     offsets = np.concatenate(patches) - patch_mean.reshape(-1, patch_mean.shape[-1])[np.concatenate(positions)]
     return Mahalanobis(source, *fit_gaussian(np.concatenate(means)), patch_mean, fit_gaussian(offsets)[1])
@@ -90,4 +86,4 @@ def fit_gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _measure(offsets: np.ndarray, whitening: np.ndarray) -> np.ndarray:
-    return np.linalg.norm(offsets @ whitening, axis=-1).astype(np.float32)
+    return np.asarray(np.linalg.norm(offsets @ whitening, axis=-1), dtype=np.float32)

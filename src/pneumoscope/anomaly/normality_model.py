@@ -1,8 +1,8 @@
 """The shipped normality model: features learned from synthetic anomalies, and one Gaussian of normals.
 
-An encoder learns to classify normals and their copies with synthetic anomalies. Its answers are of little use, since
-real pneumonia is not a synthetic anomaly, but normals lie close together in its features (C.-L. Li, K. Sohn, J. Yoon
-and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021).
+An encoder learns to classify normals and their copies with synthetic anomalies. Its predictions are not used, since
+real pneumonia is not a synthetic anomaly. Normals lie close together in its features (C.-L. Li, K. Sohn, J. Yoon and
+T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021).
 
 The model is kept as a bundle (`pneumoscope.models.saved_model`) of the encoder, with `gaussians.npz` beside it.
 """
@@ -45,8 +45,8 @@ _ARRAYS = ("mean", "whitening", "patch_mean", "patch_whitening")
 def normality_settings(epochs: int = EPOCHS) -> TrainingSettings:
     """Return the training settings of the encoder.
 
-    Few epochs: an encoder that knows the synthetic anomalies too well notices little else. The last epoch is kept,
-    since held-out normals set the threshold, so that no epoch may be chosen by them.
+    Few epochs: longer training specializes the encoder on synthetic anomalies. The last epoch is kept, since held-out
+    normals set the threshold and must not choose the epoch.
     """
     return TrainingSettings(
         configuration="normals",
@@ -93,9 +93,10 @@ def train_normality_model(
         false_positive_rate=false_positive_rate,
         seed=seed,
     )
-    facts = describe_training(result, dataset, settings, precision="float32", seed=seed)
-    _save_gaussians(model, out_dir)
-    return save_model(source.encoder, out_dir, facts), result
+    record = describe_training(result, dataset, settings, precision="float32", seed=seed)
+    with atomic_write(out_dir / GAUSSIANS_NAME) as partial:
+        np.savez(partial, **{name: getattr(model, name) for name in _ARRAYS})
+    return save_model(source.encoder, out_dir, record), result
 
 
 def train_normality_features(context: FitContext) -> FeatureSource:
@@ -109,14 +110,7 @@ def train_encoder(
 ) -> tuple[FeatureSource, LearningCurve]:
     """Train an encoder to classify normals and their copies with synthetic anomalies.
 
-    Args:
-        normals: those of `train` are trained on, those held out only measured.
-        out_dir: where the checkpoint is written; a training that was stopped resumes there.
-        settings: of the training.
-        seed: of weights, order and synthetic anomalies.
-
-    Raises:
-        TrainingError: see `pneumoscope.models.training.fit_model`.
+    Held-out normals give the validation loss. An interrupted run continues from the checkpoint in `out_dir`.
     """
     import keras
 
@@ -148,11 +142,7 @@ def train_encoder(
 
 
 def load_normality_model(encoder: "keras.Model", bundle_dir: str | os.PathLike[str]) -> Mahalanobis:
-    """Return the normality model that an encoder is part of.
-
-    Args:
-        encoder: of the bundle in `bundle_dir`.
-        bundle_dir: as `train_normality_model` left it.
+    """Return the normality model of an encoder and of the Gaussians in `bundle_dir`.
 
     Raises:
         ModelError: if the Gaussians are missing or damaged.
@@ -172,9 +162,6 @@ def _make_training_data(normals: Normals, settings: TrainingSettings, seed: int)
 
     train = normals.train.images
 
-    def draw_order(rng: np.random.Generator) -> np.ndarray:
-        return rng.permutation(len(train))
-
     def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return add_copies(augment_images(train[indices], settings.augmentation, rng), rng)
 
@@ -185,10 +172,5 @@ def _make_training_data(normals: Normals, settings: TrainingSettings, seed: int)
         classes = np.concatenate([np.zeros(len(images), int), *(1 + copy.classes for copy in copies)])
         return inputs[..., None], np.eye(1 + len(ANOMALIES), dtype=np.float32)[classes]
 
-    inputs, targets = add_copies(normals.held_out.images, np.random.default_rng(seed))
-    return TrainingData(draw_order, make_batch, (inputs, targets, None), hash_table(normals.train))
-
-
-def _save_gaussians(model: Mahalanobis, out_dir: Path) -> None:
-    with atomic_write(out_dir / GAUSSIANS_NAME) as partial:
-        np.savez(partial, **{name: getattr(model, name) for name in _ARRAYS})
+    validation = (*add_copies(normals.held_out.images, np.random.default_rng(seed)), None)
+    return TrainingData(lambda rng: rng.permutation(len(train)), make_batch, validation, hash_table(normals.train))

@@ -2,44 +2,46 @@
 
 import os
 from collections.abc import Callable
-from functools import partial
+from pkgutil import resolve_name
 
-from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder, fit_autoencoder
+from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
 from pneumoscope.anomaly.detector import Detector, FitContext
 from pneumoscope.anomaly.features import FeatureSource, load_imagenet_source
-from pneumoscope.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
+from pneumoscope.anomaly.mahalanobis import Mahalanobis
 from pneumoscope.anomaly.normality_model import load_normality_model, train_normality_features
-from pneumoscope.anomaly.padim import fit_padim
-from pneumoscope.anomaly.patchcore import fit_patchcore
 from pneumoscope.errors import ModelError
 
-# Opacities of pneumonia are wide, unlike the scratches that PaDiM's maximum is made for.
-_FIT_WIDE_PADIM = partial(fit_padim, top_share=0.1)
 IMAGENET_SUFFIX = "_imagenet"
+
+# One line for each detector: its file and the function that fits it, to a `FitContext` ...
+_FIT_FUNCTIONS = {"autoencoder": "autoencoder:fit_autoencoder"}
+# ... or to a `FeatureSource` and normals, with features of the normality model and of ImageNet.
+_FIT_FUNCTIONS_ON_FEATURES = {
+    "mahalanobis": "mahalanobis:fit_mahalanobis",
+    "padim": "padim:fit_padim",
+    "patchcore": "patchcore:fit_patchcore",
+}
 
 
 def _load_imagenet(context: FitContext) -> FeatureSource:
     return load_imagenet_source(context.weights, input_size=context.normals.train.images.shape[1])
 
 
-def _on(load: Callable[[FitContext], FeatureSource], fit: Callable[..., Detector]) -> Callable[[FitContext], Detector]:
-    """Return a function that fits a detector on the features that `load` returns."""
+def _fit_on(load: Callable[[FitContext], FeatureSource], path: str) -> Callable[[FitContext], Detector]:
+    """Return a function that fits a detector to the features that `load` returns."""
 
-    def fit_on_features(context: FitContext) -> Detector:
-        return fit(load(context), context.normals.train.images, seed=context.seed)
+    def fit(context: FitContext) -> Detector:
+        fit_detector: Callable[..., Detector] = resolve_name(f"{__package__}.{path}")
+        return fit_detector(load(context), context.normals.train.images, seed=context.seed)
 
-    return fit_on_features
+    return fit
 
 
 # Names that end in `_imagenet` need `FitContext.weights`.
 DETECTORS: dict[str, Callable[[FitContext], Detector]] = {
-    "autoencoder": fit_autoencoder,
-    "mahalanobis": _on(train_normality_features, fit_mahalanobis),
-    "padim": _on(train_normality_features, _FIT_WIDE_PADIM),
-    "patchcore": _on(train_normality_features, fit_patchcore),
-    "mahalanobis_imagenet": _on(_load_imagenet, fit_mahalanobis),
-    "padim_imagenet": _on(_load_imagenet, _FIT_WIDE_PADIM),
-    "patchcore_imagenet": _on(_load_imagenet, fit_patchcore),
+    **{name: resolve_name(f"{__package__}.{path}") for name, path in _FIT_FUNCTIONS.items()},
+    **{name: _fit_on(train_normality_features, path) for name, path in _FIT_FUNCTIONS_ON_FEATURES.items()},
+    **{name + IMAGENET_SUFFIX: _fit_on(_load_imagenet, path) for name, path in _FIT_FUNCTIONS_ON_FEATURES.items()},
 }
 
 

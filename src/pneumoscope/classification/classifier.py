@@ -1,4 +1,4 @@
-"""Task 1, classification: normal or pneumonia (1.A); normal, bacterial or viral (1.B)."""
+"""Training and evaluation of classifiers: normal or pneumonia (1.A); normal, bacterial or viral (1.B)."""
 
 import hashlib
 import os
@@ -41,7 +41,7 @@ def train_classifier(
         out_dir: gets the bundle and the checkpoint of each epoch; an interrupted run continues from there.
         classes: `BINARY_CLASSES` or `THREE_CLASSES`; images of unknown class are left out.
         settings: of the training; the configuration `improved` by default.
-        seed: of the weights, the order, the augmentation and the dropout.
+        seed: of all random choices.
 
     Raises:
         TrainingError: if a class is missing from train or validation.
@@ -123,13 +123,20 @@ def evaluate_classifier(
 ) -> Evaluation:
     """Evaluate a trained classifier on one split, with 95 % intervals that resample patients."""
     part = _select_labeled(dataset.split(split), classes)
+    return evaluate_dataset(part, predict_probabilities(model, part.images), classes=classes, split=split, seed=seed)
+
+
+def evaluate_dataset(
+    dataset: Dataset, probabilities: np.ndarray, *, classes: tuple[str, ...], split: str, seed: int = 0
+) -> Evaluation:
+    """Return the metrics of `(n, classes)` probabilities of the images of a dataset, all of known class."""
     return evaluate(
-        part.labels(classes),
-        predict_probabilities(model, part.images),
-        classes=tuple(classes),
+        dataset.labels(classes),
+        probabilities,
+        classes=classes,
         split=split,
-        patients=part.table["patient"].to_numpy().astype(str),
-        names=part.table["name"].to_numpy().astype(str),
+        patients=dataset.table["patient"].to_numpy().astype(str),
+        names=dataset.table["name"].to_numpy().astype(str),
         seed=seed,
     )
 
@@ -138,33 +145,27 @@ def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification
     """Return the evaluation of normal against pneumonia of a classifier of three classes."""
     evaluations = {
         name: evaluate(
-            (found.labels > 0).astype(np.int64),
-            np.stack([found.probabilities[:, 0], 1 - found.probabilities[:, 0]], axis=1),
+            (three_class.labels > 0).astype(np.int64),
+            np.stack([three_class.probabilities[:, 0], 1 - three_class.probabilities[:, 0]], axis=1),
             classes=BINARY_CLASSES,
             split=name,
-            patients=found.patients,
-            names=found.names,
+            patients=three_class.patients,
+            names=three_class.names,
             seed=seed,
         )
-        for name, found in trained.evaluations.items()
+        for name, three_class in trained.evaluations.items()
     }
     return replace(trained, classes=BINARY_CLASSES, evaluations=evaluations)
 
 
 def predict_probabilities(model: "keras.Model", images: np.ndarray, *, batch_size: int = 128) -> np.ndarray:
-    """Return the probability of each class.
+    """Return the probability of each class for `(n, H, W)` uint8 images, `(n, classes)` float32.
 
-    Args:
-        model: a classifier; outputs that do not sum to 1 (a sigmoid each) are divided by their sum.
-        images: `(n, H, W)` uint8.
-        batch_size: images at once.
-
-    Returns:
-        `(n, classes)` float32.
+    Outputs of the model that do not sum to 1, such as a sigmoid each, are divided by their sum.
     """
-    outputs = model.predict(images[..., None], batch_size=batch_size, verbose=0).astype(np.float64)
+    outputs: np.ndarray = model.predict(images[..., None], batch_size=batch_size, verbose=0).astype(np.float64)
     outputs = np.clip(outputs, 1e-7, 1)
-    return (outputs / outputs.sum(axis=1, keepdims=True)).astype(np.float32)
+    return np.asarray(outputs / outputs.sum(axis=1, keepdims=True), dtype=np.float32)
 
 
 def hash_table(dataset: Dataset) -> str:
@@ -190,8 +191,8 @@ def _make_training_data(
     def draw_order(rng: np.random.Generator) -> np.ndarray:
         if not settings.balanced:
             return rng.permutation(len(labels))
-        drawn = [rng.choice(np.flatnonzero(labels == number), rarest, replace=False) for number in range(len(classes))]
-        return rng.permutation(np.concatenate(drawn))
+        sample = [rng.choice(np.flatnonzero(labels == number), rarest, replace=False) for number in range(len(classes))]
+        return rng.permutation(np.concatenate(sample))
 
     def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         images = augment_images(train.images[indices], settings.augmentation, rng)[..., None]

@@ -1,11 +1,11 @@
-"""A recipe judged inside train: every image is told by nets that have not seen its patient.
+"""Cross-validation within train: each image is predicted by models that have not seen its patient.
 
-Three ways to hold images out are kept apart:
+Three protocols:
 
-    patients    five parts by patient: what a reader meets in the same hospital at the same time
-    series      normals of one series of file names at a time, with a share of the pneumonias: what a reader meets once
-                the normals come from elsewhere. On this data set, test normals carry earlier numbers than any of train
-    images      five parts by image: children stand on both sides, so that this flatters. For comparison only
+    patients    five folds by patient
+    series      normals of one series of file names at a time, with a share of the pneumonias: normals of another
+                origin. On this data set, test normals carry earlier numbers than any of train
+    images      five folds by image: patients occur on both sides, so that this is optimistic. For comparison only
 """
 
 import os
@@ -15,14 +15,13 @@ from typing import Literal
 
 import numpy as np
 
-from pneumoscope.classification.classifier import fit_classifier, predict_probabilities
+from pneumoscope.classification.classifier import evaluate_dataset, fit_classifier, predict_probabilities
 from pneumoscope.data.collection import name_series
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.splits import group_patients, split_folds
 from pneumoscope.errors import CollectionError, LeakError
 from pneumoscope.io.results import Evaluation
 from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log
 
@@ -40,19 +39,19 @@ def cross_validate(
     protocol: Protocol = "patients",
     seed: int = 0,
 ) -> Evaluation:
-    """Train one net for each part that is held out, and evaluate all of them together on what each did not see.
+    """Train one model for each fold, and evaluate all of them together on their held-out images.
 
-    The last epoch of each net is taken, so that nothing is chosen on what is held out.
+    The last epoch of each model is taken, so that no choice depends on held-out images.
 
     Args:
-        dataset: split; its test images are left out, and those of unknown sub-type.
-        out_dir: where the checkpoints of each net stand; a run that was killed goes on from there.
-        settings: the recipe.
-        protocol: what is held out at a time; see the top of this file.
-        seed: of the parts and of the nets.
+        dataset: split; its test images and those of unknown subtype are left out.
+        out_dir: folder of the checkpoints of each model; an interrupted run continues from there.
+        settings: of the training.
+        protocol: see the top of this file.
+        seed: of the folds and of the models.
 
     Returns:
-        The figures of three classes on all images that were held out once; its `split` is `held out by PROTOCOL`.
+        The metrics of three classes on all images that were held out once; its `split` is `held out by PROTOCOL`.
 
     Raises:
         CollectionError: if there are too few patients, or a single series of normals.
@@ -60,39 +59,25 @@ def cross_validate(
     pool = dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
     folds = assign_folds(pool, protocol, seed=seed)
     probabilities = np.full((len(pool), len(THREE_CLASSES)), np.nan, dtype=np.float32)
-    alone = replace(settings, keep_best=False)
     for fold in range(folds.max() + 1):
         held_out = folds == fold
-        trained_on = ~held_out if protocol == "images" else _without_patients(pool, held_out)
+        train = ~held_out if protocol == "images" else _without_patients(pool, held_out)
         log.info("%s %d of %d: %d images held out", protocol, fold + 1, folds.max() + 1, held_out.sum())
         bundle, _ = fit_classifier(
-            pool.select(trained_on),
+            pool.select(train),
             pool.select(held_out),
             Path(out_dir) / f"{protocol}-{fold + 1}",
             classes=THREE_CLASSES,
-            settings=alone,
+            settings=replace(settings, keep_best=False),
             seed=seed,
         )
         probabilities[held_out] = predict_probabilities(bundle.model, pool.images[held_out])
-    told = pool.select(folds >= 0)
-    return evaluate(
-        told.labels(THREE_CLASSES),
-        probabilities[folds >= 0],
-        classes=THREE_CLASSES,
-        split=f"held out by {protocol}",
-        patients=told.table["patient"].to_numpy().astype(str),
-        names=told.table["name"].to_numpy().astype(str),
-        seed=seed,
-    )
+    rows, split = folds >= 0, f"held out by {protocol}"
+    return evaluate_dataset(pool.select(rows), probabilities[rows], classes=THREE_CLASSES, split=split, seed=seed)
 
 
 def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarray:
-    """Return `(n,)` int, the part that each image is held out with; -1 where it never is.
-
-    Args:
-        dataset: without test images.
-        protocol: see the top of this file.
-        seed: of the parts.
+    """Return `(n,)` int, the fold in which each image is held out; -1 where it never is.
 
     Raises:
         CollectionError: if there are too few patients, or a single series of normals.
@@ -107,7 +92,7 @@ def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarr
             f"the normals' file names are of the series {', '.join(large)} alone; expected two or more with a tenth of "
             "the normals each. Hold out by patients instead."
         )
-    # As many parts of the sick children as there are series, and one more that is never held out.
+    # As many parts of the pneumonias as there are series, and more that are never held out.
     parts = split_folds(dataset, num_folds=max(len(large) + 1, NUM_FOLDS), seed=seed)
     folds = np.where(parts < len(large), parts, -1)
     place = {name: number for number, name in enumerate(large)}
@@ -120,7 +105,7 @@ def list_series(dataset: Dataset) -> list[str]:
     """Return the series of file names that hold a tenth or more of the normals outside test."""
     normals = (dataset.labels(THREE_CLASSES) == 0) & (dataset.table["split"].to_numpy() != "test")
     names, counts = np.unique(name_series(dataset.table["name"])[normals], return_counts=True)
-    return names[counts >= MIN_SERIES_SHARE * normals.sum()].tolist()
+    return [str(name) for name in names[counts >= MIN_SERIES_SHARE * normals.sum()]]
 
 
 def _without_patients(dataset: Dataset, held_out: np.ndarray) -> np.ndarray:
@@ -128,5 +113,5 @@ def _without_patients(dataset: Dataset, held_out: np.ndarray) -> np.ndarray:
     groups = group_patients(dataset.table)
     rest = ~np.isin(groups, groups[held_out])
     if not rest.any():
-        raise LeakError("every patient has an image that is held out; expected some to train on")
+        raise LeakError("every patient has a held-out image; expected some patients to train on")
     return rest

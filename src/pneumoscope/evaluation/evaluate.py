@@ -24,7 +24,7 @@ from pneumoscope.io.results import (
     SelectiveCurve,
 )
 from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.metrics.coverage import evaluate_sets
+from pneumoscope.metrics.conformal import evaluate_sets
 from pneumoscope.metrics.label_shift import MIN_IMAGES, estimate_label_shift
 from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
 from pneumoscope.metrics.selective import measure_selective

@@ -46,24 +46,16 @@ class Cases:
         return len(self.images)
 
     def select(self, rows: np.ndarray | slice) -> "Cases":
-        """Return the part that a mask, indices or a slice name."""
-        return Cases(
-            self.images[rows], self.masks[rows], self.class_indices[rows], self.labels[rows], self.patients[rows]
-        )
+        """Return the cases of a mask, of indices or of a slice."""
+        return Cases(**{name: values[rows] for name, values in vars(self).items()})
 
 
 def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
     """Return images with a lesion of known place that the classifier has detected.
 
-    Where the dataset has true masks: test pneumonias that are predicted as pneumonia. Elsewhere: normals of test and
+    With true masks, these are test pneumonias that are predicted as pneumonia. Otherwise they are normals of test and
     validation with synthetic opacities (`paste_opacity`) that at least double the probability of pneumonia. The class
     to explain is the most probable class of pneumonia. No choice depends on an explanation method.
-
-    Args:
-        model: a classifier whose class 0 is normal.
-        dataset: with a split `test`.
-        num_images: how many at most.
-        seed: of the choice, and of the opacities.
     """
     labels, split = dataset.labels(BINARY_CLASSES), dataset.table["split"].to_numpy()
     order = np.random.default_rng(seed).permutation(len(dataset))
@@ -73,7 +65,7 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
         probabilities = predict_probabilities(model, images)
         detected = (choose_class(probabilities) > 0) & masks.any(axis=(1, 2))
     else:
-        # Not all are detected: four times as many are tried.
+        # Four times as many, since not all are detected.
         rows = order[(labels[order] == 0) & np.isin(split[order], ["val", "test"])][: 4 * num_images]
         images, masks = paste_opacity(dataset.images[rows], seed=seed)
         probabilities, before = predict_probabilities(model, images), predict_probabilities(model, dataset.images[rows])
@@ -87,13 +79,7 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
 
 
 def choose_test_images(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
-    """Return test images as they are, normal and pneumonia in turn, with the predicted class.
-
-    Args:
-        model: a classifier whose class 0 is normal.
-        dataset: with a split `test`.
-        num_images: how many at most.
-        seed: of the choice.
+    """Return at most `num_images` test images, normal and pneumonia in turn, with the predicted class.
 
     Raises:
         ValueError: if there is no labelled test image.

@@ -1,4 +1,4 @@
-"""Centrality of heat-maps and the pointing game: claims of the reference study as metrics."""
+"""Centrality of heat-maps and the pointing game, which test claims of the reference study."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -16,12 +16,11 @@ LUNG_AXES = (0.36, 0.42)
 def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
     """Return the concentration of each heat-map in the middle of the lungs.
 
-    The lungs are an ellipse around both on the mean training radiograph of the pediatric data set: center
-    at 0.47 of the height and 0.50 of the width, half axes 0.36 of the height and 0.42 of the width. Their
-    middle is the same ellipse, shrunk to half the area; the ring that is left is their edge. Centrality is
-    the share of the lungs' heat that lies in the middle, over the share of the lungs' pixels that does:
-    1 for an even map, 2 (but for rounding to pixels) where all heat lies in the middle, 0 where all lies at
-    the edge. Heat outside of the lungs, say on a marker in the corner, counts as neither.
+    The lungs are an ellipse around both on the mean training radiograph of the pediatric data set: center at 0.47 of
+    the height and 0.50 of the width, half axes 0.36 of the height and 0.42 of the width. Their middle is the same
+    ellipse with half the area. Centrality is the share of the lungs' heat in the middle over the share of the lungs'
+    pixels there: 1 for an even map, about 2 with all heat in the middle, 0 with all at the edge. Heat outside of the
+    lungs does not count.
 
     Args:
         heatmaps: `(n, H, W)` floats of 0 or more, in any unit.
@@ -38,7 +37,7 @@ def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
     heat = heatmaps[:, lungs].sum(axis=1, dtype=np.float64)
     heat_in_middle = heatmaps[:, middle].sum(axis=1, dtype=np.float64)
     share = np.divide(heat_in_middle, heat, out=np.full(len(heat), np.nan), where=heat > 0)
-    return share * lungs.sum() / middle.sum()
+    return np.asarray(share * lungs.sum() / middle.sum())
 
 
 def _lung_radius(shape: tuple[int, ...]) -> np.ndarray:
@@ -62,49 +61,49 @@ def estimate_centrality(
         seed: of the resampling.
 
     Returns:
-        `centrality_normal` and `centrality_pneumonia` in [0, 2], and `centrality_difference` in [-2, 2],
-        above 0 where normals are lit more centrally; NaN for want of a class.
+        `centrality_normal` and `centrality_pneumonia` in [0, 2], and `centrality_difference` in [-2, 2], above 0 where
+        the heat of normals is more central; NaN where a class is missing.
     """
     centrality = measure_centrality(heatmaps)
-    lit = ~np.isnan(centrality)
-    groups = {"normal": lit & (labels == 0), "pneumonia": lit & (labels == 1)}
+    defined = ~np.isnan(centrality)
+    groups = {"normal": defined & (labels == 0), "pneumonia": defined & (labels == 1)}
 
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         means = {f"centrality_{name}": _mean(centrality, weights, group) for name, group in groups.items()}
         return {**means, "centrality_difference": means["centrality_normal"] - means["centrality_pneumonia"]}
 
     counts = {f"centrality_{name}": int(group.sum()) for name, group in groups.items()}
-    counts["centrality_difference"] = int(lit.sum())
-    return estimate(figures, patients, counts=counts, seed=seed)
+    counts["centrality_difference"] = int(defined.sum())
+    return estimate(compute, patients, counts=counts, seed=seed)
 
 
 def _mean(values: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndarray:
     total = weights[:, group].sum(axis=1)
-    return np.divide(weights[:, group] @ values[group], total, out=np.full(len(total), np.nan), where=total > 0)
+    sums = weights[:, group] @ values[group]
+    return np.asarray(np.divide(sums, total, out=np.full(len(total), np.nan), where=total > 0))
 
 
 def estimate_peak_in_lesion(
     heatmaps: np.ndarray, masks: np.ndarray, patients: ArrayLike, *, fields: tuple[Field, Field], seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return how often a heat-map peaks on the true lesion, beside what chance would give.
+    """Return how often a heat-map peaks on the true lesion (the pointing game), and the chance of a random peak.
 
-    The lesion is widened by one cell of the layer's grid, the resolution of the layer.
+    The lesion is widened by one position of the layer, its resolution.
 
     Args:
         heatmaps: `(n, H, W)` float32; one without heat counts as a miss.
         masks: `(n, H, W)` bool, true lesions; images without one are left out.
         patients: `(n,)` str, the unit that the 95 % intervals resample.
-        fields: of the layer that the maps are of, along rows and along columns.
+        fields: receptive fields of the layer, along rows and along columns.
         seed: of the resampling.
 
     Returns:
-        `peak_in_lesion`, share of the maps; `lesion_area`, mean share of the image under the widened
-        lesion: the chance of a random peak. NaN for want of images.
+        `peak_in_lesion`, share of the maps; `lesion_area`, mean share of the image under the widened lesion, which is
+        the chance. NaN without a lesion.
     """
     present = masks.any(axis=(1, 2))
     if not present.any():
-        nothing = Estimate(float("nan"), float("nan"), float("nan"), n=0)
-        return {"peak_in_lesion": nothing, "lesion_area": nothing}
+        return dict.fromkeys(("peak_in_lesion", "lesion_area"), Estimate(np.nan, np.nan, np.nan, n=0))
     heatmaps, patients = heatmaps[present], np.asarray(patients)[present]
     widened = maximum_filter(masks[present], size=(1, *(2 * field.step + 1 for field in fields)))
     return {

@@ -53,13 +53,13 @@ def contrast_with_other_class(
     Args:
         image: `(H, W)` uint8.
         embedding: `(d,)`, of the image.
-        label: its class, 0 = normal or 1 = pneumonia, as decided or known.
+        label: its class, predicted or true: 0 = normal, 1 = pneumonia.
         embeddings: `(n, d)`, of the dataset.
-        dataset: known images.
-        patient: whose the image is, if known; their own images are left out.
+        dataset: reference images.
+        patient: of the image, if known; the patient's other images are left out.
 
     Raises:
-        ValueError: if no training image of the other class is known.
+        ValueError: if there is no training image of the other class.
     """
     others = np.flatnonzero((dataset.labels(BINARY_CLASSES) == 1 - label) & (dataset.table["split"] == "train"))
     if not len(others):
@@ -77,7 +77,7 @@ def contrast_with_other_class(
 def _standardize(images: np.ndarray) -> np.ndarray:
     values = images.astype(np.float32)
     spread = values.std(axis=(1, 2), keepdims=True)
-    return (values - values.mean(axis=(1, 2), keepdims=True)) / np.where(spread > 0, spread, 1)
+    return np.asarray((values - values.mean(axis=(1, 2), keepdims=True)) / np.where(spread > 0, spread, 1))
 
 
 def _average_quarters(difference: np.ndarray, lungs: np.ndarray) -> dict[str, float]:

@@ -28,14 +28,11 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     """Return heat-maps, feature maps and patches of a classifier of normal against pneumonia.
 
     Heat-maps are HiResCAM of the predicted class (see `choose_class`), wrong predictions included. Metrics over the
-    test images are of the last convolutional layer (Selvaraju et al. 2017). Each is given once more under its name
-    with `_averaged`, for Grad-CAM as published, which the reference study used.
+    test images are of the last convolutional layer (Selvaraju et al. 2017), and with `_averaged` of Grad-CAM, which the
+    reference study used. Of more than four convolutional layers, four are shown, evenly chosen, the last included.
 
-    A model of more than four convolutional layers is shown at four of them, evenly chosen, the last included.
-
-    The examples are up to four normals and four pneumonias of the test split in turn, correct predictions
-    first, and in front of each class the one whose probability is the median of the correct ones.
-    The patches come from up to 1,000 images of all splits.
+    The examples are up to four normals and four pneumonias of the test split in turn, correct predictions first, and
+    of these the one with the median probability first. The patches come from up to 1,000 images of all splits.
 
     Args:
         model: a built Keras functional classifier, class 0 normal and all others pneumonia, with values 0 to 255
@@ -46,39 +43,40 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     Raises:
         ValueError: if the model has no convolutional layer or there is no labelled test image.
     """
-    layers = list_layers(model)
-    layers = tuple(
-        layers[number] for number in np.unique(np.linspace(0, len(layers) - 1, MOST_LAYERS).round().astype(int))
-    )
-    labels = dataset.labels(BINARY_CLASSES)
-    rows = np.flatnonzero((dataset.table["split"].to_numpy() == "test") & (labels >= 0))
+    layers = _choose_layers(model)
+    rows = np.flatnonzero((dataset.table["split"].to_numpy() == "test") & (dataset.labels(BINARY_CLASSES) >= 0))
     if not len(rows):
         raise ValueError("the dataset has 0 labelled test images, expected 1 or more to explain")
-    test, labels = dataset.select(rows), labels[rows]
-    probabilities = predict_probabilities(model, test.images)
+    test, rng = dataset.select(rows), np.random.default_rng(seed)
+    labels, probabilities = test.labels(BINARY_CLASSES), predict_probabilities(model, test.images)
     classes = choose_class(probabilities)
-    binary = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
-    rng = np.random.default_rng(seed)
-    examples = _choose_examples(labels, binary, rng)
+    examples = _choose_examples(labels, np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1), rng)
     log.info("heat-maps of %d test images in %s", len(test), layers[-1])
     metrics = _measure(model, test, labels, classes, layers[-1], seed)
-    log.info("patches that excite the filters of %s most", ", ".join(layers))
-    some = np.sort(rng.permutation(len(dataset))[:MAX_PATCH_IMAGES])
-    patches, filters = find_patches(model, dataset.images[some], layers=layers)
+    log.info("patches that activate the filters of %s most", ", ".join(layers))
+    sample = np.sort(rng.permutation(len(dataset))[:MAX_PATCH_IMAGES])
+    patches, filters = find_patches(model, dataset.images[sample], layers=layers)
     first_pneumonia = next((example for example in examples if labels[example] == 1), examples[0])
-    shown, decided = test.images[examples], classes[examples]
-    heatmaps = [explain(model, shown, method="hirescam", layer=layer, class_indices=decided) for layer in layers]
+    images, predicted = test.images[examples], classes[examples]
+    heatmaps = [explain(model, images, method="hirescam", layer=layer, class_indices=predicted) for layer in layers]
     return Explanation(
         layers=layers,
-        images=shown.astype(np.float32) / 255,
+        images=images.astype(np.float32) / 255,
         labels=labels[examples],
-        decisions=np.minimum(decided, 1),
+        decisions=np.minimum(predicted, 1),
         examples=rows[examples],
         heatmaps=np.stack(heatmaps, axis=1),
         feature_maps=map_features(model, test.images[first_pneumonia], layers=layers),
         patches=patches,
         patch_filters=filters,
         metrics=metrics,
+    )
+
+
+def _choose_layers(model: "keras.Model") -> tuple[str, ...]:
+    layers = list_layers(model)
+    return tuple(
+        layers[number] for number in np.unique(np.linspace(0, len(layers) - 1, MOST_LAYERS).round().astype(int))
     )
 
 
@@ -104,9 +102,11 @@ def _measure(
     metrics: dict[str, Estimate] = {}
     for suffix, method in (("", "hirescam"), ("_averaged", "gradcam")):
         heatmaps = explain(model, test.images, method=method, layer=layer, class_indices=classes)
-        figures = estimate_centrality(heatmaps, labels, patients, seed=seed)
+        of_method = estimate_centrality(heatmaps, labels, patients, seed=seed)
         if test.masks is not None:
             masks = test.masks[detected]
-            figures |= estimate_peak_in_lesion(heatmaps[detected], masks, patients[detected], fields=fields, seed=seed)
-        metrics |= {name if name == "lesion_area" else name + suffix: figure for name, figure in figures.items()}
+            of_method |= estimate_peak_in_lesion(
+                heatmaps[detected], masks, patients[detected], fields=fields, seed=seed
+            )
+        metrics |= {name if name == "lesion_area" else name + suffix: value for name, value in of_method.items()}
     return metrics

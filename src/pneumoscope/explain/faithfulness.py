@@ -26,18 +26,10 @@ _AROUND = [(0, 1, 1 / 6), (1, 0, 1 / 6), (0, -1, 1 / 6), (-1, 0, 1 / 6)] + [
 
 
 def trace_deletion(predict: Predict, image: np.ndarray, heatmap: np.ndarray, *, insert: bool = False) -> float:
-    """Return the area under the probability while the image is blurred from its hottest pixels on.
+    """Return the mean probability in [0, 1] while the image is blurred from its hottest pixels on, in 10 steps.
 
-    V. Petsiuk, A. Das and K. Saenko, "RISE", BMVC 2018.
-
-    Args:
-        predict: see the top of this file.
-        image: `(H, W)` uint8.
-        heatmap: `(H, W)` floats.
-        insert: whether to start from the blurred image instead, and to bring the hottest pixels back first.
-
-    Returns:
-        Mean probability over 10 equal steps and their start, in [0, 1]: low for a good map, high where `insert`.
+    V. Petsiuk, A. Das and K. Saenko, "RISE", BMVC 2018. It is low for a good map; with `insert`, which starts from the
+    blurred image and restores the hottest pixels first, it is high.
     """
     blurred = np.rint(blur_images(image[None])[0]).astype(np.uint8)
     start, end = (blurred, image) if insert else (image, blurred)

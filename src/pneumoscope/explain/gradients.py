@@ -19,38 +19,28 @@ BLUR_SHARE = 0.08
 
 
 def blur_images(images: np.ndarray) -> np.ndarray:
-    """Return images without detail: the baseline of all methods that remove parts of an image.
+    """Return `(n, H, W)` images as float32, blurred with a standard deviation of 0.08 sides.
 
-    A blurred image keeps its exposure. A black or gray baseline does not suit a model that normalizes the contrast of
-    each image.
-
-    Args:
-        images: `(n, H, W)`, values 0 to 255.
-
-    Returns:
-        `(n, H, W)` float32, blurred with a standard deviation of 0.08 sides.
+    They are the baseline of all methods that remove parts of an image. A blurred image keeps its exposure.
     """
     sides = (0, *(BLUR_SHARE * side for side in images.shape[1:]))
-    return gaussian_filter(images.astype(np.float32), sides, mode="nearest")
+    return np.asarray(gaussian_filter(images.astype(np.float32), sides, mode="nearest"))
 
 
 def guided_backprop(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Let each ReLU pass only what is above 0, forth and back (J. T. Springenberg et al., "Striving for Simplicity").
+    """Pass only values above 0 through each ReLU, both ways (J. T. Springenberg et al., "Striving for Simplicity").
 
-    It is a negative example: its maps are sharp, but hardly depend on the trained weights (J. Adebayo et al., "Sanity
-    Checks for Saliency Maps", NeurIPS 2018).
+    It is a negative example: its maps hardly depend on the trained weights (J. Adebayo et al., "Sanity Checks for
+    Saliency Maps", NeurIPS 2018).
     """
     return scale_to_peak(np.abs(scorer.differentiate_pixels(images, chosen, guided=True)))
 
 
 def integrate_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, steps: int) -> np.ndarray:
-    """Return what each pixel adds to the class's score, from the blurred image to the image itself.
+    """Return the contribution of each pixel to the class's score, `(n, H, W)` float32, from the blurred image on.
 
     M. Sundararajan, A. Taly and Q. Yan, "Axiomatic Attribution for Deep Networks", ICML 2017, equation 3, at the
-    middles of `steps` steps; over all pixels it adds up to the difference of the two scores.
-
-    Returns:
-        `(n, H, W)` float32, below 0 for what speaks against the class.
+    middles of `steps` steps; the sum over all pixels is the difference of the two scores.
     """
     baselines = blur_images(images)
     differences = images.astype(np.float32) - baselines
@@ -71,7 +61,7 @@ def integrated_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray,
 def smoothgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Average the gradients of 24 noisy copies of each image (D. Smilkov et al., "SmoothGrad", 2017).
 
-    The noise has a standard deviation of a tenth of the image's range; the size of the mean is shown.
+    The noise has a standard deviation of a tenth of the image's range; the map is the absolute mean.
     """
     rng = np.random.default_rng(seed)
     maps = np.empty(images.shape, np.float32)
@@ -116,7 +106,7 @@ def fullgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
 
 
 def _list_biases(scorer: Scorer) -> dict[str, np.ndarray]:
-    """Return by layer with a grid of cells `(filters,)` float32, what it adds whatever it is given."""
+    """Return by layer with a feature map its bias, `(filters,)` float32."""
     from keras import layers, ops
 
     biases = {}

@@ -27,27 +27,26 @@ def explain(
     class_indices: ArrayLike | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return the heat-map of each image: where the evidence for a class lies.
+    """Return a heat-map of the evidence for a class in each image.
 
-    The score is the logit of the class: behind the sigmoid or softmax, the gradient of a confident decision vanishes
-    and that of one class mixes with all others.
+    The score is the logit of the class: after the sigmoid or softmax, the gradient of a confident decision vanishes
+    and that of one class depends on all others.
 
     Args:
         model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255, on any backend;
-            it may hold nested models.
+            it may contain nested models.
         images: `(n, H, W)` uint8.
         method: one of `METHODS`, where each is described.
-        layer: for the class-activation maps, name of the layer, or the path to it in nested models,
-            `inner/layer`; its output is `(n, h, w, filters)`. By default the last convolutional.
-        class_indices: `(n,)` ints, the class to explain for each image; by default the decided one.
+        layer: of the class-activation maps, see `Scorer`; its output is `(n, h, w, filters)`.
+        class_indices: `(n,)` ints, the class to explain for each image; by default the predicted one.
         seed: of the masks of RISE and the noise of SmoothGrad.
 
     Returns:
         `(n, H, W)` float32 in [0, 1]; the largest value of each map is 1, or 0 without evidence for the class.
 
     Raises:
-        ValueError: if the method or the layer is not there, the layer has no grid of cells, the images are not of
-            the model's size or not uint8, or the classes do not fit.
+        ValueError: if the method or the layer does not exist, the layer has no feature map, the images are not uint8 of
+            the model's size, or the classes do not fit.
     """
     return explain_with(Scorer(model, layer), images, method=method, class_indices=class_indices, seed=seed)
 
@@ -55,14 +54,14 @@ def explain(
 def explain_with(
     scorer: Scorer, images: np.ndarray, *, method: str, class_indices: ArrayLike | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Do what `explain` does with a scorer, which several methods can share."""
+    """Return the same as `explain`, with a scorer that several methods can share."""
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
     scorer.check_images(images)
     chosen = scorer.choose(class_indices, images)
     heatmaps = np.zeros(images.shape, np.float32)
-    # The cells of early layers are large: they are not kept of all images at once.
+    # Feature maps of early layers are large: they are kept of a batch at a time.
     for start in range(0, len(images), IMAGES_AT_ONCE):
-        some = slice(start, start + IMAGES_AT_ONCE)
-        heatmaps[some] = METHODS[method](scorer, images[some], chosen[some], seed=seed)
+        batch = slice(start, start + IMAGES_AT_ONCE)
+        heatmaps[batch] = METHODS[method](scorer, images[batch], chosen[batch], seed=seed)
     return heatmaps

@@ -18,16 +18,7 @@ PATCH_SIZE = 32
 
 
 def map_features(model: "keras.Model", image: np.ndarray, *, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return the feature maps of an image.
-
-    Args:
-        model: a built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
-        image: `(H, W)` uint8.
-        layers: names of layers whose output is `(n, h, w, filters)`.
-
-    Returns:
-        By layer name `(filters, h, w)` float32, in the units of the layer's activation.
-    """
+    """Return by layer name the feature maps of an `(H, W)` uint8 image, `(filters, h, w)` float32."""
     import keras
 
     copy = copy_linear(model)
@@ -41,23 +32,21 @@ def find_patches(
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
     """Return the image patches that activate the strongest filters of each layer most.
 
-    A filter is strong by its mean activation over all images and places. Each patch is the receptive
-    field of the filter's maximum over an image, so that no image gives two patches to a
-    filter (after Zeiler and Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014).
-    Where it reaches beyond the image, the image's border is repeated.
+    The strongest filters have the highest mean activation. Each patch is the receptive field of the filter's maximum
+    over an image, so that an image gives one patch to a filter (after Zeiler and Fergus, "Visualizing and Understanding
+    Convolutional Networks", ECCV 2014). Beyond the image, its border is repeated.
 
     Args:
         model: a built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
-        images: `(n, H, W)` uint8; they pass in batches, and only one mean, maximum and place a filter is kept.
+        images: `(n, H, W)` uint8.
         layers: names of layers whose output is `(n, h, w, filters)`.
 
     Returns:
-        patches: by layer name `(filters, patches, 32, 32)` float32 in [0, 1], strongest first: of 8 filters
-            9 patches each, or as many as there are images and filters that are active on any of them.
-        filters: by layer name `(filters,)` int, which filters those are.
+        By layer name the patches, `(filters, patches, 32, 32)` float32 in [0, 1], strongest first, of 8 filters 9
+        each at most, and the indices of these filters, `(filters,)` int. Inactive filters are left out.
 
     Raises:
-        ValueError: if a layer is not there or has no grid of cells.
+        ValueError: if a layer does not exist or has no feature map.
     """
     flat = copy_linear(model)
     fields = {name: receptive_fields(flat, name) for name in layers}
@@ -72,8 +61,8 @@ def find_patches(
         patches[name] = np.zeros((*highest.shape, PATCH_SIZE, PATCH_SIZE), dtype=np.float32)
         for rank, number in np.ndindex(highest.shape):
             image = highest[rank, number]
-            cell = divmod(int(place[image, filters[name][rank]]), width)
-            patches[name][rank, number] = _cut(images[image], cell, (rows, columns))
+            position = divmod(int(place[image, filters[name][rank]]), width)
+            patches[name][rank, number] = _cut(images[image], position, (rows, columns))
     return patches, filters
 
 
@@ -83,20 +72,21 @@ def _summarize(flat: "keras.Model", layers: tuple[str, ...], images: np.ndarray)
     from keras import ops
 
     extractor = keras.Model(flat.input, {name: flat.get_layer(name).output for name in layers})
-    batches: dict[str, list] = {name: [] for name in layers}
+    batches: dict[str, list[list[np.ndarray]]] = {name: [] for name in layers}
     for start in range(0, len(images), BATCH_SIZE):
         maps = extractor(images[start : start + BATCH_SIZE, ..., None].astype(np.float32), training=False)
-        for name, cells in maps.items():
-            flat = ops.reshape(cells, (cells.shape[0], -1, cells.shape[-1]))
-            summary = ops.mean(flat, axis=1), ops.max(flat, axis=1), ops.argmax(flat, axis=1)
+        for name, features in maps.items():
+            pixels = ops.reshape(features, (features.shape[0], -1, features.shape[-1]))
+            summary = ops.mean(pixels, axis=1), ops.max(pixels, axis=1), ops.argmax(pixels, axis=1)
             batches[name].append([ops.convert_to_numpy(part) for part in summary])
     return {name: [np.concatenate(parts) for parts in zip(*batches[name], strict=True)] for name in layers}
 
 
-def _cut(image: np.ndarray, cell: tuple[int, int], fields: tuple[Field, Field]) -> np.ndarray:
-    """Return what a cell sees as `(32, 32)` float32 in [0, 1]."""
+def _cut(image: np.ndarray, position: tuple[int, int], fields: tuple[Field, Field]) -> np.ndarray:
+    """Return the receptive field of a position as `(32, 32)` float32 in [0, 1]."""
     within = [
-        np.clip(field.pixels(place), 0, size - 1) for field, place, size in zip(fields, cell, image.shape, strict=True)
+        np.clip(field.pixels(place), 0, size - 1)
+        for field, place, size in zip(fields, position, image.shape, strict=True)
     ]
     patch = Image.fromarray(image[np.ix_(*within)])
     return np.asarray(patch.resize((PATCH_SIZE, PATCH_SIZE), Image.Resampling.BILINEAR), dtype=np.float32) / 255

@@ -18,7 +18,7 @@ SHOWN_SHARE = 0.5
 
 
 def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Blur one square patch after the other, and show how far the score falls.
+    """Blur one square patch after the other, and return the fall of the score.
 
     M. D. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. A patch is an
     eighth of the image wide, the next half a patch away; a pixel gets the mean fall of the patches that hold it.
@@ -49,10 +49,10 @@ def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 
     """Mask each image with 400 random soft masks, and average the masks by their scores.
 
     V. Petsiuk, A. Das and K. Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC
-    2018, with the blurred image behind the masks. Masks are grids of 8 x 8 cells, half of them open, drawn up and
-    shifted. Scores are taken relative to their mean, so that 400 masks do where the paper takes thousands.
+    2018, with the blurred image behind the masks. Masks are grids of 8 x 8 cells, half of them open, upsampled and
+    shifted. Scores are taken relative to their mean, so that 400 masks suffice where the authors take thousands.
     """
-    masks = _draw_masks(images.shape[1:], np.random.default_rng(seed))
+    masks = _sample_masks(images.shape[1:], np.random.default_rng(seed))
     opened = masks.mean(axis=0)
     blurred = blur_images(images)
     maps = np.zeros(images.shape, np.float32)
@@ -63,12 +63,12 @@ def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 
     return scale_to_peak(np.maximum(maps, 0))
 
 
-def _draw_masks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
+def _sample_masks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return `(masks, H, W)` float32 in [0, 1]."""
-    cells = (rng.random((NUM_MASKS, MASK_CELLS + 1, MASK_CELLS + 1)) < SHOWN_SHARE).astype(np.float32)
+    grids = (rng.random((NUM_MASKS, MASK_CELLS + 1, MASK_CELLS + 1)) < SHOWN_SHARE).astype(np.float32)
     shifts = rng.random((NUM_MASKS, 2))
     masks = np.empty((NUM_MASKS, *shape), np.float32)
-    for number, (grid, shift) in enumerate(zip(cells, shifts, strict=True)):
+    for number, (grid, shift) in enumerate(zip(grids, shifts, strict=True)):
         places = [np.arange(size) * (MASK_CELLS - 1) / size + start for size, start in zip(shape, shift, strict=True)]
         masks[number] = map_coordinates(grid, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
     return masks

@@ -38,9 +38,9 @@ def probe_concepts(
         seed: of the resampling.
 
     Returns:
-        By change, say `gamma 0.7`, the mean of the probability after less that before, in [-1, 1], and by
+        By change, such as `gamma 0.7`, the mean of the probability after minus that before, in [-1, 1], and as
         `changed decisions, gamma 0.7` the share of images whose decision, normal or pneumonia, changed. `hidden
-        markers` is measured only on the images that have some.
+        markers` is measured on the images with markers.
     """
     before = predict_probabilities(model, images)
     metrics = {}
@@ -74,4 +74,4 @@ def perturb_images(images: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def _to_bytes(values: np.ndarray) -> np.ndarray:
-    return np.rint(np.clip(values, 0, 255)).astype(np.uint8)
+    return np.asarray(np.rint(np.clip(values, 0, 255)), dtype=np.uint8)

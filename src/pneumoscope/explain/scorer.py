@@ -21,29 +21,29 @@ Method = Callable[..., np.ndarray]
 
 
 class Scorer:
-    """A classifier, opened at one layer.
+    """The scores of a classifier, and their gradients at one layer and at the pixels.
 
-    Scores are those before the last sigmoid or softmax (see `pneumoscope.models.linear`). Functions are
-    compiled on first use and kept, so that several methods can share them.
+    Scores are those before the last sigmoid or softmax (see `pneumoscope.models.linear`). Functions are compiled on
+    first use and kept for all methods.
 
     Attributes:
-        model: the classifier, which is left as it is.
+        model: the classifier, which is not changed.
         flat: its flat linear copy.
         layer: name in the flat copy of the layer of the class-activation maps.
-        fields: receptive fields of the layer's cells, along rows and along columns.
+        fields: receptive fields of the layer's positions, along rows and along columns.
     """
 
     def __init__(self, model: "keras.Model", layer: str | None = None) -> None:
-        """Open a classifier.
+        """Copy a classifier.
 
         Args:
-            model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may hold
-                other nets.
-            layer: name of a layer, or the way to it through nets within the net, `inner/layer`; by default the
-                last that heat-maps are taken of (`pneumoscope.models.backprop.list_views`).
+            model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may contain
+                nested models.
+            layer: name of a layer, or the path to it in nested models, `inner/layer`; by default the last
+                convolutional one (`pneumoscope.models.backprop.list_views`).
 
         Raises:
-            ValueError: if the layer is not there or has no grid of cells, or the net cannot be opened.
+            ValueError: if the layer is missing or has no feature map, or the model cannot be copied.
         """
         self.model = model
         self.flat = copy_linear(model)
@@ -72,11 +72,7 @@ class Scorer:
         return compile_gradient(copy_linear(self.model, rectify=rectify_guided()), [0])
 
     def check_images(self, images: np.ndarray) -> None:
-        """Make sure that images suit the model.
-
-        Raises:
-            ValueError: if they are not `(n, H, W)` uint8 of the model's size.
-        """
+        """Raise `ValueError` if images are not `(n, H, W)` uint8 of the model's size."""
         expected = tuple(self.model.inputs[0].shape[1:])
         if images.dtype != np.uint8 or (*images.shape[1:], 1) != expected:
             raise ValueError(
@@ -85,10 +81,10 @@ class Scorer:
             )
 
     def choose(self, class_indices: ArrayLike | None, images: np.ndarray) -> np.ndarray:
-        """Return `(n, classes)` float32, 1 for the class to explain of each image; by default the decided one.
+        """Return `(n, classes)` float32, 1 for the class to explain of each image; by default the predicted one.
 
         Raises:
-            ValueError: if the classes do not fit.
+            ValueError: if the number of classes or a value does not fit.
         """
         if class_indices is None:
             class_indices = self.score(images.astype(np.float32)).argmax(axis=1) if len(images) else []
@@ -98,38 +94,38 @@ class Scorer:
                 f"class_indices are {indices.shape} with values {np.unique(indices)}, "
                 f"expected ({len(images)},) with values 0 to {self.num_classes - 1}"
             )
-        return np.eye(self.num_classes, dtype=np.float32)[indices.astype(int)]
+        return np.asarray(np.eye(self.num_classes, dtype=np.float32)[indices.astype(int)])
 
     def score(self, pixels: np.ndarray, *, change: np.ndarray | None = None) -> np.ndarray:
         """Return `(n, classes)` float32.
 
         Args:
             pixels: `(n, H, W)` float32 in [0, 255].
-            change: `(n, h, w, filters)` float32, added to the layer's cells on the way.
+            change: `(n, h, w, filters)` float32, added to the layer's features.
         """
         if change is None:
-            return self.flat.predict(pixels[..., None], batch_size=BATCH_SIZE, verbose=0)
-        return self._opened.predict([pixels[..., None], change], batch_size=BATCH_SIZE, verbose=0)[0]
+            return np.asarray(self.flat.predict(pixels[..., None], batch_size=BATCH_SIZE, verbose=0))
+        return np.asarray(self._opened.predict([pixels[..., None], change], batch_size=BATCH_SIZE, verbose=0)[0])
 
     def differentiate_layer(self, images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the layer's cells and the gradients of the chosen scores there, `(n, h, w, filters)` float32 each.
+        """Return the layer's features and the gradients of the chosen scores there, `(n, h, w, filters)` float32 each.
 
         Args:
             images: `(n, H, W)`, values 0 to 255.
             chosen: `(n, classes)` float32, as `choose` returns it.
         """
         shape = self._opened.inputs[1].shape[1:]
-        cells, gradients = [], []
+        features, gradients = [], []
         for batch in _batches(len(images)):
             pixels = images[batch, ..., None].astype(np.float32)
             inputs = [pixels, np.zeros((len(pixels), *shape), np.float32)]
             outputs, (gradient,) = self._at_layer(inputs, chosen[batch])
-            cells.append(_to_numpy(outputs[1]))
+            features.append(_to_numpy(outputs[1]))
             gradients.append(_to_numpy(gradient))
-        return np.concatenate(cells), np.concatenate(gradients)
+        return np.concatenate(features), np.concatenate(gradients)
 
     def differentiate_pixels(self, images: np.ndarray, chosen: np.ndarray, *, guided: bool = False) -> np.ndarray:
-        """Return `(n, H, W)` float32, the gradients of the chosen scores at the pixels, a gray level each.
+        """Return `(n, H, W)` float32, the gradients of the chosen scores at the pixels, per gray level.
 
         Args:
             images: `(n, H, W)`, values 0 to 255.
@@ -144,15 +140,15 @@ class Scorer:
         return np.concatenate(parts)
 
     def upsample(self, maps: np.ndarray) -> np.ndarray:
-        """Upsample maps of the layer's cells, `(n, h, w)`, to `(n, H, W)` float32 in [0, 1]; below 0 counts as 0.
+        """Upsample maps of the layer, `(n, h, w)`, to `(n, H, W)` float32 in [0, 1]; below 0 counts as 0.
 
-        Each cell lies at the center of its receptive field; a map falls to 0 beyond the outermost cells.
+        Each position lies at the center of its receptive field; a map falls to 0 beyond the outermost positions.
         """
         return upsample(np.maximum(maps, 0).astype(np.float32), *self.fields, self.model.inputs[0].shape[1:3])
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's convolutional layers for heat-maps, from the input on; see `backward.list_views`.
+    """Return the names of a model's convolutional layers for heat-maps, from the input on; see `backprop.list_views`.
 
     Those of a nested model are named by the path to them, joined by dots.
 
@@ -172,13 +168,7 @@ def _list_views(flat: "keras.Model") -> tuple[str, ...]:
 
 
 def choose_class(probabilities: np.ndarray) -> np.ndarray:
-    """Return `(n,)` int, the class to explain: 0, normal, or the most probable class of pneumonia.
-
-    The decision is pneumonia where its classes together are more probable than normal.
-
-    Args:
-        probabilities: `(n, classes)`, class 0 being normal.
-    """
+    """Return `(n,)` int: class 0, normal, where its probability is 0.5 or more, else the likeliest of pneumonia."""
     return np.where(probabilities[:, 0] >= 0.5, 0, 1 + probabilities[:, 1:].argmax(axis=1))
 
 
@@ -187,7 +177,6 @@ def rectify_guided() -> Any:
     """Return a ReLU whose gradient is that of guided backpropagation, see `gradients.guided_backprop`."""
     from keras import ops
 
-    @ops.custom_gradient
     def rectify(values: Any) -> Any:
         def grad(*args: Any, upstream: Any = None) -> Any:
             if upstream is None:
@@ -196,7 +185,7 @@ def rectify_guided() -> Any:
 
         return ops.relu(values), grad
 
-    return rectify
+    return ops.custom_gradient(rectify)
 
 
 def _batches(count: int) -> list[slice]:
@@ -206,4 +195,4 @@ def _batches(count: int) -> list[slice]:
 def _to_numpy(tensor: Any) -> np.ndarray:
     from keras import ops
 
-    return ops.convert_to_numpy(tensor)
+    return np.asarray(ops.convert_to_numpy(tensor))

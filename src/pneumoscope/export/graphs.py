@@ -72,16 +72,16 @@ def _export_classifier_graphs(
 
 def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
-    from pneumoscope.anomaly.features import weigh_cells
+    from pneumoscope.anomaly.features import weigh_positions
     from pneumoscope.anomaly.registry import load_detector
     from pneumoscope.export.graph import AutoencoderGraph, GaussianGraph
 
     detector, _ = load_detector(model_dir, precision="float32")
     if isinstance(detector, ReferenceAutoencoder):
-        return AutoencoderGraph(detector.net)
+        return AutoencoderGraph(detector.model)
     whole, single = (detector.mean, detector.whitening), (detector.patch_mean, detector.patch_whitening)
     source = detector.source
-    return GaussianGraph(source.net, source.join, weigh_cells(source), whole=whole, single=single)
+    return GaussianGraph(source.extractor, source.join, weigh_positions(source), whole=whole, single=single)
 
 
 def export_answers(bundle: "SavedModel", graph: ModelGraph, folder: Path, dataset: Dataset) -> ModelGraph:

@@ -1,23 +1,23 @@
-"""Probabilities that mean what they say: vector scaling with one scale, and what the fit leaves open.
+"""Calibration of probabilities by vector scaling with one scale, with resamples of the fit.
 
 Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, with the
-scale shared by all classes. Classes weigh alike in the fit, so that a calibrated probability is that of a reader who
-meets all classes equally often, whatever their shares in the images that it was fitted to.
+scale shared by all classes. Classes weigh alike in the fit, so that a calibrated probability is that for equally
+frequent classes, whatever their shares in the images that it was fitted to.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 NUM_RESAMPLES = 100
-# Validation is nearly told apart, where the likeliest scale grows without end: this holds it near 1.
+# Where classes are nearly separable, the likeliest scale grows without bound: the penalty keeps it near 1.
 PENALTY = 1e-3
 
 
 def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> np.ndarray:
-    """Fit scale and offsets on images that the net was not trained on.
+    """Fit scale and offsets on images that the model was not trained on.
 
     Args:
-        outputs: `(n, classes)` floats in (0, 1], rows sum to 1: what the net gives.
+        outputs: `(n, classes)` floats in (0, 1], rows sum to 1: outputs of the model.
         labels: `(n,)` ints, index of the true class; every class occurs.
         patients: `(n,)` str, the unit that is resampled.
         seed: of the resampling.
@@ -39,9 +39,9 @@ def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike,
     rng = np.random.default_rng(seed)
     fits = [_fit(scores, labels, np.ones(len(labels)))]
     while len(fits) <= NUM_RESAMPLES:
-        drawn = np.bincount(rng.integers(len(groups), size=len(groups)), minlength=len(groups))[members]
-        if all(drawn[labels == label].any() for label in range(outputs.shape[1])):
-            fits.append(_fit(scores, labels, drawn.astype(np.float64)))
+        weights = np.bincount(rng.integers(len(groups), size=len(groups)), minlength=len(groups))[members]
+        if all(weights[labels == label].any() for label in range(outputs.shape[1])):
+            fits.append(_fit(scores, labels, weights.astype(np.float64)))
     return np.array(fits)
 
 
@@ -61,7 +61,7 @@ def calibrate(outputs: np.ndarray, fits: np.ndarray) -> np.ndarray:
     """
     # Logarithms of probabilities are not positive, and one of each row is near 0: nothing overflows or vanishes.
     weights = np.exp(fits[:, None, :1] * np.log(outputs.astype(np.float64)) + fits[:, None, 1:])
-    return weights / weights.sum(axis=-1, keepdims=True)
+    return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
 def _fit(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -78,8 +78,7 @@ def _fit(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray) -> np.ndar
         logs = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
         gaps = shares[:, None] * (np.exp(logs) - targets)
         gradient = np.concatenate([[np.sum(gaps * scores)], gaps.sum(axis=0)]) + 2 * PENALTY * (fit - neutral)
-        return float(
-            -(shares * logs[np.arange(len(logs)), labels]).sum() + PENALTY * np.square(fit - neutral).sum()
-        ), gradient
+        value = -(shares * logs[np.arange(len(logs)), labels]).sum() + PENALTY * np.square(fit - neutral).sum()
+        return float(value), gradient
 
-    return minimize(loss, neutral, jac=True, method="L-BFGS-B").x
+    return np.asarray(minimize(loss, neutral, jac=True, method="L-BFGS-B").x)

@@ -1,6 +1,6 @@
-"""How well labels and scores are told, each figure with a 95 % interval that resamples patients.
+"""Metrics of classifiers and scores, each with a 95 % interval that resamples patients.
 
-    accuracy                       share of images labelled rightly
+    accuracy                       share of correct decisions
     balanced_accuracy              mean of the classes' recalls
     macro_f1                       mean of the classes' F1
     precision_C, recall_C, f1_C    for each class C; for two classes recall_pneumonia is the sensitivity and
@@ -8,21 +8,25 @@
     auroc, auprc                   of the last of two classes; for more, the mean of each class against the rest
     auroc_bacterial_vs_viral       among images that are one of both, by the share p(viral) / (p(bacterial) + p(viral))
 
-A figure is NaN where its denominator is zero, a mean over classes where one of them is, and a ranking where
-only one class is there. Values come from scikit-learn; the resamples use the same definitions on weights.
+A metric is NaN where its denominator is zero, a mean over classes where one of them is NaN, and a ranking where
+only one class occurs. Values come from scikit-learn; the resamples use the same definitions on weights.
 """
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumoscope.io.results import Estimate, Evaluation
 from pneumoscope.labels import BINARY_CLASSES
-from pneumoscope.metrics.intervals import estimate, estimate_mean
+from pneumoscope.metrics.intervals import estimate, estimate_mean, require_same_shape
 
 ROW_SUM_TOLERANCE = 1e-3
 
+SUBTYPES_METRIC = "auroc_bacterial_vs_viral"
+
+# Whether each image is positive, `(n,)` bool, and its score, `(n,)` floats.
 Ranking = tuple[np.ndarray, np.ndarray]
 
 
@@ -36,7 +40,7 @@ def evaluate(
     names: ArrayLike,
     seed: int = 0,
 ) -> Evaluation:
-    """Return how a classifier did; each image is given its most probable class.
+    """Return the metrics of a classifier; the decision on an image is its most probable class.
 
     Args:
         labels: `(n,)` ints, index into `classes`.
@@ -50,27 +54,10 @@ def evaluate(
     Raises:
         ValueError: if there is no image, or shapes or ranges are not as above.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    probabilities = np.asarray(probabilities, dtype=np.float32)
+    labels, probabilities = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float32)
     _check_probabilities(labels, probabilities, classes)
-    _check_patients(patients, len(labels))
-    decisions = probabilities.argmax(axis=1)
-    rankings = _list_rankings(labels, probabilities, classes)
-    subtypes = _rank_subtypes(labels, probabilities, classes)
-
-    values = {**_score_decisions(labels, decisions, classes), **_score_rankings(rankings)}
-    counts = _count_images(labels, decisions, classes)
-    if subtypes is not None:
-        values["auroc_bacterial_vs_viral"] = _score_rankings([subtypes[1]])["auroc"]
-        counts["auroc_bacterial_vs_viral"] = int(subtypes[0].sum())
-
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = {**_weigh_decisions(labels, decisions, classes, weights), **_weigh_rankings(rankings, weights)}
-        if subtypes is not None:
-            rows, ranking = subtypes
-            found["auroc_bacterial_vs_viral"] = _weigh_rankings([ranking], weights[:, rows])["auroc"]
-        return found
-
+    require_same_shape(labels=labels, patients=patients)
+    confusion = _weigh_confusion(labels, probabilities.argmax(axis=1), len(classes), np.ones((1, len(labels))))[0]
     return Evaluation(
         split=split,
         classes=tuple(classes),
@@ -78,20 +65,40 @@ def evaluate(
         probabilities=probabilities,
         patients=np.asarray(patients, dtype=str),
         names=np.asarray(names, dtype=str),
-        metrics=estimate(figures, patients, values=values, counts=counts, seed=seed),
-        confusion=_weigh_confusion(labels, decisions, len(classes), np.ones((1, len(labels))))[0].astype(np.int64),
+        metrics=_estimate_metrics(labels, probabilities, classes, patients, seed),
+        confusion=confusion.astype(np.int64),
     )
 
 
-def evaluate_scores(
-    labels: ArrayLike,
-    scores: ArrayLike,
-    thresholds: Mapping[str, float],
-    *,
-    patients: ArrayLike,
-    seed: int = 0,
+def _estimate_metrics(
+    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], patients: ArrayLike, seed: int
 ) -> dict[str, Estimate]:
-    """Return how well a score tells pneumonias from normals, as a ranking and at thresholds.
+    decisions = probabilities.argmax(axis=1)
+    rankings = _list_rankings(labels, probabilities, classes)
+    subtypes = _rank_subtypes(labels, probabilities, classes)
+    values = {**_score_decisions(labels, decisions, classes), **_score_rankings(rankings)}
+    counts = {}
+    for number, name in enumerate(classes):
+        counts[f"precision_{name}"] = int((decisions == number).sum())
+        counts[f"recall_{name}"] = int((labels == number).sum())
+    if subtypes is not None:
+        values[SUBTYPES_METRIC] = _score_rankings([subtypes[1]])["auroc"]
+        counts[SUBTYPES_METRIC] = int(subtypes[0].sum())
+
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
+        metrics = {**_weigh_decisions(labels, decisions, classes, weights), **_weigh_rankings(rankings, weights)}
+        if subtypes is not None:
+            rows, ranking = subtypes
+            metrics[SUBTYPES_METRIC] = _weigh_rankings([ranking], weights[:, rows])["auroc"]
+        return metrics
+
+    return estimate(compute, patients, values=values, counts=counts, seed=seed)
+
+
+def evaluate_scores(
+    labels: ArrayLike, scores: ArrayLike, thresholds: Mapping[str, float], *, patients: ArrayLike, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return how well a score distinguishes pneumonias from normals, as a ranking and at thresholds.
 
     An image is flagged when `score >= threshold`.
 
@@ -109,10 +116,9 @@ def evaluate_scores(
     Raises:
         ValueError: if there is no image, the shapes differ, or a score is not finite.
     """
-    labels = np.asarray(labels, dtype=np.int64)
-    scores = np.asarray(scores, dtype=np.float64)
+    labels, scores = np.asarray(labels, dtype=np.int64), np.asarray(scores, dtype=np.float64)
     _check_labels(labels, 2)
-    _check_patients(patients, len(labels))
+    require_same_shape(labels=labels, patients=patients)
     if scores.shape != labels.shape or not np.isfinite(scores).all():
         raise ValueError(f"scores are {scores.shape}, expected {labels.shape} and all finite")
     flagged = {name: (scores >= threshold).astype(np.int64) for name, threshold in thresholds.items()}
@@ -124,13 +130,13 @@ def evaluate_scores(
         counts[f"flagged_normal_{name}"] = int((labels == 0).sum())
         counts[f"flagged_pneumonia_{name}"] = int((labels == 1).sum())
 
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = dict(_weigh_rankings(rankings, weights))
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
+        metrics = dict(_weigh_rankings(rankings, weights))
         for name, flags in flagged.items():
-            found.update(_name_flagged(name, _weigh_decisions(labels, flags, BINARY_CLASSES, weights)))
-        return found
+            metrics.update(_name_flagged(name, _weigh_decisions(labels, flags, BINARY_CLASSES, weights)))
+        return metrics
 
-    return estimate(figures, patients, values=values, counts=counts, seed=seed)
+    return estimate(compute, patients, values=values, counts=counts, seed=seed)
 
 
 def estimate_binary_scores(
@@ -141,15 +147,7 @@ def estimate_binary_scores(
 
 
 def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> Estimate:
-    """Return the share of images that are flagged, with its 95 % interval.
-
-    Args:
-        flags: `(n,)` bool.
-        patients: `(n,)` str, the unit that the interval resamples.
-        seed: of the resampling.
-
-    Raises:
-        ValueError: if the shapes differ or there is no image.
+    """Return the share of images that are flagged, `(n,)` bool, with its 95 % interval; see `estimate_mean`.
 
     Example:
         >>> print(estimate_share([True, False, True, False], ["a", "a", "b", "b"]))
@@ -159,15 +157,9 @@ def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> E
 
 
 def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """Return the AUROC of a score under each weighting of the images, as `estimate` asks of its figures.
+    """Return the AUROC of `(n,)` scores for each row of `(r, n)` weights, `(r,)` floats; see `estimate`.
 
-    Args:
-        labels: `(n,)` bool or ints, 1 = pneumonia.
-        scores: `(n,)` floats, higher = more like a pneumonia.
-        weights: `(r, n)` floats, one row a resample.
-
-    Returns:
-        `(r,)` floats; NaN where a class has no weight.
+    It is NaN where a class has no weight.
 
     Example:
         >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
@@ -180,13 +172,10 @@ def _check_labels(labels: np.ndarray, num_classes: int) -> None:
     if labels.ndim != 1 or not labels.size:
         raise ValueError(f"labels are {labels.shape}, expected (n,) with one image or more")
     if labels.min() < 0 or labels.max() >= num_classes:
-        found = f"{labels.min()} to {labels.max()}"
-        raise ValueError(f"labels run from {found}, expected 0 to {num_classes - 1}; leave out images of unknown class")
-
-
-def _check_patients(patients: ArrayLike, num_images: int) -> None:
-    if np.shape(patients) != (num_images,):
-        raise ValueError(f"patients are {np.shape(patients)}, expected {(num_images,)}: one an image")
+        raise ValueError(
+            f"labels run from {labels.min()} to {labels.max()}, expected 0 to {num_classes - 1}; "
+            "leave out images of unknown class"
+        )
 
 
 def _check_probabilities(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> None:
@@ -215,38 +204,30 @@ def _rank_subtypes(
     bacterial, viral = (list(classes).index(name) for name in ("bacterial", "viral"))
     rows = (labels == bacterial) | (labels == viral)
     either = probabilities[rows, bacterial] + probabilities[rows, viral]
-    # Where a net is so sure of a normal that both are 0, it does not lean to either of the two.
+    # Where both probabilities are 0, neither subtype is favored.
     share = np.divide(probabilities[rows, viral], either, out=np.full_like(either, 0.5), where=either > 0)
     return rows, (labels[rows] == viral, share)
 
 
-def _count_images(labels: np.ndarray, decisions: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
-    counts = {}
-    for number, name in enumerate(classes):
-        counts[f"precision_{name}"] = int((decisions == number).sum())
-        counts[f"recall_{name}"] = int((labels == number).sum())
-    return counts
-
-
-def _name_flagged(name: str, figures: Mapping) -> dict:
+def _name_flagged(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
-        f"accuracy_{name}": figures["accuracy"],
-        f"f1_{name}": figures["f1_pneumonia"],
-        f"flagged_normal_{name}": 1 - figures["recall_normal"],
-        f"flagged_pneumonia_{name}": figures["recall_pneumonia"],
+        f"accuracy_{name}": metrics["accuracy"],
+        f"f1_{name}": metrics["f1_pneumonia"],
+        f"flagged_normal_{name}": 1 - metrics["recall_normal"],
+        f"flagged_pneumonia_{name}": metrics["recall_pneumonia"],
     }
 
 
 def _name_by_class(
-    classes: Sequence[str], accuracy: ArrayLike, precision: np.ndarray, recall: np.ndarray, f1: np.ndarray
-) -> dict:
-    """Name figures; the last axis of the latter three is the class."""
-    figures = {"accuracy": accuracy, "balanced_accuracy": recall.mean(axis=-1), "macro_f1": f1.mean(axis=-1)}
+    classes: Sequence[str], accuracy: Any, precision: np.ndarray, recall: np.ndarray, f1: np.ndarray
+) -> dict[str, Any]:
+    """Return metrics by name, floats or `(r,)` arrays; the last axis of the latter three is the class."""
+    metrics = {"accuracy": accuracy, "balanced_accuracy": recall.mean(axis=-1), "macro_f1": f1.mean(axis=-1)}
     for number, name in enumerate(classes):
-        figures[f"precision_{name}"] = precision[..., number]
-        figures[f"recall_{name}"] = recall[..., number]
-        figures[f"f1_{name}"] = f1[..., number]
-    return figures
+        metrics[f"precision_{name}"] = precision[..., number]
+        metrics[f"recall_{name}"] = recall[..., number]
+        metrics[f"f1_{name}"] = f1[..., number]
+    return metrics
 
 
 def _score_decisions(labels: np.ndarray, decisions: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
@@ -270,8 +251,8 @@ def _score_rankings(rankings: Sequence[Ranking]) -> dict[str, float]:
 
 
 def _weigh_confusion(labels: np.ndarray, decisions: np.ndarray, num_classes: int, weights: np.ndarray) -> np.ndarray:
-    cells = np.eye(num_classes**2)[labels * num_classes + decisions]
-    return (weights @ cells).reshape(-1, num_classes, num_classes)
+    members = np.eye(num_classes**2)[labels * num_classes + decisions]
+    return np.asarray(weights @ members).reshape(-1, num_classes, num_classes)
 
 
 def _weigh_decisions(
@@ -291,21 +272,15 @@ def _weigh_rankings(rankings: Sequence[Ranking], weights: np.ndarray) -> dict[st
 
 
 def _weigh_ranking(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return `(r,)` float64 areas under the ROC and the precision-recall curve, for each row of weights.
-
-    Args:
-        positive: `(n,)` bool.
-        scores: `(n,)` floats, higher = more like a positive.
-        weights: `(r, n)` float64, not below 0.
-    """
+    """Return `(r,)` float64 areas under the ROC and the precision-recall curve, for each row of `(r, n)` weights."""
     order = np.argsort(-scores, kind="stable")
     if not order.size:
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
     # Images of equal score pass the threshold together, so only the last of them is a point of the curve.
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    ordered, found = weights[:, order], positive[order]
-    hits = np.cumsum(ordered * found, axis=1)[:, last]
-    alarms = np.cumsum(ordered * ~found, axis=1)[:, last]
+    ordered, positive = weights[:, order], positive[order]
+    hits = np.cumsum(ordered * positive, axis=1)[:, last]
+    alarms = np.cumsum(ordered * ~positive, axis=1)[:, last]
     with np.errstate(invalid="ignore"):
         recall, fallout = hits / hits[:, -1:], alarms / alarms[:, -1:]
         precision = np.nan_to_num(hits / (hits + alarms))

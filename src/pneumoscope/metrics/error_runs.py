@@ -1,4 +1,4 @@
-"""Stretches of a collection along its file names: what stands together was often made or labelled together."""
+"""Contiguous runs of a collection in the order of its file names: neighbors were often made or labelled together."""
 
 import math
 import re
@@ -27,12 +27,12 @@ def order_names(names: Sequence[str]) -> np.ndarray:
 
 
 def smooth_along(values: np.ndarray, *, reach: float, groups: np.ndarray | None = None) -> np.ndarray:
-    """Return the mean of the values around each, itself among them, or of those that are of other groups.
+    """Return the weighted mean of the values around each, itself included, or only of those of other groups.
 
     Args:
         values: `(n,)` or `(n, k)` floats, in order.
         reach: standard deviation of the weights, in places.
-        groups: `(n,)` of anything, such as patients; a value that has no other group around stays as it is.
+        groups: `(n,)`, such as patients; a value without another group around it stays as it is.
 
     Returns:
         Floats of the shape of `values`.

@@ -1,9 +1,9 @@
-"""How frequent the classes are among images that nobody has labelled, and probabilities that take it into account.
+"""Label shift: class shares of unlabelled images, and probabilities corrected for them.
 
 Source: M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori
-Probabilities", Neural Computation 14, 2002: expectation and maximization in turn. It takes for granted that each class
-looks as it did in training and that only the shares differ, and that probabilities are calibrated; where the images
-are of another kind, the shares it finds are wrong.
+Probabilities", Neural Computation 14, 2002: expectation and maximization in turn. It assumes that the images of each
+class look as in training, so that only the shares differ, and that probabilities are calibrated. Otherwise the shares
+are wrong.
 """
 
 import numpy as np
@@ -18,20 +18,14 @@ TOLERANCE = 1e-5
 
 
 def estimate_label_shift(
-    probabilities: np.ndarray,
-    patients: ArrayLike,
-    *,
-    classes: tuple[str, ...],
-    known_shares: ArrayLike | None = None,
-    seed: int = 0,
+    probabilities: np.ndarray, patients: ArrayLike, *, classes: tuple[str, ...], seed: int = 0
 ) -> LabelShift:
     """Estimate the shares of the classes from calibrated probabilities alone.
 
     Args:
-        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1; 50 images or more.
+        probabilities: `(n, classes)` floats in [0, 1] for equally frequent classes, rows sum to 1; 50 images or more.
         patients: `(n,)` str, the unit that the intervals resample.
         classes: class names, in the order of the columns.
-        known_shares: `(classes,)` floats, the shares that the probabilities stand for; equal ones by default.
         seed: of the resampling.
 
     Raises:
@@ -40,30 +34,15 @@ def estimate_label_shift(
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(classes) or len(probabilities) < MIN_IMAGES:
         expected = f"({MIN_IMAGES} or more, {len(classes)})"
-        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected} to tell shares from")
-    before = np.full(len(classes), 1 / len(classes)) if known_shares is None else np.asarray(known_shares)
+        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected} to estimate shares from")
+    before = np.full(len(classes), 1 / len(classes))
     shares = estimate(
         lambda weights: dict(zip(classes, _maximize(probabilities, before, weights).T, strict=True)),
         patients,
         seed=seed,
     )
-    after = np.array([shares[name].value for name in classes])
-    return LabelShift(shares=shares, probabilities=apply_shares(probabilities, before, after))
-
-
-def apply_shares(probabilities: np.ndarray, before: np.ndarray, after: np.ndarray) -> np.ndarray:
-    """Return `(n, classes)` probabilities for other shares of the classes than those they stand for.
-
-    Args:
-        probabilities: `(n, classes)` floats in [0, 1].
-        before, after: `(classes,)` floats, above 0 and not below 0.
-
-    Example:
-        >>> apply_shares(np.array([[0.5, 0.5]]), np.array([0.5, 0.5]), np.array([0.9, 0.1]))
-        array([[0.9, 0.1]])
-    """
-    scaled = probabilities * (after / before)
-    return scaled / scaled.sum(axis=1, keepdims=True)
+    scaled = probabilities * (np.array([shares[name].value for name in classes]) / before)
+    return LabelShift(shares=shares, probabilities=scaled / scaled.sum(axis=1, keepdims=True))
 
 
 def _maximize(probabilities: np.ndarray, before: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -71,10 +50,8 @@ def _maximize(probabilities: np.ndarray, before: np.ndarray, weights: np.ndarray
     shares = np.repeat(before[None], len(weights), axis=0)
     totals = weights.sum(axis=1, keepdims=True)
     for _ in range(NUM_STEPS):
-        ratios = shares / before
-        found = ratios * ((weights / np.maximum(ratios @ probabilities.T, 1e-300)) @ probabilities) / totals
-        moved = np.abs(found - shares).max()
-        shares = found
-        if moved < TOLERANCE:
+        ratios, previous = shares / before, shares
+        shares = ratios * ((weights / np.maximum(ratios @ probabilities.T, 1e-300)) @ probabilities) / totals
+        if np.abs(shares - previous).max() < TOLERANCE:
             break
     return shares

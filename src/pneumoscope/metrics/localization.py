@@ -1,4 +1,4 @@
-"""How well maps of oddness find what is odd: pixel AUROC and per-region overlap, with intervals over patients."""
+"""Localization by anomaly maps: pixel AUROC and per-region overlap, with intervals over patients."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -10,25 +10,17 @@ NUM_LEVELS = 400
 MAX_FALSE_ALARMS = 0.3
 
 
-def evaluate_maps(
-    maps: np.ndarray,
-    masks: np.ndarray,
-    *,
-    patients: ArrayLike,
-    max_false_alarms: float = MAX_FALSE_ALARMS,
-    seed: int = 0,
-) -> dict[str, Estimate]:
-    """Return how well maps find the true lesions.
+def evaluate_maps(maps: np.ndarray, masks: np.ndarray, *, patients: ArrayLike, seed: int = 0) -> dict[str, Estimate]:
+    """Return how well maps localize the true lesions.
 
-    `pro` is the mean share of a region that is found, over all regions, averaged over the shares of healthy pixels that
-    are flagged from 0 to `max_false_alarms` (P. Bergmann, M. Fauser, D. Sattlegger and C. Steger, "Uninformed
-    Students", CVPR 2020). Maps are told apart at `NUM_LEVELS` levels, which are quantiles of all of their values.
+    `pro` is the mean share of a region that is flagged, over all regions, averaged over the shares of healthy pixels
+    that are flagged from 0 to 0.3 (P. Bergmann, M. Fauser, D. Sattlegger and C. Steger, "Uninformed Students", CVPR
+    2020). Thresholds are `NUM_LEVELS` quantiles of all values.
 
     Args:
-        maps: `(n, H, W)` floats, higher = odder.
-        masks: `(n, H, W)` bool, true where something is odd; may be empty.
+        maps: `(n, H, W)` floats, higher = more anomalous.
+        masks: `(n, H, W)` bool, true lesions; may be empty.
         patients: `(n,)` str, the unit that the intervals resample.
-        max_false_alarms: share of healthy pixels up to which `pro` looks, in (0, 1].
         seed: of the resampling.
 
     Returns:
@@ -40,30 +32,32 @@ def evaluate_maps(
     Example:
         >>> masks = np.zeros((2, 8, 8), bool)
         >>> masks[:, 2:4, 2:4] = True
-        >>> found = evaluate_maps(masks.astype(float), masks, patients=["a", "b"])
-        >>> found["pixel_auroc"].value, round(found["pro"].value, 3)
+        >>> metrics = evaluate_maps(masks.astype(float), masks, patients=["a", "b"])
+        >>> metrics["pixel_auroc"].value, round(metrics["pro"].value, 3)
         (1.0, 1.0)
     """
     if maps.shape != masks.shape or maps.ndim != 3 or not np.isfinite(maps).all():
         raise ValueError(f"maps are {maps.shape}, masks {masks.shape}; expected both (n, H, W) and maps finite")
     levels = _rank_levels(maps)
-    healthy = np.stack([np.bincount(lv[~mask], minlength=NUM_LEVELS) for lv, mask in zip(levels, masks, strict=True)])
-    odd = np.stack([np.bincount(lv[mask], minlength=NUM_LEVELS) for lv, mask in zip(levels, masks, strict=True)])
+    healthy, lesions = (
+        np.stack([np.bincount(lv[part], minlength=NUM_LEVELS) for lv, part in zip(levels, parts, strict=True)])
+        for parts in (~masks, masks)
+    )
     overlaps, regions = _count_regions(levels, masks)
 
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         alarms = _share_from_above(weights @ healthy)
         return {
-            "pixel_auroc": _integrate(alarms, _share_from_above(weights @ odd), 1.0),
-            "pro": _integrate(alarms, _mean_overlap(weights, overlaps, regions), max_false_alarms),
+            "pixel_auroc": _integrate(alarms, _share_from_above(weights @ lesions), 1.0),
+            "pro": _integrate(alarms, _mean_overlap(weights, overlaps, regions), MAX_FALSE_ALARMS),
         }
 
     counts = dict.fromkeys(("pixel_auroc", "pro"), int(masks.any(axis=(1, 2)).sum()))
-    return estimate(figures, patients, counts=counts, seed=seed)
+    return estimate(compute, patients, counts=counts, seed=seed)
 
 
 def _rank_levels(maps: np.ndarray) -> np.ndarray:
-    """Return maps as whole numbers below `NUM_LEVELS`, in order; the top levels are finer, where PRO looks."""
+    """Return maps as whole numbers below `NUM_LEVELS`, in order; the top levels are finer, where PRO is measured."""
     shares = 1 - (1 - np.linspace(0, 1, NUM_LEVELS + 1)[1:-1]) ** 1.5
     edges = np.unique(np.quantile(maps, shares))
     return np.searchsorted(edges, maps, side="left")
@@ -79,8 +73,8 @@ def _count_regions(levels: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, n
         named, count = label(mask, structure=np.ones((3, 3)))
         regions[number] = count
         for region in range(1, count + 1):
-            found = np.bincount(levels[number][named == region], minlength=NUM_LEVELS)
-            shares[number] += found / found.sum()
+            counts = np.bincount(levels[number][named == region], minlength=NUM_LEVELS)
+            shares[number] += counts / counts.sum()
     return shares, regions
 
 
@@ -88,20 +82,20 @@ def _mean_overlap(weights: np.ndarray, overlaps: np.ndarray, regions: np.ndarray
     totals = (weights @ regions)[:, None]
     summed = np.cumsum((weights @ overlaps)[:, ::-1], axis=1)
     with np.errstate(invalid="ignore"):
-        return np.concatenate([np.zeros_like(totals), summed], axis=1) / totals
+        return np.asarray(np.concatenate([np.zeros_like(totals), summed], axis=1) / totals)
 
 
 def _share_from_above(counts: np.ndarray) -> np.ndarray:
     """Return `(r, levels + 1)`, the share of pixels at or over each level from the highest down, from 0 to 1."""
     summed = np.cumsum(counts[:, ::-1], axis=1)
     with np.errstate(invalid="ignore"):
-        return np.concatenate([np.zeros((len(counts), 1)), summed], axis=1) / summed[:, -1:]
+        return np.asarray(np.concatenate([np.zeros((len(counts), 1)), summed], axis=1) / summed[:, -1:])
 
 
-def _integrate(alarms: np.ndarray, found: np.ndarray, most: float) -> np.ndarray:
-    """Return `(r,)` the mean of `found` over the shares of false alarms from 0 to `most`."""
+def _integrate(alarms: np.ndarray, hits: np.ndarray, most: float) -> np.ndarray:
+    """Return `(r,)` the mean of `hits` over the shares of false alarms from 0 to `most`."""
     areas = np.full(len(alarms), np.nan)
-    for row, (across, up) in enumerate(zip(alarms, found, strict=True)):
+    for row, (across, up) in enumerate(zip(alarms, hits, strict=True)):
         if np.isfinite(across).all() and np.isfinite(up).all():
             end = np.interp(most, across, up)
             inside = across < most

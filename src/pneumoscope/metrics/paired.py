@@ -1,8 +1,8 @@
-"""Whether one classifier is better than another on the same images.
+"""Comparison of two classifiers on the same images.
 
 Sources: E. DeLong, D. DeLong and D. Clarke-Pearson, Biometrics 44, 1988 (areas under the ROC curve); Q. McNemar,
-Psychometrika 12, 1947 (decisions), in its exact form. Both tests take the images for independent cases; where patients
-have several, their p-values are too small: go by the interval of the difference, which resamples patients.
+Psychometrika 12, 1947 (decisions), in its exact form. Both tests treat images as independent: where patients have
+several, the p-values are too small. The interval of the difference resamples patients.
 """
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from pneumoscope.io.results import PairedComparison
 from pneumoscope.metrics.classification import weigh_auroc
-from pneumoscope.metrics.intervals import estimate, estimate_mean
+from pneumoscope.metrics.intervals import estimate, estimate_mean, require_same_shape
 
 
 def compare_rankings(
@@ -32,27 +32,27 @@ def compare_rankings(
 
     labels = np.asarray(labels, dtype=np.int64)
     scores = [np.asarray(values, dtype=np.float64) for values in (first, second)]
-    _check_alike(labels, *scores, np.asarray(patients))
+    require_same_shape(labels=labels, first=scores[0], second=scores[1], patients=patients)
     if set(labels.tolist()) != {0, 1}:
         raise ValueError(f"labels hold {sorted(set(labels.tolist()))}, expected both 0 and 1")
 
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         earlier, later = (weigh_auroc(labels == 1, values, weights) for values in scores)
         return {"difference": later - earlier}
 
-    # Without a difference there is no variance to test it by.
+    # Equal rankings have no variance, which the test divides by.
     same = np.array_equal(*(rankdata(values) for values in scores))
     p_value = 1.0 if same else Delong_test(labels, *scores, return_ci=False, return_auc=False, random_state=seed)[1]
-    return PairedComparison("DeLong", estimate(figures, patients, seed=seed)["difference"], float(p_value))
+    return PairedComparison("DeLong", estimate(compute, patients, seed=seed)["difference"], float(p_value))
 
 
 def compare_decisions(
-    first_right: ArrayLike, second_right: ArrayLike, patients: ArrayLike, *, seed: int = 0
+    first_correct: ArrayLike, second_correct: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> PairedComparison:
-    """Compare how many images two classifiers get right, by McNemar's exact test.
+    """Compare the numbers of correct decisions of two classifiers, by McNemar's exact test.
 
     Args:
-        first_right, second_right: `(n,)` bool.
+        first_correct, second_correct: `(n,)` bool.
         patients: `(n,)` str, the unit that the interval resamples.
         seed: of the resampling.
 
@@ -60,20 +60,14 @@ def compare_decisions(
         ValueError: if the shapes differ or there is no image.
 
     Example:
-        >>> found = compare_decisions([True] * 8, [True] * 2 + [False] * 6, list("abcdefgh"))
-        >>> found.difference.value, found.p_value
+        >>> comparison = compare_decisions([True] * 8, [True] * 2 + [False] * 6, list("abcdefgh"))
+        >>> comparison.difference.value, comparison.p_value
         (-0.75, 0.03125)
     """
     from statsmodels.stats.contingency_tables import mcnemar
 
-    first, second = np.asarray(first_right, dtype=bool), np.asarray(second_right, dtype=bool)
-    _check_alike(first, second, np.asarray(patients))
+    first, second = np.asarray(first_correct, dtype=bool), np.asarray(second_correct, dtype=bool)
+    require_same_shape(first=first, second=second, patients=patients)
     table = [[(first & second).sum(), (first & ~second).sum()], [(~first & second).sum(), (~first & ~second).sum()]]
     difference = estimate_mean(second.astype(np.float64) - first, patients, seed=seed)
     return PairedComparison("McNemar, exact", difference, float(mcnemar(table, exact=True).pvalue))
-
-
-def _check_alike(*columns: np.ndarray) -> None:
-    shapes = [column.shape for column in columns]
-    if len(set(shapes)) != 1 or len(shapes[0]) != 1:
-        raise ValueError(f"the columns are {', '.join(map(str, shapes))}, expected the same shape (n,)")

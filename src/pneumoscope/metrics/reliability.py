@@ -1,43 +1,41 @@
-"""Whether probabilities keep what they promise: reliability curve and expected calibration error.
+"""Reliability curve and expected calibration error.
 
 Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, with 15 bins
-of equal width. The error is the mean over the images of what lies between promise and outcome in their bin. It is above
-0 by chance alone, the more so the fewer images there are, and so are its resamples: read it beside `by_chance`.
+of equal width. The error is the mean over the images of the gap between probability and frequency in their bin. Chance
+alone raises it above 0, and its resamples, the more the fewer images there are: compare it with `by_chance`.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumoscope.io.results import Reliability
-from pneumoscope.metrics.intervals import estimate
+from pneumoscope.metrics.intervals import estimate, require_same_shape
 
 NUM_BINS = 15
-NUM_DRAWS = 200
+NUM_SIMULATIONS = 200
 
 
 def measure_reliability(
     events: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> Reliability:
-    """Compare the probability of an event with how often it came true.
+    """Compare the probability of an event with its frequency.
 
     Args:
-        events: `(n,)` bool, whether the event came true.
-        probabilities: `(n,)` floats in [0, 1], what was promised. A bin holds its upper edge.
+        events: `(n,)` bool, whether the event occurred.
+        probabilities: `(n,)` floats in [0, 1]. A bin includes its upper edge.
         patients: `(n,)` str, the unit that the intervals resample.
-        seed: of the resampling and of the draws by chance.
+        seed: of the resampling and of the simulations.
 
     Raises:
         ValueError: if there is no image, the shapes differ or a probability is out of range.
 
     Example:
-        >>> found = measure_reliability([True, False], [0.75, 0.75], ["a", "b"])
-        >>> round(found.error.value, 2)
+        >>> reliability = measure_reliability([True, False], [0.75, 0.75], ["a", "b"])
+        >>> round(reliability.error.value, 2)
         0.25
     """
     events, promised = np.asarray(events, dtype=bool), np.asarray(probabilities, dtype=np.float64)
-    if not events.shape == promised.shape == np.shape(patients) or events.ndim != 1:
-        shapes = f"events are {events.shape}, probabilities {promised.shape}, patients {np.shape(patients)}"
-        raise ValueError(f"{shapes}, expected the same shape (n,)")
+    require_same_shape(events=events, probabilities=promised, patients=patients)
     if not ((promised >= 0) & (promised <= 1)).all():
         raise ValueError(f"probabilities run from {promised.min()} to {promised.max()}, expected 0 to 1")
     bins = np.clip(np.ceil(promised * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
@@ -45,24 +43,24 @@ def measure_reliability(
     counts = members.sum(axis=0).astype(np.int64)
     filled = np.flatnonzero(counts)
 
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         with np.errstate(invalid="ignore"):
             observed = weights @ (members * events[:, None]) / (weights @ members)
         gaps = np.abs(weights @ (members * (events - promised)[:, None])).sum(axis=1)
         return {"error": gaps / weights.sum(axis=1)} | {f"bin {number}": observed[:, number] for number in filled}
 
     of_bin = {f"bin {number}": int(counts[number]) for number in filled}
-    found = estimate(figures, patients, counts=of_bin, seed=seed)
-    chances = np.random.default_rng(seed).random((NUM_DRAWS, len(promised))) < promised
+    metrics = estimate(compute, patients, counts=of_bin, seed=seed)
+    simulated = np.random.default_rng(seed).random((NUM_SIMULATIONS, len(promised))) < promised
     return Reliability(
         edges=np.linspace(0, 1, NUM_BINS + 1),
         counts=counts,
         promised=np.divide(members.T @ promised, counts, out=np.full(NUM_BINS, np.nan), where=counts > 0),
-        observed={int(number): found[f"bin {number}"] for number in filled},
-        error=found["error"],
+        observed={int(number): metrics[f"bin {number}"] for number in filled},
+        error=metrics["error"],
         promised_mean=float(promised.mean()),
         observed_mean=float(events.mean()),
-        by_chance=float((np.abs((chances - promised) @ members).sum(axis=1) / len(promised)).mean()),
+        by_chance=float((np.abs((simulated - promised) @ members).sum(axis=1) / len(promised)).mean()),
     )
 
 
@@ -71,14 +69,7 @@ def measure_top_label_reliability(
 ) -> Reliability:
     """Compare the probability of the most probable class with how often that class is the true one.
 
-    Args:
-        labels: `(n,)` ints, index of the true class.
-        probabilities: `(n, classes)` floats in [0, 1].
-        patients: `(n,)` str.
-        seed: see `measure_reliability`.
-
-    Raises:
-        ValueError: as `measure_reliability` does.
+    `labels` are `(n,)` ints, `probabilities` `(n, classes)` floats in [0, 1]; see `measure_reliability`.
     """
-    right = probabilities.argmax(axis=1) == np.asarray(labels)
-    return measure_reliability(right, probabilities.max(axis=1), patients, seed=seed)
+    correct = probabilities.argmax(axis=1) == np.asarray(labels)
+    return measure_reliability(correct, probabilities.max(axis=1), patients, seed=seed)

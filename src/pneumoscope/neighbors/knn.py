@@ -1,7 +1,4 @@
-"""Task 2: embeddings, classification by nearest neighbors, and the images most similar to a given one.
-
-The embedding is the output of the hidden Dense layer of a classifier. `pneumoscope.neighbors.search` searches it.
-"""
+"""Embeddings (the output of a classifier's hidden layer), and classification by nearest neighbors."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.io.results import Neighbors
+from pneumoscope.io.results import Evaluation, Neighbors
 from pneumoscope.metrics.classification import estimate_share, evaluate
 from pneumoscope.neighbors.search import EmbeddingIndex, LabeledEmbeddings
 from pneumoscope.progress import track
@@ -22,15 +19,12 @@ _BATCH_SIZE = 64
 
 
 def embed_images(model: Any, images: NDArray[np.uint8], *, layer: str = "embedding") -> NDArray[np.float32]:
-    """Return the output of a layer for each image.
+    """Return the output of a layer for each image, `(n, d)` float32.
 
     Args:
         model: a Keras model that takes `(n, H, W, channels)` of values 0 to 255.
         images: `(n, H, W)` uint8; a model of three channels gets the same gray level three times.
         layer: name of a layer with output `(n, d)`.
-
-    Returns:
-        `(n, d)` float32.
 
     Raises:
         ValueError: if the model has no such layer.
@@ -51,31 +45,56 @@ def find_neighbors(
     dataset: Dataset,
     *,
     classes: Sequence[str],
-    net_probabilities: NDArray[np.floating],
+    probabilities: NDArray[np.floating],
     seed: int = 0,
 ) -> Neighbors:
     """Classify images by vote of their k nearest training images, and compare with the classifier.
 
-    k is the one of `K_TRIED` with the highest balanced accuracy on validation (the smallest of equals), so that the
-    metrics on validation are slightly optimistic; the test images are evaluated once. Images of unknown class are left
-    out. See `count_votes` for the weights of the votes.
+    k is the one of `K_TRIED` with the highest balanced accuracy on validation (the smallest of equals), so that metrics
+    on validation are slightly optimistic. Images of unknown class are left out. Votes are weighted, see `count_votes`.
 
     Args:
         embeddings: `(n, d)` floats, one row an image of `dataset`.
         dataset: with the splits `train`, `val` and `test`.
         classes: class names of the classifier.
-        net_probabilities: `(m, classes)` floats, of the classifier, of the test images in the order of `dataset`.
+        probabilities: `(m, classes)` floats, of the classifier, of the test images in the order of `dataset`.
         seed: of the resampling and of the choice of examples.
 
     Raises:
         ValueError: if a split is empty or the shapes do not fit.
     """
-    parts, labeled_rows = split_embeddings(embeddings, dataset, classes)
-    test_rows = dataset.rows("test")
-    expected = (len(test_rows), len(classes))
-    if net_probabilities.shape != expected:
-        raise ValueError(f"net_probabilities are {net_probabilities.shape}, expected {expected}: of the test images")
-    net_decisions = net_probabilities.argmax(axis=1)[np.isin(test_rows, labeled_rows["test"])]
+    parts, rows = split_embeddings(embeddings, dataset, classes)
+    expected = (len(dataset.rows("test")), len(classes))
+    if probabilities.shape != expected:
+        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected}: one row a test image")
+    model_decisions = probabilities.argmax(axis=1)[np.isin(dataset.rows("test"), rows["test"])]
+    k_scores, evaluations = _evaluate_votes(parts, dataset.table["name"].to_numpy().astype(str), rows, classes, seed)
+    labels, decisions = parts["test"].labels, evaluations["test"].decisions
+    queries = rows["test"][_choose_queries(labels, decisions, len(classes), seed)]
+    nearest, distances = _find_nearest(queries, embeddings, dataset)
+    differ = decisions != model_decisions
+    return Neighbors(
+        k=max(k_scores, key=lambda k: k_scores[k]),
+        k_scores={str(k): score for k, score in k_scores.items()},
+        evaluations=evaluations,
+        agreement=estimate_share(~differ, parts["test"].patients, seed=seed),
+        net_right=int((differ & (model_decisions == labels)).sum()),
+        knn_right=int((differ & (decisions == labels)).sum()),
+        neither_right=int((differ & (model_decisions != labels) & (decisions != labels)).sum()),
+        queries=queries,
+        nearest=nearest,
+        distances=distances,
+    )
+
+
+def _evaluate_votes(
+    parts: dict[str, LabeledEmbeddings],
+    names: NDArray[np.str_],
+    rows: dict[str, NDArray[np.int64]],
+    classes: Sequence[str],
+    seed: int,
+) -> tuple[dict[int, float], dict[str, Evaluation]]:
+    """Return the validation balanced accuracy by k, and by split the evaluation with the best k."""
     shares = {
         split: count_votes(
             parts["train"], parts[split].embeddings, parts[split].patients, num_classes=len(classes), ks=K_TRIED
@@ -83,33 +102,19 @@ def find_neighbors(
         for split in ("val", "test")
     }
     k_scores = {k: _balanced_accuracy(parts["val"].labels, votes.argmax(axis=1)) for k, votes in shares["val"].items()}
-    k = max(k_scores, key=lambda tried: k_scores[tried])
-    names = dataset.table["name"].to_numpy().astype(str)
-    evaluations = {
+    best = max(k_scores, key=lambda k: k_scores[k])
+    return k_scores, {
         split: evaluate(
             parts[split].labels,
-            shares[split][k],
+            shares[split][best],
             classes=classes,
             split=split,
             patients=parts[split].patients,
-            names=names[labeled_rows[split]],
+            names=names[rows[split]],
             seed=seed,
         )
         for split in ("val", "test")
     }
-    labels, decisions = parts["test"].labels, evaluations["test"].decisions
-    queries = labeled_rows["test"][_choose_queries(labels, decisions, len(classes), seed)]
-    nearest, distances = _find_nearest(queries, embeddings, dataset)
-    return Neighbors(
-        k=k,
-        k_scores={str(tried): score for tried, score in k_scores.items()},
-        evaluations=evaluations,
-        agreement=estimate_share(decisions == net_decisions, parts["test"].patients, seed=seed),
-        **_count_differences(labels, decisions, net_decisions),
-        queries=queries,
-        nearest=nearest,
-        distances=distances,
-    )
 
 
 def split_embeddings(
@@ -149,12 +154,12 @@ def find_similar(
         embedding: `(d,)` floats, of the given image.
         embeddings: `(n, d)` floats, one row an image of `dataset`.
         dataset: the reference images; those of its split `train` are searched.
-        patient: of the given image, as in the dataset's table; None where that is not known.
-        num_neighbors: number of images to return; fewer come back where there are no more.
+        patient: of the given image, as in the dataset's table; None where unknown.
+        num_neighbors: number of images to return at most.
 
     Returns:
-        `(num_neighbors,)` int, index into `dataset`, nearest first, and `(num_neighbors,)` float32, their
-        distances: Euclidean, in the embedding scaled to length 1.
+        `(num_neighbors,)` int, index into `dataset`, nearest first, and their distances, `(num_neighbors,)` float32:
+        Euclidean, in the embedding scaled to length 1.
 
     Raises:
         ValueError: if there is no training image of another patient, or the shapes do not fit.
@@ -179,20 +184,17 @@ def count_votes(
     num_classes: int,
     ks: Sequence[int],
 ) -> dict[int, NDArray[np.float64]]:
-    """Return how the k nearest reference images of other patients vote.
+    """Return by k the share of the votes of each class, `(m, num_classes)` floats; rows sum to 1.
 
-    A vote is divided by the number of reference images of its class, so that all classes weigh alike as they do in
-    training.
+    The k nearest reference images of other patients vote. A vote is divided by the number of reference images of its
+    class, so that all classes weigh alike as they do in training.
 
     Args:
         references: images that vote.
         embeddings: `(m, d)` floats, of the images to classify.
         patients: `(m,)` str, the patient of each.
-        num_classes: how many classes there are.
+        num_classes: number of classes.
         ks: numbers of neighbors; those that some image does not have are left out.
-
-    Returns:
-        By k, `(m, num_classes)` floats, the share of the votes of each class; rows sum to 1.
     """
     nearest, _ = references.find_nearest(embeddings, patients, min(max(ks), len(references)))
     weights = 1 / np.maximum(np.bincount(references.labels, minlength=num_classes), 1)
@@ -204,19 +206,8 @@ def count_votes(
 def _balanced_accuracy(labels: NDArray[np.integer], decisions: NDArray[np.integer]) -> float:
     from sklearn.metrics import recall_score
 
-    # Only over the classes that occur: a small validation split may lack one, and k must be chosen all the same.
+    # Over the classes that occur: a small validation split may lack one.
     return float(recall_score(labels, decisions, labels=np.unique(labels), average="macro"))
-
-
-def _count_differences(
-    labels: NDArray[np.integer], decisions: NDArray[np.integer], net_decisions: NDArray[np.integer]
-) -> dict[str, int]:
-    differ = decisions != net_decisions
-    return {
-        "net_right": int((differ & (net_decisions == labels)).sum()),
-        "knn_right": int((differ & (decisions == labels)).sum()),
-        "neither_right": int((differ & (net_decisions != labels) & (decisions != labels)).sum()),
-    }
 
 
 def _choose_queries(

@@ -4,7 +4,7 @@
     umap    UMAP (McInnes, Healy and Melville 2018)
 
 Both can place a new point on a finished map. The map shows neighborhoods, by the cosine of the embeddings; distances
-between far groups mean nothing.
+between far groups have no meaning.
 """
 
 from collections.abc import Sequence
@@ -27,7 +27,7 @@ NUM_NEIGHBORS = 5
 NUM_LINKED = 3
 MAX_MEASURED = 2000
 NUM_UMAP_NEIGHBORS = 15
-# Below, summing over a tree is faster than the Fourier grid, whose cost hardly depends on the number of points.
+# With fewer points, Barnes-Hut is faster than the Fourier grid, whose cost hardly depends on their number.
 FEWEST_FOR_GRID = 2000
 
 
@@ -43,17 +43,16 @@ def compute_map(
 ) -> EmbeddingMap:
     """Map embeddings to the plane.
 
-    The map is fitted to all images but those of the split `test`; these have the origin `train`. Test images and then
-    new ones are placed on it, each by itself. Rows are those of `dataset`, in its order, then the new images.
+    The map is fitted to all images outside the split `test`; these have the origin `train`. Test images and then new
+    ones are placed on it one by one. Rows are those of `dataset`, in its order, then the new images.
 
     Args:
         embeddings: `(n, d)` floats, one row an image of `dataset`.
         dataset: with 4 or more images outside the split `test`.
         classes: class names of the classifier.
-        seed: of the map and of the sample that trustworthiness is measured on (2,000 images at most).
-        new_embeddings: `(m, d)` floats, images from anywhere, of unknown class.
-        new_names: `m` names.
-        method: `tsne` or `umap`; see the top of this file.
+        seed: of the map and of the sample that it is measured on.
+        new_embeddings, new_names: `(m, d)` floats and `m` names of images of unknown class.
+        method: see the top of this file.
 
     Raises:
         ValueError: if the shapes do not fit or a number is not finite.
@@ -64,29 +63,23 @@ def compute_map(
     if new_embeddings is None:
         new_embeddings = np.empty((0, embeddings.shape[-1]), dtype=np.float32)
     _check_shapes(embeddings, dataset, new_embeddings, new_names)
-    test = dataset.table["split"].to_numpy() == "test"
-    fitted_embeddings = embeddings[~test]
-    if len(fitted_embeddings) < MIN_IMAGES:
-        raise CollectionError(
-            f"{len(fitted_embeddings)} images outside test, expected {MIN_IMAGES} or more to map; add radiographs"
-        )
-    if np.ptp(fitted_embeddings, axis=0).max() == 0:
-        raise TrainingError("all images have the same embedding: the training collapsed; train with another seed")
-    fitted = _FITS[method](fitted_embeddings, seed)
-    coordinates = np.empty((len(dataset) + len(new_embeddings), 2), dtype=np.float32)
-    origins = np.array([*np.where(test, "test", "train"), *["new"] * len(new_embeddings)], dtype=str)
+    test, num_new = dataset.table["split"].to_numpy() == "test", len(new_embeddings)
+    _check_fit(embeddings[~test])
+    origins = np.array([*np.where(test, "test", "train"), *["new"] * num_new], dtype=str)
+    coordinates = np.empty((len(origins), 2), dtype=np.float32)
+    fitted = _FITS[method](embeddings[~test], seed)
     coordinates[origins == "train"] = fitted.coordinates
     coordinates[origins != "train"] = fitted.place(np.concatenate([embeddings[test], new_embeddings]))
-    patients = [*dataset.table["patient"].astype(str), *[""] * len(new_embeddings)]
+    patients = [*dataset.table["patient"].astype(str), *[""] * num_new]
     return EmbeddingMap(
         coordinates=coordinates,
-        labels=np.concatenate([dataset.labels(classes), np.full(len(new_embeddings), -1)]),
+        labels=np.concatenate([dataset.labels(classes), np.full(num_new, -1)]),
         origins=origins,
         names=np.array([*dataset.table["name"], *new_names], dtype=str),
         classes=tuple(classes),
         method=method,
         nearest=_find_nearest(np.concatenate([embeddings, new_embeddings]), origins, patients),
-        **measure_map(fitted_embeddings, coordinates[origins == "train"], seed=seed),
+        **measure_map(embeddings[~test], coordinates[origins == "train"], seed=seed),
     )
 
 
@@ -98,13 +91,12 @@ def extend_map(
     *,
     seed: int = 0,
 ) -> EmbeddingMap:
-    """Return a t-SNE map that was computed before with other new images on it, without fitting it again.
+    """Return an earlier t-SNE map with other new images on it, without fitting it again.
 
     Args:
         fitted_map: as `compute_map` returned it; new images on it are left out.
         embeddings: `(n, d)` floats, of its images that are not new, in its order.
-        new_embeddings: `(m, d)` floats.
-        new_names: `m` names.
+        new_embeddings, new_names: `(m, d)` floats and `m` names.
         seed: of the search for neighbors.
 
     Raises:
@@ -137,10 +129,9 @@ class FittedMap:
         self._settings = settings
 
     def place(self, embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return `(m, 2)` float32, where `(m, d)` embeddings fall; the map itself stays as it is.
+        """Return the coordinates of `(m, d)` embeddings, `(m, 2)` float32; the map itself does not change.
 
-        The first image waits for the map to be laid out on a grid, which is kept; the ones after take a twentieth of a
-        second.
+        The first call computes a grid, which is kept; later ones take 0.05 s an image.
         """
         if not len(embeddings):
             return np.empty((0, 2), dtype=np.float32)
@@ -149,16 +140,12 @@ class FittedMap:
 
 
 def fit_tsne(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
-    """Return the t-SNE map of `(n, d)` embeddings.
-
-    Raises:
-        MissingExtraError: if openTSNE is not installed.
-    """
+    """Return the t-SNE map of `(n, d)` embeddings."""
     tsne = _import_tsne().TSNE(
         perplexity=min(PERPLEXITY, (len(embeddings) - 1) / 3),
         neighbors="exact",
         negative_gradient_method=_gradient_method(len(embeddings)),
-        # Its threads spin while they wait for each other: two on a busy machine are slower than one.
+        # Two threads on a busy machine are slower than one, since they spin while they wait.
         n_jobs=1,
         random_state=seed,
     )
@@ -167,12 +154,7 @@ def fit_tsne(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
 
 
 def restore_tsne(embeddings: NDArray[np.floating], coordinates: NDArray[np.floating], seed: int = 0) -> FittedMap:
-    """Return a t-SNE map that was fitted before, from where its images lie on it.
-
-    Args:
-        embeddings: `(n, d)` floats, of the images it was fitted to.
-        coordinates: `(n, 2)` floats, where they lie.
-        seed: of the search for neighbors.
+    """Return an earlier t-SNE map from the `(n, d)` embeddings it was fitted to and their `(n, 2)` coordinates.
 
     Raises:
         ValueError: if the shapes do not fit.
@@ -196,11 +178,7 @@ def restore_tsne(embeddings: NDArray[np.floating], coordinates: NDArray[np.float
 
 
 def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
-    """Return the UMAP map of `(n, d)` embeddings.
-
-    Raises:
-        MissingExtraError: if UMAP is not installed.
-    """
+    """Return the UMAP map of `(n, d)` embeddings."""
     try:
         from umap import UMAP
     except ImportError as error:
@@ -234,6 +212,15 @@ def _check_shapes(
         raise ValueError("embeddings hold NaN or infinity, expected finite numbers; the training may have diverged")
 
 
+def _check_fit(embeddings: NDArray[np.floating]) -> None:
+    if len(embeddings) < MIN_IMAGES:
+        raise CollectionError(
+            f"{len(embeddings)} images outside test, expected {MIN_IMAGES} or more to map; add radiographs"
+        )
+    if np.ptp(embeddings, axis=0).max() == 0:
+        raise TrainingError("all images have the same embedding: the training collapsed; train with another seed")
+
+
 def _import_tsne() -> Any:
     try:
         import openTSNE
@@ -247,19 +234,13 @@ def _import_tsne() -> Any:
 def measure_map(
     embeddings: NDArray[np.floating], coordinates: NDArray[np.floating], *, seed: int = 0
 ) -> dict[str, float]:
-    """Return how well a map keeps the neighborhoods of 5 images, measured on 2,000 images at most.
-
-    Args:
-        embeddings: `(n, d)` floats.
-        coordinates: `(n, 2)` floats, where they lie on the map.
-        seed: of the sample.
+    """Return how well a map of `(n, d)` embeddings keeps the neighborhoods of 5 images, on a sample of 2,000 at most.
 
     Returns:
         In [0, 1] each, 1 for a perfect map: `trustworthiness`, whether neighbors on the map are neighbors in the
         embedding, and `continuity`, the reverse (J. Venna and S. Kaski, "Neighborhood Preservation in Nonlinear
-        Projection Methods", 2001; about 0.5 for a map by chance); `knn_preservation`, the
-        share of the nearest that are the same (J. Lee and M. Verleysen, "Quality CollectionEvaluation of Dimensionality
-        Reduction", 2009; by chance 5 of n).
+        Projection Methods", 2001; about 0.5 by chance); `knn_preservation`, the share of the nearest that are the same
+        (J. Lee and M. Verleysen, "Quality Assessment of Dimensionality Reduction", 2009; by chance 5 of n).
     """
     from sklearn.manifold import trustworthiness
 
@@ -288,4 +269,5 @@ def _find_others(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
     """Return `(n, count)` int, the nearest other points of each."""
     from sklearn.neighbors import NearestNeighbors
 
-    return NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points).kneighbors(return_distance=False)
+    search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points)
+    return np.asarray(search.kneighbors(return_distance=False))

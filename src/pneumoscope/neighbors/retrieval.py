@@ -1,4 +1,4 @@
-"""Task 2: whether the nearest reference images are of the class of the query image."""
+"""Retrieval: precision of the nearest reference images of a query image."""
 
 from collections.abc import Sequence
 
@@ -62,19 +62,13 @@ def average_precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
     precisions = np.cumsum(hits, axis=1) / np.arange(1, hits.shape[1] + 1)
     num_relevant = hits.sum(axis=1)
     sums = (precisions * hits).sum(axis=1)
-    return np.divide(sums, num_relevant, out=np.full(len(hits), np.nan), where=num_relevant > 0)
+    return np.asarray(np.divide(sums, num_relevant, out=np.full(len(hits), np.nan), where=num_relevant > 0))
 
 
 def estimate_means(
     values: dict[str, NDArray[np.float64]], patients: NDArray[np.str_], *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the mean of each row of numbers, over the images that have one, with intervals.
-
-    Args:
-        values: by name, `(n,)` floats; NaN where an image has none.
-        patients: `(n,)` str, the unit that the intervals resample.
-        seed: of the resampling.
-    """
+    """Return the mean of each of `values`, `(n,)` floats by name, over the images where it is not NaN."""
     table = np.stack([np.asarray(numbers, dtype=np.float64) for numbers in values.values()], axis=1)
     defined = np.isfinite(table)
 

@@ -1,4 +1,4 @@
-"""Task 2: the nearest reference images of other patients, by exact search in NumPy.
+"""Search of the nearest reference images of other patients, exact and in NumPy.
 
 Embeddings are scaled to length 1, so that the nearest images are those of largest cosine. Distances are Euclidean
 between the scaled embeddings: 0 for the same direction, 1.41 for orthogonal ones, 2 for opposite ones.
@@ -29,11 +29,7 @@ class EmbeddingIndex:
     """
 
     def __init__(self, embeddings: NDArray[np.floating], patients: Sequence[str]) -> None:
-        """Keep `(n, d)` finite embeddings of any length, and the patient of each.
-
-        Raises:
-            ValueError: if the shapes do not fit or a number is not finite.
-        """
+        """Keep `(n, d)` finite embeddings of any length, and the patient of each."""
         self._units = scale_to_length_one(embeddings)
         if self._units.ndim != 2 or len(self._units) != len(patients):
             raise ValueError(
@@ -58,7 +54,7 @@ class EmbeddingIndex:
             exclude: for each query the patients whose images are left out; by default none.
 
         Returns:
-            `(m, count)` int64 rows, nearest first, -1 where there are no more; and `(m, count)` float32 distances,
+            Rows, `(m, count)` int64, nearest first, -1 where there are no more, and distances, `(m, count)` float32,
             infinite there.
 
         Raises:
@@ -112,12 +108,12 @@ def scale_to_length_one(embeddings: NDArray[np.floating]) -> NDArray[np.float32]
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     if not np.isfinite(lengths).all():
         raise ValueError("embeddings hold NaN or infinity, expected finite numbers; the training may have diverged")
-    return np.divide(values, lengths, out=values.copy(), where=lengths > 0)
+    return np.asarray(np.divide(values, lengths, out=values.copy(), where=lengths > 0))
 
 
 @dataclass(frozen=True)
 class LabeledEmbeddings:
-    """Images of known class, as an embedding sees them.
+    """Embeddings of images of known class.
 
     Attributes:
         embeddings: `(n, d)` floats.

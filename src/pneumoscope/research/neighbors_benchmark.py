@@ -71,7 +71,7 @@ def _measure_retrieval_and_votes(
     probabilities: NDArray[np.floating],
     seed: int,
 ) -> tuple[Neighbors, dict[str, LabeledEmbeddings], Metrics]:
-    neighbors = find_neighbors(embeddings, dataset, classes=classes, net_probabilities=probabilities, seed=seed)
+    neighbors = find_neighbors(embeddings, dataset, classes=classes, probabilities=probabilities, seed=seed)
     parts, _ = split_embeddings(embeddings, dataset, classes)
     metrics = neighbors.evaluations["test"].metrics
     return (

@@ -198,7 +198,7 @@ def _run_classifier(plan: _Plan, configuration: str, task: str) -> None:
 
     def compare() -> Neighbors:
         probabilities = trained.evaluations["test"].probabilities
-        found = find_neighbors(embeddings(), known, classes=classes, net_probabilities=probabilities, seed=seed)
+        found = find_neighbors(embeddings(), known, classes=classes, probabilities=probabilities, seed=seed)
         return replace(found, queries=rows[found.queries], nearest=rows[found.nearest])
 
     def place() -> EmbeddingMap:

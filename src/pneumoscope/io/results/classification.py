@@ -11,7 +11,7 @@ from pneumoscope.io.results.estimate import Estimate, require
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How a classifier did on one split.
+    """Predictions and metrics of a classifier on one split.
 
     Attributes:
         split: name of the split, such as `val` or `test`.
@@ -20,7 +20,7 @@ class Evaluation:
         probabilities: `(n, classes)` float32; every row sums to 1.
         patients: `(n,)` str, the unit that the intervals resample.
         names: `(n,)` str, path of each image below the collection's root.
-        metrics: figure by name, see `pneumoscope.metrics.classification`.
+        metrics: by name, see `pneumoscope.metrics.classification`.
         confusion: `(classes, classes)` int, rows truth, columns decision.
     """
 
@@ -43,7 +43,7 @@ class Evaluation:
     @property
     def decisions(self) -> np.ndarray:
         """`(n,)` int, the most probable class of each image."""
-        return self.probabilities.argmax(axis=1)
+        return np.asarray(self.probabilities.argmax(axis=1))
 
 
 @dataclass(frozen=True)
@@ -72,11 +72,11 @@ class LearningCurve:
 
 @dataclass(frozen=True)
 class Classification:
-    """Task 1: one trained classifier and how it did.
+    """Task 1: one trained classifier and its evaluations.
 
     Attributes:
         classes: class names in order.
-        parameters: number of parameters of the net.
+        parameters: number of parameters of the model.
         curve: its training.
         evaluations: by split, `val` and `test`.
     """

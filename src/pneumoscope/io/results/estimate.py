@@ -13,12 +13,12 @@ def require(condition: bool, message: str) -> None:
 
 @dataclass(frozen=True)
 class Estimate:
-    """One figure with its 95 % interval.
+    """One metric with its 95 % interval.
 
     Attributes:
-        value: point estimate on the `n` cases; NaN where the cases do not define it.
-        low, high: bounds of the 95 % interval; NaN where it cannot be had.
-        n: number of images behind the figure.
+        value: point estimate on the `n` cases; NaN where it is undefined.
+        low, high: bounds of the 95 % interval; NaN where it is undefined.
+        n: number of images behind the metric.
     """
 
     value: float

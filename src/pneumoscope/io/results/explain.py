@@ -12,23 +12,20 @@ from pneumoscope.io.results.estimate import Estimate, require
 
 @dataclass(frozen=True)
 class Explanation:
-    """Task 4: why the net of task 1.A decides as it does.
+    """Task 4: explanations of a classifier of normal against pneumonia.
 
     Attributes:
         layers: names of the layers that are shown, from the input on.
         images: `(e, H, W)` float32 in [0, 1], examples, normal and pneumonia in turn.
         labels: `(e,)` int, 1 = pneumonia.
-        decisions: `(e,)` int, what the net said.
+        decisions: `(e,)` int, decisions of the classifier.
         examples: `(e,)` int, index of the examples into the dataset.
-        heatmaps: `(e, layers, H, W)` float32 in [0, 1], Grad-CAM of each layer for the decided class, with
-            gradients taken place by place (HiResCAM).
+        heatmaps: `(e, layers, H, W)` float32 in [0, 1], HiResCAM of each layer for the predicted class.
         feature_maps: by layer name `(filters, h, w)` float32, of the first pneumonia example.
-        patches: by layer name `(filters, patches, p, p)` float32 in [0, 1]: image patches that excite
-            the strongest filters most.
-        patch_filters: by layer name `(filters,)` int, which filters those are.
+        patches: by layer name `(filters, patches, p, p)` float32 in [0, 1], that activate the filters most.
+        patch_filters: by layer name `(filters,)` int, indices of those filters.
         metrics: `centrality_normal`, `centrality_pneumonia`, `centrality_difference` over the test images, and
-            `peak_in_lesion`, `lesion_area` where true masks are known (phantoms); the same with `_averaged`
-            for Grad-CAM as published, with gradients averaged over the layer.
+            `peak_in_lesion`, `lesion_area` with true masks (phantoms); the same with `_averaged` for Grad-CAM.
     """
 
     layers: tuple[str, ...]
@@ -50,13 +47,13 @@ class Explanation:
 
 @dataclass(frozen=True)
 class ExplanationBenchmark:
-    """Methods of explanation side by side.
+    """Comparison of explanation methods.
 
     Attributes:
-        table: a row a method, see `pneumoscope.research.explain_benchmark`.
-        layer: name of the layer that the class-activation maps look through.
+        table: one row a method, see `pneumoscope.research.explain_benchmark`.
+        layer: name of the layer of the class-activation maps.
         claim: `centrality_normal`, `centrality_pneumonia`, `centrality_difference` of HiResCAM over test images.
-        probes: how the probability of pneumonia answers to changes that are no sickness, by change.
+        probes: change of the probability of pneumonia by changes of the image that are no sign of disease.
     """
 
     table: MethodTable

@@ -11,16 +11,16 @@ from pneumoscope.io.results.estimate import Estimate, require
 
 @dataclass(frozen=True)
 class Reliability:
-    """Promised probabilities against what came true, in bins of equal width.
+    """Probabilities against frequencies, in bins of equal width.
 
     Attributes:
         edges: `(bins + 1,)` float64, from 0 to 1.
         counts: `(bins,)` int, images in each bin.
         promised: `(bins,)` float64, mean probability in each bin; NaN where it is empty.
-        observed: by number of the bin, how often it came true; bins that are not empty.
+        observed: by number of the bin, frequency of the event; bins that are not empty.
         error: expected calibration error, in [0, 1].
-        promised_mean, observed_mean: mean probability, and share of events that came true.
-        by_chance: the error that perfectly calibrated probabilities would show on so many images, in the mean.
+        promised_mean, observed_mean: mean probability, and frequency of the event.
+        by_chance: mean error of perfectly calibrated probabilities on as many images.
     """
 
     edges: np.ndarray
@@ -40,13 +40,13 @@ class Reliability:
 
 @dataclass(frozen=True)
 class SelectiveCurve:
-    """Accuracy against the share of images answered, the surest first.
+    """Accuracy against the share of images answered, the most confident first.
 
     Attributes:
         shares: `(m,)` float64 in (0, 1], growing.
         accuracies: `(m,)` float64, of the images answered.
         area: mean share of wrong answers over all shares answered (AURC); less is better.
-        at_shares: accuracy where such a share is answered at least.
+        at_shares: accuracy by the share that is answered at least.
     """
 
     shares: np.ndarray
@@ -61,11 +61,11 @@ class SelectiveCurve:
 
 @dataclass(frozen=True)
 class LabelShift:
-    """Shares of the classes as told from probabilities alone.
+    """Class shares estimated from probabilities alone.
 
     Attributes:
-        shares: by class, estimated; they sum to 1.
-        probabilities: `(n, classes)` float64, as they are for these shares; rows sum to 1.
+        shares: by class; they sum to 1.
+        probabilities: `(n, classes)` float64, corrected for these shares; rows sum to 1.
     """
 
     shares: dict[str, Estimate]
@@ -82,7 +82,7 @@ class PairedComparison:
 
     Attributes:
         test: name of the test behind `p_value`.
-        difference: figure of the second minus that of the first.
+        difference: metric of the second minus that of the first.
         p_value: of no difference, two-sided, in [0, 1].
     """
 
@@ -93,7 +93,7 @@ class PairedComparison:
 
 @dataclass(frozen=True)
 class Roc:
-    """Sensitivity against false alarms of normal or pneumonia.
+    """Sensitivity against false positive rate of normal or pneumonia.
 
     Attributes:
         false_alarms, sensitivity: `(m,)` float64 in [0, 1].
@@ -108,11 +108,11 @@ class Roc:
 
 @dataclass(frozen=True)
 class Conformal:
-    """Sets of classes that promise to hold the true one.
+    """Coverage of sets of classes by split conformal prediction.
 
     Attributes:
-        promised: share of all images whose set shall hold the true class, in (0, 1).
-        figures: by class and for `all`: `coverage`, `size`, `single`, `several`, `empty`.
+        promised: nominal coverage, in (0, 1).
+        figures: metrics by class and for `all`: `coverage`, `size`, `single`, `several`, `empty`.
     """
 
     promised: float

@@ -17,10 +17,9 @@ class Neighbors:
     Attributes:
         k: number of neighbors, chosen on validation.
         k_scores: validation balanced accuracy by k tried (keys are str).
-        evaluations: k-NN's own figures by split; probabilities are shares of the k votes, classes
-            weighing alike.
-        agreement: share of test images where k-NN and the net decide alike.
-        net_right, knn_right, neither_right: counts of the test images where they differ.
+        evaluations: of k-NN, by split; probabilities are weighted shares of the k votes.
+        agreement: share of test images where k-NN and the classifier make the same decision.
+        net_right, knn_right, neither_right: counts of the test images where they differ; `net` is the classifier.
         queries: `(q,)` int, test images shown as examples, index into the dataset.
         nearest: `(q, 5)` int, their nearest training images of other patients, index into the dataset.
         distances: `(q, 5)` float32, Euclidean distance in the embedding scaled to length 1.
@@ -53,10 +52,10 @@ class EmbeddingMap:
         names: `(n,)` str.
         classes: class names.
         trustworthiness, continuity, knn_preservation: of the training part, in [0, 1]; see
-            `pneumoscope.neighbors.map.measure_map`. The latter two are NaN in studies of before.
+            `pneumoscope.neighbors.map.measure_map`. The latter two are NaN in older studies.
         method: `tsne` or `umap`.
-        nearest: `(n, 3)` int, the images of other patients that made the map and are nearest to each in the embedding,
-            as rows of the map, -1 where there are no more; None in studies of before.
+        nearest: `(n, 3)` int, rows of the nearest images of other patients that the map was fitted to, by embedding; -1
+            where there are no more; None in older studies.
     """
 
     coordinates: np.ndarray

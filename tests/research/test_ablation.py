@@ -1,0 +1,73 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.io.archive import save_result
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.classification import evaluate
+from pneumoscope.models.settings import configuration_settings
+from pneumoscope.research.ablation import BASE, vary_recipe
+from pneumoscope.research.benchmark import run_ablations
+
+SEED_ROWS = ("seed 0", "seed 1", "mean of 2 seeds", "sd over 2 seeds")
+
+
+@pytest.fixture
+def dataset() -> Dataset:
+    """Return 160 images of as many patients, half of them normal."""
+    subtypes = np.repeat(["normal", "bacterial", "viral"], [80, 40, 40])
+    names = [f"IM-{row:04d}.jpeg" if row < 80 else f"person{row}_{row}.jpeg" for row in range(160)]
+    table = pd.DataFrame({"name": names, "patient": names, "sha256": names, "subtype": subtypes, "path": ""})
+    table = table.assign(split="train", label=np.where(subtypes == "normal", "normal", "pneumonia"))
+    return Dataset(np.zeros((160, 16, 16), np.uint8), table, pd.DataFrame(columns=["name", "reason"]))
+
+
+def test_a_variant_changes_its_part_of_the_settings():
+    settings = configuration_settings("default", epochs=3)
+    assert vary_recipe(settings, BASE) == settings
+    assert vary_recipe(settings, "hard-targets").label_smoothing == 0
+    assert vary_recipe(settings, "paper-net").configuration == "improved"
+    assert vary_recipe(settings, "paper-net").epochs == 3
+    with pytest.raises(PneumoscopeError, match="no variant 'magic'; expected one of as-it-is"):
+        vary_recipe(settings, "magic")
+
+
+def keep_run(dataset, folder, variant, seed, skill):
+    """Leave what a cross-validation by patients of some skill leaves."""
+    labels = dataset.labels(THREE_CLASSES)
+    names, patients = (dataset.table[column].to_numpy().astype(str) for column in ("name", "patient"))
+    shares = np.random.default_rng(seed).dirichlet([1, 1, 1], len(labels)) * (1 - skill)
+    shares += skill * np.eye(3)[labels]
+    run = evaluate(labels, shares, classes=THREE_CLASSES, split="held out by patients", patients=patients, names=names)
+    save_result(run, folder / f"{variant}-seed-{seed}" / "patients.npz")
+
+
+def test_finished_runs_fill_one_table_and_are_not_repeated(dataset, tmp_path, monkeypatch):
+    for variant, seed, skill in (
+        (BASE, 0, 0.9),
+        (BASE, 1, 0.9),
+        ("mixup", 0, 0.0),
+        ("mixup", 1, 0.1),
+        ("framed", 0, 0),
+    ):
+        keep_run(dataset, tmp_path, variant, seed, skill)
+    monkeypatch.setattr("pneumoscope.research.ablation.cross_validate", None)
+
+    table = run_ablations(dataset, tmp_path, settings=configuration_settings("default"), variants=["mixup"])
+    runs = [f"{variant}, patients, {run}" for variant in (BASE, "mixup") for run in SEED_ROWS]
+    assert set(table.figures) == {*runs, "framed, patients, seed 0"}
+    assert table.remarks["mixup, patients, seed 0"].startswith("pairs of images mixed")
+    assert "difference" not in table.figures[f"{BASE}, patients, seed 0"]
+    first, second, mean, sd = (table.figures[f"mixup, patients, {run}"] for run in SEED_ROWS)
+    assert first["difference"].high < 0 and first["p_value"].value < 0.05
+    for name in ("auroc", "difference"):
+        values = [first[name].value, second[name].value]
+        assert mean[name].value == pytest.approx(np.mean(values))
+        assert sd[name].value == pytest.approx(np.std(values, ddof=1))
+    content = json.loads((tmp_path / "ablations.json").read_text())
+    assert set(content["methods"]) == set(table.figures)
+    assert "mixup" in (tmp_path / "ablations.csv").read_text()
