@@ -49,7 +49,7 @@ def normality_settings(epochs: int = EPOCHS) -> TrainingSettings:
     since held-out normals set the threshold, so that no epoch may be chosen by them.
     """
     return TrainingSettings(
-        configuration="normals",
+        configuration="normality",
         epochs=epochs,
         batch_size=16,
         learning_rate=1.5e-3,

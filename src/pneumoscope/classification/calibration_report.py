@@ -17,7 +17,7 @@ from pneumoscope.io.results import Estimate, Evaluation
 from pneumoscope.io.results.calibration import (
     Calibration,
     CalibrationReport,
-    Conformal,
+    ConformalLimit,
     OperatingPoint,
     SeedComparison,
     SplitMetrics,
@@ -79,7 +79,7 @@ def report_calibration(
     chosen = f"{len(cases.labels)} {source} of {len(set(cases.patients))} patients that the model was not trained on"
     return CalibrationReport(
         calibration=_describe_calibration(fits, chosen),
-        conformal=Conformal(
+        conformal=ConformalLimit(
             method="split conformal, least ambiguous sets",
             coverage=COVERAGE,
             fitted_on=chosen,

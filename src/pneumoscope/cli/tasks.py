@@ -98,7 +98,7 @@ def train(
     task, settings = _choose_recipe(task, configuration, backbone, weights, epochs)
     dataset = split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
     if task is Task.ANOMALY:
-        train_model = train_normality_model if settings.configuration == "normals" else train_anomaly
+        train_model = train_normality_model if settings.configuration == "normality" else train_anomaly
         _, anomaly = train_model(dataset, out, settings=settings, seed=seed)
         print_metrics(anomaly.metrics, "test")
         return

@@ -58,8 +58,7 @@ def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) 
         grain = rng.normal(0, 255 * rng.uniform(0, ranges.noise), changed.shape)
         changed = np.clip(np.rint(changed + grain), 0, 255).astype(np.uint8)
     if ranges.erase:
-        for _ in range(ranges.num_erased):
-            _erase(changed, ranges.erase, rng)
+        _erase(changed, ranges.erase, rng)
     if ranges.frame and rng.random() < 0.5:
         _hide_frame(changed, ranges.frame, rng)
     return changed

@@ -28,7 +28,6 @@ class Augmentation:
             sharpened.
         noise: largest standard deviation of noise, share of the full range; half of the images get some.
         erase: largest side of a gray rectangle laid over the image, share of the size.
-        num_erased: how many of them.
         frame: widest strip along each side that is hidden behind one gray level, share of the size; half of the images
             get a frame.
     """
@@ -45,7 +44,6 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
-    num_erased: int = 1
     frame: float = 0.0
 
 
