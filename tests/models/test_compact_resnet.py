@@ -2,14 +2,14 @@ import keras
 import numpy as np
 
 from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
-from pneumoscope.models.backprop import list_views
+from pneumoscope.models.backprop import list_heatmap_layers
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
 def test_it_is_as_large_as_said() -> None:
     net = build_compact_resnet()
     assert net.count_params() == 1_325_115
-    assert [net.get_layer(name).output.shape[1] for name in list_views(net)] == [32, 16, 8, 8]
+    assert [net.get_layer(name).output.shape[1] for name in list_heatmap_layers(net)] == [32, 16, 8, 8]
 
 
 def test_how_bright_and_hard_a_film_is_printed_changes_little() -> None:

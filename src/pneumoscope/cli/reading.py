@@ -110,7 +110,8 @@ def export(
 ) -> None:
     """Turn trained models into what `read` and `app` take, which needs no Keras."""
     import_keras()
-    from pneumoscope.export.study import export_model, export_study
+    from pneumoscope.export.model import export_model
+    from pneumoscope.export.study import export_study
     from pneumoscope.io.study_folder import LEDGER_NAME
     from pneumoscope.report.model_card import write_model_cards
     from pneumoscope.study.pipeline import reopen_study

@@ -40,7 +40,7 @@ class Scorer:
             model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may hold
                 other nets.
             layer: name of a layer, or the way to it through nets within the net, `inner/layer`; by default the
-                last that heat-maps are taken of (`pneumoscope.models.backprop.list_views`).
+                last that heat-maps are taken of (`pneumoscope.models.backprop.list_heatmap_layers`).
 
         Raises:
             ValueError: if the layer is not there or has no grid of cells, or the net cannot be opened.
@@ -152,7 +152,7 @@ class Scorer:
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's convolutional layers for heat-maps, from the input on; see `backward.list_views`.
+    """Return the names of a model's convolutional layers for heat-maps, from the input on.
 
     Those of a nested model are named by the path to them, joined by dots.
 
@@ -163,9 +163,9 @@ def list_layers(model: "keras.Model") -> tuple[str, ...]:
 
 
 def _list_views(flat: "keras.Model") -> tuple[str, ...]:
-    from pneumoscope.models.backprop import list_views
+    from pneumoscope.models.backprop import list_heatmap_layers
 
-    names = list_views(flat)
+    names = list_heatmap_layers(flat)
     if not names:
         raise ValueError(f"model {flat.name!r} has no convolutional layer for heat-maps")
     return names
