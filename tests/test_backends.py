@@ -11,7 +11,6 @@ import pytest
 TESTS = Path(__file__).parent
 TINY = (
     "models/test_training.py",
-    "models/test_optimizer.py",
     "tasks/test_neighbors.py",
     "tasks/test_explain.py::TestGradcam",
     "tasks/test_explain_methods.py",

@@ -174,5 +174,5 @@ def test_a_folder_with_other_content_is_not_replaced(finished_study, tmp_path):
 def test_a_missing_model_or_configuration_is_an_error(study, tmp_path):
     with pytest.raises(ModelError, match="holds no trained model"):
         export_model(tmp_path / "nothing")
-    with pytest.raises(PneumoscopeError, match="no finished study of the configuration reference"):
+    with pytest.raises(PneumoscopeError, match="no finished reference study"):
         export_study(*study[0], tmp_path / "models", configuration="reference")
