@@ -80,8 +80,14 @@ def report_calibration(
         # The thresholds were chosen on the same images, which flatters their metrics, not the ranking.
         metrics["held_out"] = _measure(calibrated, thresholds, split="held_out", seed=seed)
     chosen = f"{len(cases.labels)} {source} of {len(set(cases.patients))} patients that the model was not trained on"
+    parameters = tuple(tuple(fit) for fit in fits.round(6).tolist())
     return CalibrationReport(
-        calibration=_describe_calibration(fits, chosen),
+        calibration=Calibration(
+            method="vector scaling with one scale, classes weighed alike",
+            fitted_on=chosen,
+            fitted=parameters[0],
+            resampled=parameters[1:],
+        ),
         conformal=ConformalLimit(
             method="split conformal, least ambiguous sets",
             coverage=COVERAGE,
@@ -105,11 +111,6 @@ def round_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 def _round(value: float) -> float:
     return round(value, 4) if math.isfinite(value) else math.nan
-
-
-def _describe_calibration(fits: NDArray[np.floating], fitted_on: str) -> Calibration:
-    fitted, *resampled = (tuple(fit) for fit in fits.round(6).tolist())
-    return Calibration("vector scaling with one scale, classes weighed alike", fitted_on, fitted, tuple(resampled))
 
 
 def _describe_points(cases: _Cases, thresholds: dict[str, float], seed: int) -> dict[str, OperatingPoint]:

@@ -5,7 +5,6 @@ one scale for each filter, activations with a scale measured on real images (sta
 the image and the head stay in float32. Quantization shifts anomaly scores, which are corrected.
 """
 
-from collections.abc import Iterator
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -66,10 +65,7 @@ class _Batches:
     """Images in the form in which ONNX Runtime reads them to measure ranges."""
 
     def __init__(self, images: np.ndarray) -> None:
-        starts = range(0, len(images), BATCH_SIZE)
-        self.batches: Iterator[dict[str, np.ndarray]] = (
-            as_input(images[start : start + BATCH_SIZE]) for start in starts
-        )
+        self.batches = (as_input(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
         """Return the next inputs, or None behind the last."""

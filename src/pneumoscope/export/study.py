@@ -36,7 +36,6 @@ from pneumoscope.inference.model_set import Graph, as_input
 from pneumoscope.inference.ood import fit_ood_detector
 from pneumoscope.io.archive import load_result
 from pneumoscope.io.json_file import parse_json, write_json
-from pneumoscope.io.results import Evaluation
 from pneumoscope.io.study_folder import Ledger, list_other_seeds, load_stage
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate_scores
@@ -124,12 +123,6 @@ def _count(dataset: Dataset) -> dict[str, int]:
     return {"images": len(dataset.table), "patients": len(patients), **{name: classes[name] for name in THREE_CLASSES}}
 
 
-def _load_held_out(study_dir: Path, configuration: str) -> Evaluation | None:
-    """Return predictions for series of file names by models trained without them, where the study has some."""
-    path = study_dir / "stages" / f"{configuration}-held_out.npz"
-    return load_result(path) if path.exists() else None
-
-
 def _predict_other_seeds(study_dir: Path, configuration: str, dataset: Dataset) -> dict[int, NDArray[np.floating]]:
     """Return by seed the probabilities that models of other seeds predict, where the study trained some."""
     from pneumoscope.classification.classifier import predict_probabilities
@@ -164,11 +157,13 @@ def _export_classifier(
     """Write the classifier with its card, and return its embeddings of all images."""
     saved, graph, predictor = _export_part(study, folder, "three_class")
     probabilities, embeddings = predictor.run(as_input(study.dataset.images), ["probabilities", "embedding"])
+    # Predictions for series of file names by models trained without them, where the study has some.
+    held_out = study.folder / "stages" / f"{study.configuration}-held_out.npz"
     report = report_calibration(
         probabilities,
         study.dataset,
         study.seed,
-        held_out=_load_held_out(study.folder, study.configuration),
+        held_out=load_result(held_out) if held_out.exists() else None,
         other_seeds=_predict_other_seeds(study.folder, study.configuration, study.dataset),
     )
     model = describe_model(saved, graph, folder)

@@ -73,14 +73,10 @@ class Graph:
 
 @dataclass(frozen=True)
 class ReferenceCases:
-    """The images that the classifier was trained on, without their pixels.
+    """The training images without their pixels.
 
-    Attributes:
-        embeddings: `(n, d)` float32.
-        labels: `(n,)` int, index into the classifier's classes.
-        names: `(n,)` str, file below the root of the collection.
-        patients: `(n,)` str.
-        coordinates: `(n, 2)` float32, place on the t-SNE map.
+    Embeddings `(n, d)` float32; labels `(n,)` int, index into the classes; names `(n,)` str, files below the root of the
+    collection; patients `(n,)` str; coordinates `(n, 2)` float32 on the t-SNE map.
     """
 
     embeddings: np.ndarray

@@ -22,13 +22,12 @@ def copy_linear(
 ) -> "keras.Model":
     """Return a flat float32 copy of a classifier that gives scores before the last sigmoid or softmax.
 
-    The copy shares nothing with the model. A layer of a model within the model is named by its path, joined by dots:
-    `backbone.conv_1`.
+    The copy shares nothing with the model. A layer of a model within the model is named by its path: `backbone.conv_1`.
 
     Args:
-        model: a built Keras functional or sequential model of one input and one output.
-        opened: names of layers of the copy. For each, the copy takes one more input, which is added to the layer's
-            output, and gives one more output, the sum: the gradient at an input of zeros is that at the layer.
+        model: a built functional or sequential model of one input and one output.
+        opened: names of layers of the copy. For each, the copy has one more input, which is added to the layer's
+            output, and one more output, the sum: the gradient at an input of zeros is that at the layer.
         before_activation: whether layers are opened ahead of an activation that is part of them.
         rectify: function in the place of each ReLU.
 
@@ -38,15 +37,12 @@ def copy_linear(
     import keras
 
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs, expected 1 of each"
-        )
+        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise ValueError(f"{model.name} has {counts}, expected 1 of each")
     last = _find_last_layer(model)
     openings: dict[str, tuple[Any, Any]] = dict.fromkeys(opened, (None, None))
 
     def follow(part: "keras.Model", inputs: Any, prefix: str) -> Any:
-        """Return the copies of the outputs of a model or a model within it."""
-
         def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
             name = prefix + layer.name
             if isinstance(layer, keras.Model):
@@ -56,9 +52,7 @@ def copy_linear(
             split = before_activation and name in openings
             copy, activation = _copy_layer(layer, name, rectify, linear=layer is last, split=split)
             output = copy(*args, **kwargs)
-            if layer_weights := getattr(layer, "weights", []):
-                # Copies of the numbers: JAX frees arrays that two models share.
-                copy.set_weights([np.array(keras.ops.convert_to_numpy(weight)) for weight in layer_weights])
+            _copy_weights(layer, copy)
             if name in openings:
                 change = keras.Input(output.shape[1:], name=f"{name}.change")
                 output = keras.layers.Add(dtype="float32", name=f"{name}.changed")([output, change])
@@ -104,6 +98,14 @@ def _find_last_layer(model: "keras.Model") -> Any:
         graph = model._functional if isinstance(model, keras.Sequential) else model
         model = graph.outputs[0]._keras_history.operation
     return model
+
+
+def _copy_weights(layer: Any, copy: Any) -> None:
+    from keras import ops
+
+    if weights := getattr(layer, "weights", []):
+        # Copies of the numbers: JAX frees arrays that two models share.
+        copy.set_weights([np.array(ops.convert_to_numpy(weight)) for weight in weights])
 
 
 def _copy_layer(

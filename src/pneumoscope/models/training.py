@@ -62,25 +62,19 @@ def fit_model(
 
     Args:
         model: freshly built.
-        data: examples and validation.
-        settings: of the training.
         loss: of `(targets, outputs)`.
         checkpoint_path: `.npz` written after every epoch; where it stands already, training goes on from there.
         seed: of the order, the augmentation and the dropout.
         title: of the progress bar and the log.
 
     Raises:
-        TrainingError: if the images do not have the model's size, the checkpoint is of other settings or data, or the
-            loss is no longer finite.
+        TrainingError: if images have another size, the checkpoint is of other settings or data, or the loss is not finite.
     """
     _check_size(model, data.validation[0])
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
     fingerprint = json.dumps({**settings.to_json(), "seed": seed, "data": data.sha256, "model": model.name})
     prepare = partial(_start_stage, model, settings, loss, steps)
-    if checkpoint_path.exists():
-        state = _State.load(checkpoint_path, model, fingerprint, prepare)
-    else:
-        state = _State.start(model, prepare)
+    state = _State.open(checkpoint_path, model, fingerprint, prepare)
     if state.epoch:
         log.info("%s: going on after epoch %d of %d", title, state.epoch, settings.epochs)
     with progress_bar() as bar:
@@ -180,13 +174,12 @@ class _State:
     kept: list[np.ndarray]
 
     @classmethod
-    def start(cls, model: keras.Model, prepare: Callable[[int], None]) -> "_State":
-        prepare(0)
-        weights = _read(model.weights)
-        return cls(0, 0.0, 1, {name: [] for name in CURVES}, weights, weights)
-
-    @classmethod
-    def load(cls, path: Path, model: keras.Model, fingerprint: str, prepare: Callable[[int], None]) -> "_State":
+    def open(cls, path: Path, model: keras.Model, fingerprint: str, prepare: Callable[[int], None]) -> "_State":
+        """Return the state of a checkpoint, or that of a fresh model where there is none."""
+        if not path.exists():
+            prepare(0)
+            weights = _read(model.weights)
+            return cls(0, 0.0, 1, {name: [] for name in CURVES}, weights, weights)
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 head = json.loads(str(archive["head"]))

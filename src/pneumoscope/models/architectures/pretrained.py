@@ -25,10 +25,7 @@ IMAGENET = "imagenet"
 class Backbone:
     """A model of `keras.applications` and its input scaling: `gray level * scale + offset` in each channel.
 
-    Attributes:
-        builder: its name there.
-        scale, offset: for red, green and blue, from its own `preprocess_input`.
-        options: further arguments of the builder.
+    `builder` is its name there, `options` are further arguments; the scaling is that of its own `preprocess_input`.
     """
 
     builder: str
