@@ -75,8 +75,8 @@ class Graph:
 class ReferenceCases:
     """The training images without their pixels.
 
-    Embeddings `(n, d)` float32; labels `(n,)` int, index into the classes; names `(n,)` str, files below the root of the
-    collection; patients `(n,)` str; coordinates `(n, 2)` float32 on the t-SNE map.
+    Embeddings `(n, d)` float32; labels `(n,)` int, index into the classes; names `(n,)` str, files below the root of
+    the collection; patients `(n,)` str; coordinates `(n, 2)` float32 on the t-SNE map.
     """
 
     embeddings: np.ndarray

@@ -13,12 +13,8 @@ Gradient = Callable[[list[Any], Any], tuple[list[Any], list[Any]]]
 def compile_gradient(model: "keras.Model", watched: Sequence[int]) -> Gradient:
     """Return a function of a model's inputs and of weights `(n, outputs)` for its first output.
 
-    The function returns all outputs, and the gradients of the weighted sum of the first at the watched inputs. Keras
-    has no gradient of its own.
-
-    Args:
-        model: a functional model with a list of inputs or one input.
-        watched: numbers of its inputs.
+    The function returns all outputs, and the gradients of the weighted sum of the first at the inputs with the numbers
+    `watched`. Keras has no gradient of its own.
     """
     import keras
 

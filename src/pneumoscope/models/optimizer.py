@@ -12,13 +12,7 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 
 
 def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: int) -> keras.optimizers.Optimizer:
-    """Return an optimizer for the weights that are trainable now.
-
-    Args:
-        model: built; its layers stand in the order of their depth.
-        settings: of the training.
-        num_steps: of the learning rate schedule.
-    """
+    """Return an optimizer for the weights that are trainable now, with a learning rate schedule of `num_steps`."""
     rate: Any = settings.learning_rate
     if settings.cosine:
         warmup = max(1, round(settings.warmup * num_steps))
