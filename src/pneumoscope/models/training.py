@@ -68,7 +68,7 @@ def fit_model(
         title: of the progress bar and the log.
 
     Raises:
-        TrainingError: if images have another size, the checkpoint has other settings or data, or the loss is not finite.
+        TrainingError: if images have another size, a checkpoint has other settings or data, or the loss is not finite.
     """
     _check_size(model, data.validation[0])
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
