@@ -37,7 +37,7 @@ def build_deep() -> "keras.Model":
 def make_data() -> TrainingData:
     """Return vectors whose class is the sign of their first value."""
     rng = np.random.default_rng(0)
-    values = rng.normal(size=(48, 6)).astype(np.float32)
+    values = rng.normal(size=(48, 6)).astype(np.float32) * np.array([4, 1, 1, 1, 1, 1], np.float32)
     targets = np.eye(2, dtype=np.float32)[(values[:, 0] > 0).astype(int)]
     return TrainingData(
         draw_order=lambda rng: rng.permutation(32),
