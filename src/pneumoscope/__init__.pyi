@@ -11,7 +11,7 @@ from .data.splits import split_folds as split_folds
 from .evaluation.confounders import measure_confounders as measure_confounders
 from .evaluation.evaluate import evaluate_models as evaluate_models
 from .explain.explanation import explain_classifier as explain_classifier
-from .export.study import export_model as export_model
+from .export.model import export_model as export_model
 from .export.study import export_study as export_study
 from .inference.decode import decode_radiograph as decode_radiograph
 from .inference.reader import Reader as Reader

@@ -1,4 +1,4 @@
-"""A study becomes a set of models that a reader opens; what cannot be exported leaves nothing behind."""
+"""A study becomes a set of models that a reader opens; a failed export leaves nothing behind."""
 
 import json
 
@@ -8,116 +8,135 @@ import pytest
 from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
 from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.errors import ExportError, ModelError, PneumoscopeError
+from pneumoscope.export.model import export_model
 from pneumoscope.export.onnx_file import AGREEMENT
-from pneumoscope.export.study import export_model, export_study
+from pneumoscope.export.study import export_study
 from pneumoscope.inference.reader import Reader
 from pneumoscope.models.saved_model import load_model
 from pneumoscope.phantoms.phantom import draw_phantoms
 from pneumoscope.report.model_card import write_model_cards
 from pneumoscope.study.pipeline import reopen_study
 
-
-def export(study_dir, *args, **kwargs):
-    return export_study(study_dir, reopen_study(study_dir)[1], *args, **kwargs)
+AUROC = {"value": 0.912345, "low": 0.9, "high": None, "n": 40}
+SUBTYPES = {"images": 90, "inside": 20, "verdict": "Take care.", "figures": {"nets_outside": AUROC}, "labels": []}
+HEATMAPS = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "figures": {"road": AUROC}}
 
 
 @pytest.fixture(scope="module")
-def exported(finished_study, tmp_path_factory):
+def study(finished_study):
+    """Return the arguments of an export, and the hash of the study's data."""
+    request, dataset = reopen_study(finished_study)
+    return (finished_study, dataset), request["data_sha256"]
+
+
+@pytest.fixture(scope="module")
+def exported(study, tmp_path_factory):
+    """Return an export with audits, int8 where it agrees."""
+    arguments, data = study
+    folder = tmp_path_factory.mktemp("export")
+    audit, explained = folder / "labels.json", folder / "explain.json"
+    audit.write_text(json.dumps({"data_sha256": data, **SUBTYPES}))
+    explained.write_text(json.dumps({"data_sha256": data, "configuration": "improved", **HEATMAPS}))
     return export_study(
-        finished_study,
-        reopen_study(finished_study)[1],
-        tmp_path_factory.mktemp("export") / "models",
-        data_license="drawn",
+        *arguments, folder / "models", data_license="our own", explain_results=explained, label_audit=audit
     )
 
 
-def test_a_reader_of_an_exported_study_answers_as_its_models_do(exported, finished_study):
+@pytest.fixture(scope="module")
+def float32(study, tmp_path_factory):
+    """Return an export without audits, where int8 never agrees."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("pneumoscope.export.onnx_file.AGREEMENT", dict.fromkeys(AGREEMENT, -1.0))
+        return export_study(*study[0], tmp_path_factory.mktemp("float32") / "models")
+
+
+def read_card(folder, part):
+    return json.loads((folder / part / "card.json").read_text())
+
+
+def test_a_reader_predicts_as_the_models_of_the_study_do(exported, finished_study):
     reader = Reader.open(exported)
-    films = draw_phantoms(4, size=128, seed=9).images
-    shares = predict_probabilities(load_model(finished_study / "models" / "improved-three_class").model, films)
-    errors = ReferenceAutoencoder(load_model(finished_study / "models" / "improved-anomaly").model).score(films)
+    images = draw_phantoms(4, size=128, seed=9).images
+    expected = predict_probabilities(load_model(finished_study / "models" / "improved-three_class").model, images)
+    errors = ReferenceAutoencoder(load_model(finished_study / "models" / "improved-anomaly").model).score(images)
 
-    (found,) = reader.models.answers.run({"image": films[..., None].astype(np.float32)}, ["probabilities"])
-    readings = reader.read(films, ["x"] * 4)
+    (probabilities,) = reader.models.answers.run({"image": images[..., None].astype(np.float32)}, ["probabilities"])
+    readings = reader.read(images, ["x"] * 4)
 
-    np.testing.assert_allclose(found, shares, atol=0.05)
+    np.testing.assert_allclose(probabilities, expected, atol=0.05)
     for reading, error in zip(readings, errors, strict=True):
         assert reading.decision == "refused" or reading.anomaly_score == pytest.approx(float(error), rel=0.05)
 
 
-def test_the_known_images_are_those_that_were_trained_on(exported, finished_study):
-    train = reopen_study(finished_study)[1].split("train").table
-    known = Reader.open(exported).models.known
+def test_the_reference_cases_are_the_training_images(exported, study):
+    train = study[0][1].split("train").table
+    references = Reader.open(exported).models.known
 
-    assert known.names.tolist() == train["name"].tolist()
-    assert known.coordinates.shape == (len(train), 2)
+    assert references.names.tolist() == train["name"].tolist()
+    assert references.coordinates.shape == (len(train), 2)
 
 
 def test_the_card_names_what_was_chosen_on_which_images(exported):
-    card = json.loads((exported / "classifier" / "card.json").read_text())
+    card = read_card(exported, "classifier")
 
     assert card["notice"].startswith("Research use only")
     assert card["classes"] == ["normal", "bacterial", "viral"]
-    assert card["data"]["license"] == "drawn"
+    assert card["data"]["license"] == "our own"
     assert card["data"]["splits"]["train"]["images"] == card["data"]["images"]
-    assert {kind for counts in card["data"]["splits"].values() for kind in counts} >= set(card["classes"])
+    assert {name for counts in card["data"]["splits"].values() for name in counts} >= set(card["classes"])
     assert set(card["operating_points"]) == {"screening", "balanced", "specific"}
     assert "validation images" in card["operating_points_from"]
     assert card["conformal"]["coverage"] == 0.9
     assert 0 < card["conformal"]["limit"] <= 1
-    figure = card["figures"]["test"]["normal_or_pneumonia"]["auroc"]
-    assert figure["low"] <= figure["value"] <= figure["high"]
+    auroc = card["figures"]["test"]["normal_or_pneumonia"]["auroc"]
+    assert auroc["low"] <= auroc["value"] <= auroc["high"]
 
 
-def test_answers_in_whole_numbers_ship_only_where_they_agree(exported, finished_study, tmp_path, monkeypatch):
-    monkeypatch.setattr("pneumoscope.export.onnx_file.AGREEMENT", dict.fromkeys(AGREEMENT, -1.0))
-    plain = export(finished_study, tmp_path / "models")
+@pytest.mark.parametrize("part", ["classifier", "anomaly"])
+def test_an_int8_graph_ships_only_where_it_agrees(exported, float32, part):
+    cards = [read_card(folder, part) for folder in (exported, float32)]
 
-    for part in ("classifier", "anomaly"):
-        cards = [json.loads((folder / part / "card.json").read_text()) for folder in (exported, plain)]
-        agreement = cards[0]["graph"]["agreement_of_int8"]
-        agrees = all(value <= AGREEMENT[name] for name, value in agreement.items())
-        assert cards[0]["graph"]["answers_precision"] == ("int8" if agrees else "float32")
-        assert cards[1]["graph"]["answers_precision"] == "float32"
-        assert cards[1]["graph"]["answers_file"] == "answers.onnx"
-        for card in cards:
-            assert card["graph"]["answers_file"] in card["files"]
-    assert Reader.open(plain).read(draw_phantoms(1, size=128, seed=9).images, ["x"])
+    agrees = all(value <= AGREEMENT[name] for name, value in cards[0]["graph"]["agreement_of_int8"].items())
+    assert cards[0]["graph"]["answers_precision"] == ("int8" if agrees else "float32")
+    assert cards[1]["graph"]["answers_precision"] == "float32"
+    assert cards[1]["graph"]["answers_file"] == "answers.onnx"
+    for card in cards:
+        assert card["graph"]["answers_file"] in card["files"]
+    assert Reader.open(float32).read(draw_phantoms(1, size=128, seed=9).images, ["x"])
 
 
-def test_audits_are_part_of_the_card(exported, finished_study, tmp_path):
-    auroc, data = {"value": 0.912345, "low": 0.9, "high": None, "n": 40}, reopen_study(finished_study)[0]["data_sha256"]
-    subtypes = {"images": 90, "inside": 20, "verdict": "Take care.", "figures": {"nets_outside": auroc}}
-    explanation = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "figures": {"road": auroc}}
-    audit, explained = tmp_path / "labels.json", tmp_path / "explain.json"
-    audit.write_text(json.dumps({"data_sha256": data, **subtypes, "labels": []}))
-    explained.write_text(json.dumps({"data_sha256": data, "configuration": "improved", **explanation}))
-    models = export_study(
-        finished_study,
-        reopen_study(finished_study)[1],
-        tmp_path / "models",
-        explain_results=explained,
-        label_audit=audit,
-    )
-
-    reader = Reader.open(models)
+def test_audits_are_part_of_the_card(exported, float32):
+    reader = Reader.open(exported)
     card = reader.models.cards.classifier
+
     assert (card.subtypes.images, card.subtypes.inside, card.subtypes.figures["nets_outside"].value) == (90, 20, 0.9123)
     assert (card.explanation.layer, card.explanation.figures["road"].value) == ("conv_1", 0.9123)
     assert reader.trust == {"subtype_trust": "Take care.", "heatmap_trust": "A hint."}
-    assert Reader.open(exported).models.cards.classifier.subtypes is None
+    assert Reader.open(float32).models.cards.classifier.subtypes is None
 
-    for content, message in (
-        ({**subtypes, "data_sha256": "0"}, "measured on other data"),
-        ({"images": "many"}, "cannot be read .images: "),
-    ):
-        audit.write_text(json.dumps(content))
-        with pytest.raises(PneumoscopeError, match=message):
-            export(finished_study, tmp_path / "models", label_audit=audit)
-    with pytest.raises(PneumoscopeError, match="cannot be read"):
-        export_study(
-            finished_study, reopen_study(finished_study)[1], tmp_path / "models", label_audit=tmp_path / "nothing.json"
-        )
+
+@pytest.mark.parametrize(
+    ("argument", "content", "message"),
+    [
+        ("label_audit", {**SUBTYPES, "data_sha256": "0"}, "measured on other data"),
+        ("label_audit", {"images": "many"}, "cannot be read .images: "),
+        ("label_audit", None, "cannot be read"),
+        (
+            "explain_results",
+            {**HEATMAPS, "configuration": "reference"},
+            "the configuration reference, expected improved",
+        ),
+        ("explain_results", HEATMAPS, "the configuration None, expected improved"),
+    ],
+    ids=["other-data", "damaged", "missing", "other-configuration", "no-configuration"],
+)
+def test_an_audit_of_other_models_is_refused(study, tmp_path, argument, content, message):
+    path = tmp_path / "audit.json"
+    if content is not None:
+        path.write_text(json.dumps({"data_sha256": study[1], **content}))
+
+    with pytest.raises(PneumoscopeError, match=message):
+        export_study(*study[0], tmp_path / "models", **{argument: path})
 
 
 def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
@@ -130,7 +149,7 @@ def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
     assert "three_class" not in (folder / "README.md").read_text()
 
 
-def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monkeypatch):
+def test_a_failed_export_keeps_the_earlier_one(finished_study, tmp_path, monkeypatch):
     target = tmp_path / "one"
     target.mkdir()
     (target / "card.json").write_text("{}")
@@ -143,7 +162,7 @@ def test_a_failed_export_leaves_what_stood_there(finished_study, tmp_path, monke
     assert [path.name for path in tmp_path.rglob("*")] == ["one", "card.json"]
 
 
-def test_a_folder_of_other_things_is_left_alone(finished_study, tmp_path):
+def test_a_folder_with_other_content_is_not_replaced(finished_study, tmp_path):
     (tmp_path / "mine").write_text("x")
 
     with pytest.raises(ExportError, match="holds something else"):
@@ -152,8 +171,8 @@ def test_a_folder_of_other_things_is_left_alone(finished_study, tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
-def test_what_is_no_study_is_told(tmp_path, finished_study):
+def test_a_missing_model_or_configuration_is_an_error(study, tmp_path):
     with pytest.raises(ModelError, match="holds no trained model"):
         export_model(tmp_path / "nothing")
-    with pytest.raises(PneumoscopeError, match="no finished study of the configuration paper"):
-        export(finished_study, tmp_path / "models", configuration="reference")
+    with pytest.raises(PneumoscopeError, match="no finished reference study"):
+        export_study(*study[0], tmp_path / "models", configuration="reference")

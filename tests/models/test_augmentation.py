@@ -10,7 +10,7 @@ from pneumoscope.models.settings import Augmentation
 ALL = Augmentation(rotation=10, zoom=0.1, shift=0.1, flip=0.5, gamma=0.3, contrast=0.2, brightness=0.1, erase=0.3)
 
 
-def test_same_seed_same_images_and_another_seed_others(phantoms: Dataset) -> None:
+def test_the_seed_decides_the_images(phantoms: Dataset) -> None:
     images = phantoms.images[:4]
     first, second, other = (augment_images(images, ALL, np.random.default_rng(seed)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, second)
@@ -19,7 +19,7 @@ def test_same_seed_same_images_and_another_seed_others(phantoms: Dataset) -> Non
     assert first.dtype == np.uint8
 
 
-def test_no_range_no_change(phantoms: Dataset) -> None:
+def test_ranges_of_zero_change_nothing(phantoms: Dataset) -> None:
     images = phantoms.images[:4]
     np.testing.assert_array_equal(augment_images(images, Augmentation(), np.random.default_rng(0)), images)
 
@@ -49,7 +49,7 @@ def test_exposure_keeps_the_order_of_gray_levels() -> None:
         assert (np.diff(changed[0, 0].astype(int)) >= 0).all()
 
 
-def test_a_frame_leaves_the_middle() -> None:
+def test_a_frame_keeps_the_middle() -> None:
     images = np.random.default_rng(0).integers(0, 256, (20, 128, 128), dtype=np.uint8)
     framed = augment_images(images, Augmentation(frame=0.2), np.random.default_rng(0))
     np.testing.assert_array_equal(framed[:, 26:-26, 26:-26], images[:, 26:-26, 26:-26])
@@ -64,7 +64,7 @@ def test_noise_and_sharpness_keep_the_mean_level(phantoms: Dataset) -> None:
     np.testing.assert_allclose(changed.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=3)
 
 
-def test_pairs_are_mixed_as_their_targets_are() -> None:
+def test_images_and_targets_are_mixed_in_the_same_proportion() -> None:
     images = np.stack([np.full((4, 4, 1), level, np.uint8) for level in (0, 100, 200)])
     mixed, targets = mix_pairs(images, np.eye(3, dtype=np.float32), 0.4, np.random.default_rng(0))
     np.testing.assert_allclose(mixed[:, 0, 0, 0], targets @ [0, 100, 200], rtol=1e-5)

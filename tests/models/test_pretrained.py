@@ -1,4 +1,4 @@
-"""Nets that others trained: one graph with names, the gray levels they expect, weights that fit or are told."""
+"""Pretrained backbones: one flat graph, the expected gray levels, weights that fit."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -29,7 +29,7 @@ OWN_PREPROCESSING = {
 
 
 @pytest.fixture(scope="module")
-def net() -> "keras.Model":
+def model() -> "keras.Model":
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(0)
     return build_transfer("mobilenet", size=SIZE)
@@ -44,23 +44,23 @@ def weights_file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def look_through(net: "keras.Model", layer: str, images: np.ndarray) -> np.ndarray:
-    return np.asarray(keras.Model(net.input, net.get_layer(layer).output)(images))
+def run_to(model: "keras.Model", layer: str, images: np.ndarray) -> np.ndarray:
+    return np.asarray(keras.Model(model.input, model.get_layer(layer).output)(images))
 
 
-def test_every_layer_can_be_asked_for_by_name(net) -> None:
-    films = np.full((2, SIZE, SIZE, 1), 90.0, dtype=np.float32)
-    cells = look_through(net, "conv_pw_13_relu", films)
-    assert not any(isinstance(layer, keras.Model) for layer in net.layers)
-    np.testing.assert_allclose(look_through(net, "embedding", films), cells.mean(axis=(1, 2)), rtol=1e-4)
-    assert keras.backend.standardize_dtype(net.output.dtype) == "float32"
-    np.testing.assert_allclose(np.asarray(net(films)).sum(axis=1), 1, atol=1e-6)
+def test_every_layer_has_a_name_in_one_flat_graph(model) -> None:
+    images = np.full((2, SIZE, SIZE, 1), 90.0, dtype=np.float32)
+    features = run_to(model, "conv_pw_13_relu", images)
+    assert not any(isinstance(layer, keras.Model) for layer in model.layers)
+    np.testing.assert_allclose(run_to(model, "embedding", images), features.mean(axis=(1, 2)), rtol=1e-4)
+    assert keras.backend.standardize_dtype(model.output.dtype) == "float32"
+    np.testing.assert_allclose(np.asarray(model(images)).sum(axis=1), 1, atol=1e-6)
 
 
-def test_gray_is_repeated_and_scaled_as_the_backbone_expects(net) -> None:
-    films = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 1)).astype(np.float32)
-    expected = keras.applications.mobilenet.preprocess_input(np.repeat(films, 3, axis=-1))
-    np.testing.assert_allclose(look_through(net, "rescaling", films), expected, atol=1e-5)
+def test_gray_is_repeated_and_scaled_as_the_backbone_expects(model) -> None:
+    images = np.random.default_rng(0).integers(0, 256, (2, SIZE, SIZE, 1)).astype(np.float32)
+    expected = keras.applications.mobilenet.preprocess_input(np.repeat(images, 3, axis=-1))
+    np.testing.assert_allclose(run_to(model, "rescaling", images), expected, atol=1e-5)
 
 
 def scale(name: str) -> np.ndarray:
@@ -69,7 +69,7 @@ def scale(name: str) -> np.ndarray:
 
 
 @pytest.mark.parametrize("name", OWN_PREPROCESSING)
-def test_scaling_is_that_of_the_backbone_s_authors(name: str) -> None:
+def test_scaling_is_that_of_preprocess_input(name: str) -> None:
     preprocess = getattr(keras.applications, OWN_PREPROCESSING[name]).preprocess_input
     colors = np.repeat(GRAY[None, :, None, None], 3, axis=-1)
     np.testing.assert_allclose(scale(name), preprocess(colors)[0, :, 0], atol=1e-4)
@@ -82,15 +82,15 @@ def test_scaling_is_that_of_the_backbone_s_authors(name: str) -> None:
         ("efficientnetv2-b0", keras.applications.EfficientNetV2B0, keras.layers.Normalization),
     ],
 )
-def test_scaling_is_that_which_the_backbone_would_do_itself(name: str, build, last: type) -> None:
+def test_scaling_is_that_of_the_layers_left_out(name: str, build, last: type) -> None:
     own = build(input_shape=(SIZE, SIZE, 3), include_top=False, weights=None, include_preprocessing=True)
     layer = next(layer for layer in own.layers if isinstance(layer, last))
     colors = np.zeros((1, SIZE, SIZE, 3), dtype=np.float32)
     colors[0, :8] = GRAY.reshape(8, 32, 1)
-    np.testing.assert_allclose(scale(name), look_through(own, layer.name, colors)[0, :8].reshape(256, 3), atol=1e-4)
+    np.testing.assert_allclose(scale(name), run_to(own, layer.name, colors)[0, :8].reshape(256, 3), atol=1e-4)
 
 
-def test_a_net_inside_of_a_net_is_laid_open() -> None:
+def test_a_model_inside_of_a_model_is_flattened() -> None:
     keras.utils.set_random_seed(0)
     inner = keras.Sequential(
         [keras.layers.Conv2D(4, 3, name="inner_1"), keras.layers.LayerNormalization(name="inner_2")]
@@ -106,7 +106,7 @@ def test_a_net_inside_of_a_net_is_laid_open() -> None:
     np.testing.assert_array_equal(np.asarray(flat(images)), np.asarray(nested(images)))
 
 
-def test_weights_of_a_file_are_taken(weights_file: Path) -> None:
+def test_weights_are_loaded_from_a_file(weights_file: Path) -> None:
     keras.utils.set_random_seed(8)
     one, other = (build_transfer("mobilenet", weights=weights_file, size=size) for size in (SIZE, 2 * SIZE))
     for layer in ("conv1", "conv_pw_13"):
@@ -122,12 +122,12 @@ def test_weights_of_a_file_are_taken(weights_file: Path) -> None:
         ("mobilenet", {"weights": "nowhere.h5"}, "nowhere.h5 does not exist; expected one of mobilenet without its"),
     ],
 )
-def test_what_cannot_be_built_is_told(name: str, options: dict, message: str) -> None:
+def test_a_wrong_argument_is_an_error(name: str, options: dict, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
         build_transfer(name, **options)
 
 
-def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:
+def test_weights_that_do_not_fit_are_an_error(tmp_path: Path) -> None:
     other = keras.Sequential([keras.Input((4,)), keras.layers.Dense(3)])
     other.save_weights(tmp_path / "other.weights.h5")
     (tmp_path / "text.h5").write_text("no weights")
@@ -136,7 +136,7 @@ def test_weights_that_do_not_fit_are_told(tmp_path: Path) -> None:
             build_transfer("mobilenet", weights=tmp_path / name, size=SIZE)
 
 
-def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_names_the_alternatives(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(**_: object) -> None:
         raise Exception("URL fetch failure")
 
@@ -147,8 +147,8 @@ def test_a_download_that_fails_names_the_way_around(monkeypatch: pytest.MonkeyPa
         build_transfer("mobilenet-v2", weights="imagenet", size=SIZE)
 
 
-def test_one_comes_back_from_its_bundle(tmp_path: Path, net) -> None:
-    films = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 1)).astype(np.float32)
+def test_a_saved_model_is_restored(tmp_path: Path, model) -> None:
+    images = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 1)).astype(np.float32)
     settings = configuration_settings("transfer")
     record = TrainingRecord(
         classes=THREE_CLASSES,
@@ -158,22 +158,22 @@ def test_one_comes_back_from_its_bundle(tmp_path: Path, net) -> None:
         chosen_epoch=1,
         training_data_sha256="0",
     )
-    save_model(net, tmp_path, record)
+    save_model(model, tmp_path, record)
     again = load_model(tmp_path, precision="float32")
     assert (again.card.architecture, again.card.input.shape) == ("mobilenet", (SIZE, SIZE, 1))
-    for mine, its in zip(net.weights, again.model.weights, strict=True):
-        np.testing.assert_array_equal(np.asarray(mine), np.asarray(its))
-    np.testing.assert_allclose(np.asarray(again.model(films)), np.asarray(net(films)), atol=1e-6)
+    for expected, actual in zip(model.weights, again.model.weights, strict=True):
+        np.testing.assert_array_equal(np.asarray(expected), np.asarray(actual))
+    np.testing.assert_allclose(np.asarray(again.model(images)), np.asarray(model(images)), atol=1e-6)
 
 
 def build_small(*, weights: None, input_tensor, input_shape: tuple, include_top: bool, alpha: float) -> "keras.Model":
-    """Stand in for a net of `keras.applications`, so that training it takes no time."""
+    """Stand in for a model of `keras.applications`, so that training it takes no time."""
     features = keras.layers.Conv2D(4, 3, strides=4, name="conv1")(input_tensor)
     features = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(features))
     return keras.Model(keras.utils.get_source_inputs(input_tensor), features)
 
 
-def test_training_one_leaves_a_bundle_that_answers_alike(
+def test_a_trained_model_is_saved_and_predicts_the_same(
     tmp_path: Path, phantoms: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("keras.applications.MobileNet", build_small)
@@ -182,36 +182,36 @@ def test_training_one_leaves_a_bundle_that_answers_alike(
     build_small(
         weights=None, input_tensor=keras.Input((SIZE, SIZE, 3)), input_shape=(), include_top=False, alpha=1
     ).save_weights(weights_file)
-    recipe = configuration_settings("transfer", epochs=3)
-    settings = replace(recipe, size=SIZE, backbone="mobilenet", weights=str(weights_file))
+    defaults = configuration_settings("transfer", epochs=3)
+    settings = replace(defaults, size=SIZE, backbone="mobilenet", weights=str(weights_file))
 
     _, trained = train_classifier(small, tmp_path / "out", classes=THREE_CLASSES, settings=settings)
     again = load_model(tmp_path / "out")
 
-    told = evaluate_classifier(again.model, small, classes=THREE_CLASSES).probabilities
-    np.testing.assert_array_equal(told, trained.evaluations["test"].probabilities)
+    probabilities = evaluate_classifier(again.model, small, classes=THREE_CLASSES).probabilities
+    np.testing.assert_array_equal(probabilities, trained.evaluations["test"].probabilities)
     assert again.card.settings.weights == "small.weights.h5"
     assert str(tmp_path) not in (tmp_path / "out" / "card.json").read_text()
 
 
-def test_images_of_another_size_are_told(tmp_path: Path, phantoms: Dataset) -> None:
+def test_images_of_another_size_are_an_error(tmp_path: Path, phantoms: Dataset) -> None:
     settings = replace(configuration_settings("transfer", epochs=1), size=SIZE, backbone="mobilenet")
     with pytest.raises(TrainingError, match="the images are 128 x 128 x 1, mobilenet takes 32 x 32 x 1"):
         train_classifier(phantoms, tmp_path, classes=THREE_CLASSES, settings=settings)
 
 
 @pytest.mark.real_data
-def test_weights_made_on_photographs_part_films_before_any_training(real_data: Path) -> None:
-    path = real_data.parent / "weights" / "mobilenet_7_5_224_tf_no_top.h5"
-    if not path.exists():
+def test_pretrained_features_separate_the_classes_before_training(real_data: Path) -> None:
+    weights = real_data.parent / "weights" / "mobilenet_7_5_224_tf_no_top.h5"
+    if not weights.exists():
         pytest.skip("the weights of MobileNet are not at hand")
-    films = [
-        np.stack([load_image(film, size=160) for film in sorted((real_data / "train" / kind).iterdir())[:24]])
+    images = [
+        np.stack([load_image(path, size=160) for path in sorted((real_data / "train" / kind).iterdir())[:24]])
         for kind in ("NORMAL", "PNEUMONIA")
     ]
-    net = build_transfer("mobilenet", weights=path, size=160)
-    normals, sick = (look_through(net, "embedding", 255 * part[..., None]) for part in films)
-    centers = normals[:12].mean(axis=0), sick[:12].mean(axis=0)
-    closer = [np.linalg.norm(part[12:] - center, axis=1) for part in (normals, sick) for center in centers]
+    model = build_transfer("mobilenet", weights=weights, size=160)
+    normals, pneumonias = (run_to(model, "embedding", 255 * part[..., None]) for part in images)
+    centers = normals[:12].mean(axis=0), pneumonias[:12].mean(axis=0)
+    closer = [np.linalg.norm(part[12:] - center, axis=1) for part in (normals, pneumonias) for center in centers]
     right = np.concatenate([closer[0] < closer[1], closer[3] < closer[2]])
     assert right.mean() > 0.75

@@ -1,10 +1,9 @@
-import json
-import signal
-import subprocess
-import sys
-import time
+"""Training: checkpoints, the chosen epoch, head epochs, and a learning rate for each layer."""
+
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
+from shutil import copyfile
 
 import numpy as np
 import pytest
@@ -13,147 +12,166 @@ keras = pytest.importorskip("keras")
 
 from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
-from pneumoscope.models.settings import Augmentation, TrainingSettings
+from pneumoscope.models import training
+from pneumoscope.models.optimizer import LayerwiseAdam, share_rate
+from pneumoscope.models.settings import TrainingSettings, configuration_settings
 from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
-    configuration="improved",
-    epochs=4,
-    batch_size=8,
-    cosine=True,
-    warmup=0.1,
-    weight_decay=0.01,
-    averaging=0.5,
-    keep_best=True,
+    epochs=4, batch_size=16, cosine=True, weight_decay=0.02, averaging=0.5, head_epochs=2, layer_decay=0.5
 )
+HIDDEN = tuple(f"hidden_{number}" for number in range(1, 6))
 
 
-def build_tiny() -> "keras.Model":
+def build_deep() -> "keras.Model":
     keras.config.set_dtype_policy("float32")
     keras.utils.set_random_seed(5)
-    inputs = keras.Input((8, 8, 1))
-    features = keras.layers.Conv2D(4, 3, activation="relu")(keras.layers.Rescaling(1 / 255)(inputs))
-    features = keras.layers.BatchNormalization()(keras.layers.Flatten()(features))
-    outputs = keras.layers.Dense(2, activation="softmax")(keras.layers.Dropout(0.3)(features))
-    return keras.Model(inputs, outputs, name="tiny")
+    features = inputs = keras.Input((6,))
+    for name in HIDDEN:
+        features = keras.layers.Dense(8, activation="tanh", name=name)(features)
+    features = keras.layers.BatchNormalization(name="normalization")(features)
+    features = keras.layers.Dropout(0.2)(features)
+    return keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="output")(features), name="deep")
 
 
 def make_data() -> TrainingData:
-    """Return images that are bright in the upper or in the lower half."""
+    """Return vectors whose class is the sign of their first value."""
     rng = np.random.default_rng(0)
-    labels = np.arange(60) % 2
-    images = rng.integers(0, 100, (60, 8, 8, 1)).astype(np.uint8)
-    images[labels == 0, :4] += 120
-    images[labels == 1, 4:] += 120
-    targets = np.eye(2, dtype=np.float32)[labels]
-
-    def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        return images[indices] + rng.integers(0, 20, (len(indices), 8, 8, 1), dtype=np.uint8), targets[indices]
-
+    values = rng.normal(size=(48, 6)).astype(np.float32) * np.array([4, 1, 1, 1, 1, 1], np.float32)
+    targets = np.eye(2, dtype=np.float32)[(values[:, 0] > 0).astype(int)]
     return TrainingData(
-        draw_order=lambda rng: rng.permutation(40),
-        make_batch=make_batch,
-        validation=(images[40:], targets[40:], np.ones(20, np.float32)),
+        draw_order=lambda rng: rng.permutation(32),
+        make_batch=lambda indices, rng: (values[indices], targets[indices]),
+        validation=(values[32:], targets[32:], None),
         sha256="made up",
     )
 
 
 def fit(checkpoint: Path, settings: TrainingSettings = SETTINGS) -> tuple["keras.Model", LearningCurve]:
-    model = build_tiny()
-    curve = fit_model(
-        model,
-        make_data(),
-        settings,
-        loss=keras.losses.CategoricalCrossentropy(),
-        checkpoint_path=checkpoint,
-        seed=1,
-        title="tiny",
-    )
-    return model, curve
+    model = build_deep()
+    loss = keras.losses.CategoricalCrossentropy()
+    return model, fit_model(model, make_data(), settings, loss=loss, checkpoint_path=checkpoint, seed=1, title="deep")
 
 
-def test_a_net_learns_and_the_curve_tells(tmp_path: Path) -> None:
-    model, curve = fit(tmp_path / "checkpoint.npz", replace(SETTINGS, epochs=12, learning_rate=0.01))
-    assert curve.loss[-1] < curve.loss[0]
-    assert curve.val_accuracy[curve.chosen_epoch - 1] > 0.9
-    images, targets, _ = make_data().validation
-    decided = model.predict(images, verbose=0).argmax(axis=1)
-    assert (decided == targets.argmax(axis=1)).mean() == pytest.approx(curve.val_accuracy[curve.chosen_epoch - 1])
-
-
-def test_the_kept_epoch_is_the_best_or_the_last(tmp_path: Path) -> None:
-    _, best = fit(tmp_path / "best.npz", replace(SETTINGS, learning_rate=0.05))
-    _, last = fit(tmp_path / "last.npz", replace(SETTINGS, learning_rate=0.05, keep_best=False))
-    assert best.chosen_epoch == int(np.argmin(best.val_loss)) + 1
-    assert last.chosen_epoch == SETTINGS.epochs
-
-
-def test_a_broken_run_ends_as_an_unbroken_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    whole_model, whole = fit(tmp_path / "whole.npz")
-    from pneumoscope.models import training
-
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple["keras.Model", LearningCurve, Path]:
+    """Return the model and curve of a whole run, and the folder of its checkpoint after each epoch."""
+    folder = tmp_path_factory.mktemp("uninterrupted")
     log_epoch = training._log_epoch
 
-    def stop_after_two(title: str, epochs: int, state: training._State) -> None:
+    def keep(title: str, epochs: int, state: training._State) -> None:
         log_epoch(title, epochs, state)
-        if state.epoch == 2:
-            raise KeyboardInterrupt
+        copyfile(folder / "checkpoint.npz", folder / f"after-{state.epoch}.npz")
 
-    monkeypatch.setattr(training, "_log_epoch", stop_after_two)
-    with pytest.raises(KeyboardInterrupt):
-        fit(tmp_path / "broken.npz")
-    monkeypatch.undo()
-    resumed_model, resumed = fit(tmp_path / "broken.npz")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(training, "_log_epoch", keep)
+        return *fit(folder / "checkpoint.npz"), folder
+
+
+def measure_moves(checkpoint: Path) -> dict[str, float]:
+    """Return by path the largest change of each weight, moving statistics included."""
+    with np.load(checkpoint, allow_pickle=False) as archive:
+        return {
+            start.path: float(np.abs(archive[f"variables_{number}"] - np.asarray(start)).max())
+            for number, start in enumerate(build_deep().variables)
+            if "seed" not in start.path
+        }
+
+
+def test_the_rate_falls_by_fifths_of_the_layers() -> None:
+    model = build_deep()
+    by_layer = dict(zip([variable.path for variable in model.trainable_variables], share_rate(model, 0.5), strict=True))
+    kernels = [by_layer[f"{name}/kernel"] for name in (*HIDDEN, "output")]
+    assert kernels == [1 / 32, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]
+    assert by_layer["normalization/gamma"] == 1 / 2
+
+
+def test_early_layers_move_less_than_late_ones(uninterrupted) -> None:
+    moves = measure_moves(uninterrupted[2] / "after-4.npz")
+    assert 4 * moves["hidden_1/kernel"] < 2 * moves["hidden_4/kernel"] < moves["output/kernel"]
+    assert all(moves[f"{early}/kernel"] < moves[f"{late}/kernel"] for early, late in pairwise(HIDDEN[1:]))
+
+
+def test_head_epochs_train_the_last_layer_only(uninterrupted) -> None:
+    moves = measure_moves(uninterrupted[2] / "after-2.npz")
+    assert min(moves.pop("output/kernel"), moves.pop("output/bias")) > 0
+    assert set(moves.values()) == {0.0}
+    assert min(measure_moves(uninterrupted[2] / "after-3.npz").values()) > 0
+
+
+@pytest.mark.parametrize("stopped_after", [1, 2, 3])
+def test_a_run_resumed_in_either_stage_ends_as_an_uninterrupted_one(
+    tmp_path: Path, uninterrupted, stopped_after: int
+) -> None:
+    whole_model, whole, folder = uninterrupted
+    copyfile(folder / f"after-{stopped_after}.npz", tmp_path / "checkpoint.npz")
+
+    resumed_model, resumed = fit(tmp_path / "checkpoint.npz")
+
     np.testing.assert_allclose(resumed.loss, whole.loss, rtol=1e-6)
     np.testing.assert_allclose(resumed.val_loss, whole.val_loss, rtol=1e-6)
     for first, second in zip(resumed_model.get_weights(), whole_model.get_weights(), strict=True):
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-7)
 
 
-KILLED = """
-import sys
-from pathlib import Path
-sys.path.insert(0, sys.argv[2])
-from test_training import SETTINGS, fit
-from dataclasses import replace
-fit(Path(sys.argv[1]), replace(SETTINGS, epochs=2000))
-"""
+def test_at_the_full_rate_it_is_adam_with_decoupled_decay() -> None:
+    outcomes = []
+    for optimizer in (
+        LayerwiseAdam(0.01, shares=[1.0], decays=[0.1]),
+        keras.optimizers.AdamW(0.01, weight_decay=0.1),
+    ):
+        weight = keras.Variable(np.array([1.0, -2.0, 3.0], dtype=np.float32))
+        for number in range(3):
+            optimizer.apply([keras.ops.convert_to_tensor(np.array([1.0, 2.0, -number], dtype=np.float32))], [weight])
+        outcomes.append(np.asarray(weight))
+    np.testing.assert_allclose(*outcomes, rtol=1e-6)
 
 
-def test_kill_nine_leaves_a_whole_checkpoint(tmp_path: Path) -> None:
+def test_training_lowers_the_loss_and_the_curve_holds_the_accuracy(tmp_path: Path) -> None:
+    settings = replace(SETTINGS, epochs=20, learning_rate=0.02, head_epochs=0, layer_decay=1.0, keep_best=True)
+    model, curve = fit(tmp_path / "checkpoint.npz", settings)
+    assert curve.loss[-1] < curve.loss[0]
+    assert curve.val_accuracy[curve.chosen_epoch - 1] > 0.8
+    values, targets, _ = make_data().validation
+    accuracy = (model.predict(values, verbose=0).argmax(axis=1) == targets.argmax(axis=1)).mean()
+    assert accuracy == pytest.approx(curve.val_accuracy[curve.chosen_epoch - 1])
+
+
+def test_the_kept_epoch_is_the_best_or_the_last(tmp_path: Path) -> None:
+    _, best = fit(tmp_path / "best.npz", replace(SETTINGS, learning_rate=0.05, keep_best=True))
+    _, last = fit(tmp_path / "last.npz", replace(SETTINGS, learning_rate=0.05))
+    assert best.chosen_epoch == int(np.argmin(best.val_loss)) + 1
+    assert last.chosen_epoch == SETTINGS.epochs
+
+
+def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_an_error(tmp_path: Path, uninterrupted) -> None:
     checkpoint = tmp_path / "checkpoint.npz"
-    command = [sys.executable, "-c", KILLED, str(checkpoint), str(Path(__file__).parent)]
-    process = subprocess.Popen(command, stderr=subprocess.DEVNULL)
-    deadline = time.monotonic() + 60
-    while not checkpoint.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
-    with np.load(checkpoint, allow_pickle=False) as archive:
-        head = json.loads(str(archive["head"]))
-    assert head["epoch"] >= 1
-    assert len(head["curves"]["loss"]) == head["epoch"]
-
-
-def test_a_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
-    fit(tmp_path / "checkpoint.npz")
+    copyfile(uninterrupted[2] / "after-1.npz", checkpoint)
     with pytest.raises(TrainingError, match="comes from other settings or data"):
-        fit(tmp_path / "checkpoint.npz", replace(SETTINGS, learning_rate=0.5))
-
-
-def test_a_damaged_checkpoint_is_told(tmp_path: Path) -> None:
-    (tmp_path / "checkpoint.npz").write_bytes(b"no checkpoint")
+        fit(checkpoint, replace(SETTINGS, learning_rate=0.5))
+    checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(TrainingError, match="is no checkpoint"):
-        fit(tmp_path / "checkpoint.npz")
+        fit(checkpoint)
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path) -> None:
+def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
     with pytest.raises(TrainingError, match="the loss became"):
-        fit(tmp_path / "checkpoint.npz", TrainingSettings(epochs=3, batch_size=8, learning_rate=float("nan")))
+        fit(tmp_path / "checkpoint.npz", TrainingSettings(epochs=3, learning_rate=float("nan")))
 
 
-def test_settings_are_checked() -> None:
-    with pytest.raises(ValueError, match="expected to be 1 or more"):
-        TrainingSettings(epochs=0)
-    assert TrainingSettings().augmentation == Augmentation()
+@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"head_epochs": -1}, {"layer_decay": 0.0}, {"layer_decay": 1.5}])
+def test_settings_are_checked(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="expected to be"):
+        replace(SETTINGS, **wrong)
+    with pytest.raises(ValueError, match="configuration is 'magic', expected one of reference"):
+        configuration_settings("magic")
+
+
+def test_a_shorter_run_averages_over_the_same_share_of_its_epochs() -> None:
+    whole, quarter = configuration_settings("improved"), configuration_settings("improved", epochs=10)
+
+    # The weight of the first epoch at the end.
+    assert quarter.averaging**10 == pytest.approx(whole.averaging**whole.epochs)
+    assert configuration_settings("improved", epochs=whole.epochs) == whole
+    assert configuration_settings("reference", epochs=6).averaging == 0
+    assert configuration_settings("transfer", epochs=2).head_epochs == 1

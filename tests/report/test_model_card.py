@@ -7,7 +7,7 @@ import pytest
 from pneumoscope.inference.cards import PARTS, ExportedModel, SubtypeAudit
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.results.calibration import Conformal, SeedComparison, Spread
+from pneumoscope.io.results.calibration import ConformalLimit, SeedComparison, Spread
 from pneumoscope.report.model_card import write_model_card
 
 
@@ -66,7 +66,7 @@ def test_a_drop_of_specificity_is_a_limitation(card, write):
 
 
 def test_conformal_sets_are_described_where_there_are_any(card, write):
-    conformal = Conformal("split conformal", coverage=0.9, fitted_on="validation", limit=0.8)
+    conformal = ConformalLimit("split conformal", coverage=0.9, fitted_on="validation", limit=0.8)
 
     text = write(replace(card, conformal=conformal))
     assert "a coverage of 90 %: each class with a probability of\n  0.200 or more" in text

@@ -49,7 +49,7 @@ def normality_settings(epochs: int = EPOCHS) -> TrainingSettings:
     normals set the threshold and must not choose the epoch.
     """
     return TrainingSettings(
-        configuration="normals",
+        configuration="normality",
         epochs=epochs,
         batch_size=16,
         learning_rate=1.5e-3,

@@ -1,8 +1,7 @@
 """The calibration, operating points and metrics of a classifier, for its card.
 
-Calibration, conformal sets and operating points are chosen on series of file names that were held out, where a study
-held some out, else on validation: on this data set validation resembles train so closely that hardly any errors are
-left to choose by.
+Calibration, conformal sets and operating points are chosen on held-out series of file names, where a study has some,
+else on validation, which resembles train so closely on this data set that it has hardly any errors.
 """
 
 import math
@@ -17,7 +16,7 @@ from pneumoscope.io.results import Estimate, Evaluation
 from pneumoscope.io.results.calibration import (
     Calibration,
     CalibrationReport,
-    Conformal,
+    ConformalLimit,
     OperatingPoint,
     SeedComparison,
     SplitMetrics,
@@ -29,7 +28,7 @@ from pneumoscope.metrics.classification import evaluate, evaluate_scores
 from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.metrics.operating_points import choose_operating_points
 
-SEED_FIGURES = {
+SEED_METRICS = {
     "normal_or_pneumonia": ("accuracy_balanced", "auroc"),
     "three_class": ("accuracy", "auroc_bacterial_vs_viral"),
 }
@@ -72,14 +71,24 @@ def report_calibration(
     calibrated = replace(cases, probabilities=calibrate(cases.probabilities, fits[:1])[0])
     positive = 1 - calibrated.probabilities[:, 0]
     thresholds = choose_operating_points((cases.labels > 0).astype(np.int64), positive)
-    figures = _measure_splits(calibrate(outputs, fits[:1])[0], dataset, thresholds, seed)
+    probabilities = calibrate(outputs, fits[:1])[0]
+    metrics = {
+        split: _measure(_select_cases(probabilities, dataset, split), thresholds, split=split, seed=seed)
+        for split in ("val", "test")
+    }
     if held_out is not None:
         # The thresholds were chosen on the same images, which flatters their metrics, not the ranking.
-        figures["held_out"] = _measure(calibrated, thresholds, split="held_out", seed=seed)
+        metrics["held_out"] = _measure(calibrated, thresholds, split="held_out", seed=seed)
     chosen = f"{len(cases.labels)} {source} of {len(set(cases.patients))} patients that the model was not trained on"
+    parameters = tuple(tuple(fit) for fit in fits.round(6).tolist())
     return CalibrationReport(
-        calibration=_describe_calibration(fits, chosen),
-        conformal=Conformal(
+        calibration=Calibration(
+            method="vector scaling with one scale, classes weighed alike",
+            fitted_on=chosen,
+            fitted=parameters[0],
+            resampled=parameters[1:],
+        ),
+        conformal=ConformalLimit(
             method="split conformal, least ambiguous sets",
             coverage=COVERAGE,
             fitted_on=chosen,
@@ -87,7 +96,7 @@ def report_calibration(
         ),
         operating_points=_describe_points(calibrated, thresholds, seed),
         operating_points_from=chosen,
-        figures=figures,
+        figures=metrics,
         seeds=_compare_seeds({seed: outputs, **(other_seeds or {})}, fits[:1], dataset, thresholds, seed),
     )
 
@@ -102,11 +111,6 @@ def round_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
 
 def _round(value: float) -> float:
     return round(value, 4) if math.isfinite(value) else math.nan
-
-
-def _describe_calibration(fits: NDArray[np.floating], fitted_on: str) -> Calibration:
-    fitted, *resampled = (tuple(fit) for fit in fits.round(6).tolist())
-    return Calibration("vector scaling with one scale, classes weighed alike", fitted_on, fitted, tuple(resampled))
 
 
 def _describe_points(cases: _Cases, thresholds: dict[str, float], seed: int) -> dict[str, OperatingPoint]:
@@ -129,24 +133,15 @@ def _compare_seeds(
     if len(outputs) < 2:
         return None
     tests = [
-        _measure_splits(calibrate(one_seed, fit)[0], dataset, thresholds, seed)["test"] for one_seed in outputs.values()
+        _measure(_select_cases(calibrate(one_seed, fit)[0], dataset, "test"), thresholds, split="test", seed=seed)
+        for one_seed in outputs.values()
     ]
     spreads = {}
-    for task, names in SEED_FIGURES.items():
+    for task, names in SEED_METRICS.items():
         for name in names:
             values = tuple(getattr(test, task)[name].value for test in tests)
             spreads[f"{task}/{name}"] = Spread(float(np.mean(values)), float(np.std(values, ddof=1)), values)
     return SeedComparison(tuple(outputs), spreads)
-
-
-def _measure_splits(
-    probabilities: NDArray[np.floating], dataset: Dataset, thresholds: dict[str, float], seed: int
-) -> dict[str, SplitMetrics]:
-    """Return the metrics of calibrated probabilities on validation and on test."""
-    return {
-        split: _measure(_select_cases(probabilities, dataset, split), thresholds, split=split, seed=seed)
-        for split in ("val", "test")
-    }
 
 
 def _select_cases(probabilities: NDArray[np.floating], dataset: Dataset, split: str) -> _Cases:

@@ -101,7 +101,8 @@ def export(
 ) -> None:
     """Export trained models to ONNX for `read`, `evaluate` and `app`."""
     import_keras()
-    from pneumoscope.export.study import export_model, export_study
+    from pneumoscope.export.model import export_model
+    from pneumoscope.export.study import export_study
     from pneumoscope.io.study_folder import LEDGER_NAME
     from pneumoscope.report.model_card import write_model_cards
     from pneumoscope.study.pipeline import reopen_study

@@ -68,7 +68,7 @@ def train(
         settings = replace(settings, backbone=backbone, weights=None if weights == "none" else weights)
     dataset = _load_split(data, out, settings, seed)
     if task == "anomaly":
-        train_model = train_normality_model if settings.configuration == "normals" else train_anomaly
+        train_model = train_normality_model if settings.configuration == "normality" else train_anomaly
         print_metrics(train_model(dataset, out, settings=settings, seed=seed)[1].metrics, "test")
         return
     _, result = train_classifier(dataset, out, classes=CLASSES[task], settings=settings, seed=seed)

@@ -40,14 +40,14 @@ class Scorer:
             model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may contain
                 nested models.
             layer: name of a layer, or the path to it in nested models, `inner/layer`; by default the last
-                convolutional one (`pneumoscope.models.backprop.list_views`).
+                convolutional one (`pneumoscope.models.backprop.list_heatmap_layers`).
 
         Raises:
             ValueError: if the layer is missing or has no feature map, or the model cannot be copied.
         """
         self.model = model
         self.flat = copy_linear(model)
-        self.layer = find_layer(self.flat, layer or _list_views(self.flat)[-1])
+        self.layer = find_layer(self.flat, layer or _list_heatmap_layers(self.flat)[-1])
         self.fields: tuple[Field, Field] = receptive_fields(self.flat, self.layer)
 
     @property
@@ -148,20 +148,20 @@ class Scorer:
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's convolutional layers for heat-maps, from the input on; see `backprop.list_views`.
+    """Return the names of a model's convolutional layers for heat-maps, from the input on.
 
     Those of a nested model are named by the path to them, joined by dots.
 
     Raises:
         ValueError: if it has none.
     """
-    return _list_views(copy_linear(model))
+    return _list_heatmap_layers(copy_linear(model))
 
 
-def _list_views(flat: "keras.Model") -> tuple[str, ...]:
-    from pneumoscope.models.backprop import list_views
+def _list_heatmap_layers(flat: "keras.Model") -> tuple[str, ...]:
+    from pneumoscope.models.backprop import list_heatmap_layers
 
-    names = list_views(flat)
+    names = list_heatmap_layers(flat)
     if not names:
         raise ValueError(f"model {flat.name!r} has no convolutional layer for heat-maps")
     return names

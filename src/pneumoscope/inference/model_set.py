@@ -1,17 +1,14 @@
-"""The models of a reader as a folder of three bundles; loading executes nothing but the graphs' arithmetic.
+"""The models of a reader, as a folder of three parts; each holds its files, `card.json` and `README.md`.
 
-    MODELS/
-      classifier/   graphs: probabilities of the three classes and embedding; heat-maps of each convolutional layer
-      anomaly/      graphs: how odd an image is to a model that has seen only normals; where it is
-      known/        the training images' embeddings, labels, names and places on the map, and their common look
-
-Each holds `card.json`, which names its files with their SHA-256 and says what they are, and a `README.md` for people.
+MODELS/
+  classifier/   graphs: probabilities and embedding; heatmaps of each convolutional layer
+  anomaly/      graphs: anomaly score of a normality model; anomaly map
+  known/        embeddings, labels, names and map positions of the training images; OOD detector
 """
 
 import hashlib
 import json
 import os
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -21,28 +18,32 @@ from zipfile import BadZipFile
 import numpy as np
 
 from pneumoscope.errors import ModelError
-from pneumoscope.inference.cards import CARD_NAME, PARTS, AnomalyCard, ClassifierCard, ReferenceCard, load_card
+from pneumoscope.inference.cards import (
+    OOD_DETECTOR_NAME,
+    PARTS,
+    REFERENCE_CASES_NAME,
+    AnomalyCard,
+    ClassifierCard,
+    ReferenceCard,
+    load_card,
+)
 from pneumoscope.inference.ood import OODDetector
+from pneumoscope.models.card import CARD_NAME
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
-IMAGES_AT_ONCE = 8
+BATCH_SIZE = 8
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A net as ONNX, loaded when it is first asked.
-
-    Attributes:
-        path: of the `.onnx` file.
-        num_threads: 0 is one for each core.
-    """
+    """An ONNX file, loaded when it first runs; `num_threads` 0 is one for each core."""
 
     path: Path
     num_threads: int = 0
 
     @cached_property
     def session(self) -> Any:
-        """The net, ready to run.
+        """The session of ONNX Runtime.
 
         Raises:
             ModelError: if ONNX Runtime cannot run it.
@@ -63,23 +64,19 @@ class Graph:
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """Return some outputs for some inputs, all by name; eight images at a time, which bounds the memory."""
         count = len(next(iter(inputs.values())))
-        parts = [
-            self.session.run(outputs, {name: values[start : start + IMAGES_AT_ONCE] for name, values in inputs.items()})
-            for start in range(0, count, IMAGES_AT_ONCE)
+        batches = [
+            self.session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
+            for start in range(0, count, BATCH_SIZE)
         ]
-        return [np.concatenate(found) for found in zip(*parts, strict=True)]
+        return [np.concatenate(values) for values in zip(*batches, strict=True)]
 
 
 @dataclass(frozen=True)
 class ReferenceCases:
-    """The images that the classifier was trained on, without their pixels.
+    """The training images without their pixels.
 
-    Attributes:
-        embeddings: `(n, d)` float32.
-        labels: `(n,)` int, index into the classifier's classes.
-        names: `(n,)` str, file below the root of the collection.
-        patients: `(n,)` str.
-        coordinates: `(n, 2)` float32, place on the t-SNE map.
+    Embeddings `(n, d)` float32; labels `(n,)` int, index into the classes; names `(n,)` str, files below the root of
+    the collection; patients `(n,)` str; coordinates `(n, 2)` float32 on the t-SNE map.
     """
 
     embeddings: np.ndarray
@@ -103,11 +100,11 @@ class ModelSet:
     """All that a reader needs.
 
     Attributes:
-        cards: of the three folders.
-        answers, scores: the graphs of the classifier and the model of normals that all answers come from.
-        classifier, layers, anomaly: those that pictures come from; see `pneumoscope.export.graph`.
-        known: the training images.
-        domain: their look.
+        cards: of the three parts.
+        answers, scores: graphs of the classifier and the normality model that predictions come from.
+        classifier, layers, anomaly: graphs of heatmaps of the last layer, of the other layers, and of anomaly maps.
+        known: the reference cases.
+        domain: the OOD detector.
     """
 
     cards: ModelCards
@@ -149,38 +146,41 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     """
     folder = SHIPPED_DIR if models_dir is None else Path(models_dir)
     cards = load_cards(folder)
-    known, domain = _load_references(folder / "known")
+    references = _load_arrays(folder / "known" / REFERENCE_CASES_NAME)
+    try:
+        references["embeddings"] = references["embeddings"].astype(np.float32)
+        known = ReferenceCases(**references)
+        domain = OODDetector.from_arrays(_load_arrays(folder / "known" / OOD_DETECTOR_NAME))
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelError(
+            f"{folder / 'known'} lacks arrays or has others than expected ({error}); export it again"
+        ) from None
 
-    def open_graph(part: str, files: Mapping[str, str], name: str | None) -> Graph:
-        if name is None or name not in files:
-            raise ModelError(
-                f"{folder / part / CARD_NAME} names the graph {name!r}, expected one of its files {', '.join(files)}"
-            )
+    def open_graph(part: str, card: ClassifierCard | AnomalyCard, name: str | None) -> Graph:
+        if name is None or name not in card.files:
+            expected = ", ".join(card.files)
+            raise ModelError(f"{folder / part / CARD_NAME} names the graph {name!r}, expected one of {expected}")
         return Graph(folder / part / name, num_threads)
 
     classifier, anomaly = cards.classifier, cards.anomaly
     models = ModelSet(
         cards,
-        answers=open_graph("classifier", classifier.files, classifier.graph.answers_file),
-        scores=open_graph("anomaly", anomaly.files, anomaly.graph.answers_file),
-        classifier=open_graph("classifier", classifier.files, classifier.graph.file),
-        layers=open_graph("classifier", classifier.files, classifier.graph.layers_file),
-        anomaly=open_graph("anomaly", anomaly.files, anomaly.graph.file),
+        answers=open_graph("classifier", classifier, classifier.graph.answers_file),
+        scores=open_graph("anomaly", anomaly, anomaly.graph.answers_file),
+        classifier=open_graph("classifier", classifier, classifier.graph.file),
+        layers=open_graph("classifier", classifier, classifier.graph.layers_file),
+        anomaly=open_graph("anomaly", anomaly, anomaly.graph.file),
         known=known,
         domain=domain,
     )
-    # Every reading needs these two: what is wrong with them is raised here.
-    for needed in (models.answers, models.scores):
-        needed.session  # noqa: B018
+    # Every reading needs these two: an error in them is raised here.
+    for graph in (models.answers, models.scores):
+        graph.session  # noqa: B018
     return models
 
 
 def load_cards(models_dir: Path) -> ModelCards:
-    """Return the cards of a reader's models, once their files are those that the cards name.
-
-    Raises:
-        ModelError: if one is missing, damaged, of another version, or names other files.
-    """
+    """Return the cards of a reader's models; raises the errors of `load_card`."""
     return ModelCards(
         classifier=load_card(ClassifierCard, models_dir / "classifier", kind="classifier"),
         anomaly=load_card(AnomalyCard, models_dir / "anomaly", kind="anomaly"),
@@ -191,15 +191,6 @@ def load_cards(models_dir: Path) -> ModelCards:
 def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
     """Return `(n, H, W)` uint8 images as what a graph takes."""
     return {"image": images[..., None].astype(np.float32)}
-
-
-def _load_references(folder: Path) -> tuple[ReferenceCases, OODDetector]:
-    arrays, look = (_load_arrays(folder / name) for name in ("known.npz", "domain.npz"))
-    try:
-        known = ReferenceCases(**{**arrays, "embeddings": arrays["embeddings"].astype(np.float32)})
-        return known, OODDetector.from_arrays(look)
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelError(f"{folder} lacks arrays or has others than expected ({error}); export it again") from None
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

@@ -4,16 +4,24 @@ import json
 import math
 import os
 from collections.abc import Mapping
-from dataclasses import is_dataclass
+from dataclasses import MISSING, fields, is_dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
 
 from pneumoscope.io.write import write_text
 
 Kind = TypeVar("Kind")
+
+_PLAIN_TYPES = {
+    bool: ((bool,), "a boolean"),
+    int: ((int,), "a valid integer"),
+    float: ((float, int), "a valid number"),
+    str: ((str,), "a valid string"),
+}
 
 
 def parse_json(kind: type[Kind], text: str) -> Kind:
@@ -26,16 +34,49 @@ def parse_json(kind: type[Kind], text: str) -> Kind:
     Raises:
         ValueError: if the text is no JSON, a field is missing, or a value has another type.
     """
-    from pydantic import TypeAdapter, ValidationError
+    return _parse(kind, json.loads(text, object_hook=_restore_estimate), "")  # type: ignore[no-any-return]
 
-    values = json.loads(text, object_hook=_restore_estimate)
-    try:
-        # Strict JSON takes lists as tuples and integers as floats, but no text as a number.
-        return TypeAdapter(kind).validate_json(json.dumps(values), strict=True)
-    except ValidationError as error:
-        first = error.errors(include_url=False)[0]
-        place = ".".join(map(str, first["loc"])) or kind.__name__
-        raise ValueError(f"{place}: {first['msg']}, not {str(first['input'])[:60]}") from None
+
+def _parse(kind: Any, value: Any, place: str) -> Any:
+    """Return a JSON value as the type `kind`; `place` is the way to it, for errors."""
+    arguments = get_args(kind)
+    if get_origin(kind) in (Union, UnionType):
+        return None if value is None else _parse(arguments[0], value, place)
+    if get_origin(kind) is Literal:
+        return _check(value in arguments, value, place, " or ".join(map(repr, arguments)))
+    if is_dataclass(kind):
+        return _parse_dataclass(kind, _check(isinstance(value, dict), value, place, "an object"), place)
+    origin = get_origin(kind) or kind
+    if origin is dict:
+        _check(isinstance(value, dict), value, place, "an object")
+        return {key: _parse(arguments[1], item, _join(place, key)) for key, item in value.items()}
+    if origin is tuple:
+        kinds = arguments[:1] * len(value) if arguments[-1] is ... and isinstance(value, list) else arguments
+        _check(isinstance(value, list) and len(value) == len(kinds), value, place, "an array of the right length")
+        return tuple(_parse(*pair, _join(place, index)) for index, pair in enumerate(zip(kinds, value, strict=True)))
+    accepted, name = _PLAIN_TYPES[origin]
+    return origin(_check(type(value) in accepted, value, place, name))
+
+
+def _parse_dataclass(kind: Any, values: dict[str, Any], place: str) -> Any:
+    types, parsed = get_type_hints(kind), {}
+    for field in fields(kind):
+        if field.name in values:
+            parsed[field.name] = _parse(types[field.name], values[field.name], _join(place, field.name))
+        elif field.default is MISSING and field.default_factory is MISSING:
+            raise ValueError(f"{_join(place, field.name)}: Field required")
+    return kind(**parsed)
+
+
+def _check(condition: bool, value: Any, place: str, expected: str) -> Any:
+    """Return the value if the condition holds."""
+    if not condition:
+        raise ValueError(f"{place}: Input should be {expected}, not {str(value)[:60]}")
+    return value
+
+
+def _join(place: str, name: object) -> str:
+    return f"{place}.{name}" if place else str(name)
 
 
 def to_plain(value: Any, *, skip_none: bool = False) -> Any:

@@ -1,4 +1,4 @@
-"""Random changes that a radiograph may undergo and still show the same lungs."""
+"""Random augmentation of radiographs."""
 
 import cv2
 import numpy as np
@@ -38,8 +38,8 @@ def mix_pairs(
     Returns:
         Both, float32, in the same order; the larger part is always the image's own.
     """
-    drawn = rng.beta(concentration, concentration)
-    own, order = max(drawn, 1 - drawn), rng.permutation(len(images))
+    share = rng.beta(concentration, concentration)
+    own, order = max(share, 1 - share), rng.permutation(len(images))
     mixed = [own * values + (1 - own) * values[order] for values in (images, targets)]
     return mixed[0].astype(np.float32), mixed[1].astype(np.float32)
 
@@ -49,23 +49,22 @@ def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) 
     if ranges.local_contrast and rng.random() < ranges.local_contrast:
         image = cv2.createCLAHE(rng.uniform(1, 3), (4, 4)).apply(image)
     changed = cv2.warpAffine(
-        image, _draw_pose(height, width, ranges, rng), (width, height), borderMode=cv2.BORDER_REFLECT_101
+        image, _sample_pose(height, width, ranges, rng), (width, height), borderMode=cv2.BORDER_REFLECT_101
     )
-    changed = cv2.LUT(changed, _draw_exposure(ranges, rng)).reshape(height, width)
+    changed = cv2.LUT(changed, _sample_exposure(ranges, rng)).reshape(height, width)
     if ranges.blur and rng.random() < 0.5:
         changed = _change_sharpness(changed, ranges.blur, rng)
     if ranges.noise and rng.random() < 0.5:
         grain = rng.normal(0, 255 * rng.uniform(0, ranges.noise), changed.shape)
         changed = np.clip(np.rint(changed + grain), 0, 255).astype(np.uint8)
     if ranges.erase:
-        for _ in range(ranges.num_erased):
-            _erase(changed, ranges.erase, rng)
+        _erase(changed, ranges.erase, rng)
     if ranges.frame and rng.random() < 0.5:
         _hide_frame(changed, ranges.frame, rng)
     return changed
 
 
-def _draw_pose(height: int, width: int, ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def _sample_pose(height: int, width: int, ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
     angle = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation))
     zoom = 1 + rng.uniform(-ranges.zoom, ranges.zoom, 2)
     shift = rng.uniform(-ranges.shift, ranges.shift, 2) * (width, height)
@@ -78,12 +77,13 @@ def _draw_pose(height: int, width: int, ranges: Augmentation, rng: np.random.Gen
     return np.column_stack([turn, center - turn @ center + shift])
 
 
-def _draw_exposure(ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
+def _sample_exposure(ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
     gamma = np.exp(rng.uniform(-ranges.gamma, ranges.gamma))
     contrast = 1 + rng.uniform(-ranges.contrast, ranges.contrast)
     brightness = rng.uniform(-ranges.brightness, ranges.brightness)
     levels = np.linspace(0, 1, 256) ** gamma
-    return np.rint(255 * np.clip((levels - 0.5) * contrast + 0.5 + brightness, 0, 1)).astype(np.uint8)
+    changed = np.clip((levels - 0.5) * contrast + 0.5 + brightness, 0, 1)
+    return np.asarray(np.rint(255 * changed), dtype=np.uint8)
 
 
 def _change_sharpness(image: np.ndarray, largest: float, rng: np.random.Generator) -> np.ndarray:

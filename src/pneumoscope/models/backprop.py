@@ -1,7 +1,6 @@
-"""The gradients of a classifier's scores by arithmetic that ONNX can hold, which has no gradients of its own.
+"""Gradients of a classifier's scores by layers that ONNX can hold, which has no gradients of its own.
 
-Each kind of layer has a rule for the way back: from the gradient at its output to that at its inputs. A net whose
-layers all have one can be walked back from its scores to its first convolution. Where paths meet on the way back,
+Each kind of layer has a rule from the gradient at its output to that at its inputs. Where paths meet on the way back,
 as before a short cut, their gradients add up.
 """
 
@@ -17,44 +16,44 @@ from pneumoscope.errors import ExportError
 Values = dict[str, Any]
 
 
-def check_rules(net: keras.Model) -> None:
-    """Make sure that a classifier can be walked back.
+def check_supported(model: keras.Model) -> None:
+    """Make sure that there is a rule for each layer of a classifier between its first heatmap and its scores.
 
     Raises:
-        ExportError: naming the layers that there is no rule for.
+        ExportError: naming the layers without a rule.
     """
-    unknown = [layer.name for layer in net.operations if not isinstance(layer, tuple(_RULES))]
-    views = () if unknown else list_views(net)
-    if views:
-        first = [layer.name for layer in net.layers].index(views[0])
-        unknown = [layer.name for layer in net.layers[first + 1 :] if _find_rule(layer) is _back_input]
-    if unknown or not views or not isinstance(net.layers[-1], layers.Dense):
-        known = ", ".join(kind.__name__ for kind, rule in _RULES.items() if rule is not _back_input)
-        told = ", ".join(unknown) or "the last layer"
-        raise ExportError(f"no rule to walk back through {told} of {net.name}; there are rules for {known}")
+    unsupported = [layer.name for layer in model.operations if not isinstance(layer, tuple(_RULES))]
+    heatmap_layers = () if unsupported else list_heatmap_layers(model)
+    if heatmap_layers:
+        first = [layer.name for layer in model.layers].index(heatmap_layers[0])
+        unsupported = [layer.name for layer in model.layers[first + 1 :] if _find_rule(layer) is _back_input]
+    if unsupported or not heatmap_layers or not isinstance(model.layers[-1], layers.Dense):
+        supported = ", ".join(kind.__name__ for kind, rule in _RULES.items() if rule is not _back_input)
+        names = ", ".join(unsupported) or "the last layer"
+        raise ExportError(f"no rule for the gradient of {names} of {model.name}; there are rules for {supported}")
 
 
-def list_views(net: keras.Model) -> tuple[str, ...]:
-    """Return the names of the layers that heat-maps are taken of, from the input on.
+def list_heatmap_layers(model: keras.Model) -> tuple[str, ...]:
+    """Return the names of the layers that heatmaps are computed for, from the input on.
 
-    They are the convolutional layers that rectify by themselves and, where convolution, normalization and
-    rectification are layers of their own, the rectified cells that residual blocks start from and end in. In a net that
-    has neither, they are the last rectified layers before the grid gets coarser.
+    They are convolutions with an activation and, where convolution, normalization and rectification are layers of their
+    own, the rectified inputs and outputs of residual blocks. In a model that has neither, they are the last rectified
+    layers before the feature maps get coarser.
     """
-    sources = find_sources(net)
-    kinds = {layer.name: layer for layer in net.operations}
-    uses = Counter(source for given in sources.values() for source in given)
-    views = tuple(
+    sources = layer_inputs(model)
+    by_name = {layer.name: layer for layer in model.operations}
+    num_uses = Counter(source for names in sources.values() for source in names)
+    names = tuple(
         layer.name
-        for layer in net.layers
+        for layer in model.layers
         if (isinstance(layer, layers.Conv2D) and layer.activation is not keras.activations.linear)
         or (
             isinstance(layer, layers.ReLU)
-            and (uses[layer.name] > 1 or isinstance(kinds[sources[layer.name][0]], layers.Add))
+            and (num_uses[layer.name] > 1 or isinstance(by_name[sources[layer.name][0]], layers.Add))
         )
     )
-    last_of_grid = {layer.output.shape[1:3]: layer.name for layer in net.layers if _rectifies(layer)}
-    return views or tuple(last_of_grid.values())
+    last_of_size = {layer.output.shape[1:3]: layer.name for layer in model.layers if _rectifies(layer)}
+    return names or tuple(last_of_size.values())
 
 
 def _rectifies(layer: Any) -> bool:
@@ -63,16 +62,27 @@ def _rectifies(layer: Any) -> bool:
     )
 
 
-def find_end(net: keras.Model) -> str:
-    """Return the name of the last layer whose output still is a grid of cells."""
-    return [layer.name for layer in net.layers[1:] if len(layer.output.shape) == 4][-1]
+def last_feature_map(model: keras.Model) -> str:
+    """Return the name of the last layer with an output `(n, h, w, filters)`."""
+    return str([layer.name for layer in model.layers[1:] if len(layer.output.shape) == 4][-1])
 
 
-def walk_forward(net: keras.Model, images: Any, end: str) -> Values:
+def layer_inputs(model: keras.Model) -> dict[str, list[str]]:
+    """Return by layer the names of the layers whose outputs it takes."""
+    producers = {id(layer.output): layer.name for layer in model.operations}
+    return {
+        layer.name: []
+        if isinstance(layer, layers.InputLayer)
+        else [producers[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        for layer in model.operations
+    }
+
+
+def forward(model: keras.Model, images: Any, end: str) -> Values:
     """Return the output of each layer up to `end`, by name."""
     values: Values = {}
-    sources = find_sources(net)
-    for layer in net.layers:
+    sources = layer_inputs(model)
+    for layer in model.layers:
         given = [values[source] for source in sources[layer.name]]
         values[layer.name] = layer(given if len(given) > 1 else given[0], training=False) if given else images
         if layer.name == end:
@@ -80,26 +90,26 @@ def walk_forward(net: keras.Model, images: Any, end: str) -> Values:
     return values
 
 
-def backprop(net: keras.Model, values: Values, gradient: Any, start: str, stop: str) -> tuple[Any, Values]:
-    """Go from the output of the layer `start` to that of `stop`, with the heat-maps of the views on the way.
+def backpropagate(model: keras.Model, values: Values, gradient: Any, start: str, stop: str) -> tuple[Any, Values]:
+    """Go from the output of the layer `start` to that of `stop`, with the heatmaps on the way.
 
     Args:
-        net: a classifier for which `check_rules` finds nothing.
+        model: a classifier that `check_supported` accepts.
         values: the output of each layer from the input to `start`, by name.
         gradient: `(n, classes, ...)`, of each class's score, at the output of `start`.
         start, stop: names of layers; every path from `start` back to the input leads through `stop`.
 
     Returns:
-        The gradient at the output of `stop`, and by `heatmap_LAYER` the heat-maps `(n, classes, h, w)`: activation
+        The gradient at the output of `stop`, and by `heatmap_LAYER` the heatmaps `(n, classes, h, w)`: activation
         times gradient, summed over the filters, where above 0.
     """
-    sources, views, heatmaps = find_sources(net), list_views(net), {}
+    sources, heatmap_layers, heatmaps = layer_inputs(model), list_heatmap_layers(model), {}
     gradients = {start: gradient}
-    for layer in reversed(net.layers):
+    for layer in reversed(model.layers):
         if layer.name not in gradients:
             continue
         gradient, outputs = gradients.pop(layer.name), values[layer.name]
-        if layer.name in views:
+        if layer.name in heatmap_layers:
             heatmaps[f"heatmap_{layer.name}"] = ops.relu(ops.sum(gradient * outputs[:, None], axis=-1))
         if layer.name == stop:
             break
@@ -110,87 +120,72 @@ def backprop(net: keras.Model, values: Values, gradient: Any, start: str, stop: 
     return gradient, heatmaps
 
 
-def find_sources(net: keras.Model) -> dict[str, list[str]]:
-    """Return by layer the names of the layers whose outputs it takes."""
-    makers = {id(layer.output): layer.name for layer in net.operations}
-    return {
-        layer.name: []
-        if isinstance(layer, layers.InputLayer)
-        else [makers[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
-        for layer in net.operations
-    }
+def _require(condition: bool, layer: Any, expected: str) -> None:
+    if not condition:
+        raise ExportError(f"no rule for the gradient of {layer.name}; expected {expected}")
 
 
 def _rectify(gradient: Any, outputs: Any) -> Any:
     return gradient * ops.cast(outputs[:, None] > 0, gradient.dtype)
 
 
-def _back_activation(layer: Any, gradient: Any, outputs: Any) -> Any:
+def _back_activation(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
     if layer.activation is keras.activations.linear:
         return gradient
-    if layer.activation is not keras.activations.relu:
-        raise ExportError(f"no rule to walk back through the activation of {layer.name}; known are relu and linear")
+    _require(layer.activation is keras.activations.relu, layer, "the activation relu or linear")
     return _rectify(gradient, outputs)
 
 
 def _back_relu(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    if layer.negative_slope or layer.threshold:
-        raise ExportError(f"no rule to walk back through {layer.name}; expected no slope or threshold but 0")
+    _require(not layer.negative_slope and not layer.threshold, layer, "a slope and threshold of 0")
     gradient = _rectify(gradient, outputs)
     if layer.max_value is None:
         return gradient
     return gradient * ops.cast(outputs[:, None] < layer.max_value, gradient.dtype)
 
 
-def _back_activation_alone(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    return _back_activation(layer, gradient, outputs)
-
-
 def _back_dense(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    gradient = _back_activation(layer, gradient, outputs)
+    gradient = _back_activation(layer, gradient, inputs, outputs)
     flat = ops.reshape(gradient, (-1, gradient.shape[-1]))
-    # The kernel stays as it stands, so that the graph holds it once.
+    # The kernel is not transposed, so that the graph holds it once.
     back = ops.transpose(ops.matmul(layer.kernel, ops.transpose(flat)))
     return ops.reshape(back, (-1, *gradient.shape[1:-1], layer.kernel.shape[0]))
 
 
 def _back_convolution(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    if layer.dilation_rate != (1, 1) or layer.groups != 1:
-        raise ExportError(f"no rule to walk back through {layer.name}; expected dilation and groups of 1")
-    gradient = _back_activation(layer, gradient, outputs)
+    _require(layer.dilation_rate == (1, 1) and layer.groups == 1, layer, "dilation and groups of 1")
+    gradient = _back_activation(layer, gradient, inputs, outputs)
     flat = ops.reshape(gradient, (-1, *gradient.shape[2:]))
-    # The kernel stays as it stands, so that the graph holds it once.
     back = ops.conv_transpose(flat, layer.kernel, layer.strides, padding=layer.padding)
-    if back.shape[1:3] != inputs.shape[1:3]:
-        raise ExportError(f"no rule to walk back through {layer.name}; expected strides that divide its input")
+    _require(back.shape[1:3] == inputs.shape[1:3], layer, "strides that divide its input")
     return ops.reshape(back, (-1, gradient.shape[1], *inputs.shape[1:]))
 
 
 def _back_depthwise(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    if layer.dilation_rate != (1, 1) or layer.depth_multiplier != 1:
-        raise ExportError(f"no rule to walk back through {layer.name}; expected dilation and depth multiplier of 1")
-    gradient = _back_activation(layer, gradient, outputs)
+    plain = layer.dilation_rate == (1, 1) and layer.depth_multiplier == 1
+    _require(plain, layer, "dilation and depth multiplier of 1")
+    gradient = _back_activation(layer, gradient, inputs, outputs)
     flat = ops.reshape(gradient, (-1, *gradient.shape[2:]))
     margins = []
     for axis, (side, stride) in enumerate(zip(layer.kernel_size, layer.strides, strict=True), start=1):
-        flat = _part_cells(flat, stride, axis)
-        size, reached = inputs.shape[axis], (outputs.shape[axis] - 1) * stride + side
-        before = max(reached - size, 0) // 2 if layer.padding == "same" else 0
+        flat = _dilate(flat, stride, axis)
+        size, reach = inputs.shape[axis], (outputs.shape[axis] - 1) * stride + side
+        before = max(reach - size, 0) // 2 if layer.padding == "same" else 0
         margins.append((side - 1 - before, size + before - flat.shape[axis]))
     flat = ops.pad(flat, ((0, 0), *margins, (0, 0)))
     back = ops.depthwise_conv(flat, ops.flip(layer.kernel, (0, 1)), padding="valid")
     return ops.reshape(back, (-1, gradient.shape[1], *inputs.shape[1:]))
 
 
-def _part_cells(cells: Any, stride: int, axis: int) -> Any:
-    """Put zeros between the cells of an axis, one less than the stride."""
+def _dilate(values: Any, stride: int, axis: int) -> Any:
+    """Put zeros between the values of an axis, one less than the stride."""
     if stride == 1:
-        return cells
-    parted = ops.stack([cells, *[ops.zeros_like(cells)] * (stride - 1)], axis=axis + 1)
-    shape = list(cells.shape[1:])
+        return values
+    stacked = ops.stack([values, *[ops.zeros_like(values)] * (stride - 1)], axis=axis + 1)
+    shape = list(values.shape[1:])
     shape[axis - 1] *= stride
     kept = (*[slice(None)] * axis, slice(shape[axis - 1] - stride + 1))
-    return ops.reshape(parted, (-1, *shape))[kept]
+    return ops.reshape(stacked, (-1, *shape))[kept]
 
 
 def _back_padding(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
@@ -200,35 +195,30 @@ def _back_padding(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
 
 
 def _back_max_pooling(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    _check_halving(layer)
-    (height, width), (rows, columns) = inputs.shape[1:3], outputs.shape[1:3]
-    routed, taken = [], None
+    rows, columns = outputs.shape[1:3]
+    parts, taken = [], None
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
         # The first of equals gets all, as in the gradients of Keras' backends.
         largest = inputs[:, row : 2 * rows : 2, column : 2 * columns : 2] == outputs
         first = largest if taken is None else ops.logical_and(largest, ops.logical_not(taken))
         taken = largest if taken is None else ops.logical_or(taken, largest)
-        routed.append(gradient * ops.cast(first, gradient.dtype)[:, None])
-    return _spread(routed, gradient, inputs, outputs, (height, width))
+        parts.append(gradient * ops.cast(first, gradient.dtype)[:, None])
+    return _unpool(layer, parts, inputs, outputs)
 
 
 def _back_average_pooling(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    _check_halving(layer)
-    return _spread([gradient / 4] * 4, gradient, inputs, outputs, inputs.shape[1:3])
+    return _unpool(layer, [gradient / 4] * 4, inputs, outputs)
 
 
-def _check_halving(layer: Any) -> None:
-    if layer.pool_size != (2, 2) or layer.strides != (2, 2):
-        raise ExportError(f"no rule to walk back through {layer.name}; expected a pool and strides of 2 x 2")
-
-
-def _spread(parts: list[Any], gradient: Any, inputs: Any, outputs: Any, shape: tuple[int, int]) -> Any:
+def _unpool(layer: Any, parts: list[Any], inputs: Any, outputs: Any) -> Any:
     """Put four gradients into the four corners of each 2 x 2 pool; a row or column left over gets none."""
-    rows, columns = outputs.shape[1:3]
+    _require(layer.pool_size == (2, 2) and layer.strides == (2, 2), layer, "a pool and strides of 2 x 2")
+    (height, width), (rows, columns) = inputs.shape[1:3], outputs.shape[1:3]
     pairs = [ops.stack(pair, axis=4) for pair in (parts[:2], parts[2:])]
-    back = ops.reshape(ops.stack(pairs, axis=3), (-1, gradient.shape[1], 2 * rows, 2 * columns, inputs.shape[-1]))
-    left = shape[0] - 2 * rows, shape[1] - 2 * columns
-    return ops.pad(back, ((0, 0), (0, 0), (0, left[0]), (0, left[1]), (0, 0))) if any(left) else back
+    shape = (-1, parts[0].shape[1], 2 * rows, 2 * columns, inputs.shape[-1])
+    back = ops.reshape(ops.stack(pairs, axis=3), shape)
+    below, right = height - 2 * rows, width - 2 * columns
+    return ops.pad(back, ((0, 0), (0, 0), (0, below), (0, right), (0, 0))) if below or right else back
 
 
 def _back_mean(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
@@ -245,10 +235,10 @@ def _back_flatten(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
 
 
 def _back_input(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    raise ExportError(f"no rule to walk back through {layer.name}; expected to stop at a layer behind it")
+    raise ExportError(f"no rule for the gradient of {layer.name}; expected to stop at a layer behind it")
 
 
-def _pass(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
+def _back_identity(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
     return gradient
 
 
@@ -269,12 +259,12 @@ _RULES: dict[type, _Rule] = {
     layers.ZeroPadding2D: _back_padding,
     layers.BatchNormalization: _back_normalization,
     layers.ReLU: _back_relu,
-    layers.Activation: _back_activation_alone,
-    layers.Add: _pass,
+    layers.Activation: _back_activation,
+    layers.Add: _back_identity,
     layers.MaxPooling2D: _back_max_pooling,
     layers.AveragePooling2D: _back_average_pooling,
     layers.GlobalAveragePooling2D: _back_mean,
     layers.Flatten: _back_flatten,
     layers.Dense: _back_dense,
-    layers.Dropout: _pass,
+    layers.Dropout: _back_identity,
 }

@@ -1,11 +1,10 @@
-"""A classifier as explanations need it: one flat net in full precision, with scores instead of probabilities.
+"""A classifier as explanations need it: one flat model in full precision, with scores instead of probabilities.
 
 Before the last sigmoid or softmax the gradient of a sure decision does not vanish, and that of one class does not mix
-with all others. A net that holds other nets is laid out flat, so that any layer of any of them can be looked at.
+with all others.
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -23,16 +22,14 @@ def copy_linear(
 ) -> "keras.Model":
     """Return a flat float32 copy of a classifier that gives scores before the last sigmoid or softmax.
 
-    The copy shares nothing with the model. A layer of a net within the net is named by its way down, joined by
-    dots: `backbone.conv_1`.
+    The copy shares nothing with the model. A layer of a model within the model is named by its path: `backbone.conv_1`.
 
     Args:
-        model: a built Keras functional or sequential model of one input and one output.
-        opened: names of layers of the copy. For each, the copy takes one more input, which is added to the layer's
-            output, and gives one more output, the sum: the gradient at an input of zeros is that at the layer,
-            wherever it lies.
+        model: a built functional or sequential model of one input and one output.
+        opened: names of layers of the copy. For each, the copy has one more input, which is added to the layer's
+            output, and one more output, the sum: the gradient at an input of zeros is that at the layer.
         before_activation: whether layers are opened ahead of an activation that is part of them.
-        rectify: what to put in the place of each ReLU.
+        rectify: function in the place of each ReLU.
 
     Raises:
         ValueError: if the model uses one layer in several places, or has another number of inputs or outputs.
@@ -40,129 +37,96 @@ def copy_linear(
     import keras
 
     if len(model.inputs) != 1 or len(model.outputs) != 1:
-        raise ValueError(
-            f"{model.name} has {len(model.inputs)} inputs and {len(model.outputs)} outputs, expected 1 of each"
-        )
+        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise ValueError(f"{model.name} has {counts}, expected 1 of each")
+    last = _find_last_layer(model)
+    openings: dict[str, tuple[Any, Any]] = dict.fromkeys(opened, (None, None))
+
+    def follow(part: "keras.Model", inputs: Any, prefix: str) -> Any:
+        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
+            name = prefix + layer.name
+            if isinstance(layer, keras.Model):
+                return follow(layer, args[0], f"{name}.")
+            if layer is last and isinstance(layer, keras.layers.Softmax):
+                return args[0]
+            split = before_activation and name in openings
+            copy, activation = _copy_layer(layer, name, rectify, linear=layer is last, split=split)
+            output = copy(*args, **kwargs)
+            _copy_weights(layer, copy)
+            if name in openings:
+                change = keras.Input(output.shape[1:], name=f"{name}.change")
+                output = keras.layers.Add(dtype="float32", name=f"{name}.changed")([output, change])
+                openings[name] = change, output
+            return output if activation is None else activation(output)
+
+        graph = part._functional if isinstance(part, keras.Sequential) else part
+        return graph._run_through_graph(inputs, call_fn=call)
+
     image = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name)
-    copying = _Copying(opened, before_activation, rectify)
-    (scores,) = copying.follow(model, [image], prefix="", ends=True)
-    changes, cells = ([pair[place] for pair in copying.openings.values()] for place in (0, 1))
+    (scores,) = keras.tree.flatten(follow(model, [image], ""))
     if not opened:
         return keras.Model(image, scores, name=model.name)
-    return keras.Model([image, *changes], [scores, *cells], name=model.name)
+    changes, outputs = zip(*openings.values(), strict=True)
+    return keras.Model([image, *changes], [scores, *outputs], name=model.name)
 
 
 def find_layer(flat: "keras.Model", name: str) -> str:
-    """Return the name that a flat copy knows a layer by.
+    """Return the name of a layer in a flat copy.
 
     Args:
         flat: as `copy_linear` returns it.
-        name: the way to the layer, joined by dots or slashes, or its own name, where no other net has one alike.
+        name: path of the layer, joined by dots or slashes, or its own name, where no other model within has one alike.
 
     Raises:
-        ValueError: if several nets have a layer of that name. A name that is not there is returned as it came.
+        ValueError: if several models within have a layer of that name. A name that does not exist is returned as is.
     """
     names = [layer.name for layer in flat.layers]
     path = name.replace("/", ".")
     if path in names:
         return path
-    found = [known for known in names if known.endswith(f".{path}")]
-    if len(found) > 1:
-        raise ValueError(f"layer {name!r} is in several nets; name one of {', '.join(found)}")
-    return found[0] if found else name
+    matches: list[str] = [other for other in names if other.endswith(f".{path}")]
+    if len(matches) > 1:
+        raise ValueError(f"layer {name!r} exists several times; name one of {', '.join(matches)}")
+    return matches[0] if matches else name
 
 
-@dataclass
-class _Copying:
-    """One walk through a net and the nets within it.
+def _find_last_layer(model: "keras.Model") -> Any:
+    """Return the layer that makes the output, of the innermost model that ends the model."""
+    import keras
 
-    Attributes:
-        opened, before_activation, rectify: see `copy_linear`.
-        openings: by layer, the input and the output that opening it gave, in the order of `opened`.
-    """
-
-    opened: tuple[str, ...]
-    before_activation: bool
-    rectify: Callable[[Any], Any] | None
-    openings: dict[str, tuple[Any, Any]] = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.openings = dict.fromkeys(self.opened, (None, None))
-
-    def follow(self, net: "keras.Model", given: list[Any], *, prefix: str, ends: bool) -> list[Any]:
-        """Return the copies of a net's outputs, from those of its inputs."""
-        import keras
-
-        if isinstance(net, keras.Sequential):
-            net = net._functional
-        made = {id(tensor): copy for tensor, copy in zip(net.inputs, given, strict=True)}
-
-        def swap(value: Any) -> Any:
-            return made.get(id(value), value)
-
-        for layer in net.operations:
-            if isinstance(layer, keras.layers.InputLayer):
-                continue
-            node = _find_node(net, layer)
-            args, kwargs = keras.tree.map_structure(swap, (node.arguments.args, node.arguments.kwargs))
-            last = ends and any(tensor is net.outputs[0] for tensor in node.outputs)
-            if isinstance(layer, keras.Model):
-                sources = [made[id(tensor)] for tensor in node.input_tensors]
-                outputs = self.follow(layer, sources, prefix=f"{prefix}{layer.name}.", ends=last)
-            else:
-                outputs = keras.tree.flatten(self._copy(layer, prefix + layer.name, last)(*args, **kwargs))
-            made.update({id(tensor): copy for tensor, copy in zip(node.outputs, outputs, strict=True)})
-        return [made[id(tensor)] for tensor in net.outputs]
-
-    def _copy(self, layer: Any, name: str, last: bool) -> Callable[..., Any]:
-        """Return what does the layer's work in the copy."""
-        import keras
-
-        config = {**layer.get_config(), "name": name}
-        if not isinstance(layer, keras.Layer):
-            return type(layer).from_config(config)
-        if last and isinstance(layer, keras.layers.Softmax):
-            return lambda inputs, **_: inputs
-        config["dtype"] = "float32"
-        activation = getattr(layer, "activation", None)
-        if last and "activation" in config:
-            config["activation"] = activation = keras.activations.linear
-        if self.rectify is not None and activation is keras.activations.relu:
-            config["activation"] = activation = self.rectify
-        opened = name in self.opened
-        split = opened and self.before_activation and activation not in (None, keras.activations.linear)
-        if split:
-            config["activation"] = keras.activations.linear
-        copy = type(layer).from_config(config)
-        if self.rectify is not None and isinstance(layer, keras.layers.ReLU):
-            copy = keras.layers.Activation(self.rectify, dtype="float32", name=name)
-
-        def apply(*args: Any, **kwargs: Any) -> Any:
-            output = copy(*args, **kwargs)
-            if layer.weights:
-                # Copies of the numbers: JAX frees arrays that two models share.
-                copy.set_weights([np.array(keras.ops.convert_to_numpy(weight)) for weight in layer.weights])
-            if opened:
-                output = self._open(name, output)
-            if not split:
-                return output
-            return keras.layers.Activation(activation, dtype="float32", name=f"{name}.activation")(output)
-
-        return apply
-
-    def _open(self, name: str, output: Any) -> Any:
-        import keras
-
-        change = keras.Input(output.shape[1:], name=f"{name}.change")
-        changed = keras.layers.Add(dtype="float32", name=f"{name}.changed")([output, change])
-        self.openings[name] = (change, changed)
-        return changed
+    while isinstance(model, keras.Model):
+        graph = model._functional if isinstance(model, keras.Sequential) else model
+        model = graph.outputs[0]._keras_history.operation
+    return model
 
 
-def _find_node(net: "keras.Model", layer: Any) -> Any:
-    """Return the one place where a net uses a layer; the layer may also be part of other nets."""
-    known = {id(node) for nodes in net._nodes_by_depth.values() for node in nodes}
-    nodes = [node for node in layer._inbound_nodes if id(node) in known]
-    if len(nodes) != 1:
-        raise ValueError(f"{net.name} uses layer {layer.name!r} in {len(nodes)} places, expected 1 to explain it")
-    return nodes[0]
+def _copy_weights(layer: Any, copy: Any) -> None:
+    from keras import ops
+
+    if weights := getattr(layer, "weights", []):
+        # Copies of the numbers: JAX frees arrays that two models share.
+        copy.set_weights([np.array(ops.convert_to_numpy(weight)) for weight in weights])
+
+
+def _copy_layer(
+    layer: Any, name: str, rectify: Callable[[Any], Any] | None, *, linear: bool, split: bool
+) -> tuple[Any, Any]:
+    """Return a copy of a layer, and the layer of its activation if it is split off."""
+    import keras
+
+    config = {**layer.get_config(), "name": name}
+    if not isinstance(layer, keras.Layer):
+        return type(layer).from_config(config), None
+    config["dtype"] = "float32"
+    if rectify is not None and isinstance(layer, keras.layers.ReLU):
+        return keras.layers.Activation(rectify, dtype="float32", name=name), None
+    activation = getattr(layer, "activation", None)
+    if linear and activation is not None:
+        config["activation"] = activation = keras.activations.linear
+    if rectify is not None and activation is keras.activations.relu:
+        config["activation"] = activation = rectify
+    if not split or activation in (None, keras.activations.linear):
+        return type(layer).from_config(config), None
+    config["activation"] = keras.activations.linear
+    split_off = keras.layers.Activation(activation, dtype="float32", name=f"{name}.activation")
+    return type(layer).from_config(config), split_off

@@ -1,4 +1,4 @@
-"""How fast each layer of a net learns."""
+"""The optimizer of a training, with a learning rate for each layer."""
 
 from typing import Any
 
@@ -12,13 +12,7 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 
 
 def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: int) -> keras.optimizers.Optimizer:
-    """Return the optimizer of a recipe for the weights that are trainable now.
-
-    Args:
-        model: built; its layers stand in the order of their depth.
-        settings: the recipe.
-        num_steps: that its learning rate runs over.
-    """
+    """Return an optimizer for the weights that are trainable now, with a learning rate schedule of `num_steps`."""
     rate: Any = settings.learning_rate
     if settings.cosine:
         warmup = max(1, round(settings.warmup * num_steps))
@@ -27,7 +21,8 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
         )
     if settings.layer_decay < 1:
         shares = share_rate(model, settings.layer_decay)
-        decays = [0.0 if name in NOT_DECAYED else settings.weight_decay for name in _names(model)]
+        names = [variable.name for variable in model.trainable_variables]
+        decays = [0.0 if name in NOT_DECAYED else settings.weight_decay for name in names]
         return LayerwiseAdam(rate, shares=shares, decays=decays)
     if not settings.weight_decay:
         return keras.optimizers.Adam(rate)
@@ -39,9 +34,9 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
 def share_rate(model: keras.Model, decay: float) -> list[float]:
     """Return the share of the learning rate that each trainable weight gets, in the order of the model's.
 
-    The last layer gets all of it. Those before it are parted into fifths by depth; each fifth gets `decay` times what
-    the next one gets. Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text Classification",
-    2018, section 3.2, with groups of layers in place of layers.
+    The last layer gets all of it. The layers before it are divided into fifths by depth; each fifth gets `decay` times
+    the share of the next one. Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text
+    Classification", 2018, section 3.2, with groups of layers in place of layers.
 
     Args:
         model: built; its layers stand in the order of their depth.
@@ -76,7 +71,3 @@ class LayerwiseAdam(keras.optimizers.Adam):
         if self.decays[place]:
             self.assign_sub(variable, variable * (rate * self.decays[place]))
         super().update_step(gradient, variable, rate)
-
-
-def _names(model: keras.Model) -> list[str]:
-    return [variable.name for variable in model.trainable_variables]

@@ -1,7 +1,7 @@
-"""Which pixels a cell of a layer sees, read from the kernels, strides and paddings on the way to it.
+"""Receptive fields of the cells of a layer, from the kernels, strides and paddings on the way to it.
 
-The recurrence is that of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural
-Networks", Distill 2019, kept as whole pixels instead of as size and center.
+The recurrence is that of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks",
+Distill 2019, in whole pixels instead of size and center.
 """
 
 from dataclasses import dataclass
@@ -54,8 +54,8 @@ def receptive_fields(model: "keras.Model", layer: str) -> tuple[Field, Field]:
     """
     fields = _fields_by_layer(model)
     if layer not in fields:
-        found = "has no grid of cells" if layer in {item.name for item in model.layers} else "is not in the model"
-        raise ValueError(f"layer {layer!r} {found}; name one of the layers with a grid of cells: {', '.join(fields)}")
+        reason = "has no grid of cells" if layer in {item.name for item in model.layers} else "is not in the model"
+        raise ValueError(f"layer {layer!r} {reason}; name one of the layers with a grid of cells: {', '.join(fields)}")
     return fields[layer]
 
 
@@ -80,13 +80,13 @@ def upsample(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ..
 def scale_to_peak(maps: np.ndarray) -> np.ndarray:
     """Return `(n, H, W)` maps of 0 or more, each over its largest value; a map of zeros stays so."""
     largest = maps.max(axis=(1, 2), keepdims=True)
-    return np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0)
+    return np.asarray(np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0))
 
 
 def _weigh_pixels(field: Field, num_cells: int, size: int) -> np.ndarray:
     """Return `(num_cells, size)` float32, the weight of each cell at each pixel."""
     distances = np.abs(np.arange(size) - field.centers(num_cells)[:, None])
-    return np.maximum(1 - distances / field.step, 0).astype(np.float32)
+    return np.asarray(np.maximum(1 - distances / field.step, 0), dtype=np.float32)
 
 
 def _fields_by_layer(model: "keras.Model") -> dict[str, tuple[Field, Field]]:
@@ -94,15 +94,14 @@ def _fields_by_layer(model: "keras.Model") -> dict[str, tuple[Field, Field]]:
 
     pixel = Field(low=0, high=0, step=1)
     by_tensor = {id(model.inputs[0]): (pixel, pixel)}
-    by_layer = {}
+    by_layer: dict[str, tuple[Field, Field]] = {}
     for layer in getattr(model, "operations", model.layers):
         if isinstance(layer, keras.layers.InputLayer):
             continue
         sources = [by_tensor.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]
-        known = [source for source in sources if source is not None]
-        if len(known) == len(sources) and _keeps_grid(layer):
-            rows = _step_through(layer, [source[0] for source in known], axis=0)
-            columns = _step_through(layer, [source[1] for source in known], axis=1)
+        fields = [source for source in sources if source is not None]
+        if len(fields) == len(sources) and _keeps_grid(layer):
+            rows, columns = (_step_through(layer, [field[axis] for field in fields], axis=axis) for axis in (0, 1))
             by_tensor[id(layer.output)] = by_layer[layer.name] = (rows, columns)
     return by_layer
 
@@ -132,7 +131,7 @@ def _is_window(layer: Any) -> bool:
 
 
 def _step_through(layer: Any, sources: list[Field], *, axis: int) -> Field:
-    """Follow the cells through one layer along one axis; where paths meet, a cell sees what any of them saw."""
+    """Follow the cells through one layer along one axis; where paths meet, their fields are joined."""
     source = Field(
         min(field.low for field in sources), max(field.high for field in sources), max(field.step for field in sources)
     )

@@ -34,7 +34,6 @@ def list_architectures() -> tuple[str, ...]:
     package = import_module("pneumoscope.models.architectures")
     for module in pkgutil.iter_modules(package.__path__):
         import_module(f"{package.__name__}.{module.name}")
-
     return tuple(_ARCHITECTURES)
 
 

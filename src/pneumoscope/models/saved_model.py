@@ -3,25 +3,21 @@
 Loading builds the model from this package's own code and reads numbers into it: nothing in the folder is executed.
 """
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import keras
 
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ModelError
-from pneumoscope.io.json_file import parse_json, write_json
+from pneumoscope.io.json_file import write_json
 from pneumoscope.io.write import atomic_write
-from pneumoscope.models.card import ModelCard, ModelInput, TrainingRecord
+from pneumoscope.models.card import CARD_NAME, CARD_VERSION, ModelCard, ModelInput, TrainingRecord, read_card
 from pneumoscope.models.registry import build_architecture, list_architectures
 from pneumoscope.models.settings import choose_precision
 
-CARD_VERSION = 2
 WEIGHTS_NAME = "model.weights.h5"
-CARD_NAME = "card.json"
 
 
 @dataclass(frozen=True)
@@ -32,46 +28,53 @@ class SavedModel:
     card: ModelCard
 
 
-def save_model(model: keras.Model, bundle_dir: str | os.PathLike[str], record: TrainingRecord) -> SavedModel:
+def save_model(model: keras.Model, model_dir: str | os.PathLike[str], record: TrainingRecord) -> SavedModel:
     """Write a trained model and its card.
 
     Args:
         model: built by `pneumoscope.models.registry`; its name is that of its architecture.
-        bundle_dir: the folder; made where it is missing.
+        model_dir: the folder; made where it is missing.
         record: how the model was trained.
     """
-    bundle_dir = Path(bundle_dir)
-    bundle_dir.mkdir(parents=True, exist_ok=True)
-    with atomic_write(bundle_dir / WEIGHTS_NAME) as partial:
+    model_dir = Path(model_dir)
+    with atomic_write(model_dir / WEIGHTS_NAME) as partial:
         model.save_weights(partial)
     card = ModelCard(
         **vars(record),
-        card_version=CARD_VERSION,
         architecture=model.name,
         num_outputs=model.output_shape[-1],
         parameters=model.count_params(),
         input=ModelInput(tuple(model.input_shape[1:])),
-        weights_sha256=hash_file(bundle_dir / WEIGHTS_NAME),
+        weights_sha256=hash_file(model_dir / WEIGHTS_NAME),
         keras=keras.__version__,
     )
-    write_json(bundle_dir / CARD_NAME, card)
+    write_json(model_dir / CARD_NAME, card)
     return SavedModel(model, card)
 
 
-def load_model(bundle_dir: str | os.PathLike[str], *, precision: str | None = None) -> SavedModel:
+def load_model(model_dir: str | os.PathLike[str], *, precision: str | None = None) -> SavedModel:
     """Load a trained model.
 
     Args:
-        bundle_dir: the folder.
+        model_dir: the folder.
         precision: Keras dtype policy to compute in; the fastest of this machine by default.
 
     Raises:
-        ModelError: if the folder holds no bundle, its card is damaged, its weights are not those of its card, or it
-            was written by another version of the format.
+        ModelError: if the folder holds no model, its card is damaged or of another version, its architecture is not
+            registered, or its weights are not those of its card.
     """
-    bundle_dir = Path(bundle_dir)
-    card = _load_card(bundle_dir)
-    weights = bundle_dir / WEIGHTS_NAME
+    model_dir = Path(model_dir)
+    card = read_card(
+        ModelCard,
+        model_dir,
+        versions={None: CARD_VERSION},
+        holds="trained model, as `pneumoscope train` or `pneumoscope study` leave it",
+        remedy="Train the model again with this version of pneumoscope.",
+    )
+    if card.architecture not in list_architectures():
+        expected = ", ".join(list_architectures())
+        raise ModelError(f"{model_dir} holds the architecture {card.architecture!r}; expected one of {expected}")
+    weights = model_dir / WEIGHTS_NAME
     if not weights.exists() or hash_file(weights) != card.weights_sha256:
         raise ModelError(f"{weights} is missing or not the file its card describes; train it again")
     keras.config.set_dtype_policy(precision or choose_precision())
@@ -79,25 +82,3 @@ def load_model(bundle_dir: str | os.PathLike[str], *, precision: str | None = No
     model = build_architecture(card.architecture, num_outputs=card.num_outputs, size=height, channels=channels)
     model.load_weights(weights)
     return SavedModel(model, card)
-
-
-def _load_card(bundle_dir: Path) -> ModelCard:
-    path = bundle_dir / CARD_NAME
-    try:
-        text = path.read_text(encoding="utf-8")
-        values: Any = json.loads(text)
-    except (OSError, ValueError) as error:
-        raise ModelError(
-            f"{bundle_dir} holds no trained model ({error}); expected {CARD_NAME} and {WEIGHTS_NAME}, as "
-            "`pneumoscope train` or `pneumoscope study` leave them"
-        ) from None
-    version, name = (values.get(key) if isinstance(values, dict) else None for key in ("card_version", "architecture"))
-    if version != CARD_VERSION or name not in list_architectures():
-        raise ModelError(
-            f"{path} is version {version} of {name!r}; expected version {CARD_VERSION} of "
-            f"{', '.join(list_architectures())}. Train it again with this version."
-        )
-    try:
-        return parse_json(ModelCard, text)
-    except ValueError as error:
-        raise ModelError(f"{path} is damaged ({error}); train the model again") from None

@@ -28,7 +28,6 @@ class Augmentation:
             sharpened.
         noise: largest standard deviation of noise, share of the full range; half of the images get some.
         erase: largest side of a gray rectangle laid over the image, share of the size.
-        num_erased: how many of them.
         frame: widest strip along each side that is hidden behind one gray level, share of the size; half of the images
             get a frame.
     """
@@ -45,7 +44,6 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
-    num_erased: int = 1
     frame: float = 0.0
 
 
@@ -54,21 +52,17 @@ class TrainingSettings:
     """Settings of one training.
 
     Attributes:
-        configuration: name of the configuration.
+        configuration: one of `configuration_settings`, or `normality` for the normality model.
         epochs: passes; with `balanced`, a pass draws as many images of every class as the rarest has.
-        batch_size: images a step.
         learning_rate: of Adam; the peak where `cosine`.
-        cosine: rise for `warmup` of the steps, then fall along a cosine to zero; else constant.
-        warmup: share of all steps.
+        cosine: rise for `warmup`, a share of all steps, then fall along a cosine to zero; else constant.
         weight_decay: decoupled, per step and unit of learning rate (AdamW).
         label_smoothing: share of the target that is spread over the classes.
-        dropout: rate.
         balanced: draw classes equally often, and weight them equally in validation.
         averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none, and better
             where every layer is normalized by batch: means of moving statistics do not fit means of weights.
         keep_best: keep the epoch with the lowest validation loss instead of the last.
         mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
-        augmentation: random changes of the training images.
         size: side in pixels of the input images.
         backbone: one of `models.architectures.pretrained`; None is the configuration's own architecture.
         weights: what the backbone starts from, a file or `imagenet`; None is random weights.
@@ -108,7 +102,7 @@ class TrainingSettings:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as plain values; of a weights file only the name, not the path."""
+        """Return the settings as plain values; see `without_paths`."""
         return asdict(self.without_paths())
 
     def without_paths(self) -> "TrainingSettings":

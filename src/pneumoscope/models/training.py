@@ -1,7 +1,7 @@
-"""Fit a net epoch by epoch; every epoch is kept, and a killed run goes on as if nothing had happened.
+"""Training with a checkpoint after every epoch.
 
-All randomness of an epoch comes from the seed and the number of the epoch, and all state of the net and of
-its optimizer is in the checkpoint, so a resumed run passes through the same values as an unbroken one.
+All randomness of an epoch comes from the seed and the number of the epoch, and all state of the model and its optimizer
+is in the checkpoint, so a resumed run passes through the same values as an uninterrupted one.
 """
 
 import json
@@ -33,13 +33,13 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a net is fitted to.
+    """What a model is fitted to.
 
     Attributes:
         draw_order: `rng -> (m,)` int, the training examples of one epoch, in order.
         make_batch: `(indices, rng) -> (inputs, targets)` of one step.
         validation: inputs, targets, and the `(n,)` float32 weight of each example, or None.
-        sha256: hash of the training data; a checkpoint of other data is refused.
+        sha256: hash of the training data, which a checkpoint must have in common.
     """
 
     draw_order: Callable[[np.random.Generator], np.ndarray]
@@ -62,25 +62,19 @@ def fit_model(
 
     Args:
         model: freshly built.
-        data: examples and validation.
-        settings: the recipe.
         loss: of `(targets, outputs)`.
         checkpoint_path: `.npz` written after every epoch; where it stands already, training goes on from there.
         seed: of the order, the augmentation and the dropout.
         title: of the progress bar and the log.
 
     Raises:
-        TrainingError: if the images are not of the size that the net takes, the checkpoint is of another recipe, or
-            the loss is no longer finite.
+        TrainingError: if images have another size, a checkpoint has other settings or data, or the loss is not finite.
     """
     _check_size(model, data.validation[0])
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
-    recipe = json.dumps({**settings.to_json(), "seed": seed, "data": data.sha256, "model": model.name})
+    fingerprint = json.dumps({**settings.to_json(), "seed": seed, "data": data.sha256, "model": model.name})
     prepare = partial(_start_stage, model, settings, loss, steps)
-    if checkpoint_path.exists():
-        state = _State.load(checkpoint_path, model, recipe, prepare)
-    else:
-        state = _State.start(model, prepare)
+    state = _State.open(checkpoint_path, model, fingerprint, prepare)
     if state.epoch:
         log.info("%s: going on after epoch %d of %d", title, state.epoch, settings.epochs)
     with progress_bar() as bar:
@@ -98,7 +92,7 @@ def fit_model(
             if state.epoch == settings.head_epochs:
                 prepare(state.epoch)
             state.seconds += time.perf_counter() - started
-            state.save(checkpoint_path, model, recipe)
+            state.save(checkpoint_path, model, fingerprint)
             _log_epoch(title, settings.epochs, state)
     _assign(model.weights, state.kept)
     return LearningCurve(
@@ -108,16 +102,16 @@ def fit_model(
 
 def _check_size(model: keras.Model, images: np.ndarray) -> None:
     if images.shape[1:] != model.input_shape[1:]:
-        came, expected = (" x ".join(map(str, shape)) for shape in (images.shape[1:], model.input_shape[1:]))
+        actual, expected = (" x ".join(map(str, shape)) for shape in (images.shape[1:], model.input_shape[1:]))
         raise TrainingError(
-            f"the images are {came}, {model.name} takes {expected}; load them with the size that the recipe states"
+            f"the images are {actual}, {model.name} takes {expected}; load them with the size that the settings state"
         )
 
 
 def _start_stage(
     model: keras.Model, settings: TrainingSettings, loss: keras.losses.Loss, steps: int, epoch: int
 ) -> None:
-    """Compile a net for the epochs after `epoch`: for the last layer alone, or for the whole net."""
+    """Compile a model for the epochs after `epoch`: for the last layer alone, or for the whole model."""
     head_epochs = min(settings.head_epochs, settings.epochs)
     head_alone = epoch < head_epochs
     if settings.head_epochs:
@@ -125,16 +119,15 @@ def _start_stage(
         for layer in model.layers[:-1]:
             layer.trainable = not head_alone
     num_epochs = head_epochs if head_alone else max(1, settings.epochs - head_epochs)
-    told_in_classes = isinstance(loss, keras.losses.CategoricalCrossentropy | keras.losses.BinaryCrossentropy)
-    accuracy = [keras.metrics.CategoricalAccuracy(name="accuracy")] if told_in_classes else []
-    optimizer = build_optimizer(model, settings, num_epochs * steps)
-    model.compile(optimizer, loss, weighted_metrics=accuracy, jit_compile=_compiles_whole())
+    classifies = isinstance(loss, keras.losses.CategoricalCrossentropy | keras.losses.BinaryCrossentropy)
+    model.compile(
+        build_optimizer(model, settings, num_epochs * steps),
+        loss,
+        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")] if classifies else [],
+        # One program for a whole step is slower on TensorFlow's CPU, and needed for speed on JAX.
+        jit_compile=keras.backend.backend() == "jax",
+    )
     model.optimizer.build(model.trainable_variables)
-
-
-def _compiles_whole() -> bool:
-    """Return whether to compile a step as one program: slower on TensorFlow's CPU, needed for speed on JAX."""
-    return keras.backend.backend() == "jax"
 
 
 def _run_epoch(
@@ -158,15 +151,15 @@ def _run_epoch(
 
 
 def _draw_batches(data: TrainingData, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield batches, the next one being made in a thread while the net is busy with this one."""
+    """Yield batches; a thread makes the next one during the step on this one."""
     order = data.draw_order(rng)
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with ThreadPoolExecutor(max_workers=1) as worker:
-        coming = worker.submit(data.make_batch, parts[0], rng)
+        future = worker.submit(data.make_batch, parts[0], rng)
         for part in parts[1:]:
-            batch, coming = coming.result(), worker.submit(data.make_batch, part, rng)
+            batch, future = future.result(), worker.submit(data.make_batch, part, rng)
             yield batch
-        yield coming.result()
+        yield future.result()
 
 
 @dataclass
@@ -181,13 +174,12 @@ class _State:
     kept: list[np.ndarray]
 
     @classmethod
-    def start(cls, model: keras.Model, prepare: Callable[[int], None]) -> "_State":
-        prepare(0)
-        weights = _read(model.weights)
-        return cls(0, 0.0, 1, {name: [] for name in CURVES}, weights, weights)
-
-    @classmethod
-    def load(cls, path: Path, model: keras.Model, recipe: str, prepare: Callable[[int], None]) -> "_State":
+    def open(cls, path: Path, model: keras.Model, fingerprint: str, prepare: Callable[[int], None]) -> "_State":
+        """Return the state of a checkpoint, or that of a fresh model where there is none."""
+        if not path.exists():
+            prepare(0)
+            weights = _read(model.weights)
+            return cls(0, 0.0, 1, {name: [] for name in CURVES}, weights, weights)
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 head = json.loads(str(archive["head"]))
@@ -197,7 +189,7 @@ class _State:
                 }
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise TrainingError(f"{path} is no checkpoint ({error}); delete it to train anew") from None
-        if head.pop("recipe") != recipe:
+        if head.pop("fingerprint") != fingerprint:
             raise TrainingError(
                 f"{path} comes from other settings or data; expected those of this run. "
                 "Give another output folder, or delete the file to train anew."
@@ -207,7 +199,7 @@ class _State:
         _assign(model.optimizer.variables, groups["optimizer"])
         return cls(**head, average=groups["average"], kept=groups["kept"])
 
-    def save(self, path: Path, model: keras.Model, recipe: str) -> None:
+    def save(self, path: Path, model: keras.Model, fingerprint: str) -> None:
         groups = {
             "variables": _read(model.variables),
             "optimizer": _read(model.optimizer.variables),
@@ -215,7 +207,7 @@ class _State:
             "kept": self.kept,
         }
         head = {
-            "recipe": recipe,
+            "fingerprint": fingerprint,
             "counts": {name: len(group) for name, group in groups.items()},
             **{name: getattr(self, name) for name in ("epoch", "seconds", "chosen", "curves")},
         }
@@ -241,22 +233,18 @@ def _finish_epoch(
     state.average = [past * old + (1 - past) * new for old, new in zip(state.average, weights, strict=True)]
     _assign(model.weights, state.average)
     inputs, targets, sample_weight = data.validation
-    measured = model.evaluate(inputs, targets, sample_weight=sample_weight, batch_size=128, verbose=0, return_dict=True)
+    val_logs = model.evaluate(inputs, targets, sample_weight=sample_weight, batch_size=128, verbose=0, return_dict=True)
     _assign(model.weights, weights)
     state.epoch += 1
-    for name, value in [
-        ("loss", logs["loss"]),
-        ("accuracy", logs.get("accuracy", np.nan)),
-        ("val_loss", measured["loss"]),
-        ("val_accuracy", measured.get("accuracy", np.nan)),
-    ]:
-        state.curves[name].append(float(value))
-    if not settings.keep_best or measured["loss"] <= min(state.curves["val_loss"]):
+    logs |= {f"val_{name}": value for name, value in val_logs.items()}
+    for name in CURVES:
+        state.curves[name].append(float(logs.get(name, np.nan)))
+    if not settings.keep_best or logs["val_loss"] <= min(state.curves["val_loss"]):
         state.kept, state.chosen = state.average, state.epoch
 
 
 def _log_epoch(title: str, epochs: int, state: _State) -> None:
     left = timedelta(seconds=round(state.seconds / state.epoch * (epochs - state.epoch)))
     last = {name: values[-1] for name, values in state.curves.items()}
-    told = ", ".join(f"{name} {value:.4f}" for name, value in last.items() if np.isfinite(value))
-    log.info("%s: epoch %d/%d, %s, %s left", title, state.epoch, epochs, told, left)
+    metrics = ", ".join(f"{name} {value:.4f}" for name, value in last.items() if np.isfinite(value))
+    log.info("%s: epoch %d/%d, %s, %s left", title, state.epoch, epochs, metrics, left)

@@ -112,7 +112,7 @@ def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
 
 
 def _list_augmentation(settings: TrainingSettings) -> list[str]:
-    names = [field.name for field in fields(settings.augmentation) if field.name != "num_erased"]
+    names = [field.name for field in fields(settings.augmentation)]
     used = [name.replace("_", " ") for name in names if getattr(settings.augmentation, name)]
     return [f"augmentation: {', '.join(used)}"] if used else []
 

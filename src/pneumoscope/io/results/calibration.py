@@ -1,4 +1,4 @@
-"""How a classifier is calibrated, where its operating points lie, and its metrics with them: plain values."""
+"""How a classifier is calibrated, where its operating points lie, and its metrics with them."""
 
 from dataclasses import dataclass
 
@@ -7,14 +7,7 @@ from pneumoscope.io.results import Estimate, require
 
 @dataclass(frozen=True)
 class Calibration:
-    """How the classifier's outputs become probabilities, see `pneumoscope.metrics.calibration`.
-
-    Attributes:
-        method: name of the method.
-        fitted_on: the images that it was fitted on.
-        fitted: the parameters.
-        resampled: parameters of fits on resampled patients, for the intervals.
-    """
+    """Parameters of `pneumoscope.metrics.calibration`; `resampled` are those of fits on resampled patients."""
 
     method: str
     fitted_on: str
@@ -27,7 +20,7 @@ class Calibration:
 
 
 @dataclass(frozen=True)
-class Conformal:
+class ConformalLimit:
     """The limit of the conformal sets, see `pneumoscope.metrics.conformal`."""
 
     method: str
@@ -64,7 +57,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """Metrics on test of models that differ in their seed alone, by `task/metric`."""
+    """Test metrics of models that differ in their seed alone, by `task/metric`."""
 
     seeds: tuple[int, ...]
     test: dict[str, Spread]
@@ -75,8 +68,7 @@ class CalibrationReport:
     """What is chosen for a classifier on held-out images, and its metrics with that.
 
     Attributes:
-        calibration: of the probabilities.
-        conformal: None where the model promises no coverage.
+        conformal: None where the model has no conformal sets.
         operating_points: by name.
         operating_points_from: the images that they were chosen on.
         figures: metrics by split: `val`, `test` and, where a study held some out, `held_out`.
@@ -84,7 +76,7 @@ class CalibrationReport:
     """
 
     calibration: Calibration
-    conformal: Conformal | None = None
+    conformal: ConformalLimit | None = None
     operating_points: dict[str, OperatingPoint]
     operating_points_from: str
     figures: dict[str, SplitMetrics]

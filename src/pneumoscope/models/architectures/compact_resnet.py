@@ -15,7 +15,7 @@ from pneumoscope.models.registry import register_architecture
 
 # Filters of the two convolutions before the stages, each of which halves the sides.
 STEM = (24, 48)
-# Filters, blocks and strides; the last stage keeps its cells, so that 8 x 8 places are told apart.
+# Filters, blocks and strides; the last stage keeps its feature map at 8 x 8.
 STAGES = ((96, 1, 2), (192, 1, 2), (192, 1, 1))
 
 
@@ -44,7 +44,7 @@ def build_compact_resnet(
 def stack_stages(
     inputs: keras.KerasTensor, stem: tuple[int, int], stages: Sequence[tuple[int, int, int]]
 ) -> keras.KerasTensor:
-    """Return the cells of residual stages behind two convolutions that leave a quarter of the pixels along each side.
+    """Return the feature map of residual stages behind two convolutions of stride 2.
 
     Args:
         inputs: `(n, H, W, channels)`.

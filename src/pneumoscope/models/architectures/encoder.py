@@ -1,4 +1,4 @@
-"""A small net from images to features, for what is learned from normals without a label of sickness."""
+"""A small encoder from images to features, for anomaly detection."""
 
 import keras
 from keras import layers
@@ -27,7 +27,7 @@ def build_encoder(num_outputs: int | None = None, size: int = 128, channels: int
 
 
 def standardize_images(inputs: keras.KerasTensor) -> keras.KerasTensor:
-    """Return gray levels `(n, H, W, 1)` of mean 0 and deviation 1 in each image, so that exposure is not odd."""
+    """Return gray levels `(n, H, W, 1)` of mean 0 and deviation 1 in each image, so that exposure is no anomaly."""
     scaled = layers.Rescaling(1 / 255, dtype="float32", name="rescaling")(inputs)
     return layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardization"

@@ -25,10 +25,7 @@ IMAGENET = "imagenet"
 class Backbone:
     """A model of `keras.applications` and its input scaling: `gray level * scale + offset` in each channel.
 
-    Attributes:
-        builder: its name there.
-        scale, offset: one number for each of red, green and blue, from its own `preprocess_input`.
-        options: further arguments of its builder.
+    `builder` is its name there, `options` are further arguments; the scaling is that of its own `preprocess_input`.
     """
 
     builder: str
@@ -82,7 +79,7 @@ def build_transfer(
 
     Raises:
         TrainingError: if there is no such backbone, the size is too small, or the weights are missing or of
-            another net.
+            another model.
     """
     import keras
     from keras import layers
@@ -93,16 +90,16 @@ def build_transfer(
         raise TrainingError(f"images of {size} x {size} are too small for {backbone}; expected {MIN_SIZE} or more")
     if channels != 1:
         raise TrainingError(f"{backbone} takes gray images of 1 channel, not {channels}")
-    facts = BACKBONES[backbone]
+    scaling = BACKBONES[backbone]
     inputs = keras.Input((size, size, 1), name="image")
     colors = layers.Concatenate(name="colors")([inputs, inputs, inputs])
     # In float32, since bfloat16 would round the levels before the offset leaves only their small differences.
-    colors = layers.Rescaling(facts.scale, facts.offset, dtype="float32", name="rescaling")(colors)
-    net = _build_backbone(backbone, weights, colors)
-    features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(net.output)
+    colors = layers.Rescaling(scaling.scale, scaling.offset, dtype="float32", name="rescaling")(colors)
+    model = _build_backbone(backbone, weights, colors)
+    features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(model.output)
     features = layers.Dropout(dropout, name="dropout")(features)
     outputs = layers.Dense(num_outputs, activation="softmax", dtype="float32", name="output")(features)
-    return keras.Model(net.inputs[0], outputs, name=backbone)
+    return keras.Model(model.inputs[0], outputs, name=backbone)
 
 
 for _name in BACKBONES:
@@ -112,23 +109,23 @@ for _name in BACKBONES:
 def _build_backbone(name: str, weights: str | os.PathLike[str] | None, colors: "keras.KerasTensor") -> "keras.Model":
     import keras
 
-    facts = BACKBONES[name]
-    build = getattr(keras.applications, facts.builder)
-    known = {"input_tensor": colors, "input_shape": colors.shape[1:], "include_top": False, **facts.options}
+    backbone = BACKBONES[name]
+    options = {"input_tensor": colors, "input_shape": colors.shape[1:], "include_top": False, **backbone.options}
+    build = partial(getattr(keras.applications, backbone.builder), **options)
     if weights == IMAGENET:
-        return _flatten(_download(name, build, known))
-    net = build(weights=None, **known)
+        return _flatten(_download(name, build))
+    model = build(weights=None)
     if weights is not None:
-        _load_weights(net, name, Path(weights))
-    return _flatten(net)
+        _load_weights(model, name, Path(weights))
+    return _flatten(model)
 
 
-def _download(name: str, build: Any, known: dict[str, Any]) -> "keras.Model":
+def _download(name: str, build: Any) -> "keras.Model":
     with warnings.catch_warnings():
         # Keras warns where the weights were made for images of another size, which does them no harm.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined")
         try:
-            return build(weights=IMAGENET, **known)
+            return build(weights=IMAGENET)
         except Exception as error:  # a plain Exception is what Keras raises where a download fails
             raise TrainingError(
                 f"the ImageNet weights of {name} could not be downloaded ({error}); fetch them where there is a "
@@ -136,7 +133,7 @@ def _download(name: str, build: Any, known: dict[str, Any]) -> "keras.Model":
             ) from None
 
 
-def _load_weights(net: "keras.Model", name: str, path: Path) -> None:
+def _load_weights(model: "keras.Model", name: str, path: Path) -> None:
     if not path.is_file():
         raise TrainingError(
             f"the weights file {path} does not exist; expected one of {name} without its top, imagenet, or none"
@@ -145,7 +142,7 @@ def _load_weights(net: "keras.Model", name: str, path: Path) -> None:
         with warnings.catch_warnings():
             # Keras only warns of layers that a file lacks, and leaves them as they were.
             warnings.simplefilter("error", UserWarning)
-            net.load_weights(path)
+            model.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         options = "".join(f", {option} {value}" for option, value in BACKBONES[name].options.items() if value)
         raise TrainingError(
@@ -154,12 +151,12 @@ def _load_weights(net: "keras.Model", name: str, path: Path) -> None:
         ) from None
 
 
-def _flatten(net: "keras.Model") -> "keras.Model":
-    """Return the net with the layers of any nets inside of it in their place."""
+def _flatten(model: "keras.Model") -> "keras.Model":
+    """Return the model with the layers of any models inside of it in their place."""
     import keras
 
-    if not any(isinstance(layer, keras.Sequential) for layer in net.layers):
-        return net
+    if not any(isinstance(layer, keras.Sequential) for layer in model.layers):
+        return model
 
     def call(layer: Any, *inputs: Any, **options: Any) -> Any:
         if not isinstance(layer, keras.Sequential):
@@ -169,6 +166,6 @@ def _flatten(net: "keras.Model") -> "keras.Model":
             features = inner(features)
         return features
 
-    flat = keras.models.clone_model(net, call_function=call)
-    flat.set_weights(net.get_weights())
+    flat = keras.models.clone_model(model, call_function=call)
+    flat.set_weights(model.get_weights())
     return flat
