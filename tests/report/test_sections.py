@@ -3,10 +3,11 @@
 from dataclasses import replace
 from html.parser import HTMLParser
 
-from pneumoscope.io.results import Estimate
 from pneumoscope.report.confounders_section import present_shortcuts, write_shortcuts
-from pneumoscope.report.figures.confounders import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.ood_section import present_gate
+
+from pneumoscope.io.results import Estimate
+from pneumoscope.report.figures.confounders import describe_shortcuts, draw_shortcuts
 from pneumoscope.report.templates import make_environment
 
 

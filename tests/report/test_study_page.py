@@ -10,7 +10,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.results import Estimate
 from pneumoscope.report import sentences
 from pneumoscope.report import study_page as page
-from pneumoscope.report.comparison import compare_figures
+from pneumoscope.report.comparison import compare_metrics
 from pneumoscope.report.published import PUBLICATIONS
 from pneumoscope.study.summary import summarize_study
 
@@ -238,7 +238,7 @@ def test_the_papers_claim_is_judged_by_the_interval(low, high, verdict):
 
 
 def test_rows_of_the_comparison_hold_the_best_published(stages, facts):
-    rows = {(row.task, row.metric): row for row in compare_figures(summarize_study(stages, **facts))}
+    rows = {(row.task, row.metric): row for row in compare_metrics(summarize_study(stages, **facts))}
     publication, value = rows["binary", "accuracy"].best
     assert (publication.name, value) == ("MedViTV2-L", 0.973)
     assert rows["three_class", "accuracy"].paper.value == 0.6346

@@ -111,9 +111,9 @@ def _refuse_with_study(*asked: object) -> None:
 def _tell(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bool) -> None:
     from pneumoscope.report.evaluation_page import summarize_evaluation, write_evaluation
     from pneumoscope.report.evaluation_sentences import (
-        write_error_stretches,
-        write_gate,
+        write_error_runs,
         write_headline,
+        write_rejections,
         write_verdict,
     )
 
@@ -123,8 +123,8 @@ def _tell(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bool
         typer.echo(json.dumps(summarize_evaluation(evaluation, command=command)))
         return
     print_metrics(evaluation.head_figures(), evaluation.split)
-    together = [write_error_stretches(evaluation)] if evaluation.error_runs else []
-    for text in (write_headline(evaluation), *write_verdict(evaluation), *together, *write_gate(evaluation)):
+    together = [write_error_runs(evaluation)] if evaluation.error_runs else []
+    for text in (write_headline(evaluation), *write_verdict(evaluation), *together, *write_rejections(evaluation)):
         typer.echo(text)
     if page:
         typer.echo(page)

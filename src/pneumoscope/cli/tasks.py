@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import (
     BackboneOption,
     ClassifierOption,
@@ -201,9 +200,9 @@ def map_images(
     from pneumoscope.study.rerun import Rerun, rerun_map
 
     placed, rows = rerun_map(Rerun(study_dir, configuration.value, task.value), images or [], method=method.value)
-    figure = figures.plot_map(placed, title=f"Map of {task.value}, {configuration.value}")
+    figure = figures.draw_map(placed, title=f"Map of {task.value}, {configuration.value}")
     stem = out / f"{configuration.value}-map_{task.value}"
-    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=figures.describe_map(placed))
+    save_figure(figure, stem)
     print_outcome({}, [*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
 
 
@@ -262,10 +261,9 @@ def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -
     from pneumoscope.report.figures.palette import save_figure
 
     title = f"{file.path.name}: {file.decision}"
-    figure = draw_heatmaps(file.image / 255, file.heatmaps, file.views, title=title)
+    alt = f"{method}, {', '.join(file.views)}, over {file.path.name}, predicted {file.decision}."
     stem = out / f"{number:03d}-{file.path.stem}"
-    description = f"{method}, {', '.join(file.views)}, over {file.path.name}, which the net called {file.decision}."
-    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=description)
+    save_figure(draw_heatmaps(file.image / 255, file.heatmaps, file.views, title=title, alt=alt), stem)
     return {
         "image": printable_name(file.path),
         "decision": file.decision,

@@ -20,7 +20,7 @@ from pneumoscope.io.results import Estimate
 from pneumoscope.io.results.calibration import OperatingPoint, SeedComparison, SplitMetrics
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.report.templates import make_environment
-from pneumoscope.report.wording import metric_title, word_estimate, word_value
+from pneumoscope.report.wording import format_estimate, format_value, metric_title
 
 LEAST_DROP = 0.05
 
@@ -121,8 +121,8 @@ def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
     """Return threshold, sensitivity and specificity on the images that the point was chosen on."""
     return (
         f"{point.threshold:.3f}",
-        word_estimate("sensitivity", point.sensitivity),
-        word_estimate("specificity", _complement(point.one_minus_specificity)),
+        format_estimate("sensitivity", point.sensitivity),
+        format_estimate("specificity", _complement(point.one_minus_specificity)),
     )
 
 
@@ -135,7 +135,7 @@ def _tabulate_metrics(figures: Mapping[str, SplitMetrics]) -> list[tuple[str, li
         specificities = [_complement(part[f"flagged_normal_{name}"]) for part in binary]
         rows += [
             (f"at `{name}`: sensitivity", _row(f"flagged_pneumonia_{name}", binary)),
-            (f"at `{name}`: specificity", [word_estimate("specificity", value) for value in specificities]),
+            (f"at `{name}`: specificity", [format_estimate("specificity", value) for value in specificities]),
             (f"at `{name}`: accuracy", _row(f"accuracy_{name}", binary)),
         ]
     names = [name for name in _THREE_CLASSES if name in three[0]]
@@ -148,15 +148,15 @@ def _title_splits(figures: Mapping[str, SplitMetrics]) -> list[str]:
 
 
 def _row(name: str, parts: list[dict[str, Estimate]]) -> list[str]:
-    return [word_estimate(name, part[name]) if name in part else "-" for part in parts]
+    return [format_estimate(name, part[name]) if name in part else "-" for part in parts]
 
 
 def _list_metrics(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return [(metric_title(name), word_estimate(name, metric)) for name, metric in metrics.items()]
+    return [(metric_title(name), format_estimate(name, metric)) for name, metric in metrics.items()]
 
 
 def _list_subtypes(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return [(_SUBTYPE_TITLES[name], word_estimate("auroc", metric)) for name, metric in metrics.items()]
+    return [(_SUBTYPE_TITLES[name], format_estimate("auroc", metric)) for name, metric in metrics.items()]
 
 
 def _list_seeds(seeds: SeedComparison) -> list[str]:
@@ -165,7 +165,7 @@ def _list_seeds(seeds: SeedComparison) -> list[str]:
     for key, spread in seeds.test.items():
         task, _, name = key.partition("/")
         title = metric_title(name.removesuffix("_balanced"))
-        mean, deviation = word_value(name, spread.mean), word_value(name, spread.sd)
+        mean, deviation = format_value(name, spread.mean), format_value(name, spread.sd)
         sentences.append(f"{task.replace('_', ' ')}: {title} {mean}, sd {deviation}")
     return sentences
 
@@ -179,7 +179,7 @@ def _format_drop(figures: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
     # Where one is NaN there is no drop to speak of.
     if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
         return None
-    return word_value("specificity", val.value), word_estimate("specificity", test)
+    return format_value("specificity", val.value), format_estimate("specificity", test)
 
 
 def _complement(share: Estimate) -> Estimate:

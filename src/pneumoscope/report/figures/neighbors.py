@@ -37,7 +37,7 @@ METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     """Draw the validation balanced accuracy of every number of neighbors that was tried."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
-    figure = new_figure(title, height=2.8)
+    figure = new_figure(title, describe_k_scores(neighbors), height=2.8)
     axes = figure.subplots()
     axes.plot(*zip(*scores, strict=True), color=BLUE, marker="o", markersize=4, label="validation")
     axes.plot(
@@ -58,7 +58,7 @@ def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
 
 
 def describe_k_scores(neighbors: Neighbors) -> str:
-    """Say in words what `draw_k_scores` shows."""
+    """Return the alternative text of `draw_k_scores`."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
     tried = ", ".join(f"{100 * score:.1f}% at k = {k}" for k, score in scores)
     return f"Validation balanced accuracy by number of neighbors: {tried}. Chosen: k = {neighbors.k}."
@@ -77,7 +77,13 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str
     shown = _spread(len(neighbors.queries))
     labels = dataset.labels(classes)
     columns = 1 + neighbors.nearest.shape[1]
-    sheet = Sheet(title, titled=[True] * len(shown), columns=columns, pixels=dataset.images.shape[1])
+    sheet = Sheet(
+        title,
+        describe_neighbors(neighbors, dataset, classes=classes),
+        titled=[True] * len(shown),
+        columns=columns,
+        pixels=dataset.images.shape[1],
+    )
     for row, query in enumerate(shown):
         indices = [int(neighbors.queries[query]), *(int(index) for index in neighbors.nearest[query])]
         for column, index in enumerate(indices):
@@ -93,7 +99,7 @@ def _spread(num_queries: int) -> list[int]:
 
 
 def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...]) -> str:
-    """Say in words what `draw_neighbors` shows."""
+    """Return the alternative text of `draw_neighbors`."""
     labels = dataset.labels(classes)
     names = np.array([*classes, "unknown"])
     sentences = []
@@ -109,9 +115,9 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
 
 
 @styled
-def plot_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
+def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     """Draw the map: train faint, test strong, new images as stars, named where no more than 24 are new."""
-    figure = new_figure(title, height=5.2)
+    figure = new_figure(title, describe_map(embedding_map), height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
         _draw_class_points(axes, embedding_map, number, name)
@@ -165,7 +171,7 @@ def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> 
 
 
 def describe_map(embedding_map: EmbeddingMap) -> str:
-    """Say in words what `plot_map` shows."""
+    """Return the alternative text of `draw_map`."""
     counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
     new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
     method = METHOD_TITLES[embedding_map.method]
