@@ -6,34 +6,27 @@ from typing import TYPE_CHECKING
 
 from pneumoscope.io.results import Leakage
 from pneumoscope.report.comparison import Score
+from pneumoscope.report.figures import palette
 from pneumoscope.report.figures.dots import Dot, draw_dots
-from pneumoscope.report.figures.palette import (
-    FULL_WIDTH,
-    GREEN,
-    INK,
-    SKY,
-    SOFT,
-    VERMILION,
-    new_figure,
-    put_legend_below,
-    styled,
-)
 from pneumoscope.report.wording import WITHOUT_OWN_PATIENT, format_estimate, is_percentage, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KIND_STYLES = {"reference": (VERMILION, "s"), "ours": (GREEN, "o"), "published": (SOFT, "D")}
+KIND_STYLES = {"reference": (palette.VERMILION, "s"), "ours": (palette.GREEN, "o"), "published": (palette.SOFT, "D")}
 
 
-@styled
+@palette.styled
 def draw_comparison(panels: dict[str, list[Score]], *, title: str) -> Figure:
     """Draw a panel for each task, a dot with its interval for each score."""
     names = list(panels)
     pairs = [names[start : start + 2] for start in range(0, len(names), 2)]
     heights = [max(len(panels[name]) for name in pair) for pair in pairs]
-    figure = new_figure(
-        title, describe_comparison(panels), width=FULL_WIDTH, height=0.7 + 0.65 * len(pairs) + 0.25 * sum(heights)
+    figure = palette.new_figure(
+        title,
+        describe_comparison(panels),
+        width=palette.FULL_WIDTH,
+        height=0.7 + 0.65 * len(pairs) + 0.25 * sum(heights),
     )
     figure.get_layout_engine().set(wspace=0.06, hspace=0.05)
     grid = figure.subplots(len(pairs), len(pairs[0]), squeeze=False, height_ratios=heights)
@@ -60,29 +53,29 @@ def describe_comparison(panels: dict[str, list[Score]]) -> str:
     return "Scores with 95% intervals. " + " ".join(sentences)
 
 
-@styled
+@palette.styled
 def draw_leakage(leakage: Leakage, *, title: str) -> Figure:
     """Draw the metrics of one nearest-neighbor classifier under a random image split and under one by patient."""
     names = [name for name in leakage.random_split if name in leakage.grouped_split]
     fair = {name: leakage.random_split.get(f"{name}{WITHOUT_OWN_PATIENT}") for name in names}
-    figure = new_figure(title, describe_leakage(leakage), height=1.5 + 0.4 * len(names))
+    figure = palette.new_figure(title, describe_leakage(leakage), height=1.5 + 0.4 * len(names))
     axes = figure.subplots()
     for offset, split, label, color in (
-        (0.26, leakage.random_split, "random image split (leaks)", VERMILION),
-        (0.0, fair, "same images, own patient excluded", GREEN),
-        (-0.26, leakage.grouped_split, "split by patient", SKY),
+        (0.26, leakage.random_split, "random image split (leaks)", palette.VERMILION),
+        (0.0, fair, "same images, own patient excluded", palette.GREEN),
+        (-0.26, leakage.grouped_split, "split by patient", palette.SKY),
     ):
         for row, name in enumerate(names):
             if (estimate := split[name]) is None:
                 continue
             axes.barh(-row + offset, estimate.value, height=0.24, color=color, label=label if row == 0 else None)
-            axes.hlines(-row + offset, estimate.low, estimate.high, color=INK, linewidth=1.2)
+            axes.hlines(-row + offset, estimate.low, estimate.high, color=palette.INK, linewidth=1.2)
     axes.set_yticks([-row for row in range(len(names))], [metric_title(name) for name in names])
     axes.grid(axis="y", visible=False)
     axes.set_xlim(0, 1)
     if all(is_percentage(name) for name in names):
         axes.xaxis.set_major_formatter("{x:.0%}")
-    put_legend_below(figure, axes)
+    palette.put_legend_below(figure, axes)
     return figure
 
 

@@ -7,21 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.io.results import CollectionEvaluation, Conformal, Reliability
+from pneumoscope.report.figures import palette
 from pneumoscope.report.figures.dots import Dot, draw_dots, measure_reach
-from pneumoscope.report.figures.palette import (
-    BLUE,
-    CLASS_COLORS,
-    FULL_WIDTH,
-    GREEN,
-    INK,
-    ORANGE,
-    SKY,
-    SOFT,
-    VERMILION,
-    new_figure,
-    put_legend_below,
-    styled,
-)
 from pneumoscope.report.figures.scores import set_up_roc
 from pneumoscope.report.wording import format_estimate, format_value
 
@@ -33,24 +20,26 @@ if TYPE_CHECKING:
 LEAST_SHARE = 0.1
 KIND_TITLES = {"pneumonia": "normal or pneumonia", "three_class": "three classes"}
 KIND_STYLES = {
-    "pneumonia": {"color": VERMILION, "linestyle": "-"},
-    "three_class": {"color": BLUE, "linestyle": "--"},
+    "pneumonia": {"color": palette.VERMILION, "linestyle": "-"},
+    "three_class": {"color": palette.BLUE, "linestyle": "--"},
 }
 PANEL_TITLES = {
     "pneumonia": ("Pneumonia", "probability of pneumonia", "observed share of pneumonia"),
     "three_class": ("Most probable of three classes", "its probability", "observed accuracy"),
 }
 _POINT_MARKERS = ("^", "o", "s", "D")
-_POINT_COLORS = (ORANGE, GREEN, SKY, INK)
+_POINT_COLORS = (palette.ORANGE, palette.GREEN, palette.SKY, palette.INK)
 
 
-@styled
+@palette.styled
 def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw the ROC curve of pneumonia, and each operating point with its intervals."""
-    figure = new_figure(title, describe_operating_points(evaluation), height=4.6)
+    figure = palette.new_figure(title, describe_operating_points(evaluation), height=4.6)
     axes = figure.subplots()
     if evaluation.roc is not None:
-        axes.plot(evaluation.roc.false_alarms, evaluation.roc.sensitivity, color=VERMILION, label="all thresholds")
+        axes.plot(
+            evaluation.roc.false_alarms, evaluation.roc.sensitivity, color=palette.VERMILION, label="all thresholds"
+        )
         axes.set_title(f"AUROC {format_estimate('auroc', evaluation.scopes['all'].ranking['auroc'])}")
     points = evaluation.scopes["all"].points
     for number, (name, metrics) in enumerate(points.items()):
@@ -62,7 +51,7 @@ def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Fi
             yerr=measure_reach([metrics["sensitivity"]]),
             fmt=_POINT_MARKERS[number % len(_POINT_MARKERS)],
             color=_POINT_COLORS[number % len(_POINT_COLORS)],
-            markeredgecolor=INK,
+            markeredgecolor=palette.INK,
             # Points that coincide stay visible inside one another.
             markersize=10 - 2 * number,
             elinewidth=1.2,
@@ -86,22 +75,22 @@ def describe_operating_points(evaluation: CollectionEvaluation) -> str:
     return f"ROC curve, area {format_estimate('auroc', scope.ranking['auroc'])}, with the operating points. {points}."
 
 
-@styled
+@palette.styled
 def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw observed against predicted shares in bins, with the number of images of each bin below."""
     kinds = list(evaluation.reliability)
-    width = FULL_WIDTH if len(kinds) > 1 else FULL_WIDTH * 0.55
-    figure = new_figure(title, describe_reliability(evaluation), width=width, height=4.6)
+    width = palette.FULL_WIDTH if len(kinds) > 1 else palette.FULL_WIDTH * 0.55
+    figure = palette.new_figure(title, describe_reliability(evaluation), width=width, height=4.6)
     grid = figure.subplots(2, len(kinds), sharex="col", squeeze=False, height_ratios=[4, 1])
     for column, kind in enumerate(kinds):
         _draw_bins(grid[0, column], grid[1, column], evaluation.reliability[kind], kind)
-    put_legend_below(figure, grid[0, 0])
+    palette.put_legend_below(figure, grid[0, 0])
     return figure
 
 
 def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) -> None:
     panel, predicted, outcome = PANEL_TITLES[kind]
-    above.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="perfect calibration")
+    above.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="perfect calibration")
     numbers = list(reliability.observed)
     observed = list(reliability.observed.values())
     above.errorbar(
@@ -110,7 +99,7 @@ def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) ->
         yerr=measure_reach(observed),
         fmt="o-",
         color=KIND_STYLES[kind]["color"],
-        markeredgecolor=INK,
+        markeredgecolor=palette.INK,
         elinewidth=1,
         linewidth=1.2,
         label="observed, with 95% interval",
@@ -118,7 +107,7 @@ def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) ->
     above.set_ylim(-0.03, 1.03)
     above.set_ylabel(outcome)
     above.set_title(f"{panel}: ECE {format_value('share', reliability.error.value)}")
-    below.stairs(reliability.counts, reliability.edges, color=SOFT, fill=True, alpha=0.6)
+    below.stairs(reliability.counts, reliability.edges, color=palette.SOFT, fill=True, alpha=0.6)
     below.set_ylabel("images")
     below.set_xlabel(predicted)
     below.set_xlim(-0.02, 1.02)
@@ -136,10 +125,10 @@ def describe_reliability(evaluation: CollectionEvaluation) -> str:
     return f"Reliability diagram. {' '.join(parts)}"
 
 
-@styled
+@palette.styled
 def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw accuracy against the share of images that are predicted."""
-    figure = new_figure(title, describe_selective(evaluation), height=3.6)
+    figure = palette.new_figure(title, "Accuracy against coverage. The table below holds the values.", height=3.6)
     axes = figure.subplots()
     for kind, curve in evaluation.selective.items():
         axes.plot(curve.shares, curve.accuracies, label=KIND_TITLES[kind], **KIND_STYLES[kind])
@@ -151,7 +140,7 @@ def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
             yerr=measure_reach(accuracies),
             fmt="o",
             color=KIND_STYLES[kind]["color"],
-            markeredgecolor=INK,
+            markeredgecolor=palette.INK,
             elinewidth=1,
         )
     axes.set_xlabel("coverage: share of the images predicted, the most certain first")
@@ -159,37 +148,32 @@ def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.set_xlim(1.02, LEAST_SHARE)
-    put_legend_below(figure, axes)
+    palette.put_legend_below(figure, axes)
     return figure
 
 
-def describe_selective(evaluation: CollectionEvaluation) -> str:
-    """Return the alternative text of `draw_selective`."""
-    parts = []
-    for kind, curve in evaluation.selective.items():
-        steps = ", ".join(
-            f"{share:.0%} predicted {format_value('accuracy', accuracy.value)}"
-            for share, accuracy in curve.at_shares.items()
-        )
-        parts.append(f"{KIND_TITLES[kind]}: {steps}.")
-    return f"Accuracy against the share of images predicted. {' '.join(parts)}"
-
-
-@styled
+@palette.styled
 def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
     """Draw the coverage of the prediction sets beside the nominal one, and how many classes they hold."""
     names = list(conformal.figures)
-    figure = new_figure(title, describe_coverage(conformal), width=FULL_WIDTH, height=1.5 + 0.42 * len(names))
+    figure = palette.new_figure(
+        title,
+        "Coverage of the prediction sets and number of classes in them. The table below holds the values.",
+        width=palette.FULL_WIDTH,
+        height=1.5 + 0.42 * len(names),
+    )
     left, right = figure.subplots(1, 2, sharey=True)
-    dots = [Dot(name, conformal.figures[name]["coverage"], CLASS_COLORS.get(name, INK)) for name in names]
+    dots = [
+        Dot(name, conformal.figures[name]["coverage"], palette.CLASS_COLORS.get(name, palette.INK)) for name in names
+    ]
     draw_dots(left, dots, metric="coverage", title="Coverage")
-    left.axvline(conformal.promised, color=INK, linestyle="--", linewidth=1.2, label="nominal")
+    left.axvline(conformal.promised, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
     left.legend(loc="upper left")
     start = np.zeros(len(names))
     for kind, label, color in (
-        ("single", "one class", GREEN),
-        ("several", "two or three", ORANGE),
-        ("empty", "none", SOFT),
+        ("single", "one class", palette.GREEN),
+        ("several", "two or three", palette.ORANGE),
+        ("empty", "none", palette.SOFT),
     ):
         shares = np.array([conformal.figures[name][kind].value for name in names])
         right.barh(-np.arange(len(names)), shares, left=start, color=color, height=0.6, label=label)
@@ -200,43 +184,26 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
     return figure
 
 
-def describe_coverage(conformal: Conformal) -> str:
-    """Return the alternative text of `draw_coverage`."""
-    parts = [
-        f"{name}: coverage {format_estimate('coverage', metrics['coverage'])}, "
-        f"{format_value('single', metrics['single'].value)} of the sets hold one class"
-        for name, metrics in conformal.figures.items()
-    ]
-    return f"Prediction sets of {conformal.promised:.0%} nominal coverage. {'; '.join(parts)}."
-
-
-@styled
+@palette.styled
 def draw_subgroups(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw sensitivity and specificity of each subgroup, beside those of all images."""
     groups = evaluation.subgroups
-    figure = new_figure(title, describe_subgroups(evaluation), width=FULL_WIDTH, height=1.2 + 0.3 * len(groups))
+    figure = palette.new_figure(
+        title,
+        "Sensitivity and specificity of subgroups. The tables below hold the values.",
+        width=palette.FULL_WIDTH,
+        height=1.2 + 0.3 * len(groups),
+    )
     figure.get_layout_engine().set(w_pad=0.1)
     panels = figure.subplots(1, 2, sharey=True)
     overall = evaluation.scopes["all"].points[evaluation.operating_point]
     names = [f"{group.trait}: {group.name.partition(',')[0]} ({group.num_images})" for group in groups]
-    for axes, metric, color in zip(panels, ("sensitivity", "specificity"), (VERMILION, BLUE), strict=True):
+    for axes, metric, color in zip(
+        panels, ("sensitivity", "specificity"), (palette.VERMILION, palette.BLUE), strict=True
+    ):
         dots = [Dot(name, group.figures.get(metric), color) for name, group in zip(names, groups, strict=True)]
         draw_dots(axes, dots, metric=metric, title=f"{metric.capitalize()} (dashed: all images)")
         if np.isfinite(overall[metric].value):
-            axes.axvline(overall[metric].value, color=INK, linestyle="--", linewidth=1)
+            axes.axvline(overall[metric].value, color=palette.INK, linestyle="--", linewidth=1)
         axes.set_xlim(-0.03, 1.03)
     return figure
-
-
-def describe_subgroups(evaluation: CollectionEvaluation) -> str:
-    """Return the alternative text of `draw_subgroups`."""
-    parts = [
-        f"{group.name}: "
-        + ", ".join(
-            f"{name} {format_value(name, group.figures[name].value)}"
-            for name in ("sensitivity", "specificity")
-            if name in group.figures
-        )
-        for group in evaluation.subgroups
-    ]
-    return f"Sensitivity and specificity of subgroups. {'; '.join(parts)}."

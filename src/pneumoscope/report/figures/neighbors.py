@@ -8,17 +8,7 @@ import numpy as np
 
 from pneumoscope.data.source import shorten_name
 from pneumoscope.io.results import EmbeddingMap, Neighbors
-from pneumoscope.report.figures.palette import (
-    BLUE,
-    CLASS_COLORS,
-    CLASS_MARKERS,
-    INK,
-    ORANGE,
-    SOFT,
-    new_figure,
-    put_legend_below,
-    styled,
-)
+from pneumoscope.report.figures import palette
 from pneumoscope.report.figures.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -33,19 +23,19 @@ MOST_LETTERS = 36  # of each of their names
 METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
-@styled
+@palette.styled
 def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     """Draw the validation balanced accuracy of every number of neighbors that was tried."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
-    figure = new_figure(title, describe_k_scores(neighbors), height=2.8)
+    figure = palette.new_figure(title, describe_k_scores(neighbors), height=2.8)
     axes = figure.subplots()
-    axes.plot(*zip(*scores, strict=True), color=BLUE, marker="o", markersize=4, label="validation")
+    axes.plot(*zip(*scores, strict=True), color=palette.BLUE, marker="o", markersize=4, label="validation")
     axes.plot(
         neighbors.k,
         dict(scores)[neighbors.k],
         "D",
-        color=ORANGE,
-        markeredgecolor=INK,
+        color=palette.ORANGE,
+        markeredgecolor=palette.INK,
         label=f"chosen: k = {neighbors.k}",
     )
     axes.set_xscale("log")
@@ -53,7 +43,7 @@ def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     axes.minorticks_off()
     axes.set_xlabel("neighbors that vote (k)")
     axes.set_ylabel("balanced accuracy")
-    put_legend_below(figure, axes)
+    palette.put_legend_below(figure, axes)
     return figure
 
 
@@ -64,7 +54,7 @@ def describe_k_scores(neighbors: Neighbors) -> str:
     return f"Validation balanced accuracy by number of neighbors: {tried}. Chosen: k = {neighbors.k}."
 
 
-@styled
+@palette.styled
 def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...], title: str) -> Figure:
     """Draw test images, each with its nearest known images, framed in the color of their class.
 
@@ -89,7 +79,7 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str
         for column, index in enumerate(indices):
             name = classes[labels[index]] if labels[index] >= 0 else "unknown"
             text = f"{name}, {neighbors.distances[query, column - 1]:.2f}" if column else f"test: {name}"
-            color = CLASS_COLORS.get(name, SOFT)
+            color = palette.CLASS_COLORS.get(name, palette.SOFT)
             sheet.put(row, column, dataset.images[index] / 255, title=text, frame=color, bold=not column)
     return sheet.finish()
 
@@ -114,10 +104,10 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
     )
 
 
-@styled
+@palette.styled
 def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     """Draw the map: train faint, test strong, new images as stars, named where no more than 24 are new."""
-    figure = new_figure(title, describe_map(embedding_map), height=5.2)
+    figure = palette.new_figure(title, describe_map(embedding_map), height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
         _draw_class_points(axes, embedding_map, number, name)
@@ -129,7 +119,7 @@ def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     axes.grid(False)
     axes.spines[:].set_visible(True)
     axes.set_aspect("equal", adjustable="datalim")
-    put_legend_below(figure, axes, columns=4)
+    palette.put_legend_below(figure, axes, columns=4)
     return figure
 
 
@@ -137,7 +127,7 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
     of_class = embedding_map.labels == number
     known = of_class & (embedding_map.origins == "train")
     tested = of_class & (embedding_map.origins == "test")
-    color, marker = CLASS_COLORS.get(name, SOFT), CLASS_MARKERS.get(name, "o")
+    color, marker = palette.CLASS_COLORS.get(name, palette.SOFT), palette.CLASS_MARKERS.get(name, "o")
     axes.scatter(
         *embedding_map.coordinates[known].T, s=5, c=color, marker=marker, alpha=0.25, linewidths=0, rasterized=True
     )
@@ -146,7 +136,7 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
         s=20,
         c=color,
         marker=marker,
-        edgecolors=INK,
+        edgecolors=palette.INK,
         linewidths=0.5,
         label=f"{name} (test, {tested.sum()})",
     )
@@ -154,7 +144,9 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
 
 def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> None:
     """Draw stars, and beside the map a column of their names, so that none covers another; none where they would."""
-    axes.plot(*coordinates.T, "*", color="#F0E442", markeredgecolor=INK, markersize=17, linestyle="none", label="new")
+    axes.plot(
+        *coordinates.T, "*", color="#F0E442", markeredgecolor=palette.INK, markersize=17, linestyle="none", label="new"
+    )
     if len(names) > MOST_NAMED:
         return
     heights = (len(names) - np.arange(len(names)) - 0.5) / len(names)
@@ -166,7 +158,7 @@ def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> 
             textcoords="axes fraction",
             va="center",
             fontsize=8,
-            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": SOFT, "linewidth": 0.6},
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": palette.SOFT, "linewidth": 0.6},
         )
 
 

@@ -7,16 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.io.results import Evaluation
-from pneumoscope.report.figures.palette import (
-    CLASS_COLORS,
-    INK,
-    ON_DARK,
-    ON_LIGHT,
-    SOFT,
-    new_figure,
-    put_legend_below,
-    styled,
-)
+from pneumoscope.report.figures import palette
 from pneumoscope.report.wording import format_estimate, format_share
 
 if TYPE_CHECKING:
@@ -26,13 +17,13 @@ if TYPE_CHECKING:
 LINE_STYLES = ("-", "--", "-.")
 
 
-@styled
+@palette.styled
 def draw_confusion(evaluation: Evaluation, *, title: str) -> Figure:
     """Draw the counts of true (rows) against predicted classes (columns), colored by the share of the row."""
     classes = evaluation.classes
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = new_figure(title, describe_confusion(evaluation), height=1.6 + 0.75 * len(classes))
+    figure = palette.new_figure(title, describe_confusion(evaluation), height=1.6 + 0.75 * len(classes))
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     axes.grid(False)
@@ -43,11 +34,11 @@ def draw_confusion(evaluation: Evaluation, *, title: str) -> Figure:
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (row, column), count in np.ndenumerate(counts):
-        color = ON_DARK if shares[row, column] < 0.55 else ON_LIGHT
+        color = palette.ON_DARK if shares[row, column] < 0.55 else palette.ON_LIGHT
         text = f"{count}\n{100 * shares[row, column]:.1f}%"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11)
     bar = figure.colorbar(shown, ax=axes, ticks=[0, 0.5, 1], format="{x:.0%}", pad=0.02)
-    bar.set_label("share of the row", color=INK)
+    bar.set_label("share of the row", color=palette.INK)
     bar.outline.set_visible(False)
     return figure
 
@@ -64,25 +55,25 @@ def describe_confusion(evaluation: Evaluation) -> str:
     return " ".join(sentences)
 
 
-@styled
+@palette.styled
 def draw_roc_and_precision(evaluation: Evaluation, *, title: str) -> Figure:
     """Draw ROC and precision-recall of every class against the rest (of two classes: the second)."""
-    figure = new_figure(title, describe_roc_and_precision(evaluation), height=3.5)
+    figure = palette.new_figure(title, describe_roc_and_precision(evaluation), height=3.5)
     roc, precision = figure.subplots(1, 2)
     for number, name in _countable_classes(evaluation):
         style = LINE_STYLES[number % len(LINE_STYLES)]
-        _draw_class(roc, precision, evaluation, number, color=CLASS_COLORS.get(name, INK), style=style)
+        _draw_class(roc, precision, evaluation, number, color=palette.CLASS_COLORS.get(name, palette.INK), style=style)
     set_up_roc(roc)
     roc.set_title("ROC")
     precision.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     precision.set_title("Precision and recall")
-    put_legend_below(figure, roc)
+    palette.put_legend_below(figure, roc)
     return figure
 
 
 def set_up_roc(axes: Axes) -> None:
     """Draw the line of chance and name the axes of a ROC curve."""
-    axes.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="chance")
+    axes.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="chance")
     axes.set(
         xlabel="false positive rate (1 - specificity)", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
     )
@@ -110,7 +101,7 @@ def _draw_class(roc: Axes, precision: Axes, evaluation: Evaluation, number: int,
     precision.axhline(truth.mean(), color=color, linewidth=1, linestyle=":", alpha=0.8)
     predicted = evaluation.decisions == number
     recall = (predicted & truth).sum() / truth.sum()
-    operating = {"color": color, "markeredgecolor": INK, "markersize": 6}
+    operating = {"color": color, "markeredgecolor": palette.INK, "markersize": 6}
     roc.plot((predicted & ~truth).sum() / (~truth).sum(), recall, "o", **operating)
     if predicted.any():
         precision.plot(recall, (predicted & truth).sum() / predicted.sum(), "o", **operating)
