@@ -88,16 +88,14 @@ def _list_groups(
     from pydicom.sr.codedict import codes
 
     in_domain = reading.get("in_domain")
-    evaluations = [
+    pairs = [
         (_own("INTENDED_USE", "Intended use"), _own("RESEARCH_ONLY", RESEARCH_USE_ONLY)),
         (_own("DECISION", "Decision at the operating point"), _code(DECISIONS[reading["decision"]])),
         (_own("OPERATING_POINT", "Operating point"), _code_point(str(reading["operating_point"]))),
     ]
     if in_domain is not None:
-        evaluations.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_YES_NO[bool(in_domain)])))
-    overview = _make_group(
-        "answer", reading, radiograph, evaluations=[QualitativeEvaluation(*pair) for pair in evaluations]
-    )
+        pairs.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_YES_NO[bool(in_domain)])))
+    overview = _make_group("answer", reading, radiograph, evaluations=[QualitativeEvaluation(*pair) for pair in pairs])
     comments = ["reason"] if reading.get("p_pneumonia") is None else ["reason", "subtype_trust"]
     _add_picture_and_comments(overview, picture, [str(reading.get(name) or "") for name in comments])
     groups = [overview]
