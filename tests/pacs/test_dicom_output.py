@@ -207,6 +207,12 @@ def test_rejected_image_has_a_reason_and_no_probability() -> None:
     assert not [name for name, _ in items if name == "Probability"]
 
 
+def test_subtype_note_stands_only_with_probabilities() -> None:
+    for reading, expected in ((ANSWERED, True), (REFUSED, False)):
+        items = list_items(make(encode(make_source()), {**reading, "subtype_trust": "Unreliable in a subset."})[1])
+        assert (("Comment", "Unreliable in a subset.") in items) == expected
+
+
 def test_own_threshold_is_in_the_report() -> None:
     items = list_items(make(encode(make_source()), UNSURE)[1])
     assert ("Decision at the operating point", "Indeterminate") in items
@@ -303,53 +309,6 @@ def test_nothing_is_logged_or_printed(caplog: pytest.LogCaptureFixture, capfd: p
         make_dicom_reading(data, ANSWERED, *draw_arrays())
     assert [record for record in caplog.records if record.name.startswith(("pydicom", "highdicom"))] == []
     assert capfd.readouterr() == ("", "")
-
-
-def test_picture_is_large_and_warm_where_the_heatmap_is() -> None:
-    heatmap, picture = draw_arrays()
-    pixels = draw_reading(ANSWERED, heatmap, picture)
-    assert pixels.dtype == np.uint8 and pixels.shape[1] == 1024 and pixels.shape[2] == 3
-    top = np.flatnonzero((pixels[:, 5] == 128).all(axis=1))[0]
-    radiograph = pixels[top : top + 853].astype(int)
-    cool, warm = radiograph[: 853 // 2 - 20, :480], radiograph[853 // 2 + 20 :, 540:]
-    assert (cool == 128).all()
-    assert (warm[..., 0] - warm[..., 2] > 30).mean() > 0.9
-
-
-def test_notice_is_above_the_radiograph_and_the_result_below() -> None:
-    heatmap, picture = draw_arrays()
-    pixels = draw_reading(ANSWERED, heatmap, picture).astype(int)
-    amber = (pixels[..., 0] > 200) & (pixels[..., 1] > 140) & (pixels[..., 2] < 120)
-    assert amber[:48].sum() > 1000
-    normal = draw_reading(ANSWERED | {"decision": "normal"}, heatmap, picture).astype(int)
-    changed = np.flatnonzero((pixels != normal).any(axis=(1, 2)))
-    assert changed.min() > 48 + 853
-
-
-def test_subtype_note_stands_only_with_probabilities() -> None:
-    heatmap, picture = draw_arrays()
-    trust = {"subtype_trust": "Unreliable in a subset."}
-    for reading, expected in ((ANSWERED, True), (REFUSED, False)):
-        plain, noted = (draw_reading({**reading, **more}, heatmap, picture) for more in ({}, trust))
-        assert (len(noted) > len(plain)) == expected
-        comments = list_items(make(encode(make_source()), {**reading, **trust})[1])
-        assert (("Comment", trust["subtype_trust"]) in comments) == expected
-
-
-def test_heatmap_note_stands_only_with_a_heatmap() -> None:
-    heatmap, picture = draw_arrays()
-    plain, noted = (
-        draw_reading({**ANSWERED, "heatmap_trust": trust}, heatmap, picture) for trust in ("", "A hint, not a proof.")
-    )
-    assert len(noted) > len(plain)
-    without = draw_reading({**ANSWERED, "heatmap_trust": "A hint, not a proof."}, None, picture)
-    np.testing.assert_array_equal(without, draw_reading(ANSWERED, None, picture))
-
-
-def test_large_picture_is_reduced_and_keeps_its_aspect() -> None:
-    pixels = draw_reading(REFUSED, None, np.full((3000, 2400), 0.5, np.float32))
-    gray = (pixels == 128).all(axis=2)
-    assert (gray.sum(axis=0).max(), gray.sum(axis=1).max()) == (2048, 1638)
 
 
 @pytest.mark.parametrize("reading", [ANSWERED, REFUSED])

@@ -119,7 +119,7 @@ def test_confounders_and_ood_inputs_are_on_the_page(written):
 
 def test_every_figure_is_saved_with_its_alternative_text(written):
     page = written.read_text(encoding="utf-8")
-    figures = ["calibration", "confounders", "conformal", "performance", "selective", "subgroups", "three-class"]
+    figures = ["calibration", "conformal", "confounders", "performance", "selective", "subgroups", "three-class"]
 
     assert sorted(path.stem for path in (written.parent / "figures").glob("*.svg")) == figures
     alternatives = re.findall(r'<img [^>]*alt="([^"]*)"', page)

@@ -207,8 +207,8 @@ def write_ood(check: OODCheck) -> list[str]:
     """Return the shares of usual images that are flagged, and the weakest kind of invalid input."""
     usual, *others = check.kinds
     sentences = [
-        f"Of {usual.flagged.n:,} images of the collection {format_estimate('flagged', usual.flagged)} are flagged, of "
-        f"which rejected {format_estimate('flagged', usual.refused)} of all."
+        f"Of {usual.flagged.n:,} images of the collection {format_estimate('flagged', usual.flagged)} are flagged and "
+        f"{format_estimate('flagged', usual.refused)} are rejected."
     ]
     unseen = [kind for kind in others if kind.origin == "unseen"]
     if unseen:

@@ -34,7 +34,9 @@ _POINT_COLORS = (palette.ORANGE, palette.GREEN, palette.SKY, palette.INK)
 @palette.styled
 def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw the ROC curve of pneumonia, and each operating point with its intervals."""
-    figure = palette.new_figure(title, describe_operating_points(evaluation), height=4.6)
+    figure = palette.new_figure(
+        title, "ROC curve and operating points with 95% intervals. The tables below hold the values.", height=4.6
+    )
     axes = figure.subplots()
     if evaluation.roc is not None:
         axes.plot(
@@ -62,17 +64,6 @@ def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Fi
     axes.set_aspect("equal")
     axes.legend(loc="center left", bbox_to_anchor=(1.02, 0.5))
     return figure
-
-
-def describe_operating_points(evaluation: CollectionEvaluation) -> str:
-    """Return the alternative text of `draw_operating_points`."""
-    scope = evaluation.scopes["all"]
-    points = "; ".join(
-        f"{name}: sensitivity {format_estimate('sensitivity', metrics['sensitivity'])}, specificity "
-        f"{format_estimate('specificity', metrics['specificity'])}"
-        for name, metrics in scope.points.items()
-    )
-    return f"ROC curve, area {format_estimate('auroc', scope.ranking['auroc'])}, with the operating points. {points}."
 
 
 @palette.styled
@@ -128,7 +119,8 @@ def describe_reliability(evaluation: CollectionEvaluation) -> str:
 @palette.styled
 def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw accuracy against the share of images that are predicted."""
-    figure = palette.new_figure(title, "Accuracy against coverage. The table below holds the values.", height=3.6)
+    alt = "Accuracy against coverage of selective prediction. The table below holds the values."
+    figure = palette.new_figure(title, alt, height=3.6)
     axes = figure.subplots()
     for kind, curve in evaluation.selective.items():
         axes.plot(curve.shares, curve.accuracies, label=KIND_TITLES[kind], **KIND_STYLES[kind])
