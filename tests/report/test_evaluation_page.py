@@ -30,7 +30,8 @@ COMMAND = "pneumoscope evaluate --data 'my images'"
 THRESHOLDS = {"screening": 0.4, "balanced": 0.5, "specific": 0.5}
 
 
-def make_evaluation(skill, *, count=150, subtypes_known=True):
+def make_images(skill, count, *, subtypes_known):
+    """Return images of three classes, and their true subtypes."""
     rng = np.random.default_rng(0)
     subtypes = np.concatenate([[0, 1, 2], rng.integers(0, 3, count - 3)])
     scores = np.exp(rng.normal(size=(count, 3)) + skill * np.eye(3)[subtypes])
@@ -48,6 +49,13 @@ def make_evaluation(skill, *, count=150, subtypes_known=True):
         reasons=np.where(decisions == "refused", "The image looks upside down.", ""),
         in_domain=np.ones(count, dtype=bool),
     )
+    return images, subtypes, rng
+
+
+def make_evaluation(skill, *, count=150, subtypes_known=True):
+    images, subtypes, rng = make_images(skill, count, subtypes_known=subtypes_known)
+    probabilities, labels = images.probabilities, images.labels
+    positive = 1 - probabilities[:, 0]
     three_class = "three_class" if subtypes_known else "none"
     three = {
         "reliability": measure_top_label_reliability(subtypes, probabilities, images.patients),

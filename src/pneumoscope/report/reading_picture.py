@@ -33,7 +33,7 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
 
     Args:
         reading: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model` are shown, and how far
-            to trust it, where that is known: `subtype_trust` with probabilities, `heatmap_trust` with the heat.
+            to trust it: `subtype_trust` with probabilities, `heatmap_trust` with the heat.
         heatmap: `(H, W)` floats in [0, 1]; None where there is none.
         picture: `(H, W)` floats in [0, 1], 0 = black.
 

@@ -1,4 +1,4 @@
-"""Figures of a study: those of each stage, drawn, saved in `figures/`, and made ready for the page."""
+"""Figures of a study, saved in `figures/` and made ready for its page."""
 
 from __future__ import annotations
 

@@ -54,6 +54,12 @@ def draw_dots(axes: Axes, dots: Sequence[Dot], *, metric: str, title: str) -> No
     axes.xaxis.set_major_formatter("{x:.0%}" if is_percentage(metric) else "{x:.2f}")
 
 
+def draw_intervals(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], **style: object) -> None:
+    """Draw estimates at places on the x axis, with vertical intervals."""
+    values, reach = [estimate.value for estimate in estimates], measure_reach(estimates)
+    axes.errorbar(places, values, yerr=reach, markeredgecolor=INK, elinewidth=1, **style)
+
+
 def measure_reach(estimates: Sequence[Estimate]) -> np.ndarray:
     """Return `(2, n)`, how far each interval reaches below and above its value; 0 where there is none."""
     ends = [[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]]

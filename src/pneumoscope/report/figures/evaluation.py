@@ -8,7 +8,7 @@ import numpy as np
 
 from pneumoscope.io.results import CollectionEvaluation, Conformal, Reliability
 from pneumoscope.report.figures import palette
-from pneumoscope.report.figures.dots import Dot, draw_dots, measure_reach
+from pneumoscope.report.figures.dots import Dot, draw_dots, draw_intervals, measure_reach
 from pneumoscope.report.figures.scores import set_up_roc
 from pneumoscope.report.wording import format_estimate, format_value
 
@@ -82,19 +82,9 @@ def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
 def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) -> None:
     panel, predicted, outcome = PANEL_TITLES[kind]
     above.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="perfect calibration")
-    numbers = list(reliability.observed)
-    observed = list(reliability.observed.values())
-    above.errorbar(
-        reliability.promised[numbers],
-        [estimate.value for estimate in observed],
-        yerr=measure_reach(observed),
-        fmt="o-",
-        color=KIND_STYLES[kind]["color"],
-        markeredgecolor=palette.INK,
-        elinewidth=1,
-        linewidth=1.2,
-        label="observed, with 95% interval",
-    )
+    style = {"fmt": "o-", "color": KIND_STYLES[kind]["color"], "linewidth": 1.2, "label": "observed, with 95% interval"}
+    places = reliability.promised[list(reliability.observed)].tolist()
+    draw_intervals(above, places, list(reliability.observed.values()), **style)
     above.set_ylim(-0.03, 1.03)
     above.set_ylabel(outcome)
     above.set_title(f"{panel}: ECE {format_value('share', reliability.error.value)}")
@@ -124,17 +114,8 @@ def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     axes = figure.subplots()
     for kind, curve in evaluation.selective.items():
         axes.plot(curve.shares, curve.accuracies, label=KIND_TITLES[kind], **KIND_STYLES[kind])
-        shares = list(curve.at_shares)
-        accuracies = list(curve.at_shares.values())
-        axes.errorbar(
-            shares,
-            [estimate.value for estimate in accuracies],
-            yerr=measure_reach(accuracies),
-            fmt="o",
-            color=KIND_STYLES[kind]["color"],
-            markeredgecolor=palette.INK,
-            elinewidth=1,
-        )
+        places, accuracies = list(curve.at_shares), list(curve.at_shares.values())
+        draw_intervals(axes, places, accuracies, fmt="o", color=KIND_STYLES[kind]["color"])
     axes.set_xlabel("coverage: share of the images predicted, the most certain first")
     axes.set_ylabel("accuracy of these")
     axes.xaxis.set_major_formatter("{x:.0%}")

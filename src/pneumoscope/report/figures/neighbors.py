@@ -1,4 +1,4 @@
-"""Number of neighbors tried, nearest known images, t-SNE map."""
+"""Choice of k, nearest reference cases, t-SNE map."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def describe_k_scores(neighbors: Neighbors) -> str:
 
 @palette.styled
 def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...], title: str) -> Figure:
-    """Draw test images, each with its nearest known images, framed in the color of their class.
+    """Draw test images, each with its nearest training images, framed in the color of their class.
 
     Args:
         neighbors: at most four of its queries are shown, spread over all.
@@ -94,11 +94,11 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
     names = np.array([*classes, "unknown"])
     sentences = []
     for query in _spread(len(neighbors.queries)):
-        found = ", ".join(
+        nearest = ", ".join(
             f"{names[labels[index]]} at {distance:.2f}"
             for index, distance in zip(neighbors.nearest[query], neighbors.distances[query], strict=True)
         )
-        sentences.append(f"A {names[labels[neighbors.queries[query]]]} test image has nearest {found}.")
+        sentences.append(f"A {names[labels[neighbors.queries[query]]]} test image has nearest {nearest}.")
     return "Rows of a test image and its nearest training images of other patients, with their distances. " + " ".join(
         sentences
     )
@@ -125,20 +125,20 @@ def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
 
 def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, name: str) -> None:
     of_class = embedding_map.labels == number
-    known = of_class & (embedding_map.origins == "train")
-    tested = of_class & (embedding_map.origins == "test")
+    train = of_class & (embedding_map.origins == "train")
+    test = of_class & (embedding_map.origins == "test")
     color, marker = palette.CLASS_COLORS.get(name, palette.SOFT), palette.CLASS_MARKERS.get(name, "o")
     axes.scatter(
-        *embedding_map.coordinates[known].T, s=5, c=color, marker=marker, alpha=0.25, linewidths=0, rasterized=True
+        *embedding_map.coordinates[train].T, s=5, c=color, marker=marker, alpha=0.25, linewidths=0, rasterized=True
     )
     axes.scatter(
-        *embedding_map.coordinates[tested].T,
+        *embedding_map.coordinates[test].T,
         s=20,
         c=color,
         marker=marker,
         edgecolors=palette.INK,
         linewidths=0.5,
-        label=f"{name} (test, {tested.sum()})",
+        label=f"{name} (test, {test.sum()})",
     )
 
 

@@ -24,7 +24,7 @@ INK = "#1f2328"
 SOFT = "#7d8590"
 ON_DARK, ON_LIGHT = "#ffffff", "#111111"
 
-# Okabe and Ito 2008, told apart with any common color blindness.
+# Okabe and Ito 2008: distinct with any common color blindness.
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 CLASS_COLORS = {"normal": BLUE, "pneumonia": VERMILION, "bacterial": ORANGE, "viral": PURPLE, "unknown": SOFT}
 CLASS_MARKERS = {"normal": "o", "pneumonia": "^", "bacterial": "^", "viral": "s", "unknown": "x"}
