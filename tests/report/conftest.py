@@ -1,4 +1,4 @@
-"""A fabricated study: consistent results from seeded random numbers, no net trained."""
+"""A fabricated study: consistent results from seeded random numbers, no model trained."""
 
 import json
 
@@ -303,20 +303,20 @@ def near(value, n=80):
     return Estimate(value, value - 0.02, value + 0.02, n)
 
 
-def figures(auroc, accuracy):
+def make_metrics(auroc, accuracy):
     return {"auroc": near(auroc), "accuracy": near(accuracy)}
 
 
 @pytest.fixture(scope="session")
-def shortcuts():
+def confounders():
     changed = ("borders_hidden", "markers_hidden", "lungs_only", "lungs_hidden", "lung_area_hidden")
     return Confounders(
         split="test",
         threshold=0.6,
-        figures={"untouched": figures(0.9, 0.8)} | {name: figures(0.86, 0.71) for name in changed},
-        differences={name: figures(-0.04, -0.09) for name in changed},
+        figures={"untouched": make_metrics(0.9, 0.8)} | {name: make_metrics(0.86, 0.71) for name in changed},
+        differences={name: make_metrics(-0.04, -0.09) for name in changed},
         hidden={name: near(0.37) for name in changed},
-        trivial={"exposure": figures(0.55, 0.52), "borders": figures(0.77, 0.7)},
+        trivial={"exposure": make_metrics(0.55, 0.52), "borders": make_metrics(0.77, 0.7)},
         series={
             "IM": {"exposure": near(121.0), "contrast": near(57.0), "markers": near(0.5), "flagged": near(0.125)},
         },
@@ -331,8 +331,8 @@ def ood_check():
     return OODCheck(
         "val",
         (
-            kind("films as they are", "usual", 0.031, 0.0, ""),
-            kind("noise", "learned", 1.0, 0.98, "This does not look like a frontal chest film."),
-            kind("<clouds>", "unseen", 0.66, 0.44, "The film looks tilted."),
+            kind("images of the collection", "usual", 0.031, 0.0, ""),
+            kind("noise", "learned", 1.0, 0.98, "This does not look like a frontal chest radiograph."),
+            kind("<clouds>", "unseen", 0.66, 0.44, "The image looks tilted."),
         ),
     )

@@ -20,12 +20,13 @@ from pneumoscope.report.figures import (
     neighbors,
     palette,
     scores,
+    sheet,
 )
 
 
 def texts(figure):
-    found = {text.get_text() for axes in figure.axes for text in axes.texts}
-    return found | {axes.get_title(loc) for axes in figure.axes for loc in ("left", "center")}
+    labels = {text.get_text() for axes in figure.axes for text in axes.texts}
+    return labels | {axes.get_title(loc) for axes in figure.axes for loc in ("left", "center")}
 
 
 def test_no_figure_needs_pyplot():
@@ -34,7 +35,7 @@ def test_no_figure_needs_pyplot():
         "from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores\n"
         "assert 'matplotlib' not in sys.modules\n"
         "import numpy as np\n"
-        "from pneumoscope.results import LearningCurve\n"
+        "from pneumoscope.io.results import LearningCurve\n"
         "v = np.array([3.0, 2.0])\n"
         "curves.draw_learning_curve(LearningCurve(v, v, v, v, 1, 0.0), title='t').draw_without_rendering()\n"
         "assert 'matplotlib.pyplot' not in sys.modules\n"
@@ -50,10 +51,7 @@ def test_learning_curve_marks_the_epoch_that_was_kept(stages):
         mark = next(line for line in axes.lines if line.get_marker() == "D")
         assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (curve.chosen_epoch, values[curve.chosen_epoch - 1])
     assert f"epoch {curve.chosen_epoch} were kept" in curves.describe_learning_curve(curve)
-
-
-def test_learning_curve_of_an_autoencoder_has_no_accuracy(stages):
-    curve = stages["improved-anomaly"].curve
+    curve = stages["improved-anomaly"].curve  # an autoencoder has no accuracy
     assert [axes.get_title("left") for axes in curves.draw_learning_curve(curve, title="3").axes] == ["Loss"]
     assert "accuracy" not in curves.describe_learning_curve(curve)
 
@@ -75,12 +73,8 @@ def test_confusion_shows_counts_and_shares_of_the_row(stages, stage):
         share = 100 * count / evaluation.confusion[row].sum()
         assert f"{count}\n{share:.1f}%" in shown
         assert f"{count} ({share:.1f}%) {evaluation.classes[column]}" in described
-
-
-def test_confusion_of_a_class_without_images_is_drawn(stages):
-    evaluation = stages["improved-binary"].evaluations["test"]
-    empty = replace(evaluation, confusion=np.array([[0, 0], [3, 4]]))
-    assert "0\n0.0%" in texts(scores.draw_confusion(empty, title="test"))
+    empty = np.zeros_like(evaluation.confusion)
+    assert "0\n0.0%" in texts(scores.draw_confusion(replace(evaluation, confusion=empty), title="test"))
 
 
 def test_roc_of_two_classes_is_that_of_pneumonia(stages):
@@ -108,7 +102,7 @@ def test_roc_leaves_out_a_class_without_images(stages):
 def test_comparison_draws_each_score_with_its_interval():
     panels = {
         "1.A: Accuracy": [
-            Score("the paper", "reference", sampling_interval("accuracy", 0.774)),
+            Score("reference study", "reference", sampling_interval("accuracy", 0.774)),
             Score("ours", "ours", Estimate(0.91, 0.88, 0.94, 319)),
         ],
         "3: AUROC": [Score("ours", "ours", Estimate(0.8, float("nan"), float("nan"), 319))],
@@ -118,7 +112,7 @@ def test_comparison_draws_each_score_with_its_interval():
     segments = [line.get_segments()[0] for line in figure.axes[0].collections]
     assert [segment[:, 0].tolist() for segment in segments][1] == [0.88, 0.94]
     described = comparison.describe_comparison(panels)
-    assert "the paper 77.4% [74.0, 80.5]; ours 91.0% [88.0, 94.0]" in described
+    assert "reference study 77.4% [74.0, 80.5]; ours 91.0% [88.0, 94.0]" in described
     assert "nan" not in described
 
 
@@ -163,7 +157,7 @@ def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
 
 def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
     embedding_map = stages["improved-map_three_class"]
-    axes = neighbors.plot_map(embedding_map, title="Map").axes[0]
+    axes = neighbors.draw_map(embedding_map, title="Map").axes[0]
     counts = [len(points.get_offsets()) for points in axes.collections]
     assert sum(counts[::2]) == np.sum(embedding_map.origins == "train")
     assert sum(counts[1::2]) == np.sum(embedding_map.origins == "test")
@@ -177,7 +171,7 @@ def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
 
 def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
     embedding_map = stages["improved-map_three_class"]
-    whole = neighbors.plot_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED), title="Map")
+    whole = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED), title="Map")
     whole.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in whole.axes[0].texts]  # that of an annotation holds its line
     assert len(boxes) == neighbors.MOST_NAMED
@@ -185,7 +179,7 @@ def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
     assert max(box.x1 for box in boxes) <= whole.bbox.x1
     assert whole.axes[0].bbox.width > 0.4 * whole.bbox.width
     assert all(text.get_text().endswith(".jpeg") for text in whole.axes[0].texts)
-    crowded = neighbors.plot_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED + 1), title="Map")
+    crowded = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED + 1), title="Map")
     assert not crowded.axes[0].texts
 
 
@@ -204,17 +198,11 @@ def crowd_new_images(embedding_map, count):
 def test_errors_stand_beside_their_thresholds(stages):
     result = stages["improved-anomaly"]
     axes = anomaly.draw_errors(result, title="Errors").axes[0]
-    drawn = {line.get_xdata()[0] for line in axes.lines}
-    assert drawn == set(result.thresholds.values())
+    assert {line.get_xdata()[0] for line in axes.lines} == set(result.thresholds.values())
     flagged = np.sum(result.scores[result.labels == 1] >= result.thresholds["quantile"])
     assert f"{flagged} (" in anomaly.describe_errors(result)
-
-
-def test_errors_of_normals_alone_are_described(stages):
-    result = stages["improved-anomaly"]
     only_normals = replace(result, labels=np.zeros_like(result.labels))
-    assert "nan" not in anomaly.describe_errors(only_normals)
-    anomaly.draw_errors(only_normals, title="Errors")
+    assert "nan" not in anomaly.draw_errors(only_normals, title="Errors").get_label()
 
 
 def test_reconstructions_name_each_error(stages):
@@ -224,7 +212,7 @@ def test_reconstructions_name_each_error(stages):
     assert "example 1" in anomaly.describe_reconstructions(result)
 
 
-def test_a_model_that_redraws_nothing_shows_distances(stages):
+def test_normality_model_without_reconstructions_shows_distances(stages):
     result = replace(stages["improved-anomaly"], reconstructions=None)
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Maps"))
     assert {f"distance {distance.mean():.4g}" for distance in result.anomaly_maps} <= shown
@@ -238,7 +226,7 @@ def test_gradcam_has_normals_left_and_pneumonias_right(stages):
     axes = explain.draw_gradcam(result, title="Grad-CAM").axes[0]
     titles = [text.get_text() for text in axes.texts[:6]]
     assert [title.partition(",")[0] for title in titles] == ["normal"] * 3 + ["pneumonia"] * 3
-    assert titles[3] == "pneumonia, net wrong"
+    assert titles[3] == "pneumonia, predicted wrongly"
     assert set(result.layers) <= texts(axes.figure)
 
 
@@ -246,7 +234,7 @@ def test_a_hot_pixel_is_warm_and_a_cold_one_shows_the_image():
     image = np.full((4, 4), 0.5)
     heatmap = np.zeros((4, 4))
     heatmap[1, 2] = 1.0
-    laid = explain.lay_over(image, heatmap)
+    laid = sheet.lay_over(image, heatmap)
     assert laid[0, 0].tolist() == [0.5, 0.5, 0.5]
     assert laid[1, 2, 0] > 0.75 > laid[1, 2, 2]
 
@@ -262,13 +250,8 @@ def test_feature_maps_are_named_by_filter_the_most_active_first(stages):
     axes = explain.draw_feature_maps(result, title="Maps").axes[0]
     strongest = int(result.feature_maps["conv_1"].mean(axis=(1, 2)).argmax())
     assert axes.texts[0].get_text() == f"filter {strongest}"
-
-
-def test_feature_maps_of_a_dead_filter_are_drawn(stages):
-    result = stages["improved-explain"]
     dead = replace(result, feature_maps={name: np.zeros_like(maps) for name, maps in result.feature_maps.items()})
-    explain.draw_feature_maps(dead, title="Maps")
-    assert "0% active" in explain.describe_feature_maps(dead)
+    assert "0% active" in explain.draw_feature_maps(dead, title="Maps").get_label()
 
 
 def test_patches_name_layer_and_filter(stages):
@@ -279,7 +262,7 @@ def test_patches_name_layer_and_filter(stages):
 
 def test_centrality_is_drawn_with_its_interval_even_where_it_is_not_defined(stages):
     result = stages["improved-explain"]
-    segments = explain.draw_centrality(result, title="Centrality").axes[0].collections[1].get_segments()
+    segments = explain.draw_centrality(result, title="Centrality").axes[0].collections[0].get_segments()
     assert segments[0][:, 0].tolist() == [1.17, 1.25]
     unknown = Estimate(float("nan"), float("nan"), float("nan"), 0)
     blind = replace(result, metrics=dict.fromkeys(result.metrics, unknown))
@@ -287,37 +270,25 @@ def test_centrality_is_drawn_with_its_interval_even_where_it_is_not_defined(stag
     assert "not defined" in explain.describe_centrality(blind)
 
 
-def test_saved_figures_carry_the_note_and_the_description(stages, tmp_path):
-    figure = curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A")
-    svg = palette.save_figure(figure, tmp_path / "curve", note="Research use only.", description="A curve.")
-    assert svg == (tmp_path / "curve.svg").read_text(encoding="utf-8")
-    ElementTree.fromstring(svg)
-    with Image.open(tmp_path / "curve.png") as image:
-        assert image.text["Description"] == "A curve. Research use only."
-        image.load()
-    assert "A curve. Research use only." in svg
-    assert any(text.get_text() == "Research use only." for text in figure.texts)
-
-
-def test_the_same_figure_is_saved_the_same_twice(stages, tmp_path):
+def test_saved_figures_carry_note_and_description_and_are_reproducible(stages, tmp_path):
+    curve = stages["improved-binary"].curve
     saved = [
-        palette.save_figure(
-            curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A"),
-            tmp_path / "curve",
-            note="n",
-            description="d",
-        )
+        palette.save_figure(curves.draw_learning_curve(curve, title="1.A"), tmp_path / "curve", note="Note.")
         for _ in range(2)
     ]
-    assert saved[0] == saved[1]
+    assert saved[0] == saved[1] == (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    ElementTree.fromstring(saved[0])
+    description = f"{curves.describe_learning_curve(curve)} Note."
+    assert description in saved[0]
+    with Image.open(tmp_path / "curve.png") as image:
+        assert image.text["Description"] == description
+        image.load()
 
 
-def test_embedded_figure_follows_light_and_dark_and_the_file_does_not(stages, tmp_path):
+def test_embedded_figure_follows_the_color_scheme(stages, tmp_path):
     figure = curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A")
-    svg = palette.save_figure(figure, tmp_path / "curve", note="n", description="d")
-    address = palette.embed_svg(svg)
-    assert address.startswith("data:image/svg+xml,%3Csvg")
-    assert "prefers-color-scheme" in address
-    assert "currentColor" in address
-    assert "prefers-color-scheme" not in svg
-    assert not set('"<>#\n') & set(address)
+    picture = palette.make_picture(figure, tmp_path / "curve", caption="c")
+    assert picture.address.startswith("data:image/svg+xml,%3Csvg")
+    assert "prefers-color-scheme" in picture.address and "currentColor" in picture.address
+    assert "prefers-color-scheme" not in (tmp_path / "curve.svg").read_text(encoding="utf-8")
+    assert not set('"<>#\n') & set(picture.address)

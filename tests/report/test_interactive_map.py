@@ -29,8 +29,8 @@ def make_map(dataset, count=70):
 
 
 def test_every_thumbnail_is_where_the_script_looks_for_it(phantoms):
-    drawn = make_map(phantoms)
-    points = json.loads(write_map_data(drawn, phantoms))
+    embedding_map = make_map(phantoms)
+    points = json.loads(write_map_data(embedding_map, phantoms))
 
     sprite = Image.open(io.BytesIO(base64.b64decode(points["thumbnails"]["address"].partition(",")[2])))
     down, across = divmod(69, THUMBNAILS_ACROSS)
@@ -39,7 +39,7 @@ def test_every_thumbnail_is_where_the_script_looks_for_it(phantoms):
     assert np.abs(np.asarray(sprite.crop(box.tolist()), float) - np.asarray(small, float)).mean() < 8
     assert points["thumbnails"]["shown"] == [True] * 70 + [False]
     assert points["emphasized"] == [False] * 69 + [True, True]
-    assert np.allclose(points["coordinates"], drawn.coordinates, rtol=1e-4)
+    assert np.allclose(points["coordinates"], embedding_map.coordinates, rtol=1e-4)
     assert points["labels"][0] in THREE_CLASSES
     assert points["labels"][-1] is None
     assert points["nearest"][0] == []
@@ -60,6 +60,7 @@ PAGE = """<!doctype html><body style="margin:0;width:600px"><style>%s</style><di
 <script type="application/json">%s</script></div><script type="module">%s</script></body>"""
 
 
+@pytest.mark.integration
 def test_images_are_found_by_pointing_by_a_loop_and_by_name(phantoms, tmp_path):
     chromium = shutil.which("chromium") or shutil.which("chromium-browser")
     if not chromium:

@@ -5,7 +5,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import (
     ClassifierOption,
     Configuration,
@@ -94,9 +93,9 @@ def map_images(
     from pneumoscope.study.rerun import Rerun, rerun_map
 
     placed, rows = rerun_map(Rerun(study_dir, configuration, task), images or [], method=method)
-    figure = figures.plot_map(placed, title=f"Map of {task}, {configuration}")
+    figure = figures.draw_map(placed, title=f"Map of {task}, {configuration}")
     stem = out / f"{configuration}-map_{task}"
-    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=figures.describe_map(placed))
+    save_figure(figure, stem)
     print_rows([*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
 
 
@@ -151,10 +150,9 @@ def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -
     from pneumoscope.report.figures.explain import draw_heatmaps
     from pneumoscope.report.figures.palette import save_figure
 
-    figure = draw_heatmaps(file.image / 255, file.heatmaps, file.views, title=f"{file.path.name}: {file.decision}")
-    stem = out / f"{number:03d}-{file.path.stem}"
-    description = f"{method}, {', '.join(file.views)}, over {file.path.name}, classified as {file.decision}."
-    save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=description)
+    title, stem = f"{file.path.name}: {file.decision}", out / f"{number:03d}-{file.path.stem}"
+    alt = f"{method}, {', '.join(file.views)}, over {file.path.name}, classified as {file.decision}."
+    save_figure(draw_heatmaps(file.image / 255, file.heatmaps, file.views, title=title, alt=alt), stem)
     return {
         "image": printable_name(file.path),
         "decision": file.decision,

@@ -1,7 +1,7 @@
-"""A reading as DICOM: a picture of the heat-map and a structured report, in the study of the film that was read.
+"""A prediction as DICOM: secondary capture and structured report, in the study of the radiograph.
 
-Neither names its origin by more than the standard requires: the patient and study modules are cut down to their
-required elements (types 1 and 2 of PS3.3 C.7.1.1 and C.7.2.1), and the path of the file is not written.
+Of patient and study only the required elements are copied (types 1 and 2 of PS3.3 C.7.1.1 and C.7.2.1); the path of
+the file is not written.
 """
 
 import hashlib
@@ -18,6 +18,7 @@ from pneumoscope import __version__
 from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
 from pneumoscope.data.source import ImageSource, open_source
 from pneumoscope.errors import ImageError
+from pneumoscope.io.write import atomic_write
 from pneumoscope.pacs.structured_report import DECISIONS, write_document
 from pneumoscope.report.reading_picture import draw_reading
 
@@ -42,7 +43,7 @@ _DATES_OF_MAKING = (
     *("InstanceCreationDate", "InstanceCreationTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
     *("SeriesDate", "SeriesTime", "TimezoneOffsetFromUTC"),
 )
-# New in each process, so that who knows an identifier cannot tell its pseudonym by trying.
+# New in each process, so that a pseudonym cannot be found by hashing known identifiers.
 _SALT = secrets.token_bytes(32)
 
 
@@ -54,43 +55,40 @@ def make_dicom_reading(
     *,
     deidentify: bool = False,
 ) -> list["Dataset"]:
-    """Make the picture and the report of a reading, without writing any file.
+    """Return the secondary capture and the structured report of a reading, without writing any file.
 
-    Both go into the study of a DICOM source, as new series. A source that is no DICOM file names no patient and
-    no study: they get a new study, without a date, of a patient named ANONYMOUS.
-
-    Where `deidentify` is set, what the basic profile of PS3.15 E.1 removes is removed or replaced: name and number
-    of the patient by a pseudonym, dates, sex, accession number, study ID and physician by nothing, UIDs by
-    new ones. Pseudonyms and UIDs are alike for all readings of one process, and cannot be traced back.
+    Both are new series in the study of a DICOM source. Those of another source get a new study, without a date, of a
+    patient named ANONYMOUS. `deidentify` follows the basic profile of PS3.15 E.1: a pseudonym replaces name and number
+    of the patient, UIDs are new, and dates, sex, accession number, study ID and physician are empty. Pseudonyms and
+    UIDs are the same for all readings of one process, and cannot be traced back.
 
     Args:
-        source: the file that was read: path, bytes or binary stream. Only its header is looked at.
-        reading: flat values by the keys `decision` (normal, pneumonia, not sure or refused), `operating_point`,
-            `p_normal`, `p_bacterial`, `p_viral`, `p_pneumonia` (floats in [0, 1], or None where refused),
-            `anomaly_score`, `anomaly_percentile`, `in_domain`, `reason` and `model`; and `subtype_trust` and
-            `heatmap_trust`, see `Reader.trust`. Others are not written.
-        heatmap: `(H, W)` floats in [0, 1] that is laid over the picture; None where there is none.
-        picture: `(H, W)` floats in [0, 1], 0 = black; shown with the aspect ratio it has.
-        deidentify: whether to take out what tells the patient.
+        source: path, bytes or binary stream of the radiograph; only its header is read.
+        reading: `decision` (normal, pneumonia, not sure or refused), `operating_point`, `p_normal`, `p_bacterial`,
+            `p_viral`, `p_pneumonia` (floats in [0, 1], or None where refused), `anomaly_score`, `anomaly_percentile`,
+            `in_domain`, `reason`, `model`; `subtype_trust` and `heatmap_trust`, see `Reader.trust`.
+        heatmap: `(H, W)` floats in [0, 1], or None.
+        picture: `(H, W)` floats in [0, 1], 0 = black.
+        deidentify: whether to remove what identifies the patient.
 
     Returns:
-        The secondary capture (RGB) and the structured report (Comprehensive SR, TID 1500), which can be
-        written with `save_as(path_or_buffer, enforce_file_format=True)`.
+        Secondary capture (RGB) and structured report (Comprehensive SR, TID 1500), for
+        `save_as(path_or_buffer, enforce_file_format=True)`.
 
     Raises:
         ImageError: if a DICOM source is damaged, or is to be deidentified but says that its pixels name the patient.
-        ValueError: if the reading is of a file that could not be read, or the arrays differ in shape.
+        ValueError: if the reading holds an error, or the arrays differ in shape.
     """
     _check_arguments(reading, heatmap, picture)
     with quiet_pydicom():
         origin = _describe_origin(source, deidentify)
-        film = origin if "SOPInstanceUID" in origin else None
-        capture = _make_capture(draw_reading(reading, heatmap, picture), origin, film)
+        radiograph = origin if "SOPInstanceUID" in origin else None
+        capture = _make_capture(draw_reading(reading, heatmap, picture), origin, radiograph)
         if reading["decision"] == "refused":
             capture.Laterality = ""  # of whatever body part was shown (PS3.3 C.7.3.1)
         else:
             capture.BodyPartExamined = "CHEST"
-        document = write_document(reading, capture, film, DOCUMENT_SERIES)
+        document = write_document(reading, capture, radiograph, DOCUMENT_SERIES)
         for dataset in (capture, document):
             _finish(dataset, origin, deidentify)
     return [capture, document]
@@ -105,22 +103,17 @@ def write_dicom_reading(
     *,
     deidentify: bool = False,
 ) -> list[Path]:
-    """Write what `make_dicom_reading` makes into a folder.
-
-    The files are named by kind and by their own new UID, never after the source, whose name may tell the patient.
+    """Write what `make_dicom_reading` returns into a folder.
 
     Returns:
-        Paths of the picture, `heatmap_UID.dcm`, and of the report, `report_UID.dcm`.
+        Paths `heatmap_UID.dcm` and `report_UID.dcm`; the name of the source may identify the patient and is not used.
     """
-    made = make_dicom_reading(source, reading, heatmap, picture, deidentify=deidentify)
-    out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
-    paths = [
-        out_dir / f"{kind}_{one.SOPInstanceUID}.dcm" for kind, one in zip(("heatmap", "report"), made, strict=True)
-    ]
-    with quiet_pydicom():
-        for path, dataset in zip(paths, made, strict=True):
-            dataset.save_as(path, enforce_file_format=True)
+    datasets = make_dicom_reading(source, reading, heatmap, picture, deidentify=deidentify)
+    paths = []
+    for kind, dataset in zip(("heatmap", "report"), datasets, strict=True):
+        paths.append(Path(out_dir) / f"{kind}_{dataset.SOPInstanceUID}.dcm")
+        with quiet_pydicom(), atomic_write(paths[-1]) as partial:
+            dataset.save_as(partial, enforce_file_format=True)
     return paths
 
 
@@ -129,11 +122,11 @@ def _check_arguments(reading: Mapping[str, Any], heatmap: np.ndarray | None, pic
         raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected {', '.join(DECISIONS)}")
     if picture.ndim != 2 or (heatmap is not None and heatmap.shape != picture.shape):
         shapes = f"{picture.shape} and {None if heatmap is None else heatmap.shape}"
-        raise ValueError(f"picture and heat-map are {shapes}; expected two of the same (H, W)")
+        raise ValueError(f"picture and heatmap are {shapes}; expected two of the same (H, W)")
 
 
 def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
-    """Return what the new files may know of their source: patient, study, references, and what was lost before."""
+    """Return what is copied from the source: patient, study, references, orientation and lossy compression."""
     from highdicom import UID
     from pydicom import Dataset
 
@@ -148,7 +141,7 @@ def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
         origin.LossyImageCompression = "01" if _is_jpeg(source) else "00"
         return origin
     if deidentify and _read_text(header, "BurnedInAnnotation") == "YES":
-        raise ImageError("the header says that the pixels name the patient; such a film cannot be deidentified")
+        raise ImageError("the header says that the pixels name the patient; such an image cannot be deidentified")
     uids = {keyword: _read_uid(header, keyword) for keyword in _REFERENCES}
     origin.StudyInstanceUID = uids["StudyInstanceUID"] or UID()
     if all(uids.values()):
@@ -167,17 +160,17 @@ def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
 
 
 def _read_text(header: "Dataset", keyword: str) -> str:
-    """Return an element as text, empty where it is missing or breaks the rules of its kind (PS3.5 section 6.2)."""
+    """Return an element as text; empty where it is missing or invalid (PS3.5 section 6.2)."""
     from pydicom.config import RAISE
     from pydicom.datadict import dictionary_VR
     from pydicom.multival import MultiValue
     from pydicom.valuerep import validate_value
 
     try:
-        found = header.get(keyword) or ""
-        value = "" if isinstance(found, MultiValue) else str(found).strip()
+        element = header.get(keyword) or ""
+        value = "" if isinstance(element, MultiValue) else str(element).strip()
         validate_value(dictionary_VR(keyword), value, RAISE)
-    except Exception:  # whatever is wrong with it, its text must not be quoted
+    except Exception:  # invalid in any way; its text must not be quoted
         return ""
     return value
 
@@ -214,7 +207,7 @@ def _digest(text: str) -> str:
     return hashlib.blake2b(text.encode("utf-8", "replace"), key=_SALT, digest_size=16).hexdigest()
 
 
-def _make_capture(pixels: np.ndarray, origin: "Dataset", film: "Dataset | None") -> "Dataset":
+def _make_capture(pixels: np.ndarray, origin: "Dataset", radiograph: "Dataset | None") -> "Dataset":
     from highdicom import UID
     from highdicom.sc import SCImage
 
@@ -234,37 +227,37 @@ def _make_capture(pixels: np.ndarray, origin: "Dataset", film: "Dataset | None")
         software_versions=__version__,
         series_description=PICTURE_SERIES,
     )
-    # Empty where it is not known (PS3.3 C.7.6.1), though highdicom asks for one.
+    # Empty where it is unknown (PS3.3 C.7.6.1), though highdicom requires one.
     capture.PatientOrientation = origin.get("PatientOrientation")
     capture.DerivationDescription = "Heat-map of a neural network laid over the radiograph, and its answer below"
     capture.LossyImageCompression = origin.LossyImageCompression
     if "BurnedInAnnotation" in origin:
         capture.BurnedInAnnotation = origin.BurnedInAnnotation
-    if film is not None:
-        capture.SourceImageSequence = [_refer_to(film)]
-    # highdicom takes them one by one and refuses names without a caret, which PS3.5 6.2.1.1 allows.
+    if radiograph is not None:
+        capture.SourceImageSequence = [_refer_to(radiograph)]
+    # highdicom rejects names without a caret, which PS3.5 6.2.1.1 allows.
     for keyword in (*_PATIENT, *_STUDY):
         capture[keyword] = origin[keyword]
     return capture
 
 
-def _refer_to(film: "Dataset") -> "Dataset":
-    """Return the item that names the film as what the picture was made from (General Reference, PS3.3 C.12.4)."""
+def _refer_to(radiograph: "Dataset") -> "Dataset":
+    """Return the item that refers to the radiograph as the source image (General Reference, PS3.3 C.12.4)."""
     from highdicom.sr import CodedConcept
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
 
     item = Dataset()
-    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = film.SOPClassUID, film.SOPInstanceUID
+    item.ReferencedSOPClassUID, item.ReferencedSOPInstanceUID = radiograph.SOPClassUID, radiograph.SOPInstanceUID
     item.PurposeOfReferenceCodeSequence = [CodedConcept.from_code(codes.DCM.SourceImageForImageProcessingOperation)]
     item.SpatialLocationsPreserved = "NO"
     return item
 
 
 def _finish(dataset: "Dataset", origin: "Dataset", deidentify: bool) -> None:
-    """Set what both files share, after highdicom has set all the rest."""
+    """Set what both files share, after highdicom has set the rest."""
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    # The last is highdicom itself; what it puts before names the maker of the heat-map as that of the film.
+    # The last item is highdicom itself; the one before calls the source of the capture that of the radiograph.
     dataset.ContributingEquipmentSequence = dataset.ContributingEquipmentSequence[-1:]
     for keyword in (*_PATIENT, *_STUDY):
         dataset[keyword] = origin[keyword]

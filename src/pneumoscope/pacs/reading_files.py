@@ -1,4 +1,4 @@
-"""Files beside the table of readings: a picture of each reading, and its DICOM objects."""
+"""Files beside the table of predictions: an image with the heatmap, and DICOM objects."""
 
 import hashlib
 import os
@@ -25,19 +25,19 @@ def write_reading(
     dicom_dir: Path | None = None,
     deidentify: bool = False,
 ) -> Reading:
-    """Write a reading as a picture, as DICOM, or both; made for `read_files`, with the folders bound.
+    """Write a reading as an image, as DICOM, or both; made for `read_files`, with the folders bound.
 
     Args:
-        reader: that gave the reading.
-        path: of the file.
-        image: `(size, size)` uint8, as it was read.
-        reading: of the file, without an error.
-        heatmaps_dir: where the picture goes, or None.
-        dicom_dir: where the DICOM capture and report go, or None.
-        deidentify: whether to take the patient's data out of those.
+        reader: that made the reading.
+        path: of the radiograph.
+        image: `(size, size)` uint8, as the models see it.
+        reading: without an error.
+        heatmaps_dir: folder of the image, or None.
+        dicom_dir: folder of the DICOM capture and report, or None.
+        deidentify: whether to remove what identifies the patient from these.
 
     Returns:
-        The reading, with the path of its picture; with an error where no DICOM could be written.
+        The reading, with the path of its image; with an error where no DICOM could be written.
     """
     from PIL import Image
 
@@ -45,7 +45,7 @@ def write_reading(
     fields = {**reading.to_row(), **reader.trust}
     if heatmaps_dir:
         heatmaps_dir.mkdir(parents=True, exist_ok=True)
-        # Files of the same name in different folders must not meet.
+        # Files of the same name in different folders must not overwrite each other.
         mark = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
         target = heatmaps_dir / f"{Path(path).stem}-{mark}.png"
         reading = replace(reading, heatmap=str(target))

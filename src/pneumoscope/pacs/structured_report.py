@@ -1,4 +1,4 @@
-"""One reading as a DICOM structured report: a Measurement Report of template TID 1500 (PS3.16)."""
+"""A prediction as a DICOM structured report: Measurement Report, template TID 1500 (PS3.16)."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
@@ -24,20 +24,20 @@ DECISIONS = {
     "not sure": ("82334004", "SCT", "Indeterminate"),
     "refused": ("REFUSED", SCHEME, "Refused: no frontal chest film"),
 }
-_ANSWERS = {True: ("373066001", "SCT", "Yes"), False: ("373067005", "SCT", "No")}
-_CHEST_FILM = ("399208008", "SCT", "Plain X-ray of chest")
+_YES_NO = {True: ("373066001", "SCT", "Yes"), False: ("373067005", "SCT", "No")}
+_PROCEDURE = ("399208008", "SCT", "Plain X-ray of chest")
 _NO_UNITS, _PERCENT = ("1", "UCUM", "no units"), ("%", "UCUM", "Percent")
 
 
 def write_document(
-    reading: Mapping[str, Any], picture: "Dataset", film: "Dataset | None", series_description: str
+    reading: Mapping[str, Any], picture: "Dataset", radiograph: "Dataset | None", series_description: str
 ) -> "ComprehensiveSR":
     """Return a reading as a Comprehensive SR, its probabilities as coded findings (TID 1501).
 
     Args:
         reading: a flat reading, see `make_dicom_reading`.
-        picture: secondary capture of the same reading, whose patient and study the report takes over.
-        film: SOP class and the UIDs of the image that was read; None where it was no DICOM file.
+        picture: secondary capture of the same reading; the report has its patient and study.
+        radiograph: SOP class and UIDs of the image; None where it was no DICOM file.
         series_description: at most 64 characters.
     """
     from highdicom import UID
@@ -46,11 +46,11 @@ def write_document(
 
     content = MeasurementReport(
         observation_context=_describe_observer(),
-        procedure_reported=_code(_CHEST_FILM),
-        imaging_measurements=_list_groups(reading, picture, film),
+        procedure_reported=_code(_PROCEDURE),
+        imaging_measurements=_list_groups(reading, picture, radiograph),
     )
     return ComprehensiveSR(
-        evidence=[picture] if film is None else [picture, film],
+        evidence=[picture] if radiograph is None else [picture, radiograph],
         content=content[0],
         series_instance_uid=UID(),
         series_number=902,
@@ -82,27 +82,27 @@ def _describe_observer() -> Any:
 
 
 def _list_groups(
-    reading: Mapping[str, Any], picture: "Dataset", film: "Dataset | None"
+    reading: Mapping[str, Any], picture: "Dataset", radiograph: "Dataset | None"
 ) -> list["MeasurementsAndQualitativeEvaluations"]:
     from highdicom.sr import Measurement, QualitativeEvaluation
     from pydicom.sr.codedict import codes
 
     in_domain = reading.get("in_domain")
-    told = [
+    pairs = [
         (_own("INTENDED_USE", "Intended use"), _own("RESEARCH_ONLY", RESEARCH_USE_ONLY)),
         (_own("DECISION", "Decision at the operating point"), _code(DECISIONS[reading["decision"]])),
         (_own("OPERATING_POINT", "Operating point"), _code_point(str(reading["operating_point"]))),
     ]
     if in_domain is not None:
-        told.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_ANSWERS[bool(in_domain)])))
-    answer = _make_group("answer", reading, film, evaluations=[QualitativeEvaluation(*pair) for pair in told])
+        pairs.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_YES_NO[bool(in_domain)])))
+    overview = _make_group("answer", reading, radiograph, evaluations=[QualitativeEvaluation(*pair) for pair in pairs])
     comments = ["reason"] if reading.get("p_pneumonia") is None else ["reason", "subtype_trust"]
-    _add_picture_and_comments(answer, picture, [str(reading.get(name) or "") for name in comments])
-    groups = [answer]
+    _add_picture_and_comments(overview, picture, [str(reading.get(name) or "") for name in comments])
+    groups = [overview]
     for name, finding in FINDINGS.items():
         if reading.get(f"p_{name}") is not None:
             number = Measurement(codes.DCM.Probability, float(reading[f"p_{name}"]), _code(_NO_UNITS))
-            groups.append(_make_group(name, reading, film, finding=finding, measurements=[number]))
+            groups.append(_make_group(name, reading, radiograph, finding=finding, measurements=[number]))
     scores = [
         ("anomaly_score", _own("ANOMALY_SCORE", "Anomaly score, distance from normal films"), _NO_UNITS),
         ("anomaly_percentile", _own("ANOMALY_PERCENT", "Share of normals with a smaller error"), _PERCENT),
@@ -113,33 +113,29 @@ def _list_groups(
         if reading.get(key) is not None
     ]
     if numbers:
-        groups.append(_make_group("anomaly", reading, film, measurements=numbers))
+        groups.append(_make_group("anomaly", reading, radiograph, measurements=numbers))
     return groups
 
 
 def _code_point(point: str) -> "Code":
-    """Return the operating point as a code; which threshold is a user's own stands in the algorithm's parameters."""
+    """Return the operating point as a code; a threshold of the user stands in the algorithm's parameters."""
     return _own(point.upper(), f"{point} operating point") if point.isalpha() else _own("THRESHOLD", "Own threshold")
 
 
 def _make_group(
     name: str,
     reading: Mapping[str, Any],
-    film: "Dataset | None",
+    radiograph: "Dataset | None",
     *,
     finding: tuple[str, str, str] | None = None,
     measurements: list[Any] | None = None,
     evaluations: list[Any] | None = None,
 ) -> "MeasurementsAndQualitativeEvaluations":
-    from highdicom.sr import (
-        MeasurementsAndQualitativeEvaluations,
-        SourceImageForMeasurementGroup,
-        TrackingIdentifier,
-    )
+    from highdicom.sr import MeasurementsAndQualitativeEvaluations, SourceImageForMeasurementGroup, TrackingIdentifier
 
     sources = None
-    if film is not None:
-        sources = [SourceImageForMeasurementGroup(film.SOPClassUID, film.SOPInstanceUID)]
+    if radiograph is not None:
+        sources = [SourceImageForMeasurementGroup(radiograph.SOPClassUID, radiograph.SOPInstanceUID)]
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(identifier=f"Pneumoscope {name}"),
         algorithm_id=_identify_algorithm(reading),
@@ -165,7 +161,7 @@ def _identify_algorithm(reading: Mapping[str, Any]) -> "AlgorithmIdentification"
 def _add_picture_and_comments(
     group: "MeasurementsAndQualitativeEvaluations", picture: "Dataset", comments: list[str]
 ) -> None:
-    """Point from the first group to the heat-map, and say what else there is to say (TID 1501 is extensible)."""
+    """Add a reference to the heatmap, and comments, to the first group (TID 1501 is extensible)."""
     from highdicom.sr import ImageContentItem, TextContentItem
     from pydicom.sr.codedict import codes
 

@@ -8,8 +8,15 @@ from typing import Any
 
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.study_folder import order_configurations
-from pneumoscope.report.published import APPROXIMATE, PAPER, PUBLICATIONS, TEST_IMAGES, Publication, best_published
-from pneumoscope.report.wording import TASK_TITLES, configuration_title, metric_title
+from pneumoscope.report.published import (
+    APPROXIMATE,
+    REFERENCE,
+    TEST_IMAGES,
+    Publication,
+    best_published,
+    list_published,
+)
+from pneumoscope.report.wording import TASK_TITLES, metric_title
 
 COMPARED = (
     ("binary", "accuracy"),
@@ -36,30 +43,25 @@ HEADLINE_METRICS = (
 
 
 @dataclass(frozen=True)
-class Row:
-    """One figure of one task, by whom it was reached.
+class ComparedMetric:
+    """One metric of one task, by whom it was reached.
 
     Attributes:
         task, metric: names as in `results.json`.
-        paper: the paper's figure; None where it gives none or cannot be compared.
-        ours: our figure on the test split by configuration.
-        best: the best published figure and its source; None where there is none or it cannot be compared.
+        reference: of the reference study; None where it gives none or cannot be compared.
+        ours: on the test split, by configuration.
+        best: the best published value and its source; None where there is none or it cannot be compared.
     """
 
     task: str
     metric: str
-    paper: Estimate | None
+    reference: Estimate | None
     ours: dict[str, Estimate]
     best: tuple[Publication, float] | None
 
     @property
-    def title(self) -> str:
-        """What the figure is called in a table."""
-        return metric_title(self.metric)
-
-    @property
     def approximate(self) -> bool:
-        """Whether the paper's figure is only roughly known."""
+        """Whether the reference study's value is read off a figure."""
         return (self.task, self.metric) in APPROXIMATE
 
 
@@ -68,9 +70,9 @@ class Score:
     """One dot of the comparison figure.
 
     Attributes:
-        source: whose figure it is.
+        source: who reached it.
         kind: `reference`, `ours` or `published`.
-        estimate: the figure with its interval.
+        estimate: the metric with its interval.
     """
 
     source: str
@@ -85,7 +87,7 @@ def read_estimate(entry: dict[str, Any]) -> Estimate:
 
 
 def read_metrics(results: dict[str, Any], task: str) -> dict[str, dict[str, Estimate]]:
-    """Return the test figures of a task by configuration, in reading order."""
+    """Return the test metrics of a task by configuration, in reading order."""
     configurations = results["tasks"].get(task, {})
     return {
         name: {metric: read_estimate(entry) for metric, entry in configurations[name]["metrics"].items()}
@@ -93,59 +95,52 @@ def read_metrics(results: dict[str, Any], task: str) -> dict[str, dict[str, Esti
     }
 
 
-def compare_figures(results: dict[str, Any]) -> list[Row]:
-    """Return the rows of the comparison table that this study has a figure for.
-
-    On phantoms the figures of others are left out: they were reached on radiographs.
-    """
+def compare_metrics(results: dict[str, Any]) -> list[ComparedMetric]:
+    """Return the metrics of this study that can be compared; on phantoms without those of others."""
     comparable = not results["data"]["phantoms"]
-    rows = []
+    compared = []
     for task, metric in COMPARED:
-        ours = {name: metrics[metric] for name, metrics in read_metrics(results, task).items() if metric in metrics}
+        ours = _collect_ours(results, task, metric)
         if ours:
-            paper = paper_estimate(task, metric) if comparable else None
-            rows.append(Row(task, metric, paper, ours, best_published(task, metric) if comparable else None))
-    return rows
+            reference = reference_estimate(task, metric) if comparable else None
+            best = best_published(task, metric) if comparable else None
+            compared.append(ComparedMetric(task, metric, reference, ours, best))
+    return compared
+
+
+def _collect_ours(results: dict[str, Any], task: str, metric: str) -> dict[str, Estimate]:
+    return {name: metrics[metric] for name, metrics in read_metrics(results, task).items() if metric in metrics}
 
 
 def collect_scores(results: dict[str, Any]) -> dict[str, list[Score]]:
-    """Return everyone's scores by task title, the paper first, then ours, then others from low to high."""
+    """Return all scores by task title: the reference study, this study, then others from low to high."""
     panels = {}
     for task, metric in HEADLINE_METRICS:
-        ours = {name: metrics[metric] for name, metrics in read_metrics(results, task).items() if metric in metrics}
-        if not ours:
-            continue
-        scores = [Score(f"ours, {configuration_title(name)}", "ours", estimate) for name, estimate in ours.items()]
-        if not results["data"]["phantoms"]:
-            paper = paper_estimate(task, metric)
-            scores = (
-                ([Score("the paper", "reference", paper)] if paper else []) + scores + _published_scores(task, metric)
-            )
-        panels[f"{TASK_TITLES[task]}: {metric_title(metric)}"] = scores
+        scores = [
+            Score(f"ours, {name}", "ours", estimate) for name, estimate in _collect_ours(results, task, metric).items()
+        ]
+        if scores and not results["data"]["phantoms"]:
+            reference = reference_estimate(task, metric)
+            first = [Score("reference study", "reference", reference)] if reference else []
+            others = sorted(list_published(task, metric), key=lambda pair: pair[1])
+            scores = first + scores
+            scores += [Score(source.name, "published", sampling_interval(metric, value)) for source, value in others]
+        if scores:
+            panels[f"{TASK_TITLES[task]}: {metric_title(metric)}"] = scores
     return panels
 
 
-def _published_scores(task: str, metric: str) -> list[Score]:
-    found = [
-        (paper.name, paper.figures[task][metric]) for paper in PUBLICATIONS if metric in paper.figures.get(task, {})
-    ]
-    return [
-        Score(name, "published", sampling_interval(metric, value))
-        for name, value in sorted(found, key=lambda pair: pair[1])
-    ]
-
-
-def paper_estimate(task: str, metric: str) -> Estimate | None:
-    """Return the paper's figure, with the interval that the size of its test set alone implies."""
-    value = PAPER.get(task, {}).get(metric)
+def reference_estimate(task: str, metric: str) -> Estimate | None:
+    """Return the reference study's value, with the interval that the size of its test set alone implies."""
+    value = REFERENCE.get(task, {}).get(metric)
     return None if value is None else sampling_interval(metric, value)
 
 
 def sampling_interval(metric: str, value: float) -> Estimate:
-    """Return a published figure with the 95 % interval of a share of the official test images.
+    """Return a published value with the 95 % interval of a share of the official test images.
 
-    Only an accuracy is a share of all of them (Wilson 1927, treating images as independent, so rather too
-    narrow); any other figure keeps no interval.
+    Only an accuracy is a share of all of them (Wilson 1927, images as independent, hence too narrow); other metrics
+    have no interval.
 
     Example:
         >>> print(sampling_interval("accuracy", 0.774))

@@ -1,10 +1,8 @@
-"""An evaluation for a reader: one HTML file that opens with no network, its figures, and the same as JSON."""
+"""An evaluation as one HTML file that needs no network, its figures, and the same as JSON."""
 
 from __future__ import annotations
 
-import json
 import os
-from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -13,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.io.json_file import to_plain
+from pneumoscope.io.json_file import to_plain, write_json
 from pneumoscope.io.results import CollectionEvaluation, Estimate, Scope
-from pneumoscope.io.write import write_text
 from pneumoscope.report import evaluation_sentences as sentences
 from pneumoscope.report import evaluation_tables as tables
-from pneumoscope.report.confounders_section import present_shortcuts
 from pneumoscope.report.figures import evaluation as figures
-from pneumoscope.report.figures.palette import embed_svg, save_figure
-from pneumoscope.report.figures.scores import describe_confusion, draw_confusion
-from pneumoscope.report.ood_section import present_gate
+from pneumoscope.report.figures.confounders import draw_confounders
+from pneumoscope.report.figures.palette import Picture, make_picture
+from pneumoscope.report.figures.scores import draw_confusion
+from pneumoscope.report.tables import Cell, Table, make_cell
 from pneumoscope.report.templates import write_page
 
 if TYPE_CHECKING:
@@ -31,21 +28,21 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "1.1"
 IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_domain")
 
-# A section is one entry here and one block of the same name in the template.
+# Each section is one entry here and one block in the template.
 SECTIONS = {
-    "overview": "What came out",
-    "points": "Normal or pneumonia",
-    "three-class": "Normal, bacterial or viral",
-    "subgroups": "Whom the models fail",
-    "shortcuts": "What is told without lungs",
-    "calibration": "Do probabilities mean what they say?",
-    "conformal": "Sets that promise to hold the truth",
-    "selective": "Answering only what is sure",
-    "gate": "What is refused or left open",
-    "wrong-inputs": "What the gate makes of wrong inputs",
-    "prior-shift": "How frequent the classes are",
-    "left-out": "What was not read",
-    "limits": "Limits",
+    "overview": "Overview",
+    "performance": "Performance",
+    "three-class": "Bacterial and viral pneumonia",
+    "calibration": "Calibration",
+    "conformal": "Conformal prediction",
+    "selective": "Selective prediction",
+    "rejections": "Rejected and uncertain images",
+    "subgroups": "Subgroup performance",
+    "confounders": "Confounders",
+    "ood": "Out-of-distribution inputs",
+    "label-shift": "Label shift",
+    "excluded": "Excluded files",
+    "limitations": "Limitations",
     "methods": "Methods and sources",
 }
 
@@ -54,22 +51,40 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
     """Write `evaluation.html`, `evaluation.json` and the figures.
 
     Args:
-        evaluation: what was found.
-        out_dir: where to; files of an earlier evaluation are replaced.
-        command: what it was made by, for the record.
+        evaluation: to write.
+        out_dir: folder; files of an earlier evaluation are replaced.
+        command: command line that made it, for the record.
 
     Returns:
         Path of `evaluation.html`.
     """
     out_dir = Path(out_dir)
-    out_dir.mkdir(parents=True, exist_ok=True)
     document = summarize_evaluation(evaluation, command=command)
-    write_text(out_dir / "evaluation.json", json.dumps(document, indent=2))
-    return _write_page(evaluation, document, out_dir)
+    write_json(out_dir / "evaluation.json", document)
+    scope = evaluation.scopes["all"]
+    return write_page(
+        out_dir / "evaluation.html",
+        "evaluation.html.j2",
+        sections=SECTIONS,
+        phantoms=False,
+        written=document["written"][:10],
+        command=command,
+        evaluation=evaluation,
+        num_images=scope.num_images,
+        collection=_describe_collection(evaluation, scope),
+        headline=sentences.write_headline(evaluation),
+        corrected=sentences.write_corrected(evaluation),
+        tiles=_list_tiles(evaluation),
+        texts=_list_sentences(evaluation),
+        tables=_list_tables(evaluation),
+        pictures=_make_pictures(evaluation, out_dir / "figures"),
+        errors=_list_errors(evaluation),
+        rejected=_list_rejected(evaluation),
+    )
 
 
 def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "") -> dict[str, Any]:
-    """Return the content of `evaluation.json`, ready for `json.dumps`: every figure, and a row for each image."""
+    """Return the content of `evaluation.json`, ready for `json.dumps`: every metric, and a row for each image."""
     plain: dict[str, Any] = dict(vars(evaluation))
     plain["scopes"] = {name: _summarize_scope(scope) for name, scope in evaluation.scopes.items()}
     plain["label_shift"] = evaluation.label_shift and evaluation.label_shift.shares
@@ -82,142 +97,136 @@ def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "")
         "pneumoscope": __version__,
         "command": command,
     }
-    return to_plain({**head, **plain})
+    document: dict[str, Any] = to_plain({**head, **plain})
+    return document
 
 
 def _summarize_scope(scope: Scope) -> dict[str, Any]:
-    told = scope.three_class
-    three_class = told and {"classes": told.classes, "confusion": told.confusion, "metrics": told.metrics}
+    result = scope.three_class
+    three_class = result and {"classes": result.classes, "confusion": result.confusion, "metrics": result.metrics}
     return {**vars(scope), "three_class": three_class}
 
 
-def _write_page(evaluation: CollectionEvaluation, document: dict[str, Any], out_dir: Path) -> Path:
-    hidden, wrong = evaluation.shortcuts, evaluation.ood_check
-    return write_page(
-        out_dir / "evaluation.html",
-        "evaluation.html.j2",
-        sections=SECTIONS,
-        written=document["written"][:10],
-        command=document["command"],
-        evaluation=evaluation,
-        tiles=_list_tiles(evaluation),
-        headline=sentences.write_headline(evaluation),
-        corrected=sentences.write_corrected(evaluation),
-        said=_list_sentences(evaluation),
-        tables=_list_tables(evaluation),
-        pictures=_draw_pictures(evaluation, out_dir / "figures"),
-        shortcuts=hidden and present_shortcuts(hidden, out_dir / "figures"),
-        gate=wrong and present_gate(wrong),
-        refused=_list_refused(evaluation),
-        **_list_wrong(evaluation),
-        alike=_list_alike(evaluation.thresholds),
-        left_out=Counter(entry["reason"] for entry in evaluation.left_out).most_common(),
-    )
+def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict[str, str]:
+    point = evaluation.operating_point
+    return {
+        "Collection": evaluation.source,
+        "Split": evaluation.split,
+        "Images, patients": f"{scope.num_images:,}, {scope.num_patients:,}",
+        "Excluded, unreadable": f"{len(evaluation.left_out):,}, {len(evaluation.unreadable):,}",
+        "Operating point": f"{point}, threshold {evaluation.thresholds[point]:.3f}",
+        "Models": evaluation.model,
+    }
 
 
 def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
+    hidden, ood = evaluation.shortcuts, evaluation.ood_check
+    missing = "Confounders were not measured. They need ten or more images of each class, and no --no-shortcuts."
     return {
         "overview": sentences.write_verdict(evaluation),
+        "performance": [
+            f"The operating points {' and '.join(names)} have the same threshold."
+            for names in _list_equal_points(evaluation.thresholds)
+        ],
         "three-class": [sentences.write_three_class(evaluation)],
-        "error-stretches": [sentences.write_error_stretches(evaluation)],
         "calibration": sentences.write_calibration(evaluation),
         "conformal": [sentences.write_conformal(evaluation)],
         "selective": [sentences.write_selective(evaluation)],
-        "gate": sentences.write_gate(evaluation),
-        "prior-shift": sentences.write_prior_shift(evaluation),
-        "limits": sentences.write_limits(evaluation),
+        "rejections": sentences.write_rejections(evaluation),
+        "subgroups": [sentences.write_error_runs(evaluation)],
+        "confounders": sentences.write_confounders(hidden) if hidden else [missing],
+        "ood": sentences.write_ood(ood) if ood else ["Out-of-distribution inputs were not measured."],
+        "label-shift": sentences.write_label_shift(evaluation),
+        "limitations": sentences.write_limitations(evaluation),
     }
 
 
-def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[tables.FigureTable]]:
-    return {
-        "points": tables.tabulate_points(evaluation),
-        "three-class": [tables.tabulate_three_class(evaluation)],
-        "calibration": [tables.tabulate_calibration(evaluation)],
-        "conformal": [tables.tabulate_conformal(evaluation)],
-        "selective": [tables.tabulate_selective(evaluation)],
-        "gate": tables.tabulate_gate(evaluation),
-        "subgroups": tables.tabulate_subgroups(evaluation),
-        "prior-shift": [tables.tabulate_shares(evaluation)],
-    }
-
-
-def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str]]:
-    scope, told = evaluation.scopes["all"], evaluation.scopes["all"].three_class
-    point = scope.points[evaluation.operating_point]
-    found = [
-        ("points", "auroc", "AUROC", scope.ranking["auroc"]),
-        ("points", "sensitivity", "Sensitivity", point["sensitivity"]),
-        ("points", "specificity", "Specificity", point["specificity"]),
-        ("points", "accuracy", "Accuracy", point["accuracy"]),
-        *([("three-class", "accuracy", "Accuracy, three classes", told.metrics["accuracy"])] if told else []),
-        *(
-            ("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error)
-            for kind, reliability in evaluation.reliability.items()
-        ),
-        *_list_hidden(evaluation),
-        ("gate", "share", "Refused", evaluation.gate.refused["all"]),
-        ("gate", "share", "Not sure", evaluation.gate.not_sure["all"]),
-    ]
-    return [
-        {"section": section, "title": title, **vars(tables.word_figure(name, estimate))}
-        for section, name, title, estimate in found
-    ]
-
-
-def _list_hidden(evaluation: CollectionEvaluation) -> list[tuple[str, str, str, Estimate]]:
-    if evaluation.shortcuts is None:
-        return []
-    hidden = evaluation.shortcuts.figures["lung_area_hidden"]["auroc"]
-    return [("shortcuts", "auroc", "AUROC, lungs hidden", hidden)]
-
-
-def _list_alike(thresholds: dict[str, float]) -> list[list[str]]:
+def _list_equal_points(thresholds: dict[str, float]) -> list[list[str]]:
     """Return the names of operating points that share a threshold."""
     values = dict.fromkeys(thresholds.values())
     groups = [[name for name, value in thresholds.items() if value == shared] for shared in values]
     return [names for names in groups if len(names) > 1]
 
 
-def _list_refused(evaluation: CollectionEvaluation) -> list[str]:
-    images = evaluation.images
-    return [
-        f"{name}: {reason}"
-        for name, reason, decision in zip(images.names, images.reasons, images.decisions, strict=True)
-        if decision == "refused"
-    ]
-
-
-def _list_wrong(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
-    """Return the pneumonias missed and the normals alarmed at the operating point, the farthest off first."""
-    images, threshold = evaluation.images, evaluation.thresholds[evaluation.operating_point]
-    sick = 1 - images.probabilities[:, 0]
-    ranked = np.argsort(sick, kind="stable")
-    missed = [row for row in ranked if images.labels[row] == 1 and sick[row] < threshold]
-    alarmed = [row for row in ranked[::-1] if images.labels[row] == 0 and sick[row] >= threshold]
+def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
+    hidden, ood = evaluation.shortcuts, evaluation.ood_check
     return {
-        name: [f"{images.names[row]}: probability {sick[row]:.3f}, {images.decisions[row]}" for row in rows]
-        for name, rows in (("missed", missed), ("alarmed", alarmed))
+        "performance": tables.tabulate_points(evaluation),
+        "three-class": [tables.tabulate_three_class(evaluation)],
+        "calibration": [tables.tabulate_calibration(evaluation)],
+        "conformal": [tables.tabulate_conformal(evaluation)],
+        "selective": [tables.tabulate_selective(evaluation)],
+        "rejections": tables.tabulate_rejections(evaluation),
+        "subgroups": [*tables.tabulate_subgroups(evaluation), tables.tabulate_error_runs(evaluation)],
+        "confounders": tables.tabulate_confounders(hidden) if hidden else [],
+        "ood": [tables.tabulate_ood(ood)] if ood else [],
+        "label-shift": [tables.tabulate_shares(evaluation)],
+        "excluded": [tables.tabulate_left_out(evaluation)],
     }
 
 
-def _draw_pictures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[str, dict[str, str]]:
-    """Return by section the address and the alternative text of its picture."""
-    todo: list[tuple[str, str, Callable[..., Figure], Callable[[CollectionEvaluation], str]]] = [
-        ("points", "ROC and operating points", figures.draw_operating_points, figures.describe_operating_points),
-        ("calibration", "Promised and observed", figures.draw_reliability, figures.describe_reliability),
-        ("selective", "Accuracy by share answered", figures.draw_selective, figures.describe_selective),
+def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]:
+    scope, hidden = evaluation.scopes["all"], evaluation.shortcuts
+    point, three_class = scope.points[evaluation.operating_point], scope.three_class
+    metrics: list[tuple[str, str, str, Estimate]] = [
+        ("performance", "auroc", "AUROC", scope.ranking["auroc"]),
+        *(("performance", name, name.capitalize(), point[name]) for name in ("sensitivity", "specificity", "accuracy")),
     ]
-    if evaluation.conformal is not None:
-        todo.append(("conformal", "Coverage and size of the sets", figures.draw_coverage, figures.describe_coverage))
-    if evaluation.subgroups:
-        todo.append(("subgroups", "Subgroups", figures.draw_subgroups, figures.describe_subgroups))
-    drawn = [(section, draw(evaluation, title=title), describe(evaluation)) for section, title, draw, describe in todo]
-    told = evaluation.scopes["all"].three_class
-    if told is not None:
-        drawn.append(("three-class", draw_confusion(told, title="Truth and answer"), describe_confusion(told)))
-    pictures = {}
-    for section, figure, alt in drawn:
-        svg = save_figure(figure, figures_dir / section, note=RESEARCH_USE_ONLY, description=alt)
-        pictures[section] = {"address": embed_svg(svg), "alt": alt, "name": section}
-    return pictures
+    if three_class:
+        metrics.append(("three-class", "accuracy", "Accuracy, three classes", three_class.metrics["accuracy"]))
+    for kind, reliability in evaluation.reliability.items():
+        metrics.append(("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error))
+    if hidden:
+        metrics.append(("confounders", "auroc", "AUROC, lungs hidden", hidden.figures["lung_area_hidden"]["auroc"]))
+    metrics.append(("rejections", "share", "Rejected", evaluation.gate.refused["all"]))
+    metrics.append(("rejections", "share", "Uncertain", evaluation.gate.not_sure["all"]))
+    return [
+        {"section": section, "title": title, "cell": make_cell(name, value, counted=True)}
+        for section, name, title, value in metrics
+    ]
+
+
+def _list_rejected(evaluation: CollectionEvaluation) -> list[str]:
+    images = evaluation.images
+    rows = np.flatnonzero(images.decisions == "refused")
+    return [f"{images.names[row]}: {images.reasons[row]}" for row in rows]
+
+
+def _list_errors(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
+    """Return false negatives and false positives at the operating point, the farthest from the threshold first."""
+    images, threshold = evaluation.images, evaluation.thresholds[evaluation.operating_point]
+    probabilities = 1 - images.probabilities[:, 0]
+    ranked = np.argsort(probabilities, kind="stable")
+    negatives = [row for row in ranked if images.labels[row] == 1 and probabilities[row] < threshold]
+    positives = [row for row in ranked[::-1] if images.labels[row] == 0 and probabilities[row] >= threshold]
+    return {
+        title: [f"{images.names[row]}: probability {probabilities[row]:.3f}, {images.decisions[row]}" for row in rows]
+        for title, rows in (("False negatives", negatives), ("False positives", positives))
+    }
+
+
+def _make_pictures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[str, Picture]:
+    """Return the figure of each section."""
+    grouped = evaluation if evaluation.subgroups else None
+    bars = "Dotted: perfect calibration. Bars: number of images."
+    plans: list[tuple[str, str, str, Callable[..., Figure], Any]] = [
+        ("performance", "ROC", "Operating points with 95% intervals.", figures.draw_operating_points, evaluation),
+        ("three-class", "Confusion matrix", "", draw_confusion, evaluation.scopes["all"].three_class),
+        ("calibration", "Reliability diagram", bars, figures.draw_reliability, evaluation),
+        (
+            "conformal",
+            "Prediction sets",
+            "Coverage; classes in a set.",
+            figures.draw_coverage,
+            evaluation.conformal,
+        ),
+        ("selective", "Accuracy by coverage", "", figures.draw_selective, evaluation),
+        ("subgroups", "Subgroups", "In brackets the number of images.", figures.draw_subgroups, grouped),
+        ("confounders", "Confounders", "Dotted: unchanged images.", draw_confounders, evaluation.shortcuts),
+    ]
+    wide = ("calibration", "conformal", "subgroups", "confounders")
+    return {
+        name: make_picture(draw(shown, title=title), figures_dir / name, caption=caption, wide=name in wide)
+        for name, title, caption, draw, shown in plans
+        if shown is not None
+    }

@@ -1,228 +1,239 @@
-"""What an evaluation says, in plain sentences, each picked by the figures it states."""
+"""Sentences of an evaluation, chosen by the metrics."""
 
 from __future__ import annotations
 
 import math
 
-from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate
-from pneumoscope.report.wording import word_estimate, word_value
+from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck
+from pneumoscope.report.wording import confounder_title, format_difference, format_estimate, format_value
 
 TOLERANCE = 0.05
-FEW_REFUSED = 0.05
+FEW_REJECTED = 0.05
 CHANCE, GOOD = 0.5, 0.9
 
 
 def write_headline(evaluation: CollectionEvaluation) -> str:
-    """Return the one sentence to take away."""
+    """Return AUROC, sensitivity and specificity in one sentence."""
     scope = evaluation.scopes["all"]
-    whom = f"{scope.num_images:,} images of {scope.num_patients:,} patients"
     point = scope.points[evaluation.operating_point]
-    told = [
-        f"{verb} {word_estimate(name, point[name])} of the {whose}"
-        for name, verb, whose in (("sensitivity", "find", "pneumonias"), ("specificity", "clear", "normals"))
-        if math.isfinite(point[name].value)
-    ]
-    at = f"at the operating point {evaluation.operating_point} they {' and '.join(told)}."
-    if not math.isfinite(scope.ranking["auroc"].value):
-        return f"On {whom}, all of one kind, {at}"
-    area = word_estimate("auroc", scope.ranking["auroc"])
-    return f"On {whom} the models tell normal from pneumonia with an AUROC of {area}; {at}"
+    metrics = [("AUROC", "auroc", scope.ranking["auroc"])]
+    metrics += [(name, name, point[name]) for name in ("sensitivity", "specificity")]
+    listed = ", ".join(
+        f"{title} {format_estimate(name, value)}" for title, name, value in metrics if math.isfinite(value.value)
+    )
+    return (
+        f"Normal against pneumonia on {scope.num_images:,} images of {scope.num_patients:,} patients, operating point "
+        f"{evaluation.operating_point}: {listed}."
+    )
 
 
 def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
-    """Return what the figures mean for whoever wants to use the models on such images."""
+    """Return what the metrics mean for the use of the models on such images."""
     scope = evaluation.scopes["all"]
-    area, best = scope.ranking["auroc"], scope.ranking["specificity_at_sensitivity"]
-    reached = scope.points[evaluation.operating_point]["specificity"]
-    said = []
-    if not math.isfinite(area.value):
-        said.append("One class is missing, so that nothing here tells how well the two are told apart.")
-    elif area.high < CHANCE:
-        said.append(
-            "They rank normals above pneumonias more often than not: on these images they are worse than a coin, and "
-            "no threshold mends that. Do not use them on images like these."
-        )
-    elif area.low <= CHANCE:
-        said.append("That cannot be told from chance. Do not use them on images like these.")
-    elif area.low >= GOOD and best.value - reached.value > TOLERANCE:
-        said.append(
-            f"The ranking is better than the threshold: at 97% sensitivity these very images would allow a "
-            f"specificity of {word_estimate('specificity', best)}. The thresholds were chosen on other images and "
-            "do not carry over."
+    auroc, best = scope.ranking["auroc"], scope.ranking["specificity_at_sensitivity"]
+    specificity = scope.points[evaluation.operating_point]["specificity"]
+    verdict = []
+    if not math.isfinite(auroc.value):
+        verdict.append("One class is missing, so the separation of the classes cannot be measured.")
+    elif auroc.high < CHANCE:
+        verdict.append("The AUROC is below chance. Do not use the models on images like these.")
+    elif auroc.low <= CHANCE:
+        verdict.append("The AUROC does not differ from chance. Do not use the models on images like these.")
+    elif auroc.low >= GOOD and best.value - specificity.value > TOLERANCE:
+        verdict.append(
+            "The thresholds, chosen on other images, do not carry over: at 97% sensitivity these images allow a "
+            f"specificity of {format_estimate('specificity', best)}."
         )
     if evaluation.shortcuts is not None:
-        said += _weigh_shortcuts(evaluation.shortcuts)
-    if area.high < GOOD and evaluation.gate.refused["all"].value < FEW_REFUSED:
-        said.append("The gate, which should turn away what the models were not made for, lets nearly all of it in.")
-    return said
-
-
-def _weigh_shortcuts(shortcuts: Confounders) -> list[str]:
-    untouched, hidden = (shortcuts.figures[name]["auroc"] for name in ("untouched", "lung_area_hidden"))
-    if not (untouched.low > CHANCE and hidden.low > CHANCE):
-        return []
-    return [
-        "Not all of that is read from lungs: with the lungs of all films hidden, the AUROC is still "
-        f"{word_estimate('auroc', hidden)}. The figures may owe much to how the films were taken, and need not carry "
-        "over to another source."
-    ]
+        untouched, hidden = (evaluation.shortcuts.figures[name]["auroc"] for name in ("untouched", "lung_area_hidden"))
+        if untouched.low > CHANCE and hidden.low > CHANCE:
+            verdict.append(
+                f"Confounders: with the lungs of all images hidden, the AUROC is still "
+                f"{format_estimate('auroc', hidden)}. Performance may not carry over to another source."
+            )
+    if auroc.high < GOOD and evaluation.gate.refused["all"].value < FEW_REJECTED:
+        verdict.append("The OOD detector accepts nearly all of these images.")
+    return verdict
 
 
 def write_corrected(evaluation: CollectionEvaluation) -> str:
-    """Return how to read figures of corrected probabilities; nothing where they are as the models give them."""
+    """Return which metrics belong to probabilities corrected for label shift; empty where none were."""
     if not evaluation.corrected:
         return ""
     return (
-        "Probabilities were corrected for the shares of the classes that the models themselves estimated on these "
-        "images. Thresholds, refusals, doubts, sets and what is told without lungs are those of uncorrected "
-        "probabilities."
+        "Probabilities were corrected for the shares of the classes estimated on these images. Thresholds, "
+        "rejections, uncertainty, prediction sets and confounders are those of uncorrected probabilities."
     )
 
 
 def write_three_class(evaluation: CollectionEvaluation) -> str:
-    """Return what is known of the three classes, or why nothing is."""
-    three_class = evaluation.scopes["all"].three_class
-    if three_class is None:
-        return "The labels tell no bacterial from viral pneumonia, so that figures of three classes are left out."
-    accuracy = word_estimate("accuracy", three_class.metrics["accuracy"])
-    return (
-        f"Each image is given its most probable class: {accuracy} get the right one of three. Bacterial and viral "
-        "are told apart by file names in the collection, and on a film often cannot be."
-    )
+    """Return how bacterial and viral are labelled, or that they are not."""
+    if evaluation.scopes["all"].three_class is None:
+        return "The labels do not distinguish bacterial from viral pneumonia, so metrics of three classes are left out."
+    return "The prediction is the most probable class. The collection labels bacterial and viral by file names only."
 
 
 def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
-    """Return whether probabilities mean what they say."""
-    said = []
-    for kind, what in (("pneumonia", "pneumonia"), ("three_class", "the most probable of three classes")):
-        if kind not in evaluation.reliability:
-            continue
-        found = evaluation.reliability[kind]
-        gap = found.promised_mean - found.observed_mean
-        lean = "on the whole neither too high nor too low"
-        if abs(gap) > TOLERANCE / 2:
-            lean = f"on the whole too {'high' if gap > 0 else 'low'}"
-        said.append(
-            f"The probability of {what} misses what came true by {100 * found.error.value:.1f} points in the mean; a "
-            f"perfectly calibrated one would by {100 * found.by_chance:.1f} by chance on so many images. It is {lean}: "
-            f"{word_value('share', found.promised_mean)} promised, {word_value('share', found.observed_mean)} seen."
-        )
+    """Return whether probabilities are too high or too low."""
+    sentences = []
+    for kind, title in (("pneumonia", "The probability of pneumonia"), ("three_class", "The highest of three")):
+        if kind in evaluation.reliability:
+            reliability = evaluation.reliability[kind]
+            gap = reliability.promised_mean - reliability.observed_mean
+            lean = "on average neither too high nor too low"
+            if abs(gap) > TOLERANCE / 2:
+                lean = f"on average too {'high' if gap > 0 else 'low'}"
+            sentences.append(f"{title} is {lean}.")
     if not evaluation.corrected:
-        said.append(
-            "The models' probabilities are those of a reader who meets normal, bacterial and viral equally often; "
-            "where the classes are otherwise, part of the gap is that."
-        )
-    return said
+        sentences.append("Probabilities assume equally frequent classes; other shares contribute to the error.")
+    return sentences
 
 
 def write_conformal(evaluation: CollectionEvaluation) -> str:
-    """Return whether the sets keep their promise."""
+    """Return whether the prediction sets reach their nominal coverage."""
     if evaluation.conformal is None:
-        return (
-            "The card of these models holds no limit for sets of classes, so that this part is left out. Models that "
-            "are exported anew have one."
-        )
-    promised, figures = evaluation.conformal.promised, evaluation.conformal.figures
-    reached = figures["all"]["coverage"]
-    said = (
-        f"Each image gets the classes that it may be of, so that the true one is among them in {promised:.0%} of all."
-    )
-    verdict = "The promise holds within its interval"
-    if reached.high < promised:
-        verdict = "The promise is broken, as these images are not like those that it was made on"
-    worst = min(figures, key=lambda name: figures[name]["coverage"].value)
+        return "These models have no conformal limit. Export them again to get prediction sets."
+    nominal, metrics = evaluation.conformal.promised, evaluation.conformal.figures
+    coverage = metrics["all"]["coverage"]
+    verdict = "below the nominal coverage" if coverage.high < nominal else "in agreement with the nominal coverage"
+    worst = min(metrics, key=lambda name: metrics[name]["coverage"].value)
     return (
-        f"{said} {verdict}: {word_estimate('coverage', reached)}. It is made over all images and not for each class; "
-        f"the lowest is {worst}, with {word_estimate('coverage', figures[worst]['coverage'])}."
+        f"Prediction sets have a nominal coverage of {nominal:.0%} over all images, not for each class. Measured: "
+        f"{format_estimate('coverage', coverage)}, {verdict}; lowest for {worst}, "
+        f"{format_estimate('coverage', metrics[worst]['coverage'])}."
     )
 
 
 def write_selective(evaluation: CollectionEvaluation) -> str:
-    """Return what withholding the least sure answers gains."""
-    curve = evaluation.selective["pneumonia"]
-    everyone, most = (curve.at_shares[share] for share in (1.0, 0.8))
-    if most.value <= everyone.value:
-        return "Withholding the least sure answers does not help: the models do not know what they do not know here."
-    return (
-        f"Answering only the surest 80% raises the accuracy of normal or pneumonia from "
-        f"{word_value('accuracy', everyone.value)} to {word_value('accuracy', most.value)}."
-    )
+    """Return what abstaining on the least certain images gains."""
+    at_shares = evaluation.selective["pneumonia"].at_shares
+    before, after = (format_value("accuracy", at_shares[share].value) for share in (1.0, 0.8))
+    if at_shares[0.8].value <= at_shares[1.0].value:
+        return "Abstaining on the least certain images does not raise the accuracy."
+    return f"Abstaining on the least certain 20% raises the accuracy of normal or pneumonia from {before} to {after}."
 
 
-def write_gate(evaluation: CollectionEvaluation) -> list[str]:
-    """Return what the reader turned away or left open, and whether it was right to."""
+def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
+    """Return the shares of rejected and uncertain images, and whether uncertain ones are less accurate."""
     gate = evaluation.gate
-    refused, not_sure, unlike = (
-        word_estimate("share", found["all"]) for found in (gate.refused, gate.not_sure, gate.unlike)
+    rejected, uncertain, unlike = (
+        format_estimate("share", shares["all"]) for shares in (gate.refused, gate.not_sure, gate.unlike)
     )
-    said = [
-        f"{refused} of the images are refused, and {not_sure} are read as not sure; {unlike} are read though they look "
-        "unlike the training images, with a remark."
+    sentences = [
+        f"{rejected} of the images are rejected, {uncertain} are uncertain, and {unlike} are read although they are "
+        "unlike the training images."
     ]
     if {"sure", "not_sure"} <= set(gate.answers):
-        sure, held = gate.answers["sure"], gate.answers["not_sure"]
-        verdict = "Doubt is misplaced"
-        if held.value < sure.value:
-            verdict = f"Doubt {'is' if held.high < sure.low else 'seems'} well placed"
-        said.append(
-            f"{verdict}: answers given for sure are right in {word_estimate('accuracy', sure)}, those held back would "
-            f"have been in {word_estimate('accuracy', held)}."
+        certain, held_back = gate.answers["sure"], gate.answers["not_sure"]
+        verdict = "Uncertain predictions are not less accurate"
+        if held_back.value < certain.value:
+            verdict = f"Uncertain predictions {'are' if held_back.high < certain.low else 'seem'} less accurate"
+        sentences.append(
+            f"{verdict}: {format_estimate('accuracy', held_back)}, against {format_estimate('accuracy', certain)} of "
+            "the others."
         )
-    return said
+    return sentences
 
 
-def write_prior_shift(evaluation: CollectionEvaluation) -> list[str]:
-    """Return whether the estimated shares of the classes can be believed."""
+def write_label_shift(evaluation: CollectionEvaluation) -> list[str]:
+    """Return whether the estimated shares of the classes agree with the labels."""
     shift = evaluation.label_shift
     if shift is None:
-        return ["There are too few images to estimate how frequent the classes are."]
-    said = ["From the probabilities alone, without any label, the shares of the classes are estimated as below."]
+        return ["There are too few images to estimate the shares of the classes."]
+    sentences = ["The shares of the classes are estimated from the probabilities alone, without labels."]
     missed = [name for name, share in evaluation.true_shares.items() if not _holds(shift.shares[name], share)]
     if missed:
-        said.append(
-            f"The labels say otherwise for {', '.join(missed)}: more than the shares differs from training here, and "
-            "correcting by the estimate is not to be trusted."
+        sentences.append(
+            f"The labels disagree for {', '.join(missed)}: more than the shares differs from training, so do not "
+            "correct by this estimate."
         )
     elif evaluation.true_shares:
-        said.append("The intervals hold what the labels say.")
-    return said
-
-
-def write_error_stretches(evaluation: CollectionEvaluation) -> str:
-    """Return how many of the errors stand together along the file names, and what that may mean."""
-    found = evaluation.error_runs
-    if not found:
-        return (
-            "In the order of the file names, errors stand together no more than chance has it, or patients are too few."
-        )
-    wrong = sum(stretch.num_wrong for stretch in found)
-    images = sum(stretch.num_images for stretch in found)
-    return (
-        f"{wrong:,} errors stand together, on {images:,} images that follow each other in the order of the file names. "
-        "Films misread so may have been made or labelled alike: look whether letters, exposure and cut are those of "
-        "another class. Patients shuffled along the names give such a stretch in at most one of a hundred trials."
-    )
-
-
-def write_limits(evaluation: CollectionEvaluation) -> list[str]:
-    """Return what to bear in mind before believing any figure."""
-    sick = evaluation.images.labels.mean()
-    limits = [
-        "Intervals resample the patients of this collection. They do not tell how another collection would come out.",
-        "Labels are those of the collection; nobody read the images again.",
-        f"Accuracy, precision and AUPRC hang on how frequent the classes are: here {sick:.1%} are pneumonias.",
-        "A subgroup of a few dozen images tells only large differences, and of many subgroups some differ by chance.",
-        "The specificity at 97% sensitivity takes its threshold from these very images, and promises nothing.",
-        "The calibration error is never negative, so that chance alone makes it larger, the more so in its interval.",
-    ]
-    if evaluation.split in ("train", "val", "all"):
-        limits.insert(
-            0,
-            f"The split is {evaluation.split}: it may hold images that these models were trained on, or their "
-            "thresholds chosen on, which makes every figure too good.",
-        )
-    return limits
+        sentences.append("The intervals include the shares of the labels.")
+    return sentences
 
 
 def _holds(estimate: Estimate, value: float) -> bool:
     return not math.isfinite(estimate.low) or estimate.low <= value <= estimate.high
+
+
+def write_error_runs(evaluation: CollectionEvaluation) -> str:
+    """Return how many errors form contiguous runs along the file names."""
+    runs = evaluation.error_runs
+    if not runs:
+        return "In the order of file names, there are no contiguous error runs beyond chance, or too few patients."
+    wrong, images = sum(run.num_wrong for run in runs), sum(run.num_images for run in runs)
+    return (
+        f"Contiguous error runs: {wrong:,} errors on {images:,} images that are consecutive in the order of file "
+        "names. These images may have been acquired or labelled differently (chance: at most 1 in 100)."
+    )
+
+
+def write_confounders(confounders: Confounders) -> list[str]:
+    """Return how much performance remains without lungs."""
+    untouched, hidden, area = (
+        confounders.figures[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
+    )
+    lost, accuracy = (confounders.differences["lungs_hidden"][name] for name in ("auroc", "accuracy"))
+    sentences = [
+        f"AUROC with the lungs hidden: {format_estimate('auroc', hidden)}, {format_difference('auroc', lost)} against "
+        f"unchanged images; with the same area hidden in all images: {format_estimate('auroc', area)}."
+    ]
+    if untouched.value > area.low > CHANCE:
+        share = (area.value - CHANCE) / (untouched.value - CHANCE)
+        lungs_only = format_estimate("auroc", confounders.figures["lungs_only"]["auroc"])
+        sentences.append(
+            f"That is {min(100 * share, 100):.0f}% of the AUROC above chance: exposure or what lies beside the lungs "
+            f"suffices for it. With everything but the lungs hidden the AUROC is {lungs_only}."
+        )
+    if accuracy.high < 0 and lost.value > accuracy.value / 2:
+        sentences.append(
+            f"Accuracy changes by {format_difference('accuracy', accuracy)} with the lungs hidden: all probabilities "
+            "shift together, which moves decisions but not the ranking."
+        )
+    if confounders.trivial:
+        best = max(confounders.trivial, key=lambda name: confounders.trivial[name]["auroc"].value)
+        sentences.append(
+            f"Best regression without any lung: {confounder_title(best)}, AUROC "
+            f"{format_estimate('auroc', confounders.trivial[best]['auroc'])}."
+        )
+    else:
+        sentences.append("Regressions without any lung need training images of both classes, which are missing.")
+    if any(metrics["auroc"].high < CHANCE for metrics in confounders.trivial.values()):
+        sentences.append("A regression below 0.5 means that training and test images were acquired differently.")
+    return sentences
+
+
+def write_ood(check: OODCheck) -> list[str]:
+    """Return the shares of usual images that are flagged, and the weakest kind of invalid input."""
+    usual, *others = check.kinds
+    sentences = [
+        f"Of {usual.flagged.n:,} images of the collection {format_estimate('flagged', usual.flagged)} are flagged and "
+        f"{format_estimate('flagged', usual.refused)} are rejected."
+    ]
+    unseen = [kind for kind in others if kind.origin == "unseen"]
+    if unseen:
+        weakest = min(unseen, key=lambda kind: kind.flagged.value)
+        sentences.append(
+            f"Weakest of the kinds that the detector was not trained on: {weakest.kind}, "
+            f"{format_estimate('flagged', weakest.flagged)} flagged."
+        )
+    return sentences
+
+
+def write_limitations(evaluation: CollectionEvaluation) -> list[str]:
+    """Return the limitations of the evaluation."""
+    limitations = [
+        "Intervals resample the patients of this collection; they do not predict another collection. An interval "
+        "without width, as [100.0, 100.0], means no exception among n images: up to 3 in n are possible.",
+        "Labels are those of the collection; nobody read the images again.",
+        f"Accuracy, precision and AUPRC depend on prevalence: here {evaluation.images.labels.mean():.1%} pneumonia.",
+        "A subgroup of a few dozen images shows only large differences, and of many subgroups some differ by chance.",
+        "The specificity at 97% sensitivity uses a threshold chosen on these images.",
+        "The calibration error is never negative, so chance alone increases it.",
+    ]
+    if evaluation.split in ("train", "val", "all"):
+        text = (
+            "may hold images that the models were trained on or whose thresholds were chosen on; metrics are too good."
+        )
+        limitations.insert(0, f"The split {evaluation.split} {text}")
+    return limitations

@@ -1,170 +1,195 @@
-"""The figures of an evaluation as rows for the page."""
+"""Tables of an evaluation's page."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections import Counter
+from collections.abc import Iterable
 
-from pneumoscope.io.results import CollectionEvaluation, Estimate, Scope
+from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck, Scope
 from pneumoscope.report.figures.evaluation import KIND_TITLES
-from pneumoscope.report.tables import EMPTY, Cell, word_cell
-from pneumoscope.report.wording import metric_title, word_value
+from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, tabulate
+from pneumoscope.report.wording import confounder_title, format_difference, format_value, metric_title
 
-SCOPE_TITLES = {
-    "all": "all images read",
-    "accepted": "not refused",
-    "sure": "answered for sure",
+SCOPE_TITLES = {"all": "all images", "accepted": "not rejected", "sure": "not uncertain"}
+ORIGIN_TITLES = {
+    "usual": "Images of the collection",
+    "learned": "Made from them; the detector was trained on such kinds",
+    "unseen": "Made from them; the detector was not trained on such kinds",
+    "other": "From elsewhere",
 }
-SURE = SCOPE_TITLES["sure"]
+SERIES_TITLES = {
+    "exposure": "Mean gray level",
+    "contrast": "Contrast (sd)",
+    "markers": "With letters",
+    "flagged": "Predicted pneumonia",
+}
 
 
-@dataclass(frozen=True)
-class FigureTable:
-    """Rows of figures.
-
-    Attributes:
-        label: what it shows.
-        first: title of the first column.
-        columns: titles of the others.
-        rows: `(title, figures)`.
-    """
-
-    label: str
-    first: str
-    columns: list[str]
-    rows: list[tuple[str, list[Cell]]]
-
-
-word_figure = partial(word_cell, counted=True)
+def tabulate_points(evaluation: CollectionEvaluation) -> list[Table]:
+    """Return a table of the ranking metrics, and one of the operating points for each scope."""
+    names, scopes = ("auroc", "auprc", "specificity_at_sensitivity"), _list_scopes(evaluation)
+    ranking = {SCOPE_TITLES[name]: scope.ranking for name, scope in scopes.items()}
+    columns = {name: metric_title(name) for name in names}
+    listed = [tabulate("Ranking of normal against pneumonia", "Images", columns, ranking, counted=True)]
+    columns = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy")}
+    for name, scope in scopes.items():
+        # Which images are uncertain depends on the operating point; at another one it would be other images.
+        points = [evaluation.operating_point] if name == "sure" else list(scope.points)
+        rows = {f"{point}, threshold {evaluation.thresholds[point]:.3f}": scope.points[point] for point in points}
+        caption = f"Operating points, {SCOPE_TITLES[name]}: {scope.num_images:,} images"
+        listed.append(tabulate(caption, "Operating point", columns, rows, counted=True))
+    return listed
 
 
-def tabulate_points(evaluation: CollectionEvaluation) -> list[FigureTable]:
-    """Return a table of the operating points for each scope, and one of the rankings."""
-    names = ("sensitivity", "specificity", "accuracy")
-    ranked = ("auroc", "auprc", "specificity_at_sensitivity")
-    scopes = {SCOPE_TITLES[name]: scope for name, scope in _list_scopes(evaluation).items()}
-    tables = [
-        FigureTable(
-            "How well normal and pneumonia are ranked",
-            "Images",
-            [metric_title(name) for name in ranked],
-            [(title, _row(scope.ranking, ranked)) for title, scope in scopes.items()],
-        )
-    ]
-    for title, scope in scopes.items():
-        # What is sure was told at one point; at another it would be other images.
-        kept = {SURE: (evaluation.operating_point,)}.get(title, tuple(scope.points))
-        rows = [
-            (f"{point}, from {evaluation.thresholds[point]:.3f}", _row(figures, names))
-            for point, figures in scope.points.items()
-            if point in kept
-        ]
-        label = f"At the operating points: {title} ({scope.num_images:,} images of {scope.num_patients:,} patients)"
-        tables.append(FigureTable(label, "Operating point", [name.capitalize() for name in names], rows))
-    return tables
-
-
-def tabulate_three_class(evaluation: CollectionEvaluation) -> FigureTable:
-    """Return the figures of the three classes, a column a scope."""
-    scopes = {name: scope.three_class for name, scope in _list_scopes(evaluation).items() if scope.three_class}
-    names = list(next(iter(scopes.values())).metrics) if scopes else []
+def tabulate_three_class(evaluation: CollectionEvaluation) -> Table:
+    """Return the metrics of the three classes, a column for each scope."""
+    scopes = {name: scope.three_class.metrics for name, scope in _list_scopes(evaluation).items() if scope.three_class}
     titles = {name: f"{metric_title(name)}, mean of the classes" for name in ("auroc", "auprc")}
-    rows = [
-        (titles.get(name, metric_title(name)), [word_figure(name, told.metrics[name]) for told in scopes.values()])
-        for name in names
+    rows: list[Row] = [
+        (titles.get(name, metric_title(name)), [make_cell(name, one[name], counted=True) for one in scopes.values()])
+        for name in next(iter(scopes.values()), {})
     ]
-    return FigureTable("Normal, bacterial or viral", "Measure", [SCOPE_TITLES[name] for name in scopes], rows)
+    return Table("Normal, bacterial or viral", ["Metric", *(SCOPE_TITLES[name] for name in scopes)], rows)
 
 
-def tabulate_calibration(evaluation: CollectionEvaluation) -> FigureTable:
-    """Return the expected calibration errors."""
-    rows = [
-        (KIND_TITLES[kind], [word_figure("share", found.error), Cell(word_value("share", found.by_chance))])
-        for kind, found in evaluation.reliability.items()
-    ]
-    return FigureTable("Expected calibration error, 15 bins", "Task", ["Error", "By chance alone"], rows)
+def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
+    """Return the expected calibration errors, mean probabilities and observed shares."""
+    rows: list[Row] = []
+    for kind, one in evaluation.reliability.items():
+        others = [Cell(format_value("share", value)) for value in (one.by_chance, one.promised_mean, one.observed_mean)]
+        rows.append((KIND_TITLES[kind], [make_cell("share", one.error, counted=True), *others]))
+    header = ["Task", "ECE", "ECE by chance", "Mean probability", "Observed share"]
+    return Table("Expected calibration error (ECE), 15 bins", header, rows)
 
 
-def tabulate_conformal(evaluation: CollectionEvaluation) -> FigureTable:
-    """Return coverage and size of the sets, a row a class."""
-    columns = {
-        "coverage": "Hold the truth",
-        "size": "Classes",
-        "single": "One class",
-        "several": "Two or three",
-        "empty": "None",
-    }
-    figures = evaluation.conformal.figures if evaluation.conformal else {}
-    rows = [(name, _row(found, tuple(columns))) for name, found in figures.items()]
-    return FigureTable("Sets of classes, by true class", "True class", list(columns.values()), rows)
+def tabulate_conformal(evaluation: CollectionEvaluation) -> Table:
+    """Return coverage and size of the prediction sets by true class."""
+    columns = {"coverage": "Coverage", "size": "Mean size", "single": "One class", "several": "More", "empty": "Empty"}
+    metrics = evaluation.conformal.figures if evaluation.conformal else {}
+    return tabulate("Prediction sets by true class", "True class", columns, metrics, counted=True)
 
 
-def tabulate_selective(evaluation: CollectionEvaluation) -> FigureTable:
-    """Return accuracy by share answered, and the area under the risk-coverage curve."""
+def tabulate_selective(evaluation: CollectionEvaluation) -> Table:
+    """Return accuracy by coverage, and the area under the risk-coverage curve."""
     curves = evaluation.selective
-    shares = list(next(iter(curves.values())).at_shares)
-    rows = [
-        (f"surest {share:.0%} answered", [word_figure("accuracy", curve.at_shares[share]) for curve in curves.values()])
-        for share in shares
-    ]
-    rows.append(("AURC, less is better", [word_figure("area", curve.area) for curve in curves.values()]))
-    return FigureTable("Accuracy of the images answered", "Answered", [KIND_TITLES[kind] for kind in curves], rows)
-
-
-def tabulate_gate(evaluation: CollectionEvaluation) -> list[FigureTable]:
-    """Return what was refused and left unsure by class, and how right answers are that were given and held back."""
-    gate = evaluation.gate
-    shares = {"refused": gate.refused, "read, but unlike the training images": gate.unlike, "not sure": gate.not_sure}
-    classes = list(gate.refused)
-    by_class = [(title, [word_figure("share", found[name]) for name in classes]) for title, found in shares.items()]
-    titles = {"all": "all, had they been answered", "sure": "answered for sure", "not_sure": "held back as not sure"}
-    answers = [(titles[name], [word_figure("accuracy", found)]) for name, found in gate.answers.items()]
-    label = f"Answers right at the operating point {evaluation.operating_point}, of the images not refused"
-    return [
-        FigureTable("Refusals, remarks and doubts", "Share of the images", classes, by_class),
-        FigureTable(label, "Images", ["Accuracy"], answers),
-    ]
-
-
-def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[FigureTable]:
-    """Return a table for each trait."""
-    names = ("sensitivity", "specificity", "accuracy", "auroc", "refused")
-    tables = []
-    for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
-        groups = [group for group in evaluation.subgroups if group.trait == trait]
-        known = tuple(name for name in names if any(name in group.figures for group in groups))
-        tables.append(
-            FigureTable(
-                f"By {trait}, at the operating point {evaluation.operating_point}",
-                trait.capitalize(),
-                [metric_title(name) for name in known],
-                [(group.name, _row(group.figures, known)) for group in groups],
-            )
+    rows: list[Row] = [
+        (
+            f"most certain {share:.0%}",
+            [make_cell("accuracy", curve.at_shares[share], counted=True) for curve in curves.values()],
         )
-    return tables
-
-
-def tabulate_shares(evaluation: CollectionEvaluation) -> FigureTable:
-    """Return the estimated shares of the classes beside those of the labels."""
-    shares = evaluation.label_shift.shares if evaluation.label_shift else {}
-    true = evaluation.true_shares
-    rows = [
-        (name, [word_figure("share", share), Cell(word_value("share", true[name])) if true else EMPTY])
-        for name, share in shares.items()
+        for share in next(iter(curves.values())).at_shares
     ]
-    return FigureTable("Shares of the classes", "Class", ["Estimated without labels", "As labelled"], rows)
+    rows.append(("AURC, lower is better", [make_cell("area", curve.area, counted=True) for curve in curves.values()]))
+    return Table("Accuracy by coverage", ["Images predicted", *(KIND_TITLES[kind] for kind in curves)], rows)
+
+
+def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
+    """Return rejected and uncertain images by class, the accuracy of the others, and the reasons."""
+    gate = evaluation.gate
+    shares = {"rejected": gate.refused, "read, but unlike the training images": gate.unlike, "uncertain": gate.not_sure}
+    by_class: list[Row] = [
+        (title, [make_cell("share", one[name], counted=True) for name in gate.refused]) for title, one in shares.items()
+    ]
+    titles = {"all": "all that are not rejected", "sure": "not uncertain", "not_sure": "uncertain"}
+    accuracies = {titles[name]: {"accuracy": value} for name, value in gate.answers.items()}
+    caption = f"Accuracy at the operating point {evaluation.operating_point}"
+    return [
+        Table("Rejected and uncertain images", ["Share of the images", *gate.refused], by_class),
+        tabulate(caption, "Images", {"accuracy": "Accuracy"}, accuracies, counted=True),
+        tabulate_reasons("Rejected images by reason", gate.refusals.items()),
+        tabulate_reasons("Remarks on images that were read; one may have two", gate.remarks.items()),
+    ]
+
+
+def tabulate_reasons(caption: str, counts: Iterable[tuple[str, int]]) -> Table:
+    """Return a number of images for each reason."""
+    return Table(caption, ["Reason", "Images"], [(reason, [count]) for reason, count in counts])
+
+
+def tabulate_left_out(evaluation: CollectionEvaluation) -> Table:
+    """Return how many files were excluded, by reason."""
+    reasons = Counter(entry["reason"] for entry in evaluation.left_out).most_common()
+    return tabulate_reasons("Files of the collection that were excluded", reasons)
+
+
+def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:
+    """Return a table for each trait."""
+    titles = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy", "auroc")}
+    titles["refused"] = "Rejected"
+    listed = []
+    for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
+        rows = {group.name: group.figures for group in evaluation.subgroups if group.trait == trait}
+        columns = {name: title for name, title in titles.items() if any(name in metrics for metrics in rows.values())}
+        caption = f"By {trait}, at the operating point {evaluation.operating_point}"
+        listed.append(tabulate(caption, trait.capitalize(), columns, rows, counted=True))
+    return listed
+
+
+def tabulate_error_runs(evaluation: CollectionEvaluation) -> Table:
+    """Return the contiguous error runs."""
+    rows: list[Row] = [
+        (run.kind, [run.first, run.last, run.num_wrong, run.num_images]) for run in evaluation.error_runs
+    ]
+    return Table("Contiguous error runs", ["Label", "First file", "Last file", "Errors", "Images"], rows)
+
+
+def tabulate_shares(evaluation: CollectionEvaluation) -> Table:
+    """Return the estimated shares of the classes beside those of the labels."""
+    labelled = evaluation.true_shares
+    rows: list[Row] = [
+        (name, [make_cell("share", share), Cell(format_value("share", labelled[name])) if labelled else EMPTY])
+        for name, share in (evaluation.label_shift.shares if evaluation.label_shift else {}).items()
+    ]
+    return Table("Shares of the classes", ["Class", "Estimated without labels", "As labelled"], rows)
+
+
+def tabulate_confounders(confounders: Confounders) -> list[Table]:
+    """Return metrics with parts of the images hidden, of the regressions that see no lung, and by file series."""
+    columns = {name: metric_title(name) for name in confounders.figures["untouched"]}
+    shown: list[Row] = []
+    for name, metrics in confounders.figures.items():
+        differences = confounders.differences.get(name, {})
+        notes = {metric: format_difference(metric, value) for metric, value in differences.items()}
+        cells = [make_cell(metric, metrics[metric], note=notes.get(metric, "")) for metric in columns]
+        hidden = Cell(format_value("share", confounders.hidden[name].value)) if name in confounders.hidden else EMPTY
+        shown.append((confounder_title(name), [hidden, *cells]))
+    trivial = {confounder_title(name): metrics for name, metrics in confounders.trivial.items()}
+    series: list[Row] = [
+        (name, [metrics["exposure"].n, *(_make_series_cell(title, metrics[title]) for title in SERIES_TITLES)])
+        for name, metrics in confounders.series.items()
+    ]
+    caption = "Logistic regressions without any lung, fitted on training images"
+    return [
+        Table("Parts of the images hidden, with paired differences", ["Shown", "Hidden", *columns.values()], shown),
+        tabulate(caption, "Input", columns, trivial, counted=False),
+        Table("By series of file names", ["Series", "Images", *SERIES_TITLES.values()], series),
+    ]
+
+
+def _make_series_cell(name: str, value: Estimate) -> Cell:
+    if name in ("exposure", "contrast"):  # gray levels
+        return Cell(f"{value.value:.0f}", f"[{value.low:.0f}, {value.high:.0f}]")
+    return make_cell(name, value)
+
+
+def tabulate_ood(check: OODCheck) -> Table:
+    """Return the shares of each kind of input that are flagged and rejected."""
+    rows: list[Row] = []
+    for origin, title in ORIGIN_TITLES.items():
+        kinds = [kind for kind in check.kinds if kind.origin == origin]
+        rows += [(title, [])] if kinds else []
+        for kind in kinds:
+            shares = [make_cell("flagged", kind.flagged), make_cell("refused", kind.refused)]
+            rows.append((kind.kind, [kind.flagged.n, *shares, kind.reason or "-"]))
+    caption = "Shares flagged (rejected ones included) and rejected, and the most frequent reason"
+    return Table(caption, ["Kind of image", "Images", "Flagged", "Rejected", "Reason"], rows)
 
 
 def _list_scopes(evaluation: CollectionEvaluation) -> dict[str, Scope]:
-    """Return the scopes, without one that holds the same images as all."""
-    everyone = evaluation.scopes["all"]
+    """Return the scopes, without those that hold the same images as `all`."""
+    all_images = evaluation.scopes["all"]
     return {
         name: scope
         for name, scope in evaluation.scopes.items()
-        if scope is everyone or scope.num_images < everyone.num_images
+        if scope is all_images or scope.num_images < all_images.num_images
     }
-
-
-def _row(figures: Mapping[str, Estimate], names: tuple[str, ...]) -> list[Cell]:
-    return [word_figure(name, figures[name]) if name in figures else EMPTY for name in names]

@@ -21,37 +21,46 @@ THUMBNAILS_ACROSS = 64
 JPEG_QUALITY = 60
 
 
-def write_map_data(drawn: EmbeddingMap, dataset: Dataset | None) -> str:
+def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None) -> str:
     """Return what `map.js` needs of a map, as JSON that may stand in a page.
 
     Args:
-        drawn: the map.
+        embedding_map: the map.
         dataset: the images on it, by name; without it no thumbnails are shown.
     """
-    nearest = drawn.nearest if drawn.nearest is not None else np.empty((len(drawn.names), 0), dtype=np.int64)
-    labels = [drawn.classes[label] if label >= 0 else None for label in drawn.labels.tolist()]
+    nearest = (
+        embedding_map.nearest
+        if embedding_map.nearest is not None
+        else np.empty((len(embedding_map.names), 0), dtype=np.int64)
+    )
+    labels = [embedding_map.classes[label] if label >= 0 else None for label in embedding_map.labels.tolist()]
     return embed_json(
         {
-            "classes": list(drawn.classes),
-            "colors": {name: CLASS_COLORS.get(name, SOFT) for name in drawn.classes},
-            "names": drawn.names.tolist(),
+            "classes": list(embedding_map.classes),
+            "colors": {name: CLASS_COLORS.get(name, SOFT) for name in embedding_map.classes},
+            "names": embedding_map.names.tolist(),
             "labels": labels,
-            "coordinates": [[float(f"{value:.5g}") for value in point] for point in drawn.coordinates.tolist()],
-            "emphasized": (drawn.origins != "train").tolist(),
+            "coordinates": [[float(f"{value:.5g}") for value in point] for point in embedding_map.coordinates.tolist()],
+            "emphasized": (embedding_map.origins != "train").tolist(),
             "nearest": [[row for row in rows if row >= 0] for rows in nearest.tolist()],
-            "thumbnails": None if dataset is None else _draw_thumbnails(drawn, dataset),
+            "thumbnails": None if dataset is None else _draw_thumbnails(embedding_map, dataset),
         }
     )
 
 
-def _draw_thumbnails(drawn: EmbeddingMap, dataset: Dataset) -> dict[str, Any]:
+def _draw_thumbnails(embedding_map: EmbeddingMap, dataset: Dataset) -> dict[str, Any]:
     """Return one picture of all images, small, in the order of the map, and which of them it shows."""
     row_of = {name: row for row, name in enumerate(dataset.table["name"])}
-    num_rows = -(-len(drawn.names) // THUMBNAILS_ACROSS)
+    num_rows = -(-len(embedding_map.names) // THUMBNAILS_ACROSS)
     sprite = Image.new("L", (THUMBNAILS_ACROSS * THUMBNAIL_SIDE, num_rows * THUMBNAIL_SIDE))
-    shown = [origin != "new" and name in row_of for name, origin in zip(drawn.names, drawn.origins, strict=True)]
+    shown = [
+        origin != "new" and name in row_of
+        for name, origin in zip(embedding_map.names, embedding_map.origins, strict=True)
+    ]
     for place in np.flatnonzero(shown).tolist():
-        image = Image.fromarray(dataset.images[row_of[drawn.names[place]]]).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        image = Image.fromarray(dataset.images[row_of[embedding_map.names[place]]]).resize(
+            (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
+        )
         down, across = divmod(place, THUMBNAILS_ACROSS)
         sprite.paste(image, (THUMBNAIL_SIDE * across, THUMBNAIL_SIDE * down))
     buffer = io.BytesIO()

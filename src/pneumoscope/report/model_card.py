@@ -5,9 +5,9 @@ import os
 from collections.abc import Mapping
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
 
 from pneumoscope.inference.cards import (
-    CARD_NAME,
     AnomalyCard,
     CardHead,
     ClassifierCard,
@@ -18,9 +18,11 @@ from pneumoscope.inference.cards import (
 from pneumoscope.inference.model_set import load_cards
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.results.calibration import OperatingPoint, SeedComparison, SplitMetrics
+from pneumoscope.io.write import write_text
+from pneumoscope.models.card import CARD_NAME
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.report.templates import make_environment
-from pneumoscope.report.wording import metric_title, word_estimate, word_value
+from pneumoscope.report.wording import format_estimate, format_value, metric_title
 
 LEAST_DROP = 0.05
 
@@ -45,7 +47,7 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
     """Write `README.md` beside each `card.json` of an export.
 
     Args:
-        export_dir: folder that `export_model` or `export_study` left.
+        export_dir: folder of `export_model` or `export_study`.
 
     Raises:
         ModelError: if it holds no export.
@@ -53,35 +55,45 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
     export_dir = Path(export_dir)
     if (export_dir / CARD_NAME).exists():
         write_model_card(load_card(ExportedModel, export_dir), export_dir / "README.md")
-        return
-    for part, card in vars(load_cards(export_dir)).items():
-        write_model_card(card, export_dir / part / "README.md")
+    else:
+        for part, card in vars(load_cards(export_dir)).items():
+            write_model_card(card, export_dir / part / "README.md")
 
 
 def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
+    content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop"))
+    content |= {
+        name: [] for name in ("training", "points", "splits", "rows", "test", "explanation", "subtypes", "seeds")
+    }
+    if isinstance(card, ExportedModel):
+        content |= {"model": card, "training": _describe_training(card)}
+    if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard):
+        content["data"] = card.data
+    if isinstance(card, AnomalyCard):
+        content["test"] = _list_metrics(card.figures["test"])
+    if isinstance(card, ClassifierCard):
+        content |= _describe_classifier(card)
+    of_kermany = content["data"] is not None and _KERMANY in content["data"].license
     template = make_environment(autoescape=False).get_template("model_card.md.j2")
-    classifier = card if isinstance(card, ClassifierCard) else None
-    data = card.data if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard) else None
-    text = template.render(
-        card=card,
-        model=card if isinstance(card, ExportedModel) else None,
-        classifier=classifier,
-        data=data,
-        training=_describe_training(card) if isinstance(card, ExportedModel) else [],
-        points=[(name, *_format_point(point)) for name, point in classifier.operating_points.items()]
-        if classifier
+    write_text(path, template.render(card=card, of_kermany=of_kermany, **content))
+
+
+def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
+    return {
+        "classifier": card,
+        "points": [(name, *_format_point(point)) for name, point in card.operating_points.items()],
+        "splits": _title_splits(card.figures),
+        "rows": _tabulate_metrics(card.figures),
+        "explanation": _list_metrics(card.explanation.figures) if card.explanation else [],
+        "subtypes": [
+            (_SUBTYPE_TITLES[name], format_estimate("auroc", one)) for name, one in card.subtypes.figures.items()
+        ]
+        if card.subtypes
         else [],
-        splits=_title_splits(classifier.figures) if classifier else [],
-        rows=_tabulate_metrics(classifier.figures) if classifier else [],
-        test=_list_metrics(card.figures["test"]) if isinstance(card, AnomalyCard) else [],
-        explanation=_list_metrics(classifier.explanation.figures) if classifier and classifier.explanation else [],
-        subtypes=_list_subtypes(classifier.subtypes.figures) if classifier and classifier.subtypes else [],
-        seeds=_list_seeds(classifier.seeds) if classifier and classifier.seeds else [],
-        drop=_format_drop(classifier.figures) if classifier else None,
-        of_kermany=data is not None and _KERMANY in data.license,
-    )
-    path.write_text(text, encoding="utf-8")
+        "seeds": _list_seeds(card.seeds) if card.seeds else [],
+        "drop": _format_drop(card.figures),
+    }
 
 
 def _describe_training(card: ExportedModel) -> list[str]:
@@ -121,8 +133,8 @@ def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
     """Return threshold, sensitivity and specificity on the images that the point was chosen on."""
     return (
         f"{point.threshold:.3f}",
-        word_estimate("sensitivity", point.sensitivity),
-        word_estimate("specificity", _complement(point.one_minus_specificity)),
+        format_estimate("sensitivity", point.sensitivity),
+        format_estimate("specificity", _complement(point.one_minus_specificity)),
     )
 
 
@@ -135,7 +147,7 @@ def _tabulate_metrics(figures: Mapping[str, SplitMetrics]) -> list[tuple[str, li
         specificities = [_complement(part[f"flagged_normal_{name}"]) for part in binary]
         rows += [
             (f"at `{name}`: sensitivity", _row(f"flagged_pneumonia_{name}", binary)),
-            (f"at `{name}`: specificity", [word_estimate("specificity", value) for value in specificities]),
+            (f"at `{name}`: specificity", [format_estimate("specificity", value) for value in specificities]),
             (f"at `{name}`: accuracy", _row(f"accuracy_{name}", binary)),
         ]
     names = [name for name in _THREE_CLASSES if name in three[0]]
@@ -148,15 +160,11 @@ def _title_splits(figures: Mapping[str, SplitMetrics]) -> list[str]:
 
 
 def _row(name: str, parts: list[dict[str, Estimate]]) -> list[str]:
-    return [word_estimate(name, part[name]) if name in part else "-" for part in parts]
+    return [format_estimate(name, part[name]) if name in part else "-" for part in parts]
 
 
 def _list_metrics(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return [(metric_title(name), word_estimate(name, metric)) for name, metric in metrics.items()]
-
-
-def _list_subtypes(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return [(_SUBTYPE_TITLES[name], word_estimate("auroc", metric)) for name, metric in metrics.items()]
+    return [(metric_title(name), format_estimate(name, metric)) for name, metric in metrics.items()]
 
 
 def _list_seeds(seeds: SeedComparison) -> list[str]:
@@ -165,7 +173,7 @@ def _list_seeds(seeds: SeedComparison) -> list[str]:
     for key, spread in seeds.test.items():
         task, _, name = key.partition("/")
         title = metric_title(name.removesuffix("_balanced"))
-        mean, deviation = word_value(name, spread.mean), word_value(name, spread.sd)
+        mean, deviation = format_value(name, spread.mean), format_value(name, spread.sd)
         sentences.append(f"{task.replace('_', ' ')}: {title} {mean}, sd {deviation}")
     return sentences
 
@@ -179,7 +187,7 @@ def _format_drop(figures: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
     # Where one is NaN there is no drop to speak of.
     if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
         return None
-    return word_value("specificity", val.value), word_estimate("specificity", test)
+    return format_value("specificity", val.value), format_estimate("specificity", test)
 
 
 def _complement(share: Estimate) -> Estimate:

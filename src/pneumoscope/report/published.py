@@ -1,6 +1,6 @@
-"""Figures that others have published on the same official test images, and where they stand.
+"""Metrics of the reference study and of publications on the same official test images.
 
-Every figure was read in its source unless `remark` says otherwise.
+Every value was read in its source unless `remark` says otherwise.
 """
 
 from dataclasses import dataclass, field
@@ -8,9 +8,9 @@ from types import MappingProxyType
 
 TEST_IMAGES = 624
 
-# The project report whose nets this package rebuilds: "the paper". Its anomaly figures belong to the
-# threshold "mean + 1 standard deviation"; its area under the curve is read off, hence `APPROXIMATE`.
-PAPER = MappingProxyType(
+REFERENCE_STUDY = '"Deep Learning, Final Course Project", O. Bar, Bar-Ilan University, 2024'
+# Its anomaly metrics belong to the threshold "mean + 1 standard deviation"; its AUROC is read off a figure.
+REFERENCE = MappingProxyType(
     {
         "binary": {"accuracy": 0.7740},
         "three_class": {
@@ -32,14 +32,14 @@ APPROXIMATE = frozenset({("anomaly", "auroc")})
 
 @dataclass(frozen=True)
 class Publication:
-    """Someone else's figures.
+    """A publication and its metrics.
 
     Attributes:
         key: name of its entry in the list of sources.
         name: short name for tables and figures.
         citation: where it can be read.
         url: address of the source, or nothing.
-        figures: by task, figure by metric name as in `results.json`.
+        metrics: by task and metric, named as in `results.json`.
         remark: what to know before comparing.
     """
 
@@ -47,7 +47,7 @@ class Publication:
     name: str
     citation: str
     url: str = ""
-    figures: dict[str, dict[str, float]] = field(default_factory=dict)
+    metrics: dict[str, dict[str, float]] = field(default_factory=dict)
     remark: str = ""
 
 
@@ -83,7 +83,7 @@ PUBLICATIONS = (
         "collection. arXiv 2404.15786.",
         "https://arxiv.org/abs/2404.15786",
         {"binary": {"accuracy": 0.916, "auroc": 0.989}, "neighbors": {"accuracy": 0.905}},
-        "net trained on other pictures; linear probe, or k-NN on its embedding",
+        "pretrained on other images; linear probe, or k-NN on its embedding",
     ),
     Publication(
         "medvit-v2-2025",
@@ -101,7 +101,7 @@ PUBLICATIONS = (
         "networks in chest X-ray images. Arabian Journal for Science and Engineering 47.",
         "https://doi.org/10.1007/s13369-021-06127-z",
         {"three_class": {"accuracy": 0.907}},
-        "ensemble of nets first trained on other pictures",
+        "ensemble of models pretrained on other images",
     ),
     Publication(
         "squid-2023",
@@ -119,18 +119,26 @@ PUBLICATIONS = (
         "arXiv 2405.11976.",
         "https://arxiv.org/abs/2405.11976",
         {"anomaly": {"accuracy": 0.894, "auroc": 0.967}},
-        "rests on a model first trained on many other chest radiographs",
+        "uses a model pretrained on many other chest radiographs",
     ),
 )
 
 
+def list_published(task: str, metric: str) -> list[tuple[Publication, float]]:
+    """Return the publications that give a metric of a task, with its value."""
+    return [
+        (publication, publication.metrics[task][metric])
+        for publication in PUBLICATIONS
+        if metric in publication.metrics.get(task, {})
+    ]
+
+
 def best_published(task: str, metric: str) -> tuple[Publication, float] | None:
-    """Return the highest published figure of a task and who published it, or None where nobody has.
+    """Return the highest published value of a metric and its source, or None.
 
     Example:
         >>> publication, value = best_published("anomaly", "f1")
         >>> publication.name, value
         ('SQUID', 0.847)
     """
-    found = [(paper, paper.figures[task][metric]) for paper in PUBLICATIONS if metric in paper.figures.get(task, {})]
-    return max(found, key=lambda pair: pair[1], default=None)
+    return max(list_published(task, metric), key=lambda pair: pair[1], default=None)

@@ -1,4 +1,4 @@
-"""One reading as one picture: the heat over the radiograph, and what the models say below it."""
+"""A prediction as one image: the heatmap over the radiograph, and the result below it."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -9,8 +9,8 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.report.figures.palette import CLASS_COLORS
-from pneumoscope.report.figures.sheet import color_values
-from pneumoscope.report.wording import word_oddness
+from pneumoscope.report.figures.sheet import HEAT_COLORS, color_values, lay_over
+from pneumoscope.report.wording import format_percentile
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -20,22 +20,20 @@ if TYPE_CHECKING:
 LONG_SIDE = (1024, 2048)
 NARROWEST = 640
 COLUMNS = 46
-HEAT_OPACITY = 0.65
-HEAT_COLORS = "inferno"
 BARS = (("normal", 0), ("pneumonia", 0), ("bacterial", 1), ("viral", 1))
 INK, SOFT, DIM, NOTICE = "#f2f4f6", "#9aa4ad", "#24292e", "#ffc04d"
-HEAD, ANSWER, REFUSAL, LINE, FOOT = 2.2, 8.4, 5.6, 1.2, 1.9
+HEAD, RESULT, REJECTION, LINE, FOOT = 2.2, 8.4, 5.6, 1.2, 1.9
 
 
 def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture: np.ndarray) -> np.ndarray:
-    """Draw a radiograph under its heat, with the notice above it and the answer below it.
+    """Draw a radiograph under its heatmap, with the notice above it and the result below it.
 
     Small images are enlarged and huge ones reduced, so that the longer side has 1,024 to 2,048 pixels; nothing
     is written over the radiograph itself.
 
     Args:
         reading: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model` are shown, and how far
-            to trust it, where that is known: `subtype_trust` with probabilities, `heatmap_trust` with the heat.
+            to trust it: `subtype_trust` with probabilities, `heatmap_trust` with the heat.
         heatmap: `(H, W)` floats in [0, 1]; None where there is none.
         picture: `(H, W)` floats in [0, 1], 0 = black.
 
@@ -44,38 +42,42 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
     """
     from PIL import Image, ImageDraw
 
-    film = _lay_over(picture, heatmap)
-    width = max(film.width, NARROWEST)
+    radiograph = _enlarge(picture, heatmap)
+    width = max(radiograph.width, NARROWEST)
     unit = round(width / COLUMNS)
-    answered = reading.get("p_pneumonia") is not None
-    told = [("reason", INK)] + [("subtype_trust", SOFT)] * answered + [("heatmap_trust", SOFT)] * (heatmap is not None)
+    has_probabilities = reading.get("p_pneumonia") is not None
+    texts = (
+        [("reason", INK)]
+        + [("subtype_trust", SOFT)] * has_probabilities
+        + [("heatmap_trust", SOFT)] * (heatmap is not None)
+    )
     notes = [
         (line, color)
-        for name, color in told
+        for name, color in texts
         for line in _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width - 2 * unit)
     ]
-    top = round(HEAD * unit) + film.height
-    answer = ANSWER if answered else REFUSAL
-    below = round((answer + LINE * len(notes) + FOOT) * unit)
+    top = round(HEAD * unit) + radiograph.height
+    height = RESULT if has_probabilities else REJECTION
+    below = round((height + LINE * len(notes) + FOOT) * unit)
     sheet = Image.new("RGB", (width, top + below), "black")
-    sheet.paste(film, ((width - film.width) // 2, round(HEAD * unit)))
+    sheet.paste(radiograph, ((width - radiograph.width) // 2, round(HEAD * unit)))
     pen = ImageDraw.Draw(sheet)
     _write_head(pen, width, unit)
-    _write_answer(pen, reading, unit, top + unit)
-    if answered:
+    _write_result(pen, reading, unit, top + unit)
+    if has_probabilities:
         _draw_bars(pen, reading, unit, top + unit, (18 * unit, round(30.4 * unit)))
     if heatmap is not None:
         _draw_scale(sheet, unit, top + unit, (round(35.2 * unit), width - unit))
     for number, (line, color) in enumerate(notes):
-        place = (unit, top + round((answer + LINE * number) * unit))
+        place = (unit, top + round((height + LINE * number) * unit))
         pen.text(place, line, fill=color, font=_font(0.8 * unit), anchor="la")
     foot = (unit, sheet.height - round(0.6 * unit))
     pen.text(foot, f"model {reading['model']}", fill=SOFT, font=_font(0.7 * unit), anchor="ls")
     return np.asarray(sheet)
 
 
-def _lay_over(picture: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
-    """Return the picture at the size it is shown, and the less of it the warmer the heat is."""
+def _enlarge(picture: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
+    """Return the radiograph under its heatmap, at the size it is shown."""
     from PIL import Image
 
     height, width = picture.shape
@@ -86,9 +88,7 @@ def _lay_over(picture: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
     shown = np.repeat(gray[..., None], 3, axis=2)
     if heatmap is not None:
         heat = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
-        heat = np.clip(heat, 0, 1)
-        opacity = HEAT_OPACITY * np.sqrt(heat)[..., None]  # so that faint heat is still seen
-        shown = (1 - opacity) * shown + opacity * color_values(heat, HEAT_COLORS)
+        shown = lay_over(gray, np.clip(heat, 0, 1))
     return Image.fromarray(np.rint(255 * shown).astype(np.uint8))
 
 
@@ -99,14 +99,14 @@ def _write_head(pen: "ImageDraw", width: int, unit: int) -> None:
     pen.text((width - unit, middle), name, fill=SOFT, font=_font(0.8 * unit), anchor="rm")
 
 
-def _write_answer(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: int) -> None:
+def _write_result(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: int) -> None:
     decision = str(reading["decision"])
     color = CLASS_COLORS["pneumonia"] if decision == "pneumonia" else INK
     pen.text((unit, top), decision, fill=color, font=_font(1.9 * unit, bold=True), anchor="la")
     lines = [f"operating point: {reading['operating_point']}"]
     percentile = reading.get("anomaly_percentile")
     if percentile is not None:
-        lines.append(word_oddness(percentile))
+        lines.append(format_percentile(percentile))
     for number, line in enumerate(lines):
         place = (unit, top + round((2.8 + LINE * number) * unit))
         pen.text(place, line, fill=SOFT, font=_font(0.8 * unit), anchor="la")

@@ -1,68 +1,42 @@
-"""The pictures of a study's tasks, before they are drawn."""
+"""Figures of a study, saved in `figures/` and made ready for its page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.io.results import AnomalyResult, Classification, EmbeddingMap, Explanation, LearningCurve, Neighbors
+from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
-from pneumoscope.report.figures import anomaly, curves, explain, neighbors, scores
-from pneumoscope.report.wording import TASK_TITLES, configuration_title
+from pneumoscope.progress import track
+from pneumoscope.report.comparison import collect_scores
+from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores
+from pneumoscope.report.figures.palette import Picture, make_picture
+from pneumoscope.report.wording import TASK_TITLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from pneumoscope.data.dataset import Dataset
 
+PHANTOM_NOTE = "Drawn phantoms, not radiographs."
 CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
-_EXPLAIN_PICTURES = (
-    (
-        "gradcam",
-        "Grad-CAM of each layer",
-        explain.draw_gradcam,
-        explain.describe_gradcam,
-        "Warm: what speaks for the class that the net decided. Early layers see edges; the last sees regions.",
-    ),
-    (
-        "feature_maps",
-        "Feature maps of each layer",
-        explain.draw_feature_maps,
-        explain.describe_feature_maps,
-        "One pneumonia image as each layer passes it on, its most active filters first. Bright: the filter responds.",
-    ),
-    (
-        "patches",
-        "Patches that excite each layer most",
-        explain.draw_patches,
-        explain.describe_patches,
-        "A row is a filter, with the places in the data set that excite it most.",
-    ),
-    (
-        "centrality",
-        "Centrality of the heat",
-        explain.draw_centrality,
-        explain.describe_centrality,
-        "How near the middle of the lungs the heat lies, over all test images, with 95% intervals.",
-    ),
-)
-
-FigurePair = tuple["Callable[..., Figure]", "Callable[..., str]"]
 
 
 @dataclass(frozen=True)
-class Sketch:
-    """A picture not yet drawn.
+class Plan:
+    """A figure to draw.
 
     Attributes:
-        section: part of the page that it belongs to: a task, `overview` or `leakage`.
-        group: pictures of one group stand side by side.
+        section: of the page: a task, `overview` or `leakage`.
+        group: figures of one group stand side by side.
         name: file name without suffix.
-        title: above the figure.
-        caption: how to read it.
-        figure: its `draw_…`, of `args`, `options` and `title`, and its `describe_…`, of `args` and `options`.
-        args: what is drawn.
-        options: how.
+        title, caption: above and below the figure.
+        draw: returns the figure, called with `title`.
         wide: whether it takes the whole width of the page.
     """
 
@@ -71,112 +45,125 @@ class Sketch:
     name: str
     title: str
     caption: str
-    figure: FigurePair
-    args: tuple[Any, ...]
-    options: dict[str, Any] = field(default_factory=dict)
+    draw: Callable[..., Figure]
     wide: bool = False
 
 
-def plan_classifier(task: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    """Yield the curves, confusion and ROC of a classifier."""
-    title, stem = f"{TASK_TITLES[task]}, {configuration_title(configuration)}", f"{configuration}-{task}"
-    caption = "Where the dashed line turns away from the full one, the net learns its training images by heart."
-    figure: FigurePair = curves.draw_learning_curve, curves.describe_learning_curve
-    yield Sketch(task, "curves", f"{stem}-curve", title, caption, figure, (result.curve,))
-    if "test" not in result.evaluations:
-        return
-    evaluation, title = result.evaluations["test"], f"{title}: test"
-    caption = "A row holds all test images of one true class; the diagonal is what the net got right."
-    figure = scores.draw_confusion, scores.describe_confusion
-    yield Sketch(task, "confusion", f"{stem}-confusion", title, caption, figure, (evaluation,))
-    caption = (
-        "Each curve runs through all thresholds; the dot is where the most probable class decides. "
-        "Dotted: what guessing reaches."
-    )
-    figure = scores.draw_roc_and_precision, scores.describe_roc_and_precision
-    yield Sketch(task, "roc", f"{stem}-roc", title, caption, figure, (evaluation,))
+def make_pictures(
+    stages: dict[str, Any], results: dict[str, Any], figures_dir: Path, *, dataset: Dataset | None = None
+) -> dict[str, dict[str, list[Picture]]]:
+    """Draw every figure of the stages, and save each as PNG and SVG.
+
+    Args:
+        stages: results by stage name.
+        results: content of `results.json`.
+        figures_dir: folder of the files.
+        dataset: for figures of neighbors; without it they are left out.
+
+    Returns:
+        Pictures by section and group, in the order of the page.
+    """
+    note = f"{RESEARCH_USE_ONLY} {PHANTOM_NOTE}" if results["data"]["phantoms"] else RESEARCH_USE_ONLY
+    pictures: dict[str, dict[str, list[Picture]]] = {}
+    for plan in track(list(_plan_figures(stages, results, dataset)), "Drawing figures"):
+        figure = plan.draw(title=plan.title)
+        picture = make_picture(figure, figures_dir / plan.name, caption=plan.caption, note=note, wide=plan.wide)
+        pictures.setdefault(plan.section, {}).setdefault(plan.group, []).append(picture)
+    return pictures
 
 
-def plan_neighbors(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    """Yield how many neighbors vote, and examples."""
-    task, stem = kind.removeprefix("neighbors_"), f"{configuration}-{kind}"
-    net = f"net {TASK_TITLES[task].split()[0]}, {configuration_title(configuration)}"
-    title, caption = f"Number of neighbors, {net}", "Validation images alone choose how many neighbors vote."
-    figure: FigurePair = neighbors.draw_k_scores, neighbors.describe_k_scores
-    yield Sketch("neighbors", f"k_{task}", f"{stem}-k", title, caption, figure, (result,))
+def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Dataset | None) -> Iterator[Plan]:
+    panels = collect_scores(results)
+    if panels:
+        caption, draw = "Scores on test images with 95% intervals.", partial(comparison.draw_comparison, panels)
+        yield Plan("overview", "scores", "comparison", "Comparison", caption, draw, wide=True)
+    for kind, plan in _PLANS.items():
+        for configuration in order_configurations({split_stage(stage)[0] for stage in stages}):
+            stage = f"{configuration}-{kind}"
+            for one in plan(kind, stages[stage], dataset) if stage in stages else ():
+                name = f"{stage}-{one.name}" if one.name else stage
+                yield replace(one, name=name, title=f"{one.title}, {configuration}")
+    if "leakage" in stages:
+        caption, draw = (
+            "One nearest-neighbor classifier, two splits.",
+            partial(comparison.draw_leakage, stages["leakage"]),
+        )
+        yield Plan("leakage", "leakage", "leakage", "Leakage of a random image split", caption, draw)
+
+
+def _plan_curve(section: str, title: str, curve: LearningCurve) -> Plan:
+    caption = "Training and validation by epoch; the marked epoch was kept."
+    return Plan(section, "curves", "curve", title, caption, partial(curves.draw_learning_curve, curve))
+
+
+def _plan_classifier(task: str, result: Classification, dataset: Dataset | None) -> Iterator[Plan]:
+    yield _plan_curve(task, TASK_TITLES[task], result.curve)
+    if "test" in result.evaluations:
+        test, title = result.evaluations["test"], f"{TASK_TITLES[task]}, test"
+        caption = "Confusion matrix: rows are true classes, columns predictions."
+        yield Plan(task, "confusion", "confusion", title, caption, partial(scores.draw_confusion, test))
+        caption = "Dots: the most probable class. Dotted: chance."
+        yield Plan(task, "roc", "roc", title, caption, partial(scores.draw_roc_and_precision, test))
+
+
+def _plan_neighbors(kind: str, result: Neighbors, dataset: Dataset | None) -> Iterator[Plan]:
+    task = kind.removeprefix("neighbors_")
+    number = TASK_TITLES[task].split()[0]
+    title, caption = f"Choice of k, {number}", "k was chosen on validation images."
+    yield Plan("neighbors", f"k_{task}", "k", title, caption, partial(neighbors.draw_k_scores, result))
     if dataset is not None and len(result.queries):
-        title, caption = (
-            f"Nearest known images, {net}",
-            (
-                "Left a test image, then its nearest training images of other patients with their distance in the "
-                "embedding. The frame's color is the true class."
-            ),
+        caption = (
+            "Left a test image, then its nearest training images of other patients with their distances. The frame has "
+            "the color of the true class."
         )
-        figure = (neighbors.draw_neighbors, neighbors.describe_neighbors)
-        options = {"classes": CLASSES[task]}
-        shown = (result, dataset)
-        yield Sketch(
-            "neighbors", f"nearest_{task}", f"{stem}-nearest", title, caption, figure, shown, options, wide=True
-        )
+        draw = partial(neighbors.draw_neighbors, result, dataset, classes=CLASSES[task])
+        title = f"Nearest training images, {number}"
+        yield Plan("neighbors", f"nearest_{task}", "nearest", title, caption, draw, wide=True)
 
 
-def plan_map(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    """Yield a map."""
+def _plan_map(kind: str, result: EmbeddingMap, dataset: Dataset | None) -> Iterator[Plan]:
     task = kind.removeprefix("map_")
-    title = f"t-SNE map, net {TASK_TITLES[task].split()[0]}, {configuration_title(configuration)}"
-    caption = (
-        "Faint: training images, which made the map. Strong: test images, placed on it afterwards. Nearness means "
-        "alike to the net; the axes and the size of gaps mean nothing."
-    )
-    figure: FigurePair = neighbors.plot_map, neighbors.describe_map
-    yield Sketch("neighbors", f"map_{task}", f"{configuration}-{kind}", title, caption, figure, (result,))
+    title = f"t-SNE map, {TASK_TITLES[task].split()[0]}"
+    caption = "Faint: training images. Strong: test images, placed afterwards. Axes and gap sizes have no meaning."
+    yield Plan("neighbors", f"map_{task}", "", title, caption, partial(neighbors.draw_map, result))
 
 
-def plan_anomaly(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    """Yield the scores and maps of a model of normals."""
-    stem, whose, redraws = (
-        f"{configuration}-anomaly",
-        configuration_title(configuration),
-        result.reconstructions is not None,
-    )
-    caption = (
-        "Mean squared error on normals that the autoencoder trains on and on normals held out."
-        if redraws
-        else "How the encoder learned to name what is drawn into normals, those it trains on and those held out."
-    )
-    title = f"{'Autoencoder' if redraws else 'Encoder'}, {whose}"
-    figure: FigurePair = curves.draw_learning_curve, curves.describe_learning_curve
-    yield Sketch("anomaly", "curves", f"{stem}-curve", title, caption, figure, (result.curve,))
-    caption = "An image right of a threshold is flagged. The more the two colors part, the better."
-    figure = anomaly.draw_errors, anomaly.describe_errors
-    yield Sketch("anomaly", "errors", f"{stem}-errors", f"Scores, {whose}", caption, figure, (result,))
-    if not len(result.images):
-        return
-    caption = (
-        "What the autoencoder makes of test images, and where it fails: bright in the last row."
-        if redraws
-        else "Test images, and where they are unlike normals: bright."
-    )
-    title = f"{'Reconstructions' if redraws else 'Anomaly maps'}, {whose}"
-    names = [str(name) for name in dataset.table["subtype"].iloc[result.examples]] if dataset is not None else []
-    figure = (anomaly.draw_reconstructions, anomaly.describe_reconstructions)
-    name = f"{stem}-reconstructions"
-    yield Sketch("anomaly", "reconstructions", name, title, caption, figure, (result,), {"names": names}, wide=True)
+def _plan_anomaly(kind: str, result: AnomalyResult, dataset: Dataset | None) -> Iterator[Plan]:
+    is_autoencoder = result.reconstructions is not None
+    if result.curve is not None:
+        yield _plan_curve(kind, "Autoencoder" if is_autoencoder else "Encoder", result.curve)
+    title, caption = "Anomaly scores", "Images at or above a threshold are flagged."
+    yield Plan(kind, "errors", "errors", title, caption, partial(anomaly.draw_errors, result))
+    if len(result.images):
+        names = [] if dataset is None else [str(name) for name in dataset.table["subtype"].iloc[result.examples]]
+        title = "Reconstructions" if is_autoencoder else "Anomaly maps"
+        between = ", their reconstructions" if is_autoencoder else ""
+        caption = f"Test images{between} and anomaly maps (bright: anomalous)."
+        draw = partial(anomaly.draw_reconstructions, result, names=names)
+        yield Plan(kind, "reconstructions", "reconstructions", title, caption, draw, wide=True)
 
 
-def plan_explain(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
-    """Yield heat-maps, feature maps and patches."""
-    at_hand = {
+def _plan_explain(kind: str, result: Explanation, dataset: Dataset | None) -> Iterator[Plan]:
+    exists = {
         "gradcam": len(result.images) > 0,
         "feature_maps": bool(result.feature_maps),
         "patches": bool(result.patches),
         "centrality": {"centrality_normal", "centrality_pneumonia"} <= set(result.metrics),
     }
-    for name, title, draw, describe, caption in _EXPLAIN_PICTURES:
-        if at_hand[name]:
-            stem, title, wide = (
-                f"{configuration}-explain-{name}",
-                f"{title}, {configuration_title(configuration)}",
-                name != "centrality",
-            )
-            yield Sketch("explain", name, stem, title, caption, (draw, describe), (result,), wide=wide)
+    for name, title, caption, draw in (
+        ("gradcam", "Heatmaps", "Warm: evidence for the predicted class.", explain.draw_gradcam),
+        ("feature_maps", "Feature maps", "A pneumonia image; most active filters first.", explain.draw_feature_maps),
+        ("patches", "Patches with the highest activation", "A row is a filter.", explain.draw_patches),
+        ("centrality", "Centrality of the heatmaps", "All test images, with 95% intervals.", explain.draw_centrality),
+    ):
+        if exists[name]:
+            yield Plan(kind, name, name, title, caption, partial(draw, result), wide=name != "centrality")
+
+
+_PLANS: dict[str, Callable[[str, Any, Dataset | None], Iterator[Plan]]] = {
+    **dict.fromkeys(CLASSES, _plan_classifier),
+    **{f"neighbors_{task}": _plan_neighbors for task in CLASSES},
+    **{f"map_{task}": _plan_map for task in CLASSES},
+    "anomaly": _plan_anomaly,
+    "explain": _plan_explain,
+}

@@ -1,136 +1,205 @@
-"""The numbers of `results.json` and of the audit as rows for the page."""
+"""Tables of the pages: metrics with intervals, counts, settings, times."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.study_folder import order_configurations
 from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.report.comparison import read_estimate
+from pneumoscope.report.comparison import ComparedMetric, read_estimate
+from pneumoscope.report.published import Publication
 from pneumoscope.report.wording import (
-    configuration_title,
+    TASK_TITLES,
     field_title,
+    format_interval,
+    format_seconds,
+    format_value,
     metric_title,
-    word_interval,
-    word_seconds,
-    word_value,
 )
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
-SECOND_NET = "_three_class"
-MOST_LISTED = 40
+SECOND_CLASSIFIER = "_three_class"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """A figure as read by a person, its interval, and the number of images behind it where that is told."""
+    """A metric in a table.
+
+    Attributes:
+        value, interval: as text; `interval` may be empty.
+        note: small text below, such as the number of images.
+        link: identifier on the page that `note` points to.
+    """
 
     value: str
     interval: str = ""
-    n: str = ""
+    note: str = ""
+    link: str = ""
 
 
 EMPTY = Cell("-")
+Row = tuple[str, Sequence[Cell | str | int]]
 
 
 @dataclass(frozen=True)
-class MetricTable:
-    """Figures of one task: a column a configuration and split and a row a metric.
+class Table:
+    """A table of a page.
 
     Attributes:
-        columns: `(configuration, split)` as titles.
-        rows: `(metric title, cells)`.
+        caption: above the table.
+        header: titles of the columns, that of the row titles first.
+        rows: title and cells; texts align left, metrics and counts right. A row without cells heads those below it.
     """
 
-    columns: list[tuple[str, str]]
-    rows: list[tuple[str, list[Cell]]]
+    caption: str
+    header: Sequence[str]
+    rows: Sequence[Row]
+
+    @property
+    def numeric(self) -> list[bool]:
+        """Whether each column holds numbers."""
+        cells = next((cells for _, cells in self.rows if cells), ())
+        return [False, *(not isinstance(cell, str) for cell in cells)]
 
 
-def word_cell(name: str, estimate: Estimate, *, counted: bool = False) -> Cell:
-    """Return a figure as a cell, `counted` with the number of images behind it."""
-    n = f"{estimate.n:,}" if counted else ""
-    return Cell(word_value(name, estimate.value), word_interval(name, estimate), n)
+def make_cell(name: str, estimate: Estimate, *, counted: bool = False, note: str = "") -> Cell:
+    """Return a metric as a cell, with the number of images if `counted`."""
+    return Cell(
+        format_value(name, estimate.value),
+        format_interval(name, estimate),
+        f"n = {estimate.n:,}" if counted else note,
+    )
 
 
-def tabulate_metrics(configurations: Mapping[str, Mapping[str, Any]], *, suffix: str = "") -> MetricTable:
-    """Return the figures of a task.
+def make_cells(metrics: Mapping[str, Estimate], names: Iterable[str], *, counted: bool = False) -> list[Cell]:
+    """Return the cells of a row; a metric that was not measured is a dash."""
+    return [make_cell(name, metrics[name], counted=counted) if name in metrics else EMPTY for name in names]
+
+
+def tabulate(
+    caption: str, first: str, columns: Mapping[str, str], rows: Mapping[str, Mapping[str, Estimate]], *, counted: bool
+) -> Table:
+    """Return a table of metrics.
 
     Args:
-        configurations: entries of one task of `results.json` by configuration.
-        suffix: of the metric names that are wanted; it is left out of their titles.
+        caption: of the table.
+        first: title of the column of row titles.
+        columns: titles of the other columns, by metric.
+        rows: metrics by title of the row.
+        counted: whether cells hold the number of images.
     """
-    columns: list[tuple[str, str]] = []
-    figures: list[dict[str, Any]] = []
-    for configuration in order_configurations(dict(configurations)):
-        for key, split in (("validation", "validation"), ("metrics", "test")):
-            chosen = _choose_metrics(configurations[configuration].get(key, {}), suffix)
-            if chosen:
-                columns.append((configuration_title(configuration).capitalize(), split))
-                figures.append(chosen)
-    names = list(dict.fromkeys(name for chosen in figures for name in chosen))
+    cells = [(title, make_cells(metrics, columns, counted=counted)) for title, metrics in rows.items()]
+    return Table(caption, [first, *columns.values()], cells)
+
+
+def tabulate_metrics(caption: str, configurations: Mapping[str, Mapping[str, Any]], *, suffix: str = "") -> Table:
+    """Return the metrics of a task, a column for each configuration and split.
+
+    Args:
+        caption: of the table.
+        configurations: entries of one task of `results.json` by configuration.
+        suffix: of the names of the metrics that are wanted; their titles are without it.
+    """
+    columns = {
+        f"{configuration.capitalize()}, {split}": chosen
+        for configuration in order_configurations(configurations)
+        for key, split in (("validation", "validation"), ("metrics", "test"))
+        if (chosen := _choose_metrics(configurations[configuration].get(key, {}), suffix))
+    }
+    names = list(dict.fromkeys(name for metrics in columns.values() for name in metrics))
     names.sort(key=lambda name: FIRST_METRICS.index(name) if name in FIRST_METRICS else len(FIRST_METRICS))
-    rows = [
-        (
-            metric_title(name),
-            [word_cell(name, read_estimate(chosen[name])) if name in chosen else EMPTY for chosen in figures],
-        )
-        for name in names
-    ]
-    return MetricTable(columns, rows)
+    estimates = [{name: read_estimate(entry) for name, entry in metrics.items()} for metrics in columns.values()]
+    rows = [(metric_title(name), [make_cells(column, [name])[0] for column in estimates]) for name in names]
+    return Table(f"{caption}. 95% intervals in brackets.", ["Metric", *columns], rows)
 
 
 def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     if suffix:
         return {name.removesuffix(suffix): metrics[name] for name in metrics if name.endswith(suffix)}
-    plain_twins = {name for name in ("accuracy", "f1") if f"{name}_mean_plus_sd" in metrics}
-    return {name: metrics[name] for name in metrics if not name.endswith(SECOND_NET) and name not in plain_twins}
+    copies = {name for name in ("accuracy", "f1") if f"{name}_mean_plus_sd" in metrics}
+    return {name: metrics[name] for name in metrics if not name.endswith(SECOND_CLASSIFIER) and name not in copies}
 
 
-def tabulate_counts(counts: Mapping[str, int], patients: Mapping[str, int]) -> dict[str, Any]:
-    """Return how many images each split and class holds.
+def tabulate_comparison(metrics: Sequence[ComparedMetric], *, phantoms: bool) -> Table:
+    """Return the metrics of the reference study, of this study and the best published ones, grouped by task."""
+    configurations = order_configurations({name for metric in metrics for name in metric.ours})
+    header = ["Metric", *(f"Ours, {configuration}" for configuration in configurations)]
+    if not phantoms:
+        header = [header[0], "Reference study", *header[1:], "Best published"]
+    rows: list[Row] = []
+    for task, title in TASK_TITLES.items():
+        of_task = [metric for metric in metrics if metric.task == task]
+        rows += [(title, [])] if of_task else []
+        for metric in of_task:
+            cells = [
+                make_cell(metric.metric, metric.ours[name]) if name in metric.ours else Cell("not run")
+                for name in configurations
+            ]
+            if not phantoms:
+                cells = [_cell_of_reference(metric), *cells, _cell_of_publication(metric.metric, metric.best)]
+            rows.append((metric_title(metric.metric), cells))
+    return Table("Metrics on test images. 95% intervals in brackets.", header, rows)
+
+
+def _cell_of_reference(metric: ComparedMetric) -> Cell:
+    if metric.reference is None:
+        return Cell("not given")
+    cell = make_cell(metric.metric, metric.reference)
+    return Cell(f"about {cell.value}", cell.interval) if metric.approximate else cell
+
+
+def _cell_of_publication(metric: str, best: tuple[Publication, float] | None) -> Cell:
+    if best is None:
+        return Cell("none known")
+    publication, value = best
+    return Cell(format_value(metric, value), note=publication.name, link=f"source-{publication.key}")
+
+
+def tabulate_counts(caption: str, counts: Mapping[str, int], patients: Mapping[str, int]) -> Table:
+    """Return the number of images of each split and class.
 
     Args:
+        caption: of the table.
         counts: images by `split/class`.
         patients: patients by split.
-
-    Returns:
-        `classes`, and `rows` of `(split, counts, total, share of normals, patients)`.
     """
     splits = _order({key.partition("/")[0] for key in counts}, ("train", "val", "test"))
     classes = _order({key.partition("/")[2] for key in counts}, THREE_CLASSES)
-    rows = []
+    rows: list[Row] = []
     for split in splits:
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
-        total = sum(of_class)
-        share = f"{100 * counts.get(f'{split}/normal', 0) / total:.1f}%" if total else "-"
-        rows.append((split or "not assigned", of_class, total, share, patients.get(split)))
-    return {"classes": classes, "rows": rows}
+        share = f"{100 * counts.get(f'{split}/normal', 0) / total:.1f}%" if (total := sum(of_class)) else "-"
+        rows.append((split or "not assigned", [*of_class, total, Cell(share), patients.get(split, EMPTY)]))
+    return Table(caption, ["Split", *classes, "all", "normals", "patients"], rows)
 
 
-def _order(names: set[str], known: Sequence[str]) -> list[str]:
-    return sorted(names, key=lambda name: (known.index(name) if name in known else len(known), name))
+def _order(names: set[str], first: Sequence[str]) -> list[str]:
+    return sorted(names, key=lambda name: (first.index(name) if name in first else len(first), name))
 
 
-def tabulate_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return settings: those of the whole study, and those of each configuration side by side.
+def tabulate_exposure(exposure: Mapping[str, Sequence[float]]) -> Table:
+    """Return the quantiles of the mean gray level of each class."""
+    rows = [(name, [Cell(f"{level:.0f}") for level in levels]) for name, levels in exposure.items()]
+    caption = "Mean gray level of an image, 0 (black) to 255 (white): quantiles of each class."
+    return Table(caption, ["Class", "5%", "25%", "median", "75%", "95%"], rows)
 
-    Returns:
-        `shared` as `(name, value)`, `configurations` as titles, and `rows` of `(name, values)`.
-    """
+
+def tabulate_settings(settings: Mapping[str, Any]) -> Table:
+    """Return the settings of each configuration side by side."""
     configurations = order_configurations({name for name, value in settings.items() if isinstance(value, Mapping)})
-    shared = [
-        (field_title(name), _word_setting(value)) for name, value in settings.items() if name not in configurations
-    ]
-    flat = {configuration: dict(_flatten(settings[configuration])) for configuration in configurations}
-    names = list(dict.fromkeys(name for values in flat.values() for name in values))
-    rows = [(name, [flat[configuration].get(name, "-") for configuration in configurations]) for name in names]
+    flat = [dict(_flatten(settings[configuration])) for configuration in configurations]
+    names = dict.fromkeys(name for values in flat for name in values)
+    rows = [(name, [values.get(name, "-") for values in flat]) for name in names]
+    return Table("Settings by configuration", ["Setting", *map(str.capitalize, configurations)], rows)
+
+
+def list_shared_settings(settings: Mapping[str, Any]) -> dict[str, str]:
+    """Return by title the settings that hold for all configurations."""
     return {
-        "shared": shared,
-        "configurations": [configuration_title(configuration).capitalize() for configuration in configurations],
-        "rows": rows,
+        field_title(name): _format_setting(value) for name, value in settings.items() if not isinstance(value, Mapping)
     }
 
 
@@ -138,33 +207,23 @@ def _flatten(settings: Mapping[str, Any], prefix: str = "") -> list[tuple[str, s
     flat: list[tuple[str, str]] = []
     for name, value in settings.items():
         title = f"{prefix}{name.replace('_', ' ')}"
-        flat += _flatten(value, f"{title}: ") if isinstance(value, Mapping) else [(title, _word_setting(value))]
+        flat += _flatten(value, f"{title}: ") if isinstance(value, Mapping) else [(title, _format_setting(value))]
     return flat
 
 
-def _word_setting(value: Any) -> str:
+def _format_setting(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return {True: "yes", False: "no", None: "none"}[value]
     if isinstance(value, list):
-        return ", ".join(_word_setting(item) for item in value)
+        return ", ".join(_format_setting(item) for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
-def tabulate_timing(timing: Mapping[str, float]) -> dict[str, Any]:
-    """Return time by stage.
-
-    Returns:
-        `rows` of `(stage, time, share of the longest in percent)`, and `total`.
-    """
+def tabulate_timing(timing: Mapping[str, float]) -> Table:
+    """Return the time of each stage."""
     stages = {name: seconds for name, seconds in timing.items() if name != "total"}
-    longest = max(stages.values(), default=0.0) or 1.0
+    total = format_seconds(timing.get("total", sum(stages.values())))
     rows = [
-        (name.replace("_", " ").replace("-", ", "), word_seconds(seconds), round(100 * seconds / longest, 1))
-        for name, seconds in stages.items()
+        (name.replace("_", " ").replace("-", ", "), [Cell(format_seconds(seconds))]) for name, seconds in stages.items()
     ]
-    return {"rows": rows, "total": word_seconds(timing.get("total", sum(stages.values())))}
-
-
-def shorten_list(items: list[Any]) -> tuple[list[Any], int]:
-    """Return the first of a long list, and how many were left out."""
-    return items[:MOST_LISTED], max(len(items) - MOST_LISTED, 0)
+    return Table(f"Time by stage, {total} in all", ["Stage", "Time"], rows)

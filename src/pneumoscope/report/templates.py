@@ -1,4 +1,4 @@
-"""How pages are filled: one set-up for all templates of the report, and its scripts and their data."""
+"""Pages from templates: one environment, one style, and the scripts of a study's report."""
 
 import json
 from importlib.resources import files
@@ -7,20 +7,21 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.io.write import write_text
-from pneumoscope.report.tables import shorten_list
-from pneumoscope.report.wording import configuration_title, field_title
+from pneumoscope.report.published import REFERENCE_STUDY
+from pneumoscope.report.wording import field_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
 
 SCRIPTS = ("map.js", "thresholds.js")
+MOST_LISTED = 40
 
 
 def make_environment(*, autoescape: bool = True) -> "Environment":
-    """Return the environment of the templates beside this file; a name that a page was not given is an error.
+    """Return the environment of the templates beside this file; an undefined variable is an error.
 
     Args:
-        autoescape: whether what is filled in is text in a page of HTML.
+        autoescape: whether variables are escaped for HTML.
     """
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
@@ -39,7 +40,7 @@ def read_scripts() -> dict[str, str]:
 
 
 def embed_json(data: Any) -> str:
-    """Return data as JSON that may stand in a page: a script's text ends at the first `</script>` wherever it stands.
+    """Return data as JSON for a `<script>` of a page, which ends at the first `</script>` wherever it stands.
 
     Args:
         data: plain values, without NaN.
@@ -47,25 +48,26 @@ def embed_json(data: Any) -> str:
     return json.dumps(data, separators=(",", ":"), allow_nan=False).replace("<", "\\u003c")
 
 
-def write_page(path: Path, template: str, **content: Any) -> Path:
-    """Write a page that opens with no network, and return its path.
+def write_page(path: Path, template: str, *, sections: dict[str, str], phantoms: bool, **content: Any) -> Path:
+    """Write a page that needs no network, and return its path.
 
     Args:
-        path: of the page; a file that stands there is replaced in one step.
-        template: name of its template.
-        content: variables of the template, besides `css`, `research_use_only` and `version`.
+        path: of the page; an existing file is replaced in one step.
+        template: name of its template, which extends `page.html.j2`.
+        sections: titles by identifier, in the order of the page.
+        phantoms: whether the images are phantoms, which the page then announces.
+        content: further variables of the template.
     """
     environment = make_environment()
-    environment.filters |= {
-        "shorten": shorten_list,
-        "configuration_title": configuration_title,
-        "field_title": field_title,
+    environment.filters["field_title"] = field_title
+    environment.globals |= {
+        "css": files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
+        "research_use_only": RESEARCH_USE_ONLY,
+        "reference_study": REFERENCE_STUDY,
+        "version": __version__,
+        "most_listed": MOST_LISTED,
+        "sections": sections,
+        "phantoms": phantoms,
     }
-    html = environment.get_template(template).render(
-        css=files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
-        research_use_only=RESEARCH_USE_ONLY,
-        version=__version__,
-        **content,
-    )
-    write_text(path, html)
+    write_text(path, environment.get_template(template).render(**content))
     return path

@@ -12,7 +12,7 @@ from pneumoscope.io.results import Classification, Evaluation
 from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.metrics.operating_points import choose_operating_points
 from pneumoscope.report.templates import embed_json
-from pneumoscope.report.wording import TASK_TITLES, configuration_title
+from pneumoscope.report.wording import TASK_TITLES
 
 
 def write_explorer_data(stages: Mapping[str, Any]) -> str | None:
@@ -27,9 +27,7 @@ def write_explorer_data(stages: Mapping[str, Any]) -> str | None:
     """
     by_name = {name: stage for name, stage in stages.items() if isinstance(stage, Classification)}
     classifiers = [
-        _describe_classifier(
-            f"{TASK_TITLES[task]}, {configuration_title(configuration)}", by_name[f"{configuration}-{task}"]
-        )
+        _describe_classifier(f"{TASK_TITLES[task]}, {configuration}", by_name[f"{configuration}-{task}"])
         for task in TASK_TITLES
         for configuration in order_configurations({split_stage(name)[0] for name in by_name})
         if f"{configuration}-{task}" in by_name and _has_both_classes(by_name[f"{configuration}-{task}"])
@@ -56,4 +54,4 @@ def _describe_classifier(title: str, result: Classification) -> dict[str, Any]:
 
 def _score_positive(evaluation: Evaluation) -> NDArray[np.float64]:
     """Return `(n,)` probabilities in [0, 1] of any class but the first, the negative one."""
-    return np.minimum(evaluation.probabilities[:, 1:].astype(np.float64).sum(axis=1), 1.0)
+    return np.asarray(np.minimum(evaluation.probabilities[:, 1:].astype(np.float64).sum(axis=1), 1.0))

@@ -1,17 +1,15 @@
-"""How figures are worded: names of metrics, shares, intervals, times."""
+"""Metrics, intervals, differences and durations as text."""
 
 import math
 
 from pneumoscope.io.results import Estimate
-
-CONFIGURATION_TITLES = {"reference": "reference", "improved": "improved", "default": "default"}
 
 TASK_TITLES = {
     "binary": "1.A Normal or pneumonia",
     "three_class": "1.B Normal, bacterial or viral",
     "neighbors": "2 Nearest neighbors",
     "anomaly": "3 Anomaly detection",
-    "explain": "4 Why",
+    "explain": "4 Explanation",
 }
 
 _METRIC_TITLES = {
@@ -20,7 +18,7 @@ _METRIC_TITLES = {
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
     "three_class_accuracy": "Accuracy, three classes",
-    "agreement": "Agreement with the net",
+    "agreement": "Agreement with the classifier",
     "flagged_normal": "Normals flagged",
     "flagged_pneumonia": "Pneumonias flagged",
     "centrality_normal": "Centrality, normal",
@@ -36,25 +34,25 @@ _METRIC_TITLES = {
     "deletion": "Deletion",
     "road": "ROAD",
     "sensitivity_n": "Sensitivity-n",
-    "repeatability": "Alike after a shift",
-    "other_seed": "Alike in a net of another seed",
-    "survives_last": "Alike with the last layer shuffled",
-    "survives_all": "Alike with all layers shuffled",
+    "repeatability": "Similarity after a shift",
+    "other_seed": "Similarity to a model of another seed",
+    "survives_last": "Similarity with the last layer randomized",
+    "survives_all": "Similarity with all layers randomized",
     "macro_f1": "Mean F1 of the classes",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
     "specificity_at_sensitivity": "Specificity at 97% sensitivity",
 }
-_SHORTCUT_TITLES = {
-    "untouched": "films as they are",
+_CONFOUNDER_TITLES = {
+    "untouched": "unchanged images",
     "borders_hidden": "outer tenth hidden",
     "markers_hidden": "letters hidden",
-    "lungs_only": "all but lungs hidden",
+    "lungs_only": "everything but the lungs hidden",
     "lungs_hidden": "lungs hidden",
-    "lung_area_hidden": "same area hidden in all",
+    "lung_area_hidden": "same area hidden in all images",
     "exposure": "mean gray level alone",
-    "histogram": "shares of gray levels alone",
+    "histogram": "gray-level histogram alone",
     "borders": "outer tenth alone",
-    "file_size": "size of the file alone",
+    "file_size": "file size alone",
 }
 WITHOUT_OWN_PATIENT = "_without_own_patient"
 _SUFFIX_TITLES = {
@@ -62,34 +60,17 @@ _SUFFIX_TITLES = {
     "quantile": "quantile",
     "averaged": "gradients averaged",
 }
-_CLASS_METRICS = {
-    "precision": "Precision",
-    "recall": "Recall",
-    "f1": "F1",
-    "specificity": "Specificity",
-    "sensitivity": "Sensitivity",
-    "auroc": "AUROC",
-    "auprc": "AUPRC",
-}
+_CLASS_METRICS = ("precision", "recall", "f1", "specificity", "sensitivity", "auroc", "auprc")
 _PERCENTAGES = (
-    *(
-        "accuracy",
-        "balanced_accuracy",
-        "three_class_accuracy",
-        "precision",
-        "recall",
-        "sensitivity",
-        "specificity",
-        "f1",
-        "macro_f1",
-    ),
+    *("accuracy", "balanced_accuracy", "three_class_accuracy", "precision", "recall", "sensitivity", "specificity"),
+    *("f1", "macro_f1"),
     *("flagged", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
     *("coverage", "single", "several", "empty", "refused", "unlike", "not_sure", "share"),
 )
 
 
 def metric_title(name: str) -> str:
-    """Return how a metric is called in a text.
+    """Return the title of a metric.
 
     Example:
         >>> metric_title("recall_bacterial"), metric_title("f1_mean_plus_sd")
@@ -102,30 +83,31 @@ def metric_title(name: str) -> str:
         return _METRIC_TITLES[name]
     metric, _, rest = name.partition("_")
     if metric in _CLASS_METRICS:
-        return f"{_CLASS_METRICS[metric]}, {rest.replace('_', ' ')}" if rest else _CLASS_METRICS[metric]
+        title = _METRIC_TITLES.get(metric, metric.capitalize())
+        return f"{title}, {rest.replace('_', ' ')}" if rest else title
     return name.replace("_", " ").capitalize()
 
 
-def shortcut_title(name: str) -> str:
-    """Return what a classifier was shown, as a text calls it.
+def confounder_title(name: str) -> str:
+    """Return the title of what a classifier was shown.
 
     Example:
-        >>> shortcut_title("lungs_only"), shortcut_title("borders")
-        ('all but lungs hidden', 'outer tenth alone')
+        >>> confounder_title("lungs_only"), confounder_title("borders")
+        ('everything but the lungs hidden', 'outer tenth alone')
     """
-    return _SHORTCUT_TITLES.get(name, name.replace("_", " "))
+    return _CONFOUNDER_TITLES.get(name, name.replace("_", " "))
 
 
 def is_percentage(name: str) -> bool:
     """Return whether a metric is read as a percentage, rather than as a number with three decimals."""
-    return name.startswith(_PERCENTAGES) and name != "sensitivity_n"  # a correlation, not a share that is found
+    return name.startswith(_PERCENTAGES) and name != "sensitivity_n"  # a correlation
 
 
-def word_value(name: str, value: float) -> str:
-    """Return the figure of a metric as read by a person.
+def format_value(name: str, value: float) -> str:
+    """Return the value of a metric.
 
     Example:
-        >>> word_value("accuracy", 0.774), word_value("auroc", 0.75), word_value("f1", float("nan"))
+        >>> format_value("accuracy", 0.774), format_value("auroc", 0.75), format_value("f1", float("nan"))
         ('77.4%', '0.750', 'not defined')
     """
     if not math.isfinite(value):
@@ -133,8 +115,8 @@ def word_value(name: str, value: float) -> str:
     return f"{100 * value:.1f}%" if is_percentage(name) else f"{value:.3f}"
 
 
-def word_interval(name: str, estimate: Estimate) -> str:
-    """Return the 95 % interval of a figure, or nothing where it cannot be had."""
+def format_interval(name: str, estimate: Estimate) -> str:
+    """Return the 95 % interval of a metric; empty where it is not defined."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
     if is_percentage(name):
@@ -142,52 +124,52 @@ def word_interval(name: str, estimate: Estimate) -> str:
     return f"[{estimate.low:.3f}, {estimate.high:.3f}]"
 
 
-def word_estimate(name: str, estimate: Estimate) -> str:
-    """Return a figure with its interval.
+def format_estimate(name: str, estimate: Estimate) -> str:
+    """Return a metric with its 95 % interval.
 
     Example:
-        >>> word_estimate("accuracy", Estimate(0.9, 0.87, 0.93, 300))
+        >>> format_estimate("accuracy", Estimate(0.9, 0.87, 0.93, 300))
         '90.0% [87.0, 93.0]'
     """
-    return f"{word_value(name, estimate.value)} {word_interval(name, estimate)}".rstrip()
+    return f"{format_value(name, estimate.value)} {format_interval(name, estimate)}".rstrip()
 
 
-def word_oddness(percentile: float) -> str:
-    """Return how a film stands among normals that were held out; only one odder than all of them is said to be so.
+def format_percentile(percentile: float) -> str:
+    """Return how an anomaly score ranks among those of held-out normals, rounded down.
 
     Args:
         percentile: share of the normals with a smaller anomaly score, in [0, 100].
 
     Example:
-        >>> word_oddness(99.7), word_oddness(100)
+        >>> format_percentile(99.7), format_percentile(100)
         ('more unusual than 99% of normals', 'more unusual than all normals')
     """
     return f"more unusual than {'all' if percentile == 100 else f'{math.floor(percentile)}% of'} normals"
 
 
-def word_difference(name: str, estimate: Estimate) -> str:
-    """Return the difference of two figures of a metric with its interval, percentages in points.
+def format_difference(name: str, estimate: Estimate) -> str:
+    """Return the difference of two values of a metric with its interval, percentages in points.
 
     Example:
-        >>> word_difference("accuracy", Estimate(-0.04, -0.06, -0.02, 300))
+        >>> format_difference("accuracy", Estimate(-0.04, -0.06, -0.02, 300))
         '-4.0 points [-6.0, -2.0]'
     """
     if not math.isfinite(estimate.value):
-        return word_estimate(name, estimate)
+        return format_estimate(name, estimate)
     value = f"{100 * estimate.value:+.1f} points" if is_percentage(name) else f"{estimate.value:+.3f}"
-    return f"{value} {word_interval(name, estimate)}".rstrip()
+    return f"{value} {format_interval(name, estimate)}".rstrip()
 
 
-def word_share(count: int, total: int) -> str:
+def format_share(count: int, total: int) -> str:
     """Return a count with its share of a total."""
     return f"{count:,} ({100 * count / total:.1f}%)" if total else f"{count:,}"
 
 
-def word_seconds(seconds: float) -> str:
-    """Return a duration as read by a person.
+def format_seconds(seconds: float) -> str:
+    """Return a duration.
 
     Example:
-        >>> word_seconds(4.26), word_seconds(192), word_seconds(5400)
+        >>> format_seconds(4.26), format_seconds(192), format_seconds(5400)
         ('4.3 s', '3 min 12 s', '1 h 30 min')
     """
     if seconds < 60:
@@ -196,13 +178,8 @@ def word_seconds(seconds: float) -> str:
     return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
-def configuration_title(configuration: str) -> str:
-    """Return how a configuration is called in a text."""
-    return CONFIGURATION_TITLES.get(configuration, configuration)
-
-
 def field_title(name: str) -> str:
-    """Return how a field of `results.json` is called in a text.
+    """Return the title of a field of `results.json`.
 
     Example:
         >>> field_title("memory_gib"), field_title("learning_rate")

@@ -9,8 +9,8 @@ import numpy as np
 
 from pneumoscope.io.results import AnomalyResult
 from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, put_legend_below, styled
-from pneumoscope.report.figures.sheet import Sheet, color_values, name_rows
-from pneumoscope.report.wording import word_share
+from pneumoscope.report.figures.sheet import Sheet, color_values
+from pneumoscope.report.wording import format_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 8
 NUM_BINS = 40
 THRESHOLD_STYLES = {"mean_plus_sd": "-", "quantile": "--"}
-# A few images far off would squeeze all others into one bin; they are counted in the last one.
+# Scores beyond this quantile count in the last bin: a few outliers would squeeze all others into one.
 SHOWN_QUANTILE = 0.995
 
 
 @styled
 def draw_errors(anomaly: AnomalyResult, *, title: str) -> Figure:
     """Draw histograms of the test images' errors, with the thresholds that held-out normals set."""
-    figure = new_figure(title, height=3.4)
+    figure = new_figure(title, describe_errors(anomaly), height=3.4)
     axes = figure.subplots()
     top = max(np.quantile(anomaly.scores, SHOWN_QUANTILE), *anomaly.thresholds.values())
     bins = np.linspace(min(anomaly.scores.min(), anomaly.validation_scores.min()), top * 1.02, NUM_BINS)
@@ -48,8 +48,7 @@ def draw_errors(anomaly: AnomalyResult, *, title: str) -> Figure:
 
 
 def _name_score(anomaly: AnomalyResult) -> str:
-    redraws = anomaly.reconstructions is not None
-    return "mean squared error of the reconstruction" if redraws else "distance from normals"
+    return "distance from normals" if anomaly.reconstructions is None else "mean squared error of the reconstruction"
 
 
 def _shares(errors: np.ndarray) -> np.ndarray:
@@ -63,7 +62,7 @@ def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
 
 
 def describe_errors(anomaly: AnomalyResult) -> str:
-    """Say in words what `draw_errors` shows."""
+    """Return the alternative text of `draw_errors`."""
     normal, pneumonia = (anomaly.scores[anomaly.labels == number] for number in (0, 1))
     sentences = [
         f"Histograms of the {_name_score(anomaly)}: the median is {np.median(normal):.4g} for {len(normal)} normal and "
@@ -72,7 +71,7 @@ def describe_errors(anomaly: AnomalyResult) -> str:
         else f"Histogram of the {_name_score(anomaly)} of {len(anomaly.scores)} test images."
     ]
     for name, threshold in anomaly.thresholds.items():
-        flagged = [word_share(int((errors >= threshold).sum()), len(errors)) for errors in (normal, pneumonia)]
+        flagged = [format_share(int((errors >= threshold).sum()), len(errors)) for errors in (normal, pneumonia)]
         sentences.append(
             f"The threshold {_name_threshold(name, anomaly)} at {threshold:.4g} flags {flagged[0]} of the normals and "
             f"{flagged[1]} of the pneumonias."
@@ -82,27 +81,34 @@ def describe_errors(anomaly: AnomalyResult) -> str:
 
 @styled
 def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), title: str) -> Figure:
-    """Draw examples in columns: original, reconstruction if there is one, and how odd each place is, on one scale.
+    """Draw examples in columns: original, reconstruction if there is one, and anomaly map, on one scale.
 
     Args:
-        anomaly: at most eight of its examples are shown.
-        names: `(e,)` what each example is, such as its class; empty where it is not known.
+        anomaly: at most eight of its examples are drawn.
+        names: `(e,)` class of each example; may be empty.
         title: above the figure.
     """
     count = min(len(anomaly.images), MOST_EXAMPLES)
     low, high = _choose_scale(anomaly)
-    redrawn, what, unit = anomaly.reconstructions, *_name_maps(anomaly)
-    titled = (True, True) if redrawn is None else (True, False, True)
-    sheet = Sheet(title, titled=titled, columns=count, pixels=anomaly.images.shape[1], scaled=True)
+    reconstructions, (what, unit) = anomaly.reconstructions, _name_maps(anomaly)
+    titled = (True, True) if reconstructions is None else (True, False, True)
+    sheet = Sheet(
+        title,
+        describe_reconstructions(anomaly, names=names),
+        titled=titled,
+        columns=count,
+        pixels=anomaly.images.shape[1],
+        scaled=True,
+    )
     for column in range(count):
         name = names[column] if len(names) else f"example {column + 1}"
         errors = anomaly.anomaly_maps[column]
         sheet.put(0, column, anomaly.images[column], title=name, bold=True)
-        if redrawn is not None:
-            sheet.put(1, column, redrawn[column])
+        if reconstructions is not None:
+            sheet.put(1, column, reconstructions[column])
         shown = color_values(errors, "magma", low=low, high=high)
         sheet.put(len(titled) - 1, column, shown, title=f"{what} {errors.mean():.4g}")
-    name_rows(sheet, ("original", *(() if redrawn is None else ("reconstruction",)), unit))
+    sheet.name_rows(("original", *(() if reconstructions is None else ("reconstruction",)), unit))
     sheet.add_scale("magma", f"{unit} of a pixel", low=low, high=high)
     return sheet.finish()
 
@@ -119,7 +125,7 @@ def _name_maps(anomaly: AnomalyResult) -> tuple[str, str]:
 
 
 def describe_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = ()) -> str:
-    """Say in words what `draw_reconstructions` shows."""
+    """Return the alternative text of `draw_reconstructions`."""
     errors = anomaly.anomaly_maps.mean(axis=(1, 2))[:MOST_EXAMPLES]
     kinds = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
     pairs = ", ".join(f"{kind} {error:.4g}" for kind, error in zip(kinds, errors, strict=True))

@@ -20,7 +20,7 @@ LOG_SCALE_RATIO = 30.0
 @styled
 def draw_learning_curve(curve: LearningCurve, *, title: str) -> Figure:
     """Draw loss and, where there is one, accuracy of every epoch, the chosen epoch marked."""
-    figure = new_figure(title)
+    figure = new_figure(title, describe_learning_curve(curve))
     panels = [("Loss", curve.loss, curve.val_loss)]
     if np.isfinite(curve.accuracy).any():
         panels.append(("Accuracy", curve.accuracy, curve.val_accuracy))
@@ -54,7 +54,7 @@ def _needs_log_scale(curve: LearningCurve) -> bool:
 
 
 def describe_learning_curve(curve: LearningCurve) -> str:
-    """Say in words what `draw_learning_curve` shows."""
+    """Return the alternative text of `draw_learning_curve`."""
     kept = curve.chosen_epoch - 1
     text = (
         f"Learning curve of {len(curve.loss)} epochs. Training loss goes from {curve.loss[0]:.4g} to "

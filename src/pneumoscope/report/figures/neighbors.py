@@ -1,4 +1,4 @@
-"""Number of neighbors tried, nearest known images, t-SNE map."""
+"""Choice of k, nearest reference cases, t-SNE map."""
 
 from __future__ import annotations
 
@@ -8,17 +8,7 @@ import numpy as np
 
 from pneumoscope.data.source import shorten_name
 from pneumoscope.io.results import EmbeddingMap, Neighbors
-from pneumoscope.report.figures.palette import (
-    BLUE,
-    CLASS_COLORS,
-    CLASS_MARKERS,
-    INK,
-    ORANGE,
-    SOFT,
-    new_figure,
-    put_legend_below,
-    styled,
-)
+from pneumoscope.report.figures import palette
 from pneumoscope.report.figures.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -33,19 +23,19 @@ MOST_LETTERS = 36  # of each of their names
 METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
-@styled
+@palette.styled
 def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     """Draw the validation balanced accuracy of every number of neighbors that was tried."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
-    figure = new_figure(title, height=2.8)
+    figure = palette.new_figure(title, describe_k_scores(neighbors), height=2.8)
     axes = figure.subplots()
-    axes.plot(*zip(*scores, strict=True), color=BLUE, marker="o", markersize=4, label="validation")
+    axes.plot(*zip(*scores, strict=True), color=palette.BLUE, marker="o", markersize=4, label="validation")
     axes.plot(
         neighbors.k,
         dict(scores)[neighbors.k],
         "D",
-        color=ORANGE,
-        markeredgecolor=INK,
+        color=palette.ORANGE,
+        markeredgecolor=palette.INK,
         label=f"chosen: k = {neighbors.k}",
     )
     axes.set_xscale("log")
@@ -53,20 +43,20 @@ def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     axes.minorticks_off()
     axes.set_xlabel("neighbors that vote (k)")
     axes.set_ylabel("balanced accuracy")
-    put_legend_below(figure, axes)
+    palette.put_legend_below(figure, axes)
     return figure
 
 
 def describe_k_scores(neighbors: Neighbors) -> str:
-    """Say in words what `draw_k_scores` shows."""
+    """Return the alternative text of `draw_k_scores`."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
     tried = ", ".join(f"{100 * score:.1f}% at k = {k}" for k, score in scores)
     return f"Validation balanced accuracy by number of neighbors: {tried}. Chosen: k = {neighbors.k}."
 
 
-@styled
+@palette.styled
 def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...], title: str) -> Figure:
-    """Draw test images, each with its nearest known images, framed in the color of their class.
+    """Draw test images, each with its nearest training images, framed in the color of their class.
 
     Args:
         neighbors: at most four of its queries are shown, spread over all.
@@ -77,13 +67,19 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str
     shown = _spread(len(neighbors.queries))
     labels = dataset.labels(classes)
     columns = 1 + neighbors.nearest.shape[1]
-    sheet = Sheet(title, titled=[True] * len(shown), columns=columns, pixels=dataset.images.shape[1])
+    sheet = Sheet(
+        title,
+        describe_neighbors(neighbors, dataset, classes=classes),
+        titled=[True] * len(shown),
+        columns=columns,
+        pixels=dataset.images.shape[1],
+    )
     for row, query in enumerate(shown):
         indices = [int(neighbors.queries[query]), *(int(index) for index in neighbors.nearest[query])]
         for column, index in enumerate(indices):
             name = classes[labels[index]] if labels[index] >= 0 else "unknown"
             text = f"{name}, {neighbors.distances[query, column - 1]:.2f}" if column else f"test: {name}"
-            color = CLASS_COLORS.get(name, SOFT)
+            color = palette.CLASS_COLORS.get(name, palette.SOFT)
             sheet.put(row, column, dataset.images[index] / 255, title=text, frame=color, bold=not column)
     return sheet.finish()
 
@@ -93,25 +89,25 @@ def _spread(num_queries: int) -> list[int]:
 
 
 def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...]) -> str:
-    """Say in words what `draw_neighbors` shows."""
+    """Return the alternative text of `draw_neighbors`."""
     labels = dataset.labels(classes)
     names = np.array([*classes, "unknown"])
     sentences = []
     for query in _spread(len(neighbors.queries)):
-        found = ", ".join(
+        nearest = ", ".join(
             f"{names[labels[index]]} at {distance:.2f}"
             for index, distance in zip(neighbors.nearest[query], neighbors.distances[query], strict=True)
         )
-        sentences.append(f"A {names[labels[neighbors.queries[query]]]} test image has nearest {found}.")
+        sentences.append(f"A {names[labels[neighbors.queries[query]]]} test image has nearest {nearest}.")
     return "Rows of a test image and its nearest training images of other patients, with their distances. " + " ".join(
         sentences
     )
 
 
-@styled
-def plot_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
+@palette.styled
+def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     """Draw the map: train faint, test strong, new images as stars, named where no more than 24 are new."""
-    figure = new_figure(title, height=5.2)
+    figure = palette.new_figure(title, describe_map(embedding_map), height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
         _draw_class_points(axes, embedding_map, number, name)
@@ -123,32 +119,34 @@ def plot_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     axes.grid(False)
     axes.spines[:].set_visible(True)
     axes.set_aspect("equal", adjustable="datalim")
-    put_legend_below(figure, axes, columns=4)
+    palette.put_legend_below(figure, axes, columns=4)
     return figure
 
 
 def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, name: str) -> None:
     of_class = embedding_map.labels == number
-    known = of_class & (embedding_map.origins == "train")
-    tested = of_class & (embedding_map.origins == "test")
-    color, marker = CLASS_COLORS.get(name, SOFT), CLASS_MARKERS.get(name, "o")
+    train = of_class & (embedding_map.origins == "train")
+    test = of_class & (embedding_map.origins == "test")
+    color, marker = palette.CLASS_COLORS.get(name, palette.SOFT), palette.CLASS_MARKERS.get(name, "o")
     axes.scatter(
-        *embedding_map.coordinates[known].T, s=5, c=color, marker=marker, alpha=0.25, linewidths=0, rasterized=True
+        *embedding_map.coordinates[train].T, s=5, c=color, marker=marker, alpha=0.25, linewidths=0, rasterized=True
     )
     axes.scatter(
-        *embedding_map.coordinates[tested].T,
+        *embedding_map.coordinates[test].T,
         s=20,
         c=color,
         marker=marker,
-        edgecolors=INK,
+        edgecolors=palette.INK,
         linewidths=0.5,
-        label=f"{name} (test, {tested.sum()})",
+        label=f"{name} (test, {test.sum()})",
     )
 
 
 def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> None:
     """Draw stars, and beside the map a column of their names, so that none covers another; none where they would."""
-    axes.plot(*coordinates.T, "*", color="#F0E442", markeredgecolor=INK, markersize=17, linestyle="none", label="new")
+    axes.plot(
+        *coordinates.T, "*", color="#F0E442", markeredgecolor=palette.INK, markersize=17, linestyle="none", label="new"
+    )
     if len(names) > MOST_NAMED:
         return
     heights = (len(names) - np.arange(len(names)) - 0.5) / len(names)
@@ -160,12 +158,12 @@ def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> 
             textcoords="axes fraction",
             va="center",
             fontsize=8,
-            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": SOFT, "linewidth": 0.6},
+            arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": palette.SOFT, "linewidth": 0.6},
         )
 
 
 def describe_map(embedding_map: EmbeddingMap) -> str:
-    """Say in words what `plot_map` shows."""
+    """Return the alternative text of `draw_map`."""
     counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
     new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
     method = METHOD_TITLES[embedding_map.method]

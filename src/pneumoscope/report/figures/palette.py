@@ -1,4 +1,4 @@
-"""Colors, style, and how a figure is kept on disk and put on a page.
+"""Colors, style, and how a figure is saved and put on a page.
 
 Figures are built as objects: nothing here or beside touches pyplot's global state.
 """
@@ -7,10 +7,14 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 from urllib.parse import quote
+
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.io.write import atomic_write, write_text
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,7 +24,7 @@ INK = "#1f2328"
 SOFT = "#7d8590"
 ON_DARK, ON_LIGHT = "#ffffff", "#111111"
 
-# Okabe and Ito 2008, told apart with any common color blindness.
+# Okabe and Ito 2008: distinct with any common color blindness.
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 CLASS_COLORS = {"normal": BLUE, "pneumonia": VERMILION, "bacterial": ORANGE, "viral": PURPLE, "unknown": SOFT}
 CLASS_MARKERS = {"normal": "o", "pneumonia": "^", "bacterial": "^", "viral": "s", "unknown": "x"}
@@ -70,14 +74,14 @@ _ADAPTIVE_STYLE = (
 )
 
 Parameters = ParamSpec("Parameters")
-Drawn = TypeVar("Drawn")
+Result = TypeVar("Result")
 
 
-def styled(draw: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
+def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
     """Let a function draw in the house style, without changing matplotlib's settings for anyone else."""
 
     @wraps(draw)
-    def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Drawn:
+    def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
         import matplotlib
 
         with matplotlib.rc_context(_STYLE):
@@ -86,8 +90,14 @@ def styled(draw: Callable[Parameters, Drawn]) -> Callable[Parameters, Drawn]:
     return draw_in_style
 
 
-def new_figure(title: str, *, width: float = HALF_WIDTH, height: float = 3.2) -> Figure:
-    """Return an empty figure in inches, its title at the left, and a strip at its foot left free for a note."""
+def new_figure(title: str, alt: str, *, width: float = HALF_WIDTH, height: float = 3.2) -> Figure:
+    """Return an empty figure, in inches, with a free strip at its foot for a note.
+
+    Args:
+        title: at the left above it.
+        alt: alternative text, kept as the label of the figure.
+        width, height: in inches.
+    """
     from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
@@ -95,36 +105,60 @@ def new_figure(title: str, *, width: float = HALF_WIDTH, height: float = 3.2) ->
     figure = Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(rect=(0, foot, 1, 1 - foot)))
     figure.patch.set_gid("background")
     figure.suptitle(title, x=0.01, ha="left")
+    figure.set_label(alt)
     return figure
 
 
 @styled
-def save_figure(figure: Figure, stem: Path, *, note: str, description: str) -> str:
-    """Keep a figure as PNG and SVG.
+def save_figure(figure: Figure, stem: Path, *, note: str = RESEARCH_USE_ONLY) -> str:
+    """Save a figure as PNG and SVG, with its alternative text in both.
 
     Args:
-        figure: what to keep; `note` is added below it.
+        figure: of `new_figure`; `note` is added below it.
         stem: path without suffix.
         note: printed small below the figure, so that it goes wherever the file goes.
-        description: alternative text, kept in both files.
 
     Returns:
         The text of the SVG file.
     """
     figure.text(0.99, 0.005, note, ha="right", va="bottom", fontsize=6.5, color=SOFT)
-    metadata: dict[str, Any] = {"Title": stem.name, "Description": f"{description} {note}"}
-    stem.parent.mkdir(parents=True, exist_ok=True)
+    metadata: dict[str, Any] = {"Title": stem.name, "Description": f"{figure.get_label()} {note}"}
     figure.draw_without_rendering()
     figure.set_layout_engine("none")  # it has done its work; left on, it would do it again for each format
     foot = NOTE_HEIGHT / figure.get_size_inches()[1]
     for legend in figure.legends:
         legend.set_bbox_to_anchor((0, foot, 1, 1 - foot), transform=figure.transSubfigure)
-    figure.savefig(stem.with_suffix(".png"), format="png", dpi=PNG_DPI, metadata=metadata)
+    with atomic_write(stem.with_suffix(".png")) as partial:
+        figure.savefig(partial, format="png", dpi=PNG_DPI, metadata=metadata)
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", metadata={**metadata, "Date": None})
-    svg = buffer.getvalue()
-    stem.with_suffix(".svg").write_text(svg, encoding="utf-8")
-    return svg
+    write_text(stem.with_suffix(".svg"), buffer.getvalue())
+    return buffer.getvalue()
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A saved figure as a page shows it.
+
+    Attributes:
+        name: of its files, without folder and suffix.
+        caption, alt: how to read it, and its alternative text.
+        address: data address.
+        wide: whether it takes the whole width of the page.
+    """
+
+    name: str
+    caption: str
+    alt: str
+    address: str
+    wide: bool = False
+
+
+def make_picture(
+    figure: Figure, stem: Path, *, caption: str, note: str = RESEARCH_USE_ONLY, wide: bool = False
+) -> Picture:
+    """Save a figure as PNG and SVG, and return it for a page; see `save_figure`."""
+    return Picture(stem.name, caption, figure.get_label(), embed_svg(save_figure(figure, stem, note=note)), wide)
 
 
 def embed_svg(svg: str) -> str:

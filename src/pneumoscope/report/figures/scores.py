@@ -7,17 +7,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.io.results import Evaluation
-from pneumoscope.report.figures.palette import (
-    CLASS_COLORS,
-    INK,
-    ON_DARK,
-    ON_LIGHT,
-    SOFT,
-    new_figure,
-    put_legend_below,
-    styled,
-)
-from pneumoscope.report.wording import word_estimate, word_share
+from pneumoscope.report.figures import palette
+from pneumoscope.report.wording import format_estimate, format_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,64 +17,66 @@ if TYPE_CHECKING:
 LINE_STYLES = ("-", "--", "-.")
 
 
-@styled
+@palette.styled
 def draw_confusion(evaluation: Evaluation, *, title: str) -> Figure:
-    """Draw the counts of truth (rows) against decision (columns), colored by the share of each row."""
+    """Draw the counts of true (rows) against predicted classes (columns), colored by the share of the row."""
     classes = evaluation.classes
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    figure = new_figure(title, height=1.6 + 0.75 * len(classes))
+    figure = palette.new_figure(title, describe_confusion(evaluation), height=1.6 + 0.75 * len(classes))
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     axes.grid(False)
     axes.set_xticks(range(len(classes)), classes)
     axes.set_yticks(range(len(classes)), classes)
-    axes.set_xlabel("the net says")
-    axes.set_ylabel("truth")
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (row, column), count in np.ndenumerate(counts):
-        color = ON_DARK if shares[row, column] < 0.55 else ON_LIGHT
+        color = palette.ON_DARK if shares[row, column] < 0.55 else palette.ON_LIGHT
         text = f"{count}\n{100 * shares[row, column]:.1f}%"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11)
     bar = figure.colorbar(shown, ax=axes, ticks=[0, 0.5, 1], format="{x:.0%}", pad=0.02)
-    bar.set_label("share of the row", color=INK)
+    bar.set_label("share of the row", color=palette.INK)
     bar.outline.set_visible(False)
     return figure
 
 
 def describe_confusion(evaluation: Evaluation) -> str:
-    """Say in words what `draw_confusion` shows."""
+    """Return the alternative text of `draw_confusion`."""
     sentences = [f"Confusion matrix of {len(evaluation.labels)} images."]
     for name, row in zip(evaluation.classes, evaluation.confusion, strict=True):
-        called = ", ".join(
-            f"{word_share(int(count), int(row.sum()))} {decision}"
+        predicted = ", ".join(
+            f"{format_share(int(count), int(row.sum()))} {decision}"
             for decision, count in zip(evaluation.classes, row, strict=True)
         )
-        sentences.append(f"Of {row.sum()} {name} images the net called {called}.")
+        sentences.append(f"Of {row.sum()} {name} images the model predicts {predicted}.")
     return " ".join(sentences)
 
 
-@styled
+@palette.styled
 def draw_roc_and_precision(evaluation: Evaluation, *, title: str) -> Figure:
     """Draw ROC and precision-recall of every class against the rest (of two classes: the second)."""
-    figure = new_figure(title, height=3.5)
+    figure = palette.new_figure(title, describe_roc_and_precision(evaluation), height=3.5)
     roc, precision = figure.subplots(1, 2)
     for number, name in _countable_classes(evaluation):
         style = LINE_STYLES[number % len(LINE_STYLES)]
-        _draw_class(roc, precision, evaluation, number, color=CLASS_COLORS.get(name, INK), style=style)
-    roc.plot([0, 1], [0, 1], color=SOFT, linewidth=1, linestyle=":", label="chance")
-    roc.set_xlabel("false-alarm rate (1 - specificity)")
-    roc.set_ylabel("sensitivity (recall)")
+        _draw_class(roc, precision, evaluation, number, color=palette.CLASS_COLORS.get(name, palette.INK), style=style)
+    set_up_roc(roc)
     roc.set_title("ROC")
-    precision.set_xlabel("recall (sensitivity)")
-    precision.set_ylabel("precision")
+    precision.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
     precision.set_title("Precision and recall")
-    for axes in (roc, precision):
-        axes.set_xlim(-0.02, 1.02)
-        axes.set_ylim(-0.02, 1.02)
-    put_legend_below(figure, roc)
+    palette.put_legend_below(figure, roc)
     return figure
+
+
+def set_up_roc(axes: Axes) -> None:
+    """Draw the line of chance and name the axes of a ROC curve."""
+    axes.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="chance")
+    axes.set(
+        xlabel="false positive rate (1 - specificity)", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
+    )
 
 
 def _countable_classes(evaluation: Evaluation) -> list[tuple[int, str]]:
@@ -101,26 +94,26 @@ def _draw_class(roc: Axes, precision: Axes, evaluation: Evaluation, number: int,
 
     truth = evaluation.labels == number
     probability = evaluation.probabilities[:, number]
-    false_alarms, sensitivity, _ = roc_curve(truth, probability)
-    roc.plot(false_alarms, sensitivity, color=color, linestyle=style, label=evaluation.classes[number])
+    false_positives, sensitivity, _ = roc_curve(truth, probability)
+    roc.plot(false_positives, sensitivity, color=color, linestyle=style, label=evaluation.classes[number])
     precisions, recalls, _ = precision_recall_curve(truth, probability)
     precision.plot(recalls, precisions, color=color, linestyle=style, drawstyle="steps-post")
     precision.axhline(truth.mean(), color=color, linewidth=1, linestyle=":", alpha=0.8)
-    called = evaluation.decisions == number
-    found = (called & truth).sum() / truth.sum()
-    operating = {"color": color, "markeredgecolor": INK, "markersize": 6}
-    roc.plot((called & ~truth).sum() / (~truth).sum(), found, "o", **operating)
-    if called.any():
-        precision.plot(found, (called & truth).sum() / called.sum(), "o", **operating)
+    predicted = evaluation.decisions == number
+    recall = (predicted & truth).sum() / truth.sum()
+    operating = {"color": color, "markeredgecolor": palette.INK, "markersize": 6}
+    roc.plot((predicted & ~truth).sum() / (~truth).sum(), recall, "o", **operating)
+    if predicted.any():
+        precision.plot(recall, (predicted & truth).sum() / predicted.sum(), "o", **operating)
 
 
 def describe_roc_and_precision(evaluation: Evaluation) -> str:
-    """Say in words what `draw_roc_and_precision` shows."""
+    """Return the alternative text of `draw_roc_and_precision`."""
     names = ", ".join(name for _, name in _countable_classes(evaluation)) or "no class"
-    figures = [
-        f"{title} {word_estimate(key, evaluation.metrics[key])}"
+    metrics = [
+        f"{title} {format_estimate(key, evaluation.metrics[key])}"
         for key, title in (("auroc", "area under the ROC curve"), ("auprc", "area under the precision-recall curve"))
         if key in evaluation.metrics
     ]
-    numbers = f": {', '.join(figures)}" if figures else ""
+    numbers = f": {', '.join(metrics)}" if metrics else ""
     return f"ROC and precision-recall curves for {names} on {len(evaluation.labels)} images{numbers}."

@@ -1,9 +1,9 @@
-"""Many small images on one sheet: a single picture, however many images it holds."""
+"""Many small images on one sheet, drawn as a single image."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 PIXELS_PER_INCH = 110
 GAP, TITLE_HEIGHT = 0.06, 0.22
 LEFT, TOP, SCALE_WIDTH = 0.35, 0.32, 0.95
+HEAT_OPACITY, HEAT_COLORS = 0.65, "inferno"
 
 
 class Sheet:
@@ -28,11 +29,13 @@ class Sheet:
         side: side of an image in inches.
     """
 
-    def __init__(self, title: str, *, titled: Sequence[bool], columns: int, pixels: int, scaled: bool = False) -> None:
+    def __init__(
+        self, title: str, alt: str, *, titled: Sequence[bool], columns: int, pixels: int, scaled: bool = False
+    ) -> None:
         """Begin an empty sheet.
 
         Args:
-            title: above the sheet.
+            title, alt: of the figure.
             titled: for each row, whether its images have titles.
             columns: number of images across.
             pixels: side that images are kept at, where the sheet is not too small to show it.
@@ -44,7 +47,7 @@ class Sheet:
         gaps = np.array([TITLE_HEIGHT if has_titles else GAP for has_titles in titled])
         self._tops = np.cumsum(gaps) + self.side * np.arange(len(gaps))
         height = float(self._tops[-1] + self.side)
-        self.figure: Figure = new_figure(title, width=FULL_WIDTH, height=TOP + height + NOTE_HEIGHT)
+        self.figure: Figure = new_figure(title, alt, width=FULL_WIDTH, height=TOP + height + NOTE_HEIGHT)
         self.figure.set_layout_engine("none")
         self.axes: Axes = self._add_axes(LEFT, TOP, width, height)
         self.axes.set_axis_off()
@@ -90,10 +93,10 @@ class Sheet:
                 Rectangle((left, top), self.side, self.side, fill=False, edgecolor=frame, linewidth=2.5)
             )
 
-    def name_row(self, row: int, name: str) -> None:
-        """Write beside a row what it shows."""
-        top = self._tops[row]
-        self.axes.text(-0.08, top + self.side / 2, name, rotation=90, ha="right", va="center", fontsize=8.5)
+    def name_rows(self, names: Sequence[str]) -> None:
+        """Write beside each row what it shows."""
+        for top, name in zip(self._tops, names, strict=True):
+            self.axes.text(-0.08, top + self.side / 2, name, rotation=90, ha="right", va="center", fontsize=8.5)
 
     def add_scale(self, cmap: str, label: str, *, low: float = 0.0, high: float = 1.0) -> None:
         """Put the color scale of the sheet at its right."""
@@ -119,14 +122,13 @@ def color_values(values: np.ndarray, cmap: str, *, low: float = 0.0, high: float
     from matplotlib import colormaps
 
     scaled = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
-    colors: Any = colormaps[cmap](scaled)
-    return colors[..., :3]
+    return np.asarray(colormaps[cmap](scaled))[..., :3]
 
 
-def name_rows(sheet: Sheet, names: Sequence[str]) -> None:
-    """Write beside each row what it shows."""
-    for row, name in enumerate(names):
-        sheet.name_row(row, name)
+def lay_over(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+    """Return `(H, W, 3)` in [0, 1], an image under its heatmap: the warmer a pixel, the less of the image is seen."""
+    opacity = HEAT_OPACITY * np.sqrt(heatmap)[..., None]  # the square root keeps faint heat visible
+    return np.asarray((1 - opacity) * image[..., None] + opacity * color_values(heatmap, HEAT_COLORS))
 
 
 def _resize(image: np.ndarray, side: int) -> np.ndarray:
