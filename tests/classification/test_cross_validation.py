@@ -17,8 +17,8 @@ from pneumoscope.io.archive import save_result
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.settings import configuration_settings
-from pneumoscope.research.ablation import BASE, vary_recipe
-from pneumoscope.research.benchmark import run_ablations
+from pneumoscope.research.ablation import BASE, vary_settings
+from pneumoscope.research.run import run_ablations
 
 NUM_CHILDREN = 20
 SEED_ROWS = ("seed 0", "seed 1", "mean of 2 seeds", "sd over 2 seeds")
@@ -98,12 +98,12 @@ def test_test_images_are_left_out(films, tmp_path, monkeypatch):
 
 def test_a_variant_changes_what_it_says():
     settings = configuration_settings("default", epochs=3)
-    assert vary_recipe(settings, BASE) == settings
-    assert vary_recipe(settings, "hard-targets").label_smoothing == 0
-    assert vary_recipe(settings, "paper-net").configuration == "improved"
-    assert vary_recipe(settings, "paper-net").epochs == 3
+    assert vary_settings(settings, BASE) == settings
+    assert vary_settings(settings, "hard-targets").label_smoothing == 0
+    assert vary_settings(settings, "paper-net").configuration == "improved"
+    assert vary_settings(settings, "paper-net").epochs == 3
     with pytest.raises(PneumoscopeError, match="no variant 'magic'; expected one of as-it-is"):
-        vary_recipe(settings, "magic")
+        vary_settings(settings, "magic")
 
 
 def keep_run(films, folder, variant, seed, skill):
@@ -129,15 +129,15 @@ def test_runs_fill_one_table_and_are_not_done_twice(films, tmp_path, monkeypatch
 
     table = run_ablations(films, tmp_path, settings=configuration_settings("default"), variants=["mixup"])
     runs = [f"{variant}, patients, {run}" for variant in (BASE, "mixup") for run in SEED_ROWS]
-    assert set(table.figures) == {*runs, "framed, patients, seed 0"}
+    assert set(table.metrics) == {*runs, "framed, patients, seed 0"}
     assert table.remarks["mixup, patients, seed 0"].startswith("pairs of images mixed")
-    assert "difference" not in table.figures[f"{BASE}, patients, seed 0"]
-    first, second, mean, sd = (table.figures[f"mixup, patients, {run}"] for run in SEED_ROWS)
+    assert "difference" not in table.metrics[f"{BASE}, patients, seed 0"]
+    first, second, mean, sd = (table.metrics[f"mixup, patients, {run}"] for run in SEED_ROWS)
     assert first["difference"].high < 0 and first["p_value"].value < 0.05
     for name in ("auroc", "difference"):
         values = [first[name].value, second[name].value]
         assert mean[name].value == pytest.approx(np.mean(values))
         assert sd[name].value == pytest.approx(np.std(values, ddof=1))
     content = json.loads((tmp_path / "ablations.json").read_text())
-    assert set(content["methods"]) == set(table.figures)
+    assert set(content["methods"]) == set(table.metrics)
     assert "mixup" in (tmp_path / "ablations.csv").read_text()

@@ -126,7 +126,7 @@ def test_the_models_that_ship_are_evaluated(monkeypatch, capsys, phantom_folder:
     told = json.loads(out)
     kept = json.loads((tmp_path / "out" / "evaluation.json").read_text())
     assert told["scopes"] == kept["scopes"]
-    assert kept["shortcuts"] is None and kept["ood_check"] is None
+    assert kept["confounders"] is None and kept["ood_check"] is None
     assert told["command"].startswith("pneumoscope evaluate --data")
     assert (tmp_path / "out" / "evaluation.html").exists()
 

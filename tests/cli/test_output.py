@@ -29,7 +29,7 @@ def test_a_file_gets_one_line_a_method(table, capsys):
     (header,) = (line for line in lines if "method" in line and "figure_0" in line)
     (row,) = (line for line in lines if "hirescam" in line)
     assert all(name in header for name in NAMES)
-    assert all(str(figure) in row for figure in table.figures["hirescam"].values())
+    assert all(str(figure) in row for figure in table.metrics["hirescam"].values())
     assert "occlusion: Slow." in lines
 
 
@@ -41,7 +41,7 @@ def test_a_narrow_terminal_gets_several_tables_of_whole_cells(table, capsys, mon
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if "hirescam" in line]
     assert len(rows) > 2 and max(map(len, rows)) <= 80
-    for figure in table.figures["hirescam"].values():
+    for figure in table.metrics["hirescam"].values():
         assert sum(str(figure) in row for row in rows) >= 1
 
 

@@ -6,12 +6,12 @@ import shutil
 import numpy as np
 import pytest
 from PIL import Image
+from pneumoscope.evaluation.robustness import choose_shortcuts
 
 from pneumoscope.data.collection import scan_collection
 from pneumoscope.errors import CollectionError, PneumoscopeError
 from pneumoscope.evaluation.evaluate import evaluate_models
 from pneumoscope.evaluation.gather import choose_split
-from pneumoscope.evaluation.robustness import choose_shortcuts
 from pneumoscope.inference.batch import BatchSettings, read_files
 from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.reader import Reader

@@ -4,9 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from pneumoscope.evaluation.ood_check import AS_THEY_ARE, measure_ood
 
 from pneumoscope.data.dataset import load_dataset
-from pneumoscope.evaluation.ood_check import AS_THEY_ARE, measure_ood
 from pneumoscope.inference.model_set import load_model_set
 from pneumoscope.inference.ood import fit_ood_detector
 from pneumoscope.io.results import Estimate, OODCheck, OODKind

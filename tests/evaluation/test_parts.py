@@ -4,10 +4,10 @@ import dataclasses
 
 import numpy as np
 import pytest
+from pneumoscope.evaluation.rejection import measure_rejections
 
 from pneumoscope.data.collection import name_series
 from pneumoscope.evaluation.error_runs import find_error_stretches
-from pneumoscope.evaluation.rejection import measure_rejections
 from pneumoscope.evaluation.subgroups import measure_subgroups
 from pneumoscope.io.results import EvaluatedImages
 

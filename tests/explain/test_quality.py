@@ -149,7 +149,7 @@ class TestBenchmark:
             methods=("hirescam", "integrated_gradients", "rise"),
             num_images=12,
         )
-        figures = found.table.figures
+        figures = found.table.metrics
 
         assert tuple(figures) == ("hirescam", "integrated_gradients", "rise", "edges")
         assert figures["hirescam"]["peak_in_lesion"].value == 1

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.evaluation.rejection import measure_rejections
-from pneumoscope.evaluation.scopes import measure_scopes, trace_roc
-from pneumoscope.evaluation.subgroups import measure_subgroups
+from pneumoscope.evaluation.evaluate import trace_roc
+from pneumoscope.evaluation.ood import measure_rejections
+from pneumoscope.evaluation.subgroups import measure_scopes, measure_subgroups
 from pneumoscope.io.results import CollectionEvaluation, Conformal, ErrorRun, EvaluatedImages
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.coverage import evaluate_sets
@@ -66,10 +66,10 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
         conformal=Conformal(0.9, {"all": sets, "normal": sets}) if subtypes_known else None,
         selective={"pneumonia": measure_selective((sick >= 0.5) == labels, np.abs(sick - 0.5), images.patients)}
         | ({three_class: known["selective"]} if subtypes_known else {}),
-        gate=measure_rejections(images, 0.5),
+        rejections=measure_rejections(images, 0.5),
         subgroups=measure_subgroups(images, rng.random(count), {}, 0.5),
         error_runs=[],
-        shortcuts=None,
+        confounders=None,
         ood_check=None,
         label_shift=estimate_label_shift(probabilities, images.patients, classes=THREE_CLASSES),
         true_shares={name: float((subtypes == number).mean()) for number, name in enumerate(THREE_CLASSES)}
@@ -81,7 +81,7 @@ def make_assessment(skill, *, count=150, subtypes_known=True):
 
 @pytest.fixture(scope="module")
 def good(shortcuts, ood_check):
-    return dataclasses.replace(make_assessment(3.0), shortcuts=shortcuts, ood_check=ood_check)
+    return dataclasses.replace(make_assessment(3.0), confounders=shortcuts, ood_check=ood_check)
 
 
 @pytest.fixture(scope="module")
@@ -133,7 +133,7 @@ def test_the_json_holds_every_figure_and_every_image(written, good):
     assert auroc["low"] <= auroc["value"] <= auroc["high"] and auroc["n"] == 150
     assert document["reliability"]["three_class"]["error"]["value"] == good.reliability["three_class"].error.value
     assert document["selective"]["pneumonia"]["at_shares"]["0.8"]["n"] == 120
-    assert document["shortcuts"]["figures"]["lungs_hidden"]["auroc"]["value"] == 0.86
+    assert document["confounders"]["metrics"]["lungs_hidden"]["auroc"]["value"] == 0.86
     assert document["ood_check"]["kinds"][1]["kind"] == "noise"
     assert len(document["images"]) == 150
     assert document["images"][0]["decision"] == "refused"
@@ -186,7 +186,7 @@ def test_good_models_are_not(good):
 
 def test_what_lungs_have_no_part_in_is_said_first(good):
     assert "lungs of all films hidden, the AUROC is still 0.860" in " ".join(write_verdict(good))
-    assert "hidden" not in " ".join(write_verdict(dataclasses.replace(good, shortcuts=None)))
+    assert "hidden" not in " ".join(write_verdict(dataclasses.replace(good, confounders=None)))
 
 
 def test_training_images_are_a_limit(good):

@@ -34,7 +34,7 @@ def render(template, **variables):
 
 
 def test_shortcuts_are_on_the_page(shortcuts, tmp_path):
-    html = render("shortcuts.html.j2", shortcuts=present_shortcuts(shortcuts, tmp_path))
+    html = render("confounders.html.j2", shortcuts=present_shortcuts(shortcuts, tmp_path))
 
     assert (tmp_path / "shortcuts.png").exists() and (tmp_path / "shortcuts.svg").exists()
     for text in ("lungs hidden", "0.860", "-0.040", "-9.0 points", "outer tenth alone", "0.770", "12.5%", "37.0%"):
@@ -44,8 +44,8 @@ def test_shortcuts_are_on_the_page(shortcuts, tmp_path):
 def test_the_sentences_weigh_what_is_told_without_lungs(shortcuts):
     told = " ".join(write_shortcuts(shortcuts))
     chance = {"auroc": Estimate(0.51, 0.49, 0.53, 80), "accuracy": Estimate(0.5, 0.48, 0.52, 80)}
-    blind = {**shortcuts.figures, "lung_area_hidden": chance}
-    honest = " ".join(write_shortcuts(replace(shortcuts, figures=blind)))
+    blind = {**shortcuts.metrics, "lung_area_hidden": chance}
+    honest = " ".join(write_shortcuts(replace(shortcuts, metrics=blind)))
 
     assert "90% of its AUROC above chance" in told
     assert "the outer tenth, reaches 0.770" in told
@@ -63,7 +63,7 @@ def test_the_figure_shows_every_figure(shortcuts):
 
 
 def test_the_gate_is_on_the_page_by_origin(ood_check):
-    html = render("gate.html.j2", gate=present_gate(ood_check))
+    html = render("ood.html.j2", gate=present_gate(ood_check))
 
     for text in ("3.1%", "98.0%", "has never seen", "weakest on: &lt;clouds&gt;", "The film looks tilted."):
         assert text in html, text
@@ -71,7 +71,7 @@ def test_the_gate_is_on_the_page_by_origin(ood_check):
 
 
 def test_what_was_not_learned_without_lungs_is_said_to_be_missing(shortcuts, tmp_path):
-    html = render("shortcuts.html.j2", shortcuts=present_shortcuts(replace(shortcuts, trivial={}), tmp_path))
+    html = render("confounders.html.j2", shortcuts=present_shortcuts(replace(shortcuts, pixel_baselines={}), tmp_path))
 
     assert "no training films of both classes" in html
     assert "outer tenth alone" not in html
@@ -80,5 +80,5 @@ def test_what_was_not_learned_without_lungs_is_said_to_be_missing(shortcuts, tmp
 def test_a_regression_that_points_the_other_way_is_told(shortcuts):
     turned = {"exposure": {"auroc": Estimate(0.3, 0.25, 0.35, 80), "accuracy": Estimate(0.4, 0.3, 0.5, 80)}}
 
-    assert "points the other way" in " ".join(write_shortcuts(replace(shortcuts, trivial=turned)))
+    assert "points the other way" in " ".join(write_shortcuts(replace(shortcuts, pixel_baselines=turned)))
     assert "points the other way" not in " ".join(write_shortcuts(shortcuts))

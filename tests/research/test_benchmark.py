@@ -6,6 +6,7 @@ from functools import partial
 import numpy as np
 import pandas as pd
 import pytest
+from pneumoscope.research.run import run_explain_benchmark
 from typer.testing import CliRunner
 
 from pneumoscope.cli.main import app
@@ -14,7 +15,6 @@ from pneumoscope.io.archive import save_result
 from pneumoscope.io.results import Estimate, MethodTable
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
-from pneumoscope.research.benchmark import run_explain_benchmark
 from pneumoscope.study.pipeline import reopen_study
 
 

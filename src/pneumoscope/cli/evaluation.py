@@ -95,7 +95,7 @@ def evaluate(
         split=split.value if split else None,
         operating_point=operating_point,
         correct_label_shift=correct_label_shift,
-        shortcuts=shortcuts,
+        confounders=shortcuts,
     )
     _tell(evaluation, out, as_json=as_json)
 
@@ -122,7 +122,7 @@ def _tell(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bool
     if as_json:
         typer.echo(json.dumps(summarize_evaluation(evaluation, command=command)))
         return
-    print_metrics(evaluation.head_figures(), evaluation.split)
+    print_metrics(evaluation.main_metrics(), evaluation.split)
     together = [write_error_stretches(evaluation)] if evaluation.error_runs else []
     for text in (write_headline(evaluation), *write_verdict(evaluation), *together, *write_gate(evaluation)):
         typer.echo(text)

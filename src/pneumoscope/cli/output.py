@@ -96,15 +96,15 @@ def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
     from pneumoscope.io.json_file import to_plain
 
     if as_json:
-        methods = to_plain(table.figures)
+        methods = to_plain(table.metrics)
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": methods, "remarks": table.remarks}))
         return
     columns = {
-        name: [str(found[name]) if name in found else "-" for found in table.figures.values()] for name in table.columns
+        name: [str(found[name]) if name in found else "-" for found in table.metrics.values()] for name in table.columns
     }
     title: str | None = "methods side by side, with 95 % intervals that resample patients"
-    for part in _share_out(columns, len(max(table.figures, key=len))):
-        rows = zip(table.figures, *(columns[name] for name in part), strict=True)
+    for part in _share_out(columns, len(max(table.metrics, key=len))):
+        rows = zip(table.metrics, *(columns[name] for name in part), strict=True)
         print_table(title, ["method", *part], [list(row) for row in rows])
         title = None
     for method, remark in table.remarks.items():

@@ -35,7 +35,7 @@ def neighbors(
     as_json: JsonOption = False,
 ) -> None:
     """Task 2: measure retrieval, rejection, calibration and doubt of neighbors."""
-    from pneumoscope.research.benchmark import run_neighbors_benchmark
+    from pneumoscope.research.run import run_neighbors_benchmark
 
     print_methods(run_neighbors_benchmark(study_dir, configuration.value, out), as_json=as_json)
 
@@ -54,7 +54,7 @@ def anomaly(
     as_json: JsonOption = False,
 ) -> None:
     """Task 3: fit a dozen anomaly detectors to normals; a run that was stopped goes on where it was."""
-    from pneumoscope.research.benchmark import run_anomaly_benchmark
+    from pneumoscope.research.run import run_anomaly_benchmark
 
     table = run_anomaly_benchmark(
         study_dir, configuration.value, out, weights=weights, epochs=epochs, num_seeds=num_seeds
@@ -71,7 +71,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Task 4: measure how far to trust each explanation method."""
-    from pneumoscope.research.benchmark import run_explain_benchmark
+    from pneumoscope.research.run import run_explain_benchmark
 
     print_methods(run_explain_benchmark(study_dir, configuration.value, out, layer=layer), as_json=as_json)
 
@@ -92,7 +92,7 @@ def ablate(
     """Cross-validate a configuration with one part changed; the table holds all runs that stand in the folder."""
     from pneumoscope.cli.tasks import load_crossvalidation
     from pneumoscope.research.ablation import BASE
-    from pneumoscope.research.benchmark import run_ablations
+    from pneumoscope.research.run import run_ablations
 
     dataset, settings = load_crossvalidation(data, out, configuration.value, epochs, seed)
     variants = vary or [BASE]
@@ -111,7 +111,7 @@ def labels(
 ) -> None:
     """List labels that models which have not seen the patient contradict, one by one and in runs of file names."""
     from pneumoscope.io.results import MethodTable
-    from pneumoscope.research.benchmark import run_label_audit
+    from pneumoscope.research.run import run_label_audit
 
     content = run_label_audit(study_dir, crossvalidation, out)
     if as_json:

@@ -24,12 +24,12 @@ _SHARES = ("markers", "flagged")
 
 @dataclass(frozen=True)
 class ShortcutsSection:
-    """What `shortcuts.html.j2` shows, as its variable `shortcuts`.
+    """What `confounders.html.j2` shows, as its variable `shortcuts`.
 
     Attributes:
         metrics: titles of the figures, in the order of the cells.
         shown: `(title, share hidden, cells, differences)` of each way to show the films.
-        trivial: `(title, cells)` of each regression.
+        pixel_baselines: `(title, cells)` of each regression.
         series_titles: of the cells of `series`.
         series: `(name, images, cells)` of each way in which the data set names its files.
         sentences: what the figures say.
@@ -38,7 +38,7 @@ class ShortcutsSection:
 
     metrics: list[str]
     shown: list[tuple[str, str, list[Cell], list[str]]]
-    trivial: list[tuple[str, list[Cell]]]
+    pixel_baselines: list[tuple[str, list[Cell]]]
     series_titles: list[str]
     series: list[tuple[str, int, list[Cell]]]
     sentences: list[str]
@@ -53,14 +53,16 @@ def present_shortcuts(shortcuts: Confounders, figures_dir: Path) -> ShortcutsSec
         shortcuts: what was measured.
         figures_dir: gets `shortcuts.png` and `shortcuts.svg`.
     """
-    metrics = list(next(iter(shortcuts.figures.values())))
+    metrics = list(next(iter(shortcuts.metrics.values())))
     alt = describe_shortcuts(shortcuts)
     figure = draw_shortcuts(shortcuts, title=f"What is told without lungs, {shortcuts.split}")
     svg = save_figure(figure, figures_dir / "shortcuts", note=RESEARCH_USE_ONLY, description=alt)
     return ShortcutsSection(
         metrics=[metric_title(name) for name in metrics],
-        shown=[_tabulate_shown(shortcuts, name, metrics) for name in shortcuts.figures],
-        trivial=[(shortcut_title(name), _fill(found, metrics)) for name, found in shortcuts.trivial.items()],
+        shown=[_tabulate_shown(shortcuts, name, metrics) for name in shortcuts.metrics],
+        pixel_baselines=[
+            (shortcut_title(name), _fill(found, metrics)) for name, found in shortcuts.pixel_baselines.items()
+        ],
         series_titles=list(_SERIES_TITLES.values()),
         series=[(name, found["exposure"].n, _tabulate_series(found)) for name, found in shortcuts.series.items()],
         sentences=write_shortcuts(shortcuts),
@@ -72,7 +74,7 @@ def present_shortcuts(shortcuts: Confounders, figures_dir: Path) -> ShortcutsSec
 def write_shortcuts(shortcuts: Confounders) -> list[str]:
     """Return what the figures say, in sentences."""
     untouched, hidden, alike = (
-        shortcuts.figures[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
+        shortcuts.metrics[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
     )
     lost = shortcuts.differences["lungs_hidden"]["auroc"]
     sentences = [
@@ -85,7 +87,7 @@ def write_shortcuts(shortcuts: Confounders) -> list[str]:
         sentences.append(
             f"That is {min(100 * told, 100):.0f}% of its AUROC above chance: what lies beside the lungs, or the "
             "exposure, is enough for it. Whether it also looks at lungs is another question: with all but them hidden "
-            f"it reaches {word_estimate('auroc', shortcuts.figures['lungs_only']['auroc'])}."
+            f"it reaches {word_estimate('auroc', shortcuts.metrics['lungs_only']['auroc'])}."
         )
     accuracy = shortcuts.differences["lungs_hidden"]["accuracy"]
     if accuracy.high < 0 and lost.value > accuracy.value / 2:
@@ -93,15 +95,15 @@ def write_shortcuts(shortcuts: Confounders) -> list[str]:
             f"At its threshold it is right less often with the lungs hidden, {word_difference('accuracy', accuracy)}: "
             "on such strange films all probabilities shift together, which moves decisions and leaves the ranking."
         )
-    if shortcuts.trivial:
-        best = max(shortcuts.trivial, key=lambda name: shortcuts.trivial[name]["auroc"].value)
+    if shortcuts.pixel_baselines:
+        best = max(shortcuts.pixel_baselines, key=lambda name: shortcuts.pixel_baselines[name]["auroc"].value)
         seen = shortcut_title(best).removesuffix(" alone").replace("outer", "the outer")
         sentences.append(
             f"The best regression that sees no lung, on {seen}, reaches "
-            f"{word_estimate('auroc', shortcuts.trivial[best]['auroc'])}: that much is in the data set for any net to "
+            f"{word_estimate('auroc', shortcuts.pixel_baselines[best]['auroc'])}: that much is in the data set for any net to "
             "learn."
         )
-    if any(found["auroc"].high < 0.5 for found in shortcuts.trivial.values()):
+    if any(found["auroc"].high < 0.5 for found in shortcuts.pixel_baselines.values()):
         sentences.append(
             "A regression under 0.5 learned from the training films a difference that points the other way here: the "
             "two were not taken alike."
@@ -113,7 +115,7 @@ def _tabulate_shown(shortcuts: Confounders, name: str, metrics: list[str]) -> tu
     differences = shortcuts.differences.get(name, {})
     hidden = f"{100 * shortcuts.hidden[name].value:.1f}%" if name in shortcuts.hidden else "-"
     worded = [word_difference(metric, differences[metric]) if metric in differences else "" for metric in metrics]
-    return shortcut_title(name), hidden, _fill(shortcuts.figures[name], metrics), worded
+    return shortcut_title(name), hidden, _fill(shortcuts.metrics[name], metrics), worded
 
 
 def _fill(figures: Mapping[str, Estimate], metrics: list[str]) -> list[Cell]:

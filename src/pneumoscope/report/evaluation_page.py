@@ -92,7 +92,7 @@ def _summarize_scope(scope: Scope) -> dict[str, Any]:
 
 
 def _write_page(evaluation: CollectionEvaluation, document: dict[str, Any], out_dir: Path) -> Path:
-    hidden, wrong = evaluation.shortcuts, evaluation.ood_check
+    hidden, wrong = evaluation.confounders, evaluation.ood_check
     return write_page(
         out_dir / "evaluation.html",
         "evaluation.html.j2",
@@ -156,8 +156,8 @@ def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str]]:
             for kind, reliability in evaluation.reliability.items()
         ),
         *_list_hidden(evaluation),
-        ("gate", "share", "Refused", evaluation.gate.refused["all"]),
-        ("gate", "share", "Not sure", evaluation.gate.not_sure["all"]),
+        ("gate", "share", "Refused", evaluation.rejections.refused["all"]),
+        ("gate", "share", "Not sure", evaluation.rejections.not_sure["all"]),
     ]
     return [
         {"section": section, "title": title, **vars(tables.word_figure(name, estimate))}
@@ -166,9 +166,9 @@ def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str]]:
 
 
 def _list_hidden(evaluation: CollectionEvaluation) -> list[tuple[str, str, str, Estimate]]:
-    if evaluation.shortcuts is None:
+    if evaluation.confounders is None:
         return []
-    hidden = evaluation.shortcuts.figures["lung_area_hidden"]["auroc"]
+    hidden = evaluation.confounders.metrics["lung_area_hidden"]["auroc"]
     return [("shortcuts", "auroc", "AUROC, lungs hidden", hidden)]
 
 

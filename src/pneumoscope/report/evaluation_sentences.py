@@ -50,15 +50,15 @@ def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
             f"specificity of {word_estimate('specificity', best)}. The thresholds were chosen on other images and "
             "do not carry over."
         )
-    if evaluation.shortcuts is not None:
-        said += _weigh_shortcuts(evaluation.shortcuts)
-    if area.high < GOOD and evaluation.gate.refused["all"].value < FEW_REFUSED:
+    if evaluation.confounders is not None:
+        said += _weigh_shortcuts(evaluation.confounders)
+    if area.high < GOOD and evaluation.rejections.refused["all"].value < FEW_REFUSED:
         said.append("The gate, which should turn away what the models were not made for, lets nearly all of it in.")
     return said
 
 
 def _weigh_shortcuts(shortcuts: Confounders) -> list[str]:
-    untouched, hidden = (shortcuts.figures[name]["auroc"] for name in ("untouched", "lung_area_hidden"))
+    untouched, hidden = (shortcuts.metrics[name]["auroc"] for name in ("untouched", "lung_area_hidden"))
     if not (untouched.low > CHANCE and hidden.low > CHANCE):
         return []
     return [
@@ -151,7 +151,7 @@ def write_selective(evaluation: CollectionEvaluation) -> str:
 
 def write_gate(evaluation: CollectionEvaluation) -> list[str]:
     """Return what the reader turned away or left open, and whether it was right to."""
-    gate = evaluation.gate
+    gate = evaluation.rejections
     refused, not_sure, unlike = (
         word_estimate("share", found["all"]) for found in (gate.refused, gate.not_sure, gate.unlike)
     )

@@ -114,7 +114,7 @@ def tabulate_selective(evaluation: CollectionEvaluation) -> FigureTable:
 
 def tabulate_gate(evaluation: CollectionEvaluation) -> list[FigureTable]:
     """Return what was refused and left unsure by class, and how right answers are that were given and held back."""
-    gate = evaluation.gate
+    gate = evaluation.rejections
     shares = {"refused": gate.refused, "read, but unlike the training images": gate.unlike, "not sure": gate.not_sure}
     classes = list(gate.refused)
     by_class = [(title, [word_figure("share", found[name]) for name in classes]) for title, found in shares.items()]
@@ -133,13 +133,13 @@ def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[FigureTable]:
     tables = []
     for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
         groups = [group for group in evaluation.subgroups if group.trait == trait]
-        known = tuple(name for name in names if any(name in group.figures for group in groups))
+        known = tuple(name for name in names if any(name in group.metrics for group in groups))
         tables.append(
             FigureTable(
                 f"By {trait}, at the operating point {evaluation.operating_point}",
                 trait.capitalize(),
                 [metric_title(name) for name in known],
-                [(group.name, _row(group.figures, known)) for group in groups],
+                [(group.name, _row(group.metrics, known)) for group in groups],
             )
         )
     return tables

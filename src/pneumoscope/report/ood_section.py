@@ -18,7 +18,7 @@ _ORIGINS = {
 
 @dataclass(frozen=True)
 class GateSection:
-    """What `gate.html.j2` shows, as its variable `gate`.
+    """What `ood.html.j2` shows, as its variable `gate`.
 
     Attributes:
         split: whose films all was made of.

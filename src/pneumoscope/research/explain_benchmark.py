@@ -30,7 +30,7 @@ from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain_with
 from pneumoscope.explain.probes import probe_concepts
 from pneumoscope.explain.scorer import Scorer
 from pneumoscope.explain.verdict import write_verdict
-from pneumoscope.io.results import Estimate, ExplanationBenchmark, MethodTable
+from pneumoscope.io.results import ExplanationBenchmark, MethodTable, Metrics, without_interval
 from pneumoscope.metrics.intervals import estimate_mean
 from pneumoscope.models.receptive_field import scale_to_peak
 from pneumoscope.phantoms.lungs import find_lungs
@@ -43,8 +43,6 @@ CONTROL = "edges"
 NUM_CLAIM = 300
 SHIFT = 3
 _SLOW_SHARE = 4
-
-Metrics = dict[str, Estimate]
 
 
 def benchmark_explanations(
@@ -91,7 +89,7 @@ def benchmark_explanations(
         metrics[method] = {
             **_measure_localization(on_lesions, lesions.select(some), seed),
             **_measure_maps(scorer, heatmaps[method], cases.select(some), lungs[some], method, seed),
-            "seconds": Estimate(seconds, float("nan"), float("nan"), n=len(heatmaps[method])),
+            "seconds": without_interval(seconds, len(heatmaps[method])),
         }
     for name, changed in _list_changed_models(model, other, seed):
         for method, similarity in _measure_similarity(changed, scorer.layer, cases, heatmaps, seed).items():
@@ -135,7 +133,7 @@ def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics
     metrics = {}
     for name, numbers in values.items():
         defined = ~np.isnan(numbers)
-        metrics[name] = Estimate(float("nan"), float("nan"), float("nan"), n=0)
+        metrics[name] = without_interval(float("nan"), 0)
         if defined.any():
             metrics[name] = estimate_mean(numbers[defined], cases.patients[: len(numbers)][defined], seed=seed)
     return metrics

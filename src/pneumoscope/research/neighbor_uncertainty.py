@@ -7,7 +7,7 @@ and neighbors that vote against the classifier.
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.io.results import Estimate, Evaluation
+from pneumoscope.io.results import Evaluation, Metrics
 from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate
 from pneumoscope.metrics.reliability import measure_top_label_reliability
@@ -24,8 +24,9 @@ def measure_distances(references: LabeledEmbeddings, queries: LabeledEmbeddings)
     """Return `(m,)` floats, the mean distance to the five nearest images of other patients; infinite if none."""
     _, distances = references.find_nearest(queries.embeddings, queries.patients, NUM_NEAREST)
     present = np.isfinite(distances)
-    sums = np.where(present, distances, 0).sum(axis=1, dtype=np.float64)
-    return np.divide(sums, present.sum(axis=1), out=np.full(len(sums), np.inf), where=present.any(axis=1))
+    sums, means = np.where(present, distances, 0).sum(axis=1, dtype=np.float64), np.full(len(distances), np.inf)
+    np.divide(sums, present.sum(axis=1), out=means, where=present.any(axis=1))
+    return means
 
 
 def choose_distance(distances: NDArray[np.float64], *, rate: float = REJECTED_RATE) -> float:
@@ -49,18 +50,15 @@ def measure_rejection(
     patients: NDArray[np.str_],
     *,
     seed: int = 0,
-) -> dict[str, Estimate]:
-    """Return the share of images that are rejected by their distance, and the accuracy of both parts.
+) -> Metrics:
+    """Return `rejected`, the share of images with `distance > threshold`, and the accuracy of both parts.
 
     Args:
-        distances: `(n,)` floats, see `measure_distances`; an image is rejected when `distance > threshold`.
+        distances: `(n,)` floats, see `measure_distances`.
         threshold: chosen on other images.
         correct: `(n,)` bool, whether each is classified correctly.
         patients: `(n,)` str.
         seed: of the resampling.
-
-    Returns:
-        `rejected`, the share; `accuracy_of_rest` and `accuracy_of_rejected`.
     """
     rejected, correct = distances > threshold, np.asarray(correct, dtype=np.float64)
     values = {
@@ -81,8 +79,7 @@ def calibrate_votes(
     """Return the shares of votes as calibrated probabilities.
 
     Multinomial logistic regression on the logarithms of the shares, with classes weighted alike as they are in the
-    votes, after J. Platt, "Probabilistic Outputs for Support Vector Machines",
-    1999.
+    votes, after J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
 
     Args:
         held_out_shares: `(m, classes)` floats, shares of the votes of images that no classifier was trained on.
@@ -105,36 +102,30 @@ def calibrate_votes(
     def score(values: NDArray[np.float64]) -> NDArray[np.float64]:
         return np.log(values * num_votes + _UNSEEN_VOTES)
 
-    fitted = LogisticRegression(class_weight="balanced")
-    return fitted.fit(score(held_out_shares), held_out_labels).predict_proba(score(shares))
+    fitted = LogisticRegression(class_weight="balanced").fit(score(held_out_shares), held_out_labels)
+    return np.asarray(fitted.predict_proba(score(shares)))
 
 
-def measure_vote_calibration(held_out: Evaluation, evaluation: Evaluation, *, num_votes: int) -> dict[str, Estimate]:
-    """Return the expected calibration error of the votes before and after `calibrate_votes`.
+def measure_vote_calibration(held_out: Evaluation, evaluation: Evaluation, *, num_votes: int) -> Metrics:
+    """Return the expected calibration error of the votes before and after `calibrate_votes`, and the accuracy after.
 
     Args:
         held_out: shares of votes of validation images, which the calibration is fitted to.
         evaluation: those of test images, which it is measured on.
         num_votes: how many neighbors voted.
-
-    Returns:
-        `ece_votes`, `ece_calibrated` and `accuracy_calibrated`; the errors are of the most probable class.
     """
+    labels, patients = evaluation.labels, evaluation.patients
     calibrated = calibrate_votes(held_out.probabilities, held_out.labels, evaluation.probabilities, num_votes=num_votes)
-    correct = {"accuracy_calibrated": (calibrated.argmax(axis=1) == evaluation.labels).astype(np.float64)}
+    correct = (calibrated.argmax(axis=1) == labels).astype(np.float64)
     return {
-        "ece_votes": measure_top_label_reliability(
-            evaluation.labels, evaluation.probabilities, evaluation.patients
-        ).error,
-        "ece_calibrated": measure_top_label_reliability(evaluation.labels, calibrated, evaluation.patients).error,
-        **estimate_means(correct, evaluation.patients),
+        "ece_votes": measure_top_label_reliability(labels, evaluation.probabilities, patients).error,
+        "ece_calibrated": measure_top_label_reliability(labels, calibrated, patients).error,
+        **estimate_means({"accuracy_calibrated": correct}, patients),
     }
 
 
-def measure_disagreement(
-    evaluation: Evaluation, net_probabilities: NDArray[np.floating], *, seed: int = 0
-) -> dict[str, Estimate]:
-    """Return how well neighbors that contradict the classifier predict its errors.
+def measure_disagreement(evaluation: Evaluation, net_probabilities: NDArray[np.floating], *, seed: int = 0) -> Metrics:
+    """Measure how well neighbors that contradict the classifier predict its errors.
 
     Args:
         evaluation: shares of the votes of neighbors.

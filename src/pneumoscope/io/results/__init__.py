@@ -1,7 +1,7 @@
 """Value types that pass between the layers, one file per task; each checks its own shapes."""
 
 from pneumoscope.io.results.anomaly import AnomalyResult
-from pneumoscope.io.results.benchmark import MethodTable
+from pneumoscope.io.results.benchmark import MethodTable, Metrics, summarize_seeds, without_interval
 from pneumoscope.io.results.classification import Classification, Evaluation, LearningCurve
 from pneumoscope.io.results.confounders import UNTOUCHED, Confounders
 from pneumoscope.io.results.data import Audit, Leakage
@@ -38,6 +38,7 @@ __all__ = [
     "Leakage",
     "LearningCurve",
     "MethodTable",
+    "Metrics",
     "Neighbors",
     "OODCheck",
     "OODKind",
@@ -49,4 +50,6 @@ __all__ = [
     "SelectiveCurve",
     "Subgroup",
     "require",
+    "summarize_seeds",
+    "without_interval",
 ]

@@ -1,23 +1,23 @@
-"""Results of the checks of the OOD detector."""
+"""Results of the check of the OOD detector."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from pneumoscope.io.results.estimate import Estimate
+from pneumoscope.io.results.estimate import Estimate, require
 
 
 @dataclass(frozen=True)
 class OODKind:
-    """What became of one kind of input.
+    """What becomes of one kind of input.
 
     Attributes:
-        kind: what it is.
-        origin: `usual`, `learned` (the gate has learned from others of this kind), `unseen` (it has not), or `other`
-            (not made of the films of the split).
-        flagged: share that is not let through as it is, refused ones included.
-        refused: share that is refused.
-        reason: the reason given most often; empty where none was.
+        kind: its name.
+        origin: `usual`, `learned` (the OOD detector was fitted on others of this kind), `unseen` (it was not), or
+            `other` (not made from the images of the split).
+        flagged: share that is not accepted without a remark, rejected ones included.
+        refused: share that is rejected.
+        reason: the most frequent reason; empty where there is none.
     """
 
     kind: str
@@ -27,22 +27,21 @@ class OODKind:
     reason: str
 
     def __post_init__(self) -> None:
-        if self.refused.value > self.flagged.value:
-            raise ValueError(f"{self.kind}: refused {self.refused} is more than flagged {self.flagged}")
+        too_many = f"{self.kind}: refused {self.refused} is more than flagged {self.flagged}"
+        require(self.refused.value <= self.flagged.value, too_many)
 
 
 @dataclass(frozen=True)
 class OODCheck:
-    """What the gate lets through.
+    """What the OOD detector accepts.
 
     Attributes:
-        split: the films that all was made of.
-        kinds: usual films first.
+        split: of the images that the inputs are made from.
+        kinds: unchanged images first.
     """
 
     split: str
     kinds: tuple[OODKind, ...]
 
     def __post_init__(self) -> None:
-        if not self.kinds or self.kinds[0].origin != "usual":
-            raise ValueError("kinds begin with what is not usual, expected the usual films first")
+        require(bool(self.kinds) and self.kinds[0].origin == "usual", "expected unchanged images as the first kind")

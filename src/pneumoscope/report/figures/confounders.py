@@ -23,16 +23,16 @@ if TYPE_CHECKING:
 
 
 _KINDS = (
-    ("figures", "the classifier", {"color": GREEN, "marker": "o"}),
-    ("trivial", "a regression that sees no lung", {"color": VERMILION, "marker": "s"}),
+    ("metrics", "the classifier", {"color": GREEN, "marker": "o"}),
+    ("pixel_baselines", "a regression that sees no lung", {"color": VERMILION, "marker": "s"}),
 )
 
 
 @styled
 def draw_shortcuts(shortcuts: Confounders, *, title: str) -> Figure:
     """Draw a panel a figure: the classifier's by what it was shown, and below those of the trivial regressions."""
-    metrics = list(next(iter(shortcuts.figures.values())))
-    rows = len(shortcuts.figures) + len(shortcuts.trivial)
+    metrics = list(next(iter(shortcuts.metrics.values())))
+    rows = len(shortcuts.metrics) + len(shortcuts.pixel_baselines)
     figure = new_figure(title, width=FULL_WIDTH, height=1.3 + 0.28 * rows)
     panels = figure.subplots(1, len(metrics), sharey=True, squeeze=False)[0]
     for axes, metric in zip(panels, metrics, strict=True):
@@ -48,7 +48,7 @@ def _draw_panel(axes: Axes, shortcuts: Confounders, metric: str) -> None:
             if metric in figures:
                 _draw_dot(axes, -len(titles), metric, figures[metric], label if number == 0 else None, **style)
             titles.append(shortcut_title(name))
-    untouched = shortcuts.figures["untouched"][metric].value
+    untouched = shortcuts.metrics["untouched"][metric].value
     axes.axvline(untouched, color=SOFT, linewidth=1, linestyle=":")
     axes.set_title(metric_title(metric), fontweight="bold")
     axes.set_yticks([-row for row in range(len(titles))], titles)

@@ -227,8 +227,8 @@ def draw_subgroups(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     everyone = evaluation.scopes["all"].points[evaluation.operating_point]
     for axes, name, color in zip(panels, ("sensitivity", "specificity"), (VERMILION, BLUE), strict=True):
         for row, group in enumerate(groups):
-            if name in group.figures:
-                _draw_dot(axes, -row, group.figures[name], color)
+            if name in group.metrics:
+                _draw_dot(axes, -row, group.metrics[name], color)
         if np.isfinite(everyone[name].value):
             axes.axvline(everyone[name].value, color=INK, linestyle="--", linewidth=1)
         axes.set_title(f"{name.capitalize()} (dashed: all images)")
@@ -247,9 +247,9 @@ def describe_subgroups(evaluation: CollectionEvaluation) -> str:
     parts = [
         f"{group.name}: "
         + ", ".join(
-            f"{name} {word_value(name, group.figures[name].value)}"
+            f"{name} {word_value(name, group.metrics[name].value)}"
             for name in ("sensitivity", "specificity")
-            if name in group.figures
+            if name in group.metrics
         )
         for group in evaluation.subgroups
     ]
