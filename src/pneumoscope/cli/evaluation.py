@@ -134,10 +134,11 @@ def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task
     import_keras()
     from pneumoscope.classification.classifier import evaluate_classifier
     from pneumoscope.data.dataset import load_dataset
+    from pneumoscope.io.study_folder import stage_name
     from pneumoscope.models.saved_model import load_model
     from pneumoscope.study.pipeline import CLASSES, reopen_study
 
-    model = load_model(study_dir / "models" / f"{configuration}-{task}").model
+    model = load_model(study_dir / "models" / stage_name(configuration, task)).model
     if data is None:
         dataset, split = reopen_study(study_dir)[1], "test"
     else:

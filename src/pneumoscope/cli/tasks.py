@@ -196,13 +196,14 @@ def map_images(
     as_json: JsonOption = False,
 ) -> None:
     """Draw the map of a study, with new images marked on it."""
+    from pneumoscope.io.study_folder import stage_name
     from pneumoscope.report.figures import neighbors as figures
     from pneumoscope.report.figures.palette import save_figure
     from pneumoscope.study.rerun import Rerun, rerun_map
 
     placed, rows = rerun_map(Rerun(study_dir, configuration.value, task.value), images or [], method=method.value)
     figure = figures.plot_map(placed, title=f"Map of {task.value}, {configuration.value}")
-    stem = out / f"{configuration.value}-map_{task.value}"
+    stem = out / stage_name(configuration.value, f"map_{task.value}")
     save_figure(figure, stem, note=RESEARCH_USE_ONLY, description=figures.describe_map(placed))
     print_outcome({}, [*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
 

@@ -29,7 +29,6 @@ from pneumoscope.io.results import (
     Conformal,
     Confounders,
     EvaluatedImages,
-    LabelShift,
     OODCheck,
     Reliability,
     Roc,
@@ -101,11 +100,7 @@ def evaluate_models(
 
 
 def should_hide(table: pd.DataFrame, choice: bool | None) -> bool:
-    """Return whether to hide parts of the images; by default where both classes have ten images or more.
-
-    Args:
-        table: the images to measure on, columns as in `Collection.table`.
-        choice: True or False to override the default.
+    """Return whether to hide parts of the images of a table; by default where both classes have ten images or more.
 
     Raises:
         PneumoscopeError: if `choice` is True and there are fewer.
@@ -124,8 +119,15 @@ def _measure_images(
 ) -> CollectionEvaluation:
     """Return the metrics of the predictions; the rest of the evaluation stays empty."""
     thresholds = {name: reader.threshold(name) for name in (*OPERATING_POINTS, operating_point)}
-    threshold, shift = thresholds[operating_point], _estimate_shift(gathered.images, seed)
-    images = _correct(gathered.images, shift) if correct else gathered.images
+    threshold, images, shift = thresholds[operating_point], gathered.images, None
+    if len(images) >= MIN_IMAGES:
+        shift = estimate_label_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
+    if correct and shift is None:
+        raise PneumoscopeError(
+            f"there are {len(images)} images; expected {MIN_IMAGES} or more to correct for label shift"
+        )
+    if correct and shift is not None:
+        images = replace(images, probabilities=shift.probabilities)
     return CollectionEvaluation(
         source="",
         split=split,
@@ -188,20 +190,6 @@ def _check_images(
     return measure_confounders(predict, images, threshold=threshold, split=split, seed=seed), ood_check
 
 
-def _estimate_shift(images: EvaluatedImages, seed: int) -> LabelShift | None:
-    if len(images) < MIN_IMAGES:
-        return None
-    return estimate_label_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
-
-
-def _correct(images: EvaluatedImages, shift: LabelShift | None) -> EvaluatedImages:
-    if shift is None:
-        raise PneumoscopeError(
-            f"there are {len(images)} images; expected {MIN_IMAGES} or more to correct for label shift"
-        )
-    return replace(images, probabilities=shift.probabilities)
-
-
 def _count_shares(images: EvaluatedImages) -> dict[str, float]:
     if (images.subtypes < 0).any():
         return {}
@@ -210,8 +198,7 @@ def _count_shares(images: EvaluatedImages) -> dict[str, float]:
 
 def _measure_reliability(images: EvaluatedImages, seed: int) -> dict[str, Reliability]:
     curves = {"pneumonia": measure_reliability(images.labels == 1, images.scores, images.patients, seed=seed)}
-    if (images.subtypes > 0).any():
-        labeled = images.select(images.subtypes >= 0)
+    if (labeled := images.with_subtypes) is not None:
         curves["three_class"] = measure_top_label_reliability(
             labeled.subtypes, labeled.probabilities, labeled.patients, seed=seed
         )
@@ -224,8 +211,7 @@ def _measure_selective(images: EvaluatedImages, threshold: float, seed: int) -> 
     distances = np.abs(np.log(scores / (1 - scores)) - np.log(threshold / (1 - threshold)))
     correct = (scores >= threshold) == (images.labels == 1)
     curves = {"pneumonia": measure_selective(correct, distances, images.patients, seed=seed)}
-    if (images.subtypes > 0).any():
-        labeled = images.select(images.subtypes >= 0)
+    if (labeled := images.with_subtypes) is not None:
         correct = labeled.probabilities.argmax(axis=1) == labeled.subtypes
         curves["three_class"] = measure_selective(
             correct, labeled.probabilities.max(axis=1), labeled.patients, seed=seed

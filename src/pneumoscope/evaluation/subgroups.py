@@ -85,9 +85,9 @@ def _measure_scope(images: EvaluatedImages, thresholds: dict[str, float], split:
 
 
 def _measure_three_class(images: EvaluatedImages, split: str, seed: int) -> Evaluation | None:
-    if not (images.subtypes > 0).any():
+    labeled = images.with_subtypes
+    if labeled is None:
         return None
-    labeled = images.select(images.subtypes >= 0)
     return evaluate(
         labeled.subtypes,
         labeled.probabilities,

@@ -32,10 +32,9 @@ from pneumoscope.inference.cards import (
 )
 from pneumoscope.inference.model_set import Graph, as_input
 from pneumoscope.inference.ood import fit_ood_detector
-from pneumoscope.io.archive import load_result
 from pneumoscope.io.json_file import parse_json, write_json
 from pneumoscope.io.results import Evaluation
-from pneumoscope.io.study_folder import Ledger, list_other_seeds, load_stage
+from pneumoscope.io.study_folder import Ledger, find_stage, list_other_seeds, load_stage, model_dir
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.models.card import TrainingRecord
@@ -184,8 +183,8 @@ def _count_splits(table: pd.DataFrame) -> dict[str, dict[str, int]]:
 
 def _load_held_out(study_dir: Path, configuration: str) -> Evaluation | None:
     """Return predictions for series of file names by models trained without them, where the study has some."""
-    path = study_dir / "stages" / f"{configuration}-held_out.npz"
-    return load_result(path) if path.exists() else None
+    predictions: Evaluation | None = find_stage(study_dir, configuration, "held_out")
+    return predictions
 
 
 def _predict_other_seeds(study_dir: Path, configuration: str, dataset: Dataset) -> dict[int, NDArray[np.floating]]:
@@ -284,10 +283,10 @@ def _export_part(study: _Study, folder: Path, name: str) -> "tuple[SavedModel, M
 
     log.info("exporting the %s", folder.name)
     folder.mkdir()
-    model_dir = study.folder / "models" / f"{study.configuration}-{name}"
-    bundle = load_model(model_dir, precision="float32")
+    source_dir = model_dir(study.folder, study.configuration, name)
+    bundle = load_model(source_dir, precision="float32")
     images = study.dataset.split("val").images[:NUM_COMPARED]
-    graph = export_model_graph(bundle, model_dir, folder, images, keep_full=False)
+    graph = export_model_graph(bundle, source_dir, folder, images, keep_full=False)
     graph = export_answers(bundle, graph, folder, study.dataset)
     assert graph.answers_file is not None
     return bundle, graph, Graph(folder / graph.answers_file)

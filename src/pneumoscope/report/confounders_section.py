@@ -100,8 +100,8 @@ def write_shortcuts(shortcuts: Confounders) -> list[str]:
         seen = shortcut_title(best).removesuffix(" alone").replace("outer", "the outer")
         sentences.append(
             f"The best regression that sees no lung, on {seen}, reaches "
-            f"{word_estimate('auroc', shortcuts.pixel_baselines[best]['auroc'])}: that much is in the data set for any net to "
-            "learn."
+            f"{word_estimate('auroc', shortcuts.pixel_baselines[best]['auroc'])}: that much is in the data set for "
+            "any net to learn."
         )
     if any(found["auroc"].high < 0.5 for found in shortcuts.pixel_baselines.values()):
         sentences.append(

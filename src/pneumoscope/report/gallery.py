@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.io.study_folder import order_configurations, split_stage
+from pneumoscope.io.study_folder import order_configurations, split_stage, stage_name
 from pneumoscope.progress import track
 from pneumoscope.report import study_figures
 from pneumoscope.report.comparison import collect_scores
@@ -79,8 +79,8 @@ def plan_pictures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         ("explain", study_figures.plan_explain),
     ):
         for configuration in configurations:
-            if f"{configuration}-{kind}" in stages:
-                yield from plan(kind, configuration, stages[f"{configuration}-{kind}"], dataset)
+            if stage_name(configuration, kind) in stages:
+                yield from plan(kind, configuration, stages[stage_name(configuration, kind)], dataset)
     if "leakage" in stages:
         title = "What a leaking split adds"
         caption = (

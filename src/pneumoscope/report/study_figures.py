@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from pneumoscope.io.study_folder import stage_name
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.report.figures import anomaly, curves, explain, neighbors, scores
 from pneumoscope.report.wording import TASK_TITLES, configuration_title
@@ -79,7 +80,7 @@ class Sketch:
 
 def plan_classifier(task: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield the curves, confusion and ROC of a classifier."""
-    title, stem = f"{TASK_TITLES[task]}, {configuration_title(configuration)}", f"{configuration}-{task}"
+    title, stem = f"{TASK_TITLES[task]}, {configuration_title(configuration)}", stage_name(configuration, task)
     caption = "Where the dashed line turns away from the full one, the net learns its training images by heart."
     figure: FigurePair = curves.draw_learning_curve, curves.describe_learning_curve
     yield Sketch(task, "curves", f"{stem}-curve", title, caption, figure, (result.curve,))
@@ -99,7 +100,7 @@ def plan_classifier(task: str, configuration: str, result: Any, dataset: Dataset
 
 def plan_neighbors(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield how many neighbors vote, and examples."""
-    task, stem = kind.removeprefix("neighbors_"), f"{configuration}-{kind}"
+    task, stem = kind.removeprefix("neighbors_"), stage_name(configuration, kind)
     net = f"net {TASK_TITLES[task].split()[0]}, {configuration_title(configuration)}"
     title, caption = f"Number of neighbors, {net}", "Validation images alone choose how many neighbors vote."
     figure: FigurePair = neighbors.draw_k_scores, neighbors.describe_k_scores
@@ -129,13 +130,13 @@ def plan_map(kind: str, configuration: str, result: Any, dataset: Dataset | None
         "alike to the net; the axes and the size of gaps mean nothing."
     )
     figure: FigurePair = neighbors.plot_map, neighbors.describe_map
-    yield Sketch("neighbors", f"map_{task}", f"{configuration}-{kind}", title, caption, figure, (result,))
+    yield Sketch("neighbors", f"map_{task}", stage_name(configuration, kind), title, caption, figure, (result,))
 
 
 def plan_anomaly(kind: str, configuration: str, result: Any, dataset: Dataset | None) -> Iterator[Sketch]:
     """Yield the scores and maps of a model of normals."""
     stem, whose, redraws = (
-        f"{configuration}-anomaly",
+        stage_name(configuration, "anomaly"),
         configuration_title(configuration),
         result.reconstructions is not None,
     )
@@ -175,7 +176,7 @@ def plan_explain(kind: str, configuration: str, result: Any, dataset: Dataset | 
     for name, title, draw, describe, caption in _EXPLAIN_PICTURES:
         if at_hand[name]:
             stem, title, wide = (
-                f"{configuration}-explain-{name}",
+                stage_name(configuration, f"explain-{name}"),
                 f"{title}, {configuration_title(configuration)}",
                 name != "centrality",
             )

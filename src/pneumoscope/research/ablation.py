@@ -1,6 +1,7 @@
 """Ablations: a configuration with one part changed, cross-validated inside train."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,43 +18,42 @@ from pneumoscope.metrics.paired import compare_rankings
 from pneumoscope.models.settings import Augmentation, TrainingSettings, configuration_settings
 
 BASE = "as-it-is"
-VARIANTS = {
-    BASE: "the configuration as it is",
-    "best-augmentation": "pose, exposure and erasing as in `improved`",
-    "no-augmentation": "no augmentation",
-    "framed": "the outer 20 % hidden at random, in half of the images",
-    "mirrored": "half of the images mirrored, left for right",
-    "mixup": "pairs of images mixed (mixup 0.2)",
-    "hard-targets": "targets not smoothed",
-    "unbalanced": "classes sampled as they come",
-    "paper-net": "the reference study's three-class architecture, with the settings of `improved`",
+_Change = Callable[[TrainingSettings], TrainingSettings]
+# What a variant changes, in words and in the settings.
+VARIANTS: dict[str, tuple[str, _Change]] = {
+    BASE: ("the configuration as it is", lambda settings: settings),
+    "best-augmentation": (
+        "pose, exposure and erasing as in `improved`",
+        lambda settings: replace(settings, augmentation=configuration_settings("improved").augmentation),
+    ),
+    "no-augmentation": ("no augmentation", lambda settings: replace(settings, augmentation=Augmentation())),
+    "framed": (
+        "the outer 20 % hidden at random, in half of the images",
+        lambda settings: replace(settings, augmentation=replace(settings.augmentation, frame=0.2)),
+    ),
+    "mirrored": (
+        "half of the images mirrored, left for right",
+        lambda settings: replace(settings, augmentation=replace(settings.augmentation, flip=0.5)),
+    ),
+    "mixup": ("pairs of images mixed (mixup 0.2)", lambda settings: replace(settings, mixup=0.2)),
+    "hard-targets": ("targets not smoothed", lambda settings: replace(settings, label_smoothing=0.0)),
+    "unbalanced": ("classes sampled as they come", lambda settings: replace(settings, balanced=False)),
+    "paper-net": (
+        "the reference study's three-class architecture, with the settings of `improved`",
+        lambda settings: configuration_settings("improved", epochs=settings.epochs),
+    ),
 }
 
 
 def vary_settings(settings: TrainingSettings, variant: str) -> TrainingSettings:
-    """Return the settings of a configuration with one part changed.
-
-    Args:
-        settings: of the configuration.
-        variant: one of `VARIANTS`.
+    """Return the settings with the change of a variant.
 
     Raises:
         PneumoscopeError: if there is no such variant.
     """
-    changes = {
-        BASE: settings,
-        "best-augmentation": replace(settings, augmentation=configuration_settings("improved").augmentation),
-        "no-augmentation": replace(settings, augmentation=Augmentation()),
-        "framed": replace(settings, augmentation=replace(settings.augmentation, frame=0.2)),
-        "mirrored": replace(settings, augmentation=replace(settings.augmentation, flip=0.5)),
-        "mixup": replace(settings, mixup=0.2),
-        "hard-targets": replace(settings, label_smoothing=0.0),
-        "unbalanced": replace(settings, balanced=False),
-        "paper-net": configuration_settings("improved", epochs=settings.epochs),
-    }
-    if variant not in changes:
-        raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(changes)}")
-    return changes[variant]
+    if variant not in VARIANTS:
+        raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    return VARIANTS[variant][1](settings)
 
 
 def run_ablation(
@@ -101,7 +101,7 @@ def tabulate_ablations(out_dir: str | os.PathLike[str]) -> MethodTable:
     metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
     for protocol in PROTOCOLS:
-        for variant, description in VARIANTS.items():
+        for variant, (description, _) in VARIANTS.items():
             name, runs = f"{variant}, {protocol}", {}
             for path in sorted(Path(out_dir).glob(f"{variant}-seed-*/{protocol}.npz")):
                 seed = path.parent.name.rpartition("-")[2]

@@ -17,13 +17,12 @@ Metrics of the table:
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pneumoscope.anomaly.detector import Detector, FitContext, select_normals
-from pneumoscope.anomaly.evaluation import FALSE_POSITIVE_RATE, evaluate_detector
+from pneumoscope.anomaly.evaluation import evaluate_detector
 from pneumoscope.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import TrainingError
@@ -41,11 +40,9 @@ def benchmark_anomaly(
     dataset: Dataset,
     out_dir: Path,
     *,
-    names: Sequence[str] | None = None,
     weights: Path | None = None,
     epochs: int | None = None,
     num_seeds: int = 1,
-    false_positive_rate: float = FALSE_POSITIVE_RATE,
     seed: int = 0,
 ) -> MethodTable:
     """Fit detectors on the normals of train and return their test metrics; see the top of this file.
@@ -55,20 +52,18 @@ def benchmark_anomaly(
     Args:
         dataset: with the splits `train`, `val` and `test`.
         out_dir: folder of checkpoints; a training that was stopped resumes there.
-        names: keys of `DETECTORS`; by default all that can be fitted.
         weights: see `FitContext`; without it, detectors on ImageNet features are left out.
         epochs: of every training, instead of each detector's own number.
         num_seeds: number of fits of each detector, with seeds from `seed` on; the metrics are those of the first.
-        false_positive_rate: that the threshold is chosen for, in (0, 1).
         seed: first seed of the fits, and the seed of the evaluation.
 
     Raises:
-        TrainingError: if a name is unknown or needs `weights`, or if normals are missing.
+        TrainingError: if normals are missing.
     """
     normals = select_normals(dataset)
     metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
-    for name in _choose_detectors(names, weights):
+    for name in _choose_detectors(weights):
         aurocs: list[Metrics] = []
         for fit_seed in range(seed, seed + num_seeds):
             log.info("%s: fitting, seed %d", name, fit_seed)
@@ -79,7 +74,7 @@ def benchmark_anomaly(
                 log.warning("%s failed: %s", name, error)
                 metrics[name], remarks[name] = {}, f"Failed: {error}"
                 break
-            result = evaluate_detector(detector, dataset, false_positive_rate=false_positive_rate, seed=seed)
+            result = evaluate_detector(detector, dataset, seed=seed)
             aurocs.append({"auroc": result.metrics["auroc"]})
             if fit_seed == seed:
                 metrics[name] = _collect_metrics(detector, dataset, result, seed)
@@ -94,16 +89,11 @@ def add_anomalies_to_normals(normals: Dataset, seed: int) -> SyntheticAnomalies:
     return add_anomalies(normals.images, find_lungs(normals.images), SyntheticSettings(paste=0.0), rng)
 
 
-def _choose_detectors(names: Sequence[str] | None, weights: Path | None) -> list[str]:
-    chosen = list(DETECTORS) if names is None else list(names)
-    if unknown := [name for name in chosen if name not in DETECTORS]:
-        raise TrainingError(f"there is no detector {', '.join(unknown)}; expected some of {', '.join(DETECTORS)}")
-    lacking = [name for name in chosen if name.endswith(IMAGENET_SUFFIX) and weights is None]
-    if lacking and names is not None:
-        raise TrainingError(f"{', '.join(lacking)} cannot be fitted without weights; name the file of ImageNet weights")
+def _choose_detectors(weights: Path | None) -> list[str]:
+    lacking = [name for name in DETECTORS if name.endswith(IMAGENET_SUFFIX) and weights is None]
     if lacking:
         log.info("left out, since no ImageNet weights were named: %s", ", ".join(lacking))
-    return [name for name in chosen if name not in lacking]
+    return [name for name in DETECTORS if name not in lacking]
 
 
 def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult, seed: int) -> Metrics:

@@ -14,7 +14,6 @@ seconds                         for one map
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -76,24 +75,20 @@ def benchmark_explanations(
     lesions = choose_lesions(model, dataset, num_images=num_images, seed=seed)
     cases = choose_test_images(model, dataset, num_images=num_images, seed=seed)
     log.info("%d lesions of known place and %d test images; maps of %s", len(lesions), len(cases), scorer.layer)
-    lungs = find_lungs(cases.images)
     metrics: dict[str, Metrics] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method in (*methods, CONTROL):
         log.info("evaluating %s", method)
         some = slice(-(-num_images // (_SLOW_SHARE if method in SLOW_METHODS else 1)))
-        on_lesions = _explain(scorer, lesions.select(some), method, seed)
-        started = time.perf_counter()
-        heatmaps[method] = _explain(scorer, cases.select(some), method, seed)
-        seconds = (time.perf_counter() - started) / len(heatmaps[method])
-        metrics[method] = {
-            **_measure_localization(on_lesions, lesions.select(some), seed),
-            **_measure_maps(scorer, heatmaps[method], cases.select(some), lungs[some], method, seed),
-            "seconds": without_interval(seconds, len(heatmaps[method])),
-        }
-    for name, changed in _list_changed_models(model, other, seed):
-        for method, similarity in _measure_similarity(changed, scorer.layer, cases, heatmaps, seed).items():
-            metrics[method][name] = similarity
+        heatmaps[method], metrics[method] = _measure_method(
+            scorer, method, lesions.select(some), cases.select(some), seed
+        )
+    changed = {} if other is None else {"other_seed": _measure_similarity(other, scorer.layer, cases, heatmaps, seed)}
+    stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
+    for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
+        changed[name] = _measure_similarity(randomized, scorer.layer, cases, heatmaps, seed)
+    for method, values in metrics.items():
+        values |= {name: similarity[method] for name, similarity in changed.items()}
     claim = choose_test_images(model, dataset, num_images=NUM_CLAIM, seed=seed)
     claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
@@ -102,17 +97,6 @@ def benchmark_explanations(
         claim=estimate_centrality(claim_maps, claim.labels, claim.patients, seed=seed),
         probes=probe_concepts(model, cases.images, cases.patients, seed=seed),
     )
-
-
-def _list_changed_models(
-    model: "keras.Model", other: "keras.Model | None", seed: int
-) -> "Iterator[tuple[str, keras.Model]]":
-    """Yield the models whose maps are compared with those of `model`; the randomized one changes between steps."""
-    if other is not None:
-        yield "other_seed", other
-    stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
-    for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
-        yield name, randomized
 
 
 def compute_edges(images: np.ndarray) -> np.ndarray:
@@ -126,6 +110,19 @@ def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray
     if method == CONTROL:
         return compute_edges(cases.images)
     return explain_with(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
+
+
+def _measure_method(scorer: Scorer, method: str, lesions: Cases, cases: Cases, seed: int) -> tuple[np.ndarray, Metrics]:
+    """Return the heat-maps of the cases, and all metrics that need no other model."""
+    on_lesions = _explain(scorer, lesions, method, seed)
+    started = time.perf_counter()
+    heatmaps = _explain(scorer, cases, method, seed)
+    seconds = (time.perf_counter() - started) / len(heatmaps)
+    return heatmaps, {
+        **_measure_localization(on_lesions, lesions, seed),
+        **_measure_maps(scorer, heatmaps, cases, method, seed),
+        "seconds": without_interval(seconds, len(heatmaps)),
+    }
 
 
 def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics:
@@ -151,9 +148,8 @@ def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metr
     return _estimate(values, cases, seed)
 
 
-def _measure_maps(
-    scorer: Scorer, heatmaps: np.ndarray, cases: Cases, lungs: np.ndarray, method: str, seed: int
-) -> Metrics:
+def _measure_maps(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: str, seed: int) -> Metrics:
+    lungs = find_lungs(cases.images)
     few = cases.select(slice(-(-len(cases) // 3)))
     shifted = replace(few, images=quality.shift_images(few.images, SHIFT, SHIFT))
     maps_of_shifted = _explain(scorer, shifted, method, seed)

@@ -14,7 +14,7 @@ from pneumoscope.metrics.reliability import measure_top_label_reliability
 from pneumoscope.neighbors.retrieval import estimate_means
 from pneumoscope.neighbors.search import LabeledEmbeddings
 
-REJECTED_RATE = 0.05
+REJECTED_RATE = 0.05  # of images that are like the reference images
 NUM_NEAREST = 5
 # Added to each count, so that a class without a vote keeps a finite logarithm.
 _UNSEEN_VOTES = 0.5
@@ -27,20 +27,6 @@ def measure_distances(references: LabeledEmbeddings, queries: LabeledEmbeddings)
     sums, means = np.where(present, distances, 0).sum(axis=1, dtype=np.float64), np.full(len(distances), np.inf)
     np.divide(sums, present.sum(axis=1), out=means, where=present.any(axis=1))
     return means
-
-
-def choose_distance(distances: NDArray[np.float64], *, rate: float = REJECTED_RATE) -> float:
-    """Return the distance beyond which an image is rejected as unlike the reference images.
-
-    Args:
-        distances: `(m,)` floats, of images held out of training that are like the reference images.
-        rate: share of such images to reject, in (0, 1).
-
-    Example:
-        >>> choose_distance(np.arange(101.0), rate=0.05)
-        95.0
-    """
-    return float(np.quantile(distances, 1 - rate))
 
 
 def measure_rejection(

@@ -15,7 +15,7 @@ from pneumoscope.neighbors.knn import embed_images, find_neighbors, split_embedd
 from pneumoscope.neighbors.retrieval import measure_retrieval
 from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.research.neighbor_uncertainty import (
-    choose_distance,
+    REJECTED_RATE,
     measure_disagreement,
     measure_distances,
     measure_rejection,
@@ -80,7 +80,7 @@ def _measure_uncertainty(
     neighbors: Neighbors, parts: dict[str, LabeledEmbeddings], probabilities: NDArray[np.floating], seed: int
 ) -> Metrics:
     evaluation = neighbors.evaluations["test"]
-    threshold = choose_distance(measure_distances(parts["train"], parts["val"]))
+    threshold = float(np.quantile(measure_distances(parts["train"], parts["val"]), 1 - REJECTED_RATE))
     distances = measure_distances(parts["train"], parts["test"])
     correct = evaluation.decisions == evaluation.labels
     return {

@@ -15,20 +15,14 @@ from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.research.write import write_result, write_table
 from pneumoscope.study.pipeline import reopen_study
 
+# In all of these, `study_dir` is the folder of a study and `configuration` that of its models; they raise
+# PneumoscopeError if the folder holds no study or its radiographs have changed since.
+
 READER_METHOD = "hirescam"  # of the heat-maps of an exported classifier
 
 
 def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) -> MethodTable:
-    """Task 2. Measure retrieval, rejection, calibration and uncertainty on the embeddings of a study's models.
-
-    Args:
-        study_dir: folder of the study.
-        configuration: of the models.
-        out_dir: gets `neighbors.json` and `neighbors.csv`.
-
-    Raises:
-        PneumoscopeError: if the folder holds no study, or its radiographs have changed since.
-    """
+    """Task 2. Write `neighbors.json` and `neighbors.csv`: metrics of the embeddings of a study's models."""
     from pneumoscope.research.neighbors_benchmark import benchmark_neighbors
 
     request, dataset = reopen_study(study_dir)
@@ -49,14 +43,11 @@ def run_anomaly_benchmark(
 
     Args:
         study_dir: folder of the study.
-        configuration: that the result is filed under.
+        configuration: for the record.
         out_dir: gets `anomaly.json`, `anomaly.csv` and `detectors/`, the checkpoints.
         weights: file of pretrained weights; without it, detectors on their features are left out.
         epochs: of every training instead of each detector's own.
         num_seeds: number of fits of each detector.
-
-    Raises:
-        PneumoscopeError: if the folder holds no study, its radiographs have changed, or the weights do not fit.
     """
     from pneumoscope.research.anomaly_benchmark import benchmark_anomaly
 
@@ -78,9 +69,6 @@ def run_explain_benchmark(
         out_dir: gets `explain.csv`, and `explain.json`, whose `method`, `layer`, `verdict` and `figures` are those of
             the reader's heat-maps, for the export.
         layer: for the class-activation maps; by default the last convolutional one.
-
-    Raises:
-        PneumoscopeError: if the layer cannot be explained, the folder holds no study, or its radiographs have changed.
     """
     from pneumoscope.models.saved_model import load_model
     from pneumoscope.research.explain_benchmark import benchmark_explanations
@@ -93,11 +81,8 @@ def run_explain_benchmark(
         result = benchmark_explanations(model, dataset, other=other, layer=layer, seed=request["seed"])
     except ValueError as error:
         raise PneumoscopeError(str(error)) from None
-    content: dict[str, Any] = {
-        "configuration": configuration,
-        "data_sha256": request["data_sha256"],
-        "layer": result.layer,
-    }
+    data_sha256 = request["data_sha256"]
+    content: dict[str, Any] = {"configuration": configuration, "data_sha256": data_sha256, "layer": result.layer}
     if READER_METHOD in result.table.metrics:
         verdict, metrics = result.table.remarks[READER_METHOD], result.table.metrics[READER_METHOD]
         content |= {"method": READER_METHOD, "verdict": verdict, "figures": metrics}
@@ -123,9 +108,6 @@ def run_ablations(
         variants: of `pneumoscope.research.ablation.VARIANTS`.
         protocol: what is held out at a time.
         seed: of the folds and the models.
-
-    Raises:
-        PneumoscopeError: if there is no such variant, or too little to hold out.
     """
     from pneumoscope.research.ablation import run_ablation, tabulate_ablations
 
@@ -146,9 +128,6 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
         The content of `labels.json`: `labels`, those contradicted, the most suspicious first, and `stretches`, runs of
         file names; `images`, `inside`, `verdict` and `figures` are on bacterial against viral: number of pneumonias,
         number of those in runs, a sentence, and AUROC outside and inside of them.
-
-    Raises:
-        PneumoscopeError: if either folder holds something else, or they are of different data.
     """
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.research.ablation import load_crossvalidation
@@ -174,8 +153,8 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
         "estimated_wrong": float(review.joint.sum() - np.trace(review.joint)),
         "joint": review.joint,
         "duplicates": review.duplicates,
-        "labels": review.to_rows(),
+        "labels": review.rows,
         "stretches": runs.to_rows(),
     }
-    write_result("labels", review.to_rows(), content, out_dir)
+    write_result("labels", review.rows, content, out_dir)
     return content

@@ -68,6 +68,9 @@ def run_study(
     Raises:
         PneumoscopeError: if `out_dir` holds another study, or a stage cannot be done.
     """
+    from pneumoscope.data.audit import audit_dataset
+    from pneumoscope.study.leakage import measure_leakage
+
     out_dir = Path(out_dir)
     ledger = Ledger.open(out_dir, resume=resume)
     with _log_to(out_dir / "log.txt"):
@@ -76,7 +79,8 @@ def run_study(
         if source is None:
             epochs = epochs or PHANTOM_EPOCHS
         ledger.claim(_describe_study(source, dataset, epochs, seed))
-        _run_checks(ledger, collected, dataset, seed)
+        ledger.run("audit", lambda: audit_dataset(collected))
+        ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
         study = _Study(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
         for configuration in configurations:
             _run_configuration(study, configuration)
@@ -87,11 +91,7 @@ def run_study(
 def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int = 128) -> Dataset:
     """Load the images of a study, not split yet: a collection, or phantoms where `source` is None.
 
-    Args:
-        source: folder or manifest of radiographs, or None.
-        out_dir: gets a cache of the decoded images.
-        seed: of the phantoms.
-        size: side in pixels of the images.
+    Images have sides of `size` pixels; `out_dir` gets a cache of the decoded ones.
     """
     if source is None:
         return phantom_dataset(**PHANTOM_COUNTS, size=size, seed=seed)
@@ -143,15 +143,6 @@ class _Study:
         from pneumoscope.neighbors.knn import embed_images
 
         return embed_images(load_model(self.model_dir(configuration, task)).model, images)
-
-
-def _run_checks(ledger: Ledger, collected: Dataset, dataset: Dataset, seed: int) -> None:
-    """Audit the collection, and measure the leakage of a random split by image."""
-    from pneumoscope.data.audit import audit_dataset
-    from pneumoscope.study.leakage import measure_leakage
-
-    ledger.run("audit", lambda: audit_dataset(collected))
-    ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
 
 
 def _run_configuration(study: _Study, configuration: str) -> None:

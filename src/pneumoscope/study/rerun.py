@@ -93,11 +93,10 @@ class Rerun:
     def load_map(self) -> EmbeddingMap | None:
         """Return the study's map of these images, if it has one."""
         embedding_map: EmbeddingMap | None = find_stage(self.study_dir, self.configuration, f"map_{self.task}")
-        if embedding_map is None:
-            return None
         names = self.dataset.table["name"].to_numpy().astype(str)
-        same = np.array_equal(embedding_map.names[embedding_map.origins != "new"], names)
-        return embedding_map if same else None
+        if embedding_map is None or not np.array_equal(embedding_map.names[embedding_map.origins != "new"], names):
+            return None
+        return embedding_map
 
 
 @dataclass(frozen=True)
@@ -217,8 +216,8 @@ def rerun_explain(
     Args:
         rerun: the study and its classifier.
         paths: new files.
-        method: of the heat-maps, see `pneumoscope.explain.methods`.
-        layer: for class-activation maps, the layer to explain; by default all that can be.
+        method: see `pneumoscope.explain.methods`.
+        layer: of class-activation maps; by default all that can be explained.
 
     Raises:
         PneumoscopeError: if there is no such method or layer, or no file can be read.

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.io.results.classification import Evaluation
-from pneumoscope.io.results.confounders import Confounders
 from pneumoscope.io.results.estimate import Estimate, require
 from pneumoscope.io.results.metrics import Conformal, LabelShift, Reliability, Roc, SelectiveCurve
-from pneumoscope.io.results.ood import OODCheck
+
+UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True)
@@ -48,6 +48,11 @@ class EvaluatedImages:
     def select(self, rows: np.ndarray) -> EvaluatedImages:
         """Return some of the images, by a mask or by indices."""
         return EvaluatedImages(**{name: values[rows] for name, values in vars(self).items()})
+
+    @property
+    def with_subtypes(self) -> EvaluatedImages | None:
+        """The images of known sub-type; None where there is no such pneumonia."""
+        return self.select(self.subtypes >= 0) if (self.subtypes > 0).any() else None
 
     @property
     def scores(self) -> np.ndarray:
@@ -128,6 +133,83 @@ class ErrorRun:
     num_images: int
     num_wrong: int
     p_value: float
+
+
+@dataclass(frozen=True)
+class Confounders:
+    """Metrics of a classifier without the lungs, or on them alone.
+
+    Metrics are `auroc` and `accuracy` of normal against pneumonia and, where sub-types are known,
+    `three_class_accuracy`.
+
+    Attributes:
+        split: name of the split that all was measured on.
+        threshold: of the classifier's accuracy, on the probability of pneumonia.
+        metrics: the classifier's by what is shown: `untouched`, `borders_hidden`, `markers_hidden`, `lungs_only`,
+            `lungs_hidden`, and `lung_area_hidden`: the same area in all images, where one in twenty shows lung, so that
+            no outline is left.
+        differences: the same less those on untouched images, in pairs.
+        hidden: by the same names, mean share of the image that is hidden.
+        pixel_baselines: metrics of logistic regressions on `exposure`, `histogram`, `borders` and, where files differ
+            in size, `file_size`; empty without training images.
+        series: by series of file names, `exposure` (mean gray level, 0 to 255), `contrast` (standard deviation),
+            `markers` and `flagged` (shares of images with letters, and classified as pneumonia).
+    """
+
+    split: str
+    threshold: float
+    metrics: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]]
+    hidden: dict[str, Estimate]
+    pixel_baselines: dict[str, dict[str, Estimate]]
+    series: dict[str, dict[str, Estimate]]
+
+    def __post_init__(self) -> None:
+        require(
+            {*self.differences, UNTOUCHED} == {*self.hidden, UNTOUCHED} == set(self.metrics),
+            f"metrics are of {sorted(self.metrics)}, differences of {sorted(self.differences)} and hidden of "
+            f"{sorted(self.hidden)}; expected {UNTOUCHED} and the same others in all three",
+        )
+
+
+@dataclass(frozen=True)
+class OODKind:
+    """What becomes of one kind of input.
+
+    Attributes:
+        kind: its name.
+        origin: `usual`, `learned` (the OOD detector was fitted on others of this kind), `unseen` (it was not), or
+            `other` (not made from the images of the split).
+        flagged: share that is not accepted without a remark, rejected ones included.
+        refused: share that is rejected.
+        reason: the most frequent reason; empty where there is none.
+    """
+
+    kind: str
+    origin: str
+    flagged: Estimate
+    refused: Estimate
+    reason: str
+
+    def __post_init__(self) -> None:
+        too_many = f"{self.kind}: refused {self.refused} is more than flagged {self.flagged}"
+        require(self.refused.value <= self.flagged.value, too_many)
+
+
+@dataclass(frozen=True)
+class OODCheck:
+    """What the OOD detector accepts.
+
+    Attributes:
+        split: of the images that the inputs are made from.
+        kinds: unchanged images first.
+    """
+
+    split: str
+    kinds: tuple[OODKind, ...]
+
+    def __post_init__(self) -> None:
+        require(bool(self.kinds) and self.kinds[0].origin == "usual", "expected unchanged images as the first kind")
 
 
 @dataclass(frozen=True)
