@@ -5,7 +5,6 @@ from pneumoscope.metrics.classification import evaluate
 from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.research.neighbor_uncertainty import (
     calibrate_votes,
-    choose_distance,
     measure_disagreement,
     measure_distances,
     measure_rejection,
@@ -20,42 +19,41 @@ def make_images(center, count, who):
     return LabeledEmbeddings(embeddings, np.zeros(count, int), np.array([f"{who}{row}" for row in range(count)]))
 
 
-def tell(labels, probabilities, split="test"):
+def make_evaluation(labels, probabilities, split="test"):
     names = np.arange(len(labels)).astype(str)
-    return evaluate(labels, probabilities, classes=("normal", "sick"), split=split, patients=names, names=names)
+    return evaluate(labels, probabilities, classes=("normal", "pneumonia"), split=split, patients=names, names=names)
 
 
-def test_what_is_unlike_all_that_is_known_is_rejected_and_the_rest_at_the_promised_rate():
+def test_unlike_images_are_rejected_and_the_rest_at_the_chosen_rate():
     center = 10 * np.eye(6)[0]
-    known, held_out = make_images(center, 400, "k"), make_images(center, 400, "v")
+    references, held_out = make_images(center, 400, "k"), make_images(center, 400, "v")
     like, unlike = make_images(center, 400, "t"), make_images(10 * np.eye(6)[1], 20, "u")
-    threshold = choose_distance(measure_distances(known, held_out), rate=0.1)
-    distances = np.concatenate([measure_distances(known, like), measure_distances(known, unlike)])
+    threshold = float(np.quantile(measure_distances(references, held_out), 0.9))
+    distances = np.concatenate([measure_distances(references, like), measure_distances(references, unlike)])
     right = np.arange(420) < 400
 
-    found = measure_rejection(distances, threshold, right, np.arange(420).astype(str))
+    metrics = measure_rejection(distances, threshold, right, np.arange(420).astype(str))
 
-    assert found["rejected"].value == pytest.approx(0.1 * 400 / 420 + 20 / 420, abs=0.05)
-    assert found["accuracy_of_rest"].value == 1
-    assert found["accuracy_of_rejected"].value < 0.8
+    assert metrics["rejected"].value == pytest.approx(0.1 * 400 / 420 + 20 / 420, abs=0.05)
+    assert metrics["accuracy_of_rest"].value == 1
+    assert metrics["accuracy_of_rejected"].value < 0.8
 
 
-def make_votes(count, *, num_votes=9, rng):
-    """Return votes that promise far more than they keep: each image's neighbors all vote alike."""
+def make_votes(count, *, rng):
+    """Return overconfident votes: each image's neighbors all vote alike."""
     labels = rng.integers(0, 2, count)
-    told = np.where(rng.random(count) < 0.8, labels, 1 - labels)
-    return labels, np.eye(2)[told]
+    return labels, np.eye(2)[np.where(rng.random(count) < 0.8, labels, 1 - labels)]
 
 
-def test_calibrated_votes_keep_what_they_promise():
+def test_calibrated_votes_are_calibrated():
     rng = np.random.default_rng(1)
-    held_out, told = (tell(*make_votes(1500, rng=rng), split=split) for split in ("val", "test"))
+    held_out, test = (make_evaluation(*make_votes(1500, rng=rng), split=split) for split in ("val", "test"))
 
-    found = measure_vote_calibration(held_out, told, num_votes=9)
+    metrics = measure_vote_calibration(held_out, test, num_votes=9)
 
-    assert found["ece_votes"].value == pytest.approx(0.2, abs=0.03)
-    assert found["ece_calibrated"].value < 0.04
-    assert found["accuracy_calibrated"].value == pytest.approx(told.metrics["accuracy"].value)
+    assert metrics["ece_votes"].value == pytest.approx(0.2, abs=0.03)
+    assert metrics["ece_calibrated"].value < 0.04
+    assert metrics["accuracy_calibrated"].value == pytest.approx(test.metrics["accuracy"].value)
 
 
 def test_votes_are_not_calibrated_where_a_class_is_missing():
@@ -63,19 +61,19 @@ def test_votes_are_not_calibrated_where_a_class_is_missing():
         calibrate_votes(np.ones((3, 2)) / 2, np.zeros(3, int), np.ones((1, 2)) / 2, num_votes=5)
 
 
-def test_neighbors_that_know_better_tell_of_the_errors_of_the_net():
+def test_disagreeing_neighbors_predict_errors_of_the_classifier():
     labels = np.arange(200) % 2
     wrong = np.arange(200) < 30
     net = np.eye(2)[np.where(wrong, 1 - labels, labels)] * 0.8 + 0.1
     knowing = np.eye(2)[labels] * 0.6 + 0.2
     echoing = net * 0.5 + 0.25
 
-    told, silent = (measure_disagreement(tell(labels, votes), net) for votes in (knowing, echoing))
+    informed, silent = (measure_disagreement(make_evaluation(labels, votes), net) for votes in (knowing, echoing))
 
-    assert told["net_accuracy"].value == pytest.approx(0.85)
-    assert told["differing"].value == pytest.approx(0.15)
-    assert (told["error_where_differing"].value, told["error_where_agreeing"].value) == (1, 0)
-    assert told["auroc_errors_differing"].value == told["auroc_errors_votes"].value == 1
-    assert told["auroc_errors_net"].value == pytest.approx(0.5)
+    assert informed["net_accuracy"].value == pytest.approx(0.85)
+    assert informed["differing"].value == pytest.approx(0.15)
+    assert (informed["error_where_differing"].value, informed["error_where_agreeing"].value) == (1, 0)
+    assert informed["auroc_errors_differing"].value == informed["auroc_errors_votes"].value == 1
+    assert informed["auroc_errors_net"].value == pytest.approx(0.5)
     assert silent["auroc_errors_differing"].value == pytest.approx(0.5)
     assert np.isnan(silent["error_where_differing"].value)
