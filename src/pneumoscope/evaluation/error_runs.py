@@ -19,12 +19,8 @@ def find_error_runs(images: EvaluatedImages, threshold: float, *, seed: int = 0)
     """Return runs of file names in which most images of one class are misclassified, beyond chance.
 
     Misclassified is a normal called pneumonia, a pneumonia called normal, and one whose sub-type, where known, is the
-    less probable of both. Permutations of the patients along the names show how long runs are by chance.
-
-    Args:
-        images: all that were read.
-        threshold: probability from which a case counts as pneumonia.
-        seed: of the permutations.
+    less probable of both. Permutations of the patients along the names, by `seed`, show how long runs are by chance.
+    A case counts as pneumonia when its probability reaches `threshold`.
     """
     flagged = images.scores >= threshold
     likelier = 1 + (images.probabilities[:, 2] > images.probabilities[:, 1])

@@ -60,12 +60,9 @@ def choose_split(table: pd.DataFrame, split: str | None) -> tuple[pd.DataFrame, 
 
 
 def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str) -> Gathered:
-    """Read every file.
+    """Read every file of a table with columns as in `Collection.table`.
 
-    Args:
-        reader: with graphs of one thread each: there is a worker for each core.
-        table: columns as in `Collection.table`.
-        operating_point: see `Reader.threshold`.
+    There is a worker for each core: use a reader with graphs of one thread each.
 
     Raises:
         CollectionError: if no file can be read.

@@ -24,10 +24,9 @@ _STRENGTH = 0.1  # inverse of the penalty, on features of unit spread: neighbors
 def describe_pixels(dataset: Dataset) -> dict[str, np.ndarray]:
     """Return features that show no lung, by name.
 
-    Returns:
-        `exposure`, mean gray level; `histogram`, share of pixels in each of 32 bins of gray; `borders`, the outer
-        tenth shrunk to 32 x 32; and, where all files exist and differ in size, `file_size`, their width, height and
-        aspect as logarithms. Each `(n, features)` float64.
+    Each is `(n, features)` float64: `exposure`, mean gray level; `histogram`, shares of pixels in 32 bins of gray;
+    `borders`, the outer tenth of 32 x 32 boxes; and, where all files exist and differ in size, `file_size`, the
+    logarithms of width, height and aspect.
     """
     images = dataset.images
     # One image at a time: whole numbers of all pixels at once would take gigabytes.

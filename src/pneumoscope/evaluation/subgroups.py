@@ -23,13 +23,7 @@ def measure_scopes(
 ) -> dict[str, Scope]:
     """Return metrics on `all` images, on those `accepted` by the OOD detector, and on the certain ones (`sure`).
 
-    A scope without images is missing.
-
-    Args:
-        images: one or more.
-        thresholds: probability of pneumonia, by operating point.
-        split: for the record.
-        seed: of the resampling.
+    A scope without images is missing. Thresholds are on the probability of pneumonia; `split` is for the record.
     """
     masks = {
         "all": np.ones(len(images), dtype=bool),

@@ -54,9 +54,7 @@ def benchmark_explanations(
     num_images: int = 36,
     seed: int = 0,
 ) -> ExplanationBenchmark:
-    """Evaluate explanation methods.
-
-    One more row, `edges`, is a baseline: the gradient magnitude of the image, which does not depend on any model.
+    """Evaluate explanation methods, and `edges`, a baseline: the gradient magnitude of the image, without any model.
 
     Args:
         model: a classifier whose class 0 is normal, see `explain`.
@@ -64,8 +62,8 @@ def benchmark_explanations(
         other: a model of the same configuration and another seed, if there is one.
         layer: see `explain`.
         methods: some of `METHODS`.
-        num_images: how many images localization is measured on; a third of them for faithfulness, repeatability and
-            randomization, and a quarter of either for slow methods.
+        num_images: of localization; a third of them for faithfulness, repeatability and randomization, and a quarter
+            of either for slow methods.
         seed: of every choice.
 
     Raises:

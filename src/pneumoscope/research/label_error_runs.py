@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
-from pneumoscope.io.results import Evaluation, Metrics, require
+from pneumoscope.io.results import Evaluation, Metrics
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import estimate_binary_scores
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
@@ -45,10 +45,6 @@ class SubtypeRuns:
     limit: float
     aurocs: dict[str, Metrics]
 
-    def __post_init__(self) -> None:
-        shapes = f"names are {self.names.shape}, subtypes {self.subtypes.shape}, contradicted {self.contradicted.shape}"
-        require(self.names.shape == self.subtypes.shape == self.contradicted.shape, f"{shapes}; expected one shape")
-
     @property
     def inside(self) -> NDArray[np.bool_]:
         """`(n,)` bool, which images lie in a run."""
@@ -58,17 +54,10 @@ class SubtypeRuns:
         """Return one row for each run: the `subtype` as labeled, `first` and `last` name, number of `images`."""
         rows: list[dict[str, str | int]] = []
         for subtype in np.unique(self.subtypes).tolist():
-            chosen = self.subtypes == subtype
-            names = self.names[chosen]
-            rows += [
-                {
-                    "subtype": THREE_CLASSES[subtype],
-                    "first": str(names[start]),
-                    "last": str(names[end]),
-                    "images": end - start + 1,
-                }
-                for start, end in list_runs(self.inside[chosen])
-            ]
+            names = self.names[self.subtypes == subtype].tolist()
+            for start, end in list_runs(self.inside[self.subtypes == subtype]):
+                run = {"first": names[start], "last": names[end], "images": end - start + 1}
+                rows.append({"subtype": THREE_CLASSES[subtype], **run})
         return rows
 
 
@@ -77,10 +66,7 @@ def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
 
     The mean probability of viral among bacterial and viral, over the images around in the order of their file names, is
     read as a mixture of what it is among the bulk of either sub-type. An image's own patient does not count.
-
-    Args:
-        dataset: split, with the images of `evaluation`.
-        evaluation: three classes, by classifiers that were not trained on the patient; see `cross_validate`.
+    `evaluation` is of three classes, by `cross_validate` on `dataset`, which is split.
     """
     pneumonia = evaluation.labels > 0
     names, labels = evaluation.names[pneumonia], evaluation.labels[pneumonia]

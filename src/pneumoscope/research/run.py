@@ -81,13 +81,12 @@ def run_explain_benchmark(
         result = benchmark_explanations(model, dataset, other=other, layer=layer, seed=request["seed"])
     except ValueError as error:
         raise PneumoscopeError(str(error)) from None
+    table, content = result.table, {"layer": result.layer, "claim": result.claim, "probes": result.probes}
+    if READER_METHOD in table.metrics:
+        content |= {"method": READER_METHOD, "verdict": table.remarks[READER_METHOD]}
+        content |= {"figures": table.metrics[READER_METHOD]}
     data_sha256 = request["data_sha256"]
-    content: dict[str, Any] = {"configuration": configuration, "data_sha256": data_sha256, "layer": result.layer}
-    if READER_METHOD in result.table.metrics:
-        verdict, metrics = result.table.remarks[READER_METHOD], result.table.metrics[READER_METHOD]
-        content |= {"method": READER_METHOD, "verdict": verdict, "figures": metrics}
-    content |= {"claim": result.claim, "probes": result.probes}
-    return write_table("explain", result.table, out_dir, **content)
+    return write_table("explain", table, out_dir, configuration=configuration, data_sha256=data_sha256, **content)
 
 
 def run_ablations(
