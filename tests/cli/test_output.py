@@ -25,7 +25,7 @@ def test_a_file_gets_one_line_per_method(table, capsys):
     (header,) = (line for line in lines if "method" in line and "metric_0" in line)
     (row,) = (line for line in lines if "hirescam" in line)
     assert all(name in header for name in NAMES)
-    assert all(str(estimate) in row for estimate in table.figures["hirescam"].values())
+    assert all(str(estimate) in row for estimate in table.metrics["hirescam"].values())
     assert "occlusion: Slow." in lines
 
 
@@ -37,7 +37,7 @@ def test_a_narrow_terminal_gets_several_tables_of_whole_cells(table, capsys, mon
     lines = capsys.readouterr().out.splitlines()
     rows = [line for line in lines if "hirescam" in line]
     assert len(rows) > 2 and max(map(len, rows)) <= 80
-    assert all(any(str(estimate) in row for row in rows) for estimate in table.figures["hirescam"].values())
+    assert all(any(str(estimate) in row for row in rows) for estimate in table.metrics["hirescam"].values())
 
 
 def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:

@@ -1,4 +1,4 @@
-"""Every image of a collection counts or is named, and the figures are those of what `read` answers."""
+"""Every image of a collection counts or is listed, and the metrics are those of the predictions of `read`."""
 
 import json
 import shutil
@@ -9,24 +9,24 @@ from PIL import Image
 
 from pneumoscope.data.collection import scan_collection
 from pneumoscope.errors import CollectionError, PneumoscopeError
-from pneumoscope.evaluation.evaluate import evaluate_models
+from pneumoscope.evaluation.evaluate import evaluate_models, should_hide
 from pneumoscope.evaluation.gather import choose_split
-from pneumoscope.evaluation.robustness import choose_shortcuts
 from pneumoscope.inference.batch import BatchSettings, read_files
 from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.reader import Reader
 from pneumoscope.phantoms.phantom import draw_phantoms
 
-NUM_FILMS = 56
+NUM_PHANTOMS = 56
 
 
 @pytest.fixture(scope="module")
 def reader(tmp_path_factory):
-    """Return a reader of the shipped models whose card promises sets."""
+    """Return a reader of the shipped models whose card has a conformal limit."""
     folder = shutil.copytree(SHIPPED_DIR, tmp_path_factory.mktemp("set") / "models")
     path = folder / "classifier" / "card.json"
     card = json.loads(path.read_text())
-    path.write_text(json.dumps({**card, "conformal": {"coverage": 0.9, "limit": 0.8}}))
+    conformal = {"method": "test", "coverage": 0.9, "fitted_on": "validation", "limit": 0.8}
+    path.write_text(json.dumps({**card, "conformal": conformal}))
     return Reader.open(folder, num_threads=1)
 
 
@@ -34,146 +34,138 @@ def reader(tmp_path_factory):
 def manifest(tmp_path_factory):
     """Return a manifest of 56 phantoms without sub-types, a turned one, a broken one and one of another disease."""
     folder = tmp_path_factory.mktemp("hospital")
-    drawn = draw_phantoms(NUM_FILMS, size=128, seed=8)
+    phantoms = draw_phantoms(NUM_PHANTOMS, size=128, seed=8)
     lines = ["path,label,patient,sex,age"]
-    labels = ["normal" if kind == "normal" else "pneumonia" for kind in drawn.subtypes]
-    for number, (image, label) in enumerate(zip(drawn.images, labels, strict=True)):
+    labels = ["normal" if kind == "normal" else "pneumonia" for kind in phantoms.subtypes]
+    for number, (image, label) in enumerate(zip(phantoms.images, labels, strict=True)):
         Image.fromarray(image).save(folder / f"{number:03d}.png")
         lines.append(f"{number:03d}.png,{label},p{number // 2},{'FM'[number % 2]},{number}")
-    Image.fromarray(np.rot90(drawn.images[0])).save(folder / "turned.png")
+    Image.fromarray(np.rot90(phantoms.images[0])).save(folder / "turned.png")
     (folder / "broken.png").write_text("no image")
     (folder / "other.png").write_text("never opened")
     lines += ["turned.png,normal,q,F,3", "broken.png,normal,r,F,3", "other.png,fracture,s,F,3"]
-    (folder / "films.csv").write_text("\n".join(lines))
-    return folder / "films.csv"
+    (folder / "images.csv").write_text("\n".join(lines))
+    return folder / "images.csv"
 
 
 @pytest.fixture(scope="module")
-def found(reader, manifest):
+def evaluation(reader, manifest):
     return evaluate_models(reader, manifest)
 
 
-def test_no_image_is_passed_over_in_silence(found):
-    assert len(found.images.names) == NUM_FILMS + 1
-    assert [entry["name"] for entry in found.unreadable] == ["broken.png"]
-    assert [entry["name"] for entry in found.left_out] == ["other.png"]
-    assert "fracture" in found.left_out[0]["reason"]
+def test_every_image_counts_or_is_listed(evaluation):
+    assert len(evaluation.images.names) == NUM_PHANTOMS + 1
+    assert [entry["name"] for entry in evaluation.unreadable] == ["broken.png"]
+    assert [entry["name"] for entry in evaluation.left_out] == ["other.png"]
+    assert "fracture" in evaluation.left_out[0]["reason"]
 
 
-def test_decisions_are_those_that_read_gives(found, reader, manifest):
-    paths = [str(manifest.parent / name) for name in found.images.names]
+def test_decisions_are_those_of_read(evaluation, reader, manifest):
+    paths = [str(manifest.parent / name) for name in evaluation.images.names]
     readings = list(read_files(reader, paths, BatchSettings(num_workers=2)))
 
-    assert [reading.decision for reading in readings] == found.images.decisions.tolist()
-    for reading, probabilities in zip(readings, found.images.probabilities, strict=True):
+    assert [reading.decision for reading in readings] == evaluation.images.decisions.tolist()
+    for reading, probabilities in zip(readings, evaluation.images.probabilities, strict=True):
         if reading.probabilities:
             expected = [reading.probabilities[name] for name in reader.models.classes]
             np.testing.assert_allclose(probabilities, expected, atol=1e-5)
 
 
-def test_refused_images_are_told_apart_and_still_count(found):
-    turned = found.images.names.tolist().index("turned.png")
+def test_rejected_images_still_count(evaluation):
+    turned = evaluation.images.names.tolist().index("turned.png")
 
-    assert found.images.decisions[turned] == "refused"
-    assert found.images.probabilities[turned].sum() == pytest.approx(1)
-    assert sum(found.gate.refusals.values()) == (found.images.decisions == "refused").sum()
-    assert found.scopes["all"].num_images == NUM_FILMS + 1
-    assert found.scopes["accepted"].num_images == (found.images.decisions != "refused").sum()
-    assert found.scopes["sure"].num_images <= found.scopes["accepted"].num_images
+    assert evaluation.images.decisions[turned] == "refused"
+    assert evaluation.images.probabilities[turned].sum() == pytest.approx(1)
+    assert sum(evaluation.rejections.refusals.values()) == (evaluation.images.decisions == "refused").sum()
+    assert evaluation.scopes["all"].num_images == NUM_PHANTOMS + 1
+    assert evaluation.scopes["accepted"].num_images == (evaluation.images.decisions != "refused").sum()
+    assert evaluation.scopes["sure"].num_images <= evaluation.scopes["accepted"].num_images
 
 
-def test_figures_are_those_of_the_images(found):
-    images, threshold = found.images, found.thresholds["balanced"]
+def test_metrics_are_those_of_the_images(evaluation):
+    images, threshold = evaluation.images, evaluation.thresholds["balanced"]
     flagged = 1 - images.probabilities[:, 0] >= threshold
-    point = found.scopes["all"].points["balanced"]
+    point = evaluation.scopes["all"].points["balanced"]
 
     assert point["sensitivity"].value == pytest.approx(flagged[images.labels == 1].mean())
     assert point["specificity"].value == pytest.approx((~flagged)[images.labels == 0].mean())
     assert point["specificity"].low <= point["specificity"].value <= point["specificity"].high
     assert point["accuracy"].value == pytest.approx((flagged == images.labels).mean())
-    assert found.gate.answers["all"].n == found.scopes["accepted"].num_images
-    assert found.selective["pneumonia"].at_shares[1.0].value == pytest.approx(point["accuracy"].value)
+    assert evaluation.rejections.answers["all"].n == evaluation.scopes["accepted"].num_images
+    assert evaluation.selective["pneumonia"].at_shares[1.0].value == pytest.approx(point["accuracy"].value)
 
 
-def test_without_sub_types_three_classes_are_left_out(found):
-    assert found.scopes["all"].three_class is None
-    assert set(found.reliability) == set(found.selective) == {"pneumonia"}
-    assert found.true_shares == {}
-    assert {"all", "normal", "pneumonia, sub-type unknown"} == set(found.conformal.figures)
+def test_without_subtypes_three_classes_are_left_out(evaluation):
+    assert evaluation.scopes["all"].three_class is None
+    assert set(evaluation.reliability) == set(evaluation.selective) == {"pneumonia"}
+    assert evaluation.true_shares == {}
+    assert {"all", "normal", "pneumonia, sub-type unknown"} == set(evaluation.conformal.figures)
 
 
-def test_a_manifest_tells_subgroups(found):
-    groups = {(group.trait, group.name): group.num_images for group in found.subgroups}
+def test_columns_of_a_manifest_are_subgroups(evaluation):
+    groups = {(group.trait, group.name): group.num_images for group in evaluation.subgroups}
 
-    assert groups["sex", "F"] == NUM_FILMS // 2 + 1
-    assert groups["sex", "M"] == NUM_FILMS // 2
+    assert groups["sex", "F"] == NUM_PHANTOMS // 2 + 1
+    assert groups["sex", "M"] == NUM_PHANTOMS // 2
     assert groups["age", "18 to 39 years"] == 22
-    assert sum(count for (trait, _), count in groups.items() if trait == "exposure") == NUM_FILMS + 1
+    assert sum(count for (trait, _), count in groups.items() if trait == "exposure") == NUM_PHANTOMS + 1
 
 
-def test_correcting_the_prior_shift_changes_probabilities_and_no_decision(found, reader, manifest):
-    corrected = evaluate_models(reader, manifest, correct_label_shift=True, shortcuts=False)
+def test_correcting_label_shift_changes_probabilities_and_no_decision(evaluation, reader, manifest):
+    corrected = evaluate_models(reader, manifest, correct_label_shift=True, confounders=False)
 
-    assert corrected.corrected and not found.corrected
-    assert corrected.shortcuts is None and corrected.ood_check is None
-    assert corrected.images.decisions.tolist() == found.images.decisions.tolist()
+    assert corrected.corrected and not evaluation.corrected
+    assert corrected.confounders is None and corrected.ood_check is None
+    assert corrected.images.decisions.tolist() == evaluation.images.decisions.tolist()
     # As text, since the interval of a single image is not a number, which equals nothing.
-    assert str(corrected.gate) == str(found.gate)
-    assert str(corrected.conformal) == str(found.conformal)
-    np.testing.assert_array_equal(corrected.images.probabilities, found.label_shift.probabilities)
-    shares = [share.value for share in found.label_shift.shares.values()]
+    assert str(corrected.rejections) == str(evaluation.rejections)
+    assert str(corrected.conformal) == str(evaluation.conformal)
+    np.testing.assert_array_equal(corrected.images.probabilities, evaluation.label_shift.probabilities)
+    shares = [share.value for share in evaluation.label_shift.shares.values()]
     np.testing.assert_allclose(corrected.images.probabilities.mean(axis=0), shares, atol=1e-3)
 
 
-def test_a_folder_is_assessed_on_its_test_images(reader, phantom_folder):
-    found = evaluate_models(reader, phantom_folder)
+def test_a_folder_is_evaluated_on_its_test_images(reader, phantom_folder):
+    evaluation = evaluate_models(reader, phantom_folder)
 
-    assert found.split == "test"
-    assert all(name.startswith("test/") for name in found.images.names)
-    assert found.scopes["all"].three_class.metrics["accuracy"].n == 45
-    assert set(found.true_shares) == {"normal", "bacterial", "viral"}
-    assert found.label_shift is None
-    assert set(found.shortcuts.trivial) >= {"exposure", "histogram", "borders"}
-    assert found.shortcuts.split == found.ood_check.split == "test"
+    assert evaluation.split == "test"
+    assert all(name.startswith("test/") for name in evaluation.images.names)
+    assert evaluation.scopes["all"].three_class.metrics["accuracy"].n == 45
+    assert set(evaluation.true_shares) == {"normal", "bacterial", "viral"}
+    assert evaluation.label_shift is None
+    assert set(evaluation.confounders.pixel_baselines) >= {"exposure", "histogram", "borders"}
+    assert evaluation.confounders.split == evaluation.ood_check.split == "test"
     with pytest.raises(PneumoscopeError, match="expected 50 or more"):
         evaluate_models(reader, phantom_folder, correct_label_shift=True)
 
 
-def test_films_as_they_are_are_answered_as_the_others_were(found):
-    untouched, head = found.shortcuts.figures["untouched"], found.head_figures()
+def test_untouched_images_are_predicted_as_read_predicts_them(evaluation):
+    untouched, main = evaluation.confounders.metrics["untouched"], evaluation.main_metrics()
 
-    assert untouched["auroc"].value == pytest.approx(head["auroc"].value, abs=1e-6)
-    assert untouched["accuracy"].value == pytest.approx(head["accuracy"].value)
-    assert found.shortcuts.trivial == {}
+    assert untouched["auroc"].value == pytest.approx(main["auroc"].value, abs=1e-6)
+    assert untouched["accuracy"].value == pytest.approx(main["accuracy"].value)
+    assert evaluation.confounders.pixel_baselines == {}
 
 
-def test_the_gate_is_asked_of_wrong_inputs_too(found):
-    first, *others = found.ood_check.kinds
+def test_the_ood_detector_is_checked_on_invalid_inputs(evaluation):
+    first, *others = evaluation.ood_check.kinds
 
-    assert first.flagged.n == NUM_FILMS + 1
-    assert first.refused.value == pytest.approx(found.gate.refused["all"].value)
+    assert first.flagged.n == NUM_PHANTOMS + 1
+    assert first.refused.value == pytest.approx(evaluation.rejections.refused["all"].value)
     assert {kind.origin for kind in others} == {"learned", "unseen"}
 
 
-def test_few_images_of_a_class_are_not_hidden(phantom_folder):
+def test_parts_are_not_hidden_with_few_images_of_a_class(phantom_folder):
     table = scan_collection(phantom_folder).table
     few = table[(table["label"] == "pneumonia") | (table["label"] == "normal").cumsum().lt(4)]
 
-    assert choose_shortcuts(table, None) and not choose_shortcuts(table, False)
-    assert not choose_shortcuts(few, None)
+    assert should_hide(table, None) and not should_hide(table, False)
+    assert not should_hide(few, None)
     with pytest.raises(PneumoscopeError, match="a class has 3 images; expected 10 or more"):
-        choose_shortcuts(few, True)
+        should_hide(few, True)
 
 
-def test_models_that_promise_no_sets_have_none(manifest):
-    plain = Reader.open(num_threads=1)
-
-    if plain.coverage is None:
-        with pytest.raises(PneumoscopeError, match="export them again"):
-            plain.choose_sets(np.full((1, 3), 1 / 3))
-
-
-def test_a_split_that_is_not_there_is_told(phantom_folder):
+def test_a_missing_split_is_an_error(phantom_folder):
     table = scan_collection(phantom_folder).table
 
     assert choose_split(table, "all")[0].equals(table)
@@ -182,15 +174,15 @@ def test_a_split_that_is_not_there_is_told(phantom_folder):
 
 
 @pytest.mark.real_data
-def test_real_films_of_both_kinds(reader, real_data, tmp_path):
+def test_real_radiographs_of_both_classes(reader, real_data, tmp_path):
     films = [
         (path, kind) for kind in ("NORMAL", "PNEUMONIA") for path in sorted((real_data / "test" / kind).iterdir())[:30]
     ]
     lines = ["path,label,split", *(f"{path},{kind},test" for path, kind in films)]
-    (tmp_path / "films.csv").write_text("\n".join(lines))
+    (tmp_path / "images.csv").write_text("\n".join(lines))
 
-    found = evaluate_models(reader, tmp_path / "films.csv")
+    evaluation = evaluate_models(reader, tmp_path / "images.csv")
 
-    assert found.scopes["all"].num_images == 60
-    assert found.scopes["all"].ranking["auroc"].value > 0.85
-    assert found.gate.refused["all"].value < 0.1
+    assert evaluation.scopes["all"].num_images == 60
+    assert evaluation.scopes["all"].ranking["auroc"].value > 0.85
+    assert evaluation.rejections.refused["all"].value < 0.1

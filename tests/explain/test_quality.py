@@ -123,7 +123,7 @@ class TestBenchmark:
             methods=("hirescam", "integrated_gradients", "rise"),
             num_images=12,
         )
-        metrics = result.table.figures
+        metrics = result.table.metrics
 
         assert tuple(metrics) == ("hirescam", "integrated_gradients", "rise", "edges")
         assert metrics["hirescam"]["peak_in_lesion"].value == 1

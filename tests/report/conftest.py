@@ -313,10 +313,10 @@ def confounders():
     return Confounders(
         split="test",
         threshold=0.6,
-        figures={"untouched": make_metrics(0.9, 0.8)} | {name: make_metrics(0.86, 0.71) for name in changed},
+        metrics={"untouched": make_metrics(0.9, 0.8)} | {name: make_metrics(0.86, 0.71) for name in changed},
         differences={name: make_metrics(-0.04, -0.09) for name in changed},
         hidden={name: near(0.37) for name in changed},
-        trivial={"exposure": make_metrics(0.55, 0.52), "borders": make_metrics(0.77, 0.7)},
+        pixel_baselines={"exposure": make_metrics(0.55, 0.52), "borders": make_metrics(0.77, 0.7)},
         series={
             "IM": {"exposure": near(121.0), "contrast": near(57.0), "markers": near(0.5), "flagged": near(0.125)},
         },

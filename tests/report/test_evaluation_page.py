@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.evaluation.rejection import measure_rejections
-from pneumoscope.evaluation.scopes import measure_scopes, trace_roc
-from pneumoscope.evaluation.subgroups import measure_subgroups
+from pneumoscope.evaluation.evaluate import trace_roc
+from pneumoscope.evaluation.ood import measure_rejections
+from pneumoscope.evaluation.subgroups import measure_scopes, measure_subgroups
 from pneumoscope.io.results import CollectionEvaluation, Conformal, ErrorRun, Estimate, EvaluatedImages
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.conformal import evaluate_sets
@@ -80,10 +80,10 @@ def make_evaluation(skill, *, count=150, subtypes_known=True):
         conformal=Conformal(0.9, {"all": sets, "normal": sets}) if subtypes_known else None,
         selective={"pneumonia": measure_selective((positive >= 0.5) == labels, np.abs(positive - 0.5), images.patients)}
         | ({three_class: three["selective"]} if subtypes_known else {}),
-        gate=measure_rejections(images, 0.5),
+        rejections=measure_rejections(images, 0.5),
         subgroups=measure_subgroups(images, rng.random(count), {}, 0.5),
         error_runs=[],
-        shortcuts=None,
+        confounders=None,
         ood_check=None,
         label_shift=estimate_label_shift(probabilities, images.patients, classes=THREE_CLASSES),
         true_shares={name: float((subtypes == number).mean()) for number, name in enumerate(THREE_CLASSES)}
@@ -157,7 +157,7 @@ def test_json_holds_every_metric_and_every_image(written, good):
     assert auroc["low"] <= auroc["value"] <= auroc["high"] and auroc["n"] == 150
     assert document["reliability"]["three_class"]["error"]["value"] == good.reliability["three_class"].error.value
     assert document["selective"]["pneumonia"]["at_shares"]["0.8"]["n"] == 120
-    assert document["shortcuts"]["figures"]["lungs_hidden"]["auroc"]["value"] == 0.86
+    assert document["confounders"]["metrics"]["lungs_hidden"]["auroc"]["value"] == 0.86
     assert document["ood_check"]["kinds"][1]["kind"] == "noise"
     assert len(document["images"]) == 150
     assert document["images"][0]["decision"] == "refused"
@@ -194,7 +194,7 @@ def test_verdict_on_good_models(good):
     verdict = " ".join(write_verdict(good))
     assert "Do not use" not in verdict
     assert "lungs of all images hidden, the AUROC is still 0.860" in verdict
-    assert "hidden" not in " ".join(write_verdict(dataclasses.replace(good, shortcuts=None)))
+    assert "hidden" not in " ".join(write_verdict(dataclasses.replace(good, confounders=None)))
     assert "in agreement with the nominal coverage" in write_conformal(good)
 
 
@@ -205,16 +205,18 @@ def test_training_images_are_a_limitation(good):
 
 def test_sentences_on_confounders(confounders):
     chance = {"auroc": Estimate(0.51, 0.49, 0.53, 80), "accuracy": Estimate(0.5, 0.48, 0.52, 80)}
-    at_chance = dataclasses.replace(confounders, figures={**confounders.figures, "lung_area_hidden": chance})
-    reversed_trivial = dataclasses.replace(confounders, trivial={"exposure": {"auroc": Estimate(0.3, 0.25, 0.35, 80)}})
+    at_chance = dataclasses.replace(confounders, metrics={**confounders.metrics, "lung_area_hidden": chance})
+    reversed_baseline = dataclasses.replace(
+        confounders, pixel_baselines={"exposure": {"auroc": Estimate(0.3, 0.25, 0.35, 80)}}
+    )
     text = " ".join(write_confounders(confounders))
 
     assert "90% of the AUROC above chance" in text and "outer tenth alone, AUROC 0.770" in text
     assert "above chance" not in " ".join(write_confounders(at_chance))
     assert (
-        "acquired differently" in " ".join(write_confounders(reversed_trivial)) and "acquired differently" not in text
+        "acquired differently" in " ".join(write_confounders(reversed_baseline)) and "acquired differently" not in text
     )
-    assert "which are missing" in " ".join(write_confounders(dataclasses.replace(confounders, trivial={})))
+    assert "which are missing" in " ".join(write_confounders(dataclasses.replace(confounders, pixel_baselines={})))
 
 
 def test_figure_of_confounders_shows_every_value(confounders):

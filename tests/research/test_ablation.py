@@ -3,6 +3,7 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from pneumoscope.research.benchmark import run_ablations
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
@@ -10,8 +11,7 @@ from pneumoscope.io.archive import save_result
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.settings import configuration_settings
-from pneumoscope.research.ablation import BASE, vary_recipe
-from pneumoscope.research.benchmark import run_ablations
+from pneumoscope.research.ablation import BASE, vary_settings
 
 SEED_ROWS = ("seed 0", "seed 1", "mean of 2 seeds", "sd over 2 seeds")
 
@@ -28,12 +28,12 @@ def dataset() -> Dataset:
 
 def test_a_variant_changes_its_part_of_the_settings():
     settings = configuration_settings("default", epochs=3)
-    assert vary_recipe(settings, BASE) == settings
-    assert vary_recipe(settings, "hard-targets").label_smoothing == 0
-    assert vary_recipe(settings, "paper-net").configuration == "improved"
-    assert vary_recipe(settings, "paper-net").epochs == 3
+    assert vary_settings(settings, BASE) == settings
+    assert vary_settings(settings, "hard-targets").label_smoothing == 0
+    assert vary_settings(settings, "paper-net").configuration == "improved"
+    assert vary_settings(settings, "paper-net").epochs == 3
     with pytest.raises(PneumoscopeError, match="no variant 'magic'; expected one of as-it-is"):
-        vary_recipe(settings, "magic")
+        vary_settings(settings, "magic")
 
 
 def keep_run(dataset, folder, variant, seed, skill):

@@ -13,33 +13,37 @@ from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.research.label_audit import find_confident_labels, review_labels, vote_held_out
 
 
+def select_pool(dataset):
+    return dataset.select(dataset.table["split"].to_numpy() != "test")
+
+
 def flip(labels, share, rng):
     """Return labels of which a share is moved on to the next class, and which those are."""
     flipped = rng.random(len(labels)) < share
     return np.where(flipped, (labels + 1) % 3, labels), flipped
 
 
-def test_the_joint_counts_come_out_as_labels_were_flipped():
+def test_joint_counts_match_flipped_labels():
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 3000)
     given, flipped = flip(truth, 0.1, rng)
-    told = rng.dirichlet([1, 1, 1], 3000) * 0.4 + 0.6 * np.eye(3)[truth]
+    predictions = rng.dirichlet([1, 1, 1], 3000) * 0.4 + 0.6 * np.eye(3)[truth]
 
-    confident, joint = find_confident_labels(given, told)
+    confident, joint = find_confident_labels(given, predictions)
 
     np.testing.assert_allclose(joint.sum(axis=1), np.bincount(given))
     assert joint.sum() - np.trace(joint) == pytest.approx(flipped.sum(), rel=0.1)
     wrong = (confident >= 0) & (confident != given)
     assert flipped[wrong].mean() > 0.95
     with pytest.raises(ValueError, match=r"labels hold \[1\], expected all of 0 to 2"):
-        find_confident_labels(np.ones(3, int), told[:3])
+        find_confident_labels(np.ones(3, int), predictions[:3])
 
 
 @pytest.fixture(scope="module")
 def mislabelled(phantoms):
-    """Return phantoms outside test with labels flipped, which those are, and what a net and neighbors tell."""
+    """Return phantoms with some labels flipped, which those are, and predictions of a model and of neighbors."""
     rng = np.random.default_rng(5)
-    pool = phantoms.select(phantoms.table["split"].to_numpy() != "test")
+    pool = select_pool(phantoms)
     truth = pool.labels(THREE_CLASSES)
     given, flipped = flip(truth, 0.12, rng)
     table = pool.table.assign(subtype=np.array(THREE_CLASSES)[given])
@@ -50,7 +54,7 @@ def mislabelled(phantoms):
     references = LabeledEmbeddings(embeddings, given, patients)
     votes = count_votes(references, embeddings, patients, num_classes=3, ks=(9,))[9]
     closeness = np.exp(-np.square(embeddings[:, None] - centers).sum(axis=2) / 2)
-    told = evaluate(
+    predictions = evaluate(
         given,
         closeness / closeness.sum(axis=1, keepdims=True),
         classes=THREE_CLASSES,
@@ -58,24 +62,24 @@ def mislabelled(phantoms):
         patients=patients,
         names=table["name"].to_numpy().astype(str),
     )
-    return dataset, flipped, told, votes
+    return dataset, flipped, predictions, votes
 
 
-def test_flipped_labels_are_found_and_stand_first(mislabelled):
-    dataset, flipped, told, votes = mislabelled
+def test_flipped_labels_are_listed_first(mislabelled):
+    dataset, flipped, predictions, votes = mislabelled
 
-    review = review_labels(told, votes, audit_dataset(dataset), {})
+    review = review_labels(predictions, votes, audit_dataset(dataset), {})
 
-    place = {name: row for row, name in enumerate(told.names)}
-    found = flipped[[place[name] for name in review.names]]
-    assert found.mean() > 0.8 > 5 * flipped.mean()
-    assert found.sum() > 0.6 * flipped.sum()
-    assert (np.diff(review.suspicion) <= 0).all()
-    assert (review.given != review.proposed).all()
+    place = {name: row for row, name in enumerate(predictions.names)}
+    correct = flipped[[place[row["name"]] for row in review.rows]]
+    assert correct.mean() > 0.8 > 5 * flipped.mean()
+    assert correct.sum() > 0.6 * flipped.sum()
+    assert (np.diff([row["suspicion"] for row in review.rows]) <= 0).all()
+    assert all(row["given"] != row["proposed"] for row in review.rows)
 
 
 def test_duplicates_that_contradict_each_other_are_listed(mislabelled):
-    dataset, _, told, votes = mislabelled
+    dataset, _, predictions, votes = mislabelled
     first, second, third = dataset.table["name"][:3]
     subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
     subtypes |= {first: "normal", second: "viral", third: "viral"}
@@ -83,33 +87,33 @@ def test_duplicates_that_contradict_each_other_are_listed(mislabelled):
         audit_dataset(dataset), exact_duplicates=[[first, second]], near_duplicates=[[second, third]]
     )
 
-    assert review_labels(told, votes, audit, subtypes).duplicates == [[(first, "normal"), (second, "viral")]]
+    assert review_labels(predictions, votes, audit, subtypes).duplicates == [[(first, "normal"), (second, "viral")]]
 
 
-def test_neighbors_of_images_held_out_are_those_their_net_was_trained_on(phantoms, tmp_path, monkeypatch):
-    pool = phantoms.select(phantoms.table["split"].to_numpy() != "test")
+def test_neighbors_of_held_out_images_are_training_images_of_their_model(phantoms, tmp_path, monkeypatch):
+    pool = select_pool(phantoms)
     folds, labels = assign_folds(pool, "patients", seed=0), pool.labels(THREE_CLASSES)
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    told = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
-    asked = []
+    predictions = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
+    embedded_folds = []
 
     class SavedModel:
         def __init__(self, path):
             self.model = int(path.name.rpartition("-")[2]) - 1
 
     def embed(fold, images):
-        asked.append(fold)
-        # Held-out images lie on each other, so that whoever looked among them would find them first.
+        embedded_folds.append(fold)
+        # Held-out images lie on each other, so that a search among them would find them first.
         return np.where((folds == fold)[:, None], 9.0, np.eye(3)[labels]) + np.eye(3)[labels]
 
     monkeypatch.setattr("pneumoscope.models.saved_model.load_model", SavedModel)
     monkeypatch.setattr("pneumoscope.research.label_audit.embed_images", embed)
 
-    votes = vote_held_out(phantoms, told, tmp_path, seed=0)
+    votes = vote_held_out(phantoms, predictions, tmp_path, seed=0)
 
-    assert asked == list(range(5))
+    assert embedded_folds == list(range(5))
     assert votes.shape == (len(pool), 3)
     np.testing.assert_allclose(votes.sum(axis=1), 1)
     assert (votes.argmax(axis=1) == labels).mean() > 0.9
     with pytest.raises(PneumoscopeError, match="expected the same collection and seed"):
-        vote_held_out(phantoms.select(np.arange(20)), told, tmp_path, seed=0)
+        vote_held_out(phantoms.select(np.arange(20)), predictions, tmp_path, seed=0)

@@ -1,4 +1,4 @@
-"""The flagship from a folder to a reader: trained, judged on series it has not seen, exported."""
+"""The default configuration from a folder to a reader: trained, evaluated on held-out series, exported."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from pneumoscope.anomaly.registry import load_detector
 from pneumoscope.export.study import export_study
 from pneumoscope.inference.model_set import as_input
 from pneumoscope.inference.reader import Reader
-from pneumoscope.io.archive import load_result
+from pneumoscope.io.study_folder import load_stage, model_dir
 from pneumoscope.phantoms.phantom import draw_phantoms, write_phantoms
 from pneumoscope.study.pipeline import reopen_study, run_study
 
@@ -27,7 +27,8 @@ def two_series(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_flagship_is_trained_judged_and_read_with(two_series, tmp_path, monkeypatch):
+@pytest.mark.integration
+def test_the_default_configuration_is_trained_evaluated_and_exported(two_series, tmp_path, monkeypatch):
     monkeypatch.setattr("pneumoscope.models.architectures.compact_resnet.STEM", (4, 8))
     monkeypatch.setattr("pneumoscope.models.architectures.compact_resnet.STAGES", ((8, 1, 1), (16, 1, 2)))
 
@@ -35,33 +36,25 @@ def test_a_flagship_is_trained_judged_and_read_with(two_series, tmp_path, monkey
     run_study(two_series, out, configurations=("default",), epochs=1)
     reader = Reader.open(export_study(out, reopen_study(out)[1], tmp_path / "models", configuration="default"))
     card = json.loads((tmp_path / "models" / "classifier" / "card.json").read_text())
-
-    three, binary = (load_result(out / "stages" / f"default-{task}.npz") for task in ("three_class", "binary"))
-    np.testing.assert_allclose(
-        binary.evaluations["test"].probabilities[:, 0], three.evaluations["test"].probabilities[:, 0], atol=1e-6
+    three_class, binary, held_out, explanation, anomaly = (
+        load_stage(out, "default", kind) for kind in ("three_class", "binary", "held_out", "explain", "anomaly")
     )
-    held_out = load_result(out / "stages" / "default-held_out.npz")
+
+    probabilities = (stage.evaluations["test"].probabilities[:, 0] for stage in (binary, three_class))
+    np.testing.assert_allclose(*probabilities, atol=1e-6)
     assert {"IM", "NORMAL2-IM"} == {name.rpartition("/")[2].split("-0")[0] for name in held_out.names if "IM" in name}
     assert card["operating_points_from"].startswith(f"{len(held_out.names)} images of series")
     assert card["seeds"]["seeds"] == [0, 1000, 2000]
-    assert reader.layers == ("stem_2_relu", "stage_1_1", "stage_2_1")
-    explanation = load_result(out / "stages" / "default-explain.npz")
-    assert explanation.layers == reader.layers
+    assert explanation.layers == reader.layers == ("stem_2_relu", "stage_1_1", "stage_2_1")
     assert set(explanation.decisions) <= {0, 1}
-    readings = reader.read(draw_phantoms(3, size=128, seed=9).images, ["x"] * 3)
-    assert {reading.decision for reading in readings} <= {"normal", "pneumonia", "not sure", "refused"}
-    check_anomaly(out, reader)
+    images = draw_phantoms(3, size=128, seed=9).images
+    decisions = {reading.decision for reading in reader.read(images, ["x"] * 3)}
+    assert decisions <= {"normal", "pneumonia", "not sure", "refused"}
 
-
-def check_anomaly(out: Path, reader: Reader) -> None:
-    """The reader's anomaly scores and maps are those of the model of normals that the study trained."""
-    films = draw_phantoms(3, size=128, seed=9).images
-    detector, thresholds = load_detector(out / "models" / "default-anomaly")
-    judged = load_result(out / "stages" / "default-anomaly.npz")
-
-    (scores,) = reader.models.scores.run(as_input(films), ["score"])
-    np.testing.assert_allclose(scores, detector.score(films), rtol=0.05)
-    assert judged.thresholds == thresholds
-    assert (judged.validation_scores >= thresholds["quantile"]).mean() <= judged.false_positive_rate
-    shown = reader.compute_maps(films[0]).anomaly_map
-    assert np.corrcoef(shown.ravel(), detector.anomaly_maps(films[:1]).ravel())[0, 1] > 0.9
+    detector, thresholds = load_detector(model_dir(out, "default", "anomaly"))
+    (scores,) = reader.models.scores.run(as_input(images), ["score"])
+    np.testing.assert_allclose(scores, detector.score(images), rtol=0.05)
+    assert anomaly.thresholds == thresholds
+    assert (anomaly.validation_scores >= thresholds["quantile"]).mean() <= anomaly.false_positive_rate
+    anomaly_map = reader.compute_maps(images[0]).anomaly_map
+    assert np.corrcoef(anomaly_map.ravel(), detector.anomaly_maps(images[:1]).ravel())[0, 1] > 0.9

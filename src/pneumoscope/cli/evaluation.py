@@ -72,7 +72,7 @@ def evaluate(
         split=split,
         operating_point=operating_point,
         correct_label_shift=correct_label_shift,
-        shortcuts=shortcuts,
+        confounders=shortcuts,
     )
     _report(evaluation, out, as_json=as_json)
 
@@ -86,7 +86,7 @@ def _report(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bo
     if as_json:
         typer.echo(json.dumps(summarize_evaluation(evaluation, command=command)))
         return
-    print_metrics(evaluation.head_figures(), evaluation.split)
+    print_metrics(evaluation.main_metrics(), evaluation.split)
     runs = [sentences.write_error_runs(evaluation)] if evaluation.error_runs else []
     texts = [sentences.write_headline(evaluation), *sentences.write_verdict(evaluation), *runs]
     for text in (*texts, *sentences.write_rejections(evaluation), *([page] if page else [])):
@@ -97,10 +97,11 @@ def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task
     import_keras()
     from pneumoscope.classification.classifier import evaluate_classifier
     from pneumoscope.data.dataset import load_dataset
+    from pneumoscope.io.study_folder import stage_name
     from pneumoscope.models.saved_model import load_model
     from pneumoscope.study.pipeline import CLASSES, reopen_study
 
-    model = load_model(study_dir / "models" / f"{configuration}-{task}").model
+    model = load_model(study_dir / "models" / stage_name(configuration, task)).model
     if data is None:
         dataset, split = reopen_study(study_dir)[1], "test"
     else:

@@ -95,13 +95,13 @@ def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
     from pneumoscope.io.json_file import to_plain
 
     if as_json:
-        methods = to_plain(table.figures)
+        methods = to_plain(table.metrics)
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": methods, "remarks": table.remarks}))
         return
-    columns = {name: [str(metrics.get(name, "-")) for metrics in table.figures.values()] for name in table.columns}
+    columns = {name: [str(metrics.get(name, "-")) for metrics in table.metrics.values()] for name in table.columns}
     title: str | None = "methods with 95 % intervals that resample patients"
-    for names in _split_columns(columns, len(max(table.figures, key=len))):
-        rows = zip(table.figures, *(columns[name] for name in names), strict=True)
+    for names in _split_columns(columns, len(max(table.metrics, key=len))):
+        rows = zip(table.metrics, *(columns[name] for name in names), strict=True)
         print_table(title, ["method", *names], [list(row) for row in rows])
         title = None
     for method, remark in table.remarks.items():

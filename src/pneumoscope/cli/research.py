@@ -32,7 +32,7 @@ def neighbors(
     as_json: JsonOption = False,
 ) -> None:
     """Measure retrieval, rejection, calibration and uncertainty of nearest neighbors."""
-    from pneumoscope.research.benchmark import run_neighbors_benchmark
+    from pneumoscope.research.run import run_neighbors_benchmark
 
     print_methods(run_neighbors_benchmark(study_dir, configuration, out), as_json=as_json)
 
@@ -51,7 +51,7 @@ def anomaly(
     as_json: JsonOption = False,
 ) -> None:
     """Train anomaly detectors on normals and compare them; the same command resumes a benchmark that was stopped."""
-    from pneumoscope.research.benchmark import run_anomaly_benchmark
+    from pneumoscope.research.run import run_anomaly_benchmark
 
     table = run_anomaly_benchmark(study_dir, configuration, out, weights=weights, epochs=epochs, num_seeds=num_seeds)
     print_methods(table, as_json=as_json)
@@ -66,7 +66,7 @@ def explain(
     as_json: JsonOption = False,
 ) -> None:
     """Measure how faithful and stable each explanation method is."""
-    from pneumoscope.research.benchmark import run_explain_benchmark
+    from pneumoscope.research.run import run_explain_benchmark
 
     print_methods(run_explain_benchmark(study_dir, configuration, out, layer=layer), as_json=as_json)
 
@@ -87,7 +87,7 @@ def ablate(
     """Cross-validate a configuration with one part changed, beside all earlier runs in the folder."""
     from pneumoscope.cli.training import load_crossvalidation
     from pneumoscope.research.ablation import BASE
-    from pneumoscope.research.benchmark import run_ablations
+    from pneumoscope.research.run import run_ablations
 
     dataset, settings = load_crossvalidation(data, out, configuration, epochs, seed)
     table = run_ablations(dataset, out, settings=settings, variants=vary or [BASE], protocol=hold_out, seed=seed)
@@ -105,7 +105,7 @@ def labels(
 ) -> None:
     """List labels that cross-validated models and nearest neighbors contradict."""
     from pneumoscope.io.results import MethodTable
-    from pneumoscope.research.benchmark import run_label_audit
+    from pneumoscope.research.run import run_label_audit
 
     audit = run_label_audit(study_dir, crossvalidation, out)
     if as_json:

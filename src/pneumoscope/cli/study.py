@@ -88,13 +88,14 @@ def map_images(
     as_json: JsonOption = False,
 ) -> None:
     """Draw the map of a study's embeddings, with new images marked on it."""
+    from pneumoscope.io.study_folder import stage_name
     from pneumoscope.report.figures import neighbors as figures
     from pneumoscope.report.figures.palette import save_figure
     from pneumoscope.study.rerun import Rerun, rerun_map
 
     placed, rows = rerun_map(Rerun(study_dir, configuration, task), images or [], method=method)
     figure = figures.draw_map(placed, title=f"Map of {task}, {configuration}")
-    stem = out / f"{configuration}-map_{task}"
+    stem = out / stage_name(configuration, f"map_{task}")
     save_figure(figure, stem)
     print_rows([*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
 

@@ -1,10 +1,10 @@
-"""What a model set is worth on a collection, through the reader: no Keras, and no image is passed over in silence.
+"""Evaluation of a model set on a labeled collection, without Keras: every image counts or is listed with a reason.
 
-assess.py      from a collection to an `CollectionEvaluation`
-gather.py      which images, and what the reader makes of each
-scopes.py      figures on some of the images
-gate.py        what was refused or left unsure, and what that costs and spares
-subgroups.py   the same figures by class, file series, exposure, and what a manifest tells
-error_runs.py   errors that stand together along the file names
-robustness.py  what is told without lungs, and what the gate makes of wrong inputs
+evaluate.py         a collection to a `CollectionEvaluation`
+gather.py           the images of a collection, and the reading of each
+subgroups.py        metrics on some of the images
+ood.py              rejected and uncertain images, and what the OOD detector makes of invalid inputs
+confounders.py      metrics with parts of the images hidden
+pixel_baselines.py  what exposure, borders and file sizes predict without any lung
+error_runs.py       contiguous errors along the file names
 """

@@ -1,12 +1,12 @@
-"""How much of a classifier's figure comes from where there are no lungs.
+"""Confounders: metrics of a classifier with parts of the images hidden.
 
-The same images are answered again with parts hidden: the frame, letters, all but the lungs, the lungs. A hidden part
-takes the image's own mean gray level, so that exposure, and the outline of what was hidden, can still be seen; where
-all images are hidden alike, no outline is left. A classifier was not trained on such images: that it does worse on
-lungs alone may be their strangeness, but what it still tells with the lungs hidden it does not have from within them.
+The classifier predicts the same images with the frame, letters, the lungs, or all but the lungs hidden. A hidden part
+takes the image's own mean gray level, so that exposure and the outline of what is hidden stay visible; where all images
+are hidden alike, no outline is left. A classifier was not trained on such images: a loss on lungs alone may be due to
+that, but what it still distinguishes with the lungs hidden does not come from within them.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import numpy as np
 from scipy.ndimage import binary_dilation
@@ -15,14 +15,12 @@ from pneumoscope.data.collection import name_series
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.pixel_baselines import BORDER_SHARE, describe_pixels, fit_pixel_baseline
-from pneumoscope.io.results import UNTOUCHED, Confounders, Estimate
+from pneumoscope.io.results import UNTOUCHED, Confounders, Metrics
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate, estimate_mean
 from pneumoscope.phantoms.lungs import find_lungs
 from pneumoscope.phantoms.markers import find_markers
-
-Score = Callable[[np.ndarray], np.ndarray]
 
 LUNG_MARGIN = 0.03
 LUNG_AREA_SHARE = 0.05
@@ -30,44 +28,54 @@ SERIES = ("NORMAL2-IM", "IM", "person", "NORMAL", "BACTERIA", "VIRUS")
 
 
 def measure_confounders(
-    score: Score, dataset: Dataset, *, threshold: float, split: str = "test", seed: int = 0
+    predict: Callable[[np.ndarray], np.ndarray],
+    dataset: Dataset,
+    *,
+    threshold: float,
+    split: str = "test",
+    seed: int = 0,
 ) -> Confounders:
-    """Measure what a classifier tells with parts of the images hidden, and what is told without any lung.
+    """Measure a classifier with parts of the images hidden, and baselines that see no lung.
 
     Args:
-        score: takes `(n, H, W)` uint8 and returns `(n, 3)` probabilities of normal, bacterial and viral.
-        dataset: split into `train`, which the regressions are fitted on, and others; without it there are none.
-        threshold: a case counts as pneumonia when its probability, bacterial and viral together, is not below it.
+        predict: takes `(n, H, W)` uint8 and returns `(n, 3)` probabilities of normal, bacterial and viral.
+        dataset: split into `train`, which the baselines are fitted on, and others; without it there are none.
+        threshold: on the probability of pneumonia, bacterial and viral together.
         split: which images to measure on.
         seed: of the resampling of patients.
 
     Raises:
         CollectionError: if the split holds no image.
-        ValueError: if `score` does not answer with three probabilities an image.
+        ValueError: if `predict` does not return three probabilities an image.
     """
     part = dataset.split(split)
     if not len(part):
         raise CollectionError(f"the split {split!r} holds no image; expected some to measure on")
-    hidden = _choose_hidden(part.images)
-    shown = {UNTOUCHED: part.images} | {name: hide(part.images, mask) for name, mask in hidden.items()}
-    answers = {name: (_ask(score, images), threshold) for name, images in shown.items()}
-    told = _estimate_figures(answers, part, seed=seed)
-    described = describe_pixels(dataset) if len(dataset.rows("train")) else {}
-    trivial = {name: fit_pixel_baseline(features, dataset, split=split) for name, features in described.items()}
+    masks = _choose_hidden(part.images)
+    untouched = _check_shape(predict(part.images), len(part))
+    predictions = {name: _check_shape(predict(hide(part.images, mask)), len(part)) for name, mask in masks.items()}
+    features = describe_pixels(dataset) if len(dataset.rows("train")) else {}
+    baselines = {name: fit_pixel_baseline(values, dataset, split=split) for name, values in features.items()}
     patients = part.table["patient"].to_numpy().astype(str)
     return Confounders(
         split=split,
         threshold=threshold,
-        figures={name: told[name] for name in answers},
-        differences={name: told[f"{name}-{UNTOUCHED}"] for name in hidden},
-        hidden={name: estimate_mean(mask.mean(axis=(1, 2)), patients, seed=seed) for name, mask in hidden.items()},
-        trivial={name: _estimate_figures({name: answer}, part, seed=seed)[name] for name, answer in trivial.items()},
-        series=_measure_series(part, 1 - answers[UNTOUCHED][0][:, 0] >= threshold, seed=seed),
+        metrics={
+            name: _estimate_metrics(part, probabilities, threshold, seed=seed)
+            for name, probabilities in {UNTOUCHED: untouched, **predictions}.items()
+        },
+        differences={
+            name: _estimate_metrics(part, probabilities, threshold, less=untouched, seed=seed)
+            for name, probabilities in predictions.items()
+        },
+        hidden={name: estimate_mean(mask.mean(axis=(1, 2)), patients, seed=seed) for name, mask in masks.items()},
+        pixel_baselines={name: _estimate_metrics(part, *fitted, seed=seed) for name, fitted in baselines.items()},
+        series=_measure_series(part, 1 - untouched[:, 0] >= threshold, patients, seed),
     )
 
 
 def hide(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the images with what a mask names filled with each image's own mean gray level.
+    """Return the images with the pixels of a mask set to each image's own mean gray level.
 
     Args:
         images: `(n, H, W)` uint8.
@@ -78,12 +86,12 @@ def hide(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _choose_hidden(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what to hide of each image, `(n, H, W)` bool by name."""
+    """Return masks of what to hide, `(n, H, W)` bool by name."""
     height, width = images.shape[1:]
     borders = np.ones(images.shape, bool)
     rows, columns = round(BORDER_SHARE * height), round(BORDER_SHARE * width)
     borders[:, rows : height - rows, columns : width - columns] = False
-    # Lungs are found a little off: the margin makes sure that none is left to see, or that all of it is.
+    # The lung masks are not exact: the margin makes sure that no lung stays visible, or that all of it does.
     reach = max(1, round(LUNG_MARGIN * min(height, width)))
     lungs = binary_dilation(find_lungs(images), np.ones((1, 3, 3)), iterations=reach)
     return {
@@ -95,58 +103,47 @@ def _choose_hidden(images: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _ask(score: Score, images: np.ndarray) -> np.ndarray:
-    answers = np.asarray(score(images), dtype=np.float64)
-    if answers.shape != (len(images), len(THREE_CLASSES)):
-        raise ValueError(f"score gave {answers.shape}, expected {(len(images), len(THREE_CLASSES))} probabilities")
-    return answers
+def _check_shape(probabilities: np.ndarray, num_images: int) -> np.ndarray:
+    expected = (num_images, len(THREE_CLASSES))
+    if np.shape(probabilities) != expected:
+        raise ValueError(f"predict returned {np.shape(probabilities)}, expected {expected} probabilities")
+    return np.asarray(probabilities, dtype=np.float64)
 
 
-def _estimate_figures(
-    answers: Mapping[str, tuple[np.ndarray, float]], part: Dataset, *, seed: int
-) -> dict[str, dict[str, Estimate]]:
-    """Return figures by name of the answer, and their differences to the first one as `NAME-FIRST`."""
-    sick = part.labels(BINARY_CLASSES) == 1
-    kinds = part.labels(THREE_CLASSES)
-    first = next(iter(answers))
+def _estimate_metrics(
+    part: Dataset, probabilities: np.ndarray, threshold: float, *, less: np.ndarray | None = None, seed: int
+) -> Metrics:
+    """Return the metrics of some probabilities, or in pairs the differences to those of `less`."""
+    positive, subtypes = part.labels(BINARY_CLASSES) == 1, part.labels(THREE_CLASSES)
 
-    def figures(weights: np.ndarray) -> dict[str, np.ndarray]:
-        found = {}
-        for name, (probabilities, threshold) in answers.items():
-            for metric, value in _weigh_figures(probabilities, threshold, sick, kinds, weights).items():
-                found[f"{name}/{metric}"] = value
-                if name != first:
-                    found[f"{name}-{first}/{metric}"] = value - found[f"{first}/{metric}"]
-        return found
+    def weigh(weights: np.ndarray) -> dict[str, np.ndarray]:
+        metrics = _weigh_metrics(probabilities, threshold, positive, subtypes, weights)
+        if less is None:
+            return metrics
+        others = _weigh_metrics(less, threshold, positive, subtypes, weights)
+        return {name: value - others[name] for name, value in metrics.items()}
 
-    told: dict[str, dict[str, Estimate]] = {}
-    counts = {"three_class_accuracy": int((kinds >= 0).sum())}
-    patients = part.table["patient"].to_numpy().astype(str)
-    for key, found in estimate(figures, patients, seed=seed).items():
-        name, metric = key.split("/")
-        n = counts.get(metric, found.n)
-        told.setdefault(name, {})[metric] = Estimate(found.value, found.low, found.high, n)
-    return told
+    counts = {"three_class_accuracy": int((subtypes >= 0).sum())}
+    return estimate(weigh, part.table["patient"].to_numpy().astype(str), counts=counts, seed=seed)
 
 
-def _weigh_figures(
-    probabilities: np.ndarray, threshold: float, sick: np.ndarray, kinds: np.ndarray, weights: np.ndarray
+def _weigh_metrics(
+    probabilities: np.ndarray, threshold: float, positive: np.ndarray, subtypes: np.ndarray, weights: np.ndarray
 ) -> dict[str, np.ndarray]:
     scores = 1 - probabilities[:, 0]
-    right = (scores >= threshold) == sick
-    figures = {"auroc": weigh_auroc(sick, scores, weights), "accuracy": weights @ right / weights.sum(axis=1)}
-    known = kinds >= 0
-    if known.any() and probabilities.shape[1] == len(THREE_CLASSES):
-        hits = (probabilities.argmax(axis=1) == kinds)[known]
+    correct = (scores >= threshold) == positive
+    metrics = {"auroc": weigh_auroc(positive, scores, weights), "accuracy": weights @ correct / weights.sum(axis=1)}
+    labeled = subtypes >= 0
+    if labeled.any() and probabilities.shape[1] == len(THREE_CLASSES):
+        hits = (probabilities.argmax(axis=1) == subtypes)[labeled]
         with np.errstate(invalid="ignore"):
-            figures["three_class_accuracy"] = weights[:, known] @ hits / weights[:, known].sum(axis=1)
-    return figures
+            metrics["three_class_accuracy"] = weights[:, labeled] @ hits / weights[:, labeled].sum(axis=1)
+    return metrics
 
 
-def _measure_series(part: Dataset, flagged: np.ndarray, *, seed: int) -> dict[str, dict[str, Estimate]]:
-    """Return what differs between the ways the data set names its files; images of other names are left out."""
+def _measure_series(part: Dataset, flagged: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Metrics]:
+    """Return what differs between the series of file names; images of other names are left out."""
     series = name_series(part.table["name"])
-    patients = part.table["patient"].to_numpy().astype(str)
     measured = {
         "exposure": part.images.mean(axis=(1, 2)),
         "contrast": part.images.std(axis=(1, 2)),
@@ -155,7 +152,7 @@ def _measure_series(part: Dataset, flagged: np.ndarray, *, seed: int) -> dict[st
     }
     return {
         name: {
-            metric: estimate_mean(values[series == name].astype(np.float64), patients[series == name], seed=seed)
+            metric: estimate_mean(values[series == name], patients[series == name], seed=seed)
             for metric, values in measured.items()
         }
         for name in SERIES

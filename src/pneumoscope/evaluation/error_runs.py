@@ -1,40 +1,34 @@
-"""Errors that stand together along the file names: where films were made or labelled otherwise than elsewhere."""
+"""Contiguous errors along the file names: images there may have been made or labeled differently."""
 
 import numpy as np
 
+from pneumoscope.evaluation.subgroups import list_classes
 from pneumoscope.io.results import ErrorRun, EvaluatedImages
-from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
-# Standard deviation, in patients, of the weights with which those around one count.
+# Standard deviation, in patients, of the weights of the patients around a patient.
 REACH = 3.0
-# Share of the patients around that are misread, from which on a patient lies in a stretch.
+# Share of misclassified patients around a patient, from which on the patient lies in a run.
 LIMIT = 0.5
 FEWEST_PATIENTS = 20
 NUM_SHUFFLES = 999
 LEVEL = 0.01
 
 
-def find_error_stretches(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> list[ErrorRun]:
-    """Return stretches of file names in which most images of one class are misread, more than chance explains.
+def find_error_runs(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> list[ErrorRun]:
+    """Return runs of file names in which most images of one class are misclassified, beyond chance.
 
-    Misread is a normal called pneumonia, a pneumonia called normal, and one whose sub-type, where known, is the less
-    probable of both. Patients are shuffled along the names to tell how long stretches get by chance.
-
-    Args:
-        images: all that were read.
-        threshold: probability from which a case counts as pneumonia.
-        seed: of the shuffling.
+    Misclassified is a normal called pneumonia, a pneumonia called normal, and one whose sub-type, where known, is the
+    less probable of both. Permutations of the patients along the names, by `seed`, show how long runs are by chance.
+    A case counts as pneumonia when its probability reaches `threshold`.
     """
-    called = 1 - images.probabilities[:, 0] >= threshold
+    flagged = images.scores >= threshold
     likelier = 1 + (images.probabilities[:, 2] > images.probabilities[:, 1])
-    wrong = (called != (images.labels == 1)) | ((images.subtypes > 0) & (likelier != images.subtypes))
-    kinds = {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
-    kinds["pneumonia, sub-type unknown"] = (images.labels == 1) & (images.subtypes < 0)
-    found = []
-    for kind, rows in kinds.items():
-        found += _find_in_class(kind, images.names[rows], images.patients[rows], wrong[rows], seed)
-    return found
+    wrong = (flagged != (images.labels == 1)) | ((images.subtypes > 0) & (likelier != images.subtypes))
+    runs = []
+    for kind, rows in list_classes(images).items():
+        runs += _find_in_class(kind, images.names[rows], images.patients[rows], wrong[rows], seed)
+    return runs
 
 
 def _find_in_class(kind: str, names: np.ndarray, patients: np.ndarray, wrong: np.ndarray, seed: int) -> list[ErrorRun]:
@@ -48,20 +42,19 @@ def _find_in_class(kind: str, names: np.ndarray, patients: np.ndarray, wrong: np
     shuffled = np.random.default_rng(seed).permuted(np.tile(shares, (NUM_SHUFFLES, 1)), axis=1)
     around = smooth_along(np.concatenate([shares[None], shuffled]).T, reach=REACH)
     longest = [
-        max(_weigh_runs(column, drawn), default=0.0) for column, drawn in zip(around.T[1:], shuffled, strict=True)
+        max((weight for _, _, weight in _weigh_runs(column, permuted)), default=0.0)
+        for column, permuted in zip(around.T[1:], shuffled, strict=True)
     ]
-    stretches = []
-    runs = list_runs(around[:, 0] >= LIMIT)
-    for (start, end), weight in zip(runs, _weigh_runs(around[:, 0], shares), strict=True):
+    runs = []
+    for start, end, weight in _weigh_runs(around[:, 0], shares):
         p_value = (1 + sum(other >= weight - 1e-9 for other in longest)) / (1 + NUM_SHUFFLES)
         if p_value <= LEVEL:
             rows = np.flatnonzero((place >= start) & (place <= end))
-            stretches.append(
-                ErrorRun(kind, str(names[rows[0]]), str(names[rows[-1]]), len(rows), int(wrong[rows].sum()), p_value)
-            )
-    return stretches
+            num_wrong = int(wrong[rows].sum())
+            runs.append(ErrorRun(kind, str(names[rows[0]]), str(names[rows[-1]]), len(rows), num_wrong, p_value))
+    return runs
 
 
-def _weigh_runs(around: np.ndarray, shares: np.ndarray) -> list[float]:
-    """Return how many patients of each run are misread."""
-    return [float(shares[start : end + 1].sum()) for start, end in list_runs(around >= LIMIT)]
+def _weigh_runs(around: np.ndarray, shares: np.ndarray) -> list[tuple[int, int, float]]:
+    """Return the first and last place of each run, and how many of its patients are misclassified."""
+    return [(start, end, float(shares[start : end + 1].sum())) for start, end in list_runs(around >= LIMIT)]

@@ -1,34 +1,51 @@
-"""From a collection to what the models are worth on it."""
+"""From a collection to the metrics of a model set on it."""
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 
-from pneumoscope.data.collection import scan_collection
+from pneumoscope.data.collection import Collection, scan_collection
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.evaluation.error_runs import find_error_stretches
-from pneumoscope.evaluation.gather import choose_split, gather_readings, load_traits
-from pneumoscope.evaluation.rejection import measure_rejections
-from pneumoscope.evaluation.robustness import check_films, choose_shortcuts
-from pneumoscope.evaluation.scopes import measure_scopes, select_images, trace_roc
-from pneumoscope.evaluation.subgroups import measure_subgroups
+from pneumoscope.evaluation.confounders import measure_confounders
+from pneumoscope.evaluation.error_runs import find_error_runs
+from pneumoscope.evaluation.gather import (
+    ALL_SPLITS,
+    Gathered,
+    choose_split,
+    gather_readings,
+    load_images,
+    load_traits,
+)
+from pneumoscope.evaluation.ood import check_ood_detector, measure_rejections
+from pneumoscope.evaluation.subgroups import list_classes, measure_scopes, measure_subgroups
 from pneumoscope.inference.reader import OPERATING_POINTS, Reader
 from pneumoscope.io.results import (
     CollectionEvaluation,
     Conformal,
+    Confounders,
     EvaluatedImages,
-    LabelShift,
+    OODCheck,
     Reliability,
+    Roc,
     SelectiveCurve,
 )
-from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.conformal import evaluate_sets
 from pneumoscope.metrics.label_shift import MIN_IMAGES, estimate_label_shift
 from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
 from pneumoscope.metrics.selective import measure_selective
-from pneumoscope.progress import log
+from pneumoscope.progress import log, track
+
+MIN_OF_CLASS = 10
+# Decoded images are kept in memory: 16 KB an image of 128 x 128.
+MAX_CHECKED = 1000
+MAX_TRAINING = 6000
+BATCH_SIZE = 32
 
 
 def evaluate_models(
@@ -38,83 +55,139 @@ def evaluate_models(
     split: str | None = None,
     operating_point: str = "balanced",
     correct_label_shift: bool = False,
-    shortcuts: bool | None = None,
+    confounders: bool | None = None,
     seed: int = 0,
 ) -> CollectionEvaluation:
-    """Read every image of a collection and measure what came of it.
+    """Read every image of a collection and measure the predictions.
 
-    Images that the reader refuses are named, and count in the figures on all images with the probabilities that it
-    would have given.
+    Rejected images count in the metrics on all images, with the probabilities that they would have.
 
     Args:
         reader: the models, with graphs of one thread each: there is a worker for each core.
         source: folder or manifest, see `scan_collection`.
         split: `train`, `val`, `test` or `all`; by default `test` where the collection has one, else all.
-        operating_point: at which the reader decides and subgroups are measured.
-        correct_label_shift: whether figures are those of probabilities that take the estimated shares of the
-            classes into account; refusals, doubts and sets stay the reader's own.
-        shortcuts: whether to hide parts of the films, and to make wrong inputs of them, to see what the models make
-            of that. By default both are done, the former only where both classes have ten images or more.
+        operating_point: of the decisions and the subgroups.
+        correct_label_shift: whether metrics are those of probabilities corrected for label shift; rejections,
+            uncertain images and conformal sets stay the reader's own.
+        confounders: whether to hide parts of the images and to make invalid inputs of them. By default both are done,
+            the former only where both classes have ten images or more.
         seed: of the resampling.
 
     Raises:
         CollectionError: if there is no such collection or split, or no file of it can be read.
-        PneumoscopeError: if there are too few images to correct a prior shift by, or to hide parts of.
+        PneumoscopeError: if there are too few images to correct for label shift, or to hide parts of.
     """
     threshold = reader.threshold(operating_point)
     collection = scan_collection(source)
     table, split = choose_split(collection.table, split)
-    hides = choose_shortcuts(table, shortcuts)
+    hide = should_hide(table, confounders)
     log.info("reading %d images; %d files left out", len(table), len(collection.skipped))
     gathered = gather_readings(reader, table, operating_point=operating_point)
-    log.info("measuring, each figure with its interval")
-    shift = _estimate_shift(gathered.images, seed)
-    images = _correct(gathered.images, shift) if correct_label_shift else gathered.images
-    thresholds = {name: reader.threshold(name) for name in OPERATING_POINTS} | {operating_point: threshold}
-    hidden, wrong = None, None
-    if shortcuts is not False:
-        hidden, wrong = check_films(
-            reader, gathered.table, collection.table, split=split, hide=hides, threshold=threshold, seed=seed
-        )
-    return CollectionEvaluation(
+    log.info("measuring, each metric with its interval")
+    evaluation = _measure_images(reader, gathered, split, operating_point, correct_label_shift, seed)
+    hidden, ood_check = None, None
+    if confounders is not False:
+        hidden, ood_check = _check_images(reader, gathered.table, collection, split, hide, threshold, seed)
+    traits = load_traits(source, evaluation.images.names)
+    return replace(
+        evaluation,
         source=printable_name(os.fspath(source)),
+        left_out=[{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)],
+        subgroups=measure_subgroups(evaluation.images, gathered.exposures, traits, threshold, seed=seed),
+        confounders=hidden,
+        ood_check=ood_check,
+    )
+
+
+def should_hide(table: pd.DataFrame, choice: bool | None) -> bool:
+    """Return whether to hide parts of the images of a table; by default where both classes have ten images or more.
+
+    Raises:
+        PneumoscopeError: if `choice` is True and there are fewer.
+    """
+    fewest = min(int((table["label"] == name).sum()) for name in BINARY_CLASSES)
+    if choice and fewest < MIN_OF_CLASS:
+        raise PneumoscopeError(
+            f"a class has {fewest} images; expected {MIN_OF_CLASS} or more normals and pneumonias to measure "
+            "confounders on"
+        )
+    return fewest >= MIN_OF_CLASS if choice is None else choice
+
+
+def _measure_images(
+    reader: Reader, gathered: Gathered, split: str, operating_point: str, correct: bool, seed: int
+) -> CollectionEvaluation:
+    """Return the metrics of the predictions; the rest of the evaluation stays empty."""
+    thresholds = {name: reader.threshold(name) for name in (*OPERATING_POINTS, operating_point)}
+    threshold, images, shift = thresholds[operating_point], gathered.images, None
+    if len(images) >= MIN_IMAGES:
+        shift = estimate_label_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
+    if correct and shift is None:
+        raise PneumoscopeError(
+            f"there are {len(images)} images; expected {MIN_IMAGES} or more to correct for label shift"
+        )
+    if correct and shift is not None:
+        images = replace(images, probabilities=shift.probabilities)
+    return CollectionEvaluation(
+        source="",
         split=split,
         model=reader.models.id,
         operating_point=operating_point,
         thresholds=thresholds,
         images=images,
         unreadable=gathered.unreadable,
-        left_out=[{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)],
+        left_out=[],
         scopes=measure_scopes(images, thresholds, split=split, seed=seed),
         roc=trace_roc(images),
         reliability=_measure_reliability(images, seed),
         conformal=_measure_conformal(reader, gathered.images, seed),
         selective=_measure_selective(images, threshold, seed),
-        gate=measure_rejections(gathered.images, threshold, seed=seed),
-        subgroups=measure_subgroups(
-            images, gathered.exposures, load_traits(source, images.names), threshold, seed=seed
-        ),
-        error_runs=find_error_stretches(images, threshold, seed=seed),
-        shortcuts=hidden,
-        ood_check=wrong,
+        rejections=measure_rejections(gathered.images, threshold, seed=seed),
+        subgroups=[],
+        error_runs=find_error_runs(images, threshold, seed=seed),
+        confounders=None,
+        ood_check=None,
         label_shift=shift,
         true_shares=_count_shares(images),
-        corrected=correct_label_shift,
+        corrected=correct,
     )
 
 
-def _estimate_shift(images: EvaluatedImages, seed: int) -> LabelShift | None:
-    if len(images.names) < MIN_IMAGES:
+def trace_roc(images: EvaluatedImages) -> Roc | None:
+    """Return the ROC curve of pneumonia, or None where a class is missing."""
+    from sklearn.metrics import roc_curve
+
+    if len(set(images.labels.tolist())) < 2:
         return None
-    return estimate_label_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
+    false_alarms, sensitivity, _ = roc_curve(images.labels, images.scores)
+    return Roc(false_alarms, sensitivity)
 
 
-def _correct(images: EvaluatedImages, shift: LabelShift | None) -> EvaluatedImages:
-    if shift is None:
-        raise PneumoscopeError(
-            f"there are {len(images.names)} images; expected {MIN_IMAGES} or more to correct a prior shift by"
-        )
-    return replace(images, probabilities=shift.probabilities)
+def _check_images(
+    reader: Reader, table: pd.DataFrame, collection: Collection, split: str, hide: bool, threshold: float, seed: int
+) -> tuple[Confounders | None, OODCheck]:
+    """Return the metrics with parts of the images hidden, and the check of the OOD detector.
+
+    Pixel baselines are fitted on training images of the collection, and left out where there are none of both classes
+    or the images themselves may be among them.
+    """
+    log.info("making invalid inputs%s", " and hiding parts of the images" if hide else "")
+    images = load_images(reader, table, MAX_CHECKED, f"Decoding {split}").as_split(split)
+    ood_check = check_ood_detector(reader.models.domain, images, split=split, seed=seed)
+    if not hide:
+        return None, ood_check
+    training = collection.table[collection.table["split"] == "train"]
+    if split not in ("train", ALL_SPLITS) and set(training["label"]) >= set(BINARY_CLASSES):
+        train = load_images(reader, training, MAX_TRAINING, "Decoding train")
+        both = pd.concat([images.table, train.table], ignore_index=True)
+        images = Dataset(np.concatenate([images.images, train.images]), both, images.skipped)
+
+    def predict(some: np.ndarray) -> np.ndarray:
+        parts = np.array_split(some, max(1, len(some) // BATCH_SIZE))
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            return np.concatenate(list(track(pool.map(reader.score, parts), "Predicting", total=len(parts))))
+
+    return measure_confounders(predict, images, threshold=threshold, split=split, seed=seed), ood_check
 
 
 def _count_shares(images: EvaluatedImages) -> dict[str, float]:
@@ -124,42 +197,39 @@ def _count_shares(images: EvaluatedImages) -> dict[str, float]:
 
 
 def _measure_reliability(images: EvaluatedImages, seed: int) -> dict[str, Reliability]:
-    sick = np.clip(1 - images.probabilities[:, 0], 0, 1)
-    found = {"pneumonia": measure_reliability(images.labels == 1, sick, images.patients, seed=seed)}
-    if (images.subtypes > 0).any():
-        known = select_images(images, images.subtypes >= 0)
-        found["three_class"] = measure_top_label_reliability(
-            known.subtypes, known.probabilities, known.patients, seed=seed
+    curves = {"pneumonia": measure_reliability(images.labels == 1, images.scores, images.patients, seed=seed)}
+    if (labeled := images.with_subtypes) is not None:
+        curves["three_class"] = measure_top_label_reliability(
+            labeled.subtypes, labeled.probabilities, labeled.patients, seed=seed
         )
-    return found
+    return curves
 
 
 def _measure_selective(images: EvaluatedImages, threshold: float, seed: int) -> dict[str, SelectiveCurve]:
-    sick = np.clip(1 - images.probabilities[:, 0], 1e-12, 1 - 1e-12)
-    # On the scale of log odds, where both sides of the threshold reach equally far.
-    distances = np.abs(np.log(sick / (1 - sick)) - np.log(threshold / (1 - threshold)))
-    right = (sick >= threshold) == (images.labels == 1)
-    found = {"pneumonia": measure_selective(right, distances, images.patients, seed=seed)}
-    if (images.subtypes > 0).any():
-        known = select_images(images, images.subtypes >= 0)
-        right = known.probabilities.argmax(axis=1) == known.subtypes
-        found["three_class"] = measure_selective(right, known.probabilities.max(axis=1), known.patients, seed=seed)
-    return found
+    scores = np.clip(images.scores, 1e-12, 1 - 1e-12)
+    # In log odds, both sides of the threshold extend equally far.
+    distances = np.abs(np.log(scores / (1 - scores)) - np.log(threshold / (1 - threshold)))
+    correct = (scores >= threshold) == (images.labels == 1)
+    curves = {"pneumonia": measure_selective(correct, distances, images.patients, seed=seed)}
+    if (labeled := images.with_subtypes) is not None:
+        correct = labeled.probabilities.argmax(axis=1) == labeled.subtypes
+        curves["three_class"] = measure_selective(
+            correct, labeled.probabilities.max(axis=1), labeled.patients, seed=seed
+        )
+    return curves
 
 
 def _measure_conformal(reader: Reader, images: EvaluatedImages, seed: int) -> Conformal | None:
     if reader.coverage is None:
         return None
     sets = reader.choose_sets(images.probabilities)
-    kinds = np.arange(len(THREE_CLASSES))
-    unknown = (images.subtypes < 0)[:, None] & (kinds > 0)
-    truths = (images.subtypes[:, None] == kinds) | unknown
-    rows = {"all": np.ones(len(sets), dtype=bool)}
-    rows |= {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
-    rows["pneumonia, sub-type unknown"] = images.subtypes < 0
+    classes = np.arange(len(THREE_CLASSES))
+    # A pneumonia of unknown sub-type may be either.
+    truths = (images.subtypes[:, None] == classes) | ((images.subtypes < 0)[:, None] & (classes > 0))
+    groups = {"all": np.ones(len(images), dtype=bool), **list_classes(images)}
     figures = {
-        name: evaluate_sets(sets[some], truths[some], images.patients[some], seed=seed)
-        for name, some in rows.items()
-        if some.any()
+        name: evaluate_sets(sets[rows], truths[rows], images.patients[rows], seed=seed)
+        for name, rows in groups.items()
+        if rows.any()
     }
     return Conformal(reader.coverage, figures)

@@ -1,7 +1,6 @@
-"""Which images of a collection are assessed, and what the reader makes of each."""
+"""The images of a collection, and the reading of each."""
 
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -9,10 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference.batch import decode_file, map_batches
 from pneumoscope.inference.reader import Reader
+from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.progress import log, track
@@ -20,24 +21,8 @@ from pneumoscope.progress import log, track
 ALL_SPLITS = "all"
 TRAITS = ("age", "sex", "view")
 
-
-@dataclass(frozen=True)
-class Read:
-    """What came of one file that could be read.
-
-    Attributes:
-        decision: see `Reading`.
-        reason: for a refusal or a doubt, and whether the image looks unlike the training images.
-        in_domain: see `Reading`.
-        probabilities: `(3,)` float64, calibrated.
-        exposure: mean gray level, 0 to 255.
-    """
-
-    decision: str
-    reason: str
-    in_domain: bool
-    probabilities: np.ndarray
-    exposure: float
+# A reading, its `(3,)` calibrated probabilities, and the mean gray level of the image; or why there is none.
+Outcome = tuple[Reading, np.ndarray, float] | str
 
 
 @dataclass(frozen=True)
@@ -45,74 +30,81 @@ class Gathered:
     """The readable images of a collection.
 
     Attributes:
-        images: what the reader made of them.
-        exposures: `(n,)` float64, mean gray level, 0 to 255.
         table: `n` rows, columns as in `Collection.table`.
+        images: their readings.
+        exposures: `(n,)` float64, mean gray level, 0 to 255.
         unreadable: `{name, reason}` of each other file.
     """
 
+    table: pd.DataFrame
     images: EvaluatedImages
     exposures: np.ndarray
-    table: pd.DataFrame
     unreadable: list[dict[str, str]]
 
 
-def choose_split(table: pd.DataFrame, asked: str | None) -> tuple[pd.DataFrame, str]:
-    """Return the rows of a split, and its name; unless one is asked for, `test` where there is one, else all.
+def choose_split(table: pd.DataFrame, split: str | None) -> tuple[pd.DataFrame, str]:
+    """Return the rows of a split, and its name; by default `test` where there is one, else all.
 
     Raises:
         CollectionError: if there is no image of that split.
     """
-    present = sorted({split for split in table["split"] if split})
-    split = asked or ("test" if "test" in present else ALL_SPLITS)
-    if asked is None:
+    present = sorted({name for name in table["split"] if name})
+    if split is None:
+        split = "test" if "test" in present else ALL_SPLITS
         log.info("no split was asked for: taking %s", split)
     rows = table if split == ALL_SPLITS else table[table["split"] == split]
     if rows.empty:
-        found = ", ".join(present) or "none"
-        raise CollectionError(f"there is no image of the split {split}; the collection has {found}; or take `all`")
+        splits = ", ".join(present) or "none"
+        raise CollectionError(f"there is no image of the split {split}; the collection has {splits}; or take `all`")
     return rows.reset_index(drop=True), split
 
 
 def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str) -> Gathered:
-    """Read every file.
+    """Read every file of a table with columns as in `Collection.table`.
 
-    Args:
-        reader: with graphs of one thread each: there is a worker for each core.
-        table: columns as in `Collection.table`.
-        operating_point: see `Reader.threshold`.
+    There is a worker for each core: use a reader with graphs of one thread each.
 
     Raises:
         CollectionError: if no file can be read.
     """
-    work = partial(_read_some, reader, operating_point)
-    outcomes = list(track(map_batches(work, table["path"]), "Reading", total=len(table)))
-    names = table["name"].tolist()
-    failed = [
-        {"name": name, "reason": outcome}
-        for name, outcome in zip(names, outcomes, strict=True)
-        if isinstance(outcome, str)
-    ]
-    found = [outcome for outcome in outcomes if isinstance(outcome, Read)]
-    if not found:
-        listed = "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in failed[:5])
-        raise CollectionError(f"none of the {len(failed)} files can be read{listed}")
-    kept = table[[isinstance(outcome, Read) for outcome in outcomes]].reset_index(drop=True)
+    work = map_batches(partial(_read_batch, reader, operating_point), table["path"])
+    outcomes = list(track(work, "Reading", total=len(table)))
+    kept, failed = _split_failures(table, outcomes)
+    if not len(kept):
+        reasons = "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in failed[:5])
+        raise CollectionError(f"none of the {len(failed)} files can be read{reasons}")
+    readings, probabilities, exposures = zip(*(item for item in outcomes if not isinstance(item, str)), strict=True)
     images = EvaluatedImages(
         names=kept["name"].to_numpy().astype(str),
         patients=kept["patient"].to_numpy().astype(str),
         labels=np.array([BINARY_CLASSES.index(label) for label in kept["label"]]),
         subtypes=np.array([THREE_CLASSES.index(kind) if kind in THREE_CLASSES else -1 for kind in kept["subtype"]]),
-        probabilities=np.stack([read.probabilities for read in found]),
-        decisions=np.array([read.decision for read in found]),
-        reasons=np.array([read.reason for read in found]),
-        in_domain=np.array([read.in_domain for read in found]),
+        probabilities=np.stack(probabilities),
+        decisions=np.array([str(reading.decision) for reading in readings]),
+        reasons=np.array([reading.reason for reading in readings]),
+        in_domain=np.array([bool(reading.in_domain) for reading in readings]),
     )
-    return Gathered(images, np.array([read.exposure for read in found]), kept, failed)
+    return Gathered(kept, images, np.array(exposures), failed)
+
+
+def load_images(reader: Reader, table: pd.DataFrame, limit: int, description: str) -> Dataset:
+    """Decode at most `limit` files of a table, spread evenly, for the reader's models; leave out unreadable ones."""
+    size = reader.models.image_size
+    rows = table.iloc[spread_evenly(len(table), limit)]
+    work = map_batches(lambda paths: [decode_file(path, size) for path in paths], rows["path"])
+    outcomes = list(track(work, description, total=len(rows)))
+    images = [outcome[0] for outcome in outcomes if not isinstance(outcome, str)]
+    stack = np.stack(images) if images else np.empty((0, size, size), np.uint8)
+    return Dataset(stack, _split_failures(rows, outcomes)[0], pd.DataFrame(columns=["name", "reason"]))
+
+
+def spread_evenly(count: int, limit: int) -> np.ndarray:
+    """Return `(m,)` int, at most `limit` indices below `count` at equal distances."""
+    return np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))
 
 
 def load_traits(source: str | os.PathLike[str], names: np.ndarray) -> dict[str, np.ndarray]:
-    """Return what a manifest tells of each image: of `age`, `sex` and `view` the columns that it has, `(n,)` str."""
+    """Return the columns `age`, `sex` and `view` of a manifest that has them, `(n,)` str; empty for a folder."""
     path = Path(source)
     if path.suffix.lower() != ".csv" or not path.is_file():
         return {}
@@ -123,18 +115,23 @@ def load_traits(source: str | os.PathLike[str], names: np.ndarray) -> dict[str, 
     return {trait: rows[trait].to_numpy().astype(str) for trait in TRAITS if trait in rows}
 
 
-def _read_some(reader: Reader, operating_point: str, paths: list[str]) -> list[Read | str]:
+def _read_batch(reader: Reader, operating_point: str, paths: list[str]) -> list[Outcome]:
     decoded = [decode_file(path, reader.models.image_size) for path in paths]
-    good = [(path, *found) for path, found in zip(paths, decoded, strict=True) if not isinstance(found, str)]
-    told = iter(_read_decoded(reader, operating_point, good)) if good else iter(())
-    return [found if isinstance(found, str) else next(told) for found in decoded]
-
-
-def _read_decoded(
-    reader: Reader, operating_point: str, good: list[tuple[str, np.ndarray, list[str]]]
-) -> Iterator[Read]:
-    paths, images, objections = zip(*good, strict=True)
+    readable = [(path, *outcome) for path, outcome in zip(paths, decoded, strict=True) if not isinstance(outcome, str)]
+    if not readable:
+        return [outcome for outcome in decoded if isinstance(outcome, str)]
+    names, images, objections = zip(*readable, strict=True)
     stack = np.stack(images)
-    readings = reader.read(stack, paths, operating_point=operating_point, objections=objections)
-    for reading, scores, image in zip(readings, reader.score(stack), images, strict=True):
-        yield Read(str(reading.decision), reading.reason, bool(reading.in_domain), scores, float(image.mean()))
+    readings = reader.read(stack, names, operating_point=operating_point, objections=objections)
+    results = zip(readings, reader.score(stack), stack.mean(axis=(1, 2)).tolist(), strict=True)
+    return [outcome if isinstance(outcome, str) else next(results) for outcome in decoded]
+
+
+def _split_failures(
+    table: pd.DataFrame, outcomes: list[Outcome] | list[tuple[np.ndarray, list[str]] | str]
+) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """Return the rows of the files that could be read, and name and reason of the others."""
+    failed = np.array([isinstance(outcome, str) for outcome in outcomes])
+    reasons = [outcome for outcome in outcomes if isinstance(outcome, str)]
+    rows = zip(table["name"][failed], reasons, strict=True)
+    return table[~failed].reset_index(drop=True), [{"name": name, "reason": reason} for name, reason in rows]

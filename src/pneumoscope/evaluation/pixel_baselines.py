@@ -1,7 +1,7 @@
-"""What can be told of a class without looking at lungs: exposure, gray levels, the frame, the size of the file.
+"""What exposure, gray levels, borders and the size of the file predict without any lung.
 
-Each description of an image is a handful of numbers in which no lung can be seen; a logistic regression fitted on the
-training images then answers as a classifier does. What it reaches is there for a net to learn in place of disease.
+A logistic regression on a few such features, fitted on the training images, is the baseline: whatever it reaches, a
+classifier can learn in place of the disease.
 """
 
 import numpy as np
@@ -18,45 +18,49 @@ NUM_BINS = 32
 
 _CELLS = 32
 _BORDER_CELLS = round(BORDER_SHARE * _CELLS)
-_STRENGTH = 0.1  # inverse of the penalty, on features of unit spread: neighbors on the frame say nearly the same
+_STRENGTH = 0.1  # inverse of the penalty, on features of unit spread: neighbors on the border are nearly equal
 
 
 def describe_pixels(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Return numbers that tell no lung, by name.
+    """Return features that show no lung, by name.
 
-    Returns:
-        `exposure`, mean gray level; `histogram`, share of pixels in each of 32 bins of gray; `borders`, the outer
-        tenth shrunk to 32 x 32; and, where the files are at hand and not all of one size, `file_size`, their width,
-        height and aspect as logarithms. Each `(n, features)` float64.
+    Each is `(n, features)` float64: `exposure`, mean gray level; `histogram`, shares of pixels in 32 bins of gray;
+    `borders`, the outer tenth of 32 x 32 boxes; and, where all files exist and differ in size, `file_size`, the
+    logarithms of width, height and aspect.
     """
     images = dataset.images
     # One image at a time: whole numbers of all pixels at once would take gigabytes.
     counts = np.stack([np.bincount(image.ravel() // (256 // NUM_BINS), minlength=NUM_BINS) for image in images])
     inside = np.zeros((_CELLS, _CELLS), bool)
     inside[_BORDER_CELLS:-_BORDER_CELLS, _BORDER_CELLS:-_BORDER_CELLS] = True
-    shrunk = [Image.fromarray(image).resize((_CELLS, _CELLS), Image.Resampling.BOX) for image in images]
-    described = {
+    features = {
         "exposure": images.mean(axis=(1, 2), dtype=np.float64)[:, None],
         "histogram": counts / images[0].size,
-        "borders": np.stack([np.asarray(image, dtype=np.float64)[~inside] for image in shrunk]),
+        "borders": shrink_images(images, _CELLS)[:, ~inside].astype(np.float64),
     }
     sizes = _read_sizes(dataset.table)
     if sizes is not None and (sizes != sizes[0]).any():
         width, height = np.log(sizes).T
-        described["file_size"] = np.stack([width, height, width - height], axis=1)
-    return described
+        features["file_size"] = np.stack([width, height, width - height], axis=1)
+    return features
+
+
+def shrink_images(images: np.ndarray, side: int) -> np.ndarray:
+    """Return `(n, side, side)` uint8, the means of boxes of `(n, H, W)` uint8."""
+    shrunk = [Image.fromarray(image).resize((side, side), Image.Resampling.BOX) for image in images]
+    return np.stack([np.asarray(image) for image in shrunk])
 
 
 def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) -> tuple[np.ndarray, float]:
-    """Fit a logistic regression on the training images and return what it says of another split.
+    """Fit a logistic regression on the training images and return its probabilities for another split.
 
     Classes weigh alike in the fit. The threshold on the probability of pneumonia is the best balanced one on the
-    training images themselves, which so few numbers leave nearly unbiased.
+    training images themselves, where so few features hardly overfit.
 
     Args:
         features: `(n, features)` floats, one row for each image of `dataset`.
         dataset: split into `train` and others.
-        split: which images to answer for.
+        split: of the images to predict.
 
     Returns:
         `(m, classes)` float64 probabilities, normal first and of all three classes where every training image has
@@ -74,18 +78,18 @@ def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) ->
     labels = dataset.labels(THREE_CLASSES)[train]
     if (labels < 0).any():
         labels = dataset.labels(BINARY_CLASSES)[train]
-    if len(set(labels.tolist()) - {0}) == 0 or not (labels == 0).any():
+    if not (labels > 0).any() or not (labels == 0).any():
         raise CollectionError("the training images are all of one class; expected normals and pneumonias to fit on")
     fitted = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=2000))
-    # On matrices as small as these, threads only wait for one another: where other work fills the cores, for a minute.
+    # On matrices as small as these, threads only wait for one another.
     with threadpool_limits(1):
         fitted.fit(features[train], labels)
-    threshold = choose_operating_points((labels > 0).astype(int), 1 - fitted.predict_proba(features[train])[:, 0])
-    return fitted.predict_proba(features[dataset.rows(split)]), threshold["balanced"]
+    thresholds = choose_operating_points((labels > 0).astype(int), 1 - fitted.predict_proba(features[train])[:, 0])
+    return fitted.predict_proba(features[dataset.rows(split)]), thresholds["balanced"]
 
 
 def _read_sizes(table: pd.DataFrame) -> np.ndarray | None:
-    """Return `(n, 2)` float64, width and height of each file, or None where not all are at hand."""
+    """Return `(n, 2)` float64, width and height of each file, or None where not all exist."""
     sizes = []
     for path in table.get("path", [""]):
         try:

@@ -1,62 +1,115 @@
-"""The same figures by class, file series and exposure, and by age, sex and view where a manifest tells them."""
+"""Metrics on some of the images: by decision, class, file series, exposure, and traits that a manifest lists."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from pneumoscope.data.collection import name_series
-from pneumoscope.evaluation.scopes import measure_scope, select_images
-from pneumoscope.io.results import EvaluatedImages, Subgroup
-from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.metrics.classification import estimate_share
+from pneumoscope.io.results import Estimate, EvaluatedImages, Evaluation, Scope, Subgroup
+from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.metrics.classification import estimate_share, evaluate, evaluate_scores
+from pneumoscope.metrics.operating_points import estimate_specificity
 
 MIN_IMAGES = 10
 MAX_SERIES = 8
 AGE_BANDS = ((0, 5), (6, 17), (18, 39), (40, 59), (60, 120))
+UNKNOWN_SUBTYPE = "pneumonia, sub-type unknown"
+
+Group = tuple[str, str, np.ndarray]
+
+
+def measure_scopes(
+    images: EvaluatedImages, thresholds: dict[str, float], *, split: str, seed: int = 0
+) -> dict[str, Scope]:
+    """Return metrics on `all` images, on those `accepted` by the OOD detector, and on the certain ones (`sure`).
+
+    A scope without images is missing. Thresholds are on the probability of pneumonia; `split` is for the record.
+    """
+    masks = {
+        "all": np.ones(len(images), dtype=bool),
+        "accepted": images.decisions != "refused",
+        "sure": np.isin(images.decisions, BINARY_CLASSES),
+    }
+    return {
+        name: _measure_scope(images.select(rows), thresholds, split, seed) for name, rows in masks.items() if rows.any()
+    }
 
 
 def measure_subgroups(
     images: EvaluatedImages, exposures: np.ndarray, traits: dict[str, np.ndarray], threshold: float, *, seed: int = 0
 ) -> list[Subgroup]:
-    """Return the figures of each subgroup of ten images or more.
+    """Return the metrics of each subgroup of ten images or more.
 
     Args:
         images: all that were read.
         exposures: `(n,)` floats, mean gray level.
-        traits: `age`, `sex`, `view`, each `(n,)` str, empty where not told.
+        traits: `age`, `sex`, `view`, each `(n,)` str, empty where unknown.
         threshold: probability from which a case counts as pneumonia.
         seed: of the resampling.
     """
-    groups = [*_by_class(images), *_by_series(images), *_by_exposure(exposures), *_by_traits(traits)]
+    by_class = (("class", name, rows) for name, rows in list_classes(images).items())
+    groups = [*by_class, *_by_series(images), *_by_exposure(exposures), *_by_traits(traits)]
     return [
-        _measure(trait, name, select_images(images, rows), threshold, seed)
+        _measure_subgroup(trait, name, images.select(rows), threshold, seed)
         for trait, name, rows in groups
         if rows.sum() >= MIN_IMAGES
     ]
 
 
-def _measure(trait: str, name: str, images: EvaluatedImages, threshold: float, seed: int) -> Subgroup:
-    scope = measure_scope(images, {"point": threshold}, split=name, seed=seed)
-    figures = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
-    figures = {figure: found for figure, found in figures.items() if np.isfinite(found.value)}
-    figures["refused"] = estimate_share(images.decisions == "refused", images.patients, seed=seed)
-    return Subgroup(trait, name, len(images.names), figures)
+def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
+    """Return masks `(n,)` bool of the three classes and of pneumonia of unknown sub-type."""
+    masks = {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
+    return {**masks, UNKNOWN_SUBTYPE: (images.labels == 1) & (images.subtypes < 0)}
 
 
-Group = tuple[str, str, np.ndarray]
+def _measure_scope(images: EvaluatedImages, thresholds: dict[str, float], split: str, seed: int) -> Scope:
+    labels, scores, patients = images.labels, images.scores, images.patients
+    metrics = evaluate_scores(labels, scores, thresholds, patients=patients, seed=seed)
+    ranking = {name: metrics[name] for name in ("auroc", "auprc")}
+    ranking["specificity_at_sensitivity"] = estimate_specificity(labels, scores, patients, seed=seed)
+    points = {
+        name: {
+            "sensitivity": metrics[f"flagged_pneumonia_{name}"],
+            "specificity": _complement(metrics[f"flagged_normal_{name}"]),
+            "accuracy": metrics[f"accuracy_{name}"],
+        }
+        for name in thresholds
+    }
+    return Scope(len(images), len(set(patients.tolist())), ranking, points, _measure_three_class(images, split, seed))
 
 
-def _by_class(images: EvaluatedImages) -> Iterator[Group]:
-    for number, name in enumerate(THREE_CLASSES):
-        yield "class", name, images.subtypes == number
-    yield "class", "pneumonia, sub-type unknown", (images.labels == 1) & (images.subtypes < 0)
+def _measure_three_class(images: EvaluatedImages, split: str, seed: int) -> Evaluation | None:
+    labeled = images.with_subtypes
+    if labeled is None:
+        return None
+    return evaluate(
+        labeled.subtypes,
+        labeled.probabilities,
+        classes=THREE_CLASSES,
+        split=split,
+        patients=labeled.patients,
+        names=labeled.names,
+        seed=seed,
+    )
+
+
+def _complement(share: Estimate) -> Estimate:
+    return Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n)
+
+
+def _measure_subgroup(trait: str, name: str, images: EvaluatedImages, threshold: float, seed: int) -> Subgroup:
+    scope = _measure_scope(images, {"point": threshold}, name, seed)
+    metrics = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
+    metrics = {metric: estimate for metric, estimate in metrics.items() if np.isfinite(estimate.value)}
+    metrics["refused"] = estimate_share(images.decisions == "refused", images.patients, seed=seed)
+    return Subgroup(trait, name, len(images), metrics)
 
 
 def _by_series(images: EvaluatedImages) -> Iterator[Group]:
     series = name_series(images.names)
-    found = sorted(set(series.tolist()) - {""})
-    if 1 < len(found) <= MAX_SERIES:
-        for name in found:
+    names = sorted(set(series.tolist()) - {""})
+    if 1 < len(names) <= MAX_SERIES:
+        for name in names:
             yield "file series", f"{name}…", series == name
 
 

@@ -34,7 +34,6 @@ from pneumoscope.inference.cards import (
 )
 from pneumoscope.inference.model_set import Graph, as_input
 from pneumoscope.inference.ood import fit_ood_detector
-from pneumoscope.io.archive import load_result
 from pneumoscope.io.json_file import parse_json, write_json
 from pneumoscope.io.study_folder import Ledger, list_other_seeds, load_stage
 from pneumoscope.labels import THREE_CLASSES
@@ -158,12 +157,12 @@ def _export_classifier(
     saved, graph, predictor = _export_part(study, folder, "three_class")
     probabilities, embeddings = predictor.run(as_input(study.dataset.images), ["probabilities", "embedding"])
     # Predictions for series of file names by models trained without them, where the study has some.
-    held_out = study.folder / "stages" / f"{study.configuration}-held_out.npz"
+    held_out = find_stage(study.folder, study.configuration, "held_out")
     report = report_calibration(
         probabilities,
         study.dataset,
         study.seed,
-        held_out=load_result(held_out) if held_out.exists() else None,
+        held_out=held_out,
         other_seeds=_predict_other_seeds(study.folder, study.configuration, study.dataset),
     )
     model = describe_model(saved, graph, folder)

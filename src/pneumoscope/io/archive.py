@@ -1,7 +1,4 @@
-"""How results are kept: one `.npz` file each, the arrays and a JSON text that says where each belongs.
-
-Loading executes nothing (no pickle).
-"""
+"""Results as `.npz` files: the arrays, and a JSON text with the place of each. Loading executes nothing (no pickle)."""
 
 import json
 import os
@@ -11,43 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.io.results import (
-    AnomalyResult,
-    Audit,
-    Classification,
-    EmbeddingMap,
-    Estimate,
-    Evaluation,
-    Explanation,
-    Leakage,
-    LearningCurve,
-    Neighbors,
-)
+from pneumoscope.io import results
 from pneumoscope.io.write import atomic_write
 
-_KINDS = {
-    kind.__name__: kind
-    for kind in (
-        Estimate,
-        Evaluation,
-        LearningCurve,
-        Classification,
-        Neighbors,
-        EmbeddingMap,
-        AnomalyResult,
-        Explanation,
-        Leakage,
-        Audit,
-    )
-}
+_TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in vars(results).values() if isinstance(kind, type)}
 
 
 def save_result(result: Any, path: str | os.PathLike[str]) -> None:
-    """Keep a result as one `.npz` file, whole or not at all.
+    """Write a result as one `.npz` file, whole or not at all.
 
     Args:
         result: an instance of one of the classes of `pneumoscope.io.results`.
-        path: where to; a file that stands there is replaced in one step.
+        path: of the file, which is replaced in one step where it exists.
     """
     arrays: dict[str, np.ndarray] = {}
 
@@ -73,7 +45,7 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load_result(path: str | os.PathLike[str]) -> Any:
-    """Load what `save_result` kept.
+    """Load what `save_result` wrote.
 
     Raises:
         ValueError: if the file is not such a result.
@@ -88,7 +60,7 @@ def load_result(path: str | os.PathLike[str]) -> Any:
             if not isinstance(value, dict):
                 return value
             if "kind" in value:
-                return _KINDS[value["kind"]](**{key: decode(item) for key, item in value["fields"].items()})
+                return _TYPES[value["kind"]](**{key: decode(item) for key, item in value["fields"].items()})
             if "array" in value:
                 return archive[value["array"]]
             if "tuple" in value:

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON files: written whole or not at all, and checked field by field when they are read."""
+"""Dataclasses as JSON files, checked field by field when they are read."""
 
 import json
 import math

@@ -1,4 +1,4 @@
-"""The folder of a study: names of stages and models, and the ledger of what is done."""
+"""The folder of a study: names of stages and models, and the ledger of finished stages."""
 
 import json
 import time
@@ -22,11 +22,11 @@ _KINDS = (
 
 
 class Ledger:
-    """The stages of one study.
+    """The finished stages of one study.
 
     Attributes:
         out_dir: folder of the study.
-        facts: `request`, what was asked for, and `timing`, the seconds of each finished stage.
+        facts: `request`, the settings of the study, and `timing`, the seconds of each finished stage.
     """
 
     def __init__(self, out_dir: Path, facts: dict[str, Any]) -> None:
@@ -35,7 +35,7 @@ class Ledger:
 
     @classmethod
     def open(cls, out_dir: Path, *, resume: bool) -> "Ledger":
-        """Return the ledger of a folder, a fresh one where there is none.
+        """Return the ledger of a folder, a new one where there is none.
 
         Raises:
             PneumoscopeError: if the folder holds a study and `resume` is false, or its ledger is damaged.
@@ -55,42 +55,50 @@ class Ledger:
             raise PneumoscopeError(f"{path} is damaged ({error}); delete {out_dir} or give another --out") from None
 
     def claim(self, request: dict[str, Any]) -> None:
-        """Bind the folder to a request, or refuse another one's."""
+        """Bind the folder to the settings of a study.
+
+        Raises:
+            PneumoscopeError: if it is bound to others.
+        """
         old = self.facts["request"]
         different = [name for name in request if old and old.get(name) != request[name] and name != "source"]
         if different:
-            told = ", ".join(f"{name} {old.get(name)!r} then, {request[name]!r} now" for name in different)
+            changes = ", ".join(f"{name} {old.get(name)!r} then, {request[name]!r} now" for name in different)
             raise PneumoscopeError(
-                f"{self.out_dir} holds a study of other settings: {told}. "
+                f"{self.out_dir} holds a study of other settings: {changes}. "
                 "Resume with the same ones, give another --out, or delete the folder."
             )
         self.facts["request"] = request
         self._save()
 
-    def run(self, name: str, compute: Callable[[], Any]) -> Any:
-        """Return the result of a stage: from its file unless it is missing."""
-        path = self.out_dir / "stages" / f"{name}.npz"
-        if name in self.facts["timing"] and path.exists():
-            log.info("%s: done before", name)
+    def run(self, stage: str, compute: Callable[[], Any]) -> Any:
+        """Return the result of a stage, computed unless its file exists."""
+        path = _stage_path(self.out_dir, stage)
+        if stage in self.facts["timing"] and path.exists():
+            log.info("%s: done before", stage)
             return load_result(path)
-        log.info("%s: started", name)
+        log.info("%s: started", stage)
         started = time.perf_counter()
         result = compute()
         seconds = time.perf_counter() - started
         curve = getattr(result, "curve", None)
         save_result(result, path)
-        self.facts["timing"][name] = round(max(seconds, curve.seconds if curve else 0.0), 2)
+        self.facts["timing"][stage] = round(max(seconds, curve.seconds if curve else 0.0), 2)
         self._save()
-        log.info("%s: done in %.1f s", name, seconds)
+        log.info("%s: done in %.1f s", stage, seconds)
         return result
 
     def results(self) -> dict[str, Any]:
         """Return the results of all finished stages by name."""
-        return {name: load_result(self.out_dir / "stages" / f"{name}.npz") for name in self.facts["timing"]}
+        return {stage: load_result(_stage_path(self.out_dir, stage)) for stage in self.facts["timing"]}
 
     def _save(self) -> None:
-        self.out_dir.mkdir(parents=True, exist_ok=True)
         write_json(self.out_dir / LEDGER_NAME, self.facts)
+
+
+def stage_name(configuration: str, kind: str) -> str:
+    """Return the name of a configuration's stage, which `split_stage` takes apart."""
+    return f"{configuration}-{kind}"
 
 
 def split_stage(stage: str) -> tuple[str, str]:
@@ -105,9 +113,15 @@ def split_stage(stage: str) -> tuple[str, str]:
 
 
 def order_configurations(configurations: Iterable[str]) -> list[str]:
-    """Return configurations in reading order: the paper's first, then ours, then others by name."""
-    known = list(CONFIGURATIONS)
-    return sorted(configurations, key=lambda name: (known.index(name) if name in known else len(known), name))
+    """Return configurations in reading order: those of `CONFIGURATIONS`, then others by name."""
+    order = {name: place for place, name in enumerate(CONFIGURATIONS)}
+    return sorted(configurations, key=lambda name: (order.get(name, len(order)), name))
+
+
+def find_stage(study_dir: Path, configuration: str, kind: str) -> Any:
+    """Return the result of a stage, or None if the study has not finished it."""
+    path = _stage_path(study_dir, stage_name(configuration, kind))
+    return load_result(path) if path.exists() else None
 
 
 def load_stage(study_dir: Path, configuration: str, kind: str) -> Any:
@@ -116,22 +130,27 @@ def load_stage(study_dir: Path, configuration: str, kind: str) -> Any:
     Raises:
         PneumoscopeError: if the study has not finished it.
     """
-    path = study_dir / "stages" / f"{configuration}-{kind}.npz"
-    if not path.exists():
+    result = find_stage(study_dir, configuration, kind)
+    if result is None:
+        path = _stage_path(study_dir, stage_name(configuration, kind))
         raise PneumoscopeError(
             f"{study_dir} holds no finished {configuration} study: {path} is missing. Finish it with "
             f"`pneumoscope study --out {study_dir} --resume`, or name another configuration."
         )
-    return load_result(path)
+    return result
 
 
-def find_model(study_dir: Path, configuration: str, name: str) -> Path:
-    """Return the folder of a study's model; normal or pneumonia follows from the three classes of `default`."""
+def model_dir(study_dir: Path, configuration: str, name: str) -> Path:
+    """Return the folder of a study's model; that of `binary` is the three-class model in `default`."""
     if (configuration, name) == ("default", "binary"):
         name = "three_class"
-    return study_dir / "models" / f"{configuration}-{name}"
+    return study_dir / "models" / stage_name(configuration, name)
 
 
 def list_other_seeds(study_dir: Path, configuration: str) -> list[Path]:
-    """Return the folders of the nets that differ from a study's classifier in their seed alone, where it has some."""
-    return sorted(find_model(study_dir, configuration, "three_class").glob("seed-*"))
+    """Return the folders of the models that differ from a study's classifier in their seed alone."""
+    return sorted(model_dir(study_dir, configuration, "three_class").glob("seed-*"))
+
+
+def _stage_path(study_dir: Path, stage: str) -> Path:
+    return study_dir / "stages" / f"{stage}.npz"

@@ -7,9 +7,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Give a path beside `path` to write to; once the block has ended well, it takes the place of `path`.
+    """Yield a path beside `path` to write to; it replaces `path` once the block ends without an error.
 
-    The folder is made where it is missing. What was written before an error is deleted, and `path` stays as it was.
+    The folder is made where it is missing. After an error, the partial file is deleted and `path` stays as it was.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial.{path.name}")

@@ -120,7 +120,7 @@ def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict
 
 
 def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
-    hidden, ood = evaluation.shortcuts, evaluation.ood_check
+    hidden, ood = evaluation.confounders, evaluation.ood_check
     missing = "Confounders were not measured. They need ten or more images of each class, and no --no-shortcuts."
     return {
         "overview": sentences.write_verdict(evaluation),
@@ -149,7 +149,7 @@ def _list_equal_points(thresholds: dict[str, float]) -> list[list[str]]:
 
 
 def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
-    hidden, ood = evaluation.shortcuts, evaluation.ood_check
+    hidden, ood = evaluation.confounders, evaluation.ood_check
     return {
         "performance": tables.tabulate_points(evaluation),
         "three-class": [tables.tabulate_three_class(evaluation)],
@@ -166,7 +166,7 @@ def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
 
 
 def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]:
-    scope, hidden = evaluation.scopes["all"], evaluation.shortcuts
+    scope, hidden = evaluation.scopes["all"], evaluation.confounders
     point, three_class = scope.points[evaluation.operating_point], scope.three_class
     metrics: list[tuple[str, str, str, Estimate]] = [
         ("performance", "auroc", "AUROC", scope.ranking["auroc"]),
@@ -177,9 +177,9 @@ def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]
     for kind, reliability in evaluation.reliability.items():
         metrics.append(("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error))
     if hidden:
-        metrics.append(("confounders", "auroc", "AUROC, lungs hidden", hidden.figures["lung_area_hidden"]["auroc"]))
-    metrics.append(("rejections", "share", "Rejected", evaluation.gate.refused["all"]))
-    metrics.append(("rejections", "share", "Uncertain", evaluation.gate.not_sure["all"]))
+        metrics.append(("confounders", "auroc", "AUROC, lungs hidden", hidden.metrics["lung_area_hidden"]["auroc"]))
+    metrics.append(("rejections", "share", "Rejected", evaluation.rejections.refused["all"]))
+    metrics.append(("rejections", "share", "Uncertain", evaluation.rejections.not_sure["all"]))
     return [
         {"section": section, "title": title, "cell": make_cell(name, value, counted=True)}
         for section, name, title, value in metrics
@@ -222,7 +222,7 @@ def _make_pictures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[
         ),
         ("selective", "Accuracy by coverage", "", figures.draw_selective, evaluation),
         ("subgroups", "Subgroups", "In brackets the number of images.", figures.draw_subgroups, grouped),
-        ("confounders", "Confounders", "Dotted: unchanged images.", draw_confounders, evaluation.shortcuts),
+        ("confounders", "Confounders", "Dotted: unchanged images.", draw_confounders, evaluation.confounders),
     ]
     wide = ("calibration", "conformal", "subgroups", "confounders")
     return {

@@ -44,14 +44,15 @@ def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
             "The thresholds, chosen on other images, do not carry over: at 97% sensitivity these images allow a "
             f"specificity of {format_estimate('specificity', best)}."
         )
-    if evaluation.shortcuts is not None:
-        untouched, hidden = (evaluation.shortcuts.figures[name]["auroc"] for name in ("untouched", "lung_area_hidden"))
+    if evaluation.confounders is not None:
+        metrics = evaluation.confounders.metrics
+        untouched, hidden = metrics["untouched"]["auroc"], metrics["lung_area_hidden"]["auroc"]
         if untouched.low > CHANCE and hidden.low > CHANCE:
             verdict.append(
                 f"Confounders: with the lungs of all images hidden, the AUROC is still "
                 f"{format_estimate('auroc', hidden)}. Performance may not carry over to another source."
             )
-    if auroc.high < GOOD and evaluation.gate.refused["all"].value < FEW_REJECTED:
+    if auroc.high < GOOD and evaluation.rejections.refused["all"].value < FEW_REJECTED:
         verdict.append("The OOD detector accepts nearly all of these images.")
     return verdict
 
@@ -115,7 +116,7 @@ def write_selective(evaluation: CollectionEvaluation) -> str:
 
 def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
     """Return the shares of rejected and uncertain images, and whether uncertain ones are less accurate."""
-    gate = evaluation.gate
+    gate = evaluation.rejections
     rejected, uncertain, unlike = (
         format_estimate("share", shares["all"]) for shares in (gate.refused, gate.not_sure, gate.unlike)
     )
@@ -171,7 +172,7 @@ def write_error_runs(evaluation: CollectionEvaluation) -> str:
 def write_confounders(confounders: Confounders) -> list[str]:
     """Return how much performance remains without lungs."""
     untouched, hidden, area = (
-        confounders.figures[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
+        confounders.metrics[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
     )
     lost, accuracy = (confounders.differences["lungs_hidden"][name] for name in ("auroc", "accuracy"))
     sentences = [
@@ -180,7 +181,7 @@ def write_confounders(confounders: Confounders) -> list[str]:
     ]
     if untouched.value > area.low > CHANCE:
         share = (area.value - CHANCE) / (untouched.value - CHANCE)
-        lungs_only = format_estimate("auroc", confounders.figures["lungs_only"]["auroc"])
+        lungs_only = format_estimate("auroc", confounders.metrics["lungs_only"]["auroc"])
         sentences.append(
             f"That is {min(100 * share, 100):.0f}% of the AUROC above chance: exposure or what lies beside the lungs "
             f"suffices for it. With everything but the lungs hidden the AUROC is {lungs_only}."
@@ -190,15 +191,15 @@ def write_confounders(confounders: Confounders) -> list[str]:
             f"Accuracy changes by {format_difference('accuracy', accuracy)} with the lungs hidden: all probabilities "
             "shift together, which moves decisions but not the ranking."
         )
-    if confounders.trivial:
-        best = max(confounders.trivial, key=lambda name: confounders.trivial[name]["auroc"].value)
+    if confounders.pixel_baselines:
+        best = max(confounders.pixel_baselines, key=lambda name: confounders.pixel_baselines[name]["auroc"].value)
         sentences.append(
             f"Best regression without any lung: {confounder_title(best)}, AUROC "
-            f"{format_estimate('auroc', confounders.trivial[best]['auroc'])}."
+            f"{format_estimate('auroc', confounders.pixel_baselines[best]['auroc'])}."
         )
     else:
         sentences.append("Regressions without any lung need training images of both classes, which are missing.")
-    if any(metrics["auroc"].high < CHANCE for metrics in confounders.trivial.values()):
+    if any(metrics["auroc"].high < CHANCE for metrics in confounders.pixel_baselines.values()):
         sentences.append("A regression below 0.5 means that training and test images were acquired differently.")
     return sentences
 

@@ -85,7 +85,7 @@ def tabulate_selective(evaluation: CollectionEvaluation) -> Table:
 
 def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
     """Return rejected and uncertain images by class, the accuracy of the others, and the reasons."""
-    gate = evaluation.gate
+    gate = evaluation.rejections
     shares = {"rejected": gate.refused, "read, but unlike the training images": gate.unlike, "uncertain": gate.not_sure}
     by_class: list[Row] = [
         (title, [make_cell("share", one[name], counted=True) for name in gate.refused]) for title, one in shares.items()
@@ -118,7 +118,7 @@ def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:
     titles["refused"] = "Rejected"
     listed = []
     for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
-        rows = {group.name: group.figures for group in evaluation.subgroups if group.trait == trait}
+        rows = {group.name: group.metrics for group in evaluation.subgroups if group.trait == trait}
         columns = {name: title for name, title in titles.items() if any(name in metrics for metrics in rows.values())}
         caption = f"By {trait}, at the operating point {evaluation.operating_point}"
         listed.append(tabulate(caption, trait.capitalize(), columns, rows, counted=True))
@@ -145,15 +145,15 @@ def tabulate_shares(evaluation: CollectionEvaluation) -> Table:
 
 def tabulate_confounders(confounders: Confounders) -> list[Table]:
     """Return metrics with parts of the images hidden, of the regressions that see no lung, and by file series."""
-    columns = {name: metric_title(name) for name in confounders.figures["untouched"]}
+    columns = {name: metric_title(name) for name in confounders.metrics["untouched"]}
     shown: list[Row] = []
-    for name, metrics in confounders.figures.items():
+    for name, metrics in confounders.metrics.items():
         differences = confounders.differences.get(name, {})
         notes = {metric: format_difference(metric, value) for metric, value in differences.items()}
         cells = [make_cell(metric, metrics[metric], note=notes.get(metric, "")) for metric in columns]
         hidden = Cell(format_value("share", confounders.hidden[name].value)) if name in confounders.hidden else EMPTY
         shown.append((confounder_title(name), [hidden, *cells]))
-    trivial = {confounder_title(name): metrics for name, metrics in confounders.trivial.items()}
+    trivial = {confounder_title(name): metrics for name, metrics in confounders.pixel_baselines.items()}
     series: list[Row] = [
         (name, [metrics["exposure"].n, *(_make_series_cell(title, metrics[title]) for title in SERIES_TITLES)])
         for name, metrics in confounders.series.items()

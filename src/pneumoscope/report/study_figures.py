@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.results import AnomalyResult, Classification, EmbeddingMap, Explanation, LearningCurve, Neighbors
-from pneumoscope.io.study_folder import order_configurations, split_stage
+from pneumoscope.io.study_folder import order_configurations, split_stage, stage_name
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.progress import track
 from pneumoscope.report.comparison import collect_scores
@@ -79,7 +79,7 @@ def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
         yield Plan("overview", "scores", "comparison", "Comparison", caption, draw, wide=True)
     for kind, plan in _PLANS.items():
         for configuration in order_configurations({split_stage(stage)[0] for stage in stages}):
-            stage = f"{configuration}-{kind}"
+            stage = stage_name(configuration, kind)
             for one in plan(kind, stages[stage], dataset) if stage in stages else ():
                 name = f"{stage}-{one.name}" if one.name else stage
                 yield replace(one, name=name, title=f"{one.title}, {configuration}")

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.io.results import Classification, Evaluation
-from pneumoscope.io.study_folder import order_configurations, split_stage
+from pneumoscope.io.study_folder import order_configurations, split_stage, stage_name
 from pneumoscope.metrics.operating_points import choose_operating_points
 from pneumoscope.report.templates import embed_json
 from pneumoscope.report.wording import TASK_TITLES
@@ -27,10 +27,10 @@ def write_explorer_data(stages: Mapping[str, Any]) -> str | None:
     """
     by_name = {name: stage for name, stage in stages.items() if isinstance(stage, Classification)}
     classifiers = [
-        _describe_classifier(f"{TASK_TITLES[task]}, {configuration}", by_name[f"{configuration}-{task}"])
+        _describe_classifier(f"{TASK_TITLES[task]}, {configuration}", by_name[stage_name(configuration, task)])
         for task in TASK_TITLES
         for configuration in order_configurations({split_stage(name)[0] for name in by_name})
-        if f"{configuration}-{task}" in by_name and _has_both_classes(by_name[f"{configuration}-{task}"])
+        if stage_name(configuration, task) in by_name and _has_both_classes(by_name[stage_name(configuration, task)])
     ]
     return embed_json(classifiers) if classifiers else None
 

@@ -1,8 +1,8 @@
-"""What each part of a recipe is worth: the recipe with one part changed, judged on what was held out inside train."""
+"""Ablations: a configuration with one part changed, cross-validated inside train."""
 
 import os
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -11,52 +11,49 @@ from pneumoscope.classification.cross_validation import PROTOCOLS, Protocol, cro
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.archive import load_result, save_result
-from pneumoscope.io.results import Estimate, Evaluation, MethodTable
+from pneumoscope.io.results import Evaluation, MethodTable, Metrics, summarize_seeds, without_interval
 from pneumoscope.metrics.classification import estimate_binary_scores
 from pneumoscope.metrics.operating_points import estimate_specificity
 from pneumoscope.metrics.paired import compare_rankings
 from pneumoscope.models.settings import Augmentation, TrainingSettings, configuration_settings
 
-Metrics = dict[str, Estimate]
-
 BASE = "as-it-is"
-VARIANTS = {
-    BASE: "the recipe as it is",
-    "best-augmentation": "pose, exposure and erasing as in `improved`",
-    "no-augmentation": "no augmentation",
-    "framed": "the outer 20 % hidden at random, in half of the images",
-    "mirrored": "half of the images mirrored, left for right",
-    "mixup": "pairs of images mixed (mixup 0.2)",
-    "hard-targets": "targets not smoothed",
-    "unbalanced": "classes drawn as they come",
-    "paper-net": "the paper's net of three classes, by the recipe `improved`",
+_Change = Callable[[TrainingSettings], TrainingSettings]
+# What a variant changes, in words and in the settings.
+VARIANTS: dict[str, tuple[str, _Change]] = {
+    BASE: ("the configuration as it is", lambda settings: settings),
+    "best-augmentation": (
+        "pose, exposure and erasing as in `improved`",
+        lambda settings: replace(settings, augmentation=configuration_settings("improved").augmentation),
+    ),
+    "no-augmentation": ("no augmentation", lambda settings: replace(settings, augmentation=Augmentation())),
+    "framed": (
+        "the outer 20 % hidden at random, in half of the images",
+        lambda settings: replace(settings, augmentation=replace(settings.augmentation, frame=0.2)),
+    ),
+    "mirrored": (
+        "half of the images mirrored, left for right",
+        lambda settings: replace(settings, augmentation=replace(settings.augmentation, flip=0.5)),
+    ),
+    "mixup": ("pairs of images mixed (mixup 0.2)", lambda settings: replace(settings, mixup=0.2)),
+    "hard-targets": ("targets not smoothed", lambda settings: replace(settings, label_smoothing=0.0)),
+    "unbalanced": ("classes sampled as they come", lambda settings: replace(settings, balanced=False)),
+    "paper-net": (
+        "the reference study's three-class architecture, with the settings of `improved`",
+        lambda settings: configuration_settings("improved", epochs=settings.epochs),
+    ),
 }
 
 
-def vary_recipe(settings: TrainingSettings, variant: str) -> TrainingSettings:
-    """Return a recipe with one part changed.
-
-    Args:
-        settings: the recipe.
-        variant: one of `VARIANTS`.
+def vary_settings(settings: TrainingSettings, variant: str) -> TrainingSettings:
+    """Return the settings with the change of a variant.
 
     Raises:
         PneumoscopeError: if there is no such variant.
     """
-    changes = {
-        BASE: settings,
-        "best-augmentation": replace(settings, augmentation=configuration_settings("improved").augmentation),
-        "no-augmentation": replace(settings, augmentation=Augmentation()),
-        "framed": replace(settings, augmentation=replace(settings.augmentation, frame=0.2)),
-        "mirrored": replace(settings, augmentation=replace(settings.augmentation, flip=0.5)),
-        "mixup": replace(settings, mixup=0.2),
-        "hard-targets": replace(settings, label_smoothing=0.0),
-        "unbalanced": replace(settings, balanced=False),
-        "paper-net": configuration_settings("improved", epochs=settings.epochs),
-    }
-    if variant not in changes:
-        raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(changes)}")
-    return changes[variant]
+    if variant not in VARIANTS:
+        raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(VARIANTS)}")
+    return VARIANTS[variant][1](settings)
 
 
 def run_ablation(
@@ -68,56 +65,68 @@ def run_ablation(
     protocol: Protocol = "patients",
     seed: int = 0,
 ) -> Evaluation:
-    """Cross-validate a variant of a recipe, or return what an earlier run of the same left; see `cross_validate`."""
-    folder = Path(out_dir) / f"{variant}-seed-{seed}"
-    kept = folder / f"{protocol}.npz"
-    if kept.exists():
-        return load_result(kept)
-    varied = vary_recipe(settings, variant)
-    found = cross_validate(dataset, folder, settings=varied, protocol=protocol, seed=seed)
-    save_result(found, kept)
-    return found
+    """Cross-validate a variant of a configuration, or load the result of an earlier run; see `cross_validate`."""
+    folder = _run_dir(out_dir, variant, seed)
+    path = folder / f"{protocol}.npz"
+    if not path.exists():
+        varied = vary_settings(settings, variant)
+        save_result(cross_validate(dataset, folder, settings=varied, protocol=protocol, seed=seed), path)
+    return _load_evaluation(path)
 
 
-def load_told(out_dir: str | os.PathLike[str], *, seed: int) -> tuple[Evaluation, Path]:
-    """Return what nets of the recipe as it is told of patients that they had not seen, and the folder of these nets.
+def load_crossvalidation(out_dir: str | os.PathLike[str], *, seed: int) -> tuple[Evaluation, Path]:
+    """Return the predictions of the unchanged configuration, cross-validated by patients, and the folder of its models.
 
     Raises:
         PneumoscopeError: if nothing was cross-validated by patients into that folder.
     """
-    nets_dir = Path(out_dir) / f"{BASE}-seed-{seed}"
-    if not (nets_dir / "patients.npz").exists():
+    models_dir = _run_dir(out_dir, BASE, seed)
+    path = models_dir / "patients.npz"
+    if not path.exists():
         raise PneumoscopeError(
-            f"{nets_dir / 'patients.npz'} is missing; make it with `pneumoscope crossvalidate --seed {seed} "
-            f"--out {out_dir}` on the same data"
+            f"{path} is missing; make it with `pneumoscope crossvalidate --seed {seed} --out {out_dir}` on the same "
+            "data"
         )
-    return load_result(nets_dir / "patients.npz"), nets_dir
+    return _load_evaluation(path), models_dir
 
 
 def tabulate_ablations(out_dir: str | os.PathLike[str]) -> MethodTable:
-    """Return the metrics of all runs that stand in a folder, by protocol and in the order of `VARIANTS`.
+    """Return the metrics of all runs in a folder, by protocol and in the order of `VARIANTS`.
 
     A row is named `VARIANT, PROTOCOL, seed N`, and holds `auroc` and `specificity` (at 97 % sensitivity) of normal or
     pneumonia, `balanced_accuracy` of three classes and `auroc_bacterial_vs_viral`; and for a variant that was run
     beside the configuration as it is, the `difference` of the AUROC to that with the same seed, and DeLong's `p_value`.
     Two or more seeds of a variant add a row with their mean and one with their standard deviation.
     """
-    figures: dict[str, dict[str, Estimate]] = {}
+    metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
     for protocol in PROTOCOLS:
-        for variant, description in VARIANTS.items():
+        for variant, (description, _) in VARIANTS.items():
             name, runs = f"{variant}, {protocol}", {}
             for path in sorted(Path(out_dir).glob(f"{variant}-seed-*/{protocol}.npz")):
                 seed = path.parent.name.rpartition("-")[2]
-                base = Path(out_dir) / f"{BASE}-seed-{seed}" / path.name
-                against = load_result(base) if variant != BASE and base.exists() else None
-                runs[f"{name}, seed {seed}"] = _measure_run(load_result(path), against)
-            figures |= runs | _summarize_seeds(name, list(runs.values()))
+                base = _run_dir(out_dir, BASE, seed) / path.name
+                reference = _load_evaluation(base) if variant != BASE and base.exists() else None
+                runs[f"{name}, seed {seed}"] = _measure_run(_load_evaluation(path), reference)
+            metrics |= runs
+            comparable = [{key: value for key, value in run.items() if key != "p_value"} for run in runs.values()]
+            for statistic, values in summarize_seeds(comparable).items():
+                title = {"mean": "mean of", "sd": "sd over"}[statistic]
+                metrics[f"{name}, {title} {len(runs)} seeds"] = values
             remarks |= dict.fromkeys(list(runs)[:1], description)
-    return MethodTable(figures, remarks)
+    return MethodTable(metrics, remarks)
 
 
-def _measure_run(run: Evaluation, base: Evaluation | None) -> Metrics:
+def _run_dir(out_dir: str | os.PathLike[str], variant: str, seed: int | str) -> Path:
+    return Path(out_dir) / f"{variant}-seed-{seed}"
+
+
+def _load_evaluation(path: Path) -> Evaluation:
+    evaluation: Evaluation = load_result(path)
+    return evaluation
+
+
+def _measure_run(run: Evaluation, reference: Evaluation | None) -> Metrics:
     labels, scores = (run.labels > 0).astype(np.int64), 1 - run.probabilities[:, 0]
     metrics = {
         "auroc": estimate_binary_scores(labels, scores, run.patients)["auroc"],
@@ -125,25 +134,8 @@ def _measure_run(run: Evaluation, base: Evaluation | None) -> Metrics:
         "balanced_accuracy": run.metrics["balanced_accuracy"],
         "auroc_bacterial_vs_viral": run.metrics["auroc_bacterial_vs_viral"],
     }
-    if base is not None and np.array_equal(base.names, run.names):
-        against = compare_rankings(labels, 1 - base.probabilities[:, 0], scores, run.patients)
-        metrics |= {"difference": against.difference, "p_value": _without_interval(against.p_value, len(labels))}
+    if reference is not None and np.array_equal(reference.names, run.names):
+        comparison = compare_rankings(labels, 1 - reference.probabilities[:, 0], scores, run.patients)
+        p_value = without_interval(comparison.p_value, len(labels))
+        metrics |= {"difference": comparison.difference, "p_value": p_value}
     return metrics
-
-
-def _summarize_seeds(name: str, runs: list[Metrics]) -> dict[str, Metrics]:
-    """Return mean and standard deviation over the seeds of what all of them have, where there are two or more."""
-    if len(runs) < 2:
-        return {}
-    shared = [metric for metric in runs[0] if metric != "p_value" and all(metric in run for run in runs)]
-    values = {metric: [run[metric].value for run in runs] for metric in shared}
-    return {
-        f"{name}, {title} {len(runs)} seeds": {
-            metric: _without_interval(float(summarize(of)), len(runs)) for metric, of in values.items()
-        }
-        for title, summarize in (("mean of", np.mean), ("sd over", partial(np.std, ddof=1)))
-    }
-
-
-def _without_interval(value: float, n: int) -> Estimate:
-    return Estimate(value, float("nan"), float("nan"), n)

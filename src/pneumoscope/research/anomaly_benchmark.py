@@ -17,17 +17,16 @@ Metrics of the table:
 """
 
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
 from pneumoscope.anomaly.detector import Detector, FitContext, select_normals
-from pneumoscope.anomaly.evaluation import FALSE_POSITIVE_RATE, evaluate_detector
+from pneumoscope.anomaly.evaluation import evaluate_detector
 from pneumoscope.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import TrainingError
-from pneumoscope.io.results import AnomalyResult, Estimate, MethodTable
+from pneumoscope.io.results import AnomalyResult, MethodTable, Metrics, summarize_seeds, without_interval
 from pneumoscope.metrics.classification import estimate_binary_scores, estimate_share
 from pneumoscope.metrics.localization import evaluate_maps
 from pneumoscope.phantoms.lungs import find_lungs
@@ -41,11 +40,9 @@ def benchmark_anomaly(
     dataset: Dataset,
     out_dir: Path,
     *,
-    names: Sequence[str] | None = None,
     weights: Path | None = None,
     epochs: int | None = None,
     num_seeds: int = 1,
-    false_positive_rate: float = FALSE_POSITIVE_RATE,
     seed: int = 0,
 ) -> MethodTable:
     """Fit detectors on the normals of train and return their test metrics; see the top of this file.
@@ -55,21 +52,19 @@ def benchmark_anomaly(
     Args:
         dataset: with the splits `train`, `val` and `test`.
         out_dir: folder of checkpoints; a training that was stopped resumes there.
-        names: keys of `DETECTORS`; by default all that can be fitted.
         weights: see `FitContext`; without it, detectors on ImageNet features are left out.
         epochs: of every training, instead of each detector's own number.
-        num_seeds: how often each detector is fitted, with seeds from `seed` on; the metrics are those of the first.
-        false_positive_rate: that the threshold is chosen for, in (0, 1).
+        num_seeds: number of fits of each detector, with seeds from `seed` on; the metrics are those of the first.
         seed: first seed of the fits, and the seed of the evaluation.
 
     Raises:
-        TrainingError: if a name is unknown or needs `weights`, or if normals are missing.
+        TrainingError: if normals are missing.
     """
     normals = select_normals(dataset)
-    metrics: dict[str, dict[str, Estimate]] = {}
+    metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
-    for name in _choose_detectors(names, weights):
-        aurocs = []
+    for name in _choose_detectors(weights):
+        aurocs: list[Metrics] = []
         for fit_seed in range(seed, seed + num_seeds):
             log.info("%s: fitting, seed %d", name, fit_seed)
             context = FitContext(normals, out_dir / f"seed-{fit_seed}", epochs, weights, fit_seed)
@@ -79,12 +74,12 @@ def benchmark_anomaly(
                 log.warning("%s failed: %s", name, error)
                 metrics[name], remarks[name] = {}, f"Failed: {error}"
                 break
-            result = evaluate_detector(detector, dataset, false_positive_rate=false_positive_rate, seed=seed)
-            aurocs.append(result.metrics["auroc"].value)
+            result = evaluate_detector(detector, dataset, seed=seed)
+            aurocs.append({"auroc": result.metrics["auroc"]})
             if fit_seed == seed:
                 metrics[name] = _collect_metrics(detector, dataset, result, seed)
         else:
-            metrics[name] |= _summarize_seeds(aurocs)
+            metrics[name] |= {f"auroc_{key}": values["auroc"] for key, values in summarize_seeds(aurocs).items()}
     return MethodTable(metrics, remarks)
 
 
@@ -94,19 +89,14 @@ def add_anomalies_to_normals(normals: Dataset, seed: int) -> SyntheticAnomalies:
     return add_anomalies(normals.images, find_lungs(normals.images), rng, paste_share=0.0)
 
 
-def _choose_detectors(names: Sequence[str] | None, weights: Path | None) -> list[str]:
-    chosen = list(DETECTORS) if names is None else list(names)
-    if unknown := [name for name in chosen if name not in DETECTORS]:
-        raise TrainingError(f"there is no detector {', '.join(unknown)}; expected some of {', '.join(DETECTORS)}")
-    lacking = [name for name in chosen if name.endswith(IMAGENET_SUFFIX) and weights is None]
-    if lacking and names is not None:
-        raise TrainingError(f"{', '.join(lacking)} cannot be fitted without weights; name the file of ImageNet weights")
+def _choose_detectors(weights: Path | None) -> list[str]:
+    lacking = [name for name in DETECTORS if name.endswith(IMAGENET_SUFFIX) and weights is None]
     if lacking:
         log.info("left out, since no ImageNet weights were named: %s", ", ".join(lacking))
-    return [name for name in chosen if name not in lacking]
+    return [name for name in DETECTORS if name not in lacking]
 
 
-def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult, seed: int) -> dict[str, Estimate]:
+def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult, seed: int) -> Metrics:
     test = dataset.split("test")
     patients = test.table["patient"].to_numpy().astype(str)
     metrics = {
@@ -125,13 +115,11 @@ def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult
         **metrics,
         **_evaluate_synthetic(detector, dataset, result.validation_scores, seed),
         **_evaluate_masks(detector, test, seed),
-        "seconds_per_image": _without_interval(seconds, len(test)),
+        "seconds_per_image": without_interval(seconds, len(test)),
     }
 
 
-def _evaluate_synthetic(
-    detector: Detector, dataset: Dataset, validation_scores: np.ndarray, seed: int
-) -> dict[str, Estimate]:
+def _evaluate_synthetic(detector: Detector, dataset: Dataset, validation_scores: np.ndarray, seed: int) -> Metrics:
     normals = select_normals(dataset).held_out
     copies = add_anomalies_to_normals(normals, seed)
     patients = normals.table["patient"].to_numpy().astype(str)
@@ -144,24 +132,10 @@ def _evaluate_synthetic(
     return {f"{name}_synthetic": estimate for name, estimate in {"auroc": auroc, **localization}.items()}
 
 
-def _evaluate_masks(detector: Detector, test: Dataset, seed: int) -> dict[str, Estimate]:
+def _evaluate_masks(detector: Detector, test: Dataset, seed: int) -> Metrics:
     if test.masks is None:
         return {}
     part = test.select(np.flatnonzero(test.masks.any(axis=(1, 2)))[:NUM_MAPPED])
     assert part.masks is not None
     patients = part.table["patient"].to_numpy().astype(str)
     return evaluate_maps(detector.anomaly_maps(part.images), part.masks, patients=patients, seed=seed)
-
-
-def _summarize_seeds(aurocs: Sequence[float]) -> dict[str, Estimate]:
-    """Return mean and standard deviation of the AUROC over seeds, where there is more than one."""
-    if len(aurocs) < 2:
-        return {}
-    return {
-        "auroc_mean": _without_interval(float(np.mean(aurocs)), len(aurocs)),
-        "auroc_sd": _without_interval(float(np.std(aurocs, ddof=1)), len(aurocs)),
-    }
-
-
-def _without_interval(value: float, count: int) -> Estimate:
-    return Estimate(value, float("nan"), float("nan"), n=count)

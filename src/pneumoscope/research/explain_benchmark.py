@@ -14,7 +14,6 @@ seconds                         for one map
 """
 
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,7 @@ from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain_with
 from pneumoscope.explain.probes import probe_concepts
 from pneumoscope.explain.scorer import Scorer
 from pneumoscope.explain.verdict import write_verdict
-from pneumoscope.io.results import Estimate, ExplanationBenchmark, MethodTable
+from pneumoscope.io.results import ExplanationBenchmark, MethodTable, Metrics, without_interval
 from pneumoscope.metrics.intervals import estimate_mean
 from pneumoscope.models.receptive_field import scale_to_peak
 from pneumoscope.phantoms.lungs import find_lungs
@@ -44,8 +43,6 @@ NUM_CLAIM = 300
 SHIFT = 3
 _SLOW_SHARE = 4
 
-Metrics = dict[str, Estimate]
-
 
 def benchmark_explanations(
     model: "keras.Model",
@@ -57,9 +54,7 @@ def benchmark_explanations(
     num_images: int = 36,
     seed: int = 0,
 ) -> ExplanationBenchmark:
-    """Evaluate explanation methods.
-
-    One more row, `edges`, is a baseline: the gradient magnitude of the image, which does not depend on any model.
+    """Evaluate explanation methods, and `edges`, a baseline: the gradient magnitude of the image, without any model.
 
     Args:
         model: a classifier whose class 0 is normal, see `explain`.
@@ -67,8 +62,8 @@ def benchmark_explanations(
         other: a model of the same configuration and another seed, if there is one.
         layer: see `explain`.
         methods: some of `METHODS`.
-        num_images: how many images localization is measured on; a third of them for faithfulness, repeatability and
-            randomization, and a quarter of either for slow methods.
+        num_images: of localization; a third of them for faithfulness, repeatability and randomization, and a quarter
+            of either for slow methods.
         seed: of every choice.
 
     Raises:
@@ -78,24 +73,20 @@ def benchmark_explanations(
     lesions = choose_lesions(model, dataset, num_images=num_images, seed=seed)
     cases = choose_test_images(model, dataset, num_images=num_images, seed=seed)
     log.info("%d lesions of known place and %d test images; maps of %s", len(lesions), len(cases), scorer.layer)
-    lungs = find_lungs(cases.images)
     metrics: dict[str, Metrics] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method in (*methods, CONTROL):
         log.info("evaluating %s", method)
         some = slice(-(-num_images // (_SLOW_SHARE if method in SLOW_METHODS else 1)))
-        on_lesions = _explain(scorer, lesions.select(some), method, seed)
-        started = time.perf_counter()
-        heatmaps[method] = _explain(scorer, cases.select(some), method, seed)
-        seconds = (time.perf_counter() - started) / len(heatmaps[method])
-        metrics[method] = {
-            **_measure_localization(on_lesions, lesions.select(some), seed),
-            **_measure_maps(scorer, heatmaps[method], cases.select(some), lungs[some], method, seed),
-            "seconds": Estimate(seconds, float("nan"), float("nan"), n=len(heatmaps[method])),
-        }
-    for name, changed in _list_changed_models(model, other, seed):
-        for method, similarity in _measure_similarity(changed, scorer.layer, cases, heatmaps, seed).items():
-            metrics[method][name] = similarity
+        heatmaps[method], metrics[method] = _measure_method(
+            scorer, method, lesions.select(some), cases.select(some), seed
+        )
+    changed = {} if other is None else {"other_seed": _measure_similarity(other, scorer.layer, cases, heatmaps, seed)}
+    stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
+    for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
+        changed[name] = _measure_similarity(randomized, scorer.layer, cases, heatmaps, seed)
+    for method, values in metrics.items():
+        values |= {name: similarity[method] for name, similarity in changed.items()}
     claim = choose_test_images(model, dataset, num_images=NUM_CLAIM, seed=seed)
     claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
@@ -104,17 +95,6 @@ def benchmark_explanations(
         claim=estimate_centrality(claim_maps, claim.labels, claim.patients, seed=seed),
         probes=probe_concepts(model, cases.images, cases.patients, seed=seed),
     )
-
-
-def _list_changed_models(
-    model: "keras.Model", other: "keras.Model | None", seed: int
-) -> "Iterator[tuple[str, keras.Model]]":
-    """Yield the models whose maps are compared with those of `model`; the randomized one changes between steps."""
-    if other is not None:
-        yield "other_seed", other
-    stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
-    for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
-        yield name, randomized
 
 
 def compute_edges(images: np.ndarray) -> np.ndarray:
@@ -130,12 +110,25 @@ def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray
     return explain_with(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
 
 
+def _measure_method(scorer: Scorer, method: str, lesions: Cases, cases: Cases, seed: int) -> tuple[np.ndarray, Metrics]:
+    """Return the heat-maps of the cases, and all metrics that need no other model."""
+    on_lesions = _explain(scorer, lesions, method, seed)
+    started = time.perf_counter()
+    heatmaps = _explain(scorer, cases, method, seed)
+    seconds = (time.perf_counter() - started) / len(heatmaps)
+    return heatmaps, {
+        **_measure_localization(on_lesions, lesions, seed),
+        **_measure_maps(scorer, heatmaps, cases, method, seed),
+        "seconds": without_interval(seconds, len(heatmaps)),
+    }
+
+
 def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics:
     """Return the means of the values that are defined; `values` are of the first images of `cases`."""
     metrics = {}
     for name, numbers in values.items():
         defined = ~np.isnan(numbers)
-        metrics[name] = Estimate(float("nan"), float("nan"), float("nan"), n=0)
+        metrics[name] = without_interval(float("nan"), 0)
         if defined.any():
             metrics[name] = estimate_mean(numbers[defined], cases.patients[: len(numbers)][defined], seed=seed)
     return metrics
@@ -153,9 +146,8 @@ def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metr
     return _estimate(values, cases, seed)
 
 
-def _measure_maps(
-    scorer: Scorer, heatmaps: np.ndarray, cases: Cases, lungs: np.ndarray, method: str, seed: int
-) -> Metrics:
+def _measure_maps(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: str, seed: int) -> Metrics:
+    lungs = find_lungs(cases.images)
     few = cases.select(slice(-(-len(cases) // 3)))
     shifted = replace(few, images=quality.shift_images(few.images, SHIFT, SHIFT))
     maps_of_shifted = _explain(scorer, shifted, method, seed)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from pneumoscope.classification.cross_validation import assign_folds
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.results import Audit, Evaluation, require
+from pneumoscope.io.results import Audit, Evaluation
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.neighbors.knn import count_votes, embed_images
 from pneumoscope.neighbors.search import LabeledEmbeddings
@@ -25,52 +25,25 @@ NUM_VOTES = 25
 
 @dataclass(frozen=True)
 class LabelReview:
-    """Labels to review, the most suspicious first.
+    """Labels to review.
 
     Attributes:
+        num_images: number of labels that were checked.
         classes: class names.
-        num_images: of how many images.
-        names: `(n,)` str, of the images whose label both the classifier and the neighbors contradict.
-        given, proposed: `(n,)` int, the label, and the class that the classifier is confident of; index into `classes`.
-        probabilities: `(n, classes)` floats, of classifiers that were not trained on the patient.
-        votes: `(n, classes)` floats, shares of the votes of its neighbors.
-        suspicion: `(n,)` floats in [-1, 1]: probability of `proposed` less that of `given`, mean of classifier and
-            neighbors.
+        rows: labels that both the classifier and the neighbors contradict, the most suspicious first: `name`, `given`,
+            `proposed` (the class that the classifier is confident of), `suspicion` in [-1, 1] (probability of
+            `proposed` less that of `given`, mean of classifier and neighbors), and by class `net_CLASS` (probability by
+            a classifier that was not trained on the patient) and `votes_CLASS` (share of the votes of its neighbors).
         joint: `(classes, classes)` floats, estimated number of images labeled as the row that are of the class of the
             column.
         duplicates: groups of `(name, class)` of the same image, with labels that differ.
     """
 
-    classes: tuple[str, ...]
     num_images: int
-    names: NDArray[np.str_]
-    given: NDArray[np.integer]
-    proposed: NDArray[np.integer]
-    probabilities: NDArray[np.floating]
-    votes: NDArray[np.floating]
-    suspicion: NDArray[np.floating]
+    classes: tuple[str, ...]
+    rows: list[dict[str, str | float]]
     joint: NDArray[np.floating]
     duplicates: list[list[tuple[str, str]]]
-
-    def __post_init__(self) -> None:
-        n, k = len(self.names), len(self.classes)
-        require(self.given.shape == self.proposed.shape == self.suspicion.shape == (n,), "names and labels differ")
-        require(self.probabilities.shape == self.votes.shape == (n, k), "probabilities and votes differ in shape")
-        require(self.joint.shape == (k, k), f"joint is {self.joint.shape}, expected {(k, k)}")
-
-    def to_rows(self) -> list[dict[str, str | float]]:
-        """Return one row for each label: `name`, `given`, `proposed`, `suspicion`, `net_CLASS` and `votes_CLASS`."""
-        return [
-            {
-                "name": str(name),
-                "given": self.classes[self.given[row]],
-                "proposed": self.classes[self.proposed[row]],
-                "suspicion": round(float(self.suspicion[row]), 3),
-                **{f"net_{kind}": round(float(self.probabilities[row, k]), 3) for k, kind in enumerate(self.classes)},
-                **{f"votes_{kind}": round(float(self.votes[row, k]), 3) for k, kind in enumerate(self.classes)},
-            }
-            for row, name in enumerate(self.names)
-        ]
 
 
 def find_confident_labels(
@@ -121,7 +94,7 @@ def review_labels(
         audit: of the collection, which lists the duplicates.
         subtypes: class by name, of all images of the collection.
     """
-    labels, probabilities = evaluation.labels, evaluation.probabilities
+    labels, probabilities, classes = evaluation.labels, evaluation.probabilities, evaluation.classes
     rows = np.arange(len(labels))
     confident, joint = find_confident_labels(labels, probabilities)
     contradicted = (confident >= 0) & (confident != labels) & (votes.argmax(axis=1) != labels)
@@ -129,14 +102,19 @@ def review_labels(
     order = rows[contradicted][np.argsort(-suspicion[contradicted], kind="stable")]
     groups = [[(name, subtypes[name]) for name in group] for group in (*audit.exact_duplicates, *audit.near_duplicates)]
     return LabelReview(
-        classes=evaluation.classes,
         num_images=len(rows),
-        names=evaluation.names[order],
-        given=labels[order],
-        proposed=confident[order],
-        probabilities=probabilities[order],
-        votes=votes[order],
-        suspicion=suspicion[order],
+        classes=classes,
+        rows=[
+            {
+                "name": str(evaluation.names[row]),
+                "given": classes[labels[row]],
+                "proposed": classes[confident[row]],
+                "suspicion": round(float(suspicion[row]), 3),
+                **{f"net_{name}": round(float(probabilities[row, k]), 3) for k, name in enumerate(classes)},
+                **{f"votes_{name}": round(float(votes[row, k]), 3) for k, name in enumerate(classes)},
+            }
+            for row in order
+        ],
         joint=joint,
         duplicates=[group for group in groups if len({label for _, label in group}) > 1],
     )
@@ -174,8 +152,6 @@ def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *,
         embeddings = embed_images(load_model(models_dir / f"patients-{fold + 1}").model, pool.images)
         references = LabeledEmbeddings(embeddings[trained], labels[trained], patients[trained])
         k = min(NUM_VOTES, len(references))
-        shares = count_votes(
-            references, embeddings[held_out], patients[held_out], num_classes=len(THREE_CLASSES), ks=(k,)
-        )
-        votes[held_out] = shares[k]
+        queries = embeddings[held_out], patients[held_out]
+        votes[held_out] = count_votes(references, *queries, num_classes=len(THREE_CLASSES), ks=(k,))[k]
     return votes

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
-from pneumoscope.io.results import Estimate, Evaluation, require
+from pneumoscope.io.results import Evaluation, Metrics
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import estimate_binary_scores
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
@@ -26,8 +26,8 @@ FEWEST_IMAGES = 100
 
 
 @dataclass(frozen=True)
-class ErrorRuns:
-    """How far sub-types are contradicted along a collection.
+class SubtypeRuns:
+    """Runs of file names in which classifiers contradict sub-types.
 
     Attributes:
         names: `(n,)` str, of bacterial and then viral images, each in the order of their file names.
@@ -43,11 +43,7 @@ class ErrorRuns:
     subtypes: NDArray[np.integer]
     contradicted: NDArray[np.floating]
     limit: float
-    aurocs: dict[str, dict[str, Estimate]]
-
-    def __post_init__(self) -> None:
-        shapes = f"names are {self.names.shape}, subtypes {self.subtypes.shape}, contradicted {self.contradicted.shape}"
-        require(self.names.shape == self.subtypes.shape == self.contradicted.shape, f"{shapes}; expected one shape")
+    aurocs: dict[str, Metrics]
 
     @property
     def inside(self) -> NDArray[np.bool_]:
@@ -55,62 +51,46 @@ class ErrorRuns:
         return self.contradicted >= self.limit
 
     def to_rows(self) -> list[dict[str, str | int]]:
-        """Return one row for each stretch: the `subtype` as labelled, `first` and `last` name, number of `images`."""
+        """Return one row for each run: the `subtype` as labeled, `first` and `last` name, number of `images`."""
         rows: list[dict[str, str | int]] = []
         for subtype in np.unique(self.subtypes).tolist():
-            chosen = self.subtypes == subtype
-            names = self.names[chosen]
-            rows += [
-                {
-                    "subtype": THREE_CLASSES[subtype],
-                    "first": str(names[start]),
-                    "last": str(names[end]),
-                    "images": end - start + 1,
-                }
-                for start, end in list_runs(self.inside[chosen])
-            ]
+            names = self.names[self.subtypes == subtype].tolist()
+            for start, end in list_runs(self.inside[self.subtypes == subtype]):
+                run = {"first": names[start], "last": names[end], "images": end - start + 1}
+                rows.append({"subtype": THREE_CLASSES[subtype], **run})
         return rows
 
 
-def find_error_runs(dataset: Dataset, evaluation: Evaluation) -> ErrorRuns:
+def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
     """Find the contiguous runs of file names in which held-out classifiers contradict most sub-types.
 
     The mean probability of viral among bacterial and viral, over the images around in the order of their file names, is
     read as a mixture of what it is among the bulk of either sub-type. An image's own patient does not count.
-
-    Args:
-        dataset: split, with the images of `evaluation`.
-        evaluation: three classes, by classifiers that were not trained on the patient; see `cross_validate`.
+    `evaluation` is of three classes, by `cross_validate` on `dataset`, which is split.
     """
     pneumonia = evaluation.labels > 0
     names, labels = evaluation.names[pneumonia], evaluation.labels[pneumonia]
     patients, viral = evaluation.patients[pneumonia], _share_of_viral(evaluation.probabilities[pneumonia])
     in_order = order_names(names.tolist())
-    rows = {subtype: in_order[labels[in_order] == subtype] for subtype in (1, 2)}
-    around = {
-        subtype: smooth_along(viral[members], reach=REACH, groups=patients[members])
-        for subtype, members in rows.items()
-    }
-    contradicted = {subtype: np.zeros(len(members)) for subtype, members in rows.items()}
-    if min(len(members) for members in rows.values()) >= FEWEST_IMAGES:
+    rows = [in_order[labels[in_order] == subtype] for subtype in (1, 2)]
+    around = [smooth_along(viral[members], reach=REACH, groups=patients[members]) for members in rows]
+    order = np.concatenate(rows)
+    shares = np.zeros(len(order))
+    if min(map(len, rows)) >= FEWEST_IMAGES:
         # Up to half of either sub-type may lie in runs: these quartiles describe the images outside of them.
-        low, high = np.quantile(around[1], 0.25), np.quantile(around[2], 0.75)
+        low, high = np.quantile(around[0], 0.25), np.quantile(around[1], 0.75)
         if high - low >= LEAST_GAP:
-            contradicted = {
-                1: np.clip((around[1] - low) / (high - low), 0, 1),
-                2: np.clip((high - around[2]) / (high - low), 0, 1),
-            }
-    order = np.concatenate([rows[1], rows[2]])
-    shares = np.concatenate([contradicted[1], contradicted[2]])
+            shares = np.concatenate([around[0] - low, high - around[1]]) / (high - low)
+            shares = np.clip(shares, 0, 1)
     inside = set(names[order][shares >= LIMIT].tolist())
     aurocs = {"nets": _estimate_aurocs(names, labels, patients, viral, inside)}
     if inside:
         aurocs["borders"] = _estimate_border_aurocs(dataset, inside)
-    return ErrorRuns(names[order], labels[order], shares, LIMIT, aurocs)
+    return SubtypeRuns(names[order], labels[order], shares, LIMIT, aurocs)
 
 
 def _share_of_viral(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
-    return probabilities[:, 2] / np.maximum(probabilities[:, 1:].sum(axis=1), 1e-7)
+    return np.asarray(probabilities[:, 2] / np.maximum(probabilities[:, 1:].sum(axis=1), 1e-7))
 
 
 def _estimate_aurocs(
@@ -119,7 +99,7 @@ def _estimate_aurocs(
     patients: NDArray[np.str_],
     viral: NDArray[np.floating],
     inside: set[str],
-) -> dict[str, Estimate]:
+) -> Metrics:
     """Return the AUROC of bacterial against viral `outside` and `inside` of runs, where both classes occur."""
     within = np.array([name in inside for name in names.tolist()], dtype=bool)
     return {
@@ -129,7 +109,7 @@ def _estimate_aurocs(
     }
 
 
-def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> dict[str, Estimate]:
+def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> Metrics:
     labeled = dataset.select((dataset.labels(THREE_CLASSES) >= 0) & (dataset.table["split"].to_numpy() != "test"))
     probabilities, _ = fit_pixel_baseline(describe_pixels(labeled)["borders"], labeled, split="val")
     val = labeled.split("val")
@@ -139,20 +119,18 @@ def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> dict[str, Est
     return _estimate_aurocs(names, labels[pneumonia], patients, _share_of_viral(probabilities[pneumonia]), inside)
 
 
-def write_subtype_verdict(stretches: ErrorRuns) -> str:
-    """Return how far to trust bacterial against viral; empty where no stretch of file names contradicts it."""
-    if not stretches.inside.any():
+def write_subtype_verdict(runs: SubtypeRuns) -> str:
+    """Return how far to trust bacterial against viral; empty where no run of file names contradicts it."""
+    if not runs.inside.any():
         return ""
-    share = f"film after film, in {100 * stretches.inside.mean():.0f} of 100 training pneumonias"
-    nets, borders = (stretches.aurocs.get(source, {}) for source in ("nets", "borders"))
-    if "inside" in nets and "outside" in nets:
-        apart, mixed = (nets[place].value for place in ("outside", "inside"))
-        measured = f"told them with an AUROC of {apart:.2f}, but of {mixed:.2f} where they were often wrong {share}"
-    else:
-        measured = f"were often wrong {share}"
-    verdict = f"Take bacterial or viral with care: nets that had not seen the patient {measured}."
+    share = f"contiguous runs of file names, {100 * runs.inside.mean():.0f} % of the training pneumonias"
+    nets, borders = (runs.aurocs.get(source, {}) for source in ("nets", "borders"))
+    if "inside" not in nets or "outside" not in nets:
+        return f"Bacterial versus viral is unreliable: cross-validated models contradict most labels in {share}."
+    verdict = (
+        f"Bacterial versus viral is unreliable: cross-validated AUROC {nets['outside'].value:.2f}, but "
+        f"{nets['inside'].value:.2f} in {share}."
+    )
     if "inside" in borders and "outside" in borders and borders["inside"].high < borders["outside"].low:
-        return (
-            f"{verdict} The frame of the film alone does likewise: it may be how a film was made that tells them apart."
-        )
+        return f"{verdict} The image borders alone show the same difference: acquisition may explain it."
     return verdict

@@ -1,4 +1,8 @@
-"""Task 2: retrieval, rejection, calibrated votes and uncertainty by nearest neighbors, as one table."""
+"""Task 2: retrieval, and how nearest neighbors measure the uncertainty of a prediction, as one table.
+
+Three signals of uncertainty: the distance to the nearest reference images; the votes of the neighbors, as calibrated
+probabilities; and neighbors that vote against the classifier.
+"""
 
 from pathlib import Path
 
@@ -7,22 +11,24 @@ from numpy.typing import NDArray
 
 from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.io.results import Estimate, MethodTable, Neighbors
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.io.results import Evaluation, MethodTable, Metrics, Neighbors
+from pneumoscope.io.study_folder import model_dir
+from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.metrics.classification import weigh_auroc
+from pneumoscope.metrics.intervals import estimate
+from pneumoscope.metrics.reliability import measure_top_label_reliability
 from pneumoscope.models.saved_model import load_model
 from pneumoscope.neighbors.knn import embed_images, find_neighbors, split_embeddings
-from pneumoscope.neighbors.retrieval import measure_retrieval
+from pneumoscope.neighbors.retrieval import estimate_means, measure_retrieval
 from pneumoscope.neighbors.search import LabeledEmbeddings
-from pneumoscope.research.neighbor_uncertainty import (
-    choose_distance,
-    measure_disagreement,
-    measure_distances,
-    measure_rejection,
-    measure_vote_calibration,
-)
+from pneumoscope.study.pipeline import CLASSES
 
-CLASSES = {"three_class": THREE_CLASSES, "binary": BINARY_CLASSES}
+REJECTED_RATE = 0.05  # of images that are like the reference images
+NUM_NEAREST = 5
+# Added to each count, so that a class without a vote keeps a finite logarithm.
+_UNSEEN_VOTES = 0.5
 PIXELS_ACROSS = 32
+TITLES = {"three_class": "three classes", "binary": "two classes"}
 REMARKS = {
     "three classes": (
         "The embedding of the classifier, scaled to length 1. The number of neighbors, the distance of rejection (5% "
@@ -31,40 +37,36 @@ REMARKS = {
     "raw pixels": "32 x 32 gray levels, nothing learned: the baseline of an embedding.",
 }
 
-Metrics = dict[str, Estimate]
 
-
-def benchmark_neighbors(models_dir: Path, configuration: str, dataset: Dataset, *, seed: int = 0) -> MethodTable:
+def benchmark_neighbors(study_dir: Path, configuration: str, dataset: Dataset, *, seed: int = 0) -> MethodTable:
     """Measure the embeddings of a study's classifiers, and raw pixels as their baseline.
 
     Thresholds, numbers of neighbors and calibrations come from validation; all metrics are of the test images.
 
     Args:
-        models_dir: folder of the models of the study.
-        configuration: configuration of the models.
+        study_dir: folder of the study.
+        configuration: of the models.
         dataset: the study's, split.
         seed: of the resampling.
     """
     rows: dict[str, Metrics] = {}
-    for task, title in (("three_class", "three classes"), ("binary", "two classes")):
+    for task, title in TITLES.items():
         classes = CLASSES[task]
-        joint = configuration == "default"
-        labeled = dataset.select(dataset.labels(THREE_CLASSES if joint else classes) >= 0)
-        model = load_model(models_dir / f"{configuration}-{'three_class' if joint else task}").model
+        labeled = dataset.select(dataset.labels(THREE_CLASSES if configuration == "default" else classes) >= 0)
+        model = load_model(model_dir(study_dir, configuration, task)).model
         probabilities = predict_probabilities(model, labeled.split("test").images)
         if probabilities.shape[1] > len(classes):
             probabilities = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
-        neighbors, parts, rows[title] = _measure_retrieval_and_votes(
-            embed_images(model, labeled.images), labeled, classes, probabilities, seed
-        )
+        embeddings = embed_images(model, labeled.images)
+        neighbors, parts, rows[title] = _measure_neighbors(embeddings, labeled, classes, probabilities, seed)
         rows[title] |= _measure_uncertainty(neighbors, parts, probabilities, seed)
         if task == "three_class":
             pixels = shrink_images(labeled.images)
-            rows["raw pixels"] = _measure_retrieval_and_votes(pixels, labeled, classes, probabilities, seed)[2]
+            rows["raw pixels"] = _measure_neighbors(pixels, labeled, classes, probabilities, seed)[2]
     return MethodTable(rows, REMARKS)
 
 
-def _measure_retrieval_and_votes(
+def _measure_neighbors(
     embeddings: NDArray[np.float32],
     dataset: Dataset,
     classes: tuple[str, ...],
@@ -73,22 +75,16 @@ def _measure_retrieval_and_votes(
 ) -> tuple[Neighbors, dict[str, LabeledEmbeddings], Metrics]:
     neighbors = find_neighbors(embeddings, dataset, classes=classes, probabilities=probabilities, seed=seed)
     parts, _ = split_embeddings(embeddings, dataset, classes)
-    metrics = neighbors.evaluations["test"].metrics
-    return (
-        neighbors,
-        parts,
-        {
-            **{name: metrics[name] for name in ("accuracy", "balanced_accuracy")},
-            **measure_retrieval(parts["train"], parts["test"], classes=classes, seed=seed),
-        },
-    )
+    votes = {name: neighbors.evaluations["test"].metrics[name] for name in ("accuracy", "balanced_accuracy")}
+    retrieval = measure_retrieval(parts["train"], parts["test"], classes=classes, seed=seed)
+    return neighbors, parts, votes | retrieval
 
 
 def _measure_uncertainty(
     neighbors: Neighbors, parts: dict[str, LabeledEmbeddings], probabilities: NDArray[np.floating], seed: int
 ) -> Metrics:
     evaluation = neighbors.evaluations["test"]
-    threshold = choose_distance(measure_distances(parts["train"], parts["val"]))
+    threshold = float(np.quantile(measure_distances(parts["train"], parts["val"]), 1 - REJECTED_RATE))
     distances = measure_distances(parts["train"], parts["test"])
     correct = evaluation.decisions == evaluation.labels
     return {
@@ -107,4 +103,120 @@ def shrink_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     height, width = images.shape[1] // PIXELS_ACROSS, images.shape[2] // PIXELS_ACROSS
     blocks = images.reshape(len(images), PIXELS_ACROSS, height, PIXELS_ACROSS, width)
     levels = blocks.mean(axis=(2, 4), dtype=np.float32).reshape(len(images), -1)
-    return levels - levels.mean(axis=1, keepdims=True)
+    return np.asarray(levels - levels.mean(axis=1, keepdims=True))
+
+
+def measure_distances(references: LabeledEmbeddings, queries: LabeledEmbeddings) -> NDArray[np.float64]:
+    """Return `(m,)` floats, the mean distance to the five nearest images of other patients; infinite if none."""
+    _, distances = references.find_nearest(queries.embeddings, queries.patients, NUM_NEAREST)
+    present = np.isfinite(distances)
+    sums, means = np.where(present, distances, 0).sum(axis=1, dtype=np.float64), np.full(len(distances), np.inf)
+    np.divide(sums, present.sum(axis=1), out=means, where=present.any(axis=1))
+    return means
+
+
+def measure_rejection(
+    distances: NDArray[np.float64],
+    threshold: float,
+    correct: NDArray[np.bool_],
+    patients: NDArray[np.str_],
+    *,
+    seed: int = 0,
+) -> Metrics:
+    """Return `rejected`, the share of images with `distance > threshold`, and the accuracy of both parts.
+
+    Arguments are `(n,)`: the distances of `measure_distances`, whether an image is classified correctly, its patient.
+    """
+    rejected, correct = distances > threshold, np.asarray(correct, dtype=np.float64)
+    values = {
+        "rejected": rejected.astype(np.float64),
+        "accuracy_of_rest": np.where(rejected, np.nan, correct),
+        "accuracy_of_rejected": np.where(rejected, correct, np.nan),
+    }
+    return estimate_means(values, patients, seed=seed)
+
+
+def calibrate_votes(
+    held_out_shares: NDArray[np.float64],
+    held_out_labels: NDArray[np.int64],
+    shares: NDArray[np.float64],
+    *,
+    num_votes: int,
+) -> NDArray[np.float64]:
+    """Return the shares of votes as calibrated probabilities.
+
+    Multinomial logistic regression on the logarithms of the shares, with classes weighted alike as they are in the
+    votes, after J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
+
+    Args:
+        held_out_shares: `(m, classes)` floats, shares of the votes of images that no classifier was trained on.
+        held_out_labels: `(m,)` int, their class; every class occurs.
+        shares: `(n, classes)` floats, to be calibrated.
+        num_votes: how many neighbors voted.
+
+    Returns:
+        `(n, classes)` float64; rows sum to 1.
+
+    Raises:
+        ValueError: if a class does not occur.
+    """
+    from sklearn.linear_model import LogisticRegression
+
+    num_classes = held_out_shares.shape[1]
+    if set(held_out_labels.tolist()) != set(range(num_classes)):
+        raise ValueError(f"labels hold {sorted(set(held_out_labels.tolist()))}, expected all of 0 to {num_classes - 1}")
+
+    def score(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.log(values * num_votes + _UNSEEN_VOTES)
+
+    fitted = LogisticRegression(class_weight="balanced").fit(score(held_out_shares), held_out_labels)
+    return np.asarray(fitted.predict_proba(score(shares)))
+
+
+def measure_vote_calibration(held_out: Evaluation, evaluation: Evaluation, *, num_votes: int) -> Metrics:
+    """Return the expected calibration error of the votes before and after `calibrate_votes`, and the accuracy after.
+
+    The calibration is fitted to `held_out`, shares of votes of validation images, and measured on `evaluation`.
+    """
+    labels, patients = evaluation.labels, evaluation.patients
+    calibrated = calibrate_votes(held_out.probabilities, held_out.labels, evaluation.probabilities, num_votes=num_votes)
+    correct = (calibrated.argmax(axis=1) == labels).astype(np.float64)
+    return {
+        "ece_votes": measure_top_label_reliability(labels, evaluation.probabilities, patients).error,
+        "ece_calibrated": measure_top_label_reliability(labels, calibrated, patients).error,
+        **estimate_means({"accuracy_calibrated": correct}, patients),
+    }
+
+
+def measure_disagreement(evaluation: Evaluation, net_probabilities: NDArray[np.floating], *, seed: int = 0) -> Metrics:
+    """Measure how well neighbors that contradict the classifier predict its errors.
+
+    Args:
+        evaluation: shares of the votes of neighbors.
+        net_probabilities: `(n, classes)` floats, of the classifier, of the same images.
+        seed: of the resampling.
+
+    Returns:
+        `net_accuracy`; `differing`, the share of images where the neighbors' class is not the classifier's; its
+        error rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and the AUROC of its errors,
+        ranked by differing or not (`auroc_errors_differing`), by the share of the votes that are against it
+        (`auroc_errors_votes`), by its own uncertainty, 1 - its largest probability (`auroc_errors_net`), and by
+        the mean of the latter two (`auroc_errors_both`).
+    """
+    decisions = net_probabilities.argmax(axis=1)
+    rows = np.arange(len(decisions))
+    wrong, differing = decisions != evaluation.labels, decisions != evaluation.decisions
+    against = 1 - evaluation.probabilities[rows, decisions]
+    own = 1 - net_probabilities[rows, decisions]
+    uncertainties = {"differing": differing, "votes": against, "net": own, "both": (against + own) / 2}
+    rates = {
+        "net_accuracy": (~wrong).astype(np.float64),
+        "differing": differing.astype(np.float64),
+        "error_where_differing": np.where(differing, wrong, np.nan),
+        "error_where_agreeing": np.where(differing, np.nan, wrong),
+    }
+
+    def rank(weights: NDArray[np.float64]) -> dict[str, NDArray[np.float64]]:
+        return {f"auroc_errors_{name}": weigh_auroc(wrong, score, weights) for name, score in uncertainties.items()}
+
+    return {**estimate_means(rates, evaluation.patients, seed=seed), **estimate(rank, evaluation.patients, seed=seed)}

@@ -1,10 +1,12 @@
-"""The whole pipeline, in the order of the mission: radiographs, tasks 1 to 4, results.
+"""The study: from radiographs through tasks 1 to 4 to results.
 
-Every stage leaves its result in `OUT/stages`; a study that was killed goes on with the first unfinished one.
+Every stage leaves its result in `OUT/stages`; a study that was killed resumes at the first unfinished one.
 """
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -18,7 +20,7 @@ from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Classification, EmbeddingMap, Explanation, Neighbors
-from pneumoscope.io.study_folder import Ledger, find_model, order_configurations, split_stage
+from pneumoscope.io.study_folder import Ledger, model_dir, order_configurations, split_stage, stage_name
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.models.settings import (
     STUDY_CONFIGURATIONS,
@@ -49,51 +51,47 @@ def run_study(
     resume: bool = False,
     new_source: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Run every task on a collection; `write_audit` and `write_report` make the pages of what it leaves.
+    """Run every task on a collection; `write_audit` and `write_report` make its pages.
 
     Args:
         source: folder or manifest of radiographs; None draws phantoms and trains for few epochs.
         out_dir: gets `results.json`, `models/`, `stages/`, `log.txt`.
-        configurations: which recipes to train, of `reference`, `improved` and `default`.
+        configurations: some of `reference`, `improved` and `default`.
         epochs: of the classifiers, instead of the configuration's own; the autoencoder trains half as many.
         seed: of every random choice.
-        resume: go on with what stands in `out_dir`; a stage whose file was deleted is computed again.
-        new_source: folder or manifest of images to place on the maps; by default some phantoms are.
+        resume: whether to go on with the study in `out_dir`; a stage whose file was deleted is computed again.
+        new_source: folder or manifest of images to place on the maps; by default some phantoms.
 
     Returns:
-        The images of the study, split, for its pages.
+        The images of the study, split.
 
     Raises:
         PneumoscopeError: if `out_dir` holds another study, or a stage cannot be done.
     """
+    from pneumoscope.data.audit import audit_dataset
+    from pneumoscope.study.leakage import measure_leakage
+
     out_dir = Path(out_dir)
     ledger = Ledger.open(out_dir, resume=resume)
-    handler = _log_to(out_dir / "log.txt")
-    try:
+    with _log_to(out_dir / "log.txt"):
         collected = load_study_dataset(source, out_dir, seed=seed)
         dataset = split_dataset(collected, seed=seed)
         if source is None:
             epochs = epochs or PHANTOM_EPOCHS
         ledger.claim(_describe_study(source, dataset, epochs, seed))
-        _run_checks(ledger, collected, dataset, seed)
-        plan = _Plan(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
+        ledger.run("audit", lambda: audit_dataset(collected))
+        ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
+        study = _Study(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
         for configuration in configurations:
-            _run_configuration(plan, configuration)
+            _run_configuration(study, configuration)
         _write_results(ledger, dataset)
-        return dataset
-    finally:
-        log.removeHandler(handler)
-        handler.close()
+    return dataset
 
 
 def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int = 128) -> Dataset:
-    """Load what a study works on, not split yet: a collection, or phantoms where `source` is None.
+    """Load the images of a study, not split yet: a collection, or phantoms where `source` is None.
 
-    Args:
-        source: folder or manifest of radiographs, or None.
-        out_dir: where decoded images are kept.
-        seed: of the phantoms.
-        size: side in pixels of the images, as `TrainingSettings.size` has it for the nets to come.
+    Images have sides of `size` pixels; `out_dir` gets a cache of the decoded ones.
     """
     if source is None:
         return phantom_dataset(**PHANTOM_COUNTS, size=size, seed=seed)
@@ -101,7 +99,7 @@ def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, 
 
 
 def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:
-    """Return what a study was asked for and the dataset it worked on, for a task alone.
+    """Return the `request` of a study's ledger and its dataset, split.
 
     Raises:
         PneumoscopeError: if the folder holds no study, or its radiographs have changed since.
@@ -111,14 +109,23 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
     request = ledger.facts["request"]
     if not request:
         raise PneumoscopeError(f"{out_dir} holds no study; expected what `pneumoscope study --out {out_dir}` leaves")
-    collected = load_study_dataset(request["source"], out_dir, seed=request["seed"])
-    dataset = split_dataset(collected, seed=request["seed"])
+    dataset = split_dataset(load_study_dataset(request["source"], out_dir, seed=request["seed"]), seed=request["seed"])
     ledger.claim(_describe_study(request["source"], dataset, request["epochs"], request["seed"]))
     return request, dataset
 
 
+def anomaly_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
+    """Return the settings of a configuration's anomaly detector; that of `default` trains for `epochs` at most."""
+    from pneumoscope.anomaly.normality_model import normality_settings
+
+    if configuration != "default":
+        return autoencoder_settings(configuration, epochs=epochs)
+    settings = normality_settings()
+    return settings if epochs is None else replace(settings, epochs=min(settings.epochs, epochs))
+
+
 @dataclass(frozen=True)
-class _Plan:
+class _Study:
     """What every stage of a study shares."""
 
     dataset: Dataset
@@ -129,7 +136,7 @@ class _Plan:
     new_names: list[str]
 
     def model_dir(self, configuration: str, name: str) -> Path:
-        return find_model(self.ledger.out_dir, configuration, name)
+        return model_dir(self.ledger.out_dir, configuration, name)
 
     def embed(self, configuration: str, task: str, images: np.ndarray) -> np.ndarray:
         from pneumoscope.models.saved_model import load_model
@@ -138,117 +145,104 @@ class _Plan:
         return embed_images(load_model(self.model_dir(configuration, task)).model, images)
 
 
-def _run_checks(ledger: Ledger, collected: Dataset, dataset: Dataset, seed: int) -> None:
-    """Audit the collection, and measure what a random split by image would leak."""
-    from pneumoscope.data.audit import audit_dataset
-    from pneumoscope.study.leakage import measure_leakage
-
-    ledger.run("audit", lambda: audit_dataset(collected))
-    ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
-
-
-def _run_configuration(plan: _Plan, configuration: str) -> None:
-    """Tasks 1 to 4 with one recipe."""
+def _run_configuration(study: _Study, configuration: str) -> None:
+    """Tasks 1 to 4 with one configuration."""
     from pneumoscope.anomaly.autoencoder import train_anomaly
     from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.explain.explanation import explain_classifier
     from pneumoscope.models.saved_model import load_model
 
     if configuration == "default":
-        _run_default(plan)
+        _run_default(study)
     else:
         for task in CLASSES:
-            _run_classifier(plan, configuration, task)
+            _run_classifier(study, configuration, task)
     train = train_normality_model if configuration == "default" else train_anomaly
-    settings, out_dir = anomaly_settings(configuration, epochs=plan.epochs), plan.model_dir(configuration, "anomaly")
-    plan.ledger.run(
-        f"{configuration}-anomaly", lambda: train(plan.dataset, out_dir, settings=settings, seed=plan.seed)[1]
+    settings, out_dir = anomaly_settings(configuration, epochs=study.epochs), study.model_dir(configuration, "anomaly")
+    study.ledger.run(
+        stage_name(configuration, "anomaly"),
+        lambda: train(study.dataset, out_dir, settings=settings, seed=study.seed)[1],
     )
 
     def explain() -> Explanation:
-        return explain_classifier(
-            load_model(plan.model_dir(configuration, "binary")).model, plan.dataset, seed=plan.seed
-        )
+        model = load_model(study.model_dir(configuration, "binary")).model
+        return explain_classifier(model, study.dataset, seed=study.seed)
 
-    plan.ledger.run(f"{configuration}-explain", explain)
+    study.ledger.run(stage_name(configuration, "explain"), explain)
 
 
-def _run_classifier(plan: _Plan, configuration: str, task: str) -> None:
-    """Tasks 1 and 2 with one net of one recipe."""
+def _run_classifier(study: _Study, configuration: str, task: str) -> None:
+    """Tasks 1 and 2 with one classifier; in `default`, the binary one follows from the three-class one."""
     from pneumoscope.classification.classifier import join_pneumonias, train_classifier
-    from pneumoscope.neighbors.knn import find_neighbors
-    from pneumoscope.neighbors.map import compute_map
 
-    classes, seed, joint = CLASSES[task], plan.seed, configuration == "default"
-    rows = np.flatnonzero(plan.dataset.labels(THREE_CLASSES if joint else classes) >= 0)
-    known = plan.dataset.select(rows)
-    if len(set(known.labels(classes))) < len(classes):
+    classes, joint = CLASSES[task], configuration == "default"
+    rows = np.flatnonzero(study.dataset.labels(THREE_CLASSES if joint else classes) >= 0)
+    labeled = study.dataset.select(rows)
+    if len(set(labeled.labels(classes))) < len(classes):
         log.warning("%s is left out: the collection does not tell all of %s", task, ", ".join(classes))
         return
-    settings = configuration_settings(configuration, epochs=plan.epochs)
 
     def train() -> Classification:
         if joint and task == "binary":
-            return join_pneumonias(plan.ledger.results()["default-three_class"], seed=seed)
-        out_dir = plan.model_dir(configuration, task)
-        return train_classifier(known, out_dir, classes=classes, settings=settings, seed=seed)[1]
+            return join_pneumonias(study.ledger.results()[stage_name("default", "three_class")], seed=study.seed)
+        settings = configuration_settings(configuration, epochs=study.epochs)
+        out_dir = study.model_dir(configuration, task)
+        return train_classifier(labeled, out_dir, classes=classes, settings=settings, seed=study.seed)[1]
 
-    trained = plan.ledger.run(f"{configuration}-{task}", train)
-    embeddings = cache(lambda: plan.embed(configuration, task, known.images))
+    trained = study.ledger.run(stage_name(configuration, task), train)
+    _run_neighbors(study, configuration, task, rows, trained.evaluations["test"].probabilities)
 
-    def compare() -> Neighbors:
-        probabilities = trained.evaluations["test"].probabilities
-        found = find_neighbors(embeddings(), known, classes=classes, probabilities=probabilities, seed=seed)
-        return replace(found, queries=rows[found.queries], nearest=rows[found.nearest])
 
-    def place() -> EmbeddingMap:
-        new = plan.embed(configuration, task, plan.new_images)
+def _run_neighbors(study: _Study, configuration: str, task: str, rows: np.ndarray, probabilities: np.ndarray) -> None:
+    """Task 2 with one classifier, on the images of `rows`, given its probabilities for those of test."""
+    from pneumoscope.neighbors.knn import find_neighbors
+    from pneumoscope.neighbors.map import compute_map
+
+    classes, labeled, seed = CLASSES[task], study.dataset.select(rows), study.seed
+    embeddings = cache(lambda: study.embed(configuration, task, labeled.images))
+
+    def find() -> Neighbors:
+        neighbors = find_neighbors(embeddings(), labeled, classes=classes, probabilities=probabilities, seed=seed)
+        return replace(neighbors, queries=rows[neighbors.queries], nearest=rows[neighbors.nearest])
+
+    def map_embeddings() -> EmbeddingMap:
+        new = study.embed(configuration, task, study.new_images)
         return compute_map(
-            embeddings(), known, classes=classes, seed=seed, new_embeddings=new, new_names=plan.new_names
+            embeddings(), labeled, classes=classes, seed=seed, new_embeddings=new, new_names=study.new_names
         )
 
-    plan.ledger.run(f"{configuration}-neighbors_{task}", compare)
-    plan.ledger.run(f"{configuration}-map_{task}", place)
+    study.ledger.run(stage_name(configuration, f"neighbors_{task}"), find)
+    study.ledger.run(stage_name(configuration, f"map_{task}"), map_embeddings)
 
 
-def _run_default(plan: _Plan) -> None:
-    """Tasks 1 and 2 with one net for both, its recipe with other seeds, and on normals of a series not seen."""
+def _run_default(study: _Study) -> None:
+    """Tasks 1 and 2 with one model for both, also with other seeds and with a series of normals held out."""
     from pneumoscope.classification.classifier import train_classifier
     from pneumoscope.classification.cross_validation import cross_validate, list_series
 
-    known = plan.dataset.select(plan.dataset.labels(THREE_CLASSES) >= 0)
-    told = sorted(set(known.table["subtype"]))
-    if len(told) < len(THREE_CLASSES):
+    labeled = study.dataset.select(study.dataset.labels(THREE_CLASSES) >= 0)
+    subtypes = sorted(set(labeled.table["subtype"]))
+    if len(subtypes) < len(THREE_CLASSES):
         raise PneumoscopeError(
-            f"the collection has the sub-types {', '.join(told)}; expected {', '.join(THREE_CLASSES)} for `default`. "
-            "Name another configuration, or give the sub-types in a manifest."
+            f"the collection has the sub-types {', '.join(subtypes)}; expected {', '.join(THREE_CLASSES)} for "
+            "`default`. Name another configuration, or give the sub-types in a manifest."
         )
     for task in ("three_class", "binary"):
-        _run_classifier(plan, "default", task)
-    settings = configuration_settings("default", epochs=plan.epochs)
+        _run_classifier(study, "default", task)
+    settings = configuration_settings("default", epochs=study.epochs)
 
     def train(seed: int) -> Classification:
-        out_dir = plan.model_dir("default", "three_class") / f"seed-{seed}"
-        return train_classifier(known, out_dir, classes=THREE_CLASSES, settings=settings, seed=seed)[1]
+        out_dir = study.model_dir("default", "three_class") / f"seed-{seed}"
+        return train_classifier(labeled, out_dir, classes=THREE_CLASSES, settings=settings, seed=seed)[1]
 
-    for seed in (plan.seed + step for step in OTHER_SEEDS):
-        plan.ledger.run(f"default-seed_{seed}", partial(train, seed))
-    if len(list_series(known)) < 2:
+    for seed in (study.seed + step for step in OTHER_SEEDS):
+        study.ledger.run(stage_name("default", f"seed_{seed}"), partial(train, seed))
+    if len(list_series(labeled)) < 2:
         log.info("the file names of the normals are of one series: none is held out")
         return
-    out_dir = plan.model_dir("default", "held_out")
-    judge = partial(cross_validate, known, out_dir, settings=settings, protocol="series", seed=plan.seed)
-    plan.ledger.run("default-held_out", judge)
-
-
-def anomaly_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the settings of a configuration's model of task 3; that of `default` trains for `epochs` at most."""
-    from pneumoscope.anomaly.normality_model import normality_settings
-
-    if configuration != "default":
-        return autoencoder_settings(configuration, epochs=epochs)
-    usual = normality_settings()
-    return usual if epochs is None else replace(usual, epochs=min(usual.epochs, epochs))
+    out_dir = study.model_dir("default", "held_out")
+    hold_out = partial(cross_validate, labeled, out_dir, settings=settings, protocol="series", seed=study.seed)
+    study.ledger.run(stage_name("default", "held_out"), hold_out)
 
 
 def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int) -> tuple[np.ndarray, list[str]]:
@@ -273,17 +267,21 @@ def _describe_study(
 
 
 def _write_results(ledger: Ledger, dataset: Dataset) -> None:
-    """Write `results.json` of all stages that are done."""
+    """Write `results.json` of all finished stages."""
     stages, request, timing = ledger.results(), ledger.facts["request"], ledger.facts["timing"]
     configurations = order_configurations({split_stage(name)[0] for name in stages} - {""})
+    epochs = request["epochs"]
+    settings = {
+        configuration: {
+            "classifier": configuration_settings(configuration, epochs=epochs).to_json(),
+            "anomaly": anomaly_settings(configuration, epochs=epochs).to_json(),
+        }
+        for configuration in configurations
+    }
     summary = summarize_study(
         stages,
         data=describe_data(dataset, request),
-        settings={
-            "seed": request["seed"],
-            "epochs": request["epochs"],
-            **{configuration: _describe_settings(configuration, request["epochs"]) for configuration in configurations},
-        },
+        settings={"seed": request["seed"], "epochs": epochs, **settings},
         timing={**timing, "total": round(sum(timing.values()), 2)},
         versions=list_versions(),
         hardware=describe_hardware(),
@@ -291,14 +289,8 @@ def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     write_json(ledger.out_dir / "results.json", summary)
 
 
-def _describe_settings(configuration: str, epochs: int | None) -> dict[str, Any]:
-    return {
-        "classifier": configuration_settings(configuration, epochs=epochs).to_json(),
-        "anomaly": anomaly_settings(configuration, epochs=epochs).to_json(),
-    }
-
-
-def _log_to(path: Path) -> logging.Handler:
+@contextmanager
+def _log_to(path: Path) -> Iterator[None]:
     path.parent.mkdir(parents=True, exist_ok=True)
     new = not path.exists()
     handler = logging.FileHandler(path, encoding="utf-8")
@@ -307,4 +299,8 @@ def _log_to(path: Path) -> logging.Handler:
     log.setLevel(logging.INFO)
     if new:
         log.info(RESEARCH_USE_ONLY)
-    return handler
+    try:
+        yield
+    finally:
+        log.removeHandler(handler)
+        handler.close()

@@ -1,4 +1,4 @@
-"""With what a result was made: versions and hardware."""
+"""Versions and hardware that a result was made with."""
 
 import os
 import platform
@@ -10,20 +10,20 @@ from pneumoscope.models.settings import choose_precision
 
 
 def list_versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of what it computes with."""
+    """Return the versions of Python, of this package and of the libraries that it computes with."""
     import keras
 
-    found = {"python": platform.python_version(), "backend": keras.backend.backend()}
+    versions = {"python": platform.python_version(), "backend": keras.backend.backend()}
     for package in ("pneumoscope", "keras", "tensorflow-cpu", "tensorflow", "jax", "torch", "numpy", "scikit-learn"):
         try:
-            found[package] = version(package)
+            versions[package] = version(package)
         except PackageNotFoundError:
             continue
-    return found
+    return versions
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Return processor, cores, memory in GiB, and the precision that nets compute in on it."""
+    """Return processor, cores, memory in GiB, and the precision of the computations."""
     names = Path("/proc/cpuinfo")
     lines = names.read_text(encoding="utf-8", errors="replace").splitlines() if names.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

@@ -1,4 +1,4 @@
-"""One task alone, on new files, by the models that a study left."""
+"""A single task on new files, with the models of a finished study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,9 +12,8 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.image import load_image
 from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import ImageError, PneumoscopeError
-from pneumoscope.io.archive import load_result
 from pneumoscope.io.results import EmbeddingMap
-from pneumoscope.io.study_folder import find_model
+from pneumoscope.io.study_folder import find_stage, model_dir
 from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.study.pipeline import CLASSES, reopen_study
 
@@ -28,10 +27,10 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rerun:
-    """A study, opened for one task with one classifier.
+    """A finished study, opened with one of its classifiers.
 
     Attributes:
-        study_dir: folder that the study left.
+        study_dir: folder of the study.
         configuration: `reference`, `improved` or `default`.
         task: `binary` or `three_class`.
     """
@@ -50,7 +49,7 @@ class Rerun:
         """The study's classifier."""
         from pneumoscope.models.saved_model import load_model
 
-        return load_model(find_model(self.study_dir, self.configuration, self.task)).model
+        return load_model(model_dir(self.study_dir, self.configuration, self.task)).model
 
     @cached_property
     def seed(self) -> int:
@@ -67,11 +66,23 @@ class Rerun:
     def _reopened(self) -> tuple[dict[str, Any], Dataset]:
         return reopen_study(self.study_dir)
 
+    def load_files(self, paths: Sequence[Path]) -> tuple[np.ndarray, list[Path], list[Row]]:
+        """Read files for the classifier, see `load_files`."""
+        return load_files(paths, size=self.model.input_shape[1])
+
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Return the embeddings of some images."""
         from pneumoscope.neighbors.knn import embed_images
 
         return embed_images(self.model, images)
+
+    def classify(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return `(n,)` probabilities of pneumonia and `(n,)` int64 predicted classes of some images."""
+        from pneumoscope.classification.classifier import predict_probabilities
+        from pneumoscope.explain.scorer import choose_class
+
+        probabilities = predict_probabilities(self.model, images)
+        return 1 - probabilities[:, 0], choose_class(probabilities)
 
     def find_patient(self, path: Path) -> str | None:
         """Return the patient of a file that is part of the dataset, by its bytes; None for any other file."""
@@ -80,13 +91,12 @@ class Rerun:
         return None if patients.empty else str(patients.iloc[0])
 
     def load_map(self) -> EmbeddingMap | None:
-        """Return the map that the study drew of these images, if it did."""
-        path = self.study_dir / "stages" / f"{self.configuration}-map_{self.task}.npz"
-        if not path.exists():
-            return None
-        drawn: EmbeddingMap = load_result(path)
+        """Return the study's map of these images, if it has one."""
+        embedding_map: EmbeddingMap | None = find_stage(self.study_dir, self.configuration, f"map_{self.task}")
         names = self.dataset.table["name"].to_numpy().astype(str)
-        return drawn if np.array_equal(drawn.names[drawn.origins != "new"], names) else None
+        if embedding_map is None or not np.array_equal(embedding_map.names[embedding_map.origins != "new"], names):
+            return None
+        return embedding_map
 
 
 @dataclass(frozen=True)
@@ -96,10 +106,10 @@ class ExplainedFile:
     Attributes:
         path: of the file.
         image: `(H, W)` uint8.
-        decision: class that the model decided.
+        decision: predicted class, `normal` or `pneumonia`.
         p_pneumonia: in [0, 1].
         heatmaps: `(views, H, W)` floats in [0, 1].
-        views: name of the layer, or of the method, that each heat-map is of.
+        views: name of the layer, or of the method, of each heat-map.
     """
 
     path: Path
@@ -119,6 +129,8 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
     Raises:
         PneumoscopeError: if none can be read.
     """
+    if not paths:
+        raise PneumoscopeError("no image was named; expected one or more files")
     images, read, failed = [], [], []
     for path in paths:
         try:
@@ -126,20 +138,17 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
             read.append(path)
         except ImageError as error:
             failed.append({"image": printable_name(path), "error": str(error)})
-    if not paths:
-        raise PneumoscopeError("no image was named; expected one or more files")
     if not images:
-        raise PneumoscopeError(
-            "no image can be read: " + "; ".join(f"{row['image']}: {row['error']}" for row in failed)
-        )
+        reasons = "; ".join(f"{row['image']}: {row['error']}" for row in failed)
+        raise PneumoscopeError(f"no image can be read: {reasons}")
     return np.stack(images), read, failed
 
 
 def rerun_neighbors(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
-    """Task 2. Return the nearest known images of each file."""
+    """Task 2. Return the nearest reference images of each file."""
     from pneumoscope.neighbors.knn import find_similar
 
-    images, read, rows = load_files(paths, size=rerun.model.input_shape[1])
+    images, read, rows = rerun.load_files(paths)
     dataset, embeddings = rerun.dataset, rerun.embed(rerun.dataset.images)
     labels = dataset.labels(rerun.classes)
     for path, embedding in zip(read, rerun.embed(images), strict=True):
@@ -157,7 +166,7 @@ def rerun_neighbors(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
 
 
 def rerun_map(rerun: Rerun, paths: Sequence[Path], *, method: "Method" = "tsne") -> tuple[EmbeddingMap, list[Row]]:
-    """Task 2. Return the map with the files placed on it, and where each fell; the study's own map, if it is t-SNE."""
+    """Task 2. Return the map with the files placed on it, and their coordinates; t-SNE extends the study's own map."""
     from pneumoscope.neighbors.map import compute_map, extend_map
 
     dataset, rows, names = rerun.dataset, list[Row](), list[str]()
@@ -166,11 +175,11 @@ def rerun_map(rerun: Rerun, paths: Sequence[Path], *, method: "Method" = "tsne")
     if paths:
         images, read, rows = load_files(paths, size=dataset.images.shape[1])
         new, names = rerun.embed(images), [printable_name(path) for path in read]
-    kept = rerun.load_map() if method == "tsne" else None
-    if kept is not None:
-        placed = extend_map(kept, embeddings, new, names, seed=rerun.seed)
+    finished = rerun.load_map() if method == "tsne" else None
+    if finished is not None:
+        extended = extend_map(finished, embeddings, new, names, seed=rerun.seed)
     else:
-        placed = compute_map(
+        extended = compute_map(
             embeddings,
             dataset,
             classes=rerun.classes,
@@ -179,19 +188,19 @@ def rerun_map(rerun: Rerun, paths: Sequence[Path], *, method: "Method" = "tsne")
             new_names=names,
             method=method,
         )
-    places = placed.coordinates[placed.origins == "new"]
+    places = extended.coordinates[extended.origins == "new"]
     rows += [
         {"image": name, "x": round(float(x), 3), "y": round(float(y), 3)}
         for name, (x, y) in zip(names, places, strict=True)
     ]
-    return placed, rows
+    return extended, rows
 
 
 def rerun_anomaly(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
-    """Task 3. Return the anomaly score of each file beside the thresholds."""
+    """Task 3. Return the anomaly score of each file, and whether it reaches each threshold."""
     from pneumoscope.anomaly.registry import load_detector
 
-    detector, thresholds = load_detector(find_model(rerun.study_dir, rerun.configuration, "anomaly"))
+    detector, thresholds = load_detector(model_dir(rerun.study_dir, rerun.configuration, "anomaly"))
     images, read, rows = load_files(paths, size=detector.image_size)
     for path, score in zip(read, detector.score(images), strict=True):
         flags = {f"over {name}": bool(score >= threshold) for name, threshold in thresholds.items()}
@@ -207,19 +216,17 @@ def rerun_explain(
     Args:
         rerun: the study and its classifier.
         paths: new files.
-        method: of the heat-maps, see `pneumoscope.explain.methods`.
-        layer: for class-activation maps, the layer to explain; by default all that can be.
+        method: see `pneumoscope.explain.methods`.
+        layer: of class-activation maps; by default all that can be explained.
 
     Raises:
         PneumoscopeError: if there is no such method or layer, or no file can be read.
     """
-    from pneumoscope.classification.classifier import predict_probabilities
     from pneumoscope.explain.methods import LAYER_METHODS, explain
-    from pneumoscope.explain.scorer import choose_class, list_layers
+    from pneumoscope.explain.scorer import list_layers
 
-    images, read, failed = load_files(paths, size=rerun.model.input_shape[1])
-    probabilities = predict_probabilities(rerun.model, images)
-    classes = choose_class(probabilities)
+    images, read, failed = rerun.load_files(paths)
+    scores, classes = rerun.classify(images)
     layers = ((layer,) if layer else list_layers(rerun.model)) if method in LAYER_METHODS else (None,)
     try:
         maps = [explain(rerun.model, images, method=method, layer=one, class_indices=classes) for one in layers]
@@ -227,35 +234,29 @@ def rerun_explain(
         raise PneumoscopeError(str(error)) from None
     views = tuple(one or method for one in layers)
     decisions = [BINARY_CLASSES[min(int(number), 1)] for number in classes]
-    files = zip(read, images, decisions, 1 - probabilities[:, 0], np.stack(maps, axis=1), strict=True)
+    files = zip(read, images, decisions, scores, np.stack(maps, axis=1), strict=True)
     return [ExplainedFile(path, image, name, float(p), heat, views) for path, image, name, p, heat in files], failed
 
 
 def revisit_contrast(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
-    """Task 4. Return for each file the nearest training image of the class that it was not given, and what differs.
+    """Task 4. Return for each file the nearest training image of the class that was not predicted, and the difference.
 
     Returns:
         Rows with the `image`, its `decision`, the `nearest_of_the_other_class` with its `distance`, and for each
-        quarter of the lungs how much whiter the image is than the nearest five, in standard deviations of a film.
+        quarter of the lungs how much whiter the image is than the nearest five, in standard deviations of an image.
 
     Raises:
         PneumoscopeError: if no file can be read.
     """
-    from pneumoscope.classification.classifier import predict_probabilities
     from pneumoscope.explain.counterfactual import contrast_with_other_class
-    from pneumoscope.explain.scorer import choose_class
 
-    images, read, rows = load_files(paths, size=rerun.model.input_shape[1])
+    images, read, rows = rerun.load_files(paths)
     dataset, embeddings = rerun.dataset, rerun.embed(rerun.dataset.images)
-    decisions = np.minimum(choose_class(predict_probabilities(rerun.model, images)), 1).tolist()
-    for path, image, embedding, label in zip(read, images, rerun.embed(images), decisions, strict=True):
+    labels = np.minimum(rerun.classify(images)[1], 1).tolist()
+    for path, image, embedding, label in zip(read, images, rerun.embed(images), labels, strict=True):
+        patient = rerun.find_patient(path)
         contrast = contrast_with_other_class(
-            image,
-            embedding,
-            label=label,
-            embeddings=embeddings,
-            dataset=dataset,
-            patient=rerun.find_patient(path),
+            image, embedding, label=label, embeddings=embeddings, dataset=dataset, patient=patient
         )
         rows.append(
             {

@@ -1,4 +1,4 @@
-"""A study's results as the plain values of `results.json`; see `docs/results.md` for every field."""
+"""The results of a study as the plain values of `results.json`; see `docs/results.md` for every field."""
 
 from __future__ import annotations
 
@@ -10,21 +10,15 @@ from typing import Any
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.io.json_file import to_plain
-from pneumoscope.io.results import (
-    AnomalyResult,
-    Classification,
-    Estimate,
-    Explanation,
-    Leakage,
-    LearningCurve,
-    Neighbors,
-)
+from pneumoscope.io.results import AnomalyResult, Classification, LearningCurve, Metrics, Neighbors
 from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.phantoms.phantom import shows_phantoms
 
 SCHEMA_VERSION = "1.1"
 DECISION_THRESHOLD = "mean_plus_sd"
 TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
+# Of the fields of task 2, by classifier.
+_SUFFIXES = {"binary": "", "three_class": "_three_class"}
 
 
 def summarize_study(
@@ -39,31 +33,32 @@ def summarize_study(
     """Return the content of `results.json`, ready for `json.dumps`.
 
     Args:
-        stages: results by stage name, such as `improved-binary` or `leakage`; those that are missing leave no trace.
-        data: `source`, `phantoms` and `counts`, and whatever else is known of the collection.
-        settings: settings by configuration, and what holds for all, such as `seed`.
+        stages: results by stage name, such as `improved-binary` or `leakage`; missing stages are left out.
+        data: `source`, `phantoms` and `counts`, and further facts on the collection.
+        settings: settings by configuration, and those of all, such as `seed`.
         timing: seconds by stage, and `total`.
         versions: version by package.
         hardware: `processor`, `cores`, `memory_gib`, `precision`.
     """
-    results: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
-        "research_use_only": RESEARCH_USE_ONLY,
-        "written": datetime.now(UTC).isoformat(timespec="seconds"),
-        "tasks": _summarize_tasks(stages),
-        "data": data,
-        "settings": settings,
-        "timing": timing,
-        "versions": versions,
-        "hardware": hardware,
-    }
-    if "leakage" in stages:
-        results["leakage"] = _summarize_leakage(stages["leakage"])
-    return to_plain(results)
+    summary: dict[str, Any] = to_plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "research_use_only": RESEARCH_USE_ONLY,
+            "written": datetime.now(UTC).isoformat(timespec="seconds"),
+            "tasks": _summarize_tasks(stages),
+            "data": data,
+            "settings": settings,
+            "timing": timing,
+            "versions": versions,
+            "hardware": hardware,
+            **({"leakage": stages["leakage"]} if "leakage" in stages else {}),
+        }
+    )
+    return summary
 
 
 def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` of `results.json`: the dataset that a study was run on, by `request` of its ledger."""
+    """Return `data` of `results.json`: the dataset of a study, by `request` of its ledger."""
     counts = (dataset.table["split"] + "/" + dataset.table["subtype"]).value_counts().sort_index()
     patients = dataset.table.groupby("split")["patient"].nunique()
     return {
@@ -77,40 +72,31 @@ def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any
 
 
 def _summarize_tasks(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    found: dict[str, dict[str, Any]] = {task: {} for task in TASKS}
-    owned = {stage: split_stage(stage) for stage in stages}
-    for configuration in order_configurations({owner for owner, _ in owned.values() if owner}):
-        of_configuration = {kind: stages[stage] for stage, (owner, kind) in owned.items() if owner == configuration}
-        for task, entry in _summarize_configuration(of_configuration).items():
-            found[task][configuration] = entry
-    return {task: entries for task, entries in found.items() if entries}
+    by_configuration: dict[str, dict[str, Any]] = {}
+    for stage, result in stages.items():
+        configuration, kind = split_stage(stage)
+        by_configuration.setdefault(configuration, {})[kind] = result
+    by_configuration.pop("", None)
+    tasks: dict[str, dict[str, Any]] = {task: {} for task in TASKS}
+    for configuration in order_configurations(by_configuration):
+        for task, entry in _summarize_configuration(by_configuration[configuration]).items():
+            tasks[task][configuration] = entry
+    return {task: entries for task, entries in tasks.items() if entries}
 
 
 def _summarize_configuration(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    entries: dict[str, dict[str, Any]] = {
-        task: _summarize_classifier(stages[task]) for task in ("binary", "three_class") if task in stages
-    }
-    neighbors = {
-        suffix: stages[f"neighbors_{task}"]
-        for task, suffix in (("binary", ""), ("three_class", "_three_class"))
-        if f"neighbors_{task}" in stages
-    }
+    entries = {task: _summarize_classifier(stages[task]) for task in _SUFFIXES if task in stages}
     parameters = {task: entry["parameters"] for task, entry in entries.items()}
-    if neighbors:
-        entries["neighbors"] = _summarize_neighbors(neighbors, parameters)
-        for task, suffix in (("binary", ""), ("three_class", "_three_class")):
-            if f"map_{task}" in stages:
-                for name in ("trustworthiness", "continuity", "knn_preservation"):
-                    entries["neighbors"][f"{name}{suffix}"] = getattr(stages[f"map_{task}"], name)
+    if any(f"neighbors_{task}" in stages for task in _SUFFIXES):
+        entries["neighbors"] = _summarize_neighbors(stages, parameters)
     if "anomaly" in stages:
         entries["anomaly"] = _summarize_anomaly(stages["anomaly"])
     if "explain" in stages:
-        explanation: Explanation = stages["explain"]
         entries["explain"] = {
             "parameters": parameters.get("binary", 0),
-            "metrics": explanation.metrics,
+            "metrics": stages["explain"].metrics,
             "validation": {},
-            "layers": explanation.layers,
+            "layers": stages["explain"].layers,
         }
     return entries
 
@@ -119,7 +105,7 @@ def _summarize_curve(curve: LearningCurve) -> dict[str, Any]:
     return {"chosen_epoch": curve.chosen_epoch, "epochs": len(curve.loss), "training_seconds": curve.seconds}
 
 
-def _metrics_of(result: Classification | Neighbors, split: str) -> dict[str, Estimate]:
+def _metrics_of(result: Classification | Neighbors, split: str) -> Metrics:
     return result.evaluations[split].metrics if split in result.evaluations else {}
 
 
@@ -134,23 +120,25 @@ def _summarize_classifier(result: Classification) -> dict[str, Any]:
     }
 
 
-def _summarize_neighbors(neighbors: dict[str, Neighbors], parameters: dict[str, int]) -> dict[str, Any]:
-    entry: dict[str, Any] = {
-        "parameters": parameters.get("binary" if "" in neighbors else "three_class", 0),
-        "metrics": {},
-        "validation": {},
-    }
-    for suffix, result in neighbors.items():
+def _summarize_neighbors(stages: dict[str, Any], parameters: dict[str, int]) -> dict[str, Any]:
+    tasks = [task for task in _SUFFIXES if f"neighbors_{task}" in stages]
+    entry: dict[str, Any] = {"parameters": parameters.get(tasks[0], 0), "metrics": {}, "validation": {}}
+    for task in tasks:
+        suffix, result = _SUFFIXES[task], stages[f"neighbors_{task}"]
         for target, split in (("metrics", "test"), ("validation", "val")):
             entry[target] |= {f"{name}{suffix}": estimate for name, estimate in _metrics_of(result, split).items()}
         entry["metrics"][f"agreement{suffix}"] = result.agreement
         for name in ("k", "k_scores", "net_right", "knn_right", "neither_right"):
             entry[f"{name}{suffix}"] = getattr(result, name)
+    for task, suffix in _SUFFIXES.items():
+        if f"map_{task}" in stages:
+            for name in ("trustworthiness", "continuity", "knn_preservation"):
+                entry[f"{name}{suffix}"] = getattr(stages[f"map_{task}"], name)
     return entry
 
 
 def _summarize_anomaly(result: AnomalyResult) -> dict[str, Any]:
-    # The plain names say what the paper's threshold gives, so that every task has an accuracy.
+    # The plain names are of the reference study's threshold, so that every task has an accuracy.
     plain = {name: f"{name}_{DECISION_THRESHOLD}" for name in ("accuracy", "f1")}
     named = {name: result.metrics[full] for name, full in plain.items() if full in result.metrics}
     return {
@@ -161,13 +149,4 @@ def _summarize_anomaly(result: AnomalyResult) -> dict[str, Any]:
         "thresholds": result.thresholds,
         "decision_threshold": DECISION_THRESHOLD,
         "false_positive_rate": result.false_positive_rate,
-    }
-
-
-def _summarize_leakage(leakage: Leakage) -> dict[str, Any]:
-    return {
-        "shared_patients": leakage.shared_patients,
-        "leaked_share": leakage.leaked_share,
-        "random_split": leakage.random_split,
-        "grouped_split": leakage.grouped_split,
     }

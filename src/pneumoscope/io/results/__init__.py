@@ -1,15 +1,18 @@
 """Value types that pass between the layers, one file per task; each checks its own shapes."""
 
 from pneumoscope.io.results.anomaly import AnomalyResult
-from pneumoscope.io.results.benchmark import MethodTable
+from pneumoscope.io.results.benchmark import MethodTable, Metrics, summarize_seeds, without_interval
 from pneumoscope.io.results.classification import Classification, Evaluation, LearningCurve
-from pneumoscope.io.results.confounders import UNTOUCHED, Confounders
 from pneumoscope.io.results.data import Audit, Leakage
 from pneumoscope.io.results.estimate import Estimate, require
 from pneumoscope.io.results.evaluation import (
+    UNTOUCHED,
     CollectionEvaluation,
+    Confounders,
     ErrorRun,
     EvaluatedImages,
+    OODCheck,
+    OODKind,
     Rejections,
     Scope,
     Subgroup,
@@ -17,7 +20,6 @@ from pneumoscope.io.results.evaluation import (
 from pneumoscope.io.results.explain import Explanation, ExplanationBenchmark
 from pneumoscope.io.results.metrics import Conformal, LabelShift, PairedComparison, Reliability, Roc, SelectiveCurve
 from pneumoscope.io.results.neighbors import EmbeddingMap, Neighbors
-from pneumoscope.io.results.ood import OODCheck, OODKind
 
 __all__ = [
     "UNTOUCHED",
@@ -38,6 +40,7 @@ __all__ = [
     "Leakage",
     "LearningCurve",
     "MethodTable",
+    "Metrics",
     "Neighbors",
     "OODCheck",
     "OODKind",
@@ -49,4 +52,6 @@ __all__ = [
     "SelectiveCurve",
     "Subgroup",
     "require",
+    "summarize_seeds",
+    "without_interval",
 ]

@@ -1,38 +1,58 @@
-"""Methods side by side."""
+"""Tables of methods."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from pneumoscope.io.results.estimate import Estimate, require
+
+Metrics = dict[str, Estimate]
 
 
 @dataclass(frozen=True)
 class MethodTable:
-    """Figures of several methods for one end, measured on the same images.
+    """Metrics of several methods on the same images.
 
     Attributes:
-        figures: by method, by name of the figure; what a method does not have is missing.
-        remarks: by method, what its figures must be read with, as one sentence.
+        metrics: by method, by name of the metric; what a method does not have is missing.
+        remarks: by method, one sentence on how to read its metrics.
     """
 
-    figures: dict[str, dict[str, Estimate]]
+    metrics: dict[str, Metrics]
     remarks: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        strangers = [name for name in self.remarks if name not in self.figures]
-        require(not strangers, f"remarks are of {', '.join(strangers)}, expected methods that have figures")
+        unknown = [name for name in self.remarks if name not in self.metrics]
+        require(not unknown, f"remarks are of {', '.join(unknown)}, expected methods that have metrics")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all figures, in the order in which the methods name them."""
-        return tuple(dict.fromkeys(name for figures in self.figures.values() for name in figures))
+        """Names of all metrics, in the order in which the methods name them."""
+        return tuple(dict.fromkeys(name for metrics in self.metrics.values() for name in metrics))
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return one row for each figure: `method`, `figure`, `value`, `low`, `high`, `n`."""
+        """Return one row for each metric: `method`, `metric`, `value`, `low`, `high`, `n`."""
         return [
-            {"method": method, "figure": name, **vars(estimate)}
-            for method, figures in self.figures.items()
-            for name, estimate in figures.items()
+            {"method": method, "metric": name, **vars(estimate)}
+            for method, metrics in self.metrics.items()
+            for name, estimate in metrics.items()
         ]
+
+
+def without_interval(value: float, n: int) -> Estimate:
+    """Return a value of `n` images as an estimate without an interval."""
+    return Estimate(value, float("nan"), float("nan"), n)
+
+
+def summarize_seeds(runs: list[Metrics]) -> dict[str, Metrics]:
+    """Return `mean` and `sd` over seeds of the metrics that all runs have; empty for fewer than two runs."""
+    if len(runs) < 2:
+        return {}
+    values = {name: [run[name].value for run in runs] for name in runs[0] if all(name in run for run in runs)}
+    return {
+        "mean": {name: without_interval(float(np.mean(of)), len(runs)) for name, of in values.items()},
+        "sd": {name: without_interval(float(np.std(of, ddof=1)), len(runs)) for name, of in values.items()},
+    }

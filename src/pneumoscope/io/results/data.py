@@ -9,12 +9,12 @@ from pneumoscope.io.results.estimate import Estimate
 
 @dataclass(frozen=True)
 class Leakage:
-    """What a random image split does, beside the patient-grouped one.
+    """A random split by image against one by patient.
 
     Attributes:
         shared_patients: patients on both sides of the random split.
         leaked_share: share of its validation images whose patient is also trained on, in [0, 1].
-        random_split, grouped_split: figures of nearest-neighbor labelling on raw pixels under each split.
+        random_split, grouped_split: metrics of the nearest training image on raw pixels under each split.
     """
 
     shared_patients: int
@@ -25,12 +25,12 @@ class Leakage:
 
 @dataclass(frozen=True)
 class Audit:
-    """What a collection holds, and what is wrong with it.
+    """Contents and defects of a collection.
 
     Attributes:
         counts: images by `split/class`, such as `train/normal` or `test/bacterial`.
         patients: patients by split.
-        normal_share: share of normals by split: their difference is the prior shift.
+        normal_share: share of normals by split.
         unreadable: `{name, reason}` of each file left out.
         exact_duplicates: groups of names with the same bytes.
         near_duplicates: pairs of names whose perceptual hashes are close.
@@ -38,7 +38,7 @@ class Audit:
         shared_numbers: patient numbers that appear in train and in test but, by the naming scheme, are not
             known to be the same child.
         sizes: `{width, height, count}` of the most frequent file sizes.
-        exposure: by class, quantiles of mean grey level: `{class: [q05, q25, q50, q75, q95]}`.
+        exposure: by class, quantiles of mean gray level: `{class: [q05, q25, q50, q75, q95]}`.
         notes: sentences for a reader.
     """
 

@@ -1,4 +1,4 @@
-"""Results of an evaluation of models on a labelled collection."""
+"""Results of an evaluation of models on a labeled collection."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.io.results.classification import Evaluation
-from pneumoscope.io.results.confounders import Confounders
 from pneumoscope.io.results.estimate import Estimate, require
 from pneumoscope.io.results.metrics import Conformal, LabelShift, Reliability, Roc, SelectiveCurve
-from pneumoscope.io.results.ood import OODCheck
+
+UNTOUCHED = "untouched"
 
 
 @dataclass(frozen=True)
@@ -21,11 +21,10 @@ class EvaluatedImages:
         names: `(n,)` str, path below the collection's root.
         patients: `(n,)` str.
         labels: `(n,)` int, 0 = normal, 1 = pneumonia.
-        subtypes: `(n,)` int, index into the three classes; -1 where not known.
-        probabilities: `(n, 3)` float64, calibrated, of refused images too; rows sum to 1.
+        subtypes: `(n,)` int, index into the three classes; -1 where unknown.
+        probabilities: `(n, 3)` float64, calibrated, of rejected images too; rows sum to 1.
         decisions: `(n,)` str, `normal`, `pneumonia`, `not sure` or `refused`.
-        reasons: `(n,)` str, what the reader remarked: why an image was refused, is not sure or looks unlike the
-            training images; empty where there was nothing to say.
+        reasons: `(n,)` str, why an image was rejected, is uncertain or differs from the training images; else empty.
         in_domain: `(n,)` bool, whether an image looks like the training images.
     """
 
@@ -43,16 +42,33 @@ class EvaluatedImages:
             expected = (len(self.names), 3) if name == "probabilities" else (len(self.names),)
             require(values.shape == expected, f"{name} are {values.shape}, expected {expected}")
 
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def select(self, rows: np.ndarray) -> EvaluatedImages:
+        """Return some of the images, by a mask or by indices."""
+        return EvaluatedImages(**{name: values[rows] for name, values in vars(self).items()})
+
+    @property
+    def with_subtypes(self) -> EvaluatedImages | None:
+        """The images of known sub-type; None where there is no such pneumonia."""
+        return self.select(self.subtypes >= 0) if (self.subtypes > 0).any() else None
+
+    @property
+    def scores(self) -> np.ndarray:
+        """`(n,)` float64 in [0, 1], probability of pneumonia."""
+        return np.asarray(np.clip(1 - self.probabilities[:, 0], 0, 1))
+
 
 @dataclass(frozen=True)
 class Scope:
-    """Figures on some of the images.
+    """Metrics on some of the images.
 
     Attributes:
         num_images, num_patients: how many.
         ranking: `auroc`, `auprc` and `specificity_at_sensitivity` (at 97 %) of normal or pneumonia.
-        points: by operating point `sensitivity`, `specificity`, `accuracy`, `balanced_accuracy`.
-        three_class: figures of normal, bacterial or viral; None where sub-types are not known.
+        points: by operating point `sensitivity`, `specificity`, `accuracy`.
+        three_class: metrics of normal, bacterial or viral; None where sub-types are unknown.
     """
 
     num_images: int
@@ -64,15 +80,15 @@ class Scope:
 
 @dataclass(frozen=True)
 class Rejections:
-    """What the reader would not answer, or not for sure.
+    """Images that were rejected or left uncertain.
 
     Attributes:
-        refused, unlike, not_sure: shares of the images, by class and for `all`: turned away; read though they look
-            unlike the training images; read, but not for sure.
-        refusals: number of refused images by reason.
-        remarks: number of other images by what was remarked of them; an image may carry two.
-        answers: of the images that were not refused, the accuracy of all had they all been answered at the operating
-            point (`all`), of those answered for sure (`sure`), and of those held back as not sure (`not_sure`).
+        refused, unlike, not_sure: shares of the images, by class and for `all`: rejected; read though they look unlike
+            the training images; read, but uncertain.
+        refusals: number of rejected images by reason.
+        remarks: number of other images by remark; an image may have two.
+        answers: of the images that were not rejected, the accuracy at the operating point of all (`all`), of the
+            certain ones (`sure`), and of the uncertain ones had they been decided (`not_sure`).
     """
 
     refused: dict[str, Estimate]
@@ -85,30 +101,30 @@ class Rejections:
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Some of the images, by one trait.
+    """Images with one value of a trait.
 
     Attributes:
-        trait: what they are told by, such as `exposure`.
-        name: which of its values.
-        figures: `sensitivity`, `specificity` and `accuracy` at the operating point, `auroc`, and `refused`; a figure
+        trait: such as `exposure`.
+        name: its value.
+        metrics: `sensitivity`, `specificity` and `accuracy` at the operating point, `auroc`, and `refused`; a metric
             that lacks images is missing.
     """
 
     trait: str
     name: str
     num_images: int
-    figures: dict[str, Estimate]
+    metrics: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
 class ErrorRun:
-    """Images of one class that stand together along the file names and are misread.
+    """Contiguous errors: images of one class, neighbors in the order of file names, most of them misclassified.
 
     Attributes:
         kind: the class.
         first, last: file names.
-        num_images, num_wrong: of the class from the first to the last, and how many of them are misread.
-        p_value: share of shufflings of the patients in which a stretch holds as many misread patients.
+        num_images, num_wrong: of the class from the first to the last, and how many of them are misclassified.
+        p_value: share of permutations of the patients with a run of as many misclassified patients.
     """
 
     kind: str
@@ -120,30 +136,107 @@ class ErrorRun:
 
 
 @dataclass(frozen=True)
+class Confounders:
+    """Metrics of a classifier without the lungs, or on them alone.
+
+    Metrics are `auroc` and `accuracy` of normal against pneumonia and, where sub-types are known,
+    `three_class_accuracy`.
+
+    Attributes:
+        split: name of the split that all was measured on.
+        threshold: of the classifier's accuracy, on the probability of pneumonia.
+        metrics: the classifier's by what is shown: `untouched`, `borders_hidden`, `markers_hidden`, `lungs_only`,
+            `lungs_hidden`, and `lung_area_hidden`: the same area in all images, where one in twenty shows lung, so that
+            no outline is left.
+        differences: the same less those on untouched images, in pairs.
+        hidden: by the same names, mean share of the image that is hidden.
+        pixel_baselines: metrics of logistic regressions on `exposure`, `histogram`, `borders` and, where files differ
+            in size, `file_size`; empty without training images.
+        series: by series of file names, `exposure` (mean gray level, 0 to 255), `contrast` (standard deviation),
+            `markers` and `flagged` (shares of images with letters, and classified as pneumonia).
+    """
+
+    split: str
+    threshold: float
+    metrics: dict[str, dict[str, Estimate]]
+    differences: dict[str, dict[str, Estimate]]
+    hidden: dict[str, Estimate]
+    pixel_baselines: dict[str, dict[str, Estimate]]
+    series: dict[str, dict[str, Estimate]]
+
+    def __post_init__(self) -> None:
+        require(
+            {*self.differences, UNTOUCHED} == {*self.hidden, UNTOUCHED} == set(self.metrics),
+            f"metrics are of {sorted(self.metrics)}, differences of {sorted(self.differences)} and hidden of "
+            f"{sorted(self.hidden)}; expected {UNTOUCHED} and the same others in all three",
+        )
+
+
+@dataclass(frozen=True)
+class OODKind:
+    """What becomes of one kind of input.
+
+    Attributes:
+        kind: its name.
+        origin: `usual`, `learned` (the OOD detector was fitted on others of this kind), `unseen` (it was not), or
+            `other` (not made from the images of the split).
+        flagged: share that is not accepted without a remark, rejected ones included.
+        refused: share that is rejected.
+        reason: the most frequent reason; empty where there is none.
+    """
+
+    kind: str
+    origin: str
+    flagged: Estimate
+    refused: Estimate
+    reason: str
+
+    def __post_init__(self) -> None:
+        too_many = f"{self.kind}: refused {self.refused} is more than flagged {self.flagged}"
+        require(self.refused.value <= self.flagged.value, too_many)
+
+
+@dataclass(frozen=True)
+class OODCheck:
+    """What the OOD detector accepts.
+
+    Attributes:
+        split: of the images that the inputs are made from.
+        kinds: unchanged images first.
+    """
+
+    split: str
+    kinds: tuple[OODKind, ...]
+
+    def __post_init__(self) -> None:
+        require(bool(self.kinds) and self.kinds[0].origin == "usual", "expected unchanged images as the first kind")
+
+
+@dataclass(frozen=True)
 class CollectionEvaluation:
-    """What a model set is worth on a collection.
+    """Metrics of a model set on a collection.
 
     Attributes:
         source: the folder or manifest.
         split: which of its splits; `all` for all images.
         model: identity of the models.
-        operating_point: at which the reader decided and subgroups are measured.
+        operating_point: of the decisions and the subgroups.
         thresholds: probability of pneumonia, by operating point.
-        images: what was read.
-        unreadable, left_out: `{name, reason}` of each file that could not be read, or is of no class that is known.
-        scopes: figures on `all` images, on those `accepted` by the gate, and on those answered for `sure`.
+        images: the images that were read.
+        unreadable, left_out: `{name, reason}` of each file that could not be read, or is of no known class.
+        scopes: metrics on `all` images, on those `accepted` by the OOD detector, and on the certain ones (`sure`).
         roc: on all images; None where a class is missing.
         reliability: `pneumonia`, and `three_class` where sub-types are known.
-        conformal: None where the models promise none.
+        conformal: None where the models promise no coverage.
         selective: `pneumonia`, and `three_class` where sub-types are known.
-        gate: refusals and doubts.
+        rejections: rejected and uncertain images.
         subgroups: in reading order.
-        error_runs: errors that stand together along the file names.
-        shortcuts: what is told with parts of the films hidden; None where that was not measured.
-        ood_check: what the gate makes of wrong inputs; None where that was not measured.
+        error_runs: contiguous errors along the file names.
+        confounders: metrics with parts of the images hidden; None where that was not measured.
+        ood_check: what the OOD detector makes of invalid inputs; None where that was not measured.
         label_shift: None where there are fewer than 50 images.
-        true_shares: by class, as labelled; empty where sub-types are not known.
-        corrected: whether the figures are those of the probabilities that take the prior shift into account.
+        true_shares: by class, as labeled; empty where sub-types are unknown.
+        corrected: whether the probabilities are corrected for label shift.
     """
 
     source: str
@@ -159,24 +252,24 @@ class CollectionEvaluation:
     reliability: dict[str, Reliability]
     conformal: Conformal | None
     selective: dict[str, SelectiveCurve]
-    gate: Rejections
+    rejections: Rejections
     subgroups: list[Subgroup]
     error_runs: list[ErrorRun]
-    shortcuts: Confounders | None
+    confounders: Confounders | None
     ood_check: OODCheck | None
     label_shift: LabelShift | None
     true_shares: dict[str, float]
     corrected: bool
 
-    def head_figures(self) -> dict[str, Estimate]:
-        """Return the figures to look at first, by name: on all images, at the operating point."""
+    def main_metrics(self) -> dict[str, Estimate]:
+        """Return the most important metrics by name: on all images, at the operating point."""
         scope = self.scopes["all"]
-        told = {} if scope.three_class is None else {"three_class_accuracy": scope.three_class.metrics["accuracy"]}
+        three_class = scope.three_class
         return {
             **scope.ranking,
             **scope.points[self.operating_point],
-            **told,
-            **{f"calibration_error_{kind}": found.error for kind, found in self.reliability.items()},
-            "refused": self.gate.refused["all"],
-            "not_sure": self.gate.not_sure["all"],
+            **({} if three_class is None else {"three_class_accuracy": three_class.metrics["accuracy"]}),
+            **{f"calibration_error_{kind}": curve.error for kind, curve in self.reliability.items()},
+            "refused": self.rejections.refused["all"],
+            "not_sure": self.rejections.not_sure["all"],
         }

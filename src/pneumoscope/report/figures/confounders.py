@@ -14,15 +14,15 @@ if TYPE_CHECKING:
 
 _KINDS = (
     ("figures", "classifier", palette.GREEN, "o"),
-    ("trivial", "regression that sees no lung", palette.VERMILION, "s"),
+    ("pixel_baselines", "regression that sees no lung", palette.VERMILION, "s"),
 )
 
 
 @palette.styled
 def draw_confounders(confounders: Confounders, *, title: str) -> Figure:
     """Draw a panel for each metric: the classifier by what it was shown, and the regressions."""
-    metrics = list(confounders.figures["untouched"])
-    rows = len(confounders.figures) + len(confounders.trivial)
+    metrics = list(confounders.metrics["untouched"])
+    rows = len(confounders.metrics) + len(confounders.pixel_baselines)
     figure = palette.new_figure(
         title,
         "Metrics with parts of the images hidden, and without any lung. The tables below hold the values.",
@@ -37,6 +37,6 @@ def draw_confounders(confounders: Confounders, *, title: str) -> Figure:
             for number, (name, values) in enumerate(getattr(confounders, kind).items())
         ]
         draw_dots(axes, dots, metric=metric, title=metric_title(metric))
-        axes.axvline(confounders.figures["untouched"][metric].value, color=palette.SOFT, linewidth=1, linestyle=":")
+        axes.axvline(confounders.metrics["untouched"][metric].value, color=palette.SOFT, linewidth=1, linestyle=":")
     palette.put_legend_below(figure, panels[0])
     return figure

@@ -174,7 +174,7 @@ def draw_subgroups(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     for axes, metric, color in zip(
         panels, ("sensitivity", "specificity"), (palette.VERMILION, palette.BLUE), strict=True
     ):
-        dots = [Dot(name, group.figures.get(metric), color) for name, group in zip(names, groups, strict=True)]
+        dots = [Dot(name, group.metrics.get(metric), color) for name, group in zip(names, groups, strict=True)]
         draw_dots(axes, dots, metric=metric, title=f"{metric.capitalize()} (dashed: all images)")
         if np.isfinite(overall[metric].value):
             axes.axvline(overall[metric].value, color=palette.INK, linestyle="--", linewidth=1)

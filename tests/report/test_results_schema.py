@@ -29,11 +29,8 @@ def check(schema):
     return jsonschema.Draft202012Validator(schema, format_checker=jsonschema.FormatChecker()).validate
 
 
-def test_the_schema_is_one(schema):
+def test_a_study_follows_the_schema(schema, results, check):
     jsonschema.Draft202012Validator.check_schema(schema)
-
-
-def test_a_study_keeps_the_schema(results, check):
     check(json.loads(json.dumps(results, allow_nan=False)))
     assert list(results["tasks"]) == ["binary", "three_class", "neighbors", "anomaly", "explain"]
     assert all(list(entries) == ["reference", "improved"] for entries in results["tasks"].values())
@@ -49,37 +46,37 @@ def test_a_study_keeps_the_schema(results, check):
         (("reference-anomaly", "reference-map_binary"), ["anomaly"]),
     ],
 )
-def test_a_part_of_a_study_keeps_the_schema(stages, facts, check, kept, tasks):
+def test_a_part_of_a_study_follows_the_schema(stages, facts, check, kept, tasks):
     part = summarize_study({name: stages[name] for name in kept}, **facts)
     check(part)
     assert list(part["tasks"]) == tasks
 
 
-def test_every_figure_comes_through(stages, results):
+def test_every_metric_is_in_the_results(stages, results):
     metrics = results["tasks"]["binary"]["improved"]["metrics"]
-    known = stages["improved-binary"].evaluations["test"].metrics
-    assert {name: read_estimate(entry) for name, entry in metrics.items()} == known
+    expected = stages["improved-binary"].evaluations["test"].metrics
+    assert {name: read_estimate(entry) for name, entry in metrics.items()} == expected
     validation = results["tasks"]["binary"]["improved"]["validation"]
     assert validation["accuracy"]["value"] == stages["improved-binary"].evaluations["val"].metrics["accuracy"].value
 
 
-def test_neighbors_hold_both_nets_and_their_agreement(stages, results):
+def test_neighbors_hold_both_classifiers_and_their_agreement(stages, results):
     metrics = results["tasks"]["neighbors"]["improved"]["metrics"]
     for stage, suffix in (("binary", ""), ("three_class", "_three_class")):
-        known = stages[f"improved-neighbors_{stage}"]
-        assert metrics[f"accuracy{suffix}"]["value"] == known.evaluations["test"].metrics["accuracy"].value
-        assert metrics[f"agreement{suffix}"]["value"] == known.agreement.value
-        assert results["tasks"]["neighbors"]["improved"][f"k{suffix}"] == known.k
+        expected = stages[f"improved-neighbors_{stage}"]
+        assert metrics[f"accuracy{suffix}"]["value"] == expected.evaluations["test"].metrics["accuracy"].value
+        assert metrics[f"agreement{suffix}"]["value"] == expected.agreement.value
+        assert results["tasks"]["neighbors"]["improved"][f"k{suffix}"] == expected.k
     assert results["tasks"]["neighbors"]["improved"]["parameters"] == 3_404_674
 
 
-def test_anomaly_accuracy_is_that_of_the_papers_threshold(results):
+def test_anomaly_accuracy_is_that_of_the_reference_threshold(results):
     entry = results["tasks"]["anomaly"]["reference"]
     assert entry["metrics"]["accuracy"] == entry["metrics"][f"accuracy_{entry['decision_threshold']}"]
     assert entry["metrics"]["f1"] == entry["metrics"]["f1_mean_plus_sd"]
 
 
-def test_what_is_not_defined_is_null(stages, facts, check):
+def test_undefined_metrics_are_null(stages, facts, check):
     unknown = Estimate(math.nan, math.nan, math.inf, 0)
     stages = {"improved-explain": copy.copy(stages["improved-explain"])}
     object.__setattr__(stages["improved-explain"], "metrics", {"centrality_normal": unknown})
@@ -104,7 +101,7 @@ def test_what_is_not_defined_is_null(stages, facts, check):
         (("timing",), {"load": 1.0}),
     ],
 )
-def test_what_is_wrong_is_refused(results, check, path, value):
+def test_the_schema_refuses_wrong_values(results, check, path, value):
     wrong = copy.deepcopy(results)
     place = wrong
     for key in path[:-1]:

@@ -1,4 +1,4 @@
-"""Research commands: method benchmarks and label audits print a table, and write it as JSON and CSV."""
+"""Research commands print a table, and write it as JSON and CSV."""
 
 import json
 from functools import partial
@@ -14,7 +14,7 @@ from pneumoscope.io.archive import save_result
 from pneumoscope.io.results import Estimate, MethodTable
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
-from pneumoscope.research.benchmark import run_explain_benchmark
+from pneumoscope.research.run import run_explain_benchmark
 from pneumoscope.study.pipeline import reopen_study
 
 
@@ -23,13 +23,13 @@ def read_csv(path):
     return pd.read_csv(path, comment="#")
 
 
-def test_a_remark_on_a_method_without_figures_is_refused():
-    with pytest.raises(ValueError, match="remarks are of gone, expected methods that have figures"):
+def test_a_remark_on_an_unknown_method_is_an_error():
+    with pytest.raises(ValueError, match="remarks are of gone, expected methods that have metrics"):
         MethodTable({"here": {}}, {"gone": "Nothing to say."})
 
 
 def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path, monkeypatch):
-    table = MethodTable({"dark": {"auroc": Estimate(0.75, 0.7, 0.8, 45)}}, {"dark": "Dark is odd."})
+    table = MethodTable({"dark": {"auroc": Estimate(0.75, 0.7, 0.8, 45)}}, {"dark": "Dark is anomalous."})
     calls = []
 
     def benchmark_anomaly(dataset, out_dir, **options):
@@ -37,35 +37,35 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
         return table
 
     monkeypatch.setattr("pneumoscope.research.anomaly_benchmark.benchmark_anomaly", benchmark_anomaly)
-    words = ["research", "anomaly", "--study", str(finished_study), "--out", str(tmp_path), "--epochs", "2"]
-    done = CliRunner().invoke(app, [*words, "--weights", str(tmp_path / "net.h5")])
+    arguments = ["research", "anomaly", "--study", str(finished_study), "--out", str(tmp_path), "--epochs", "2"]
+    result = CliRunner().invoke(app, [*arguments, "--weights", str(tmp_path / "net.h5")])
 
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     options = {"weights": tmp_path / "net.h5", "epochs": 2, "num_seeds": 1, "seed": 0}
     assert calls == [(tmp_path / "detectors", options)]
-    assert "dark: Dark is odd." in done.stdout
+    assert "dark: Dark is anomalous." in result.stdout
     content = json.loads((tmp_path / "anomaly.json").read_text())
     assert content["configuration"] == "improved"
     (row,) = read_csv(tmp_path / "anomaly.csv").to_dict("records")
-    assert (row["method"], row["figure"]) == ("dark", "auroc")
+    assert (row["method"], row["metric"]) == ("dark", "auroc")
     assert {name: row[name] for name in ("value", "low", "high", "n")} == content["methods"]["dark"]["auroc"]
 
 
 def test_neighbors_are_measured_by_one_command(finished_study, tmp_path):
     results = json.loads((finished_study / "results.json").read_text())["tasks"]["neighbors"]["improved"]
-    words = ["research", "neighbors", "--study", str(finished_study), "--out", str(tmp_path), "--json"]
-    done = CliRunner().invoke(app, words)
+    arguments = ["research", "neighbors", "--study", str(finished_study), "--out", str(tmp_path), "--json"]
+    result = CliRunner().invoke(app, arguments)
 
-    assert done.exit_code == 0, done.output
+    assert result.exit_code == 0, result.output
     methods = json.loads((tmp_path / "neighbors.json").read_text())["methods"]
-    assert json.loads(done.stdout)["methods"] == methods
+    assert json.loads(result.stdout)["methods"] == methods
     assert {"three classes", "two classes", "raw pixels"} <= set(methods)
     assert "index ivfpq" not in methods
     assert methods["two classes"]["accuracy"]["value"] == results["metrics"]["accuracy"]["value"]
     assert 0 <= methods["two classes"]["rejected"]["value"] < 0.5
 
 
-def test_methods_of_explanation_are_written_each_with_a_verdict(finished_study, tmp_path, monkeypatch):
+def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path, monkeypatch):
     from pneumoscope.research import explain_benchmark as benchmark
 
     few = partial(benchmark.benchmark_explanations, methods=("hirescam", "guided_backprop"), num_images=4)
@@ -75,7 +75,7 @@ def test_methods_of_explanation_are_written_each_with_a_verdict(finished_study, 
         run_explain_benchmark(finished_study, "improved", tmp_path, layer="conv_9")
     table = run_explain_benchmark(finished_study, "improved", tmp_path)
 
-    assert tuple(table.figures) == ("hirescam", "guided_backprop", "edges")
+    assert tuple(table.metrics) == ("hirescam", "guided_backprop", "edges")
     content = json.loads((tmp_path / "explain.json").read_text())
     assert content["remarks"]["hirescam"].startswith("This map ")
     assert "it shows the film and not the net" in content["remarks"]["edges"]
@@ -85,8 +85,8 @@ def test_methods_of_explanation_are_written_each_with_a_verdict(finished_study, 
 
 def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch):
     request, dataset = reopen_study(finished_study)
-    words = ["research", "labels", "--study", str(finished_study), "--crossvalidation", str(tmp_path)]
-    missing = CliRunner().invoke(app, words)
+    arguments = ["research", "labels", "--study", str(finished_study), "--crossvalidation", str(tmp_path)]
+    missing = CliRunner().invoke(app, arguments)
     assert "make it with `pneumoscope crossvalidate" in str(missing.exception)
 
     pool = dataset.select(dataset.table["split"].to_numpy() != "test")
@@ -94,13 +94,13 @@ def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch
     labels = pool.labels(THREE_CLASSES)
     probabilities = 0.1 + 0.7 * np.eye(3)[labels]
     probabilities[0] = np.roll(probabilities[0], 1)
-    told = evaluate(labels, probabilities, classes=THREE_CLASSES, split="x", patients=patients, names=names)
-    save_result(told, tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz")
+    evaluation = evaluate(labels, probabilities, classes=THREE_CLASSES, split="x", patients=patients, names=names)
+    save_result(evaluation, tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz")
     monkeypatch.setattr("pneumoscope.research.label_audit.vote_held_out", lambda *_, **__: probabilities)
-    done = CliRunner().invoke(app, [*words, "--out", str(tmp_path / "labels")])
+    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "labels")])
 
-    assert done.exit_code == 0, done.output
-    assert names[0] in done.stdout and "1 of" in done.stdout
+    assert result.exit_code == 0, result.output
+    assert names[0] in result.stdout and "1 of" in result.stdout
     content = json.loads((tmp_path / "labels" / "labels.json").read_text())
     assert content["images"] == int((labels > 0).sum())
     assert content["figures"]["nets_outside"]["value"] > 0.9

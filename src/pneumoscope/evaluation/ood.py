@@ -1,0 +1,107 @@
+"""Rejected and uncertain images, and what the OOD detector makes of invalid inputs."""
+
+import re
+from collections import Counter
+from collections.abc import Mapping
+
+import numpy as np
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.evaluation.gather import spread_evenly
+from pneumoscope.inference.ood import OODDetector
+from pneumoscope.io.results import Estimate, EvaluatedImages, OODCheck, OODKind, Rejections
+from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.metrics.classification import estimate_share
+from pneumoscope.phantoms.invalid_inputs import KINDS, make_invalid_inputs
+from pneumoscope.progress import track
+
+UNCHANGED = "films as they are"
+MAX_IMAGES = 250
+
+
+def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> Rejections:
+    """Return the shares that are rejected or uncertain, the reasons, and the accuracy with and without the uncertain.
+
+    Args:
+        images: all that were read.
+        threshold: probability from which a case counts as pneumonia.
+        seed: of the resampling.
+    """
+    refused, not_sure = images.decisions == "refused", images.decisions == "not sure"
+    correct = (images.scores >= threshold) == (images.labels == 1)
+    answered = {"all": ~refused, "sure": ~refused & ~not_sure, "not_sure": not_sure}
+    return Rejections(
+        refused=_share_by_class(refused, images, seed),
+        unlike=_share_by_class(~refused & ~images.in_domain, images, seed),
+        not_sure=_share_by_class(not_sure, images, seed),
+        refusals=_count_remarks(images.reasons[refused]),
+        remarks=_count_remarks(images.reasons[~refused]),
+        answers={
+            name: estimate_share(correct[rows], images.patients[rows], seed=seed)
+            for name, rows in answered.items()
+            if rows.any()
+        },
+    )
+
+
+def check_ood_detector(
+    detector: OODDetector,
+    dataset: Dataset,
+    *,
+    split: str = "val",
+    others: Mapping[str, np.ndarray] | None = None,
+    seed: int = 0,
+) -> OODCheck:
+    """Measure what the OOD detector makes of unchanged images, and of invalid inputs made from them.
+
+    The detector was fitted on some kinds of invalid inputs, made from training images; use other images here.
+
+    Args:
+        detector: the OOD detector.
+        dataset: split into `split` and others.
+        split: of the images; invalid inputs are made from at most 250 of them, spread evenly.
+        others: further images by name, `(n, H, W)` uint8, such as adults, photographs or other parts of the body.
+        seed: of the invalid inputs.
+
+    Raises:
+        ValueError: if the split holds no image.
+    """
+    part = dataset.split(split)
+    if not len(part):
+        raise ValueError(f"the split {split!r} holds no image; expected some to measure on")
+    patients = part.table["patient"].to_numpy().astype(str)
+    checks = [_check_kind(UNCHANGED, "usual", detector, part.images, patients)]
+    rows = spread_evenly(len(part), MAX_IMAGES)
+    for name, kind in track(KINDS.items(), "Wrong inputs", total=len(KINDS)):
+        inputs = make_invalid_inputs(part.images[rows], name, seed=seed + 1)
+        checks.append(_check_kind(name, "learned" if kind.learned else "unseen", detector, inputs, patients[rows]))
+    for name, images in (others or {}).items():
+        checks.append(_check_kind(name, "other", detector, images, np.arange(len(images)).astype(str)))
+    return OODCheck(split, tuple(checks))
+
+
+def _count_remarks(reasons: np.ndarray) -> dict[str, int]:
+    """Return the number of images by sentence, the most frequent first."""
+    sentences = (sentence for reason in reasons for sentence in re.findall(r"[^.]+\.", reason))
+    return dict(Counter(sentence.strip() for sentence in sentences).most_common())
+
+
+def _share_by_class(flags: np.ndarray, images: EvaluatedImages, seed: int) -> dict[str, Estimate]:
+    rows = {"all": images.labels >= 0, **{name: images.labels == label for label, name in enumerate(BINARY_CLASSES)}}
+    return {
+        name: estimate_share(flags[of_class], images.patients[of_class], seed=seed)
+        for name, of_class in rows.items()
+        if of_class.any()
+    }
+
+
+def _check_kind(kind: str, origin: str, detector: OODDetector, images: np.ndarray, patients: np.ndarray) -> OODKind:
+    in_domain, refused, reasons = zip(*detector.check(images), strict=True)
+    frequent = Counter(sorted(reason for reason in reasons if reason)).most_common(1)
+    return OODKind(
+        kind,
+        origin,
+        flagged=estimate_share(~np.array(in_domain), patients),
+        refused=estimate_share(refused, patients),
+        reason=frequent[0][0] if frequent else "",
+    )
