@@ -35,7 +35,7 @@ from pneumoscope.inference.cards import (
 from pneumoscope.inference.model_set import Graph, as_input
 from pneumoscope.inference.ood import fit_ood_detector
 from pneumoscope.io.json_file import parse_json, write_json
-from pneumoscope.io.study_folder import Ledger, list_other_seeds, load_stage
+from pneumoscope.io.study_folder import Ledger, find_stage, list_other_seeds, load_stage
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.models.card import CARD_NAME
