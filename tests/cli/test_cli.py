@@ -45,7 +45,7 @@ def test_each_help_is_one_line_and_an_example_that_parses(run: Run, module: Modu
         (["evaluate", "--study", "nowhere"], "holds no trained model"),
         (["evaluate"], "nothing to evaluate on"),
         (["evaluate", "--data", "nowhere"], "nowhere does not exist"),
-        (["evaluate", "--study", "nowhere", "--shortcuts"], "expected no --models"),
+        (["evaluate", "--study", "nowhere", "--confounders"], "expected no --models"),
         (["neighbors", "--study", "nowhere"], "holds no finished improved study"),
         (["anomaly", "nowhere.png", "--study", "nowhere"], "holds no trained model"),
         (["train", "--backbone", "mobilenet"], "expected --backbone NAME and --weights"),
@@ -115,14 +115,14 @@ def test_a_study_is_evaluated_on_a_manifest(
 
 
 def test_the_included_models_are_evaluated(run: Run, phantom_folder: Path, tmp_path: Path) -> None:
-    code, out, err = run("evaluate", "--data", phantom_folder, "--out", tmp_path, "--no-shortcuts", "--json")
+    code, out, err = run("evaluate", "--data", phantom_folder, "--out", tmp_path, "--no-confounders", "--json")
 
     assert code == 0
     assert "taking test" in err
     printed = json.loads(out)
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert printed["scopes"] == written["scopes"]
-    assert written["shortcuts"] is None and written["ood_check"] is None
+    assert written["confounders"] is None and written["ood_check"] is None
     assert printed["command"].startswith("pneumoscope evaluate --data")
     assert (tmp_path / "evaluation.html").exists()
 

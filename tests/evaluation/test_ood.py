@@ -15,7 +15,7 @@ from pneumoscope.phantoms.invalid_inputs import KINDS, make_invalid_inputs
 
 @pytest.fixture(scope="module")
 def detector(phantoms):
-    return fit_ood_detector(phantoms.split("train").images, phantoms.split("val").images, tell_drawn=False)
+    return fit_ood_detector(phantoms.split("train").images, phantoms.split("val").images, detect_phantoms=False)
 
 
 @pytest.fixture(scope="module")

@@ -95,7 +95,7 @@ def make_evaluation(skill, *, count=150, subtypes_known=True):
 
 @pytest.fixture(scope="module")
 def good(confounders, ood_check):
-    return dataclasses.replace(make_evaluation(3.0), shortcuts=confounders, ood_check=ood_check)
+    return dataclasses.replace(make_evaluation(3.0), confounders=confounders, ood_check=ood_check)
 
 
 @pytest.fixture(scope="module")

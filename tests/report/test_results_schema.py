@@ -90,7 +90,7 @@ def test_undefined_metrics_are_null(stages, facts, check):
 @pytest.mark.parametrize(
     ("path", "value"),
     [
-        (("schema_version",), "2.0"),
+        (("schema_version",), "1.1"),
         (("research_use_only",), "For diagnosis"),
         (("data", "phantoms"), "no"),
         (("data", "counts"), {"train/normal": -1}),

@@ -165,8 +165,8 @@ def test_unfinished_study_has_the_sections_of_its_stages(leave_part, names, sect
     [
         (None, "missing; expected the folder"),
         ("{", "cannot be read"),
-        ("[]", "schema version None, expected 1.1"),
-        ('{"schema_version": "2.0"}', "schema version 2.0, expected 1.1"),
+        ("[]", "schema version None, expected 2.0"),
+        ('{"schema_version": "1.1"}', "schema version 1.1, expected 2.0"),
     ],
 )
 def test_damaged_results_are_an_error(tmp_path, content, message):

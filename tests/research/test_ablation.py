@@ -3,7 +3,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from pneumoscope.research.benchmark import run_ablations
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
@@ -12,6 +11,7 @@ from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.settings import configuration_settings
 from pneumoscope.research.ablation import BASE, vary_settings
+from pneumoscope.research.run import run_ablations
 
 SEED_ROWS = ("seed 0", "seed 1", "mean of 2 seeds", "sd over 2 seeds")
 
@@ -59,15 +59,15 @@ def test_finished_runs_fill_one_table_and_are_not_repeated(dataset, tmp_path, mo
 
     table = run_ablations(dataset, tmp_path, settings=configuration_settings("default"), variants=["mixup"])
     runs = [f"{variant}, patients, {run}" for variant in (BASE, "mixup") for run in SEED_ROWS]
-    assert set(table.figures) == {*runs, "framed, patients, seed 0"}
+    assert set(table.metrics) == {*runs, "framed, patients, seed 0"}
     assert table.remarks["mixup, patients, seed 0"].startswith("pairs of images mixed")
-    assert "difference" not in table.figures[f"{BASE}, patients, seed 0"]
-    first, second, mean, sd = (table.figures[f"mixup, patients, {run}"] for run in SEED_ROWS)
+    assert "difference" not in table.metrics[f"{BASE}, patients, seed 0"]
+    first, second, mean, sd = (table.metrics[f"mixup, patients, {run}"] for run in SEED_ROWS)
     assert first["difference"].high < 0 and first["p_value"].value < 0.05
     for name in ("auroc", "difference"):
         values = [first[name].value, second[name].value]
         assert mean[name].value == pytest.approx(np.mean(values))
         assert sd[name].value == pytest.approx(np.std(values, ddof=1))
     content = json.loads((tmp_path / "ablations.json").read_text())
-    assert set(content["methods"]) == set(table.figures)
+    assert set(content["methods"]) == set(table.metrics)
     assert "mixup" in (tmp_path / "ablations.csv").read_text()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 COMMANDS = typer.Typer()
 DEFAULT_POINT = "balanced"
 
-ShortcutsOption = Annotated[
+ConfoundersOption = Annotated[
     bool | None,
     typer.Option(
         help="Measure confounders and the OOD detector on changed images.",
@@ -44,7 +44,7 @@ def evaluate(
     correct_label_shift: Annotated[
         bool, typer.Option("--correct-label-shift", help="Correct probabilities by the estimated class shares.")
     ] = False,
-    shortcuts: ShortcutsOption = None,
+    confounders: ConfoundersOption = None,
     as_json: JsonOption = False,
     study_dir: Annotated[Path | None, _study_option("--study", help="Folder of a study with the Keras model.")] = None,
     configuration: Annotated[Configuration, _study_option(help="Configuration of the model.")] = "improved",
@@ -52,10 +52,10 @@ def evaluate(
 ) -> None:
     """Evaluate models on labelled radiographs and write one page of metrics."""
     if study_dir is not None:
-        if models or out or split or correct_label_shift or shortcuts or operating_point != DEFAULT_POINT:
+        if models or out or split or correct_label_shift or confounders or operating_point != DEFAULT_POINT:
             raise PneumoscopeError(
                 "--study evaluates a study's own classifier; expected no --models, --out, --split, --operating-point, "
-                "--correct-label-shift or --shortcuts with it. Export the study to use these options."
+                "--correct-label-shift or --confounders with it. Export the study to use these options."
             )
         _evaluate_study(study_dir, data, configuration, task, as_json=as_json)
         return
@@ -72,7 +72,7 @@ def evaluate(
         split=split,
         operating_point=operating_point,
         correct_label_shift=correct_label_shift,
-        confounders=shortcuts,
+        confounders=confounders,
     )
     _report(evaluation, out, as_json=as_json)
 

@@ -25,7 +25,7 @@ from pneumoscope.report.templates import write_page
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "2.0"
 IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_domain")
 
 # Each section is one entry here and one block in the template.
@@ -121,7 +121,7 @@ def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict
 
 def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
     hidden, ood = evaluation.confounders, evaluation.ood_check
-    missing = "Confounders were not measured. They need ten or more images of each class, and no --no-shortcuts."
+    missing = "Confounders were not measured. They need ten or more images of each class, and no --no-confounders."
     return {
         "overview": sentences.write_verdict(evaluation),
         "performance": [

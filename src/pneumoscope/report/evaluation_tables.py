@@ -153,7 +153,7 @@ def tabulate_confounders(confounders: Confounders) -> list[Table]:
         cells = [make_cell(metric, metrics[metric], note=notes.get(metric, "")) for metric in columns]
         hidden = Cell(format_value("share", confounders.hidden[name].value)) if name in confounders.hidden else EMPTY
         shown.append((confounder_title(name), [hidden, *cells]))
-    trivial = {confounder_title(name): metrics for name, metrics in confounders.pixel_baselines.items()}
+    baselines = {confounder_title(name): metrics for name, metrics in confounders.pixel_baselines.items()}
     series: list[Row] = [
         (name, [metrics["exposure"].n, *(_make_series_cell(title, metrics[title]) for title in SERIES_TITLES)])
         for name, metrics in confounders.series.items()
@@ -161,7 +161,7 @@ def tabulate_confounders(confounders: Confounders) -> list[Table]:
     caption = "Logistic regressions without any lung, fitted on training images"
     return [
         Table("Parts of the images hidden, with paired differences", ["Shown", "Hidden", *columns.values()], shown),
-        tabulate(caption, "Input", columns, trivial, counted=False),
+        tabulate(caption, "Input", columns, baselines, counted=False),
         Table("By series of file names", ["Series", "Images", *SERIES_TITLES.values()], series),
     ]
 

@@ -14,7 +14,7 @@ from pneumoscope.io.results import AnomalyResult, Classification, LearningCurve,
 from pneumoscope.io.study_folder import order_configurations, split_stage
 from pneumoscope.phantoms.phantom import shows_phantoms
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSION = "2.0"
 DECISION_THRESHOLD = "mean_plus_sd"
 TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
 # Of the fields of task 2, by classifier.

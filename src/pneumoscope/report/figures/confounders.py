@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _KINDS = (
-    ("figures", "classifier", palette.GREEN, "o"),
+    ("metrics", "classifier", palette.GREEN, "o"),
     ("pixel_baselines", "regression that sees no lung", palette.VERMILION, "s"),
 )
 
