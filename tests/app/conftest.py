@@ -118,7 +118,7 @@ def radiographs() -> dict[str, bytes]:
 def collection(reader: Reader, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with an image in the place of the first reference case."""
     folder = tmp_path_factory.mktemp("collection")
-    path = folder / str(reader.models.known.names[0])
+    path = folder / str(reader.models.references.names[0])
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(encode_image(np.random.default_rng(0).integers(0, 256, (300, 600), dtype=np.uint8)))
     return folder

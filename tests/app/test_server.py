@@ -78,7 +78,7 @@ def test_reference_cases_have_coordinates(client, reader):
 
     assert TypeAdapter(schema.ReferenceCases).validate_python(answer, strict=True) == answer
     coordinates = np.frombuffer(base64.b64decode(answer["coordinates"]), "<f4").reshape(-1, 2)
-    np.testing.assert_array_equal(coordinates, reader.models.known.coordinates)
+    np.testing.assert_array_equal(coordinates, reader.models.references.coordinates)
     assert len(answer["names"]) == len(answer["labels"]) == len(coordinates)
     assert set(answer["labels"]) <= set(answer["classes"])
     assert answer["pictures"] is False
@@ -88,7 +88,7 @@ def test_reference_cases_have_coordinates(client, reader):
 
 
 def test_a_reference_case_is_shown_if_its_collection_is_available(open_room, collection, reader):
-    last = len(reader.models.known.names) - 1
+    last = len(reader.models.references.names) - 1
     with open_room(data_dir=collection) as address, httpx.Client(base_url=address, timeout=120) as client:
         assert client.get("/api/references").json()["pictures"] is True
         shown = client.get("/api/references/0.png")
@@ -150,7 +150,7 @@ def test_full_detail_adds_maps(client, radiographs, reader):
     assert len(base64.b64decode(reading["anomaly_map"]["data"])) == 128 * 128
     assert len(reading["position"]) == 2
     for neighbor in reading["neighbors"]:
-        assert str(reader.models.known.names[neighbor["index"]]) == neighbor["name"]
+        assert str(reader.models.references.names[neighbor["index"]]) == neighbor["name"]
 
 
 @pytest.mark.parametrize("point", ["screening", "specific", "0.25"])

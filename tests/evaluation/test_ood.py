@@ -69,7 +69,7 @@ def test_impossible_checks_are_refused(detector, phantoms):
 @pytest.mark.real_data
 def test_the_shipped_detector_accepts_real_radiographs_and_little_else(real_data):
     images = load_dataset(real_data / "test").as_split("test")
-    kinds = {kind.kind: kind for kind in check_ood_detector(load_model_set().domain, images, split="test").kinds}
+    kinds = {kind.kind: kind for kind in check_ood_detector(load_model_set().ood_detector, images, split="test").kinds}
 
     assert kinds[UNCHANGED].refused.value < 0.01
     assert kinds[UNCHANGED].flagged.value < 0.1

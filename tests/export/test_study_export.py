@@ -70,7 +70,7 @@ def test_a_reader_predicts_as_the_models_of_the_study_do(exported, finished_stud
 
 def test_the_reference_cases_are_the_training_images(exported, study):
     train = study[0][1].split("train").table
-    references = Reader.open(exported).models.known
+    references = Reader.open(exported).models.references
 
     assert references.names.tolist() == train["name"].tolist()
     assert references.coordinates.shape == (len(train), 2)

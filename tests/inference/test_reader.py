@@ -89,7 +89,7 @@ def test_a_rotated_image_is_rejected(reader, images):
 
 
 def test_neighbors_are_the_nearest_of_other_patients(reader, images):
-    references = reader.models.known
+    references = reader.models.references
     readings = reader.read(images, ["x"] * len(images))
     number = next(number for number, reading in enumerate(readings) if reading.neighbors)
     neighbors = readings[number].neighbors
@@ -114,7 +114,7 @@ def test_maps_have_their_shapes_and_ranges(reader, images):
         assert upsampled.min() >= 0 and upsampled.max() in (0, pytest.approx(1))
     assert maps.anomaly_map.shape == (128, 128)
     assert 0 <= maps.anomaly_map.min() < maps.anomaly_map.max() <= 1
-    low, high = reader.models.known.coordinates.min(axis=0), reader.models.known.coordinates.max(axis=0)
+    low, high = reader.models.references.coordinates.min(axis=0), reader.models.references.coordinates.max(axis=0)
     assert (maps.position >= low).all() and (maps.position <= high).all()
 
 

@@ -30,8 +30,8 @@ def test_a_variant_changes_its_part_of_the_settings():
     settings = configuration_settings("default", epochs=3)
     assert vary_settings(settings, BASE) == settings
     assert vary_settings(settings, "hard-targets").label_smoothing == 0
-    assert vary_settings(settings, "paper-net").configuration == "improved"
-    assert vary_settings(settings, "paper-net").epochs == 3
+    assert vary_settings(settings, "reference-network").configuration == "improved"
+    assert vary_settings(settings, "reference-network").epochs == 3
     with pytest.raises(PneumoscopeError, match="no variant 'magic'; expected one of as-it-is"):
         vary_settings(settings, "magic")
 

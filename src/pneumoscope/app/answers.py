@@ -54,7 +54,7 @@ def describe_references(reader: "Reader", *, pictures: bool) -> ReferenceCases:
         reader: with the reference cases.
         pictures: whether the server can show them.
     """
-    classes, references = list(reader.models.classes), reader.models.known
+    classes, references = list(reader.models.classes), reader.models.references
     return {
         "notice": RESEARCH_USE_ONLY,
         "classes": classes,

@@ -85,7 +85,7 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
 
     @router.get("/references/{index}.png", summary="A reference case", response_class=Response, responses=_PNG)
     async def thumbnail(request: Request, index: int) -> Response:
-        names = context.reader.models.known.names
+        names = context.reader.models.references.names
         if context.data_dir is None:
             raise RequestError(404, "no images of reference cases; start the server with --data and their folder")
         if not 0 <= index < len(names):

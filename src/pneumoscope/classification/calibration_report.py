@@ -28,6 +28,8 @@ from pneumoscope.metrics.classification import evaluate, evaluate_scores
 from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.metrics.operating_points import choose_operating_points
 
+CALIBRATION_METHOD = "vector scaling with one scale, classes weighed alike"
+CONFORMAL_METHOD = "split conformal, least ambiguous sets"
 SEED_METRICS = {
     "normal_or_pneumonia": ("accuracy_balanced", "auroc"),
     "three_class": ("accuracy", "auroc_bacterial_vs_viral"),
@@ -42,6 +44,10 @@ class _Cases:
     labels: NDArray[np.integer]
     patients: NDArray[np.str_]
     names: NDArray[np.str_]
+
+    @classmethod
+    def of(cls, evaluation: Evaluation) -> "_Cases":
+        return cls(evaluation.probabilities, evaluation.labels, evaluation.patients, evaluation.names)
 
 
 def report_calibration(
@@ -62,11 +68,7 @@ def report_calibration(
             chooses on validation.
         other_seeds: by seed, outputs for all images of models that differ in their seed alone.
     """
-    if held_out is None:
-        cases, source = _select_cases(outputs, dataset, "val"), "validation images"
-    else:
-        cases = _Cases(held_out.probabilities, held_out.labels, held_out.patients, held_out.names)
-        source = "images of series of file names"
+    cases = _select_cases(outputs, dataset, "val") if held_out is None else _Cases.of(held_out)
     fits = fit_calibration(cases.probabilities, cases.labels, cases.patients, seed=seed)
     calibrated = replace(cases, probabilities=calibrate(cases.probabilities, fits[:1])[0])
     positive = 1 - calibrated.probabilities[:, 0]
@@ -79,20 +81,13 @@ def report_calibration(
     if held_out is not None:
         # The thresholds were chosen on the same images, which flatters their metrics, not the ranking.
         metrics["held_out"] = _measure(calibrated, thresholds, split="held_out", seed=seed)
+    source = "validation images" if held_out is None else "images of series of file names"
     chosen = f"{len(cases.labels)} {source} of {len(set(cases.patients))} patients that the model was not trained on"
     parameters = tuple(tuple(fit) for fit in fits.round(6).tolist())
     return CalibrationReport(
-        calibration=Calibration(
-            method="vector scaling with one scale, classes weighed alike",
-            fitted_on=chosen,
-            fitted=parameters[0],
-            resampled=parameters[1:],
-        ),
+        calibration=Calibration(CALIBRATION_METHOD, chosen, fitted=parameters[0], resampled=parameters[1:]),
         conformal=ConformalLimit(
-            method="split conformal, least ambiguous sets",
-            coverage=COVERAGE,
-            fitted_on=chosen,
-            limit=fit_conformal(cases.labels, calibrated.probabilities),
+            CONFORMAL_METHOD, COVERAGE, chosen, limit=fit_conformal(cases.labels, calibrated.probabilities)
         ),
         operating_points=_describe_points(calibrated, thresholds, seed),
         operating_points_from=chosen,

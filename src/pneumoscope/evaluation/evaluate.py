@@ -173,7 +173,7 @@ def _check_images(
     """
     log.info("making invalid inputs%s", " and hiding parts of the images" if hide else "")
     images = load_images(reader, table, MAX_CHECKED, f"Decoding {split}").as_split(split)
-    ood_check = check_ood_detector(reader.models.domain, images, split=split, seed=seed)
+    ood_check = check_ood_detector(reader.models.ood_detector, images, split=split, seed=seed)
     if not hide:
         return None, ood_check
     training = collection.table[collection.table["split"] == "train"]

@@ -103,8 +103,8 @@ class ModelSet:
         cards: of the three parts.
         answers, scores: graphs of the classifier and the normality model that predictions come from.
         classifier, layers, anomaly: graphs of heatmaps of the last layer, of the other layers, and of anomaly maps.
-        known: the reference cases.
-        domain: the OOD detector.
+        references: the reference cases.
+        ood_detector: rejects or flags images unlike the training images.
     """
 
     cards: ModelCards
@@ -113,8 +113,8 @@ class ModelSet:
     classifier: Graph
     layers: Graph
     anomaly: Graph
-    known: ReferenceCases
-    domain: OODDetector
+    references: ReferenceCases
+    ood_detector: OODDetector
 
     @cached_property
     def id(self) -> str:
@@ -146,11 +146,11 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     """
     folder = SHIPPED_DIR if models_dir is None else Path(models_dir)
     cards = load_cards(folder)
-    references = _load_arrays(folder / "known" / REFERENCE_CASES_NAME)
+    arrays = _load_arrays(folder / "known" / REFERENCE_CASES_NAME)
     try:
-        references["embeddings"] = references["embeddings"].astype(np.float32)
-        known = ReferenceCases(**references)
-        domain = OODDetector.from_arrays(_load_arrays(folder / "known" / OOD_DETECTOR_NAME))
+        arrays["embeddings"] = arrays["embeddings"].astype(np.float32)
+        references = ReferenceCases(**arrays)
+        ood_detector = OODDetector.from_arrays(_load_arrays(folder / "known" / OOD_DETECTOR_NAME))
     except (TypeError, KeyError, ValueError) as error:
         raise ModelError(
             f"{folder / 'known'} lacks arrays or has others than expected ({error}); export it again"
@@ -170,8 +170,8 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
         classifier=open_graph("classifier", classifier, classifier.graph.file),
         layers=open_graph("classifier", classifier, classifier.graph.layers_file),
         anomaly=open_graph("anomaly", anomaly, anomaly.graph.file),
-        known=known,
-        domain=domain,
+        references=references,
+        ood_detector=ood_detector,
     )
     # Every reading needs these two: an error in them is raised here.
     for graph in (models.answers, models.scores):

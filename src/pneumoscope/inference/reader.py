@@ -63,9 +63,9 @@ class Reader:
         self._limit: float = card.conformal.limit if card.conformal else np.nan
         self._normal_scores = np.sort(np.array(models.cards.anomaly.normal_scores, dtype=np.float64))
         self._patients: dict[str, set[str]] = {}  # by file name
-        for name, patient in zip(models.known.names, models.known.patients, strict=True):
+        for name, patient in zip(models.references.names, models.references.patients, strict=True):
             self._patients.setdefault(PurePath(str(name)).name, set()).add(str(patient))
-        self._index = EmbeddingIndex(models.known.embeddings, models.known.patients.tolist())
+        self._index = EmbeddingIndex(models.references.embeddings, models.references.patients.tolist())
 
     @classmethod
     def open(cls, models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> "Reader":
@@ -117,7 +117,7 @@ class Reader:
         inputs = as_input(images)
         outputs, embeddings = self.models.answers.run(inputs, ["probabilities", "embedding"])
         (scores,) = self.models.scores.run(inputs, ["score"])
-        checks = self.models.domain.check(images)
+        checks = self.models.ood_detector.check(images)
         nearest = self._find_nearest(embeddings, paths, NUM_VOTES)
         calibrated = self._calibrate(outputs)
         readings = []
@@ -171,7 +171,7 @@ class Reader:
         return ReadingMaps(
             heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
             anomaly_map=self._scale_anomaly(cells[0]),
-            position=np.median(self.models.known.coordinates[nearest], axis=0),
+            position=np.median(self.models.references.coordinates[nearest], axis=0),
         )
 
     def draw_heatmaps(self, images: np.ndarray, labels: Sequence[str], *, layer: str | None = None) -> np.ndarray:
@@ -217,7 +217,7 @@ class Reader:
         self, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
     ) -> tuple[dict[str, Any], str]:
         """Return the decision with its evidence, by the names of `Reading`, and why it is not sure, or nothing."""
-        references, classes = self.models.known, self.models.classes
+        references, classes = self.models.references, self.models.classes
         rows = dict(zip((*classes, "pneumonia"), calibrated.tolist(), strict=True))
         probability, low, high = rows["pneumonia"]
         decision = "pneumonia" if probability >= threshold else "normal"

@@ -5,6 +5,7 @@ with all others.
 """
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,12 +23,11 @@ def copy_linear(
 ) -> "keras.Model":
     """Return a flat float32 copy of a classifier that gives scores before the last sigmoid or softmax.
 
-    The copy shares nothing with the model. A layer of a model within the model is named by its path: `backbone.conv_1`.
+    The copy shares nothing with the model. Layers of nested models are named by their path: `backbone.conv_1`.
 
     Args:
         model: a built functional or sequential model of one input and one output.
-        opened: names of layers of the copy. For each, the copy has one more input, which is added to the layer's
-            output, and one more output, the sum: the gradient at an input of zeros is that at the layer.
+        opened: names of layers. Each gets one more input, which is added to its output, and one more output, the sum.
         before_activation: whether layers are opened ahead of an activation that is part of them.
         rectify: function in the place of each ReLU.
 
@@ -36,31 +36,27 @@ def copy_linear(
     """
     import keras
 
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise ValueError(f"{model.name} has {counts}, expected 1 of each")
+    _check_ends(model)
     last = _find_last_layer(model)
     openings: dict[str, tuple[Any, Any]] = dict.fromkeys(opened, (None, None))
 
-    def follow(part: "keras.Model", inputs: Any, prefix: str) -> Any:
-        def call(layer: Any, *args: Any, **kwargs: Any) -> Any:
-            name = prefix + layer.name
-            if isinstance(layer, keras.Model):
-                return follow(layer, args[0], f"{name}.")
-            if layer is last and isinstance(layer, keras.layers.Softmax):
-                return args[0]
-            split = before_activation and name in openings
-            copy, activation = _copy_layer(layer, name, rectify, linear=layer is last, split=split)
-            output = copy(*args, **kwargs)
-            _copy_weights(layer, copy)
-            if name in openings:
-                change = keras.Input(output.shape[1:], name=f"{name}.change")
-                output = keras.layers.Add(dtype="float32", name=f"{name}.changed")([output, change])
-                openings[name] = change, output
-            return output if activation is None else activation(output)
+    def call(layer: Any, *args: Any, prefix: str, **kwargs: Any) -> Any:
+        name = prefix + layer.name
+        if isinstance(layer, keras.Model):
+            return follow(layer, args[0], f"{name}.")
+        if layer is last and isinstance(layer, keras.layers.Softmax):
+            return args[0]
+        split = before_activation and name in openings
+        copy, activation = _copy_layer(layer, name, rectify, linear=layer is last, split=split)
+        output = copy(*args, **kwargs)
+        _copy_weights(layer, copy)
+        if name in openings:
+            output = _add_change(output, name, openings)
+        return output if activation is None else activation(output)
 
+    def follow(part: "keras.Model", inputs: Any, prefix: str) -> Any:
         graph = part._functional if isinstance(part, keras.Sequential) else part
-        return graph._run_through_graph(inputs, call_fn=call)
+        return graph._run_through_graph(inputs, call_fn=partial(call, prefix=prefix))
 
     image = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name)
     (scores,) = keras.tree.flatten(follow(model, [image], ""))
@@ -68,6 +64,22 @@ def copy_linear(
         return keras.Model(image, scores, name=model.name)
     changes, outputs = zip(*openings.values(), strict=True)
     return keras.Model([image, *changes], [scores, *outputs], name=model.name)
+
+
+def _check_ends(model: "keras.Model") -> None:
+    if len(model.inputs) != 1 or len(model.outputs) != 1:
+        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
+        raise ValueError(f"{model.name} has {counts}, expected 1 of each")
+
+
+def _add_change(output: Any, name: str, openings: dict[str, tuple[Any, Any]]) -> Any:
+    """Return a layer's output plus a new input of its shape; both are kept in `openings`."""
+    import keras
+
+    change = keras.Input(output.shape[1:], name=f"{name}.change")
+    changed = keras.layers.Add(dtype="float32", name=f"{name}.changed")([output, change])
+    openings[name] = change, changed
+    return changed
 
 
 def find_layer(flat: "keras.Model", name: str) -> str:

@@ -116,16 +116,17 @@ def write_selective(evaluation: CollectionEvaluation) -> str:
 
 def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
     """Return the shares of rejected and uncertain images, and whether uncertain ones are less accurate."""
-    gate = evaluation.rejections
+    rejections = evaluation.rejections
     rejected, uncertain, unlike = (
-        format_estimate("share", shares["all"]) for shares in (gate.refused, gate.not_sure, gate.unlike)
+        format_estimate("share", shares["all"])
+        for shares in (rejections.refused, rejections.not_sure, rejections.unlike)
     )
     sentences = [
         f"{rejected} of the images are rejected, {uncertain} are uncertain, and {unlike} are read although they are "
         "unlike the training images."
     ]
-    if {"sure", "not_sure"} <= set(gate.answers):
-        certain, held_back = gate.answers["sure"], gate.answers["not_sure"]
+    if {"sure", "not_sure"} <= set(rejections.answers):
+        certain, held_back = rejections.answers["sure"], rejections.answers["not_sure"]
         verdict = "Uncertain predictions are not less accurate"
         if held_back.value < certain.value:
             verdict = f"Uncertain predictions {'are' if held_back.high < certain.low else 'seem'} less accurate"

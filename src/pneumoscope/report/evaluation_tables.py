@@ -85,19 +85,24 @@ def tabulate_selective(evaluation: CollectionEvaluation) -> Table:
 
 def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
     """Return rejected and uncertain images by class, the accuracy of the others, and the reasons."""
-    gate = evaluation.rejections
-    shares = {"rejected": gate.refused, "read, but unlike the training images": gate.unlike, "uncertain": gate.not_sure}
+    rejections = evaluation.rejections
+    shares = {
+        "rejected": rejections.refused,
+        "read, but unlike the training images": rejections.unlike,
+        "uncertain": rejections.not_sure,
+    }
     by_class: list[Row] = [
-        (title, [make_cell("share", one[name], counted=True) for name in gate.refused]) for title, one in shares.items()
+        (title, [make_cell("share", one[name], counted=True) for name in rejections.refused])
+        for title, one in shares.items()
     ]
     titles = {"all": "all that are not rejected", "sure": "not uncertain", "not_sure": "uncertain"}
-    accuracies = {titles[name]: {"accuracy": value} for name, value in gate.answers.items()}
+    accuracies = {titles[name]: {"accuracy": value} for name, value in rejections.answers.items()}
     caption = f"Accuracy at the operating point {evaluation.operating_point}"
     return [
-        Table("Rejected and uncertain images", ["Share of the images", *gate.refused], by_class),
+        Table("Rejected and uncertain images", ["Share of the images", *rejections.refused], by_class),
         tabulate(caption, "Images", {"accuracy": "Accuracy"}, accuracies, counted=True),
-        tabulate_reasons("Rejected images by reason", gate.refusals.items()),
-        tabulate_reasons("Remarks on images that were read; one may have two", gate.remarks.items()),
+        tabulate_reasons("Rejected images by reason", rejections.refusals.items()),
+        tabulate_reasons("Remarks on images that were read; one may have two", rejections.remarks.items()),
     ]
 
 

@@ -22,7 +22,7 @@ _Change = Callable[[TrainingSettings], TrainingSettings]
 # What a variant changes, in words and in the settings.
 VARIANTS: dict[str, tuple[str, _Change]] = {
     BASE: ("the configuration as it is", lambda settings: settings),
-    "best-augmentation": (
+    "improved-augmentation": (
         "pose, exposure and erasing as in `improved`",
         lambda settings: replace(settings, augmentation=configuration_settings("improved").augmentation),
     ),
@@ -38,7 +38,7 @@ VARIANTS: dict[str, tuple[str, _Change]] = {
     "mixup": ("pairs of images mixed (mixup 0.2)", lambda settings: replace(settings, mixup=0.2)),
     "hard-targets": ("targets not smoothed", lambda settings: replace(settings, label_smoothing=0.0)),
     "unbalanced": ("classes sampled as they come", lambda settings: replace(settings, balanced=False)),
-    "paper-net": (
+    "reference-network": (
         "the reference study's three-class architecture, with the settings of `improved`",
         lambda settings: configuration_settings("improved", epochs=settings.epochs),
     ),

@@ -62,25 +62,24 @@ def benchmark_explanations(
         other: a model of the same configuration and another seed, if there is one.
         layer: see `explain`.
         methods: some of `METHODS`.
-        num_images: of localization; a third of them for faithfulness, repeatability and randomization, and a quarter
-            of either for slow methods.
+        num_images: of localization; a third of them for the other metrics, a quarter of either for slow methods.
         seed: of every choice.
 
     Raises:
         ValueError: if there is no labeled test image, or see `explain`.
     """
     scorer = Scorer(model, layer)
-    lesions = choose_lesions(model, dataset, num_images=num_images, seed=seed)
-    cases = choose_test_images(model, dataset, num_images=num_images, seed=seed)
+    lesions, cases = (
+        choose(model, dataset, num_images=num_images, seed=seed) for choose in (choose_lesions, choose_test_images)
+    )
     log.info("%d lesions of known place and %d test images; maps of %s", len(lesions), len(cases), scorer.layer)
     metrics: dict[str, Metrics] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method in (*methods, CONTROL):
         log.info("evaluating %s", method)
         some = slice(-(-num_images // (_SLOW_SHARE if method in SLOW_METHODS else 1)))
-        heatmaps[method], metrics[method] = _measure_method(
-            scorer, method, lesions.select(some), cases.select(some), seed
-        )
+        part = lesions.select(some), cases.select(some)
+        heatmaps[method], metrics[method] = _measure_method(scorer, method, *part, seed)
     changed = {} if other is None else {"other_seed": _measure_similarity(other, scorer.layer, cases, heatmaps, seed)}
     stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
     for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
