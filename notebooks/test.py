@@ -65,7 +65,7 @@ embeddings = {task: pneumoscope.embed_images(model, dataset.images) for task, mo
 neighbors = {}
 for task, classes in TASKS.items():
     neighbors[task] = pneumoscope.find_neighbors(
-        embeddings[task], dataset, classes=classes, net_probabilities=evaluations[task].probabilities, seed=SEED
+        embeddings[task], dataset, classes=classes, probabilities=evaluations[task].probabilities, seed=SEED
     )
     accuracy = neighbors[task].evaluations["test"].metrics["accuracy"]
     print(f"{task}: k = {neighbors[task].k}, accuracy {accuracy}, agreement {neighbors[task].agreement}")
