@@ -14,7 +14,6 @@ from pneumoscope.research.label_error_runs import SubtypeRuns, find_subtype_runs
 
 NUM_OF_CLASS = 400
 MOVED = range(250, 330)
-WORSE = {"outside": 0.92, "inside": 0.49}
 
 
 def make_dataset(num: int = NUM_OF_CLASS) -> tuple[Dataset, np.ndarray]:

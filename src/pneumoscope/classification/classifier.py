@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
+PREDICTION_BATCH_SIZE = 128
 TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
 
 
@@ -158,12 +159,14 @@ def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification
     return replace(trained, classes=BINARY_CLASSES, evaluations=evaluations)
 
 
-def predict_probabilities(model: "keras.Model", images: np.ndarray, *, batch_size: int = 128) -> np.ndarray:
+def predict_probabilities(model: "keras.Model", images: np.ndarray) -> np.ndarray:
     """Return the probability of each class for `(n, H, W)` uint8 images, `(n, classes)` float32.
 
     Outputs of the model that do not sum to 1, such as a sigmoid each, are divided by their sum.
     """
-    outputs: np.ndarray = model.predict(images[..., None], batch_size=batch_size, verbose=0).astype(np.float64)
+    outputs: np.ndarray = model.predict(images[..., None], batch_size=PREDICTION_BATCH_SIZE, verbose=0).astype(
+        np.float64
+    )
     outputs = np.clip(outputs, 1e-7, 1)
     return np.asarray(outputs / outputs.sum(axis=1, keepdims=True), dtype=np.float32)
 

@@ -29,7 +29,7 @@ _PAIRS_AT_ONCE = 1 << 22
 _CORRELATIONS_AT_ONCE = 256
 
 
-def audit_dataset(dataset: Dataset, *, max_distance: int = MAX_DISTANCE) -> Audit:
+def audit_dataset(dataset: Dataset) -> Audit:
     """Audit a dataset, as loaded or already split.
 
     Returns:
@@ -38,7 +38,7 @@ def audit_dataset(dataset: Dataset, *, max_distance: int = MAX_DISTANCE) -> Audi
     """
     table = dataset.table
     names, splits = table["name"].tolist(), table["split"].tolist()
-    near = find_near_duplicates(dataset.images, table["sha256"].to_numpy(), max_distance=max_distance)
+    near = find_near_duplicates(dataset.images, table["sha256"].to_numpy())
     near.sort(key=lambda pair: (_rank_splits({splits[pair[0]], splits[pair[1]]}), -pair[2]))
     named_splits = table["split"].replace("", UNSPLIT)
     parts = {split: table[named_splits == split] for split in _order(named_splits, SPLITS)}
@@ -71,11 +71,7 @@ def audit_dataset(dataset: Dataset, *, max_distance: int = MAX_DISTANCE) -> Audi
 
 
 def find_near_duplicates(
-    images: np.ndarray,
-    sha256: np.ndarray,
-    *,
-    max_distance: int = MAX_DISTANCE,
-    min_correlation: float = MIN_CORRELATION,
+    images: np.ndarray, sha256: np.ndarray, *, max_distance: int = MAX_DISTANCE
 ) -> list[tuple[int, int, float]]:
     """Find different files that show the same radiograph: re-encoded, resized, or of another brightness.
 
@@ -88,7 +84,6 @@ def find_near_duplicates(
         images: `(n, H, W)` uint8.
         sha256: `(n,)` str, hash of each file: of exact duplicates only the first takes part.
         max_distance: bits that may differ in either hash, 0 to 64.
-        min_correlation: of the pixels, in (0, 1].
 
     Returns:
         Two indices, the smaller one first, and the correlation of the pixels, for each pair.
@@ -106,7 +101,7 @@ def find_near_duplicates(
         for part in range(0, len(first), _CORRELATIONS_AT_ONCE):
             chosen = slice(part, part + _CORRELATIONS_AT_ONCE)
             correlation = _correlate(pixels[first[chosen]], pixels[second[chosen]])
-            for index in np.flatnonzero(correlation >= min_correlation):
+            for index in np.flatnonzero(correlation >= MIN_CORRELATION):
                 pair = int(rows[first[part + index]]), int(rows[second[part + index]])
                 duplicates.append((*pair, float(correlation[index])))
     return duplicates

@@ -2,7 +2,6 @@
 
 import re
 from collections import Counter
-from collections.abc import Mapping
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from pneumoscope.metrics.classification import estimate_share
 from pneumoscope.phantoms.invalid_inputs import KINDS, make_invalid_inputs
 from pneumoscope.progress import track
 
-UNCHANGED = "films as they are"
+UNCHANGED = "unchanged images"
 MAX_IMAGES = 250
 
 
@@ -44,14 +43,7 @@ def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int =
     )
 
 
-def check_ood_detector(
-    detector: OODDetector,
-    dataset: Dataset,
-    *,
-    split: str = "val",
-    others: Mapping[str, np.ndarray] | None = None,
-    seed: int = 0,
-) -> OODCheck:
+def check_ood_detector(detector: OODDetector, dataset: Dataset, *, split: str, seed: int = 0) -> OODCheck:
     """Measure what the OOD detector makes of unchanged images, and of invalid inputs made from them.
 
     The detector was fitted on some kinds of invalid inputs, made from training images; use other images here.
@@ -60,7 +52,6 @@ def check_ood_detector(
         detector: the OOD detector.
         dataset: split into `split` and others.
         split: of the images; invalid inputs are made from at most 250 of them, spread evenly.
-        others: further images by name, `(n, H, W)` uint8, such as adults, photographs or other parts of the body.
         seed: of the invalid inputs.
 
     Raises:
@@ -72,11 +63,9 @@ def check_ood_detector(
     patients = part.table["patient"].to_numpy().astype(str)
     checks = [_check_kind(UNCHANGED, "usual", detector, part.images, patients)]
     rows = spread_evenly(len(part), MAX_IMAGES)
-    for name, kind in track(KINDS.items(), "Wrong inputs", total=len(KINDS)):
+    for name, kind in track(KINDS.items(), "Checking invalid inputs", total=len(KINDS)):
         inputs = make_invalid_inputs(part.images[rows], name, seed=seed + 1)
         checks.append(_check_kind(name, "learned" if kind.learned else "unseen", detector, inputs, patients[rows]))
-    for name, images in (others or {}).items():
-        checks.append(_check_kind(name, "other", detector, images, np.arange(len(images)).astype(str)))
     return OODCheck(split, tuple(checks))
 
 

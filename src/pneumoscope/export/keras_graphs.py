@@ -22,7 +22,7 @@ from pneumoscope.models.backprop import (
 FLOOR = 1e-7
 
 
-class ClassifierGraph(keras.Model):  # type: ignore[misc]
+class ClassifierGraph(keras.Model):
     """A classifier with its embedding and the heatmaps of its last layer.
 
     Input `(n, H, W, 1)` float32 in [0, 255]. Outputs by name: `probabilities` `(n, classes)` that sum to 1,
@@ -58,7 +58,7 @@ class ClassifierGraph(keras.Model):  # type: ignore[misc]
         }
 
 
-class LayersGraph(keras.Model):  # type: ignore[misc]
+class LayersGraph(keras.Model):
     """The heatmaps of a classifier's layers but the last.
 
     Inputs: `image` as of a `ClassifierGraph`, and the `gradient` that it gave for it. Outputs by name:
@@ -77,7 +77,7 @@ class LayersGraph(keras.Model):  # type: ignore[misc]
         return {name: heatmap for name, heatmap in heatmaps.items() if name != f"heatmap_{names[-1]}"}
 
 
-class AutoencoderGraph(keras.Model):  # type: ignore[misc]
+class AutoencoderGraph(keras.Model):
     """An autoencoder with its anomaly score and map.
 
     Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, H, W)`, the squared difference of the image and its
@@ -95,7 +95,7 @@ class AutoencoderGraph(keras.Model):  # type: ignore[misc]
         return {"map": errors, "score": ops.mean(errors, axis=(1, 2))}
 
 
-class GaussianGraph(keras.Model):  # type: ignore[misc]
+class GaussianGraph(keras.Model):
     """Mahalanobis distances of an image and of each of its patches from normals.
 
     Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, h, w)`, the distance of each patch, and `score`

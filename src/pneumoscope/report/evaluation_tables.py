@@ -15,7 +15,6 @@ ORIGIN_TITLES = {
     "usual": "Images of the collection",
     "learned": "Made from them; the detector was trained on such kinds",
     "unseen": "Made from them; the detector was not trained on such kinds",
-    "other": "From elsewhere",
 }
 SERIES_TITLES = {
     "exposure": "Mean gray level",

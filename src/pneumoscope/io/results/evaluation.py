@@ -178,8 +178,7 @@ class OODKind:
 
     Attributes:
         kind: its name.
-        origin: `usual`, `learned` (the OOD detector was fitted on others of this kind), `unseen` (it was not), or
-            `other` (not made from the images of the split).
+        origin: `usual`, `learned` (the OOD detector was fitted on others of this kind), or `unseen` (it was not).
         flagged: share that is not accepted without a remark, rejected ones included.
         refused: share that is rejected.
         reason: the most frequent reason; empty where there is none.
