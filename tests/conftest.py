@@ -50,7 +50,8 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
     One test process makes it, and the others wait.
     """
     pytest.importorskip("keras")
-    from pneumoscope import load_result, run_study, write_audit, write_report
+    from pneumoscope import run_study, write_audit, write_report
+    from pneumoscope.io.study_folder import load_stage
 
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent
@@ -58,7 +59,7 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
     with FileLock(shared / "finished-study.lock"):
         if not (out / "report.html").exists():
             dataset = run_study(phantom_folder, out, configurations=("improved",), epochs=1, seed=0)
-            write_audit(load_result(out / "stages" / "audit.npz"), dataset, out / "audit")
+            write_audit(load_stage(out, "", "audit"), dataset, out / "audit")
             write_report(out, dataset)
     return out
 

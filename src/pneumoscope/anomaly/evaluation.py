@@ -89,7 +89,7 @@ def evaluate_detector(
         scores=scores,
         labels=labels,
         subtypes=test.table["subtype"].to_numpy().astype(str),
-        metrics=evaluate_scores(labels, scores, thresholds, patients=test.table["patient"].to_numpy(), seed=seed),
+        metrics=evaluate_scores(labels, scores, thresholds, patients=test.patients, seed=seed),
         images=images.astype(np.float32) / 255,
         reconstructions=None if reconstruct is None else reconstruct(images),
         anomaly_maps=detector.anomaly_maps(images),

@@ -141,8 +141,8 @@ def _compare_seeds(
 
 def _select_cases(probabilities: NDArray[np.floating], dataset: Dataset, split: str) -> _Cases:
     rows = dataset.rows(split)
-    patients, names = (dataset.table[column].to_numpy().astype(str)[rows] for column in ("patient", "name"))
-    return _Cases(probabilities[rows], dataset.labels(THREE_CLASSES)[rows], patients, names)
+    labels = dataset.labels(THREE_CLASSES)
+    return _Cases(probabilities[rows], labels[rows], dataset.patients[rows], dataset.names[rows])
 
 
 def _measure(cases: _Cases, thresholds: dict[str, float], *, split: str, seed: int) -> SplitMetrics:

@@ -122,9 +122,13 @@ def evaluate_classifier(
     split: str = "test",
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a trained classifier on one split, with 95 % intervals that resample patients."""
+    """Evaluate a trained classifier on one split, with 95 % intervals that resample patients.
+
+    With `BINARY_CLASSES`, a classifier of three classes is evaluated on normal against pneumonia.
+    """
     part = _select_labeled(dataset.split(split), classes)
-    return evaluate_dataset(part, predict_probabilities(model, part.images), classes=classes, split=split, seed=seed)
+    probabilities = join_probabilities(predict_probabilities(model, part.images), classes)
+    return evaluate_dataset(part, probabilities, classes=classes, split=split, seed=seed)
 
 
 def evaluate_dataset(
@@ -136,10 +140,17 @@ def evaluate_dataset(
         probabilities,
         classes=classes,
         split=split,
-        patients=dataset.table["patient"].to_numpy().astype(str),
-        names=dataset.table["name"].to_numpy().astype(str),
+        patients=dataset.patients,
+        names=dataset.names,
         seed=seed,
     )
+
+
+def join_probabilities(probabilities: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
+    """Return probabilities of `classes`; from a model of more classes, those of normal and of all others together."""
+    if probabilities.shape[1] == len(classes):
+        return probabilities
+    return np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
 
 
 def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification:
@@ -147,7 +158,7 @@ def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification
     evaluations = {
         name: evaluate(
             (three_class.labels > 0).astype(np.int64),
-            np.stack([three_class.probabilities[:, 0], 1 - three_class.probabilities[:, 0]], axis=1),
+            join_probabilities(three_class.probabilities, BINARY_CLASSES),
             classes=BINARY_CLASSES,
             split=name,
             patients=three_class.patients,

@@ -56,7 +56,7 @@ def cross_validate(
     Raises:
         CollectionError: if there are too few patients, or a single series of normals.
     """
-    pool = dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
+    pool = select_pool(dataset)
     folds = assign_folds(pool, protocol, seed=seed)
     probabilities = np.full((len(pool), len(THREE_CLASSES)), np.nan, dtype=np.float32)
     for fold in range(folds.max() + 1):
@@ -74,6 +74,11 @@ def cross_validate(
         probabilities[held_out] = predict_probabilities(bundle.model, pool.images[held_out])
     rows, split = folds >= 0, f"held out by {protocol}"
     return evaluate_dataset(pool.select(rows), probabilities[rows], classes=THREE_CLASSES, split=split, seed=seed)
+
+
+def select_pool(dataset: Dataset) -> Dataset:
+    """Return the images that cross-validation uses: of known subtype, outside test."""
+    return dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
 
 
 def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarray:

@@ -97,14 +97,15 @@ def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task
     import_keras()
     from pneumoscope.classification.classifier import evaluate_classifier
     from pneumoscope.data.dataset import load_dataset
-    from pneumoscope.io.study_folder import stage_name
+    from pneumoscope.io.study_folder import model_dir
+    from pneumoscope.labels import TASK_CLASSES
     from pneumoscope.models.saved_model import load_model
-    from pneumoscope.study.pipeline import CLASSES, reopen_study
+    from pneumoscope.study.pipeline import reopen_study
 
-    model = load_model(study_dir / "models" / stage_name(configuration, task)).model
+    model = load_model(model_dir(study_dir, configuration, task)).model
     if data is None:
         dataset, split = reopen_study(study_dir)[1], "test"
     else:
         dataset, split = load_dataset(data, size=model.input_shape[1]).as_split("external"), "external"
-    evaluation = evaluate_classifier(model, dataset, classes=CLASSES[task], split=split)
+    evaluation = evaluate_classifier(model, dataset, classes=TASK_CLASSES[task], split=split)
     print_metrics(evaluation.metrics, split, as_json=as_json)

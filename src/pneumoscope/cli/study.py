@@ -39,7 +39,7 @@ def study(
     new: Annotated[Path | None, typer.Option("--new", help="Folder or manifest of images to add to the maps.")] = None,
 ) -> None:
     """Run every task on a folder of radiographs and write one report."""
-    from pneumoscope.io.archive import load_result
+    from pneumoscope.io.study_folder import load_stage
     from pneumoscope.models.settings import STUDY_CONFIGURATIONS
     from pneumoscope.report.audit_page import write_audit
     from pneumoscope.report.study_page import write_report
@@ -50,7 +50,7 @@ def study(
         dataset = run_study(
             data, out, configurations=configurations, epochs=epochs, seed=seed, resume=resume, new_source=new
         )
-        write_audit(load_result(out / "stages" / "audit.npz"), dataset, out / "audit")
+        write_audit(load_stage(out, "", "audit"), dataset, out / "audit")
         report = write_report(out, dataset)
     except KeyboardInterrupt:
         typer.echo("stopped; the same command with --resume continues from the last finished epoch", err=True)

@@ -56,8 +56,9 @@ def train(
     from pneumoscope.anomaly.autoencoder import train_anomaly
     from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.classification.classifier import train_classifier
+    from pneumoscope.labels import TASK_CLASSES
     from pneumoscope.models.settings import configuration_settings
-    from pneumoscope.study.pipeline import CLASSES, anomaly_settings
+    from pneumoscope.study.pipeline import anomaly_settings
 
     configuration = configuration or ("transfer" if backbone else "improved")
     task = task or ("three_class" if backbone or configuration == "default" else "binary")
@@ -71,7 +72,7 @@ def train(
         train_model = train_normality_model if settings.configuration == "normality" else train_anomaly
         print_metrics(train_model(dataset, out, settings=settings, seed=seed)[1].metrics, "test")
         return
-    _, result = train_classifier(dataset, out, classes=CLASSES[task], settings=settings, seed=seed)
+    _, result = train_classifier(dataset, out, classes=TASK_CLASSES[task], settings=settings, seed=seed)
     for split, evaluation in result.evaluations.items():
         print_metrics(evaluation.metrics, split)
 

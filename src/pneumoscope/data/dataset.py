@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from pneumoscope.data.collection import format_skipped, scan_collection
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_pixels
 from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.io.write import atomic_write
 from pneumoscope.labels import BINARY_CLASSES
@@ -48,6 +48,16 @@ class Dataset:
 
     def __len__(self) -> int:
         return len(self.images)
+
+    @property
+    def names(self) -> np.ndarray:
+        """`(n,)` str, path of each file below the collection's root."""
+        return self.table["name"].to_numpy().astype(str)
+
+    @property
+    def patients(self) -> np.ndarray:
+        """`(n,)` str, the patient of each image."""
+        return self.table["patient"].to_numpy().astype(str)
 
     def select(self, rows: np.ndarray) -> "Dataset":
         """Return the images at a boolean mask or an array of indices."""
@@ -125,8 +135,7 @@ def _decode_all(paths: Mapping[str, str], size: int) -> dict[str, np.ndarray | s
 
 def _decode(path: str, size: int) -> np.ndarray | str:
     try:
-        pixels: np.ndarray = np.rint(load_image(path, size=size) * 255).astype(np.uint8)
-        return pixels
+        return load_pixels(path, size=size)
     except ImageError as error:
         return str(error)
 

@@ -47,6 +47,11 @@ def load_image(source: ImageSource, *, size: int | None = None) -> np.ndarray:
     return gray
 
 
+def load_pixels(source: ImageSource, *, size: int) -> np.ndarray:
+    """Load a radiograph as `(size, size)` uint8, as the models take it; see `load_image`."""
+    return np.asarray(np.rint(load_image(source, size=size) * 255), dtype=np.uint8)
+
+
 def _load_pillow(stream: BinaryIO, size: int | None) -> np.ndarray:
     stream.seek(0)
     try:

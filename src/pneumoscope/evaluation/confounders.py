@@ -56,7 +56,7 @@ def measure_confounders(
     predictions = {name: _check_shape(predict(hide(part.images, mask)), len(part)) for name, mask in masks.items()}
     features = describe_pixels(dataset) if len(dataset.rows("train")) else {}
     baselines = {name: fit_pixel_baseline(values, dataset, split=split) for name, values in features.items()}
-    patients = part.table["patient"].to_numpy().astype(str)
+    patients = part.patients
     return Confounders(
         split=split,
         threshold=threshold,
@@ -124,7 +124,7 @@ def _estimate_metrics(
         return {name: value - others[name] for name, value in metrics.items()}
 
     counts = {"three_class_accuracy": int((subtypes >= 0).sum())}
-    return estimate(weigh, part.table["patient"].to_numpy().astype(str), counts=counts, seed=seed)
+    return estimate(weigh, part.patients, counts=counts, seed=seed)
 
 
 def _weigh_metrics(

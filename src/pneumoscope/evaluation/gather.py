@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from pneumoscope.data.collection import format_skipped
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
@@ -71,8 +72,7 @@ def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str
     outcomes = list(track(work, "Reading", total=len(table)))
     kept, failed = _split_failures(table, outcomes)
     if not len(kept):
-        reasons = "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in failed[:5])
-        raise CollectionError(f"none of the {len(failed)} files can be read{reasons}")
+        raise CollectionError(f"none of the {len(failed)} files can be read{format_skipped(failed)}")
     readings, probabilities, exposures = zip(*(item for item in outcomes if not isinstance(item, str)), strict=True)
     images = EvaluatedImages(
         names=kept["name"].to_numpy().astype(str),

@@ -60,7 +60,7 @@ def check_ood_detector(detector: OODDetector, dataset: Dataset, *, split: str, s
     part = dataset.split(split)
     if not len(part):
         raise ValueError(f"the split {split!r} holds no image; expected some to measure on")
-    patients = part.table["patient"].to_numpy().astype(str)
+    patients = part.patients
     checks = [_check_kind(UNCHANGED, "usual", detector, part.images, patients)]
     rows = spread_evenly(len(part), MAX_IMAGES)
     for name, kind in track(KINDS.items(), "Checking invalid inputs", total=len(KINDS)):

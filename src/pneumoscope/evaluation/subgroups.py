@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from pneumoscope.data.collection import name_series
-from pneumoscope.io.results import Estimate, EvaluatedImages, Evaluation, Scope, Subgroup
+from pneumoscope.io.results import EvaluatedImages, Evaluation, Scope, Subgroup
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import estimate_share, evaluate, evaluate_scores
 from pneumoscope.metrics.operating_points import estimate_specificity
@@ -70,7 +70,7 @@ def _measure_scope(images: EvaluatedImages, thresholds: dict[str, float], split:
     points = {
         name: {
             "sensitivity": metrics[f"flagged_pneumonia_{name}"],
-            "specificity": _complement(metrics[f"flagged_normal_{name}"]),
+            "specificity": metrics[f"flagged_normal_{name}"].complement(),
             "accuracy": metrics[f"accuracy_{name}"],
         }
         for name in thresholds
@@ -91,10 +91,6 @@ def _measure_three_class(images: EvaluatedImages, split: str, seed: int) -> Eval
         names=labeled.names,
         seed=seed,
     )
-
-
-def _complement(share: Estimate) -> Estimate:
-    return Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n)
 
 
 def _measure_subgroup(trait: str, name: str, images: EvaluatedImages, threshold: float, seed: int) -> Subgroup:

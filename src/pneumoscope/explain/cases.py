@@ -72,7 +72,7 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
         rose = 1 - probabilities[:, 0] >= RISE_IN_PROBABILITY * (1 - before[:, 0])
         detected = rose & masks.any(axis=(1, 2))
     classes = 1 + probabilities[:, 1:].argmax(axis=1)
-    patients = dataset.table["patient"].to_numpy().astype(str)[rows]
+    patients = dataset.patients[rows]
     return Cases(images, masks, classes, np.ones(len(rows), int), patients).select(
         np.flatnonzero(detected)[:num_images]
     )
@@ -96,4 +96,4 @@ def choose_test_images(model: "keras.Model", dataset: Dataset, *, num_images: in
     images = dataset.images[rows]
     masks = np.zeros(images.shape, bool) if dataset.masks is None else dataset.masks[rows]
     decided = choose_class(predict_probabilities(model, images))
-    return Cases(images, masks, decided, labels[rows], dataset.table["patient"].to_numpy().astype(str)[rows])
+    return Cases(images, masks, decided, labels[rows], dataset.patients[rows])

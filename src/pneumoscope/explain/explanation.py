@@ -96,7 +96,7 @@ def _choose_examples(labels: np.ndarray, probabilities: np.ndarray, rng: np.rand
 def _measure(
     model: "keras.Model", test: Dataset, labels: np.ndarray, classes: np.ndarray, layer: str, seed: int
 ) -> dict[str, Estimate]:
-    patients = test.table["patient"].to_numpy().astype(str)
+    patients = test.patients
     fields = receptive_fields(copy_linear(model), layer)
     detected = (labels == 1) & (classes > 0)
     metrics: dict[str, Estimate] = {}

@@ -1,7 +1,6 @@
 """One trained model as ONNX files with a card, for predictions without Keras."""
 
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import astuple, fields, replace
@@ -29,6 +28,7 @@ from pneumoscope.inference.cards import (
 )
 from pneumoscope.inference.model_set import Graph, as_input
 from pneumoscope.io.json_file import write_json
+from pneumoscope.io.write import atomic_folder
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.models.card import CARD_NAME, TrainingRecord
 from pneumoscope.phantoms.phantom import draw_phantoms
@@ -77,17 +77,8 @@ def replace_folder(target: Path) -> Iterator[Path]:
     is_export = (target / CARD_NAME).exists() or (target / PARTS[0] / CARD_NAME).exists()
     if target.exists() and not is_export and not (target.is_dir() and not any(target.iterdir())):
         raise ExportError(f"{target} holds something else; expected a new folder, or an export to replace")
-    partial = target.with_name(target.name + ".partial")
-    shutil.rmtree(partial, ignore_errors=True)
-    partial.mkdir(parents=True)
-    try:
+    with atomic_folder(target) as partial:
         yield partial
-    except BaseException:
-        shutil.rmtree(partial, ignore_errors=True)
-        raise
-    if target.exists():
-        shutil.rmtree(target)
-    partial.rename(target)
 
 
 def describe_model(saved: "SavedModel", graph: ModelGraph, folder: Path) -> ExportedModel:

@@ -35,7 +35,7 @@ from pneumoscope.inference.cards import (
 from pneumoscope.inference.model_set import Graph, as_input
 from pneumoscope.inference.ood import fit_ood_detector
 from pneumoscope.io.json_file import parse_json, write_json
-from pneumoscope.io.study_folder import Ledger, find_stage, list_other_seeds, load_stage
+from pneumoscope.io.study_folder import Ledger, find_stage, list_other_seeds, load_stage, model_dir
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.models.card import CARD_NAME
@@ -179,7 +179,7 @@ def _export_anomaly(study: _Study, folder: Path) -> None:
     normal_scores, scores = (predictor.run(as_input(part.images), ["score"])[0] for part in (normals, test))
     (maps,) = Graph(folder / graph.file).run(as_input(normals.images), ["map"])
     low, high = np.quantile(maps, MAP_QUANTILES).astype(float).round(8).tolist()
-    labels, patients = (test.labels(THREE_CLASSES) > 0).astype(int), test.table["patient"].to_numpy().astype(str)
+    labels, patients = (test.labels(THREE_CLASSES) > 0).astype(int), test.patients
     metrics = evaluate_scores(labels, scores, saved.card.thresholds or {}, patients=patients)
     card = AnomalyCard(
         **vars(describe_model(saved, graph, folder)),
@@ -207,8 +207,9 @@ def _export_references(
         patients=table["patient"].to_numpy().astype(str),
         coordinates=np.stack([coordinates[name] for name in table["name"]]).astype(np.float32),
     )
-    domain = fit_ood_detector(dataset.images[train], dataset.images[val], detect_phantoms=not shows_phantoms(dataset))
-    np.savez_compressed(folder / OOD_DETECTOR_NAME, **domain.to_arrays())
+    detect_phantoms = not shows_phantoms(dataset)
+    detector = fit_ood_detector(dataset.images[train], dataset.images[val], detect_phantoms=detect_phantoms)
+    np.savez_compressed(folder / OOD_DETECTOR_NAME, **detector.to_arrays())
     card = ReferenceCard(
         card_version=CARD_VERSIONS["known"],
         kind="known",
@@ -225,10 +226,10 @@ def _export_part(study: _Study, folder: Path, name: str) -> "tuple[SavedModel, M
 
     log.info("exporting the %s", folder.name)
     folder.mkdir()
-    model_dir = study.folder / "models" / f"{study.configuration}-{name}"
-    saved = load_model(model_dir, precision="float32")
+    folder_of_model = model_dir(study.folder, study.configuration, name)
+    saved = load_model(folder_of_model, precision="float32")
     images = study.dataset.split("val").images[:NUM_COMPARED]
-    graph = export_graphs(saved, model_dir, folder, images, keep_full=False)
+    graph = export_graphs(saved, folder_of_model, folder, images, keep_full=False)
     graph = export_prediction_graph(saved, graph, folder, study.dataset)
     assert graph.answers_file is not None
     return saved, graph, Graph(folder / graph.answers_file)

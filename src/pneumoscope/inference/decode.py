@@ -3,7 +3,7 @@
 import numpy as np
 
 from pneumoscope.data.dicom import describe_header
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_pixels
 from pneumoscope.data.source import ImageSource, open_source
 
 
@@ -21,5 +21,4 @@ def decode_radiograph(source: ImageSource, *, size: int = 128) -> tuple[np.ndarr
         ImageError: if the file cannot be read as a radiograph.
     """
     with open_source(source) as stream:
-        pixels = load_image(stream, size=size)
-        return np.rint(pixels * 255).astype(np.uint8), describe_header(stream)
+        return load_pixels(stream, size=size), describe_header(stream)

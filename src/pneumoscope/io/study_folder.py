@@ -19,6 +19,7 @@ _KINDS = (
     *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
     *("binary", "three_class", "anomaly", "explain", "held_out"),
 )
+_WHOLE_STUDY_STAGES = ("audit", "leakage")
 
 
 class Ledger:
@@ -97,8 +98,8 @@ class Ledger:
 
 
 def stage_name(configuration: str, kind: str) -> str:
-    """Return the name of a configuration's stage, which `split_stage` takes apart."""
-    return f"{configuration}-{kind}"
+    """Return the name of a stage, which `split_stage` takes apart; `configuration` is empty for the whole study."""
+    return f"{configuration}-{kind}" if configuration else kind
 
 
 def split_stage(stage: str) -> tuple[str, str]:
@@ -140,11 +141,24 @@ def load_stage(study_dir: Path, configuration: str, kind: str) -> Any:
     return result
 
 
+def load_stages(study_dir: Path) -> dict[str, Any]:
+    """Return the results of all stages of known name, by name; other files are left out."""
+    paths = sorted((study_dir / "stages").glob("*.npz"))
+    return {
+        path.stem: load_result(path) for path in paths if split_stage(path.stem)[0] or path.stem in _WHOLE_STUDY_STAGES
+    }
+
+
 def model_dir(study_dir: Path, configuration: str, name: str) -> Path:
     """Return the folder of a study's model; that of `binary` is the three-class model in `default`."""
     if (configuration, name) == ("default", "binary"):
         name = "three_class"
     return study_dir / "models" / stage_name(configuration, name)
+
+
+def other_seed_dir(study_dir: Path, configuration: str, seed: int) -> Path:
+    """Return the folder of a model that differs from a study's classifier in its seed alone."""
+    return model_dir(study_dir, configuration, "three_class") / f"seed-{seed}"
 
 
 def list_other_seeds(study_dir: Path, configuration: str) -> list[Path]:

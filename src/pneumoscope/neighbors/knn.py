@@ -68,7 +68,7 @@ def find_neighbors(
     if probabilities.shape != expected:
         raise ValueError(f"probabilities are {probabilities.shape}, expected {expected}: one row a test image")
     model_decisions = probabilities.argmax(axis=1)[np.isin(dataset.rows("test"), rows["test"])]
-    k_scores, evaluations = _evaluate_votes(parts, dataset.table["name"].to_numpy().astype(str), rows, classes, seed)
+    k_scores, evaluations = _evaluate_votes(parts, dataset.names, rows, classes, seed)
     labels, decisions = parts["test"].labels, evaluations["test"].decisions
     queries = rows["test"][_choose_queries(labels, decisions, len(classes), seed)]
     nearest, distances = _find_nearest(queries, embeddings, dataset)
@@ -127,7 +127,7 @@ def split_embeddings(
     """
     if embeddings.ndim != 2 or len(embeddings) != len(dataset):
         raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row an image")
-    labels, patients = dataset.labels(classes), dataset.table["patient"].to_numpy().astype(str)
+    labels, patients = dataset.labels(classes), dataset.patients
     rows = {split: dataset.rows(split) for split in ("train", "val", "test")}
     rows = {split: members[labels[members] >= 0] for split, members in rows.items()}
     empty = [split for split, members in rows.items() if not len(members)]

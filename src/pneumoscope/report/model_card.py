@@ -134,7 +134,7 @@ def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
     return (
         f"{point.threshold:.3f}",
         format_estimate("sensitivity", point.sensitivity),
-        format_estimate("specificity", _complement(point.one_minus_specificity)),
+        format_estimate("specificity", point.one_minus_specificity.complement()),
     )
 
 
@@ -144,7 +144,7 @@ def _tabulate_metrics(figures: Mapping[str, SplitMetrics]) -> list[tuple[str, li
     binary, three = [part.normal_or_pneumonia for part in parts], [part.three_class for part in parts]
     rows = [(f"normal or pneumonia: {title}", _row(name, binary)) for name, title in _BINARY.items()]
     for name in (key.removeprefix("accuracy_") for key in binary[0] if key.startswith("accuracy_")):
-        specificities = [_complement(part[f"flagged_normal_{name}"]) for part in binary]
+        specificities = [part[f"flagged_normal_{name}"].complement() for part in binary]
         rows += [
             (f"at `{name}`: sensitivity", _row(f"flagged_pneumonia_{name}", binary)),
             (f"at `{name}`: specificity", [format_estimate("specificity", value) for value in specificities]),
@@ -183,12 +183,8 @@ def _format_drop(figures: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
     name = "flagged_normal_balanced"
     if not {"val", "test"} <= figures.keys():
         return None
-    val, test = (_complement(figures[split].normal_or_pneumonia[name]) for split in ("val", "test"))
+    val, test = (figures[split].normal_or_pneumonia[name].complement() for split in ("val", "test"))
     # Where one is NaN there is no drop to speak of.
     if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
         return None
     return format_value("specificity", val.value), format_estimate("specificity", test)
-
-
-def _complement(share: Estimate) -> Estimate:
-    return Estimate(1 - share.value, 1 - share.high, 1 - share.low, share.n)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.results import AnomalyResult, Classification, EmbeddingMap, Explanation, LearningCurve, Neighbors
 from pneumoscope.io.study_folder import order_configurations, split_stage, stage_name
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.labels import TASK_CLASSES
 from pneumoscope.progress import track
 from pneumoscope.report.comparison import collect_scores
 from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
 
 PHANTOM_NOTE = "Drawn phantoms, not radiographs."
-CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
 
 
 @dataclass(frozen=True)
@@ -116,7 +115,7 @@ def _plan_neighbors(kind: str, result: Neighbors, dataset: Dataset | None) -> It
             "Left a test image, then its nearest training images of other patients with their distances. The frame has "
             "the color of the true class."
         )
-        draw = partial(neighbors.draw_neighbors, result, dataset, classes=CLASSES[task])
+        draw = partial(neighbors.draw_neighbors, result, dataset, classes=TASK_CLASSES[task])
         title = f"Nearest training images, {number}"
         yield Plan("neighbors", f"nearest_{task}", "nearest", title, caption, draw, wide=True)
 
@@ -161,9 +160,9 @@ def _plan_explain(kind: str, result: Explanation, dataset: Dataset | None) -> It
 
 
 _PLANS: dict[str, Callable[[str, Any, Dataset | None], Iterator[Plan]]] = {
-    **dict.fromkeys(CLASSES, _plan_classifier),
-    **{f"neighbors_{task}": _plan_neighbors for task in CLASSES},
-    **{f"map_{task}": _plan_map for task in CLASSES},
+    **dict.fromkeys(TASK_CLASSES, _plan_classifier),
+    **{f"neighbors_{task}": _plan_neighbors for task in TASK_CLASSES},
+    **{f"map_{task}": _plan_map for task in TASK_CLASSES},
     "anomaly": _plan_anomaly,
     "explain": _plan_explain,
 }

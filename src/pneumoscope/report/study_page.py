@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.archive import load_result
 from pneumoscope.io.results import EmbeddingMap
-from pneumoscope.io.study_folder import order_configurations, split_stage
+from pneumoscope.io.study_folder import load_stages, order_configurations
 from pneumoscope.report import sentences, tables
 from pneumoscope.report.comparison import compare_metrics, read_metrics
 from pneumoscope.report.interactive_map import write_map_data
@@ -24,7 +23,6 @@ from pneumoscope.study.summary import SCHEMA_VERSION
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
 
-WHOLE_STUDY_STAGES = ("audit", "leakage")
 METRIC_CAPTIONS = {
     "binary": "Normal or pneumonia",
     "three_class": "Normal, bacterial or viral",
@@ -49,7 +47,7 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
     """
     out_dir = Path(out_dir)
     results = load_results(out_dir / "results.json")
-    stages = _load_stages(out_dir / "stages")
+    stages = load_stages(out_dir)
     explorer = write_explorer_data(stages)
     return write_page(
         out_dir / "report.html",
@@ -89,13 +87,6 @@ def load_results(path: Path) -> dict[str, Any]:
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         raise PneumoscopeError(f"{path} has schema version {version}, expected {SCHEMA_VERSION}; run the study again")
     return dict(results)
-
-
-def _load_stages(stages_dir: Path) -> dict[str, Any]:
-    paths = sorted(stages_dir.glob("*.npz"))
-    return {
-        path.stem: load_result(path) for path in paths if split_stage(path.stem)[0] or path.stem in WHOLE_STUDY_STAGES
-    }
 
 
 def _list_sections(results: dict[str, Any], stages: dict[str, Any], *, has_explorer: bool) -> dict[str, str]:

@@ -98,7 +98,7 @@ def _choose_detectors(weights: Path | None) -> list[str]:
 
 def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult, seed: int) -> Metrics:
     test = dataset.split("test")
-    patients = test.table["patient"].to_numpy().astype(str)
+    patients = test.patients
     metrics = {
         name.removesuffix("_quantile"): estimate
         for name, estimate in result.metrics.items()
@@ -122,7 +122,7 @@ def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult
 def _evaluate_synthetic(detector: Detector, dataset: Dataset, validation_scores: np.ndarray, seed: int) -> Metrics:
     normals = select_normals(dataset).held_out
     copies = add_anomalies_to_normals(normals, seed)
-    patients = normals.table["patient"].to_numpy().astype(str)
+    patients = normals.patients
     scores = np.concatenate([validation_scores, detector.score(copies.images)])
     labels = np.repeat([0, 1], len(normals))
     auroc = estimate_binary_scores(labels, scores, np.tile(patients, 2), seed=seed)["auroc"]
@@ -137,5 +137,5 @@ def _evaluate_masks(detector: Detector, test: Dataset, seed: int) -> Metrics:
         return {}
     part = test.select(np.flatnonzero(test.masks.any(axis=(1, 2)))[:NUM_MAPPED])
     assert part.masks is not None
-    patients = part.table["patient"].to_numpy().astype(str)
+    patients = part.patients
     return evaluate_maps(detector.anomaly_maps(part.images), part.masks, patients=patients, seed=seed)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.classification.cross_validation import assign_folds
+from pneumoscope.classification.cross_validation import assign_folds, select_pool
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.results import Audit, Evaluation
@@ -138,14 +138,13 @@ def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *,
     """
     from pneumoscope.models.saved_model import load_model
 
-    pool = dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
-    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    if not np.array_equal(names, evaluation.names):
+    pool = select_pool(dataset)
+    if not np.array_equal(pool.names, evaluation.names):
         raise PneumoscopeError(
-            f"{len(names)} images outside test are not the {len(evaluation.names)} that were cross-validated; "
+            f"{len(pool)} images outside test are not the {len(evaluation.names)} that were cross-validated; "
             "expected the same collection and seed"
         )
-    folds, labels = assign_folds(pool, "patients", seed=seed), pool.labels(THREE_CLASSES)
+    folds, labels, patients = assign_folds(pool, "patients", seed=seed), pool.labels(THREE_CLASSES), pool.patients
     votes = np.empty((len(pool), len(THREE_CLASSES)))
     for fold in track(range(folds.max() + 1), "Counting votes of neighbors"):
         trained, held_out = folds != fold, folds == fold

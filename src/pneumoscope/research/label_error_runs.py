@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from pneumoscope.classification.cross_validation import select_pool
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
 from pneumoscope.io.results import Evaluation, Metrics
@@ -110,13 +111,13 @@ def _estimate_aurocs(
 
 
 def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> Metrics:
-    labeled = dataset.select((dataset.labels(THREE_CLASSES) >= 0) & (dataset.table["split"].to_numpy() != "test"))
+    labeled = select_pool(dataset)
     probabilities, _ = fit_pixel_baseline(describe_pixels(labeled)["borders"], labeled, split="val")
     val = labeled.split("val")
     labels = val.labels(THREE_CLASSES)
     pneumonia = labels > 0
-    names, patients = (val.table[column].to_numpy().astype(str)[pneumonia] for column in ("name", "patient"))
-    return _estimate_aurocs(names, labels[pneumonia], patients, _share_of_viral(probabilities[pneumonia]), inside)
+    names, patients, viral = val.names[pneumonia], val.patients[pneumonia], _share_of_viral(probabilities[pneumonia])
+    return _estimate_aurocs(names, labels[pneumonia], patients, viral, inside)
 
 
 def write_subtype_verdict(runs: SubtypeRuns) -> str:

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.classification.classifier import predict_probabilities
+from pneumoscope.classification.classifier import join_probabilities, predict_probabilities
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.io.results import Evaluation, MethodTable, Metrics, Neighbors
 from pneumoscope.io.study_folder import model_dir
-from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.labels import TASK_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate
 from pneumoscope.metrics.reliability import measure_top_label_reliability
@@ -21,7 +21,6 @@ from pneumoscope.models.saved_model import load_model
 from pneumoscope.neighbors.knn import embed_images, find_neighbors, split_embeddings
 from pneumoscope.neighbors.retrieval import estimate_means, measure_retrieval
 from pneumoscope.neighbors.search import LabeledEmbeddings
-from pneumoscope.study.pipeline import CLASSES
 
 REJECTED_RATE = 0.05  # of images that are like the reference images
 NUM_NEAREST = 5
@@ -51,12 +50,10 @@ def benchmark_neighbors(study_dir: Path, configuration: str, dataset: Dataset, *
     """
     rows: dict[str, Metrics] = {}
     for task, title in TITLES.items():
-        classes = CLASSES[task]
+        classes = TASK_CLASSES[task]
         labeled = dataset.select(dataset.labels(THREE_CLASSES if configuration == "default" else classes) >= 0)
         model = load_model(model_dir(study_dir, configuration, task)).model
-        probabilities = predict_probabilities(model, labeled.split("test").images)
-        if probabilities.shape[1] > len(classes):
-            probabilities = np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
+        probabilities = join_probabilities(predict_probabilities(model, labeled.split("test").images), classes)
         embeddings = embed_images(model, labeled.images)
         neighbors, parts, rows[title] = _measure_neighbors(embeddings, labeled, classes, probabilities, seed)
         rows[title] |= _measure_uncertainty(neighbors, parts, probabilities, seed)
@@ -188,12 +185,12 @@ def measure_vote_calibration(held_out: Evaluation, evaluation: Evaluation, *, nu
     }
 
 
-def measure_disagreement(evaluation: Evaluation, net_probabilities: NDArray[np.floating], *, seed: int = 0) -> Metrics:
+def measure_disagreement(evaluation: Evaluation, probabilities: NDArray[np.floating], *, seed: int = 0) -> Metrics:
     """Measure how well neighbors that contradict the classifier predict its errors.
 
     Args:
         evaluation: shares of the votes of neighbors.
-        net_probabilities: `(n, classes)` floats, of the classifier, of the same images.
+        probabilities: `(n, classes)` floats, of the classifier, of the same images.
         seed: of the resampling.
 
     Returns:
@@ -203,11 +200,11 @@ def measure_disagreement(evaluation: Evaluation, net_probabilities: NDArray[np.f
         (`auroc_errors_votes`), by its own uncertainty, 1 - its largest probability (`auroc_errors_net`), and by
         the mean of the latter two (`auroc_errors_both`).
     """
-    decisions = net_probabilities.argmax(axis=1)
+    decisions = probabilities.argmax(axis=1)
     rows = np.arange(len(decisions))
     wrong, differing = decisions != evaluation.labels, decisions != evaluation.decisions
     against = 1 - evaluation.probabilities[rows, decisions]
-    own = 1 - net_probabilities[rows, decisions]
+    own = 1 - probabilities[rows, decisions]
     uncertainties = {"differing": differing, "votes": against, "net": own, "both": (against + own) / 2}
     rates = {
         "net_accuracy": (~wrong).astype(np.float64),

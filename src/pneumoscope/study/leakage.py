@@ -38,7 +38,7 @@ def measure_leakage(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> 
     pool = np.flatnonzero(grouped.table["split"].to_numpy() != "test")
     grouped = grouped.select(pool)
     random = split_random(dataset.select(pool), seed=seed, val_share=val_share)
-    patients = random.table["patient"].to_numpy().astype(str)
+    patients = random.patients
     train, val = patients[random.rows("train")], patients[random.rows("val")]
     pixels = shrink_images(grouped.images, SIDE).reshape(len(grouped), -1).astype(np.float32)
     other_patients = _score_nearest(random, pixels, seed=seed, own_patient=False)
@@ -54,7 +54,7 @@ def measure_leakage(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> 
 def _score_nearest(dataset: Dataset, pixels: np.ndarray, *, seed: int, own_patient: bool = True) -> Metrics:
     from sklearn.metrics.pairwise import euclidean_distances
 
-    patients = dataset.table["patient"].to_numpy().astype(str)
+    patients = dataset.patients
     train, val = dataset.rows("train"), dataset.rows("val")
     distances = euclidean_distances(pixels[val], pixels[train])
     if not own_patient:

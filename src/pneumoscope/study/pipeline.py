@@ -20,8 +20,15 @@ from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Classification, EmbeddingMap, Explanation, Neighbors
-from pneumoscope.io.study_folder import Ledger, model_dir, order_configurations, split_stage, stage_name
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.io.study_folder import (
+    Ledger,
+    model_dir,
+    order_configurations,
+    other_seed_dir,
+    split_stage,
+    stage_name,
+)
+from pneumoscope.labels import TASK_CLASSES, THREE_CLASSES
 from pneumoscope.models.settings import (
     STUDY_CONFIGURATIONS,
     TrainingSettings,
@@ -36,7 +43,6 @@ from pneumoscope.study.summary import describe_data, summarize_study
 PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
 PHANTOM_EPOCHS = 6
 NUM_NEW_PHANTOMS = 6
-CLASSES = {"binary": BINARY_CLASSES, "three_class": THREE_CLASSES}
 # Added to the study's own seed, to measure the spread over seeds of the default configuration.
 OTHER_SEEDS = (1000, 2000)
 
@@ -155,7 +161,7 @@ def _run_configuration(study: _Study, configuration: str) -> None:
     if configuration == "default":
         _run_default(study)
     else:
-        for task in CLASSES:
+        for task in TASK_CLASSES:
             _run_classifier(study, configuration, task)
     train = train_normality_model if configuration == "default" else train_anomaly
     settings, out_dir = anomaly_settings(configuration, epochs=study.epochs), study.model_dir(configuration, "anomaly")
@@ -175,11 +181,11 @@ def _run_classifier(study: _Study, configuration: str, task: str) -> None:
     """Tasks 1 and 2 with one classifier; in `default`, the binary one follows from the three-class one."""
     from pneumoscope.classification.classifier import join_pneumonias, train_classifier
 
-    classes, joint = CLASSES[task], configuration == "default"
+    classes, joint = TASK_CLASSES[task], configuration == "default"
     rows = np.flatnonzero(study.dataset.labels(THREE_CLASSES if joint else classes) >= 0)
     labeled = study.dataset.select(rows)
     if len(set(labeled.labels(classes))) < len(classes):
-        log.warning("%s is left out: the collection does not tell all of %s", task, ", ".join(classes))
+        log.warning("%s is left out: the collection lacks labels of some of %s", task, ", ".join(classes))
         return
 
     def train() -> Classification:
@@ -198,7 +204,7 @@ def _run_neighbors(study: _Study, configuration: str, task: str, rows: np.ndarra
     from pneumoscope.neighbors.knn import find_neighbors
     from pneumoscope.neighbors.map import compute_map
 
-    classes, labeled, seed = CLASSES[task], study.dataset.select(rows), study.seed
+    classes, labeled, seed = TASK_CLASSES[task], study.dataset.select(rows), study.seed
     embeddings = cache(lambda: study.embed(configuration, task, labeled.images))
 
     def find() -> Neighbors:
@@ -232,7 +238,7 @@ def _run_default(study: _Study) -> None:
     settings = configuration_settings("default", epochs=study.epochs)
 
     def train(seed: int) -> Classification:
-        out_dir = study.model_dir("default", "three_class") / f"seed-{seed}"
+        out_dir = other_seed_dir(study.ledger.out_dir, "default", seed)
         return train_classifier(labeled, out_dir, classes=THREE_CLASSES, settings=settings, seed=seed)[1]
 
     for seed in (study.seed + step for step in OTHER_SEEDS):

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_pixels
 from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import ImageError, PneumoscopeError
 from pneumoscope.io.results import EmbeddingMap
 from pneumoscope.io.study_folder import find_stage, model_dir
-from pneumoscope.labels import BINARY_CLASSES
-from pneumoscope.study.pipeline import CLASSES, reopen_study
+from pneumoscope.labels import BINARY_CLASSES, TASK_CLASSES
+from pneumoscope.study.pipeline import reopen_study
 
 if TYPE_CHECKING:
     import keras
@@ -42,7 +42,7 @@ class Rerun:
     @property
     def classes(self) -> tuple[str, ...]:
         """Names of the task's classes."""
-        return CLASSES[self.task]
+        return TASK_CLASSES[self.task]
 
     @cached_property
     def model(self) -> "keras.Model":
@@ -93,7 +93,7 @@ class Rerun:
     def load_map(self) -> EmbeddingMap | None:
         """Return the study's map of these images, if it has one."""
         embedding_map: EmbeddingMap | None = find_stage(self.study_dir, self.configuration, f"map_{self.task}")
-        names = self.dataset.table["name"].to_numpy().astype(str)
+        names = self.dataset.names
         if embedding_map is None or not np.array_equal(embedding_map.names[embedding_map.origins != "new"], names):
             return None
         return embedding_map
@@ -134,7 +134,7 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
     images, read, failed = [], [], []
     for path in paths:
         try:
-            images.append(np.rint(load_image(path, size=size) * 255).astype(np.uint8))
+            images.append(load_pixels(path, size=size))
             read.append(path)
         except ImageError as error:
             failed.append({"image": printable_name(path), "error": str(error)})

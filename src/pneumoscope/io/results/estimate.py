@@ -26,5 +26,14 @@ class Estimate:
     high: float
     n: int
 
+    def complement(self) -> Estimate:
+        """Return 1 minus the metric, with its interval.
+
+        Example:
+            >>> print(Estimate(0.25, 0.0, 0.5, 8).complement())
+            0.750 [0.500, 1.000]
+        """
+        return Estimate(1 - self.value, 1 - self.high, 1 - self.low, self.n)
+
     def __str__(self) -> str:
         return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
