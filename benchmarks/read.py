@@ -3,7 +3,7 @@
 python benchmarks/read.py [--data DIR] [--num-files 400] [--repeats 7]
 
 Without --data, phantoms of 1500 x 1300 stand for full-size radiographs. The tables are: a cold process; a warm reading
-with heat-map, embedding, neighbors and anomaly score; a batch of files against decoding alone on as many threads, by
+with heatmap, embedding, neighbors and anomaly score; a batch of files against decoding alone on as many threads, by
 our decoder and by Pillow in full, in wall-clock and processor time; and the peak memory of a short and a long batch.
 """
 
@@ -86,7 +86,7 @@ def print_warm(path: str, repeats: int) -> None:
 
 
 def prepare_keras(path: str, architecture: str, layer: str) -> Callable[[], None]:
-    """Return what a notebook does for one image: probabilities, and a heat-map of its last convolutional layer."""
+    """Return what a notebook does for one image: probabilities, and a heatmap of its last convolutional layer."""
     import keras
     import tensorflow as tf
 

@@ -11,7 +11,7 @@
 #
 # **Research use only. Not a medical device.**
 #
-# Evaluate the models of the notebook `train` on test images: metrics, embeddings, anomaly scores and heat-maps. Use the
+# Evaluate the models of the notebook `train` on test images: metrics, embeddings, anomaly scores and heatmaps. Use the
 # same `DATA` and `OUT`.
 
 # %%

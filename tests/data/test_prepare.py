@@ -55,7 +55,7 @@ def test_images_are_placed_by_split_and_class_once(copy: bool, source: Path, tmp
     assert list_images(out_dir) == sorted(PLACED.values())
     assert {path.is_symlink() for path in out_dir.rglob("*.jpeg")} == {not copy}
     left_out = pd.read_csv(out_dir / "left_out.csv")
-    assert left_out["name"].tolist() == [UNKNOWN] and "sub-type" in left_out["reason"][0]
+    assert left_out["name"].tolist() == [UNKNOWN] and "subtype" in left_out["reason"][0]
     readme = (out_dir / "README.txt").read_text()
     assert RESEARCH_USE_ONLY in readme and "CC BY 4.0" in readme and "rscbjbr9sj" in readme
     first = describe_files(out_dir)
@@ -148,5 +148,5 @@ def test_source_of_unknown_sub_types_and_bad_target_are_errors(source: Path, tmp
         prepare_folders(source, tmp_path / "three")
     for name in PLACED:
         (source / name).unlink()
-    with pytest.raises(CollectionError, match="states its sub-type"):
+    with pytest.raises(CollectionError, match="states its subtype"):
         prepare_folders(source / "train", tmp_path / "other")

@@ -32,7 +32,7 @@ def reader(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Return a manifest of 56 phantoms without sub-types, a turned one, a broken one and one of another disease."""
+    """Return a manifest of 56 phantoms without subtypes, a turned one, a broken one and one of another disease."""
     folder = tmp_path_factory.mktemp("hospital")
     phantoms = draw_phantoms(NUM_PHANTOMS, size=128, seed=8)
     lines = ["path,label,patient,sex,age"]

@@ -259,7 +259,7 @@ class TestExplanation:
     def test_missing_test_images_raise_an_error(self):
         images, _ = draw_spots(2)
         table = pd.DataFrame({"label": ["normal"] * 2, "split": ["train"] * 2})
-        with pytest.raises(ValueError, match="0 labelled test images"):
+        with pytest.raises(ValueError, match="0 labeled test images"):
             explain_classifier(build_spot_model(), Dataset(images, table, pd.DataFrame()))
 
     def test_models_without_convolution_raise_an_error(self):

@@ -12,11 +12,14 @@ FAITHFUL, UNFAITHFUL = ({"road": Estimate(value, value - 0.1, value + 0.1, 12)} 
 @pytest.mark.parametrize(
     ("metrics", "verdict"),
     [
-        (MOVES | FINDS | FAITHFUL, "in 62 of 100 cases (chance 9): a hint, not a proof."),
-        (MOVES | FINDS | UNFAITHFUL, "does not sway the net more than others."),
-        (MOVES | MISSES | FAITHFUL, "what the net used, but no guide to where a lesion is."),
-        (MOVES | MISSES | UNFAITHFUL, "so do not go by it."),
-        ({"survives_all": Estimate(0.9, 0.8, 1.0, 12)} | FINDS | FAITHFUL, "is no reason to trust a decision."),
+        (
+            MOVES | FINDS | FAITHFUL,
+            "accuracy 62 % (chance 9 %). Supports the location of a lesion but does not prove it.",
+        ),
+        (MOVES | FINDS | UNFAITHFUL, "Localization exceeds chance, but faithfulness (ROAD) does not."),
+        (MOVES | MISSES | FAITHFUL, "Faithful to the model (ROAD), but localization does not exceed chance."),
+        (MOVES | MISSES | UNFAITHFUL, "Neither localization nor faithfulness (ROAD) exceeds chance: do not use it."),
+        ({"survives_all": Estimate(0.9, 0.8, 1.0, 12)} | FINDS | FAITHFUL, "is no evidence for a prediction."),
         ({}, NOT_MEASURED),
         ({"survives_all": Estimate(float("nan"), float("nan"), float("nan"), 0)}, NOT_MEASURED),
     ],
@@ -27,5 +30,5 @@ def test_the_verdict_follows_the_metrics(metrics, verdict):
 
 def test_independence_of_the_last_layer_is_mentioned():
     blind = {"survives_last": Estimate(1.0, 1.0, 1.0, 12)}
-    assert "though hardly with those that tell the classes" in write_verdict(MOVES | blind | FINDS)
-    assert "though" not in write_verdict(MOVES | FINDS)
+    assert "except for the last layer" in write_verdict(MOVES | blind | FINDS)
+    assert "except" not in write_verdict(MOVES | FINDS)

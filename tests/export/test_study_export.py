@@ -156,7 +156,7 @@ def test_a_failed_export_keeps_the_earlier_one(finished_study, tmp_path, monkeyp
     unreachable = {"reference": None, "tolerance": -1.0}
     monkeypatch.setattr("pneumoscope.export.onnx_file.export_graph.__kwdefaults__", unreachable)
 
-    with pytest.raises(ExportError, match="does not answer as the model does"):
+    with pytest.raises(ExportError, match="differ from those of the model"):
         export_model(finished_study / "models" / "improved-anomaly", target)
 
     assert [path.name for path in tmp_path.rglob("*")] == ["one", "card.json"]

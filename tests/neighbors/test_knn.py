@@ -76,12 +76,12 @@ def test_k_is_chosen_on_validation_alone():
     embeddings, dataset = make_case(spread=2.5)
     result = classify(embeddings, dataset)
     test = dataset.rows("test")
-    moved, mislabelled = embeddings.copy(), dataset.table.copy()
+    moved, mislabeled = embeddings.copy(), dataset.table.copy()
     moved[test] = 0
-    mislabelled.loc[test, "subtype"] = "normal"
-    mislabelled.loc[test[0], "subtype"] = "viral"
+    mislabeled.loc[test, "subtype"] = "normal"
+    mislabeled.loc[test[0], "subtype"] = "viral"
 
-    again = classify(moved, dataclasses.replace(dataset, table=mislabelled))
+    again = classify(moved, dataclasses.replace(dataset, table=mislabeled))
 
     assert result.k == int(max(result.k_scores, key=result.k_scores.get))
     assert result.k > 1

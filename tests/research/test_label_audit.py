@@ -40,7 +40,7 @@ def test_joint_counts_match_flipped_labels():
 
 
 @pytest.fixture(scope="module")
-def mislabelled(phantoms):
+def mislabeled(phantoms):
     """Return phantoms with some labels flipped, which those are, and predictions of a model and of neighbors."""
     rng = np.random.default_rng(5)
     pool = select_pool(phantoms)
@@ -65,8 +65,8 @@ def mislabelled(phantoms):
     return dataset, flipped, predictions, votes
 
 
-def test_flipped_labels_are_listed_first(mislabelled):
-    dataset, flipped, predictions, votes = mislabelled
+def test_flipped_labels_are_listed_first(mislabeled):
+    dataset, flipped, predictions, votes = mislabeled
 
     review = review_labels(predictions, votes, audit_dataset(dataset), {})
 
@@ -78,8 +78,8 @@ def test_flipped_labels_are_listed_first(mislabelled):
     assert all(row["given"] != row["proposed"] for row in review.rows)
 
 
-def test_duplicates_that_contradict_each_other_are_listed(mislabelled):
-    dataset, _, predictions, votes = mislabelled
+def test_duplicates_that_contradict_each_other_are_listed(mislabeled):
+    dataset, _, predictions, votes = mislabeled
     first, second, third = dataset.table["name"][:3]
     subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
     subtypes |= {first: "normal", second: "viral", third: "viral"}

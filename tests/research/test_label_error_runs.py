@@ -1,4 +1,4 @@
-"""Runs of file names in which models contradict sub-types are found."""
+"""Runs of file names in which models contradict subtypes are found."""
 
 import dataclasses
 

@@ -85,7 +85,7 @@ def describe_reading(reading: Reading, *, threshold: float, size: tuple[int, int
 
 
 def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reader: "Reader") -> None:
-    """Add the heat-maps, the anomaly map, and the position on the map of reference cases."""
+    """Add the heatmaps, the anomaly map, and the position on the map of reference cases."""
     for neighbor, case in zip(answer["neighbors"], reading.neighbors, strict=True):
         neighbor["index"] = case.index
     answer["position"] = [float(value) for value in maps.position]

@@ -148,7 +148,7 @@ def _add_dicom(router: APIRouter, context: ApiContext) -> None:
         openapi_extra=_describe_form({"file": _FILE, "operating_point": _POINT, "deidentify": deidentify}),
     )
     async def dicom(request: Request) -> Response:
-        """Classify one file; the answer is a zip of a secondary capture with the heat-map and a structured report."""
+        """Classify one file; the answer is a zip of a secondary capture with the heatmap and a structured report."""
         limits = replace(context.limits, max_files=1)
         async with receive_form(request, limits, file_field="file") as ((upload,), fields):
             work = partial(

@@ -58,8 +58,8 @@ class RequestError(Exception):
 class LimitRequests:
     """Middleware that bounds bodies in size and time.
 
-    Where the app asks for a body beyond a limit, it meets a `RequestError`: 413 too large, 408 too slow, 503 too many
-    bytes at once. An answer that comes before the end of the body closes the connection; before that, a bounded part
+    Receiving a body beyond a limit raises a `RequestError`: 413 too large, 408 too slow, 503 too many bytes at once.
+    An answer that comes before the end of the body closes the connection; before that, a bounded part
     of the rest is dropped, because a client may read the answer only after it sent its body, and a connection closed
     on unread data is reset.
     """

@@ -32,7 +32,7 @@ def read_uploads(
         reader: trained models.
         uploads: the files.
         operating_point: see `Reader.threshold`.
-        full: add heat-maps, the anomaly map and the position on the map.
+        full: add heatmaps, the anomaly map and the position on the map.
         seconds: for all files; the rest is not read, and its answers say so.
 
     Raises:

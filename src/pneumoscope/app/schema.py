@@ -85,7 +85,7 @@ class GrayMap(TypedDict):
 
 
 class Heatmap(GrayMap):
-    """The heat-map of each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
+    """The heatmap of each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
 
     rows: Axis
     columns: Axis

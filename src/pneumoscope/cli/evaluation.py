@@ -31,7 +31,7 @@ _study_option = partial(typer.Option, rich_help_panel="A classifier of a study")
 
 @COMMANDS.command(epilog="Example: pneumoscope evaluate --data chest_xray --out evaluation")
 def evaluate(
-    data: Annotated[Path | None, typer.Option("--data", help="Folder or CSV manifest of labelled radiographs.")] = None,
+    data: Annotated[Path | None, typer.Option("--data", help="Folder or CSV manifest of labeled radiographs.")] = None,
     models: ModelsOption = None,
     out: Annotated[
         Path | None, typer.Option("--out", help="Folder for evaluation.html, evaluation.json and figures.")
@@ -50,7 +50,7 @@ def evaluate(
     configuration: Annotated[Configuration, _study_option(help="Configuration of the model.")] = "improved",
     task: Annotated[ClassifierTask, _study_option(help="Task of the classifier.")] = "binary",
 ) -> None:
-    """Evaluate models on labelled radiographs and write one page of metrics."""
+    """Evaluate models on labeled radiographs and write one page of metrics."""
     if study_dir is not None:
         if models or out or split or correct_label_shift or confounders or operating_point != DEFAULT_POINT:
             raise PneumoscopeError(

@@ -93,7 +93,7 @@ def export(
     configuration: ConfigurationOption = "improved",
     data_license: Annotated[str, typer.Option(help="License of the training images, for the card.")] = "not stated",
     explain_results: Annotated[
-        Path | None, typer.Option(help="explain.json of `research explain`: how far to trust heat-maps.")
+        Path | None, typer.Option(help="explain.json of `research explain`: how far to trust heatmaps.")
     ] = None,
     label_audit: Annotated[
         Path | None, typer.Option(help="labels.json of `research labels`: how far to trust bacterial against viral.")

@@ -130,7 +130,7 @@ def explain(
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw heat-maps of the study's classifier of normal and pneumonia."""
+    """Draw heatmaps of the study's classifier of normal and pneumonia."""
     from pneumoscope.io.study_folder import load_stage
     from pneumoscope.study.rerun import Rerun, rerun_explain, revisit_contrast
 
@@ -146,7 +146,7 @@ def explain(
 
 
 def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -> dict[str, Any]:
-    """Write the heat-maps of a file as a figure, and return its row."""
+    """Write the heatmaps of a file as a figure, and return its row."""
     from pneumoscope.data.source import printable_name
     from pneumoscope.report.figures.explain import draw_heatmaps
     from pneumoscope.report.figures.palette import save_figure

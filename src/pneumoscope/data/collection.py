@@ -18,7 +18,7 @@ from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
 
-# Known data sets, first match first: a further one is a file such as kermany.py and an entry here.
+# Supported data sets, first match first: a further one is a file such as kermany.py and an entry here.
 DATA_SETS = (KERMANY,)
 
 COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
@@ -50,7 +50,7 @@ class Collection:
 
 
 def parse_name(file_name: str) -> ParsedName | None:
-    """Return sub-type and patient by the file name of a known data set, None for any other name."""
+    """Return subtype and patient by the file name of a supported data set, None for any other name."""
     return next((parsed for scheme in DATA_SETS if (parsed := scheme.parse_name(file_name))), None)
 
 

@@ -30,7 +30,7 @@ _MENDELEY = re.compile(r"(BACTERIA|VIRUS|NORMAL)-(\d+)-\d+", re.IGNORECASE)
 
 
 def parse_name(file_name: str) -> ParsedName | None:
-    """Return sub-type and patient by a file name of either release.
+    """Return subtype and patient by a file name of either release.
 
     Example:
         >>> parse_name("person1_virus_6.jpeg")

@@ -1,4 +1,4 @@
-"""How a known data set names its files and class folders."""
+"""How a supported data set names its files and class folders."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -30,7 +30,7 @@ left_out.csv   the files of the source that are not here, each with its reason.
 def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, copy: bool = False) -> Path:
     """Rearrange radiographs into `out_dir/<split>/<CLASS>`, such as `train/VIRAL`, and return `out_dir`.
 
-    A second run changes nothing, and completes a run that was cut short. Images of unknown sub-type are left
+    A second run changes nothing, and completes a run that was cut short. Images of unknown subtype are left
     out and listed, with the files that the scan skipped, in `left_out.csv`. Of two files of one name, the later
     one gets eight digits of its hash.
 
@@ -49,7 +49,7 @@ def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[s
     manifest, left_out = _choose_targets(collection, out_dir)
     if manifest.empty:
         raise CollectionError(
-            f"none of the {len(collection.table)} radiographs in {source} states its sub-type; "
+            f"none of the {len(collection.table)} radiographs in {source} states its subtype; "
             "expected class folders such as BACTERIAL, or file names such as person1_bacteria_1.jpeg"
         )
     texts = {"README.txt": _README, "left_out.csv": left_out.to_csv(index=False)}
@@ -86,7 +86,7 @@ def _choose_targets(collection: Collection, out_dir: Path) -> tuple[pd.DataFrame
     for row in collection.table.to_dict("records"):
         source = Path(row["path"])
         if row["subtype"] == "unknown":
-            left_out.append({"name": row["name"], "reason": "neither folder nor file name states the sub-type"})
+            left_out.append({"name": row["name"], "reason": "neither folder nor file name states the subtype"})
             continue
         target = out_dir / row["split"] / row["subtype"].upper() / source.name
         if target in placed and placed[target]["sha256"] != row["sha256"]:

@@ -18,20 +18,22 @@ LEVEL = 0.01
 def find_error_runs(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> list[ErrorRun]:
     """Return runs of file names in which most images of one class are misclassified, beyond chance.
 
-    Misclassified is a normal called pneumonia, a pneumonia called normal, and one whose sub-type, where known, is the
-    less probable of both. Permutations of the patients along the names, by `seed`, show how long runs are by chance.
-    A case counts as pneumonia when its probability reaches `threshold`.
+    An image is misclassified if its probability of pneumonia is on the wrong side of `threshold` (a case counts as
+    pneumonia when its probability reaches it), or if it is a pneumonia whose labeled subtype is the less probable of
+    both. Permutations of the patients along the names, by `seed`, show how long runs are by chance.
     """
     flagged = images.scores >= threshold
     likelier = 1 + (images.probabilities[:, 2] > images.probabilities[:, 1])
     wrong = (flagged != (images.labels == 1)) | ((images.subtypes > 0) & (likelier != images.subtypes))
     runs = []
-    for kind, rows in list_classes(images).items():
-        runs += _find_in_class(kind, images.names[rows], images.patients[rows], wrong[rows], seed)
+    for name, rows in list_classes(images).items():
+        runs += _find_in_class(name, images.names[rows], images.patients[rows], wrong[rows], seed)
     return runs
 
 
-def _find_in_class(kind: str, names: np.ndarray, patients: np.ndarray, wrong: np.ndarray, seed: int) -> list[ErrorRun]:
+def _find_in_class(
+    class_name: str, names: np.ndarray, patients: np.ndarray, wrong: np.ndarray, seed: int
+) -> list[ErrorRun]:
     order = order_names(names.tolist())
     names, wrong = names[order], wrong[order]
     unique, first, members = np.unique(patients[order], return_index=True, return_inverse=True)
@@ -51,7 +53,8 @@ def _find_in_class(kind: str, names: np.ndarray, patients: np.ndarray, wrong: np
         if p_value <= LEVEL:
             rows = np.flatnonzero((place >= start) & (place <= end))
             num_wrong = int(wrong[rows].sum())
-            runs.append(ErrorRun(kind, str(names[rows[0]]), str(names[rows[-1]]), len(rows), num_wrong, p_value))
+            first_name, last_name = str(names[rows[0]]), str(names[rows[-1]])
+            runs.append(ErrorRun(class_name, first_name, last_name, len(rows), num_wrong, p_value))
     return runs
 
 

@@ -224,7 +224,7 @@ def _measure_conformal(reader: Reader, images: EvaluatedImages, seed: int) -> Co
         return None
     sets = reader.choose_sets(images.probabilities)
     classes = np.arange(len(THREE_CLASSES))
-    # A pneumonia of unknown sub-type may be either.
+    # A pneumonia of unknown subtype may be either.
     truths = (images.subtypes[:, None] == classes) | ((images.subtypes < 0)[:, None] & (classes > 0))
     groups = {"all": np.ones(len(images), dtype=bool), **list_classes(images)}
     figures = {

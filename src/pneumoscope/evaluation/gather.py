@@ -52,7 +52,7 @@ def choose_split(table: pd.DataFrame, split: str | None) -> tuple[pd.DataFrame, 
     present = sorted({name for name in table["split"] if name})
     if split is None:
         split = "test" if "test" in present else ALL_SPLITS
-        log.info("no split was asked for: taking %s", split)
+        log.info("no split given: using %s", split)
     rows = table if split == ALL_SPLITS else table[table["split"] == split]
     if rows.empty:
         splits = ", ".join(present) or "none"
@@ -78,7 +78,7 @@ def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str
         names=kept["name"].to_numpy().astype(str),
         patients=kept["patient"].to_numpy().astype(str),
         labels=np.array([BINARY_CLASSES.index(label) for label in kept["label"]]),
-        subtypes=np.array([THREE_CLASSES.index(kind) if kind in THREE_CLASSES else -1 for kind in kept["subtype"]]),
+        subtypes=np.array([THREE_CLASSES.index(name) if name in THREE_CLASSES else -1 for name in kept["subtype"]]),
         probabilities=np.stack(probabilities),
         decisions=np.array([str(reading.decision) for reading in readings]),
         reasons=np.array([reading.reason for reading in readings]),

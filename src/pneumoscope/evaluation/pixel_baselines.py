@@ -64,7 +64,7 @@ def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) ->
 
     Returns:
         `(m, classes)` float64 probabilities, normal first and of all three classes where every training image has
-        its sub-type; and the threshold.
+        its subtype; and the threshold.
 
     Raises:
         CollectionError: if the training images are of one class only.

@@ -57,7 +57,7 @@ def measure_subgroups(
 
 
 def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
-    """Return masks `(n,)` bool of the three classes and of pneumonia of unknown sub-type."""
+    """Return masks `(n,)` bool of the three classes and of pneumonia of unknown subtype."""
     masks = {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
     return {**masks, UNKNOWN_SUBTYPE: (images.labels == 1) & (images.subtypes < 0)}
 

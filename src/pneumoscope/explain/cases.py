@@ -82,13 +82,13 @@ def choose_test_images(model: "keras.Model", dataset: Dataset, *, num_images: in
     """Return at most `num_images` test images, normal and pneumonia in turn, with the predicted class.
 
     Raises:
-        ValueError: if there is no labelled test image.
+        ValueError: if there is no labeled test image.
     """
     labels, split = dataset.labels(BINARY_CLASSES), dataset.table["split"].to_numpy()
     order = np.random.default_rng(seed).permutation(len(dataset))
     order = order[(labels[order] >= 0) & (split[order] == "test")]
     if not len(order):
-        raise ValueError("the dataset has 0 labelled test images, expected 1 or more to explain")
+        raise ValueError("the dataset has 0 labeled test images, expected 1 or more to explain")
     turns = np.empty(len(order))
     for label in (0, 1):
         turns[labels[order] == label] = np.arange((labels[order] == label).sum()) + label / 2

@@ -1,4 +1,4 @@
-"""Centrality of heat-maps and the pointing game, which test claims of the reference study."""
+"""Centrality of heatmaps and the pointing game, which test claims of the reference study."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,7 +14,7 @@ LUNG_AXES = (0.36, 0.42)
 
 
 def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
-    """Return the concentration of each heat-map in the middle of the lungs.
+    """Return the concentration of each heatmap in the middle of the lungs.
 
     The lungs are an ellipse around both on the mean training radiograph of the pediatric data set: center at 0.47 of
     the height and 0.50 of the width, half axes 0.36 of the height and 0.42 of the width. Their middle is the same
@@ -86,7 +86,7 @@ def _mean(values: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndar
 def estimate_peak_in_lesion(
     heatmaps: np.ndarray, masks: np.ndarray, patients: ArrayLike, *, fields: tuple[Field, Field], seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return how often a heat-map peaks on the true lesion (the pointing game), and the chance of a random peak.
+    """Return how often a heatmap peaks on the true lesion (the pointing game), and the chance of a random peak.
 
     The lesion is widened by one position of the layer, its resolution.
 

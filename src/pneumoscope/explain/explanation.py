@@ -1,4 +1,4 @@
-"""Task 4 in one call: heat-maps, feature maps and patches of a trained classifier, with metrics on its test images."""
+"""Task 4 in one call: heatmaps, feature maps and patches of a trained classifier, with metrics on its test images."""
 
 from typing import TYPE_CHECKING
 
@@ -25,9 +25,9 @@ MOST_LAYERS = 4
 
 
 def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0) -> Explanation:
-    """Return heat-maps, feature maps and patches of a classifier of normal against pneumonia.
+    """Return heatmaps, feature maps and patches of a classifier of normal against pneumonia.
 
-    Heat-maps are HiResCAM of the predicted class (see `choose_class`), wrong predictions included. Metrics over the
+    Heatmaps are HiResCAM of the predicted class (see `choose_class`), wrong predictions included. Metrics over the
     test images are of the last convolutional layer (Selvaraju et al. 2017), and with `_averaged` of Grad-CAM, which the
     reference study used. Of more than four convolutional layers, four are shown, evenly chosen, the last included.
 
@@ -41,17 +41,17 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
         seed: of the choice of examples and images, and of the resampling behind the intervals.
 
     Raises:
-        ValueError: if the model has no convolutional layer or there is no labelled test image.
+        ValueError: if the model has no convolutional layer or there is no labeled test image.
     """
     layers = _choose_layers(model)
     rows = np.flatnonzero((dataset.table["split"].to_numpy() == "test") & (dataset.labels(BINARY_CLASSES) >= 0))
     if not len(rows):
-        raise ValueError("the dataset has 0 labelled test images, expected 1 or more to explain")
+        raise ValueError("the dataset has 0 labeled test images, expected 1 or more to explain")
     test, rng = dataset.select(rows), np.random.default_rng(seed)
     labels, probabilities = test.labels(BINARY_CLASSES), predict_probabilities(model, test.images)
     classes = choose_class(probabilities)
     examples = _choose_examples(labels, np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1), rng)
-    log.info("heat-maps of %d test images in %s", len(test), layers[-1])
+    log.info("heatmaps of %d test images in %s", len(test), layers[-1])
     metrics = _measure(model, test, labels, classes, layers[-1], seed)
     log.info("patches that activate the filters of %s most", ", ".join(layers))
     sample = np.sort(rng.permutation(len(dataset))[:MAX_PATCH_IMAGES])

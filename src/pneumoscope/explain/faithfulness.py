@@ -1,4 +1,4 @@
-"""Faithfulness of heat-maps: how the probability changes when the hottest, or the coldest, pixels are removed.
+"""Faithfulness of heatmaps: how the probability changes when the hottest, or the coldest, pixels are removed.
 
 `predict` takes `(m, H, W)` uint8 images and returns `(m,)` floats, the probability of the explained class.
 """

@@ -27,7 +27,7 @@ def explain(
     class_indices: ArrayLike | None = None,
     seed: int = 0,
 ) -> np.ndarray:
-    """Return a heat-map of the evidence for a class in each image.
+    """Return a heatmap of the evidence for a class in each image.
 
     The score is the logit of the class: after the sigmoid or softmax, the gradient of a confident decision vanishes
     and that of one class depends on all others.

@@ -1,4 +1,4 @@
-"""Metrics of heat-maps: localization, repeatability, and dependence on the trained weights."""
+"""Metrics of heatmaps: localization, repeatability, and dependence on the trained weights."""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
@@ -84,7 +84,7 @@ def randomize_cascading(
 ) -> Iterator[tuple[float, "keras.Model"]]:
     """Yield a model with more and more of its layers randomized, from the last to the first.
 
-    J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: a heat-map that stays the same does not depend
+    J. Adebayo et al., "Sanity Checks for Saliency Maps", NeurIPS 2018: a heatmap that stays the same does not depend
     on the trained weights. The values of each weight, those of normalizations included, are permuted, so that each
     layer keeps their distribution.
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 
-# A method takes a scorer, `(n, H, W)` uint8 images, `(n, classes)` chosen classes and `seed=`, and returns heat-maps.
+# A method takes a scorer, `(n, H, W)` uint8 images, `(n, classes)` chosen classes and `seed=`, and returns heatmaps.
 Method = Callable[..., np.ndarray]
 
 
@@ -148,7 +148,7 @@ class Scorer:
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's convolutional layers for heat-maps, from the input on.
+    """Return the names of a model's convolutional layers for heatmaps, from the input on.
 
     Those of a nested model are named by the path to them, joined by dots.
 
@@ -163,7 +163,7 @@ def _list_heatmap_layers(flat: "keras.Model") -> tuple[str, ...]:
 
     names = list_heatmap_layers(flat)
     if not names:
-        raise ValueError(f"model {flat.name!r} has no convolutional layer for heat-maps")
+        raise ValueError(f"model {flat.name!r} has no convolutional layer for heatmaps")
     return names
 
 

@@ -60,7 +60,7 @@ def export_graph(
     expected = {count: run(reference or graph, count) for count in (*PARITY_BATCHES, total)}
     run(graph, PARITY_BATCHES[0])  # Keras exports only what was called once.
     with warnings.catch_warnings():
-        # Keras asks NumPy for a name that it no longer has.
+        # Keras looks up a name that NumPy no longer has.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
         graph.export(path, format="onnx", input_signature=[signature["image"] if single else signature], verbose=False)
     check_parity(path, inputs, {count: expected[count] for count in PARITY_BATCHES}, tolerance=tolerance)
@@ -155,8 +155,8 @@ def check_parity(
             if not difference <= allowed:
                 path.unlink()
                 raise ExportError(
-                    f"the exported graph does not answer as the model does: {name} of a batch of {count} differs by "
-                    f"{difference:.2g} of its length, expected {allowed:.2g} at most. The export was deleted."
+                    f"the outputs of the exported graph differ from those of the model: {name} of a batch of {count} "
+                    f"by {difference:.2g} of its length, expected {allowed:.2g} at most. The export was deleted."
                 )
 
 

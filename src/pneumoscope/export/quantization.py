@@ -83,7 +83,7 @@ def _simplify(path: Path, simple_path: Path, images: np.ndarray) -> None:
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     model = onnx.load(simple_path)
     _fold_pools(model)
-    # Keeps the quantizer from asking for what was done above.
+    # Marks the graph as preprocessed, so that the quantizer does not warn.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     onnx.save(model, simple_path)
     inputs = as_input(images[: max(PARITY_BATCHES)])

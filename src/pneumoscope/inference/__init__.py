@@ -8,7 +8,7 @@ reading.py      the prediction for one file as a plain value
 reader.py       images to predictions
 batch.py        many files to predictions, in threads
 table.py        predictions as a table on disk that a stopped run continues
-illustration.py a radiograph and its heat-map at the size of a picture
+illustration.py a radiograph and its heatmap at the size of a picture
 """
 
 import os

@@ -1,4 +1,4 @@
-"""A radiograph and its heat-map at the size of a picture."""
+"""A radiograph and its heatmap at the size of a picture."""
 
 import numpy as np
 from PIL import Image
@@ -14,7 +14,7 @@ MAX_SIDE = 2048
 def illustrate(
     reader: Reader, source: ImageSource, image: np.ndarray, reading: Reading
 ) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return a radiograph and the heat-map of the decided class; where undecided, of the more probable one.
+    """Return a radiograph and the heatmap of the decided class; where undecided, of the more probable one.
 
     Args:
         reader: that gave the reading.
@@ -24,7 +24,7 @@ def illustrate(
 
     Returns:
         `(H, W)` float32 in [0, 1], the radiograph with its own aspect ratio and sides of 2,048 pixels at most; and the
-        heat-map of the same shape and range, or None where the image is rejected.
+        heatmap of the same shape and range, or None where the image is rejected.
 
     Raises:
         ImageError: if the file cannot be read.

@@ -44,7 +44,7 @@ class Reader:
     Attributes:
         models: the models.
         layers: names of the convolutional layers, from the input on.
-        trust: `heatmap_trust` and `subtype_trust`, how reliable heat-maps and bacterial against viral are, as text;
+        trust: `heatmap_trust` and `subtype_trust`, how reliable heatmaps and bacterial against viral are, as text;
             empty where that was not measured.
         coverage: of the conformal sets of classes; None if the models have none.
     """
@@ -175,7 +175,7 @@ class Reader:
         )
 
     def draw_heatmaps(self, images: np.ndarray, labels: Sequence[str], *, layer: str | None = None) -> np.ndarray:
-        """Return the heat-map of one class for each image.
+        """Return the heatmap of one class for each image.
 
         Args:
             images: `(n, size, size)` uint8.

@@ -46,7 +46,7 @@ class Reading:
         in_domain: whether the OOD detector accepts the image.
         reason: why it does not, or why the decision is `not sure`; may be empty.
         neighbors: the nearest reference cases, nearest first.
-        heatmap: path of the heat-map picture, if one was written.
+        heatmap: path of the heatmap picture, if one was written.
     """
 
     path: str

@@ -1,4 +1,4 @@
-"""Contiguous runs of a collection in the order of its file names: neighbors were often made or labelled together."""
+"""Contiguous runs of a collection in the order of its file names: neighbors were often made or labeled together."""
 
 import math
 import re

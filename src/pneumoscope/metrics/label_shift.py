@@ -1,9 +1,9 @@
-"""Label shift: class shares of unlabelled images, and probabilities corrected for them.
+"""Label shift: class shares of unlabeled images, and probabilities corrected for them.
 
 Source: M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori
 Probabilities", Neural Computation 14, 2002: expectation and maximization in turn. It assumes that the images of each
-class look as in training, so that only the shares differ, and that probabilities are calibrated. Otherwise the shares
-are wrong.
+class are distributed as in training, so that only the shares differ, and that probabilities are calibrated. Otherwise
+the shares are wrong.
 """
 
 import numpy as np

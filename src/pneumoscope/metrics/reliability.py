@@ -34,11 +34,11 @@ def measure_reliability(
         >>> round(reliability.error.value, 2)
         0.25
     """
-    events, promised = np.asarray(events, dtype=bool), np.asarray(probabilities, dtype=np.float64)
-    require_same_shape(events=events, probabilities=promised, patients=patients)
-    if not ((promised >= 0) & (promised <= 1)).all():
-        raise ValueError(f"probabilities run from {promised.min()} to {promised.max()}, expected 0 to 1")
-    bins = np.clip(np.ceil(promised * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
+    events, predicted = np.asarray(events, dtype=bool), np.asarray(probabilities, dtype=np.float64)
+    require_same_shape(events=events, probabilities=predicted, patients=patients)
+    if not ((predicted >= 0) & (predicted <= 1)).all():
+        raise ValueError(f"probabilities run from {predicted.min()} to {predicted.max()}, expected 0 to 1")
+    bins = np.clip(np.ceil(predicted * NUM_BINS).astype(int) - 1, 0, NUM_BINS - 1)
     members = np.eye(NUM_BINS)[bins]
     counts = members.sum(axis=0).astype(np.int64)
     filled = np.flatnonzero(counts)
@@ -46,21 +46,21 @@ def measure_reliability(
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         with np.errstate(invalid="ignore"):
             observed = weights @ (members * events[:, None]) / (weights @ members)
-        gaps = np.abs(weights @ (members * (events - promised)[:, None])).sum(axis=1)
+        gaps = np.abs(weights @ (members * (events - predicted)[:, None])).sum(axis=1)
         return {"error": gaps / weights.sum(axis=1)} | {f"bin {number}": observed[:, number] for number in filled}
 
     of_bin = {f"bin {number}": int(counts[number]) for number in filled}
     metrics = estimate(compute, patients, counts=of_bin, seed=seed)
-    simulated = np.random.default_rng(seed).random((NUM_SIMULATIONS, len(promised))) < promised
+    simulated = np.random.default_rng(seed).random((NUM_SIMULATIONS, len(predicted))) < predicted
     return Reliability(
         edges=np.linspace(0, 1, NUM_BINS + 1),
         counts=counts,
-        promised=np.divide(members.T @ promised, counts, out=np.full(NUM_BINS, np.nan), where=counts > 0),
+        promised=np.divide(members.T @ predicted, counts, out=np.full(NUM_BINS, np.nan), where=counts > 0),
         observed={int(number): metrics[f"bin {number}"] for number in filled},
         error=metrics["error"],
-        promised_mean=float(promised.mean()),
+        promised_mean=float(predicted.mean()),
         observed_mean=float(events.mean()),
-        by_chance=float((np.abs((simulated - promised) @ members).sum(axis=1) / len(promised)).mean()),
+        by_chance=float((np.abs((simulated - predicted) @ members).sum(axis=1) / len(predicted)).mean()),
     )
 
 

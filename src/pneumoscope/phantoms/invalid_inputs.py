@@ -151,7 +151,7 @@ KINDS = {
     "one half": Kind("part", _crop_side),
     "a part of 3 to 6 tenths of the side": Kind("part", partial(_crop, low=0.3, high=0.6)),
     "as from the side": Kind("part", _imitate_lateral),
-    "two films side by side": Kind("other", _put_two),
+    "two radiographs side by side": Kind("other", _put_two),
     "noise": Kind("other", lambda image, rng: rng.integers(0, 256, image.shape, dtype=np.uint8)),
     "texture as in nature": Kind("other", partial(_make_texture, low=1.0, high=1.6)),
     "shapes": Kind("other", _make_shapes),

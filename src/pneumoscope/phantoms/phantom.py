@@ -191,8 +191,8 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
     images = np.empty((num_images, size, size), np.uint8)
     masks = np.zeros((num_images, size, size), bool)
     lungs = np.empty((num_images, size, size), bool)
-    # glibc gives every freed array back to the system, and asks for it anew, until it has seen a large one freed:
-    # this line halves the time of drawing.
+    # glibc returns every freed array to the system, and allocates it anew, until a large one has been freed: this line
+    # halves the time of drawing.
     np.empty(30 << 20, np.uint8)
     at_once = max(1, _PIXELS_AT_ONCE // size**2)
     rows_of = [np.flatnonzero(subtypes == subtype) for subtype in THREE_CLASSES]

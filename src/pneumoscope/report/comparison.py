@@ -1,4 +1,4 @@
-"""Paper, ours and published, side by side: which figures stand in one row, and how sure each is."""
+"""Metrics of the reference study, of this study and of publications, matched by task, with their intervals."""
 
 from __future__ import annotations
 

@@ -68,7 +68,7 @@ def write_corrected(evaluation: CollectionEvaluation) -> str:
 
 
 def write_three_class(evaluation: CollectionEvaluation) -> str:
-    """Return how bacterial and viral are labelled, or that they are not."""
+    """Return how bacterial and viral are labeled, or that they are not."""
     if evaluation.scopes["all"].three_class is None:
         return "The labels do not distinguish bacterial from viral pneumonia, so metrics of three classes are left out."
     return "The prediction is the most probable class. The collection labels bacterial and viral by file names only."
@@ -166,7 +166,7 @@ def write_error_runs(evaluation: CollectionEvaluation) -> str:
     wrong, images = sum(run.num_wrong for run in runs), sum(run.num_images for run in runs)
     return (
         f"Contiguous error runs: {wrong:,} errors on {images:,} images that are consecutive in the order of file "
-        "names. These images may have been acquired or labelled differently (chance: at most 1 in 100)."
+        "names. These images may have been acquired or labeled differently (chance: at most 1 in 100)."
     )
 
 

@@ -139,12 +139,12 @@ def tabulate_error_runs(evaluation: CollectionEvaluation) -> Table:
 
 def tabulate_shares(evaluation: CollectionEvaluation) -> Table:
     """Return the estimated shares of the classes beside those of the labels."""
-    labelled = evaluation.true_shares
+    labeled = evaluation.true_shares
     rows: list[Row] = [
-        (name, [make_cell("share", share), Cell(format_value("share", labelled[name])) if labelled else EMPTY])
+        (name, [make_cell("share", share), Cell(format_value("share", labeled[name])) if labeled else EMPTY])
         for name, share in (evaluation.label_shift.shares if evaluation.label_shift else {}).items()
     ]
-    return Table("Shares of the classes", ["Class", "Estimated without labels", "As labelled"], rows)
+    return Table("Shares of the classes", ["Class", "Estimated without labels", "As labeled"], rows)
 
 
 def tabulate_confounders(confounders: Confounders) -> list[Table]:

@@ -4,7 +4,7 @@
  * The app imports this module; a study's report holds it inline and gives every `.living-map` its points as JSON.
  */
 const [MARGIN, REACH, MAX_ZOOM, MOST_LISTED] = [36, 14, 40, 100];
-const PROBE = document.createElement("canvas").getContext("2d"); // asked what lies inside a loop
+const PROBE = document.createElement("canvas").getContext("2d"); // tests which points lie inside a loop
 const CORNERS = [12, 3, 4]; // of the shape of each class: circle, triangle, square
 
 /** A scatter plot on a canvas, and the lists beside it. */
@@ -57,7 +57,7 @@ export class PointMap {
       ArrowLeft: () => this.#move(40, 0), ArrowRight: () => this.#move(-40, 0),
       ArrowUp: () => this.#move(0, 40), ArrowDown: () => this.#move(0, -40),
       "+": () => this.#zoomAt(1.6), "=": () => this.#zoomAt(1.6), "-": () => this.#zoomAt(1 / 1.6),
-      0: () => this.#zoomAt(0), find: () => this.#subject.position && this.#look(6, this.#subject.position),
+      0: () => this.#zoomAt(0), find: () => this.#subject.position && this.#showAt(6, this.#subject.position),
       loop: () => {
         this.#parts.loop.ariaPressed = String(this.#parts.loop.ariaPressed !== "true");
         this.#clearLoop();
@@ -115,7 +115,7 @@ export class PointMap {
     return points.map(([x, y]) => [clientWidth / 2 + (x - x0) * size, clientHeight / 2 + (y - y0) * size]);
   }
 
-  #look(zoom, center) {
+  #showAt(zoom, center) {
     if (this.#loop) this.#clearLoop(); // it is drawn on the canvas, not on the map
     this.#zoom = zoom;
     this.#center = center.map((value) => Math.min(1, Math.max(0, value)));
@@ -125,7 +125,7 @@ export class PointMap {
 
   #move(dx, dy) {
     const size = this.#size();
-    this.#look(this.#zoom, [this.#center[0] - dx / size, this.#center[1] - dy / size]);
+    this.#showAt(this.#zoom, [this.#center[0] - dx / size, this.#center[1] - dy / size]);
   }
 
   /** Zoom about a place in CSS pixels, the middle by default. */
@@ -134,7 +134,7 @@ export class PointMap {
     const zoom = Math.min(MAX_ZOOM, Math.max(1, this.#zoom * factor));
     const shift = (1 - this.#zoom / zoom) / this.#size();
     const center = [this.#center[0] + (x - clientWidth / 2) * shift, this.#center[1] + (y - clientHeight / 2) * shift];
-    this.#look(zoom, zoom === 1 ? [0.5, 0.5] : center);
+    this.#showAt(zoom, zoom === 1 ? [0.5, 0.5] : center);
   }
 
   #findNear(x, y) {
@@ -198,7 +198,7 @@ export class PointMap {
   #search(text) {
     this.#clearLoop();
     const numbers = [...this.#points.names.keys()].filter((one) => this.#describe(one).toLowerCase().includes(text));
-    if (text) this.#list("Images found", numbers);
+    if (text) this.#list("Matching images", numbers);
   }
 
   #clearLoop() {

@@ -129,7 +129,7 @@ def _draw_scale(sheet: "Image.Image", unit: int, top: int, sides: tuple[int, int
     from PIL import Image, ImageDraw
 
     (left, right), pen, font = sides, ImageDraw.Draw(sheet), _font(0.8 * unit)
-    pen.text((left, top), "where the net looked", fill=SOFT, font=font, anchor="la")
+    pen.text((left, top), "heatmap", fill=SOFT, font=font, anchor="la")
     ramp = color_values(np.linspace(0, 1, right - left)[None], HEAT_COLORS)
     bar = Image.fromarray(np.rint(255 * np.repeat(ramp, round(0.7 * unit), axis=0)).astype(np.uint8))
     place = top + round(1.75 * unit)

@@ -110,7 +110,7 @@ def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray
 
 
 def _measure_method(scorer: Scorer, method: str, lesions: Cases, cases: Cases, seed: int) -> tuple[np.ndarray, Metrics]:
-    """Return the heat-maps of the cases, and all metrics that need no other model."""
+    """Return the heatmaps of the cases, and all metrics that need no other model."""
     on_lesions = _explain(scorer, lesions, method, seed)
     started = time.perf_counter()
     heatmaps = _explain(scorer, cases, method, seed)

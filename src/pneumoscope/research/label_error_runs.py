@@ -1,8 +1,8 @@
-"""Task 2: contiguous runs of file names in which classifiers contradict most sub-type labels.
+"""Task 2: contiguous runs of file names in which classifiers contradict most subtype labels.
 
-Classifiers that were not trained on the patient confuse bacterial and viral here and there. Where they do so image
-after image, in the order of the file names, either the labels are wrong together, or the images were made differently
-(by another machine, with other markers) and classifiers use that as a shortcut.
+Classifiers that were not trained on the patient confuse bacterial and viral in single images. Where they do so in
+consecutive images, in the order of the file names, either all of these labels are wrong, or the images were acquired
+differently (by another device, with other markers) and classifiers rely on this confounder.
 """
 
 from dataclasses import dataclass
@@ -19,25 +19,26 @@ from pneumoscope.metrics.classification import estimate_binary_scores
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
 LIMIT = 0.25
-# Standard deviation, in images of the same sub-type, of the weights of the images around an image.
+# Standard deviation, in images of the same subtype, of the weights of the images around an image.
 REACH = 15.0
-# Sub-types that classifiers hardly distinguish, or few images, show no runs.
+# Subtypes that classifiers hardly distinguish, or few images, show no runs.
 LEAST_GAP = 0.3
 FEWEST_IMAGES = 100
 
 
 @dataclass(frozen=True)
 class SubtypeRuns:
-    """Runs of file names in which classifiers contradict sub-types.
+    """Runs of file names in which classifiers contradict subtypes.
 
     Attributes:
         names: `(n,)` str, of bacterial and then viral images, each in the order of their file names.
         subtypes: `(n,)` int, as labeled, index into the three classes.
         contradicted: `(n,)` floats in [0, 1], estimated share of the images around with the same label that classifiers
-            assign to the other sub-type.
+            assign to the other subtype.
         limit: share from which on an image lies in a run.
-        aurocs: of bacterial against viral, `outside` and `inside` of runs, by `nets`, each on patients it was not
-            trained on, and by `borders`, a regression on the outer tenth of the validation images, without any lung.
+        aurocs: of bacterial against viral, `outside` and `inside` of runs, by `nets`, classifiers on patients that they
+            were not trained on, and by `borders`, a regression on the outer tenth of the validation images, without
+            any lung.
     """
 
     names: NDArray[np.str_]
@@ -63,10 +64,10 @@ class SubtypeRuns:
 
 
 def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
-    """Find the contiguous runs of file names in which held-out classifiers contradict most sub-types.
+    """Find the contiguous runs of file names in which held-out classifiers contradict most subtypes.
 
     The mean probability of viral among bacterial and viral, over the images around in the order of their file names, is
-    read as a mixture of what it is among the bulk of either sub-type. An image's own patient does not count.
+    read as a mixture of what it is among the bulk of either subtype. An image's own patient does not count.
     `evaluation` is of three classes, by `cross_validate` on `dataset`, which is split.
     """
     pneumonia = evaluation.labels > 0
@@ -78,7 +79,7 @@ def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
     order = np.concatenate(rows)
     shares = np.zeros(len(order))
     if min(map(len, rows)) >= FEWEST_IMAGES:
-        # Up to half of either sub-type may lie in runs: these quartiles describe the images outside of them.
+        # Up to half of either subtype may lie in runs: these quartiles describe the images outside of them.
         low, high = np.quantile(around[0], 0.25), np.quantile(around[1], 0.75)
         if high - low >= LEAST_GAP:
             shares = np.concatenate([around[0] - low, high - around[1]]) / (high - low)
@@ -125,12 +126,12 @@ def write_subtype_verdict(runs: SubtypeRuns) -> str:
     if not runs.inside.any():
         return ""
     share = f"contiguous runs of file names, {100 * runs.inside.mean():.0f} % of the training pneumonias"
-    nets, borders = (runs.aurocs.get(source, {}) for source in ("nets", "borders"))
-    if "inside" not in nets or "outside" not in nets:
+    held_out, borders = (runs.aurocs.get(source, {}) for source in ("nets", "borders"))
+    if "inside" not in held_out or "outside" not in held_out:
         return f"Bacterial versus viral is unreliable: cross-validated models contradict most labels in {share}."
     verdict = (
-        f"Bacterial versus viral is unreliable: cross-validated AUROC {nets['outside'].value:.2f}, but "
-        f"{nets['inside'].value:.2f} in {share}."
+        f"Bacterial versus viral is unreliable: cross-validated AUROC {held_out['outside'].value:.2f}, but "
+        f"{held_out['inside'].value:.2f} in {share}."
     )
     if "inside" in borders and "outside" in borders and borders["inside"].high < borders["outside"].low:
         return f"{verdict} The image borders alone show the same difference: acquisition may explain it."

@@ -18,7 +18,7 @@ from pneumoscope.study.pipeline import reopen_study
 # In all of these, `study_dir` is the folder of a study and `configuration` that of its models; they raise
 # PneumoscopeError if the folder holds no study or its radiographs have changed since.
 
-READER_METHOD = "hirescam"  # of the heat-maps of an exported classifier
+READER_METHOD = "hirescam"  # of the heatmaps of an exported classifier
 
 
 def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) -> MethodTable:
@@ -67,7 +67,7 @@ def run_explain_benchmark(
         study_dir: folder of the study.
         configuration: of the model.
         out_dir: gets `explain.csv`, and `explain.json`, whose `method`, `layer`, `verdict` and `figures` are those of
-            the reader's heat-maps, for the export.
+            the reader's heatmaps, for the export.
         layer: for the class-activation maps; by default the last convolutional one.
     """
     from pneumoscope.models.saved_model import load_model

@@ -22,7 +22,7 @@ def measure_leakage(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> 
     """Compare a random split by image with one by patient, on all images that are not test.
 
     Nearest is by Euclidean distance of the gray levels of images shrunk to 32 x 32. The metrics under each split
-    are `accuracy` and `balanced_accuracy` (normal, pneumonia) and, where all sub-types occur, `three_class_accuracy`.
+    are `accuracy` and `balanced_accuracy` (normal, pneumonia) and, where all subtypes occur, `three_class_accuracy`.
     The two splits validate on different images; the random split therefore also has each metric as
     `NAME_without_own_patient`: the same images, with the nearest images of other patients only.
 

@@ -230,8 +230,8 @@ def _run_default(study: _Study) -> None:
     subtypes = sorted(set(labeled.table["subtype"]))
     if len(subtypes) < len(THREE_CLASSES):
         raise PneumoscopeError(
-            f"the collection has the sub-types {', '.join(subtypes)}; expected {', '.join(THREE_CLASSES)} for "
-            "`default`. Name another configuration, or give the sub-types in a manifest."
+            f"the collection has the subtypes {', '.join(subtypes)}; expected {', '.join(THREE_CLASSES)} for "
+            "`default`. Name another configuration, or give the subtypes in a manifest."
         )
     for task in ("three_class", "binary"):
         _run_classifier(study, "default", task)

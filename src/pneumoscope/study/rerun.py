@@ -101,7 +101,7 @@ class Rerun:
 
 @dataclass(frozen=True)
 class ExplainedFile:
-    """One file with its heat-maps.
+    """One file with its heatmaps.
 
     Attributes:
         path: of the file.
@@ -109,7 +109,7 @@ class ExplainedFile:
         decision: predicted class, `normal` or `pneumonia`.
         p_pneumonia: in [0, 1].
         heatmaps: `(views, H, W)` floats in [0, 1].
-        views: name of the layer, or of the method, of each heat-map.
+        views: name of the layer, or of the method, of each heatmap.
     """
 
     path: Path
@@ -211,7 +211,7 @@ def rerun_anomaly(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
 def rerun_explain(
     rerun: Rerun, paths: Sequence[Path], *, method: str = "hirescam", layer: str | None = None
 ) -> tuple[list[ExplainedFile], list[Row]]:
-    """Task 4. Return the heat-maps of each file, and the files that cannot be read.
+    """Task 4. Return the heatmaps of each file, and the files that cannot be read.
 
     Args:
         rerun: the study and its classifier.

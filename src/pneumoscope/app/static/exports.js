@@ -45,12 +45,12 @@ function writeCell(value) {
  * Lay out one page on paper.
  *
  * @param {import("./cases.js").Case} item
- * @param {HTMLCanvasElement[]} pictures the radiograph, and the radiograph with its heat-map.
+ * @param {HTMLCanvasElement[]} pictures the radiograph, and the radiograph with its heatmap.
  * @param {string} notice
  */
 export function layOutSheet(item, pictures, notice) {
   const { row } = item;
-  const captions = ["Radiograph", "Heat-map of the decided class, last layer"];
+  const captions = ["Radiograph", "Heatmap of the decided class, last layer"];
   const figures = pictures.map((picture, number) => {
     return make("figure", {}, picture, make("figcaption", {}, captions[number]));
   });

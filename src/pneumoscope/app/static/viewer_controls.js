@@ -1,4 +1,4 @@
-/** The controls of the viewer: modes, class and layer of the heat-map, opacity, window, and the caption. */
+/** The controls of the viewer: modes, class and layer of the heatmap, opacity, window, and the caption. */
 import { decodeBytes } from "./api.js";
 import { byId, capitalize } from "./elements.js";
 import { GRID, decodeRadiograph, drawScale, drawWindowed, paintHeat, pickHeatmap } from "./render.js";
@@ -77,7 +77,7 @@ export class ViewerControls {
     this.#setOpacity(Math.min(100, Math.max(0, this.#opacities[this.mode] + by)));
   }
 
-  /** Return the radiograph, and the radiograph with its heat-map, as canvases for print, as far as they are there. */
+  /** Return the radiograph, and the radiograph with its heatmap, as canvases for print, as far as they are there. */
   drawForPrint(side) {
     const { radiograph } = this.viewer;
     if (!radiograph) return [];

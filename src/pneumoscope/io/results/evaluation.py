@@ -25,7 +25,7 @@ class EvaluatedImages:
         probabilities: `(n, 3)` float64, calibrated, of rejected images too; rows sum to 1.
         decisions: `(n,)` str, `normal`, `pneumonia`, `not sure` or `refused`.
         reasons: `(n,)` str, why an image was rejected, is uncertain or differs from the training images; else empty.
-        in_domain: `(n,)` bool, whether an image looks like the training images.
+        in_domain: `(n,)` bool, whether the OOD detector accepts an image.
     """
 
     names: np.ndarray
@@ -51,7 +51,7 @@ class EvaluatedImages:
 
     @property
     def with_subtypes(self) -> EvaluatedImages | None:
-        """The images of known sub-type; None where there is no such pneumonia."""
+        """The images of known subtype; None where there is no such pneumonia."""
         return self.select(self.subtypes >= 0) if (self.subtypes > 0).any() else None
 
     @property
@@ -68,7 +68,7 @@ class Scope:
         num_images, num_patients: how many.
         ranking: `auroc`, `auprc` and `specificity_at_sensitivity` (at 97 %) of normal or pneumonia.
         points: by operating point `sensitivity`, `specificity`, `accuracy`.
-        three_class: metrics of normal, bacterial or viral; None where sub-types are unknown.
+        three_class: metrics of normal, bacterial or viral; None where subtypes are unknown.
     """
 
     num_images: int
@@ -83,8 +83,8 @@ class Rejections:
     """Images that were rejected or left uncertain.
 
     Attributes:
-        refused, unlike, not_sure: shares of the images, by class and for `all`: rejected; read though they look unlike
-            the training images; read, but uncertain.
+        refused, unlike, not_sure: shares of the images, by class and for `all`: rejected; read, but unlike the
+            training images; read, but uncertain.
         refusals: number of rejected images by reason.
         remarks: number of other images by remark; an image may have two.
         answers: of the images that were not rejected, the accuracy at the operating point of all (`all`), of the
@@ -139,7 +139,7 @@ class ErrorRun:
 class Confounders:
     """Metrics of a classifier without the lungs, or on them alone.
 
-    Metrics are `auroc` and `accuracy` of normal against pneumonia and, where sub-types are known,
+    Metrics are `auroc` and `accuracy` of normal against pneumonia and, where subtypes are known,
     `three_class_accuracy`.
 
     Attributes:
@@ -225,16 +225,16 @@ class CollectionEvaluation:
         unreadable, left_out: `{name, reason}` of each file that could not be read, or is of no known class.
         scopes: metrics on `all` images, on those `accepted` by the OOD detector, and on the certain ones (`sure`).
         roc: on all images; None where a class is missing.
-        reliability: `pneumonia`, and `three_class` where sub-types are known.
-        conformal: None where the models promise no coverage.
-        selective: `pneumonia`, and `three_class` where sub-types are known.
+        reliability: `pneumonia`, and `three_class` where subtypes are known.
+        conformal: None where the models have no conformal sets.
+        selective: `pneumonia`, and `three_class` where subtypes are known.
         rejections: rejected and uncertain images.
         subgroups: in reading order.
         error_runs: contiguous errors along the file names.
         confounders: metrics with parts of the images hidden; None where that was not measured.
         ood_check: what the OOD detector makes of invalid inputs; None where that was not measured.
         label_shift: None where there are fewer than 50 images.
-        true_shares: by class, as labeled; empty where sub-types are unknown.
+        true_shares: by class, as labeled; empty where subtypes are unknown.
         corrected: whether the probabilities are corrected for label shift.
     """
 

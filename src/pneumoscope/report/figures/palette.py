@@ -78,7 +78,7 @@ Result = TypeVar("Result")
 
 
 def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a function draw in the house style, without changing matplotlib's settings for anyone else."""
+    """Let a function draw in the style of the report, without changing matplotlib's settings for anyone else."""
 
     @wraps(draw)
     def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
