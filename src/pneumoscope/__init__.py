@@ -4,9 +4,9 @@ Research use only. Not a medical device.
 
 Data flows one way through the packages:
 
-    data, phantoms  ->  models  ->  classification, neighbors,  ->  study, evaluation,  ->  report  ->  app, cli
-    (files to arrays)   (Keras)     anomaly, explain                research, inference     (figures    (call and
-                                    (tasks 1 to 4)                  (results)                and pages)   print)
+    data, phantoms  ->  models  ->  classification, neighbors,  ->  export, inference,  ->  report  ->  app, pacs, cli
+    (files to arrays)   (Keras)     anomaly, explain                study, evaluation,      (figures    (call and
+                                    (tasks 1 to 4)                  research (results)       and pages)  print)
 
 Importing this package is fast: `__init__.pyi` lists the public names, and each loads on first use.
 """

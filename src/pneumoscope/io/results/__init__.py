@@ -1,4 +1,16 @@
-"""Value types that pass between the layers, one file per task; each checks its own shapes."""
+"""Value types that pass between the layers, one file per task; each checks its own shapes.
+
+classification.py  task 1
+neighbors.py       task 2
+anomaly.py         task 3
+explain.py         task 4
+evaluation.py      evaluation of a model set on a collection
+metrics.py         curves behind metrics
+calibration.py     calibration and operating points
+benchmark.py       tables of methods
+data.py            audit and leakage
+estimate.py        a metric with its interval
+"""
 
 from pneumoscope.io.results.anomaly import AnomalyResult
 from pneumoscope.io.results.benchmark import MethodTable, Metrics, summarize_seeds, without_interval
