@@ -77,8 +77,8 @@ def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path,
 
     assert tuple(table.metrics) == ("hirescam", "guided_backprop", "edges")
     content = json.loads((tmp_path / "explain.json").read_text())
-    assert content["remarks"]["hirescam"].startswith("This map ")
-    assert "it shows the film and not the net" in content["remarks"]["edges"]
+    assert "parameter-randomization check" in content["remarks"]["hirescam"]
+    assert content["remarks"]["edges"].startswith("Fails the parameter-randomization check")
     assert set(content["claim"]) == {"centrality_normal", "centrality_pneumonia", "centrality_difference"}
     assert content["layer"] and content["probes"] and content["figures"] == content["methods"]["hirescam"]
 
