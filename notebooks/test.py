@@ -126,7 +126,7 @@ for panel in panels.flat:
     panel.axis("off")
 
 # %% [markdown]
-# ## Task 4: Grad-CAM of each convolutional layer of the model of task 1.A
+# ## Task 4: HiResCAM of each convolutional layer of the model of task 1.A
 
 # %%
 explanation = pneumoscope.explain_classifier(models["binary"], dataset, seed=SEED)

@@ -34,7 +34,8 @@ def evaluate(
     data: Annotated[Path | None, typer.Option("--data", help="Folder or CSV manifest of labeled radiographs.")] = None,
     models: ModelsOption = None,
     out: Annotated[
-        Path | None, typer.Option("--out", help="Folder for evaluation.html, evaluation.json and figures.")
+        Path | None,
+        typer.Option("--out", file_okay=False, help="Folder for evaluation.html, evaluation.json and figures."),
     ] = None,
     split: Annotated[
         Literal["test", "train", "val", "all"] | None,

@@ -12,7 +12,7 @@ HoldOut = Literal["patients", "series", "images"]
 DataOption = Annotated[
     Path | None, typer.Option("--data", help="Folder or CSV manifest of radiographs; without it, phantoms are used.")
 ]
-OutOption = Annotated[Path, typer.Option("--out", help="Folder for everything that is written.")]
+OutOption = Annotated[Path, typer.Option("--out", file_okay=False, help="Folder for everything that is written.")]
 StudyOption = Annotated[Path, typer.Option("--study", help="Folder of a study.")]
 ModelsOption = Annotated[
     Path | None, typer.Option("--models", help="Folder that `export` wrote; the included models by default.")

@@ -18,6 +18,7 @@ from pneumoscope.cli.options import (
     StudyOption,
 )
 from pneumoscope.cli.output import INTERRUPTED, print_metrics, print_rows
+from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
     from pneumoscope.study.rerun import ExplainedFile
@@ -132,11 +133,13 @@ def explain(
 ) -> None:
     """Draw heatmaps of the study's classifier of normal and pneumonia."""
     from pneumoscope.io.study_folder import load_stage
-    from pneumoscope.study.rerun import Rerun, rerun_explain, revisit_contrast
+    from pneumoscope.study.rerun import Rerun, rerun_contrast, rerun_explain
 
+    if contrast and layer:
+        raise PneumoscopeError("--contrast compares whole images; expected no --layer with it")
     rerun = Rerun(study_dir, configuration)
     if contrast:
-        print_rows(revisit_contrast(rerun, images or []), as_json=as_json)
+        print_rows(rerun_contrast(rerun, images or []), as_json=as_json)
     elif images:
         files, rows = rerun_explain(rerun, images, method=method, layer=layer)
         rows += [_draw_heatmaps(file, out, number, method) for number, file in enumerate(files, start=1)]

@@ -53,7 +53,7 @@ class Table:
         existing = [str(file) for file in (path, self._partial) if file.exists()]
         if existing and not resume:
             raise PneumoscopeError(
-                f"{' and '.join(existing)} stand there already. Add --resume, give another --output, or delete."
+                f"found {' and '.join(existing)}, expected a new file. Add --resume, give another --output, or delete."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._partial.exists():

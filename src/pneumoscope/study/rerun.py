@@ -238,7 +238,7 @@ def rerun_explain(
     return [ExplainedFile(path, image, name, float(p), heat, views) for path, image, name, p, heat in files], failed
 
 
-def revisit_contrast(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
+def rerun_contrast(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
     """Task 4. Return for each file the nearest training image of the class that was not predicted, and the difference.
 
     Returns:
