@@ -22,7 +22,11 @@ ClassifierOption = Annotated[ClassifierTask, typer.Option("--task", help="Task o
 HoldOutOption = Annotated[HoldOut, typer.Option("--hold-out", help="What each model has not seen.")]
 OperatingPointOption = Annotated[str, typer.Option(help="screening, balanced, specific, or a threshold in [0, 1].")]
 EpochsOption = Annotated[
-    int | None, typer.Option(min=1, help="Number of epochs; the configuration's own by default, 6 on phantoms.")
+    int | None,
+    typer.Option(
+        min=1,
+        help="Number of epochs; the configuration's own by default, 6 on phantoms. Autoencoders: half, at least 8.",
+    ),
 ]
 SeedOption = Annotated[int, typer.Option(min=0, help="Seed of every random choice.")]
 ImagesArgument = Annotated[

@@ -142,11 +142,15 @@ def load_stage(study_dir: Path, configuration: str, kind: str) -> Any:
 
 
 def load_stages(study_dir: Path) -> dict[str, Any]:
-    """Return the results of all stages of known name, by name; other files are left out."""
-    paths = sorted((study_dir / "stages").glob("*.npz"))
-    return {
-        path.stem: load_result(path) for path in paths if split_stage(path.stem)[0] or path.stem in _WHOLE_STUDY_STAGES
-    }
+    """Return the results of all stages, by name, configurations in reading order; other files are left out."""
+    paths = [
+        path
+        for path in (study_dir / "stages").glob("*.npz")
+        if split_stage(path.stem)[0] or path.stem in _WHOLE_STUDY_STAGES
+    ]
+    order = order_configurations({split_stage(path.stem)[0] for path in paths})
+    paths.sort(key=lambda path: (order.index(split_stage(path.stem)[0]), path.stem))
+    return {path.stem: load_result(path) for path in paths}
 
 
 def model_dir(study_dir: Path, configuration: str, name: str) -> Path:
