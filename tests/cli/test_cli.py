@@ -118,7 +118,7 @@ def test_the_included_models_are_evaluated(run: Run, phantom_folder: Path, tmp_p
     code, out, err = run("evaluate", "--data", phantom_folder, "--out", tmp_path, "--no-confounders", "--json")
 
     assert code == 0
-    assert "taking test" in err
+    assert "using test" in err
     printed = json.loads(out)
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert printed["scopes"] == written["scopes"]
