@@ -21,8 +21,10 @@ def make_reading(decision, p_bacterial=0.0, p_viral=0.0, *, width=0.03, reason="
     pneumonia = p_bacterial + p_viral
     probabilities = {"normal": 1 - pneumonia, "bacterial": p_bacterial, "viral": p_viral, "pneumonia": pneumonia}
     intervals = {name: (max(value - width, 0), min(value + width, 1)) for name, value in probabilities.items()}
-    values = {"probabilities": probabilities, "intervals": intervals} if decision != "refused" else {}
-    return Reading("image.jpeg", "balanced", "0.1.0", decision=decision, reason=reason, in_domain=not reason, **values)
+    values = {"probabilities": probabilities, "intervals": intervals} if decision != "rejected" else {}
+    return Reading(
+        "image.jpeg", "balanced", "0.1.0", decision=decision, reason=reason, in_distribution=not reason, **values
+    )
 
 
 DOUBT = "The image looks tilted. Most of the nearest known images are normals."
@@ -35,8 +37,8 @@ READINGS = (
     make_reading("normal", 0.2, 0.1),
     make_reading("normal", 0.3, 0.3),
     make_reading("normal", 0.02, 0.02, width=0.001, reason="The image looks unlike those of the training."),
-    make_reading("not sure", 0.3, 0.2, reason=DOUBT),
-    make_reading("refused", reason="The image looks upside down."),
+    make_reading("uncertain", 0.3, 0.2, reason=DOUBT),
+    make_reading("rejected", reason="The image looks upside down."),
     Reading("image.jpeg", "balanced", "0.1.0", error="12 x 12 pixels; expected sides of 16 or more"),
     Reading("image.jpeg", "balanced", "0.1.0", error="DICOM cut off: its pixels have no end"),
 )
@@ -50,7 +52,7 @@ no signs of pneumonia (probability of pneumonia 4 %, 1 to 7 %).
 no clear signs of pneumonia (probability of pneumonia 30 %, 27 to 33 %).
 some signs of pneumonia, but too few to call it so (probability 60 %, 57 to 63 %, under the threshold of 70 %).
 no signs of pneumonia (probability of pneumonia 4 %), but the image looks unlike those of the training.
-The models are not sure about this image (probability of pneumonia 50 %, 47 to 53 %): the image looks tilted; \
+The models are uncertain about this image (probability of pneumonia 50 %, 47 to 53 %): the image looks tilted; \
 most of the nearest known images are normals.
 The models give no answer for this image: the image looks upside down.
 This file could not be read as a radiograph: 12 x 12 pixels; expected sides of 16 or more.
@@ -97,4 +99,4 @@ def test_a_picture_is_made_of_images_that_browsers_cannot_show(encode):
     ],
 )
 def test_trust_in_the_anomaly_score_follows_its_auroc(auroc, text):
-    assert text in write_anomaly_trust(replace(load_cards(SHIPPED_DIR).anomaly, figures={"test": {"auroc": auroc}}))
+    assert text in write_anomaly_trust(replace(load_cards(SHIPPED_DIR).anomaly, metrics={"test": {"auroc": auroc}}))

@@ -138,7 +138,7 @@ def test_full_detail_adds_maps(client, radiographs, reader):
     (reading,) = read(client, ("image.jpeg", radiographs["normal"]), detail="full")
 
     assert reading["picture"] is None
-    if reading["decision"] == "refused":
+    if reading["decision"] == "rejected":
         assert "heatmaps" not in reading
         return
     assert set(reading["heatmaps"]) == set(reader.layers)
@@ -186,7 +186,7 @@ def test_a_lateral_view_is_rejected_but_shown(client, radiographs):
 
     (reading,) = read(client, ("image.dcm", file), detail="full")
 
-    assert reading["decision"] == "refused"
+    assert reading["decision"] == "rejected"
     assert reading["p_pneumonia"] is None
     assert "lateral" in reading["sentence"]
     assert reading["picture"].startswith("data:image/png;base64,")

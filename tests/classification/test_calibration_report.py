@@ -41,7 +41,7 @@ def held_out() -> Evaluation:
 def test_without_series_validation_chooses(films):
     report = report_calibration(predict(films.labels(THREE_CLASSES), 2), films, 0)
     assert report.operating_points_from.startswith(f"{PER_SPLIT} validation images of {PER_SPLIT} patients")
-    assert report.seeds is None and set(report.figures) == {"val", "test"}
+    assert report.seeds is None and set(report.metrics) == {"val", "test"}
 
 
 def test_thresholds_come_from_held_out_series(films, held_out):
@@ -51,9 +51,9 @@ def test_thresholds_come_from_held_out_series(films, held_out):
     assert first.operating_points_from.startswith("600 images of series")
     assert first.operating_points == second.operating_points
     assert first.conformal == second.conformal
-    assert first.figures["test"] != second.figures["test"]
-    metrics = first.figures["held_out"]
-    assert metrics == second.figures["held_out"] and metrics.three_class["accuracy"].n == 600
+    assert first.metrics["test"] != second.metrics["test"]
+    metrics = first.metrics["held_out"]
+    assert metrics == second.metrics["held_out"] and metrics.three_class["accuracy"].n == 600
     sensitivity = metrics.normal_or_pneumonia["flagged_pneumonia_balanced"]
     assert sensitivity == first.operating_points["balanced"].sensitivity
 
@@ -65,6 +65,6 @@ def test_seeds_are_reported_with_their_spread(films, held_out):
 
     assert report.seeds.seeds == (0, 1000, 2000)
     accuracy = report.seeds.test["three_class/accuracy"]
-    assert accuracy.values[0] == report.figures["test"].three_class["accuracy"].value
+    assert accuracy.values[0] == report.metrics["test"].three_class["accuracy"].value
     assert accuracy.mean == pytest.approx(np.mean(accuracy.values))
     assert accuracy.sd == pytest.approx(np.std(accuracy.values, ddof=1))

@@ -74,11 +74,11 @@ def test_decisions_are_those_of_read(evaluation, reader, manifest):
 def test_rejected_images_still_count(evaluation):
     turned = evaluation.images.names.tolist().index("turned.png")
 
-    assert evaluation.images.decisions[turned] == "refused"
+    assert evaluation.images.decisions[turned] == "rejected"
     assert evaluation.images.probabilities[turned].sum() == pytest.approx(1)
-    assert sum(evaluation.rejections.refusals.values()) == (evaluation.images.decisions == "refused").sum()
+    assert sum(evaluation.rejections.reasons.values()) == (evaluation.images.decisions == "rejected").sum()
     assert evaluation.scopes["all"].num_images == NUM_PHANTOMS + 1
-    assert evaluation.scopes["accepted"].num_images == (evaluation.images.decisions != "refused").sum()
+    assert evaluation.scopes["accepted"].num_images == (evaluation.images.decisions != "rejected").sum()
     assert evaluation.scopes["sure"].num_images <= evaluation.scopes["accepted"].num_images
 
 
@@ -99,7 +99,7 @@ def test_without_subtypes_three_classes_are_left_out(evaluation):
     assert evaluation.scopes["all"].three_class is None
     assert set(evaluation.reliability) == set(evaluation.selective) == {"pneumonia"}
     assert evaluation.true_shares == {}
-    assert {"all", "normal", "pneumonia, sub-type unknown"} == set(evaluation.conformal.figures)
+    assert {"all", "normal", "pneumonia, sub-type unknown"} == set(evaluation.conformal.metrics)
 
 
 def test_columns_of_a_manifest_are_subgroups(evaluation):
@@ -151,7 +151,7 @@ def test_the_ood_detector_is_checked_on_invalid_inputs(evaluation):
     first, *others = evaluation.ood_check.kinds
 
     assert first.flagged.n == NUM_PHANTOMS + 1
-    assert first.refused.value == pytest.approx(evaluation.rejections.refused["all"].value)
+    assert first.rejected.value == pytest.approx(evaluation.rejections.rejected["all"].value)
     assert {kind.origin for kind in others} == {"learned", "unseen"}
 
 
@@ -185,4 +185,4 @@ def test_real_radiographs_of_both_classes(reader, real_data, tmp_path):
 
     assert evaluation.scopes["all"].num_images == 60
     assert evaluation.scopes["all"].ranking["auroc"].value > 0.85
-    assert evaluation.rejections.refused["all"].value < 0.1
+    assert evaluation.rejections.rejected["all"].value < 0.1

@@ -37,17 +37,17 @@ def test_unchanged_images_are_accepted_and_invalid_inputs_rejected(check):
     first, kinds = check.kinds[0], {kind.kind: kind for kind in check.kinds}
 
     assert (first.kind, first.origin, first.flagged.n) == (UNCHANGED, "usual", 30)
-    assert first.refused.value < 0.1
+    assert first.rejected.value < 0.1
     assert set(kinds) == {UNCHANGED, *KINDS}
     unseen = {name for name, kind in KINDS.items() if not kind.learned}
     assert {kind.kind for kind in check.kinds if kind.origin == "unseen"} == unseen
     for kind in ("inverted", "turned by 90 degrees to the left", "noise"):
-        assert kinds[kind].refused.value > 0.9
+        assert kinds[kind].rejected.value > 0.9
     assert "inverted" in kinds["inverted"].reason
 
 
 def test_a_detector_that_accepts_all_is_noticed(detector, phantoms):
-    never = {"flagged_from": np.inf, "refused_from": np.inf, "wrong_from": 2.0, "cause_from": detector.cause_from + 2}
+    never = {"flagged_from": np.inf, "rejected_from": np.inf, "wrong_from": 2.0, "cause_from": detector.cause_from + 2}
     exposure = {"least_contrast": 0.0, "most_black": 1.0, "most_white": 1.0}
     check = check_ood_detector(replace(detector, **never, **exposure), phantoms, split="test")
 
@@ -59,9 +59,9 @@ def test_impossible_checks_are_refused(detector, phantoms):
         check_ood_detector(detector, phantoms, split="elsewhere")
     few, many = Estimate(0.1, 0.0, 0.2, 10), Estimate(0.9, 0.8, 1.0, 10)
     with pytest.raises(ValueError, match="more than flagged"):
-        OODKind("noise", "learned", flagged=few, refused=many, reason="")
+        OODKind("noise", "learned", flagged=few, rejected=many, reason="")
     with pytest.raises(ValueError, match="unchanged images"):
-        OODCheck("val", (OODKind("noise", "learned", flagged=many, refused=few, reason=""),))
+        OODCheck("val", (OODKind("noise", "learned", flagged=many, rejected=few, reason=""),))
 
 
 @pytest.mark.real_data
@@ -69,10 +69,10 @@ def test_the_shipped_detector_accepts_real_radiographs_and_little_else(real_data
     images = load_dataset(real_data / "test").as_split("test")
     kinds = {kind.kind: kind for kind in check_ood_detector(load_model_set().ood_detector, images, split="test").kinds}
 
-    assert kinds[UNCHANGED].refused.value < 0.01
+    assert kinds[UNCHANGED].rejected.value < 0.01
     assert kinds[UNCHANGED].flagged.value < 0.1
     for kind in ("inverted", "turned by 180 degrees", "as from the side", "clouds", "gradient", "page of print"):
-        assert kinds[kind].refused.value > 0.85, kind
+        assert kinds[kind].rejected.value > 0.85, kind
     for kind in ("drawn phantom", "burnt out", "far too dark"):
         assert kinds[kind].flagged.value > 0.9, kind
-    assert kinds["drawn phantom"].refused.value < 0.05
+    assert kinds["drawn phantom"].rejected.value < 0.05

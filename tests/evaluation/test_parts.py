@@ -27,7 +27,7 @@ def make_images(labels, scores, *, decisions=None, reasons=None, names=None):
         probabilities=np.stack([1 - scores, scores / 2, scores / 2], axis=1),
         decisions=np.array(["normal"] * n if decisions is None else decisions),
         reasons=reasons,
-        in_domain=~np.char.startswith(reasons, UNLIKE),
+        in_distribution=~np.char.startswith(reasons, UNLIKE),
     )
 
 
@@ -35,18 +35,22 @@ def test_rejections_are_counted_by_reason_and_compared_in_accuracy():
     images = make_images(
         [0, 0, 1, 1, 1],
         [0.1, 0.7, 0.9, 0.2, 0.9],
-        decisions=["normal", "not sure", "pneumonia", "not sure", "refused"],
+        decisions=["normal", "uncertain", "pneumonia", "uncertain", "rejected"],
         reasons=["", CLOSE, "", f"{UNLIKE} {CLOSE}", "The film looks upside down."],
     )
     rejections = measure_rejections(images, 0.5)
 
-    assert rejections.refused["all"].value == pytest.approx(0.2)
-    assert rejections.refused["normal"].value == 0
+    assert rejections.rejected["all"].value == pytest.approx(0.2)
+    assert rejections.rejected["normal"].value == 0
     assert rejections.unlike["pneumonia"].value == pytest.approx(1 / 3)
-    assert rejections.not_sure["normal"].value == 0.5
-    assert rejections.refusals == {"The film looks upside down.": 1}
+    assert rejections.uncertain["normal"].value == 0.5
+    assert rejections.reasons == {"The film looks upside down.": 1}
     assert rejections.remarks == {CLOSE: 2, UNLIKE: 1}
-    assert {name: answer.value for name, answer in rejections.answers.items()} == {"all": 0.5, "sure": 1, "not_sure": 0}
+    assert {name: answer.value for name, answer in rejections.answers.items()} == {
+        "all": 0.5,
+        "sure": 1,
+        "uncertain": 0,
+    }
 
 
 def test_a_classifier_that_fails_on_bright_images_is_noticed():
@@ -58,8 +62,8 @@ def test_a_classifier_that_fails_on_bright_images_is_noticed():
     assert metrics["dark third"]["specificity"].value == metrics["middle third"]["specificity"].value == 1
     assert metrics["bright third"]["specificity"].value == 0
     assert metrics["bright third"]["sensitivity"].value == 1
-    assert set(metrics["normal"]) == {"specificity", "accuracy", "refused"}
-    assert set(metrics["pneumonia"]) == {"sensitivity", "accuracy", "refused"}
+    assert set(metrics["normal"]) == {"specificity", "accuracy", "rejected"}
+    assert set(metrics["pneumonia"]) == {"sensitivity", "accuracy", "rejected"}
 
 
 def test_fewer_than_ten_images_are_no_subgroup():

@@ -18,8 +18,14 @@ from pneumoscope.report.model_card import write_model_cards
 from pneumoscope.study.pipeline import reopen_study
 
 AUROC = {"value": 0.912345, "low": 0.9, "high": None, "n": 40}
-SUBTYPES = {"images": 90, "inside": 20, "verdict": "Take care.", "figures": {"nets_outside": AUROC}, "labels": []}
-HEATMAPS = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "figures": {"road": AUROC}}
+SUBTYPES = {
+    "images": 90,
+    "inside": 20,
+    "verdict": "Take care.",
+    "metrics": {"predictions_outside": AUROC},
+    "labels": [],
+}
+HEATMAPS = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "metrics": {"road": AUROC}}
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +71,7 @@ def test_a_reader_predicts_as_the_models_of_the_study_do(exported, finished_stud
 
     np.testing.assert_allclose(probabilities, expected, atol=0.05)
     for reading, error in zip(readings, errors, strict=True):
-        assert reading.decision == "refused" or reading.anomaly_score == pytest.approx(float(error), rel=0.05)
+        assert reading.decision == "rejected" or reading.anomaly_score == pytest.approx(float(error), rel=0.05)
 
 
 def test_the_reference_cases_are_the_training_images(exported, study):
@@ -88,7 +94,7 @@ def test_the_card_names_what_was_chosen_on_which_images(exported):
     assert "validation images" in card["operating_points_from"]
     assert card["conformal"]["coverage"] == 0.9
     assert 0 < card["conformal"]["limit"] <= 1
-    auroc = card["figures"]["test"]["normal_or_pneumonia"]["auroc"]
+    auroc = card["metrics"]["test"]["normal_or_pneumonia"]["auroc"]
     assert auroc["low"] <= auroc["value"] <= auroc["high"]
 
 
@@ -109,8 +115,12 @@ def test_audits_are_part_of_the_card(exported, float32):
     reader = Reader.open(exported)
     card = reader.models.cards.classifier
 
-    assert (card.subtypes.images, card.subtypes.inside, card.subtypes.figures["nets_outside"].value) == (90, 20, 0.9123)
-    assert (card.explanation.layer, card.explanation.figures["road"].value) == ("conv_1", 0.9123)
+    assert (card.subtypes.images, card.subtypes.inside, card.subtypes.metrics["predictions_outside"].value) == (
+        90,
+        20,
+        0.9123,
+    )
+    assert (card.explanation.layer, card.explanation.metrics["road"].value) == ("conv_1", 0.9123)
     assert reader.trust == {"subtype_trust": "Take care.", "heatmap_trust": "A hint."}
     assert Reader.open(float32).models.cards.classifier.subtypes is None
 

@@ -78,7 +78,7 @@ def test_each_file_gets_its_reading_in_order(reader, images, batch_size):
     assert [bool(reading.error) for reading in readings] == [False] * 10 + [True, True, False]
     assert "neither JPEG nor PNG" in readings[10].error
     assert "empty" in readings[11].error
-    assert readings[12].decision == "refused"
+    assert readings[12].decision == "rejected"
 
 
 def test_the_last_batches_are_smaller():
@@ -126,11 +126,11 @@ def test_a_table_is_printed(monkeypatch, capsys, images):
 def test_a_table_on_disk_is_continued(monkeypatch, capsys, images, tmp_path):
     output = tmp_path / "t.csv"
     first = run(monkeypatch, capsys, "read", images / "00.png", "--output", output)
-    refused = run(monkeypatch, capsys, "read", images, "--output", output)
+    rejected = run(monkeypatch, capsys, "read", images, "--output", output)
     second = run(monkeypatch, capsys, "read", images, "--output", output, "--resume")
 
-    assert (first[0], refused[0], second[0]) == (0, 2, 1)
-    assert "--resume" in refused[2]
+    assert (first[0], rejected[0], second[0]) == (0, 2, 1)
+    assert "--resume" in rejected[2]
     assert len(list(read_table(output))) == 13
 
 

@@ -22,7 +22,7 @@ def detector(phantoms):
 def test_usual_images_pass(detector, phantoms):
     checks = detector.check(phantoms[350:])
 
-    assert np.mean([in_domain for in_domain, _, _ in checks]) > 0.9
+    assert np.mean([in_distribution for in_distribution, _, _ in checks]) > 0.9
     assert not any(rejected for _, rejected, _ in checks)
 
 
@@ -84,7 +84,7 @@ def test_an_overexposed_image_is_flagged_but_not_rejected(detector, phantoms):
     limits = np.quantile(images, 0.7, axis=(1, 2), keepdims=True)
     checks = detector.check(np.where(images > limits, 255, images).astype(np.uint8))
 
-    assert not any(in_domain for in_domain, _, _ in checks)
+    assert not any(in_distribution for in_distribution, _, _ in checks)
     assert np.mean(["plain white" in reason for _, _, reason in checks]) > 0.7
 
 

@@ -41,7 +41,7 @@ def test_a_reading_has_all_columns(reader, images):
         for name, probability in reading.probabilities.items():
             low, high = reading.intervals[name]
             assert 0 <= low <= probability <= high <= 1
-    accepted = [row for row in rows if row["decision"] != "refused"]
+    accepted = [row for row in rows if row["decision"] != "rejected"]
     assert len(accepted) >= 6
     for row in accepted:
         assert row["p_normal"] + row["p_bacterial"] + row["p_viral"] == pytest.approx(1, abs=2e-4)
@@ -62,7 +62,7 @@ def test_readings_do_not_depend_on_the_batch(reader, images):
 def test_the_threshold_sets_the_decision(reader, images):
     readings = reader.read(images, ["x"] * len(images), operating_point="0.0001")
 
-    assert {reading.decision for reading in readings} <= {"pneumonia", "not sure", "refused"}
+    assert {reading.decision for reading in readings} <= {"pneumonia", "uncertain", "rejected"}
     assert {reading.operating_point for reading in readings} == {"0.0001"}
     assert reader.threshold("screening") <= reader.threshold("balanced") <= reader.threshold("specific")
 
@@ -76,7 +76,7 @@ def test_an_unknown_operating_point_is_an_error(reader, point):
 def test_an_objection_of_the_header_rejects_an_image_without_scores(reader, images):
     (reading,) = reader.read(images[:1], ["x"], objections=[["This is a lateral view."]])
 
-    assert reading.decision == "refused"
+    assert reading.decision == "rejected"
     assert "lateral" in reading.reason
     assert reading.probabilities == {}
     assert reading.to_row()["p_pneumonia"] is None
@@ -85,7 +85,7 @@ def test_an_objection_of_the_header_rejects_an_image_without_scores(reader, imag
 def test_a_rotated_image_is_rejected(reader, images):
     readings = reader.read(np.rot90(images, 1, (1, 2)), ["x"] * len(images))
 
-    assert np.mean([reading.decision == "refused" for reading in readings]) > 0.8
+    assert np.mean([reading.decision == "rejected" for reading in readings]) > 0.8
 
 
 def test_neighbors_are_the_nearest_of_other_patients(reader, images):
@@ -145,8 +145,8 @@ def test_a_card_keeps_its_json_form(part):
         ("classifier/card.json", None, "cannot be read"),
         ("anomaly/card.json", "{", "cannot be read"),
         ("anomaly/card.json", "[]", "is version None"),
-        ("known/known.npz", None, "is missing"),
-        ("known/known.npz", "x", "is not the file that card.json describes"),
+        ("references/reference_cases.npz", None, "is missing"),
+        ("references/reference_cases.npz", "x", "is not the file that card.json describes"),
     ],
 )
 def test_damaged_files_are_an_error(copied, name, content, message):

@@ -16,9 +16,9 @@ def make_rows():
     case = ReferenceCase('quoted "name", one.jpeg', "viral", 1.5, 3)
     scores = {"probabilities": PROBABILITIES, "anomaly_score": 0.002, "anomaly_percentile": 40.0}
     readings = [
-        Reading("a.png", "balanced", "m", decision="pneumonia", in_domain=True, neighbors=(case,), **scores),
+        Reading("a.png", "balanced", "m", decision="pneumonia", in_distribution=True, neighbors=(case,), **scores),
         Reading("naïve\\nname.png", "balanced", "m", error="empty file"),
-        Reading("c.png", "balanced", "m", decision="refused", in_domain=False, reason="It looks upside down."),
+        Reading("c.png", "balanced", "m", decision="rejected", in_distribution=False, reason="It looks upside down."),
     ]
     return [reading.to_row() for reading in readings]
 

@@ -31,7 +31,7 @@ ANSWERED: dict[str, Any] = {
     "p_pneumonia": 0.93,
     "anomaly_score": 0.0123,
     "anomaly_percentile": 97.3,
-    "in_domain": True,
+    "in_distribution": True,
     "reason": None,
     "neighbors": [{"name": "person1_virus_6.jpeg", "label": "viral", "distance": 1.2}],
     "heatmap": "/out/DOE_JANE_1970.png",
@@ -40,12 +40,12 @@ ANSWERED: dict[str, Any] = {
 PROBABILITIES = {"Normal": 0.07, "Pneumonia": 0.93, "Bacterial pneumonia": 0.71, "Viral pneumonia": 0.22}
 REFUSED: dict[str, Any] = ANSWERED | {
     **dict.fromkeys(("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_score", "anomaly_percentile")),
-    "decision": "refused",
-    "in_domain": False,
+    "decision": "rejected",
+    "in_distribution": False,
     "reason": "The header says left lateral view; expected a frontal view (PA or AP).",
     "neighbors": [],
 }
-UNSURE = ANSWERED | {"decision": "not sure", "operating_point": "0.35", "reason": "Most of the nearest are normals."}
+UNSURE = ANSWERED | {"decision": "uncertain", "operating_point": "0.35", "reason": "Most of the nearest are normals."}
 REQUIRED = {
     "PatientName": "Doe^Jane",
     "PatientID": "MRN-4711",
@@ -148,7 +148,7 @@ def check(paths: list[Path]) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("deidentify", [False, True], ids=["as is", "deidentified"])
-@pytest.mark.parametrize("reading", [ANSWERED, REFUSED, UNSURE], ids=["answered", "refused", "unsure"])
+@pytest.mark.parametrize("reading", [ANSWERED, REFUSED, UNSURE], ids=["answered", "rejected", "unsure"])
 @pytest.mark.parametrize("kind", ["DICOM", "PNG"])
 def test_files_conform_to_the_standard(tmp_path: Path, kind: str, reading: dict[str, Any], deidentify: bool) -> None:
     source = io.BytesIO(encode(make_source()))

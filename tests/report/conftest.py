@@ -325,8 +325,8 @@ def confounders():
 
 @pytest.fixture(scope="session")
 def ood_check():
-    def kind(name, origin, flagged, refused, reason):
-        return OODKind(name, origin, near(flagged), near(refused), reason)
+    def kind(name, origin, flagged, rejected, reason):
+        return OODKind(name, origin, near(flagged), near(rejected), reason)
 
     return OODCheck(
         "val",

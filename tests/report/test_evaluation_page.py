@@ -38,7 +38,7 @@ def make_images(skill, count, *, subtypes_known):
     probabilities = scores / scores.sum(axis=1, keepdims=True)
     positive, labels = 1 - probabilities[:, 0], (subtypes > 0).astype(int)
     decisions = np.where(positive >= 0.5, "pneumonia", "normal").astype("U9")
-    decisions[:3], decisions[3:9] = "refused", "not sure"
+    decisions[:3], decisions[3:9] = "rejected", "uncertain"
     images = EvaluatedImages(
         names=np.array([f"<b>{number}</b>.png" for number in range(count)]),
         patients=np.array([f"p{number // 2}" for number in range(count)]),
@@ -46,8 +46,8 @@ def make_images(skill, count, *, subtypes_known):
         subtypes=subtypes if subtypes_known else np.where(subtypes > 0, -1, 0),
         probabilities=probabilities,
         decisions=decisions,
-        reasons=np.where(decisions == "refused", "The image looks upside down.", ""),
-        in_domain=np.ones(count, dtype=bool),
+        reasons=np.where(decisions == "rejected", "The image looks upside down.", ""),
+        in_distribution=np.ones(count, dtype=bool),
     )
     return images, subtypes, rng
 
@@ -160,7 +160,7 @@ def test_json_holds_every_metric_and_every_image(written, good):
     assert document["confounders"]["metrics"]["lungs_hidden"]["auroc"]["value"] == 0.86
     assert document["ood_check"]["kinds"][1]["kind"] == "noise"
     assert len(document["images"]) == 150
-    assert document["images"][0]["decision"] == "refused"
+    assert document["images"][0]["decision"] == "rejected"
 
 
 def test_equal_thresholds_and_false_positives_are_named(good, written):

@@ -40,8 +40,8 @@ def percent(metric):
 
 
 def test_metrics_of_each_split_stand_side_by_side_with_the_command(card, write):
-    figures = {split: card.figures[split] for split in ("val", "test")}
-    text = write(replace(card, figures=figures))
+    figures = {split: card.metrics[split] for split in ("val", "test")}
+    text = write(replace(card, metrics=figures))
 
     cells = [percent(part.normal_or_pneumonia["accuracy_balanced"]) for part in figures.values()]
     assert "| | validation, n = 749 | test, n = 319 |" in text
@@ -50,19 +50,19 @@ def test_metrics_of_each_split_stand_side_by_side_with_the_command(card, write):
 
 
 def test_held_out_series_get_a_column(card, write):
-    figures = {**card.figures, "held_out": card.figures["val"]}
+    figures = {**card.metrics, "held_out": card.metrics["val"]}
 
-    text = write(replace(card, figures=figures))
+    text = write(replace(card, metrics=figures))
     assert "| | validation, n = 749 | held-out series, n = 749 | test, n = 319 |" in text
 
 
 def test_a_drop_of_specificity_is_a_limitation(card, write):
-    false_positives = card.figures["val"].normal_or_pneumonia["flagged_normal_balanced"].value
+    false_positives = card.metrics["val"].normal_or_pneumonia["flagged_normal_balanced"].value
     limitation = f"the specificity is {100 * (1 - false_positives):.1f}% on validation, but"
 
     assert limitation in write(card)
-    same = {**card.figures, "test": card.figures["val"]}
-    assert "on validation, but" not in write(replace(card, figures=same))
+    same = {**card.metrics, "test": card.metrics["val"]}
+    assert "on validation, but" not in write(replace(card, metrics=same))
 
 
 def test_conformal_sets_are_described_where_there_are_any(card, write):
@@ -81,7 +81,7 @@ def test_the_spread_over_seeds_is_listed(card, write):
 
 
 def test_the_audit_of_subtypes_is_on_the_card(card, write):
-    audit = SubtypeAudit(100, 31, "Not everywhere.", {"nets_inside": Estimate(0.49, 0.45, 0.53, 40)})
+    audit = SubtypeAudit(100, 31, "Not everywhere.", {"predictions_inside": Estimate(0.49, 0.45, 0.53, 40)})
 
     text = write(replace(card, subtypes=audit))
     assert "Not everywhere.\n\nAUROC of bacterial against viral" in text

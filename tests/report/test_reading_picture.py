@@ -18,7 +18,7 @@ READING: dict[str, Any] = {
     "anomaly_percentile": 97.3,
 }
 PROBABILITIES = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_percentile")
-REFUSED: dict[str, Any] = {**READING, **dict.fromkeys(PROBABILITIES), "decision": "refused", "reason": "Lateral view."}
+REFUSED: dict[str, Any] = {**READING, **dict.fromkeys(PROBABILITIES), "decision": "rejected", "reason": "Lateral view."}
 
 
 def draw_arrays() -> tuple[np.ndarray, np.ndarray]:

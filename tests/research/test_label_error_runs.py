@@ -65,7 +65,7 @@ def test_models_and_borders_are_measured_outside_and_inside_of_runs():
     images[appearance == 1, :3] %= 40
     aurocs = find_subtype_runs(dataclasses.replace(dataset, images=images), predict(dataset, appearance)).aurocs
 
-    assert set(aurocs) == {"nets", "borders"}
+    assert set(aurocs) == {"predictions", "borders"}
     for places in aurocs.values():
         assert places["outside"].value > 0.9 > 0.5 > places["inside"].value
 
@@ -95,11 +95,11 @@ def test_correct_labels_are_in_no_run():
     dataset, _ = make_dataset()
     runs = find_subtype_runs(dataset, predict(dataset, dataset.labels(THREE_CLASSES)))
     assert runs.to_rows() == []
-    assert set(runs.aurocs) == {"nets"}
+    assert set(runs.aurocs) == {"predictions"}
 
 
 @pytest.mark.parametrize(
-    ("share", "nets", "borders", "expected"),
+    ("share", "predictions", "borders", "expected"),
     [
         (
             0.31,
@@ -113,10 +113,10 @@ def test_correct_labels_are_in_no_run():
     ],
     ids=["confounded", "borders differ little", "one class inside", "no run"],
 )
-def test_the_verdict_names_what_was_measured(share, nets, borders, expected):
+def test_the_verdict_names_what_was_measured(share, predictions, borders, expected):
     aurocs = {
         source: {place: Estimate(value, value - 0.05, value + 0.05, 40) for place, value in values.items()}
-        for source, values in (("nets", nets), ("borders", borders))
+        for source, values in (("predictions", predictions), ("borders", borders))
     }
     names, subtypes = np.array([f"person{number}" for number in range(100)]), np.repeat([1, 2], 50)
     runs = SubtypeRuns(names, subtypes, (np.arange(100) < 100 * share).astype(float), 0.25, aurocs)

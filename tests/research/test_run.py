@@ -80,7 +80,7 @@ def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path,
     assert "parameter-randomization check" in content["remarks"]["hirescam"]
     assert content["remarks"]["edges"].startswith("Fails the parameter-randomization check")
     assert set(content["claim"]) == {"centrality_normal", "centrality_pneumonia", "centrality_difference"}
-    assert content["layer"] and content["probes"] and content["figures"] == content["methods"]["hirescam"]
+    assert content["layer"] and content["probes"] and content["metrics"] == content["methods"]["hirescam"]
 
 
 def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch):
@@ -103,7 +103,7 @@ def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch
     assert names[0] in result.stdout and "1 of" in result.stdout
     content = json.loads((tmp_path / "labels" / "labels.json").read_text())
     assert content["images"] == int((labels > 0).sum())
-    assert content["figures"]["nets_outside"]["value"] > 0.9
+    assert content["metrics"]["predictions_outside"]["value"] > 0.9
     rows = read_csv(tmp_path / "labels" / "labels.csv")
     assert rows["name"].tolist() == [row["name"] for row in content["labels"]] == [names[0]]
     assert {"given", "proposed", "suspicion", "net_normal", "votes_viral"} <= set(rows.columns)

@@ -98,7 +98,7 @@ def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reade
 
 def write_anomaly_trust(card: AnomalyCard) -> str:
     """Return how far to trust the anomaly score, by its AUROC on the test set."""
-    auroc = card.figures["test"]["auroc"]
+    auroc = card.metrics["test"]["auroc"]
     start = f"On {auroc.n} test images its AUROC for pneumonia is {auroc.value:.2f}"
     if math.isnan(auroc.high):
         return f"{start}; these are too few for an interval."
@@ -127,11 +127,11 @@ def write_sentence(reading: Reading, *, threshold: float) -> str:
     if reading.error is not None:
         return f"This file could not be read as a radiograph: {_lower_start(reading.error.rstrip('.'))}."
     reason = _join(reading.reason)
-    if reading.decision == "refused":
+    if reading.decision == "rejected":
         return f"The models give no answer for this image: {reason}."
     share, probability = reading.probabilities["pneumonia"], _format_probability(reading)
-    if reading.decision == "not sure":
-        return f"The models are not sure about this image (probability of pneumonia {probability}): {reason}."
+    if reading.decision == "uncertain":
+        return f"The models are uncertain about this image (probability of pneumonia {probability}): {reason}."
     doubt, limit = f", but {reason}" if reason else "", _format_percent(threshold)
     if reading.decision == "normal" and share < 0.5:
         amount = "no signs" if share < _NO_SIGNS_BELOW else "no clear signs"

@@ -48,7 +48,7 @@ def read_uploads(
             content = upload.file.read()
             image, reading = _read_one(reader, upload, content, operating_point)
             answer = describe_reading(reading, threshold=threshold, size=measure_image(content))
-            if full and reading.decision != "refused":
+            if full and reading.decision != "rejected":
                 add_maps(answer, reading, reader.compute_maps(image), reader)
             if full:
                 answer["picture"] = draw_picture(content)

@@ -109,7 +109,7 @@ class ReadingAnswer(TypedDict):
     p_pneumonia: float | None
     anomaly_score: float | None
     anomaly_percentile: float | None
-    in_domain: bool | None
+    in_distribution: bool | None
     reason: str | None
     neighbors: list[Neighbor]
     heatmap: str | None

@@ -91,7 +91,7 @@ def report_calibration(
         ),
         operating_points=_describe_points(calibrated, thresholds, seed),
         operating_points_from=chosen,
-        figures=metrics,
+        metrics=metrics,
         seeds=_compare_seeds({seed: outputs, **(other_seeds or {})}, fits[:1], dataset, thresholds, seed),
     )
 

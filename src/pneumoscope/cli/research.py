@@ -111,8 +111,8 @@ def labels(
     if as_json:
         typer.echo((out / "labels.json").read_text(encoding="utf-8"))
         return
-    print_methods(MethodTable({"bacterial against viral": audit["figures"]}))
-    for rows in filter(None, (audit["stretches"], audit["labels"][:MOST_PRINTED])):
+    print_methods(MethodTable({"bacterial against viral": audit["metrics"]}))
+    for rows in filter(None, (audit["error_runs"], audit["labels"][:MOST_PRINTED])):
         print_rows(rows, as_json=False)
     typer.echo(
         f"{len(audit['labels'])} of {audit['num_labels']} labels are contradicted by a model and by neighbors; about "

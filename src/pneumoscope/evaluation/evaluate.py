@@ -227,9 +227,9 @@ def _measure_conformal(reader: Reader, images: EvaluatedImages, seed: int) -> Co
     # A pneumonia of unknown subtype may be either.
     truths = (images.subtypes[:, None] == classes) | ((images.subtypes < 0)[:, None] & (classes > 0))
     groups = {"all": np.ones(len(images), dtype=bool), **list_classes(images)}
-    figures = {
+    metrics = {
         name: evaluate_sets(sets[rows], truths[rows], images.patients[rows], seed=seed)
         for name, rows in groups.items()
         if rows.any()
     }
-    return Conformal(reader.coverage, figures)
+    return Conformal(reader.coverage, metrics)

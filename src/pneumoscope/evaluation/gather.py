@@ -82,7 +82,7 @@ def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str
         probabilities=np.stack(probabilities),
         decisions=np.array([str(reading.decision) for reading in readings]),
         reasons=np.array([reading.reason for reading in readings]),
-        in_domain=np.array([bool(reading.in_domain) for reading in readings]),
+        in_distribution=np.array([bool(reading.in_distribution) for reading in readings]),
     )
     return Gathered(kept, images, np.array(exposures), failed)
 

@@ -26,15 +26,15 @@ def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int =
         threshold: probability from which a case counts as pneumonia.
         seed: of the resampling.
     """
-    refused, not_sure = images.decisions == "refused", images.decisions == "not sure"
+    rejected, uncertain = images.decisions == "rejected", images.decisions == "uncertain"
     correct = (images.scores >= threshold) == (images.labels == 1)
-    answered = {"all": ~refused, "sure": ~refused & ~not_sure, "not_sure": not_sure}
+    answered = {"all": ~rejected, "sure": ~rejected & ~uncertain, "uncertain": uncertain}
     return Rejections(
-        refused=_share_by_class(refused, images, seed),
-        unlike=_share_by_class(~refused & ~images.in_domain, images, seed),
-        not_sure=_share_by_class(not_sure, images, seed),
-        refusals=_count_remarks(images.reasons[refused]),
-        remarks=_count_remarks(images.reasons[~refused]),
+        rejected=_share_by_class(rejected, images, seed),
+        unlike=_share_by_class(~rejected & ~images.in_distribution, images, seed),
+        uncertain=_share_by_class(uncertain, images, seed),
+        reasons=_count_remarks(images.reasons[rejected]),
+        remarks=_count_remarks(images.reasons[~rejected]),
         answers={
             name: estimate_share(correct[rows], images.patients[rows], seed=seed)
             for name, rows in answered.items()
@@ -85,12 +85,12 @@ def _share_by_class(flags: np.ndarray, images: EvaluatedImages, seed: int) -> di
 
 
 def _check_kind(kind: str, origin: str, detector: OODDetector, images: np.ndarray, patients: np.ndarray) -> OODKind:
-    in_domain, refused, reasons = zip(*detector.check(images), strict=True)
+    in_distribution, rejected, reasons = zip(*detector.check(images), strict=True)
     frequent = Counter(sorted(reason for reason in reasons if reason)).most_common(1)
     return OODKind(
         kind,
         origin,
-        flagged=estimate_share(~np.array(in_domain), patients),
-        refused=estimate_share(refused, patients),
+        flagged=estimate_share(~np.array(in_distribution), patients),
+        rejected=estimate_share(rejected, patients),
         reason=frequent[0][0] if frequent else "",
     )

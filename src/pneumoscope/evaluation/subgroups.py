@@ -27,7 +27,7 @@ def measure_scopes(
     """
     masks = {
         "all": np.ones(len(images), dtype=bool),
-        "accepted": images.decisions != "refused",
+        "accepted": images.decisions != "rejected",
         "sure": np.isin(images.decisions, BINARY_CLASSES),
     }
     return {
@@ -97,7 +97,7 @@ def _measure_subgroup(trait: str, name: str, images: EvaluatedImages, threshold:
     scope = _measure_scope(images, {"point": threshold}, name, seed)
     metrics = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
     metrics = {metric: estimate for metric, estimate in metrics.items() if np.isfinite(estimate.value)}
-    metrics["refused"] = estimate_share(images.decisions == "refused", images.patients, seed=seed)
+    metrics["rejected"] = estimate_share(images.decisions == "rejected", images.patients, seed=seed)
     return Subgroup(trait, name, len(images), metrics)
 
 

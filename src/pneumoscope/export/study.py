@@ -79,7 +79,7 @@ def export_study(
     Args:
         study_dir: folder that a study left.
         dataset: its images, split, as `pneumoscope.study.pipeline.reopen_study` returns them.
-        out_dir: gets `classifier/`, `anomaly/`, `known/`. An earlier export is replaced in one step.
+        out_dir: gets `classifier/`, `anomaly/`, `references/`. An earlier export is replaced in one step.
         configuration: of the models.
         data_license: terms of the training images, for the cards.
         explain_results: `explain.json` of `pneumoscope research explain`; the card then says how far to trust heatmaps.
@@ -103,7 +103,7 @@ def export_study(
     with replace_folder(out_dir) as folder:
         embeddings = _export_classifier(study, folder / "classifier", explanation, subtypes)
         _export_anomaly(study, folder / "anomaly")
-        _export_references(study, folder / "known", embeddings, coordinates)
+        _export_references(study, folder / "references", embeddings, coordinates)
     return out_dir
 
 
@@ -147,7 +147,7 @@ def _load_audit(kind: type[Audit], path: str | os.PathLike[str] | None, study: _
             f"{path} was measured on the configuration {audit.configuration}, expected {study.configuration}; run "
             f"`pneumoscope research explain --configuration {study.configuration}`"
         )
-    return replace(audit, figures=round_metrics(audit.figures))
+    return replace(audit, metrics=round_metrics(audit.metrics))
 
 
 def _export_classifier(
@@ -185,7 +185,7 @@ def _export_anomaly(study: _Study, folder: Path) -> None:
         **vars(describe_model(saved, graph, folder)),
         normal_scores=tuple(np.sort(normal_scores).astype(float).round(8).tolist()),
         map_scale=(low, high),
-        figures={"test": round_metrics(metrics)},
+        metrics={"test": round_metrics(metrics)},
         data=study.data,
     )
     write_json(folder / CARD_NAME, card)
@@ -211,8 +211,8 @@ def _export_references(
     detector = fit_ood_detector(dataset.images[train], dataset.images[val], detect_phantoms=detect_phantoms)
     np.savez_compressed(folder / OOD_DETECTOR_NAME, **detector.to_arrays())
     card = ReferenceCard(
-        card_version=CARD_VERSIONS["known"],
-        kind="known",
+        card_version=CARD_VERSIONS["references"],
+        kind="references",
         files=hash_files(folder),
         classes=THREE_CLASSES,
         data=study.data,

@@ -12,15 +12,15 @@ from pneumoscope.io.results.calibration import CalibrationReport
 from pneumoscope.models.card import CARD_NAME, ModelInput, TrainingRecord, read_card
 
 # Folders of an export, and the version of each one's card.
-CARD_VERSIONS = {"classifier": 2, "anomaly": 3, "known": 2}
+CARD_VERSIONS = {"classifier": 3, "anomaly": 4, "references": 3}
 PARTS = tuple(CARD_VERSIONS)
 MODEL_NAME = "model.onnx"
 SMALL_NAME = "model.float16.onnx"
 LAYERS_NAME = "layers.onnx"
 PREDICTION_NAME = "answers.onnx"
 INT8_NAME = "answers.int8.onnx"
-REFERENCE_CASES_NAME = "known.npz"
-OOD_DETECTOR_NAME = "domain.npz"
+REFERENCE_CASES_NAME = "reference_cases.npz"
+OOD_DETECTOR_NAME = "ood_detector.npz"
 
 Precision = Literal["int8", "float32"]
 FieldValues = tuple[int, int, int]  # low, high and step of a receptive field
@@ -81,7 +81,7 @@ class HeatmapAudit:
     method: str
     layer: str
     verdict: str
-    figures: dict[str, Estimate]
+    metrics: dict[str, Estimate]
     configuration: str | None = None
     data_sha256: str | None = None
 
@@ -94,14 +94,14 @@ class SubtypeAudit:
         images: number of pneumonias.
         inside: number of those in contiguous error runs.
         verdict: in a sentence or two; empty where there are no such runs.
-        figures: AUROC of bacterial against viral, of held-out predictions (`nets_`) and of the image borders alone
-            (`borders_`), `outside` and `inside` of the runs.
+        metrics: AUROC of bacterial against viral, of held-out predictions (`predictions_`) and of the image borders
+            alone (`borders_`), `outside` and `inside` of the runs.
     """
 
     images: int
     inside: int
     verdict: str
-    figures: dict[str, Estimate]
+    metrics: dict[str, Estimate]
     data_sha256: str | None = None
 
 
@@ -148,17 +148,17 @@ class AnomalyCard(ExportedModel):
     Attributes:
         normal_scores: of held-out normals, ascending.
         map_scale: values of the anomaly map that are drawn as 0 and as 1.
-        figures: metrics by split and name.
+        metrics: metrics by split and name.
     """
 
     normal_scores: tuple[float, ...]
     map_scale: tuple[float, float]
-    figures: dict[str, dict[str, Estimate]]
+    metrics: dict[str, dict[str, Estimate]]
     data: DataSummary
 
     def __post_init__(self) -> None:
         require(bool(self.normal_scores), "normal_scores are empty, expected those of held-out normals")
-        require("auroc" in self.figures.get("test", {}), "figures.test.auroc is missing")
+        require("auroc" in self.metrics.get("test", {}), "metrics.test.auroc is missing")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,10 +32,10 @@ def illustrate(
     radiograph = Image.fromarray(load_image(source))
     radiograph.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
     picture = np.clip(np.asarray(radiograph), 0, 1)
-    if reading.decision == "refused":
+    if reading.decision == "rejected":
         return picture, None
     label = reading.decision
-    if label == "not sure":
+    if label == "uncertain":
         label = "pneumonia" if reading.probabilities["pneumonia"] >= 0.5 else "normal"
     (heatmap,) = reader.draw_heatmaps(image[None], [str(label)])
     resized = Image.fromarray(heatmap).resize(radiograph.size, Image.Resampling.BILINEAR)

@@ -3,7 +3,7 @@
 MODELS/
   classifier/   graphs: probabilities and embedding; heatmaps of each convolutional layer
   anomaly/      graphs: anomaly score of a normality model; anomaly map
-  known/        embeddings, labels, names and map positions of the training images; OOD detector
+  references/   embeddings, labels, names and map positions of the training images; OOD detector
 """
 
 import hashlib
@@ -92,7 +92,7 @@ class ModelCards:
 
     classifier: ClassifierCard
     anomaly: AnomalyCard
-    known: ReferenceCard
+    references: ReferenceCard
 
 
 @dataclass(frozen=True)
@@ -146,14 +146,14 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     """
     folder = SHIPPED_DIR if models_dir is None else Path(models_dir)
     cards = load_cards(folder)
-    arrays = _load_arrays(folder / "known" / REFERENCE_CASES_NAME)
+    arrays = _load_arrays(folder / "references" / REFERENCE_CASES_NAME)
     try:
         arrays["embeddings"] = arrays["embeddings"].astype(np.float32)
         references = ReferenceCases(**arrays)
-        ood_detector = OODDetector.from_arrays(_load_arrays(folder / "known" / OOD_DETECTOR_NAME))
+        ood_detector = OODDetector.from_arrays(_load_arrays(folder / "references" / OOD_DETECTOR_NAME))
     except (TypeError, KeyError, ValueError) as error:
         raise ModelError(
-            f"{folder / 'known'} lacks arrays or has others than expected ({error}); export it again"
+            f"{folder / 'references'} lacks arrays or has others than expected ({error}); export it again"
         ) from None
 
     def open_graph(part: str, card: ClassifierCard | AnomalyCard, name: str | None) -> Graph:
@@ -184,7 +184,7 @@ def load_cards(models_dir: Path) -> ModelCards:
     return ModelCards(
         classifier=load_card(ClassifierCard, models_dir / "classifier", kind="classifier"),
         anomaly=load_card(AnomalyCard, models_dir / "anomaly", kind="anomaly"),
-        known=load_card(ReferenceCard, models_dir / "known", kind="known"),
+        references=load_card(ReferenceCard, models_dir / "references", kind="references"),
     )
 
 

@@ -61,7 +61,7 @@ class OODDetector:
         spreads: `(24,)` float32, standard deviation along each component.
         residual: root mean square of the residual.
         flagged_from: distance from which an image is flagged as unlike the training images.
-        refused_from: distance from which it is rejected.
+        rejected_from: distance from which it is rejected.
         hidden, hidden_bias: `(256, 32)` and `(32,)` float32, hidden layer of the perceptron.
         output, output_bias: `(32, causes)` and `(causes,)` float32, its last layer, in the order of `CAUSES`.
         cause_from: `(causes,)` float32, probability from which an image is flagged for a cause; the first is not used.
@@ -75,7 +75,7 @@ class OODDetector:
     spreads: np.ndarray
     residual: float
     flagged_from: float
-    refused_from: float
+    rejected_from: float
     hidden: np.ndarray
     hidden_bias: np.ndarray
     output: np.ndarray
@@ -128,7 +128,7 @@ class OODDetector:
             return False, True, _FAINT
         if rejected:
             return False, True, REASONS[CAUSES[cause]]
-        if distance >= self.refused_from:
+        if distance >= self.rejected_from:
             return False, True, REASONS["other"]
         if flagged:
             return False, False, REASONS[CAUSES[cause]]
@@ -193,7 +193,7 @@ def fit_ood_detector(
         residual=float(np.sqrt(np.square(residuals).mean())),
         **_fit_perceptron(train_images, detect_phantoms=detect_phantoms, seed=seed),
         flagged_from=np.inf,
-        refused_from=np.inf,
+        rejected_from=np.inf,
         cause_from=np.ones(len(CAUSES), np.float32),
         wrong_from=1.0,
         least_contrast=float(exposure[:, 0].min() / _SLACK),
@@ -209,7 +209,7 @@ def _choose_limits(detector: OODDetector, images: np.ndarray) -> dict[str, Any]:
     share = FLAGGED_SHARE / len(REASONS)
     return {
         "flagged_from": float(np.quantile(distances, 1 - FLAGGED_SHARE)),
-        "refused_from": float(REJECTION_FACTOR * distances.max()),
+        "rejected_from": float(REJECTION_FACTOR * distances.max()),
         "cause_from": np.maximum(np.quantile(causes, 1 - share, axis=0), _MIN_FLAGGED).astype(np.float32),
         # Halfway between the worst validation image and certainty.
         "wrong_from": max(1 - (1 - rejected) / 2, _MIN_REJECTED),

@@ -122,15 +122,18 @@ class Reader:
         calibrated = self._calibrate(outputs)
         readings = []
         for number, path in enumerate(paths):
-            in_domain, rejected, reason = checks[number]
+            in_distribution, rejected, reason = checks[number]
             if objections and objections[number]:
                 rejected, reason = True, " ".join(objections[number])
-            values: dict[str, Any] = {"decision": "refused", "in_domain": False, "reason": reason}
+            values: dict[str, Any] = {"decision": "rejected", "in_distribution": False, "reason": reason}
             if not rejected:
                 score = float(scores[number])
                 values, doubt = self._decide(threshold, calibrated[number], *nearest[number])
                 values |= {"anomaly_score": score, "anomaly_percentile": self._rank_score(score)}
-                values |= {"in_domain": in_domain, "reason": " ".join(part for part in (reason, doubt) if part)}
+                values |= {
+                    "in_distribution": in_distribution,
+                    "reason": " ".join(part for part in (reason, doubt) if part),
+                }
             readings.append(Reading(path, operating_point, self.models.id, **values))
         return readings
 
@@ -216,14 +219,14 @@ class Reader:
     def _decide(
         self, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
     ) -> tuple[dict[str, Any], str]:
-        """Return the decision with its evidence, by the names of `Reading`, and why it is not sure, or nothing."""
+        """Return the decision with its evidence, by the names of `Reading`, and why it is uncertain, or nothing."""
         references, classes = self.models.references, self.models.classes
         rows = dict(zip((*classes, "pneumonia"), calibrated.tolist(), strict=True))
         probability, low, high = rows["pneumonia"]
         decision = "pneumonia" if probability >= threshold else "normal"
         doubt = _explain_doubt(decision, threshold, low, high, float((references.labels[nearest] > 0).mean()))
         values = {
-            "decision": "not sure" if doubt else decision,
+            "decision": "uncertain" if doubt else decision,
             "probabilities": {name: value for name, (value, _, _) in rows.items()},
             "intervals": {name: (low, high) for name, (_, low, high) in rows.items()},
             "neighbors": tuple(
@@ -257,7 +260,7 @@ class Reader:
 
 
 def _explain_doubt(decision: str, threshold: float, low: float, high: float, pneumonia_share: float) -> str:
-    """Return why a decision is not sure, or nothing."""
+    """Return why a decision is uncertain, or nothing."""
     if low < threshold <= high:
         return "The probability is too close to the threshold to be on one side of it for sure."
     if (decision == "pneumonia") != (pneumonia_share >= 0.5):

@@ -7,7 +7,7 @@ from typing import Any
 from pneumoscope.labels import THREE_CLASSES
 
 SCORED = (*THREE_CLASSES, "pneumonia")
-DECISIONS = ("normal", "pneumonia", "not sure", "refused")
+DECISIONS = ("normal", "pneumonia", "uncertain", "rejected")
 
 
 @dataclass(frozen=True)
@@ -37,14 +37,14 @@ class Reading:
             case counts as pneumonia when `probability >= threshold`.
         model: identity of the models.
         error: why the file could not be read, else None. Then all that follows is None or empty.
-        decision: `normal`, `pneumonia`, `not sure`, or `refused` where the image is no frontal chest radiograph.
+        decision: `normal`, `pneumonia`, `uncertain`, or `rejected` where the image is no frontal chest radiograph.
         probabilities: calibrated, of `normal`, `bacterial`, `viral`, which sum to 1, and of `pneumonia`, the sum of
-            the latter two; empty where refused.
+            the latter two; empty where rejected.
         intervals: by the same names, low and high end of the 95 % interval of the calibration.
         anomaly_score: in the unit that the card of the normality model names; not negative.
         anomaly_percentile: percentage of held-out normals with a smaller score, in [0, 100].
-        in_domain: whether the OOD detector accepts the image.
-        reason: why it does not, or why the decision is `not sure`; may be empty.
+        in_distribution: whether the OOD detector accepts the image.
+        reason: why it does not, or why the decision is `uncertain`; may be empty.
         neighbors: the nearest reference cases, nearest first.
         heatmap: path of the heatmap picture, if one was written.
     """
@@ -58,7 +58,7 @@ class Reading:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     anomaly_score: float | None = None
     anomaly_percentile: float | None = None
-    in_domain: bool | None = None
+    in_distribution: bool | None = None
     reason: str = ""
     neighbors: tuple[ReferenceCase, ...] = ()
     heatmap: str | None = None
@@ -80,7 +80,7 @@ class Reading:
             **probabilities,
             "anomaly_score": _round(self.anomaly_score, 6),
             "anomaly_percentile": _round(self.anomaly_percentile, 1),
-            "in_domain": self.in_domain,
+            "in_distribution": self.in_distribution,
             "reason": self.reason or None,
             "neighbors": [
                 {"name": case.name, "label": case.label, "distance": round(case.distance, 3)} for case in self.neighbors

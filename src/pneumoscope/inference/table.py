@@ -18,7 +18,7 @@ from pneumoscope.io.write import atomic_write
 FORMATS = (".csv", ".parquet", ".jsonl")
 COLUMNS = (
     *("path", "error", "decision", "operating_point", "p_normal", "p_bacterial", "p_viral", "p_pneumonia"),
-    *("anomaly_score", "anomaly_percentile", "in_domain", "reason", "neighbors", "heatmap", "model"),
+    *("anomaly_score", "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model"),
 )
 
 ROW_GROUP = 10_000
@@ -159,7 +159,7 @@ def _parse(name: str, text: str) -> Any:
         return json.loads(text)
     if text == "":
         return None
-    if name == "in_domain":
+    if name == "in_distribution":
         return text == "True"
     return float(text) if _is_number(name) else text
 
@@ -173,7 +173,7 @@ def _write_parquet(rows: Iterable[Row], path: Path) -> None:
     from pyarrow import parquet
 
     case = pa.struct([("name", pa.string()), ("label", pa.string()), ("distance", pa.float64())])
-    types = {"in_domain": pa.bool_(), "neighbors": pa.list_(case)}
+    types = {"in_distribution": pa.bool_(), "neighbors": pa.list_(case)}
     fields = [(name, pa.float64() if _is_number(name) else types.get(name, pa.string())) for name in COLUMNS]
     schema = pa.schema(fields, metadata={"notice": RESEARCH_USE_ONLY})
     remaining = iter(rows)

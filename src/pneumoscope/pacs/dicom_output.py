@@ -64,9 +64,9 @@ def make_dicom_reading(
 
     Args:
         source: path, bytes or binary stream of the radiograph; only its header is read.
-        reading: `decision` (normal, pneumonia, not sure or refused), `operating_point`, `p_normal`, `p_bacterial`,
-            `p_viral`, `p_pneumonia` (floats in [0, 1], or None where refused), `anomaly_score`, `anomaly_percentile`,
-            `in_domain`, `reason`, `model`; `subtype_trust` and `heatmap_trust`, see `Reader.trust`.
+        reading: `decision` (normal, pneumonia, uncertain or rejected), `operating_point`, `p_normal`, `p_bacterial`,
+            `p_viral`, `p_pneumonia` (floats in [0, 1], or None where rejected), `anomaly_score`, `anomaly_percentile`,
+            `in_distribution`, `reason`, `model`; `subtype_trust` and `heatmap_trust`, see `Reader.trust`.
         heatmap: `(H, W)` floats in [0, 1], or None.
         picture: `(H, W)` floats in [0, 1], 0 = black.
         deidentify: whether to remove what identifies the patient.
@@ -84,7 +84,7 @@ def make_dicom_reading(
         origin = _describe_origin(source, deidentify)
         radiograph = origin if "SOPInstanceUID" in origin else None
         capture = _make_capture(draw_reading(reading, heatmap, picture), origin, radiograph)
-        if reading["decision"] == "refused":
+        if reading["decision"] == "rejected":
             capture.Laterality = ""  # of whatever body part was shown (PS3.3 C.7.3.1)
         else:
             capture.BodyPartExamined = "CHEST"

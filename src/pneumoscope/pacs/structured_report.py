@@ -21,8 +21,8 @@ FINDINGS = {
 DECISIONS = {
     "normal": FINDINGS["normal"],
     "pneumonia": FINDINGS["pneumonia"],
-    "not sure": ("82334004", "SCT", "Indeterminate"),
-    "refused": ("REFUSED", SCHEME, "Refused: no frontal chest film"),
+    "uncertain": ("82334004", "SCT", "Indeterminate"),
+    "rejected": ("REFUSED", SCHEME, "Refused: no frontal chest film"),
 }
 _YES_NO = {True: ("373066001", "SCT", "Yes"), False: ("373067005", "SCT", "No")}
 _PROCEDURE = ("399208008", "SCT", "Plain X-ray of chest")
@@ -87,14 +87,14 @@ def _list_groups(
     from highdicom.sr import Measurement, QualitativeEvaluation
     from pydicom.sr.codedict import codes
 
-    in_domain = reading.get("in_domain")
+    in_distribution = reading.get("in_distribution")
     pairs = [
         (_own("INTENDED_USE", "Intended use"), _own("RESEARCH_ONLY", RESEARCH_USE_ONLY)),
         (_own("DECISION", "Decision at the operating point"), _code(DECISIONS[reading["decision"]])),
         (_own("OPERATING_POINT", "Operating point"), _code_point(str(reading["operating_point"]))),
     ]
-    if in_domain is not None:
-        pairs.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_YES_NO[bool(in_domain)])))
+    if in_distribution is not None:
+        pairs.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_YES_NO[bool(in_distribution)])))
     overview = _make_group("answer", reading, radiograph, evaluations=[QualitativeEvaluation(*pair) for pair in pairs])
     comments = ["reason"] if reading.get("p_pneumonia") is None else ["reason", "subtype_trust"]
     _add_picture_and_comments(overview, picture, [str(reading.get(name) or "") for name in comments])

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 SCHEMA_VERSION = "2.0"
-IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_domain")
+IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_distribution")
 
 # Each section is one entry here and one block in the template.
 SECTIONS = {
@@ -178,8 +178,8 @@ def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]
         metrics.append(("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error))
     if hidden:
         metrics.append(("confounders", "auroc", "AUROC, lungs hidden", hidden.metrics["lung_area_hidden"]["auroc"]))
-    metrics.append(("rejections", "share", "Rejected", evaluation.rejections.refused["all"]))
-    metrics.append(("rejections", "share", "Uncertain", evaluation.rejections.not_sure["all"]))
+    metrics.append(("rejections", "share", "Rejected", evaluation.rejections.rejected["all"]))
+    metrics.append(("rejections", "share", "Uncertain", evaluation.rejections.uncertain["all"]))
     return [
         {"section": section, "title": title, "cell": make_cell(name, value, counted=True)}
         for section, name, title, value in metrics
@@ -188,7 +188,7 @@ def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]
 
 def _list_rejected(evaluation: CollectionEvaluation) -> list[str]:
     images = evaluation.images
-    rows = np.flatnonzero(images.decisions == "refused")
+    rows = np.flatnonzero(images.decisions == "rejected")
     return [f"{images.names[row]}: {images.reasons[row]}" for row in rows]
 
 

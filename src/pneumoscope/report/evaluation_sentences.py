@@ -52,7 +52,7 @@ def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
                 f"Confounders: with the lungs of all images hidden, the AUROC is still "
                 f"{format_estimate('auroc', hidden)}. Performance may not carry over to another source."
             )
-    if auroc.high < GOOD and evaluation.rejections.refused["all"].value < FEW_REJECTED:
+    if auroc.high < GOOD and evaluation.rejections.rejected["all"].value < FEW_REJECTED:
         verdict.append("The OOD detector accepts nearly all of these images.")
     return verdict
 
@@ -94,7 +94,7 @@ def write_conformal(evaluation: CollectionEvaluation) -> str:
     """Return whether the prediction sets reach their nominal coverage."""
     if evaluation.conformal is None:
         return "These models have no conformal limit. Export them again to get prediction sets."
-    nominal, metrics = evaluation.conformal.promised, evaluation.conformal.figures
+    nominal, metrics = evaluation.conformal.promised, evaluation.conformal.metrics
     coverage = metrics["all"]["coverage"]
     verdict = "below the nominal coverage" if coverage.high < nominal else "in agreement with the nominal coverage"
     worst = min(metrics, key=lambda name: metrics[name]["coverage"].value)
@@ -119,14 +119,14 @@ def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
     rejections = evaluation.rejections
     rejected, uncertain, unlike = (
         format_estimate("share", shares["all"])
-        for shares in (rejections.refused, rejections.not_sure, rejections.unlike)
+        for shares in (rejections.rejected, rejections.uncertain, rejections.unlike)
     )
     sentences = [
         f"{rejected} of the images are rejected, {uncertain} are uncertain, and {unlike} are read although they are "
         "unlike the training images."
     ]
-    if {"sure", "not_sure"} <= set(rejections.answers):
-        certain, held_back = rejections.answers["sure"], rejections.answers["not_sure"]
+    if {"sure", "uncertain"} <= set(rejections.answers):
+        certain, held_back = rejections.answers["sure"], rejections.answers["uncertain"]
         verdict = "Uncertain predictions are not less accurate"
         if held_back.value < certain.value:
             verdict = f"Uncertain predictions {'are' if held_back.high < certain.low else 'seem'} less accurate"
@@ -210,7 +210,7 @@ def write_ood(check: OODCheck) -> list[str]:
     usual, *others = check.kinds
     sentences = [
         f"Of {usual.flagged.n:,} images of the collection {format_estimate('flagged', usual.flagged)} are flagged and "
-        f"{format_estimate('flagged', usual.refused)} are rejected."
+        f"{format_estimate('flagged', usual.rejected)} are rejected."
     ]
     unseen = [kind for kind in others if kind.origin == "unseen"]
     if unseen:

@@ -64,7 +64,7 @@ def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
 def tabulate_conformal(evaluation: CollectionEvaluation) -> Table:
     """Return coverage and size of the prediction sets by true class."""
     columns = {"coverage": "Coverage", "size": "Mean size", "single": "One class", "several": "More", "empty": "Empty"}
-    metrics = evaluation.conformal.figures if evaluation.conformal else {}
+    metrics = evaluation.conformal.metrics if evaluation.conformal else {}
     return tabulate("Prediction sets by true class", "True class", columns, metrics, counted=True)
 
 
@@ -86,21 +86,21 @@ def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
     """Return rejected and uncertain images by class, the accuracy of the others, and the reasons."""
     rejections = evaluation.rejections
     shares = {
-        "rejected": rejections.refused,
+        "rejected": rejections.rejected,
         "read, but unlike the training images": rejections.unlike,
-        "uncertain": rejections.not_sure,
+        "uncertain": rejections.uncertain,
     }
     by_class: list[Row] = [
-        (title, [make_cell("share", one[name], counted=True) for name in rejections.refused])
+        (title, [make_cell("share", one[name], counted=True) for name in rejections.rejected])
         for title, one in shares.items()
     ]
-    titles = {"all": "all that are not rejected", "sure": "not uncertain", "not_sure": "uncertain"}
+    titles = {"all": "all that are not rejected", "sure": "not uncertain", "uncertain": "uncertain"}
     accuracies = {titles[name]: {"accuracy": value} for name, value in rejections.answers.items()}
     caption = f"Accuracy at the operating point {evaluation.operating_point}"
     return [
-        Table("Rejected and uncertain images", ["Share of the images", *rejections.refused], by_class),
+        Table("Rejected and uncertain images", ["Share of the images", *rejections.rejected], by_class),
         tabulate(caption, "Images", {"accuracy": "Accuracy"}, accuracies, counted=True),
-        tabulate_reasons("Rejected images by reason", rejections.refusals.items()),
+        tabulate_reasons("Rejected images by reason", rejections.reasons.items()),
         tabulate_reasons("Remarks on images that were read; one may have two", rejections.remarks.items()),
     ]
 
@@ -119,7 +119,7 @@ def tabulate_left_out(evaluation: CollectionEvaluation) -> Table:
 def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:
     """Return a table for each trait."""
     titles = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy", "auroc")}
-    titles["refused"] = "Rejected"
+    titles["rejected"] = "Rejected"
     listed = []
     for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
         rows = {group.name: group.metrics for group in evaluation.subgroups if group.trait == trait}
@@ -183,7 +183,7 @@ def tabulate_ood(check: OODCheck) -> Table:
         kinds = [kind for kind in check.kinds if kind.origin == origin]
         rows += [(title, [])] if kinds else []
         for kind in kinds:
-            shares = [make_cell("flagged", kind.flagged), make_cell("refused", kind.refused)]
+            shares = [make_cell("flagged", kind.flagged), make_cell("rejected", kind.rejected)]
             rows.append((kind.kind, [kind.flagged.n, *shares, kind.reason or "-"]))
     caption = "Shares flagged (rejected ones included) and rejected, and the most frequent reason"
     return Table(caption, ["Kind of image", "Images", "Flagged", "Rejected", "Reason"], rows)

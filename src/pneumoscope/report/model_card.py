@@ -34,8 +34,8 @@ _THREE_CLASSES = (
     *("precision_normal", "precision_bacterial", "precision_viral"),
 )
 _SUBTYPE_TITLES = {
-    "nets_outside": "held-out predictions, outside the error runs",
-    "nets_inside": "held-out predictions, inside the error runs",
+    "predictions_outside": "held-out predictions, outside the error runs",
+    "predictions_inside": "held-out predictions, inside the error runs",
     "borders_outside": "the outer tenth of the image alone, outside the error runs",
     "borders_inside": "the outer tenth of the image alone, inside the error runs",
 }
@@ -71,7 +71,7 @@ def write_model_card(card: CardHead, path: Path) -> None:
     if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard):
         content["data"] = card.data
     if isinstance(card, AnomalyCard):
-        content["test"] = _list_metrics(card.figures["test"])
+        content["test"] = _list_metrics(card.metrics["test"])
     if isinstance(card, ClassifierCard):
         content |= _describe_classifier(card)
     of_kermany = content["data"] is not None and _KERMANY in content["data"].license
@@ -83,16 +83,16 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
     return {
         "classifier": card,
         "points": [(name, *_format_point(point)) for name, point in card.operating_points.items()],
-        "splits": _title_splits(card.figures),
-        "rows": _tabulate_metrics(card.figures),
-        "explanation": _list_metrics(card.explanation.figures) if card.explanation else [],
+        "splits": _title_splits(card.metrics),
+        "rows": _tabulate_metrics(card.metrics),
+        "explanation": _list_metrics(card.explanation.metrics) if card.explanation else [],
         "subtypes": [
-            (_SUBTYPE_TITLES[name], format_estimate("auroc", one)) for name, one in card.subtypes.figures.items()
+            (_SUBTYPE_TITLES[name], format_estimate("auroc", one)) for name, one in card.subtypes.metrics.items()
         ]
         if card.subtypes
         else [],
         "seeds": _list_seeds(card.seeds) if card.seeds else [],
-        "drop": _format_drop(card.figures),
+        "drop": _format_drop(card.metrics),
     }
 
 

@@ -36,8 +36,8 @@ class SubtypeRuns:
         contradicted: `(n,)` floats in [0, 1], estimated share of the images around with the same label that classifiers
             assign to the other subtype.
         limit: share from which on an image lies in a run.
-        aurocs: of bacterial against viral, `outside` and `inside` of runs, by `nets`, classifiers on patients that they
-            were not trained on, and by `borders`, a regression on the outer tenth of the validation images, without
+        aurocs: AUROC of bacterial against viral, `outside` and `inside` of runs, by `predictions` (classifiers that
+            were not trained on the patient) and `borders` (a logistic regression on the outer tenth of the image).
             any lung.
     """
 
@@ -85,7 +85,7 @@ def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
             shares = np.concatenate([around[0] - low, high - around[1]]) / (high - low)
             shares = np.clip(shares, 0, 1)
     inside = set(names[order][shares >= LIMIT].tolist())
-    aurocs = {"nets": _estimate_aurocs(names, labels, patients, viral, inside)}
+    aurocs = {"predictions": _estimate_aurocs(names, labels, patients, viral, inside)}
     if inside:
         aurocs["borders"] = _estimate_border_aurocs(dataset, inside)
     return SubtypeRuns(names[order], labels[order], shares, LIMIT, aurocs)
@@ -126,7 +126,7 @@ def write_subtype_verdict(runs: SubtypeRuns) -> str:
     if not runs.inside.any():
         return ""
     share = f"contiguous runs of file names, {100 * runs.inside.mean():.0f} % of the training pneumonias"
-    held_out, borders = (runs.aurocs.get(source, {}) for source in ("nets", "borders"))
+    held_out, borders = (runs.aurocs.get(source, {}) for source in ("predictions", "borders"))
     if "inside" not in held_out or "outside" not in held_out:
         return f"Bacterial versus viral is unreliable: cross-validated models contradict most labels in {share}."
     verdict = (

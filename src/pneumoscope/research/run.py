@@ -66,7 +66,7 @@ def run_explain_benchmark(
     Args:
         study_dir: folder of the study.
         configuration: of the model.
-        out_dir: gets `explain.csv`, and `explain.json`, whose `method`, `layer`, `verdict` and `figures` are those of
+        out_dir: gets `explain.csv`, and `explain.json`, whose `method`, `layer`, `verdict` and `metrics` are those of
             the reader's heatmaps, for the export.
         layer: for the class-activation maps; by default the last convolutional one.
     """
@@ -84,7 +84,7 @@ def run_explain_benchmark(
     table, content = result.table, {"layer": result.layer, "claim": result.claim, "probes": result.probes}
     if READER_METHOD in table.metrics:
         content |= {"method": READER_METHOD, "verdict": table.remarks[READER_METHOD]}
-        content |= {"figures": table.metrics[READER_METHOD]}
+        content |= {"metrics": table.metrics[READER_METHOD]}
     data_sha256 = request["data_sha256"]
     return write_table("explain", table, out_dir, configuration=configuration, data_sha256=data_sha256, **content)
 
@@ -125,7 +125,7 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
 
     Returns:
         The content of `labels.json`: `labels`, those contradicted, the most suspicious first, and `stretches`, runs of
-        file names; `images`, `inside`, `verdict` and `figures` are on bacterial against viral: number of pneumonias,
+        file names; `images`, `inside`, `verdict` and `metrics` are on bacterial against viral: number of pneumonias,
         number of those in runs, a sentence, and AUROC outside and inside of them.
     """
     from pneumoscope.data.audit import audit_dataset
@@ -146,14 +146,14 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
         "images": len(runs.names),
         "inside": int(runs.inside.sum()),
         "verdict": write_subtype_verdict(runs),
-        "figures": {f"{source}_{place}": auroc for source, places in aurocs for place, auroc in places.items()},
+        "metrics": {f"{source}_{place}": auroc for source, places in aurocs for place, auroc in places.items()},
         "num_labels": review.num_images,
         "classes": review.classes,
         "estimated_wrong": float(review.joint.sum() - np.trace(review.joint)),
         "joint": review.joint,
         "duplicates": review.duplicates,
         "labels": review.rows,
-        "stretches": runs.to_rows(),
+        "error_runs": runs.to_rows(),
     }
     write_result("labels", review.rows, content, out_dir)
     return content

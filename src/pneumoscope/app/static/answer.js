@@ -2,7 +2,7 @@
 import { CLASSES, byId, capitalize, formatNumber, formatPercent, make, makeMark, setText } from "./elements.js";
 
 const TITLES = {
-  normal: "Normal", pneumonia: "Pneumonia", "not sure": "Not sure", refused: "Refused", error: "Not readable",
+  normal: "Normal", pneumonia: "Pneumonia", "uncertain": "Not sure", rejected: "Refused", error: "Not readable",
 };
 const AIMS = {
   screening: "High sensitivity: few pneumonias are missed.",
@@ -30,7 +30,7 @@ export function showAnswer(item) {
   const scored = typeof row?.p_pneumonia === "number";
   showVerdict(row, kind, scored, item.phantom);
   byId("scores").hidden = byId("facts").hidden = Boolean(row) && !scored;
-  byId("point").hidden = kind === "refused" || kind === "error";
+  byId("point").hidden = kind === "rejected" || kind === "error";
   for (const id of ["dicom", "print", "deidentify"]) byId(id).disabled = !scored || pending;
   byId("bars").replaceChildren(...CLASSES.map((name) => drawBar(name, scored ? row : null)));
   showFacts(scored ? row : null);
@@ -89,9 +89,9 @@ function showFacts(row) {
   setText("anomaly-note", percentile === null ? "" : `score ${formatNumber(row.anomaly_score)}`);
   place(byId("percentile"), { "--to": (percentile ?? 0) / 100 });
   byId("percentile").hidden = percentile === null;
-  setText("domain", row ? (row.in_domain ? "Yes" : "No") : "–");
-  byId("domain").dataset.state = row ? String(row.in_domain) : "";
-  setText("domain-note", row && !row.in_domain ? row.reason ?? "" : "");
+  setText("domain", row ? (row.in_distribution ? "Yes" : "No") : "–");
+  byId("domain").dataset.state = row ? String(row.in_distribution) : "";
+  setText("domain-note", row && !row.in_distribution ? row.reason ?? "" : "");
 }
 
 /**

@@ -8,7 +8,7 @@ const SHAPES = {
   bacterial: "M8 1.5l6.8 12.5H1.2z",
   viral: "M2.5 2.5h11v11h-11z",
   pneumonia: "M8 1l7 7-7 7-7-7z",
-  "not sure": "M2 6.5h12v3H2z",
+  "uncertain": "M2 6.5h12v3H2z",
 };
 
 /** Return the element of an id; a missing one is a defect of the page. */

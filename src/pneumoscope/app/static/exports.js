@@ -6,7 +6,7 @@ import { CLASSES, byId, download, formatNumber, formatPercent, make } from "./el
 // The columns of the command line's table, in its order.
 const COLUMNS = [
   "path", "error", "decision", "operating_point", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_score",
-  "anomaly_percentile", "in_domain", "reason", "neighbors", "heatmap", "model",
+  "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model",
 ];
 
 /** Save all finished readings of some cases as a table. */
@@ -62,7 +62,7 @@ export function layOutSheet(item, pictures, notice) {
     make("p", { class: "sheet-phantom" }, item.phantom ? PHANTOM_NOTE : ""),
     make("p", { class: "sheet-decision" }, byId("decision").textContent),
     make("p", { class: "sheet-sentence" }, row.sentence),
-    make("div", { class: "sheet-figures" }, ...figures),
+    make("div", { class: "sheet-figures" }, ...metrics),
     make("div", { class: "sheet-tables" }, tabulateScores(row), tabulateNeighbors(row)),
     make("p", {}, describeDetails(row)),
     make("p", {}, byId("subtype-trust")?.textContent ?? ""),
@@ -96,6 +96,6 @@ function describeDetails(row) {
   return [
     `Operating point ${point}: pneumonia from ${formatPercent(row.threshold)} on.`,
     `Anomaly score ${formatNumber(row.anomaly_score)}, above ${Math.floor(row.anomaly_percentile)}\u202f% of normals.`,
-    `The image is ${row.in_domain ? "like" : "unlike"} the training images.`,
+    `The image is ${row.in_distribution ? "like" : "unlike"} the training images.`,
   ].join(" ");
 }

@@ -145,7 +145,7 @@ export class ViewerControls {
   #getDecidedClass() {
     const { decision, p_normal: normal, p_bacterial: bacterial, p_viral: viral } = this.#reading;
     const subtype = bacterial >= viral ? "bacterial" : "viral";
-    if (decision === "not sure") return normal >= Math.max(bacterial, viral) ? "normal" : subtype;
+    if (decision === "uncertain") return normal >= Math.max(bacterial, viral) ? "normal" : subtype;
     return decision === "normal" ? "normal" : subtype;
   }
 

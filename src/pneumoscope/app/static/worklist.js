@@ -2,7 +2,7 @@
 import { byId, capitalize, compareNames, formatPercent, make, makeMark, setText } from "./elements.js";
 
 // What needs attention comes first.
-const URGENCY = ["pneumonia", "not sure", "normal", "refused", "error", ""];
+const URGENCY = ["pneumonia", "uncertain", "normal", "rejected", "error", ""];
 const KEYS = {
   decision: (item) => URGENCY.indexOf(item.row?.error ? "error" : item.row?.decision ?? ""),
   pneumonia: (item) => item.row?.p_pneumonia ?? null,
@@ -129,10 +129,10 @@ function isNumber(value) {
 function describeDecision({ state, row }) {
   if (!row) return [make("span", { class: "soft" }, state === "reading" ? "reading…" : "waiting")];
   if (row.error) return [make("span", { class: "fault", title: row.error }, `Error: ${row.error}`)];
-  if (row.decision === "refused") {
+  if (row.decision === "rejected") {
     return [make("span", { class: "fault", title: row.reason }, `Refused: ${row.reason}`)];
   }
   const parts = [make("span", { class: "decision" }, makeMark(row.decision), capitalize(row.decision))];
-  if (row.in_domain === false) parts.push(make("span", { class: "soft", title: row.reason ?? "" }, "unusual image"));
+  if (row.in_distribution === false) parts.push(make("span", { class: "soft", title: row.reason ?? "" }, "unusual image"));
   return parts;
 }

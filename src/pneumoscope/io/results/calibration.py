@@ -71,7 +71,7 @@ class CalibrationReport:
         conformal: None where the model has no conformal sets.
         operating_points: by name.
         operating_points_from: the images that they were chosen on.
-        figures: metrics by split: `val`, `test` and, where a study held some out, `held_out`.
+        metrics: metrics by split: `val`, `test` and, where a study held some out, `held_out`.
         seeds: None where one model was trained.
     """
 
@@ -79,5 +79,5 @@ class CalibrationReport:
     conformal: ConformalLimit | None = None
     operating_points: dict[str, OperatingPoint]
     operating_points_from: str
-    figures: dict[str, SplitMetrics]
+    metrics: dict[str, SplitMetrics]
     seeds: SeedComparison | None = None

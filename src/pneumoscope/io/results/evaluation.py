@@ -23,9 +23,9 @@ class EvaluatedImages:
         labels: `(n,)` int, 0 = normal, 1 = pneumonia.
         subtypes: `(n,)` int, index into the three classes; -1 where unknown.
         probabilities: `(n, 3)` float64, calibrated, of rejected images too; rows sum to 1.
-        decisions: `(n,)` str, `normal`, `pneumonia`, `not sure` or `refused`.
+        decisions: `(n,)` str, `normal`, `pneumonia`, `uncertain` or `rejected`.
         reasons: `(n,)` str, why an image was rejected, is uncertain or differs from the training images; else empty.
-        in_domain: `(n,)` bool, whether the OOD detector accepts an image.
+        in_distribution: `(n,)` bool, whether the OOD detector accepts an image.
     """
 
     names: np.ndarray
@@ -35,7 +35,7 @@ class EvaluatedImages:
     probabilities: np.ndarray
     decisions: np.ndarray
     reasons: np.ndarray
-    in_domain: np.ndarray
+    in_distribution: np.ndarray
 
     def __post_init__(self) -> None:
         for name, values in vars(self).items():
@@ -83,18 +83,18 @@ class Rejections:
     """Images that were rejected or left uncertain.
 
     Attributes:
-        refused, unlike, not_sure: shares of the images, by class and for `all`: rejected; read, but unlike the
+        rejected, unlike, uncertain: shares of the images, by class and for `all`: rejected; read, but unlike the
             training images; read, but uncertain.
-        refusals: number of rejected images by reason.
+        reasons: number of rejected images by reason.
         remarks: number of other images by remark; an image may have two.
         answers: of the images that were not rejected, the accuracy at the operating point of all (`all`), of the
-            certain ones (`sure`), and of the uncertain ones had they been decided (`not_sure`).
+            certain ones (`sure`), and of the uncertain ones had they been decided (`uncertain`).
     """
 
-    refused: dict[str, Estimate]
+    rejected: dict[str, Estimate]
     unlike: dict[str, Estimate]
-    not_sure: dict[str, Estimate]
-    refusals: dict[str, int]
+    uncertain: dict[str, Estimate]
+    reasons: dict[str, int]
     remarks: dict[str, int]
     answers: dict[str, Estimate]
 
@@ -106,7 +106,7 @@ class Subgroup:
     Attributes:
         trait: such as `exposure`.
         name: its value.
-        metrics: `sensitivity`, `specificity` and `accuracy` at the operating point, `auroc`, and `refused`; a metric
+        metrics: `sensitivity`, `specificity` and `accuracy` at the operating point, `auroc`, and `rejected`; a metric
             that lacks images is missing.
     """
 
@@ -180,19 +180,19 @@ class OODKind:
         kind: its name.
         origin: `usual`, `learned` (the OOD detector was fitted on others of this kind), or `unseen` (it was not).
         flagged: share that is not accepted without a remark, rejected ones included.
-        refused: share that is rejected.
+        rejected: share that is rejected.
         reason: the most frequent reason; empty where there is none.
     """
 
     kind: str
     origin: str
     flagged: Estimate
-    refused: Estimate
+    rejected: Estimate
     reason: str
 
     def __post_init__(self) -> None:
-        too_many = f"{self.kind}: refused {self.refused} is more than flagged {self.flagged}"
-        require(self.refused.value <= self.flagged.value, too_many)
+        too_many = f"{self.kind}: rejected {self.rejected} is more than flagged {self.flagged}"
+        require(self.rejected.value <= self.flagged.value, too_many)
 
 
 @dataclass(frozen=True)
@@ -269,6 +269,6 @@ class CollectionEvaluation:
             **scope.points[self.operating_point],
             **({} if three_class is None else {"three_class_accuracy": three_class.metrics["accuracy"]}),
             **{f"calibration_error_{kind}": curve.error for kind, curve in self.reliability.items()},
-            "refused": self.rejections.refused["all"],
-            "not_sure": self.rejections.not_sure["all"],
+            "rejected": self.rejections.rejected["all"],
+            "uncertain": self.rejections.uncertain["all"],
         }

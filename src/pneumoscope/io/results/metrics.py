@@ -112,8 +112,8 @@ class Conformal:
 
     Attributes:
         promised: nominal coverage, in (0, 1).
-        figures: metrics by class and for `all`: `coverage`, `size`, `single`, `several`, `empty`.
+        metrics: metrics by class and for `all`: `coverage`, `size`, `single`, `several`, `empty`.
     """
 
     promised: float
-    figures: dict[str, dict[str, Estimate]]
+    metrics: dict[str, dict[str, Estimate]]

@@ -128,7 +128,7 @@ def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
 @palette.styled
 def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
     """Draw the coverage of the prediction sets beside the nominal one, and how many classes they hold."""
-    names = list(conformal.figures)
+    names = list(conformal.metrics)
     figure = palette.new_figure(
         title,
         "Coverage of the prediction sets and number of classes in them. The table below holds the values.",
@@ -137,7 +137,7 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
     )
     left, right = figure.subplots(1, 2, sharey=True)
     dots = [
-        Dot(name, conformal.figures[name]["coverage"], palette.CLASS_COLORS.get(name, palette.INK)) for name in names
+        Dot(name, conformal.metrics[name]["coverage"], palette.CLASS_COLORS.get(name, palette.INK)) for name in names
     ]
     draw_dots(left, dots, metric="coverage", title="Coverage")
     left.axvline(conformal.promised, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
@@ -148,7 +148,7 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
         ("several", "two or three", palette.ORANGE),
         ("empty", "none", palette.SOFT),
     ):
-        shares = np.array([conformal.figures[name][kind].value for name in names])
+        shares = np.array([conformal.metrics[name][kind].value for name in names])
         right.barh(-np.arange(len(names)), shares, left=start, color=color, height=0.6, label=label)
         start += shares
     right.set_title("Classes in a set", fontweight="bold")
