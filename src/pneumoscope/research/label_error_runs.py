@@ -38,7 +38,6 @@ class SubtypeRuns:
         limit: share from which on an image lies in a run.
         aurocs: AUROC of bacterial against viral, `outside` and `inside` of runs, by `predictions` (classifiers that
             were not trained on the patient) and `borders` (a logistic regression on the outer tenth of the image).
-            any lung.
     """
 
     names: NDArray[np.str_]
