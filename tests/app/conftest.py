@@ -1,4 +1,4 @@
-"""A real server of the reading room in a thread, a browser, and files to send."""
+"""A running server, a browser, and files to send."""
 
 import io
 import os
@@ -21,7 +21,7 @@ from pneumoscope.app.server import bind_port, build_app, configure_server
 from pneumoscope.inference.reader import Reader
 from pneumoscope.phantoms.phantom import draw_phantoms
 
-OpenRoom = Callable[..., Any]
+ServeApp = Callable[..., Any]
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser")
 OPTIONS = (
@@ -38,7 +38,7 @@ def reader() -> Reader:
 
 
 @pytest.fixture(scope="session")
-def open_room(reader: Reader) -> OpenRoom:
+def serve_app(reader: Reader) -> ServeApp:
     """Return a context manager that serves the app, with the keywords of `build_app`, and yields its address."""
 
     @contextmanager
@@ -60,9 +60,9 @@ def open_room(reader: Reader) -> OpenRoom:
 
 
 @pytest.fixture(scope="session")
-def room(open_room: OpenRoom) -> Iterator[str]:
-    """Return the address of a room that stays open for all tests."""
-    with open_room() as address:
+def app_url(serve_app: ServeApp) -> Iterator[str]:
+    """Return the address of a server that runs for all tests."""
+    with serve_app() as address:
         yield address
 
 
@@ -80,17 +80,17 @@ def chromium() -> Iterator[Any]:
 
 
 @pytest.fixture
-def client(room: str) -> Iterator[httpx.Client]:
-    """Return a client of the room."""
-    with httpx.Client(base_url=room, timeout=120) as client:
+def client(app_url: str) -> Iterator[httpx.Client]:
+    """Return an HTTP client of the server."""
+    with httpx.Client(base_url=app_url, timeout=120) as client:
         yield client
 
 
 @pytest.fixture
-def room_recovers(room: str) -> Iterator[None]:
-    """Check after a test that the room that stays open still answers."""
+def server_recovers(app_url: str) -> Iterator[None]:
+    """Check after a test that the server still answers."""
     yield
-    assert httpx.get(f"{room}/api/health", timeout=20).json()["status"] == "ok"
+    assert httpx.get(f"{app_url}/api/health", timeout=20).json()["status"] == "ok"
 
 
 @pytest.fixture(scope="session")

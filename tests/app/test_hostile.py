@@ -15,7 +15,7 @@ from PIL import Image, PngImagePlugin
 
 from pneumoscope.errors import ImageError
 
-pytestmark = pytest.mark.usefixtures("room_recovers")
+pytestmark = pytest.mark.usefixtures("server_recovers")
 
 BOUNDARY = b"form"
 HEADERS = {"content-type": "multipart/form-data; boundary=form"}
@@ -64,7 +64,7 @@ PATHS = """/static/../server.py /static/%2e%2e/server.py /static/..%2fserver.py 
     /static/....//server.py /static/%252e%252e%252fserver.py /static//etc/passwd /static/%2fetc%2fpasswd //etc/passwd
     /static/css/../../server.py /static/app.css%00.py /static/%c0%ae%c0%ae/server.py /static/..;/server.py
     /../../../../etc/passwd /%2e%2e/%2e%2e/etc/passwd /api/references/..%2f..%2fx.png /static/\\..\\server.py
-    /templates/room.html.j2 /study/report /study/..%2freport /api/phantoms/-1.png /api/phantoms/1e9.png
+    /templates/index.html.j2 /study/report /study/..%2freport /api/phantoms/-1.png /api/phantoms/1e9.png
     /api/phantoms/.png"""
 
 
@@ -77,8 +77,8 @@ def test_a_name_is_a_name_and_never_a_path(client, radiographs, name):
 
 
 @pytest.mark.parametrize("path", [*PATHS.split(), "/static/" + "a" * 5000])
-def test_no_path_leads_out_of_the_served_files(room, send_bytes, path):
-    answer = send_bytes(room, b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % path.encode())
+def test_no_path_leads_out_of_the_served_files(app_url, send_bytes, path):
+    answer = send_bytes(app_url, b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: close\r\n\r\n" % path.encode())
 
     assert status_of(answer) in (400, 404)
     assert b"root:" not in answer
@@ -269,18 +269,18 @@ POST = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         POST + b"X: " + b"a" * 200_000 + b"\r\n\r\n",
     ],
 )
-def test_data_that_is_no_http_is_refused(room, send_bytes, data):
+def test_data_that_is_no_http_is_refused(app_url, send_bytes, data):
     try:
-        answer = send_bytes(room, data)
+        answer = send_bytes(app_url, data)
     except ConnectionError:
         return  # closed while more was on its way
     assert answer == b"" or 400 <= status_of(answer) < 500
 
 
-def test_an_upgrade_to_a_web_socket_is_ignored(room, send_bytes):
+def test_an_upgrade_to_a_web_socket_is_ignored(app_url, send_bytes):
     head = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nConnection: Upgrade, close\r\nUpgrade: websocket\r\n"
     key = b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 
-    answer = send_bytes(room, head + key)
+    answer = send_bytes(app_url, head + key)
 
     assert status_of(answer) == 200

@@ -18,7 +18,7 @@ import pytest
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.app.limits import Limits
 
-pytestmark = pytest.mark.usefixtures("room_recovers")
+pytestmark = pytest.mark.usefixtures("server_recovers")
 
 PARALLEL = 200
 NARROW = Limits(max_file_bytes=50_000, max_request_bytes=120_000, max_held_bytes=150_000)
@@ -37,9 +37,9 @@ def post(client, *files):
 
 
 @pytest.mark.integration
-def test_a_stopped_or_slow_body_gets_408(open_room, send_bytes, radiographs):
+def test_a_stopped_or_slow_body_gets_408(serve_app, send_bytes, radiographs):
     head, content = write_request(radiographs["normal"])
-    with open_room(limits=Limits(receive_seconds=1.5)) as address, httpx.Client(base_url=address) as client:
+    with serve_app(limits=Limits(receive_seconds=1.5)) as address, httpx.Client(base_url=address) as client:
         started = time.monotonic()
         stopped = send_bytes(address, head + content[:100])
         assert time.monotonic() - started < 10
@@ -59,8 +59,8 @@ def test_a_stopped_or_slow_body_gets_408(open_room, send_bytes, radiographs):
                 assert time.monotonic() - started < 20
 
 
-def test_connections_over_the_limit_get_503(open_room):
-    with open_room(limits=Limits(max_connections=5)) as address:
+def test_connections_over_the_limit_get_503(serve_app):
+    with serve_app(limits=Limits(max_connections=5)) as address:
         with ExitStack() as idle:
             for _ in range(5):
                 host, port = address.removeprefix("http://").split(":")
@@ -73,10 +73,10 @@ def test_connections_over_the_limit_get_503(open_room):
 
 
 @pytest.mark.integration
-def test_a_full_queue_gets_503(open_room, reader, radiographs, monkeypatch):
+def test_a_full_queue_gets_503(serve_app, reader, radiographs, monkeypatch):
     monkeypatch.setattr(reader, "read", slow_down(reader.read, 1.5))
     narrow = Limits(num_readers=1, wait_seconds=0.3)
-    with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with serve_app(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
         statuses = asyncio.run(post_at_once(address, radiographs["normal"], 3))
         later = post(client, radiographs["normal"])
 
@@ -85,10 +85,10 @@ def test_a_full_queue_gets_503(open_room, reader, radiographs, monkeypatch):
 
 
 @pytest.mark.integration
-def test_work_over_its_time_gets_503_and_holds_its_thread(open_room, reader, radiographs, monkeypatch):
+def test_work_over_its_time_gets_503_and_holds_its_thread(serve_app, reader, radiographs, monkeypatch):
     monkeypatch.setattr(reader, "read", slow_down(reader.read, 4))
     narrow = Limits(num_readers=1, wait_seconds=0.5, read_seconds=0.5)
-    with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with serve_app(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
         late = post(client, radiographs["normal"])
         assert client.get("/api/health").status_code == 200
         meanwhile = client.get("/api/references")
@@ -113,10 +113,10 @@ async def post_at_once(address, file, count):
 
 
 @pytest.mark.integration
-def test_a_body_over_its_limit_gets_413(open_room, send_bytes, radiographs):
+def test_a_body_over_its_limit_gets_413(serve_app, send_bytes, radiographs):
     head, many = write_request(*[bytes(40_000)] * 4)
     endless = re.sub(rb"Content-Length: \d+", b"Expect: 100-continue\r\nContent-Length: 99999999999", head)
-    with open_room(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with serve_app(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
         announced = post(client, *[bytes(40_000)] * 4)
         kind = re.search(rb"multipart.*", head)[0].strip()
         unannounced = client.post(
@@ -136,12 +136,12 @@ def test_a_body_over_its_limit_gets_413(open_room, send_bytes, radiographs):
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: 99999999999"])
-def test_an_endless_body_is_refused_without_being_read(open_room, framing):
+def test_an_endless_body_is_refused_without_being_read(serve_app, framing):
     piece = bytes(1 << 16)
     head = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
     num_bytes = 0
-    with open_room(limits=NARROW) as address:
+    with serve_app(limits=NARROW) as address:
         host, port = address.removeprefix("http://").split(":")
         with socket.create_connection((host, int(port)), timeout=20) as connection:
             connection.sendall(head + framing + b"\r\n\r\n")
@@ -156,10 +156,10 @@ def test_an_endless_body_is_refused_without_being_read(open_room, framing):
     assert b"connection: close" in answer.lower()
 
 
-def test_uploads_over_the_memory_limit_get_503(open_room):
+def test_uploads_over_the_memory_limit_get_503(serve_app):
     files = [bytes(40_000)] * 2
     head, content = write_request(*files)
-    with open_room(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
+    with serve_app(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
         with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as waiting:
             waiting.sendall(head + content[:-10])
             time.sleep(0.5)

@@ -67,9 +67,9 @@ def test_pages_have_the_notice_and_load_nothing_from_other_hosts(client, path):
 
 
 @pytest.mark.parametrize("trust", ["", "Not reliable everywhere."])
-def test_trust_in_subtypes_is_shown_if_it_was_measured(open_room, reader, monkeypatch, trust):
+def test_trust_in_subtypes_is_shown_if_it_was_measured(serve_app, reader, monkeypatch, trust):
     monkeypatch.setitem(reader.trust, "subtype_trust", trust)
-    with open_room() as address:
+    with serve_app() as address:
         page = httpx.get(address).text
 
     assert ('id="subtype-trust"' in page) == bool(trust)

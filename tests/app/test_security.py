@@ -48,14 +48,14 @@ def test_a_link_of_another_site_may_open_the_page_but_not_embed_it():
     assert "another host" in find_refusal("GET", "http", httpx.Headers({}))
 
 
-def test_an_internal_error_shows_no_file_name_to_client_or_log(open_room, reader, radiographs, caplog, monkeypatch):
+def test_an_internal_error_shows_no_file_name_to_client_or_log(serve_app, reader, radiographs, caplog, monkeypatch):
     def fail(images, paths, **keywords):
         raise RuntimeError(f"cannot read {paths}")
 
     monkeypatch.setattr(reader, "read", fail)
     with (
         caplog.at_level(logging.DEBUG),
-        open_room() as address,
+        serve_app() as address,
         httpx.Client(base_url=address, timeout=60) as client,
     ):
         answer = client.post("/api/read", files={"files": ("Doe_Jane.jpeg", radiographs["normal"])})

@@ -87,9 +87,9 @@ def test_reference_cases_have_coordinates(client, reader):
     assert "--data" in thumbnail.json()["error"]
 
 
-def test_a_reference_case_is_shown_if_its_collection_is_available(open_room, collection, reader):
+def test_a_reference_case_is_shown_if_its_collection_is_available(serve_app, collection, reader):
     last = len(reader.models.references.names) - 1
-    with open_room(data_dir=collection) as address, httpx.Client(base_url=address, timeout=120) as client:
+    with serve_app(data_dir=collection) as address, httpx.Client(base_url=address, timeout=120) as client:
         assert client.get("/api/references").json()["pictures"] is True
         shown = client.get("/api/references/0.png")
         missing = client.get(f"/api/references/{last}.png")

@@ -15,8 +15,8 @@ def hash_of(text):
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def get(open_room, folder, path="/study"):
-    with open_room(study_dir=folder) as address:
+def get(serve_app, folder, path="/study"):
+    with serve_app(study_dir=folder) as address:
         return httpx.get(address + path)
 
 
@@ -25,8 +25,8 @@ def read_policy(answer):
     return {name: sources for name, _, sources in directives}
 
 
-def test_the_policy_names_exactly_the_scripts_and_the_style_of_the_report(open_room, finished_study):
-    answer = get(open_room, finished_study)
+def test_the_policy_names_exactly_the_scripts_and_the_style_of_the_report(serve_app, finished_study):
+    answer = get(serve_app, finished_study)
 
     policy = read_policy(answer)
     scripts = re.findall(r'<script type="module">(.*?)</script>', answer.text, re.DOTALL)
@@ -40,10 +40,10 @@ def test_the_policy_names_exactly_the_scripts_and_the_style_of_the_report(open_r
 
 
 @pytest.mark.parametrize("script", ['<script type="module">alert(1)</script>', "<SCRIPT>alert(1)</SCRIPT>"])
-def test_a_report_with_the_scripts_of_another_version_is_a_message(open_room, tmp_path, script):
+def test_a_report_with_the_scripts_of_another_version_is_a_message(serve_app, tmp_path, script):
     (tmp_path / "report.html").write_text(f"<style>p {{}}</style>{script}")
 
-    answer = get(open_room, tmp_path)
+    answer = get(serve_app, tmp_path)
 
     assert answer.status_code == 404
     assert "Another version of Pneumoscope wrote report.html" in answer.text
@@ -53,9 +53,9 @@ def test_a_report_with_the_scripts_of_another_version_is_a_message(open_room, tm
 
 
 @pytest.mark.integration
-def test_the_report_works_under_its_policy(chromium, open_room, finished_study):
+def test_the_report_works_under_its_policy(chromium, serve_app, finished_study):
     messages = []
-    with open_room(study_dir=finished_study) as address:
+    with serve_app(study_dir=finished_study) as address:
         context = chromium.new_context(viewport={"width": 1280, "height": 900})
         page = context.new_page()
         page.on("console", lambda message: messages.append(message.text))
@@ -82,7 +82,7 @@ def test_the_report_works_under_its_policy(chromium, open_room, finished_study):
 
 
 @pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "link outside"])
-def test_a_study_without_a_report_is_a_message(open_room, tmp_path, kind):
+def test_a_study_without_a_report_is_a_message(serve_app, tmp_path, kind):
     report = tmp_path / "study" / "report.html"
     report.parent.mkdir()
     (tmp_path / "secret.html").write_text("secret")
@@ -93,7 +93,7 @@ def test_a_study_without_a_report_is_a_message(open_room, tmp_path, kind):
     elif kind == "link outside":
         report.symlink_to(tmp_path / "secret.html")
 
-    answer = get(open_room, report.parent)
+    answer = get(serve_app, report.parent)
 
     assert answer.status_code == 404
     assert "The study has no report.html yet" in answer.text
@@ -101,11 +101,11 @@ def test_a_study_without_a_report_is_a_message(open_room, tmp_path, kind):
     assert "secret" not in answer.text
 
 
-def test_a_report_over_the_size_limit_is_not_served(open_room, tmp_path, monkeypatch):
+def test_a_report_over_the_size_limit_is_not_served(serve_app, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_bytes(b"x" * 100)
     monkeypatch.setattr(study_report, "MAX_REPORT_BYTES", 99)
 
-    answer = get(open_room, tmp_path)
+    answer = get(serve_app, tmp_path)
 
     assert answer.status_code == 404
     assert "is larger than" in answer.text
@@ -114,11 +114,11 @@ def test_a_report_over_the_size_limit_is_not_served(open_room, tmp_path, monkeyp
 @pytest.mark.parametrize(
     "path", ["/study/report", "/study/report.html", "/study/results.json", "/study/..%2fresults.json"]
 )
-def test_other_files_of_the_folder_are_not_served(open_room, tmp_path, path):
+def test_other_files_of_the_folder_are_not_served(serve_app, tmp_path, path):
     for name in ("report.html", "results.json"):
         (tmp_path / name).write_text("secret")
 
-    answer = get(open_room, tmp_path, path)
+    answer = get(serve_app, tmp_path, path)
 
     assert answer.status_code == 404
     assert "secret" not in answer.text

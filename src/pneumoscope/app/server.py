@@ -196,8 +196,8 @@ def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPag
 
 def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> None:
     @app.get("/", include_in_schema=False)
-    async def show_room() -> HTMLResponse:
-        return show_page("room.html.j2")
+    async def show_index() -> HTMLResponse:
+        return show_page("index.html.j2")
 
     @app.get("/study", include_in_schema=False)
     def show_study() -> HTMLResponse:

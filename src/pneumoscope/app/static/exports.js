@@ -62,7 +62,7 @@ export function layOutSheet(item, pictures, notice) {
     make("p", { class: "sheet-phantom" }, item.phantom ? PHANTOM_NOTE : ""),
     make("p", { class: "sheet-decision" }, byId("decision").textContent),
     make("p", { class: "sheet-sentence" }, row.sentence),
-    make("div", { class: "sheet-figures" }, ...metrics),
+    make("div", { class: "sheet-figures" }, ...figures),
     make("div", { class: "sheet-tables" }, tabulateScores(row), tabulateNeighbors(row)),
     make("p", {}, describeDetails(row)),
     make("p", {}, byId("subtype-trust")?.textContent ?? ""),

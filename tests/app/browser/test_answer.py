@@ -1,4 +1,4 @@
-"""The reading room in a browser: intake and readings."""
+"""The app in a browser: adding images and showing predictions."""
 
 import base64
 import re

@@ -1,4 +1,4 @@
-"""The reading room in a browser: the viewer and the map."""
+"""The app in a browser: the viewer and the map."""
 
 import re
 from pathlib import Path

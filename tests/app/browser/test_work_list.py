@@ -1,4 +1,4 @@
-"""The reading room in a browser: many images, and exports."""
+"""The app in a browser: many images, and exports."""
 
 import csv
 import io

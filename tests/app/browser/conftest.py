@@ -1,4 +1,4 @@
-"""A real browser in the reading room."""
+"""Fixtures that drive the app in a real browser."""
 
 import base64
 import io
@@ -52,8 +52,8 @@ class Visit:
 
 
 @pytest.fixture
-def open_visit(chromium: Any, room: str) -> Iterator[Callable[..., Visit]]:
-    """Return a function that opens the room; at the end there was no request to another host and no error."""
+def open_visit(chromium: Any, app_url: str) -> Iterator[Callable[..., Visit]]:
+    """Return a function that opens the page; afterwards no request to another host and no error must have occurred."""
     contexts, errors = [], []
 
     def open_one(viewport: dict[str, int] = WIDE, *, dark: bool = False, may_fail: bool = False) -> Visit:
@@ -62,12 +62,12 @@ def open_visit(chromium: Any, room: str) -> Iterator[Callable[..., Visit]]:
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(TIMEOUT_MS)
-        own = (room, "data:", f"blob:{room}")
+        own = (app_url, "data:", f"blob:{app_url}")
         page.on("request", lambda request: request.url.startswith(own) or errors.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         if not may_fail:
             page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-        page.goto(room)
+        page.goto(app_url)
         return Visit(page)
 
     yield open_one
