@@ -87,7 +87,7 @@ def test_no_path_leads_out_of_the_served_files(app_url, send_bytes, path):
 
 @pytest.mark.parametrize("name", ["../secret.png", "/secret.png", "..\\secret.png", "a/../../secret.png", "", "C:x"])
 def test_a_reference_name_outside_the_collection_shows_nothing(tmp_path, name):
-    from pneumoscope.app.pictures import draw_thumbnail
+    from pneumoscope.app.images import draw_thumbnail
 
     Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "secret.png")
     (tmp_path / "collection").mkdir()
@@ -174,7 +174,7 @@ def test_a_polyglot_is_read_as_an_image_and_the_rest_is_not_returned(client, rad
     assert reading["error"] is None
     assert "SMUGGLED" not in json.dumps(reading)
     # An image with an alpha channel is sent back as the models see it.
-    assert (reading["picture"] is not None) is (kind == "png and php")
+    assert (reading["image"] is not None) is (kind == "png and php")
 
 
 @pytest.mark.parametrize(
@@ -190,7 +190,7 @@ def test_a_file_that_is_no_image_is_a_reading_with_its_error(client, content):
     reading = read_one(client, content)
 
     assert reading["error"]
-    assert reading["sentence"].startswith("This file could not be read as a radiograph:")
+    assert reading["summary"].startswith("The file could not be read as a radiograph:")
 
 
 @pytest.mark.parametrize("kind", [b"text/html", b"application/x-sh", b"\xff\xff", b"image/png; charset=../../x"])
@@ -269,7 +269,7 @@ POST = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\n"
         POST + b"X: " + b"a" * 200_000 + b"\r\n\r\n",
     ],
 )
-def test_data_that_is_no_http_is_refused(app_url, send_bytes, data):
+def test_data_that_is_no_http_is_rejected(app_url, send_bytes, data):
     try:
         answer = send_bytes(app_url, data)
     except ConnectionError:

@@ -130,13 +130,13 @@ def test_a_body_over_its_limit_gets_413(serve_app, send_bytes, radiographs):
     assert (announced.status_code, unannounced.status_code, file.status_code) == (413, 413, 413)
     assert expecting.startswith(b"HTTP/1.1 413")
     assert "several requests" in announced.json()["error"]
-    assert "file 2 is over" in file.json()["error"]
+    assert "file 2 is larger" in file.json()["error"]
     assert b"100 Continue" not in expecting
     assert accepted == [200] * 30
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: 99999999999"])
-def test_an_endless_body_is_refused_without_being_read(serve_app, framing):
+def test_an_endless_body_is_rejected_without_being_read(serve_app, framing):
     piece = bytes(1 << 16)
     head = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
@@ -163,11 +163,11 @@ def test_uploads_over_the_memory_limit_get_503(serve_app):
         with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as waiting:
             waiting.sendall(head + content[:-10])
             time.sleep(0.5)
-            refused = post(client, *files)
+            rejected = post(client, *files)
         time.sleep(0.5)
         served = post(client, *files)
 
-    assert (refused.status_code, refused.headers["retry-after"]) == (503, "2")
+    assert (rejected.status_code, rejected.headers["retry-after"]) == (503, "2")
     assert served.status_code == 200
 
 

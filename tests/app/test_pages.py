@@ -29,7 +29,7 @@ def test_a_port_out_of_range_is_an_error(port):
 
 @pytest.mark.parametrize("keyword", ["study_dir", "data_dir"])
 def test_a_missing_folder_is_an_error_at_the_start(reader, tmp_path, keyword):
-    with pytest.raises(PneumoscopeError, match="is no folder"):
+    with pytest.raises(PneumoscopeError, match="is not a folder"):
         build_app(reader, **{keyword: tmp_path / "nothing"})
 
 

@@ -1,11 +1,11 @@
-"""Which requests are allowed, and the headers of every answer."""
+"""Which requests are allowed, and the headers of every response."""
 
 import logging
 
 import httpx
 import pytest
 
-from pneumoscope.app.security import find_refusal
+from pneumoscope.app.security import find_rejection
 
 
 @pytest.mark.parametrize(
@@ -43,9 +43,9 @@ def test_a_link_of_another_site_may_open_the_page_but_not_embed_it():
     link = {"host": "127.0.0.1", "sec-fetch-site": "cross-site", "sec-fetch-mode": "navigate"}
     embedded = {**link, "sec-fetch-mode": "no-cors"}
 
-    assert find_refusal("GET", "http", httpx.Headers(link)) == ""
-    assert "another site" in find_refusal("GET", "http", httpx.Headers(embedded))
-    assert "another host" in find_refusal("GET", "http", httpx.Headers({}))
+    assert find_rejection("GET", "http", httpx.Headers(link)) == ""
+    assert "another site" in find_rejection("GET", "http", httpx.Headers(embedded))
+    assert "another host" in find_rejection("GET", "http", httpx.Headers({}))
 
 
 def test_an_internal_error_shows_no_file_name_to_client_or_log(serve_app, reader, radiographs, caplog, monkeypatch):

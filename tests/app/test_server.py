@@ -81,7 +81,7 @@ def test_reference_cases_have_coordinates(client, reader):
     np.testing.assert_array_equal(coordinates, reader.models.references.coordinates)
     assert len(answer["names"]) == len(answer["labels"]) == len(coordinates)
     assert set(answer["labels"]) <= set(answer["classes"])
-    assert answer["pictures"] is False
+    assert answer["has_images"] is False
     thumbnail = client.get("/api/references/0.png")
     assert thumbnail.status_code == 404
     assert "--data" in thumbnail.json()["error"]
@@ -90,7 +90,7 @@ def test_reference_cases_have_coordinates(client, reader):
 def test_a_reference_case_is_shown_if_its_collection_is_available(serve_app, collection, reader):
     last = len(reader.models.references.names) - 1
     with serve_app(data_dir=collection) as address, httpx.Client(base_url=address, timeout=120) as client:
-        assert client.get("/api/references").json()["pictures"] is True
+        assert client.get("/api/references").json()["has_images"] is True
         shown = client.get("/api/references/0.png")
         missing = client.get(f"/api/references/{last}.png")
         beyond = client.get(f"/api/references/{last + 1}.png")
@@ -105,7 +105,7 @@ def test_phantoms_are_two_of_each_class_and_labeled(client):
     listed = client.get("/api/phantoms").json()
 
     assert TypeAdapter(list[schema.Phantom]).validate_python(listed, strict=True) == listed
-    assert [phantom["kind"] for phantom in listed] == ["normal"] * 2 + ["bacterial"] * 2 + ["viral"] * 2
+    assert [phantom["label"] for phantom in listed] == ["normal"] * 2 + ["bacterial"] * 2 + ["viral"] * 2
     picture = Image.open(io.BytesIO(client.get(listed[0]["url"]).content))
     assert picture.size == (512, 512)
     assert "not a radiograph" in picture.info["Comment"]
@@ -137,7 +137,7 @@ def test_the_answer_equals_the_readers_row(client, radiographs, reader):
 def test_full_detail_adds_maps(client, radiographs, reader):
     (reading,) = read(client, ("image.jpeg", radiographs["normal"]), detail="full")
 
-    assert reading["picture"] is None
+    assert reading["image"] is None
     if reading["decision"] == "rejected":
         assert "heatmaps" not in reading
         return
@@ -167,7 +167,7 @@ def test_an_unreadable_file_stops_no_other(client, radiographs):
     assert broken["decision"] is None
     assert "damaged" in broken["error"]
     assert broken["size"] is None
-    assert broken["sentence"].startswith("This file could not be read as a radiograph: damaged")
+    assert broken["summary"].startswith("The file could not be read as a radiograph: damaged")
     assert intact["error"] is None
 
 
@@ -176,8 +176,8 @@ def test_dicom_and_png_have_equal_readings(client, radiographs, encode):
 
     dicom, png = read(client, ("image.dcm", make_dicom(pixels)), ("image.png", encode(pixels)), detail="full")
 
-    assert {**dicom, "path": "", "picture": None} == {**png, "path": "", "picture": None}
-    shown = Image.open(io.BytesIO(base64.b64decode(dicom["picture"].removeprefix("data:image/png;base64,"))))
+    assert {**dicom, "path": "", "image": None} == {**png, "path": "", "image": None}
+    shown = Image.open(io.BytesIO(base64.b64decode(dicom["image"].removeprefix("data:image/png;base64,"))))
     np.testing.assert_array_equal(np.asarray(shown), pixels)
 
 
@@ -188,8 +188,8 @@ def test_a_lateral_view_is_rejected_but_shown(client, radiographs):
 
     assert reading["decision"] == "rejected"
     assert reading["p_pneumonia"] is None
-    assert "lateral" in reading["sentence"]
-    assert reading["picture"].startswith("data:image/png;base64,")
+    assert "lateral" in reading["summary"]
+    assert reading["image"].startswith("data:image/png;base64,")
     assert "heatmaps" not in reading
 
 
@@ -235,7 +235,7 @@ def test_files_over_the_time_limit_have_an_error(radiographs, reader):
         ({}, 415, "multipart/form-data"),
         ({"json": {"files": []}}, 415, "application/json"),
         ({"files": {"file": ("image.jpeg", b"x")}}, 400, "'files'"),
-        ({"data": {"files": "image.jpeg"}, "files": {"": ("image.jpeg", b"x")}}, 400, "text in the field 'files'"),
+        ({"data": {"files": "image.jpeg"}, "files": {"": ("image.jpeg", b"x")}}, 400, "'files' contains text"),
         ({"files": {"files": ("image.jpeg", b"x")}, "data": {"operating_point": "sharp"}}, 400, "'sharp'"),
         ({"files": {"files": ("image.jpeg", b"x")}, "data": {"operating_point": "nan"}}, 400, "between 0 and 1"),
         ({"files": {"files": ("image.jpeg", b"x")}, "params": {"detail": "all"}}, 400, "'row' or 'full'"),

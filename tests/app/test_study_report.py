@@ -1,4 +1,4 @@
-"""The report of a study as the app serves it."""
+"""The report of a study in the app."""
 
 import base64
 import hashlib
@@ -9,6 +9,8 @@ import httpx
 import pytest
 
 from pneumoscope.app import study_report
+from pneumoscope.app.server import build_app
+from pneumoscope.errors import PneumoscopeError
 
 
 def hash_of(text):
@@ -40,15 +42,11 @@ def test_the_policy_names_exactly_the_scripts_and_the_style_of_the_report(serve_
 
 
 @pytest.mark.parametrize("script", ['<script type="module">alert(1)</script>', "<SCRIPT>alert(1)</SCRIPT>"])
-def test_a_report_with_the_scripts_of_another_version_is_a_message(serve_app, tmp_path, script):
+def test_a_report_with_the_scripts_of_another_version_is_an_error_at_the_start(reader, tmp_path, script):
     (tmp_path / "report.html").write_text(f"<style>p {{}}</style>{script}")
 
-    answer = get(serve_app, tmp_path)
-
-    assert answer.status_code == 404
-    assert "Another version of Pneumoscope wrote report.html" in answer.text
-    assert "pneumoscope study --resume --out FOLDER" in answer.text
-    assert "alert" not in answer.text
+    with pytest.raises(PneumoscopeError, match=r"another version of Pneumoscope; .*--resume"):
+        build_app(reader, study_dir=tmp_path)
     assert hash_of("alert(1)") not in study_report.write_policy(script.encode())
 
 
@@ -81,34 +79,41 @@ def test_the_report_works_under_its_policy(chromium, serve_app, finished_study):
     assert messages == []
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder", "pipe", "link outside"])
-def test_a_study_without_a_report_is_a_message(serve_app, tmp_path, kind):
+@pytest.mark.parametrize("case", ["missing", "folder", "pipe", "link outside"])
+def test_a_study_without_a_report_is_an_error_at_the_start(reader, tmp_path, case):
     report = tmp_path / "study" / "report.html"
     report.parent.mkdir()
     (tmp_path / "secret.html").write_text("secret")
-    if kind == "folder":
+    if case == "folder":
         report.mkdir()
-    elif kind == "pipe":
+    elif case == "pipe":
         os.mkfifo(report)
-    elif kind == "link outside":
+    elif case == "link outside":
         report.symlink_to(tmp_path / "secret.html")
 
-    answer = get(serve_app, report.parent)
-
-    assert answer.status_code == 404
-    assert "The study has no report.html yet" in answer.text
-    assert "pneumoscope study --resume" in answer.text
-    assert "secret" not in answer.text
+    with pytest.raises(PneumoscopeError, match=r"has no report.html; .* `pneumoscope study --resume --out "):
+        build_app(reader, study_dir=report.parent)
 
 
-def test_a_report_over_the_size_limit_is_not_served(serve_app, tmp_path, monkeypatch):
+def test_a_report_that_was_removed_is_a_message(serve_app, tmp_path):
+    report = tmp_path / "report.html"
+    report.write_text("<p>A report</p>")
+    with serve_app(study_dir=tmp_path) as address:
+        served = httpx.get(f"{address}/study")
+        report.unlink()
+        missing = httpx.get(f"{address}/study")
+
+    assert (served.status_code, missing.status_code) == (200, 404)
+    assert "has no report.html" in missing.text
+    assert "pneumoscope study --resume" in missing.text
+
+
+def test_a_report_over_the_size_limit_is_an_error_at_the_start(reader, tmp_path, monkeypatch):
     (tmp_path / "report.html").write_bytes(b"x" * 100)
     monkeypatch.setattr(study_report, "MAX_REPORT_BYTES", 99)
 
-    answer = get(serve_app, tmp_path)
-
-    assert answer.status_code == 404
-    assert "is larger than" in answer.text
+    with pytest.raises(PneumoscopeError, match="is larger than"):
+        build_app(reader, study_dir=tmp_path)
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,17 @@
-"""The reading room: a page and a JSON API for predictions, on this machine only.
+"""The app: a web page and a JSON API for predictions, on this machine only.
 
-server.py        the app and its server
+server.py        builds the app and serves it
 api.py           the routes of the JSON API
-uploads.py       the files and fields of a request
+uploads.py       parses the files and fields of a request
 predictions.py   uploaded files to predictions, as JSON or DICOM
-answers.py       predictions and their maps as JSON; each prediction as one sentence
+answers.py       predictions and their maps as JSON, with a summary in words
 schema.py        the types of the API
-pictures.py      images for the browser: thumbnails, phantoms, radiographs that it cannot decode
+images.py        images for the browser: thumbnails, phantoms, radiographs that it cannot decode
 limits.py        limits on size and time, and the middleware that enforces them
 pool.py          the threads that predict, and the queue before them
-security.py      which requests are allowed, and the headers of every answer
-study_report.py  the report of a study, and the policy under which it is shown
+security.py      which requests are allowed, and the headers of every response
+study_report.py  the report of a study and its content security policy
 
-Requests pass through `limits`, then `security`, then the routes. Nothing is written to disk, nothing leaves the
-machine, and no file name is logged.
+A request passes through `limits`, then `security`, then its route. The app writes nothing to disk, sends nothing to
+other machines, and logs no file names.
 """

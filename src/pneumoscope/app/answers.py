@@ -1,8 +1,7 @@
-"""Predictions and their maps as JSON, and each prediction as one sentence."""
+"""Predictions and their maps as JSON, with a summary in words."""
 
 import base64
 import math
-import re
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -16,23 +15,22 @@ from pneumoscope.io.json_file import to_plain
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader, ReadingMaps
 
-# Smallest share of the probability of pneumonia from which one class is called more likely.
+# One subtype is called more likely if it has at least this share of the probability of pneumonia.
 _LIKELIER_FROM = 0.6
-_NO_SIGNS_BELOW = 0.1
 
 
 def describe_health(reader: "Reader") -> Health:
-    """Return that the server runs, and with which models."""
+    """Return the status of the server and the identity of its models."""
     return {"status": "ok", "notice": RESEARCH_USE_ONLY, "version": __version__, "model": reader.models.id}
 
 
 def describe_models(reader: "Reader") -> Models:
-    """Return the models' cards without long lists, their classes, layers and operating points."""
+    """Return the model cards without long lists, and the classes, layers and operating points."""
     models = reader.models
     cards = {part: to_plain(getattr(models.cards, part)) for part in PARTS}
-    # Long lists that only a prediction needs.
+    # These long lists are needed for predictions only.
     del cards["anomaly"]["normal_scores"], cards["classifier"]["calibration"]["resampled"]
-    # Measured on a blank image, because the card does not contain the shapes of the layers.
+    # The card does not contain the shapes of the layers, so a blank image is sent through the model.
     heatmaps = reader.compute_maps(np.zeros((models.image_size, models.image_size), np.uint8)).heatmaps
     layers: list[Any] = [
         {"name": name, "shape": list(heatmaps[name].shape[1:]), **reader.describe_layer(name)} for name in reader.layers
@@ -47,12 +45,12 @@ def describe_models(reader: "Reader") -> Models:
     }
 
 
-def describe_references(reader: "Reader", *, pictures: bool) -> ReferenceCases:
+def describe_references(reader: "Reader", *, has_images: bool) -> ReferenceCases:
     """Return the map of reference cases.
 
     Args:
-        reader: with the reference cases.
-        pictures: whether the server can show them.
+        reader: whose reference cases are described.
+        has_images: whether the server can show the images of the reference cases.
     """
     classes, references = list(reader.models.classes), reader.models.references
     return {
@@ -61,26 +59,26 @@ def describe_references(reader: "Reader", *, pictures: bool) -> ReferenceCases:
         "names": [str(name) for name in references.names],
         "labels": [classes[label] for label in references.labels],
         "coordinates": _encode(references.coordinates.astype("<f4")),
-        "pictures": pictures,
+        "has_images": has_images,
     }
 
 
 def describe_readings(reader: "Reader", readings: list[ReadingAnswer]) -> Readings:
-    """Return the answer to a request of one or more files."""
+    """Return the response to a request with one or more files."""
     return {"notice": RESEARCH_USE_ONLY, "model": reader.models.id, "readings": readings}
 
 
 def describe_reading(reading: Reading, *, threshold: float, size: tuple[int, int] | None) -> ReadingAnswer:
-    """Return a reading with what a page shows besides its columns.
+    """Return a reading with the additional values that the page shows.
 
     Args:
         reading: of one file.
         threshold: an image counts as pneumonia when `probability >= threshold`.
-        size: height and width of the original, upright; None where it could not be read.
+        size: height and width of the upright original in pixels; None if it could not be read.
     """
     intervals = {name: [round(low, 4), round(high, 4)] for name, (low, high) in reading.intervals.items()}
-    sentence = write_sentence(reading, threshold=threshold)
-    answer = {**reading.to_row(), "intervals": intervals, "threshold": threshold, "sentence": sentence}
+    summary = write_summary(reading, threshold=threshold)
+    answer = {**reading.to_row(), "intervals": intervals, "threshold": threshold, "summary": summary}
     return cast(ReadingAnswer, {**answer, "size": size and list(size)})
 
 
@@ -97,65 +95,66 @@ def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reade
 
 
 def write_anomaly_trust(card: AnomalyCard) -> str:
-    """Return how far to trust the anomaly score, by its AUROC on the test set."""
+    """Return how well the anomaly score detects pneumonia: its AUROC on the test set, in at most two sentences."""
     auroc = card.metrics["test"]["auroc"]
-    start = f"On {auroc.n} test images its AUROC for pneumonia is {auroc.value:.2f}"
     if math.isnan(auroc.high):
-        return f"{start}; these are too few for an interval."
+        metric = f"AUROC {auroc.value:.2f}, test set, n = {auroc.n}"
+        return f"Detection of pneumonia: {metric}. The test set is too small for an interval."
+    metric = f"AUROC {auroc.value:.2f} (95 % CI {auroc.low:.2f} to {auroc.high:.2f}), test set, n = {auroc.n}"
+    start = f"Detection of pneumonia: {metric}."
     if auroc.high < 0.5:
-        return f"{start}: pneumonias score lower than normals, so a low score is no evidence against pneumonia."
+        return f"{start} Pneumonias score lower than normals, so a low score is no evidence against pneumonia."
     if auroc.low <= 0.5:
-        return f"{start}, no better than chance: the score is no evidence for pneumonia."
-    return f"{start} ({auroc.low:.2f} to {auroc.high:.2f})."
+        return f"{start} This is no better than chance, so the score is no evidence for pneumonia."
+    return start
 
 
-def write_sentence(reading: Reading, *, threshold: float) -> str:
-    """Return a reading as one sentence.
+def write_summary(reading: Reading, *, threshold: float) -> str:
+    """Return a reading as a few sentences.
 
     Args:
         reading: of one file.
-        threshold: an image counts as pneumonia when `probability >= threshold`; named where the decision differs from
-            that at 50 %.
+        threshold: an image counts as pneumonia when `probability >= threshold`. The summary names it where the
+            decision differs from the decision at 50 %.
 
     Example:
-        >>> probabilities = {"normal": 0.07, "bacterial": 0.73, "viral": 0.2, "pneumonia": 0.93}
-        >>> intervals = {"pneumonia": (0.88, 0.96)}
-        >>> reading = Reading("a.jpeg", "balanced", "0.1.0", None, "pneumonia", probabilities, intervals)
-        >>> write_sentence(reading, threshold=0.5)
-        'The models see signs of pneumonia (probability 93 %, 88 to 96 %), more likely bacterial than viral.'
+        >>> probabilities = {"normal": 0.93, "bacterial": 0.05, "viral": 0.02, "pneumonia": 0.07}
+        >>> intervals = {"pneumonia": (0.05, 0.09)}
+        >>> reading = Reading("a.jpeg", "balanced", "0.1.0", None, "normal", probabilities, intervals)
+        >>> write_summary(reading, threshold=0.5)
+        'The model predicts normal. The probability of pneumonia is 7 % (95 % interval 5 to 9 %).'
     """
     if reading.error is not None:
-        return f"This file could not be read as a radiograph: {_lower_start(reading.error.rstrip('.'))}."
-    reason = _join(reading.reason)
+        return f"The file could not be read as a radiograph: {reading.error.rstrip('.')}."
     if reading.decision == "rejected":
-        return f"The models give no answer for this image: {reason}."
-    share, probability = reading.probabilities["pneumonia"], _format_probability(reading)
-    if reading.decision == "uncertain":
-        return f"The models are uncertain about this image (probability of pneumonia {probability}): {reason}."
-    doubt, limit = f", but {reason}" if reason else "", _format_percent(threshold)
-    if reading.decision == "normal" and share < 0.5:
-        amount = "no signs" if share < _NO_SIGNS_BELOW else "no clear signs"
-        return f"The models see {amount} of pneumonia (probability of pneumonia {probability}){doubt}."
-    if reading.decision == "normal":
-        below = f"(probability {probability}, under the threshold of {limit})"
-        return f"The models see some signs of pneumonia, but too few to call it so {below}{doubt}."
-    over = f", over the threshold of {limit}" if share < 0.5 else ""
-    signs = "possible signs" if over else "signs"
-    subtypes = _compare_subtypes(reading)
-    return f"The models see {signs} of pneumonia (probability {probability}{over}), {subtypes}{doubt}."
+        return f"The image was rejected and not classified. {reading.reason}".rstrip()
+    is_positive = reading.probabilities["pneumonia"] >= 0.5
+    limit = ""
+    if reading.decision == "normal" and is_positive:
+        limit = f", below the threshold of {_format_percent(threshold)}"
+    elif reading.decision == "pneumonia" and not is_positive:
+        limit = f", above the threshold of {_format_percent(threshold)}"
+    sentences = [
+        "The model abstains." if reading.decision == "uncertain" else f"The model predicts {reading.decision}.",
+        f"The probability of pneumonia is {_format_probability(reading)}{limit}.",
+        _compare_subtypes(reading) if reading.decision == "pneumonia" else "",
+        reading.reason,
+    ]
+    return " ".join(filter(None, sentences))
 
 
 def _compare_subtypes(reading: Reading) -> str:
     bacterial, viral = reading.probabilities["bacterial"], reading.probabilities["viral"]
     if max(bacterial, viral) < _LIKELIER_FROM * (bacterial + viral):
-        return "about as likely bacterial as viral"
-    return "more likely bacterial than viral" if bacterial > viral else "more likely viral than bacterial"
+        return "Bacterial and viral pneumonia are about equally likely."
+    more, less = ("Bacterial", "viral") if bacterial > viral else ("Viral", "bacterial")
+    return f"{more} pneumonia is more likely than {less} pneumonia."
 
 
 def _format_probability(reading: Reading) -> str:
     percent = _format_percent(reading.probabilities["pneumonia"])
     low, high = (f"{100 * end:.0f}" for end in reading.intervals["pneumonia"])
-    return percent if low == high else f"{percent}, {low} to {high} %"
+    return percent if low == high else f"{percent} (95 % interval {low} to {high} %)"
 
 
 def _format_percent(share: float) -> str:
@@ -169,23 +168,8 @@ def _format_percent(share: float) -> str:
     return {"0": "under 1 %", "100": "over 99 %"}.get(percent, f"{percent} %")
 
 
-def _join(reason: str) -> str:
-    """Return sentences as clauses of one.
-
-    Example:
-        >>> _join("DICOM says lateral. The film looks upside down.")
-        'DICOM says lateral; the film looks upside down'
-    """
-    return "; ".join(_lower_start(part.rstrip(".")) for part in re.split(r"(?<=\.) (?=[A-Z])", reason))
-
-
-def _lower_start(clause: str) -> str:
-    """Return a clause with a lower first letter, unless it begins with an abbreviation."""
-    return clause[:1].lower() + clause[1:] if clause[1:2].islower() or clause[1:2] == " " else clause
-
-
 def _encode_gray(values: np.ndarray, white: float) -> GrayMap:
-    """Return values as uint8: 0 is 0, and 255 is `white`, which is 0 where all values are."""
+    """Return values as uint8: 0 stays 0, and `white` becomes 255. All are 0 if `white` is 0."""
     scaled = np.clip(values * (255 / white), 0, 255) if white > 0 else np.zeros_like(values)
     return {"shape": list(values.shape), "data": _encode(np.rint(scaled).astype(np.uint8))}
 

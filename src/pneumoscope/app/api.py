@@ -1,4 +1,4 @@
-"""The routes of the JSON API; nothing here writes a file."""
+"""The routes of the JSON API."""
 
 from dataclasses import dataclass, replace
 from functools import cache, partial
@@ -9,8 +9,8 @@ from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
 from pneumoscope.app.answers import describe_health, describe_models, describe_readings, describe_references
+from pneumoscope.app.images import draw_thumbnail, render_phantoms
 from pneumoscope.app.limits import Limits, RequestError
-from pneumoscope.app.pictures import draw_thumbnail, render_phantoms
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.predictions import read_uploads, zip_dicom_reading
 from pneumoscope.app.schema import Fault, Health, Models, Phantom, Readings, ReferenceCases
@@ -24,27 +24,27 @@ DEFAULT_POINT = "balanced"
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "No files, a damaged body, or an unknown operating point"},
-    403: {"model": Fault, "description": "Another host, or a page of another origin"},
-    408: {"model": Fault, "description": "The body came too slowly"},
-    413: {"model": Fault, "description": "Too many files, or too large"},
-    415: {"model": Fault, "description": "Not multipart/form-data"},
-    503: {"model": Fault, "description": "Too much at once; try again in a moment"},
+    403: {"model": Fault, "description": "The request names another host, or comes from a page of another origin"},
+    408: {"model": Fault, "description": "The body arrived too slowly"},
+    413: {"model": Fault, "description": "The files are too many or too large"},
+    415: {"model": Fault, "description": "The body is not multipart/form-data"},
+    503: {"model": Fault, "description": "The server is busy; try again in a moment"},
 }
 _PNG: dict[int | str, dict[str, Any]] = {
-    200: {"content": {"image/png": {}}, "description": "8-bit gray"},
+    200: {"content": {"image/png": {}}, "description": "8-bit grayscale image"},
     404: {"model": Fault, "description": "Not found"},
 }
 _FILE = {"type": "string", "format": "binary"}
 _POINT = {
     "type": "string",
     "default": DEFAULT_POINT,
-    "description": "A named operating point, or the threshold itself: a number between 0 and 1",
+    "description": "`screening`, `balanced`, `specific`, or a threshold between 0 and 1",
 }
 
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What the routes work with; `data_dir` is the root of the reference cases' collection, if available."""
+    """What the routes share; `data_dir` is the folder of the training images, or None."""
 
     reader: "Reader"
     limits: Limits
@@ -53,7 +53,7 @@ class ApiContext:
 
 
 def build_routes(context: ApiContext) -> APIRouter:
-    """Return all routes of the API."""
+    """Return the routes of the API."""
     router = APIRouter(prefix="/api")
     _add_descriptions(router, context)
     _add_references(router, context)
@@ -66,51 +66,54 @@ def build_routes(context: ApiContext) -> APIRouter:
 def _add_descriptions(router: APIRouter, context: ApiContext) -> None:
     models_once = cache(partial(describe_models, context.reader))
 
-    @router.get("/health", summary="Whether the server runs", responses=_answer(Health, "It runs"))
+    @router.get("/health", summary="Status of the server", responses=_answer(Health, "Status and version"))
     async def health() -> JSONResponse:
         return JSONResponse(describe_health(context.reader))
 
-    @router.get("/models", summary="The models and their cards", responses=_answer(Models, "Cards and thresholds"))
+    @router.get("/models", summary="Models and their cards", responses=_answer(Models, "Cards and operating points"))
     async def models(request: Request) -> JSONResponse:
         return JSONResponse(await context.pool.run(request, models_once))
 
 
 def _add_references(router: APIRouter, context: ApiContext) -> None:
-    references_once = cache(partial(describe_references, context.reader, pictures=context.data_dir is not None))
-    responses = _answer(ReferenceCases, "Names, classes and coordinates")
+    references_once = cache(partial(describe_references, context.reader, has_images=context.data_dir is not None))
+    responses = _answer(ReferenceCases, "Names, labels and map coordinates")
 
-    @router.get("/references", summary="The map of reference cases", responses=responses)
+    @router.get("/references", summary="Map of reference cases", responses=responses)
     async def references(request: Request) -> JSONResponse:
         return JSONResponse(await context.pool.run(request, references_once))
 
-    @router.get("/references/{index}.png", summary="A reference case", response_class=Response, responses=_PNG)
+    @router.get("/references/{index}.png", summary="Image of a reference case", response_class=Response, responses=_PNG)
     async def thumbnail(request: Request, index: int) -> Response:
         names = context.reader.models.references.names
         if context.data_dir is None:
-            raise RequestError(404, "no images of reference cases; start the server with --data and their folder")
+            raise RequestError(
+                404,
+                "the server has no images of reference cases; start it with --data and their folder",
+            )
         if not 0 <= index < len(names):
-            raise RequestError(404, f"no reference case {index}; expected 0 to {len(names) - 1}")
+            raise RequestError(404, f"there is no reference case {index}; expected 0 to {len(names) - 1}")
         try:
             png = await context.pool.run(request, partial(draw_thumbnail, context.data_dir, str(names[index])))
         except ImageError:
-            expected = "--data must name the folder the models were trained on"
-            raise RequestError(404, f"reference case {index} cannot be shown; {expected}") from None
+            expected = "--data must name the folder of the training images"
+            raise RequestError(404, f"reference case {index} could not be loaded; {expected}") from None
         return Response(png, media_type="image/png")
 
 
 def _add_phantoms(router: APIRouter, context: ApiContext) -> None:
-    @router.get("/phantoms", summary="Phantoms to try", responses=_answer(list[Phantom], "Two of each class"))
+    @router.get("/phantoms", summary="Example phantoms", responses=_answer(list[Phantom], "Two phantoms of each class"))
     async def phantoms(request: Request) -> JSONResponse:
         images = await context.pool.run(request, render_phantoms)
-        kinds = enumerate((image.kind for image in images), start=1)
+        labels = enumerate((image.label for image in images), start=1)
         urls = "/api/phantoms/{}.png"
-        return JSONResponse([{"name": f"phantom-{n}", "kind": kind, "url": urls.format(n)} for n, kind in kinds])
+        return JSONResponse([{"name": f"phantom-{n}", "label": label, "url": urls.format(n)} for n, label in labels])
 
-    @router.get("/phantoms/{number}.png", summary="A phantom", response_class=Response, responses=_PNG)
+    @router.get("/phantoms/{number}.png", summary="Image of a phantom", response_class=Response, responses=_PNG)
     async def phantom(request: Request, number: int) -> Response:
         images = await context.pool.run(request, render_phantoms)
         if not 1 <= number <= len(images):
-            raise RequestError(404, f"no phantom {number}; expected 1 to {len(images)}")
+            raise RequestError(404, f"there is no phantom {number}; expected 1 to {len(images)}")
         return Response(images[number - 1].png, media_type="image/png")
 
 
@@ -124,7 +127,7 @@ def _add_reading(router: APIRouter, context: ApiContext) -> None:
         openapi_extra=_describe_form({**files, "operating_point": _POINT}),
     )
     async def read(request: Request, detail: Literal["row", "full"] = "row") -> JSONResponse:
-        """Classify JPEG, PNG or DICOM files; one that cannot be decoded becomes a reading with its error."""
+        """Classify JPEG, PNG or DICOM files. A file that cannot be decoded gets a reading with `error` set."""
         async with receive_form(request, context.limits, file_field="files") as (uploads, fields):
             work = partial(
                 read_uploads,
@@ -138,17 +141,17 @@ def _add_reading(router: APIRouter, context: ApiContext) -> None:
 
 
 def _add_dicom(router: APIRouter, context: ApiContext) -> None:
-    deidentify = {"type": "boolean", "default": False, "description": "Remove what identifies the patient"}
+    deidentify = {"type": "boolean", "default": False, "description": "Remove the identity of the patient"}
 
     @router.post(
         "/dicom",
-        summary="Classify a radiograph and export the result as DICOM",
+        summary="Classify one radiograph and return DICOM files",
         response_class=Response,
         responses={200: {"content": {"application/zip": {}}, "description": "heatmap.dcm and report.dcm"}, **_FAULTS},
         openapi_extra=_describe_form({"file": _FILE, "operating_point": _POINT, "deidentify": deidentify}),
     )
     async def dicom(request: Request) -> Response:
-        """Classify one file; the answer is a zip of a secondary capture with the heatmap and a structured report."""
+        """Classify one file. The response is a zip with a secondary capture of the heatmap and a structured report."""
         limits = replace(context.limits, max_files=1)
         async with receive_form(request, limits, file_field="file") as ((upload,), fields):
             work = partial(

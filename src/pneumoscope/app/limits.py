@@ -1,4 +1,4 @@
-"""How large and how slow a request may be, and the middleware that enforces it."""
+"""Limits on the size and time of requests, and the middleware that enforces them."""
 
 import asyncio
 from contextlib import suppress
@@ -16,18 +16,18 @@ LINGER_SECONDS = 2
 
 @dataclass(frozen=True)
 class Limits:
-    """Bounds on what the server accepts.
+    """Limits of the server.
 
     Attributes:
-        max_files: files of one request.
-        max_file_bytes: bytes of one file.
-        max_request_bytes: bytes of the body of one request.
-        max_held_bytes: bytes of the bodies of all requests in progress.
-        max_connections: open at a time.
-        num_readers: requests processed at a time, each in a thread.
-        receive_seconds: for a whole body.
-        wait_seconds: in the queue for a thread.
-        read_seconds: for the work on a request.
+        max_files: number of files in one request.
+        max_file_bytes: size of one file.
+        max_request_bytes: size of the body of one request.
+        max_held_bytes: total size of the bodies of all requests in progress.
+        max_connections: number of open connections.
+        num_readers: number of threads; each processes one request at a time.
+        receive_seconds: time to receive a body.
+        wait_seconds: time in the queue for a thread.
+        read_seconds: time to process a request.
     """
 
     max_files: int = 32
@@ -42,11 +42,11 @@ class Limits:
 
 
 class RequestError(Exception):
-    """A request that is not answered, for a reason that the client can fix.
+    """A request that failed for a reason that the client can fix.
 
     Attributes:
-        status: of the HTTP answer, 4xx or 503.
-        message: what came, what was expected, how to fix it; contains no file name.
+        status: HTTP status, 4xx or 503.
+        message: what was received, what was expected, and how to fix it; contains no file name.
     """
 
     def __init__(self, status: int, message: str) -> None:
@@ -56,12 +56,12 @@ class RequestError(Exception):
 
 
 class LimitRequests:
-    """Middleware that bounds bodies in size and time.
+    """Middleware that limits the size of bodies and the time to receive them.
 
-    Receiving a body beyond a limit raises a `RequestError`: 413 too large, 408 too slow, 503 too many bytes at once.
-    An answer that comes before the end of the body closes the connection; before that, a bounded part
-    of the rest is dropped, because a client may read the answer only after it sent its body, and a connection closed
-    on unread data is reset.
+    A body over a limit raises a `RequestError`: 413 if it is too large, 408 if it is too slow, 503 if all bodies in
+    progress are too large together. The response is then sent before the end of the body, and the connection is closed.
+    Before closing, the server receives and drops a limited part of the rest: some clients read the response only after
+    they have sent the whole body, and closing a connection with unread data resets it.
     """
 
     def __init__(self, app: "ASGIApp", limits: Limits) -> None:
@@ -70,7 +70,7 @@ class LimitRequests:
         self.held_bytes = 0
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Hand a request on with a body that is bounded."""
+        """Forward a request with a limited body."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -98,8 +98,8 @@ class _BoundedBody:
     """The body of one request.
 
     Attributes:
-        num_bytes: received so far and counted as held.
-        complete: whether nothing of it is left to receive.
+        num_bytes: size of the part that was received and is counted in `held_bytes`.
+        complete: whether the whole body was received.
     """
 
     def __init__(self, owner: LimitRequests, headers: Headers, receive: "Receive") -> None:
@@ -111,27 +111,26 @@ class _BoundedBody:
         self.complete = not self._announced_bytes and "transfer-encoding" not in headers
 
     async def receive(self) -> "Message":
-        """Return the next piece.
+        """Return the next message.
 
         Raises:
-            RequestError: if the body is beyond a limit.
+            RequestError: if the body is over a limit.
         """
         if self.complete:
             return await self._receive()
         limits = self._owner.limits
-        # Checked before the first piece is received: that would send "100 Continue" to a client that waits for it.
+        # Checked before the first message, because receiving one sends "100 Continue" to a client that waits for it.
         self._check_size(self._announced_bytes)
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
-            expected = f"expected all of it in {limits.receive_seconds:g} s"
-            advice = "Send it again, or fewer files at a time."
-            raise RequestError(408, f"the request did not arrive in time; {expected}. {advice}") from None
+            expected = f"expected the whole body within {limits.receive_seconds:g} s"
+            raise RequestError(408, f"the request did not arrive in time; {expected}; send fewer files") from None
         size = len(message.get("body", b""))
         self._check_size(self.num_bytes + size)
         if self._owner.held_bytes + size > limits.max_held_bytes:
-            raise RequestError(503, "too many large uploads at once; send this one again in a moment")
+            raise RequestError(503, "too many large uploads at once; try again in a moment")
         self.num_bytes += size
         self._owner.held_bytes += size
         self.complete = not message.get("more_body", False)
@@ -150,5 +149,4 @@ class _BoundedBody:
     def _check_size(self, size: int) -> None:
         if size > self._owner.limits.max_request_bytes:
             limit = f"{self._owner.limits.max_request_bytes / MIB:.0f} MiB"
-            advice = "Send the files in several requests."
-            raise RequestError(413, f"a request over {limit}; expected {limit} or less. {advice}")
+            raise RequestError(413, f"the request is larger than {limit}; send the files in several requests")

@@ -1,4 +1,4 @@
-"""The threads that predict and the queue before them: the event loop stays free, and work never piles up."""
+"""Threads for predictions with a bounded queue, so that the event loop stays free."""
 
 import asyncio
 from collections.abc import Callable
@@ -12,12 +12,12 @@ from pneumoscope.app.limits import Limits, RequestError
 
 Answer = TypeVar("Answer")
 
-# Multiple of `read_seconds`: work checks its time only between two files.
+# Multiple of `read_seconds`, because work checks its time between two files only.
 _MAX_OVERRUN = 2
 
 
 class ReadingPool:
-    """`Limits.num_readers` threads, and the requests that wait for one."""
+    """`Limits.num_readers` threads, and a queue of requests."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
@@ -25,23 +25,23 @@ class ReadingPool:
         self._threads = ThreadPoolExecutor(limits.num_readers, thread_name_prefix="reader")
 
     async def run(self, request: Request, work: Callable[[], Answer]) -> Answer:
-        """Do some work in a thread, once one is free, unless the client left the queue.
+        """Run work in the next free thread, unless the client disconnects first.
 
-        A thread cannot be stopped: work that exceeds its time occupies its thread until it ends.
+        A thread cannot be stopped. Work that exceeds its time occupies its thread until it ends.
 
         Args:
-            request: whose body has been received.
-            work: takes about `read_seconds` at most.
+            request: its body must have been received.
+            work: takes at most about `read_seconds`.
 
         Raises:
-            RequestError: 503, if the queue or the work took too long.
-            ClientDisconnect: if the client left.
+            RequestError: 503, if waiting or the work took too long.
+            ClientDisconnect: if the client disconnected.
         """
         try:
             async with asyncio.timeout(self._limits.wait_seconds):
                 await self._free.acquire()
         except TimeoutError:
-            raise RequestError(503, "too many requests are waiting; send this one again in a moment") from None
+            raise RequestError(503, "too many requests are waiting; try again in a moment") from None
         try:
             if await request.is_disconnected():
                 raise ClientDisconnect
@@ -53,15 +53,15 @@ class ReadingPool:
         seconds = _MAX_OVERRUN * self._limits.read_seconds
         done, _ = await asyncio.wait([future], timeout=seconds)
         if not done:
-            raise RequestError(503, f"the work took over {seconds:g} s; send fewer or smaller files at a time")
+            raise RequestError(503, f"the request took over {seconds:g} s; send fewer or smaller files")
         return future.result()
 
     def close(self) -> None:
-        """Take no more work."""
+        """Stop accepting work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _release(self, future: "asyncio.Future[Answer]") -> None:
         self._free.release()
-        # asyncio logs the error of a future that nobody retrieves, and its message may contain a file name.
+        # asyncio logs errors that are never retrieved, and their messages may contain a file name.
         if not future.cancelled():
             future.exception()

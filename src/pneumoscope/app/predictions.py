@@ -9,7 +9,7 @@ import numpy as np
 from starlette.datastructures import UploadFile
 
 from pneumoscope.app.answers import add_maps, describe_reading
-from pneumoscope.app.pictures import draw_picture, measure_image
+from pneumoscope.app.images import convert_for_browser, measure_image
 from pneumoscope.app.schema import ReadingAnswer
 from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import ImageError
@@ -26,17 +26,17 @@ DICOM_NAMES = ("heatmap.dcm", "report.dcm")
 def read_uploads(
     reader: "Reader", uploads: list[UploadFile], *, operating_point: str, full: bool, seconds: float
 ) -> list[ReadingAnswer]:
-    """Predict for files one after the other; one that cannot be decoded gets an answer with its error.
+    """Return a prediction for each file; for a file that cannot be decoded, its error.
 
     Args:
         reader: trained models.
-        uploads: the files.
+        uploads: files, processed in order.
         operating_point: see `Reader.threshold`.
-        full: add heatmaps, the anomaly map and the position on the map.
-        seconds: for all files; the rest is not read, and its answers say so.
+        full: whether to add heatmaps, the anomaly map and the position on the map of reference cases.
+        seconds: time for all files. Files that remain after it get an error.
 
     Raises:
-        PneumoscopeError: if there is no such operating point.
+        PneumoscopeError: if the operating point is unknown.
     """
     threshold = reader.threshold(operating_point)
     deadline = time.monotonic() + seconds
@@ -44,14 +44,14 @@ def read_uploads(
     for upload in uploads:
         try:
             if time.monotonic() > deadline:
-                raise ImageError(f"not read: the request was over its {seconds:g} s; send fewer files at a time")
+                raise ImageError(f"the request took over {seconds:g} s; send fewer files")
             content = upload.file.read()
             image, reading = _read_one(reader, upload, content, operating_point)
             answer = describe_reading(reading, threshold=threshold, size=measure_image(content))
             if full and reading.decision != "rejected":
                 add_maps(answer, reading, reader.compute_maps(image), reader)
             if full:
-                answer["picture"] = draw_picture(content)
+                answer["image"] = convert_for_browser(content)
         except ImageError as error:
             reading = Reading(upload.filename or "", operating_point, reader.models.id, error=str(error))
             answer = describe_reading(reading, threshold=threshold, size=None)
@@ -60,16 +60,16 @@ def read_uploads(
 
 
 def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: str, deidentify: bool) -> bytes:
-    """Predict for one file, and return its secondary capture and its structured report as one zip.
+    """Return a zip with the secondary capture and the structured report of one file.
 
     Args:
         reader: trained models.
-        upload: the file.
+        upload: file to classify.
         operating_point: see `Reader.threshold`.
-        deidentify: whether to remove what identifies the patient.
+        deidentify: whether to remove the identity of the patient.
 
     Raises:
-        ImageError: if the file cannot be read, or cannot be deidentified.
+        ImageError: if the file cannot be read or de-identified.
     """
     from pneumoscope.pacs.dicom_output import make_dicom_reading
 

@@ -1,4 +1,4 @@
-"""The types of the JSON API, which `/api/openapi.json` describes."""
+"""The types of the JSON API, documented at `/api/openapi.json`."""
 
 from typing import Any, NotRequired
 
@@ -13,7 +13,7 @@ class Fault(TypedDict):
 
 
 class Health(TypedDict):
-    """That the server runs, and with which models."""
+    """Status and version of the server, and identity of its models."""
 
     status: str
     notice: str
@@ -22,7 +22,7 @@ class Health(TypedDict):
 
 
 class Axis(TypedDict):
-    """Receptive fields of a layer along one axis: cell i has the pixels from low + i * step to high + i * step."""
+    """Receptive fields of a layer along one axis: position i covers pixels low + i * step to high + i * step."""
 
     low: int
     high: int
@@ -30,7 +30,7 @@ class Axis(TypedDict):
 
 
 class Layer(TypedDict):
-    """A convolutional layer of the classifier; shape is [h, w] in cells."""
+    """A convolutional layer of the classifier; shape is the size [h, w] of its feature map."""
 
     name: str
     shape: list[int]
@@ -39,7 +39,7 @@ class Layer(TypedDict):
 
 
 class Models(TypedDict):
-    """The models: their cards, classes, layers, and thresholds on the probability of pneumonia."""
+    """Cards, classes, layers and operating points of the models."""
 
     notice: str
     id: str
@@ -50,26 +50,29 @@ class Models(TypedDict):
 
 
 class ReferenceCases(TypedDict):
-    """The map of reference cases: coordinates are (n, 2) little-endian float32 in base64, labels are class names."""
+    """The map of reference cases: coordinates are (n, 2) little-endian float32 in base64, labels are class names.
+
+    has_images says whether /api/references/{index}.png is available.
+    """
 
     notice: str
     classes: list[str]
     names: list[str]
     labels: list[str]
     coordinates: str
-    pictures: bool
+    has_images: bool
 
 
 class Phantom(TypedDict):
-    """A synthetic radiograph that shows no person."""
+    """A synthetic image that shows no person; label is its class."""
 
     name: str
-    kind: str
+    label: str
     url: str
 
 
 class Neighbor(TypedDict):
-    """A reference case near the image; index into /api/references comes with detail=full."""
+    """A reference case near the image. Its index in /api/references is present if detail=full."""
 
     name: str
     label: str
@@ -78,14 +81,14 @@ class Neighbor(TypedDict):
 
 
 class GrayMap(TypedDict):
-    """A map: (h, w) uint8 in base64, 255 = 1."""
+    """A map: (h, w) uint8 in base64; 255 is the value 1."""
 
     shape: list[int]
     data: str
 
 
 class Heatmap(GrayMap):
-    """The heatmap of each class in a layer: (classes, h, w) uint8 in base64, 255 = the layer's largest value."""
+    """The heatmaps of a layer: (classes, h, w) uint8 in base64; 255 is the largest value of the layer."""
 
     rows: Axis
     columns: Axis
@@ -94,9 +97,11 @@ class Heatmap(GrayMap):
 class ReadingAnswer(TypedDict):
     """The prediction for one file.
 
-    The first fifteen keys are the columns of pneumoscope read. Probabilities are calibrated, intervals are 95 %.
-    From position on the keys come with detail=full alone; picture (a PNG as data: URL for what a browser cannot
-    show, else null) comes for rejected images too.
+    The first fifteen keys are the columns of pneumoscope read. Probabilities are calibrated; intervals are 95 %
+    intervals. threshold applies to the probability of pneumonia. summary is a text in English. size is [height, width].
+
+    The last four keys are present only if detail=full. Rejected images have no position, heatmaps or anomaly_map. image
+    is the radiograph as a PNG in a data: URL; it is null if browsers can show the file itself.
     """
 
     path: str
@@ -116,12 +121,12 @@ class ReadingAnswer(TypedDict):
     model: str
     intervals: dict[str, list[float]]
     threshold: float
-    sentence: str
+    summary: str
     size: list[int] | None
     position: NotRequired[list[float]]
     heatmaps: NotRequired[dict[str, Heatmap]]
     anomaly_map: NotRequired[GrayMap]
-    picture: NotRequired[str | None]
+    image: NotRequired[str | None]
 
 
 class Readings(TypedDict):

@@ -1,8 +1,8 @@
-"""Which requests are allowed, and the security headers of every answer.
+"""Which requests are allowed, and the security headers of every response.
 
-The server listens on this machine only, but any page in the browser can reach it. So a request must name this machine
-as its host (any other name is DNS rebinding), and one from a page of another origin is refused (a forged upload, or a
-probe whether the server runs).
+The server listens on this machine only, but any web page in the browser can send requests to it. A request is rejected
+if its host is not this machine (DNS rebinding), or if it comes from a page of another origin (cross-site request
+forgery).
 """
 
 import re
@@ -38,13 +38,13 @@ _OWN_HOST = re.compile(r"(127\.0\.0\.1|localhost|\[::1\])(:\d{1,5})?", re.IGNORE
 
 
 class SecureRequests:
-    """Middleware that refuses foreign requests, adds security headers, and answers 500 if the app fails."""
+    """Middleware that rejects foreign requests, adds security headers, and responds with 500 if the app fails."""
 
     def __init__(self, app: "ASGIApp") -> None:
         self.app = app
 
     async def __call__(self, scope: "Scope", receive: "Receive", send: "Send") -> None:
-        """Hand a request on, or refuse it."""
+        """Forward a request, or reject it."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
@@ -57,25 +57,25 @@ class SecureRequests:
                 _add_headers(MutableHeaders(scope=message), scope["path"])
             await send(message)
 
-        refusal = find_refusal(scope["method"], scope["scheme"], Headers(scope=scope))
-        if refusal:
-            await answer_fault(403, refusal)(scope, receive, send_answer)
+        rejection = find_rejection(scope["method"], scope["scheme"], Headers(scope=scope))
+        if rejection:
+            await answer_fault(403, rejection)(scope, receive, send_answer)
             return
         try:
             await self.app(scope, receive, send_answer)
         except ClientDisconnect:
             return
         except Exception as error:
-            log.error("a request failed by an internal error: %s", locate_error(error))
+            log.error("a request failed with an internal error: %s", locate_error(error))
             if not started:
-                fault = answer_fault(500, "the request failed by an internal error; the server's log says where")
+                fault = answer_fault(500, "the request failed with an internal error; see the log of the server")
                 await fault(scope, receive, send_answer)
 
 
-def find_refusal(method: str, scheme: str, headers: "Headers") -> str:
-    """Return why a request is refused, or an empty string.
+def find_rejection(method: str, scheme: str, headers: "Headers") -> str:
+    """Return why a request is rejected, or an empty string.
 
-    Browsers write `Sec-Fetch-*` and `Origin`, and pages cannot forge them; programs may leave them out.
+    Browsers set `Sec-Fetch-*` and `Origin`, and pages cannot forge them. Other clients may omit them.
 
     Args:
         method: such as `GET`.
@@ -84,37 +84,39 @@ def find_refusal(method: str, scheme: str, headers: "Headers") -> str:
     """
     host = headers.get("host", "")
     if not _OWN_HOST.fullmatch(host):
-        return "the request names another host; expected http://127.0.0.1 or http://localhost with the server's port"
+        return (
+            "the request names another host; expected http://127.0.0.1 or http://localhost with the port of the server"
+        )
     origin = headers.get("origin")
     if origin is not None and origin.lower() != f"{scheme}://{host}".lower():
-        return "the request comes from a page of another origin; use the page that this server shows"
+        return "the request comes from a page of another origin; use the page of this server"
     site, is_link = headers.get("sec-fetch-site", "none"), headers.get("sec-fetch-mode") == "navigate"
     if site not in ("same-origin", "none") and not (is_link and method in ("GET", "HEAD")):
-        return "the request comes from a page of another site; use the page that this server shows"
+        return "the request comes from a page of another site; use the page of this server"
     return ""
 
 
 def answer_fault(status: int, message: str) -> JSONResponse:
-    """Return the answer to a request that failed.
+    """Return the response to a failed request.
 
     Args:
         status: 4xx or 5xx.
-        message: what came, what was expected, how to fix it.
+        message: what was received, what was expected, and how to fix it.
     """
     headers = {"retry-after": "2"} if status == 503 else {}
     return JSONResponse({"notice": RESEARCH_USE_ONLY, "error": message}, status, headers)
 
 
 def locate_error(error: BaseException) -> str:
-    """Return the type and the place of an error; its message is left out, because it may contain a file name."""
+    """Return the type and line of an error without its message, which may contain a file name."""
     frames = traceback.extract_tb(error.__traceback__)
-    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown place"
+    place = f"{Path(frames[-1].filename).name}:{frames[-1].lineno}" if frames else "an unknown line"
     return f"{type(error).__name__} at {place}"
 
 
 def _add_headers(headers: MutableHeaders, path: str) -> None:
-    # A route may set its own, as the report of a study needs.
+    # A route may set its own header, as the route of the report does.
     for name, value in HEADERS.items():
         headers.setdefault(name, value)
-    # The browser may keep scripts and styles but must check them, so that a new version shows at once.
+    # The browser may cache scripts and styles but must revalidate them, so that a new version is used at once.
     headers.setdefault("cache-control", "no-cache" if path.startswith("/static/") else "no-store")

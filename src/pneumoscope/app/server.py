@@ -1,4 +1,4 @@
-"""The app of the reading room, and its server on this machine."""
+"""The app, and its server on this machine."""
 
 import os
 import socket
@@ -24,8 +24,8 @@ from starlette.exceptions import HTTPException
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.answers import write_anomaly_trust
 from pneumoscope.app.api import ApiContext, build_routes
+from pneumoscope.app.images import render_phantoms
 from pneumoscope.app.limits import MIB, LimitRequests, Limits, RequestError
-from pneumoscope.app.pictures import render_phantoms
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
 
 HOST = "127.0.0.1"
-# An uncommon port: the browser would share with us what another server at the same address stored.
+# An uncommon port: pages of another server at the same address would share the browser's storage with this app.
 DEFAULT_PORT = 8427
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 3
@@ -53,19 +53,22 @@ def build_app(
     data_dir: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
 ) -> FastAPI:
-    """Return the app: pages, JSON API, and the middleware that protects them.
+    """Return the app: pages, JSON API and security middleware.
 
     Args:
         reader: trained models.
-        study_dir: folder that a study left, to serve its report.
-        data_dir: root of the training images, for thumbnails of the reference cases.
+        study_dir: folder of a finished study, whose report is served.
+        data_dir: folder of the training images, for thumbnails of the reference cases.
         limits: on requests.
 
     Raises:
-        PneumoscopeError: if one of the folders is missing.
+        PneumoscopeError: if a folder is missing, or the study has no valid report.
     """
     limits = limits or Limits()
     pool = ReadingPool(limits)
+    data_path, study_path = _check_folder(data_dir, "--data"), _check_folder(study_dir, "--study")
+    if study_path is not None:
+        read_report(study_path)  # fails at the start if the report is missing
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
@@ -73,19 +76,19 @@ def build_app(
         pool.close()
 
     app = FastAPI(
-        title="Pneumoscope reading room",
+        title="Pneumoscope",
         version=__version__,
         description=RESEARCH_USE_ONLY,
         openapi_url="/api/openapi.json",
         docs_url=None,
         redoc_url=None,
-        # Instead of FastAPI's own, which documents 422 and repeats the input.
-        responses={"4XX": {"model": Fault, "description": "Any other request that fails"}},
+        # Replaces FastAPI's default, which documents 422 and repeats the input.
+        responses={"4XX": {"model": Fault, "description": "Other failed requests"}},
         lifespan=lifespan,
     )
-    show_page = _make_pages(reader, limits, has_study=study_dir is not None)
-    app.include_router(build_routes(ApiContext(reader, limits, pool, _check_folder(data_dir, "collection"))))
-    _add_pages(app, show_page, _check_folder(study_dir, "study"))
+    show_page = _make_pages(reader, limits, has_study=study_path is not None)
+    app.include_router(build_routes(ApiContext(reader, limits, pool, data_path)))
+    _add_pages(app, show_page, study_path)
     _add_faults(app, show_page)
     app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
     app.add_middleware(SecureRequests)
@@ -94,7 +97,7 @@ def build_app(
 
 
 def configure_server(app: FastAPI, limits: Limits | None = None) -> uvicorn.Config:
-    """Return how an app is served: requests are not logged, and headers of a proxy are not trusted."""
+    """Return the server configuration: no request is logged, and proxy headers are not trusted."""
     return uvicorn.Config(
         app,
         http="h11",
@@ -119,18 +122,18 @@ def serve(
     open_browser: bool = True,
     announce: Callable[[str], None] | None = None,
 ) -> None:
-    """Serve the reading room on this machine until Ctrl-C.
+    """Serve the app on this machine until Ctrl-C.
 
     Args:
-        models_dir: see `Reader.open`; None takes the models that ship with the package.
+        models_dir: see `Reader.open`; None for the included models.
         study_dir, data_dir: see `build_app`.
-        port: to listen at; where it is taken, the next free one is. 0 is any free one.
-        open_browser: show the page in the browser, where there is a screen.
-        announce: gets messages to the user, line by line; they are printed by default.
+        port: the next free port is used if it is taken. 0 is any free port.
+        open_browser: whether to open the page in a browser, if there is a display.
+        announce: called with each message to the user; prints by default.
 
     Raises:
         ModelError: if the models cannot be used.
-        PneumoscopeError: if a folder is missing, or no port can be had.
+        PneumoscopeError: see `build_app` and `bind_port`.
     """
     from pneumoscope.inference.reader import Reader
 
@@ -141,10 +144,10 @@ def serve(
         bound_port = listener.getsockname()[1]
         address = f"http://{HOST}:{bound_port}/"
         if port and bound_port != port:
-            announce(f"Port {port} is taken; this is port {bound_port}.")
-        announce(f"Reading room: {address}")
+            announce(f"Port {port} is taken. Using port {bound_port}.")
+        announce(f"Pneumoscope: {address}")
         announce(RESEARCH_USE_ONLY)
-        announce("Radiographs stay on this machine and are not kept. Ctrl-C ends.")
+        announce("Images stay on this machine and are not stored. Press Ctrl-C to stop.")
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         with _warmed_up(reader):
@@ -152,13 +155,13 @@ def serve(
 
 
 def bind_port(port: int) -> socket.socket:
-    """Return a socket that listens on this machine alone, at a port or the next free one.
+    """Return a socket that listens on this machine only, at a port or the next free one.
 
     Raises:
-        PneumoscopeError: if the port is out of range, needs more rights, or is taken and so are the next.
+        PneumoscopeError: if the port is out of range, is privileged, or no port is free.
     """
     if not 0 <= port < 1 << 16:
-        raise PneumoscopeError(f"port {port}; expected 1 to 65535, or 0 for any free one")
+        raise PneumoscopeError(f"port {port} is out of range; expected 1 to 65535, or 0 for any free port")
     for tried in range(port, min(port + PORTS_TRIED, 1 << 16)):
         listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         try:
@@ -170,14 +173,14 @@ def bind_port(port: int) -> socket.socket:
             return listener
         except PermissionError:
             listener.close()
-            raise PneumoscopeError(f"port {tried} may not be used; name one above 1023 with --port") from None
+            raise PneumoscopeError(f"port {tried} is privileged; choose a port above 1023 with --port") from None
         except OSError:
             listener.close()
-    raise PneumoscopeError(f"ports {port} to {tried} are taken; name another with --port, or 0 for any free one")
+    raise PneumoscopeError(f"ports {port} to {tried} are taken; choose another with --port, or 0 for any free port")
 
 
 def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPage:
-    """Return a function that renders a template with the values that all pages use."""
+    """Return a function that renders a template with the values that all pages share."""
     environment = make_environment().overlay(loader=PackageLoader("pneumoscope", "app/templates"))
     values = {
         "notice": RESEARCH_USE_ONLY,
@@ -201,17 +204,17 @@ def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> Non
 
     @app.get("/study", include_in_schema=False)
     def show_study() -> HTMLResponse:
-        message = "To show the report of a study here, stop the server and start it again with its folder:"
+        message = "Stop the server and start it again with the folder of a study:"
         command = "pneumoscope app --study FOLDER"
         if study_dir is not None:
             try:
                 report = read_report(study_dir)
                 return HTMLResponse(report, headers={"content-security-policy": write_policy(report)})
             except PneumoscopeError as error:
-                message, command = str(error), "pneumoscope study --resume --out FOLDER"
-        return show_page("message.html.j2", 404, title="No report to show", message=message, command=command)
+                message, command = str(error), ""
+        return show_page("message.html.j2", 404, title="No report", message=message, command=command)
 
-    # The report holds the same script inline.
+    # Reports contain the same script inline.
     @app.get("/static/map.js", include_in_schema=False)
     async def serve_map_script() -> Response:
         return Response(read_scripts()["map.js"], media_type="text/javascript")
@@ -235,9 +238,11 @@ def _add_faults(app: FastAPI, show_page: ShowPage) -> None:
     async def answer_http(request: Request, error: HTTPException) -> Response:
         title = HTTPStatus(error.status_code).phrase
         if request.url.path.startswith(("/api/", "/static/")):
-            response: Response = answer_fault(error.status_code, f"{title.lower()}; /api/openapi.json lists all routes")
+            response: Response = answer_fault(
+                error.status_code, f"{title.lower()}; see /api/openapi.json for all routes"
+            )
         else:
-            values = {"title": title, "message": "There is no page here.", "command": ""}
+            values = {"title": title, "message": "This page does not exist.", "command": ""}
             response = show_page("message.html.j2", error.status_code, **values)
         response.headers.update(error.headers or {})
         return response
@@ -245,7 +250,7 @@ def _add_faults(app: FastAPI, show_page: ShowPage) -> None:
 
 @contextmanager
 def _warmed_up(reader: "Reader") -> Iterator[None]:
-    """Run what takes longer the first time in the background, so that no request waits for it."""
+    """Run each model once in the background, because the first run is slow."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
     steps: list[Callable[[], Any]] = [
         lambda: reader.read(blank[None], [""]),
@@ -255,7 +260,7 @@ def _warmed_up(reader: "Reader") -> Iterator[None]:
     ended = threading.Event()
 
     def warm_up() -> None:
-        # What fails here fails again in the request that needs it, and is reported there.
+        # A step that fails here fails again in a request and is reported there.
         with suppress(Exception):
             for step in steps:
                 if not ended.is_set():
@@ -266,19 +271,19 @@ def _warmed_up(reader: "Reader") -> Iterator[None]:
     try:
         yield
     finally:
-        # Joined, because ONNX Runtime aborts the process if it is interrupted at exit.
+        # ONNX Runtime aborts the process if it is interrupted at exit, so the thread is joined.
         ended.set()
         thread.join()
 
 
-def _check_folder(folder: str | os.PathLike[str] | None, kind: str) -> Path | None:
+def _check_folder(folder: str | os.PathLike[str] | None, option: str) -> Path | None:
     if folder is None:
         return None
     if not Path(folder).is_dir():
-        raise PneumoscopeError(f"{folder} is no folder; expected that of a {kind}")
+        raise PneumoscopeError(f"{option} {folder} is not a folder")
     return Path(folder).resolve()
 
 
 def _has_screen() -> bool:
-    """Whether a browser would open a window, rather than take over the terminal."""
+    """Whether a browser would open a window instead of running in the terminal."""
     return sys.platform in ("win32", "darwin") or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

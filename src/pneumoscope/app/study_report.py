@@ -1,4 +1,4 @@
-"""The report of a study as the app serves it: one file, and the policy under which a browser shows it."""
+"""The report of a study and the content security policy for it."""
 
 import re
 from base64 import b64encode
@@ -22,32 +22,30 @@ def read_report(study_dir: Path) -> bytes:
         study_dir: folder of the study.
 
     Raises:
-        PneumoscopeError: if there is no regular file inside the folder, it is too large, or it has other scripts than
-            the reports of this version, which its policy would block.
+        PneumoscopeError: if the report is missing, too large, or has scripts that the policy would block.
     """
     path = (study_dir / REPORT_NAME).resolve()
+    resume = f"pneumoscope study --resume --out {study_dir}"
     if not path.is_relative_to(study_dir.resolve()) or not path.is_file():
-        raise PneumoscopeError(f"The study has no {REPORT_NAME} yet. A study writes it at its end; continue it with:")
+        raise PneumoscopeError(f"{study_dir} has no {REPORT_NAME}; finish the study with `{resume}`")
     with path.open("rb") as file:
         page = file.read(MAX_REPORT_BYTES + 1)
     if len(page) > MAX_REPORT_BYTES:
         limit = f"{MAX_REPORT_BYTES >> 20} MiB"
-        raise PneumoscopeError(f"{REPORT_NAME} is larger than {limit} and is no report of a study. Write it anew with:")
+        raise PneumoscopeError(f"{path} is larger than {limit}; write the report again with `{resume}`")
     if not set(_SCRIPT.findall(page)) <= set(_encode_scripts()):
-        raise PneumoscopeError(
-            f"Another version of Pneumoscope wrote {REPORT_NAME}, and its scripts do not run here. Write it anew with:"
-        )
+        raise PneumoscopeError(f"{path} is from another version of Pneumoscope; write the report again with `{resume}`")
     return page
 
 
 def write_policy(page: bytes) -> str:
     """Return the content security policy of a report.
 
-    A study may come from elsewhere. So only scripts of this package run, whatever the page holds; it may use its own
-    style and embedded images, fetches nothing, and lives in an origin of its own.
+    The report may come from an untrusted source. The policy allows the scripts of this package, the styles of the
+    report and embedded images. The report cannot make requests, and is sandboxed in an origin of its own.
 
     Args:
-        page: the report.
+        page: the report as HTML.
     """
     scripts = " ".join(map(hash_source, _encode_scripts()))
     styles = " ".join(map(hash_source, _STYLE.findall(page))) or "'none'"
@@ -59,7 +57,7 @@ def write_policy(page: bytes) -> str:
 
 
 def hash_source(text: bytes) -> str:
-    """Return the hash of an inline script or style as a policy names it."""
+    """Return the source expression of an inline script or style in a policy."""
     return f"'sha256-{b64encode(sha256(text).digest()).decode()}'"
 
 

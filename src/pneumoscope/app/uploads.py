@@ -1,4 +1,4 @@
-"""The files and fields of a multipart request, parsed by Starlette and kept in memory."""
+"""Files and fields of a multipart request, parsed by Starlette and kept in memory."""
 
 import logging
 from collections.abc import AsyncGenerator, AsyncIterator
@@ -10,7 +10,7 @@ from starlette.formparsers import MultiPartException, MultiPartParser
 
 from pneumoscope.app.limits import MIB, Limits, RequestError
 
-# It logs excerpts of what it cannot parse.
+# The parser logs excerpts of data that it cannot parse.
 logging.getLogger("python_multipart").setLevel(logging.CRITICAL)
 
 MAX_FIELDS = 16
@@ -21,29 +21,29 @@ MAX_FIELD_BYTES = 1024
 async def receive_form(
     request: Request, limits: Limits, *, file_field: str
 ) -> AsyncIterator[tuple[list[UploadFile], dict[str, str]]]:
-    """Receive the files of a request, in order, and its text fields; close the files at exit.
+    """Yield the files of a request in order and its text fields; close the files at exit.
 
     Args:
-        request: whose body has not been received.
-        limits: on the files.
-        file_field: name of the field that contains files.
+        request: its body must not have been received.
+        limits: number and size of the files.
+        file_field: name of the form field of the files.
 
     Raises:
         RequestError: 415 if the body is not multipart, 400 if it is damaged or contains no file, 413 if it is too
-            large, and see `LimitRequests`.
-        ClientDisconnect: if the client left.
+            large; see also `LimitRequests`.
+        ClientDisconnect: if the client disconnected.
     """
-    media_type = request.headers.get("content-type", "").partition(";")[0].strip() or "of no stated type"
+    media_type = request.headers.get("content-type", "").partition(";")[0].strip() or "not stated"
     if media_type.lower() != "multipart/form-data":
         expected = f"multipart/form-data with one or more files in the field {file_field!r}"
-        raise RequestError(415, f"a body {media_type[:80]}; expected {expected}")
+        raise RequestError(415, f"the media type is {media_type[:80]}; expected {expected}")
     try:
         form = await _MemoryParser(request, limits.max_files).parse()
     except MultiPartException as error:
         status = 413 if error.message.startswith(("Too many", "Part exceeded")) else 400
-        raise RequestError(status, f"the form was not accepted: {error.message}") from None
+        raise RequestError(status, f"the form is invalid: {error.message}") from None
     except ValueError:
-        raise RequestError(400, "a charset that is no encoding of text; leave it out of the Content-Type") from None
+        raise RequestError(400, "the charset in the Content-Type is unknown; omit it") from None
     try:
         yield _sort_parts(form, limits, file_field)
     finally:
@@ -51,9 +51,9 @@ async def receive_form(
 
 
 class _MemoryParser(MultiPartParser):
-    """Keeps all uploads in memory, and refuses a body that ends before its last boundary."""
+    """Keeps all uploads in memory, and rejects a body that ends before its last boundary."""
 
-    spool_max_size = 0  # Starlette's own value writes an upload over 1 MB to a temporary file; 0 is no limit
+    spool_max_size = 0  # no limit; Starlette's default writes an upload over 1 MB to a temporary file
 
     def __init__(self, request: Request, max_files: int) -> None:
         self._complete = False
@@ -61,30 +61,30 @@ class _MemoryParser(MultiPartParser):
         super().__init__(request.headers, self._check_end(request), **limits)
 
     def on_end(self) -> None:
-        """Note that the last boundary came."""
+        """Record that the last boundary arrived."""
         self._complete = True
 
     async def _check_end(self, request: Request) -> AsyncGenerator[bytes, None]:
         async for piece in request.stream():
             yield piece
         if not self._complete:
-            raise MultiPartException("It ends before its last boundary.")
+            raise MultiPartException("The body ends before its last boundary.")
 
 
 def _sort_parts(form: FormData, limits: Limits, file_field: str) -> tuple[list[UploadFile], dict[str, str]]:
     uploads, fields = [], {}
     for name, value in form.multi_items():
         if isinstance(value, UploadFile) != (name == file_field):
-            kind = "text" if name == file_field else "a file"
+            content = "text" if name == file_field else "a file"
             expected = f"expected all files in the field {file_field!r}"
-            raise RequestError(400, f"{kind} in the field {name[:80]!r}; {expected}")
+            raise RequestError(400, f"the field {name[:80]!r} contains {content}; {expected}")
         if isinstance(value, str):
             fields[name] = value
-        elif value.filename or value.size:  # a browser sends an empty part where no file was chosen
+        elif value.filename or value.size:  # a browser sends an empty part if no file was chosen
             uploads.append(value)
             if (value.size or 0) > limits.max_file_bytes:
                 limit = f"{limits.max_file_bytes / MIB:g} MiB"
-                raise RequestError(413, f"file {len(uploads)} is over {limit}; expected {limit} or less")
+                raise RequestError(413, f"file {len(uploads)} is larger than {limit}")
     if not uploads:
-        raise RequestError(400, f"a request without files; send one or more in the field {file_field!r}")
+        raise RequestError(400, f"the request contains no files; send one or more in the field {file_field!r}")
     return uploads, fields

@@ -42,14 +42,14 @@ def test_overlays_change_the_radiograph(visit: Any) -> None:
 def test_heatmaps_equal_those_of_the_reader(open_visit: Any) -> None:
     visit = open_visit()
     page = visit.page
-    cells = np.random.default_rng(0).integers(0, 256, (12, 10), dtype=np.uint8)
+    feature_map = np.random.default_rng(0).integers(0, 256, (12, 10), dtype=np.uint8)
     rows, columns = Field(-7, 10, 10), Field(3, 20, 11)
     values = page.evaluate(
-        "async ([cells, rows, columns]) => Array.from((await import('/static/render.js'))"
-        ".upsample(new Uint8Array(cells), { height: 12, width: 10 }, { rows, columns }))",
-        [cells.ravel().tolist(), vars(rows), vars(columns)],
+        "async ([values, rows, columns]) => Array.from((await import('/static/render.js'))"
+        ".upsample(new Uint8Array(values), { height: 12, width: 10 }, { rows, columns }))",
+        [feature_map.ravel().tolist(), vars(rows), vars(columns)],
     )
-    expected = upsample(cells[None].astype(np.float32), rows, columns, (128, 128))[0]
+    expected = upsample(feature_map[None].astype(np.float32), rows, columns, (128, 128))[0]
     heatmap = np.array(values).reshape(128, 128)
     assert np.allclose(heatmap / heatmap.max(), expected, atol=1e-5)
 
@@ -110,7 +110,7 @@ def test_the_map_names_and_filters_reference_cases(visit: Any) -> None:
     assert differ(visit.read_pixels(".map-canvas"), before) > 0.01
 
 
-def test_a_loop_on_the_map_lists_the_cases_inside(visit: Any) -> None:
+def test_a_lasso_on_the_map_lists_the_cases_inside(visit: Any) -> None:
     page = visit.page
     canvas = page.locator(".map-canvas")
     canvas.scroll_into_view_if_needed()

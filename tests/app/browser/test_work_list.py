@@ -20,11 +20,11 @@ def test_a_work_list_shows_errors_and_rejections(open_visit: Any, folder: Path) 
     names = [f"image-{number}.png" for number in range(9)]
     names[4:4] = ["broken.jpeg", "inverted.png"]
     visit.pick(*[folder / name for name in names])
-    expect(page.locator("#progress")).to_have_text("11 read")
+    expect(page.locator("#progress")).to_have_text("11 done")
     rows = page.locator("#rows tbody tr")
     assert [row.split("\n")[0].split("\t")[0] for row in page.locator("#rows .open").all_inner_texts()] == names
     expect(rows.nth(4)).to_contain_text("Error: ")
-    expect(rows.nth(5)).to_contain_text("Refused: ")
+    expect(rows.nth(5)).to_contain_text("Rejected: ")
     expect(rows.nth(6)).to_contain_text(re.compile(r"\d+\s%"))
     page.get_by_role("button", name="Pneu.").click()
     expect(page.locator('th[data-sort="pneumonia"]')).to_have_attribute("aria-sort", "descending")
@@ -39,7 +39,7 @@ def test_keys_step_through_the_work_list(open_visit: Any, folder: Path) -> None:
     visit = open_visit()
     page = visit.page
     visit.pick(*[folder / f"image-{number}.png" for number in range(4)])
-    expect(page.locator("#progress")).to_have_text("4 read")
+    expect(page.locator("#progress")).to_have_text("4 done")
     name, current = page.locator("#case-name"), page.locator('#rows [aria-current="true"]')
     for key, expected in (("j", 1), ("j", 2), ("k", 1)):
         page.keyboard.press(key)
@@ -53,7 +53,7 @@ def test_keys_step_through_the_work_list(open_visit: Any, folder: Path) -> None:
     expect(page.locator("#place")).to_have_text("3 of 4")
     page.keyboard.press("?")
     expect(page.get_by_role("dialog")).to_be_visible()
-    page.get_by_label("Single-letter keys are on").uncheck()
+    page.get_by_label("Enable single-letter keys").uncheck()
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_be_hidden()
     page.keyboard.press("j")
@@ -65,7 +65,7 @@ def test_readings_are_exported(open_visit: Any, folder: Path) -> None:
     page = visit.page
     names = ["image-0.png", "broken.jpeg"]
     visit.pick(*[folder / name for name in names])
-    expect(page.locator("#progress")).to_have_text("2 read")
+    expect(page.locator("#progress")).to_have_text("2 done")
     visit.wait()
     rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
     assert list(rows[0])[:4] == ["path", "error", "decision", "operating_point"]
@@ -75,7 +75,7 @@ def test_readings_are_exported(open_visit: Any, folder: Path) -> None:
     saved = json.loads(visit.download("#json"))
     assert saved["notice"].startswith("Research use only")
     assert [reading["path"] for reading in saved["readings"]] == names
-    assert "picture" not in saved["readings"][0]
+    assert "image" not in saved["readings"][0]
     assert zipfile.ZipFile(io.BytesIO(visit.download("#dicom"))).namelist()
 
 
@@ -92,7 +92,7 @@ def test_one_page_is_printed(open_visit: Any, folder: Path) -> None:
     page.emulate_media(media="print")
     expect(page.locator(".sheet-notice")).to_be_visible()
     expect(page.locator(".sheet canvas")).to_have_count(2)
-    expect(page.locator("#desk")).to_be_hidden()
+    expect(page.locator("#workspace")).to_be_hidden()
 
 
 def test_a_file_name_is_shown_as_text(open_visit: Any, folder: Path) -> None:
@@ -100,9 +100,9 @@ def test_a_file_name_is_shown_as_text(open_visit: Any, folder: Path) -> None:
     page = visit.page
     (hostile,) = folder.glob("<img*")
     visit.pick(hostile, folder / "image-1.png")
-    expect(page.locator("#progress")).to_have_text("2 read")
+    expect(page.locator("#progress")).to_have_text("2 done")
     expect(page.locator("#case-name")).to_have_text(hostile.name)
-    assert page.locator("#desk h1 img, #rows img").count() == 0
+    assert page.locator("#workspace h1 img, #rows img").count() == 0
 
 
 def test_without_a_server_there_is_a_message_and_another_try(open_visit: Any, folder: Path) -> None:
@@ -110,9 +110,9 @@ def test_without_a_server_there_is_a_message_and_another_try(open_visit: Any, fo
     page = visit.page
     page.route("**/api/read*", lambda route: route.abort())
     visit.pick(*[folder / f"image-{number}.png" for number in range(3)])
-    expect(page.get_by_role("alert")).to_contain_text("does not answer")
+    expect(page.get_by_role("alert")).to_contain_text("does not respond")
     page.unroute("**/api/read*")
     page.get_by_role("button", name="Try again").click()
-    expect(page.locator("#progress")).to_have_text("3 read")
+    expect(page.locator("#progress")).to_have_text("3 done")
     expect(page.get_by_role("alert")).to_be_hidden()
-    expect(page.locator("#decision")).not_to_have_text("Not readable")
+    expect(page.locator("#decision")).not_to_have_text("Unreadable")

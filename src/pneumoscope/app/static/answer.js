@@ -1,67 +1,69 @@
-/** The reading of the chosen image: decision, probabilities, anomaly, nearest reference cases, operating point. */
+/** The prediction for the selected image: decision, probabilities, anomaly score, reference cases, operating point. */
 import { CLASSES, byId, capitalize, formatNumber, formatPercent, make, makeMark, setText } from "./elements.js";
 
 const TITLES = {
-  normal: "Normal", pneumonia: "Pneumonia", "uncertain": "Not sure", rejected: "Refused", error: "Not readable",
+  normal: "Normal", pneumonia: "Pneumonia", uncertain: "Uncertain", rejected: "Rejected", error: "Unreadable",
 };
 const AIMS = {
   screening: "High sensitivity: few pneumonias are missed.",
-  balanced: "Sensitivity and specificity count alike.",
-  specific: "High specificity: few false alarms.",
-  own: "A threshold of your own.",
+  balanced: "Sensitivity and specificity have equal weight.",
+  specific: "High specificity: few false positives.",
 };
 
-/** Shown with each reading of a phantom. */
+/** Shown with each prediction for a phantom. */
 export const PHANTOM_NOTE =
-  "This is a synthetic phantom. The models were trained on radiographs, so this reading is no measure of their skill.";
+  "This is a synthetic phantom. The models were trained on radiographs, so this prediction does not measure their accuracy.";
 
 /**
- * Show the reading of an image, or that it is pending.
+ * Show the prediction for an image, or that it is pending.
  *
  * @param {import("./cases.js").Case} item
  */
 export function showAnswer(item) {
   const { row } = item;
   const pending = item.state !== "done";
-  const kind = row?.error ? "error" : row?.decision;
+  const decision = row?.error ? "error" : row?.decision;
   byId("answer").classList.toggle("pending", pending);
   byId("answer").setAttribute("aria-busy", String(pending));
-  // A former reading, such as that at another operating point, stays, dimmed, until the new one is there.
+  // The previous prediction, for example at another operating point, stays dimmed until the new one arrives.
   const scored = typeof row?.p_pneumonia === "number";
-  showVerdict(row, kind, scored, item.phantom);
+  showVerdict(row, decision, scored, item.phantom);
   byId("scores").hidden = byId("facts").hidden = Boolean(row) && !scored;
-  byId("point").hidden = kind === "rejected" || kind === "error";
+  byId("point").hidden = decision === "rejected" || decision === "error";
+  // Not every model has this metric.
+  const trust = document.getElementById("subtype-trust");
+  if (trust) trust.hidden = decision !== "pneumonia";
   for (const id of ["dicom", "print", "deidentify"]) byId(id).disabled = !scored || pending;
   byId("bars").replaceChildren(...CLASSES.map((name) => drawBar(name, scored ? row : null)));
   showFacts(scored ? row : null);
   byId("model").textContent = row?.model ?? "";
 }
 
-function showVerdict(row, kind, scored, phantom) {
-  byId("verdict").className = `verdict ${kind?.replace(" ", "-") ?? ""}`;
+function showVerdict(row, decision, scored, phantom) {
+  byId("verdict").className = `verdict ${decision ?? ""}`;
   const point = Number(row?.operating_point);
-  const decided = Number.isNaN(point) ? `the ${row?.operating_point} point` : `your own ${point}`;
-  setText("verdict-kicker", !row ? "Decision" : scored ? `Decision at ${decided}` : "No score was computed");
-  setText("decision", row ? TITLES[kind] ?? kind : "Reading…");
-  // An error of this page comes without a sentence.
-  setText("sentence", (row?.sentence ?? row?.error ?? "").replaceAll(" %", "\u202f%"));
-  setText("reason", !row ? "" : scored ? (phantom ? PHANTOM_NOTE : "") : advise(kind));
+  const used = Number.isNaN(point) ? `${row?.operating_point} operating point` : `custom threshold ${point}`;
+  setText("verdict-kicker", !row ? "Decision" : scored ? `Decision at the ${used}` : "No prediction");
+  setText("decision", row ? TITLES[decision] ?? decision : "Predicting…");
+  // Errors of this page have no summary.
+  setText("summary", (row?.summary ?? row?.error ?? "").replaceAll(" %", "\u202f%"));
+  setText("reason", !row ? "" : scored ? (phantom ? PHANTOM_NOTE : "") : advise(decision));
   byId("reason").hidden = !byId("reason").textContent;
 }
 
-function advise(kind) {
-  if (kind === "error") return "Check that the file is a complete JPEG, PNG or DICOM image.";
-  return "A prediction for this image would mean nothing. Use an upright, frontal chest radiograph with bright bones.";
+function advise(decision) {
+  if (decision === "error") return "Check that the file is a complete JPEG, PNG or DICOM image.";
+  return "Use an upright frontal chest radiograph with bright bones.";
 }
 
-/** Return one row: name, probability with its interval, and the bar with whisker and threshold. */
+/** Return the row of one class: name, probability with interval, and a bar with the interval and the threshold. */
 function drawBar(name, row) {
   const share = row?.[`p_${name}`];
   const interval = row?.intervals?.[name];
   const isTotal = name === "pneumonia";
   const track = make("div", { class: "track", "aria-hidden": "true" });
   const value = make("span", { class: "value number" }, row ? formatPercent(share) : "–");
-  const label = make("dt", {}, makeMark(name), isTotal ? "Pneumonia (total)" : capitalize(name));
+  const label = make("dt", {}, makeMark(name), isTotal ? "Any pneumonia" : capitalize(name));
   const detail = make("dd", {}, value, track);
   if (row) track.append(place(make("i", { class: `fill ${name}` }), { "--to": share }));
   if (interval) {
@@ -84,33 +86,38 @@ function place(element, values) {
 
 function showFacts(row) {
   const percentile = row?.anomaly_percentile ?? null;
-  const share = percentile === 100 ? "all" : `${Math.floor(percentile)}\u202f% of`;
-  setText("anomaly", percentile === null ? "–" : `More unusual than ${share} normal radiographs`);
-  setText("anomaly-note", percentile === null ? "" : `score ${formatNumber(row.anomaly_score)}`);
+  setText("anomaly", percentile === null ? "–" : capitalize(describePercentile(percentile)));
+  setText("anomaly-note", percentile === null ? "" : `Score ${formatNumber(row.anomaly_score)}`);
   place(byId("percentile"), { "--to": (percentile ?? 0) / 100 });
   byId("percentile").hidden = percentile === null;
-  setText("domain", row ? (row.in_distribution ? "Yes" : "No") : "–");
-  byId("domain").dataset.state = row ? String(row.in_distribution) : "";
-  setText("domain-note", row && !row.in_distribution ? row.reason ?? "" : "");
+  setText("in-distribution", row ? (row.in_distribution ? "No" : "Yes") : "–");
+  byId("in-distribution").dataset.state = row ? String(row.in_distribution) : "";
+  setText("in-distribution-note", row && !row.in_distribution ? row.reason ?? "" : "");
+}
+
+/** Return where an anomaly score lies among those of held-out normals. */
+export function describePercentile(percentile) {
+  const share = percentile === 100 ? "all" : `${Math.floor(percentile)}\u202f% of`;
+  return `higher than ${share} normal radiographs`;
 }
 
 /**
  * Show the nearest reference cases.
  *
- * @param {object | null} row the reading.
- * @param {boolean} pictures whether the server shows images of the reference cases.
+ * @param {object | null} row the prediction.
+ * @param {boolean} hasImages whether the server has the images of the reference cases.
  */
-export function showNeighbors(row, pictures) {
+export function showNeighbors(row, hasImages) {
   const neighbors = row?.neighbors ?? [];
   byId("similar").hidden = !neighbors.length;
   const counts = CLASSES.map((name) => [neighbors.filter(({ label }) => label === name).length, name]);
   const parts = counts.filter(([count]) => count).sort((a, b) => b[0] - a[0]).map((pair) => pair.join(" "));
-  byId("similar-note").textContent = `Classes of the ${neighbors.length} nearest training images: ${parts.join(", ")}.`;
+  byId("similar-note").textContent = `The ${neighbors.length} nearest training images: ${parts.join(", ")}.`;
   const farthest = Math.max(...neighbors.map(({ distance }) => distance)) || 1;
-  byId("neighbors").replaceChildren(...neighbors.map((neighbor) => drawNeighbor(neighbor, farthest, pictures)));
+  byId("neighbors").replaceChildren(...neighbors.map((neighbor) => drawNeighbor(neighbor, farthest, hasImages)));
 }
 
-function drawNeighbor({ name, label, distance, index }, farthest, pictures) {
+function drawNeighbor({ name, label, distance, index }, farthest, hasImages) {
   const text = make(
     "div", { class: "text" },
     make("p", { class: "label" }, makeMark(label), label),
@@ -119,19 +126,19 @@ function drawNeighbor({ name, label, distance, index }, farthest, pictures) {
     place(make("i", { class: "length", "aria-hidden": "true" }), { "--to": distance / farthest }),
   );
   const entry = make("li", {}, text);
-  if (pictures && index !== undefined) {
+  if (hasImages && index !== undefined) {
     const [src, alt] = [`/api/references/${index}.png`, `Reference case, ${label}`];
     entry.prepend(make("img", { src, alt, width: "128", height: "128", loading: "lazy" }));
   }
   return entry;
 }
 
-/** The choice of the operating point. */
+/** The control of the operating point. */
 export class PointChoice {
   #points = {};
   #onChange;
 
-  /** @param {(point: string) => void} onChange called with a name, or a number as text. */
+  /** @param {(point: string) => void} onChange called with a name, or a threshold as text. */
   constructor(onChange) {
     this.#onChange = onChange;
     byId("point").addEventListener("submit", (event) => event.preventDefault());
@@ -141,7 +148,7 @@ export class PointChoice {
   /** @param {Record<string, {threshold: number, sensitivity?: Share, one_minus_specificity?: Share}>} points */
   offer(points) {
     this.#points = points;
-    if (points.balanced) byId("own-number").value = points.balanced.threshold.toFixed(2);
+    if (points.balanced) byId("custom-threshold").value = points.balanced.threshold.toFixed(2);
     this.#explain(this.#name);
   }
 
@@ -150,23 +157,30 @@ export class PointChoice {
   }
 
   #change() {
-    const field = byId("own-number");
+    const field = byId("custom-threshold");
     const name = this.#name;
     this.#explain(name);
-    if (name !== "own") this.#onChange(name);
+    if (name !== "custom") this.#onChange(name);
     else if (field.value && field.checkValidity()) this.#onChange(String(field.valueAsNumber));
     else field.reportValidity();
   }
 
   #explain(name) {
-    byId("own").hidden = name !== "own";
-    const { threshold, sensitivity, one_minus_specificity: alarms } = this.#points[name] ?? {};
+    byId("custom").hidden = name !== "custom";
+    const { threshold, sensitivity, one_minus_specificity: falsePositives } = this.#points[name] ?? {};
     const parts = [AIMS[name] ?? ""];
-    if (threshold !== undefined) parts.push(`Pneumonia from ${formatPercent(threshold)} on.`);
-    if (sensitivity && alarms) {
-      const metrics = [sensitivity.value, 1 - alarms.value].map(formatPercent);
-      parts.push(`On held-out radiographs: sensitivity ${metrics[0]}, specificity ${metrics[1]}.`);
+    if (threshold !== undefined) parts.push(`Threshold ${formatPercent(threshold)}.`);
+    if (sensitivity && falsePositives) {
+      const { value, low, high, n } = falsePositives;
+      const specificity = { value: 1 - value, low: 1 - high, high: 1 - low, n };
+      parts.push(`Held-out radiographs: sensitivity ${formatMetric(sensitivity)}, specificity ${formatMetric(specificity)}.`);
     }
-    byId("point-note").textContent = parts.join(" ");
+    byId("point-note").textContent = parts.join(" ").trim();
   }
+}
+
+/** Return a proportion with its 95 % interval, if it has one, and its number of images. */
+function formatMetric({ value, low, high, n }) {
+  const interval = Number.isFinite(low) ? `95\u202f% CI ${Math.round(100 * low)} to ${Math.round(100 * high)}\u202f%, ` : "";
+  return `${formatPercent(value)} (${interval}n = ${n.toLocaleString("en-US")})`;
 }

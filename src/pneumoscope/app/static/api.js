@@ -1,6 +1,6 @@
 /** All requests to the server. */
 
-/** A request that failed; `status` is that of HTTP, or 0 without an answer, and the message is fit to be shown. */
+/** A failed request; `status` is the HTTP status, or 0 without a response. The message can be shown to the user. */
 export class RequestError extends Error {
   constructor(message, status) {
     super(message);
@@ -14,11 +14,11 @@ async function request(url, options = {}) {
     response = await fetch(url, { credentials: "omit", redirect: "error", ...options });
   } catch (error) {
     if (error.name === "AbortError") throw error;
-    throw new RequestError("The program does not answer. Is “pneumoscope app” still running?", 0);
+    throw new RequestError("The server does not respond. Check that “pneumoscope app” is running.", 0);
   }
   if (response.ok) return response;
   const { error } = await response.json().catch(() => ({}));
-  throw new RequestError(error ?? `The program answered ${response.status} ${response.statusText}.`, response.status);
+  throw new RequestError(error ?? `The server responded with ${response.status} ${response.statusText}.`, response.status);
 }
 
 async function post(url, fileField, files, fields, signal) {
@@ -28,12 +28,12 @@ async function post(url, fileField, files, fields, signal) {
   return request(url, { method: "POST", body, signal });
 }
 
-/** Return the JSON at an address. */
+/** Return the JSON at a URL. */
 export async function getJson(url) {
   return (await request(url)).json();
 }
 
-/** Return a file of the server under a name. */
+/** Download a file from the server, and give it a name. */
 export async function getFile(url, name) {
   const blob = await (await request(url)).blob();
   return new File([blob], name, { type: blob.type });
@@ -49,7 +49,7 @@ export async function readFiles(files, { point, detail, signal }) {
   const response = await post(`/api/read?detail=${detail}`, "files", files, { operating_point: point }, signal);
   const { readings = [] } = await response.json();
   if (readings.length !== files.length) {
-    throw new RequestError(`${files.length} images were sent and ${readings.length} answers came.`, 200);
+    throw new RequestError(`${files.length} images were sent, but ${readings.length} predictions were received.`, 200);
   }
   return readings;
 }
@@ -59,7 +59,7 @@ export async function makeDicom(file, { point, deidentify }) {
   return (await post("/api/dicom", "file", [file], { operating_point: point, deidentify })).blob();
 }
 
-/** Return the bytes of a base64 text. */
+/** Decode base64 to bytes. */
 export function decodeBytes(text) {
   return Uint8Array.from(atob(text), (character) => character.charCodeAt(0));
 }

@@ -1,7 +1,7 @@
 /**
- * The images of the work list and the queue of their reading. Nothing of this outlives the page.
+ * The images of the worklist and the queue of their predictions. Closing the page discards them.
  *
- * The chosen image is read in full at once; the rows of the others are filled in the background.
+ * The selected image is requested at once, with its maps. The rows of the other images are filled in the background.
  */
 import { RequestError, readFiles } from "./api.js";
 
@@ -16,15 +16,15 @@ const MAX_TRIES = 5;
  *
  * @typedef {object} Case
  * @property {File} file
- * @property {string} name as shown; the path below a dropped folder.
- * @property {boolean} phantom whether it is one of the phantoms of the package.
+ * @property {string} name file name, or path relative to a dropped folder.
+ * @property {boolean} phantom whether it is one of the example phantoms.
  * @property {"waiting" | "reading" | "done"} state of its row.
- * @property {object | null} row the reading, without maps.
- * @property {object | null} full the reading with its maps; only of the last few chosen images.
- * @property {string | null} picture the image as a data address, where a browser cannot show the file itself.
+ * @property {object | null} row the prediction without maps.
+ * @property {object | null} full the prediction with its maps; only for the last few selected images.
+ * @property {string | null} image the radiograph as a data: URL, if the browser cannot show the file itself.
  */
 
-/** All images; fires `change` when a row or the choice changed, and `trouble` with a message in `detail`. */
+/** All images; fires `change` if a row or the selection changes, and `trouble` with a message in `detail`. */
 export class Cases extends EventTarget {
   /** @type {Case[]} */
   list = [];
@@ -33,34 +33,34 @@ export class Cases extends EventTarget {
   point = "balanced";
   maxBytes;
   #order = [];
-  #rows = null; // stops the reading of rows
-  #full = null; // the reading of one case in full: `item`, `control`, `waited`
+  #rows = null; // AbortController of the requests for rows
+  #full = null; // the request of one image with maps: `item`, `control`, `waited`
   #recent = [];
 
-  /** @param {number} maxBytes of one file; a larger one is not sent. */
+  /** @param {number} maxBytes larger files are not sent. */
   constructor(maxBytes) {
     super();
     this.maxBytes = maxBytes;
   }
 
   /**
-   * Add images, choose the first of them, and begin to read.
+   * Add images, select the first of them, and request predictions.
    *
    * @param {{file: File, name: string, phantom?: boolean}[]} files
    */
   add(files) {
     const added = files.map(({ file, name, phantom = false }) => ({
-      file, name, phantom, state: "waiting", row: null, full: null, picture: null,
+      file, name, phantom, state: "waiting", row: null, full: null, image: null,
     }));
     this.list.push(...added);
     for (const item of added.filter((one) => !this.#fits(one))) {
       const [size, limit] = [item.file.size, this.maxBytes].map((bytes) => Math.ceil(bytes / 2 ** 20));
-      this.#settle(item, { error: `${size} MB; expected at most ${limit} MB` });
+      this.#settle(item, { error: `The file size is ${size} MB; the limit is ${limit} MB` });
     }
     if (added.length) this.choose(added[0]);
   }
 
-  /** Remove all images and stop reading. */
+  /** Remove all images and cancel all requests. */
   clear() {
     this.#stop();
     Object.assign(this, { list: [], chosen: null });
@@ -69,7 +69,7 @@ export class Cases extends EventTarget {
     this.#announce();
   }
 
-  /** @param {Case} item to show. */
+  /** @param {Case} item to select. */
   choose(item) {
     this.chosen = item;
     this.#announce();
@@ -77,12 +77,12 @@ export class Cases extends EventTarget {
     this.#readRows();
   }
 
-  /** @param {Case[]} items all images in the order in which `step` goes through them. */
+  /** @param {Case[]} items all images in the order of `step`. */
   arrange(items) {
     this.#order = items;
   }
 
-  /** The images in the order in which `step` goes through them. */
+  /** The images in the order of `step`. */
   get arranged() {
     return this.#order.length === this.list.length ? this.#order : this.list;
   }
@@ -93,14 +93,14 @@ export class Cases extends EventTarget {
     if (next) this.choose(next);
   }
 
-  /** @param {string} point operating point; all images are read again. */
+  /** @param {string} point operating point; all predictions are requested again. */
   setPoint(point) {
     if (point === this.point) return;
     this.point = point;
     this.retry();
   }
 
-  /** Read all images again that can be sent. */
+  /** Request all predictions again. */
   retry() {
     this.#stop();
     for (const item of this.list.filter((one) => this.#fits(one))) item.state = "waiting";
@@ -138,7 +138,7 @@ export class Cases extends EventTarget {
     Object.assign(item, { state: "done", row: { ...row, path: item.name }, full });
   }
 
-  /** Read one image with its maps, and stop reading another one so. */
+  /** Request one image with its maps, and cancel such a request for another image. */
   async #readFull(item) {
     if (this.#full?.item === item) return;
     this.#cancelFull();
@@ -159,16 +159,16 @@ export class Cases extends EventTarget {
   }
 
   #keepFull(item, reading) {
-    const { heatmaps, anomaly_map, picture, position, ...row } = reading;
-    // The index of a reference case is no part of the table.
+    const { heatmaps, anomaly_map, image, position, ...row } = reading;
+    // The table has no index of reference cases.
     const neighbors = row.neighbors.map(({ index, ...neighbor }) => neighbor);
     this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, anomaly_map, position });
-    item.picture = picture ?? null;
+    item.image = image ?? null;
     this.#recent = [item, ...this.#recent.filter((other) => other !== item)];
-    for (const old of this.#recent.splice(MAX_FULL)) Object.assign(old, { full: null, picture: null });
+    for (const old of this.#recent.splice(MAX_FULL)) Object.assign(old, { full: null, image: null });
   }
 
-  /** Fill the waiting rows, one request at a time, then read the next image in full; does nothing while it runs. */
+  /** Fill the waiting rows, one request at a time, then request the next image with its maps. Runs once at a time. */
   async #readRows() {
     if (this.#rows) return;
     this.#rows = new AbortController();
@@ -185,17 +185,17 @@ export class Cases extends EventTarget {
     this.#readAhead();
   }
 
-  /** Read the next image, so that stepping to it does not wait. */
+  /** Request the next image in advance, so that it is shown without delay. */
   #readAhead() {
     const next = this.arranged[this.arranged.indexOf(this.chosen) + 1];
     if (next?.state === "done" && !next.row.error && this.chosen.full && !this.#full) this.#readFull(next);
   }
 
-  /** Fill the rows of some images; false if the server did not answer. */
+  /** Fill the rows of some images; return false if the server does not respond. */
   async #readBatch(batch, signal) {
     try {
       const readings = await this.#request(batch, "row", signal);
-      // An image that was meanwhile chosen may have its full reading already.
+      // An image that was selected meanwhile may be complete already.
       batch.forEach((item, number) => item.state === "reading" && this.#settle(item, readings[number]));
     } catch (error) {
       if (signal.aborted) return false;
@@ -203,13 +203,13 @@ export class Cases extends EventTarget {
         this.#fail(batch, error);
         return Boolean(error.status);
       }
-      // One file must not fail the others of its request.
+      // One file must not make the other files of the request fail.
       for (const item of batch) if (!(await this.#readBatch([item], signal))) return false;
     }
     return true;
   }
 
-  /** Request readings, again after a while where the server was busy. */
+  /** Request predictions; try again later if the server is busy. */
   async #request(items, detail, signal) {
     for (let tries = 1; ; tries += 1) {
       try {
@@ -232,9 +232,9 @@ export class Cases extends EventTarget {
     return batch;
   }
 
-  /** Show the error in the rows; images that were not chosen wait for another try if the server did not answer. */
+  /** Show the error in the rows. If the server did not respond, images that are not selected wait for a retry. */
   #fail(items, error) {
-    const message = error instanceof RequestError ? error.message : `This page failed: ${error.message}`;
+    const message = error instanceof RequestError ? error.message : `Error in this page: ${error.message}`;
     for (const item of items) {
       if (error.status || item === this.chosen) this.#settle(item, { error: message });
       else item.state = "waiting";

@@ -1,6 +1,6 @@
-/** Elements of the page, and values as text. All text enters as text, never as markup. */
+/** Elements of the page and formatting of values. Text is never inserted as markup. */
 
-/** The classes of a reading, in the order in which they are shown. */
+/** The classes in display order. */
 export const CLASSES = ["normal", "bacterial", "viral", "pneumonia"];
 
 const SHAPES = {
@@ -8,10 +8,10 @@ const SHAPES = {
   bacterial: "M8 1.5l6.8 12.5H1.2z",
   viral: "M2.5 2.5h11v11h-11z",
   pneumonia: "M8 1l7 7-7 7-7-7z",
-  "uncertain": "M2 6.5h12v3H2z",
+  uncertain: "M2 6.5h12v3H2z",
 };
 
-/** Return the element of an id; a missing one is a defect of the page. */
+/** Return the element with an id; throw if there is none. */
 export function byId(id) {
   const element = document.getElementById(id);
   if (!element) throw new Error(`the page has no #${id}`);
@@ -26,32 +26,32 @@ export function make(tag, attributes = {}, ...children) {
   return element;
 }
 
-/** Write a text only when it is new: a screen reader repeats a live region whenever it is written to. */
+/** Set a text if it differs: screen readers repeat a live region at every change. */
 export function setText(id, text) {
   if (byId(id).textContent !== text) byId(id).textContent = text;
 }
 
-/** Show a message above the page, or none; `retry` offers to read again. */
+/** Show a message at the top of the page, or hide it if empty; `retry` shows the button “Try again”. */
 export function showMessage(message, { retry = false } = {}) {
   byId("message-text").textContent = message;
   byId("message").hidden = !message;
   byId("retry").hidden = !retry;
 }
 
-/** Return the mark of a class: a shape and a color, so that neither is needed alone. */
+/** Return the mark of a class, with a shape and a color of its own. */
 export function makeMark(name) {
   const space = "http://www.w3.org/2000/svg";
   const mark = document.createElementNS(space, "svg");
   const shape = document.createElementNS(space, "path");
   shape.setAttribute("d", SHAPES[name] ?? SHAPES.pneumonia);
   mark.setAttribute("viewBox", "0 0 16 16");
-  mark.setAttribute("class", `mark ${name.replace(" ", "-")}`);
+  mark.setAttribute("class", `mark ${name}`);
   mark.setAttribute("aria-hidden", "true");
   mark.append(shape);
   return mark;
 }
 
-/** Order names by their numbers: image-2 before image-10. */
+/** Compare names with numbers in numeric order: image-2 before image-10. */
 export const compareNames = new Intl.Collator("en", { numeric: true }).compare;
 
 /** Return a word with a capital first letter. */
@@ -59,7 +59,7 @@ export function capitalize(word) {
   return word[0].toUpperCase() + word.slice(1);
 }
 
-/** Return a probability as a percentage, such as 0.974 as `97 %`; never a false 0 or 100. */
+/** Return a probability as a percentage, such as `97 %` for 0.974; values near 0 and 1 become `<1 %` and `>99 %`. */
 export function formatPercent(share) {
   const percent = 100 * share;
   if (percent > 0 && percent < 0.5) return "<1\u202f%";
@@ -72,12 +72,12 @@ export function formatNumber(value) {
   return Number(value.toPrecision(2)).toLocaleString("en-US", { maximumFractionDigits: 6 });
 }
 
-/** Offer a blob as a file to save. */
+/** Download a blob as a file. */
 export function download(blob, name) {
-  const address = URL.createObjectURL(blob);
-  const link = make("a", { href: address, download: name });
+  const url = URL.createObjectURL(blob);
+  const link = make("a", { href: url, download: name });
   document.body.append(link);
   link.click();
   link.remove();
-  setTimeout(() => URL.revokeObjectURL(address), 10_000);
+  setTimeout(() => URL.revokeObjectURL(url), 10_000);
 }

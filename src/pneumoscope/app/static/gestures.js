@@ -1,14 +1,14 @@
-/** Mouse, pen, touch and wheel on a canvas as move, zoom, window and point. */
+/** Mouse, pen, touch and wheel events on a canvas, translated to move, zoom, window and point. */
 
 const WHEEL_SPEED = 0.0015;
 const TAP_DISTANCE = 5;
 
 /**
- * Follow all gestures on a canvas; distances and places are in CSS pixels from its corner.
+ * Handle all gestures on a canvas. Distances and positions are in CSS pixels, from its top left corner.
  *
  * @param {HTMLCanvasElement} canvas
- * @param {object} handlers `move(dx, dy, x, y)`; `zoom(factor, x, y)` about a place; `window(dx, dy, x, y)` on a right
- *   drag, or any drag while `windows()`; `point(x, y)` where the pointer is or tapped; `leave()`; `wheels()`: whether
+ * @param {object} handlers `move(dx, dy, x, y)`; `zoom(factor, x, y)` around a position; `window(dx, dy, x, y)` on a right
+ *   drag, or any drag while `windows()`; `point(x, y)` at the pointer or a tap; `leave()`; `wheels()`: whether
  *   the wheel zooms, else it scrolls the page.
  */
 export function followGestures(canvas, handlers) {
@@ -18,7 +18,7 @@ export function followGestures(canvas, handlers) {
   canvas.addEventListener("pointerdown", (event) => {
     if (event.button === 1) return;
     canvas.setPointerCapture(event.pointerId);
-    pointers.set(event.pointerId, { ...getPlace(event), start: getPlace(event), right: event.button === 2 });
+    pointers.set(event.pointerId, { ...getPosition(event), start: getPosition(event), right: event.button === 2 });
   });
   canvas.addEventListener("pointermove", (event) => movePointer(event, pointers, handlers));
   for (const end of ["pointerup", "pointercancel"]) {
@@ -36,14 +36,14 @@ function turnWheel(event, handlers) {
   event.preventDefault();
   const lines = event.deltaMode === WheelEvent.DOM_DELTA_LINE ? 30 : 1;
   const turned = Math.max(-300, Math.min(300, event.deltaY * lines));
-  const { x, y } = getPlace(event);
-  // A pinch on a touch pad comes as a fine wheel with the control key.
+  const { x, y } = getPosition(event);
+  // Browsers report a pinch on a touch pad as a fine wheel with the control key.
   handlers.zoom(Math.exp(-turned * WHEEL_SPEED * (event.ctrlKey ? 5 : 1)), x, y);
 }
 
 function movePointer(event, pointers, handlers) {
   const pointer = pointers.get(event.pointerId);
-  const { x, y } = getPlace(event);
+  const { x, y } = getPosition(event);
   if (!pointer) {
     handlers.point(x, y);
     return;
@@ -66,7 +66,7 @@ function isTap({ x, y, start }) {
   return Math.hypot(x - start.x, y - start.y) < TAP_DISTANCE;
 }
 
-function getPlace(event) {
+function getPosition(event) {
   const box = event.currentTarget.getBoundingClientRect();
   return { x: event.clientX - box.left, y: event.clientY - box.top };
 }

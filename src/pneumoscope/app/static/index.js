@@ -1,4 +1,4 @@
-/** The reading room: joins its parts, and follows buttons and keys. */
+/** The start page: connects its modules, and handles buttons and keys. */
 import { PointChoice, showAnswer, showNeighbors } from "./answer.js";
 import { decodeBytes, getJson } from "./api.js";
 import { Cases } from "./cases.js";
@@ -19,7 +19,7 @@ const { viewer } = controls;
 const workList = new WorkList(cases);
 const map = new PointMap(byId("map"), { follow: followGestures, mark: makeMark });
 const help = byId("help");
-let hasPictures = false;
+let hasImages = false;
 
 function take(files) {
   if (!files.length) return;
@@ -35,16 +35,16 @@ function take(files) {
 function show() {
   const item = cases.chosen;
   byId("intake").hidden = Boolean(item);
-  byId("desk").hidden = !item;
+  byId("workspace").hidden = !item;
   controls.show(item);
   if (!item) return;
   byId("case-name").textContent = item.name;
-  byId("case-kind").hidden = !item.phantom;
+  byId("phantom-tag").hidden = !item.phantom;
   const [height, width] = item.row?.size ?? [];
   byId("case-size").textContent = width ? `${width} × ${height} px` : "";
   workList.show();
   showAnswer(item);
-  showNeighbors(item.full ?? item.row, hasPictures);
+  showNeighbors(item.full ?? item.row, hasImages);
   byId("map").hidden = !item.full?.position;
   map.show(item.full?.position, (item.full?.neighbors ?? []).flatMap(({ index }) => index ?? []));
   document.title = `${item.name} · Pneumoscope`;
@@ -67,7 +67,7 @@ async function exportDicom() {
     await saveDicom(cases.chosen, { point: cases.point, deidentify: byId("deidentify").checked });
     showMessage("");
   } catch (error) {
-    showMessage(`The DICOM files were not made: ${error.message}`);
+    showMessage(`DICOM export failed: ${error.message}`);
   }
   show();
 }
@@ -80,7 +80,7 @@ function retry() {
 function clear() {
   cases.clear();
   showMessage("");
-  document.title = "Reading room · Pneumoscope";
+  document.title = "Pneumoscope";
   byId("choose").focus();
 }
 
@@ -122,7 +122,7 @@ function pressKey(event) {
   KEYS[event.key]();
 }
 
-/** Step through the images by arrows while the work list has the focus; elsewhere they scroll. */
+/** Step through the images with the arrow keys while the worklist has the focus; elsewhere they scroll. */
 function pressArrow(event) {
   const by = { ArrowDown: 1, ArrowUp: -1 }[event.key];
   if (!by) return;
@@ -131,7 +131,7 @@ function pressArrow(event) {
   workList.focus();
 }
 
-/** Load what is the same for all images; the page works, with less, where one of these fails. */
+/** Load the data that all images share. If one request fails, the rest of the page still works. */
 async function load() {
   const requests = [
     offerPhantoms(take),
@@ -140,7 +140,7 @@ async function load() {
       point.offer(models.operating_points);
     }),
     getJson("/api/references").then((references) => {
-      hasPictures = references.pictures;
+      hasImages = references.has_images;
       const values = new Float32Array(decodeBytes(references.coordinates).buffer);
       const coordinates = references.names.map((_, number) => values.subarray(2 * number, 2 * number + 2));
       map.offer({ ...references, coordinates });

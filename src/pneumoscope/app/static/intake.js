@@ -1,10 +1,10 @@
-/** Images come in: dropped (folders too), pasted, picked, or as one of the phantoms. */
+/** Input of images: drop of files and folders, paste, file dialog, and phantoms. */
 import { getFile, getJson } from "./api.js";
 import { byId, compareNames, make, showMessage } from "./elements.js";
 
 const MAX_FILES = 5000;
 
-/** @param {(files: {file: File, name: string, phantom?: boolean}[]) => void} take called with all images that come in. */
+/** @param {(files: {file: File, name: string, phantom?: boolean}[]) => void} take called with new images. */
 export function openIntake(take) {
   const picker = byId("picker");
   for (const id of ["choose", "add"]) byId(id).addEventListener("click", () => picker.click());
@@ -40,15 +40,15 @@ function followDrops(take) {
     event.preventDefault();
     veil.hidden = true;
     const files = await unpackDrop(event.dataTransfer);
-    if (files.length > MAX_FILES) showMessage(`${files.length} files were dropped; the first ${MAX_FILES} are read.`);
+    if (files.length > MAX_FILES) showMessage(`${files.length} files were dropped. Only the first ${MAX_FILES} are used.`);
     if (files.length) take(files.slice(0, MAX_FILES));
-    else showMessage("The drop contained no file.");
+    else showMessage("No files were dropped.");
   });
 }
 
-/** Return all files of a drop; those in folders are named by their path below the folder. */
+/** Return all files of a drop. Files in folders are named by their relative path. */
 async function unpackDrop(transfer) {
-  // The list empties itself once this function waits, so that entries are taken out first.
+  // The browser empties this list at the first await, so the entries are copied before.
   const entries = [...transfer.items].map((item) => item.webkitGetAsEntry?.()).filter(Boolean);
   if (!entries.length) return nameFiles([...transfer.files]);
   const files = (await Promise.all(entries.map(walkEntry))).flat();
@@ -64,20 +64,20 @@ async function walkEntry(entry) {
   const reader = entry.createReader();
   const files = [];
   for (;;) {
-    // A folder is read in portions; an empty one is its end.
+    // The browser lists a folder in portions; the last portion is empty.
     const portion = await new Promise((resolve, reject) => reader.readEntries(resolve, reject)).catch(() => []);
     if (!portion.length) return files;
     files.push(...(await Promise.all(portion.map(walkEntry))).flat());
   }
 }
 
-/** Offer the phantoms of the package; `take` is that of `openIntake`. */
+/** Show the example phantoms; see `openIntake` for `take`. */
 export async function offerPhantoms(take) {
   const phantoms = await getJson("/api/phantoms");
-  byId("phantoms").replaceChildren(...phantoms.map(({ name, kind, url }) => {
-    const picture = make("img", { src: url, alt: "", width: "160", height: "160" });
-    const label = make("span", { class: "label" }, `phantom: ${kind}`);
-    const button = make("button", { type: "button", class: "phantom" }, picture, label);
+  byId("phantoms").replaceChildren(...phantoms.map(({ name, label, url }) => {
+    const image = make("img", { src: url, alt: "", width: "160", height: "160" });
+    const caption = make("span", { class: "label" }, `phantom: ${label}`);
+    const button = make("button", { type: "button", class: "phantom" }, image, caption);
     button.addEventListener("click", async () => {
       try {
         take([{ file: await getFile(url, `${name}.png`), name: `${name}.png`, phantom: true }]);

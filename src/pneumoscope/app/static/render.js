@@ -1,7 +1,7 @@
-/** Pixels: a radiograph as gray levels through a window, and maps as colored overlays. */
+/** Rendering of radiographs with window and level, and of maps as colored overlays. */
 import { decodeBytes } from "./api.js";
 
-/** Side of the square that the models see; maps are computed on its grid. */
+/** Side of the square model input in pixels; maps have the same grid. */
 export const GRID = 128;
 
 const MAX_SIDE = 2560;
@@ -21,9 +21,9 @@ const INFERNO = [
  */
 
 /**
- * Decode an image as the server does: upright by its EXIF note, color weighted to luma (ITU-R BT.601).
+ * Decode an image as the server does: with EXIF orientation, and color converted to luma (ITU-R BT.601).
  *
- * @param {Blob | string} source JPEG or PNG, or such a one as `data:image/png;base64,...`.
+ * @param {Blob | string} source JPEG or PNG as a file or a base64 data: URL.
  * @returns {Promise<Radiograph>}
  * @throws {Error} if the browser cannot decode it.
  */
@@ -45,12 +45,12 @@ export async function decodeRadiograph(source) {
 }
 
 /**
- * Draw gray levels through a window.
+ * Draw gray levels with window and level.
  *
  * @param {Radiograph} radiograph
  * @param {{level: number, width: number, inverted: boolean}} view the gray level shown as middle gray, the span from
  *     black to white, and whether to swap the two.
- * @param {OffscreenCanvas} canvas to draw on; it takes the size of the radiograph.
+ * @param {OffscreenCanvas} canvas to draw on; it is resized to the radiograph.
  */
 export function drawWindowed({ width, height, gray }, view, canvas) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
@@ -75,15 +75,15 @@ function mixShades({ level, width, inverted }) {
 }
 
 /**
- * Interpolate the cells of a layer to the grid, linearly between the centers of their receptive fields; beyond the
- * outermost cells the map falls to 0.
+ * Upsample a feature map to the grid, linearly between the centers of the receptive fields. Beyond the outermost
+ * positions the map falls to 0.
  *
- * @param {Uint8Array} cells row by row.
- * @param {{height: number, width: number}} size of the layer.
+ * @param {Uint8Array} values of the feature map, row by row.
+ * @param {{height: number, width: number}} size of the feature map.
  * @param {{rows: Field, columns: Field}} fields `low`, `high` and `step` in pixels of the grid.
  * @returns {Float32Array} `GRID * GRID` values in [0, 1].
  */
-export function upsample(cells, { height, width }, { rows, columns }) {
+export function upsample(values, { height, width }, { rows, columns }) {
   const down = weighPixels(rows, height);
   const across = weighPixels(columns, width);
   const map = new Float32Array(GRID * GRID);
@@ -91,7 +91,7 @@ export function upsample(cells, { height, width }, { rows, columns }) {
     for (let x = 0; x < GRID; x += 1) {
       let sum = 0;
       for (const [row, share] of down[y]) {
-        for (const [column, part] of across[x]) sum += share * part * cells[row * width + column];
+        for (const [column, part] of across[x]) sum += share * part * values[row * width + column];
       }
       map[y * GRID + x] = sum / 255;
     }
@@ -99,29 +99,29 @@ export function upsample(cells, { height, width }, { rows, columns }) {
   return map;
 }
 
-/** Return for each pixel of the grid the cells that it lies between, with their weights. */
-function weighPixels({ low, high, step }, numCells) {
+/** Return, for each pixel of the grid, the two adjacent positions of the feature map with their weights. */
+function weighPixels({ low, high, step }, length) {
   return Array.from({ length: GRID }, (_, pixel) => {
     const place = (pixel - (low + high) / 2) / step;
     const first = Math.floor(place);
     return [[first, 1 - (place - first)], [first + 1, place - first]]
-      .filter(([cell, share]) => cell >= 0 && cell < numCells && share > 0);
+      .filter(([index, share]) => index >= 0 && index < length && share > 0);
   });
 }
 
 /**
- * Return the map of one class in one layer.
+ * Return the heatmap of one class in one layer.
  *
- * @param {{shape: number[], rows: Field, columns: Field, data: string}} heatmap of the layer, all classes, in base64.
- * @param {number} number of the class.
- * @returns {Float32Array} 1 = the largest value of the layer for any class.
+ * @param {{shape: number[], rows: Field, columns: Field, data: string}} heatmap of all classes in the layer.
+ * @param {number} number index of the class.
+ * @returns {Float32Array} 1 is the largest value of the layer over all classes.
  */
 export function pickHeatmap({ shape: [, height, width], rows, columns, data }, number) {
-  const cells = decodeBytes(data).subarray(number * height * width, (number + 1) * height * width);
-  return upsample(cells, { height, width }, { rows, columns });
+  const values = decodeBytes(data).subarray(number * height * width, (number + 1) * height * width);
+  return upsample(values, { height, width }, { rows, columns });
 }
 
-/** Return `[red, green, blue]`, each 0 to 255, of an overlay's value in [0, 1]. */
+/** Return the color `[red, green, blue]` of a value in [0, 1], each channel 0 to 255. */
 function colorHeat(value) {
   const place = Math.min(0.15 + 0.85 * value, 1) * (INFERNO.length - 1);
   const low = Math.min(Math.floor(place), INFERNO.length - 2);
@@ -129,7 +129,7 @@ function colorHeat(value) {
 }
 
 /**
- * Paint a map; small values are transparent, so that the radiograph stays visible there.
+ * Paint a map. Small values are transparent, so that the radiograph stays visible.
  *
  * @param {Float32Array} values in [0, 1].
  * @param {number} side of the square map.
@@ -140,14 +140,14 @@ export function paintHeat(values, side = GRID) {
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);
   values.forEach((value, pixel) => {
-    // Opaque from half on: color shows height there, and opacity shows presence below.
+    // Opaque from 0.5; smaller values become transparent.
     image.data.set([...colorHeat(value), 255 * Math.min(1, 2 * value)], 4 * pixel);
   });
   context.putImageData(image, 0, 0);
   return canvas;
 }
 
-/** Draw the color scale of the overlays over the width of a canvas. */
+/** Draw the color bar of the overlays on a canvas. */
 export function drawScale(canvas) {
   const context = canvas.getContext("2d");
   for (let x = 0; x < canvas.width; x += 1) {

@@ -1,8 +1,8 @@
 /**
- * Light, dark, or the theme of the system.
+ * Light and dark theme; the default is the theme of the system.
  *
- * Loaded before the page is drawn, so that it never flashes in the other theme. The chosen theme is all that the pages
- * keep in the browser.
+ * This script runs before the page is drawn, so that it does not flash in the other theme. The pages store only the
+ * selected theme in the browser.
  */
 "use strict";
 (() => {
@@ -10,7 +10,7 @@
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");
 
-  /** Use the storage of the browser, which may forbid it, as in a private window. */
+  /** Use the local storage; browsers may forbid this, for example in a private window. */
   function withStorage(use) {
     try {
       return use(localStorage);

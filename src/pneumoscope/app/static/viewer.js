@@ -1,4 +1,4 @@
-/** The canvas of the viewer: place and zoom of the radiograph, its window, and its overlay. */
+/** The canvas of the viewer: position, zoom, window and overlay of the radiograph. */
 import { followGestures } from "./gestures.js";
 import { drawWindowed } from "./render.js";
 
@@ -6,7 +6,7 @@ const MAX_ZOOM = 24;
 const GAP = 6;
 export const FULL_WINDOW = Object.freeze({ level: 128, width: 255, inverted: false });
 
-/** A canvas with a radiograph; fires `change` whenever something that the controls show has changed. */
+/** A canvas with a radiograph; fires `change` at every change of its state. */
 export class Viewer extends EventTarget {
   /** @type {import("./render.js").Radiograph | null} */
   radiograph = null;
@@ -40,7 +40,7 @@ export class Viewer extends EventTarget {
     });
   }
 
-  /** @param {import("./render.js").Radiograph | null} radiograph to show; zoom is reset, the window stays. */
+  /** @param {import("./render.js").Radiograph | null} radiograph to show; this resets the zoom and keeps the window. */
   showRadiograph(radiograph) {
     Object.assign(this, { radiograph, overlay: null, zoom: 1, center: { x: 0.5, y: 0.5 } });
     this.#stale = true;
@@ -62,13 +62,13 @@ export class Viewer extends EventTarget {
     this.#changed();
   }
 
-  /** Show the whole radiograph, through the full window. */
+  /** Reset zoom and window. */
   reset() {
     Object.assign(this, { zoom: 1, center: { x: 0.5, y: 0.5 } });
     this.changeWindow(FULL_WINDOW);
   }
 
-  /** Zoom by a factor about a place on the canvas, by default its middle. */
+  /** Zoom by a factor around a position on the canvas, by default its center. */
   zoomBy(factor, x = null, y = null) {
     if (!this.radiograph) return;
     const pane = x === null ? this.#panes()[0] : this.#paneAt(x, y);
@@ -84,7 +84,7 @@ export class Viewer extends EventTarget {
     this.#changed();
   }
 
-  /** Move the radiograph by CSS pixels. */
+  /** Pan by CSS pixels. */
   moveBy(dx, dy) {
     if (!this.radiograph) return;
     const { width, height } = this.#place(this.#panes()[0]);
@@ -94,7 +94,7 @@ export class Viewer extends EventTarget {
     this.#changed();
   }
 
-  /** Draw soon, once for any number of changes. */
+  /** Draw in the next frame, once for any number of changes. */
   #changed() {
     this.#frame ||= requestAnimationFrame(() => {
       this.#frame = 0;
@@ -105,11 +105,11 @@ export class Viewer extends EventTarget {
 
   #resize() {
     const { clientWidth, clientHeight } = this.#canvas;
-    if (!clientWidth || !clientHeight) return; // not laid out: on paper, or hidden
+    if (!clientWidth || !clientHeight) return; // not laid out: printed or hidden
     const ratio = window.devicePixelRatio || 1;
     Object.assign(this.#canvas, { width: Math.round(clientWidth * ratio), height: Math.round(clientHeight * ratio) });
     if (this.radiograph) this.#hold();
-    // At once, since a canvas that was given a new size is empty.
+    // Resizing empties the canvas, so it is drawn at once.
     this.#draw();
   }
 
@@ -144,7 +144,7 @@ export class Viewer extends EventTarget {
     return panes.find((pane) => x <= pane.x + pane.width && y <= pane.y + pane.height) ?? panes[0];
   }
 
-  /** Return where the radiograph lies, in CSS pixels of the canvas. */
+  /** Return the rectangle of the radiograph, in CSS pixels of the canvas. */
   #place(pane) {
     const fit = Math.min(pane.width / this.radiograph.width, pane.height / this.radiograph.height) * this.zoom;
     const [width, height] = [this.radiograph.width * fit, this.radiograph.height * fit];
@@ -152,12 +152,12 @@ export class Viewer extends EventTarget {
     return { x, y: pane.y + pane.height / 2 - this.center.y * height, width, height };
   }
 
-  /** Keep the radiograph in view: no further than its edge to the middle, and centered while it fits. */
+  /** Limit panning: the center of the canvas stays on the radiograph, and a radiograph that fits is centered. */
   #hold() {
     const pane = this.#panes()[0];
     const { width, height } = this.#place(pane);
-    const bound = (value, room, size) => {
-      const reach = Math.max(0, 0.5 - room / size / 2);
+    const bound = (value, length, size) => {
+      const reach = Math.max(0, 0.5 - length / size / 2);
       return Math.min(0.5 + reach, Math.max(0.5 - reach, value));
     };
     this.center.x = bound(this.center.x, pane.width, width);
@@ -197,7 +197,7 @@ export class Viewer extends EventTarget {
   }
 }
 
-/** Mark a place on both panes. */
+/** Draw a cross at a position. */
 function drawCross(context, x, y) {
   for (const [color, width] of [["#000000", 3], ["#ffffff", 1]]) {
     context.strokeStyle = color;

@@ -1,10 +1,10 @@
-/** The controls of the viewer: modes, class and layer of the heatmap, opacity, window, and the caption. */
+/** The controls of the viewer: mode, class and layer of the heatmap, opacity, window and caption. */
 import { decodeBytes } from "./api.js";
 import { byId, capitalize } from "./elements.js";
 import { GRID, decodeRadiograph, drawScale, drawWindowed, paintHeat, pickHeatmap } from "./render.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
 
-/** By how much, in CSS pixels to the right and down, the radiograph moves for a key. */
+/** Pan per key, in CSS pixels to the right and down. */
 const ARROWS = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
 const MODES = 'input[name="mode"]';
 
@@ -33,11 +33,11 @@ export class ViewerControls {
     this.#layers = layers;
     byId("heatmap-class").replaceChildren(new Option("", ""), ...classes.map((name) => new Option(name)));
     byId("heatmap-layer").replaceChildren(
-      ...layers.map(({ name, shape }) => new Option(`${name} (${shape.join(" × ")} cells)`, name)).reverse(),
+      ...layers.map(({ name, shape }) => new Option(`${name} (${shape.join(" × ")})`, name)).reverse(),
     );
   }
 
-  /** @param {import("./cases.js").Case | null} item whose image and maps to show, as far as they are there. */
+  /** @param {import("./cases.js").Case | null} item whose image and maps to show, as far as available. */
   async show(item) {
     const changed = item !== this.#case;
     this.#case = item;
@@ -46,18 +46,18 @@ export class ViewerControls {
       this.#shown = null;
       this.viewer.showRadiograph(null);
     }
-    const source = item?.picture ?? item?.file ?? null;
+    const source = item?.image ?? item?.file ?? null;
     const radiograph = source && (await this.#decode(source));
-    // Another image may have been chosen while this one was decoded.
+    // Another image may have been selected meanwhile.
     if (item !== this.#case) return;
-    if (source === (item?.picture ?? item?.file ?? null) && source !== this.#shown) {
+    if (source === (item?.image ?? item?.file ?? null) && source !== this.#shown) {
       this.#shown = source;
       this.viewer.showRadiograph(radiograph);
     }
     this.#showOverlay();
   }
 
-  /** Decode an image once for any number of calls; null if the browser cannot. */
+  /** Decode an image, once for any number of calls; null if the browser cannot decode it. */
   #decode(source) {
     if (source !== this.#decoded.source) {
       this.#decoded = { source, radiograph: decodeRadiograph(source).catch(() => null) };
@@ -77,7 +77,7 @@ export class ViewerControls {
     this.#setOpacity(Math.min(100, Math.max(0, this.#opacities[this.mode] + by)));
   }
 
-  /** Return the radiograph, and the radiograph with its heatmap, as canvases for print, as far as they are there. */
+  /** Return canvases for print: the radiograph, and the radiograph with its heatmap, as far as available. */
   drawForPrint(side) {
     const { radiograph } = this.viewer;
     if (!radiograph) return [];
@@ -138,11 +138,11 @@ export class ViewerControls {
     this.viewer.set({ opacity: this.#opacities[mode] / 100, overlay: overlay[mode]() });
     byId("caption").textContent = this.viewer.radiograph ? describe(mode) : "";
     const done = this.#case?.state === "done";
-    byId("wait").textContent = done ? "This file cannot be shown" : "Reading…";
+    byId("wait").textContent = done ? "This file cannot be shown." : "Loading…";
     byId("wait").hidden = !this.#case || (done && this.viewer.radiograph !== null);
   }
 
-  #getDecidedClass() {
+  #getPredictedClass() {
     const { decision, p_normal: normal, p_bacterial: bacterial, p_viral: viral } = this.#reading;
     const subtype = bacterial >= viral ? "bacterial" : "viral";
     if (decision === "uncertain") return normal >= Math.max(bacterial, viral) ? "normal" : subtype;
@@ -150,17 +150,17 @@ export class ViewerControls {
   }
 
   #paintHeatmap(chosen = byId("heatmap-class").value, layer = byId("heatmap-layer").value) {
-    const name = chosen || this.#getDecidedClass();
-    byId("heatmap-class").options[0].textContent = `decided: ${this.#getDecidedClass()}`;
+    const name = chosen || this.#getPredictedClass();
+    byId("heatmap-class").options[0].textContent = `${this.#getPredictedClass()} (predicted)`;
     byId("scale-name").textContent = capitalize(name);
-    byId("scale-high").textContent = "maximum of the layer";
+    byId("scale-high").textContent = "layer maximum";
     return paintHeat(pickHeatmap(this.#reading.heatmaps[layer], this.#classes.indexOf(name)));
   }
 
   #paintAnomaly() {
     const { data, shape } = this.#reading.anomaly_map;
-    byId("scale-name").textContent = "Unusual";
-    byId("scale-high").textContent = "1 in 1,000 of normals";
+    byId("scale-name").textContent = "Anomaly";
+    byId("scale-high").textContent = "99.9\u202f% quantile of normals";
     return paintHeat(Float32Array.from(decodeBytes(data), (value) => value / 255), shape[1]);
   }
 
@@ -179,8 +179,8 @@ export class ViewerControls {
 
 function describe(mode) {
   return {
-    radiograph: `The original radiograph. The models see it at ${GRID} × ${GRID} pixels.`,
-    heatmap: `Evidence for the class in layer ${byId("heatmap-layer").value}, relative to the layer's maximum.`,
-    anomaly: "Where the image is unlike normal radiographs, by a model that was trained on normals only.",
+    radiograph: `Original radiograph. The models receive ${GRID} × ${GRID} pixels.`,
+    heatmap: `Evidence for the class in layer ${byId("heatmap-layer").value}, relative to the maximum of the layer.`,
+    anomaly: "Differences from normal radiographs, from a model that was trained on normal radiographs only.",
   }[mode];
 }

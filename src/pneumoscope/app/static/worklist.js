@@ -1,7 +1,7 @@
-/** The work list: a row for each image, filled as readings come, and sorted by any column. */
+/** The worklist: one row per image, filled as predictions arrive, sortable by any column. */
 import { byId, capitalize, compareNames, formatPercent, make, makeMark, setText } from "./elements.js";
 
-// What needs attention comes first.
+// Sort order of the decisions: the most urgent first.
 const URGENCY = ["pneumonia", "uncertain", "normal", "rejected", "error", ""];
 const KEYS = {
   decision: (item) => URGENCY.indexOf(item.row?.error ? "error" : item.row?.decision ?? ""),
@@ -28,7 +28,7 @@ export class WorkList {
   show() {
     const { list, chosen, numDone } = this.#cases;
     byId("worklist").hidden = list.length < 2;
-    byId("desk").classList.toggle("many", list.length > 1);
+    byId("workspace").classList.toggle("many", list.length > 1);
     for (const item of this.#rows.keys()) if (!list.includes(item)) this.#forget(item);
     for (const item of list) this.#fill(item);
     this.#arrange();
@@ -37,10 +37,10 @@ export class WorkList {
     byId("place").textContent = `${place} of ${list.length}`;
     byId("previous").disabled = place <= 1;
     byId("next").disabled = place >= list.length;
-    setText("progress", numDone < list.length ? `${numDone} of ${list.length} read` : `${list.length} read`);
+    setText("progress", numDone < list.length ? `${numDone} of ${list.length} done` : `${list.length} done`);
   }
 
-  /** Bring the row of the chosen image into view, without scrolling the page. */
+  /** Scroll the row of the selected image into view, without scrolling the page. */
   reveal() {
     const row = this.#rows.get(this.#cases.chosen)?.row;
     const frame = document.querySelector("#worklist .scroll");
@@ -51,7 +51,7 @@ export class WorkList {
     if (below > frame.scrollTop) frame.scrollTop = below;
   }
 
-  /** Put the focus on the chosen image. */
+  /** Move the focus to the selected image. */
   focus() {
     this.#rows.get(this.#cases.chosen)?.open.focus({ preventScroll: true });
   }
@@ -67,14 +67,14 @@ export class WorkList {
     entry.row.classList.toggle("chosen", isChosen);
     if (isChosen) entry.open.setAttribute("aria-current", "true");
     else entry.open.removeAttribute("aria-current");
-    // There may be thousands of rows: only those that changed are written.
+    // There may be thousands of rows, so only changed rows are updated.
     if (item.state === entry.state && item.row === entry.reading) return;
     Object.assign(entry, { state: item.state, reading: item.row });
     entry.row.classList.toggle("pending", item.state !== "done");
     const { row } = item;
     const scored = isNumber(row?.p_pneumonia) || !row;
     entry.decision.replaceChildren(...describeDecision(item));
-    // Without scores there is room for the reason.
+    // Without scores, the reason spans the columns of the scores.
     entry.decision.colSpan = scored ? 1 : 3;
     entry.pneumonia.hidden = entry.anomaly.hidden = !scored;
     entry.pneumonia.textContent = isNumber(row?.p_pneumonia) ? formatPercent(row.p_pneumonia) : "";
@@ -117,7 +117,7 @@ export class WorkList {
   }
 }
 
-/** Order numbers, those that are null last. */
+/** Compare numbers; null comes last. */
 function compareNumbers(a, b, down) {
   return (a === null) - (b === null) || (a - b) * (down ? -1 : 1);
 }
@@ -127,12 +127,12 @@ function isNumber(value) {
 }
 
 function describeDecision({ state, row }) {
-  if (!row) return [make("span", { class: "soft" }, state === "reading" ? "reading…" : "waiting")];
+  if (!row) return [make("span", { class: "soft" }, state === "reading" ? "predicting…" : "waiting")];
   if (row.error) return [make("span", { class: "fault", title: row.error }, `Error: ${row.error}`)];
   if (row.decision === "rejected") {
-    return [make("span", { class: "fault", title: row.reason }, `Refused: ${row.reason}`)];
+    return [make("span", { class: "fault", title: row.reason }, `Rejected: ${row.reason}`)];
   }
   const parts = [make("span", { class: "decision" }, makeMark(row.decision), capitalize(row.decision))];
-  if (row.in_distribution === false) parts.push(make("span", { class: "soft", title: row.reason ?? "" }, "unusual image"));
+  if (row.in_distribution === false) parts.push(make("span", { class: "soft", title: row.reason ?? "" }, "out of distribution"));
   return parts;
 }

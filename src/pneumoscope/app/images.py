@@ -1,4 +1,4 @@
-"""Images for the browser: the size of a radiograph, a PNG of one that browsers cannot show, thumbnails, phantoms."""
+"""Images for the browser: converted radiographs, thumbnails, phantoms, and the size of an image."""
 
 import base64
 import io
@@ -31,14 +31,14 @@ _phantom_lock = Lock()
 
 
 class PhantomImage(NamedTuple):
-    """The class of a phantom, and its 8-bit gray PNG with a comment that it is synthetic."""
+    """The class of a phantom, and its 8-bit grayscale PNG with a comment that it is synthetic."""
 
-    kind: str
+    label: str
     png: bytes
 
 
 def measure_image(content: bytes) -> tuple[int, int]:
-    """Return height and width in pixels of an image that `load_image` takes, upright as that returns it."""
+    """Return height and width of an image in pixels, as `load_image` returns it with EXIF orientation applied."""
     if is_dicom(content):
         header = read_header(content)
         return int(header.Rows), int(header.Columns)
@@ -47,13 +47,13 @@ def measure_image(content: bytes) -> tuple[int, int]:
         return (width, height) if image.getexif().get(_ORIENTATION) in _SWAPS_SIDES else (height, width)
 
 
-def draw_picture(content: bytes) -> str | None:
-    """Return an image as PNG in a `data:` URL if a browser cannot show it as the models see it, else None.
+def convert_for_browser(content: bytes) -> str | None:
+    """Return an image as PNG in a `data:` URL, or None if browsers show the file as the models receive it.
 
-    Browsers cannot for DICOM, more than 8 bits, alpha and CMYK.
+    Browsers do not for DICOM, more than 8 bits, alpha and CMYK.
 
     Args:
-        content: of an image that `load_image` takes.
+        content: of a file that `load_image` accepts.
     """
     if not is_dicom(content):
         with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
@@ -65,34 +65,34 @@ def draw_picture(content: bytes) -> str | None:
 
 @lru_cache(maxsize=512)
 def draw_thumbnail(data_dir: Path, name: str) -> bytes:
-    """Return a reference case as a small PNG.
+    """Return the image of a reference case as a small PNG.
 
     Args:
-        data_dir: root of the collection.
-        name: of the file below it, as in the model archive.
+        data_dir: folder of the training images.
+        name: path of the file relative to it, as in `reference_cases.npz`.
 
     Raises:
-        ImageError: if there is no such image below the root.
+        ImageError: if there is no such image in the folder.
     """
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
-        raise ImageError("a name outside the collection")
+        raise ImageError("the path is outside the folder of the training images")
     return _encode_png(load_image(data_dir / path), THUMBNAIL_SIDE)
 
 
 def render_phantoms() -> tuple[PhantomImage, ...]:
-    """Return six phantoms, two of each class; they are made at the first call."""
+    """Return six phantoms, two of each class. The first call draws them."""
     with _phantom_lock:
         return _render_phantoms()
 
 
 @lru_cache(maxsize=1)
 def _render_phantoms() -> tuple[PhantomImage, ...]:
-    # Loads pandas, which only requests for phantoms need.
+    # This import loads pandas, which other requests do not need.
     from pneumoscope.phantoms.phantom import COMMENT, draw_phantoms
 
     phantoms = draw_phantoms(NUM_PHANTOMS, size=PHANTOM_SIZE, seed=PHANTOM_SEED)
-    order = np.argsort([THREE_CLASSES.index(kind) for kind in phantoms.subtypes], kind="stable")
+    order = np.argsort([THREE_CLASSES.index(label) for label in phantoms.subtypes], kind="stable")
     note = PngInfo()
     note.add_text("Comment", COMMENT)
     return tuple(
