@@ -42,8 +42,8 @@ export function showAnswer(item) {
 function showVerdict(row, decision, scored, phantom) {
   byId("verdict").className = `verdict ${decision ?? ""}`;
   const point = Number(row?.operating_point);
-  const used = Number.isNaN(point) ? `${row?.operating_point} operating point` : `custom threshold ${point}`;
-  setText("verdict-kicker", !row ? "Decision" : scored ? `Decision at the ${used}` : "No prediction");
+  const used = Number.isNaN(point) ? `${row?.operating_point} operating point` : `Custom threshold ${point}`;
+  setText("verdict-kicker", !row ? "Decision" : scored ? capitalize(used) : "No prediction");
   setText("decision", row ? TITLES[decision] ?? decision : "Predicting…");
   // Errors of this page have no summary.
   setText("summary", (row?.summary ?? row?.error ?? "").replaceAll(" %", "\u202f%"));
@@ -92,7 +92,6 @@ function showFacts(row) {
   byId("percentile").hidden = percentile === null;
   setText("in-distribution", row ? (row.in_distribution ? "No" : "Yes") : "–");
   byId("in-distribution").dataset.state = row ? String(row.in_distribution) : "";
-  setText("in-distribution-note", row && !row.in_distribution ? row.reason ?? "" : "");
 }
 
 /** Return where an anomaly score lies among those of held-out normals. */

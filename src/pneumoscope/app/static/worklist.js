@@ -133,6 +133,6 @@ function describeDecision({ state, row }) {
     return [make("span", { class: "fault", title: row.reason }, `Rejected: ${row.reason}`)];
   }
   const parts = [make("span", { class: "decision" }, makeMark(row.decision), capitalize(row.decision))];
-  if (row.in_distribution === false) parts.push(make("span", { class: "soft", title: row.reason ?? "" }, "out of distribution"));
+  if (row.in_distribution === false) parts.push(make("abbr", { class: "soft", title: "out-of-distribution" }, "OOD"));
   return parts;
 }
