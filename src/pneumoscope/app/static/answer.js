@@ -172,7 +172,8 @@ export class PointChoice {
     if (sensitivity && falsePositives) {
       const { value, low, high, n } = falsePositives;
       const specificity = { value: 1 - value, low: 1 - high, high: 1 - low, n };
-      parts.push(`Held-out radiographs: sensitivity ${formatMetric(sensitivity)}, specificity ${formatMetric(specificity)}.`);
+      const metrics = [sensitivity, specificity].map(formatMetric);
+      parts.push(`Held-out radiographs: sensitivity ${metrics[0]}, specificity ${metrics[1]}.`);
     }
     byId("point-note").textContent = parts.join(" ").trim();
   }
@@ -180,6 +181,7 @@ export class PointChoice {
 
 /** Return a proportion with its 95 % interval, if it has one, and its number of images. */
 function formatMetric({ value, low, high, n }) {
-  const interval = Number.isFinite(low) ? `95\u202f% CI ${Math.round(100 * low)} to ${Math.round(100 * high)}\u202f%, ` : "";
+  const [from, to] = [low, high].map((end) => Math.round(100 * end));
+  const interval = low === null ? "" : `95\u202f% CI ${from} to ${to}\u202f%, `;
   return `${formatPercent(value)} (${interval}n = ${n.toLocaleString("en-US")})`;
 }

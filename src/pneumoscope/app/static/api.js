@@ -40,7 +40,7 @@ export async function getFile(url, name) {
 }
 
 /**
- * Return one reading for each file, in their order.
+ * Return one prediction per file, in the order of the files.
  *
  * @param {File[]} files
  * @param {{point: string, detail: "row" | "full", signal?: AbortSignal}} options

@@ -74,7 +74,7 @@ export function layOutSheet(item, images, notice) {
 function tabulateScores(row) {
   const body = CLASSES.map((name) => {
     const [low, high] = row.intervals[name].map((end) => Math.round(100 * end));
-    return [name, formatPercent(row[`p_${name}`]), `${low} to ${high}\u202f%`];
+    return [name === "pneumonia" ? "any pneumonia" : name, formatPercent(row[`p_${name}`]), `${low} to ${high}\u202f%`];
   });
   return tabulate("Probabilities", ["Class", "Probability", "95 % interval"], body);
 }

@@ -152,7 +152,7 @@ export class Viewer extends EventTarget {
     return { x, y: pane.y + pane.height / 2 - this.center.y * height, width, height };
   }
 
-  /** Limit panning: the center of the canvas stays on the radiograph, and a radiograph that fits is centered. */
+  /** Limit panning: a radiograph larger than the canvas covers it, a smaller one is centered. */
   #hold() {
     const pane = this.#panes()[0];
     const { width, height } = this.#place(pane);
