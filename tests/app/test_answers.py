@@ -11,7 +11,7 @@ from PIL import Image
 
 from pneumoscope.app.answers import write_anomaly_trust, write_summary
 from pneumoscope.app.images import convert_for_browser, measure_image
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import Estimate
@@ -78,7 +78,7 @@ def test_the_size_is_that_of_the_upright_image():
     stream = io.BytesIO()
     lying.save(stream, format="JPEG", exif=exif)
 
-    assert measure_image(stream.getvalue()) == load_image(stream.getvalue()).shape == (40, 20)
+    assert measure_image(stream.getvalue()) == load_gray(stream.getvalue()).shape == (40, 20)
     assert convert_for_browser(stream.getvalue()) is None
 
 

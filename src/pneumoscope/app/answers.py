@@ -13,7 +13,8 @@ from pneumoscope.inference.reading import Reading
 from pneumoscope.io.json_file import to_plain
 
 if TYPE_CHECKING:
-    from pneumoscope.inference.reader import Reader, ReadingMaps
+    from pneumoscope.inference.explanation import ReadingMaps
+    from pneumoscope.inference.reader import Reader
 
 # One subtype is called more likely if it has at least this share of the probability of pneumonia.
 _LIKELIER_FROM = 0.6

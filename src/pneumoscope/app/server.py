@@ -262,7 +262,7 @@ def _warmed_up(reader: "Reader") -> Iterator[None]:
     """Run each model once in the background, because the first run is slow."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
     steps: list[Callable[[], Any]] = [
-        lambda: reader.read(blank[None], [""]),
+        lambda: reader.predict_images(blank[None], [""]),
         lambda: reader.compute_maps(blank),
         render_phantoms,
     ]
