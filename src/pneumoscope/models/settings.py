@@ -8,6 +8,8 @@ Configuration = Literal["reference", "improved", "default", "transfer"]
 # Those of a study; `transfer` also needs the name of a backbone.
 STUDY_CONFIGURATIONS: tuple[Configuration, ...] = ("reference", "improved")
 MIN_AUTOENCODER_EPOCHS = 8
+PHANTOM_SIZE = 96
+PHANTOM_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
@@ -196,16 +198,31 @@ def configuration_settings(configuration: str, *, epochs: int | None = None) -> 
     )
 
 
-def autoencoder_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
+def adapt_to_phantoms(settings: TrainingSettings) -> TrainingSettings:
+    """Return the classifier's settings for a short training on phantoms.
+
+    Images and batches are smaller. A few epochs are too short for the regularization of `improved`, and the subtypes of
+    phantoms are equally frequent: `improved` trains with less dropout, with changes of pose only, and on all images.
+    """
+    settings = replace(settings, size=PHANTOM_SIZE, batch_size=PHANTOM_BATCH_SIZE)
+    if settings.configuration != "improved":
+        return settings
+    augmentation = Augmentation(rotation=5, zoom=0.05, shift=0.05)
+    return replace(settings, learning_rate=8e-4, dropout=0.1, balanced=False, augmentation=augmentation)
+
+
+def autoencoder_settings(
+    configuration: str, *, epochs: int | None = None, min_epochs: int = MIN_AUTOENCODER_EPOCHS
+) -> TrainingSettings:
     """Return the autoencoder's settings of a configuration; both augment, as the reference study does.
 
-    The study does not give the number of epochs. Here it is half of the classifier's, and at least 8, since
-    reconstructions of a shorter training stay gray.
+    The reference study does not give the number of epochs. Here it is half of the classifier's and at least
+    `min_epochs`, because the reconstructions of a shorter training stay gray.
     """
     settings = configuration_settings(configuration, epochs=epochs)
     return replace(
         settings,
-        epochs=max(MIN_AUTOENCODER_EPOCHS, settings.epochs // 2),
+        epochs=max(min_epochs, settings.epochs // 2),
         batch_size=16,
         learning_rate=2e-3 if settings.cosine else 1e-3,
         balanced=False,

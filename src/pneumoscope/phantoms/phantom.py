@@ -6,7 +6,7 @@ A phantom is a drawing, never a radiograph: metrics on phantoms test the softwar
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -34,6 +34,7 @@ from pneumoscope.progress import track
 COMMENT = "Drawn phantom, not a radiograph. Research use only."
 MIN_SIZE = 32
 LUNG_SHARE = 0.5
+_FAINT_STRENGTHS = (0.1, 0.4)
 
 # Arrays of this many pixels stay in the processor's cache while they are worked on.
 _PIXELS_AT_ONCE = 1 << 16
@@ -131,12 +132,18 @@ def shows_phantoms(dataset: Dataset) -> bool:
     return False
 
 
-def phantom_dataset(*, num_train: int, num_test: int, size: int = 128, seed: int = 0) -> Dataset:
+def phantom_dataset(
+    *, num_train: int, num_test: int, size: int = 128, seed: int = 0, faint_share: float = 0.0
+) -> Dataset:
     """Draw a dataset of phantoms in memory, with masks, split into `train` and `test` by child.
 
     See `write_phantoms` for the parameters and `draw_phantoms` for errors.
+
+    Args:
+        num_train, num_test, size, seed: see `write_phantoms`.
+        faint_share: share of the children with a faint lesion, in [0, 1]; faint lesions make the classes overlap.
     """
-    splits = _draw_splits(num_train, num_test, size, seed)
+    splits = _draw_splits(num_train, num_test, size, seed, faint_share)
     images, masks, subtypes, patients = (
         np.concatenate([getattr(phantoms, name) for phantoms in splits.values()])
         for name in ("images", "masks", "subtypes", "patients")
@@ -155,10 +162,12 @@ def phantom_dataset(*, num_train: int, num_test: int, size: int = 128, seed: int
     return Dataset(images, table.astype(str), pd.DataFrame({"name": [], "reason": []}, dtype=str), masks)
 
 
-def _draw_splits(num_train: int, num_test: int, size: int, seed: int) -> dict[str, Phantoms]:
-    """Return the phantoms of `train` and `test`, whose children are numbered on."""
-    train = _draw(num_train, size, np.random.default_rng([seed, 0]), first_patient=1)
-    test = _draw(num_test, size, np.random.default_rng([seed, 1]), first_patient=1 + len(set(train.patients)))
+def _draw_splits(num_train: int, num_test: int, size: int, seed: int, faint_share: float = 0.0) -> dict[str, Phantoms]:
+    """Return the phantoms of `train` and `test`, with consecutive numbers of children."""
+    rngs = [np.random.default_rng([seed, split]) for split in (0, 1)]
+    train = _draw(num_train, size, rngs[0], first_patient=1, faint_share=faint_share)
+    first_patient = 1 + len(set(train.patients))
+    test = _draw(num_test, size, rngs[1], first_patient=first_patient, faint_share=faint_share)
     return {"train": train, "test": test}
 
 
@@ -178,7 +187,9 @@ def _name_files(split: str, phantoms: Phantoms) -> list[str]:
     return names
 
 
-def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient: int) -> Phantoms:
+def _draw(
+    num_images: int, size: int, rng: np.random.Generator, *, first_patient: int, faint_share: float = 0.0
+) -> Phantoms:
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}, expected 1 or more")
     if size < MIN_SIZE:
@@ -188,6 +199,8 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
     vessels = [branches[children] for branches in sample_vessels(children.max() + 1, rng)]
     consolidations = sample_consolidations(children, rng)
     patterns, streaks = sample_interstitial(children, rng)
+    # A generator of its own leaves the other random choices unchanged.
+    strengths = _sample_strengths(children.max() + 1, faint_share, rng.spawn(1)[0])[children]
     images = np.empty((num_images, size, size), np.uint8)
     masks = np.zeros((num_images, size, size), bool)
     lungs = np.empty((num_images, size, size), bool)
@@ -205,13 +218,21 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
             lesion = draw_consolidations(consolidations[rows], chest, rng)
         elif subtypes[rows[0]] == "viral":
             lesion = draw_interstitial(patterns[rows], streaks[rows], chest, cases[rows], rng)
+        if lesion is not None:
+            strength = strengths[rows][:, None, None]
+            lesion = replace(lesion, filled=lesion.filled * strength, lines=lesion.lines * strength)
+            masks[rows] = lesion.mask
         lungs[rows] = chest.lungs > LUNG_SHARE
         images[rows] = _expose(chest, tree, lesion, cases[rows], rng)
-        if lesion is not None:
-            masks[rows] = lesion.mask
     numbers = children + first_patient
     patients = [f"IM-{n:04d}" if kind == "normal" else f"person{n}" for n, kind in zip(numbers, subtypes, strict=True)]
     return Phantoms(images, masks, lungs, subtypes, np.array(patients))
+
+
+def _sample_strengths(num_children: int, faint_share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return `(num_children,)` float32, the factor of the opacity of each child's lesion: 1 unless it is faint."""
+    faint = rng.random(num_children) < faint_share
+    return np.where(faint, rng.uniform(*_FAINT_STRENGTHS, num_children), 1).astype(np.float32)
 
 
 def _plan_images(num_images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

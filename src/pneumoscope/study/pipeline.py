@@ -30,8 +30,10 @@ from pneumoscope.io.study_folder import (
 )
 from pneumoscope.labels import TASK_CLASSES, THREE_CLASSES
 from pneumoscope.models.settings import (
+    PHANTOM_SIZE,
     STUDY_CONFIGURATIONS,
     TrainingSettings,
+    adapt_to_phantoms,
     autoencoder_settings,
     configuration_settings,
 )
@@ -40,8 +42,11 @@ from pneumoscope.progress import log
 from pneumoscope.study.provenance import describe_hardware, list_versions
 from pneumoscope.study.summary import describe_data, summarize_study
 
-PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
-PHANTOM_EPOCHS = 6
+# A whole study of phantoms takes less than three minutes on 2 cores.
+PHANTOM_COUNTS = {"num_train": 450, "num_test": 120}
+PHANTOM_FAINT_SHARE = 0.1
+PHANTOM_EPOCHS = 4
+PHANTOM_AUTOENCODER = {"epochs": 5, "batch_size": 8}
 NUM_NEW_PHANTOMS = 6
 # Added to the study's own seed, to measure the spread over seeds of the default configuration.
 OTHER_SEEDS = (1000, 2000)
@@ -87,21 +92,24 @@ def run_study(
         ledger.claim(_describe_study(source, dataset, epochs, seed))
         ledger.run("audit", lambda: audit_dataset(collected))
         ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
-        study = _Study(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
+        size = dataset.images.shape[1]
+        study = _Study(dataset, ledger, seed, *_load_new_images(new_source, seed, size))
         for configuration in configurations:
             _run_configuration(study, configuration)
         _write_results(ledger, dataset)
     return dataset
 
 
-def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int = 128) -> Dataset:
-    """Load the images of a study, not split yet: a collection, or phantoms where `source` is None.
+def load_study_dataset(
+    source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int | None = None
+) -> Dataset:
+    """Load the images of a study before the split: a collection, or phantoms if `source` is None.
 
-    Images have sides of `size` pixels; `out_dir` gets a cache of the decoded ones.
+    Images have sides of `size` pixels, by default 128, or 96 for phantoms. `out_dir` gets a cache of decoded images.
     """
     if source is None:
-        return phantom_dataset(**PHANTOM_COUNTS, size=size, seed=seed)
-    return load_dataset(source, size=size, cache_dir=out_dir / "cache")
+        return phantom_dataset(**PHANTOM_COUNTS, size=size or PHANTOM_SIZE, seed=seed, faint_share=PHANTOM_FAINT_SHARE)
+    return load_dataset(source, size=size or 128, cache_dir=out_dir / "cache")
 
 
 def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:
@@ -120,14 +128,24 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
     return request, dataset
 
 
-def anomaly_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the settings of a configuration's anomaly detector; that of `default` trains for `epochs` at most."""
+def classifier_settings(configuration: str, *, epochs: int | None = None, phantoms: bool = False) -> TrainingSettings:
+    """Return the settings of a configuration's classifiers, for radiographs or for phantoms."""
+    settings = configuration_settings(configuration, epochs=epochs)
+    return adapt_to_phantoms(settings) if phantoms else settings
+
+
+def anomaly_settings(configuration: str, *, epochs: int | None = None, phantoms: bool = False) -> TrainingSettings:
+    """Return the settings of a configuration's anomaly detector; the one of `default` trains for at most `epochs`."""
     from pneumoscope.anomaly.normality_model import normality_settings
 
-    if configuration != "default":
+    if configuration == "default":
+        settings = normality_settings()
+        settings = settings if epochs is None else replace(settings, epochs=min(settings.epochs, epochs))
+        return replace(settings, size=PHANTOM_SIZE) if phantoms else settings
+    if not phantoms:
         return autoencoder_settings(configuration, epochs=epochs)
-    settings = normality_settings()
-    return settings if epochs is None else replace(settings, epochs=min(settings.epochs, epochs))
+    settings = autoencoder_settings(configuration, epochs=epochs, min_epochs=PHANTOM_AUTOENCODER["epochs"])
+    return replace(settings, size=PHANTOM_SIZE, batch_size=PHANTOM_AUTOENCODER["batch_size"])
 
 
 @dataclass(frozen=True)
@@ -136,10 +154,14 @@ class _Study:
 
     dataset: Dataset
     ledger: Ledger
-    epochs: int | None
     seed: int
     new_images: np.ndarray
     new_names: list[str]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What settings depend on besides the configuration."""
+        return _settings_options(self.ledger)
 
     def model_dir(self, configuration: str, name: str) -> Path:
         return model_dir(self.ledger.out_dir, configuration, name)
@@ -164,7 +186,7 @@ def _run_configuration(study: _Study, configuration: str) -> None:
         for task in TASK_CLASSES:
             _run_classifier(study, configuration, task)
     train = train_normality_model if configuration == "default" else train_anomaly
-    settings, out_dir = anomaly_settings(configuration, epochs=study.epochs), study.model_dir(configuration, "anomaly")
+    settings, out_dir = anomaly_settings(configuration, **study.options), study.model_dir(configuration, "anomaly")
     study.ledger.run(
         stage_name(configuration, "anomaly"),
         lambda: train(study.dataset, out_dir, settings=settings, seed=study.seed)[1],
@@ -191,7 +213,7 @@ def _run_classifier(study: _Study, configuration: str, task: str) -> None:
     def train() -> Classification:
         if joint and task == "binary":
             return join_pneumonias(study.ledger.results()[stage_name("default", "three_class")], seed=study.seed)
-        settings = configuration_settings(configuration, epochs=study.epochs)
+        settings = classifier_settings(configuration, **study.options)
         out_dir = study.model_dir(configuration, task)
         return train_classifier(labeled, out_dir, classes=classes, settings=settings, seed=study.seed)[1]
 
@@ -235,7 +257,7 @@ def _run_default(study: _Study) -> None:
         )
     for task in ("three_class", "binary"):
         _run_classifier(study, "default", task)
-    settings = configuration_settings("default", epochs=study.epochs)
+    settings = classifier_settings("default", **study.options)
 
     def train(seed: int) -> Classification:
         out_dir = other_seed_dir(study.ledger.out_dir, "default", seed)
@@ -251,11 +273,11 @@ def _run_default(study: _Study) -> None:
     study.ledger.run(stage_name("default", "held_out"), hold_out)
 
 
-def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int) -> tuple[np.ndarray, list[str]]:
+def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int, size: int) -> tuple[np.ndarray, list[str]]:
     if new_source is not None:
-        new = load_dataset(new_source)
+        new = load_dataset(new_source, size=size)
         return new.images, new.table["name"].tolist()
-    phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=128, seed=seed + 1)
+    phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=size, seed=seed + 1)
     return phantoms.images, [f"phantom {number}, {kind}" for number, kind in enumerate(phantoms.subtypes, start=1)]
 
 
@@ -272,22 +294,27 @@ def _describe_study(
     }
 
 
+def _settings_options(ledger: Ledger) -> dict[str, Any]:
+    request = ledger.facts["request"]
+    return {"epochs": request["epochs"], "phantoms": request["source"] is None}
+
+
 def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     """Write `results.json` of all finished stages."""
     stages, request, timing = ledger.results(), ledger.facts["request"], ledger.facts["timing"]
     configurations = order_configurations({split_stage(name)[0] for name in stages} - {""})
-    epochs = request["epochs"]
+    options = _settings_options(ledger)
     settings = {
         configuration: {
-            "classifier": configuration_settings(configuration, epochs=epochs).to_json(),
-            "anomaly": anomaly_settings(configuration, epochs=epochs).to_json(),
+            "classifier": classifier_settings(configuration, **options).to_json(),
+            "anomaly": anomaly_settings(configuration, **options).to_json(),
         }
         for configuration in configurations
     }
     summary = summarize_study(
         stages,
         data=describe_data(dataset, request),
-        settings={"seed": request["seed"], "epochs": epochs, **settings},
+        settings={"seed": request["seed"], "epochs": request["epochs"], **settings},
         timing={**timing, "total": round(sum(timing.values()), 2)},
         versions=list_versions(),
         hardware=describe_hardware(),
