@@ -1,6 +1,6 @@
-"""The study: from radiographs through tasks 1 to 4 to results.
+"""The study: all tasks on a collection of radiographs, stage by stage.
 
-Every stage leaves its result in `OUT/stages`; a study that was killed resumes at the first unfinished one.
+Every stage writes its result to `OUT/stages`. A study that was killed resumes at the first unfinished stage.
 """
 
 import logging
@@ -45,7 +45,7 @@ from pneumoscope.study.summary import describe_data, summarize_study
 # A whole study of phantoms takes less than three minutes on 2 cores.
 PHANTOM_COUNTS = {"num_train": 450, "num_test": 120}
 PHANTOM_FAINT_SHARE = 0.1
-PHANTOM_EPOCHS = 4
+PHANTOM_EPOCHS = 5
 PHANTOM_AUTOENCODER = {"epochs": 5, "batch_size": 8}
 NUM_NEW_PHANTOMS = 6
 # Added to the study's own seed, to measure the spread over seeds of the default configuration.
@@ -62,22 +62,23 @@ def run_study(
     resume: bool = False,
     new_source: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Run every task on a collection; `write_audit` and `write_report` make its pages.
+    """Run every task on a collection; `write_audit` and `write_report` write its pages.
 
     Args:
         source: folder or manifest of radiographs; None draws phantoms and trains for few epochs.
-        out_dir: gets `results.json`, `models/`, `stages/`, `log.txt`.
-        configurations: some of `reference`, `improved` and `default`.
-        epochs: of the classifiers, instead of the configuration's own; the autoencoder trains half as many.
+        out_dir: folder for `results.json`, `models/`, `stages/` and `log.txt`.
+        configurations: one or more of `reference`, `improved` and `default`.
+        epochs: number of epochs of the classifiers; by default the number of the configuration. The autoencoder trains
+            for half as many.
         seed: of every random choice.
-        resume: whether to go on with the study in `out_dir`; a stage whose file was deleted is computed again.
+        resume: continue the study in `out_dir`. A stage whose file was deleted is computed again.
         new_source: folder or manifest of images to place on the maps; by default some phantoms.
 
     Returns:
-        The images of the study, split.
+        The images of the study with their splits.
 
     Raises:
-        PneumoscopeError: if `out_dir` holds another study, or a stage cannot be done.
+        PneumoscopeError: if `out_dir` holds another study, or a stage fails.
     """
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.study.leakage import measure_leakage
@@ -113,16 +114,16 @@ def load_study_dataset(
 
 
 def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:
-    """Return the `request` of a study's ledger and its dataset, split.
+    """Return the `request` of a study's ledger, and its dataset with splits.
 
     Raises:
-        PneumoscopeError: if the folder holds no study, or its radiographs have changed since.
+        PneumoscopeError: if the folder holds no study, or its radiographs have changed.
     """
     out_dir = Path(out_dir)
     ledger = Ledger.open(out_dir, resume=True)
     request = ledger.facts["request"]
     if not request:
-        raise PneumoscopeError(f"{out_dir} holds no study; expected what `pneumoscope study --out {out_dir}` leaves")
+        raise PneumoscopeError(f"{out_dir} holds no study; expected the output of `pneumoscope study --out {out_dir}`")
     dataset = split_dataset(load_study_dataset(request["source"], out_dir, seed=request["seed"]), seed=request["seed"])
     ledger.claim(_describe_study(request["source"], dataset, request["epochs"], request["seed"]))
     return request, dataset
@@ -200,14 +201,14 @@ def _run_configuration(study: _Study, configuration: str) -> None:
 
 
 def _run_classifier(study: _Study, configuration: str, task: str) -> None:
-    """Tasks 1 and 2 with one classifier; in `default`, the binary one follows from the three-class one."""
+    """Tasks 1 and 2 with one classifier; `default` derives the binary results from the three-class model."""
     from pneumoscope.classification.classifier import join_pneumonias, train_classifier
 
     classes, joint = TASK_CLASSES[task], configuration == "default"
     rows = np.flatnonzero(study.dataset.labels(THREE_CLASSES if joint else classes) >= 0)
     labeled = study.dataset.select(rows)
     if len(set(labeled.labels(classes))) < len(classes):
-        log.warning("%s is left out: the collection lacks labels of some of %s", task, ", ".join(classes))
+        log.warning("%s is skipped: the collection has no images of at least one class of %s", task, ", ".join(classes))
         return
 
     def train() -> Classification:
@@ -222,7 +223,7 @@ def _run_classifier(study: _Study, configuration: str, task: str) -> None:
 
 
 def _run_neighbors(study: _Study, configuration: str, task: str, rows: np.ndarray, probabilities: np.ndarray) -> None:
-    """Task 2 with one classifier, on the images of `rows`, given its probabilities for those of test."""
+    """Task 2 with one classifier on the images of `rows`; `probabilities` are its predictions for the test images."""
     from pneumoscope.neighbors.knn import find_neighbors
     from pneumoscope.neighbors.map import compute_map
 
@@ -244,7 +245,7 @@ def _run_neighbors(study: _Study, configuration: str, task: str, rows: np.ndarra
 
 
 def _run_default(study: _Study) -> None:
-    """Tasks 1 and 2 with one model for both, also with other seeds and with a series of normals held out."""
+    """Tasks 1 and 2 with one model; the model is also trained with other seeds and without one series of normals."""
     from pneumoscope.classification.classifier import train_classifier
     from pneumoscope.classification.cross_validation import cross_validate, list_series
 
@@ -252,8 +253,8 @@ def _run_default(study: _Study) -> None:
     subtypes = sorted(set(labeled.table["subtype"]))
     if len(subtypes) < len(THREE_CLASSES):
         raise PneumoscopeError(
-            f"the collection has the subtypes {', '.join(subtypes)}; expected {', '.join(THREE_CLASSES)} for "
-            "`default`. Name another configuration, or give the subtypes in a manifest."
+            f"the collection has the subtypes {', '.join(subtypes)}; `default` expects {', '.join(THREE_CLASSES)}. "
+            "Choose another configuration, or list the subtypes in a manifest."
         )
     for task in ("three_class", "binary"):
         _run_classifier(study, "default", task)
@@ -266,11 +267,13 @@ def _run_default(study: _Study) -> None:
     for seed in (study.seed + step for step in OTHER_SEEDS):
         study.ledger.run(stage_name("default", f"seed_{seed}"), partial(train, seed))
     if len(list_series(labeled)) < 2:
-        log.info("the file names of the normals are of one series: none is held out")
+        log.info("all file names of normals belong to one series: no series is held out")
         return
     out_dir = study.model_dir("default", "held_out")
-    hold_out = partial(cross_validate, labeled, out_dir, settings=settings, protocol="series", seed=study.seed)
-    study.ledger.run(stage_name("default", "held_out"), hold_out)
+    validate_by_series = partial(
+        cross_validate, labeled, out_dir, settings=settings, protocol="series", seed=study.seed
+    )
+    study.ledger.run(stage_name("default", "held_out"), validate_by_series)
 
 
 def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int, size: int) -> tuple[np.ndarray, list[str]]:
@@ -278,7 +281,9 @@ def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int, size:
         new = load_dataset(new_source, size=size)
         return new.images, new.table["name"].tolist()
     phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=size, seed=seed + 1)
-    return phantoms.images, [f"phantom {number}, {kind}" for number, kind in enumerate(phantoms.subtypes, start=1)]
+    return phantoms.images, [
+        f"phantom {number}, {subtype}" for number, subtype in enumerate(phantoms.subtypes, start=1)
+    ]
 
 
 def _describe_study(
