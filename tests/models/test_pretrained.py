@@ -196,7 +196,7 @@ def test_a_trained_model_is_saved_and_predicts_the_same(
 
 def test_images_of_another_size_are_an_error(tmp_path: Path, phantoms: Dataset) -> None:
     settings = replace(configuration_settings("transfer", epochs=1), size=SIZE, backbone="mobilenet")
-    with pytest.raises(TrainingError, match="the images are 128 x 128 x 1, mobilenet takes 32 x 32 x 1"):
+    with pytest.raises(TrainingError, match="the images are 128 x 128 x 1, mobilenet expects 32 x 32 x 1"):
         train_classifier(phantoms, tmp_path, classes=THREE_CLASSES, settings=settings)
 
 

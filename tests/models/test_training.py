@@ -150,7 +150,7 @@ def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_an_error(tmp_path: P
     with pytest.raises(TrainingError, match="comes from other settings or data"):
         fit(checkpoint, replace(SETTINGS, learning_rate=0.5))
     checkpoint.write_bytes(b"no checkpoint")
-    with pytest.raises(TrainingError, match="is no checkpoint"):
+    with pytest.raises(TrainingError, match="is not a checkpoint"):
         fit(checkpoint)
 
 

@@ -7,12 +7,12 @@ from pneumoscope.models.settings import Augmentation
 
 
 def augment_images(images: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
-    """Return randomly changed copies: pose first, then exposure, then an erased rectangle.
+    """Return augmented copies of images: pose, then exposure, then an erased rectangle.
 
     Args:
         images: `(n, H, W)` uint8.
-        augmentation: ranges of the changes.
-        rng: source of all randomness; the same state gives the same images.
+        augmentation: ranges of the random changes.
+        rng: random generator; the same state gives the same images.
 
     Returns:
         `(n, H, W)` uint8.
@@ -25,18 +25,18 @@ def augment_images(images: np.ndarray, augmentation: Augmentation, rng: np.rando
 def mix_pairs(
     images: np.ndarray, targets: np.ndarray, concentration: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Mix each image and its target with another one of the batch, all in the same proportion.
+    """Mix each image and its target with another image of the batch. All pairs have the same proportion.
 
     Source: H. Zhang, M. Cisse, Y. Dauphin and D. Lopez-Paz, "mixup: Beyond Empirical Risk Minimization", ICLR 2018.
 
     Args:
         images: `(n, ...)` numbers.
         targets: `(n, classes)` floats.
-        concentration: both parameters of the beta distribution that the proportion is drawn from.
-        rng: source of all randomness.
+        concentration: both parameters of the beta distribution of the proportion.
+        rng: random generator.
 
     Returns:
-        Both, float32, in the same order; the larger part is always the image's own.
+        Mixed images and targets, float32, in the order of the input. The share of the image itself is 0.5 or more.
     """
     share = rng.beta(concentration, concentration)
     own, order = max(share, 1 - share), rng.permutation(len(images))
@@ -94,7 +94,7 @@ def _change_sharpness(image: np.ndarray, largest: float, rng: np.random.Generato
 
 
 def _erase(image: np.ndarray, largest: float, rng: np.random.Generator) -> None:
-    """Lay one rectangle of one gray level over the image, in place."""
+    """Fill one rectangle with one gray level, in place."""
     height, width = image.shape
     sides = (rng.uniform(0, largest, 2) * (height, width)).astype(int)
     top, left = rng.integers(0, (height - sides[0] + 1, width - sides[1] + 1))
@@ -102,7 +102,7 @@ def _erase(image: np.ndarray, largest: float, rng: np.random.Generator) -> None:
 
 
 def _hide_frame(image: np.ndarray, widest: float, rng: np.random.Generator) -> None:
-    """Hide a strip along each side behind one gray level, in place."""
+    """Fill a strip along each side with one gray level, in place."""
     height, width = image.shape
     top, bottom, left, right = (rng.uniform(0, widest, 4) * (height, height, width, width)).astype(int)
     level = rng.integers(0, 256)

@@ -1,35 +1,36 @@
-"""Training settings, as one frozen value that is saved beside the weights."""
+"""Training settings: one frozen dataclass, saved with the weights."""
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 Configuration = Literal["reference", "improved", "default", "transfer"]
-# Those of a study; `transfer` also needs the name of a backbone.
+# Configurations that a study trains by default; `transfer` also needs a backbone.
 STUDY_CONFIGURATIONS: tuple[Configuration, ...] = ("reference", "improved")
 MIN_AUTOENCODER_EPOCHS = 8
+PHANTOM_SIZE = 96
+PHANTOM_BATCH_SIZE = 16
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """Ranges of the uniform random changes of a training image; 0 switches one off.
+    """Ranges of the uniform random changes of a training image; 0 disables a change.
 
     Attributes:
-        rotation: degrees to either side.
-        zoom: share of the size, larger or smaller, of each side independently.
-        aspect: natural logarithm of the factor by which one side grows and the other shrinks, to either side.
-        shift: share of the size, along each axis.
-        flip: probability of a left-right mirror.
-        gamma: natural logarithm of the exponent of an exposure change, to either side.
-        contrast: share, to either side.
-        brightness: share of the full range, to either side.
-        local_contrast: probability of an equalized histogram by tiles, its contrast limited (CLAHE).
-        blur: largest standard deviation in pixels of a blur; half of the images are blurred or, by the same measure,
+        rotation: largest angle in degrees, in both directions.
+        zoom: largest change of each side, as a share of the size.
+        aspect: largest change of the aspect ratio; one side is multiplied by `exp(x)`, the other by `exp(-x)`.
+        shift: largest shift along each axis, as a share of the size.
+        flip: probability of a left-right flip.
+        gamma: largest natural logarithm of the exponent of a gamma correction, in both directions.
+        contrast: largest relative change of contrast.
+        brightness: largest change of brightness, as a share of the full range.
+        local_contrast: probability of contrast-limited adaptive histogram equalization (CLAHE).
+        blur: largest standard deviation of a Gaussian filter in pixels. A quarter of the images is blurred, a quarter is
             sharpened.
-        noise: largest standard deviation of noise, share of the full range; half of the images get some.
-        erase: largest side of a gray rectangle laid over the image, share of the size.
-        frame: widest strip along each side that is hidden behind one gray level, share of the size; half of the images
-            get a frame.
+        noise: largest standard deviation of Gaussian noise, as a share of the full range; applied to half of the images.
+        erase: largest side of an erased rectangle, as a share of the size.
+        frame: largest width of a blank strip along each side, as a share of the size; applied to half of the images.
     """
 
     rotation: float = 0.0
@@ -52,24 +53,30 @@ class TrainingSettings:
     """Settings of one training.
 
     Attributes:
-        configuration: one of `configuration_settings`, or `normality` for the normality model.
-        epochs: passes; with `balanced`, a pass draws as many images of every class as the rarest has.
-        learning_rate: of Adam; the peak where `cosine`.
-        cosine: rise for `warmup`, a share of all steps, then fall along a cosine to zero; else constant.
-        weight_decay: decoupled, per step and unit of learning rate (AdamW).
+        configuration: a name that `configuration_settings` accepts, or `normality` for the normality model.
+        epochs: number of epochs. With `balanced`, an epoch draws the same number of images of every class: the number
+            of images of the rarest class.
+        batch_size: number of images per step.
+        learning_rate: learning rate of Adam; with `cosine`, the peak.
+        cosine: linear warmup and cosine decay to zero; otherwise the learning rate is constant.
+        warmup: share of the steps with linear warmup.
+        weight_decay: decoupled weight decay of AdamW.
         label_smoothing: share of the target that is spread over the classes.
-        balanced: draw classes equally often, and weight them equally in validation.
-        averaging: weight of the past in an exponential average of the weights after each epoch; 0 is none, and better
-            where every layer is normalized by batch: means of moving statistics do not fit means of weights.
-        keep_best: keep the epoch with the lowest validation loss instead of the last.
-        mixup: both parameters of the beta distribution by which two images and their targets are mixed; 0 is none.
-        size: side in pixels of the input images.
-        backbone: one of `models.architectures.pretrained`; None is the configuration's own architecture.
-        weights: what the backbone starts from, a file or `imagenet`; None is random weights.
-        head_epochs: the first epochs, which train the last layer only; the whole network follows with a new optimizer
-            and learning rate schedule.
-        layer_decay: factor of the learning rate and of the weight decay from one fifth of the layers to the one
-            before it; the last layer learns at the full rate. 1 is none.
+        dropout: dropout rate before the last layer.
+        balanced: draw all classes equally often, and weight them equally in validation.
+        averaging: weight of the past in an exponential moving average of the weights, updated after each epoch; 0
+            disables it. Use 0 with batch normalization in every layer: averaged moving statistics do not match averaged
+            weights.
+        keep_best: keep the epoch with the lowest validation loss; otherwise keep the last epoch.
+        mixup: both parameters of the beta distribution of mixup; 0 disables mixup.
+        augmentation: ranges of the random changes of training images.
+        size: side of the input images in pixels.
+        backbone: name of a backbone of `models.architectures.pretrained`; None is the configuration's own architecture.
+        weights: pretrained weights of the backbone, a file or `imagenet`; None is random weights.
+        head_epochs: number of first epochs that train the last layer only. The whole network then trains with a new
+            optimizer and a new learning rate schedule.
+        layer_decay: factor of the learning rate and weight decay between consecutive fifths of the layers, from the
+            output to the input. The last layer has the full learning rate. 1 disables it.
     """
 
     configuration: str = "reference"
@@ -102,11 +109,11 @@ class TrainingSettings:
             )
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as plain values; see `without_paths`."""
+        """Return the settings as plain values for JSON; see `without_paths`."""
         return asdict(self.without_paths())
 
     def without_paths(self) -> "TrainingSettings":
-        """Return the settings with the name of the weights file in place of its path."""
+        """Return the settings with the path of the weights file replaced by its name."""
         return self if self.weights is None else replace(self, weights=Path(self.weights).name)
 
 
@@ -171,16 +178,17 @@ _CONFIGURATIONS: dict[str, TrainingSettings] = {
 
 
 def configuration_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the classifier's settings of a configuration.
+    """Return the classifier settings of a configuration.
 
     Args:
-        configuration: `reference`, the settings of the reference study as far as its text gives them; `improved`, the
-            architectures with improved settings; `default`, the shipped architecture; or `transfer`, a pretrained
+        configuration: `reference` has the settings that the reference study reports; `improved` has the same
+            architectures and improved settings; `default` has the shipped architecture; `transfer` has a pretrained
             backbone.
-        epochs: instead of the configuration's own, 40, 20 or 10; at least one is left to the whole network.
+        epochs: number of epochs; by default 40, 20 or 10, as the configuration sets. At least one epoch trains the
+            whole network.
 
     Raises:
-        ValueError: if there is no such configuration.
+        ValueError: if the configuration is unknown.
     """
     if configuration not in _CONFIGURATIONS:
         raise ValueError(f"configuration is {configuration!r}, expected one of {', '.join(_CONFIGURATIONS)}")
@@ -191,21 +199,36 @@ def configuration_settings(configuration: str, *, epochs: int | None = None) -> 
         settings,
         epochs=epochs,
         head_epochs=min(settings.head_epochs, epochs - 1),
-        # The average covers the same share of a run of any length.
+        # The moving average covers the same share of the epochs in runs of any length.
         averaging=settings.averaging ** (settings.epochs / epochs),
     )
 
 
-def autoencoder_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the autoencoder's settings of a configuration; both augment, as the reference study does.
+def adapt_to_phantoms(settings: TrainingSettings) -> TrainingSettings:
+    """Return classifier settings for a short training on phantoms.
 
-    The study does not give the number of epochs. Here it is half of the classifier's, and at least 8, since
-    reconstructions of a shorter training stay gray.
+    Images and batches are smaller. `improved` has less dropout and augments the pose only, because strong regularization
+    needs more epochs. It trains on all images, because phantoms of all subtypes are equally frequent.
+    """
+    settings = replace(settings, size=PHANTOM_SIZE, batch_size=PHANTOM_BATCH_SIZE)
+    if settings.configuration != "improved":
+        return settings
+    augmentation = Augmentation(rotation=5, zoom=0.05, shift=0.05)
+    return replace(settings, learning_rate=8e-4, dropout=0.1, balanced=False, augmentation=augmentation)
+
+
+def autoencoder_settings(
+    configuration: str, *, epochs: int | None = None, min_epochs: int = MIN_AUTOENCODER_EPOCHS
+) -> TrainingSettings:
+    """Return the autoencoder settings of a configuration; all augment images, as the reference study does.
+
+    The reference study does not report the number of epochs. Here the autoencoder trains for half as many epochs as the
+    classifier, and for at least `min_epochs`: after fewer epochs, reconstructions are uniformly gray.
     """
     settings = configuration_settings(configuration, epochs=epochs)
     return replace(
         settings,
-        epochs=max(MIN_AUTOENCODER_EPOCHS, settings.epochs // 2),
+        epochs=max(min_epochs, settings.epochs // 2),
         batch_size=16,
         learning_rate=2e-3 if settings.cosine else 1e-3,
         balanced=False,
@@ -221,10 +244,10 @@ def autoencoder_settings(configuration: str, *, epochs: int | None = None) -> Tr
 
 
 def choose_precision() -> str:
-    """Return the Keras dtype policy to train in on this machine.
+    """Return the Keras dtype policy for training on this machine.
 
-    `mixed_bfloat16` where the processor multiplies bfloat16 matrices in hardware (AMX), else `float32`: with
-    the vector instructions AVX512_BF16 alone, TensorFlow's bfloat16 convolutions are slower than float32.
+    The policy is `mixed_bfloat16` on processors with AMX instructions, and `float32` on all others. With AVX512_BF16
+    but without AMX, TensorFlow's bfloat16 convolutions are slower than float32.
     """
     try:
         flags = Path("/proc/cpuinfo").read_text(encoding="ascii", errors="replace")

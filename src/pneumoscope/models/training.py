@@ -1,7 +1,7 @@
 """Training with a checkpoint after every epoch.
 
-All randomness of an epoch comes from the seed and the number of the epoch, and all state of the model and its optimizer
-is in the checkpoint, so a resumed run passes through the same values as an uninterrupted one.
+The random choices of an epoch depend on the seed and the number of the epoch only. The checkpoint holds the whole state
+of the model and its optimizer. A resumed run therefore gives the same result as an uninterrupted run.
 """
 
 import json
@@ -33,13 +33,13 @@ Batch = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class TrainingData:
-    """What a model is fitted to.
+    """Training and validation data of a model.
 
     Attributes:
-        draw_order: `rng -> (m,)` int, the training examples of one epoch, in order.
-        make_batch: `(indices, rng) -> (inputs, targets)` of one step.
-        validation: inputs, targets, and the `(n,)` float32 weight of each example, or None.
-        sha256: hash of the training data, which a checkpoint must have in common.
+        draw_order: `rng -> (m,)` int, the training examples of one epoch in their order.
+        make_batch: `(indices, rng) -> (inputs, targets)`, the batch of one step.
+        validation: inputs, targets, and sample weights as `(n,)` float32 or None.
+        sha256: hash of the training data; a checkpoint is resumed only on the same data.
     """
 
     draw_order: Callable[[np.random.Generator], np.ndarray]
@@ -58,17 +58,19 @@ def fit_model(
     seed: int,
     title: str,
 ) -> LearningCurve:
-    """Train a model in place and leave the chosen epoch's weights in it.
+    """Train a model in place; it ends with the weights of the chosen epoch.
 
     Args:
-        model: freshly built.
-        loss: of `(targets, outputs)`.
-        checkpoint_path: `.npz` written after every epoch; where it stands already, training goes on from there.
-        seed: of the order, the augmentation and the dropout.
-        title: of the progress bar and the log.
+        model: newly built model.
+        data: training and validation data.
+        settings: training settings.
+        loss: loss of `(targets, outputs)`.
+        checkpoint_path: `.npz` file, written after every epoch. If it exists, training resumes from it.
+        seed: seed of order, augmentation and dropout.
+        title: title of the progress bar and of the log lines.
 
     Raises:
-        TrainingError: if images have another size, a checkpoint has other settings or data, or the loss is not finite.
+        TrainingError: if the image size differs, the checkpoint has other settings or data, or the loss is not finite.
     """
     _check_size(model, data.validation[0])
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
@@ -76,7 +78,7 @@ def fit_model(
     prepare = partial(_start_stage, model, settings, loss, steps)
     state = _State.open(checkpoint_path, model, fingerprint, prepare)
     if state.epoch:
-        log.info("%s: going on after epoch %d of %d", title, state.epoch, settings.epochs)
+        log.info("%s: resuming after epoch %d of %d", title, state.epoch, settings.epochs)
     with progress_bar() as bar:
         task = bar.add_task(title, total=settings.epochs * steps, completed=state.epoch * steps)
 
@@ -104,18 +106,18 @@ def _check_size(model: keras.Model, images: np.ndarray) -> None:
     if images.shape[1:] != model.input_shape[1:]:
         actual, expected = (" x ".join(map(str, shape)) for shape in (images.shape[1:], model.input_shape[1:]))
         raise TrainingError(
-            f"the images are {actual}, {model.name} takes {expected}; load them with the size that the settings state"
+            f"the images are {actual}, {model.name} expects {expected}; load the images with the size of the settings"
         )
 
 
 def _start_stage(
     model: keras.Model, settings: TrainingSettings, loss: keras.losses.Loss, steps: int, epoch: int
 ) -> None:
-    """Compile a model for the epochs after `epoch`: for the last layer alone, or for the whole model."""
+    """Compile a model for the epochs after `epoch`; the first `head_epochs` train the last layer only."""
     head_epochs = min(settings.head_epochs, settings.epochs)
     head_alone = epoch < head_epochs
     if settings.head_epochs:
-        # Not by a rate of 0: normalization would still follow the images of the batch.
+        # A learning rate of 0 would still update the statistics of batch normalization.
         for layer in model.layers[:-1]:
             layer.trainable = not head_alone
     num_epochs = head_epochs if head_alone else max(1, settings.epochs - head_epochs)
@@ -124,7 +126,7 @@ def _start_stage(
         build_optimizer(model, settings, num_epochs * steps),
         loss,
         weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")] if classifies else [],
-        # One program for a whole step is slower on TensorFlow's CPU, and needed for speed on JAX.
+        # Compiled steps are slower with TensorFlow on CPUs, and faster with JAX.
         jit_compile=keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
@@ -146,12 +148,12 @@ def _run_epoch(
             sums[name] += float(value) * len(inputs)
         report(step, sums["loss"] / examples)
     if not np.isfinite(sums["loss"]):
-        raise TrainingError(f"the loss became {sums['loss']}; expected a finite one. Try a lower learning rate.")
+        raise TrainingError(f"the loss became {sums['loss']}; expected a finite value. Try a lower learning rate.")
     return {name: total / examples for name, total in sums.items()}
 
 
 def _draw_batches(data: TrainingData, batch_size: int, rng: np.random.Generator) -> Iterator[Batch]:
-    """Yield batches; a thread makes the next one during the step on this one."""
+    """Yield batches; a thread prepares the next batch during each step."""
     order = data.draw_order(rng)
     parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     with ThreadPoolExecutor(max_workers=1) as worker:
@@ -164,7 +166,7 @@ def _draw_batches(data: TrainingData, batch_size: int, rng: np.random.Generator)
 
 @dataclass
 class _State:
-    """All that an epoch changes."""
+    """State that changes with every epoch."""
 
     epoch: int
     seconds: float
@@ -175,7 +177,7 @@ class _State:
 
     @classmethod
     def open(cls, path: Path, model: keras.Model, fingerprint: str, prepare: Callable[[int], None]) -> "_State":
-        """Return the state of a checkpoint, or that of a fresh model where there is none."""
+        """Return the state of a checkpoint, or a new state if there is no checkpoint."""
         if not path.exists():
             prepare(0)
             weights = _read(model.weights)
@@ -188,11 +190,11 @@ class _State:
                     for name, count in head.pop("counts").items()
                 }
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-            raise TrainingError(f"{path} is no checkpoint ({error}); delete it to train anew") from None
+            raise TrainingError(f"{path} is not a checkpoint ({error}); delete it to restart the training") from None
         if head.pop("fingerprint") != fingerprint:
             raise TrainingError(
-                f"{path} comes from other settings or data; expected those of this run. "
-                "Give another output folder, or delete the file to train anew."
+                f"{path} comes from a run with other settings or data. "
+                "Choose another output folder, or delete the file to restart the training."
             )
         prepare(head["epoch"])
         _assign(model.variables, groups["variables"])

@@ -1,12 +1,9 @@
-"""Drawn chest phantoms with known lesions: data with ground truth to test the whole package on.
-
-A phantom is a drawing, never a radiograph: metrics on phantoms test the software and say nothing about patients.
-"""
+"""Chest phantoms: drawn images with known lesions, to test the package."""
 
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,23 +29,27 @@ from pneumoscope.phantoms.lesions import (
 from pneumoscope.progress import track
 
 COMMENT = "Drawn phantom, not a radiograph. Research use only."
+PHANTOM_NOTE = (
+    "Phantoms are drawn images with known lesions. They test the software; their metrics do not apply to radiographs."
+)
 MIN_SIZE = 32
 LUNG_SHARE = 0.5
+_FAINT_STRENGTHS = (0.1, 0.4)
 
-# Arrays of this many pixels stay in the processor's cache while they are worked on.
+# Arrays of this number of pixels fit in the cache of the processor.
 _PIXELS_AT_ONCE = 1 << 16
 
 
 @dataclass(frozen=True)
 class Phantoms:
-    """Drawn chests; none shows a person.
+    """Drawn chest radiographs.
 
     Attributes:
         images: `(n, size, size)` uint8, 0 = black.
-        masks: `(n, size, size)` bool, the true lesion; empty for normals.
-        lungs: `(n, size, size)` bool, the true lungs that neither heart nor diaphragm covers, lesions included.
+        masks: `(n, size, size)` bool, the lesion; empty for normals.
+        lungs: `(n, size, size)` bool, the lungs with their lesions, without the parts behind heart and diaphragm.
         subtypes: `(n,)` str, `normal`, `bacterial` or `viral`.
-        patients: `(n,)` str, the imagined child: `IM-0012` for normals, `person12` for the others.
+        patients: `(n,)` str, the simulated child: `IM-0012` for normals, `person12` for the others.
     """
 
     images: np.ndarray
@@ -62,14 +63,14 @@ class Phantoms:
 
 
 def draw_phantoms(num_images: int, *, size: int = 256, seed: int = 0) -> Phantoms:
-    """Draw chest phantoms, a third of each class, with 1 to 4 images a child.
+    """Draw chest phantoms, one third of each class, with 1 to 4 images per child.
 
-    Shape of the chest and place of the lesion belong to the child; pose, breath and exposure to the image.
+    Images of one child share the shape of the chest and the place of the lesion. Pose, breath and exposure vary.
 
     Args:
-        num_images: how many, 1 or more.
+        num_images: number of images, 1 or more.
         size: side in pixels, 32 or more.
-        seed: the same seed gives the same bytes.
+        seed: seed of all random choices; the same seed gives the same bytes.
 
     Raises:
         ValueError: if `num_images` or `size` is too small.
@@ -85,29 +86,30 @@ def draw_phantoms(num_images: int, *, size: int = 256, seed: int = 0) -> Phantom
 def write_phantoms(
     out_dir: str | os.PathLike[str], *, num_train: int, num_test: int, size: int = 256, seed: int = 0
 ) -> Path:
-    """Write phantoms as a folder laid out and named like the Kaggle data set, and return `out_dir`.
+    """Write phantoms to a folder with the layout and file names of the Kaggle data set, and return `out_dir`.
 
-    Images go to `<split>/NORMAL` and `<split>/PNEUMONIA`, the true masks of their lesions to
-    `masks/<split>/<class>` as PNG (255 = lesion). Every image has a JPEG comment that it is drawn.
+    Images are written to `<split>/NORMAL` and `<split>/PNEUMONIA`. The masks of their lesions are written to
+    `masks/<split>/<class>` as PNG (255 = lesion). A JPEG comment marks every image as drawn.
 
     Args:
-        out_dir: folder to write, new or empty.
-        num_train, num_test: images of each split, by child.
+        out_dir: new or empty folder.
+        num_train, num_test: number of images of each split; splits share no child.
         size, seed: see `draw_phantoms`.
 
     Raises:
-        CollectionError: if `out_dir` holds anything, so that phantoms never mix with radiographs.
+        CollectionError: if `out_dir` is not empty. Phantoms must not mix with radiographs.
         ValueError: see `draw_phantoms`.
     """
     root = Path(out_dir)
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
-        raise CollectionError(f"{root} is not empty; phantoms go to a new or empty folder, name another")
+        raise CollectionError(f"{root} is not empty; phantoms need a new or empty folder")
     write_text(
         root / "README.txt",
         f"{COMMENT}\n{RESEARCH_USE_ONLY}\n\n"
-        "Every image in this folder was drawn by a program (pneumoscope, write_phantoms). None shows a person.\n"
-        "Names and folders follow the data set 'Chest X-Ray Images (Pneumonia)' so that the same tools read both.\n"
-        "masks/ holds the true lesion of each image (255 = lesion, all 0 for normals).\n"
+        f"{PHANTOM_NOTE}\n"
+        "A program (pneumoscope, write_phantoms) drew every image in this folder. No image shows a person.\n"
+        "Folders and file names follow the data set 'Chest X-Ray Images (Pneumonia)'. The same tools read both.\n"
+        "masks/ holds the mask of each lesion (255 = lesion, all 0 for normals).\n"
         f"Drawn with num_train={num_train}, num_test={num_test}, size={size}, seed={seed}.\n",
     )
     for split, phantoms in _draw_splits(num_train, num_test, size, seed).items():
@@ -121,7 +123,7 @@ def write_phantoms(
 
 
 def shows_phantoms(dataset: Dataset) -> bool:
-    """Return whether a dataset holds phantoms, by the first image of each split and class."""
+    """Return whether a dataset holds phantoms; checks the first image of each split and class."""
     for path in dataset.table.groupby(["split", "label"])["path"].first():
         if path == "":
             return True
@@ -131,12 +133,18 @@ def shows_phantoms(dataset: Dataset) -> bool:
     return False
 
 
-def phantom_dataset(*, num_train: int, num_test: int, size: int = 128, seed: int = 0) -> Dataset:
-    """Draw a dataset of phantoms in memory, with masks, split into `train` and `test` by child.
+def phantom_dataset(
+    *, num_train: int, num_test: int, size: int = 128, seed: int = 0, faint_share: float = 0.0
+) -> Dataset:
+    """Draw a dataset of phantoms in memory, with masks and the splits `train` and `test`.
 
     See `write_phantoms` for the parameters and `draw_phantoms` for errors.
+
+    Args:
+        num_train, num_test, size, seed: see `write_phantoms`.
+        faint_share: share of the children with a faint lesion, in [0, 1]. With faint lesions, the classes overlap.
     """
-    splits = _draw_splits(num_train, num_test, size, seed)
+    splits = _draw_splits(num_train, num_test, size, seed, faint_share)
     images, masks, subtypes, patients = (
         np.concatenate([getattr(phantoms, name) for phantoms in splits.values()])
         for name in ("images", "masks", "subtypes", "patients")
@@ -155,19 +163,21 @@ def phantom_dataset(*, num_train: int, num_test: int, size: int = 128, seed: int
     return Dataset(images, table.astype(str), pd.DataFrame({"name": [], "reason": []}, dtype=str), masks)
 
 
-def _draw_splits(num_train: int, num_test: int, size: int, seed: int) -> dict[str, Phantoms]:
-    """Return the phantoms of `train` and `test`, whose children are numbered on."""
-    train = _draw(num_train, size, np.random.default_rng([seed, 0]), first_patient=1)
-    test = _draw(num_test, size, np.random.default_rng([seed, 1]), first_patient=1 + len(set(train.patients)))
+def _draw_splits(num_train: int, num_test: int, size: int, seed: int, faint_share: float = 0.0) -> dict[str, Phantoms]:
+    """Return the phantoms of `train` and `test`, with consecutive numbers of children."""
+    rngs = [np.random.default_rng([seed, split]) for split in (0, 1)]
+    train = _draw(num_train, size, rngs[0], first_patient=1, faint_share=faint_share)
+    first_patient = 1 + len(set(train.patients))
+    test = _draw(num_test, size, rngs[1], first_patient=first_patient, faint_share=faint_share)
     return {"train": train, "test": test}
 
 
 def _name_files(split: str, phantoms: Phantoms) -> list[str]:
-    """Return the path of each image below the root, in the naming scheme of the Kaggle release."""
+    """Return the path of each image relative to the root, named as in the Kaggle data set."""
     counts: Counter[str] = Counter()
     names = []
     for subtype, patient in zip(phantoms.subtypes.tolist(), phantoms.patients.tolist(), strict=True):
-        # The scheme counts the images of a healthy child, but all images of a class of pneumonia.
+        # Kaggle numbers normals by child, and pneumonias by subtype.
         counted = patient if subtype == "normal" else subtype
         counts[counted] += 1
         if subtype == "normal":
@@ -178,21 +188,24 @@ def _name_files(split: str, phantoms: Phantoms) -> list[str]:
     return names
 
 
-def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient: int) -> Phantoms:
+def _draw(
+    num_images: int, size: int, rng: np.random.Generator, *, first_patient: int, faint_share: float = 0.0
+) -> Phantoms:
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}, expected 1 or more")
     if size < MIN_SIZE:
-        raise ValueError(f"size is {size}, expected {MIN_SIZE} or more: smaller lesions are invisible")
+        raise ValueError(f"size is {size}, expected {MIN_SIZE} or more: lesions are invisible in smaller images")
     subtypes, children = _plan_images(num_images, rng)
     cases = sample_cases(children, rng)
     vessels = [branches[children] for branches in sample_vessels(children.max() + 1, rng)]
     consolidations = sample_consolidations(children, rng)
     patterns, streaks = sample_interstitial(children, rng)
+    # A generator of its own leaves the other random choices unchanged.
+    strengths = _sample_strengths(children.max() + 1, faint_share, rng.spawn(1)[0])[children]
     images = np.empty((num_images, size, size), np.uint8)
     masks = np.zeros((num_images, size, size), bool)
     lungs = np.empty((num_images, size, size), bool)
-    # glibc returns every freed array to the system, and allocates it anew, until a large one has been freed: this line
-    # halves the time of drawing.
+    # glibc returns freed arrays to the system until a large array has been freed. This line halves the drawing time.
     np.empty(30 << 20, np.uint8)
     at_once = max(1, _PIXELS_AT_ONCE // size**2)
     rows_of = [np.flatnonzero(subtypes == subtype) for subtype in THREE_CLASSES]
@@ -205,13 +218,21 @@ def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient
             lesion = draw_consolidations(consolidations[rows], chest, rng)
         elif subtypes[rows[0]] == "viral":
             lesion = draw_interstitial(patterns[rows], streaks[rows], chest, cases[rows], rng)
+        if lesion is not None:
+            strength = strengths[rows][:, None, None]
+            lesion = replace(lesion, filled=lesion.filled * strength, lines=lesion.lines * strength)
+            masks[rows] = lesion.mask
         lungs[rows] = chest.lungs > LUNG_SHARE
         images[rows] = _expose(chest, tree, lesion, cases[rows], rng)
-        if lesion is not None:
-            masks[rows] = lesion.mask
     numbers = children + first_patient
-    patients = [f"IM-{n:04d}" if kind == "normal" else f"person{n}" for n, kind in zip(numbers, subtypes, strict=True)]
+    patients = [f"IM-{n:04d}" if name == "normal" else f"person{n}" for n, name in zip(numbers, subtypes, strict=True)]
     return Phantoms(images, masks, lungs, subtypes, np.array(patients))
+
+
+def _sample_strengths(num_children: int, faint_share: float, rng: np.random.Generator) -> np.ndarray:
+    """Return `(num_children,)` float32, the factor of the opacity of each child's lesion: 1 unless it is faint."""
+    faint = rng.random(num_children) < faint_share
+    return np.where(faint, rng.uniform(*_FAINT_STRENGTHS, num_children), 1).astype(np.float32)
 
 
 def _plan_images(num_images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
@@ -226,28 +247,28 @@ def _plan_images(num_images: int, rng: np.random.Generator) -> tuple[np.ndarray,
             classes += [index] * number
             missing -= number
     order = rng.permutation(num_images)
-    # Children are numbered anew, so that their number does not depend on the class.
+    # New random numbers, so that the number of a child does not depend on the class.
     return np.array(THREE_CLASSES)[classes][order], rng.permutation(children[-1] + 1)[children][order]
 
 
 def _expose(
     chest: Chest, vessels: np.ndarray, lesion: Lesion | None, cases: np.ndarray, rng: np.random.Generator
 ) -> np.ndarray:
-    """Return the image, `(n, size, size)` uint8: attenuation of the beam, then the response of the detector."""
+    """Return `(n, size, size)` uint8 images: attenuation of the beam, then response of the detector."""
     num_images, size = chest.u.shape[:2]
     exposures = cases[:, None, None]
     thickness = chest.solid + 0.012 * draw_texture(num_images, size, 14, rng)
     if lesion is None:
         thickness += chest.lungs * vessels - chest.air
     else:
-        # Where the air is gone the tree shows dark: bronchi run with the vessels and still hold air.
+        # Air bronchograms: in a consolidation, bronchi run along the vessels and still hold air.
         thickness += chest.lungs * (vessels * (1 - 2.4 * lesion.filled) + lesion.lines)
         thickness -= chest.air * (1 - lesion.filled)
     np.maximum(thickness, 0, out=thickness)
-    grey = (1 - np.exp(-exposures["penetration"] * thickness)) / (1 - np.exp(-1.15 * exposures["penetration"]))
-    grey = np.minimum(grey, 1) ** exposures["gamma"]
-    grey += exposures["gradient_u"] * chest.u + exposures["gradient_v"] * chest.v
-    grey = exposures["black"] + (exposures["white"] - exposures["black"]) * grey
-    grey += exposures["mottle"] * rng.standard_normal(grey.shape, dtype=np.float32)
-    image: np.ndarray = np.rint(np.clip(grey, 0, 1) * 255).astype(np.uint8)
+    gray = (1 - np.exp(-exposures["penetration"] * thickness)) / (1 - np.exp(-1.15 * exposures["penetration"]))
+    gray = np.minimum(gray, 1) ** exposures["gamma"]
+    gray += exposures["gradient_u"] * chest.u + exposures["gradient_v"] * chest.v
+    gray = exposures["black"] + (exposures["white"] - exposures["black"]) * gray
+    gray += exposures["mottle"] * rng.standard_normal(gray.shape, dtype=np.float32)
+    image: np.ndarray = np.rint(np.clip(gray, 0, 1) * 255).astype(np.uint8)
     return image

@@ -1,7 +1,7 @@
-"""Leakage of a random split by image, where images of one patient are in training and validation.
+"""Leakage of a random split by image, where training and validation share patients.
 
-Every validation image gets the label of its nearest training image, which needs no training: a higher accuracy than
-under a split by patient comes from the patient's own images. A trained model can memorize far more than this measures.
+Every validation image gets the label of its nearest training image. This needs no trained model. If the accuracy is
+higher than under a split by patient, the gain comes from images of the same patient. A trained model can gain more.
 """
 
 from collections.abc import Sequence
@@ -19,17 +19,17 @@ SIDE = 32
 
 
 def measure_leakage(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> Leakage:
-    """Compare a random split by image with one by patient, on all images that are not test.
+    """Compare a random split by image with a split by patient, on all images outside test.
 
-    Nearest is by Euclidean distance of the gray levels of images shrunk to 32 x 32. The metrics under each split
-    are `accuracy` and `balanced_accuracy` (normal, pneumonia) and, where all subtypes occur, `three_class_accuracy`.
-    The two splits validate on different images; the random split therefore also has each metric as
-    `NAME_without_own_patient`: the same images, with the nearest images of other patients only.
+    The nearest image has the smallest Euclidean distance of gray levels at 32 x 32 pixels. Each split has the metrics
+    `accuracy` and `balanced_accuracy` of normal against pneumonia, and `three_class_accuracy` if all subtypes occur.
+    The two splits validate on different images. The random split therefore also has each metric as
+    `NAME_without_own_patient`, for the same images and the nearest images of other patients.
 
     Args:
-        dataset: as loaded or as split.
+        dataset: before or after the split.
         seed: of both splits and of the resampling of patients.
-        val_share: share of the images that validates, in (0, 0.5].
+        val_share: share of the images for validation, in (0, 0.5].
 
     Raises:
         CollectionError: if there are too few patients.

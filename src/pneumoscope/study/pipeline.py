@@ -1,6 +1,6 @@
-"""The study: from radiographs through tasks 1 to 4 to results.
+"""The study: all tasks on a collection of radiographs, stage by stage.
 
-Every stage leaves its result in `OUT/stages`; a study that was killed resumes at the first unfinished one.
+Every stage writes its result to `OUT/stages`. A study that was killed resumes at the first unfinished stage.
 """
 
 import logging
@@ -30,8 +30,10 @@ from pneumoscope.io.study_folder import (
 )
 from pneumoscope.labels import TASK_CLASSES, THREE_CLASSES
 from pneumoscope.models.settings import (
+    PHANTOM_SIZE,
     STUDY_CONFIGURATIONS,
     TrainingSettings,
+    adapt_to_phantoms,
     autoencoder_settings,
     configuration_settings,
 )
@@ -40,8 +42,11 @@ from pneumoscope.progress import log
 from pneumoscope.study.provenance import describe_hardware, list_versions
 from pneumoscope.study.summary import describe_data, summarize_study
 
-PHANTOM_COUNTS = {"num_train": 450, "num_test": 150}
-PHANTOM_EPOCHS = 6
+# A whole study of phantoms takes less than three minutes on 2 cores.
+PHANTOM_COUNTS = {"num_train": 450, "num_test": 120}
+PHANTOM_FAINT_SHARE = 0.1
+PHANTOM_EPOCHS = 5
+PHANTOM_AUTOENCODER = {"epochs": 5, "batch_size": 8}
 NUM_NEW_PHANTOMS = 6
 # Added to the study's own seed, to measure the spread over seeds of the default configuration.
 OTHER_SEEDS = (1000, 2000)
@@ -57,22 +62,23 @@ def run_study(
     resume: bool = False,
     new_source: str | os.PathLike[str] | None = None,
 ) -> Dataset:
-    """Run every task on a collection; `write_audit` and `write_report` make its pages.
+    """Run every task on a collection; `write_audit` and `write_report` write its pages.
 
     Args:
         source: folder or manifest of radiographs; None draws phantoms and trains for few epochs.
-        out_dir: gets `results.json`, `models/`, `stages/`, `log.txt`.
-        configurations: some of `reference`, `improved` and `default`.
-        epochs: of the classifiers, instead of the configuration's own; the autoencoder trains half as many.
+        out_dir: folder for `results.json`, `models/`, `stages/` and `log.txt`.
+        configurations: one or more of `reference`, `improved` and `default`.
+        epochs: number of epochs of the classifiers; by default the number of the configuration. The autoencoder trains
+            for half as many.
         seed: of every random choice.
-        resume: whether to go on with the study in `out_dir`; a stage whose file was deleted is computed again.
+        resume: continue the study in `out_dir`. A stage whose file was deleted is computed again.
         new_source: folder or manifest of images to place on the maps; by default some phantoms.
 
     Returns:
-        The images of the study, split.
+        The images of the study with their splits.
 
     Raises:
-        PneumoscopeError: if `out_dir` holds another study, or a stage cannot be done.
+        PneumoscopeError: if `out_dir` holds another study, or a stage fails.
     """
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.study.leakage import measure_leakage
@@ -87,47 +93,60 @@ def run_study(
         ledger.claim(_describe_study(source, dataset, epochs, seed))
         ledger.run("audit", lambda: audit_dataset(collected))
         ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
-        study = _Study(dataset, ledger, epochs, seed, *_load_new_images(new_source, seed))
+        size = dataset.images.shape[1]
+        study = _Study(dataset, ledger, seed, *_load_new_images(new_source, seed, size))
         for configuration in configurations:
             _run_configuration(study, configuration)
         _write_results(ledger, dataset)
     return dataset
 
 
-def load_study_dataset(source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int = 128) -> Dataset:
-    """Load the images of a study, not split yet: a collection, or phantoms where `source` is None.
+def load_study_dataset(
+    source: str | os.PathLike[str] | None, out_dir: Path, *, seed: int, size: int | None = None
+) -> Dataset:
+    """Load the images of a study before the split: a collection, or phantoms if `source` is None.
 
-    Images have sides of `size` pixels; `out_dir` gets a cache of the decoded ones.
+    Images have sides of `size` pixels, by default 128, or 96 for phantoms. `out_dir` gets a cache of decoded images.
     """
     if source is None:
-        return phantom_dataset(**PHANTOM_COUNTS, size=size, seed=seed)
-    return load_dataset(source, size=size, cache_dir=out_dir / "cache")
+        return phantom_dataset(**PHANTOM_COUNTS, size=size or PHANTOM_SIZE, seed=seed, faint_share=PHANTOM_FAINT_SHARE)
+    return load_dataset(source, size=size or 128, cache_dir=out_dir / "cache")
 
 
 def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:
-    """Return the `request` of a study's ledger and its dataset, split.
+    """Return the `request` of a study's ledger, and its dataset with splits.
 
     Raises:
-        PneumoscopeError: if the folder holds no study, or its radiographs have changed since.
+        PneumoscopeError: if the folder holds no study, or its radiographs have changed.
     """
     out_dir = Path(out_dir)
     ledger = Ledger.open(out_dir, resume=True)
     request = ledger.facts["request"]
     if not request:
-        raise PneumoscopeError(f"{out_dir} holds no study; expected what `pneumoscope study --out {out_dir}` leaves")
+        raise PneumoscopeError(f"{out_dir} holds no study; expected the output of `pneumoscope study --out {out_dir}`")
     dataset = split_dataset(load_study_dataset(request["source"], out_dir, seed=request["seed"]), seed=request["seed"])
     ledger.claim(_describe_study(request["source"], dataset, request["epochs"], request["seed"]))
     return request, dataset
 
 
-def anomaly_settings(configuration: str, *, epochs: int | None = None) -> TrainingSettings:
-    """Return the settings of a configuration's anomaly detector; that of `default` trains for `epochs` at most."""
+def classifier_settings(configuration: str, *, epochs: int | None = None, phantoms: bool = False) -> TrainingSettings:
+    """Return the settings of a configuration's classifiers, for radiographs or for phantoms."""
+    settings = configuration_settings(configuration, epochs=epochs)
+    return adapt_to_phantoms(settings) if phantoms else settings
+
+
+def anomaly_settings(configuration: str, *, epochs: int | None = None, phantoms: bool = False) -> TrainingSettings:
+    """Return the settings of a configuration's anomaly detector; the one of `default` trains for at most `epochs`."""
     from pneumoscope.anomaly.normality_model import normality_settings
 
-    if configuration != "default":
+    if configuration == "default":
+        settings = normality_settings()
+        settings = settings if epochs is None else replace(settings, epochs=min(settings.epochs, epochs))
+        return replace(settings, size=PHANTOM_SIZE) if phantoms else settings
+    if not phantoms:
         return autoencoder_settings(configuration, epochs=epochs)
-    settings = normality_settings()
-    return settings if epochs is None else replace(settings, epochs=min(settings.epochs, epochs))
+    settings = autoencoder_settings(configuration, epochs=epochs, min_epochs=PHANTOM_AUTOENCODER["epochs"])
+    return replace(settings, size=PHANTOM_SIZE, batch_size=PHANTOM_AUTOENCODER["batch_size"])
 
 
 @dataclass(frozen=True)
@@ -136,10 +155,14 @@ class _Study:
 
     dataset: Dataset
     ledger: Ledger
-    epochs: int | None
     seed: int
     new_images: np.ndarray
     new_names: list[str]
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """What settings depend on besides the configuration."""
+        return _settings_options(self.ledger)
 
     def model_dir(self, configuration: str, name: str) -> Path:
         return model_dir(self.ledger.out_dir, configuration, name)
@@ -164,7 +187,7 @@ def _run_configuration(study: _Study, configuration: str) -> None:
         for task in TASK_CLASSES:
             _run_classifier(study, configuration, task)
     train = train_normality_model if configuration == "default" else train_anomaly
-    settings, out_dir = anomaly_settings(configuration, epochs=study.epochs), study.model_dir(configuration, "anomaly")
+    settings, out_dir = anomaly_settings(configuration, **study.options), study.model_dir(configuration, "anomaly")
     study.ledger.run(
         stage_name(configuration, "anomaly"),
         lambda: train(study.dataset, out_dir, settings=settings, seed=study.seed)[1],
@@ -178,20 +201,20 @@ def _run_configuration(study: _Study, configuration: str) -> None:
 
 
 def _run_classifier(study: _Study, configuration: str, task: str) -> None:
-    """Tasks 1 and 2 with one classifier; in `default`, the binary one follows from the three-class one."""
+    """Tasks 1 and 2 with one classifier; `default` derives the binary results from the three-class model."""
     from pneumoscope.classification.classifier import join_pneumonias, train_classifier
 
     classes, joint = TASK_CLASSES[task], configuration == "default"
     rows = np.flatnonzero(study.dataset.labels(THREE_CLASSES if joint else classes) >= 0)
     labeled = study.dataset.select(rows)
     if len(set(labeled.labels(classes))) < len(classes):
-        log.warning("%s is left out: the collection lacks labels of some of %s", task, ", ".join(classes))
+        log.warning("%s is skipped: the collection has no images of at least one class of %s", task, ", ".join(classes))
         return
 
     def train() -> Classification:
         if joint and task == "binary":
             return join_pneumonias(study.ledger.results()[stage_name("default", "three_class")], seed=study.seed)
-        settings = configuration_settings(configuration, epochs=study.epochs)
+        settings = classifier_settings(configuration, **study.options)
         out_dir = study.model_dir(configuration, task)
         return train_classifier(labeled, out_dir, classes=classes, settings=settings, seed=study.seed)[1]
 
@@ -200,7 +223,7 @@ def _run_classifier(study: _Study, configuration: str, task: str) -> None:
 
 
 def _run_neighbors(study: _Study, configuration: str, task: str, rows: np.ndarray, probabilities: np.ndarray) -> None:
-    """Task 2 with one classifier, on the images of `rows`, given its probabilities for those of test."""
+    """Task 2 with one classifier on the images of `rows`; `probabilities` are its predictions for the test images."""
     from pneumoscope.neighbors.knn import find_neighbors
     from pneumoscope.neighbors.map import compute_map
 
@@ -222,7 +245,7 @@ def _run_neighbors(study: _Study, configuration: str, task: str, rows: np.ndarra
 
 
 def _run_default(study: _Study) -> None:
-    """Tasks 1 and 2 with one model for both, also with other seeds and with a series of normals held out."""
+    """Tasks 1 and 2 with one model; the model is also trained with other seeds and without one series of normals."""
     from pneumoscope.classification.classifier import train_classifier
     from pneumoscope.classification.cross_validation import cross_validate, list_series
 
@@ -230,12 +253,12 @@ def _run_default(study: _Study) -> None:
     subtypes = sorted(set(labeled.table["subtype"]))
     if len(subtypes) < len(THREE_CLASSES):
         raise PneumoscopeError(
-            f"the collection has the subtypes {', '.join(subtypes)}; expected {', '.join(THREE_CLASSES)} for "
-            "`default`. Name another configuration, or give the subtypes in a manifest."
+            f"the collection has the subtypes {', '.join(subtypes)}; `default` expects {', '.join(THREE_CLASSES)}. "
+            "Choose another configuration, or list the subtypes in a manifest."
         )
     for task in ("three_class", "binary"):
         _run_classifier(study, "default", task)
-    settings = configuration_settings("default", epochs=study.epochs)
+    settings = classifier_settings("default", **study.options)
 
     def train(seed: int) -> Classification:
         out_dir = other_seed_dir(study.ledger.out_dir, "default", seed)
@@ -244,19 +267,23 @@ def _run_default(study: _Study) -> None:
     for seed in (study.seed + step for step in OTHER_SEEDS):
         study.ledger.run(stage_name("default", f"seed_{seed}"), partial(train, seed))
     if len(list_series(labeled)) < 2:
-        log.info("the file names of the normals are of one series: none is held out")
+        log.info("all file names of normals belong to one series: no series is held out")
         return
     out_dir = study.model_dir("default", "held_out")
-    hold_out = partial(cross_validate, labeled, out_dir, settings=settings, protocol="series", seed=study.seed)
-    study.ledger.run(stage_name("default", "held_out"), hold_out)
+    validate_by_series = partial(
+        cross_validate, labeled, out_dir, settings=settings, protocol="series", seed=study.seed
+    )
+    study.ledger.run(stage_name("default", "held_out"), validate_by_series)
 
 
-def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int) -> tuple[np.ndarray, list[str]]:
+def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int, size: int) -> tuple[np.ndarray, list[str]]:
     if new_source is not None:
-        new = load_dataset(new_source)
+        new = load_dataset(new_source, size=size)
         return new.images, new.table["name"].tolist()
-    phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=128, seed=seed + 1)
-    return phantoms.images, [f"phantom {number}, {kind}" for number, kind in enumerate(phantoms.subtypes, start=1)]
+    phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=size, seed=seed + 1)
+    return phantoms.images, [
+        f"phantom {number}, {subtype}" for number, subtype in enumerate(phantoms.subtypes, start=1)
+    ]
 
 
 def _describe_study(
@@ -272,22 +299,27 @@ def _describe_study(
     }
 
 
+def _settings_options(ledger: Ledger) -> dict[str, Any]:
+    request = ledger.facts["request"]
+    return {"epochs": request["epochs"], "phantoms": request["source"] is None}
+
+
 def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     """Write `results.json` of all finished stages."""
     stages, request, timing = ledger.results(), ledger.facts["request"], ledger.facts["timing"]
     configurations = order_configurations({split_stage(name)[0] for name in stages} - {""})
-    epochs = request["epochs"]
+    options = _settings_options(ledger)
     settings = {
         configuration: {
-            "classifier": configuration_settings(configuration, epochs=epochs).to_json(),
-            "anomaly": anomaly_settings(configuration, epochs=epochs).to_json(),
+            "classifier": classifier_settings(configuration, **options).to_json(),
+            "anomaly": anomaly_settings(configuration, **options).to_json(),
         }
         for configuration in configurations
     }
     summary = summarize_study(
         stages,
         data=describe_data(dataset, request),
-        settings={"seed": request["seed"], "epochs": epochs, **settings},
+        settings={"seed": request["seed"], "epochs": request["epochs"], **settings},
         timing={**timing, "total": round(sum(timing.values()), 2)},
         versions=list_versions(),
         hardware=describe_hardware(),

@@ -1,4 +1,4 @@
-"""Versions and hardware that a result was made with."""
+"""Versions of the libraries, and the hardware."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from pneumoscope.models.settings import choose_precision
 
 
 def list_versions() -> dict[str, str]:
-    """Return the versions of Python, of this package and of the libraries that it computes with."""
+    """Return the versions of Python, of this package and of the numerical libraries."""
     import keras
 
     versions = {"python": platform.python_version(), "backend": keras.backend.backend()}
@@ -23,7 +23,7 @@ def list_versions() -> dict[str, str]:
 
 
 def describe_hardware() -> dict[str, Any]:
-    """Return processor, cores, memory in GiB, and the precision of the computations."""
+    """Return the processor, the number of cores, the memory in GiB and the training precision."""
     names = Path("/proc/cpuinfo")
     lines = names.read_text(encoding="utf-8", errors="replace").splitlines() if names.exists() else []
     models = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]

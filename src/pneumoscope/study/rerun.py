@@ -1,4 +1,4 @@
-"""A single task on new files, with the models of a finished study."""
+"""Single tasks on new files with the models of a finished study."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ Row = dict[str, Any]
 
 @dataclass(frozen=True)
 class Rerun:
-    """A finished study, opened with one of its classifiers.
+    """A finished study with one of its classifiers.
 
     Attributes:
         study_dir: folder of the study.
@@ -58,7 +58,7 @@ class Rerun:
 
     @cached_property
     def dataset(self) -> Dataset:
-        """The study's images of known class."""
+        """The labeled images of the study."""
         dataset = self._reopened[1]
         return dataset.select(dataset.labels(self.classes) >= 0)
 
@@ -71,7 +71,7 @@ class Rerun:
         return load_files(paths, size=self.model.input_shape[1])
 
     def embed(self, images: np.ndarray) -> np.ndarray:
-        """Return the embeddings of some images."""
+        """Return the embeddings of images."""
         from pneumoscope.neighbors.knn import embed_images
 
         return embed_images(self.model, images)
@@ -85,13 +85,13 @@ class Rerun:
         return 1 - probabilities[:, 0], choose_class(probabilities)
 
     def find_patient(self, path: Path) -> str | None:
-        """Return the patient of a file that is part of the dataset, by its bytes; None for any other file."""
+        """Return the patient of a file by its SHA-256; None if the dataset does not contain the file."""
         digest = hash_file(path)
         patients = self.dataset.table.loc[self.dataset.table["sha256"] == digest, "patient"]
         return None if patients.empty else str(patients.iloc[0])
 
     def load_map(self) -> EmbeddingMap | None:
-        """Return the study's map of these images, if it has one."""
+        """Return the study's map of these images, or None."""
         embedding_map: EmbeddingMap | None = find_stage(self.study_dir, self.configuration, f"map_{self.task}")
         names = self.dataset.names
         if embedding_map is None or not np.array_equal(embedding_map.names[embedding_map.origins != "new"], names):
@@ -104,12 +104,12 @@ class ExplainedFile:
     """One file with its heatmaps.
 
     Attributes:
-        path: of the file.
+        path: path of the file.
         image: `(H, W)` uint8.
         decision: predicted class, `normal` or `pneumonia`.
-        p_pneumonia: in [0, 1].
+        p_pneumonia: probability of pneumonia, in [0, 1].
         heatmaps: `(views, H, W)` floats in [0, 1].
-        views: name of the layer, or of the method, of each heatmap.
+        views: name of the layer of each heatmap; name of the method if it has no layer.
     """
 
     path: Path
@@ -124,13 +124,13 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
     """Read new radiographs.
 
     Returns:
-        `(n, size, size)` uint8; their paths; and `image` and `error` of each file that cannot be read.
+        The images as `(n, size, size)` uint8, their paths, and a row with `image` and `error` for each unreadable file.
 
     Raises:
-        PneumoscopeError: if none can be read.
+        PneumoscopeError: if no file is readable.
     """
     if not paths:
-        raise PneumoscopeError("no image was named; expected one or more files")
+        raise PneumoscopeError("no image given; expected one or more files")
     images, read, failed = [], [], []
     for path in paths:
         try:
@@ -166,7 +166,7 @@ def rerun_neighbors(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
 
 
 def rerun_map(rerun: Rerun, paths: Sequence[Path], *, method: "Method" = "tsne") -> tuple[EmbeddingMap, list[Row]]:
-    """Task 2. Return the map with the files placed on it, and their coordinates; t-SNE extends the study's own map."""
+    """Task 2. Place files on the map, and return the map and the coordinates; t-SNE extends the map of the study."""
     from pneumoscope.neighbors.map import compute_map, extend_map
 
     dataset, rows, names = rerun.dataset, list[Row](), list[str]()
@@ -197,7 +197,7 @@ def rerun_map(rerun: Rerun, paths: Sequence[Path], *, method: "Method" = "tsne")
 
 
 def rerun_anomaly(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
-    """Task 3. Return the anomaly score of each file, and whether it reaches each threshold."""
+    """Task 3. Return the anomaly score of each file, and whether `score >= threshold` for each threshold."""
     from pneumoscope.anomaly.registry import load_detector
 
     detector, thresholds = load_detector(model_dir(rerun.study_dir, rerun.configuration, "anomaly"))
@@ -211,16 +211,16 @@ def rerun_anomaly(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
 def rerun_explain(
     rerun: Rerun, paths: Sequence[Path], *, method: str = "hirescam", layer: str | None = None
 ) -> tuple[list[ExplainedFile], list[Row]]:
-    """Task 4. Return the heatmaps of each file, and the files that cannot be read.
+    """Task 4. Return the heatmaps of each file, and the unreadable files.
 
     Args:
         rerun: the study and its classifier.
         paths: new files.
-        method: see `pneumoscope.explain.methods`.
-        layer: of class-activation maps; by default all that can be explained.
+        method: name of a method of `pneumoscope.explain.methods`.
+        layer: layer of the class-activation map; by default every convolutional layer.
 
     Raises:
-        PneumoscopeError: if there is no such method or layer, or no file can be read.
+        PneumoscopeError: if the method or the layer does not exist, or no file is readable.
     """
     from pneumoscope.explain.methods import LAYER_METHODS, explain
     from pneumoscope.explain.scorer import list_layers
@@ -239,14 +239,14 @@ def rerun_explain(
 
 
 def rerun_contrast(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
-    """Task 4. Return for each file the nearest training image of the class that was not predicted, and the difference.
+    """Task 4. Compare each file with the nearest training images of the other class.
 
     Returns:
-        Rows with the `image`, its `decision`, the `nearest_of_the_other_class` with its `distance`, and for each
-        quarter of the lungs how much whiter the image is than the nearest five, in standard deviations of an image.
+        Rows with the `image`, its `decision`, the `nearest_of_the_other_class` and its `distance`. Each quarter of the
+        lungs also has the difference in brightness to the nearest five images, in standard deviations of an image.
 
     Raises:
-        PneumoscopeError: if no file can be read.
+        PneumoscopeError: if no file is readable.
     """
     from pneumoscope.explain.counterfactual import contrast_with_other_class
 

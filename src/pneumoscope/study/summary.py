@@ -1,4 +1,4 @@
-"""The results of a study as the plain values of `results.json`; see `docs/results.md` for every field."""
+"""The content of `results.json`; `docs/results.md` describes every field."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pneumoscope.phantoms.phantom import shows_phantoms
 SCHEMA_VERSION = "2.0"
 DECISION_THRESHOLD = "mean_plus_sd"
 TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
-# Of the fields of task 2, by classifier.
+# Suffix of the field names of task 2, by classifier.
 _SUFFIXES = {"binary": "", "three_class": "_three_class"}
 
 
@@ -33,9 +33,9 @@ def summarize_study(
     """Return the content of `results.json`, ready for `json.dumps`.
 
     Args:
-        stages: results by stage name, such as `improved-binary` or `leakage`; missing stages are left out.
-        data: `source`, `phantoms` and `counts`, and further facts on the collection.
-        settings: settings by configuration, and those of all, such as `seed`.
+        stages: results by stage name, such as `improved-binary` or `leakage`; missing stages are skipped.
+        data: description of the collection, from `describe_data`.
+        settings: settings by configuration, and common settings such as `seed`.
         timing: seconds by stage, and `total`.
         versions: version by package.
         hardware: `processor`, `cores`, `memory_gib`, `precision`.
@@ -58,7 +58,7 @@ def summarize_study(
 
 
 def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any]:
-    """Return `data` of `results.json`: the dataset of a study, by `request` of its ledger."""
+    """Return `data` of `results.json`; `request` comes from the ledger of the study."""
     counts = (dataset.table["split"] + "/" + dataset.table["subtype"]).value_counts().sort_index()
     patients = dataset.table.groupby("split")["patient"].nunique()
     return {
@@ -74,8 +74,8 @@ def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any
 def _summarize_tasks(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     by_configuration: dict[str, dict[str, Any]] = {}
     for stage, result in stages.items():
-        configuration, kind = split_stage(stage)
-        by_configuration.setdefault(configuration, {})[kind] = result
+        configuration, name = split_stage(stage)
+        by_configuration.setdefault(configuration, {})[name] = result
     by_configuration.pop("", None)
     tasks: dict[str, dict[str, Any]] = {task: {} for task in TASKS}
     for configuration in order_configurations(by_configuration):
@@ -138,7 +138,7 @@ def _summarize_neighbors(stages: dict[str, Any], parameters: dict[str, int]) -> 
 
 
 def _summarize_anomaly(result: AnomalyResult) -> dict[str, Any]:
-    # The plain names are of the reference study's threshold, so that every task has an accuracy.
+    # `accuracy` and `f1` repeat the metrics at the threshold of the reference study: every task has an accuracy.
     plain = {name: f"{name}_{DECISION_THRESHOLD}" for name in ("accuracy", "f1")}
     named = {name: result.metrics[full] for name, full in plain.items() if full in result.metrics}
     return {
