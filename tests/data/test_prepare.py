@@ -144,9 +144,9 @@ def test_overlapping_folders_are_rejected(place: str, source: Path, tmp_path: Pa
 
 def test_source_of_unknown_sub_types_and_bad_target_are_errors(source: Path, tmp_path: Path) -> None:
     (tmp_path / "three").write_text("a file")
-    with pytest.raises(CollectionError, match="could not be written"):
+    with pytest.raises(CollectionError, match="cannot be written"):
         prepare_folders(source, tmp_path / "three")
     for name in PLACED:
         (source / name).unlink()
-    with pytest.raises(CollectionError, match="states its subtype"):
+    with pytest.raises(CollectionError, match="has a known subtype"):
         prepare_folders(source / "train", tmp_path / "other")
