@@ -35,7 +35,7 @@ def fit_darkness(context: FitContext) -> Darkness:
 
 
 def fail(context: FitContext) -> Darkness:
-    raise TrainingError("the autoencoder is dead")
+    raise TrainingError("the autoencoder collapsed")
 
 
 @pytest.fixture

@@ -106,4 +106,4 @@ def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch
     assert content["metrics"]["predictions_outside"]["value"] > 0.9
     rows = read_csv(tmp_path / "labels" / "labels.csv")
     assert rows["name"].tolist() == [row["name"] for row in content["labels"]] == [names[0]]
-    assert {"given", "proposed", "suspicion", "net_normal", "votes_viral"} <= set(rows.columns)
+    assert {"given", "proposed", "suspicion", "probability_normal", "votes_viral"} <= set(rows.columns)

@@ -1,4 +1,4 @@
-"""The optimizer of a training, with a learning rate for each layer."""
+"""Optimizer with layer-wise learning rates."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 
 
 def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: int) -> keras.optimizers.Optimizer:
-    """Return an optimizer for the weights that are trainable now, with a learning rate schedule of `num_steps`."""
+    """Return an optimizer for the trainable weights, with a learning rate schedule of `num_steps` steps."""
     rate: Any = settings.learning_rate
     if settings.cosine:
         warmup = max(1, round(settings.warmup * num_steps))
@@ -32,15 +32,15 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
 
 
 def share_rate(model: keras.Model, decay: float) -> list[float]:
-    """Return the share of the learning rate that each trainable weight gets, in the order of the model's.
+    """Return the learning rate factor of each trainable weight, in the order of `model.trainable_weights`.
 
-    The last layer gets all of it. The layers before it are divided into fifths by depth; each fifth gets `decay` times
-    the share of the next one. Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text
-    Classification", 2018, section 3.2, with groups of layers in place of layers.
+    The factor of the last layer is 1. The other layers are divided into fifths by depth; from the last fifth to the
+    first, the factor is multiplied by `decay`. Source: discriminative fine-tuning, J. Howard and S. Ruder, "Universal
+    Language Model Fine-tuning for Text Classification", 2018, section 3.2, with groups of layers instead of layers.
 
     Args:
-        model: built; its layers stand in the order of their depth.
-        decay: above 0, at most 1.
+        model: built model with layers in order of depth.
+        decay: factor between adjacent groups, in (0, 1].
     """
     learning = [layer for layer in model.layers if layer.trainable_variables]
     before = max(1, len(learning) - 1)
@@ -54,9 +54,9 @@ def share_rate(model: keras.Model, decay: float) -> list[float]:
 
 
 class LayerwiseAdam(keras.optimizers.Adam):
-    """Adam with decoupled weight decay, at a share of the learning rate for each weight.
+    """Adam with decoupled weight decay and a learning rate factor per weight.
 
-    A share of the rate, unlike a share of the gradient, is not undone by Adam's own scaling.
+    The factor applies to the learning rate, because Adam normalizes factors of the gradient away.
     """
 
     def __init__(self, learning_rate: Any, *, shares: list[float], decays: list[float]) -> None:
@@ -65,7 +65,7 @@ class LayerwiseAdam(keras.optimizers.Adam):
         self.decays = decays
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Change one weight."""
+        """Update one weight."""
         place = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype) * self.shares[place]
         if self.decays[place]:
