@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
-DEAD_SPREAD = 0.02
+MIN_SPREAD = 0.02
 
 
 def train_anomaly(
@@ -104,7 +104,7 @@ def fit_autoencoder(context: FitContext) -> ReferenceAutoencoder:
     return _train(context.normals, settings, context.out_dir / "autoencoder.npz", context.seed)[0]
 
 
-def check_alive(reconstructions: np.ndarray) -> None:
+def check_reconstructions(reconstructions: np.ndarray) -> None:
     """Check that reconstructions vary within and between images.
 
     Args:
@@ -115,11 +115,11 @@ def check_alive(reconstructions: np.ndarray) -> None:
     """
     within = float(np.std(reconstructions, axis=(1, 2)).mean())
     among = float(np.std(reconstructions, axis=0).mean()) if len(reconstructions) > 1 else within
-    if within < DEAD_SPREAD or among < DEAD_SPREAD / 4:
+    if within < MIN_SPREAD or among < MIN_SPREAD / 4:
         raise TrainingError(
             f"the autoencoder collapsed: the mean of its reconstructions is {reconstructions.mean():.3f}, their "
-            f"standard deviation {within:.4f} within images and {among:.4f} between images; expected {DEAD_SPREAD} or "
-            f"more within and {DEAD_SPREAD / 4} or more between images. Train with another seed or for more epochs."
+            f"standard deviation {within:.4f} within images and {among:.4f} between images; expected {MIN_SPREAD} or "
+            f"more within and {MIN_SPREAD / 4} or more between images. Train with another seed or for more epochs."
         )
 
 
@@ -145,7 +145,7 @@ def _train(
         title=f"3 autoencoder, {settings.configuration}",
     )
     detector = ReferenceAutoencoder(model)
-    check_alive(detector.reconstruct(normals.held_out.images))
+    check_reconstructions(detector.reconstruct(normals.held_out.images))
     return detector, curve
 
 

@@ -13,7 +13,7 @@ from pneumoscope.anomaly.features import FeatureSource, extract_patches, map_pat
 from pneumoscope.errors import TrainingError
 from pneumoscope.progress import track
 
-NUM_REMEMBERED = 2000
+BANK_SIZE = 2000
 NUM_CANDIDATES = 30_000
 NUM_NEIGHBORS = 9  # neighbors in the memory bank that reweight the image score
 NUM_PROJECTED = 64  # dimensions of the random projection for coreset selection (Johnson-Lindenstrauss)
@@ -58,9 +58,9 @@ class Patchcore:
         places = (np.arange(len(patches)), distances.reshape(len(patches), -1).argmax(axis=1))
         distance = distances.reshape(len(patches), -1)[places]
         patch = patches.reshape(len(patches), -1, patches.shape[-1])[places]
-        remembered = self.bank[nearest.reshape(len(patches), -1)[places]]
+        centers = self.bank[nearest.reshape(len(patches), -1)[places]]
         count = min(NUM_NEIGHBORS, len(self.bank))
-        around = np.argpartition(_square_distances(remembered, self.bank), count - 1, axis=1)[:, :count]
+        around = np.argpartition(_square_distances(centers, self.bank), count - 1, axis=1)[:, :count]
         neighbors = np.linalg.norm(patch[:, None] - self.bank[around], axis=-1)
         # Softmax as published, shifted against overflow. Distances are divided by the root of the dimension: with
         # hundreds of channels the softmax would saturate.
@@ -74,7 +74,7 @@ def fit_patchcore(
     source: FeatureSource,
     images: np.ndarray,
     *,
-    num_remembered: int = NUM_REMEMBERED,
+    bank_size: int = BANK_SIZE,
     num_candidates: int = NUM_CANDIDATES,
     seed: int = 0,
 ) -> Patchcore:
@@ -83,7 +83,7 @@ def fit_patchcore(
     Args:
         source: patch feature extractor.
         images: `(n, H, W)` uint8 normals.
-        num_remembered: maximum size of the memory bank.
+        bank_size: maximum size of the memory bank.
         num_candidates: maximum number of random patches to select from; bounds memory use.
         seed: of the candidates, the projection and the first point.
 
@@ -102,7 +102,7 @@ def fit_patchcore(
         candidates.append(np.take_along_axis(flat, sample[..., None], axis=1).reshape(-1, flat.shape[-1]))
     pool = np.concatenate(candidates)
     pool = pool[np.sort(rng.permutation(len(pool))[:num_candidates])]
-    return Patchcore(source, pool[choose_coreset(pool, num_remembered, seed=seed)])
+    return Patchcore(source, pool[choose_coreset(pool, bank_size, seed=seed)])
 
 
 def choose_coreset(points: np.ndarray, num_chosen: int, *, seed: int = 0) -> np.ndarray:

@@ -55,8 +55,8 @@ _VIEW_POSITIONS = {
     "LLO": "left oblique",
     "RLO": "right oblique",
 }
-_SIDE_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus)\b", re.IGNORECASE)
-_SIDE_VIEW_CODES = {
+_LATERAL_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus)\b", re.IGNORECASE)
+_LATERAL_VIEW_CODES = {
     *("399067008", "399173006", "399198007", "30730003"),  # lateral, left, right; sagittal: SNOMED CT
     *("399182000", "399184004", "399236003", "399160007"),  # oblique, left, right, frontal
     *("399135007", "399356000", "399006002", "399038007", "399312000", "399059000"),  # anterior, posterior oblique
@@ -177,9 +177,9 @@ def _check_modality(header: "Dataset") -> str:
 def _check_view(header: "Dataset") -> str:
     """Check View Position, View Code Sequence (PS3.3 C.8.11.5.1.2) and Patient Orientation (C.7.6.1.1.1)."""
     position = _text(header, "ViewPosition")
-    named = _VIEW_POSITIONS.get(position) or ("lateral or oblique" if _SIDE_VIEWS.search(position) else "")
+    named = _VIEW_POSITIONS.get(position) or ("lateral or oblique" if _LATERAL_VIEWS.search(position) else "")
     value, meaning = _first_code(header, "ViewCodeSequence")
-    if not named and (value in _SIDE_VIEW_CODES or _SIDE_VIEWS.search(meaning)):
+    if not named and (value in _LATERAL_VIEW_CODES or _LATERAL_VIEWS.search(meaning)):
         named = "lateral or oblique"
     if named:
         return f"The DICOM view position is {named}; expected a frontal view (PA or AP)."

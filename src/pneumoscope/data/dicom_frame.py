@@ -18,7 +18,7 @@ from pneumoscope.errors import ImageError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-APART_SECONDS = 60
+SUBPROCESS_TIMEOUT = 60
 
 # Transfer syntaxes of PS3.5 annex A, and the pydicom decoding plugin of each.
 NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -33,7 +33,7 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.90": "pillow",  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91": "pillow",  # JPEG 2000
 }
-_APART = {"gdcm": ("gdcm", "python-gdcm"), "pyjpegls": ("jpeg_ls", "pyjpegls")}
+_SUBPROCESS_DECODERS = {"gdcm": ("gdcm", "python-gdcm"), "pyjpegls": ("jpeg_ls", "pyjpegls")}
 _GRAY, _COLOR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _RLE, _JPEG_EXTENDED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.51"
 _J2K_START = b"\xff\x4f\xff\x51"
@@ -124,10 +124,12 @@ def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
     else:
         _check_codestream(dataset, syntax)
         decoder = _DECODERS[syntax]
-        frame = _decode_apart(data, decoder) if decoder in _APART else _decode(dataset, decoder)
+        frame = _decode_in_subprocess(data, decoder) if decoder in _SUBPROCESS_DECODERS else _decode(dataset, decoder)
     expected = (dataset.Rows, dataset.Columns, 3)[: 3 if read_int(dataset, "SamplesPerPixel", 1) == 3 else 2]
     if frame.shape != expected:
-        raise ImageError(f"damaged DICOM file: pixels are {_name(frame.shape)}, header declares {_name(expected)}")
+        raise ImageError(
+            f"damaged DICOM file: pixels are {_format_shape(frame.shape)}, header declares {_format_shape(expected)}"
+        )
     return frame
 
 
@@ -154,15 +156,18 @@ def _check_codestream(dataset: "Dataset", syntax: str) -> None:
         raise ImageError("12-bit lossy JPEG in DICOM is not supported; save the file uncompressed or as JPEG 2000")
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     # JPEG 2000 may end early by design, and Pillow reports truncated JPEG.
-    if _DECODERS[syntax] in _APART and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+    if _DECODERS[syntax] in _SUBPROCESS_DECODERS and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise ImageError("truncated DICOM file: the compressed pixels have no end marker")
     size = _read_j2k_size(frame) if _J2K_START in frame[:4096] else _read_jpeg_size(frame)
     expected = (dataset.Columns, dataset.Rows, read_int(dataset, "SamplesPerPixel", 1))
     if size != expected:
-        raise ImageError(f"damaged DICOM file: compressed pixels are {_name(size)}, header declares {_name(expected)}")
+        raise ImageError(
+            f"damaged DICOM file: compressed pixels are {_format_shape(size)}, "
+            f"header declares {_format_shape(expected)}"
+        )
 
 
-def _name(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
@@ -185,14 +190,19 @@ def _read_j2k_size(frame: bytes) -> tuple[int, int, int]:
     return right - left, bottom - top, int.from_bytes(frame[start + 32 : start + 34])
 
 
-def _decode_apart(data: bytes, decoder: str) -> np.ndarray:
-    module, package = _APART[decoder]
+def _decode_in_subprocess(data: bytes, decoder: str) -> np.ndarray:
+    module, package = _SUBPROCESS_DECODERS[decoder]
     if find_spec(module) is None:
         raise ImageError(f"decoding this DICOM file requires the package {package}. Run: pip install {package}")
     command = [sys.executable, "-P", "-m", "pneumoscope.data.dicom_frame", decoder]
     try:
         done = subprocess.run(
-            command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=APART_SECONDS, check=True
+            command,
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=SUBPROCESS_TIMEOUT,
+            check=True,
         )
     except subprocess.SubprocessError:
         raise ImageError("damaged DICOM file: the compressed pixels cannot be decoded") from None
@@ -200,7 +210,7 @@ def _decode_apart(data: bytes, decoder: str) -> np.ndarray:
     return pixels
 
 
-def _serve_parent(decoder: str) -> None:
+def _decode_stdin(decoder: str) -> None:
     """Decode the file on standard input and write the stored values as `.npy` to standard output."""
     import os
     import warnings
@@ -218,4 +228,4 @@ def _serve_parent(decoder: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve_parent(sys.argv[1])
+    _decode_stdin(sys.argv[1])

@@ -47,7 +47,7 @@ def present_gray(stored: np.ndarray, header: "Dataset") -> np.ndarray:
     if presented is None:
         if bits > 8:
             low, high = _choose_range(values[~padding], low, high)
-        presented = _stretch(values, low, high)
+        presented = _rescale(values, low, high)
     gray = 1 - presented if header.PhotometricInterpretation == "MONOCHROME1" else presented
     gray[padding] = 0
     return gray
@@ -81,7 +81,7 @@ def _apply_voi_lut(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
     if not header.get("VOILUTSequence"):
         return None
     entries, low, high = _apply_table(np.rint(values).astype(np.int64), header.VOILUTSequence[0], header)
-    return None if entries.min() == entries.max() else _stretch(entries, low, high)
+    return None if entries.min() == entries.max() else _rescale(entries, low, high)
 
 
 def _apply_window(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
@@ -93,9 +93,9 @@ def _apply_window(values: np.ndarray, header: "Dataset") -> np.ndarray | None:
     if function == "SIGMOID":
         presented = 1 / (1 + np.exp(np.clip(-4 * (values - np.float32(center)) / np.float32(width), -80, 80)))
     elif function == "LINEAR_EXACT":
-        presented = _stretch(values, center - width / 2, center + width / 2)
+        presented = _rescale(values, center - width / 2, center + width / 2)
     else:
-        presented = _stretch(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
+        presented = _rescale(values, center - 0.5 - (width - 1) / 2, center - 0.5 + (width - 1) / 2)
     return None if presented.min() == presented.max() else presented
 
 
@@ -129,10 +129,10 @@ def _choose_range(values: np.ndarray, low: float, high: float) -> tuple[float, f
     return (lowest, highest) if lowest < highest else (float(values.min()), float(values.max()))
 
 
-def _stretch(values: np.ndarray, low: float, high: float) -> np.ndarray:
+def _rescale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return `values` scaled linearly from [low, high] to [0, 1] and clipped, float32."""
-    stretched: np.ndarray = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
-    return stretched
+    rescaled: np.ndarray = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
+    return rescaled
 
 
 def _first_number(header: "Dataset", keyword: str, default: float) -> float:

@@ -43,7 +43,7 @@ def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[s
     """
     collection = scan_collection(source)
     out_dir = Path(out_dir)
-    _check_apart(Path(source), out_dir, collection)
+    _check_overlap(Path(source), out_dir, collection)
     manifest, left_out = _choose_targets(collection, out_dir)
     if manifest.empty:
         raise CollectionError(
@@ -55,7 +55,7 @@ def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[s
     try:
         for row in track(manifest.to_dict("records"), "Arranging radiographs"):
             if not _is_placed(row["source"], row["target"], row["sha256"], copy=copy):
-                _place(row["source"], row["target"], copy=copy)
+                _link_or_copy(row["source"], row["target"], copy=copy)
         for name, text in texts.items():
             if not (out_dir / name).is_file() or (out_dir / name).read_bytes() != text.encode():
                 write_text(out_dir / name, text)
@@ -67,7 +67,7 @@ def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[s
     return out_dir
 
 
-def _check_apart(source: Path, out_dir: Path, collection: Collection) -> None:
+def _check_overlap(source: Path, out_dir: Path, collection: Collection) -> None:
     target = out_dir.resolve()
     inside = source.is_dir() and target.is_relative_to(source.resolve())
     if inside or any(Path(path).resolve().is_relative_to(target) for path in (source, *collection.table["path"])):
@@ -106,7 +106,7 @@ def _is_placed(source: Path, target: Path, sha256: str, *, copy: bool) -> bool:
     return not target.is_symlink() and hash_file(target) == sha256
 
 
-def _place(source: Path, target: Path, *, copy: bool) -> None:
+def _link_or_copy(source: Path, target: Path, *, copy: bool) -> None:
     with atomic_write(target) as partial:
         partial.unlink(missing_ok=True)
         for make in () if copy else (os.symlink, os.link):

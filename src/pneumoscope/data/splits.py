@@ -33,7 +33,7 @@ def split_dataset(dataset: Dataset, *, seed: int, val_share: float = 0.15, keep_
         split[split == "val"] = "train"
     for name in ("test", "val"):
         if not (split == name).any():
-            _set_aside(dataset, split, name, val_share, seed)
+            _sample_split(dataset, split, name, val_share, seed)
     table = dataset.table.assign(split=split.astype(str))
     check_patients(table)
     return replace(dataset, table=table)
@@ -98,7 +98,7 @@ def group_patients(table: pd.DataFrame) -> np.ndarray:
     return groups
 
 
-def _set_aside(dataset: Dataset, split: np.ndarray, name: str, share: float, seed: int) -> None:
+def _sample_split(dataset: Dataset, split: np.ndarray, name: str, share: float, seed: int) -> None:
     if not 0 < share <= 0.5:
         raise ValueError(f"share is {share}, expected more than 0 and at most 0.5")
     pool = np.flatnonzero(split == "train")

@@ -25,7 +25,7 @@ _AROUND = [(0, 1, 1 / 6), (1, 0, 1 / 6), (0, -1, 1 / 6), (-1, 0, 1 / 6)] + [
 ]
 
 
-def trace_deletion(predict: Predict, image: np.ndarray, heatmap: np.ndarray, *, insert: bool = False) -> float:
+def measure_deletion(predict: Predict, image: np.ndarray, heatmap: np.ndarray, *, insert: bool = False) -> float:
     """Return the deletion or insertion metric: the mean probability in [0, 1] over 10 steps.
 
     V. Petsiuk, A. Das and K. Saenko, "RISE", BMVC 2018. Deletion blurs the hottest pixels first; lower is better. With

@@ -25,7 +25,7 @@ def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: i
     contain it.
     """
     height, width = images.shape[1:]
-    patches = _lay_patches(height, width)
+    patches = _tile_patches(height, width)
     blurred = blur_images(images)
     maps = np.zeros(images.shape, np.float32)
     for number in track(range(len(images)), "Occlusion"):
@@ -36,7 +36,7 @@ def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: i
     return scale_to_peak(np.maximum(maps, 0))
 
 
-def _lay_patches(height: int, width: int) -> np.ndarray:
+def _tile_patches(height: int, width: int) -> np.ndarray:
     """Return `(patches, H, W)` bool, square patches that cover the image and overlap by half."""
     side = max(2, round(PATCH_SHARE * min(height, width)))
     rows, columns = (sorted({*range(0, size - side, max(1, side // 2)), size - side}) for size in (height, width))

@@ -20,7 +20,7 @@ def hit_lesion(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
 
     Source: pointing game, J. Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
     """
-    return hit_masks(heatmaps, widen_masks(masks))
+    return hit_masks(heatmaps, dilate_masks(masks))
 
 
 def hit_masks(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -30,7 +30,7 @@ def hit_masks(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.asarray(hits, dtype=np.float64)
 
 
-def widen_masks(masks: np.ndarray) -> np.ndarray:
+def dilate_masks(masks: np.ndarray) -> np.ndarray:
     """Return masks dilated by 4 pixels; their area share is the chance level of `hit_lesion`."""
     return np.stack([binary_dilation(mask, iterations=TOLERANCE) for mask in masks]) if len(masks) else masks
 

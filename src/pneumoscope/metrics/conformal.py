@@ -61,13 +61,15 @@ def choose_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
     return 1 - probabilities <= limit
 
 
-def evaluate_sets(sets: np.ndarray, truths: np.ndarray, patients: ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:
+def evaluate_sets(
+    sets: np.ndarray, true_classes: np.ndarray, patients: ArrayLike, *, seed: int = 0
+) -> dict[str, Estimate]:
     """Return the coverage and size of prediction sets.
 
     Args:
         sets: `(n, classes)` bool, prediction sets.
-        truths: `(n, classes)` bool, possible true classes; more than one if the subtype is unknown. A set covers an
-            image if it contains one of them.
+        true_classes: `(n, classes)` bool, possible true classes; more than one if the subtype is unknown. A set covers
+            an image if it contains one of them.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.
 
@@ -81,14 +83,14 @@ def evaluate_sets(sets: np.ndarray, truths: np.ndarray, patients: ArrayLike, *, 
     # Imported here because `choose_sets` works without SciPy.
     from pneumoscope.metrics.intervals import estimate
 
-    if sets.shape != truths.shape or np.shape(patients) != sets.shape[:1]:
+    if sets.shape != true_classes.shape or np.shape(patients) != sets.shape[:1]:
         raise ValueError(
-            f"sets are {sets.shape}, truths {truths.shape}, patients {np.shape(patients)}; "
+            f"sets are {sets.shape}, true_classes {true_classes.shape}, patients {np.shape(patients)}; "
             "expected (n, classes), (n, classes), (n,)"
         )
     sizes = sets.sum(axis=1)
     columns = {
-        "coverage": (sets & truths).any(axis=1),
+        "coverage": (sets & true_classes).any(axis=1),
         "size": sizes,
         "single": sizes == 1,
         "several": sizes > 1,

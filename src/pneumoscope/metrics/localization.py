@@ -7,7 +7,7 @@ from pneumoscope.io.results import Estimate
 from pneumoscope.metrics.intervals import estimate
 
 NUM_LEVELS = 400
-MAX_FALSE_ALARMS = 0.3
+MAX_FALSE_POSITIVE_RATE = 0.3
 
 
 def evaluate_maps(maps: np.ndarray, masks: np.ndarray, *, patients: ArrayLike, seed: int = 0) -> dict[str, Estimate]:
@@ -45,10 +45,10 @@ def evaluate_maps(maps: np.ndarray, masks: np.ndarray, *, patients: ArrayLike, s
     overlaps, regions = _count_regions(levels, masks)
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
-        alarms = _share_from_above(weights @ healthy)
+        false_positive_rates = _share_from_above(weights @ healthy)
         return {
-            "pixel_auroc": _integrate(alarms, _share_from_above(weights @ lesions), 1.0),
-            "pro": _integrate(alarms, _mean_overlap(weights, overlaps, regions), MAX_FALSE_ALARMS),
+            "pixel_auroc": _integrate(false_positive_rates, _share_from_above(weights @ lesions), 1.0),
+            "pro": _integrate(false_positive_rates, _mean_overlap(weights, overlaps, regions), MAX_FALSE_POSITIVE_RATE),
         }
 
     counts = dict.fromkeys(("pixel_auroc", "pro"), int(masks.any(axis=(1, 2)).sum()))
@@ -69,10 +69,10 @@ def _count_regions(levels: np.ndarray, masks: np.ndarray) -> tuple[np.ndarray, n
     shares = np.zeros((len(masks), NUM_LEVELS))
     regions = np.zeros(len(masks))
     for number, mask in enumerate(masks):
-        named, count = label(mask, structure=np.ones((3, 3)))
+        labeled, count = label(mask, structure=np.ones((3, 3)))
         regions[number] = count
         for region in range(1, count + 1):
-            counts = np.bincount(levels[number][named == region], minlength=NUM_LEVELS)
+            counts = np.bincount(levels[number][labeled == region], minlength=NUM_LEVELS)
             shares[number] += counts / counts.sum()
     return shares, regions
 
@@ -91,12 +91,12 @@ def _share_from_above(counts: np.ndarray) -> np.ndarray:
         return np.asarray(np.concatenate([np.zeros((len(counts), 1)), summed], axis=1) / summed[:, -1:])
 
 
-def _integrate(alarms: np.ndarray, hits: np.ndarray, most: float) -> np.ndarray:
-    """Return `(r,)` floats, the mean of `hits` over false positive rates from 0 to `most`."""
-    areas = np.full(len(alarms), np.nan)
-    for row, (across, up) in enumerate(zip(alarms, hits, strict=True)):
+def _integrate(rates: np.ndarray, overlaps: np.ndarray, max_rate: float) -> np.ndarray:
+    """Return `(r,)` floats, the mean of `overlaps` over false positive `rates` from 0 to `max_rate`."""
+    areas = np.full(len(rates), np.nan)
+    for row, (across, up) in enumerate(zip(rates, overlaps, strict=True)):
         if np.isfinite(across).all() and np.isfinite(up).all():
-            end = np.interp(most, across, up)
-            inside = across < most
-            areas[row] = np.trapezoid(np.append(up[inside], end), np.append(across[inside], most)) / most
+            end = np.interp(max_rate, across, up)
+            inside = across < max_rate
+            areas[row] = np.trapezoid(np.append(up[inside], end), np.append(across[inside], max_rate)) / max_rate
     return areas

@@ -20,7 +20,7 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
             0.0, max(1, num_steps - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
         )
     if settings.layer_decay < 1:
-        shares = share_rate(model, settings.layer_decay)
+        shares = list_rate_factors(model, settings.layer_decay)
         names = [variable.name for variable in model.trainable_variables]
         decays = [0.0 if name in NOT_DECAYED else settings.weight_decay for name in names]
         return LayerwiseAdam(rate, shares=shares, decays=decays)
@@ -31,7 +31,7 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
     return optimizer
 
 
-def share_rate(model: keras.Model, decay: float) -> list[float]:
+def list_rate_factors(model: keras.Model, decay: float) -> list[float]:
     """Return the learning rate factor of each trainable weight, in the order of `model.trainable_weights`.
 
     The factor of the last layer is 1. The other layers are divided into fifths by depth; from the last fifth to the

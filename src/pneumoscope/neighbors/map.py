@@ -27,7 +27,7 @@ NUM_LINKED = 3
 MAX_MEASURED = 2000
 NUM_UMAP_NEIGHBORS = 15
 # Below this number of images, Barnes-Hut is faster than FFT interpolation.
-FEWEST_FOR_GRID = 2000
+MIN_FFT_IMAGES = 2000
 
 
 def compute_map(
@@ -192,7 +192,7 @@ def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
 
 
 def _gradient_method(num_images: int) -> str:
-    return "fft" if num_images >= FEWEST_FOR_GRID else "bh"
+    return "fft" if num_images >= MIN_FFT_IMAGES else "bh"
 
 
 _FITS = {"tsne": fit_tsne, "umap": fit_umap}

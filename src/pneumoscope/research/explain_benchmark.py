@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import keras
 
 CONTROL = "edges"
-NUM_CLAIM = 300
+NUM_CENTRALITY = 300
 SHIFT = 3
 _SLOW_SHARE = 4
 
@@ -86,7 +86,7 @@ def benchmark_explanations(
         changed[name] = _measure_similarity(randomized, scorer.layer, cases, heatmaps, seed)
     for method, values in metrics.items():
         values |= {name: similarity[method] for name, similarity in changed.items()}
-    claim = choose_test_images(model, dataset, num_images=NUM_CLAIM, seed=seed)
+    claim = choose_test_images(model, dataset, num_images=NUM_CENTRALITY, seed=seed)
     claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
         table=MethodTable(metrics, {method: write_verdict(values) for method, values in metrics.items()}),
@@ -138,7 +138,7 @@ def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metr
         return {}
     values = {
         "peak_in_lesion": quality.hit_lesion(heatmaps, cases.masks),
-        "lesion_area": quality.widen_masks(cases.masks).mean(axis=(1, 2)),
+        "lesion_area": quality.dilate_masks(cases.masks).mean(axis=(1, 2)),
         "heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks),
         "lesion_overlap": quality.measure_overlap(heatmaps, cases.masks),
     }
@@ -169,8 +169,8 @@ def _measure_faithfulness(model: "keras.Model", heatmaps: np.ndarray, cases: Cas
         def predict(images: np.ndarray, index: int = index) -> np.ndarray:
             return predict_probabilities(model, images)[:, index]
 
-        values["insertion"].append(faithfulness.trace_deletion(predict, image, heatmap, insert=True))
-        values["deletion"].append(faithfulness.trace_deletion(predict, image, heatmap))
+        values["insertion"].append(faithfulness.measure_deletion(predict, image, heatmap, insert=True))
+        values["deletion"].append(faithfulness.measure_deletion(predict, image, heatmap))
         values["road"].append(faithfulness.measure_road(predict, image, heatmap, rng))
         values["sensitivity_n"].append(faithfulness.measure_sensitivity(predict, image, heatmap, rng))
     return {name: np.array(numbers) for name, numbers in values.items()}

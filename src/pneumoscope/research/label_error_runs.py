@@ -22,8 +22,8 @@ LIMIT = 0.25
 # Standard deviation of the smoothing kernel, in images of the same subtype.
 REACH = 15.0
 # No runs are reported if classifiers hardly distinguish the subtypes, or for few images.
-LEAST_GAP = 0.3
-FEWEST_IMAGES = 100
+MIN_GAP = 0.3
+MIN_IMAGES = 100
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,10 @@ def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
     around = [smooth_along(viral[members], reach=REACH, groups=patients[members]) for members in rows]
     order = np.concatenate(rows)
     shares = np.zeros(len(order))
-    if min(map(len, rows)) >= FEWEST_IMAGES:
+    if min(map(len, rows)) >= MIN_IMAGES:
         # Up to half of a subtype may lie in runs: these quartiles describe images outside of runs.
         low, high = np.quantile(around[0], 0.25), np.quantile(around[1], 0.75)
-        if high - low >= LEAST_GAP:
+        if high - low >= MIN_GAP:
             shares = np.concatenate([around[0] - low, high - around[1]]) / (high - low)
             shares = np.clip(shares, 0, 1)
     inside = set(names[order][shares >= LIMIT].tolist())
