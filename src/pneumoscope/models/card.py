@@ -95,7 +95,7 @@ def read_card(
         values = json.loads(text)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
-        raise ModelError(f"{path} cannot be read ({reason}): the folder contains no {holds}") from None
+        raise ModelError(f"{path} cannot be read ({reason}): the folder holds no {holds}") from None
     version, kind = (values.get(key) if isinstance(values, dict) else None for key in ("card_version", "kind"))
     if (kind, version) not in list(versions.items()):
         expected = " or ".join(f"version {number} of kind {name!r}" for name, number in versions.items())
