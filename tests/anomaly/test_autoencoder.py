@@ -5,7 +5,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder, check_alive, train_anomaly
+from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder, check_reconstructions, train_anomaly
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import TrainingError
@@ -65,19 +65,19 @@ def test_the_mean_of_a_map_is_the_score(trained: tuple[SavedModel, AnomalyResult
 @pytest.mark.parametrize(
     ("reconstructions", "message"),
     [
-        (np.full((5, 16, 16), 0.5, np.float32), "the autoencoder is dead"),
-        (np.repeat(np.random.default_rng(0).random((1, 16, 16)), 5, axis=0), "among images"),
+        (np.full((5, 16, 16), 0.5, np.float32), "the autoencoder collapsed"),
+        (np.repeat(np.random.default_rng(0).random((1, 16, 16)), 5, axis=0), "0.0000 between images"),
     ],
     ids=["blank", "the same for all"],
 )
 def test_reconstructions_without_content_raise_an_error(reconstructions: np.ndarray, message: str) -> None:
     with pytest.raises(TrainingError, match=message):
-        check_alive(reconstructions)
+        check_reconstructions(reconstructions)
 
 
 def test_dead_weights_raise_an_error(dataset: Dataset) -> None:
     model = build_autoencoder(size=SIZE)
     kernel, bias = model.get_layer("output").get_weights()
     model.get_layer("output").set_weights([np.zeros_like(kernel), np.full_like(bias, -20)])
-    with pytest.raises(TrainingError, match=r"mean gray level of 0\.000"):
-        check_alive(ReferenceAutoencoder(model).reconstruct(dataset.images[:8]))
+    with pytest.raises(TrainingError, match=r"reconstructions is 0\.000"):
+        check_reconstructions(ReferenceAutoencoder(model).reconstruct(dataset.images[:8]))

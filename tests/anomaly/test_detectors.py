@@ -25,7 +25,7 @@ from pneumoscope.research.anomaly_benchmark import add_anomalies_to_normals
 SIZE = 64
 STEM = (4, 8)
 TINY = ((8, 1, 1), (16, 1, 2), (24, 1, 2))
-FEW = {"num_remembered": 150, "num_candidates": 1500}
+FEW = {"bank_size": 150, "num_candidates": 1500}
 
 
 def draw_normals(size: int) -> Normals:
@@ -85,7 +85,7 @@ def test_an_unseen_shape_is_anomalous(
 
 
 def test_the_memory_bank_is_bounded(normals: Normals, source: FeatureSource) -> None:
-    assert fit_patchcore(source, normals.train.images, **FEW).bank.shape == (FEW["num_remembered"], 48)
+    assert fit_patchcore(source, normals.train.images, **FEW).bank.shape == (FEW["bank_size"], 48)
 
 
 def test_each_named_fit_function_exists() -> None:

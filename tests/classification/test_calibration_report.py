@@ -21,7 +21,7 @@ def predict(labels: np.ndarray, seed: int) -> np.ndarray:
 
 
 @pytest.fixture(scope="module")
-def films() -> Dataset:
+def dataset() -> Dataset:
     count = 3 * PER_SPLIT
     table = pd.DataFrame({"name": [f"{number}.png" for number in range(count)], "split": "train"})
     table["split"] = np.repeat(["train", "val", "test"], PER_SPLIT)
@@ -38,17 +38,18 @@ def held_out() -> Evaluation:
     return evaluate(labels, predict(labels, 1), classes=THREE_CLASSES, split="held out", patients=names, names=names)
 
 
-def test_without_series_validation_chooses(films):
-    report = report_calibration(predict(films.labels(THREE_CLASSES), 2), films, 0)
-    assert report.operating_points_from.startswith(f"{PER_SPLIT} validation images of {PER_SPLIT} patients")
+def test_without_series_validation_chooses(dataset):
+    report = report_calibration(predict(dataset.labels(THREE_CLASSES), 2), dataset, 0)
+    assert report.operating_points_from.startswith(f"{PER_SPLIT} validation images, {PER_SPLIT} patients")
     assert report.seeds is None and set(report.metrics) == {"val", "test"}
 
 
-def test_thresholds_come_from_held_out_series(films, held_out):
+def test_thresholds_come_from_held_out_series(dataset, held_out):
     first, second = (
-        report_calibration(predict(films.labels(THREE_CLASSES), seed), films, 0, held_out=held_out) for seed in (2, 3)
+        report_calibration(predict(dataset.labels(THREE_CLASSES), seed), dataset, 0, held_out=held_out)
+        for seed in (2, 3)
     )
-    assert first.operating_points_from.startswith("600 images of series")
+    assert first.operating_points_from.startswith("600 images in held-out file-name series")
     assert first.operating_points == second.operating_points
     assert first.conformal == second.conformal
     assert first.metrics["test"] != second.metrics["test"]
@@ -58,10 +59,10 @@ def test_thresholds_come_from_held_out_series(films, held_out):
     assert sensitivity == first.operating_points["balanced"].sensitivity
 
 
-def test_seeds_are_reported_with_their_spread(films, held_out):
-    labels = films.labels(THREE_CLASSES)
+def test_seeds_are_reported_with_their_spread(dataset, held_out):
+    labels = dataset.labels(THREE_CLASSES)
     others = {1000: predict(labels, 4), 2000: predict(labels, 5)}
-    report = report_calibration(predict(labels, 2), films, 0, held_out=held_out, other_seeds=others)
+    report = report_calibration(predict(labels, 2), dataset, 0, held_out=held_out, other_seeds=others)
 
     assert report.seeds.seeds == (0, 1000, 2000)
     accuracy = report.seeds.test["three_class/accuracy"]

@@ -66,7 +66,7 @@ def test_probabilities_sum_to_one(dataset: Dataset) -> None:
 
 def test_a_missing_class_raises_an_error(tmp_path: Path, dataset: Dataset) -> None:
     pneumonias = dataset.select(dataset.labels(BINARY_CLASSES) == 1)
-    with pytest.raises(TrainingError, match="train holds no image of class normal"):
+    with pytest.raises(TrainingError, match="train has no images of class normal"):
         train_classifier(pneumonias, tmp_path, settings=make_settings("reference"))
 
 

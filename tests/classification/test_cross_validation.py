@@ -75,7 +75,7 @@ def test_one_series_of_normals_is_held_out_at_a_time(dataset):
 
 def test_a_single_series_raises_an_error(dataset):
     one_series = dataset.select(name_series(dataset.table["name"]) != "NORMAL2-IM")
-    with pytest.raises(CollectionError, match="of the series IM alone"):
+    with pytest.raises(CollectionError, match="have the file-name series IM;"):
         assign_folds(one_series, "series", seed=0)
 
 

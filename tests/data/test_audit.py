@@ -52,7 +52,7 @@ def test_sound_data_has_no_findings(plain: Dataset) -> None:
     assert audit.patients == plain.table.groupby("split")["patient"].nunique().to_dict()
     assert not (audit.exact_duplicates or audit.near_duplicates or audit.shared_patients or audit.shared_numbers)
     assert audit.sizes == [] and audit.unreadable == []
-    assert not any("Label shift" in note or "leaks" in note for note in audit.notes)
+    assert not any("Label shift" in note or "(leak)" in note for note in audit.notes)
     for name, levels in audit.exposure.items():
         means = plain.images[(plain.table["subtype"] == name).to_numpy()].mean(axis=(1, 2))
         assert levels[2] == pytest.approx(np.median(means)) and levels == sorted(levels)
@@ -94,7 +94,7 @@ def test_leaks_come_first_and_are_noted(plain: Dataset) -> None:
     assert audit.exact_duplicates == [[names[1], "test/copy.jpeg"], [names[0], "train/again.jpeg"]]
     assert audit.near_duplicates == [[names[3], "test/smaller.jpeg"], [names[2], "train/brighter.jpeg"]]
     assert audit.shared_patients == [plain.table["patient"][0]]
-    assert sum("across splits, which leaks" in note for note in audit.notes) == 2
+    assert sum("across splits (leak)" in note for note in audit.notes) == 2
 
 
 def test_reused_numbers_are_no_shared_patients(write_image: Callable[..., Path]) -> None:
@@ -111,7 +111,7 @@ def test_reused_numbers_are_no_shared_patients(write_image: Callable[..., Path])
     assert audit.shared_patients == ["77"]
     assert audit.unreadable == [{"name": "train/NORMAL/empty.png", "reason": "empty file"}]
     assert audit.sizes == [{"width": 32, "height": 32, "count": 8}]
-    assert audit.counts["val/viral"] == 1 and any(note.startswith("val holds 1 images") for note in audit.notes)
+    assert audit.counts["val/viral"] == 1 and any(note.startswith("val has only 1 images") for note in audit.notes)
     assert any(note.startswith("Label shift") for note in audit.notes)
 
 

@@ -80,5 +80,5 @@ def test_select_keeps_rows_and_masks_aligned(phantoms: Dataset) -> None:
 def test_shapes_are_checked(phantoms: Dataset) -> None:
     with pytest.raises(ValueError, match="expected"):
         Dataset(phantoms.images.astype(float), phantoms.table, phantoms.skipped)
-    with pytest.raises(ValueError, match="differ in number"):
+    with pytest.raises(ValueError, match="expected one per image"):
         Dataset(phantoms.images[:3], phantoms.table, phantoms.skipped)

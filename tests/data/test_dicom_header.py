@@ -29,22 +29,22 @@ def make_code(value: str, meaning: str, scheme: str = "SCT") -> list[Dataset]:
 
 
 UNSUITABLE = {
-    "left lateral": ({"ViewPosition": "LL"}, "left lateral view"),
-    "right lateral": ({"ViewPosition": "RL"}, "right lateral view"),
-    "decubitus": ({"ViewPosition": "RLD"}, "decubitus view"),
-    "oblique": ({"ViewPosition": "LLO"}, "left oblique view"),
-    "lateral in words": ({"ViewPosition": "CHEST LAT"}, "lateral or oblique view"),
-    "lateral by code": ({"ViewCodeSequence": make_code("399067008", "")}, "lateral or oblique view"),
-    "lateral by old code": ({"ViewCodeSequence": make_code("R-10236", "", "SRT")}, "lateral or oblique view"),
-    "lateral by meaning": ({"ViewCodeSequence": make_code("1", "Left lateral", "99X")}, "lateral or oblique view"),
-    "lateral by orientation": ({"PatientOrientation": ["P", "F"]}, "front to back"),
-    "hand": ({"BodyPartExamined": "HAND"}, "says hand; expected the chest"),
-    "thoracic spine": ({"BodyPartExamined": "TSPINE"}, "another part"),
-    "named part": ({"BodyPartExamined": "DOE JANE"}, "another part"),
-    "hand by code": ({"AnatomicRegionSequence": make_code("85562004", "Hand")}, "another part"),
+    "left lateral": ({"ViewPosition": "LL"}, "is left lateral;"),
+    "right lateral": ({"ViewPosition": "RL"}, "is right lateral;"),
+    "decubitus": ({"ViewPosition": "RLD"}, "decubitus;"),
+    "oblique": ({"ViewPosition": "LLO"}, "is left oblique;"),
+    "lateral in words": ({"ViewPosition": "CHEST LAT"}, "is lateral or oblique;"),
+    "lateral by code": ({"ViewCodeSequence": make_code("399067008", "")}, "is lateral or oblique;"),
+    "lateral by old code": ({"ViewCodeSequence": make_code("R-10236", "", "SRT")}, "is lateral or oblique;"),
+    "lateral by meaning": ({"ViewCodeSequence": make_code("1", "Left lateral", "99X")}, "is lateral or oblique;"),
+    "lateral by orientation": ({"PatientOrientation": ["P", "F"]}, "orientation is lateral"),
+    "hand": ({"BodyPartExamined": "HAND"}, "is hand; expected the chest"),
+    "thoracic spine": ({"BodyPartExamined": "TSPINE"}, "another region"),
+    "named part": ({"BodyPartExamined": "DOE JANE"}, "another region"),
+    "hand by code": ({"AnatomicRegionSequence": make_code("85562004", "Hand")}, "not the chest"),
     "CT": ({"Modality": "CT"}, "computed tomography"),
     "unknown modality": ({"Modality": "DOE"}, "another modality"),
-    "raw": ({"PresentationIntentType": "FOR PROCESSING"}, "raw values"),
+    "raw": ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING;"),
 }
 SUITABLE = {
     "bare": {},
@@ -100,7 +100,7 @@ def test_other_content_is_no_dicom(image: np.ndarray, make_png: Maker) -> None:
     for data in (make_png(image), jpeg, b"", b"\0" * 200, b"text, " * 60, b"\x08\x00" * 90):
         assert not is_dicom(data)
         assert describe_header(data) == []
-    with pytest.raises(ImageError, match="no DICOM"):
+    with pytest.raises(ImageError, match="not a DICOM file"):
         read_header(jpeg)
 
 

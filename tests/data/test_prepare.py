@@ -77,7 +77,7 @@ def test_folder_and_manifest_list_the_same_as_the_source(source: Path, tmp_path:
 
 
 def test_interrupted_run_is_completed(source: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    place, targets = prepare._place, []
+    place, targets = prepare._link_or_copy, []
 
     def place_three(source: Path, target: Path, *, copy: bool) -> None:
         targets.append(target)
@@ -86,7 +86,7 @@ def test_interrupted_run_is_completed(source: Path, tmp_path: Path, monkeypatch:
         place(source, target, copy=copy)
 
     with monkeypatch.context() as patch:
-        patch.setattr(prepare, "_place", place_three)
+        patch.setattr(prepare, "_link_or_copy", place_three)
         with pytest.raises(KeyboardInterrupt):
             prepare_folders(source, tmp_path / "three", copy=True)
     assert len(list_images(tmp_path / "three")) == 3
@@ -144,9 +144,9 @@ def test_overlapping_folders_are_rejected(place: str, source: Path, tmp_path: Pa
 
 def test_source_of_unknown_sub_types_and_bad_target_are_errors(source: Path, tmp_path: Path) -> None:
     (tmp_path / "three").write_text("a file")
-    with pytest.raises(CollectionError, match="could not be written"):
+    with pytest.raises(CollectionError, match="cannot be written"):
         prepare_folders(source, tmp_path / "three")
     for name in PLACED:
         (source / name).unlink()
-    with pytest.raises(CollectionError, match="states its subtype"):
+    with pytest.raises(CollectionError, match="has a known subtype"):
         prepare_folders(source / "train", tmp_path / "other")

@@ -93,13 +93,14 @@ class TestGeometry:
         features = layers.Conv2D(1, name="last", **settings)(layers.AveragePooling2D(2, padding=padding)(features))
         model = keras.Model(inputs, features)
         rows, columns = receptive_fields(model, "last")
-        cell = (2, 3)
+        position = (2, 3)
         one_pixel_each = np.eye(21 * 26, dtype=np.float32).reshape(-1, 21, 26, 1)
-        answers = keras.ops.convert_to_numpy(model(one_pixel_each))[:, cell[0], cell[1], 0].reshape(21, 26)
+        answers = keras.ops.convert_to_numpy(model(one_pixel_each))[:, position[0], position[1], 0].reshape(21, 26)
 
         lit = np.argwhere(answers)
         first, last = (
-            [field.pixels(place)[end] for field, place in zip((rows, columns), cell, strict=True)] for end in (0, -1)
+            [field.pixels(place)[end] for field, place in zip((rows, columns), position, strict=True)]
+            for end in (0, -1)
         )
         assert lit.min(axis=0).tolist() == np.maximum(first, 0).tolist()
         assert lit.max(axis=0).tolist() == np.minimum(last, (20, 25)).tolist()

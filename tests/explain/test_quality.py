@@ -30,7 +30,7 @@ def predict(blob_model):
 class TestPlace:
     def test_a_map_of_the_lesion_scores_1_and_its_opposite_0(self, draw_blobs):
         _, masks = draw_blobs(4)
-        right, wrong, empty = masks.astype(float), 1.0 - quality.widen_masks(masks), np.zeros(masks.shape)
+        right, wrong, empty = masks.astype(float), 1.0 - quality.dilate_masks(masks), np.zeros(masks.shape)
         for measure in (quality.hit_lesion, quality.measure_share_inside, quality.measure_overlap):
             np.testing.assert_array_equal(measure(right, masks), 1)
             np.testing.assert_array_equal(measure(wrong, masks), 0)
@@ -52,9 +52,9 @@ class TestFaithfulness:
         heatmap = explain(blob_model, images, method="hirescam", layer="conv_1", class_indices=[1])[0] + masks[0]
         rng = np.random.default_rng(0)
 
-        inserted = faithfulness.trace_deletion(predict, images[0], heatmap, insert=True)
-        assert inserted > faithfulness.trace_deletion(predict, images[0], heatmap) + 0.2
-        assert inserted > faithfulness.trace_deletion(predict, images[0], -heatmap, insert=True) + 0.2
+        inserted = faithfulness.measure_deletion(predict, images[0], heatmap, insert=True)
+        assert inserted > faithfulness.measure_deletion(predict, images[0], heatmap) + 0.2
+        assert inserted > faithfulness.measure_deletion(predict, images[0], -heatmap, insert=True) + 0.2
         road, opposite = (faithfulness.measure_road(predict, images[0], sign * heatmap, rng) for sign in (1, -1))
         assert road > 0.2
         assert opposite < -0.2
@@ -176,6 +176,6 @@ def test_the_difference_from_the_other_class_is_at_the_blob(phantoms):
     assert set(train.table["label"][contrast.rows]) == {"normal"}
     assert max(contrast.brightness, key=contrast.brightness.get) == "right lower"
     assert contrast.difference[75, 32] > contrast.difference[75, 95]
-    with pytest.raises(ValueError, match="0 training images that are pneumonia"):
+    with pytest.raises(ValueError, match="0 training images of class pneumonia"):
         normals = train.select(train.table["label"].to_numpy() == "normal")
         contrast_with_other_class(image, embeddings[0], label=0, embeddings=embeddings[: len(normals)], dataset=normals)

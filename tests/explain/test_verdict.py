@@ -19,7 +19,7 @@ FAITHFUL, UNFAITHFUL = ({"road": Estimate(value, value - 0.1, value + 0.1, 12)} 
         (MOVES | FINDS | UNFAITHFUL, "Localization exceeds chance, but faithfulness (ROAD) does not."),
         (MOVES | MISSES | FAITHFUL, "Faithful to the model (ROAD), but localization does not exceed chance."),
         (MOVES | MISSES | UNFAITHFUL, "Neither localization nor faithfulness (ROAD) exceeds chance: do not use it."),
-        ({"survives_all": Estimate(0.9, 0.8, 1.0, 12)} | FINDS | FAITHFUL, "is no evidence for a prediction."),
+        ({"survives_all": Estimate(0.9, 0.8, 1.0, 12)} | FINDS | FAITHFUL, "It does not explain a prediction."),
         ({}, NOT_MEASURED),
         ({"survives_all": Estimate(float("nan"), float("nan"), float("nan"), 0)}, NOT_MEASURED),
     ],

@@ -161,7 +161,7 @@ def test_distances_from_normals_are_those_of_mahalanobis(tmp_path, inputs):
 
 
 def test_an_export_with_other_outputs_is_not_kept(tmp_path, inputs):
-    with pytest.raises(ExportError, match="differ from those of the model"):
+    with pytest.raises(ExportError, match="differs from the model"):
         export_graph(AutoencoderGraph(build_autoencoder()), tmp_path / "a.onnx", inputs, tolerance=0.0)
 
     assert list(tmp_path.iterdir()) == []
@@ -187,9 +187,9 @@ def build_with(layer, *, twice=False):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: build_with(keras.layers.GlobalMaxPooling2D(name="pool_all")), "gradient of pool_all of"),
-        (lambda: build_with(keras.layers.Concatenate(name="joined"), twice=True), "gradient of joined of"),
-        (lambda: build_transfer("mobilenet-v3-small", size=32), r"no rule for the gradient of .*squeeze_excite_mul"),
+        (lambda: build_with(keras.layers.GlobalMaxPooling2D(name="pool_all")), "pool_all of .* has no gradient rule"),
+        (lambda: build_with(keras.layers.Concatenate(name="joined"), twice=True), "joined of .* has no gradient rule"),
+        (lambda: build_transfer("mobilenet-v3-small", size=32), "squeeze_excite_mul.* has no gradient rule"),
     ],
     ids=["unknown", "joined", "backbone"],
 )

@@ -202,12 +202,12 @@ def test_metrics_of_a_ranking_do_not_depend_on_thresholds():
     ("labels", "probabilities", "patients", "message"),
     [
         ([], np.empty((0, 2)), [], "expected .* one image or more"),
-        ([0, -1], np.eye(2), ["a", "b"], "labels run from -1 to 0, expected 0 to 1; leave out"),
+        ([0, -1], np.eye(2), ["a", "b"], "labels run from -1 to 0, expected 0 to 1; exclude"),
         ([0, 2], np.eye(2), ["a", "b"], "labels run from 0 to 2"),
         ([0, 1], np.eye(3), ["a", "b"], r"probabilities are \(3, 3\), expected \(2, 2\)"),
-        ([0, 1], [[0.5, np.nan], [0, 1]], ["a", "b"], "expected no number below 0 and rows that sum to 1"),
-        ([0, 1], [[0.9, 0.9], [0, 1]], ["a", "b"], "rows that sum to 1"),
-        ([0, 1], [[1.5, -0.5], [0, 1]], ["a", "b"], "no number below 0"),
+        ([0, 1], [[0.5, np.nan], [0, 1]], ["a", "b"], "expected values of 0 or more and row sums of 1"),
+        ([0, 1], [[0.9, 0.9], [0, 1]], ["a", "b"], "row sums of 1"),
+        ([0, 1], [[1.5, -0.5], [0, 1]], ["a", "b"], "values of 0 or more"),
         ([0, 1], np.eye(2), ["a"], r"labels are \(2,\), patients are \(1,\)"),
     ],
 )

@@ -13,7 +13,7 @@ keras = pytest.importorskip("keras")
 from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.models import training
-from pneumoscope.models.optimizer import LayerwiseAdam, share_rate
+from pneumoscope.models.optimizer import LayerwiseAdam, list_rate_factors
 from pneumoscope.models.settings import TrainingSettings, configuration_settings
 from pneumoscope.models.training import TrainingData, fit_model
 
@@ -80,7 +80,9 @@ def measure_moves(checkpoint: Path) -> dict[str, float]:
 
 def test_the_rate_falls_by_fifths_of_the_layers() -> None:
     model = build_deep()
-    by_layer = dict(zip([variable.path for variable in model.trainable_variables], share_rate(model, 0.5), strict=True))
+    by_layer = dict(
+        zip([variable.path for variable in model.trainable_variables], list_rate_factors(model, 0.5), strict=True)
+    )
     kernels = [by_layer[f"{name}/kernel"] for name in (*HIDDEN, "output")]
     assert kernels == [1 / 32, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]
     assert by_layer["normalization/gamma"] == 1 / 2

@@ -46,5 +46,5 @@ def test_shapes_and_numbers_are_checked():
         index.search(np.ones((1, 2)), 1)
     with pytest.raises(ValueError, match="NaN or infinity"):
         index.search(np.full((1, 3), np.nan), 1)
-    with pytest.raises(ValueError, match="patients for 2 queries, expected 1"):
+    with pytest.raises(ValueError, match=r"exclude has 2 entries, expected one per query \(1\)"):
         index.search(np.ones((1, 3)), 1, exclude=[["a"], ["b"]])

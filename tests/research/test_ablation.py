@@ -60,7 +60,7 @@ def test_finished_runs_fill_one_table_and_are_not_repeated(dataset, tmp_path, mo
     table = run_ablations(dataset, tmp_path, settings=configuration_settings("default"), variants=["mixup"])
     runs = [f"{variant}, patients, {run}" for variant in (BASE, "mixup") for run in SEED_ROWS]
     assert set(table.metrics) == {*runs, "framed, patients, seed 0"}
-    assert table.remarks["mixup, patients, seed 0"].startswith("pairs of images mixed")
+    assert table.remarks["mixup, patients, seed 0"].startswith("mixup")
     assert "difference" not in table.metrics[f"{BASE}, patients, seed 0"]
     first, second, mean, sd = (table.metrics[f"mixup, patients, {run}"] for run in SEED_ROWS)
     assert first["difference"].high < 0 and first["p_value"].value < 0.05

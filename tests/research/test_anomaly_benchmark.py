@@ -35,7 +35,7 @@ def fit_darkness(context: FitContext) -> Darkness:
 
 
 def fail(context: FitContext) -> Darkness:
-    raise TrainingError("the autoencoder is dead")
+    raise TrainingError("the autoencoder collapsed")
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_every_detector_gets_a_row(contexts: list[FitContext], dataset: Dataset,
 
     assert [context.seed for context in contexts] == [5, 6]
     assert set(table.metrics) == {"dark", "dead"}
-    assert table.metrics["dead"] == {} and "is dead" in table.remarks["dead"]
+    assert table.metrics["dead"] == {} and "autoencoder collapsed" in table.remarks["dead"]
     metrics = table.metrics["dark"]
     assert metrics["auroc_sd"].value == 0
     assert {"pixel_auroc", "pro", "pro_synthetic", "flagged_viral", "accuracy", "f1", "seconds_per_image"} <= set(

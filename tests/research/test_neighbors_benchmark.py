@@ -71,11 +71,11 @@ def test_disagreeing_neighbors_predict_errors_of_the_classifier():
 
     informed, silent = (measure_disagreement(make_evaluation(labels, votes), net) for votes in (knowing, echoing))
 
-    assert informed["net_accuracy"].value == pytest.approx(0.85)
+    assert informed["classifier_accuracy"].value == pytest.approx(0.85)
     assert informed["differing"].value == pytest.approx(0.15)
     assert (informed["error_where_differing"].value, informed["error_where_agreeing"].value) == (1, 0)
     assert informed["auroc_errors_differing"].value == informed["auroc_errors_votes"].value == 1
-    assert informed["auroc_errors_net"].value == pytest.approx(0.5)
+    assert informed["auroc_errors_classifier"].value == pytest.approx(0.5)
     assert silent["auroc_errors_differing"].value == pytest.approx(0.5)
     assert np.isnan(silent["error_where_differing"].value)
 

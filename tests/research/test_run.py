@@ -71,7 +71,7 @@ def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path,
     few = partial(benchmark.benchmark_explanations, methods=("hirescam", "guided_backprop"), num_images=4)
     monkeypatch.setattr(benchmark, "benchmark_explanations", few)
 
-    with pytest.raises(PneumoscopeError, match="'conv_9' is not in the model"):
+    with pytest.raises(PneumoscopeError, match="'conv_9' does not exist"):
         run_explain_benchmark(finished_study, "improved", tmp_path, layer="conv_9")
     table = run_explain_benchmark(finished_study, "improved", tmp_path)
 
@@ -87,7 +87,7 @@ def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch
     request, dataset = reopen_study(finished_study)
     arguments = ["research", "labels", "--study", str(finished_study), "--crossvalidation", str(tmp_path)]
     missing = CliRunner().invoke(app, arguments)
-    assert "make it with `pneumoscope crossvalidate" in str(missing.exception)
+    assert "run `pneumoscope crossvalidate" in str(missing.exception)
 
     pool = dataset.select(dataset.table["split"].to_numpy() != "test")
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
@@ -106,4 +106,4 @@ def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch
     assert content["metrics"]["predictions_outside"]["value"] > 0.9
     rows = read_csv(tmp_path / "labels" / "labels.csv")
     assert rows["name"].tolist() == [row["name"] for row in content["labels"]] == [names[0]]
-    assert {"given", "proposed", "suspicion", "net_normal", "votes_viral"} <= set(rows.columns)
+    assert {"given", "proposed", "suspicion", "probability_normal", "votes_viral"} <= set(rows.columns)

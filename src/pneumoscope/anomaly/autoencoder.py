@@ -1,4 +1,4 @@
-"""The reference study's autoencoder; its reconstruction error is the anomaly score."""
+"""Autoencoder of the reference study; the anomaly score is the reconstruction error."""
 
 import os
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
-DEAD_SPREAD = 0.02
+MIN_SPREAD = 0.02
 
 
 def train_anomaly(
@@ -36,13 +36,13 @@ def train_anomaly(
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
-        out_dir: where the bundle and the checkpoint of each epoch are written.
-        settings: of the training; `autoencoder_settings("improved")` by default.
-        seed: of the weights, the order and the augmentation.
+        out_dir: folder for the saved model and a checkpoint per epoch.
+        settings: training settings; `autoencoder_settings("improved")` by default.
+        seed: of initialization, batch order and augmentation.
         false_positive_rate: of the quantile threshold, in (0, 1).
 
     Raises:
-        TrainingError: if there are no normals to train or to validate on, or the autoencoder does not reconstruct.
+        TrainingError: if train or validation has no normals, or the reconstructions are constant.
     """
     from pneumoscope.models.saved_model import save_model
     from pneumoscope.models.settings import autoencoder_settings, choose_precision
@@ -64,26 +64,26 @@ def train_anomaly(
 
 @dataclass(frozen=True)
 class ReferenceAutoencoder:
-    """The reference autoencoder as a detector.
+    """Anomaly detector by the reconstruction error of the reference autoencoder.
 
     Attributes:
-        model: as `pneumoscope.models.architectures.reference.build_autoencoder` builds it, trained.
+        model: trained model from `pneumoscope.models.architectures.reference.build_autoencoder`.
     """
 
     model: "keras.Model"
 
     @property
     def image_size(self) -> int:
-        """Side of the input images in pixels."""
+        """Side length of the input images in pixels."""
         return int(self.model.input_shape[1])
 
     def reconstruct(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, H, W)` float32 in [0, 1], the mean of the three channels, for `(n, H, W)` uint8 images."""
+        """Return reconstructions of `(n, H, W)` uint8 images, `(n, H, W)` float32 in [0, 1], mean of three channels."""
         reconstructions: np.ndarray = self.model.predict(_to_color(images), batch_size=32, verbose=0)
         return np.asarray(reconstructions.mean(axis=-1), dtype=np.float32)
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32, the mean squared error of each image, gray levels in [0, 1]."""
+        """Return `(n,)` float32, the mean squared error of each image, for gray levels in [0, 1]."""
         parts = np.array_split(images, -(-len(images) // 256))
         return np.concatenate([self.anomaly_maps(part).mean(axis=(1, 2)) for part in parts]).astype(np.float32)
 
@@ -96,7 +96,7 @@ def fit_autoencoder(context: FitContext) -> ReferenceAutoencoder:
     """Train the reference autoencoder as a detector.
 
     Raises:
-        TrainingError: if the autoencoder does not reconstruct.
+        TrainingError: if the reconstructions are constant.
     """
     from pneumoscope.models.settings import autoencoder_settings
 
@@ -104,15 +104,22 @@ def fit_autoencoder(context: FitContext) -> ReferenceAutoencoder:
     return _train(context.normals, settings, context.out_dir / "autoencoder.npz", context.seed)[0]
 
 
-def check_alive(reconstructions: np.ndarray) -> None:
-    """Raise `TrainingError` if `(n, H, W)` float32 reconstructions are blank or the same for all images."""
+def check_reconstructions(reconstructions: np.ndarray) -> None:
+    """Check that reconstructions vary within and between images.
+
+    Args:
+        reconstructions: `(n, H, W)` float32 in [0, 1].
+
+    Raises:
+        TrainingError: if the reconstructions are constant within or between images.
+    """
     within = float(np.std(reconstructions, axis=(1, 2)).mean())
     among = float(np.std(reconstructions, axis=0).mean()) if len(reconstructions) > 1 else within
-    if within < DEAD_SPREAD or among < DEAD_SPREAD / 4:
+    if within < MIN_SPREAD or among < MIN_SPREAD / 4:
         raise TrainingError(
-            f"the autoencoder is dead: its reconstructions have a mean gray level of {reconstructions.mean():.3f} and "
-            f"a standard deviation of {within:.4f} within an image and {among:.4f} among images; expected "
-            f"{DEAD_SPREAD} and {DEAD_SPREAD / 4}. Train it with another seed or for more epochs."
+            f"the autoencoder collapsed: the mean of its reconstructions is {reconstructions.mean():.3f}, their "
+            f"standard deviation {within:.4f} within images and {among:.4f} between images; expected {MIN_SPREAD} or "
+            f"more within and {MIN_SPREAD / 4} or more between images. Train with another seed or for more epochs."
         )
 
 
@@ -138,7 +145,7 @@ def _train(
         title=f"3 autoencoder, {settings.configuration}",
     )
     detector = ReferenceAutoencoder(model)
-    check_alive(detector.reconstruct(normals.held_out.images))
+    check_reconstructions(detector.reconstruct(normals.held_out.images))
     return detector, curve
 
 

@@ -1,4 +1,4 @@
-"""The interface of anomaly detectors, and the images and settings that they are fitted with."""
+"""Interface of anomaly detectors, and the context to fit them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,22 +14,22 @@ BATCH_SIZE = 64
 
 
 class Detector(Protocol):
-    """An anomaly detector that was fitted on normals only."""
+    """Anomaly detector, fitted on normals only."""
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32 anomaly scores of `(n, H, W)` uint8 images; higher is more anomalous."""
+        """Return `(n,)` float32 anomaly scores of `(n, H, W)` uint8 images; higher scores are more anomalous."""
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, H, W)` float32 anomaly scores of each pixel of `(n, H, W)` uint8 images."""
+        """Return anomaly maps of `(n, H, W)` uint8 images, `(n, H, W)` float32."""
 
 
 @dataclass(frozen=True)
 class Normals:
-    """Normal images that a detector may use.
+    """Normal radiographs for fitting and thresholds.
 
     Attributes:
-        train: normals of the split `train`, to fit on.
-        held_out: normals of the split `val`, to choose thresholds on.
+        train: normals of the split `train`, for fitting.
+        held_out: normals of the split `val`, for thresholds.
     """
 
     train: Dataset
@@ -38,14 +38,14 @@ class Normals:
 
 @dataclass(frozen=True)
 class FitContext:
-    """Images and settings that a detector is fitted with.
+    """Images and settings to fit a detector.
 
     Attributes:
-        normals: the images.
-        out_dir: folder of checkpoints.
-        epochs: of every training; None for each detector's own number.
-        weights: file of ImageNet weights (`keras.applications` MobileNet 0.75, without top); None if there is none.
-        seed: of all random choices.
+        normals: normal radiographs.
+        out_dir: folder for checkpoints.
+        epochs: number of epochs; None for the default of each detector.
+        weights: file of ImageNet weights (`keras.applications` MobileNet 0.75, without top), or None.
+        seed: random seed.
     """
 
     normals: Normals
@@ -59,15 +59,15 @@ def select_normals(dataset: Dataset) -> Normals:
     """Return the normals of `train` and `val`.
 
     Raises:
-        TrainingError: if either split has none.
+        TrainingError: if either split has no normals.
     """
     parts = [dataset.split(name) for name in ("train", "val")]
     train, held_out = (part.select(part.labels(BINARY_CLASSES) == 0) for part in parts)
     if not len(train) or not len(held_out):
-        raise TrainingError(f"{len(train)} normals to train on and {len(held_out)} held out; expected some of both")
+        raise TrainingError(f"train has {len(train)} normals, val {len(held_out)}; expected one or more in both")
     return Normals(train, held_out)
 
 
 def split_images(images: np.ndarray) -> list[np.ndarray]:
-    """Return images in batches of at most `BATCH_SIZE`, so that memory stays bounded."""
+    """Return images in batches of at most `BATCH_SIZE`."""
     return [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]

@@ -1,4 +1,4 @@
-"""Evaluation of anomaly detectors: thresholds come from held-out normals, metrics from the test images."""
+"""Evaluation of anomaly detectors: thresholds from held-out normals, metrics on test."""
 
 from collections.abc import Callable
 
@@ -18,17 +18,17 @@ FALSE_POSITIVE_RATE = 0.05
 
 
 def choose_threshold(validation_scores: np.ndarray, false_positive_rate: float) -> float:
-    """Return the lowest threshold with at most a given false positive rate on new normals.
+    """Return the lowest threshold for a maximum false positive rate on new normals.
 
-    An image is flagged when `score >= threshold`. A new normal is flagged with a probability of at most the rate (split
-    conformal prediction: V. Vovk, A. Gammerman and G. Shafer, 2005), where images are exchangeable.
+    An image is anomalous when `score >= threshold`. The rate holds in expectation if validation normals and new normals
+    are exchangeable (split conformal prediction: V. Vovk, A. Gammerman and G. Shafer, 2005).
 
     Args:
-        validation_scores: `(m,)` floats, scores of normals that the detector was not fitted on.
-        false_positive_rate: in (0, 1).
+        validation_scores: `(m,)` floats, anomaly scores of held-out normals.
+        false_positive_rate: maximum false positive rate, in (0, 1).
 
     Raises:
-        ValueError: if there is no score, one is not finite, or the rate is out of range.
+        ValueError: if there are no scores, a score is not finite, or the rate is out of range.
 
     Example:
         >>> round(choose_threshold(np.arange(1.0, 20.0), 0.1), 3)
@@ -37,12 +37,13 @@ def choose_threshold(validation_scores: np.ndarray, false_positive_rate: float) 
     scores = np.sort(np.asarray(validation_scores, dtype=np.float64))
     if not scores.size or not np.isfinite(scores).all() or not 0 < false_positive_rate < 1:
         raise ValueError(
-            f"{scores.size} scores at a rate of {false_positive_rate}; expected some finite scores and a rate in (0, 1)"
+            f"{scores.size} scores with a rate of {false_positive_rate}; "
+            "expected one or more finite scores and a rate in (0, 1)"
         )
     num_flagged = int(np.floor(false_positive_rate * (len(scores) + 1)))
     if num_flagged:
         return float(scores[-num_flagged])
-    # Scores have 32 bits: the next number of 64 would be rounded back to the score itself.
+    # Scores are float32: the next float64 would round back to the score itself.
     return float(np.nextafter(np.float32(scores[-1]), np.float32(np.inf)))
 
 
@@ -58,17 +59,17 @@ def evaluate_detector(
 ) -> AnomalyResult:
     """Return scores, thresholds and test metrics of a fitted detector.
 
-    Both thresholds come from the held-out normals of `val`: the reference study's mean + 1 standard deviation, and the
-    quantile of `choose_threshold`. No pneumonia is used before the test.
+    Both thresholds come from the normals of `val`: mean + 1 standard deviation, as in the reference study, and the
+    quantile of `choose_threshold`. Pneumonias are used only for test metrics.
 
     Args:
         detector: fitted on the normals of `train`.
         dataset: with the splits `train`, `val` and `test`.
-        curve: training of its network, if it has one.
-        parameters: number of parameters of that network.
-        reconstruct: `(n, H, W)` uint8 images to their reconstructions, float32 in [0, 1], if it has them.
+        curve: learning curve of the detector's network, if any.
+        parameters: number of parameters of the network.
+        reconstruct: maps `(n, H, W)` uint8 images to reconstructions, `(n, H, W)` float32 in [0, 1], if supported.
         false_positive_rate: of the quantile threshold, in (0, 1).
-        seed: of the examples and the resampling.
+        seed: of the examples and the bootstrap.
 
     Raises:
         TrainingError: if there are no held-out normals.
@@ -98,7 +99,7 @@ def evaluate_detector(
 
 
 def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
-    """Return indices of test images, normal and pneumonia in turn."""
+    """Return indices of random test images, alternating normal and pneumonia."""
     rng = np.random.default_rng(seed)
     test, labels = dataset.rows("test"), dataset.labels(BINARY_CLASSES)
     by_class = [rng.permutation(test[labels[test] == number])[: NUM_EXAMPLES // 2] for number in (0, 1)]
@@ -108,7 +109,7 @@ def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
 def describe_training(
     result: AnomalyResult, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
 ) -> TrainingRecord:
-    """Return the training and the thresholds of a detector, for its card."""
+    """Return the training record of a detector with its thresholds, for its card."""
     return TrainingRecord(
         classes=("normal",),
         settings=settings.without_paths(),

@@ -1,8 +1,8 @@
-"""Patch features of images from layers of a network, and anomaly maps from distances of patches.
+"""Patch features from layers of a model, and anomaly maps from patch distances.
 
-A patch is one position of a feature map: the channels of several layers there, each averaged over its 3 x 3
-neighborhood (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022), finer layers averaged
-and coarser ones interpolated to the size of the first.
+A patch feature concatenates the channels of several layers at one position of the feature map. Each layer is averaged
+over a 3 x 3 neighborhood and resized to the first layer: finer layers by averaging, coarser layers by interpolation
+(K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022).
 """
 
 import os
@@ -21,22 +21,22 @@ if TYPE_CHECKING:
 
 IMAGENET_SIZE = 224
 IMAGENET_LAYERS = ("conv_pw_5_relu", "conv_pw_3_relu", "conv_pw_11_relu")
-# At strides of 8, 4 and 16 pixels.
+# Strides of 8, 4 and 16 pixels.
 ENCODER_LAYERS = ("stage_2_1", "stage_1_1", "stage_3_1")
-MAP_BLUR = 4 / 224  # standard deviation of the blur of anomaly maps, as a share of the image size
+MAP_BLUR = 4 / 224  # standard deviation of the Gaussian blur of anomaly maps, relative to the image size
 
 
 @dataclass(frozen=True)
 class FeatureSource:
-    """A network that patch features are taken from.
+    """Patch feature extractor.
 
     Attributes:
-        name: of the source: `imagenet` or `synthetic_anomalies`.
-        encoder: the network of the layers.
-        extractor: `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
-        layers: their names; the first gives the size of the feature map.
-        join: outputs of the layers to `(n, h, w, d)` float32 patches.
-        patches: images to patches, one after the other.
+        name: `imagenet` or `synthetic_anomalies`.
+        encoder: model with the layers.
+        extractor: maps `(n, H, W, 1)` float32 gray levels in [0, 255] to the outputs of `layers`, channels last.
+        layers: layer names; the first defines the size of the feature map.
+        join: maps layer outputs to patch features, `(n, h, w, d)` float32.
+        patches: `extractor` followed by `join`.
     """
 
     name: str
@@ -55,26 +55,24 @@ def build_source(
     input_size: int | None = None,
     standardize: bool = False,
 ) -> FeatureSource:
-    """Return a source of patch features from layers of a network.
+    """Build a patch feature extractor from layers of a model.
 
     Args:
-        name: of the source.
-        encoder: gray images `(n, S, S, 1)` in [0, 255] to anything.
-        layers: names of layers with feature maps; the first gives the size of the result.
-        input_size: side of the images in pixels, where that is not the network's own.
-        standardize: bring each image to a mean of 128 and a standard deviation of 64 first, so that exposure does not
-            raise the anomaly score.
+        name: name of the extractor.
+        encoder: model of gray images `(n, S, S, 1)` with values in [0, 255].
+        layers: names of layers with feature maps; the first defines the size of the result.
+        input_size: side length of the images in pixels, if it differs from the model's input; images are resized.
+        standardize: normalize each image to a mean of 128 and a standard deviation of 64, so that exposure does not
+            affect the anomaly score.
 
     Raises:
-        TrainingError: if the network has no such layer.
+        TrainingError: if the model lacks one of the layers.
     """
     import keras
 
     available = {layer.name for layer in encoder.layers}
     if missing := [layer for layer in layers if layer not in available]:
-        raise TrainingError(
-            f"{encoder.name} has no layer {', '.join(missing)}; name layers with feature maps that it has"
-        )
+        raise TrainingError(f"{encoder.name} has no layer {', '.join(missing)}; expected layers with feature maps")
     size = encoder.input_shape[1]
     inner = keras.Model(encoder.inputs, [encoder.get_layer(layer).output for layer in layers], name=f"{name}_layers")
     inner.trainable = False
@@ -99,31 +97,33 @@ def build_source(
 
 
 def load_imagenet_source(weights: str | os.PathLike[str] | None, *, input_size: int) -> FeatureSource:
-    """Return a MobileNet with ImageNet weights as a source.
+    """Return a MobileNet with ImageNet weights as patch feature extractor.
 
     Args:
-        weights: file of `keras.applications` weights without top; None for random ones.
-        input_size: side of the images in pixels; they are resized to `IMAGENET_SIZE`.
+        weights: file of `keras.applications` weights without top; None for random weights.
+        input_size: side length of the images in pixels; images are resized to `IMAGENET_SIZE`.
     """
     import keras
 
     from pneumoscope.models.architectures.pretrained import build_transfer
 
-    # Distances depend on small differences, which bfloat16 would round away.
+    # Distances depend on small differences, which bfloat16 cannot represent.
     keras.config.set_dtype_policy("float32")
     encoder = build_transfer("mobilenet", weights=weights, size=IMAGENET_SIZE)
     return build_source("imagenet", encoder, IMAGENET_LAYERS, input_size=input_size, standardize=True)
 
 
 def extract_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
-    """Return `(n, h, w, d)` float32 patch features of a few `(n, H, W)` uint8 images; all are kept in memory."""
+    """Return `(n, h, w, d)` float32 patch features of one batch of `(n, H, W)` uint8 images."""
     return np.asarray(source.patches.predict(images[..., None].astype(np.float32), batch_size=32, verbose=0))
 
 
 def map_patches(measure: Callable[[np.ndarray], np.ndarray], images: np.ndarray) -> np.ndarray:
-    """Return `(n, H, W)` float32 anomaly maps, from a function of images to `(n, h, w)` distances of their patches.
+    """Return anomaly maps, bilinearly upsampled and blurred, `(n, H, W)` float32.
 
-    Maps are interpolated bilinearly and blurred.
+    Args:
+        measure: maps images to patch distances, `(n, h, w)`.
+        images: `(n, H, W)` uint8.
     """
     import cv2
 
@@ -137,7 +137,7 @@ def map_patches(measure: Callable[[np.ndarray], np.ndarray], images: np.ndarray)
 
 
 def weigh_positions(source: FeatureSource) -> list[np.ndarray]:
-    """Return for each layer the weights by which the mean patch of an image averages positions, `(h, w)` float32."""
+    """Return for each layer the position weights of the mean patch feature, `(h, w)` float32."""
     import keras
 
     grid, weights = source.patches.output_shape[1], []
@@ -151,7 +151,7 @@ def weigh_positions(source: FeatureSource) -> list[np.ndarray]:
 
 
 def average_patches(source: FeatureSource, images: np.ndarray) -> np.ndarray:
-    """Return `(n, d)` float32, the mean patch of each of `(n, H, W)` uint8 images."""
+    """Return `(n, d)` float32, the mean patch feature of each of `(n, H, W)` uint8 images."""
     parts = track(split_images(images), f"Embedding by {source.name}")
     return np.concatenate([extract_patches(source, part).mean(axis=(1, 2)) for part in parts])
 

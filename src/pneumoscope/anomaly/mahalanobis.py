@@ -1,7 +1,7 @@
-"""Anomaly detection by the Mahalanobis distance from normals.
+"""Anomaly detection by the Mahalanobis distance of features.
 
 Source: O. Rippel, P. Mertens and D. Merhof, "Modeling the Distribution of Normal Data in Pre-Trained Deep Features
-for Anomaly Detection", ICPR 2020; covariance shrunk after O. Ledoit and M. Wolf (2004).
+for Anomaly Detection", ICPR 2020, with the shrunk covariance of O. Ledoit and M. Wolf (2004).
 """
 
 from dataclasses import dataclass
@@ -17,13 +17,13 @@ PATCHES_FOR_COVARIANCE = 40_000
 
 @dataclass(frozen=True)
 class Mahalanobis:
-    """One Gaussian of the mean patch of an image, and one of patches about the mean of their position.
+    """Anomaly detector by one Gaussian of image features, and one of patch features for anomaly maps.
 
     Attributes:
-        source: of the patch features.
-        mean, whitening: `(d,)` and `(d, d)` float32 of the mean patches of images.
-        patch_mean: `(h, w, d)` float32, the mean at each position, since normal tissue differs between positions.
-        patch_whitening: `(d, d)` float32 of patches about those means, one for all positions.
+        source: patch feature extractor.
+        mean, whitening: `(d,)` and `(d, d)` float32, Gaussian of the mean patch feature of an image.
+        patch_mean: `(h, w, d)` float32, mean patch feature at each position.
+        patch_whitening: `(d, d)` float32, shared by all positions.
     """
 
     source: FeatureSource
@@ -34,15 +34,15 @@ class Mahalanobis:
 
     @property
     def image_size(self) -> int:
-        """Side of the input images in pixels."""
+        """Side length of the input images in pixels."""
         return int(self.source.patches.input_shape[1])
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32, the distance of each image's mean patch."""
+        """Return `(n,)` float32, the Mahalanobis distance of the mean patch feature of each image."""
         return _measure(average_patches(self.source, images) - self.mean, self.whitening)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, H, W)` float32, the distance of each patch."""
+        """Return `(n, H, W)` float32, the Mahalanobis distance of each patch, upsampled."""
 
         def measure(part: np.ndarray) -> np.ndarray:
             return _measure(extract_patches(self.source, part) - self.patch_mean, self.patch_whitening)
@@ -54,9 +54,9 @@ def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0)
     """Fit both Gaussians to normals.
 
     Args:
-        source: of the patch features.
+        source: patch feature extractor.
         images: `(n, H, W)` uint8 normals.
-        seed: of the patches that the second covariance is estimated from, `PATCHES_FOR_COVARIANCE` at most.
+        seed: of the sample of at most `PATCHES_FOR_COVARIANCE` patches for the patch covariance.
     """
     rng = np.random.default_rng(seed)
     means, patches, positions = [], [], []
@@ -76,7 +76,7 @@ def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0)
 
 
 def fit_gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return mean and `(d, d)` whitening matrix: the norm of `(x - mean) @ whitening` is the distance of x."""
+    """Return mean and `(d, d)` whitening matrix; the norm of `(x - mean) @ whitening` is the Mahalanobis distance."""
     from sklearn.covariance import LedoitWolf
 
     estimate = LedoitWolf().fit(values.astype(np.float64))

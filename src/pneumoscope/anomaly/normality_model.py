@@ -1,10 +1,10 @@
-"""The shipped normality model: features learned from synthetic anomalies, and one Gaussian of normals.
+"""Normality model: features learned from synthetic anomalies, and a Gaussian of the normals.
 
-An encoder learns to classify normals and their copies with synthetic anomalies. Its predictions are not used, since
-real pneumonia is not a synthetic anomaly. Normals lie close together in its features (C.-L. Li, K. Sohn, J. Yoon and
-T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021).
+An encoder is trained to classify normals and their copies with synthetic anomalies (C.-L. Li, K. Sohn, J. Yoon and
+T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection and Localization", CVPR 2021). The anomaly score
+is the Mahalanobis distance in its feature space; its class predictions are not used.
 
-The model is kept as a bundle (`pneumoscope.models.saved_model`) of the encoder, with `gaussians.npz` beside it.
+The encoder is a saved model (`pneumoscope.models.saved_model`); `gaussians.npz` in the same folder holds the Gaussians.
 """
 
 import os
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from pneumoscope.models.training import TrainingData
 
 EPOCHS = 8
-NUM_COPIES = 2  # with synthetic anomalies, of each normal
+NUM_COPIES = 2  # copies of each normal with synthetic anomalies
 SOURCE_NAME = "synthetic_anomalies"
 GAUSSIANS_NAME = "gaussians.npz"
 _POSES = Augmentation(rotation=7, zoom=0.08, shift=0.05, flip=0.5)
@@ -45,8 +45,8 @@ _ARRAYS = ("mean", "whitening", "patch_mean", "patch_whitening")
 def normality_settings(epochs: int = EPOCHS) -> TrainingSettings:
     """Return the training settings of the encoder.
 
-    Few epochs: longer training specializes the encoder on synthetic anomalies. The last epoch is kept, since held-out
-    normals set the threshold and must not choose the epoch.
+    Training is short, because longer training overfits the synthetic anomalies. The last epoch is kept, because the
+    held-out normals set the threshold and must not select the epoch.
     """
     return TrainingSettings(
         configuration="normality",
@@ -72,13 +72,13 @@ def train_normality_model(
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
-        out_dir: where the model and the checkpoint of each epoch are written.
-        settings: `normality_settings()` by default.
-        seed: of the weights, the order and the synthetic anomalies.
+        out_dir: folder for the saved model and a checkpoint per epoch.
+        settings: training settings; `normality_settings()` by default.
+        seed: of initialization, batch order and synthetic anomalies.
         false_positive_rate: of the quantile threshold, in (0, 1).
 
     Raises:
-        TrainingError: if there are no normals to train or to validate on.
+        TrainingError: if train or validation has no normals.
     """
     from pneumoscope.models.saved_model import save_model
 
@@ -100,7 +100,7 @@ def train_normality_model(
 
 
 def train_normality_features(context: FitContext) -> FeatureSource:
-    """Return the features of the normality model, trained on normals only."""
+    """Train the encoder of the normality model and return its patch features."""
     settings = normality_settings(context.epochs or EPOCHS)
     return train_encoder(context.normals, out_dir=context.out_dir, settings=settings, seed=context.seed)[0]
 
@@ -110,7 +110,13 @@ def train_encoder(
 ) -> tuple[FeatureSource, LearningCurve]:
     """Train an encoder to classify normals and their copies with synthetic anomalies.
 
-    Held-out normals give the validation loss. An interrupted run continues from the checkpoint in `out_dir`.
+    The validation loss uses the held-out normals. An interrupted run resumes from the checkpoint in `out_dir`.
+
+    Args:
+        normals: normal radiographs.
+        out_dir: folder for a checkpoint per epoch.
+        settings: training settings.
+        seed: of initialization, batch order and synthetic anomalies.
     """
     import keras
 
@@ -134,7 +140,7 @@ def train_encoder(
         seed=seed,
         title="3 normality model",
     )
-    # The same weights in float32: distances depend on small differences.
+    # Same weights in float32: distances depend on small differences.
     keras.config.set_dtype_policy("float32")
     exact = build_encoder(size=size)
     exact.set_weights(encoder.get_weights())
@@ -142,7 +148,7 @@ def train_encoder(
 
 
 def load_normality_model(encoder: "keras.Model", bundle_dir: str | os.PathLike[str]) -> Mahalanobis:
-    """Return the normality model of an encoder and of the Gaussians in `bundle_dir`.
+    """Load the normality model: `encoder` with the Gaussians in `bundle_dir`.
 
     Raises:
         ModelError: if the Gaussians are missing or damaged.
@@ -152,7 +158,7 @@ def load_normality_model(encoder: "keras.Model", bundle_dir: str | os.PathLike[s
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _ARRAYS}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ModelError(f"{path} cannot be read ({error}); expected what a study left. Train it anew.") from None
+        raise ModelError(f"{path} cannot be read ({error}); expected the Gaussians of a study. Train again.") from None
     return Mahalanobis(build_source(SOURCE_NAME, encoder, ENCODER_LAYERS), **arrays)
 
 

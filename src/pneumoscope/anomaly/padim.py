@@ -1,4 +1,4 @@
-"""Anomaly detection by one Gaussian of patch features at each position (PaDiM).
+"""Anomaly detection by a Gaussian of patch features at each position (PaDiM).
 
 Source: T. Defard, A. Setkov, A. Loesch and R. Audigier, "PaDiM: a Patch Distribution Modeling Framework for Anomaly
 Detection and Localization", ICPR 2021.
@@ -12,18 +12,18 @@ from pneumoscope.anomaly.detector import split_images
 from pneumoscope.anomaly.features import FeatureSource, extract_patches, map_patches
 from pneumoscope.progress import track
 
-SMALLEST_VARIANCE = 0.01  # regularization, as a share of the mean variance
-# The published score is the maximum, for scratches. Opacities of pneumonia are wide.
+SMALLEST_VARIANCE = 0.01  # covariance regularization, relative to the mean variance
+# PaDiM scores an image by the maximum distance, which suits small defects. Opacities of pneumonia are larger.
 TOP_SHARE = 0.1
 
 
 @dataclass(frozen=True)
 class Padim:
-    """One Gaussian at each position of the feature map.
+    """Anomaly detector by one Gaussian at each position of the feature map.
 
     Attributes:
-        source: of the patch features.
-        channels: `(k,)` int, the randomly chosen channels of a patch.
+        source: patch feature extractor.
+        channels: `(k,)` int, randomly selected channels.
         means: `(h, w, k)` float32.
         precisions: `(h * w, k, k)` float32, inverse covariances.
     """
@@ -34,7 +34,7 @@ class Padim:
     precisions: np.ndarray
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32, the mean of the largest tenth of the distances."""
+        """Return `(n,)` float32, the mean of the largest 10 % of the patch distances."""
         scores = []
         for part in track(split_images(images), "Scoring by PaDiM"):
             distances = self._measure(part).reshape(len(part), -1)
@@ -43,11 +43,11 @@ class Padim:
         return np.concatenate(scores)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, H, W)` float32, the distance at each position."""
+        """Return `(n, H, W)` float32, the Mahalanobis distance at each position, upsampled."""
         return map_patches(self._measure, images)
 
     def _measure(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, h, w)` float32."""
+        """Return `(n, h, w)` float32, the Mahalanobis distance at each position."""
         offsets = extract_patches(self.source, images)[..., self.channels] - self.means
         flat = offsets.reshape(len(offsets), -1, len(self.channels)).transpose(1, 0, 2)
         squares = np.einsum("pnk,pnk->pn", flat @ self.precisions, flat)
@@ -55,15 +55,15 @@ class Padim:
 
 
 def fit_padim(source: FeatureSource, images: np.ndarray, *, num_channels: int = 64, seed: int = 0) -> Padim:
-    """Fit a Gaussian to the patches of normals at each position.
+    """Fit a Gaussian to the patch features of normals at each position.
 
-    Memory is bounded: sums are gathered batch by batch, `h * w * num_channels ** 2` numbers in all.
+    Sums are accumulated per batch, so memory does not grow with the number of images.
 
     Args:
-        source: of the patch features.
+        source: patch feature extractor.
         images: `(n, H, W)` uint8 normals.
-        num_channels: channels of a patch that are kept, chosen at random.
-        seed: of that choice.
+        num_channels: number of randomly selected channels.
+        seed: of the selection.
     """
     height, width, depth = source.patches.output_shape[1:]
     channels = np.sort(np.random.default_rng(seed).permutation(depth)[:num_channels])
@@ -72,7 +72,7 @@ def fit_padim(source: FeatureSource, images: np.ndarray, *, num_channels: int = 
     origin = None
     for part in track(split_images(images), f"Fitting PaDiM on {source.name}"):
         features = extract_patches(source, part)[..., channels].reshape(len(part), -1, len(channels)).transpose(1, 0, 2)
-        # Sums of squares are taken about the first images, so that 32 bits hold them.
+        # Sums of squares are centered on the mean of the first batch, for float32 precision.
         origin = features.mean(axis=1, keepdims=True) if origin is None else origin
         sums += (features - origin).sum(axis=1)
         products += (features - origin).transpose(0, 2, 1) @ (features - origin)

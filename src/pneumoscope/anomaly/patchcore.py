@@ -1,4 +1,4 @@
-"""Anomaly detection by the distance from a memory bank of patch features of normals (PatchCore).
+"""Anomaly detection by the distance to a memory bank of patch features (PatchCore).
 
 Source: K. Roth, L. Pemula, J. Zepeda, B. Schölkopf, T. Brox and P. Gehler, "Towards Total Recall in Industrial Anomaly
 Detection", CVPR 2022.
@@ -13,26 +13,26 @@ from pneumoscope.anomaly.features import FeatureSource, extract_patches, map_pat
 from pneumoscope.errors import TrainingError
 from pneumoscope.progress import track
 
-NUM_REMEMBERED = 2000
+BANK_SIZE = 2000
 NUM_CANDIDATES = 30_000
-NUM_NEIGHBORS = 9  # of the bank, for the weight of the score
-NUM_PROJECTED = 64  # dimensions of the random projection in which the bank is chosen (Johnson-Lindenstrauss)
+NUM_NEIGHBORS = 9  # neighbors in the memory bank that reweight the image score
+NUM_PROJECTED = 64  # dimensions of the random projection for coreset selection (Johnson-Lindenstrauss)
 
 
 @dataclass(frozen=True)
 class Patchcore:
-    """A memory bank of patches of normals.
+    """Anomaly detector by the distance to a memory bank.
 
     Attributes:
-        source: of the patch features.
-        bank: `(m, d)` float32.
+        source: patch feature extractor.
+        bank: `(m, d)` float32, memory bank of patch features of normals.
     """
 
     source: FeatureSource
     bank: np.ndarray
 
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32, the weighted largest distance of a patch from the bank."""
+        """Return `(n,)` float32, the reweighted maximum patch distance of each image."""
         scores = []
         for part in track(split_images(images), "Scoring by PatchCore"):
             patches = extract_patches(self.source, part)
@@ -40,11 +40,11 @@ class Patchcore:
         return np.concatenate(scores).astype(np.float32)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, H, W)` float32, the distance of each patch from the bank."""
+        """Return `(n, H, W)` float32, the distance of each patch to the memory bank, upsampled."""
         return map_patches(lambda part: self._measure(extract_patches(self.source, part))[0], images)
 
     def _measure(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return distance and index of the nearest remembered patch, `(n, h, w)` each."""
+        """Return distance and index of the nearest patch in the memory bank, `(n, h, w)` each."""
         shape = patches.shape[:3]
         distances, nearest = [], []
         for image in patches.reshape(shape[0], -1, patches.shape[-1]):
@@ -54,16 +54,16 @@ class Patchcore:
         return np.stack(distances).reshape(shape).astype(np.float32), np.stack(nearest).reshape(shape)
 
     def _weigh_largest(self, patches: np.ndarray, distances: np.ndarray, nearest: np.ndarray) -> np.ndarray:
-        """Return the largest distance of each image, reduced where the remembered patch is isolated in the bank."""
+        """Return the maximum distance of each image, reweighted by the neighborhood in the memory bank."""
         places = (np.arange(len(patches)), distances.reshape(len(patches), -1).argmax(axis=1))
         distance = distances.reshape(len(patches), -1)[places]
         patch = patches.reshape(len(patches), -1, patches.shape[-1])[places]
-        remembered = self.bank[nearest.reshape(len(patches), -1)[places]]
+        centers = self.bank[nearest.reshape(len(patches), -1)[places]]
         count = min(NUM_NEIGHBORS, len(self.bank))
-        around = np.argpartition(_square_distances(remembered, self.bank), count - 1, axis=1)[:, :count]
+        around = np.argpartition(_square_distances(centers, self.bank), count - 1, axis=1)[:, :count]
         neighbors = np.linalg.norm(patch[:, None] - self.bank[around], axis=-1)
-        # The published ratio of exponentials, shifted so that none overflows; in units of the root of the dimension,
-        # since the exponential of a distance among hundreds of channels would decide alone.
+        # Softmax as published, shifted against overflow. Distances are divided by the root of the dimension: with
+        # hundreds of channels the softmax would saturate.
         root = np.sqrt(patches.shape[-1])
         highest = np.maximum(neighbors.max(axis=1), distance) / root
         share = np.exp(distance / root - highest) / np.exp(neighbors / root - highest[:, None]).sum(axis=1)
@@ -74,49 +74,49 @@ def fit_patchcore(
     source: FeatureSource,
     images: np.ndarray,
     *,
-    num_remembered: int = NUM_REMEMBERED,
+    bank_size: int = BANK_SIZE,
     num_candidates: int = NUM_CANDIDATES,
     seed: int = 0,
 ) -> Patchcore:
-    """Fill a memory bank with patches that cover those of normals.
+    """Build a memory bank of patch features of normals by coreset selection.
 
     Args:
-        source: of the patch features.
+        source: patch feature extractor.
         images: `(n, H, W)` uint8 normals.
-        num_remembered: patches of the bank, at most.
-        num_candidates: random patches that they are chosen from, at most; bounds the memory of fitting.
-        seed: of the candidates, the projection and the first choice.
+        bank_size: maximum size of the memory bank.
+        num_candidates: maximum number of random patches to select from; bounds memory use.
+        seed: of the candidates, the projection and the first point.
 
     Raises:
-        TrainingError: if there is no image.
+        TrainingError: if there are no images.
     """
     if not len(images):
-        raise TrainingError("there are 0 normals to remember patches of; expected some")
+        raise TrainingError("there are 0 normals to fit PatchCore on; expected one or more")
     rng = np.random.default_rng(seed)
     share = -(-num_candidates // len(images))
     candidates = []
-    for part in track(split_images(images), f"Gathering patches of {source.name}"):
+    for part in track(split_images(images), f"Extracting patches with {source.name}"):
         features = extract_patches(source, part)
         flat = features.reshape(len(features), -1, features.shape[-1])
         sample = np.stack([rng.permutation(flat.shape[1])[:share] for _ in flat])
         candidates.append(np.take_along_axis(flat, sample[..., None], axis=1).reshape(-1, flat.shape[-1]))
     pool = np.concatenate(candidates)
     pool = pool[np.sort(rng.permutation(len(pool))[:num_candidates])]
-    return Patchcore(source, pool[choose_coreset(pool, num_remembered, seed=seed)])
+    return Patchcore(source, pool[choose_coreset(pool, bank_size, seed=seed)])
 
 
 def choose_coreset(points: np.ndarray, num_chosen: int, *, seed: int = 0) -> np.ndarray:
-    """Choose points so that every other is near one of them, greedily the farthest next.
+    """Select a coreset by greedy farthest-point sampling (k-center).
 
     Source: O. Sener and S. Savarese, "Active Learning for Convolutional Neural Networks: A Core-Set Approach" (2018).
 
     Args:
         points: `(n, d)` float32.
-        num_chosen: how many, all where there are fewer.
+        num_chosen: size of the coreset; if `n` is smaller, all points are returned.
         seed: of the projection and the first point.
 
     Returns:
-        `(m,)` int, indices in the order of choice.
+        `(m,)` int, indices in the order of selection.
 
     Example:
         >>> points = np.array([[0.0], [0.1], [5.0], [5.1], [9.0]], np.float32)
@@ -133,7 +133,7 @@ def choose_coreset(points: np.ndarray, num_chosen: int, *, seed: int = 0) -> np.
     chosen = np.empty(num_chosen, np.int64)
     chosen[0] = rng.integers(len(points))
     nearest = np.full(len(points), np.inf, np.float32)
-    for number in track(range(1, num_chosen), "Choosing patches to remember"):
+    for number in track(range(1, num_chosen), "Selecting the coreset"):
         last = chosen[number - 1]
         np.minimum(nearest, norms - 2 * (points @ points[last]) + norms[last], out=nearest)
         nearest[last] = -np.inf
@@ -142,7 +142,7 @@ def choose_coreset(points: np.ndarray, num_chosen: int, *, seed: int = 0) -> np.
 
 
 def _square_distances(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
-    """Return `(n, m)` float32, not negative."""
+    """Return `(n, m)` float32, squared Euclidean distances."""
     squares = -2 * (queries @ bank.T)
     squares += np.einsum("nd,nd->n", queries, queries)[:, None]
     squares += np.einsum("md,md->m", bank, bank)

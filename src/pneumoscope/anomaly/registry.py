@@ -1,4 +1,4 @@
-"""All anomaly detectors by name, and loading of trained ones."""
+"""Registry of anomaly detectors, and loading of trained detectors."""
 
 import os
 from collections.abc import Callable
@@ -13,9 +13,10 @@ from pneumoscope.errors import ModelError
 
 IMAGENET_SUFFIX = "_imagenet"
 
-# One line for each detector: its file and the function that fits it, to a `FitContext` ...
+# Detectors by name, as `file:function`. These functions take a `FitContext`.
 _FIT_FUNCTIONS = {"autoencoder": "autoencoder:fit_autoencoder"}
-# ... or to a `FeatureSource` and normals, with features of the normality model and of ImageNet.
+# These functions take a `FeatureSource` and normals. Each is registered with features of the normality model, and with
+# ImageNet features under the suffix `_imagenet`.
 _FIT_FUNCTIONS_ON_FEATURES = {
     "mahalanobis": "mahalanobis:fit_mahalanobis",
     "padim": "padim:fit_padim",
@@ -28,7 +29,7 @@ def _load_imagenet(context: FitContext) -> FeatureSource:
 
 
 def _fit_on(load: Callable[[FitContext], FeatureSource], path: str) -> Callable[[FitContext], Detector]:
-    """Return a function that fits a detector to the features that `load` returns."""
+    """Return a function that fits a detector on the features from `load`."""
 
     def fit(context: FitContext) -> Detector:
         fit_detector: Callable[..., Detector] = resolve_name(f"{__package__}.{path}")
@@ -37,7 +38,7 @@ def _fit_on(load: Callable[[FitContext], FeatureSource], path: str) -> Callable[
     return fit
 
 
-# Names that end in `_imagenet` need `FitContext.weights`.
+# Detectors with the suffix `_imagenet` require `FitContext.weights`.
 DETECTORS: dict[str, Callable[[FitContext], Detector]] = {
     **{name: resolve_name(f"{__package__}.{path}") for name, path in _FIT_FUNCTIONS.items()},
     **{name: _fit_on(train_normality_features, path) for name, path in _FIT_FUNCTIONS_ON_FEATURES.items()},
@@ -48,22 +49,22 @@ DETECTORS: dict[str, Callable[[FitContext], Detector]] = {
 def load_detector(
     bundle_dir: str | os.PathLike[str], *, precision: str | None = None
 ) -> tuple[ReferenceAutoencoder | Mahalanobis, dict[str, float]]:
-    """Return a trained detector and its thresholds by name.
+    """Load a trained detector and its thresholds by name.
 
     Args:
-        bundle_dir: folder that a training left.
-        precision: Keras dtype policy of an autoencoder, by default the one it was trained in; the normality model
-            always computes in float32.
+        bundle_dir: folder of a saved model.
+        precision: Keras dtype policy of an autoencoder; by default the policy of its training. The normality model
+            always uses float32.
 
     Raises:
-        ModelError: if the folder holds no detector.
+        ModelError: if the folder contains no anomaly detector.
     """
     from pneumoscope.models.saved_model import load_model
 
     bundle = load_model(bundle_dir, precision=precision)
     thresholds = bundle.card.thresholds
     if thresholds is None:
-        raise ModelError(f"{bundle_dir} holds a classifier, {bundle.card.architecture}; expected an anomaly detector")
+        raise ModelError(f"{bundle_dir} is a classifier ({bundle.card.architecture}); expected an anomaly detector")
     if bundle.card.architecture == "autoencoder":
         return ReferenceAutoencoder(bundle.model), thresholds
     return load_normality_model(load_model(bundle_dir, precision="float32").model, bundle_dir), thresholds

@@ -1,6 +1,6 @@
 """Task 1: train, evaluate and cross-validate classifiers.
 
 classifier.py          training and evaluation
-cross_validation.py    folds by patient, by series of file names, or by image
-calibration_report.py  calibration, operating points and metrics, for the card
+cross_validation.py    folds by patient, by file-name series, or by image
+calibration_report.py  calibration, operating points and metrics for the model card
 """

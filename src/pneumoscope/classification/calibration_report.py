@@ -1,7 +1,8 @@
-"""The calibration, operating points and metrics of a classifier, for its card.
+"""Calibration, operating points and metrics of a classifier, for its model card.
 
-Calibration, conformal sets and operating points are chosen on held-out series of file names, where a study has some,
-else on validation, which resembles train so closely on this data set that it has hardly any errors.
+Calibration, conformal limit and operating points are fitted on cross-validated predictions for held-out file-name
+series, if available, else on validation. Validation of the Kermany data set is so similar to train that it has few
+errors to fit on.
 """
 
 import math
@@ -28,7 +29,7 @@ from pneumoscope.metrics.classification import evaluate, evaluate_scores
 from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.metrics.operating_points import choose_operating_points
 
-CALIBRATION_METHOD = "vector scaling with one scale, classes weighed alike"
+CALIBRATION_METHOD = "vector scaling with a shared scale, equal class weights"
 CONFORMAL_METHOD = "split conformal, least ambiguous sets"
 SEED_METRICS = {
     "normal_or_pneumonia": ("accuracy_balanced", "auroc"),
@@ -38,7 +39,7 @@ SEED_METRICS = {
 
 @dataclass(frozen=True)
 class _Cases:
-    """Probabilities `(n, classes)` of some images, and their labels, patients and names, `(n,)` each."""
+    """Probabilities `(n, classes)`, and labels, patients and names `(n,)` of the same images."""
 
     probabilities: NDArray[np.floating]
     labels: NDArray[np.integer]
@@ -58,15 +59,14 @@ def report_calibration(
     held_out: Evaluation | None = None,
     other_seeds: Mapping[int, NDArray[np.floating]] | None = None,
 ) -> CalibrationReport:
-    """Return what is chosen for a classifier on held-out images, and its metrics on validation and test.
+    """Fit calibration, conformal limit and operating points of a classifier, and measure it on validation and test.
 
     Args:
-        outputs: `(n, classes)` floats in (0, 1], rows sum to 1: the classifier's outputs for all images of `dataset`.
+        outputs: `(n, classes)` floats in (0, 1], rows sum to 1: uncalibrated outputs for all images of `dataset`.
         dataset: with the splits `val` and `test`.
-        seed: of the classifier and of all resampling.
-        held_out: predictions for series of file names by models that were trained without them, to choose on; None
-            chooses on validation.
-        other_seeds: by seed, outputs for all images of models that differ in their seed alone.
+        seed: of the classifier and of the bootstrap.
+        held_out: cross-validated predictions by the protocol `series`, to fit on; None fits on validation.
+        other_seeds: by seed, outputs for all images of models that differ only in the seed.
     """
     cases = _select_cases(outputs, dataset, "val") if held_out is None else _Cases.of(held_out)
     fits = fit_calibration(cases.probabilities, cases.labels, cases.patients, seed=seed)
@@ -79,10 +79,10 @@ def report_calibration(
         for split in ("val", "test")
     }
     if held_out is not None:
-        # The thresholds were chosen on the same images, which flatters their metrics, not the ranking.
+        # The thresholds were chosen on these images: threshold metrics are optimistic, ranking metrics are not.
         metrics["held_out"] = _measure(calibrated, thresholds, split="held_out", seed=seed)
-    source = "validation images" if held_out is None else "images of series of file names"
-    chosen = f"{len(cases.labels)} {source} of {len(set(cases.patients))} patients that the model was not trained on"
+    source = "validation images" if held_out is None else "images in held-out file-name series"
+    chosen = f"{len(cases.labels)} {source}, {len(set(cases.patients))} patients"
     parameters = tuple(tuple(fit) for fit in fits.round(6).tolist())
     return CalibrationReport(
         calibration=Calibration(CALIBRATION_METHOD, chosen, fitted=parameters[0], resampled=parameters[1:]),
@@ -97,7 +97,7 @@ def report_calibration(
 
 
 def round_metrics(metrics: Mapping[str, Estimate]) -> dict[str, Estimate]:
-    """Return metrics rounded to four digits."""
+    """Return metrics rounded to four decimals."""
     return {
         name: Estimate(_round(metric.value), _round(metric.low), _round(metric.high), metric.n)
         for name, metric in metrics.items()
@@ -124,7 +124,7 @@ def _compare_seeds(
     thresholds: dict[str, float],
     seed: int,
 ) -> SeedComparison | None:
-    """Return mean, standard deviation and values of some test metrics of models that differ in their seed, if any."""
+    """Return mean, standard deviation and values of `SEED_METRICS` on test over seeds; None for a single seed."""
     if len(outputs) < 2:
         return None
     tests = [

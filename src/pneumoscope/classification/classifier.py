@@ -1,4 +1,4 @@
-"""Training and evaluation of classifiers: normal or pneumonia (1.A); normal, bacterial or viral (1.B)."""
+"""Training and evaluation of classifiers: two classes (1.A) or three classes (1.B)."""
 
 import hashlib
 import os
@@ -35,14 +35,17 @@ def train_classifier(
     settings: TrainingSettings | None = None,
     seed: int = 0,
 ) -> "tuple[SavedModel, Classification]":
-    """Train a classifier of these classes and evaluate it.
+    """Train a classifier and evaluate it on validation and test.
 
     Args:
-        dataset: with the splits `train`, `val` and, to evaluate on, `test`.
-        out_dir: gets the bundle and the checkpoint of each epoch; an interrupted run continues from there.
-        classes: `BINARY_CLASSES` or `THREE_CLASSES`; images of unknown class are left out.
-        settings: of the training; the configuration `improved` by default.
-        seed: of all random choices.
+        dataset: with the splits `train`, `val` and optionally `test`.
+        out_dir: folder for the saved model and a checkpoint per epoch; an interrupted run resumes from it.
+        classes: `BINARY_CLASSES` or `THREE_CLASSES`; images of other classes are excluded.
+        settings: training settings; the configuration `improved` by default.
+        seed: random seed.
+
+    Returns:
+        The saved model, and the learning curve with the evaluation of each split.
 
     Raises:
         TrainingError: if a class is missing from train or validation.
@@ -53,7 +56,7 @@ def train_classifier(
     for name, part in (("train", train), ("val", validation)):
         missing = [classes[number] for number in set(range(len(classes))) - set(part.labels(classes).tolist())]
         if missing:
-            raise TrainingError(f"{name} holds no image of class {', '.join(missing)}; expected some of every class")
+            raise TrainingError(f"{name} has no images of class {', '.join(missing)}; expected images of every class")
     bundle, curve = fit_classifier(train, validation, out_dir, classes=classes, settings=settings, seed=seed)
     splits = [name for name in ("val", "test") if len(_select_labeled(dataset.split(name), classes))]
     evaluations = {
@@ -109,7 +112,8 @@ def _build_model(classes: tuple[str, ...], settings: TrainingSettings) -> "keras
     name = settings.backbone or ("compact_resnet" if settings.configuration == "default" else reference)
     if name not in ("binary", "three_class") and classes != THREE_CLASSES:
         raise TrainingError(
-            f"{name} predicts {', '.join(THREE_CLASSES)}; the probabilities of {', '.join(classes)} follow from these"
+            f"{name} is a three-class architecture, expected the classes {', '.join(THREE_CLASSES)}; "
+            f"it cannot be trained with {', '.join(classes)}"
         )
     options: dict[str, Any] = {"weights": settings.weights} if settings.backbone else {}
     return build_architecture(name, num_outputs=len(classes), size=settings.size, dropout=settings.dropout, **options)
@@ -123,7 +127,7 @@ def evaluate_classifier(
     split: str = "test",
     seed: int = 0,
 ) -> Evaluation:
-    """Evaluate a trained classifier on one split, with 95 % intervals that resample patients.
+    """Evaluate a trained classifier on one split, with 95 % intervals by bootstrap over patients.
 
     With `BINARY_CLASSES`, a classifier of three classes is evaluated on normal against pneumonia.
 
@@ -156,7 +160,7 @@ def evaluate_classifier(
 def evaluate_dataset(
     dataset: Dataset, probabilities: np.ndarray, *, classes: tuple[str, ...], split: str, seed: int = 0
 ) -> Evaluation:
-    """Return the metrics of `(n, classes)` probabilities of the images of a dataset, all of known class."""
+    """Return the metrics of `(n, classes)` probabilities; every image of the dataset has one of `classes`."""
     return evaluate(
         dataset.labels(classes),
         probabilities,
@@ -169,14 +173,14 @@ def evaluate_dataset(
 
 
 def join_probabilities(probabilities: np.ndarray, classes: tuple[str, ...]) -> np.ndarray:
-    """Return probabilities of `classes`; from a model of more classes, those of normal and of all others together."""
+    """Return `(n, classes)` probabilities; if the model has more classes, all but the first are summed."""
     if probabilities.shape[1] == len(classes):
         return probabilities
     return np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1)
 
 
 def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification:
-    """Return the evaluation of normal against pneumonia of a classifier of three classes."""
+    """Return the evaluation of a three-class classifier on normal against pneumonia."""
     evaluations = {
         name: evaluate(
             (three_class.labels > 0).astype(np.int64),
@@ -193,15 +197,15 @@ def join_pneumonias(trained: Classification, *, seed: int = 0) -> Classification
 
 
 def predict_probabilities(model: "keras.Model", images: np.ndarray) -> np.ndarray:
-    """Return the probability of each class for `(n, H, W)` uint8 images, `(n, classes)` float32.
+    """Return `(n, classes)` float32 class probabilities of `(n, H, W)` uint8 images.
 
-    Outputs of the model that do not sum to 1, such as a sigmoid each, are divided by their sum.
+    Outputs that do not sum to 1, such as independent sigmoids, are divided by their sum.
     """
     return predict_classes(model, images).astype(np.float32)
 
 
 def hash_table(dataset: Dataset) -> str:
-    """Return one SHA-256 over the hashes and splits of all images."""
+    """Return a SHA-256 of the file hashes and splits of all images."""
     lines = "".join(f"{row.sha256} {row.split}\n" for row in dataset.table.sort_values("name").itertuples())
     return hashlib.sha256(lines.encode()).hexdigest()
 

@@ -1,11 +1,12 @@
-"""Cross-validation within train: each image is predicted by models that have not seen its patient.
+"""Cross-validation outside the test split.
 
-Three protocols:
+Protocols:
 
-    patients    five folds by patient
-    series      normals of one series of file names at a time, with a share of the pneumonias: normals of another
-                origin. On this data set, test normals carry earlier numbers than any of train
-    images      five folds by image: patients occur on both sides, so that this is optimistic. For comparison only
+    patients    five folds, grouped by patient
+    series      each fold holds out the normals of one file-name series and a share of the pneumonias. It estimates
+                the performance on normals of another origin, such as those of the official test split
+    images      five folds by image. Patients occur in train and held-out images, so metrics are optimistic. Use it for
+                comparison only
 """
 
 import os
@@ -39,22 +40,22 @@ def cross_validate(
     protocol: Protocol = "patients",
     seed: int = 0,
 ) -> Evaluation:
-    """Train one model for each fold, and evaluate all of them together on their held-out images.
+    """Train one model per fold and evaluate the pooled predictions for the held-out images.
 
-    The last epoch of each model is taken, so that no choice depends on held-out images.
+    Each model is taken after its last epoch, so no choice depends on held-out images.
 
     Args:
-        dataset: split; its test images and those of unknown subtype are left out.
-        out_dir: folder of the checkpoints of each model; an interrupted run continues from there.
-        settings: of the training.
-        protocol: see the top of this file.
+        dataset: with splits; test images and images of unknown subtype are excluded.
+        out_dir: folder for one checkpoint per fold; an interrupted run resumes from it.
+        settings: training settings.
+        protocol: see the module docstring.
         seed: of the folds and of the models.
 
     Returns:
-        The metrics of three classes on all images that were held out once; its `split` is `held out by PROTOCOL`.
+        Three-class metrics on all held-out images; `split` is `held out by PROTOCOL`.
 
     Raises:
-        CollectionError: if there are too few patients, or a single series of normals.
+        CollectionError: if there are too few patients, or only one series of normals.
     """
     pool = select_pool(dataset)
     folds = assign_folds(pool, protocol, seed=seed)
@@ -77,15 +78,15 @@ def cross_validate(
 
 
 def select_pool(dataset: Dataset) -> Dataset:
-    """Return the images that cross-validation uses: of known subtype, outside test."""
+    """Return the images used for cross-validation: outside test and with a subtype."""
     return dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
 
 
 def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarray:
-    """Return `(n,)` int, the fold in which each image is held out; -1 where it never is.
+    """Return `(n,)` int, the fold that holds out each image; -1 for images that are never held out.
 
     Raises:
-        CollectionError: if there are too few patients, or a single series of normals.
+        CollectionError: if there are too few patients, or only one series of normals.
     """
     if protocol == "patients":
         return split_folds(dataset, num_folds=NUM_FOLDS, seed=seed)
@@ -94,10 +95,10 @@ def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarr
     large = list_series(dataset)
     if len(large) < 2:
         raise CollectionError(
-            f"the normals' file names are of the series {', '.join(large)} alone; expected two or more with a tenth of "
-            "the normals each. Hold out by patients instead."
+            f"normals have the file-name series {', '.join(large)}; expected two or more series with a tenth of the "
+            "normals each. Hold out by patients instead."
         )
-    # As many parts of the pneumonias as there are series, and more that are never held out.
+    # One part of the pneumonias per series; further parts are never held out.
     parts = split_folds(dataset, num_folds=max(len(large) + 1, NUM_FOLDS), seed=seed)
     folds = np.where(parts < len(large), parts, -1)
     place = {name: number for number, name in enumerate(large)}
@@ -107,16 +108,16 @@ def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarr
 
 
 def list_series(dataset: Dataset) -> list[str]:
-    """Return the series of file names that hold a tenth or more of the normals outside test."""
+    """Return the file-name series with a tenth or more of the normals outside test."""
     normals = (dataset.labels(THREE_CLASSES) == 0) & (dataset.table["split"].to_numpy() != "test")
     names, counts = np.unique(name_series(dataset.table["name"])[normals], return_counts=True)
     return [str(name) for name in names[counts >= MIN_SERIES_SHARE * normals.sum()]]
 
 
 def _without_patients(dataset: Dataset, held_out: np.ndarray) -> np.ndarray:
-    """Return `(n,)` bool, the images whose patient has none among those held out."""
+    """Return `(n,)` bool, True for images of patients without a held-out image."""
     groups = group_patients(dataset.table)
     rest = ~np.isin(groups, groups[held_out])
     if not rest.any():
-        raise LeakError("every patient has a held-out image; expected some patients to train on")
+        raise LeakError("every patient has a held-out image; expected patients to train on")
     return rest

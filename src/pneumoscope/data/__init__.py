@@ -1,16 +1,16 @@
-"""Files to arrays: reading, listing, splitting and auditing radiographs.
+"""Data loading: read, list, split and audit radiographs.
 
-source.py       the bytes of a file or an upload
-image.py        one file to one array
-dicom.py        DICOM: detection, gray levels and header
-dicom_frame.py  DICOM: stored pixels
+source.py       read the bytes of a file or an upload
+image.py        load one image as an array
+dicom.py        DICOM: detection, loading, header checks
+dicom_frame.py  DICOM: decoding of stored pixels
 dicom_gray.py   DICOM: stored values to gray levels
-naming.py       what a supported data set states in its names
-kermany.py      the names of the Kermany data set
-collection.py   a folder or manifest to a table of files
-dataset.py      a collection as arrays with their table
+naming.py       naming schemes
+kermany.py      naming scheme of the Kermany data set
+collection.py   list a folder or CSV manifest
+dataset.py      load a collection into arrays
 splits.py       splits and folds by patient
-audit.py        counts, duplicates, leaks and exposures
-prepare.py      a collection rearranged into one folder a class
-download.py     the Kermany data set from Kaggle or Mendeley
+audit.py        counts, duplicates, leaks, exposure
+prepare.py      arrange a collection into one folder per class
+download.py     download the Kermany data set from Kaggle or Mendeley
 """

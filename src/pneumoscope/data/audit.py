@@ -1,4 +1,4 @@
-"""What a collection holds and what is wrong with it: counts, shifts, duplicates, leaks, sizes and exposures."""
+"""Audit of a dataset: class counts, label shift, duplicates, leaks, image sizes and exposure."""
 
 import warnings
 from collections import Counter, defaultdict
@@ -30,11 +30,11 @@ _CORRELATIONS_AT_ONCE = 256
 
 
 def audit_dataset(dataset: Dataset) -> Audit:
-    """Audit a dataset, as loaded or already split.
+    """Audit a dataset, before or after splitting.
 
     Returns:
-        Counts by `split/subtype` (`unsplit` where there is no split); duplicates between test and another split
-        first; exposures as quantiles (5, 25, 50, 75, 95 %) of the mean gray level of an image, 0 to 255.
+        Counts by `split/subtype` (`unsplit` if an image has no split). Duplicates, those between test and another split
+        first. Exposure by subtype: quantiles (5, 25, 50, 75, 95 %) of the mean gray level per image, 0 to 255.
     """
     table = dataset.table
     names, splits = table["name"].tolist(), table["split"].tolist()
@@ -73,20 +73,20 @@ def audit_dataset(dataset: Dataset) -> Audit:
 def find_near_duplicates(
     images: np.ndarray, sha256: np.ndarray, *, max_distance: int = MAX_DISTANCE
 ) -> list[tuple[int, int, float]]:
-    """Find different files that show the same radiograph: re-encoded, resized, or of another brightness.
+    """Find near-duplicates: copies of a radiograph that were re-encoded, resized or changed in brightness.
 
-    Two 64-bit perceptual hashes (DCT and gradient, of the ImageHash package) propose pairs; pixels decide. On
-    the public data set the hashes of such copies differ in at most 8 bits and their pixels correlate above
-    0.98; the highest correlation among pairs of different radiographs is 0.968. Copies that were cropped, shifted
-    or rotated by more than a degree are not detected.
+    Two 64-bit perceptual hashes (pHash and dHash of ImageHash) select candidate pairs. A pair is a near-duplicate if
+    its pixel correlation is at least 0.975. On the Kermany data set, hashes of near-duplicates differ in at most 8 bits
+    and their pixels correlate above 0.98; the highest correlation of different radiographs is 0.968. Copies that were
+    cropped, shifted, or rotated by more than one degree are not detected.
 
     Args:
         images: `(n, H, W)` uint8.
-        sha256: `(n,)` str, hash of each file: of exact duplicates only the first takes part.
-        max_distance: bits that may differ in either hash, 0 to 64.
+        sha256: `(n,)` str, SHA-256 of each file; only the first of several exact duplicates is compared.
+        max_distance: maximum Hamming distance of either hash, 0 to 64.
 
     Returns:
-        Two indices, the smaller one first, and the correlation of the pixels, for each pair.
+        One `(first, second, correlation)` per pair: indices with `first < second`, and the pixel correlation.
     """
     rows = np.sort(np.unique(sha256, return_index=True)[1])
     perceptual, gradient = _hash_images(images[rows])
@@ -108,7 +108,7 @@ def find_near_duplicates(
 
 
 def _hash_images(images: np.ndarray) -> list[np.ndarray]:
-    """Return two hashes of each image, `(n,)` uint64 each."""
+    """Return the perceptual and the gradient hash of each image, `(n,)` uint64 each."""
     import imagehash
 
     bits = np.empty((2, len(images), 64), bool)
@@ -129,13 +129,13 @@ def _correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
 
 
 def _order(names: Iterable[str], first: tuple[str, ...]) -> list[str]:
-    """Return the distinct names: those of `first` in its order, then all others sorted."""
+    """Return the distinct names, first those in `first` in its order, then all others sorted."""
     distinct = set(names)
     return [*(name for name in first if name in distinct), *sorted(distinct - set(first))]
 
 
 def _rank_splits(splits: set[str]) -> int:
-    """Return 0 for test and another split, 1 for other pairs of splits, 2 for a single split."""
+    """Return the severity rank: 0 = test and another split, 1 = other splits, 2 = a single split."""
     return 2 if len(splits) == 1 else int("test" not in splits)
 
 
@@ -157,13 +157,13 @@ def _find_shared_patients(table: pd.DataFrame) -> list[str]:
 def _read_sizes(paths: Iterable[str]) -> Counter[tuple[int, int]]:
     sizes: Counter[tuple[int, int]] = Counter()
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore", UserWarning)  # Pillow on damaged EXIF, which states no size
+        warnings.simplefilter("ignore", UserWarning)  # Pillow warns about damaged EXIF data; the size is not affected
         for path in track([path for path in paths if path], "Reading sizes"):
             try:
                 with Image.open(path) as image:
                     sizes[image.size] += 1
             except OSError:
-                continue  # the file went away after it was decoded; its pixels are still in the dataset
+                continue  # the file was removed after decoding; its pixels are still in the dataset
     return sizes
 
 
@@ -178,60 +178,58 @@ def _measure_exposure(dataset: Dataset) -> dict[str, list[float]]:
 def _note_splits(audit: Audit) -> Iterator[str]:
     share = audit.normal_share
     if "train" in share and "test" in share and abs(share["train"] - share["test"]) >= _MIN_SHIFT:
-        yield f"Label shift: {share['train']:.1%} of train but {share['test']:.1%} of test are normal."
+        yield f"Label shift: {share['train']:.1%} of train and {share['test']:.1%} of test are normal."
     in_val = sum(number for name, number in audit.counts.items() if name.startswith("val/"))
     if 0 < in_val < _MIN_VAL_IMAGES:
-        yield f"val holds {in_val} images, too few to choose by. Join them to train and split anew by patient."
+        yield f"val has only {in_val} images. Merge it into train and sample a larger validation split by patient."
     if "test" not in share:
-        yield "There is no test split: metrics on these images need one that is set aside by patient."
+        yield "There is no test split. Sample one by patient before you report metrics."
 
 
 def _note_files(audit: Audit, table: pd.DataFrame) -> Iterator[str]:
     if audit.unreadable:
-        yield f"Files left out: {len(audit.unreadable)}, each listed with its reason."
+        yield f"Skipped files: {len(audit.unreadable)}, each listed with its reason."
     split_of = dict(zip(table["name"], table["split"], strict=True))
     patient_of = dict(zip(table["name"], table["patient"], strict=True))
     if groups := audit.exact_duplicates:
         mixed = sum(len({patient_of[name] for name in group}) > 1 for group in groups)
         yield (
-            f"Groups of files with the same bytes: {len(groups)}, of {sum(map(len, groups))} files in all; "
-            f"{_describe_leaks(groups, split_of)}. Groups with names of different patients: {mixed}."
+            f"Exact duplicates: {len(groups)} groups with {sum(map(len, groups))} files; "
+            f"{_describe_leaks(groups, split_of)}. Groups with more than one patient: {mixed}."
         )
     else:
-        yield "No two files have the same bytes."
+        yield "Exact duplicates: none."
     if pairs := audit.near_duplicates:
-        yield (
-            f"Pairs of different files that show the same radiograph: {len(pairs)}; {_describe_leaks(pairs, split_of)}."
-        )
+        yield (f"Near-duplicates: {len(pairs)} pairs; {_describe_leaks(pairs, split_of)}.")
     else:
-        yield "No two different files show the same radiograph."
+        yield "Near-duplicates: none."
 
 
 def _describe_leaks(groups: list[list[str]], split_of: dict[str, str]) -> str:
     number = sum(len({split_of[name] for name in group}) > 1 for group in groups)
-    return f"{number} across splits, which leaks" if number else "none across splits"
+    return f"{number} across splits (leak)" if number else "none across splits"
 
 
 def _note_patients(audit: Audit) -> Iterator[str]:
     if audit.shared_patients:
-        yield f"Patients in more than one split: {len(audit.shared_patients)}, which leaks."
+        yield f"Patients in more than one split: {len(audit.shared_patients)} (leak)."
     elif len(audit.patients) > 1:
-        yield "No patient is in more than one split."
+        yield "Patients in more than one split: none."
     if audit.shared_numbers:
         yield (
-            f"Person numbers both in train and in test: {len(audit.shared_numbers)}. The older release seems to number "
-            "the patients of test anew, so these count as different children; the names cannot prove it."
+            f"Person numbers in test and in another split: {len(audit.shared_numbers)}. The Kaggle release seems to "
+            "restart its numbering in test. Equal numbers therefore count as different patients."
         )
 
 
 def _note_images(audit: Audit, sizes: Counter[tuple[int, int]]) -> Iterator[str]:
     if len(sizes) > 1:
         (left, right), (low, high) = [(min(sides), max(sides)) for sides in zip(*sizes, strict=True)]
-        yield f"Sizes: {len(sizes)} different ones, {left} to {right} pixels wide and {low} to {high} high."
+        yield f"Image sizes: {len(sizes)} different, width {left} to {right} pixels, height {low} to {high} pixels."
     medians = sorted((levels[len(QUANTILES) // 2], name) for name, levels in audit.exposure.items())
     if len(medians) > 1:
         (darkest, dark), (brightest, bright) = medians[0], medians[-1]
         yield (
-            f"Exposure: the median {bright} image is {brightest - darkest:.0f} gray levels (of 255) brighter than the "
-            f"median {dark} one; a model can use that instead of the lungs."
+            f"Exposure: the median {bright} image is {brightest - darkest:.0f} of 255 gray levels brighter than the "
+            f"median {dark} image. A model can learn this shortcut."
         )

@@ -1,4 +1,4 @@
-"""A folder or a manifest to a table: which files, of which class, patient and split."""
+"""Collections: list a folder or a CSV manifest with the class, patient and split of each file."""
 
 import os
 import stat
@@ -18,7 +18,7 @@ from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
 
-# Supported data sets, first match first: a further one is a file such as kermany.py and an entry here.
+# Naming schemes, tried in this order. To support another data set, add a file such as kermany.py and list it here.
 DATA_SETS = (KERMANY,)
 
 COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
@@ -26,7 +26,7 @@ EXTENSIONS = (".jpeg", ".jpg", ".png")
 
 _LAYOUT = f"""expected a folder such as{" or".join(scheme.layout for scheme in DATA_SETS)},
 or a CSV manifest with the columns path and label, and optionally subtype, patient and split."""
-_CLASSES = {name: kind for scheme in reversed(DATA_SETS) for name, kind in scheme.classes.items()}
+_CLASSES = {name: labels for scheme in reversed(DATA_SETS) for name, labels in scheme.classes.items()}
 _SPLITS = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
 _SPLITS |= {split: split for split in ("train", "val", "test")}
 _IGNORED_FOLDERS = {"__macosx", "masks"}
@@ -36,13 +36,13 @@ Rows = list[dict[str, str]]
 
 @dataclass(frozen=True)
 class Collection:
-    """A listed collection; no pixel has been decoded yet.
+    """Listed files; no image is decoded yet.
 
     Attributes:
-        table: one row a file: `path`; `name` (below the source, with `/`); `sha256` of the file; `label`, `normal` or
-            `pneumonia`; `subtype`, such as `normal` or `viral`, or `unknown`; `patient`, one string a
-            patient; `split`, `train`, `val`, `test` or empty.
-        skipped: `name` and `reason` of each file left out.
+        table: one row per file, all columns str: `path`; `name`, the path relative to the source, with `/`; `sha256`;
+            `label`, `normal` or `pneumonia`; `subtype`, such as `normal` or `viral`, or `unknown`; `patient`;
+            `split`, `train`, `val`, `test` or empty.
+        skipped: `name` and `reason` of each skipped file.
     """
 
     table: pd.DataFrame
@@ -50,12 +50,12 @@ class Collection:
 
 
 def parse_name(file_name: str) -> ParsedName | None:
-    """Return subtype and patient by the file name of a supported data set, None for any other name."""
+    """Return the patient and subtype of a file name; None if no naming scheme matches."""
     return next((parsed for scheme in DATA_SETS if (parsed := scheme.parse_name(file_name))), None)
 
 
 def name_series(names: Iterable[str]) -> np.ndarray:
-    """Return `(n,)` str, the series that each file belongs to by its name, empty where the name states none.
+    """Return `(n,)` str, the series of each file name; empty if the name has none.
 
     Example:
         >>> name_series(["a/IM-0115-0001.jpeg", "a/NORMAL2-IM-1427-0001.jpeg", "b/person1_virus_6.jpeg"]).tolist()
@@ -69,16 +69,16 @@ def name_series(names: Iterable[str]) -> np.ndarray:
 def scan_collection(source: str | os.PathLike[str]) -> Collection:
     """List the radiographs of a folder or of a CSV manifest.
 
-    Folders: class and split are those of the nearest folder so named, in any case. Nested second copies,
-    `__MACOSX`, hidden files and folders named `masks` are skipped. Where a data set numbers the patients of its
-    test folder anew, these get the prefix `test/`.
+    In a folder, the nearest parent folder with the name of a class or split sets it; case is ignored. Hidden files,
+    `__MACOSX`, folders named `masks` and nested duplicates are skipped. If a data set restarts patient numbers in its
+    test folder, these patients get the prefix `test/`.
 
     Args:
         source: folder, or `.csv` file with the columns path (relative to the file), label (normal, pneumonia,
             bacterial or viral) and optionally subtype, patient and split.
 
     Raises:
-        CollectionError: if the source does not exist or lists no radiograph.
+        CollectionError: if the source does not exist or contains no radiograph.
     """
     source = Path(source)
     if not source.exists():
@@ -102,23 +102,23 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
     if not kept:
         raise CollectionError(f"no radiograph found in {source}{format_skipped(skipped)}\n{_LAYOUT}")
     if copies:
-        log.info("%d second copies, of the same place, name and bytes, were skipped", copies)
-    # Plain Python strings: the strings of pandas refuse paths that are no UTF-8 where pyarrow is installed.
+        log.info("%d nested duplicates (same folders, name and bytes) were skipped", copies)
+    # Plain Python strings: with pyarrow, pandas strings do not accept paths that are not UTF-8.
     table = pd.DataFrame(list(kept.values()), columns=COLUMNS, dtype=object)
     return Collection(table, pd.DataFrame(skipped, columns=["name", "reason"]))
 
 
 def format_skipped(skipped: Iterable[Mapping[Any, str]]) -> str:
-    """Return the first five files left out with their reasons, a line each, for an error message."""
+    """Return the first five skipped files with their reasons, one per line, for an error message."""
     return "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in islice(skipped, 5))
 
 
 def _digest(row: Mapping[str, str]) -> tuple[str, str]:
-    """Return the SHA-256 of a file and an empty reason, or why there is none."""
+    """Return the SHA-256 of a file and an empty reason, or an empty hash and the reason why it cannot be read."""
     path = Path(row["path"])
     try:
         if not stat.S_ISREG(path.stat().st_mode):
-            return "", "a folder, pipe or device, not a file"  # reading a pipe could wait for ever
+            return "", "a folder, pipe or device, not a file"  # reading a pipe could block forever
         return hash_file(path), ""
     except FileNotFoundError:
         return "", "the file does not exist (or is a broken link)"
@@ -147,8 +147,8 @@ def _list_folder(root: Path) -> tuple[Rows, Rows]:
     rows, skipped, unknown = [], [], 0
     for path in sorted(_walk(root), key=lambda path: (len(path.parts), path)):
         folders = [part.lower() for part in reversed(path.relative_to(root.parent).parts[:-1])]
-        kind = next((_CLASSES[part] for part in folders if part in _CLASSES), None)
-        if kind is None:
+        labels = next((_CLASSES[part] for part in folders if part in _CLASSES), None)
+        if labels is None:
             continue
         name = printable_name(path.relative_to(root))
         if path.suffix.lower() not in EXTENSIONS:
@@ -157,14 +157,14 @@ def _list_folder(root: Path) -> tuple[Rows, Rows]:
         split = next((_SPLITS[part] for part in folders if part in _SPLITS), "")
         parsed = parse_name(path.name)
         unknown += parsed is None
-        rows.append(_make_row(path, name, kind, parsed, split))
+        rows.append(_make_row(path, name, labels, parsed, split))
     if unknown:
-        log.warning("%d file names state no patient: each such image counts as a patient of its own", unknown)
+        log.warning("%d file names contain no patient; each of these images counts as a separate patient", unknown)
     return rows, skipped
 
 
-def _make_row(path: Path, name: str, kind: tuple[str, str], parsed: ParsedName | None, split: str) -> dict[str, str]:
-    label, subtype = kind
+def _make_row(path: Path, name: str, labels: tuple[str, str], parsed: ParsedName | None, split: str) -> dict[str, str]:
+    label, subtype = labels
     patient = name
     if parsed is not None:
         if subtype == "unknown" and parsed.subtype != "normal":
@@ -185,13 +185,13 @@ def _list_manifest(manifest: Path) -> tuple[Rows, Rows]:
     skipped: Rows = []
     for entry in listed.to_dict("records"):
         name = printable_name(entry["path"])
-        kind = _CLASSES.get(entry["label"].strip().lower())
-        if kind is None:
+        labels = _CLASSES.get(entry["label"].strip().lower())
+        if labels is None:
             skipped.append({"name": name, "reason": f"label {entry['label']!r}; expected {', '.join(_CLASSES)}"})
             continue
-        if kind[1] == "unknown":
-            kind = (kind[0], _CLASSES.get(entry.get("subtype", "").strip().lower(), kind)[1])
+        if labels[1] == "unknown":
+            labels = (labels[0], _CLASSES.get(entry.get("subtype", "").strip().lower(), labels)[1])
         split = _SPLITS.get(entry.get("split", "").strip().lower(), "")
-        row = _make_row(manifest.parent / entry["path"], name, kind, parse_name(Path(entry["path"]).name), split)
+        row = _make_row(manifest.parent / entry["path"], name, labels, parse_name(Path(entry["path"]).name), split)
         rows.append({**row, "patient": entry.get("patient") or row["patient"]})
     return rows, skipped

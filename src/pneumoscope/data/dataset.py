@@ -1,4 +1,4 @@
-"""A collection as arrays, aligned with its table."""
+"""Dataset: images as one array, and a table with one row per image."""
 
 import os
 import warnings
@@ -24,13 +24,13 @@ DECODER_VERSION = 1
 
 @dataclass(frozen=True)
 class Dataset:
-    """Radiographs ready for a model.
+    """Decoded radiographs and their table.
 
     Attributes:
         images: `(n, size, size)` uint8, 0 = black.
         table: `n` rows in the order of `images`, columns as in `Collection.table`.
-        skipped: `name` and `reason` of each file left out.
-        masks: `(n, size, size)` bool, the true lesions of phantoms; else None.
+        skipped: `name` and `reason` of each skipped file.
+        masks: `(n, size, size)` bool, lesion masks of phantoms; None for radiographs.
     """
 
     images: np.ndarray
@@ -42,7 +42,7 @@ class Dataset:
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
             raise ValueError(f"images are {self.images.shape} {self.images.dtype}, expected (n, size, size) uint8")
         if len(self.images) != len(self.table):
-            raise ValueError(f"{len(self.images)} images and {len(self.table)} rows differ in number")
+            raise ValueError(f"table has {len(self.table)} rows, expected one per image ({len(self.images)})")
         if self.masks is not None and self.masks.shape != self.images.shape:
             raise ValueError(f"masks are {self.masks.shape}, expected {self.images.shape}")
 
@@ -51,22 +51,22 @@ class Dataset:
 
     @property
     def names(self) -> np.ndarray:
-        """`(n,)` str, path of each file below the collection's root."""
+        """`(n,)` str, path of each file relative to the collection's root."""
         return self.table["name"].to_numpy().astype(str)
 
     @property
     def patients(self) -> np.ndarray:
-        """`(n,)` str, the patient of each image."""
+        """`(n,)` str, patient identifier of each image."""
         return self.table["patient"].to_numpy().astype(str)
 
     def select(self, rows: np.ndarray) -> "Dataset":
-        """Return the images at a boolean mask or an array of indices."""
+        """Return the subset given by a boolean mask or an array of indices."""
         masks = None if self.masks is None else self.masks[rows]
         table = self.table.iloc[np.arange(len(self))[rows]].reset_index(drop=True)
         return Dataset(self.images[rows], table, self.skipped, masks)
 
     def rows(self, split: str) -> np.ndarray:
-        """Return `(m,)` int, the indices of the images of a split."""
+        """Return `(m,)` int, indices of the images of a split."""
         return np.flatnonzero(self.table["split"].to_numpy() == split)
 
     def split(self, name: str) -> "Dataset":
@@ -74,11 +74,11 @@ class Dataset:
         return self.select(self.rows(name))
 
     def as_split(self, name: str) -> "Dataset":
-        """Return the dataset with all its images in one split."""
+        """Return a copy whose images all belong to the split `name`."""
         return replace(self, table=self.table.assign(split=name))
 
     def labels(self, classes: Sequence[str]) -> np.ndarray:
-        """Return `(n,)` int64, index into `classes`; -1 where the image is of no such class."""
+        """Return `(n,)` int64, indices into `classes`; -1 for images of other classes."""
         column = "label" if tuple(classes) == BINARY_CLASSES else "subtype"
         index = {name: number for number, name in enumerate(classes)}
         return np.array([index.get(value, -1) for value in self.table[column]], dtype=np.int64)
@@ -87,16 +87,17 @@ class Dataset:
 def load_dataset(
     source: str | os.PathLike[str], *, size: int = 128, cache_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load a folder or manifest of radiographs.
+    """Load the radiographs of a folder or of a CSV manifest.
+
+    Unreadable files are skipped and listed in `Dataset.skipped`.
 
     Args:
-        source: see `scan_collection`.
-        size: side in pixels that every image is resized to.
-        cache_dir: where decoded images are kept by the hash of their file, so that only new or changed
-            files are decoded the next time; None decodes all.
+        source: folder or CSV manifest, see `scan_collection`.
+        size: side length in pixels; every image is resized to `(size, size)`.
+        cache_dir: folder for a cache of decoded images, keyed by the SHA-256 of each file; None disables the cache.
 
     Raises:
-        CollectionError: if no radiograph can be read.
+        CollectionError: if the source does not exist, or if no radiograph can be decoded.
     """
     collection = scan_collection(source)
     table = collection.table
@@ -114,9 +115,9 @@ def load_dataset(
     skipped = pd.DataFrame([*collection.skipped.to_dict("records"), *unreadable], columns=["name", "reason"])
     if len(unreadable) == len(table):
         reasons = format_skipped(skipped.to_dict("records"))
-        raise CollectionError(f"none of the {len(table)} files in {source} can be read as a radiograph:{reasons}")
+        raise CollectionError(f"none of the {len(table)} files in {source} can be decoded:{reasons}")
     if len(skipped):
-        log.warning("%d files were left out; the audit names each with its reason", len(skipped))
+        log.warning("%d files were skipped; the audit lists each with its reason", len(skipped))
     kept = table[table["sha256"].isin(images)].reset_index(drop=True)
     dataset = Dataset(np.stack([images[digest] for digest in kept["sha256"]]), kept, skipped)
     if cache_dir is not None and missing:
@@ -125,9 +126,9 @@ def load_dataset(
 
 
 def _decode_all(paths: Mapping[str, str], size: int) -> dict[str, np.ndarray | str]:
-    """Return `(size, size)` uint8, or the reason why there is none, by the key of each path."""
+    """Return for each key of `paths` a `(size, size)` uint8 image, or the reason why decoding failed."""
     with warnings.catch_warnings(), ThreadPoolExecutor() as pool:
-        warnings.simplefilter("ignore", UserWarning)  # Pillow on damaged EXIF, whose pixels are sound
+        warnings.simplefilter("ignore", UserWarning)  # Pillow warns about damaged EXIF data; the pixels are intact
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         decoded = pool.map(lambda path: _decode(path, size), paths.values())
         return dict(zip(paths, track(decoded, "Decoding radiographs", total=len(paths)), strict=True))
@@ -153,7 +154,7 @@ def _read_cache(cache_dir: str | os.PathLike[str] | None, size: int) -> dict[str
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        log.warning("the image cache could not be read (%s) and is made anew", error)
+        log.warning("the image cache cannot be read (%s) and is rebuilt", error)
         return {}
 
 

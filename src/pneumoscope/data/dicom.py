@@ -1,6 +1,6 @@
-"""DICOM radiographs: detection by content, gray levels, and what the header states.
+"""DICOM radiographs: detection by content, loading and header checks.
 
-No message of this file quotes a header: headers name patients.
+Messages never quote header values, because headers contain patient data.
 """
 
 import io
@@ -55,8 +55,8 @@ _VIEW_POSITIONS = {
     "LLO": "left oblique",
     "RLO": "right oblique",
 }
-_SIDE_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus)\b", re.IGNORECASE)
-_SIDE_VIEW_CODES = {
+_LATERAL_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus)\b", re.IGNORECASE)
+_LATERAL_VIEW_CODES = {
     *("399067008", "399173006", "399198007", "30730003"),  # lateral, left, right; sagittal: SNOMED CT
     *("399182000", "399184004", "399236003", "399160007"),  # oblique, left, right, frontal
     *("399135007", "399356000", "399006002", "399038007", "399312000", "399059000"),  # anterior, posterior oblique
@@ -70,7 +70,7 @@ _BODY_PARTS = {
     *("FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "NECK", "PELVIS", "SHOULDER", "SKULL"),
     *("SPINE", "STERNUM", "TOE", "WRIST"),
 }
-# The first element of a data set that has lost its preamble: of group 2, or the likeliest ones of group 8.
+# First element of a data set without a preamble: any of group 2, or a common one of group 8.
 _BARE_START = re.compile(
     rb"\x02\x00\x00\x00UL\x04\x00|\x08\x00[\x00\x01\x05\x08\x12\x13\x16\x18]\x00(?:[A-Z]{2}|[\x02-\x40]\x00\x00\x00)",
     re.DOTALL,
@@ -78,7 +78,7 @@ _BARE_START = re.compile(
 
 
 def is_dicom(source: ImageSource) -> bool:
-    """Return whether the content is DICOM: the mark after the preamble (PS3.10 7.1), or a bare data set.
+    """Return whether the content is DICOM, with a preamble (PS3.10 7.1) or without.
 
     Raises:
         ImageError: if the source cannot be opened.
@@ -89,14 +89,13 @@ def is_dicom(source: ImageSource) -> bool:
 
 
 def load_dicom(stream: BinaryIO) -> np.ndarray:
-    """Load a DICOM radiograph as gray levels, see `present_gray`.
+    """Load a DICOM radiograph as gray levels; see `present_gray`.
 
     Returns:
-        `(H, W)` float32 in [0, 1], 0 = black, bone bright, of all pixels.
+        `(H, W)` float32 in [0, 1] at full resolution, 0 = black, bone bright.
 
     Raises:
-        ImageError: if the file is damaged or its encoding unsupported, it holds no image or several frames, its
-            class is no plain radiograph, or its pixels are beyond the limits of `check_pixels`.
+        ImageError: if the file is damaged, has an unsupported transfer syntax or SOP class, or fails `check_pixels`.
     """
     with quiet_pydicom(), _report_damage():
         data = read_all(stream)
@@ -108,20 +107,24 @@ def load_dicom(stream: BinaryIO) -> np.ndarray:
 
 
 def read_header(source: ImageSource) -> "Dataset":
-    """Return the elements of a DICOM file before its pixels, or raise an `ImageError`."""
+    """Return the header of a DICOM file, without pixel data.
+
+    Raises:
+        ImageError: if the content is not DICOM, or is damaged.
+    """
     if not is_dicom(source):
-        raise ImageError("no DICOM file by its content")
+        raise ImageError("not a DICOM file")
     with open_source(source) as stream, quiet_pydicom(), _report_damage():
         return _parse(read_all(stream), pixels=False)
 
 
 def describe_header(source: ImageSource) -> list[str]:
-    """Return why a file is no frontal chest radiograph, by its DICOM header alone.
+    """Return the reasons why a DICOM header does not describe a frontal chest radiograph.
 
-    What the header leaves out is taken as right. Patient data are never quoted.
+    Missing attributes are accepted. Reasons never contain patient data.
 
     Returns:
-        Reasons, one sentence each; none where there is no DICOM header.
+        One sentence per reason; an empty list if the header passes or the file is not DICOM.
 
     Raises:
         ImageError: if the source cannot be opened, or is a damaged DICOM file.
@@ -142,7 +145,7 @@ def _parse(data: bytes, *, pixels: bool) -> "Dataset":
 
     start = io.BytesIO(data)
     read_preamble(start, force=True)
-    # Read apart and first, because pydicom inflates a deflated file however large it becomes.
+    # Check the transfer syntax first: pydicom inflates deflated files without a size limit.
     meta = read_dataset(start, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if syntax := meta.get("TransferSyntaxUID"):
         check_syntax(syntax)
@@ -159,29 +162,30 @@ def _check_class(header: "Dataset") -> None:
 
     uid = UID(header.get("SOPClassUID") or "")
     if uid and uid not in _IMAGE_CLASSES:
-        name = uid.name if uid.type == "SOP Class" else "an unknown class"
-        raise ImageError(f"DICOM of {name}; expected a CR, DX or secondary capture image")
+        name = uid.name if uid.type == "SOP Class" else "unknown"
+        raise ImageError(f"DICOM SOP class is {name}; expected a CR, DX or secondary capture image")
 
 
 def _check_modality(header: "Dataset") -> str:
     modality = _text(header, "Modality")
     if not modality or modality in _MODALITIES:
         return ""
-    return f"The header says {_MODALITY_NAMES.get(modality, 'another modality')}; expected a plain X-ray (CR or DX)."
+    name = _MODALITY_NAMES.get(modality, "another modality")
+    return f"The DICOM modality is {name}; expected a plain X-ray (CR or DX)."
 
 
 def _check_view(header: "Dataset") -> str:
     """Check View Position, View Code Sequence (PS3.3 C.8.11.5.1.2) and Patient Orientation (C.7.6.1.1.1)."""
     position = _text(header, "ViewPosition")
-    named = _VIEW_POSITIONS.get(position) or ("lateral or oblique" if _SIDE_VIEWS.search(position) else "")
+    named = _VIEW_POSITIONS.get(position) or ("lateral or oblique" if _LATERAL_VIEWS.search(position) else "")
     value, meaning = _first_code(header, "ViewCodeSequence")
-    if not named and (value in _SIDE_VIEW_CODES or _SIDE_VIEWS.search(meaning)):
+    if not named and (value in _LATERAL_VIEW_CODES or _LATERAL_VIEWS.search(meaning)):
         named = "lateral or oblique"
     if named:
-        return f"The header says {named} view; expected a frontal view (PA or AP)."
+        return f"The DICOM view position is {named}; expected a frontal view (PA or AP)."
     orientation: Any = header.get("PatientOrientation")
     if orientation and not isinstance(orientation, str) and str(orientation[0])[:1] in ("A", "P"):
-        return "The header says that rows run from front to back; expected a frontal view (PA or AP)."
+        return "The DICOM patient orientation is lateral; expected a frontal view (PA or AP)."
     return ""
 
 
@@ -189,19 +193,19 @@ def _check_body_part(header: "Dataset") -> str:
     """Check Body Part Examined (PS3.16 annex L) and Anatomic Region Sequence (PS3.3 10.5)."""
     part = _text(header, "BodyPartExamined")
     if not _CHEST.search(part):
-        name = part.lower() if part in _BODY_PARTS else "another part of the body"
-        return f"The header says {name}; expected the chest."
+        name = part.lower() if part in _BODY_PARTS else "another region"
+        return f"The DICOM body part is {name}; expected the chest."
     value, meaning = _first_code(header, "AnatomicRegionSequence")
     if value in _CHEST_CODES or _CHEST.search(meaning):
         return ""
-    return "The header says another part of the body; expected the chest."
+    return "The DICOM anatomic region is not the chest; expected the chest."
 
 
 def _check_intent(header: "Dataset") -> str:
     """Check Presentation Intent Type (PS3.3 C.8.11.1)."""
     raw = header.get("SOPClassUID") == "1.2.840.10008.5.1.4.1.1.1.1.1"
     if raw or _text(header, "PresentationIntentType") == "FOR PROCESSING":
-        return "The header says raw values for processing; expected an image for presentation."
+        return "The DICOM presentation intent is FOR PROCESSING; expected FOR PRESENTATION."
     return ""
 
 
@@ -210,7 +214,7 @@ def _text(header: "Dataset", keyword: str) -> str:
 
 
 def _first_code(header: "Dataset", keyword: str) -> tuple[str, str]:
-    """Return value and meaning of the first code of a sequence, empty where there is none."""
+    """Return value and meaning of the first code of a sequence; empty strings if there is none."""
     sequence = header.get(keyword)
     if not sequence:
         return "", ""
@@ -223,15 +227,15 @@ def _report_damage() -> Iterator[None]:
         yield
     except ImageError:
         raise
-    except Exception as error:  # a damaged file can make a parser raise anything, and the text may quote the file
+    except Exception as error:  # parsers raise any type on damaged files, and their messages may quote patient data
         raise ImageError(f"damaged DICOM file ({type(error).__name__})") from None
 
 
 class _QuietPydicom:
-    """Warnings and log of the DICOM packages suppressed while any thread is inside.
+    """Thread-safe context that suppresses warnings and logs of the DICOM packages.
 
-    `warnings.catch_warnings` must be left in the reverse order it was entered, which threads do not do: the
-    first thread enters it, and the last one to go leaves it.
+    `warnings.catch_warnings` must exit in the reverse order of entry, which threads do not guarantee. Therefore the
+    first thread enters it and the last thread exits it.
     """
 
     def __init__(self) -> None:
@@ -240,7 +244,7 @@ class _QuietPydicom:
         self._restore = ExitStack()
 
     def __enter__(self) -> None:
-        import pydicom  # noqa: F401  it sets the level of its log when it is loaded
+        import pydicom  # noqa: F401  sets its log level on import
 
         with self._lock:
             self._num_inside += 1
@@ -263,8 +267,8 @@ _quiet_pydicom = _QuietPydicom()
 
 
 def quiet_pydicom() -> AbstractContextManager[None]:
-    """Keep pydicom and highdicom from warning or logging, which quotes what a header says of the patient.
+    """Suppress warnings and logs of pydicom and highdicom, because they can quote patient data.
 
-    Safe in threads. While it lasts, no user or deprecation warning of any other package is shown either.
+    Thread-safe. Also suppresses user and deprecation warnings of other packages inside the context.
     """
     return _quiet_pydicom

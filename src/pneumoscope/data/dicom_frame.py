@@ -1,8 +1,7 @@
-"""The stored pixels of a DICOM image of one frame, compressed or not.
+"""Decoding of the stored pixels of single-frame DICOM images, native or compressed.
 
-What a file declares is checked before any pixel is decoded, so that a small file cannot claim much memory.
-The decoders of JPEG-LS (CharLS) and lossless JPEG (GDCM) may abort the whole process or run for minutes
-on damaged data, so they run in a process of their own.
+The header is checked before decoding, so that a small file cannot allocate much memory. The decoders of JPEG-LS
+(CharLS) and lossless JPEG (GDCM) can crash or hang on damaged data, so they run in a subprocess.
 """
 
 import io
@@ -19,9 +18,9 @@ from pneumoscope.errors import ImageError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-APART_SECONDS = 60
+SUBPROCESS_TIMEOUT = 60
 
-# Transfer syntaxes of PS3.5 annex A, and which of pydicom's decoders reads them.
+# Transfer syntaxes of PS3.5 annex A, and the pydicom decoding plugin of each.
 NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
 _DECODERS = {
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
@@ -34,7 +33,7 @@ _DECODERS = {
     "1.2.840.10008.1.2.4.90": "pillow",  # JPEG 2000 lossless
     "1.2.840.10008.1.2.4.91": "pillow",  # JPEG 2000
 }
-_APART = {"gdcm": ("gdcm", "python-gdcm"), "pyjpegls": ("jpeg_ls", "pyjpegls")}
+_SUBPROCESS_DECODERS = {"gdcm": ("gdcm", "python-gdcm"), "pyjpegls": ("jpeg_ls", "pyjpegls")}
 _GRAY, _COLOR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _RLE, _JPEG_EXTENDED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.51"
 _J2K_START = b"\xff\x4f\xff\x51"
@@ -42,51 +41,56 @@ _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # Huffman tables, reserved, arithmetic c
 
 
 def check_syntax(syntax: str) -> None:
-    """Reject an unsupported encoding, by the UID of its transfer syntax (PS3.5 section 10).
+    """Check that a transfer syntax UID is supported (PS3.5 section 10).
 
-    Deflated files are rejected too: their size is unknown before they are inflated.
+    The deflated transfer syntax is not supported, because the inflated size is unknown in advance.
 
     Raises:
-        ImageError: with the encoding's name where DICOM knows it.
+        ImageError: if the transfer syntax is not supported.
     """
     if syntax in NATIVE_SYNTAXES or syntax in _DECODERS:
         return
     from pydicom.uid import UID
 
-    name = UID(syntax).name if UID(syntax).is_transfer_syntax else "an unknown transfer syntax"
-    raise ImageError(f"DICOM encoded as {name}; expected uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000")
+    name = UID(syntax).name if UID(syntax).is_transfer_syntax else "unknown"
+    raise ImageError(f"DICOM transfer syntax is {name}; expected uncompressed, RLE, JPEG, JPEG-LS or JPEG 2000")
 
 
 def check_pixels(header: "Dataset") -> None:
-    """Reject pixels that cannot be a radiograph, by what the header declares (PS3.3 C.7.6.3).
+    """Check that the header declares the pixels of a radiograph (PS3.3 C.7.6.3).
 
     Raises:
-        ImageError: if there are several frames, a side is under 16 pixels, all are over 80 megapixels, or the
-            layout is other than one gray or three color samples of 8 to 16 bits.
+        ImageError: if the image has several frames, a side under 16 pixels, more than 80 megapixels, or a pixel format
+            other than one gray or three color samples of 8 to 16 bits.
     """
     if "Rows" not in header or "Columns" not in header:
-        raise ImageError("DICOM without an image, or cut off before it")
+        raise ImageError("DICOM file without an image, or truncated")
     if (frames := read_int(header, "NumberOfFrames", 1)) != 1:
-        raise ImageError(f"DICOM of {frames} frames; expected a single image")
+        raise ImageError(f"DICOM image has {frames} frames; expected a single frame")
     check_size(read_int(header, "Columns"), read_int(header, "Rows"))
-    samples, kind = read_int(header, "SamplesPerPixel", 1), header.get("PhotometricInterpretation")
-    if (samples, kind) not in [*((1, gray) for gray in _GRAY), *((3, color) for color in _COLOR)]:
-        name = kind if kind in (*_GRAY, *_COLOR, "PALETTE COLOR") else "an unknown kind"
-        raise ImageError(f"DICOM pixels of {samples} samples, {name}; expected MONOCHROME1 or 2, RGB or YBR")
+    samples, photometric = read_int(header, "SamplesPerPixel", 1), header.get("PhotometricInterpretation")
+    if (samples, photometric) not in [*((1, gray) for gray in _GRAY), *((3, color) for color in _COLOR)]:
+        name = photometric if photometric in (*_GRAY, *_COLOR, "PALETTE COLOR") else "unknown"
+        raise ImageError(
+            f"DICOM photometric interpretation is {name} with {samples} samples per pixel; "
+            "expected MONOCHROME1 or MONOCHROME2 with 1, or RGB or YBR with 3"
+        )
     allocated, stored = read_int(header, "BitsAllocated"), read_int(header, "BitsStored")
     if allocated not in (8, 16) or not 8 <= stored <= allocated:
-        raise ImageError(f"DICOM pixels of {stored} bits stored in {allocated}; expected 8 to 16 in 8 or 16")
+        raise ImageError(
+            f"DICOM bits stored are {stored}, bits allocated {allocated}; expected 8 to 16 stored, 8 or 16 allocated"
+        )
     if (high := read_int(header, "HighBit", stored - 1)) != stored - 1:
-        raise ImageError(f"DICOM pixels of {stored} bits whose highest is bit {high}; expected {stored - 1}")
+        raise ImageError(f"DICOM high bit is {high} with {stored} bits stored; expected {stored - 1}")
     if read_int(header, "PixelRepresentation", 0) not in (0, 1):
-        raise ImageError("DICOM pixels neither unsigned nor signed")
+        raise ImageError("DICOM pixel representation is neither 0 (unsigned) nor 1 (signed)")
 
 
 def read_int(header: "Dataset", keyword: str, default: int | None = None) -> int:
-    """Return an integer of the header, or `default` where it is not stated.
+    """Return an integer attribute of the header, or `default` if it is missing.
 
     Raises:
-        ImageError: if it is no number, or is missing and there is no default.
+        ImageError: if the value is not a number, or is missing and there is no default.
     """
     value: Any = header.get(keyword)
     if value is None or value == "":
@@ -94,32 +98,38 @@ def read_int(header: "Dataset", keyword: str, default: int | None = None) -> int
     try:
         return int(value)
     except (TypeError, ValueError):
-        raise ImageError(f"damaged DICOM file: {keyword} is missing or no number") from None
+        raise ImageError(f"damaged DICOM file: {keyword} is missing or not a number") from None
 
 
 def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
-    """Decode the pixels of a single-frame image, parsed from `data` and passed by `check_pixels`.
+    """Decode the stored values of a single-frame image.
+
+    Args:
+        dataset: parsed from `data`; passes `check_pixels`.
+        data: bytes of the file.
 
     Returns:
-        `(H, W)` or, in color, `(H, W, 3)`: the values as stored, uint8, int8, uint16 or int16, without bits
-        beyond those stored; YBR converted to RGB.
+        Stored values, uint8, int8, uint16 or int16: `(H, W)`, or `(H, W, 3)` RGB for color. Bits above the stored
+        bits are cleared.
 
     Raises:
-        ImageError: if there are no pixels, or they are cut off or other than the header declares.
+        ImageError: if the pixel data are missing, truncated, or do not match the header.
     """
     syntax = dataset.file_meta.TransferSyntaxUID
     if "PixelData" not in dataset or not dataset.PixelData:
-        raise ImageError("DICOM without pixel data, or cut off before it")
+        raise ImageError("DICOM file without pixel data, or truncated")
     if syntax in NATIVE_SYNTAXES:
         _check_length(dataset)
         frame = _decode(dataset, "")
     else:
         _check_codestream(dataset, syntax)
         decoder = _DECODERS[syntax]
-        frame = _decode_apart(data, decoder) if decoder in _APART else _decode(dataset, decoder)
+        frame = _decode_in_subprocess(data, decoder) if decoder in _SUBPROCESS_DECODERS else _decode(dataset, decoder)
     expected = (dataset.Rows, dataset.Columns, 3)[: 3 if read_int(dataset, "SamplesPerPixel", 1) == 3 else 2]
     if frame.shape != expected:
-        raise ImageError(f"damaged DICOM file: pixels of {_name(frame.shape)}; declared are {_name(expected)}")
+        raise ImageError(
+            f"damaged DICOM file: pixels are {_format_shape(frame.shape)}, header declares {_format_shape(expected)}"
+        )
     return frame
 
 
@@ -134,7 +144,7 @@ def _check_length(dataset: "Dataset") -> None:
     if dataset.PhotometricInterpretation == "YBR_FULL_422":
         bits = bits * 2 // 3
     if len(dataset.PixelData) < bits // 8:
-        raise ImageError(f"DICOM cut off: {len(dataset.PixelData)} bytes of pixels, where {bits // 8} are declared")
+        raise ImageError(f"truncated DICOM file: {len(dataset.PixelData)} bytes of pixels; expected {bits // 8}")
 
 
 def _check_codestream(dataset: "Dataset", syntax: str) -> None:
@@ -143,18 +153,21 @@ def _check_codestream(dataset: "Dataset", syntax: str) -> None:
     if syntax == _RLE:
         return
     if syntax == _JPEG_EXTENDED and dataset.BitsStored > 8:
-        raise ImageError("DICOM of 12-bit lossy JPEG, which is unsupported; save it uncompressed or as JPEG 2000")
+        raise ImageError("12-bit lossy JPEG in DICOM is not supported; save the file uncompressed or as JPEG 2000")
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
-    # JPEG 2000 may end early by design, and Pillow reports by itself where JPEG does.
-    if _DECODERS[syntax] in _APART and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
-        raise ImageError("DICOM cut off: its compressed pixels have no end")
+    # JPEG 2000 may end early by design, and Pillow reports truncated JPEG.
+    if _DECODERS[syntax] in _SUBPROCESS_DECODERS and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
+        raise ImageError("truncated DICOM file: the compressed pixels have no end marker")
     size = _read_j2k_size(frame) if _J2K_START in frame[:4096] else _read_jpeg_size(frame)
     expected = (dataset.Columns, dataset.Rows, read_int(dataset, "SamplesPerPixel", 1))
     if size != expected:
-        raise ImageError(f"damaged DICOM file: compressed pixels of {_name(size)}; declared are {_name(expected)}")
+        raise ImageError(
+            f"damaged DICOM file: compressed pixels are {_format_shape(size)}, "
+            f"header declares {_format_shape(expected)}"
+        )
 
 
-def _name(shape: tuple[int, ...]) -> str:
+def _format_shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
 
 
@@ -177,23 +190,28 @@ def _read_j2k_size(frame: bytes) -> tuple[int, int, int]:
     return right - left, bottom - top, int.from_bytes(frame[start + 32 : start + 34])
 
 
-def _decode_apart(data: bytes, decoder: str) -> np.ndarray:
-    module, package = _APART[decoder]
+def _decode_in_subprocess(data: bytes, decoder: str) -> np.ndarray:
+    module, package = _SUBPROCESS_DECODERS[decoder]
     if find_spec(module) is None:
-        raise ImageError(f"DICOM compressed in a way that needs the package {package}: pip install {package}")
+        raise ImageError(f"decoding this DICOM file requires the package {package}. Run: pip install {package}")
     command = [sys.executable, "-P", "-m", "pneumoscope.data.dicom_frame", decoder]
     try:
         done = subprocess.run(
-            command, input=data, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, timeout=APART_SECONDS, check=True
+            command,
+            input=data,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=SUBPROCESS_TIMEOUT,
+            check=True,
         )
     except subprocess.SubprocessError:
-        raise ImageError("damaged DICOM file: its compressed pixels cannot be decoded") from None
+        raise ImageError("damaged DICOM file: the compressed pixels cannot be decoded") from None
     pixels: np.ndarray = np.load(io.BytesIO(done.stdout), allow_pickle=False)
     return pixels
 
 
-def _serve_parent(decoder: str) -> None:
-    """Decode the file on standard input, and write its pixels as `.npy` to standard output."""
+def _decode_stdin(decoder: str) -> None:
+    """Decode the file on standard input and write the stored values as `.npy` to standard output."""
     import os
     import warnings
 
@@ -210,4 +228,4 @@ def _serve_parent(decoder: str) -> None:
 
 
 if __name__ == "__main__":
-    _serve_parent(sys.argv[1])
+    _decode_stdin(sys.argv[1])

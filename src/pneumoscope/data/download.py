@@ -1,7 +1,7 @@
-"""Download "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang and Goldbaum 2018, CC BY 4.0, 1.2 GB) on request.
+"""Download "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang and Goldbaum 2018, CC BY 4.0, 1.2 GB).
 
-From Kaggle by kagglehub, which resumes and checks the transfer; from Mendeley Data (doi:10.17632/rscbjbr9sj) by pooch,
-with the SHA-256 that Mendeley lists. Neither library sends telemetry.
+Sources are Kaggle, through kagglehub, and Mendeley Data (doi:10.17632/rscbjbr9sj), through pooch with the SHA-256 that
+Mendeley publishes. Neither library sends telemetry.
 """
 
 import os
@@ -25,14 +25,16 @@ _RETRIES = 3
 
 
 def download_collection(out_dir: str | os.PathLike[str], *, source: str = "auto") -> Path:
-    """Download the data set into `out_dir/chest_xray`; a folder that exists is kept as it is.
+    """Download the data set into `out_dir/chest_xray` and return that folder.
+
+    An existing folder is not downloaded again. On Kaggle, the returned folder is the mounted data set.
 
     Args:
         out_dir: parent folder; created if needed.
-        source: `kaggle`, `mendeley`, or `auto` for the first of these that works.
+        source: `kaggle`, `mendeley`, or `auto`, which tries both in this order.
 
     Raises:
-        DownloadError: if it cannot be downloaded, with what to do by hand.
+        DownloadError: if the download fails; the message describes the manual download.
         MissingExtraError: if kagglehub or pooch is not installed.
     """
     fetchers = {"kaggle": _fetch_kaggle, "mendeley": _fetch_mendeley}
@@ -49,15 +51,15 @@ def download_collection(out_dir: str | os.PathLike[str], *, source: str = "auto"
             return fetchers[name](out_dir)
         except ImportError as error:
             raise MissingExtraError(
-                f"downloading needs {error.name}. Run: pip install 'pneumoscope[download]'"
+                f"the download requires {error.name}. Run: pip install 'pneumoscope[download]'"
             ) from None
-        except Exception as error:  # whatever a library or the network raises, the next source may work
+        except Exception as error:  # libraries and network raise many types; the next source may work
             reasons += f"\n  {name}: {error or type(error).__name__}"
-            log.debug("download from %s", name, exc_info=error)
-    raise DownloadError(f"""the data set could not be downloaded:{reasons}
-Check the network and run the command again, or download the archive (1.2 GB) by hand from
+            log.debug("download from %s failed", name, exc_info=error)
+    raise DownloadError(f"""the data set cannot be downloaded:{reasons}
+Check the network and run the command again, or download the archive (1.2 GB) manually from
   {KAGGLE_PAGE} or
-  {MENDELEY_PAGE} (the file {MENDELEY_FILE}),
+  {MENDELEY_PAGE} (file {MENDELEY_FILE})
 and unzip it in {out_dir}, so that {out_dir / FOLDER / "train" / "NORMAL"} exists.""")
 
 
@@ -73,7 +75,7 @@ def _fetch_kaggle(out_dir: Path) -> Path:
         os.environ.update({} if before is None else {"KAGGLEHUB_CACHE": before})
     folder = fetched / FOLDER if (fetched / FOLDER).is_dir() else fetched
     if not folder.resolve().is_relative_to(cache.resolve()):
-        return folder  # notebooks on Kaggle mount the data set read-only
+        return folder  # Kaggle notebooks mount the data set read-only
     folder.replace(out_dir / FOLDER)
     shutil.rmtree(cache)
     return out_dir / FOLDER
@@ -89,10 +91,12 @@ def _fetch_mendeley(out_dir: Path) -> Path:
         details = next(entry for entry in listing.json() if entry["filename"] == MENDELEY_FILE)["content_details"]
         url, sha256, size = details["download_url"], details["sha256_hash"].lower(), int(details["size"])
     except (ValueError, KeyError, TypeError, AttributeError, StopIteration):
-        raise DownloadError(f"{MENDELEY_API} lists no {MENDELEY_FILE}, expected its address and SHA-256") from None
-    needed, free = 2 * size, shutil.disk_usage(out_dir).free  # the archive, and the files in it
+        raise DownloadError(f"{MENDELEY_API} does not list {MENDELEY_FILE} with its URL and SHA-256") from None
+    needed, free = 2 * size, shutil.disk_usage(out_dir).free  # the archive and its extracted files
     if needed > free:
-        raise DownloadError(f"{needed / 1e9:.1f} GB are needed in {out_dir}, {free / 1e9:.1f} GB are free; make room")
+        raise DownloadError(
+            f"{out_dir} has {free / 1e9:.1f} GB of free space; expected {needed / 1e9:.1f} GB. Free disk space."
+        )
     files = pooch.create(out_dir, "", registry={MENDELEY_FILE: f"sha256:{sha256}"}, retry_if_failed=_RETRIES)
     files.urls[MENDELEY_FILE] = url
     get = pooch.HTTPDownloader(progressbar=sys.stderr.isatty(), timeout=_TIMEOUT)
@@ -103,17 +107,17 @@ def _fetch_mendeley(out_dir: Path) -> Path:
 
 
 def _unpack(archive: Path, out_dir: Path) -> None:
-    """Unpack the folder `chest_xray`, which appears only when it is complete."""
+    """Extract the folder `chest_xray` atomically: it appears only when it is complete."""
     partial = out_dir / f".{FOLDER}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     try:
         with zipfile.ZipFile(archive) as bundle:
             for name in track(bundle.namelist(), "Unpacking"):
                 parts = PurePosixPath(name).parts
-                # Neither hidden files nor paths out of the folder.
+                # Skip hidden files and paths outside the folder.
                 if parts[0] == FOLDER and not any(part.startswith(".") for part in parts):
                     bundle.extract(name, partial)
         (partial / FOLDER).replace(out_dir / FOLDER)
     except (zipfile.BadZipFile, NotImplementedError, FileNotFoundError) as error:
-        raise DownloadError(f"{archive} is no complete zip archive ({error}); remove it and try again") from None
+        raise DownloadError(f"{archive} is not a complete zip archive ({error}); remove it and try again") from None
     shutil.rmtree(partial)

@@ -1,4 +1,4 @@
-"""The names of "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang and Goldbaum 2018), by Kaggle and Mendeley."""
+"""Naming scheme of "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang and Goldbaum 2018), both releases."""
 
 import re
 from collections.abc import Iterable
@@ -18,8 +18,8 @@ _LAYOUT = """
     chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg
     chest_xray/test/PNEUMONIA/person1_virus_6.jpeg
 (split folders train, val, test are optional; class folders NORMAL and PNEUMONIA, or NORMAL, BACTERIAL and VIRAL)"""
-CITATION = """If the source is "Chest X-Ray Images (Pneumonia)", its terms hold here too: CC BY 4.0
-(https://creativecommons.org/licenses/by/4.0/). Cite it as:
+CITATION = """License of "Chest X-Ray Images (Pneumonia)", if it is the source: CC BY 4.0
+(https://creativecommons.org/licenses/by/4.0/). Cite the data set as:
 Kermany, Daniel; Zhang, Kang; Goldbaum, Michael (2018), "Labeled Optical Coherence Tomography (OCT) and
 Chest X-Ray Images for Classification", Mendeley Data, V2, https://doi.org/10.17632/rscbjbr9sj.2"""
 
@@ -30,7 +30,7 @@ _MENDELEY = re.compile(r"(BACTERIA|VIRUS|NORMAL)-(\d+)-\d+", re.IGNORECASE)
 
 
 def parse_name(file_name: str) -> ParsedName | None:
-    """Return subtype and patient by a file name of either release.
+    """Return the patient and subtype of a file name of either release, or None for other names.
 
     Example:
         >>> parse_name("person1_virus_6.jpeg")
@@ -46,19 +46,19 @@ def parse_name(file_name: str) -> ParsedName | None:
 
 
 def find_series(file_name: str) -> str:
-    """Return the letters that a file name begins with, such as `IM`, `NORMAL2-IM` or `person`."""
+    """Return the leading letters of a file name, such as `IM`, `NORMAL2-IM` or `person`."""
     match = _SERIES.match(file_name)
     return match[1] if match else ""
 
 
 def find_reused_numbers(names: Iterable[str], splits: Iterable[str]) -> list[str]:
-    """Return the `person` numbers that both the test folder and the others use.
+    """Return the `person` numbers that occur both in the test split and in another split.
 
-    The Kaggle release seems to number the patients of the test folder anew, so equal numbers are no proof of a leak.
+    The Kaggle release seems to restart its numbering in the test folder. A shared number does not prove a leak.
 
     Args:
-        names: `(n,)` names of files, with `/` between folders.
-        splits: `(n,)`, `train`, `val`, `test` or empty; files without a split are not counted.
+        names: `(n,)` file names, with `/` between folders.
+        splits: `(n,)`, `train`, `val`, `test` or empty; files without a split are ignored.
     """
     numbers: dict[bool, set[str]] = {True: set(), False: set()}
     for name, split in zip(names, splits, strict=True):

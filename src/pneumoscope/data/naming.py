@@ -1,4 +1,4 @@
-"""How a supported data set names its files and class folders."""
+"""Naming schemes: class, patient and series from the names of files and folders."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -6,7 +6,13 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True)
 class ParsedName:
-    """Patient and class by a file name; `renumbered` where the test folder numbers its patients anew."""
+    """Patient and subtype parsed from a file name.
+
+    Attributes:
+        patient: patient identifier, such as `person1`.
+        subtype: such as `normal` or `viral`.
+        renumbered: whether the test folder reuses patient numbers for other patients.
+    """
 
     patient: str
     subtype: str
@@ -15,9 +21,16 @@ class ParsedName:
 
 @dataclass(frozen=True)
 class NamingScheme:
-    """The names of one data set."""
+    """Naming scheme of one data set.
 
-    classes: Mapping[str, tuple[str, str]]  # label and subtype by the name of a class folder, in lower case
-    layout: str  # an example of the folders, for error messages
-    parse_name: Callable[[str], ParsedName | None]  # of a file name, None where it is of another scheme
-    find_series: Callable[[str], str]  # the series that a file name belongs to, empty where it states none
+    Attributes:
+        classes: lower-case name of a class folder to `(label, subtype)`.
+        layout: example of the folder layout, for error messages.
+        parse_name: parses a file name; returns None if the name does not follow the scheme.
+        find_series: returns the series of a file name; empty if the name has none.
+    """
+
+    classes: Mapping[str, tuple[str, str]]
+    layout: str
+    parse_name: Callable[[str], ParsedName | None]
+    find_series: Callable[[str], str]

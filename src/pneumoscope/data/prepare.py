@@ -1,4 +1,4 @@
-"""The folders of a collection, rearranged into one folder a class."""
+"""Arrange a collection into one folder per split and class."""
 
 import os
 import shutil
@@ -15,41 +15,39 @@ from pneumoscope.errors import CollectionError
 from pneumoscope.io.write import atomic_write, write_text
 from pneumoscope.progress import log, track
 
-_README = f"""Chest radiographs by class, arranged by Pneumoscope.
+_README = f"""Chest radiographs by split and class, arranged by Pneumoscope.
 {RESEARCH_USE_ONLY}
 
-<split>/<CLASS> holds the radiographs of a class under their own names, as links to the source or as copies of it.
-The bytes are those of the source.
-manifest.csv   path, label, subtype, patient and split of each; it can be given in place of this folder.
-left_out.csv   the files of the source that are not here, each with its reason.
+<split>/<CLASS>   links to the source files, or unmodified copies, under their original names.
+manifest.csv      path, label, subtype, patient and split of each radiograph; commands accept it in place of the folder.
+left_out.csv      skipped files of the source, each with its reason.
 
 {CITATION}
 """
 
 
 def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[str], *, copy: bool = False) -> Path:
-    """Rearrange radiographs into `out_dir/<split>/<CLASS>`, such as `train/VIRAL`, and return `out_dir`.
+    """Arrange radiographs into `out_dir/<split>/<CLASS>`, such as `train/VIRAL`, and return `out_dir`.
 
-    A second run changes nothing, and completes a run that was cut short. Images of unknown subtype are left
-    out and listed, with the files that the scan skipped, in `left_out.csv`. Of two files of one name, the later
-    one gets eight digits of its hash.
+    The function is idempotent: a second run completes an interrupted one. Skipped files and images of unknown subtype
+    are listed in `left_out.csv`. If two files have the same name, the second gets eight digits of its hash as suffix.
 
     Args:
-        source: folder or CSV manifest, see `scan_collection`; only read.
-        out_dir: folder to fill, outside of the source.
-        copy: copy the bytes; by default make symbolic links, or hard links or copies where there are none.
+        source: folder or CSV manifest, see `scan_collection`; it is not modified.
+        out_dir: target folder, outside the source.
+        copy: copy files; by default create symbolic links, or hard links or copies where links are not supported.
 
     Raises:
-        CollectionError: if the source is not laid out as expected, one folder contains the other,
-            no image can be placed, or `out_dir` cannot be written.
+        CollectionError: if the source layout is not recognized, one folder contains the other, no image has a known
+            subtype, or `out_dir` cannot be written.
     """
     collection = scan_collection(source)
     out_dir = Path(out_dir)
-    _check_apart(Path(source), out_dir, collection)
+    _check_overlap(Path(source), out_dir, collection)
     manifest, left_out = _choose_targets(collection, out_dir)
     if manifest.empty:
         raise CollectionError(
-            f"none of the {len(collection.table)} radiographs in {source} states its subtype; "
+            f"none of the {len(collection.table)} radiographs in {source} has a known subtype; "
             "expected class folders such as BACTERIAL, or file names such as person1_bacteria_1.jpeg"
         )
     texts = {"README.txt": _README, "left_out.csv": left_out.to_csv(index=False)}
@@ -57,42 +55,43 @@ def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[s
     try:
         for row in track(manifest.to_dict("records"), "Arranging radiographs"):
             if not _is_placed(row["source"], row["target"], row["sha256"], copy=copy):
-                _place(row["source"], row["target"], copy=copy)
+                _link_or_copy(row["source"], row["target"], copy=copy)
         for name, text in texts.items():
             if not (out_dir / name).is_file() or (out_dir / name).read_bytes() != text.encode():
                 write_text(out_dir / name, text)
     except OSError as error:
         raise CollectionError(
-            f"{out_dir} could not be written: {error}. Fix that and run the same command again: it continues."
+            f"{out_dir} cannot be written: {error}. Fix the cause and run the command again to continue."
         ) from None
-    log.info("%d radiographs are in place in %s, %d files were left out", len(manifest), out_dir, len(left_out))
+    log.info("%d radiographs arranged in %s, %d files skipped", len(manifest), out_dir, len(left_out))
     return out_dir
 
 
-def _check_apart(source: Path, out_dir: Path, collection: Collection) -> None:
+def _check_overlap(source: Path, out_dir: Path, collection: Collection) -> None:
     target = out_dir.resolve()
     inside = source.is_dir() and target.is_relative_to(source.resolve())
     if inside or any(Path(path).resolve().is_relative_to(target) for path in (source, *collection.table["path"])):
         raise CollectionError(
-            f"{out_dir} and the source {source} overlap; expected two separate folders, since the source "
-            "is never changed. Choose another folder to write to."
+            f"{out_dir} and the source {source} overlap; expected two separate folders. Choose another output folder."
         )
 
 
 def _choose_targets(collection: Collection, out_dir: Path) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the rows of the files to place, with `source`, `target` and `path`, and those left out."""
+    """Return the files to place, with `source`, `target` and `path`, and the skipped files with their reason."""
     placed: dict[Path, dict[Hashable, object]] = {}
     left_out = collection.skipped.to_dict("records")
     for row in collection.table.to_dict("records"):
         source = Path(row["path"])
         if row["subtype"] == "unknown":
-            left_out.append({"name": row["name"], "reason": "neither folder nor file name states the subtype"})
+            left_out.append(
+                {"name": row["name"], "reason": "unknown subtype: neither folder nor file name contains it"}
+            )
             continue
         target = out_dir / row["split"] / row["subtype"].upper() / source.name
         if target in placed and placed[target]["sha256"] != row["sha256"]:
             target = target.with_name(f"{source.stem}-{row['sha256'][:8]}{source.suffix}")
         if target in placed:
-            left_out.append({"name": row["name"], "reason": "same name and same bytes as another file of its class"})
+            left_out.append({"name": row["name"], "reason": "duplicate: same name, bytes and class as another file"})
             continue
         path = os.fsencode(target.relative_to(out_dir).as_posix()).decode("utf-8", "backslashreplace")
         placed[target] = {**row, "source": source.resolve(), "target": target, "path": path}
@@ -107,7 +106,7 @@ def _is_placed(source: Path, target: Path, sha256: str, *, copy: bool) -> bool:
     return not target.is_symlink() and hash_file(target) == sha256
 
 
-def _place(source: Path, target: Path, *, copy: bool) -> None:
+def _link_or_copy(source: Path, target: Path, *, copy: bool) -> None:
     with atomic_write(target) as partial:
         partial.unlink(missing_ok=True)
         for make in () if copy else (os.symlink, os.link):

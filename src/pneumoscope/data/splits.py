@@ -1,4 +1,4 @@
-"""Train, validation and test splits and folds, by patient; one split by image shows why."""
+"""Train, validation and test splits and cross-validation folds, grouped by patient."""
 
 from dataclasses import replace
 
@@ -14,14 +14,14 @@ from pneumoscope.errors import CollectionError, LeakError
 def split_dataset(dataset: Dataset, *, seed: int, val_share: float = 0.15, keep_val: bool = False) -> Dataset:
     """Return the dataset with `split` set to `train`, `val` or `test` by patient.
 
-    The collection's own test split is kept; without one, a patient-grouped share is set aside first. Validation is a
-    patient-grouped, class-stratified share of the rest. Images with the same bytes stay together.
+    An official test split is kept. Without one, a test split is sampled first. Validation is sampled from the
+    remaining images. Sampling is grouped by patient and stratified by class; byte-identical images stay together.
 
     Args:
-        dataset: with the collection's own splits.
-        seed: of the shuffle.
-        val_share: share of the images outside test that validates, in (0, 0.5].
-        keep_val: use the collection's own `val` as it is; by default it joins train.
+        dataset: with the official splits of the collection, if any.
+        seed: random seed.
+        val_share: share of validation images among the images outside test, in (0, 0.5].
+        keep_val: keep the official `val` split; by default it is merged into train.
 
     Raises:
         CollectionError: if there are too few patients.
@@ -33,14 +33,17 @@ def split_dataset(dataset: Dataset, *, seed: int, val_share: float = 0.15, keep_
         split[split == "val"] = "train"
     for name in ("test", "val"):
         if not (split == name).any():
-            _set_aside(dataset, split, name, val_share, seed)
+            _sample_split(dataset, split, name, val_share, seed)
     table = dataset.table.assign(split=split.astype(str))
     check_patients(table)
     return replace(dataset, table=table)
 
 
 def split_random(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> Dataset:
-    """Return the dataset with validation sampled by image from all that is not test: this leaks, for comparison."""
+    """Return the dataset with validation sampled by image instead of by patient.
+
+    Images of one patient can be in train and validation. Use it only to measure the effect of this leak.
+    """
     split = dataset.table["split"].to_numpy().astype(object)
     pool = np.flatnonzero(split != "test")
     split[pool] = "train"
@@ -52,7 +55,7 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
     """Return `(n,)` int, the fold of each image, grouped by patient and stratified by class.
 
     Raises:
-        CollectionError: if a class has fewer patients than there are folds.
+        CollectionError: if a class has fewer patients than `num_folds`.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -61,7 +64,7 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
     fewest = min(len(set(groups[classes == name])) for name in set(classes))
     if fewest < num_folds:
         raise CollectionError(
-            f"a class has only {fewest} patients, {num_folds} or more are needed to split by patient; add radiographs"
+            f"a class has only {fewest} patients; expected {num_folds} or more to split by patient. Add radiographs."
         )
     folds = np.empty(len(dataset), dtype=np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
@@ -71,7 +74,11 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
 
 
 def check_patients(table: pd.DataFrame) -> None:
-    """Raise a `LeakError` that names the patients in more than one split, if there are any."""
+    """Check that every patient is in one split only.
+
+    Raises:
+        LeakError: if a patient is in more than one split.
+    """
     splits_of_patient = table.groupby("patient")["split"].nunique()
     shared = splits_of_patient.index[splits_of_patient > 1].tolist()
     if shared:
@@ -83,7 +90,7 @@ def check_patients(table: pd.DataFrame) -> None:
 
 
 def group_patients(table: pd.DataFrame) -> np.ndarray:
-    """Return `(n,)` int: images of one patient, or with the same bytes, share a number."""
+    """Return `(n,)` int, the group of each image: images of one patient and byte-identical images share a group."""
     patients, files = (pd.factorize(table[column])[0] for column in ("patient", "sha256"))
     num_nodes = 2 * len(table)
     edges = coo_matrix((np.ones(len(table)), (patients, len(table) + files)), shape=(num_nodes, num_nodes))
@@ -91,7 +98,7 @@ def group_patients(table: pd.DataFrame) -> np.ndarray:
     return groups
 
 
-def _set_aside(dataset: Dataset, split: np.ndarray, name: str, share: float, seed: int) -> None:
+def _sample_split(dataset: Dataset, split: np.ndarray, name: str, share: float, seed: int) -> None:
     if not 0 < share <= 0.5:
         raise ValueError(f"share is {share}, expected more than 0 and at most 0.5")
     pool = np.flatnonzero(split == "train")

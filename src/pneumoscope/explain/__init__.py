@@ -1,17 +1,17 @@
-"""Task 4: explanations of the predictions of a classifier, one file per family of methods, and their evaluation.
+"""Task 4: explanation methods for classifiers, one file per family, and their evaluation.
 
-explanation.py     heatmaps, feature maps and patches of a classifier in one call
+explanation.py     heatmaps, feature maps and patches of a classifier
 methods.py         all methods by name
-scorer.py          logits and their gradients, which the methods share
+scorer.py          logits and gradients, shared by the methods
 cams.py            class-activation maps
-gradients.py       methods by gradients at the pixels
+gradients.py       pixel-gradient methods
 perturbations.py   occlusion and RISE
-patches.py         feature maps, and patches that activate a filter most
-counterfactual.py  the nearest images of the other class
-probes.py          effect of exposure, pose, markers and borders
-cases.py           the images that methods are evaluated on
-quality.py         localization, repeatability, dependence on the weights
-faithfulness.py    deletion, ROAD, sensitivity-n
-centrality.py      centrality of heatmaps, and the pointing game
-verdict.py         the metrics of a method as a sentence
+patches.py         feature maps, and patches with the highest activation
+counterfactual.py  counterfactual examples: nearest images of the other class
+probes.py          sensitivity to exposure, pose, markers and borders
+cases.py           evaluation images
+quality.py         localization, repeatability, parameter randomization
+faithfulness.py    deletion, insertion, ROAD, sensitivity-n
+centrality.py      centrality of heatmaps, pointing game
+verdict.py         summary sentence of the metrics of a method
 """

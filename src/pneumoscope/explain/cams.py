@@ -1,12 +1,12 @@
-"""Class-activation maps: the feature maps of a layer, weighted by their evidence for a class and upsampled.
+"""Class-activation maps: weighted sums of the feature maps of a layer, upsampled to the image.
 
-The methods of this file differ in how they weight the filters. Each returns `(n, H, W)` float32 in [0, 1], where
-evidence against the class counts as 0; the largest value of each map is 1, or 0 where there is no evidence for it.
+Methods differ in the weights. Each returns `(n, H, W)` float32 in [0, 1]: negative values are set to 0, and the maximum
+of each map is 1, or 0 if the map is empty.
 
-The models of the reference study flatten their last layer, so that a filter may be evidence for a class in one place
-and against it in another. Grad-CAM averages over places: on phantoms it misses most lesions and HiResCAM finds most,
-and on radiographs its map of a pneumonia may be empty. Where global averaging and one Dense layer follow, the two equal
-the class-activation map of B. Zhou et al. (2016).
+Grad-CAM averages gradients over positions. The models of the reference study flatten their last feature maps, so the
+sign of a gradient depends on the position: on phantoms, Grad-CAM misses most lesions and HiResCAM detects most, and on
+radiographs the Grad-CAM map of a pneumonia may be empty. For models with global average pooling and one Dense layer,
+both methods equal the class-activation map of B. Zhou et al. (2016).
 """
 
 from collections.abc import Callable
@@ -43,10 +43,10 @@ def xgradcam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
 
 
 def gradcam_plus_plus(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
-    """Weight the positions of each filter so that several spots count alike.
+    """Weight the positive gradients of each position (A. Chattopadhay et al., "Grad-CAM++", WACV 2018, equation 19).
 
-    A. Chattopadhay et al., "Grad-CAM++", WACV 2018, equation 19, for the exponential of the score, whose higher
-    derivatives are powers of the first in models of ReLUs.
+    The derivatives are those of the exponential of the score. In ReLU models, its higher derivatives are powers of the
+    first one.
     """
     squares = gradients**2
     shares = 2 * squares + gradients * squares * features.sum(axis=(1, 2), keepdims=True)
@@ -58,7 +58,7 @@ def gradcam_plus_plus(features: np.ndarray, gradients: np.ndarray) -> np.ndarray
 def eigencam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
     """Return the first principal component (M. B. Muhammad and M. Yeasin, "Eigen-CAM", IJCNN 2020).
 
-    It does not depend on the class. Its sign is the one with a positive sum over the image.
+    The map does not depend on the class. Its sign is chosen such that the sum is positive.
     """
     flat = features.reshape(len(features), -1, features.shape[-1])
     _, _, directions = np.linalg.svd(flat, full_matrices=False)
@@ -68,7 +68,7 @@ def eigencam(features: np.ndarray, gradients: np.ndarray) -> np.ndarray:
 
 
 def _from_gradients(weigh: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Method:
-    """Return the method that upsamples maps of the layer's features and gradients, `(n, h, w, filters)` each."""
+    """Return a method that upsamples `weigh(features, gradients)`; both arguments are `(n, h, w, filters)`."""
 
     def method(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
         return scorer.upsample(weigh(*scorer.differentiate_layer(images, chosen)))
@@ -77,10 +77,10 @@ def _from_gradients(weigh: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> Me
 
 
 def scorecam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Weight each filter by the class's score of the image masked by the filter's map.
+    """Weight each filter by the class score of the image masked with its feature map.
 
-    H. Wang et al., "Score-CAM", CVPR 2020 workshops: scores pass through a softmax over the filters. Masked
-    pixels become black.
+    H. Wang et al., "Score-CAM", CVPR 2020 workshops, with a softmax of the scores over filters. Masked pixels are
+    black.
     """
     features, _ = scorer.differentiate_layer(images, chosen)
     maps = np.zeros(features.shape[:3], np.float32)
@@ -96,10 +96,9 @@ def scorecam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
 
 
 def ablationcam(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Weight each filter by the fall of the class's score without it.
+    """Weight each filter by the drop of the class score without it.
 
-    S. Desai and H. G. Ramaswamy, "Ablation-CAM", WACV 2020, equation 1; the fall is taken relative to the size of
-    the score, whatever its sign.
+    S. Desai and H. G. Ramaswamy, "Ablation-CAM", WACV 2020, equation 1; the drop is relative to the absolute score.
     """
     features, _ = scorer.differentiate_layer(images, chosen)
     whole = (scorer.score(images.astype(np.float32)) * chosen).sum(axis=1)
@@ -126,4 +125,4 @@ METHODS: dict[str, Method] = {
     "scorecam": scorecam,
     "ablationcam": ablationcam,
 }
-SLOW_METHODS = ("scorecam", "ablationcam")  # hundreds of predictions an image
+SLOW_METHODS = ("scorecam", "ablationcam")  # hundreds of predictions per image

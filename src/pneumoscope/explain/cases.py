@@ -1,4 +1,4 @@
-"""The images that explanation methods are evaluated on."""
+"""Selection of images to evaluate explanation methods on."""
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -20,13 +20,13 @@ RISE_IN_PROBABILITY = 2.0
 
 @dataclass(frozen=True)
 class Cases:
-    """Images, each with the class to explain.
+    """Images with the class to explain.
 
     Attributes:
         images: `(n, H, W)` uint8.
-        masks: `(n, H, W)` bool, the true lesion; empty where none is known.
+        masks: `(n, H, W)` bool, lesion masks; an unknown mask is empty.
         class_indices: `(n,)` int, the class to explain.
-        labels: `(n,)` int, 1 = pneumonia, 0 = normal; -1 where unknown.
+        labels: `(n,)` int, 1 = pneumonia, 0 = normal, -1 = unknown.
         patients: `(n,)` str.
     """
 
@@ -46,16 +46,22 @@ class Cases:
         return len(self.images)
 
     def select(self, rows: np.ndarray | slice) -> "Cases":
-        """Return the cases of a mask, of indices or of a slice."""
+        """Return the subset given by a boolean mask, indices or a slice."""
         return Cases(**{name: values[rows] for name, values in vars(self).items()})
 
 
 def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
-    """Return images with a lesion of known place that the classifier has detected.
+    """Return images with lesion masks that the classifier detects.
 
-    With true masks, these are test pneumonias that are predicted as pneumonia. Otherwise they are normals of test and
-    validation with synthetic opacities (`paste_opacity`) that at least double the probability of pneumonia. The class
-    to explain is the most probable class of pneumonia. No choice depends on an explanation method.
+    If the dataset has masks, the images are true positives of test. Otherwise they are normals of test and validation
+    with synthetic opacities (`paste_opacity`) that at least double the probability of pneumonia. The class to explain
+    is the most probable pneumonia class. The selection does not depend on an explanation method.
+
+    Args:
+        model: classifier with class 0 = normal.
+        dataset: with the split `test`.
+        num_images: maximum number of images.
+        seed: of the selection and of the opacities.
     """
     labels, split = dataset.labels(BINARY_CLASSES), dataset.table["split"].to_numpy()
     order = np.random.default_rng(seed).permutation(len(dataset))
@@ -65,7 +71,7 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
         probabilities = predict_probabilities(model, images)
         detected = (choose_class(probabilities) > 0) & masks.any(axis=(1, 2))
     else:
-        # Four times as many, since not all are detected.
+        # Four times as many, because not all are detected.
         rows = order[(labels[order] == 0) & np.isin(split[order], ["val", "test"])][: 4 * num_images]
         images, masks = paste_opacity(dataset.images[rows], seed=seed)
         probabilities, before = predict_probabilities(model, images), predict_probabilities(model, dataset.images[rows])
@@ -79,7 +85,7 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
 
 
 def choose_test_images(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
-    """Return at most `num_images` test images, normal and pneumonia in turn, with the predicted class.
+    """Return at most `num_images` test images with the predicted class, alternating normal and pneumonia.
 
     Raises:
         ValueError: if there is no labeled test image.

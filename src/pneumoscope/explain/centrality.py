@@ -1,4 +1,4 @@
-"""Centrality of heatmaps and the pointing game, which test claims of the reference study."""
+"""Centrality of heatmaps and pointing game, to test claims of the reference study."""
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -14,19 +14,19 @@ LUNG_AXES = (0.36, 0.42)
 
 
 def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
-    """Return the concentration of each heatmap in the middle of the lungs.
+    """Return the concentration of each heatmap in the central lung region.
 
-    The lungs are an ellipse around both on the mean training radiograph of the pediatric data set: center at 0.47 of
-    the height and 0.50 of the width, half axes 0.36 of the height and 0.42 of the width. Their middle is the same
-    ellipse with half the area. Centrality is the share of the lungs' heat in the middle over the share of the lungs'
-    pixels there: 1 for an even map, about 2 with all heat in the middle, 0 with all at the edge. Heat outside of the
-    lungs does not count.
+    The lung region is an ellipse around both lungs of the mean training radiograph of the Kermany data set: center at
+    0.47 of the height and 0.50 of the width, semi-axes 0.36 of the height and 0.42 of the width. The central region is
+    the same ellipse with half the area. Centrality is the share of the heat in the central region divided by its share
+    of the pixels: 1 for a uniform map, about 2 with all heat in the center, 0 with all heat at the edge. Heat outside
+    the lung region is ignored.
 
     Args:
-        heatmaps: `(n, H, W)` floats of 0 or more, in any unit.
+        heatmaps: `(n, H, W)` floats of 0 or more.
 
     Returns:
-        `(n,)` float64 in [0, 2], NaN for a map with no heat in the lungs.
+        `(n,)` float64 in [0, 2]; NaN for a map without heat in the lung region.
 
     Example:
         >>> measure_centrality(np.ones((1, 128, 128))).round(6)
@@ -41,7 +41,7 @@ def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
 
 
 def _lung_radius(shape: tuple[int, ...]) -> np.ndarray:
-    """Return `shape` float64, the distance from the lungs' center; 1 on their outline."""
+    """Return float64 of the given shape, the elliptic radius: 0 at the lung center, 1 on the outline."""
     down, across = (
         ((np.arange(size) + 0.5) / size - center) / axis
         for size, center, axis in zip(shape, LUNG_CENTER, LUNG_AXES, strict=True)
@@ -52,17 +52,17 @@ def _lung_radius(shape: tuple[int, ...]) -> np.ndarray:
 def estimate_centrality(
     heatmaps: np.ndarray, labels: np.ndarray, patients: ArrayLike, *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the mean centrality of normals and of pneumonias, and the first minus the second.
+    """Return the mean centrality of normals and pneumonias, and the difference normal - pneumonia.
 
     Args:
-        heatmaps: `(n, H, W)` floats of 0 or more; those with no heat in the lungs are left out.
+        heatmaps: `(n, H, W)` floats of 0 or more; maps without heat in the lung region are excluded.
         labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
-        patients: `(n,)` str, the unit that the 95 % intervals resample.
-        seed: of the resampling.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
-        `centrality_normal` and `centrality_pneumonia` in [0, 2], and `centrality_difference` in [-2, 2], above 0 where
-        the heat of normals is more central; NaN where a class is missing.
+        `centrality_normal` and `centrality_pneumonia` in [0, 2], `centrality_difference` in [-2, 2]; NaN if a class is
+        missing.
     """
     centrality = measure_centrality(heatmaps)
     defined = ~np.isnan(centrality)
@@ -86,20 +86,20 @@ def _mean(values: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndar
 def estimate_peak_in_lesion(
     heatmaps: np.ndarray, masks: np.ndarray, patients: ArrayLike, *, fields: tuple[Field, Field], seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return how often a heatmap peaks on the true lesion (the pointing game), and the chance of a random peak.
+    """Return the pointing-game accuracy and its chance level.
 
-    The lesion is widened by one position of the layer, its resolution.
+    A map hits if its maximum lies in the lesion mask, dilated by one position of the layer.
 
     Args:
-        heatmaps: `(n, H, W)` float32; one without heat counts as a miss.
-        masks: `(n, H, W)` bool, true lesions; images without one are left out.
-        patients: `(n,)` str, the unit that the 95 % intervals resample.
-        fields: receptive fields of the layer, along rows and along columns.
-        seed: of the resampling.
+        heatmaps: `(n, H, W)` float32; an empty map is a miss.
+        masks: `(n, H, W)` bool, lesion masks; images with an empty mask are excluded.
+        patients: `(n,)` str, the unit of the bootstrap.
+        fields: receptive fields of the layer along rows and columns.
+        seed: of the bootstrap.
 
     Returns:
-        `peak_in_lesion`, share of the maps; `lesion_area`, mean share of the image under the widened lesion, which is
-        the chance. NaN without a lesion.
+        `peak_in_lesion`, the accuracy; `lesion_area`, the mean area share of the dilated masks, which is the chance
+        level. NaN if all masks are empty.
     """
     present = masks.any(axis=(1, 2))
     if not present.any():

@@ -1,4 +1,4 @@
-"""Counterfactual examples: the nearest training images of the other class, and the differences in the lungs."""
+"""Counterfactual examples: nearest training images of the other class, and brightness differences in the lungs."""
 
 from dataclasses import dataclass
 
@@ -17,14 +17,14 @@ _SOFT_SHARE = 0.03
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """The nearest training images of the other class, and how the image differs from them.
+    """Nearest training images of the other class, and the difference of an image to them.
 
     Attributes:
-        rows: `(k,)` int, the nearest images of the other class, index into the dataset.
-        distances: `(k,)` float32, in the embedding.
-        brightness: by quarter of the lungs, of the patient's side, the image's mean brightness less the neighbors', in
-            standard deviations of each image; above 0 where the image is whiter.
-        difference: `(H, W)` float32, the same at each pixel, smoothed.
+        rows: `(k,)` int, nearest images of the other class, indices into the dataset.
+        distances: `(k,)` float32, embedding distances.
+        brightness: mean brightness of the image minus that of the neighbors by lung quarter (patient's side), in units
+            of the standard deviation of an image; positive if the image is brighter.
+        difference: `(H, W)` float32, smoothed brightness difference at each pixel, in the same unit.
     """
 
     rows: np.ndarray
@@ -33,8 +33,11 @@ class Counterfactual:
     difference: np.ndarray
 
     def __post_init__(self) -> None:
-        require(self.rows.shape == self.distances.shape, "one distance for each row is expected")
-        require(set(self.brightness) == set(REGIONS), f"brightness is of {set(self.brightness)}, expected {REGIONS}")
+        require(
+            self.rows.shape == self.distances.shape,
+            f"distances are {self.distances.shape}, expected {self.rows.shape}: one per row",
+        )
+        require(set(self.brightness) == set(REGIONS), f"brightness has keys {set(self.brightness)}, expected {REGIONS}")
 
 
 def contrast_with_other_class(
@@ -46,24 +49,25 @@ def contrast_with_other_class(
     dataset: Dataset,
     patient: str | None = None,
 ) -> Counterfactual:
-    """Return the nearest training images of the other class, and where the image differs from their mean.
+    """Return the nearest training images of the other class, and the difference of the image to their mean.
 
-    Images are standardized and compared pixel by pixel: poses differ, so that only broad differences are meaningful.
+    Images are standardized and compared pixel by pixel without registration. Only large-scale differences are
+    meaningful.
 
     Args:
         image: `(H, W)` uint8.
-        embedding: `(d,)`, of the image.
-        label: its class, predicted or true: 0 = normal, 1 = pneumonia.
-        embeddings: `(n, d)`, of the dataset.
+        embedding: `(d,)` floats, embedding of the image.
+        label: predicted or true class of the image, 0 = normal, 1 = pneumonia.
+        embeddings: `(n, d)` floats, embeddings of the dataset.
         dataset: reference images.
-        patient: of the image, if known; the patient's other images are left out.
+        patient: patient of the image; its images are excluded. None if unknown.
 
     Raises:
         ValueError: if there is no training image of the other class.
     """
     others = np.flatnonzero((dataset.labels(BINARY_CLASSES) == 1 - label) & (dataset.table["split"] == "train"))
     if not len(others):
-        raise ValueError(f"the dataset has 0 training images that are {BINARY_CLASSES[1 - label]}, expected 1 or more")
+        raise ValueError(f"the dataset has 0 training images of class {BINARY_CLASSES[1 - label]}, expected 1 or more")
     nearest, distances = find_similar(embedding, embeddings[others], dataset.select(others), patient=patient)
     rows = others[nearest]
     lungs = find_lungs(image[None])[0]
@@ -81,7 +85,7 @@ def _standardize(images: np.ndarray) -> np.ndarray:
 
 
 def _average_quarters(difference: np.ndarray, lungs: np.ndarray) -> dict[str, float]:
-    """Return the mean of each quarter of the lungs; NaN for an empty one. The image's left is the patient's right."""
+    """Return the mean of each lung quarter, NaN if empty. The left side of the image is the patient's right side."""
     rows, columns = np.nonzero(lungs)
     if not len(rows):
         return dict.fromkeys(REGIONS, float("nan"))

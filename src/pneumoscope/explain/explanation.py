@@ -1,4 +1,4 @@
-"""Task 4 in one call: heatmaps, feature maps and patches of a trained classifier, with metrics on its test images."""
+"""Task 4: heatmaps, feature maps and patches of a trained classifier, with metrics on test images."""
 
 from typing import TYPE_CHECKING
 
@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
 EXAMPLES_PER_CLASS = 4
 MAX_PATCH_IMAGES = 1000
-MOST_LAYERS = 4
+MAX_LAYERS = 4
 
 
 def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0) -> Explanation:
     """Return heatmaps, feature maps and patches of a classifier of normal against pneumonia.
 
-    Heatmaps are HiResCAM of the predicted class (see `choose_class`), wrong predictions included. Metrics over the
-    test images are of the last convolutional layer (Selvaraju et al. 2017), and with `_averaged` of Grad-CAM, which the
-    reference study used. Of more than four convolutional layers, four are shown, evenly chosen, the last included.
+    Heatmaps are HiResCAM of the predicted class (see `choose_class`), also for wrong predictions. Test metrics use the
+    last convolutional layer; metrics with the suffix `_averaged` use Grad-CAM (Selvaraju et al. 2017), as the reference
+    study. Heatmaps are shown for at most four evenly spaced convolutional layers, including the last.
 
-    The examples are up to four normals and four pneumonias of the test split in turn, correct predictions first, and
-    of these the one with the median probability first. The patches come from up to 1,000 images of all splits.
+    Examples are up to four normals and four pneumonias of test, alternating, correct predictions first; the first
+    example of a class has the median probability. Patches come from up to 1,000 images of all splits.
 
     Args:
-        model: a built Keras functional classifier, class 0 normal and all others pneumonia, with values 0 to 255
-            as input.
-        dataset: with a test split; where it has masks, peaks are compared with the true lesions.
-        seed: of the choice of examples and images, and of the resampling behind the intervals.
+        model: built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; class 0 is normal, all
+            other classes are pneumonia.
+        dataset: with a test split. If it has masks, metrics include the pointing game.
+        seed: of the sampling of examples and images, and of the bootstrap.
 
     Raises:
         ValueError: if the model has no convolutional layer or there is no labeled test image.
@@ -51,9 +51,9 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
     labels, probabilities = test.labels(BINARY_CLASSES), predict_probabilities(model, test.images)
     classes = choose_class(probabilities)
     examples = _choose_examples(labels, np.stack([probabilities[:, 0], 1 - probabilities[:, 0]], axis=1), rng)
-    log.info("heatmaps of %d test images in %s", len(test), layers[-1])
+    log.info("computing heatmaps of %d test images at layer %s", len(test), layers[-1])
     metrics = _measure(model, test, labels, classes, layers[-1], seed)
-    log.info("patches that activate the filters of %s most", ", ".join(layers))
+    log.info("searching patches with the highest activation in %s", ", ".join(layers))
     sample = np.sort(rng.permutation(len(dataset))[:MAX_PATCH_IMAGES])
     patches, filters = find_patches(model, dataset.images[sample], layers=layers)
     first_pneumonia = next((example for example in examples if labels[example] == 1), examples[0])
@@ -76,12 +76,12 @@ def explain_classifier(model: "keras.Model", dataset: Dataset, *, seed: int = 0)
 def _choose_layers(model: "keras.Model") -> tuple[str, ...]:
     layers = list_layers(model)
     return tuple(
-        layers[number] for number in np.unique(np.linspace(0, len(layers) - 1, MOST_LAYERS).round().astype(int))
+        layers[number] for number in np.unique(np.linspace(0, len(layers) - 1, MAX_LAYERS).round().astype(int))
     )
 
 
 def _choose_examples(labels: np.ndarray, probabilities: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return `(e,)` int, index into `labels`: normal and pneumonia in turn while both last."""
+    """Return `(e,)` int, indices into `labels`, alternating normal and pneumonia as long as both have images."""
     chosen = []
     for label in (0, 1):
         members = rng.permutation(np.flatnonzero(labels == label))

@@ -1,6 +1,6 @@
-"""Faithfulness of heatmaps: how the probability changes when the hottest, or the coldest, pixels are removed.
+"""Faithfulness metrics of heatmaps: change of the probability when the hottest or coldest pixels are removed.
 
-`predict` takes `(m, H, W)` uint8 images and returns `(m,)` floats, the probability of the explained class.
+`predict` maps `(m, H, W)` uint8 images to `(m,)` floats, the probability of the explained class.
 """
 
 from collections.abc import Callable
@@ -19,17 +19,17 @@ TILE_SIDE = 8
 SUBSET_SHARES = (0.1, 0.3, 0.5)
 NUM_SUBSETS = 16
 _NOISE = 2.5  # gray levels
-# Neighbors of a pixel as (down, right, weight): those beside it count twice as much as those across.
+# Neighbors of a pixel as (down, right, weight): direct neighbors have twice the weight of diagonal ones.
 _AROUND = [(0, 1, 1 / 6), (1, 0, 1 / 6), (0, -1, 1 / 6), (-1, 0, 1 / 6)] + [
     (down, right, 1 / 12) for down in (-1, 1) for right in (-1, 1)
 ]
 
 
-def trace_deletion(predict: Predict, image: np.ndarray, heatmap: np.ndarray, *, insert: bool = False) -> float:
-    """Return the mean probability in [0, 1] while the image is blurred from its hottest pixels on, in 10 steps.
+def measure_deletion(predict: Predict, image: np.ndarray, heatmap: np.ndarray, *, insert: bool = False) -> float:
+    """Return the deletion or insertion metric: the mean probability in [0, 1] over 10 steps.
 
-    V. Petsiuk, A. Das and K. Saenko, "RISE", BMVC 2018. It is low for a good map; with `insert`, which starts from the
-    blurred image and restores the hottest pixels first, it is high.
+    V. Petsiuk, A. Das and K. Saenko, "RISE", BMVC 2018. Deletion blurs the hottest pixels first; lower is better. With
+    `insert`, insertion restores the hottest pixels of the blurred image first; higher is better.
     """
     blurred = np.rint(blur_images(image[None])[0]).astype(np.uint8)
     start, end = (blurred, image) if insert else (image, blurred)
@@ -41,11 +41,11 @@ def trace_deletion(predict: Predict, image: np.ndarray, heatmap: np.ndarray, *, 
 
 
 def measure_road(predict: Predict, image: np.ndarray, heatmap: np.ndarray, rng: np.random.Generator) -> float:
-    """Return how much more of the probability remains without the coldest pixels than without the hottest.
+    """Return the ROAD metric: probability without the coldest pixels minus probability without the hottest.
 
-    Y. Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution Methods" (ROAD), ICML 2022: removed
-    pixels are filled with the weighted mean of their neighbors and a little noise, so that the outline carries no
-    information. The mean over 10, 30 and 50 % of the pixels; above 0 for a map that is better than chance.
+    Y. Rong et al., "A Consistent and Efficient Evaluation Strategy for Attribution Methods" (ROAD), ICML 2022. Removed
+    pixels are replaced by the weighted mean of their neighbors plus noise, so that the mask carries no information.
+    The metric is the mean over 10, 30 and 50 % of the pixels; the chance level is 0.
     """
     hottest = _rank(heatmap)
     filled = []
@@ -57,7 +57,7 @@ def measure_road(predict: Predict, image: np.ndarray, heatmap: np.ndarray, rng: 
 
 
 def _impute(image: np.ndarray, missing: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the image with each missing pixel the weighted mean of its eight neighbors, missing ones included."""
+    """Return the image with missing pixels imputed: each is the weighted mean of its eight neighbors."""
     height, width = image.shape
     numbers = np.full((height + 2, width + 2), -1)
     inner = numbers[1:-1, 1:-1]
@@ -84,11 +84,11 @@ def _impute(image: np.ndarray, missing: np.ndarray, rng: np.random.Generator) ->
 
 
 def measure_sensitivity(predict: Predict, image: np.ndarray, heatmap: np.ndarray, rng: np.random.Generator) -> float:
-    """Return the correlation of removed heat and loss of probability: sensitivity-n.
+    """Return sensitivity-n: the correlation of removed heat and drop of the log-odds over random subsets.
 
-    M. Ancona et al., "Towards Better Understanding of Gradient-based Attribution Methods", ICLR 2018, section 4: the
-    correlation of the two over 16 random subsets, here of tiles of 8 x 8 pixels that are blurred, and of log-odds;
-    the mean over subsets of 10, 30 and 50 % of the tiles. NaN where neither varies.
+    M. Ancona et al., "Towards Better Understanding of Gradient-based Attribution Methods", ICLR 2018, section 4. Here a
+    subset is a set of blurred tiles of 8 x 8 pixels. The metric is the mean over subsets of 10, 30 and 50 % of the
+    tiles, with 16 subsets each; NaN if heat or log-odds are constant.
     """
     rows, columns = (-(-side // TILE_SIDE) for side in image.shape)
     blurred = np.rint(blur_images(image[None])[0]).astype(np.uint8)
@@ -106,7 +106,7 @@ def measure_sensitivity(predict: Predict, image: np.ndarray, heatmap: np.ndarray
 
 
 def _rank(heatmap: np.ndarray) -> np.ndarray:
-    """Return `(H, W)` int, 0 for the hottest pixel."""
+    """Return `(H, W)` int, the rank of each pixel, 0 for the hottest."""
     ranks = np.empty(heatmap.size, np.int64)
     ranks[np.argsort(-heatmap.ravel(), kind="stable")] = np.arange(heatmap.size)
     return ranks.reshape(heatmap.shape)

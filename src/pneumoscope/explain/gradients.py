@@ -1,6 +1,6 @@
-"""Methods by gradients at the pixels, which need no layer.
+"""Pixel-gradient methods; they need no layer.
 
-Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 1, or 0 where the map is empty.
+Each returns `(n, H, W)` float32 in [0, 1]; the maximum of each map is 1, or 0 if the map is empty.
 """
 
 import numpy as np
@@ -19,28 +19,28 @@ BLUR_SHARE = 0.08
 
 
 def blur_images(images: np.ndarray) -> np.ndarray:
-    """Return `(n, H, W)` images as float32, blurred with a standard deviation of 0.08 sides.
+    """Return `(n, H, W)` images as float32, Gaussian-blurred with a standard deviation of 0.08 of the side.
 
-    They are the baseline of all methods that remove parts of an image. A blurred image keeps its exposure.
+    Blurred images are the baseline of all perturbation methods, because they keep the exposure.
     """
     sides = (0, *(BLUR_SHARE * side for side in images.shape[1:]))
     return np.asarray(gaussian_filter(images.astype(np.float32), sides, mode="nearest"))
 
 
 def guided_backprop(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Pass only values above 0 through each ReLU, both ways (J. T. Springenberg et al., "Striving for Simplicity").
+    """Block negative gradients at each ReLU (J. T. Springenberg et al., "Striving for Simplicity").
 
-    It is a negative example: its maps hardly depend on the trained weights (J. Adebayo et al., "Sanity Checks for
-    Saliency Maps", NeurIPS 2018).
+    A negative control: its maps hardly depend on the trained weights (J. Adebayo et al., "Sanity Checks for Saliency
+    Maps", NeurIPS 2018).
     """
     return scale_to_peak(np.abs(scorer.differentiate_pixels(images, chosen, guided=True)))
 
 
 def integrate_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, steps: int) -> np.ndarray:
-    """Return the contribution of each pixel to the class's score, `(n, H, W)` float32, from the blurred image on.
+    """Return the attribution of each pixel, `(n, H, W)` float32, with the blurred image as baseline.
 
-    M. Sundararajan, A. Taly and Q. Yan, "Axiomatic Attribution for Deep Networks", ICML 2017, equation 3, at the
-    middles of `steps` steps; the sum over all pixels is the difference of the two scores.
+    M. Sundararajan, A. Taly and Q. Yan, "Axiomatic Attribution for Deep Networks", ICML 2017, equation 3, by the
+    midpoint rule with `steps` steps. The attributions sum to the score difference of image and baseline.
     """
     baselines = blur_images(images)
     differences = images.astype(np.float32) - baselines
@@ -61,7 +61,7 @@ def integrated_gradients(scorer: Scorer, images: np.ndarray, chosen: np.ndarray,
 def smoothgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
     """Average the gradients of 24 noisy copies of each image (D. Smilkov et al., "SmoothGrad", 2017).
 
-    The noise has a standard deviation of a tenth of the image's range; the map is the absolute mean.
+    The standard deviation of the noise is a tenth of the range of the image; the map is the absolute mean gradient.
     """
     rng = np.random.default_rng(seed)
     maps = np.empty(images.shape, np.float32)
@@ -75,11 +75,11 @@ def smoothgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: 
 
 
 def fullgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Add the contributions of the biases of all convolutional layers to those of the pixels.
+    """Sum the absolute input gradients and bias gradients of all convolutional layers.
 
-    S. Srinivas and F. Fleuret, "Full-Gradient Representation for Neural Network Visualization", NeurIPS 2019: the
-    sizes of gradient times pixel and of gradient times bias, the filters of each layer over the largest of them,
-    summed. The bias of a normalization is what it adds to its scaled input.
+    S. Srinivas and F. Fleuret, "Full-Gradient Representation for Neural Network Visualization", NeurIPS 2019: sum of
+    |gradient x pixel| and |gradient x bias|, with the filters of each layer divided by their maximum. The bias of a
+    normalization layer is its additive constant.
     """
     from keras import ops
 
@@ -106,7 +106,7 @@ def fullgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
 
 
 def _list_biases(scorer: Scorer) -> dict[str, np.ndarray]:
-    """Return by layer with a feature map its bias, `(filters,)` float32."""
+    """Return the bias of each layer with a feature map by layer name, `(filters,)` float32."""
     from keras import layers, ops
 
     biases = {}

@@ -1,4 +1,4 @@
-"""All explanation methods behind one call: `explain`. Each is registered in `METHODS` of its own file."""
+"""`explain`: all explanation methods by name. Each method is registered in `METHODS` of its file."""
 
 from typing import TYPE_CHECKING
 
@@ -29,24 +29,24 @@ def explain(
 ) -> np.ndarray:
     """Return a heatmap of the evidence for a class in each image.
 
-    The score is the logit of the class: after the sigmoid or softmax, the gradient of a confident decision vanishes
-    and that of one class depends on all others.
+    The score is the logit of the class. Gradients after a sigmoid or softmax vanish for confident predictions and mix
+    classes.
 
     Args:
-        model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255, on any backend;
-            it may contain nested models.
+        model: built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255, on any backend; it may
+            contain nested models.
         images: `(n, H, W)` uint8.
-        method: one of `METHODS`, where each is described.
-        layer: of the class-activation maps, see `Scorer`; its output is `(n, h, w, filters)`.
-        class_indices: `(n,)` ints, the class to explain for each image; by default the predicted one.
+        method: one of `METHODS`.
+        layer: layer of class-activation maps, with output `(n, h, w, filters)`; see `Scorer`.
+        class_indices: `(n,)` ints, the class to explain for each image; by default the predicted class.
         seed: of the masks of RISE and the noise of SmoothGrad.
 
     Returns:
-        `(n, H, W)` float32 in [0, 1]; the largest value of each map is 1, or 0 without evidence for the class.
+        `(n, H, W)` float32 in [0, 1]; the maximum of each map is 1, or 0 if the map is empty.
 
     Raises:
-        ValueError: if the method or the layer does not exist, the layer has no feature map, the images are not uint8 of
-            the model's size, or the classes do not fit.
+        ValueError: if the method or layer does not exist, the layer has no feature map, the images are not uint8 of
+            the model's input size, or `class_indices` is invalid.
     """
     return explain_with(Scorer(model, layer), images, method=method, class_indices=class_indices, seed=seed)
 
@@ -54,13 +54,13 @@ def explain(
 def explain_with(
     scorer: Scorer, images: np.ndarray, *, method: str, class_indices: ArrayLike | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Return the same as `explain`, with a scorer that several methods can share."""
+    """Return the heatmaps of `explain`, with a scorer that several methods share."""
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
     scorer.check_images(images)
     chosen = scorer.choose(class_indices, images)
     heatmaps = np.zeros(images.shape, np.float32)
-    # Feature maps of early layers are large: they are kept of a batch at a time.
+    # Feature maps of early layers are large: process in batches.
     for start in range(0, len(images), IMAGES_AT_ONCE):
         batch = slice(start, start + IMAGES_AT_ONCE)
         heatmaps[batch] = METHODS[method](scorer, images[batch], chosen[batch], seed=seed)

@@ -1,4 +1,4 @@
-"""Feature maps of one image, and the image patches that activate the filters of a layer most."""
+"""Feature maps of one image, and the image patches with the highest activation of a filter."""
 
 from typing import TYPE_CHECKING
 
@@ -18,7 +18,7 @@ PATCH_SIZE = 32
 
 
 def map_features(model: "keras.Model", image: np.ndarray, *, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return by layer name the feature maps of an `(H, W)` uint8 image, `(filters, h, w)` float32."""
+    """Return the feature maps of an `(H, W)` uint8 image by layer name, `(filters, h, w)` float32 each."""
     import keras
 
     copy = copy_linear(model)
@@ -30,11 +30,11 @@ def map_features(model: "keras.Model", image: np.ndarray, *, layers: tuple[str, 
 def find_patches(
     model: "keras.Model", images: np.ndarray, *, layers: tuple[str, ...]
 ) -> tuple[dict[str, np.ndarray], dict[str, np.ndarray]]:
-    """Return the image patches that activate the strongest filters of each layer most.
+    """Return the image patches with the highest activation, for the filters with the highest mean activation.
 
-    The strongest filters have the highest mean activation. Each patch is the receptive field of the filter's maximum
-    over an image, so that an image gives one patch to a filter (after Zeiler and Fergus, "Visualizing and Understanding
-    Convolutional Networks", ECCV 2014). Beyond the image, its border is repeated.
+    A patch is the receptive field of the maximum of a feature map (after M. D. Zeiler and R. Fergus, "Visualizing and
+    Understanding Convolutional Networks", ECCV 2014). An image contributes at most one patch per filter. Outside the
+    image, border pixels are repeated.
 
     Args:
         model: a built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
@@ -42,8 +42,8 @@ def find_patches(
         layers: names of layers whose output is `(n, h, w, filters)`.
 
     Returns:
-        By layer name the patches, `(filters, patches, 32, 32)` float32 in [0, 1], strongest first, of 8 filters 9
-        each at most, and the indices of these filters, `(filters,)` int. Inactive filters are left out.
+        Patches by layer name, `(filters, patches, 32, 32)` float32 in [0, 1], highest activation first, at most 8
+        filters with 9 patches; and filter indices by layer name, `(filters,)` int. Inactive filters are excluded.
 
     Raises:
         ValueError: if a layer does not exist or has no feature map.
@@ -67,7 +67,7 @@ def find_patches(
 
 
 def _summarize(flat: "keras.Model", layers: tuple[str, ...], images: np.ndarray) -> dict[str, list[np.ndarray]]:
-    """Return by layer `(n, filters)` mean, maximum and place of the maximum of each filter over an image."""
+    """Return by layer the mean, maximum and position of the maximum of each feature map, `(n, filters)` each."""
     import keras
     from keras import ops
 

@@ -1,6 +1,6 @@
-"""Methods by removal of parts of the image, which need no gradient.
+"""Perturbation methods: they hide parts of the image and need no gradients.
 
-Each returns `(n, H, W)` float32 in [0, 1], the largest value of each map being 1, or 0 where the map is empty.
+Each returns `(n, H, W)` float32 in [0, 1]; the maximum of each map is 1, or 0 if the map is empty.
 """
 
 import numpy as np
@@ -13,18 +13,19 @@ from pneumoscope.progress import track
 
 PATCH_SHARE = 1 / 8
 NUM_MASKS = 400
-MASK_CELLS = 8
+MASK_GRID = 8
 SHOWN_SHARE = 0.5
 
 
 def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Blur one square patch after the other, and return the fall of the score.
+    """Blur a sliding square patch and return the drop of the score.
 
-    M. D. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. A patch is an
-    eighth of the image wide, the next half a patch away; a pixel gets the mean fall of the patches that hold it.
+    M. D. Zeiler and R. Fergus, "Visualizing and Understanding Convolutional Networks", ECCV 2014. The side of a patch
+    is an eighth of the image, the stride half a patch. The value of a pixel is the mean drop of the patches that
+    contain it.
     """
     height, width = images.shape[1:]
-    patches = _lay_patches(height, width)
+    patches = _tile_patches(height, width)
     blurred = blur_images(images)
     maps = np.zeros(images.shape, np.float32)
     for number in track(range(len(images)), "Occlusion"):
@@ -35,8 +36,8 @@ def occlusion(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: i
     return scale_to_peak(np.maximum(maps, 0))
 
 
-def _lay_patches(height: int, width: int) -> np.ndarray:
-    """Return `(patches, H, W)` bool, squares that cover the image, each overlapping the next by half."""
+def _tile_patches(height: int, width: int) -> np.ndarray:
+    """Return `(patches, H, W)` bool, square patches that cover the image and overlap by half."""
     side = max(2, round(PATCH_SHARE * min(height, width)))
     rows, columns = (sorted({*range(0, size - side, max(1, side // 2)), size - side}) for size in (height, width))
     patches = np.zeros((len(rows) * len(columns), height, width), bool)
@@ -46,11 +47,11 @@ def _lay_patches(height: int, width: int) -> np.ndarray:
 
 
 def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 0) -> np.ndarray:
-    """Mask each image with 400 random soft masks, and average the masks by their scores.
+    """Average 400 random soft masks, weighted by the score of the masked image.
 
     V. Petsiuk, A. Das and K. Saenko, "RISE: Randomized Input Sampling for Explanation of Black-box Models", BMVC
-    2018, with the blurred image behind the masks. Masks are grids of 8 x 8 cells, half of them open, upsampled and
-    shifted. Scores are taken relative to their mean, so that 400 masks suffice where the authors take thousands.
+    2018, with the blurred image as background. Masks are upsampled and shifted binary 8 x 8 grids with half of the
+    values 1. Scores are centered, so that 400 masks suffice; the authors use thousands.
     """
     masks = _sample_masks(images.shape[1:], np.random.default_rng(seed))
     opened = masks.mean(axis=0)
@@ -65,14 +66,14 @@ def rise(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: int = 
 
 def _sample_masks(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Return `(masks, H, W)` float32 in [0, 1]."""
-    grids = (rng.random((NUM_MASKS, MASK_CELLS + 1, MASK_CELLS + 1)) < SHOWN_SHARE).astype(np.float32)
+    grids = (rng.random((NUM_MASKS, MASK_GRID + 1, MASK_GRID + 1)) < SHOWN_SHARE).astype(np.float32)
     shifts = rng.random((NUM_MASKS, 2))
     masks = np.empty((NUM_MASKS, *shape), np.float32)
     for number, (grid, shift) in enumerate(zip(grids, shifts, strict=True)):
-        places = [np.arange(size) * (MASK_CELLS - 1) / size + start for size, start in zip(shape, shift, strict=True)]
+        places = [np.arange(size) * (MASK_GRID - 1) / size + start for size, start in zip(shape, shift, strict=True)]
         masks[number] = map_coordinates(grid, np.meshgrid(*places, indexing="ij"), order=1, mode="nearest")
     return masks
 
 
 METHODS: dict[str, Method] = {"occlusion": occlusion, "rise": rise}
-SLOW_METHODS = tuple(METHODS)  # hundreds of predictions an image
+SLOW_METHODS = tuple(METHODS)  # hundreds of predictions per image

@@ -1,7 +1,7 @@
-"""Effect of exposure, rotation, position, markers and borders, which are no sign of disease, on the prediction.
+"""Sensitivity of the prediction to confounders: exposure, rotation, position, markers and borders.
 
-After the idea of testing with concepts (B. Kim et al., "Interpretability Beyond Feature Attribution", ICML 2018), by
-changing the image itself instead of a direction in the embedding.
+The idea follows concept activation vectors (B. Kim et al., "Interpretability Beyond Feature Attribution", ICML 2018);
+here the image itself is perturbed instead of the embedding.
 """
 
 from typing import TYPE_CHECKING
@@ -29,18 +29,18 @@ BORDER_SHARE = 0.08
 def probe_concepts(
     model: "keras.Model", images: np.ndarray, patients: np.ndarray, *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the mean change of the probability of pneumonia by each change of the images.
+    """Return the mean change of the probability of pneumonia for each perturbation.
 
     Args:
-        model: a classifier whose class 0 is normal.
+        model: classifier with class 0 = normal.
         images: `(n, H, W)` uint8.
-        patients: `(n,)` str, the unit that the 95 % intervals resample.
-        seed: of the resampling.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
-        By change, such as `gamma 0.7`, the mean of the probability after minus that before, in [-1, 1], and as
-        `changed decisions, gamma 0.7` the share of images whose decision, normal or pneumonia, changed. `hidden
-        markers` is measured on the images with markers.
+        For each perturbation, such as `gamma 0.7`, the mean change of the probability in [-1, 1]; and as
+        `changed decisions, gamma 0.7` the share of images with another decision. `hidden markers` is measured on images
+        with markers.
     """
     before = predict_probabilities(model, images)
     metrics = {}
@@ -57,7 +57,7 @@ def probe_concepts(
 
 
 def perturb_images(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return by change the changed images, `(n, H, W)` uint8 each; see `probe_concepts`."""
+    """Return the perturbed images by perturbation, `(n, H, W)` uint8 each; see `probe_concepts`."""
     scale = images.astype(np.float32) / 255
     changed = {f"gamma {gamma}": _to_bytes(255 * scale**gamma) for gamma in GAMMAS}
     for degrees in DEGREES:

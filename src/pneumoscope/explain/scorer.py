@@ -1,4 +1,4 @@
-"""The scores of a classifier, and their gradients at a layer and at the pixels, for all explanation methods."""
+"""Scores of a classifier and their gradients at a layer and at the pixels, shared by all explanation methods."""
 
 from collections.abc import Callable
 from functools import cache, cached_property
@@ -16,34 +16,34 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 
-# A method takes a scorer, `(n, H, W)` uint8 images, `(n, classes)` chosen classes and `seed=`, and returns heatmaps.
+# A method takes a scorer, `(n, H, W)` uint8 images, `(n, classes)` one-hot classes and `seed=`; it returns heatmaps.
 Method = Callable[..., np.ndarray]
 
 
 class Scorer:
-    """The scores of a classifier, and their gradients at one layer and at the pixels.
+    """Scores of a classifier and their gradients at one layer and at the pixels.
 
-    Scores are those before the last sigmoid or softmax (see `pneumoscope.models.linear`). Functions are compiled on
-    first use and kept for all methods.
+    Scores are logits: outputs before the last sigmoid or softmax (see `pneumoscope.models.linear`). Functions are
+    compiled on first use and cached.
 
     Attributes:
-        model: the classifier, which is not changed.
-        flat: its flat linear copy.
-        layer: name in the flat copy of the layer of the class-activation maps.
-        fields: receptive fields of the layer's positions, along rows and along columns.
+        model: the classifier; it is not modified.
+        flat: flattened copy with logits as outputs.
+        layer: name of the layer for class-activation maps, in `flat`.
+        fields: receptive fields of the layer along rows and columns.
     """
 
     def __init__(self, model: "keras.Model", layer: str | None = None) -> None:
-        """Copy a classifier.
+        """Prepare a classifier.
 
         Args:
-            model: a built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may contain
+            model: built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may contain
                 nested models.
-            layer: name of a layer, or the path to it in nested models, `inner/layer`; by default the last
-                convolutional one (`pneumoscope.models.backprop.list_heatmap_layers`).
+            layer: layer name, or its path in nested models, `inner/layer`; by default the last convolutional layer
+                (`pneumoscope.models.backprop.list_heatmap_layers`).
 
         Raises:
-            ValueError: if the layer is missing or has no feature map, or the model cannot be copied.
+            ValueError: if the layer does not exist or has no feature map, or the model cannot be copied.
         """
         self.model = model
         self.flat = copy_linear(model)
@@ -52,7 +52,7 @@ class Scorer:
 
     @property
     def num_classes(self) -> int:
-        """How many classes there are."""
+        """Number of classes."""
         return int(self.flat.outputs[0].shape[-1])
 
     @cached_property
@@ -72,19 +72,23 @@ class Scorer:
         return compile_gradient(copy_linear(self.model, rectify=rectify_guided()), [0])
 
     def check_images(self, images: np.ndarray) -> None:
-        """Raise `ValueError` if images are not `(n, H, W)` uint8 of the model's size."""
+        """Check that images are `(n, H, W)` uint8 of the model's input size.
+
+        Raises:
+            ValueError: if they are not.
+        """
         expected = tuple(self.model.inputs[0].shape[1:])
         if images.dtype != np.uint8 or (*images.shape[1:], 1) != expected:
             raise ValueError(
                 f"images are {images.shape} {images.dtype}, expected (n, {expected[0]}, {expected[1]}) uint8, "
-                f"for the model takes {expected}"
+                f"the input size of the model"
             )
 
     def choose(self, class_indices: ArrayLike | None, images: np.ndarray) -> np.ndarray:
-        """Return `(n, classes)` float32, 1 for the class to explain of each image; by default the predicted one.
+        """Return the classes to explain, one-hot, `(n, classes)` float32; by default the predicted classes.
 
         Raises:
-            ValueError: if the number of classes or a value does not fit.
+            ValueError: if `class_indices` has another length than `images`, or an index is out of range.
         """
         if class_indices is None:
             class_indices = self.score(images.astype(np.float32)).argmax(axis=1) if len(images) else []
@@ -97,22 +101,22 @@ class Scorer:
         return np.asarray(np.eye(self.num_classes, dtype=np.float32)[indices.astype(int)])
 
     def score(self, pixels: np.ndarray, *, change: np.ndarray | None = None) -> np.ndarray:
-        """Return `(n, classes)` float32.
+        """Return the logits, `(n, classes)` float32.
 
         Args:
             pixels: `(n, H, W)` float32 in [0, 255].
-            change: `(n, h, w, filters)` float32, added to the layer's features.
+            change: `(n, h, w, filters)` float32, added to the features of the layer.
         """
         if change is None:
             return np.asarray(self.flat.predict(pixels[..., None], batch_size=BATCH_SIZE, verbose=0))
         return np.asarray(self._opened.predict([pixels[..., None], change], batch_size=BATCH_SIZE, verbose=0)[0])
 
     def differentiate_layer(self, images: np.ndarray, chosen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the layer's features and the gradients of the chosen scores there, `(n, h, w, filters)` float32 each.
+        """Return the features of the layer and the score gradients at the layer, `(n, h, w, filters)` float32 each.
 
         Args:
             images: `(n, H, W)`, values 0 to 255.
-            chosen: `(n, classes)` float32, as `choose` returns it.
+            chosen: `(n, classes)` float32, one-hot, from `choose`.
         """
         shape = self._opened.inputs[1].shape[1:]
         features, gradients = [], []
@@ -125,12 +129,12 @@ class Scorer:
         return np.concatenate(features), np.concatenate(gradients)
 
     def differentiate_pixels(self, images: np.ndarray, chosen: np.ndarray, *, guided: bool = False) -> np.ndarray:
-        """Return `(n, H, W)` float32, the gradients of the chosen scores at the pixels, per gray level.
+        """Return the score gradients at the pixels, per gray level, `(n, H, W)` float32.
 
         Args:
             images: `(n, H, W)`, values 0 to 255.
-            chosen: `(n, classes)` float32.
-            guided: whether each ReLU also passes only gradients above 0.
+            chosen: `(n, classes)` float32, one-hot, from `choose`.
+            guided: whether ReLU layers block negative gradients (guided backpropagation).
         """
         differentiate = self._guided if guided else self._at_pixels
         parts = []
@@ -140,20 +144,20 @@ class Scorer:
         return np.concatenate(parts)
 
     def upsample(self, maps: np.ndarray) -> np.ndarray:
-        """Upsample maps of the layer, `(n, h, w)`, to `(n, H, W)` float32 in [0, 1]; below 0 counts as 0.
+        """Upsample maps of the layer, `(n, h, w)`, to `(n, H, W)` float32 in [0, 1]; negative values are set to 0.
 
-        Each position lies at the center of its receptive field; a map falls to 0 beyond the outermost positions.
+        A position is placed at the center of its receptive field. A map decays to 0 outside the outermost positions.
         """
         return upsample(np.maximum(maps, 0).astype(np.float32), *self.fields, self.model.inputs[0].shape[1:3])
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of a model's convolutional layers for heatmaps, from the input on.
+    """Return the names of the convolutional layers for heatmaps, in order from the input.
 
-    Those of a nested model are named by the path to them, joined by dots.
+    A layer of a nested model is named by its path, joined by dots.
 
     Raises:
-        ValueError: if it has none.
+        ValueError: if the model has no convolutional layer.
     """
     return _list_heatmap_layers(copy_linear(model))
 
@@ -168,13 +172,13 @@ def _list_heatmap_layers(flat: "keras.Model") -> tuple[str, ...]:
 
 
 def choose_class(probabilities: np.ndarray) -> np.ndarray:
-    """Return `(n,)` int: class 0, normal, where its probability is 0.5 or more, else the likeliest of pneumonia."""
+    """Return `(n,)` int: class 0 (normal) if its probability is 0.5 or more, else the most probable other class."""
     return np.where(probabilities[:, 0] >= 0.5, 0, 1 + probabilities[:, 1:].argmax(axis=1))
 
 
 @cache
 def rectify_guided() -> Any:
-    """Return a ReLU whose gradient is that of guided backpropagation, see `gradients.guided_backprop`."""
+    """Return a ReLU with the gradient of guided backpropagation, see `gradients.guided_backprop`."""
     from keras import ops
 
     def rectify(values: Any) -> Any:

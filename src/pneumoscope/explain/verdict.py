@@ -1,4 +1,4 @@
-"""A sentence on how far to trust the heatmaps of a method, from its metrics."""
+"""Summary sentence of the reliability of an explanation method, from its metrics."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Mapping
 
 from pneumoscope.io.results import Estimate
 
-# Rank correlations from which two maps count as similar, and as the same.
+# Rank correlations at or above which two maps count as similar, and as equal.
 SIMILAR = 0.5
 SAME = 0.95
 NOT_MEASURED = "The reliability of this heatmap was not measured."
 
 
 def write_verdict(metrics: Mapping[str, Estimate]) -> str:
-    """Return how far to trust the maps of a method for the model that it was measured on.
+    """Return a summary of the reliability of a method's heatmaps for one model.
 
     Args:
-        metrics: of the method, by the names of `pneumoscope.research.explain_benchmark`; missing and undefined ones are
-            not mentioned.
+        metrics: metrics of the method by name, see `pneumoscope.research.explain_benchmark`; missing and NaN metrics
+            are ignored.
 
     Example:
         >>> metrics = {"survives_all": Estimate(0.05, 0.0, 0.1, 12), "peak_in_lesion": Estimate(0.62, 0.5, 0.7, 36)}
@@ -33,7 +33,7 @@ a lesion but does not prove it.'
     if survival is not None and survival.value >= SIMILAR:
         return (
             f"Fails the parameter-randomization check: rank correlation {survival.value:.2f} with the heatmap of a "
-            "model of permuted weights. The heatmap depends on the image more than on the model and is no evidence for "
+            "model with permuted weights. The heatmap depends on the image more than on the model. It does not explain "
             "a prediction."
         )
     if survival is not None:

@@ -1,8 +1,8 @@
-"""Trained models as ONNX, with their cards.
+"""Export of trained models to ONNX.
 
-model.py         one trained model
-study.py         all that a reader needs of a study
+model.py         export one trained model
+study.py         export the model set of a study
 keras_graphs.py  Keras models with all outputs of an export
-onnx_file.py     Keras to ONNX, compared with Keras
-quantization.py  int8
+onnx_file.py     Keras to ONNX, with a parity check
+quantization.py  int8 quantization
 """

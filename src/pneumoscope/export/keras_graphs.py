@@ -1,6 +1,6 @@
-"""Keras models that compute all outputs of an exported model, from layers that ONNX can hold.
+"""Keras models with all outputs of an exported model, built from ONNX-compatible layers.
 
-Heatmaps are those of HiResCAM; their gradients come from `pneumoscope.models.backprop`.
+Heatmaps are HiResCAM with gradients from `pneumoscope.models.backprop`.
 """
 
 from collections.abc import Sequence
@@ -23,14 +23,14 @@ FLOOR = 1e-7
 
 
 class ClassifierGraph(keras.Model):
-    """A classifier with its embedding and the heatmaps of its last layer.
+    """Classifier with the outputs probabilities, embedding and heatmap of the last layer.
 
-    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs by name: `probabilities` `(n, classes)` that sum to 1,
-    `embedding` `(n, d)`, `heatmap_LAYER` `(n, classes, h, w)`, not negative, and `gradient`, that of each class's score
-    at the last feature map, which a `LayersGraph` takes.
+    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs by name: `probabilities` `(n, classes)`, rows sum to 1;
+    `embedding` `(n, d)`; `heatmap_LAYER` `(n, classes, h, w)`, 0 or more; and `gradient`, the gradient of each class
+    score at the last feature map, an input of `LayersGraph`.
 
     Raises:
-        ExportError: if the model has a layer without a rule for its gradient.
+        ExportError: if a layer of the model has no gradient rule.
     """
 
     def __init__(self, model: keras.Model, embedding_layer: str) -> None:
@@ -43,7 +43,7 @@ class ClassifierGraph(keras.Model):
         """Return all outputs by name."""
         output, before = self.model.layers[-1], self.model.layers[-2].name
         values = forward(self.model, images, output.name)
-        # One row a class: the gradient of each class's score at the input of the last layer.
+        # One row per class: the gradient of the class score at the input of the last layer.
         kernel = output.kernel
         gradient = ops.broadcast_to(ops.transpose(kernel), (ops.shape(images)[0], *reversed(kernel.shape)))
         end, last = last_feature_map(self.model), list_heatmap_layers(self.model)[-1]
@@ -59,10 +59,10 @@ class ClassifierGraph(keras.Model):
 
 
 class LayersGraph(keras.Model):
-    """The heatmaps of a classifier's layers but the last.
+    """Heatmaps of all layers of a classifier except the last.
 
-    Inputs: `image` as of a `ClassifierGraph`, and the `gradient` that it gave for it. Outputs by name:
-    `heatmap_LAYER` `(n, classes, h, w)`, not negative.
+    Inputs: `image`, as for `ClassifierGraph`, and `gradient`, its output for that image. Outputs by name:
+    `heatmap_LAYER` `(n, classes, h, w)`, 0 or more.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -78,10 +78,10 @@ class LayersGraph(keras.Model):
 
 
 class AutoencoderGraph(keras.Model):
-    """An autoencoder with its anomaly score and map.
+    """Autoencoder with anomaly score and anomaly map.
 
-    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, H, W)`, the squared difference of the image and its
-    reconstruction, gray levels in [0, 1], and `score` `(n,)`, its mean.
+    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, H, W)`, the squared reconstruction error for gray
+    levels in [0, 1]; `score` `(n,)`, the mean of `map`.
     """
 
     def __init__(self, model: keras.Model) -> None:
@@ -96,16 +96,16 @@ class AutoencoderGraph(keras.Model):
 
 
 class GaussianGraph(keras.Model):
-    """Mahalanobis distances of an image and of each of its patches from normals.
+    """Mahalanobis distances of the image features and of the patch features.
 
-    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, h, w)`, the distance of each patch, and `score`
-    `(n,)`, that of their mean among the means of normals.
+    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, h, w)`, the distance of each patch feature; `score`
+    `(n,)`, the distance of the mean patch feature.
 
     Attributes:
-        model: images to the feature maps of some layers.
-        join: those to `(n, h, w, d)` patches.
-        weights: for each layer `(h, w)` float32, how much each place counts in the mean of all patches.
-        whole, single: mean `(d,)` and whitening matrix `(d, d)`, float32: of images' mean patches, and of patches.
+        model: maps images to the feature maps of several layers.
+        join: maps these feature maps to patch features, `(n, h, w, d)`.
+        weights: position weights of the mean patch feature for each layer, `(h, w)` float32.
+        whole, single: mean `(d,)` and whitening matrix `(d, d)` float32, of mean patch features and of patch features.
     """
 
     def __init__(
@@ -140,16 +140,15 @@ def _measure_distance(values: Any, mean: np.ndarray, whitening: np.ndarray) -> A
 
 
 def _normalize(outputs: Any) -> Any:
-    """Divide outputs that do not sum to 1 (a sigmoid each) by their sum."""
+    """Divide outputs, such as independent sigmoids, by their sum."""
     clipped = ops.clip(outputs, FLOOR, 1)
     return clipped / ops.sum(clipped, axis=-1, keepdims=True)
 
 
 def fold_normalization(model: keras.Model) -> keras.Model:
-    """Return a copy of a functional model in which no `BatchNormalization` follows a `Conv2D` directly.
+    """Return a copy of a functional model with `BatchNormalization` folded into the preceding `Conv2D`.
 
-    After training, such a normalization is one factor and offset for each filter. Layers keep their names; the copy
-    computes in the precision that is set.
+    Layers keep their names. The copy uses the current dtype policy.
     """
     sources = layer_inputs(model)
     by_name = {layer.name: layer for layer in model.layers}
@@ -181,7 +180,7 @@ def _can_fold(layer: Any, sources: dict[str, list[str]]) -> bool:
 
 
 def _fold(convolution: Any, normalization: Any) -> list[np.ndarray]:
-    """Return the kernel and bias of a convolution with its normalization."""
+    """Return kernel and bias of a convolution with folded batch normalization."""
     scale, offset, mean, variance = normalization.get_weights()
     kernel, *bias = convolution.get_weights()
     factor = scale / np.sqrt(variance + normalization.epsilon)

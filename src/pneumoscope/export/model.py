@@ -1,4 +1,4 @@
-"""One trained model as ONNX files with a card, for predictions without Keras."""
+"""Export one trained model to ONNX with its card, for inference without Keras."""
 
 import os
 from collections.abc import Iterator
@@ -44,20 +44,20 @@ NUM_CALIBRATION_IMAGES = 400
 
 
 def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[str] | None = None) -> Path:
-    """Export one trained model as ONNX, in float32 and in a smaller variant, with its card.
+    """Export one trained model to ONNX, in float32 and with float16 weights.
 
-    Both files are compared with Keras on phantoms, one and four at a time; where an output differs nothing is kept.
+    Both files are compared with Keras on phantoms in batches of 1 and 4. If an output differs, the export is deleted.
 
     Args:
-        model_dir: as `pneumoscope train` or a study leaves it.
-        out_dir: where to; `export` below `model_dir` by default. An earlier export is replaced in one step.
+        model_dir: folder of a saved model, from `pneumoscope train` or a study.
+        out_dir: output folder; by default `export` in `model_dir`. An existing export is replaced atomically.
 
     Returns:
-        The folder: `model.onnx`, `model.float16.onnx`, for a classifier `layers.onnx`, `card.json`.
+        The output folder with `model.onnx`, `model.float16.onnx`, `card.json`, and `layers.onnx` for a classifier.
 
     Raises:
         ModelError: if there is no trained model.
-        ExportError: if the outputs of the export differ from those of the model.
+        ExportError: if the outputs of the exported model differ from Keras.
     """
     from pneumoscope.models.saved_model import load_model
 
@@ -73,16 +73,16 @@ def export_model(model_dir: str | os.PathLike[str], out_dir: str | os.PathLike[s
 
 @contextmanager
 def replace_folder(target: Path) -> Iterator[Path]:
-    """Yield a folder to write to, which replaces `target` once all is written; `target` is new or an older export."""
+    """Yield a temporary folder that replaces `target` on success; `target` must be new or an existing export."""
     is_export = (target / CARD_NAME).exists() or (target / PARTS[0] / CARD_NAME).exists()
     if target.exists() and not is_export and not (target.is_dir() and not any(target.iterdir())):
-        raise ExportError(f"{target} holds something else; expected a new folder, or an export to replace")
+        raise ExportError(f"{target} is not an export; expected a new folder or an existing export")
     with atomic_folder(target) as partial:
         yield partial
 
 
 def describe_model(saved: "SavedModel", graph: ModelGraph, folder: Path) -> ExportedModel:
-    """Return the card of a model whose files stand in `folder`."""
+    """Return the card of an exported model with its files in `folder`."""
     card = saved.card
     kind = "anomaly" if card.embedding_layer is None else "classifier"
     return ExportedModel(
@@ -99,14 +99,14 @@ def describe_model(saved: "SavedModel", graph: ModelGraph, folder: Path) -> Expo
 
 
 def hash_files(folder: Path) -> dict[str, str]:
-    """Return the SHA-256 of each file of a folder by name."""
+    """Return the SHA-256 of each file in a folder by name."""
     return {path.name: hash_file(path) for path in sorted(folder.iterdir())}
 
 
 def export_graphs(
     saved: "SavedModel", model_dir: Path, folder: Path, images: NDArray[np.uint8], *, keep_full: bool
 ) -> ModelGraph:
-    """Write the graph of the model in `model_dir`, and of a classifier the graph of its layers but the last."""
+    """Write the graph of the model in `model_dir`, and for a classifier the graph of the other heatmap layers."""
     from pneumoscope.export.onnx_file import export_graph
 
     if saved.card.embedding_layer is not None:
@@ -159,10 +159,10 @@ def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
 
 
 def export_prediction_graph(saved: "SavedModel", graph: ModelGraph, folder: Path, dataset: Dataset) -> ModelGraph:
-    """Write the graph that predictions come from, and return the graphs with it.
+    """Write the graph for predictions, and return `graph` with it.
 
-    It is quantized to int8 where that agrees with float32 on validation. The ranges come from training images, and the
-    correction of an anomaly score from training normals.
+    The graph is quantized to int8 if its outputs agree with float32 on validation. Quantization is calibrated on
+    training images; an anomaly score is corrected on training normals.
     """
     from pneumoscope.export.onnx_file import AGREEMENT, extract_outputs, measure_agreement
     from pneumoscope.export.quantization import correct_int8_score, write_int8
@@ -171,7 +171,7 @@ def export_prediction_graph(saved: "SavedModel", graph: ModelGraph, folder: Path
     train, val = dataset.split("train"), dataset.split("val")
     outputs = ["score"] if saved.card.embedding_layer is None else ["probabilities", "embedding"]
     extract_outputs(folder / graph.file, full, outputs)
-    # Evenly spread, so that every class and all series of file names are among them.
+    # Evenly spaced, so that all classes and file-name series are included.
     chosen = np.unique(np.linspace(0, len(train.images) - 1, NUM_CALIBRATION_IMAGES).astype(int))
     write_int8(full, int8, train.images[chosen])
     if outputs == ["score"]:
@@ -184,7 +184,7 @@ def export_prediction_graph(saved: "SavedModel", graph: ModelGraph, folder: Path
     kept, dropped = (int8, full) if agrees else (full, int8)
     dropped.unlink()
     if not agrees:
-        log.warning("the int8 graph of %s does not agree with float32 (%s); float32 is kept", folder.name, agreement)
+        log.warning("the int8 graph of %s differs from float32 (%s); float32 is used", folder.name, agreement)
     return replace(
         graph,
         answers_file=kept.name,

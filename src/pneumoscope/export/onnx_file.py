@@ -1,4 +1,4 @@
-"""Keras graphs as ONNX files, kept only if their outputs are those of Keras."""
+"""Conversion of Keras graphs to ONNX, with a parity check of the outputs."""
 
 import warnings
 from collections.abc import Sequence
@@ -14,12 +14,11 @@ from pneumoscope.errors import ExportError
 PARITY_BATCHES = (1, 4)
 FULL_TOLERANCE = 1e-3
 SMALL_TOLERANCE = 1e-2
-# Where the input of a rectifier is all but 0, rounding decides whether a gradient passes it: behind tens of them,
-# single values of a heatmap jump.
+# If the input of a ReLU is close to 0, rounding decides whether its gradient is 0 or 1. Single heatmap values can jump.
 HEATMAP_TOLERANCE = 3e-2
 LARGE = 100_000
-# Largest differences of int8 from float32 on images that neither was fitted to. A probability moves less than its
-# calibration leaves open, and fewer decisions differ than between two trainings of the same architecture.
+# Maximum differences of int8 and float32 on held-out images. They are below the uncertainty of the calibration and
+# below the differences between two training runs of the same architecture.
 AGREEMENT = {"probabilities": 0.01, "decisions": 0.03, "embedding": 0.05, "score": 0.03, "auroc": 0.005}
 
 
@@ -31,20 +30,20 @@ def export_graph(
     reference: keras.Model | None = None,
     tolerance: float = FULL_TOLERANCE,
 ) -> dict[str, np.ndarray]:
-    """Write a graph as ONNX, and compare it with Keras.
+    """Write a graph as ONNX file, and compare it with Keras.
 
     Args:
-        graph: one of `pneumoscope.export.keras_graphs`.
-        path: of the `.onnx` file.
-        inputs: by name, `(n, ...)` float32 to compare on, 4 or more.
-        reference: the graph to compare with, where that is not `graph` itself.
+        graph: a graph of `pneumoscope.export.keras_graphs`.
+        path: path of the `.onnx` file.
+        inputs: inputs for the comparison by name, `(n, ...)` float32, `n` of 4 or more.
+        reference: graph to compare with; by default `graph`.
         tolerance: see `check_parity`.
 
     Returns:
-        The outputs of Keras for all of `inputs`, by name.
+        The outputs of Keras for `inputs` by name.
 
     Raises:
-        ExportError: if an output differs; nothing is left at `path`.
+        ExportError: if an output differs; `path` is deleted.
     """
     signature: Any = {
         name: keras.InputSpec(shape=(None, *values.shape[1:]), dtype="float32", name=name)
@@ -58,9 +57,9 @@ def export_graph(
 
     total = len(inputs["image"])
     expected = {count: run(reference or graph, count) for count in (*PARITY_BATCHES, total)}
-    run(graph, PARITY_BATCHES[0])  # Keras exports only what was called once.
+    run(graph, PARITY_BATCHES[0])  # Keras only exports models that have been called.
     with warnings.catch_warnings():
-        # Keras looks up a name that NumPy no longer has.
+        # Keras uses a name that NumPy removed.
         warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
         graph.export(path, format="onnx", input_signature=[signature["image"] if single else signature], verbose=False)
     check_parity(path, inputs, {count: expected[count] for count in PARITY_BATCHES}, tolerance=tolerance)
@@ -68,18 +67,18 @@ def export_graph(
 
 
 def write_small(path: Path, small_path: Path, inputs: dict[str, np.ndarray]) -> None:
-    """Write a variant of a float32 graph whose large weights are kept once and as float16; it computes in float32.
+    """Write a variant of a float32 graph with large weights stored as float16; it computes in float32.
 
-    Weights of under 100,000 numbers stay as they are: they are small, and rounding those of the first convolutions
-    would move heatmaps, which jump where two pixels of a pool change their order.
+    Weights with fewer than 100,000 values stay float32: they are small, and rounding in the first convolutions would
+    change heatmaps at max pooling. Equal weights are stored once.
 
     Args:
-        path: of the float32 graph.
-        small_path: where to.
-        inputs: by name, `(n, ...)` float32 to compare both on, 4 or more.
+        path: path of the float32 graph.
+        small_path: path of the variant.
+        inputs: inputs for the comparison by name, `(n, ...)` float32, `n` of 4 or more.
 
     Raises:
-        ExportError: if an output differs by more than 1 % of its length; nothing is left at `small_path`.
+        ExportError: if an output differs by more than 1 % of its norm; `small_path` is deleted.
     """
     import onnx
 
@@ -92,7 +91,7 @@ def write_small(path: Path, small_path: Path, inputs: dict[str, np.ndarray]) -> 
 
 
 def halve_weights(model: Any) -> None:
-    """Keep the large float32 weights of a loaded graph as float16, to be cast when it is opened."""
+    """Store the large float32 weights of a loaded graph as float16 with a cast to float32."""
     from onnx import TensorProto, helper, numpy_helper
 
     casts = []
@@ -108,7 +107,7 @@ def halve_weights(model: Any) -> None:
 
 
 def extract_outputs(path: Path, part_path: Path, outputs: Sequence[str]) -> None:
-    """Write the part of a graph with the input `image` that some of its outputs need."""
+    """Write the subgraph from the input `image` to some of the outputs."""
     import onnx
     from onnx.utils import Extractor
 
@@ -116,7 +115,7 @@ def extract_outputs(path: Path, part_path: Path, outputs: Sequence[str]) -> None
 
 
 def _merge_equal_weights(model: Any) -> None:
-    """Keep large weights that are equal once: a graph uses kernels in the forward and in the backward pass."""
+    """Store equal large weights once: forward and backward pass use the same kernels."""
     from onnx import numpy_helper
 
     first: dict[tuple[tuple[int, ...], bytes], str] = {}
@@ -135,14 +134,14 @@ def _merge_equal_weights(model: Any) -> None:
 def check_parity(
     path: Path, inputs: dict[str, np.ndarray], expected: dict[int, dict[str, np.ndarray]], *, tolerance: float
 ) -> None:
-    """Make sure that the outputs of an ONNX file are as expected; delete it if not.
+    """Check the outputs of an ONNX file, and delete the file if they differ.
 
     Args:
-        path: the file.
-        inputs: by name, `(n, ...)` float32.
-        expected: by batch size, the outputs by name.
-        tolerance: largest difference allowed for an image, as a share of the length (Euclidean norm) of an output;
-            heatmaps may differ by 3 % in any case.
+        path: path of the ONNX file.
+        inputs: inputs by name, `(n, ...)` float32.
+        expected: expected outputs by batch size and name.
+        tolerance: maximum difference per image, relative to the Euclidean norm of the output; for heatmaps at least
+            3 %.
 
     Raises:
         ExportError: if an output differs.
@@ -155,15 +154,15 @@ def check_parity(
             if not difference <= allowed:
                 path.unlink()
                 raise ExportError(
-                    f"the outputs of the exported graph differ from those of the model: {name} of a batch of {count} "
-                    f"by {difference:.2g} of its length, expected {allowed:.2g} at most. The export was deleted."
+                    f"the exported graph differs from the model: relative difference of {name} is {difference:.2g} at "
+                    f"batch size {count}, expected {allowed:.2g} or less. The export was deleted."
                 )
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> float:
-    """Return the length of the difference as a share of the expected length, of the image where it is largest.
+    """Return the maximum over images of the relative difference in the Euclidean norm.
 
-    Single values may differ: where two pixels of a pool are all but equal, rounding decides which one is taken.
+    Single values are not compared, because rounding can change the argmax of a pool.
     """
     if actual.shape != expected.shape:
         return np.inf
@@ -174,16 +173,16 @@ def _compare(actual: np.ndarray, expected: np.ndarray) -> float:
 def measure_agreement(
     actual: dict[str, np.ndarray], expected: dict[str, np.ndarray], labels: np.ndarray
 ) -> dict[str, float]:
-    """Return how far the outputs of one graph are from those of another.
+    """Return the differences between the outputs of two graphs.
 
     Args:
-        actual, expected: by name, the outputs for the same images.
+        actual, expected: outputs for the same images by name.
         labels: `(n,)` ints, 0 = normal.
 
     Returns:
-        For a classifier the mean difference of a probability, the share of images with another likeliest class, and
-        the mean difference of an embedding as a share of its length; for an anomaly detector the mean difference of the
-        score as a share of it; and the difference of the AUROC of pneumonia, where both classes are present.
+        For a classifier: mean absolute difference of probabilities, share of images with another predicted class, and
+        mean relative difference of embeddings. For an anomaly detector: mean relative difference of scores. For both:
+        the difference of the AUROC of pneumonia, if both classes occur.
     """
     from sklearn.metrics import roc_auc_score
 
@@ -205,7 +204,7 @@ def measure_agreement(
 
 
 def run_file(path: Path, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Return all outputs of an ONNX file by name."""
+    """Run an ONNX file and return its outputs by name."""
     import onnxruntime
 
     session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])

@@ -1,8 +1,8 @@
-"""A graph quantized to int8: a quarter of the memory, and several products in one instruction.
+"""Static int8 quantization of ONNX graphs.
 
-Pools are folded into convolutions first. Then the convolutions and what lies between them are quantized: weights with
-one scale for each filter, activations with a scale measured on real images (static quantization). The normalization of
-the image and the head stay in float32. Quantization shifts anomaly scores, which are corrected.
+Average pools are first folded into convolutions. Convolutions and the nodes between them are quantized, with one weight
+scale per filter and activation scales calibrated on images. Image normalization and the classification head stay in
+float32. Quantization shifts anomaly scores; `correct_int8_score` corrects them.
 """
 
 from pathlib import Path
@@ -15,26 +15,26 @@ from pneumoscope.anomaly.mahalanobis import fit_gaussian
 from pneumoscope.export.onnx_file import PARITY_BATCHES, check_parity, halve_weights, run_file
 from pneumoscope.inference.model_set import as_input
 
-# Nodes that are quantized, from the first convolution on up to the first node of another kind.
+# Node types that are quantized, from the first convolution to the first node of another type.
 QUANTIZED = ("Conv", "Relu", "Add", "MaxPool", "Reshape", "Transpose", "Pad", "Slice")
 BATCH_SIZE = 8
 SCORE = "score"
-# Products in a sum from which AMX saves more than its longer way costs where there is none.
+# Minimum number of products per sum at which AMX saves more time than the other encoding costs without AMX.
 _LARGE_SUM = 800
 
 
 def write_int8(path: Path, int8_path: Path, images: np.ndarray) -> None:
-    """Write a variant of a graph that computes its convolutions in int8.
+    """Write a variant of a graph with int8 convolutions.
 
-    Weights take 7 bits, because processors without VNNI add two products in 16.
+    Weights use 7 bits, because processors without VNNI accumulate two products in 16 bits.
 
     Args:
-        path: a float32 graph that takes `image`, without heatmaps.
-        int8_path: where to.
-        images: `(n, H, W)` uint8, some hundreds of the expected kind: the range of each layer is measured on them.
+        path: path of a float32 graph with the input `image`, without heatmaps.
+        int8_path: path of the variant.
+        images: `(n, H, W)` uint8, a few hundred representative images to calibrate the activation ranges.
 
     Raises:
-        ExportError: if the simplified float32 graph does not give the outputs of the original.
+        ExportError: if the outputs of the simplified float32 graph differ from the original.
     """
     import onnx
     from onnxruntime.quantization import CalibrationMethod, QuantFormat, QuantType, quantize_static
@@ -62,18 +62,18 @@ def write_int8(path: Path, int8_path: Path, images: np.ndarray) -> None:
 
 
 class _Batches:
-    """Images in the form in which ONNX Runtime reads them to measure ranges."""
+    """Calibration data reader for ONNX Runtime."""
 
     def __init__(self, images: np.ndarray) -> None:
         self.batches = (as_input(images[start : start + BATCH_SIZE]) for start in range(0, len(images), BATCH_SIZE))
 
     def get_next(self) -> dict[str, np.ndarray] | None:
-        """Return the next inputs, or None behind the last."""
+        """Return the next inputs, or None at the end."""
         return next(self.batches, None)
 
 
 def _simplify(path: Path, simple_path: Path, images: np.ndarray) -> None:
-    """Write the same computation with constants folded and pools in convolutions."""
+    """Write the graph with constants folded and average pools folded into convolutions."""
     import onnx
     import onnxruntime
 
@@ -83,7 +83,7 @@ def _simplify(path: Path, simple_path: Path, images: np.ndarray) -> None:
     onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     model = onnx.load(simple_path)
     _fold_pools(model)
-    # Marks the graph as preprocessed, so that the quantizer does not warn.
+    # Mark the graph as preprocessed to avoid a warning of the quantizer.
     onnx.helper.set_model_props(model, {"onnx.quant.pre_process": "onnxruntime.quant"})
     onnx.save(model, simple_path)
     inputs = as_input(images[: max(PARITY_BATCHES)])
@@ -91,7 +91,7 @@ def _simplify(path: Path, simple_path: Path, images: np.ndarray) -> None:
 
 
 def _fold_pools(model: Any) -> None:
-    """Let a 1 x 1 convolution that follows a mean over 2 x 2 take that mean itself: a pool would stay in float32."""
+    """Fold 2 x 2 average pools into the following 1 x 1 convolution, because pools would stay in float32."""
     from onnx import helper, numpy_helper
 
     tensors = {tensor.name: tensor for tensor in model.graph.initializer}
@@ -127,10 +127,10 @@ def _list_quantized_nodes(model: Any) -> list[str]:
 
 
 def _move_zero_point(model: Any) -> None:
-    """Represent the weight 0 by the integer 1.
+    """Move the zero point of the weights from 0 to 1.
 
-    For weights around 0 ONNX Runtime has a way of its own, which does not use the matrix unit (AMX) of processors that
-    have one; with it the deep convolutions take less than half of the time.
+    For a zero point of 0, ONNX Runtime selects a kernel that does not use AMX. With AMX, large convolutions take less
+    than half the time.
     """
     from onnx import TensorProto, numpy_helper
 
@@ -143,15 +143,15 @@ def _move_zero_point(model: Any) -> None:
 
 
 def correct_int8_score(int8_path: Path, path: Path, normals: np.ndarray) -> None:
-    """Correct the anomaly score of an int8 graph, which quantization shifts.
+    """Correct the shift of the anomaly score of an int8 graph.
 
-    A Gaussian is fitted again, to the quantized features of normals: a Mahalanobis distance weighs a direction the more
-    the less normals vary in it. Another score, such as a reconstruction error, is scaled.
+    The Gaussian of a Mahalanobis distance is fitted again on the quantized features of normals. Other scores, such as a
+    reconstruction error, are scaled.
 
     Args:
-        int8_path: of the graph with the output `score`; changed in place.
-        path: of the float32 graph.
-        normals: `(n, H, W)` uint8, those that the model was fitted on.
+        int8_path: path of the int8 graph with the output `score`; modified in place.
+        path: path of the float32 graph.
+        normals: `(n, H, W)` uint8, training normals.
     """
     import onnx
     from onnx import helper, numpy_helper
@@ -175,7 +175,7 @@ def correct_int8_score(int8_path: Path, path: Path, normals: np.ndarray) -> None
 
 
 def _find_gaussian(model: Any, tensors: dict[str, Any]) -> tuple[str, str, str] | None:
-    """Return the names of the features, and of the mean and the whitening matrix that are applied to them."""
+    """Return the names of the features, the mean and the whitening matrix of the Gaussian, if any."""
     producers = {name: node for node in model.graph.node for name in node.output}
     for node in model.graph.node:
         before = producers.get(node.input[0]) if node.op_type == "MatMul" else None
@@ -187,7 +187,7 @@ def _find_gaussian(model: Any, tensors: dict[str, Any]) -> tuple[str, str, str] 
 
 
 def _run_to(model: Any, name: str, inputs: dict[str, np.ndarray]) -> np.ndarray:
-    """Return the value of an inner tensor of a graph."""
+    """Return the value of an intermediate tensor of a graph."""
     import onnx
 
     extended = onnx.ModelProto()

@@ -1,4 +1,4 @@
-"""All that a reader needs of a study: classifier, anomaly detector, reference cases and OOD detector, as ONNX."""
+"""Export the model set of a study: classifier, anomaly detector, reference cases and OOD detector."""
 
 import os
 from collections import Counter
@@ -45,14 +45,14 @@ from pneumoscope.progress import log
 if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
 
-MAP_QUANTILES = (0.5, 0.999)  # over held-out normals, drawn as 0 and as 1
+MAP_QUANTILES = (0.5, 0.999)  # quantiles of anomaly maps of held-out normals, displayed as 0 and 1
 
 Audit = TypeVar("Audit", HeatmapAudit, SubtypeAudit)
 
 
 @dataclass(frozen=True)
 class _Study:
-    """The parts of a study that its export needs."""
+    """Data of a study for the export."""
 
     folder: Path
     configuration: str
@@ -71,28 +71,27 @@ def export_study(
     explain_results: str | os.PathLike[str] | None = None,
     label_audit: str | os.PathLike[str] | None = None,
 ) -> Path:
-    """Export all that a reader needs: classifier, anomaly detector, reference cases and OOD detector.
+    """Export the model set of a study: classifier, anomaly detector, reference cases and OOD detector.
 
-    Calibration, operating points, scores of normals and the limits of the OOD detector come from the study's validation
-    images or held-out series; its test images are measured once at the end, for the card.
+    Calibration, operating points, scores of normals and OOD thresholds are fitted on validation images or held-out
+    series. Test images are used once, for the metrics of the cards.
 
     Args:
-        study_dir: folder that a study left.
-        dataset: its images, split, as `pneumoscope.study.pipeline.reopen_study` returns them.
-        out_dir: gets `classifier/`, `anomaly/`, `references/`. An earlier export is replaced in one step.
-        configuration: of the models.
-        data_license: terms of the training images, for the cards.
-        explain_results: `explain.json` of `pneumoscope research explain`; the card then says how far to trust heatmaps.
-        label_audit: `labels.json` of `pneumoscope research labels`; the card then says how far to trust bacterial
-            against viral.
+        study_dir: folder of the study.
+        dataset: dataset of the study with splits, from `pneumoscope.study.pipeline.reopen_study`.
+        out_dir: folder for `classifier/`, `anomaly/` and `references/`. An existing export is replaced atomically.
+        configuration: configuration of the models.
+        data_license: license of the training images, for the cards.
+        explain_results: `explain.json` of `pneumoscope research explain`; adds heatmap reliability to the card.
+        label_audit: `labels.json` of `pneumoscope research labels`; adds subtype reliability to the card.
 
     Returns:
-        `out_dir`, fit for `pneumoscope read --models`.
+        `out_dir`, for `pneumoscope read --models`.
 
     Raises:
-        PneumoscopeError: if the study has not finished this configuration, or a JSON file is missing, damaged or of
-            other data.
-        ExportError: if the outputs of an export differ from those of its model.
+        PneumoscopeError: if the study has no finished models of the configuration, or a JSON file is missing, damaged
+            or of other data.
+        ExportError: if the outputs of an exported model differ from Keras.
     """
     out_dir = Path(out_dir)
     study = _open_study(Path(study_dir), dataset, configuration, data_license)
@@ -125,7 +124,7 @@ def _count(dataset: Dataset) -> dict[str, int]:
 
 
 def _predict_other_seeds(study_dir: Path, configuration: str, dataset: Dataset) -> dict[int, NDArray[np.floating]]:
-    """Return by seed the probabilities that models of other seeds predict, where the study trained some."""
+    """Return the probabilities of models with other seeds by seed, if the study trained any."""
     from pneumoscope.classification.classifier import predict_probabilities
     from pneumoscope.models.saved_model import load_model
 
@@ -133,17 +132,19 @@ def _predict_other_seeds(study_dir: Path, configuration: str, dataset: Dataset) 
     return {saved.card.seed: predict_probabilities(saved.model, dataset.images) for saved in models}
 
 
-def _load_audit(kind: type[Audit], path: str | os.PathLike[str] | None, study: _Study) -> Audit | None:
+def _load_audit(audit_type: type[Audit], path: str | os.PathLike[str] | None, study: _Study) -> Audit | None:
     if path is None:
         return None
     try:
-        audit = parse_json(kind, Path(path).read_text(encoding="utf-8"))
+        audit = parse_json(audit_type, Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PneumoscopeError(
             f"{path} cannot be read ({error}); expected a file of `pneumoscope research explain` or `research labels`"
         ) from None
     if audit.data_sha256 != study.data.sha256:
-        raise PneumoscopeError(f"{path} was measured on other data or with another seed than {study.folder}")
+        raise PneumoscopeError(
+            f"{path} was measured on other data or with another seed than {study.folder}; expected the same study"
+        )
     if isinstance(audit, HeatmapAudit) and audit.configuration != study.configuration:
         raise PneumoscopeError(
             f"{path} was measured on the configuration {audit.configuration}, expected {study.configuration}; run "
@@ -155,10 +156,10 @@ def _load_audit(kind: type[Audit], path: str | os.PathLike[str] | None, study: _
 def _export_classifier(
     study: _Study, folder: Path, explanation: HeatmapAudit | None, subtypes: SubtypeAudit | None
 ) -> NDArray[np.float32]:
-    """Write the classifier with its card, and return its embeddings of all images."""
+    """Write the classifier with its card, and return the embeddings of all images."""
     saved, graph, predictor = _export_part(study, folder, "three_class")
     probabilities, embeddings = predictor.run(as_input(study.dataset.images), ["probabilities", "embedding"])
-    # Predictions for series of file names by models trained without them, where the study has some.
+    # Cross-validated predictions for held-out file-name series, if the study has any.
     held_out = find_stage(study.folder, study.configuration, "held_out")
     report = report_calibration(
         probabilities,
@@ -174,7 +175,7 @@ def _export_classifier(
 
 
 def _export_anomaly(study: _Study, folder: Path) -> None:
-    """Write the anomaly detector with its card: scores and maps of held-out normals, and metrics on test."""
+    """Write the anomaly detector with its card: scores and map scale of held-out normals, metrics on test."""
     saved, graph, predictor = _export_part(study, folder, "anomaly")
     val, test = study.dataset.split("val"), study.dataset.split("test")
     normals = val.select(val.labels(THREE_CLASSES) == 0)
@@ -223,7 +224,7 @@ def _export_references(
 
 
 def _export_part(study: _Study, folder: Path, name: str) -> "tuple[SavedModel, ModelGraph, Graph]":
-    """Write the graphs of a study's model, and return the model, its graphs, and the one that predictions come from."""
+    """Write the graphs of a model, and return the saved model, its graphs, and the opened graph for predictions."""
     from pneumoscope.models.saved_model import load_model
 
     log.info("exporting the %s", folder.name)

@@ -1,14 +1,14 @@
-"""Numbers only: metrics and their intervals.
+"""Metrics with confidence intervals.
 
-classification.py    metrics of classifiers and of scores
-operating_points.py  thresholds between normal and pneumonia
-intervals.py         95 % intervals that resample patients
-paired.py            comparison of two classifiers on the same images
+classification.py    metrics of classifiers and scores
+operating_points.py  decision thresholds between normal and pneumonia
+intervals.py         95 % intervals by bootstrap over patients
+paired.py            paired comparison of two classifiers
 calibration.py       vector scaling
-reliability.py       reliability curve and expected calibration error
-conformal.py         prediction sets with a nominal coverage
-selective.py         accuracy by coverage
-label_shift.py       class shares without labels
+reliability.py       reliability diagram and expected calibration error
+conformal.py         split conformal prediction
+selective.py         selective classification: accuracy by coverage
+label_shift.py       class prevalence from unlabeled images
 localization.py      pixel AUROC and per-region overlap of anomaly maps
-error_runs.py        contiguous runs in the order of file names
+error_runs.py        contiguous error runs in file-name order
 """

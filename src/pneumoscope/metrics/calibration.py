@@ -1,37 +1,39 @@
-"""Calibration of probabilities by vector scaling with one scale, with resamples of the fit.
+"""Calibration of probabilities by vector scaling with a shared scale, with bootstrap resamples of the fit.
 
-Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, with the
-scale shared by all classes. Classes weigh alike in the fit, so that a calibrated probability is that for equally
-frequent classes, whatever their shares in the images that it was fitted to.
+Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017; here all
+classes share one scale. The fit weights classes equally, so calibrated probabilities hold for equal class prevalence.
 """
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 NUM_RESAMPLES = 100
-# Where classes are nearly separable, the likeliest scale grows without bound: the penalty keeps it near 1.
+# For separable classes the maximum-likelihood scale is infinite; the penalty keeps it near 1.
 PENALTY = 1e-3
 
 
 def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> np.ndarray:
-    """Fit scale and offsets on images that the model was not trained on.
+    """Fit scale and offsets on held-out images.
 
     Args:
         outputs: `(n, classes)` floats in (0, 1], rows sum to 1: outputs of the model.
         labels: `(n,)` ints, index of the true class; every class occurs.
-        patients: `(n,)` str, the unit that is resampled.
-        seed: of the resampling.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
-        `(101, 1 + classes)` float64: scale and then offsets, first of the fit on all images and then of fits on
-        100 resamples of the patients.
+        `(101, 1 + classes)` float64, scale and offsets per row: row 0 is the fit on all images, rows 1 to 100 are fits
+        on bootstrap resamples of the patients.
 
     Raises:
         ValueError: if the shapes differ or a class is missing.
     """
     labels = np.asarray(labels, dtype=np.int64)
     if outputs.ndim != 2 or len(outputs) != len(labels) or np.shape(patients) != labels.shape:
-        raise ValueError(f"outputs are {outputs.shape}, labels {labels.shape}, patients {np.shape(patients)}")
+        raise ValueError(
+            f"outputs are {outputs.shape}, labels {labels.shape}, patients {np.shape(patients)}; "
+            "expected (n, classes), (n,), (n,)"
+        )
     if set(labels.tolist()) != set(range(outputs.shape[1])):
         raise ValueError(f"labels hold {sorted(set(labels.tolist()))}, expected all of 0 to {outputs.shape[1] - 1}")
     scores = np.log(outputs.astype(np.float64))
@@ -46,11 +48,11 @@ def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike,
 
 
 def calibrate(outputs: np.ndarray, fits: np.ndarray) -> np.ndarray:
-    """Return calibrated probabilities: softmax of a scale times the logarithm, plus an offset for each class.
+    """Return calibrated probabilities `softmax(scale * log(outputs) + offsets)`.
 
     Args:
         outputs: `(n, classes)` floats in (0, 1].
-        fits: `(m, 1 + classes)` float64, each the scale and then the offsets.
+        fits: `(m, 1 + classes)` float64, scale and offsets per row.
 
     Returns:
         `(m, n, classes)` float64; rows sum to 1.
@@ -59,7 +61,7 @@ def calibrate(outputs: np.ndarray, fits: np.ndarray) -> np.ndarray:
         >>> calibrate(np.array([[0.2, 0.8]]), np.array([[1.0, 0.0, 0.0]])).round(3)
         array([[[0.2, 0.8]]])
     """
-    # Logarithms of probabilities are not positive, and one of each row is near 0: nothing overflows or vanishes.
+    # Log probabilities are at most 0, and the largest of each row is near 0: the softmax is numerically stable.
     weights = np.exp(fits[:, None, :1] * np.log(outputs.astype(np.float64)) + fits[:, None, 1:])
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 

@@ -1,15 +1,15 @@
-"""Metrics of classifiers and scores, each with a 95 % interval that resamples patients.
+"""Metrics of classifiers and scores, each with a 95 % interval by bootstrap over patients.
 
-    accuracy                       share of correct decisions
-    balanced_accuracy              mean of the classes' recalls
-    macro_f1                       mean of the classes' F1
-    precision_C, recall_C, f1_C    for each class C; for two classes recall_pneumonia is the sensitivity and
+    accuracy                       share of correct predictions
+    balanced_accuracy              macro-averaged recall
+    macro_f1                       macro-averaged F1
+    precision_C, recall_C, f1_C    per class C; for two classes, recall_pneumonia is the sensitivity and
                                    recall_normal the specificity
-    auroc, auprc                   of the last of two classes; for more, the mean of each class against the rest
-    auroc_bacterial_vs_viral       among images that are one of both, by the share p(viral) / (p(bacterial) + p(viral))
+    auroc, auprc                   of the second of two classes; for more classes, macro average one-vs-rest
+    auroc_bacterial_vs_viral       on bacterial and viral images, score p(viral) / (p(bacterial) + p(viral))
 
-A metric is NaN where its denominator is zero, a mean over classes where one of them is NaN, and a ranking where
-only one class occurs. Values come from scikit-learn; the resamples use the same definitions on weights.
+A metric is NaN if its denominator is zero. A macro average is NaN if it is NaN for one class. AUROC and AUPRC are NaN
+if only one class occurs. Values come from scikit-learn; the bootstrap applies the same definitions to weighted images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -26,7 +26,7 @@ ROW_SUM_TOLERANCE = 1e-3
 
 SUBTYPES_METRIC = "auroc_bacterial_vs_viral"
 
-# Whether each image is positive, `(n,)` bool, and its score, `(n,)` floats.
+# Positives, `(n,)` bool, and scores, `(n,)` floats.
 Ranking = tuple[np.ndarray, np.ndarray]
 
 
@@ -40,19 +40,19 @@ def evaluate(
     names: ArrayLike,
     seed: int = 0,
 ) -> Evaluation:
-    """Return the metrics of a classifier; the decision on an image is its most probable class.
+    """Evaluate a classifier. The predicted class is the most probable one.
 
     Args:
         labels: `(n,)` ints, index into `classes`.
         probabilities: `(n, classes)` floats in [0, 1]; every row sums to 1.
         classes: two or more class names, in the order of the columns of `probabilities`.
         split: name of the split, such as `test`.
-        patients: `(n,)` str, the unit that the intervals resample.
-        names: `(n,)` str, path of each image below the collection's root.
-        seed: of the resampling.
+        patients: `(n,)` str, the unit of the bootstrap.
+        names: `(n,)` str, path of each image relative to the collection's root.
+        seed: of the bootstrap.
 
     Raises:
-        ValueError: if there is no image, or shapes or ranges are not as above.
+        ValueError: if there are no images, or shapes or ranges differ from the above.
     """
     labels, probabilities = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float32)
     _check_probabilities(labels, probabilities, classes)
@@ -98,23 +98,23 @@ def _estimate_metrics(
 def evaluate_scores(
     labels: ArrayLike, scores: ArrayLike, thresholds: Mapping[str, float], *, patients: ArrayLike, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return how well a score distinguishes pneumonias from normals, as a ranking and at thresholds.
+    """Evaluate a score of pneumonia against normal, without and with thresholds.
 
-    An image is flagged when `score >= threshold`.
+    An image is positive when `score >= threshold`.
 
     Args:
         labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
-        scores: `(n,)` floats, higher = more like a pneumonia.
+        scores: `(n,)` floats; higher scores indicate pneumonia.
         thresholds: by name, in the unit of `scores`.
-        patients: `(n,)` str, the unit that the intervals resample.
-        seed: of the resampling.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
         `auroc` and `auprc`, and for each threshold NAME `accuracy_NAME`, `f1_NAME` (of pneumonia),
-        `flagged_normal_NAME` and `flagged_pneumonia_NAME` (shares).
+        `flagged_normal_NAME` (false positive rate) and `flagged_pneumonia_NAME` (sensitivity).
 
     Raises:
-        ValueError: if there is no image, the shapes differ, or a score is not finite.
+        ValueError: if there are no images, the shapes differ, or a score is not finite.
     """
     labels, scores = np.asarray(labels, dtype=np.int64), np.asarray(scores, dtype=np.float64)
     _check_labels(labels, 2)
@@ -142,12 +142,12 @@ def evaluate_scores(
 def estimate_binary_scores(
     labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return `auroc` and `auprc` of a score, without a threshold; see `evaluate_scores`."""
+    """Return `auroc` and `auprc` of a score; see `evaluate_scores`."""
     return evaluate_scores(labels, scores, {}, patients=patients, seed=seed)
 
 
 def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> Estimate:
-    """Return the share of images that are flagged, `(n,)` bool, with its 95 % interval; see `estimate_mean`.
+    """Return the share of True among `(n,)` bools with its 95 % interval; see `estimate_mean`.
 
     Example:
         >>> print(estimate_share([True, False, True, False], ["a", "a", "b", "b"]))
@@ -157,9 +157,9 @@ def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> E
 
 
 def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """Return the AUROC of `(n,)` scores for each row of `(r, n)` weights, `(r,)` floats; see `estimate`.
+    """Return `(r,)` floats, the AUROC of `(n,)` scores for each row of `(r, n)` image weights; see `estimate`.
 
-    It is NaN where a class has no weight.
+    The AUROC is NaN if a class has no weight.
 
     Example:
         >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
@@ -174,7 +174,7 @@ def _check_labels(labels: np.ndarray, num_classes: int) -> None:
     if labels.min() < 0 or labels.max() >= num_classes:
         raise ValueError(
             f"labels run from {labels.min()} to {labels.max()}, expected 0 to {num_classes - 1}; "
-            "leave out images of unknown class"
+            "exclude images of unknown class"
         )
 
 
@@ -186,8 +186,8 @@ def _check_probabilities(labels: np.ndarray, probabilities: np.ndarray, classes:
     sums = probabilities.sum(axis=1)
     if not (probabilities >= 0).all() or not np.allclose(sums, 1, atol=ROW_SUM_TOLERANCE):
         raise ValueError(
-            f"probabilities run from {probabilities.min()} and their rows sum to {sums.min()} up to {sums.max()}, "
-            "expected no number below 0 and rows that sum to 1"
+            f"probabilities have a minimum of {probabilities.min()} and row sums from {sums.min()} to {sums.max()}, "
+            "expected values of 0 or more and row sums of 1"
         )
 
 
@@ -204,7 +204,7 @@ def _rank_subtypes(
     bacterial, viral = (list(classes).index(name) for name in ("bacterial", "viral"))
     rows = (labels == bacterial) | (labels == viral)
     either = probabilities[rows, bacterial] + probabilities[rows, viral]
-    # Where both probabilities are 0, neither subtype is favored.
+    # If both probabilities are 0, the score is neutral.
     share = np.divide(probabilities[rows, viral], either, out=np.full_like(either, 0.5), where=either > 0)
     return rows, (labels[rows] == viral, share)
 
@@ -221,7 +221,7 @@ def _name_flagged(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
 def _name_by_class(
     classes: Sequence[str], accuracy: Any, precision: np.ndarray, recall: np.ndarray, f1: np.ndarray
 ) -> dict[str, Any]:
-    """Return metrics by name, floats or `(r,)` arrays; the last axis of the latter three is the class."""
+    """Return metrics by name, floats or `(r,)` arrays; the last axis of `precision`, `recall` and `f1` is the class."""
     metrics = {"accuracy": accuracy, "balanced_accuracy": recall.mean(axis=-1), "macro_f1": f1.mean(axis=-1)}
     for number, name in enumerate(classes):
         metrics[f"precision_{name}"] = precision[..., number]
@@ -276,7 +276,7 @@ def _weigh_ranking(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray
     order = np.argsort(-scores, kind="stable")
     if not order.size:
         return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    # Images of equal score pass the threshold together, so only the last of them is a point of the curve.
+    # Images of equal score share one point of the curve.
     last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
     ordered, positive = weights[:, order], positive[order]
     hits = np.cumsum(ordered * positive, axis=1)[:, last]

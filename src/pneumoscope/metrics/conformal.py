@@ -1,11 +1,11 @@
-"""Split conformal prediction: sets of classes that contain the true one with a given coverage.
+"""Split conformal prediction: prediction sets that contain the true class with a given coverage.
 
-A class is in the set of an image unless its probability is lower than that of the true class was in all but the lowest
-tenth (for 90 %) of the validation images. The coverage holds over all images, not for each class by itself, and for
-new images that are exchangeable with the validation images.
+A class is in the set if its nonconformity score `1 - probability` is at most a quantile of the scores of the true
+classes of the validation images. The coverage is marginal, not per class, and holds for images that are exchangeable
+with the validation images.
 
 Source: M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded Error Levels", JASA
-114, 2019; the quantile is MAPIE's. `choose_sets` needs NumPy alone.
+114, 2019; MAPIE computes the quantile. `choose_sets` requires only NumPy.
 """
 
 import numpy as np
@@ -17,16 +17,16 @@ COVERAGE = 0.9
 
 
 def fit_conformal(labels: ArrayLike, probabilities: np.ndarray, *, coverage: float = COVERAGE) -> float:
-    """Return how improbable a class may be and still be in the set, from validation images.
+    """Return the conformal limit, fitted on validation images.
 
     Args:
         labels: `(n,)` ints, index of the true class.
-        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1, of images that the classifier was not fitted to.
-        coverage: share of the images whose set shall contain the true class, in (0, 1).
+        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1, of held-out images.
+        coverage: nominal coverage, in (0, 1).
 
     Returns:
-        The largest `1 - probability` at which a class is in the set; 1, which includes every class, where there are too
-        few images for this coverage.
+        The largest `1 - probability` of a class in the set, in [0, 1]. With too few images for the coverage it is 1,
+        and every class is in the set.
 
     Raises:
         ValueError: if the shapes differ or `coverage` is out of range.
@@ -35,7 +35,10 @@ def fit_conformal(labels: ArrayLike, probabilities: np.ndarray, *, coverage: flo
 
     labels = np.asarray(labels, dtype=np.int64)
     if probabilities.ndim != 2 or labels.shape != probabilities.shape[:1] or not 0 < coverage < 1:
-        raise ValueError(f"labels are {labels.shape}, probabilities {probabilities.shape}, coverage {coverage}")
+        raise ValueError(
+            f"labels are {labels.shape}, probabilities {probabilities.shape}, coverage {coverage}; "
+            "expected (n,), (n, classes) and a coverage in (0, 1)"
+        )
     if len(labels) < coverage / (1 - coverage):
         return 1.0
     rule = LACConformityScore()
@@ -44,11 +47,11 @@ def fit_conformal(labels: ArrayLike, probabilities: np.ndarray, *, coverage: flo
 
 
 def choose_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
-    """Return `(n, classes)` bool, the classes in the set of each image; a set may be empty.
+    """Return `(n, classes)` bool, the prediction set of each image; a set may be empty.
 
     Args:
         probabilities: `(n, classes)` floats in [0, 1].
-        limit: as `fit_conformal` returns it; a class is in the set when `1 - probability <= limit`.
+        limit: from `fit_conformal`; a class is in the set when `1 - probability <= limit`.
 
     Example:
         >>> choose_sets(np.array([[0.6, 0.4], [0.95, 0.05]]), 0.7)
@@ -58,31 +61,36 @@ def choose_sets(probabilities: np.ndarray, limit: float) -> np.ndarray:
     return 1 - probabilities <= limit
 
 
-def evaluate_sets(sets: np.ndarray, truths: np.ndarray, patients: ArrayLike, *, seed: int = 0) -> dict[str, Estimate]:
-    """Return the coverage and the size of sets.
+def evaluate_sets(
+    sets: np.ndarray, true_classes: np.ndarray, patients: ArrayLike, *, seed: int = 0
+) -> dict[str, Estimate]:
+    """Return the coverage and size of prediction sets.
 
     Args:
-        sets: `(n, classes)` bool.
-        truths: `(n, classes)` bool, the classes that may be true of an image, more than one where the subtype is
-            unknown. A set that contains one of them covers the image.
-        patients: `(n,)` str, the unit that the intervals resample.
-        seed: of the resampling.
+        sets: `(n, classes)` bool, prediction sets.
+        true_classes: `(n, classes)` bool, possible true classes; more than one if the subtype is unknown. A set covers
+            an image if it contains one of them.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Returns:
-        `coverage`; `size`, the mean number of classes in a set; `single`, `several` and `empty`, shares of the sets
-        of one class, of more and of none.
+        `coverage`; `size`, the mean number of classes per set; `single`, `several` and `empty`, the shares of sets with
+        one class, more than one, and none.
 
     Raises:
-        ValueError: if there is no image or the shapes differ.
+        ValueError: if there are no images or the shapes differ.
     """
-    # SciPy, which intervals need, is not needed by `choose_sets`.
+    # Imported here because `choose_sets` works without SciPy.
     from pneumoscope.metrics.intervals import estimate
 
-    if sets.shape != truths.shape or np.shape(patients) != sets.shape[:1]:
-        raise ValueError(f"sets are {sets.shape}, truths {truths.shape}, patients {np.shape(patients)}")
+    if sets.shape != true_classes.shape or np.shape(patients) != sets.shape[:1]:
+        raise ValueError(
+            f"sets are {sets.shape}, true_classes {true_classes.shape}, patients {np.shape(patients)}; "
+            "expected (n, classes), (n, classes), (n,)"
+        )
     sizes = sets.sum(axis=1)
     columns = {
-        "coverage": (sets & truths).any(axis=1),
+        "coverage": (sets & true_classes).any(axis=1),
         "size": sizes,
         "single": sizes == 1,
         "several": sizes > 1,

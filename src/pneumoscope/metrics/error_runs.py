@@ -1,4 +1,4 @@
-"""Contiguous runs of a collection in the order of its file names: neighbors were often made or labeled together."""
+"""Contiguous runs in file-name order: images with consecutive names were often acquired or labeled together."""
 
 import math
 import re
@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
-SPAN = 5  # times the reach: values farther off do not count
+SPAN = 5  # width of the smoothing window on each side, in units of `reach`
 
 _DIGITS = re.compile(r"(\d+)")
 
 
 def order_names(names: Sequence[str]) -> np.ndarray:
-    """Return `(n,)` int64, indices that put file names in order, without their folders and with numbers by value.
+    """Return `(n,)` int64, indices that sort file names. Folders are ignored, and numbers are compared by value.
 
     Example:
         >>> order_names(["a/IM-10.png", "b/IM-9.png", "b/IM-9b.png"]).tolist()
@@ -27,12 +27,13 @@ def order_names(names: Sequence[str]) -> np.ndarray:
 
 
 def smooth_along(values: np.ndarray, *, reach: float, groups: np.ndarray | None = None) -> np.ndarray:
-    """Return the weighted mean of the values around each, itself included, or only of those of other groups.
+    """Smooth values along a sequence with a Gaussian kernel.
 
     Args:
-        values: `(n,)` or `(n, k)` floats, in order.
-        reach: standard deviation of the weights, in places.
-        groups: `(n,)`, such as patients; a value without another group around it stays as it is.
+        values: `(n,)` or `(n, k)` floats, in sequence order.
+        reach: standard deviation of the kernel, in positions.
+        groups: `(n,)`, such as patients. If given, a value's own group has no weight in its mean; a value without
+            another group in the window is returned unchanged.
 
     Returns:
         Floats of the shape of `values`.
@@ -50,7 +51,7 @@ def smooth_along(values: np.ndarray, *, reach: float, groups: np.ndarray | None 
 
 
 def list_runs(flags: np.ndarray) -> list[tuple[int, int]]:
-    """Return the first and the last place of each run of flags.
+    """Return the first and last index of each contiguous run of True.
 
     Example:
         >>> list_runs(np.array([True, True, False, True]))

@@ -1,4 +1,4 @@
-"""95 % confidence intervals that resample patients, since images of one patient are not independent cases."""
+"""95 % confidence intervals by bootstrap over patients, because images of one patient are not independent."""
 
 import warnings
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from pneumoscope.io.results import Estimate
 MAX_UNDEFINED_SHARE = 0.05
 _BATCH = 100
 
-# Weights of the images, `(r, n)` float64 with one row a resample, to `(r,)` floats by name.
+# Maps image weights, `(r, n)` float64 with one row per resample, to `(r,)` floats by metric name.
 ComputeMetrics = Callable[[np.ndarray], Mapping[str, np.ndarray]]
 
 
@@ -27,22 +27,22 @@ def estimate(
 ) -> dict[str, Estimate]:
     """Return metrics with 95 % intervals from one bootstrap over patients.
 
-    A resample takes as many patients as there are, with replacement; an image weighs as often as its patient was taken.
-    The interval runs from the 2.5th to the 97.5th percentile (Efron and Tibshirani 1993, chapter 13). Resamples that
-    leave a metric undefined (NaN) are left out of its interval. The interval is NaN where these are more than one in
-    twenty, with a single patient, or where the metric itself is undefined. A share of exactly 0 or 1 gets an interval
-    of no width, which understates the uncertainty.
+    A resample draws patients with replacement; the weight of an image is the number of times its patient was drawn.
+    The interval is the 2.5 to 97.5 percentile (Efron and Tibshirani 1993, chapter 13). Resamples with an undefined
+    metric (NaN) are ignored. The interval is NaN if more than 5 % of the resamples are undefined, if there is a single
+    patient, or if the metric itself is NaN. The interval of a share of exactly 0 or 1 has no width and understates the
+    uncertainty.
 
     Args:
         compute: see `ComputeMetrics`.
         patients: `(n,)` str, the patient of each image.
-        values: metrics of the images as they are; by default what `compute` returns for weights of 1.
-        counts: number of images behind a metric, where that is not `n`.
-        seed: of the resampling.
+        values: metrics of the original images; by default `compute` with weights of 1.
+        counts: number of images by metric, if it differs from `n`.
+        seed: of the bootstrap.
         num_resamples: number of resamples.
 
     Raises:
-        ValueError: if there is no image.
+        ValueError: if there are no images.
 
     Example:
         >>> ages = np.array([1.0, 2.0, 3.0, 4.0])
@@ -51,7 +51,7 @@ def estimate(
     """
     groups, members = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     if not len(members):
-        raise ValueError("there are 0 images, expected 1 or more to estimate a metric from")
+        raise ValueError("there are 0 images, expected 1 or more to estimate a metric")
     if values is None:
         values = {name: float(column[0]) for name, column in compute(np.ones((1, len(members)))).items()}
     bounds = np.full((2, len(values)), np.nan)
@@ -66,10 +66,15 @@ def estimate(
 
 
 def estimate_mean(values: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> Estimate:
-    """Return the mean of `(n,)` numbers, one an image of `(n,)` patients, with its 95 % interval.
+    """Return the mean of a value per image with its 95 % interval.
+
+    Args:
+        values: `(n,)` floats.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Raises:
-        ValueError: if the shapes differ or there is no image.
+        ValueError: if the shapes differ or there are no images.
     """
     values = np.asarray(values, dtype=np.float64)
     require_same_shape(values=values, patients=patients)
@@ -77,7 +82,11 @@ def estimate_mean(values: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> E
 
 
 def require_same_shape(**columns: ArrayLike) -> None:
-    """Raise `ValueError` unless all columns have the same shape `(n,)`."""
+    """Check that all columns have the same shape `(n,)`.
+
+    Raises:
+        ValueError: if the shapes differ.
+    """
     shapes = {name: np.shape(column) for name, column in columns.items()}
     if len(set(shapes.values())) != 1 or any(len(shape) != 1 for shape in shapes.values()):
         listed = ", ".join(f"{name} are {shape}" for name, shape in shapes.items())
@@ -87,7 +96,7 @@ def require_same_shape(**columns: ArrayLike) -> None:
 def _bootstrap_bounds(
     compute: ComputeMetrics, names: tuple[str, ...], members: np.ndarray, seed: int, num_resamples: int
 ) -> np.ndarray:
-    """Return `(2, metrics)` float64, lower and upper bounds; `members` is the number of each image's patient."""
+    """Return `(2, metrics)` float64, lower and upper bounds; `members` is the patient index of each image."""
     num_groups = int(members.max()) + 1
 
     def compute_resamples(sampled: np.ndarray, axis: int) -> np.ndarray:
@@ -97,7 +106,7 @@ def _bootstrap_bounds(
         return np.stack([metrics[name] for name in names])
 
     with warnings.catch_warnings():
-        # SciPy warns of any NaN; the share of NaN is checked for each metric below.
+        # SciPy warns about any NaN; the share of NaN is checked per metric below.
         warnings.simplefilter("ignore", DegenerateDataWarning)
         resampled = bootstrap(
             (np.arange(num_groups),),

@@ -1,9 +1,8 @@
-"""Label shift: class shares of unlabeled images, and probabilities corrected for them.
+"""Label shift: estimates class prevalence from unlabeled images and corrects probabilities for it.
 
 Source: M. Saerens, P. Latinne and C. Decaestecker, "Adjusting the Outputs of a Classifier to New a Priori
-Probabilities", Neural Computation 14, 2002: expectation and maximization in turn. It assumes that the images of each
-class are distributed as in training, so that only the shares differ, and that probabilities are calibrated. Otherwise
-the shares are wrong.
+Probabilities", Neural Computation 14, 2002 (expectation-maximization). The method assumes calibrated probabilities, and
+images of each class distributed as in training. If these assumptions fail, the estimates are biased.
 """
 
 import numpy as np
@@ -20,13 +19,13 @@ TOLERANCE = 1e-5
 def estimate_label_shift(
     probabilities: np.ndarray, patients: ArrayLike, *, classes: tuple[str, ...], seed: int = 0
 ) -> LabelShift:
-    """Estimate the shares of the classes from calibrated probabilities alone.
+    """Estimate the class prevalence from calibrated probabilities.
 
     Args:
-        probabilities: `(n, classes)` floats in [0, 1] for equally frequent classes, rows sum to 1; 50 images or more.
-        patients: `(n,)` str, the unit that the intervals resample.
+        probabilities: `(n, classes)` floats in [0, 1] for equal prevalence, rows sum to 1; `n` is 50 or more.
+        patients: `(n,)` str, the unit of the bootstrap.
         classes: class names, in the order of the columns.
-        seed: of the resampling.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: if there are fewer than 50 images, or the shapes differ.
@@ -34,7 +33,7 @@ def estimate_label_shift(
     probabilities = np.asarray(probabilities, dtype=np.float64)
     if probabilities.ndim != 2 or probabilities.shape[1] != len(classes) or len(probabilities) < MIN_IMAGES:
         expected = f"({MIN_IMAGES} or more, {len(classes)})"
-        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected} to estimate shares from")
+        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected} to estimate prevalence")
     before = np.full(len(classes), 1 / len(classes))
     shares = estimate(
         lambda weights: dict(zip(classes, _maximize(probabilities, before, weights).T, strict=True)),
@@ -46,7 +45,7 @@ def estimate_label_shift(
 
 
 def _maximize(probabilities: np.ndarray, before: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return `(r, classes)`, the likeliest shares for each row of weights."""
+    """Return `(r, classes)`, the maximum-likelihood prevalence for each row of weights."""
     shares = np.repeat(before[None], len(weights), axis=0)
     totals = weights.sum(axis=1, keepdims=True)
     for _ in range(NUM_STEPS):

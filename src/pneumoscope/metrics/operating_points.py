@@ -1,11 +1,11 @@
-"""Operating points: thresholds between normal and pneumonia.
+"""Operating points: decision thresholds on the probability of pneumonia.
 
     balanced    highest mean of sensitivity and specificity
-    screening   highest specificity at a sensitivity of 97 %; never above `balanced`
-    specific    highest sensitivity at a specificity of 95 %; never below `balanced`
+    screening   highest specificity at a sensitivity of 97 %; at most `balanced`
+    specific    highest sensitivity at a specificity of 95 %; at least `balanced`
 
-Where classes are nearly separable, `specific` would be below `screening` without these limits. A case counts as
-pneumonia when `probability >= threshold`. Choose on validation, never on test.
+The limits keep the three in order if the classes are nearly separable. An image is positive when
+`probability >= threshold`. Choose thresholds on validation, never on test.
 """
 
 import numpy as np
@@ -23,7 +23,7 @@ def choose_operating_points(labels: ArrayLike, probabilities: ArrayLike) -> dict
 
     Args:
         labels: `(n,)` ints, 1 = pneumonia, 0 = normal; both occur.
-        probabilities: `(n,)` floats in [0, 1], of pneumonia.
+        probabilities: `(n,)` floats in [0, 1], probability of pneumonia.
 
     Raises:
         ValueError: if the shapes differ or a class is missing.
@@ -40,7 +40,7 @@ def choose_operating_points(labels: ArrayLike, probabilities: ArrayLike) -> dict
         )
     pneumonias, normals = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
     scores = np.unique(probabilities)
-    # All thresholds between two scores give the same decisions: the middle is the farthest from both.
+    # All thresholds between two scores give the same decisions; take the midpoint.
     between = (scores[1:] + scores[:-1]) / 2
     sensitivity = 1 - np.searchsorted(pneumonias, between) / len(pneumonias)
     specificity = np.searchsorted(normals, between) / len(normals)
@@ -59,18 +59,18 @@ def choose_operating_points(labels: ArrayLike, probabilities: ArrayLike) -> dict
 def estimate_specificity(
     labels: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> Estimate:
-    """Return the specificity at a sensitivity of 97 %, by the ROC curve of these images.
+    """Return the specificity at a sensitivity of 97 % on the ROC curve.
 
-    Each resample has its own threshold, so that this is a metric of the ranking and not of one threshold.
+    The threshold is chosen in each resample. The metric therefore describes the ranking, not a fixed threshold.
 
     Args:
         labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
-        probabilities: `(n,)` floats, of pneumonia.
-        patients: `(n,)` str, the unit that the interval resamples.
-        seed: of the resampling.
+        probabilities: `(n,)` floats, probability of pneumonia.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Raises:
-        ValueError: if the shapes differ or there is no image.
+        ValueError: if the shapes differ or there are no images.
 
     Example:
         >>> estimate_specificity([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], list("abcd")).value

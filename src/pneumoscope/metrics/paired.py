@@ -1,8 +1,8 @@
-"""Comparison of two classifiers on the same images.
+"""Paired comparison of two classifiers on the same images.
 
-Sources: E. DeLong, D. DeLong and D. Clarke-Pearson, Biometrics 44, 1988 (areas under the ROC curve); Q. McNemar,
-Psychometrika 12, 1947 (decisions), in its exact form. Both tests treat images as independent: where patients have
-several, the p-values are too small. The interval of the difference resamples patients.
+Sources: E. DeLong, D. DeLong and D. Clarke-Pearson, Biometrics 44, 1988 (AUROC); Q. McNemar, Psychometrika 12, 1947
+(decisions), exact version. Both tests assume independent images, so p-values are too small if patients have several
+images. The interval of the difference is a bootstrap over patients.
 """
 
 import numpy as np
@@ -16,13 +16,13 @@ from pneumoscope.metrics.intervals import estimate, estimate_mean, require_same_
 def compare_rankings(
     labels: ArrayLike, first: ArrayLike, second: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> PairedComparison:
-    """Compare the areas under the ROC curve of two scores, by DeLong's test.
+    """Compare the AUROC of two scores by DeLong's test; the difference is `second - first`.
 
     Args:
         labels: `(n,)` ints, 1 = pneumonia, 0 = normal; both occur.
-        first, second: `(n,)` floats, higher = more like a pneumonia.
-        patients: `(n,)` str, the unit that the interval resamples.
-        seed: of the resampling.
+        first, second: `(n,)` floats; higher scores indicate pneumonia.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Raises:
         ValueError: if the shapes differ or a class is missing.
@@ -40,7 +40,7 @@ def compare_rankings(
         earlier, later = (weigh_auroc(labels == 1, values, weights) for values in scores)
         return {"difference": later - earlier}
 
-    # Equal rankings have no variance, which the test divides by.
+    # Equal rankings have zero variance, by which the test divides.
     same = np.array_equal(*(rankdata(values) for values in scores))
     p_value = 1.0 if same else Delong_test(labels, *scores, return_ci=False, return_auc=False, random_state=seed)[1]
     return PairedComparison("DeLong", estimate(compute, patients, seed=seed)["difference"], float(p_value))
@@ -49,15 +49,15 @@ def compare_rankings(
 def compare_decisions(
     first_correct: ArrayLike, second_correct: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> PairedComparison:
-    """Compare the numbers of correct decisions of two classifiers, by McNemar's exact test.
+    """Compare the accuracy of two classifiers by McNemar's exact test; the difference is `second - first`.
 
     Args:
-        first_correct, second_correct: `(n,)` bool.
-        patients: `(n,)` str, the unit that the interval resamples.
-        seed: of the resampling.
+        first_correct, second_correct: `(n,)` bool, whether each decision is correct.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Raises:
-        ValueError: if the shapes differ or there is no image.
+        ValueError: if the shapes differ or there are no images.
 
     Example:
         >>> comparison = compare_decisions([True] * 8, [True] * 2 + [False] * 6, list("abcdefgh"))

@@ -1,8 +1,8 @@
-"""Reliability curve and expected calibration error.
+"""Reliability diagram and expected calibration error (ECE).
 
 Source: C. Guo, G. Pleiss, Y. Sun and K. Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, with 15 bins
-of equal width. The error is the mean over the images of the gap between probability and frequency in their bin. Chance
-alone raises it above 0, and its resamples, the more the fewer images there are: compare it with `by_chance`.
+of equal width. The ECE is the mean gap between mean probability and observed frequency of a bin, weighted by images.
+The ECE of a perfectly calibrated model is above 0 in a finite sample: compare it with `by_chance`.
 """
 
 import numpy as np
@@ -18,16 +18,16 @@ NUM_SIMULATIONS = 200
 def measure_reliability(
     events: ArrayLike, probabilities: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> Reliability:
-    """Compare the probability of an event with its frequency.
+    """Compare predicted probabilities of an event with its observed frequency.
 
     Args:
         events: `(n,)` bool, whether the event occurred.
         probabilities: `(n,)` floats in [0, 1]. A bin includes its upper edge.
-        patients: `(n,)` str, the unit that the intervals resample.
-        seed: of the resampling and of the simulations.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap and of the simulation of `by_chance`.
 
     Raises:
-        ValueError: if there is no image, the shapes differ or a probability is out of range.
+        ValueError: if there are no images, the shapes differ, or a probability is out of range.
 
     Example:
         >>> reliability = measure_reliability([True, False], [0.75, 0.75], ["a", "b"])
@@ -67,9 +67,13 @@ def measure_reliability(
 def measure_top_label_reliability(
     labels: ArrayLike, probabilities: np.ndarray, patients: ArrayLike, *, seed: int = 0
 ) -> Reliability:
-    """Compare the probability of the most probable class with how often that class is the true one.
+    """Compare the probability of the predicted class with its accuracy; see `measure_reliability`.
 
-    `labels` are `(n,)` ints, `probabilities` `(n, classes)` floats in [0, 1]; see `measure_reliability`.
+    Args:
+        labels: `(n,)` ints, index of the true class.
+        probabilities: `(n, classes)` floats in [0, 1].
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap and of the simulation of `by_chance`.
     """
     correct = probabilities.argmax(axis=1) == np.asarray(labels)
     return measure_reliability(correct, probabilities.max(axis=1), patients, seed=seed)

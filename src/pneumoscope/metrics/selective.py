@@ -1,7 +1,7 @@
-"""Selective classification: accuracy against the share of images that are answered, the most confident first.
+"""Selective classification: accuracy as a function of coverage when the least confident predictions are withheld.
 
 Source: Y. Geifman and R. El-Yaniv, "Selective Classification for Deep Neural Networks", NeurIPS 2017. The area under
-the risk-coverage curve is the mean, over all shares answered, of the share of wrong answers.
+the risk-coverage curve is the error rate averaged over all coverages.
 """
 
 import numpy as np
@@ -16,16 +16,16 @@ SHARES = (1.0, 0.9, 0.8, 0.7, 0.5)
 def measure_selective(
     correct: ArrayLike, confidences: ArrayLike, patients: ArrayLike, *, seed: int = 0
 ) -> SelectiveCurve:
-    """Return the accuracy as the least confident answers are withheld.
+    """Return accuracy by coverage, and the area under the risk-coverage curve.
 
     Args:
-        correct: `(n,)` bool, whether the answer is correct.
-        confidences: `(n,)` floats; images of equal confidence are answered together.
-        patients: `(n,)` str, the unit that the intervals resample.
-        seed: of the resampling.
+        correct: `(n,)` bool, whether the prediction is correct.
+        confidences: `(n,)` floats; images of equal confidence are accepted or withheld together.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
 
     Raises:
-        ValueError: if there is no image, or the shapes differ.
+        ValueError: if there are no images, or the shapes differ.
 
     Example:
         >>> curve = measure_selective([True, False], [0.9, 0.6], ["a", "b"])
@@ -33,7 +33,7 @@ def measure_selective(
         (array([1. , 0.5]), 0.25)
     """
     correct, confidences = np.asarray(correct, dtype=bool), np.asarray(confidences, dtype=np.float64)
-    require_same_shape(answers=correct, confidences=confidences, patients=patients)
+    require_same_shape(correct=correct, confidences=confidences, patients=patients)
     order = np.argsort(-confidences, kind="stable")
     wrong, ascending = ~correct[order], -confidences[order]
     last_equal = np.searchsorted(ascending, ascending, side="right") - 1
@@ -59,8 +59,8 @@ def measure_selective(
 
 
 def _follow_curve(weights: np.ndarray, wrong: np.ndarray, last_equal: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return share answered and share wrong down to each image, `(r, n)` each, in the order of confidence."""
+    """Return coverage and error rate down to each image in order of confidence, `(r, n)` each."""
     answered = np.cumsum(weights, axis=1)[:, last_equal]
     errors = np.cumsum(weights * wrong, axis=1)[:, last_equal]
-    # Nothing is answered before the first image of a resample, and nothing weighs there.
+    # The maximum avoids division by zero before the first image of a resample; those positions have no weight.
     return answered / weights.sum(axis=1, keepdims=True), errors / np.maximum(answered, 1)

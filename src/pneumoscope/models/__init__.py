@@ -1,17 +1,17 @@
-"""Keras: architectures, training, and saved models.
+"""Keras models: architectures, training and saved models.
 
 registry.py         architectures by name
 architectures/      one file per architecture
 settings.py         training settings of each configuration
-training.py         training with a checkpoint after every epoch
-optimizer.py        the optimizer, with a learning rate for each layer
+training.py         training loop with a checkpoint per epoch
+optimizer.py        optimizer with layer-wise learning rates
 augmentation.py     random augmentation
 card.py             `card.json` of a trained model
-saved_model.py      a trained model as a folder
-linear.py           a classifier as one flat model with logits as outputs
-gradients.py        gradients by TensorFlow, JAX or PyTorch
-backprop.py         gradients by layers that ONNX can hold
-receptive_field.py  receptive fields, and upsampling of feature maps by them
+saved_model.py      save and load a trained model
+linear.py           flattened copy of a classifier with logits as outputs
+gradients.py        gradients on TensorFlow, JAX or PyTorch
+backprop.py         backpropagation from ONNX-compatible layers
+receptive_field.py  receptive fields, and upsampling of feature maps
 """
 
 import logging

@@ -1,7 +1,7 @@
-"""Gradients of a classifier's scores by layers that ONNX can hold, which has no gradients of its own.
+"""Backpropagation of the scores of a classifier, built from ONNX-compatible layers, because ONNX has no gradients.
 
-Each kind of layer has a rule from the gradient at its output to that at its inputs. Where paths meet on the way back,
-as before a short cut, their gradients add up.
+Each layer type has a rule that maps the gradient at its output to the gradient at its inputs. Gradients of several
+consumers of a layer, as at a shortcut, are summed.
 """
 
 from collections import Counter
@@ -17,10 +17,10 @@ Values = dict[str, Any]
 
 
 def check_supported(model: keras.Model) -> None:
-    """Make sure that there is a rule for each layer of a classifier between its first heatmap and its scores.
+    """Check that all layers between the first heatmap layer and the scores have a gradient rule.
 
     Raises:
-        ExportError: naming the layers without a rule.
+        ExportError: if a layer has no rule; the message lists these layers.
     """
     unsupported = [layer.name for layer in model.operations if not isinstance(layer, tuple(_RULES))]
     heatmap_layers = () if unsupported else list_heatmap_layers(model)
@@ -28,17 +28,17 @@ def check_supported(model: keras.Model) -> None:
         first = [layer.name for layer in model.layers].index(heatmap_layers[0])
         unsupported = [layer.name for layer in model.layers[first + 1 :] if _find_rule(layer) is _back_input]
     if unsupported or not heatmap_layers or not isinstance(model.layers[-1], layers.Dense):
-        supported = ", ".join(kind.__name__ for kind, rule in _RULES.items() if rule is not _back_input)
+        supported = ", ".join(layer_type.__name__ for layer_type, rule in _RULES.items() if rule is not _back_input)
         names = ", ".join(unsupported) or "the last layer"
-        raise ExportError(f"no rule for the gradient of {names} of {model.name}; there are rules for {supported}")
+        raise ExportError(f"{names} of {model.name} has no gradient rule; supported layers are {supported}")
 
 
 def list_heatmap_layers(model: keras.Model) -> tuple[str, ...]:
-    """Return the names of the layers that heatmaps are computed for, from the input on.
+    """Return the names of the layers for heatmaps, in order from the input.
 
-    They are convolutions with an activation and, where convolution, normalization and rectification are layers of their
-    own, the rectified inputs and outputs of residual blocks. In a model that has neither, they are the last rectified
-    layers before the feature maps get coarser.
+    These are convolutions with an activation. If convolution, normalization and ReLU are separate layers, they are the
+    ReLU layers at inputs and outputs of residual blocks. In models with neither, they are the last ReLU layer at each
+    resolution.
     """
     sources = layer_inputs(model)
     by_name = {layer.name: layer for layer in model.operations}
@@ -68,7 +68,7 @@ def last_feature_map(model: keras.Model) -> str:
 
 
 def layer_inputs(model: keras.Model) -> dict[str, list[str]]:
-    """Return by layer the names of the layers whose outputs it takes."""
+    """Return the names of the input layers of each layer by layer name."""
     producers = {id(layer.output): layer.name for layer in model.operations}
     return {
         layer.name: []
@@ -79,7 +79,7 @@ def layer_inputs(model: keras.Model) -> dict[str, list[str]]:
 
 
 def forward(model: keras.Model, images: Any, end: str) -> Values:
-    """Return the output of each layer up to `end`, by name."""
+    """Return the output of each layer up to `end` by layer name."""
     values: Values = {}
     sources = layer_inputs(model)
     for layer in model.layers:
@@ -91,17 +91,17 @@ def forward(model: keras.Model, images: Any, end: str) -> Values:
 
 
 def backpropagate(model: keras.Model, values: Values, gradient: Any, start: str, stop: str) -> tuple[Any, Values]:
-    """Go from the output of the layer `start` to that of `stop`, with the heatmaps on the way.
+    """Backpropagate from the output of layer `start` to the output of layer `stop`, and compute heatmaps.
 
     Args:
-        model: a classifier that `check_supported` accepts.
-        values: the output of each layer from the input to `start`, by name.
-        gradient: `(n, classes, ...)`, of each class's score, at the output of `start`.
-        start, stop: names of layers; every path from `start` back to the input leads through `stop`.
+        model: classifier that passes `check_supported`.
+        values: outputs of all layers from the input to `start` by layer name.
+        gradient: `(n, classes, ...)`, gradient of each class score at the output of `start`.
+        start, stop: layer names; every path from `start` to the input passes through `stop`.
 
     Returns:
-        The gradient at the output of `stop`, and by `heatmap_LAYER` the heatmaps `(n, classes, h, w)`: activation
-        times gradient, summed over the filters, where above 0.
+        The gradient at the output of `stop`; and heatmaps `(n, classes, h, w)` by `heatmap_LAYER`, the positive part of
+        activation times gradient, summed over filters.
     """
     sources, heatmap_layers, heatmaps = layer_inputs(model), list_heatmap_layers(model), {}
     gradients = {start: gradient}
@@ -122,7 +122,7 @@ def backpropagate(model: keras.Model, values: Values, gradient: Any, start: str,
 
 def _require(condition: bool, layer: Any, expected: str) -> None:
     if not condition:
-        raise ExportError(f"no rule for the gradient of {layer.name}; expected {expected}")
+        raise ExportError(f"{layer.name} has no gradient rule; expected {expected}")
 
 
 def _rectify(gradient: Any, outputs: Any) -> Any:
@@ -147,7 +147,7 @@ def _back_relu(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
 def _back_dense(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
     gradient = _back_activation(layer, gradient, inputs, outputs)
     flat = ops.reshape(gradient, (-1, gradient.shape[-1]))
-    # The kernel is not transposed, so that the graph holds it once.
+    # The kernel is not transposed, so that the graph stores it once.
     back = ops.transpose(ops.matmul(layer.kernel, ops.transpose(flat)))
     return ops.reshape(back, (-1, *gradient.shape[1:-1], layer.kernel.shape[0]))
 
@@ -178,7 +178,7 @@ def _back_depthwise(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any
 
 
 def _dilate(values: Any, stride: int, axis: int) -> Any:
-    """Put zeros between the values of an axis, one less than the stride."""
+    """Insert `stride - 1` zeros between the values along an axis."""
     if stride == 1:
         return values
     stacked = ops.stack([values, *[ops.zeros_like(values)] * (stride - 1)], axis=axis + 1)
@@ -198,7 +198,7 @@ def _back_max_pooling(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> A
     rows, columns = outputs.shape[1:3]
     parts, taken = [], None
     for row, column in ((0, 0), (0, 1), (1, 0), (1, 1)):
-        # The first of equals gets all, as in the gradients of Keras' backends.
+        # The first of equal values gets the whole gradient, as in the Keras backends.
         largest = inputs[:, row : 2 * rows : 2, column : 2 * columns : 2] == outputs
         first = largest if taken is None else ops.logical_and(largest, ops.logical_not(taken))
         taken = largest if taken is None else ops.logical_or(taken, largest)
@@ -211,7 +211,7 @@ def _back_average_pooling(layer: Any, gradient: Any, inputs: Any, outputs: Any) 
 
 
 def _unpool(layer: Any, parts: list[Any], inputs: Any, outputs: Any) -> Any:
-    """Put four gradients into the four corners of each 2 x 2 pool; a row or column left over gets none."""
+    """Write four gradients into the four positions of each 2 x 2 pool; a remaining row or column gets zeros."""
     _require(layer.pool_size == (2, 2) and layer.strides == (2, 2), layer, "a pool and strides of 2 x 2")
     (height, width), (rows, columns) = inputs.shape[1:3], outputs.shape[1:3]
     pairs = [ops.stack(pair, axis=4) for pair in (parts[:2], parts[2:])]
@@ -235,7 +235,7 @@ def _back_flatten(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
 
 
 def _back_input(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    raise ExportError(f"no rule for the gradient of {layer.name}; expected to stop at a layer behind it")
+    raise ExportError(f"{layer.name} has no gradient rule; expected to stop at a later layer")
 
 
 def _back_identity(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
@@ -246,7 +246,7 @@ _Rule = Callable[[Any, Any, Any, Any], Any]
 
 
 def _find_rule(layer: Any) -> _Rule:
-    return next(rule for kind, rule in _RULES.items() if isinstance(layer, kind))
+    return next(rule for layer_type, rule in _RULES.items() if isinstance(layer, layer_type))
 
 
 _RULES: dict[type, _Rule] = {

@@ -1,4 +1,4 @@
-"""The card of a trained model, `card.json`: what was trained, how, and on what."""
+"""`card.json` of a trained model: architecture, settings and training data."""
 
 import json
 from collections.abc import Mapping
@@ -19,7 +19,13 @@ Card = TypeVar("Card")
 
 @dataclass(frozen=True)
 class ModelInput:
-    """What a model takes: height, width and channels; smallest and largest gray level; the resampling of images."""
+    """Input of a model.
+
+    Attributes:
+        shape: height, width and channels.
+        range: minimum and maximum gray level.
+        resize: resampling method of images.
+    """
 
     shape: tuple[int, int, int]
     range: tuple[int, int] = (0, 255)
@@ -31,14 +37,15 @@ class TrainingRecord:
     """How a model was trained.
 
     Attributes:
-        classes: in the order of the outputs; `normal` alone for an anomaly detector.
+        classes: class names in the order of the outputs; only `normal` for an anomaly detector.
+        settings: training settings.
         precision: Keras dtype policy of the training.
-        seed: of the weights, the order and the augmentation.
-        chosen_epoch: whose weights were kept.
+        seed: of initialization, batch order and augmentation.
+        chosen_epoch: epoch of the saved weights.
         training_data_sha256: hash of the training images, see `hash_table`.
-        embedding_layer: of a classifier.
-        thresholds: of an anomaly detector, on its score, by name.
-        thresholds_from: the images that they were chosen on.
+        embedding_layer: name of the embedding layer of a classifier.
+        thresholds: thresholds on the score of an anomaly detector by name.
+        thresholds_from: images that the thresholds were chosen on.
     """
 
     classes: tuple[str, ...]
@@ -54,7 +61,7 @@ class TrainingRecord:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard(TrainingRecord):
-    """The card beside the weights of a trained model; `keras` and `pneumoscope` are the versions that wrote it."""
+    """Card of a saved model; `keras` and `pneumoscope` are the versions that wrote it."""
 
     card_version: int = CARD_VERSION
     architecture: str
@@ -70,17 +77,17 @@ class ModelCard(TrainingRecord):
 def read_card(
     card_type: type[Card], folder: Path, *, versions: Mapping[str | None, int], holds: str, remedy: str
 ) -> Card:
-    """Return the card of a folder.
+    """Read `card.json` of a folder.
 
     Args:
-        card_type: the dataclass to parse.
-        folder: with `card.json`.
-        versions: expected version of the format by `kind`; None is a card without a kind.
-        holds: what the folder is expected to hold, for the error.
-        remedy: what to do about a card that cannot be used, for the error.
+        card_type: dataclass of the card.
+        folder: folder with `card.json`.
+        versions: supported format version by `kind` of the card; None is a card without `kind`.
+        holds: expected content of the folder, for the error message.
+        remedy: how to fix an unusable card, for the error message.
 
     Raises:
-        ModelError: if the card is missing, damaged, or of another kind or version.
+        ModelError: if the card is missing, damaged, or of an unsupported kind or version.
     """
     path = folder / CARD_NAME
     try:

@@ -1,4 +1,4 @@
-"""Gradients of a model's first output at its inputs, the one place that knows Keras' backends."""
+"""Gradients of the first output of a model with respect to its inputs, for all Keras backends."""
 
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,10 +11,15 @@ Gradient = Callable[[list[Any], Any], tuple[list[Any], list[Any]]]
 
 
 def compile_gradient(model: "keras.Model", watched: Sequence[int]) -> Gradient:
-    """Return a function of a model's inputs and of weights `(n, outputs)` for its first output.
+    """Compile the gradient of a model, because Keras has no backend-independent gradient.
 
-    The function returns all outputs, and the gradients of the weighted sum of the first at the inputs with the numbers
-    `watched`. Keras has no gradient of its own.
+    Args:
+        model: the model.
+        watched: indices of the inputs to differentiate with respect to.
+
+    Returns:
+        A function of the inputs and of weights `(n, outputs)` for the first output. It returns all outputs, and the
+        gradients of the weighted sum of the first output at the watched inputs.
     """
     import keras
 
@@ -34,7 +39,7 @@ def _compile_tensorflow(model: "keras.Model", watched: list[int]) -> Gradient:
             total = tf.reduce_sum(outputs[0] * weights)
         return outputs, tape.gradient(total, [inputs[number] for number in watched])
 
-    # Traced here, once, for batches of any length.
+    # Trace once for all batch sizes.
     specs = [tf.TensorSpec(tensor.shape) for tensor in model.inputs]
     traced = tf.function(differentiate, input_signature=[specs, tf.TensorSpec(model.outputs[0].shape)])
     return lambda inputs, weights: traced([tf.convert_to_tensor(values) for values in inputs], weights)

@@ -1,7 +1,7 @@
-"""A classifier as explanations need it: one flat model in full precision, with scores instead of probabilities.
+"""Flattened float32 copies of classifiers with logits as outputs, for explanation methods.
 
-Before the last sigmoid or softmax the gradient of a sure decision does not vanish, and that of one class does not mix
-with all others.
+Gradients of logits do not vanish for confident predictions and do not mix classes, unlike gradients after a sigmoid or
+softmax.
 """
 
 from collections.abc import Callable
@@ -21,18 +21,19 @@ def copy_linear(
     before_activation: bool = False,
     rectify: Callable[[Any], Any] | None = None,
 ) -> "keras.Model":
-    """Return a flat float32 copy of a classifier that gives scores before the last sigmoid or softmax.
+    """Return a flattened float32 copy of a classifier with logits as outputs.
 
-    The copy shares nothing with the model. Layers of nested models are named by their path: `backbone.conv_1`.
+    The copy shares no weights with the model. Layers of nested models are named by their path: `backbone.conv_1`.
 
     Args:
-        model: a built functional or sequential model of one input and one output.
-        opened: names of layers. Each gets one more input, which is added to its output, and one more output, the sum.
-        before_activation: whether layers are opened ahead of an activation that is part of them.
-        rectify: function in the place of each ReLU.
+        model: built functional or sequential model with one input and one output.
+        opened: layer names. Each of these layers gets an additional input, which is added to its output, and an
+            additional output, the sum.
+        before_activation: whether the input is added before the activation of a layer.
+        rectify: function that replaces each ReLU.
 
     Raises:
-        ValueError: if the model uses one layer in several places, or has another number of inputs or outputs.
+        ValueError: if a layer is shared, or the number of inputs or outputs is not 1.
     """
     import keras
 
@@ -73,7 +74,7 @@ def _check_ends(model: "keras.Model") -> None:
 
 
 def _add_change(output: Any, name: str, openings: dict[str, tuple[Any, Any]]) -> Any:
-    """Return a layer's output plus a new input of its shape; both are kept in `openings`."""
+    """Return a layer's output plus a new input of its shape; stores both in `openings`."""
     import keras
 
     change = keras.Input(output.shape[1:], name=f"{name}.change")
@@ -83,14 +84,14 @@ def _add_change(output: Any, name: str, openings: dict[str, tuple[Any, Any]]) ->
 
 
 def find_layer(flat: "keras.Model", name: str) -> str:
-    """Return the name of a layer in a flat copy.
+    """Return the name of a layer in a flattened copy; unknown names are returned unchanged.
 
     Args:
-        flat: as `copy_linear` returns it.
-        name: path of the layer, joined by dots or slashes, or its own name, where no other model within has one alike.
+        flat: from `copy_linear`.
+        name: path of the layer, joined by dots or slashes; or its plain name, if unique.
 
     Raises:
-        ValueError: if several models within have a layer of that name. A name that does not exist is returned as is.
+        ValueError: if several nested models have a layer of that name.
     """
     names = [layer.name for layer in flat.layers]
     path = name.replace("/", ".")
@@ -98,12 +99,12 @@ def find_layer(flat: "keras.Model", name: str) -> str:
         return path
     matches: list[str] = [other for other in names if other.endswith(f".{path}")]
     if len(matches) > 1:
-        raise ValueError(f"layer {name!r} exists several times; name one of {', '.join(matches)}")
+        raise ValueError(f"layer name {name!r} is ambiguous; expected one of {', '.join(matches)}")
     return matches[0] if matches else name
 
 
 def _find_last_layer(model: "keras.Model") -> Any:
-    """Return the layer that makes the output, of the innermost model that ends the model."""
+    """Return the output layer, of the innermost nested model."""
     import keras
 
     while isinstance(model, keras.Model):
@@ -116,14 +117,14 @@ def _copy_weights(layer: Any, copy: Any) -> None:
     from keras import ops
 
     if weights := getattr(layer, "weights", []):
-        # Copies of the numbers: JAX frees arrays that two models share.
+        # Copy the arrays: JAX frees arrays that two models share.
         copy.set_weights([np.array(ops.convert_to_numpy(weight)) for weight in weights])
 
 
 def _copy_layer(
     layer: Any, name: str, rectify: Callable[[Any], Any] | None, *, linear: bool, split: bool
 ) -> tuple[Any, Any]:
-    """Return a copy of a layer, and the layer of its activation if it is split off."""
+    """Return a copy of a layer, and a separate activation layer if `split`."""
     import keras
 
     config = {**layer.get_config(), "name": name}

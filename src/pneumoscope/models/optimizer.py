@@ -1,4 +1,4 @@
-"""The optimizer of a training, with a learning rate for each layer."""
+"""Optimizer with layer-wise learning rates."""
 
 from typing import Any
 
@@ -12,7 +12,7 @@ NOT_DECAYED = ("bias", "gamma", "beta")
 
 
 def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: int) -> keras.optimizers.Optimizer:
-    """Return an optimizer for the weights that are trainable now, with a learning rate schedule of `num_steps`."""
+    """Return an optimizer for the trainable weights, with a learning rate schedule of `num_steps` steps."""
     rate: Any = settings.learning_rate
     if settings.cosine:
         warmup = max(1, round(settings.warmup * num_steps))
@@ -20,7 +20,7 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
             0.0, max(1, num_steps - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
         )
     if settings.layer_decay < 1:
-        shares = share_rate(model, settings.layer_decay)
+        shares = list_rate_factors(model, settings.layer_decay)
         names = [variable.name for variable in model.trainable_variables]
         decays = [0.0 if name in NOT_DECAYED else settings.weight_decay for name in names]
         return LayerwiseAdam(rate, shares=shares, decays=decays)
@@ -31,16 +31,16 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
     return optimizer
 
 
-def share_rate(model: keras.Model, decay: float) -> list[float]:
-    """Return the share of the learning rate that each trainable weight gets, in the order of the model's.
+def list_rate_factors(model: keras.Model, decay: float) -> list[float]:
+    """Return the learning rate factor of each trainable weight, in the order of `model.trainable_weights`.
 
-    The last layer gets all of it. The layers before it are divided into fifths by depth; each fifth gets `decay` times
-    the share of the next one. Source: J. Howard and S. Ruder, "Universal Language Model Fine-tuning for Text
-    Classification", 2018, section 3.2, with groups of layers in place of layers.
+    The factor of the last layer is 1. The other layers are divided into fifths by depth; from the last fifth to the
+    first, the factor is multiplied by `decay`. Source: discriminative fine-tuning, J. Howard and S. Ruder, "Universal
+    Language Model Fine-tuning for Text Classification", 2018, section 3.2, with groups of layers instead of layers.
 
     Args:
-        model: built; its layers stand in the order of their depth.
-        decay: above 0, at most 1.
+        model: built model with layers in order of depth.
+        decay: factor between adjacent groups, in (0, 1].
     """
     learning = [layer for layer in model.layers if layer.trainable_variables]
     before = max(1, len(learning) - 1)
@@ -54,9 +54,9 @@ def share_rate(model: keras.Model, decay: float) -> list[float]:
 
 
 class LayerwiseAdam(keras.optimizers.Adam):
-    """Adam with decoupled weight decay, at a share of the learning rate for each weight.
+    """Adam with decoupled weight decay and a learning rate factor per weight.
 
-    A share of the rate, unlike a share of the gradient, is not undone by Adam's own scaling.
+    The factor applies to the learning rate, because Adam normalizes factors of the gradient away.
     """
 
     def __init__(self, learning_rate: Any, *, shares: list[float], decays: list[float]) -> None:
@@ -65,7 +65,7 @@ class LayerwiseAdam(keras.optimizers.Adam):
         self.decays = decays
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Change one weight."""
+        """Update one weight."""
         place = self._get_variable_index(variable)
         rate = ops.cast(learning_rate, variable.dtype) * self.shares[place]
         if self.decays[place]:

@@ -1,7 +1,7 @@
-"""Receptive fields of the cells of a layer, from the kernels, strides and paddings on the way to it.
+"""Receptive fields of the positions of a layer, from kernel sizes, strides and paddings.
 
-The recurrence is that of Araujo, Norris and Sim, "Computing Receptive Fields of Convolutional Neural Networks",
-Distill 2019, in whole pixels instead of size and center.
+Source: A. Araujo, W. Norris and J. Sim, "Computing Receptive Fields of Convolutional Neural Networks", Distill 2019;
+here as first and last pixel instead of size and center.
 """
 
 from dataclasses import dataclass
@@ -15,14 +15,14 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Field:
-    """The pixels that the cells of a layer see, along one axis.
+    """Receptive fields of the positions of a layer along one axis.
 
-    Cell `i` sees the pixels `low + i * step` to `high + i * step`, both included. They reach beyond the
-    image where layers pad.
+    The receptive field of position `i` is the pixels `low + i * step` to `high + i * step`, inclusive. With padding it
+    extends beyond the image.
 
     Attributes:
-        low, high: first and last pixel seen by cell 0.
-        step: pixels from one cell to the next.
+        low, high: first and last pixel of position 0.
+        step: pixels between adjacent positions.
 
     Example:
         >>> Field(low=0, high=17, step=4).centers(3)
@@ -33,44 +33,44 @@ class Field:
     high: int
     step: int
 
-    def centers(self, num_cells: int) -> np.ndarray:
-        """Return `(num_cells,)` float64, the pixel coordinate in the middle of what each cell sees."""
-        return (self.low + self.high) / 2 + self.step * np.arange(num_cells)
+    def centers(self, num_positions: int) -> np.ndarray:
+        """Return `(num_positions,)` float64, the pixel coordinates of the centers of the receptive fields."""
+        return (self.low + self.high) / 2 + self.step * np.arange(num_positions)
 
-    def pixels(self, cell: int) -> np.ndarray:
-        """Return `(high - low + 1,)` int, the pixels that one cell sees; some may lie outside of the image."""
-        return np.arange(self.low, self.high + 1) + cell * self.step
+    def pixels(self, position: int) -> np.ndarray:
+        """Return `(high - low + 1,)` int, the pixels of one receptive field; some may lie outside the image."""
+        return np.arange(self.low, self.high + 1) + position * self.step
 
 
 def receptive_fields(model: "keras.Model", layer: str) -> tuple[Field, Field]:
-    """Return what the cells of a layer see, along rows and along columns.
+    """Return the receptive fields of a layer along rows and columns.
 
     Args:
-        model: a built Keras functional or sequential model with one image input, channels last.
-        layer: name of a layer whose output is `(n, height, width, filters)`.
+        model: built Keras functional or sequential model with one image input, channels last.
+        layer: name of a layer with output `(n, height, width, filters)`.
 
     Raises:
-        ValueError: if the model has no layer of that name, or it has no grid of cells; lists those that do.
+        ValueError: if the layer does not exist or has no feature map.
     """
     fields = _fields_by_layer(model)
     if layer not in fields:
-        reason = "has no grid of cells" if layer in {item.name for item in model.layers} else "is not in the model"
-        raise ValueError(f"layer {layer!r} {reason}; name one of the layers with a grid of cells: {', '.join(fields)}")
+        reason = "has no feature map" if layer in {item.name for item in model.layers} else "does not exist"
+        raise ValueError(f"layer {layer!r} {reason}; expected one of {', '.join(fields)}")
     return fields[layer]
 
 
 def upsample(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ...]) -> np.ndarray:
-    """Upsample feature maps to the size of the image, and scale each so that its largest value is 1.
+    """Upsample feature maps to the size of the image, and divide each by its maximum.
 
-    Interpolation is linear between the centers of the receptive fields, and falls to 0 beyond the outermost cells.
+    Interpolation is linear between the centers of the receptive fields, and decays to 0 outside the outermost ones.
 
     Args:
-        maps: `(n, h, w)` float32, not negative.
-        rows, columns: receptive fields of the cells.
+        maps: `(n, h, w)` float32, 0 or more.
+        rows, columns: receptive fields of the layer.
         shape: height and width of the image.
 
     Returns:
-        `(n, H, W)` float32 in [0, 1]; a map of zeros stays so.
+        `(n, H, W)` float32 in [0, 1]; maps of zeros are unchanged.
     """
     down = _weigh_pixels(rows, maps.shape[1], shape[0])
     across = _weigh_pixels(columns, maps.shape[2], shape[1])
@@ -78,14 +78,14 @@ def upsample(maps: np.ndarray, rows: Field, columns: Field, shape: tuple[int, ..
 
 
 def scale_to_peak(maps: np.ndarray) -> np.ndarray:
-    """Return `(n, H, W)` maps of 0 or more, each over its largest value; a map of zeros stays so."""
+    """Divide each of `(n, H, W)` maps (values of 0 or more) by its maximum; maps of zeros are unchanged."""
     largest = maps.max(axis=(1, 2), keepdims=True)
     return np.asarray(np.divide(maps, largest, out=np.zeros_like(maps), where=largest > 0))
 
 
-def _weigh_pixels(field: Field, num_cells: int, size: int) -> np.ndarray:
-    """Return `(num_cells, size)` float32, the weight of each cell at each pixel."""
-    distances = np.abs(np.arange(size) - field.centers(num_cells)[:, None])
+def _weigh_pixels(field: Field, num_positions: int, size: int) -> np.ndarray:
+    """Return `(num_positions, size)` float32, the interpolation weight of each position at each pixel."""
+    distances = np.abs(np.arange(size) - field.centers(num_positions)[:, None])
     return np.asarray(np.maximum(1 - distances / field.step, 0), dtype=np.float32)
 
 
@@ -107,7 +107,7 @@ def _fields_by_layer(model: "keras.Model") -> dict[str, tuple[Field, Field]]:
 
 
 def _keeps_grid(layer: Any) -> bool:
-    """Whether the cells of a layer's output can be traced to cells of its input."""
+    """Return whether the positions of a layer's output correspond to positions of its input."""
     import keras
 
     if _is_window(layer):
@@ -131,7 +131,7 @@ def _is_window(layer: Any) -> bool:
 
 
 def _step_through(layer: Any, sources: list[Field], *, axis: int) -> Field:
-    """Follow the cells through one layer along one axis; where paths meet, their fields are joined."""
+    """Return the receptive field after one layer along one axis; several inputs give the union."""
     source = Field(
         min(field.low for field in sources), max(field.high for field in sources), max(field.step for field in sources)
     )
@@ -145,6 +145,6 @@ def _step_through(layer: Any, sources: list[Field], *, axis: int) -> Field:
     stride = layer.strides[axis]
     before = 0
     if layer.padding == "same":
-        size, cells = layer.input.shape[1 + axis], layer.output.shape[1 + axis]
-        before = max((cells - 1) * stride + reach + 1 - size, 0) // 2
+        size, length = layer.input.shape[1 + axis], layer.output.shape[1 + axis]
+        before = max((length - 1) * stride + reach + 1 - size, 0) // 2
     return Field(source.low - before * source.step, source.high + (reach - before) * source.step, source.step * stride)

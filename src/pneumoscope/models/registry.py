@@ -1,4 +1,4 @@
-"""Architectures by name. To add one, put a file that registers it into `pneumoscope.models.architectures`."""
+"""Registry of architectures. To add one, add a file that registers it to `pneumoscope.models.architectures`."""
 
 import pkgutil
 from collections.abc import Callable
@@ -18,8 +18,8 @@ _ARCHITECTURES: dict[str, Build] = {}
 def register_architecture(name: str) -> Callable[[Build], Build]:
     """Return a decorator that registers a function `(num_outputs, size, channels, **options) -> keras.Model`.
 
-    The model takes gray levels `(n, size, size, channels)` in [0, 255] and bears the name of its architecture. A
-    classifier has a layer `embedding`; a new one also names the layer before its last activation `logits`.
+    The model has the name of the architecture and takes gray levels `(n, size, size, channels)` in [0, 255]. A
+    classifier has a layer `embedding`; new classifiers also name the layer before the last activation `logits`.
     """
 
     def register(build: Build) -> Build:
@@ -44,13 +44,13 @@ def build_architecture(
 
     Args:
         name: one of `list_architectures`.
-        num_outputs: number of classes, or channels of a reconstruction, or size of an embedding.
-        size: side of the images in pixels.
-        channels: of the images.
+        num_outputs: number of classes, of channels of a reconstruction, or of dimensions of an embedding.
+        size: side length of the images in pixels.
+        channels: number of image channels.
         options: further arguments of the architecture, such as `dropout`.
 
     Raises:
-        TrainingError: if there is no such architecture, or it cannot be built so.
+        TrainingError: if the architecture does not exist or does not accept the arguments.
     """
     names = list_architectures()
     if name not in names:

@@ -1,7 +1,7 @@
-"""Task 2: embeddings, k-nearest neighbors, retrieval and the map.
+"""Task 2: embeddings, k-nearest neighbors, retrieval and embedding maps.
 
-knn.py        embeddings, and classification by nearest neighbors
-search.py     exact search of embeddings
-retrieval.py  precision of the retrieved images
-map.py        t-SNE and UMAP
+knn.py        embeddings and k-NN classification
+search.py     exact nearest-neighbor search
+retrieval.py  precision of retrieved images
+map.py        two-dimensional maps: t-SNE and UMAP
 """

@@ -1,10 +1,9 @@
-"""Task 2: a two-dimensional map of embeddings, and new images placed on it.
+"""Task 2: two-dimensional maps of embeddings. New images can be added to a fitted map.
 
     tsne    t-SNE (van der Maaten and Hinton 2008), by openTSNE (Policar, Strazar and Zupan 2024)
     umap    UMAP (McInnes, Healy and Melville 2018)
 
-Both can place a new point on a finished map. The map shows neighborhoods, by the cosine of the embeddings; distances
-between far groups have no meaning.
+A map preserves local neighborhoods under cosine distance. Distances between clusters have no meaning.
 """
 
 from collections.abc import Sequence
@@ -27,8 +26,8 @@ NUM_NEIGHBORS = 5
 NUM_LINKED = 3
 MAX_MEASURED = 2000
 NUM_UMAP_NEIGHBORS = 15
-# With fewer points, Barnes-Hut is faster than the Fourier grid, whose cost hardly depends on their number.
-FEWEST_FOR_GRID = 2000
+# Below this number of images, Barnes-Hut is faster than FFT interpolation.
+MIN_FFT_IMAGES = 2000
 
 
 def compute_map(
@@ -41,21 +40,21 @@ def compute_map(
     new_names: Sequence[str] = (),
     method: Method = "tsne",
 ) -> EmbeddingMap:
-    """Map embeddings to the plane.
+    """Compute a two-dimensional map of embeddings.
 
-    The map is fitted to all images outside the split `test`; these have the origin `train`. Test images and then new
-    ones are placed on it one by one. Rows are those of `dataset`, in its order, then the new images.
+    The map is fitted on all images outside `test`; their origin is `train`. Test images and new images are embedded
+    into the fitted map. Rows are the images of `dataset` in order, then the new images.
 
     Args:
-        embeddings: `(n, d)` floats, one row an image of `dataset`.
+        embeddings: `(n, d)` floats, one row per image of `dataset`.
         dataset: with 4 or more images outside the split `test`.
         classes: class names of the classifier.
-        seed: of the map and of the sample that it is measured on.
-        new_embeddings, new_names: `(m, d)` floats and `m` names of images of unknown class.
-        method: see the top of this file.
+        seed: of the map and of the sample for its quality metrics.
+        new_embeddings, new_names: `(m, d)` floats and `m` names of unlabeled images.
+        method: `tsne` or `umap`.
 
     Raises:
-        ValueError: if the shapes do not fit or a number is not finite.
+        ValueError: if the shapes do not match or a value is not finite.
         CollectionError: if there are too few images.
         TrainingError: if all images have the same embedding.
         MissingExtraError: if openTSNE or UMAP is not installed.
@@ -91,20 +90,20 @@ def extend_map(
     *,
     seed: int = 0,
 ) -> EmbeddingMap:
-    """Return an earlier t-SNE map with other new images on it, without fitting it again.
+    """Return a t-SNE map with other new images, without a refit.
 
     Args:
-        fitted_map: as `compute_map` returned it; new images on it are left out.
-        embeddings: `(n, d)` floats, of its images that are not new, in its order.
-        new_embeddings, new_names: `(m, d)` floats and `m` names.
-        seed: of the search for neighbors.
+        fitted_map: from `compute_map`; its new images are replaced.
+        embeddings: `(n, d)` floats of the other images of the map, in order.
+        new_embeddings, new_names: `(m, d)` floats and `m` names of unlabeled images.
+        seed: of the approximate neighbor search.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not match.
     """
     old, train = fitted_map.origins != "new", fitted_map.origins == "train"
     if len(embeddings) != old.sum():
-        raise ValueError(f"embeddings are {embeddings.shape}, expected ({old.sum()}, d): one row an image of the map")
+        raise ValueError(f"embeddings are {embeddings.shape}, expected ({old.sum()}, d): one row per image of the map")
     fitted = restore_tsne(embeddings[train[old]], fitted_map.coordinates[train], seed)
     return replace(
         fitted_map,
@@ -117,10 +116,10 @@ def extend_map(
 
 
 class FittedMap:
-    """A fitted map that can place further images.
+    """A fitted map that can embed new images.
 
     Attributes:
-        coordinates: `(n, 2)` float32, of the images it was fitted to.
+        coordinates: `(n, 2)` float32, of the images that the map was fitted on.
     """
 
     def __init__(self, fitted: Any, coordinates: NDArray[np.floating], **settings: Any) -> None:
@@ -129,9 +128,9 @@ class FittedMap:
         self._settings = settings
 
     def place(self, embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the coordinates of `(m, d)` embeddings, `(m, 2)` float32; the map itself does not change.
+        """Return the coordinates of `(m, d)` embeddings, `(m, 2)` float32; the map does not change.
 
-        The first call computes a grid, which is kept; later ones take 0.05 s an image.
+        The first call computes and caches an interpolation grid; later calls take 0.05 s per image.
         """
         if not len(embeddings):
             return np.empty((0, 2), dtype=np.float32)
@@ -145,7 +144,7 @@ def fit_tsne(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
         perplexity=min(PERPLEXITY, (len(embeddings) - 1) / 3),
         neighbors="exact",
         negative_gradient_method=_gradient_method(len(embeddings)),
-        # Two threads on a busy machine are slower than one, since they spin while they wait.
+        # OpenMP threads busy-wait, so two threads are slower than one on a loaded machine.
         n_jobs=1,
         random_state=seed,
     )
@@ -154,14 +153,14 @@ def fit_tsne(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
 
 
 def restore_tsne(embeddings: NDArray[np.floating], coordinates: NDArray[np.floating], seed: int = 0) -> FittedMap:
-    """Return an earlier t-SNE map from the `(n, d)` embeddings it was fitted to and their `(n, 2)` coordinates.
+    """Restore a t-SNE map from its `(n, d)` embeddings and `(n, 2)` coordinates.
 
     Raises:
-        ValueError: if the shapes do not fit.
+        ValueError: if the shapes do not match.
         MissingExtraError: if openTSNE is not installed.
     """
     if coordinates.shape != (len(embeddings), 2):
-        raise ValueError(f"coordinates are {coordinates.shape}, expected {(len(embeddings), 2)}: one row an image")
+        raise ValueError(f"coordinates are {coordinates.shape}, expected {(len(embeddings), 2)}: one row per image")
     perplexity = min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3)
     units = scale_to_length_one(embeddings).astype(np.float64)
     affinities = _import_tsne().affinity.PerplexityBasedNN(
@@ -183,8 +182,7 @@ def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
         from umap import UMAP
     except ImportError as error:
         raise MissingExtraError(
-            "this map needs UMAP, which is not installed; fix: pip install 'pneumoscope[umap]', "
-            "or choose the method `tsne`"
+            "the method `umap` requires umap-learn. Run: pip install 'pneumoscope[umap]', or use the method `tsne`"
         ) from error
     num_neighbors = min(NUM_UMAP_NEIGHBORS, len(embeddings) - 1)
     start = "spectral" if len(embeddings) > MIN_IMAGES else "random"
@@ -194,7 +192,7 @@ def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
 
 
 def _gradient_method(num_images: int) -> str:
-    return "fft" if num_images >= FEWEST_FOR_GRID else "bh"
+    return "fft" if num_images >= MIN_FFT_IMAGES else "bh"
 
 
 _FITS = {"tsne": fit_tsne, "umap": fit_umap}
@@ -204,10 +202,10 @@ def _check_shapes(
     embeddings: NDArray[np.floating], dataset: Dataset, new_embeddings: NDArray[np.floating], new_names: Sequence[str]
 ) -> None:
     if embeddings.ndim != 2 or len(embeddings) != len(dataset):
-        raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row an image")
+        raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row per image")
     expected = (len(new_names), embeddings.shape[1])
     if new_embeddings.shape != expected:
-        raise ValueError(f"new_embeddings are {new_embeddings.shape}, expected {expected}: one row a name")
+        raise ValueError(f"new_embeddings are {new_embeddings.shape}, expected {expected}: one row per name")
     if not (np.isfinite(embeddings).all() and np.isfinite(new_embeddings).all()):
         raise ValueError("embeddings hold NaN or infinity, expected finite numbers; the training may have diverged")
 
@@ -215,32 +213,35 @@ def _check_shapes(
 def _check_fit(embeddings: NDArray[np.floating]) -> None:
     if len(embeddings) < MIN_IMAGES:
         raise CollectionError(
-            f"{len(embeddings)} images outside test, expected {MIN_IMAGES} or more to map; add radiographs"
+            f"{len(embeddings)} images outside test, expected {MIN_IMAGES} or more for a map; add radiographs"
         )
     if np.ptp(embeddings, axis=0).max() == 0:
-        raise TrainingError("all images have the same embedding: the training collapsed; train with another seed")
+        raise TrainingError("all images have the same embedding: the training collapsed. Train with another seed.")
 
 
 def _import_tsne() -> Any:
     try:
         import openTSNE
     except ImportError as error:
-        raise MissingExtraError(
-            "the map needs openTSNE, which is not installed; fix: pip install 'pneumoscope[train]'"
-        ) from error
+        raise MissingExtraError("the method `tsne` requires openTSNE. Run: pip install 'pneumoscope[train]'") from error
     return openTSNE
 
 
 def measure_map(
     embeddings: NDArray[np.floating], coordinates: NDArray[np.floating], *, seed: int = 0
 ) -> dict[str, float]:
-    """Return how well a map of `(n, d)` embeddings keeps the neighborhoods of 5 images, on a sample of 2,000 at most.
+    """Measure the neighborhood preservation of a map, with 5 neighbors, on a sample of at most 2,000 images.
+
+    Args:
+        embeddings: `(n, d)` floats.
+        coordinates: `(n, 2)` floats.
+        seed: of the sample.
 
     Returns:
-        In [0, 1] each, 1 for a perfect map: `trustworthiness`, whether neighbors on the map are neighbors in the
-        embedding, and `continuity`, the reverse (J. Venna and S. Kaski, "Neighborhood Preservation in Nonlinear
-        Projection Methods", 2001; about 0.5 by chance); `knn_preservation`, the share of the nearest that are the same
-        (J. Lee and M. Verleysen, "Quality Assessment of Dimensionality Reduction", 2009; by chance 5 of n).
+        Metrics in [0, 1], 1 = perfect. `trustworthiness`: neighbors on the map are neighbors in the embedding;
+        `continuity`: the reverse (J. Venna and S. Kaski, "Neighborhood Preservation in Nonlinear Projection Methods",
+        2001; chance level about 0.5). `knn_preservation`: share of common neighbors (J. Lee and M. Verleysen, "Quality
+        Assessment of Dimensionality Reduction", 2009; chance level 5 / n).
     """
     from sklearn.manifold import trustworthiness
 
@@ -258,7 +259,7 @@ def measure_map(
 def _find_nearest(
     embeddings: NDArray[np.floating], origins: NDArray[np.str_], patients: Sequence[str]
 ) -> NDArray[np.int64]:
-    """Return `(n, 3)` int, for each point the nearest fitted images of other patients in the embedding."""
+    """Return `(n, 3)` int, for each point the nearest fitted images of other patients by embedding."""
     rows = np.flatnonzero(origins == "train")
     index = EmbeddingIndex(embeddings[rows], [patients[row] for row in rows.tolist()])
     nearest, _ = index.search(embeddings, NUM_LINKED, exclude=[(name,) for name in patients])
@@ -266,7 +267,7 @@ def _find_nearest(
 
 
 def _find_others(points: NDArray[np.floating], count: int) -> NDArray[np.int64]:
-    """Return `(n, count)` int, the nearest other points of each."""
+    """Return `(n, count)` int, the nearest neighbors of each point."""
     from sklearn.neighbors import NearestNeighbors
 
     search = NearestNeighbors(n_neighbors=count, algorithm="brute").fit(points)

@@ -1,4 +1,4 @@
-"""Retrieval: precision of the nearest reference images of a query image."""
+"""Image retrieval metrics: precision at k and mean average precision."""
 
 from collections.abc import Sequence
 
@@ -15,20 +15,20 @@ DEPTHS = (1, 5, 10)
 def measure_retrieval(
     references: LabeledEmbeddings, queries: LabeledEmbeddings, *, classes: Sequence[str], seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return precision and mean average precision of the retrieved images of other patients.
+    """Return precision at k and mean average precision; images of the query's patient are excluded.
 
     Args:
-        references: images that may be retrieved.
-        queries: images to retrieve others for.
+        references: images to retrieve.
+        queries: query images.
         classes: class names.
-        seed: of the resampling.
+        seed: of the bootstrap.
 
     Returns:
-        `precision_at_1`, `_5` and `_10`, the mean share of the first 1, 5 and 10 images that are of the query's class,
-        and `map`, the mean average precision; each also over the queries of one class, as `map_CLASS`.
+        `precision_at_1`, `precision_at_5` and `precision_at_10`, the mean share of retrieved images of the query's
+        class, and `map`, the mean average precision. With the suffix `_CLASS`, over the queries of one class.
 
     Raises:
-        ValueError: if there is no reference or no query.
+        ValueError: if there are no references or no queries.
     """
     if not len(references) or not len(queries):
         raise ValueError(f"{len(references)} reference and {len(queries)} query images, expected one or more of both")
@@ -45,15 +45,15 @@ def measure_retrieval(
 
 
 def average_precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the average precision of rankings: the mean, over the relevant, of the precision down to each.
+    """Return the average precision of rankings: the mean of the precision at the rank of each relevant image.
 
     Source: C. Manning, P. Raghavan and H. Schuetze, "Introduction to Information Retrieval", 2008, section 8.4.
 
     Args:
-        hits: `(m, n)` bool, whether the image at each rank is relevant; all relevant images are among them.
+        hits: `(m, n)` bool, whether the image at each rank is relevant; rankings are complete.
 
     Returns:
-        `(m,)` float64 in [0, 1]; NaN where nothing is relevant.
+        `(m,)` float64 in [0, 1]; NaN if no image is relevant.
 
     Example:
         >>> average_precision(np.array([[True, False, True], [False, True, False]])).round(3)
@@ -68,7 +68,7 @@ def average_precision(hits: NDArray[np.bool_]) -> NDArray[np.float64]:
 def estimate_means(
     values: dict[str, NDArray[np.float64]], patients: NDArray[np.str_], *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the mean of each of `values`, `(n,)` floats by name, over the images where it is not NaN."""
+    """Return the mean of each of `values`, `(n,)` floats by name, with its interval; NaN values are ignored."""
     table = np.stack([np.asarray(numbers, dtype=np.float64) for numbers in values.values()], axis=1)
     defined = np.isfinite(table)
 

@@ -1,7 +1,7 @@
-"""Search of the nearest reference images of other patients, exact and in NumPy.
+"""Exact nearest-neighbor search of reference images, in NumPy.
 
-Embeddings are scaled to length 1, so that the nearest images are those of largest cosine. Distances are Euclidean
-between the scaled embeddings: 0 for the same direction, 1.41 for orthogonal ones, 2 for opposite ones.
+Embeddings are L2-normalized, so the order equals that of cosine similarity. Distances are Euclidean, in [0, 2]: 0 for
+the same direction, 1.41 for orthogonal and 2 for opposite embeddings.
 """
 
 from collections.abc import Collection, Sequence
@@ -16,10 +16,10 @@ _MAX_CHUNK_NUMBERS = 1 << 24
 
 
 class EmbeddingIndex:
-    """Reference images, searched by their embedding; row i is image i.
+    """Index of the embeddings of reference images; row i is image i.
 
     Attributes:
-        dimension: numbers in an embedding.
+        dimension: length of an embedding.
 
     Example:
         >>> index = EmbeddingIndex(np.eye(3), ["ann", "bob", "bob"])
@@ -29,11 +29,19 @@ class EmbeddingIndex:
     """
 
     def __init__(self, embeddings: NDArray[np.floating], patients: Sequence[str]) -> None:
-        """Keep `(n, d)` finite embeddings of any length, and the patient of each."""
+        """Build the index.
+
+        Args:
+            embeddings: `(n, d)` finite floats; they are normalized.
+            patients: `n` patient identifiers.
+
+        Raises:
+            ValueError: if the shapes do not match or a value is not finite.
+        """
         self._units = scale_to_length_one(embeddings)
         if self._units.ndim != 2 or len(self._units) != len(patients):
             raise ValueError(
-                f"embeddings are {self._units.shape}, expected ({len(patients)}, d): one row a patient name"
+                f"embeddings are {self._units.shape}, expected ({len(patients)}, d): one row per patient identifier"
             )
         self.dimension = self._units.shape[1]
         self._codes: dict[str, int] = {}
@@ -49,16 +57,16 @@ class EmbeddingIndex:
         """Return the nearest reference images of each query.
 
         Args:
-            queries: `(m, d)` finite floats of any length.
-            count: how many.
-            exclude: for each query the patients whose images are left out; by default none.
+            queries: `(m, d)` finite floats; they are normalized.
+            count: number of neighbors.
+            exclude: for each query, the patients whose images are excluded; by default none.
 
         Returns:
-            Rows, `(m, count)` int64, nearest first, -1 where there are no more, and distances, `(m, count)` float32,
-            infinite there.
+            Row indices, `(m, count)` int64, nearest first, and distances, `(m, count)` float32. With fewer than `count`
+            neighbors, the rest is -1 and infinity.
 
         Raises:
-            ValueError: if the shapes do not fit or a number is not finite.
+            ValueError: if the shapes do not match or a value is not finite.
         """
         units = scale_to_length_one(queries)
         if units.ndim != 2 or units.shape[1] != self.dimension:
@@ -66,7 +74,7 @@ class EmbeddingIndex:
         if exclude is None:
             exclude = [()] * len(units)
         if len(exclude) != len(units):
-            raise ValueError(f"exclude names patients for {len(exclude)} queries, expected {len(units)}")
+            raise ValueError(f"exclude has {len(exclude)} entries, expected one per query ({len(units)})")
         rows = np.full((len(units), count), -1, dtype=np.int64)
         distances = np.full((len(units), count), np.inf, dtype=np.float32)
         num_nearest = min(count, len(self))
@@ -95,10 +103,10 @@ class EmbeddingIndex:
 
 
 def scale_to_length_one(embeddings: NDArray[np.floating]) -> NDArray[np.float32]:
-    """Return embeddings scaled to length 1, as float32; those of length 0 stay as they are.
+    """Return L2-normalized embeddings, `(n, d)` float32; zero vectors are unchanged.
 
     Raises:
-        ValueError: if a number is not finite.
+        ValueError: if a value is not finite.
 
     Example:
         >>> scale_to_length_one(np.array([[3.0, 4.0], [0.0, 0.0]])).round(2).tolist()
@@ -113,12 +121,12 @@ def scale_to_length_one(embeddings: NDArray[np.floating]) -> NDArray[np.float32]
 
 @dataclass(frozen=True)
 class LabeledEmbeddings:
-    """Embeddings of images of known class.
+    """Embeddings of labeled images.
 
     Attributes:
         embeddings: `(n, d)` floats.
         labels: `(n,)` int, index into the classes.
-        patients: `(n,)` str, the patient of each.
+        patients: `(n,)` str, patient of each image.
     """
 
     embeddings: NDArray[np.floating]
@@ -136,6 +144,6 @@ class LabeledEmbeddings:
     def find_nearest(
         self, queries: NDArray[np.floating], patients: Sequence[str] | NDArray[np.str_], count: int
     ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        """Return rows and distances of the nearest images of other patients; see `EmbeddingIndex.search`."""
+        """Return rows and distances of the nearest images, excluding the same patient; see `EmbeddingIndex.search`."""
         index = EmbeddingIndex(self.embeddings, self.patients.tolist())
         return index.search(queries, count, exclude=[(name,) for name in patients])

@@ -1,23 +1,23 @@
-"""The healthy chest of a phantom, drawn as the optical thickness of tissue, air and bone.
+"""Anatomy of a normal phantom, as optical thickness of tissue, air and bone.
 
-Thorax coordinates: `u` runs from the spine to the side (positive towards the right edge of the image, which is the
-patient's left), `v` runs downwards, and the image reaches from about -1 to 1 in both. Shapes resemble a child's
-frontal radiograph; none is taken from a patient.
+Thorax coordinates: `u` is horizontal, 0 at the spine and positive towards the right image border (the patient's left);
+`v` is vertical and positive downwards; the image spans about -1 to 1 in both. Shapes resemble a frontal radiograph of
+a child. No patient data are used.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 
-# Proportions of one child, in thorax coordinates unless a comment says otherwise: (lowest, highest).
+# Anatomy parameters of one child: (minimum, maximum), in thorax coordinates unless stated otherwise.
 _CHILD = {
     "cage_width": (0.64, 0.78),
     "cage_top": (-0.90, -0.78),
-    "cage_base": (0.20, 0.50),  # height of the widest place
+    "cage_base": (0.20, 0.50),  # height of the widest part
     "wall": (0.05, 0.13),  # thickness of the flank
     "lung_top": (-0.76, -0.66),
     "dome_right": (0.46, 0.60),
-    "dome_left": (0.02, 0.09),  # how much lower than the right one
+    "dome_left": (0.02, 0.09),  # below the right dome
     "dome_curve": (0.7, 1.4),
     "heart_u": (0.07, 0.12),
     "heart_v": (0.22, 0.32),
@@ -27,10 +27,10 @@ _CHILD = {
     "mediastinum": (0.10, 0.17),
     "spine_width": (0.065, 0.085),
     "spine_bend": (-0.03, 0.03),
-    "vertebra": (0.105, 0.125),  # height of one
+    "vertebra": (0.105, 0.125),  # height of one vertebra
     "rib_spacing": (0.130, 0.160),
     "rib_phase": (0.0, 1.0),  # in spacings
-    "rib_drop": (0.16, 0.28),  # from the back of a rib to its side
+    "rib_drop": (0.16, 0.28),  # from the posterior to the lateral part of a rib
     "rib_strength": (0.07, 0.13),  # optical thickness
     "rib_width": (0.36, 0.48),  # in spacings
     "clavicle_v": (-0.74, -0.64),
@@ -39,12 +39,12 @@ _CHILD = {
     "vessel_strength": (0.04, 0.10),  # optical thickness
     "hilum_u": (0.17, 0.22),
     "hilum_v": (-0.10, 0.02),
-    "bubble": (-0.10, 0.14),  # size of the air in the stomach, none where negative
+    "bubble": (-0.10, 0.14),  # size of the gastric bubble; none if negative
     "bubble_u": (0.18, 0.42),
-    "aspect": (0.94, 1.08),  # width by height
+    "aspect": (0.94, 1.08),  # width / height
 }
 
-# What differs between the images of one child.
+# Pose and exposure parameters, which vary between the images of one child.
 _EXPOSURE = {
     "shift_u": (-0.05, 0.05),
     "shift_v": (-0.06, 0.06),
@@ -52,38 +52,47 @@ _EXPOSURE = {
     "turn": (-0.07, 0.07),  # radians
     "breath": (-0.05, 0.05),  # movement of the diaphragm
     "arm_angle": (-0.6, 1.2),  # radians below the horizontal
-    "penetration": (0.85, 1.35),  # optical thickness of a whole chest
+    "penetration": (0.85, 1.35),  # optical thickness of the chest
     "gamma": (1.25, 1.65),
-    "black": (0.02, 0.09),  # grey level
-    "white": (0.88, 1.0),  # grey level
+    "black": (0.02, 0.09),  # gray level
+    "white": (0.88, 1.0),  # gray level
     "gradient_u": (-0.04, 0.04),
     "gradient_v": (-0.04, 0.04),
-    "mottle": (0.006, 0.016),  # standard deviation, grey level
+    "mottle": (0.006, 0.016),  # standard deviation in gray levels
 }
 
 
 @dataclass(frozen=True)
 class Chest:
-    """Healthy chests, each array `(n, size, size)` float32; `u` and `v` are thorax coordinates."""
+    """Normal chests. All arrays are `(n, size, size)` float32.
 
-    solid: np.ndarray  # optical thickness of tissue and bone, were the lungs without air; about 1 for a whole chest
-    air: np.ndarray  # optical thickness that air takes away
-    lungs: np.ndarray  # share of each pixel that shows lung, in [0, 1]
+    Attributes:
+        solid: optical thickness of tissue and bone without air; about 1 for the whole chest.
+        air: reduction of the optical thickness by air.
+        lungs: lung coverage of each pixel, in [0, 1].
+        u, v: thorax coordinates.
+        height: 0 at the lung apex, 1 at the diaphragm.
+        lateral: 0 at the spine, 1 at the lateral ribs.
+    """
+
+    solid: np.ndarray
+    air: np.ndarray
+    lungs: np.ndarray
     u: np.ndarray
     v: np.ndarray
-    height: np.ndarray  # 0 at the top of the lung, 1 at the diaphragm
-    lateral: np.ndarray  # 0 at the spine, 1 at the ribs of the flank
+    height: np.ndarray
+    lateral: np.ndarray
 
 
 def sample_cases(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose the proportions of each child and the pose and exposure of each image.
+    """Sample the anatomy of each child, and pose and exposure of each image.
 
     Args:
-        children: `(n,)` int, from 0: the child of each image.
-        rng: source of all randomness.
+        children: `(n,)` int, index of the child of each image.
+        rng: random generator.
 
     Returns:
-        `(n,)` structured float32, one field for each entry of the tables of this file.
+        `(n,)` structured float32, one field per parameter of `_CHILD` and `_EXPOSURE`.
     """
     cases = np.zeros(len(children), dtype=[(name, np.float32) for name in (*_CHILD, *_EXPOSURE)])
     for name, (low, high) in _CHILD.items():
@@ -94,14 +103,14 @@ def sample_cases(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def smooth(x: np.ndarray) -> np.ndarray:
-    """Return a soft step: 0 below 0, 1 above 1, and a cubic between."""
+    """Return the smoothstep function: 0 below 0, 1 above 1, cubic in between."""
     x = np.asarray(np.clip(x, 0, 1))
     step: np.ndarray = x * x * (3 - 2 * x)
     return step
 
 
 def to_pixels(u: np.ndarray, v: np.ndarray, cases: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the columns and rows, in pixels, of thorax coordinates that broadcast with `cases`."""
+    """Convert thorax coordinates, which broadcast with `cases`, to columns and rows in pixels."""
     cos, sin = np.cos(cases["turn"]), np.sin(cases["turn"])
     x, y = u * cases["scale"] * cases["aspect"], v * cases["scale"]
     column = cos * x - sin * y + cases["shift_u"]
@@ -110,7 +119,7 @@ def to_pixels(u: np.ndarray, v: np.ndarray, cases: np.ndarray, size: int) -> tup
 
 
 def _locate_pixels(cases: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return `u` and `v` of every pixel, `(n, size, size)` each: the inverse of `to_pixels`."""
+    """Return `u` and `v` of every pixel, `(n, size, size)` each; the inverse of `to_pixels`."""
     axis = ((np.arange(size, dtype=np.float32) + 0.5) / (size / 2) - 1).astype(np.float32)
     x, y = axis[None, None, :] - cases["shift_u"], axis[None, :, None] - cases["shift_v"]
     cos, sin = np.cos(cases["turn"]), np.sin(cases["turn"])
@@ -118,7 +127,7 @@ def _locate_pixels(cases: np.ndarray, size: int) -> tuple[np.ndarray, np.ndarray
 
 
 def draw_chest(cases: np.ndarray, size: int) -> Chest:
-    """Draw the healthy chests of `(n,)` cases of `sample_cases`, in images of `size` pixels a side."""
+    """Draw the normal chests of `(n,)` cases from `sample_cases`, with `size` pixels per side."""
     cases = cases[:, None, None]
     u, v = _locate_pixels(cases, size)
     side = np.abs(u)
@@ -141,7 +150,7 @@ def draw_chest(cases: np.ndarray, size: int) -> Chest:
 
 
 def _span(near: np.ndarray) -> slice:
-    """Return the part of an axis where a small structure can lie: the rest need not be drawn."""
+    """Return the slice of an axis that can contain a small structure; the rest is not drawn."""
     places = np.flatnonzero(near)
     return slice(places[0], places[-1] + 1) if len(places) else slice(0)
 
@@ -149,7 +158,7 @@ def _span(near: np.ndarray) -> slice:
 def _draw_lungs(
     u: np.ndarray, v: np.ndarray, side: np.ndarray, lateral: np.ndarray, cases: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return both lungs in [0, 1], the height within them, and `v` of the diaphragm."""
+    """Return the lung coverage in [0, 1], the height within the lungs, and `v` of the diaphragm."""
     top = cases["lung_top"] + 1.6 * (side - 0.27) ** 2
     dome = cases["dome_right"] + cases["breath"] + cases["dome_left"] * (u > 0)
     dome = dome + cases["dome_curve"] * (side - 0.24) ** 2
@@ -158,20 +167,20 @@ def _draw_lungs(
 
 
 def _draw_heart(u: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """Return heart and great vessels as a share of the depth that they fill, in [0, 1]."""
+    """Return heart and great vessels as the share of the chest depth, in [0, 1]."""
     cos, sin = np.cos(cases["heart_tilt"]), np.sin(cases["heart_tilt"])
     du, dv = u - cases["heart_u"], v - cases["heart_v"]
     left = ((cos * du + sin * dv) / cases["heart_length"]) ** 2 + ((cos * dv - sin * du) / cases["heart_width"]) ** 2
     right = ((u + 0.05) / (0.62 * cases["heart_width"])) ** 2 + (dv / (0.9 * cases["heart_width"])) ** 2
     width = cases["mediastinum"] * (1 + 0.5 * smooth((v + 0.35) / 0.6)) + 0.15 * np.clip(-0.5 - v, 0, 0.3)
     middle = ((u - 0.02) / width) ** 2
-    # A sum of squares of the inverses joins the three without a crease.
+    # The sum of squared inverses joins the three shapes smoothly.
     joined = sum(1 / (part * part + 0.01) for part in (left, right, middle))
     return smooth((1.15 - 1 / np.sqrt(joined)) / 0.5)
 
 
 def _draw_body(side: np.ndarray, v: np.ndarray, cage: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """Return the optical thickness of trunk, shoulders, neck and arms with their bones."""
+    """Return the optical thickness of trunk, shoulders, neck and arms, including bones."""
     flank = np.maximum(cage, 0.6 * cases["cage_width"]) + cases["wall"]
     trunk = (side / flank) ** 2 + (np.minimum(v + 0.45, 0) / 0.42) ** 2
     shoulders = (side / 0.92) ** 2 + ((v + 0.62) / 0.30) ** 2
@@ -190,7 +199,7 @@ def _draw_body(side: np.ndarray, v: np.ndarray, cage: np.ndarray, cases: np.ndar
 
 
 def _draw_ribs(v: np.ndarray, lateral: np.ndarray, depth: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """Return the ribs: tilted rings whose back half stands higher than their front half."""
+    """Return the ribs as tilted rings: the posterior half is higher than the anterior half."""
     inside = smooth((1.03 - lateral) / 0.05) * smooth((v - cases["cage_top"]) / 0.12) * smooth((0.85 - v) / 0.3)
     drop = cases["rib_drop"] * depth
     obliquity = 0.75 + 0.25 / (0.25 + depth)
@@ -205,7 +214,7 @@ def _draw_ribs(v: np.ndarray, lateral: np.ndarray, depth: np.ndarray, cases: np.
 
 
 def _draw_spine(u: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """Return the spine, less the air in the windpipe before it."""
+    """Return the spine minus the air in the trachea."""
     offset = np.abs(u - cases["spine_bend"] * v * v) / cases["spine_width"]
     disk = np.cos(2 * np.pi / cases["vertebra"] * v)
     body = smooth((1.1 - offset) / 0.25) * (0.75 + 0.25 * smooth((disk + 0.9) / 0.5))
@@ -216,7 +225,7 @@ def _draw_spine(u: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
 
 
 def _draw_clavicles(side: np.ndarray, v: np.ndarray, cases: np.ndarray) -> np.ndarray:
-    """Return the collar bones, and the edge of the shoulder blades."""
+    """Return the clavicles and the edges of the scapulae."""
     s = side - 0.07
     course = cases["clavicle_v"] - cases["clavicle_rise"] * s + 0.05 * np.sin(9 * s)
     offset = np.abs(v - course) / (0.026 + 0.02 * s * s)

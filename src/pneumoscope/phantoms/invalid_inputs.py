@@ -1,6 +1,6 @@
-"""Invalid inputs: images that are no upright frontal chest radiograph, to train and test the OOD detector.
+"""Invalid inputs: images other than upright frontal chest radiographs, to train and test the OOD detector.
 
-Some kinds are for training; the others measure how the detector generalizes.
+The detector is trained on some types of invalid input. The others measure its generalization.
 """
 
 from collections.abc import Callable
@@ -17,21 +17,27 @@ PHANTOM = "drawn"
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of invalid input."""
+class InvalidInput:
+    """A type of invalid input.
 
-    cause: str  # one of those that `pneumoscope.inference.ood` gives a reason for; for test kinds, the nearest of them
-    change: Change | None  # one `(H, W)` uint8 radiograph to an image of the same shape; None draws phantoms
-    learned: bool = True  # whether the OOD detector is trained on it
+    Attributes:
+        cause: class of the OOD detector, see `pneumoscope.inference.ood`; for test types, the closest class.
+        change: maps a radiograph `(H, W)` uint8 to an invalid input of the same shape; None for phantoms.
+        learned: whether the OOD detector is trained on this type.
+    """
+
+    cause: str
+    change: Change | None
+    learned: bool = True
 
 
 def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.ndarray:
-    """Return an invalid input of one kind for each radiograph.
+    """Return one invalid input per radiograph.
 
     Args:
-        images: `(n, H, W)` uint8 upright frontal chest radiographs.
-        kind: one of `KINDS`.
-        seed: of all randomness.
+        images: `(n, H, W)` uint8, upright frontal chest radiographs.
+        kind: type of invalid input, a key of `KINDS`.
+        seed: random seed.
 
     Returns:
         `(n, H, W)` uint8.
@@ -39,7 +45,7 @@ def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.n
     rng = np.random.default_rng([seed, list(KINDS).index(kind)])
     change = KINDS[kind].change
     if change is None:
-        from pneumoscope.phantoms.phantom import draw_phantoms  # pandas, which inference does not need
+        from pneumoscope.phantoms.phantom import draw_phantoms  # imports pandas, which inference does not need
 
         phantoms = draw_phantoms(len(images), size=max(images.shape[1:]), seed=int(rng.integers(1 << 30)))
         return np.stack([_resize(image, images.shape[1:]) for image in phantoms.images])
@@ -47,7 +53,7 @@ def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.n
 
 
 def vary_radiograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a radiograph tilted by up to 9 degrees, and with another frame and exposure."""
+    """Return a radiograph with a random rotation of up to 9 degrees, crop and exposure."""
     varied = _crop(_tilt(image, rng, low=0, high=9), rng, low=0.85, high=1.0)
     return np.asarray(np.rint(255 * (varied / 255.0) ** np.exp(rng.uniform(-0.5, 0.5))), np.uint8)
 
@@ -77,7 +83,7 @@ def _crop_side(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _imitate_lateral(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return one half, squeezed to a band on a dark ground: one lung, as from the side."""
+    """Return one lung, compressed horizontally on a dark background, as in a lateral view."""
     height, width = image.shape
     band = _resize(_crop_side(image, rng), (height, round(0.7 * width)))
     canvas = np.full_like(image, np.quantile(image, 0.02))
@@ -101,7 +107,7 @@ def _put_small(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _make_texture(image: np.ndarray, rng: np.random.Generator, *, low: float, high: float) -> np.ndarray:
-    """Return noise whose amplitude falls with a power of the frequency, as in natural images."""
+    """Return noise with a power-law spectrum, as in natural images."""
     frequency = np.hypot(*np.meshgrid(*(np.fft.fftfreq(side) for side in image.shape), indexing="ij"))
     frequency[0, 0] = np.inf
     spectrum = np.fft.fft2(rng.standard_normal(image.shape)) / frequency ** rng.uniform(low, high)
@@ -128,7 +134,7 @@ def _make_gradient(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _make_page(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return dark dots in lines on a white ground, like a page of print."""
+    """Return lines of dark dots on a white background, like a printed page."""
     line = rng.integers(3, 9)
     printed = (np.arange(image.shape[0]) // line % 2 == 0)[:, None] & (rng.random(image.shape) < 0.5)
     return np.where(printed, 0, 255).astype(np.uint8)
@@ -142,29 +148,31 @@ def _map_gray(
 
 
 KINDS = {
-    "inverted": Kind("inverted", lambda image, rng: 255 - image),
-    "turned by 90 degrees to the left": Kind("left", lambda image, rng: np.rot90(image, 1)),
-    "turned by 90 degrees to the right": Kind("right", lambda image, rng: np.rot90(image, -1)),
-    "turned by 180 degrees": Kind("down", lambda image, rng: image[::-1, ::-1]),
-    "mirrored top to bottom": Kind("down", lambda image, rng: image[::-1]),
-    "tilted by 22 to 70 degrees": Kind("tilted", partial(_tilt, low=22, high=70)),
-    "one half": Kind("part", _crop_side),
-    "a part of 3 to 6 tenths of the side": Kind("part", partial(_crop, low=0.3, high=0.6)),
-    "as from the side": Kind("part", _imitate_lateral),
-    "two radiographs side by side": Kind("other", _put_two),
-    "noise": Kind("other", lambda image, rng: rng.integers(0, 256, image.shape, dtype=np.uint8)),
-    "texture as in nature": Kind("other", partial(_make_texture, low=1.0, high=1.6)),
-    "shapes": Kind("other", _make_shapes),
-    "mirrored left to right": Kind("mirrored", lambda image, rng: image[:, ::-1]),
-    "drawn phantom": Kind(PHANTOM, None),
-    "inverted and turned": Kind("inverted", lambda image, rng: 255 - np.rot90(image, 1), learned=False),
-    "tilted by 10 to 20 degrees": Kind("tilted", partial(_tilt, low=10, high=20), learned=False),
-    "upper half": Kind("part", lambda i, rng: _resize(i, i.shape, (0, 0, i.shape[1], i.shape[0] / 2)), learned=False),
-    "small in a black frame": Kind("other", _put_small, learned=False),
-    "clouds": Kind("other", partial(_make_texture, low=2.0, high=2.0), learned=False),
-    "gradient": Kind("other", _make_gradient, learned=False),
-    "page of print": Kind("other", _make_page, learned=False),
-    "burnt out": Kind("other", partial(_map_gray, factor=3, offset=444), learned=False),
-    "far too dark": Kind("other", partial(_map_gray, factor=1, offset=-22), learned=False),
-    "nearly blank": Kind("other", partial(_map_gray, factor=0.02, offset=200, noise=2), learned=False),
+    "inverted": InvalidInput("inverted", lambda image, rng: 255 - image),
+    "turned by 90 degrees to the left": InvalidInput("left", lambda image, rng: np.rot90(image, 1)),
+    "turned by 90 degrees to the right": InvalidInput("right", lambda image, rng: np.rot90(image, -1)),
+    "turned by 180 degrees": InvalidInput("down", lambda image, rng: image[::-1, ::-1]),
+    "mirrored top to bottom": InvalidInput("down", lambda image, rng: image[::-1]),
+    "tilted by 22 to 70 degrees": InvalidInput("tilted", partial(_tilt, low=22, high=70)),
+    "one half": InvalidInput("part", _crop_side),
+    "a part of 3 to 6 tenths of the side": InvalidInput("part", partial(_crop, low=0.3, high=0.6)),
+    "as from the side": InvalidInput("part", _imitate_lateral),
+    "two radiographs side by side": InvalidInput("other", _put_two),
+    "noise": InvalidInput("other", lambda image, rng: rng.integers(0, 256, image.shape, dtype=np.uint8)),
+    "texture as in nature": InvalidInput("other", partial(_make_texture, low=1.0, high=1.6)),
+    "shapes": InvalidInput("other", _make_shapes),
+    "mirrored left to right": InvalidInput("mirrored", lambda image, rng: image[:, ::-1]),
+    "drawn phantom": InvalidInput(PHANTOM, None),
+    "inverted and turned": InvalidInput("inverted", lambda image, rng: 255 - np.rot90(image, 1), learned=False),
+    "tilted by 10 to 20 degrees": InvalidInput("tilted", partial(_tilt, low=10, high=20), learned=False),
+    "upper half": InvalidInput(
+        "part", lambda i, rng: _resize(i, i.shape, (0, 0, i.shape[1], i.shape[0] / 2)), learned=False
+    ),
+    "small in a black frame": InvalidInput("other", _put_small, learned=False),
+    "clouds": InvalidInput("other", partial(_make_texture, low=2.0, high=2.0), learned=False),
+    "gradient": InvalidInput("other", _make_gradient, learned=False),
+    "page of print": InvalidInput("other", _make_page, learned=False),
+    "burnt out": InvalidInput("other", partial(_map_gray, factor=3, offset=444), learned=False),
+    "far too dark": InvalidInput("other", partial(_map_gray, factor=1, offset=-22), learned=False),
+    "nearly blank": InvalidInput("other", partial(_map_gray, factor=0.02, offset=200, noise=2), learned=False),
 }

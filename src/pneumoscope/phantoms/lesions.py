@@ -1,8 +1,8 @@
-"""Vessels and lesions of a drawn chest: branching vessels, lobar consolidation, interstitial streaks.
+"""Vessels and lesions of phantoms: branching vessels, lobar consolidation, interstitial patterns.
 
-Places are in the thorax coordinates of `pneumoscope.phantoms.anatomy`. The patterns follow textbooks: bacterial
-phantoms get one consolidated lobe with air bronchograms; viral phantoms get streaks, fine reticular lines and a
-slight haze about both hila.
+Positions are in the thorax coordinates of `pneumoscope.phantoms.anatomy`. Patterns follow textbook descriptions:
+bacterial phantoms have one consolidated lobe with air bronchograms; viral phantoms have bilateral perihilar streaks,
+reticular lines and haze.
 """
 
 from dataclasses import dataclass
@@ -11,8 +11,8 @@ import numpy as np
 
 from pneumoscope.phantoms.anatomy import Chest, smooth, to_pixels
 
-# Lobes as (side, height of the center, lateral place of the center, half height); side 1 is the patient's left.
-# Height and place are counted as `Chest` does.
+# Ranges of (side, height of the center, lateral position of the center, half height); side 1 is the patient's left.
+# Units are those of `Chest`.
 _LOBES = (
     ((-1, -1), (0.18, 0.36), (0.45, 0.72), (0.24, 0.42)),  # right upper
     ((-1, -1), (0.55, 0.68), (0.50, 0.66), (0.20, 0.30)),  # right middle
@@ -22,26 +22,32 @@ _LOBES = (
 )
 _LOBE_SHARES = (0.20, 0.20, 0.25, 0.10, 0.25)  # lower lobes are affected more often
 
-_THINNEST = 0.55  # standard deviation of the thinnest line that pixels can hold
+_THINNEST = 0.55  # minimum standard deviation of a line in pixels
 
 _BRANCH = np.dtype([(name, np.float32) for name in ("u", "v", "angle", "length", "bend", "width", "strength")])
 
 
 @dataclass(frozen=True)
 class Lesion:
-    """Lesions of chests, each array `(n, size, size)`."""
+    """Lesions of phantoms.
 
-    filled: np.ndarray  # float32 in [0, 1], share of the lung's air that is gone
-    lines: np.ndarray  # float32, optical thickness of streaks and fine lines
-    mask: np.ndarray  # bool
+    Attributes:
+        filled: `(n, size, size)` float32 in [0, 1], share of the air in the lung that is replaced.
+        lines: `(n, size, size)` float32, optical thickness of streaks and reticular lines.
+        mask: `(n, size, size)` bool, lesion mask.
+    """
+
+    filled: np.ndarray
+    lines: np.ndarray
+    mask: np.ndarray
 
 
 def sample_vessels(num_children: int, rng: np.random.Generator) -> list[np.ndarray]:
-    """Grow the vessel tree of each child.
+    """Sample the vessel tree of each child.
 
     Returns:
-        Three generations of branches, `(num_children, branches)` structured, starting at the hila; `u` and `v`
-        of the first are relative to the hilum, with `u` counted away from the spine on both sides.
+        Three generations of branches from the hila, `(num_children, branches)` structured arrays. `u` and `v` of the
+        first generation are relative to the hilum; `u` is positive away from the spine on both sides.
     """
     fan = np.linspace(-1.35, 1.45, 7, dtype=np.float32)
     trunk = np.zeros((num_children, 14), _BRANCH)
@@ -57,7 +63,7 @@ def sample_vessels(num_children: int, rng: np.random.Generator) -> list[np.ndarr
 
 
 def _fork(parents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return two thinner branches out of each; the first half of the row stays the right lung's."""
+    """Return two thinner child branches per branch; the first half of a row belongs to the right lung."""
     twigs = np.repeat(parents, 2, axis=1)
     t = rng.uniform(0.35, 0.8, twigs.shape)
     u, v = _follow(twigs, t)
@@ -72,16 +78,19 @@ def _fork(parents: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _follow(branches: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the points at share `t` of the way along each branch."""
+    """Return the points at the relative position `t` along each branch."""
     cos, sin = np.cos(branches["angle"]), np.sin(branches["angle"])
     ahead, aside = branches["length"] * t, branches["length"] * branches["bend"] * t * t
     return branches["u"] + ahead * cos - aside * sin, branches["v"] + ahead * sin + aside * cos
 
 
 def draw_vessels(generations: list[np.ndarray], cases: np.ndarray, size: int) -> np.ndarray:
-    """Return `(n, size, size)` float32, the optical thickness of the vessels before the lungs bound them.
+    """Return `(n, size, size)` float32, the optical thickness of the vessels, not yet clipped to the lungs.
 
-    `generations` are those of `sample_vessels`, one row an image; `cases` those of `sample_cases`.
+    Args:
+        generations: from `sample_vessels`, one row per image.
+        cases: from `sample_cases`.
+        size: side length in pixels.
     """
     total = np.zeros((len(cases), size, size), np.float32)
     for branches in generations:
@@ -91,11 +100,11 @@ def draw_vessels(generations: list[np.ndarray], cases: np.ndarray, size: int) ->
 
 
 def _draw_branches(branches: np.ndarray, cases: np.ndarray, size: int) -> np.ndarray:
-    """Return `(n, size, size)` float32: branches as rows of soft dots; the first half of each row lies right."""
+    """Draw branches as chains of dots, `(n, size, size)` float32; the first half of a row is the right lung."""
     poses = cases[:, None, None]
     branches = branches[:, :, None]
     pixels = poses["scale"] * size / 2
-    # Gaussian dots two standard deviations apart merge into a line that is even to 2 %.
+    # Gaussian dots two standard deviations apart form a line that is uniform to 2 %.
     finest = max(_THINNEST, 0.6 * float((branches["width"] * pixels).min()))
     num_points = 2 + int(float((branches["length"] * pixels).max()) / (2 * finest))
     t = np.linspace(0, 1, num_points, dtype=np.float32)
@@ -113,7 +122,7 @@ def _draw_branches(branches: np.ndarray, cases: np.ndarray, size: int) -> np.nda
 
 
 def _stamp(column: np.ndarray, row: np.ndarray, sigma: np.ndarray, weight: np.ndarray, size: int) -> np.ndarray:
-    """Add a Gaussian dot of height `weight` at each place; all `(n, points)`, in pixels."""
+    """Draw Gaussian dots of height `weight`; arguments are `(n, points)`, positions and sigma in pixels."""
     reach = int(np.ceil(2.2 * sigma.max()))
     inside = (np.minimum(column, row) >= reach) & (np.maximum(column, row) <= size - 1 - reach)
     image, point = np.nonzero(inside)
@@ -129,7 +138,7 @@ def _stamp(column: np.ndarray, row: np.ndarray, sigma: np.ndarray, weight: np.nd
 
 
 def draw_texture(num_images: int, size: int, detail: int, rng: np.random.Generator) -> np.ndarray:
-    """Return `(num_images, size, size)` float32 smooth noise of unit variance with `detail` cells a side."""
+    """Return smooth noise of unit variance on a `detail` x `detail` grid, `(num_images, size, size)` float32."""
     place = np.linspace(0, detail, size, dtype=np.float32)[:, None] - np.arange(-1, detail + 2)
     basis = np.maximum(1 - (place / 1.7) ** 2, 0) ** 3
     basis = (basis / np.sqrt((basis**2).sum(axis=1, keepdims=True))).astype(np.float32)
@@ -139,15 +148,15 @@ def draw_texture(num_images: int, size: int, detail: int, rng: np.random.Generat
 
 
 def sample_consolidations(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Choose lobe, place and density of each child's consolidation; its size varies from image to image.
+    """Sample lobe, position and density of the consolidation of each child; its size varies between images.
 
     Args:
-        children: `(n,)` int, from 0: the child of each image.
-        rng: source of all randomness.
+        children: `(n,)` int, index of the child of each image.
+        rng: random generator.
 
     Returns:
-        `(n,)` structured float32: `side`, center (`height`, `lateral`) and half axes (`tall`, `wide`) as `Chest`
-        counts them, `density` in [0, 1], `soft` width of the edge.
+        `(n,)` structured float32: `side`, center (`height`, `lateral`) and semi-axes (`tall`, `wide`) in the units of
+        `Chest`, `density` in [0, 1], and `soft`, the width of the edge.
     """
     names = ("side", "height", "lateral", "tall", "wide", "density", "soft")
     lesions = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in names])
@@ -165,7 +174,7 @@ def sample_consolidations(children: np.ndarray, rng: np.random.Generator) -> np.
 
 
 def draw_consolidations(lesions: np.ndarray, chest: Chest, rng: np.random.Generator) -> Lesion:
-    """Draw one filled lobe in each chest, soft-edged and within the lung; `lesions` of `sample_consolidations`."""
+    """Draw one soft-edged consolidated lobe per chest; `lesions` from `sample_consolidations`."""
     num_images, size = chest.u.shape[:2]
     lesions = lesions[:, None, None]
     distance = ((chest.height - lesions["height"]) / lesions["tall"]) ** 2
@@ -177,13 +186,17 @@ def draw_consolidations(lesions: np.ndarray, chest: Chest, rng: np.random.Genera
 
 
 def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-    """Choose reach and strength of each child's interstitial pattern, and the streaks of each image.
+    """Sample extent and strength of the interstitial pattern of each child, and the streaks of each image.
+
+    Args:
+        children: `(n,)` int, index of the child of each image.
+        rng: random generator.
 
     Returns:
-        `(n,)` structured float32 patterns and `(n, streaks)` structured branches; `children` is `(n,)` int.
+        `(n,)` structured float32 patterns and `(n, streaks)` structured branches.
     """
     bounds = {"reach": (0.36, 0.58), "haze": (0.27, 0.46), "streaks": (0.09, 0.16), "mesh": (0.09, 0.15)}
-    bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}  # between the sides, and downwards
+    bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}  # left-right asymmetry, downward shift
     patterns = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
     for name, (low, high) in bounds.items():
         patterns[name] = rng.uniform(low, high, len(patterns))
@@ -204,7 +217,7 @@ def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple
 def draw_interstitial(
     patterns: np.ndarray, streaks: np.ndarray, chest: Chest, cases: np.ndarray, rng: np.random.Generator
 ) -> Lesion:
-    """Draw streaks, fine lines and haze about both hila; `patterns` and `streaks` of `sample_interstitial`."""
+    """Draw perihilar streaks, reticular lines and haze; `patterns` and `streaks` from `sample_interstitial`."""
     num_images, size = chest.u.shape[:2]
     poses, patterns = cases[:, None, None], patterns[:, None, None]
     distance = ((np.abs(chest.u) - poses["hilum_u"]) / patterns["reach"]) ** 2

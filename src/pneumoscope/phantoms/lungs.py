@@ -1,12 +1,11 @@
-"""Lung segmentation by an atlas of drawn chests: no trained model, and no radiograph of a patient.
+"""Multi-atlas lung segmentation with phantoms as atlas; it needs no trained model and no patient data.
 
-An image is compared with chests drawn in many builds and poses (`pneumoscope.phantoms.anatomy`); the true lungs of
-the most similar ones, weighted by similarity, vote on each pixel (multi-atlas segmentation, see Iglesias and
-Sabuncu, Medical Image Analysis 24, 2015). The result is where a healthy chest of that build and pose has air
-beside the heart, so a consolidated lobe counts as lung.
+An image is compared with phantoms of varied anatomy and pose (`pneumoscope.phantoms.anatomy`). The lung masks of the
+most similar phantoms vote on each pixel, weighted by similarity (J. E. Iglesias and M. R. Sabuncu, Medical Image
+Analysis 24, 2015). Because the atlas is normal, a consolidated lobe is segmented as lung.
 
-The outline is coarse. Its Dice coefficient is 0.92 on drawn chests outside the atlas; on radiographs of children it
-was inspected by eye only, and is plausible on most. It is worse on rotated, squeezed and tightly cropped radiographs,
+The segmentation is coarse: Dice coefficient 0.92 on phantoms outside the atlas. On pediatric radiographs it was only
+checked visually, and is plausible on most. It is less accurate on rotated, distorted and tightly cropped radiographs,
 with a large heart, and with lungs of unequal size.
 """
 
@@ -20,43 +19,43 @@ from pneumoscope.phantoms.anatomy import draw_chest, sample_cases
 
 NUM_CHESTS = 3000
 NUM_VOTING = 20
-CELLS = 32
+GRID_SIZE = 32
 
 _SIDE = 64
 _CHESTS_AT_ONCE = 16
 _IMAGES_AT_ONCE = 256
-_SHARPNESS = 20.0  # of the weights: exponent for each unit of correlation
-_NOISE = 3.0  # gray levels: contrast below this is not raised
+_SHARPNESS = 20.0  # exponent of the weights per unit of correlation
+_NOISE = 3.0  # gray levels; contrast below this level is not amplified
 
-# Radiographs of children vary more than phantoms: added to what was sampled, or multiplied with it.
+# Pediatric radiographs vary more than phantoms: offsets and factors for the sampled parameters.
 _SHIFTS = {"shift_u": (-0.10, 0.10), "shift_v": (-0.08, 0.12), "turn": (-0.06, 0.06), "lung_top": (0.0, 0.14)}
 _SCALES = {"scale": (0.85, 1.02), "aspect": (0.90, 1.12), "heart_width": (0.65, 1.0), "heart_length": (0.80, 1.0)}
 _SCALES |= {"mediastinum": (0.70, 1.05)}
 
 
 def find_lungs(images: np.ndarray) -> np.ndarray:
-    """Return which pixels show lung.
+    """Segment the lungs.
 
     Args:
-        images: `(n, H, W)` uint8, 0 = black, upright frontal chest radiographs, sides of 32 or more.
+        images: `(n, H, W)` uint8, 0 = black, upright frontal chest radiographs; H and W are 32 or more.
 
     Returns:
-        `(n, H, W)` bool, both lungs without the parts that heart and diaphragm cover.
+        `(n, H, W)` bool, both lungs without the areas behind heart and diaphragm.
 
     Raises:
-        ValueError: if the images have another shape or type.
+        ValueError: if the images have another shape or dtype.
     """
-    if images.ndim != 3 or images.dtype != np.uint8 or min(images.shape[1:]) < CELLS:
+    if images.ndim != 3 or images.dtype != np.uint8 or min(images.shape[1:]) < GRID_SIZE:
         raise ValueError(
-            f"images are {images.shape} {images.dtype}, expected (n, H, W) uint8 with sides of {CELLS} or more"
+            f"images are {images.shape} {images.dtype}, expected (n, H, W) uint8 with sides of {GRID_SIZE} or more"
         )
     height, width = images.shape[1:]
     descriptors, lungs = _draw_atlas()
     masks = np.empty(images.shape, bool)
     for start in range(0, len(images), _IMAGES_AT_ONCE):
         rows = range(start, min(start + _IMAGES_AT_ONCE, len(images)))
-        small = [Image.fromarray(images[row]).resize((CELLS, CELLS), Image.Resampling.BOX) for row in rows]
-        similarities = _describe(np.stack([np.asarray(cells, dtype=np.float32) for cells in small])) @ descriptors.T
+        small = [Image.fromarray(images[row]).resize((GRID_SIZE, GRID_SIZE), Image.Resampling.BOX) for row in rows]
+        similarities = _describe(np.stack([np.asarray(grids, dtype=np.float32) for grids in small])) @ descriptors.T
         for row, similarity in zip(rows, similarities, strict=True):
             nearest = np.argpartition(similarity, -NUM_VOTING)[-NUM_VOTING:]
             votes = np.exp(_SHARPNESS * (similarity[nearest] - similarity[nearest].max()))
@@ -67,7 +66,7 @@ def find_lungs(images: np.ndarray) -> np.ndarray:
 
 @cache
 def _draw_atlas() -> tuple[np.ndarray, np.ndarray]:
-    """Return descriptors `(chests, 1024)` float32 of length 1, and lungs `(chests, 64, 64)` bool, of drawn chests."""
+    """Return the atlas: descriptors `(chests, 1024)` float32 of unit length, lung masks `(chests, 64, 64)` bool."""
     rng = np.random.default_rng(0)
     cases = sample_cases(np.arange(NUM_CHESTS), rng)
     for name, bounds in _SHIFTS.items():
@@ -78,18 +77,18 @@ def _draw_atlas() -> tuple[np.ndarray, np.ndarray]:
     for start in range(0, NUM_CHESTS, _CHESTS_AT_ONCE):
         chest = draw_chest(cases[start : start + _CHESTS_AT_ONCE], _SIDE)
         gray = 255 * (1 - np.exp(-1.1 * np.maximum(chest.solid - chest.air, 0))) ** 1.4
-        cells = gray.reshape(len(gray), CELLS, _SIDE // CELLS, CELLS, _SIDE // CELLS).mean(axis=(2, 4))
-        descriptors.append(_describe(cells))
+        grids = gray.reshape(len(gray), GRID_SIZE, _SIDE // GRID_SIZE, GRID_SIZE, _SIDE // GRID_SIZE).mean(axis=(2, 4))
+        descriptors.append(_describe(grids))
         lungs.append(chest.lungs > 0.5)
     return np.concatenate(descriptors), np.concatenate(lungs)
 
 
-def _describe(cells: np.ndarray) -> np.ndarray:
-    """Return `(n, 1024)` float32 of mean 0 and length 1: local contrast in units of its spread."""
-    around = (0, 0.3 * CELLS, 0.3 * CELLS)
-    relative = cells - gaussian_filter(cells, around, mode="nearest")
+def _describe(grids: np.ndarray) -> np.ndarray:
+    """Return `(n, 1024)` float32 descriptors of zero mean and unit length: normalized local contrast."""
+    around = (0, 0.3 * GRID_SIZE, 0.3 * GRID_SIZE)
+    relative = grids - gaussian_filter(grids, around, mode="nearest")
     relative /= np.sqrt(gaussian_filter(relative * relative, around, mode="nearest")) + _NOISE
-    flat = gaussian_filter(relative, (0, 0.7, 0.7)).reshape(len(cells), -1).astype(np.float32)
+    flat = gaussian_filter(relative, (0, 0.7, 0.7)).reshape(len(grids), -1).astype(np.float32)
     flat -= flat.mean(axis=1, keepdims=True)
     descriptors: np.ndarray = flat / (np.linalg.norm(flat, axis=1, keepdims=True) + 1e-6)
     return descriptors

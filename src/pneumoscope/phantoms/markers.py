@@ -1,7 +1,7 @@
-"""Markers: letters and plates near the edge of a radiograph, such as an R for the right side.
+"""Detection of markers: letters and plates near the border of a radiograph, such as an R for the right side.
 
-They show where and when a radiograph was taken, which a model can learn instead of the lungs. Bright spots no wider
-than a letter are detected; faint letters are missed, and electrodes or tips of bones near the edge are detected too.
+Markers are a confounder: they depend on where and when a radiograph was acquired. The detector finds bright spots up to
+the width of a letter. It misses faint letters; electrodes and bone tips near the border are false positives.
 """
 
 import numpy as np
@@ -13,18 +13,18 @@ MAX_SIDE_SHARE = 0.14
 
 _MIN_GRAY = 70
 _MIN_PIXELS = 4
-_MARGIN = 2  # pixels, for the soft rim that shrinking leaves
+_MARGIN = 2  # pixels, for the blurred edge after resizing
 _RING_CONTRAST = 0.6 * MIN_CONTRAST
 
 
 def find_markers(images: np.ndarray) -> np.ndarray:
-    """Return `(n, H, W)` bool, the box around each marker.
+    """Return `(n, H, W)` bool, True inside the bounding boxes of markers.
 
     Args:
         images: `(n, H, W)` uint8, 0 = black.
 
     Raises:
-        ValueError: if the images have another shape or type.
+        ValueError: if the images have another shape or dtype.
     """
     if images.ndim != 3 or images.dtype != np.uint8:
         raise ValueError(f"images are {images.shape} {images.dtype}, expected (n, H, W) uint8")
@@ -46,7 +46,7 @@ def _find_in_one(image: np.ndarray) -> np.ndarray:
             box = tuple(slice(max(part.start - _MARGIN, 0), part.stop + _MARGIN) for part in (rows, columns))
             ring = np.ones(image.shape, bool)
             ring[rows, columns] = False
-            # The tip of a bone is bright as well, but goes on as a bone.
+            # A bone tip is also bright, but continues as bone.
             if gray[rows, columns][spot].mean() - np.quantile(gray[box][ring[box]], 0.9) >= _RING_CONTRAST:
                 markers[box] = True
     return markers

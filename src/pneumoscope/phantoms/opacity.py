@@ -1,7 +1,7 @@
-"""Drawn opacities pasted on radiographs of normal chests: lesions whose true place is known.
+"""Synthetic opacities in radiographs of normals, with lesion masks.
 
-A lobe is filled as in a phantom (`pneumoscope.phantoms.lesions`), in lungs segmented by `pneumoscope.phantoms.lungs`.
-The result shows whether an explanation localizes the opacity; it does not imitate the pneumonia of a patient.
+Lobes are filled as in phantoms (`pneumoscope.phantoms.lesions`), in lungs segmented by `pneumoscope.phantoms.lungs`.
+The images test the localization of explanation methods. They do not simulate clinical pneumonia.
 """
 
 import numpy as np
@@ -11,23 +11,23 @@ from pneumoscope.phantoms.anatomy import Chest
 from pneumoscope.phantoms.lesions import draw_consolidations, sample_consolidations
 from pneumoscope.phantoms.lungs import find_lungs
 
-_STRENGTH = 0.9  # of the way from air to soft tissue, where a lobe is full
-_TISSUE_QUANTILE = 0.8  # of the gray levels beside the lungs, for soft tissue
-_MARGIN_SHARE = 0.015  # of a side: how softly the lung's outline bounds the lesion
-_VISIBLE_SHARE = 0.35  # of a full lobe, from where on a pixel counts as lesion
+_STRENGTH = 0.9  # gray level of a filled lobe: 0 = air, 1 = soft tissue
+_TISSUE_QUANTILE = 0.8  # quantile of the gray levels outside the lungs that is taken as soft tissue
+_MARGIN_SHARE = 0.015  # softness of the lesion edge at the lung outline, relative to the image side
+_VISIBLE_SHARE = 0.35  # minimum filling of a lesion pixel in the mask
 
 
 def paste_opacity(images: np.ndarray, *, num_lobes: int = 2, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Fill lobes of each chest with a soft, textured opacity as bright as the soft tissue beside it.
+    """Fill lobes of each chest with a soft, textured opacity of the brightness of soft tissue.
 
     Args:
         images: `(n, H, W)` uint8, 0 = black, upright frontal chest radiographs without pneumonia.
-        num_lobes: how many lobes to fill; the same may be filled twice.
-        seed: of lobe, place, size and density.
+        num_lobes: number of opacities; two may fall into the same lobe.
+        seed: of lobe, position, size and density.
 
     Returns:
-        images: `(n, H, W)` uint8, the radiographs with the opacity.
-        masks: `(n, H, W)` bool, the lesion's true place; empty where no lungs are segmented.
+        images: `(n, H, W)` uint8, the radiographs with opacities.
+        masks: `(n, H, W)` bool, lesion masks; empty if the lung segmentation is empty.
     """
     rng = np.random.default_rng(seed)
     lungs = find_lungs(images)
@@ -45,13 +45,13 @@ def paste_opacity(images: np.ndarray, *, num_lobes: int = 2, seed: int = 0) -> t
 
 
 def _find_tissue(image: np.ndarray, lungs: np.ndarray) -> float:
-    """Return the gray level of soft tissue in the rows that show lung, between and beside the lungs."""
+    """Return the gray level of soft tissue, from the pixels outside the lungs in rows with lung."""
     rows = lungs.any(axis=1)
     return float(np.quantile(image[rows][~lungs[rows]], _TISSUE_QUANTILE)) if rows.any() else 0.0
 
 
 def _measure_chests(lungs: np.ndarray) -> Chest:
-    """Return where each pixel lies in the thorax, from the outline of the lungs alone."""
+    """Return the thorax coordinates of each pixel, estimated from the lung outline."""
     num_images, height, width = lungs.shape
     u, v, down, aside = (np.zeros(lungs.shape, np.float32) for _ in range(4))
     for number in range(num_images):

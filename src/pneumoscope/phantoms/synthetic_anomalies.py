@@ -1,7 +1,7 @@
-"""Synthetic anomalies in the lungs of normals, and their masks: training data without any pneumonia.
+"""Synthetic anomalies in the lungs of normals, with masks: training data without pneumonia images.
 
-Consolidations brighten air towards soft tissue; haze is wide, faint and streaked; a pasted patch is real tissue in a
-wrong place (C.-L. Li, K. Sohn, J. Yoon and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection
+A consolidation brightens air to soft tissue. Haze is large, faint and streaked. A pasted patch moves tissue of the same
+image into a lung (C.-L. Li, K. Sohn, J. Yoon and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection
 and Localization", CVPR 2021).
 """
 
@@ -14,23 +14,29 @@ from pneumoscope.phantoms.lesions import draw_texture
 ANOMALIES = ("consolidation", "haze", "paste")
 PASTE_SHARE = 0.15
 
-# Ranges are sampled uniformly; lengths are shares of the image's side.
-_CONSOLIDATION_WEIGHT, _HAZE_WEIGHT = 0.5, 0.35  # relative frequencies, beside the share of pasted patches
-_DENSITY = {"consolidation": (0.35, 0.95), "haze": (0.15, 0.5)}  # share of the air that is filled
-_RADIUS = {"consolidation": (0.07, 0.26), "haze": (0.22, 0.45)}  # half axes; haze covers most of a lung
-_MAX_SPOTS = 3  # of a consolidation
-_LINES = (0.0, 0.08)  # strength of the fine lines of haze, share of the full range
-_TISSUE = (0.6, 0.85)  # quantile of the gray levels of the image that counts as soft tissue
-_RAGGEDNESS = 0.35  # how far a texture bends the outline; 0 is an ellipse
-_SOFTNESS = 0.8  # width of the edge, share of the radius
-_PATCH = (0.08, 0.3)  # sides of a pasted patch
-_OUTSIDE = 0.25  # share of the opacity that also lies beyond the outline of the lungs, which is only roughly known
-_VISIBLE = 0.03  # change of gray level, share of the full range, from which a pixel counts as anomalous
+# Ranges are sampled uniformly. Lengths are relative to the image side, gray levels to the full range.
+_CONSOLIDATION_WEIGHT, _HAZE_WEIGHT = 0.5, 0.35  # relative frequencies, with `paste_share` for pasted patches
+_DENSITY = {"consolidation": (0.35, 0.95), "haze": (0.15, 0.5)}  # share of the air that is replaced
+_RADIUS = {"consolidation": (0.07, 0.26), "haze": (0.22, 0.45)}  # semi-axes
+_MAX_SPOTS = 3  # maximum number of ellipses per consolidation
+_LINES = (0.0, 0.08)  # gray level of the streaks of haze
+_TISSUE = (0.6, 0.85)  # quantile of the gray levels that is taken as soft tissue
+_RAGGEDNESS = 0.35  # irregularity of the outline; 0 is an ellipse
+_SOFTNESS = 0.8  # width of the edge, relative to the radius
+_PATCH = (0.08, 0.3)  # side lengths of a pasted patch
+_OUTSIDE = 0.25  # opacity outside the lung mask, relative to inside, because the segmentation is coarse
+_VISIBLE = 0.03  # minimum change of gray level of an anomalous pixel
 
 
 @dataclass(frozen=True)
 class SyntheticAnomalies:
-    """Images `(n, size, size)` uint8, masks of the visibly changed pixels, bool, and index into `ANOMALIES`."""
+    """Images with synthetic anomalies.
+
+    Attributes:
+        images: `(n, size, size)` uint8.
+        masks: `(n, size, size)` bool, visibly changed pixels.
+        classes: `(n,)` int, index into `ANOMALIES`.
+    """
 
     images: np.ndarray
     masks: np.ndarray
@@ -40,13 +46,13 @@ class SyntheticAnomalies:
 def add_anomalies(
     images: np.ndarray, lungs: np.ndarray, rng: np.random.Generator, *, paste_share: float = PASTE_SHARE
 ) -> SyntheticAnomalies:
-    """Draw one anomaly into each image.
+    """Add one synthetic anomaly to each image.
 
     Args:
         images: `(n, size, size)` uint8 normals.
-        lungs: `(n, size, size)` bool, see `pneumoscope.phantoms.lungs.find_lungs`; where an image has none, its
-            center counts as lung.
-        rng: source of all randomness.
+        lungs: `(n, size, size)` bool, from `pneumoscope.phantoms.lungs.find_lungs`; an empty mask is replaced by the
+            image center.
+        rng: random generator.
         paste_share: relative frequency of pasted patches, 0 or more.
 
     Raises:
@@ -54,7 +60,8 @@ def add_anomalies(
     """
     if images.shape != lungs.shape or images.ndim != 3 or images.dtype != np.uint8:
         raise ValueError(
-            f"images are {images.shape} {images.dtype}, lungs {lungs.shape}; expected (n, H, W) uint8, both"
+            f"images are {images.shape} {images.dtype}, lungs are {lungs.shape}; "
+            "expected (n, H, W) uint8 and lungs of equal shape"
         )
     size = images.shape[1]
     weights = np.array([_CONSOLIDATION_WEIGHT, _HAZE_WEIGHT, paste_share])
@@ -80,11 +87,11 @@ def add_anomalies(
 
 
 def _draw_outline(lung: np.ndarray, bend: np.ndarray, anomaly: str, rng: np.random.Generator) -> np.ndarray:
-    """Return `(size, size)` float32 in [0, 1], how much of the air each pixel loses."""
+    """Return `(size, size)` float32 in [0, 1], the share of air replaced at each pixel."""
     size = len(lung)
     rows, columns = np.indices(lung.shape, dtype=np.float32) / size
     inside = _OUTSIDE + (1 - _OUTSIDE) * _blur(lung.astype(np.float32), 0.015 * size)
-    near = np.clip(2 * _blur(lung.astype(np.float32), 0.06 * size), 0, 1)  # nothing is drawn beyond this
+    near = np.clip(2 * _blur(lung.astype(np.float32), 0.06 * size), 0, 1)  # limit of the drawn area
     filled = np.zeros(lung.shape, np.float32)
     for _ in range(2 if anomaly == "haze" else rng.integers(1, _MAX_SPOTS + 1)):
         row, column = rng.choice(np.argwhere(lung)) / size
@@ -105,7 +112,7 @@ def _fill_air(image: np.ndarray, filled: np.ndarray, lines: np.ndarray, rng: np.
 
 
 def _paste_patch(image: np.ndarray, lung: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Move a rectangle of the image into a lung, its brightness a little changed and its edge a little soft."""
+    """Paste a patch of the image into a lung, with a slight change of brightness and a soft edge."""
     size = len(image)
     height, width = (max(2, round(size * side)) for side in rng.uniform(*_PATCH, 2))
     top, left = rng.integers(0, (size - height + 1, size - width + 1))
@@ -127,7 +134,7 @@ def _blur(values: np.ndarray, deviation: float) -> np.ndarray:
 
 
 def _close_gaps(mask: np.ndarray) -> np.ndarray:
-    """Close the gaps that ribs and streaks leave, so that a lesion is one region."""
+    """Close gaps of a mask at ribs and streaks, so that a lesion is one region."""
     from scipy.ndimage import binary_closing, binary_opening
 
     closed: np.ndarray = binary_opening(binary_closing(np.pad(mask, 3), iterations=2), iterations=1)[3:-3, 3:-3]

@@ -1,11 +1,11 @@
-"""Method benchmarks, ablations and label audits: tables, JSON and CSV.
+"""Method benchmarks, ablation studies and label audits, written as tables, JSON and CSV.
 
-neighbors_benchmark.py  retrieval, and uncertainty by nearest neighbors
-anomaly_benchmark.py    all anomaly detectors
-explain_benchmark.py    all explanation methods
-ablation.py             configurations with one part changed
-label_audit.py          labels that classifier and neighbors contradict
-label_error_runs.py     contiguous runs of contradicted subtypes
-run.py                  each of these from the folder of a study to JSON and CSV
-write.py                the JSON and CSV files
+neighbors_benchmark.py  retrieval, and uncertainty from nearest neighbors
+anomaly_benchmark.py    anomaly detectors
+explain_benchmark.py    explanation methods
+ablation.py             ablation study
+label_audit.py          labels contradicted by classifier and neighbors
+label_error_runs.py     contiguous error runs of subtype labels
+run.py                  run each of these for a study folder
+write.py                write JSON and CSV files
 """

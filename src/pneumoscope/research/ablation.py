@@ -1,4 +1,4 @@
-"""Ablations: a configuration with one part changed, cross-validated inside train."""
+"""Ablation study: cross-validates a configuration with one setting changed."""
 
 import os
 from collections.abc import Callable
@@ -19,37 +19,37 @@ from pneumoscope.models.settings import Augmentation, TrainingSettings, configur
 
 BASE = "as-it-is"
 _Change = Callable[[TrainingSettings], TrainingSettings]
-# What a variant changes, in words and in the settings.
+# Variants by name: description, and change of the settings.
 VARIANTS: dict[str, tuple[str, _Change]] = {
-    BASE: ("the configuration as it is", lambda settings: settings),
+    BASE: ("unchanged configuration", lambda settings: settings),
     "improved-augmentation": (
-        "pose, exposure and erasing as in `improved`",
+        "augmentation of pose, exposure and erasing as in `improved`",
         lambda settings: replace(settings, augmentation=configuration_settings("improved").augmentation),
     ),
     "no-augmentation": ("no augmentation", lambda settings: replace(settings, augmentation=Augmentation())),
     "framed": (
-        "the outer 20 % hidden at random, in half of the images",
+        "random masking of the outer 20 %, in half of the images",
         lambda settings: replace(settings, augmentation=replace(settings.augmentation, frame=0.2)),
     ),
     "mirrored": (
-        "half of the images mirrored, left for right",
+        "horizontal flip of half of the images",
         lambda settings: replace(settings, augmentation=replace(settings.augmentation, flip=0.5)),
     ),
-    "mixup": ("pairs of images mixed (mixup 0.2)", lambda settings: replace(settings, mixup=0.2)),
-    "hard-targets": ("targets not smoothed", lambda settings: replace(settings, label_smoothing=0.0)),
-    "unbalanced": ("classes sampled as they come", lambda settings: replace(settings, balanced=False)),
+    "mixup": ("mixup, alpha 0.2", lambda settings: replace(settings, mixup=0.2)),
+    "hard-targets": ("no label smoothing", lambda settings: replace(settings, label_smoothing=0.0)),
+    "unbalanced": ("no class-balanced sampling", lambda settings: replace(settings, balanced=False)),
     "reference-network": (
-        "the reference study's three-class architecture, with the settings of `improved`",
+        "three-class architecture of the reference study, settings of `improved`",
         lambda settings: configuration_settings("improved", epochs=settings.epochs),
     ),
 }
 
 
 def vary_settings(settings: TrainingSettings, variant: str) -> TrainingSettings:
-    """Return the settings with the change of a variant.
+    """Return the settings changed by a variant.
 
     Raises:
-        PneumoscopeError: if there is no such variant.
+        PneumoscopeError: if the variant does not exist.
     """
     if variant not in VARIANTS:
         raise PneumoscopeError(f"there is no variant {variant!r}; expected one of {', '.join(VARIANTS)}")
@@ -65,7 +65,16 @@ def run_ablation(
     protocol: Protocol = "patients",
     seed: int = 0,
 ) -> Evaluation:
-    """Cross-validate a variant of a configuration, or load the result of an earlier run; see `cross_validate`."""
+    """Cross-validate a variant of a configuration, or load an existing result.
+
+    Args:
+        dataset: with splits; test images are excluded.
+        out_dir: folder for one run per variant, protocol and seed.
+        settings: configuration to vary.
+        variant: one of `VARIANTS`.
+        protocol: see `cross_validate`.
+        seed: of the folds and the models.
+    """
     folder = _run_dir(out_dir, variant, seed)
     path = folder / f"{protocol}.npz"
     if not path.exists():
@@ -78,14 +87,13 @@ def load_crossvalidation(out_dir: str | os.PathLike[str], *, seed: int) -> tuple
     """Return the predictions of the unchanged configuration, cross-validated by patients, and the folder of its models.
 
     Raises:
-        PneumoscopeError: if nothing was cross-validated by patients into that folder.
+        PneumoscopeError: if the folder contains no such cross-validation.
     """
     models_dir = _run_dir(out_dir, BASE, seed)
     path = models_dir / "patients.npz"
     if not path.exists():
         raise PneumoscopeError(
-            f"{path} is missing; make it with `pneumoscope crossvalidate --seed {seed} --out {out_dir}` on the same "
-            "data"
+            f"{path} is missing; run `pneumoscope crossvalidate --seed {seed} --out {out_dir}` on the same data"
         )
     return _load_evaluation(path), models_dir
 
@@ -93,10 +101,10 @@ def load_crossvalidation(out_dir: str | os.PathLike[str], *, seed: int) -> tuple
 def tabulate_ablations(out_dir: str | os.PathLike[str]) -> MethodTable:
     """Return the metrics of all runs in a folder, by protocol and in the order of `VARIANTS`.
 
-    A row is named `VARIANT, PROTOCOL, seed N`, and holds `auroc` and `specificity` (at 97 % sensitivity) of normal or
-    pneumonia, `balanced_accuracy` of three classes and `auroc_bacterial_vs_viral`; and for a variant that was run
-    beside the configuration as it is, the `difference` of the AUROC to that with the same seed, and DeLong's `p_value`.
-    Two or more seeds of a variant add a row with their mean and one with their standard deviation.
+    A row is named `VARIANT, PROTOCOL, seed N`. Columns are `auroc` and `specificity` (at 97 % sensitivity) of pneumonia
+    against normal, three-class `balanced_accuracy` and `auroc_bacterial_vs_viral`. If the unchanged configuration was
+    run with the same seed, `difference` is the AUROC difference to it and `p_value` that of DeLong's test. Variants
+    with two or more seeds get a row with the mean and a row with the standard deviation.
     """
     metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}

@@ -1,19 +1,19 @@
-"""All anomaly detectors on one dataset, by one protocol.
+"""Benchmark of all anomaly detectors on one dataset.
 
 Metrics of the table:
 
-    auroc, auprc                    of pneumonia, on test
-    accuracy, f1                    on test, at the quantile threshold of held-out normals
+    auroc, auprc                    pneumonia against normal, test
+    accuracy, f1                    test, at the quantile threshold of held-out normals
     flagged_normal, flagged_pneumonia, flagged_SUBTYPE
-                                    shares of the test images at or over the threshold
-    auroc_synthetic                 held-out normals against their own copies with synthetic opacities
+                                    share of test images with score >= threshold
+    auroc_synthetic                 held-out normals against copies with synthetic opacities
     pixel_auroc_synthetic, pro_synthetic
-                                    localization of the synthetic opacities
-    pixel_auroc, pro                localization of true lesions, where their masks exist (phantoms)
-    seconds_per_image               of scoring
-    auroc_mean, auroc_sd            over seeds, where there is more than one
+                                    localization of synthetic opacities
+    pixel_auroc, pro                localization of lesions, if the dataset has masks (phantoms)
+    seconds_per_image               scoring time
+    auroc_mean, auroc_sd            over seeds, if there is more than one
 
-`auroc_synthetic` needs no pneumonia, so that detectors may be chosen by it.
+`auroc_synthetic` uses no pneumonia images and is therefore suitable for model selection.
 """
 
 import time
@@ -33,7 +33,7 @@ from pneumoscope.phantoms.lungs import find_lungs
 from pneumoscope.phantoms.synthetic_anomalies import SyntheticAnomalies, add_anomalies
 from pneumoscope.progress import log
 
-NUM_MAPPED = 96  # images that localization is measured on, at most: maps are slow with some detectors
+NUM_MAPPED = 96  # maximum number of images for localization, because anomaly maps are slow with some detectors
 
 
 def benchmark_anomaly(
@@ -45,20 +45,20 @@ def benchmark_anomaly(
     num_seeds: int = 1,
     seed: int = 0,
 ) -> MethodTable:
-    """Fit detectors on the normals of train and return their test metrics; see the top of this file.
+    """Fit detectors on the normals of train and return their metrics; see the module docstring.
 
-    A detector that fails has a remark that says why, and no metrics.
+    A detector that fails has no metrics; its remark states the error.
 
     Args:
         dataset: with the splits `train`, `val` and `test`.
-        out_dir: folder of checkpoints; a training that was stopped resumes there.
-        weights: see `FitContext`; without it, detectors on ImageNet features are left out.
-        epochs: of every training, instead of each detector's own number.
-        num_seeds: number of fits of each detector, with seeds from `seed` on; the metrics are those of the first.
+        out_dir: folder for checkpoints; interrupted training resumes from it.
+        weights: see `FitContext`; if None, detectors with ImageNet features are skipped.
+        epochs: number of epochs; None for the default of each detector.
+        num_seeds: number of fits per detector, with seeds from `seed`; metrics are those of the first.
         seed: first seed of the fits, and the seed of the evaluation.
 
     Raises:
-        TrainingError: if normals are missing.
+        TrainingError: if train or validation has no normals.
     """
     normals = select_normals(dataset)
     metrics: dict[str, Metrics] = {}
@@ -66,7 +66,7 @@ def benchmark_anomaly(
     for name in _choose_detectors(weights):
         aurocs: list[Metrics] = []
         for fit_seed in range(seed, seed + num_seeds):
-            log.info("%s: fitting, seed %d", name, fit_seed)
+            log.info("fitting %s, seed %d", name, fit_seed)
             context = FitContext(normals, out_dir / f"seed-{fit_seed}", epochs, weights, fit_seed)
             try:
                 detector = DETECTORS[name](context)
@@ -84,7 +84,7 @@ def benchmark_anomaly(
 
 
 def add_anomalies_to_normals(normals: Dataset, seed: int) -> SyntheticAnomalies:
-    """Return copies of normals with synthetic opacities, without pasted patches."""
+    """Return copies of normals with synthetic opacities, without the other synthetic anomalies."""
     rng = np.random.default_rng([seed, 1])
     return add_anomalies(normals.images, find_lungs(normals.images), rng, paste_share=0.0)
 
@@ -92,7 +92,7 @@ def add_anomalies_to_normals(normals: Dataset, seed: int) -> SyntheticAnomalies:
 def _choose_detectors(weights: Path | None) -> list[str]:
     lacking = [name for name in DETECTORS if name.endswith(IMAGENET_SUFFIX) and weights is None]
     if lacking:
-        log.info("left out, since no ImageNet weights were named: %s", ", ".join(lacking))
+        log.info("skipped without ImageNet weights: %s", ", ".join(lacking))
     return [name for name in DETECTORS if name not in lacking]
 
 

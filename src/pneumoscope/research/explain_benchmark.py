@@ -1,16 +1,16 @@
-"""Evaluation of explanation methods on one classifier and the same images.
+"""Benchmark of explanation methods on one classifier and the same images.
 
-Metrics of a method, each a mean over `n` images with its 95 % interval (slow methods get a quarter of the images):
+Metrics of a method, each a mean over `n` images with its 95 % interval; slow methods use a quarter of the images:
 
-peak_in_lesion, lesion_area     pointing game on lesions of known place, and its chance level
-heat_in_lesion, lesion_overlap  share of the heat on them; overlap of the hottest part that is as large
-heat_in_lungs, lungs_area       share of the heat in the lungs, and the lungs' share of the image
-insertion, deletion             area under the class's probability, hottest pixels first
+peak_in_lesion, lesion_area     pointing-game accuracy, and its chance level
+heat_in_lesion, lesion_overlap  share of the heat in the lesion; IoU of the lesion and the hottest region of equal size
+heat_in_lungs, lungs_area       share of the heat in the lungs, and share of the image covered by lungs
+insertion, deletion             insertion and deletion metrics
 road, sensitivity_n             see `faithfulness`
-repeatability                   rank correlation with the map of the image shifted by 3 pixels
-other_seed                      rank correlation with the map of a model of the same configuration and another seed
-survives_last, survives_all     rank correlation with the map after randomizing the last layer, or all
-seconds                         for one map
+repeatability                   rank correlation with the heatmap of the image shifted by 3 pixels
+other_seed                      rank correlation with the heatmap of a model with another seed
+survives_last, survives_all     parameter randomization: rank correlation after randomizing the last or all layers
+seconds                         time per heatmap
 """
 
 import time
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     import keras
 
 CONTROL = "edges"
-NUM_CLAIM = 300
+NUM_CENTRALITY = 300
 SHIFT = 3
 _SLOW_SHARE = 4
 
@@ -54,25 +54,25 @@ def benchmark_explanations(
     num_images: int = 36,
     seed: int = 0,
 ) -> ExplanationBenchmark:
-    """Evaluate explanation methods, and `edges`, a baseline: the gradient magnitude of the image, without any model.
+    """Evaluate explanation methods and the baseline `edges`, the gradient magnitude of the image.
 
     Args:
-        model: a classifier whose class 0 is normal, see `explain`.
-        dataset: with a split `test`; with true masks or else with normals to paste opacities on.
-        other: a model of the same configuration and another seed, if there is one.
+        model: classifier with class 0 = normal, see `explain`.
+        dataset: with a split `test`, and with masks or with normals to paste opacities on.
+        other: model of the same configuration with another seed, if available.
         layer: see `explain`.
-        methods: some of `METHODS`.
-        num_images: of localization; a third of them for the other metrics, a quarter of either for slow methods.
-        seed: of every choice.
+        methods: names from `METHODS`.
+        num_images: number of images for localization; a third for other metrics, a quarter of either for slow methods.
+        seed: random seed.
 
     Raises:
-        ValueError: if there is no labeled test image, or see `explain`.
+        ValueError: if there is no labeled test image, or an argument is invalid for `explain`.
     """
     scorer = Scorer(model, layer)
     lesions, cases = (
         choose(model, dataset, num_images=num_images, seed=seed) for choose in (choose_lesions, choose_test_images)
     )
-    log.info("%d lesions of known place and %d test images; maps of %s", len(lesions), len(cases), scorer.layer)
+    log.info("%d images with lesion masks and %d test images; layer %s", len(lesions), len(cases), scorer.layer)
     metrics: dict[str, Metrics] = {}
     heatmaps: dict[str, np.ndarray] = {}
     for method in (*methods, CONTROL):
@@ -86,7 +86,7 @@ def benchmark_explanations(
         changed[name] = _measure_similarity(randomized, scorer.layer, cases, heatmaps, seed)
     for method, values in metrics.items():
         values |= {name: similarity[method] for name, similarity in changed.items()}
-    claim = choose_test_images(model, dataset, num_images=NUM_CLAIM, seed=seed)
+    claim = choose_test_images(model, dataset, num_images=NUM_CENTRALITY, seed=seed)
     claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
         table=MethodTable(metrics, {method: write_verdict(values) for method, values in metrics.items()}),
@@ -110,7 +110,7 @@ def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray
 
 
 def _measure_method(scorer: Scorer, method: str, lesions: Cases, cases: Cases, seed: int) -> tuple[np.ndarray, Metrics]:
-    """Return the heatmaps of the cases, and all metrics that need no other model."""
+    """Return the heatmaps of the cases, and all metrics that require only this model."""
     on_lesions = _explain(scorer, lesions, method, seed)
     started = time.perf_counter()
     heatmaps = _explain(scorer, cases, method, seed)
@@ -123,7 +123,7 @@ def _measure_method(scorer: Scorer, method: str, lesions: Cases, cases: Cases, s
 
 
 def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics:
-    """Return the means of the values that are defined; `values` are of the first images of `cases`."""
+    """Return the mean of each of `values` without NaN; values belong to the first images of `cases`."""
     metrics = {}
     for name, numbers in values.items():
         defined = ~np.isnan(numbers)
@@ -138,7 +138,7 @@ def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metr
         return {}
     values = {
         "peak_in_lesion": quality.hit_lesion(heatmaps, cases.masks),
-        "lesion_area": quality.widen_masks(cases.masks).mean(axis=(1, 2)),
+        "lesion_area": quality.dilate_masks(cases.masks).mean(axis=(1, 2)),
         "heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks),
         "lesion_overlap": quality.measure_overlap(heatmaps, cases.masks),
     }
@@ -169,8 +169,8 @@ def _measure_faithfulness(model: "keras.Model", heatmaps: np.ndarray, cases: Cas
         def predict(images: np.ndarray, index: int = index) -> np.ndarray:
             return predict_probabilities(model, images)[:, index]
 
-        values["insertion"].append(faithfulness.trace_deletion(predict, image, heatmap, insert=True))
-        values["deletion"].append(faithfulness.trace_deletion(predict, image, heatmap))
+        values["insertion"].append(faithfulness.measure_deletion(predict, image, heatmap, insert=True))
+        values["deletion"].append(faithfulness.measure_deletion(predict, image, heatmap))
         values["road"].append(faithfulness.measure_road(predict, image, heatmap, rng))
         values["sensitivity_n"].append(faithfulness.measure_sensitivity(predict, image, heatmap, rng))
     return {name: np.array(numbers) for name, numbers in values.items()}
@@ -179,7 +179,7 @@ def _measure_faithfulness(model: "keras.Model", heatmaps: np.ndarray, cases: Cas
 def _measure_similarity(
     changed: "keras.Model", layer: str, cases: Cases, heatmaps: dict[str, np.ndarray], seed: int
 ) -> Metrics:
-    """Return by method the rank correlation of its maps with those of a changed model."""
+    """Return for each method the rank correlation of its heatmaps with those of another model."""
     scorer, values = Scorer(changed, layer), {}
     for method, maps in heatmaps.items():
         few = cases.select(slice(-(-len(maps) // 3)))

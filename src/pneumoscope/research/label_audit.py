@@ -1,8 +1,8 @@
-"""Task 2: labels that may be wrong, because a held-out classifier and the nearest neighbors both contradict them.
+"""Task 2: label audit. Finds labels that a cross-validated classifier and the nearest neighbors both contradict.
 
-Confident learning: C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset
-Labels", Journal of Artificial Intelligence Research 70, 2021. A classifier is confident of a class where
-its probability is no less than its mean over the images with that label.
+Method: confident learning, C. Northcutt, L. Jiang and I. Chuang, "Confident Learning: Estimating Uncertainty in Dataset
+Labels", Journal of Artificial Intelligence Research 70, 2021. A classifier is confident of a class if its probability
+is at least the mean probability over the images with that label.
 """
 
 from dataclasses import dataclass
@@ -25,18 +25,17 @@ NUM_VOTES = 25
 
 @dataclass(frozen=True)
 class LabelReview:
-    """Labels to review.
+    """Result of a label audit.
 
     Attributes:
-        num_images: number of labels that were checked.
+        num_images: number of labels checked.
         classes: class names.
-        rows: labels that both the classifier and the neighbors contradict, the most suspicious first: `name`, `given`,
-            `proposed` (the class that the classifier is confident of), `suspicion` in [-1, 1] (probability of
-            `proposed` less that of `given`, mean of classifier and neighbors), and by class `net_CLASS` (probability by
-            a classifier that was not trained on the patient) and `votes_CLASS` (share of the votes of its neighbors).
-        joint: `(classes, classes)` floats, estimated number of images labeled as the row that are of the class of the
-            column.
-        duplicates: groups of `(name, class)` of the same image, with labels that differ.
+        rows: labels contradicted by classifier and neighbors, most suspicious first. Keys: `name`; `given` label;
+            `proposed` label, the confident class; `suspicion` in [-1, 1], the probability of `proposed` minus that of
+            `given`, averaged over classifier and neighbors; and per class `probability_CLASS` (cross-validated
+            classifier) and `votes_CLASS` (share of neighbor votes).
+        joint: `(classes, classes)` floats, estimated joint counts of given label (row) and true class (column).
+        duplicates: groups of `(name, class)` of duplicate images with different labels.
     """
 
     num_images: int
@@ -49,15 +48,15 @@ class LabelReview:
 def find_confident_labels(
     labels: NDArray[np.integer], probabilities: NDArray[np.floating]
 ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return the classes that a classifier is confident of, and the joint counts of given and true labels.
+    """Return the confident class of each image, and the joint counts of given and true labels.
 
     Args:
-        labels: `(n,)` int, as given; every class occurs.
-        probabilities: `(n, classes)` floats, of classifiers that were not trained on the image.
+        labels: `(n,)` int, given labels; every class occurs.
+        probabilities: `(n, classes)` floats, cross-validated.
 
     Returns:
-        `(n,)` int, the confident class, -1 where there is none; and `(classes, classes)` float64, the estimated number
-        of images labeled as the row that are of the class of the column, whose rows sum to the count of the label.
+        `(n,)` int, the confident class, -1 if there is none; and `(classes, classes)` float64, estimated joint counts
+        of given label (row) and true class (column). Rows sum to the label counts.
 
     Raises:
         ValueError: if a class does not occur.
@@ -78,7 +77,7 @@ def find_confident_labels(
     joint = np.zeros((num_classes, num_classes))
     np.add.at(joint, (labels[confident >= 0], confident[confident >= 0]), 1)
     totals = joint.sum(axis=1, keepdims=True)
-    # A class without any confident image keeps its labels.
+    # A class without confident images keeps its labels.
     shares = np.divide(joint, totals, out=np.eye(num_classes), where=totals > 0)
     return confident, shares * counts[:, None]
 
@@ -86,13 +85,13 @@ def find_confident_labels(
 def review_labels(
     evaluation: Evaluation, votes: NDArray[np.float64], audit: Audit, subtypes: dict[str, str]
 ) -> LabelReview:
-    """Return the labels that classifier and neighbors both contradict, and those of duplicates that differ.
+    """Return the labels that classifier and neighbors contradict, and duplicates with different labels.
 
     Args:
-        evaluation: probabilities of classifiers, each of images of held-out patients; see `cross_validate`.
-        votes: `(n, classes)` floats, shares of the votes of the same images' neighbors; see `vote_held_out`.
-        audit: of the collection, which lists the duplicates.
-        subtypes: class by name, of all images of the collection.
+        evaluation: predictions of `cross_validate` with the protocol `patients`.
+        votes: `(n, classes)` floats, vote shares of `vote_held_out` for the same images.
+        audit: audit of the collection, with its duplicates.
+        subtypes: class of each image of the collection by file name.
     """
     labels, probabilities, classes = evaluation.labels, evaluation.probabilities, evaluation.classes
     rows = np.arange(len(labels))
@@ -110,7 +109,7 @@ def review_labels(
                 "given": classes[labels[row]],
                 "proposed": classes[confident[row]],
                 "suspicion": round(float(suspicion[row]), 3),
-                **{f"net_{name}": round(float(probabilities[row, k]), 3) for k, name in enumerate(classes)},
+                **{f"probability_{name}": round(float(probabilities[row, k]), 3) for k, name in enumerate(classes)},
                 **{f"votes_{name}": round(float(votes[row, k]), 3) for k, name in enumerate(classes)},
             }
             for row in order
@@ -121,19 +120,19 @@ def review_labels(
 
 
 def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *, seed: int = 0) -> NDArray[np.float64]:
-    """Return the votes of the neighbors of held-out images, in the embedding of the model that was not trained on them.
+    """Return neighbor votes for held-out images, in the embedding of the model of their fold.
 
     Args:
-        dataset: split, as `cross_validate` was given it.
-        evaluation: what it returned for the protocol `patients`.
-        models_dir: where it left its models.
-        seed: as it was given.
+        dataset: dataset passed to `cross_validate`.
+        evaluation: result of `cross_validate` with the protocol `patients`.
+        models_dir: folder of the models of `cross_validate`.
+        seed: seed of `cross_validate`.
 
     Returns:
-        `(n, classes)` float64 in the order of `evaluation`.
+        `(n, classes)` float64, vote shares in the order of `evaluation`.
 
     Raises:
-        PneumoscopeError: if the dataset is not the one that was cross-validated.
+        PneumoscopeError: if the dataset differs from the cross-validated one.
         ModelError: if a model is missing.
     """
     from pneumoscope.models.saved_model import load_model
@@ -141,7 +140,7 @@ def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *,
     pool = select_pool(dataset)
     if not np.array_equal(pool.names, evaluation.names):
         raise PneumoscopeError(
-            f"{len(pool)} images outside test are not the {len(evaluation.names)} that were cross-validated; "
+            f"the {len(pool)} images outside test differ from the {len(evaluation.names)} cross-validated images; "
             "expected the same collection and seed"
         )
     folds, labels, patients = assign_folds(pool, "patients", seed=seed), pool.labels(THREE_CLASSES), pool.patients

@@ -1,8 +1,8 @@
-"""Task 2: contiguous runs of file names in which classifiers contradict most subtype labels.
+"""Task 2: contiguous error runs, in which cross-validated classifiers contradict most subtype labels.
 
-Classifiers that were not trained on the patient confuse bacterial and viral in single images. Where they do so in
-consecutive images, in the order of the file names, either all of these labels are wrong, or the images were acquired
-differently (by another device, with other markers) and classifiers rely on this confounder.
+Isolated errors between bacterial and viral are expected. Errors in consecutive images, in file-name order, have two
+possible causes: the labels are wrong, or the images were acquired differently (another device, other markers) and the
+classifiers rely on this confounder.
 """
 
 from dataclasses import dataclass
@@ -19,25 +19,25 @@ from pneumoscope.metrics.classification import estimate_binary_scores
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
 LIMIT = 0.25
-# Standard deviation, in images of the same subtype, of the weights of the images around an image.
+# Standard deviation of the smoothing kernel, in images of the same subtype.
 REACH = 15.0
-# Subtypes that classifiers hardly distinguish, or few images, show no runs.
-LEAST_GAP = 0.3
-FEWEST_IMAGES = 100
+# No runs are reported if classifiers hardly distinguish the subtypes, or for few images.
+MIN_GAP = 0.3
+MIN_IMAGES = 100
 
 
 @dataclass(frozen=True)
 class SubtypeRuns:
-    """Runs of file names in which classifiers contradict subtypes.
+    """Contiguous error runs of subtype labels.
 
     Attributes:
-        names: `(n,)` str, of bacterial and then viral images, each in the order of their file names.
-        subtypes: `(n,)` int, as labeled, index into the three classes.
-        contradicted: `(n,)` floats in [0, 1], estimated share of the images around with the same label that classifiers
-            assign to the other subtype.
-        limit: share from which on an image lies in a run.
-        aurocs: AUROC of bacterial against viral, `outside` and `inside` of runs, by `predictions` (classifiers that
-            were not trained on the patient) and `borders` (a logistic regression on the outer tenth of the image).
+        names: `(n,)` str, file names of bacterial and then viral images, each in file-name order.
+        subtypes: `(n,)` int, labels as indices into the three classes.
+        contradicted: `(n,)` floats in [0, 1], estimated share of surrounding images with the same label that
+            classifiers assign to the other subtype.
+        limit: an image belongs to a run when `contradicted >= limit`.
+        aurocs: AUROC of bacterial against viral, `outside` and `inside` of runs, for `predictions` (cross-validated
+            classifiers) and `borders` (logistic regression on the outer tenth of the image).
     """
 
     names: NDArray[np.str_]
@@ -48,11 +48,11 @@ class SubtypeRuns:
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        """`(n,)` bool, which images lie in a run."""
+        """`(n,)` bool, True for images in a run."""
         return self.contradicted >= self.limit
 
     def to_rows(self) -> list[dict[str, str | int]]:
-        """Return one row for each run: the `subtype` as labeled, `first` and `last` name, number of `images`."""
+        """Return one row per run: labeled `subtype`, `first` and `last` file name, number of `images`."""
         rows: list[dict[str, str | int]] = []
         for subtype in np.unique(self.subtypes).tolist():
             names = self.names[self.subtypes == subtype].tolist()
@@ -63,11 +63,14 @@ class SubtypeRuns:
 
 
 def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
-    """Find the contiguous runs of file names in which held-out classifiers contradict most subtypes.
+    """Find contiguous runs in which cross-validated classifiers contradict most subtype labels.
 
-    The mean probability of viral among bacterial and viral, over the images around in the order of their file names, is
-    read as a mixture of what it is among the bulk of either subtype. An image's own patient does not count.
-    `evaluation` is of three classes, by `cross_validate` on `dataset`, which is split.
+    The score p(viral) / (p(bacterial) + p(viral)) is smoothed in file-name order, without images of the same patient,
+    and interpreted as a mixture of the typical scores of both subtypes.
+
+    Args:
+        dataset: with splits.
+        evaluation: three-class result of `cross_validate` on `dataset`.
     """
     pneumonia = evaluation.labels > 0
     names, labels = evaluation.names[pneumonia], evaluation.labels[pneumonia]
@@ -77,10 +80,10 @@ def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
     around = [smooth_along(viral[members], reach=REACH, groups=patients[members]) for members in rows]
     order = np.concatenate(rows)
     shares = np.zeros(len(order))
-    if min(map(len, rows)) >= FEWEST_IMAGES:
-        # Up to half of either subtype may lie in runs: these quartiles describe the images outside of them.
+    if min(map(len, rows)) >= MIN_IMAGES:
+        # Up to half of a subtype may lie in runs: these quartiles describe images outside of runs.
         low, high = np.quantile(around[0], 0.25), np.quantile(around[1], 0.75)
-        if high - low >= LEAST_GAP:
+        if high - low >= MIN_GAP:
             shares = np.concatenate([around[0] - low, high - around[1]]) / (high - low)
             shares = np.clip(shares, 0, 1)
     inside = set(names[order][shares >= LIMIT].tolist())
@@ -101,7 +104,7 @@ def _estimate_aurocs(
     viral: NDArray[np.floating],
     inside: set[str],
 ) -> Metrics:
-    """Return the AUROC of bacterial against viral `outside` and `inside` of runs, where both classes occur."""
+    """Return the AUROC of bacterial against viral `outside` and `inside` of runs, if both classes occur."""
     within = np.array([name in inside for name in names.tolist()], dtype=bool)
     return {
         place: estimate_binary_scores((labels[rows] == 2).astype(np.int64), viral[rows], patients[rows])["auroc"]
@@ -121,17 +124,17 @@ def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> Metrics:
 
 
 def write_subtype_verdict(runs: SubtypeRuns) -> str:
-    """Return how far to trust bacterial against viral; empty where no run of file names contradicts it."""
+    """Return a summary of the reliability of bacterial against viral; empty if there are no error runs."""
     if not runs.inside.any():
         return ""
-    share = f"contiguous runs of file names, {100 * runs.inside.mean():.0f} % of the training pneumonias"
+    share = f"{100 * runs.inside.mean():.0f} % of the training pneumonias"
     held_out, borders = (runs.aurocs.get(source, {}) for source in ("predictions", "borders"))
     if "inside" not in held_out or "outside" not in held_out:
-        return f"Bacterial versus viral is unreliable: cross-validated models contradict most labels in {share}."
+        return f"Bacterial versus viral is unreliable: cross-validated models contradict most labels of {share}."
     verdict = (
-        f"Bacterial versus viral is unreliable: cross-validated AUROC {held_out['outside'].value:.2f}, but "
-        f"{held_out['inside'].value:.2f} in {share}."
+        f"Bacterial versus viral is unreliable: cross-validated AUROC {held_out['inside'].value:.2f} in contiguous "
+        f"error runs ({share}), {held_out['outside'].value:.2f} in all other pneumonias."
     )
     if "inside" in borders and "outside" in borders and borders["inside"].high < borders["outside"].low:
-        return f"{verdict} The image borders alone show the same difference: acquisition may explain it."
+        return f"{verdict} The image borders alone show the same difference, so acquisition may be a confounder."
     return verdict

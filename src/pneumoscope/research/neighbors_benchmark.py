@@ -1,7 +1,7 @@
-"""Task 2: retrieval, and how nearest neighbors measure the uncertainty of a prediction, as one table.
+"""Task 2: benchmark of retrieval and of uncertainty estimates from nearest neighbors.
 
-Three signals of uncertainty: the distance to the nearest reference images; the votes of the neighbors, as calibrated
-probabilities; and neighbors that vote against the classifier.
+Uncertainty estimates: distance to the nearest reference images; calibrated vote shares of the neighbors; disagreement
+of neighbors and classifier.
 """
 
 from pathlib import Path
@@ -22,31 +22,31 @@ from pneumoscope.neighbors.knn import embed_images, find_neighbors, split_embedd
 from pneumoscope.neighbors.retrieval import estimate_means, measure_retrieval
 from pneumoscope.neighbors.search import LabeledEmbeddings
 
-REJECTED_RATE = 0.05  # of images that are like the reference images
+REJECTED_RATE = 0.05  # share of validation images rejected by the distance threshold
 NUM_NEAREST = 5
-# Added to each count, so that a class without a vote keeps a finite logarithm.
+# Pseudo-count per class, so that logarithms are finite.
 _UNSEEN_VOTES = 0.5
 PIXELS_ACROSS = 32
 TITLES = {"three_class": "three classes", "binary": "two classes"}
 REMARKS = {
     "three classes": (
-        "The embedding of the classifier, scaled to length 1. The number of neighbors, the distance of rejection (5% "
-        "of validation lies beyond) and the calibration of the votes were chosen on validation."
+        "L2-normalized embedding of the classifier. Number of neighbors, rejection distance (rejects 5 % of "
+        "validation) and vote calibration were chosen on validation."
     ),
-    "raw pixels": "32 x 32 gray levels, nothing learned: the baseline of an embedding.",
+    "raw pixels": "Baseline: 32 x 32 gray levels without learning.",
 }
 
 
 def benchmark_neighbors(study_dir: Path, configuration: str, dataset: Dataset, *, seed: int = 0) -> MethodTable:
-    """Measure the embeddings of a study's classifiers, and raw pixels as their baseline.
+    """Evaluate the embeddings of the classifiers of a study, with raw pixels as baseline.
 
-    Thresholds, numbers of neighbors and calibrations come from validation; all metrics are of the test images.
+    Thresholds, numbers of neighbors and calibrations are chosen on validation; metrics are measured on test.
 
     Args:
         study_dir: folder of the study.
-        configuration: of the models.
-        dataset: the study's, split.
-        seed: of the resampling.
+        configuration: configuration of the models.
+        dataset: dataset of the study, with splits.
+        seed: of the bootstrap.
     """
     rows: dict[str, Metrics] = {}
     for task, title in TITLES.items():
@@ -92,10 +92,10 @@ def _measure_uncertainty(
 
 
 def shrink_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Return `(n, 1024)` floats, images as 32 x 32 gray levels less their mean: an embedding without learning.
+    """Return images as 32 x 32 gray levels minus their mean, `(n, 1024)` float32, the baseline embedding.
 
     Args:
-        images: `(n, H, W)` uint8, of a side that 32 divides.
+        images: `(n, H, W)` uint8; H and W are multiples of 32.
     """
     height, width = images.shape[1] // PIXELS_ACROSS, images.shape[2] // PIXELS_ACROSS
     blocks = images.reshape(len(images), PIXELS_ACROSS, height, PIXELS_ACROSS, width)
@@ -104,7 +104,7 @@ def shrink_images(images: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def measure_distances(references: LabeledEmbeddings, queries: LabeledEmbeddings) -> NDArray[np.float64]:
-    """Return `(m,)` floats, the mean distance to the five nearest images of other patients; infinite if none."""
+    """Return `(m,)` floats, the mean distance to the five nearest images of other patients; infinity if none."""
     _, distances = references.find_nearest(queries.embeddings, queries.patients, NUM_NEAREST)
     present = np.isfinite(distances)
     sums, means = np.where(present, distances, 0).sum(axis=1, dtype=np.float64), np.full(len(distances), np.inf)
@@ -120,9 +120,14 @@ def measure_rejection(
     *,
     seed: int = 0,
 ) -> Metrics:
-    """Return `rejected`, the share of images with `distance > threshold`, and the accuracy of both parts.
+    """Return `rejected`, the share of images with `distance > threshold`, and the accuracy of both groups.
 
-    Arguments are `(n,)`: the distances of `measure_distances`, whether an image is classified correctly, its patient.
+    Args:
+        distances: `(n,)` floats, from `measure_distances`.
+        threshold: maximum distance of an accepted image.
+        correct: `(n,)` bool, whether the classification is correct.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
     """
     rejected, correct = distances > threshold, np.asarray(correct, dtype=np.float64)
     values = {
@@ -140,16 +145,16 @@ def calibrate_votes(
     *,
     num_votes: int,
 ) -> NDArray[np.float64]:
-    """Return the shares of votes as calibrated probabilities.
+    """Calibrate vote shares to probabilities.
 
-    Multinomial logistic regression on the logarithms of the shares, with classes weighted alike as they are in the
-    votes, after J. Platt, "Probabilistic Outputs for Support Vector Machines", 1999.
+    Multinomial logistic regression on log shares with equal class weights, after J. Platt, "Probabilistic Outputs for
+    Support Vector Machines", 1999.
 
     Args:
-        held_out_shares: `(m, classes)` floats, shares of the votes of images that no classifier was trained on.
-        held_out_labels: `(m,)` int, their class; every class occurs.
-        shares: `(n, classes)` floats, to be calibrated.
-        num_votes: how many neighbors voted.
+        held_out_shares: `(m, classes)` floats, vote shares of held-out images.
+        held_out_labels: `(m,)` int, classes of the held-out images; every class occurs.
+        shares: `(n, classes)` floats, vote shares to calibrate.
+        num_votes: number of votes per image.
 
     Returns:
         `(n, classes)` float64; rows sum to 1.
@@ -173,7 +178,7 @@ def calibrate_votes(
 def measure_vote_calibration(held_out: Evaluation, evaluation: Evaluation, *, num_votes: int) -> Metrics:
     """Return the expected calibration error of the votes before and after `calibrate_votes`, and the accuracy after.
 
-    The calibration is fitted to `held_out`, shares of votes of validation images, and measured on `evaluation`.
+    The calibration is fitted on the vote shares `held_out` of validation and measured on `evaluation`.
     """
     labels, patients = evaluation.labels, evaluation.patients
     calibrated = calibrate_votes(held_out.probabilities, held_out.labels, evaluation.probabilities, num_votes=num_votes)
@@ -186,28 +191,28 @@ def measure_vote_calibration(held_out: Evaluation, evaluation: Evaluation, *, nu
 
 
 def measure_disagreement(evaluation: Evaluation, probabilities: NDArray[np.floating], *, seed: int = 0) -> Metrics:
-    """Measure how well neighbors that contradict the classifier predict its errors.
+    """Measure how well disagreement of neighbors and classifier detects errors of the classifier.
 
     Args:
-        evaluation: shares of the votes of neighbors.
-        probabilities: `(n, classes)` floats, of the classifier, of the same images.
-        seed: of the resampling.
+        evaluation: vote shares of the neighbors.
+        probabilities: `(n, classes)` floats, of the classifier, for the same images.
+        seed: of the bootstrap.
 
     Returns:
-        `net_accuracy`; `differing`, the share of images where the neighbors' class is not the classifier's; its
-        error rate there and elsewhere, `error_where_differing` and `error_where_agreeing`; and the AUROC of its errors,
-        ranked by differing or not (`auroc_errors_differing`), by the share of the votes that are against it
-        (`auroc_errors_votes`), by its own uncertainty, 1 - its largest probability (`auroc_errors_net`), and by
-        the mean of the latter two (`auroc_errors_both`).
+        `classifier_accuracy`; `differing`, the share of images with different predictions of neighbors and classifier;
+        the error rates of the classifier `error_where_differing` and `error_where_agreeing`; and the AUROC of error
+        detection by disagreement (`auroc_errors_differing`), by the share of votes against the classifier
+        (`auroc_errors_votes`), by 1 - maximum probability of the classifier (`auroc_errors_classifier`), and by the
+        mean of the last two (`auroc_errors_both`).
     """
     decisions = probabilities.argmax(axis=1)
     rows = np.arange(len(decisions))
     wrong, differing = decisions != evaluation.labels, decisions != evaluation.decisions
     against = 1 - evaluation.probabilities[rows, decisions]
     own = 1 - probabilities[rows, decisions]
-    uncertainties = {"differing": differing, "votes": against, "net": own, "both": (against + own) / 2}
+    uncertainties = {"differing": differing, "votes": against, "classifier": own, "both": (against + own) / 2}
     rates = {
-        "net_accuracy": (~wrong).astype(np.float64),
+        "classifier_accuracy": (~wrong).astype(np.float64),
         "differing": differing.astype(np.float64),
         "error_where_differing": np.where(differing, wrong, np.nan),
         "error_where_agreeing": np.where(differing, np.nan, wrong),

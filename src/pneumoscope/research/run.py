@@ -1,4 +1,4 @@
-"""Benchmarks, ablations and label audits, from the folder of a study or a collection to JSON and CSV files."""
+"""Run benchmarks, ablation studies and label audits, and write their JSON and CSV files."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,14 +15,14 @@ from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.research.write import write_result, write_table
 from pneumoscope.study.pipeline import reopen_study
 
-# In all of these, `study_dir` is the folder of a study and `configuration` that of its models; they raise
-# PneumoscopeError if the folder holds no study or its radiographs have changed since.
+# `study_dir` is the folder of a study, `configuration` the configuration of its models. All functions raise
+# PneumoscopeError if the folder contains no study or its radiographs have changed.
 
-READER_METHOD = "hirescam"  # of the heatmaps of an exported classifier
+READER_METHOD = "hirescam"  # heatmap method of exported classifiers
 
 
 def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) -> MethodTable:
-    """Task 2. Write `neighbors.json` and `neighbors.csv`: metrics of the embeddings of a study's models."""
+    """Task 2. Evaluate the embeddings of a study; writes `neighbors.json` and `neighbors.csv`."""
     from pneumoscope.research.neighbors_benchmark import benchmark_neighbors
 
     request, dataset = reopen_study(study_dir)
@@ -39,15 +39,15 @@ def run_anomaly_benchmark(
     epochs: int | None = None,
     num_seeds: int = 1,
 ) -> MethodTable:
-    """Task 3. Fit all anomaly detectors to a study's normals; the same call resumes a run that was stopped.
+    """Task 3. Evaluate all anomaly detectors, fitted on the normals of a study. An interrupted run can be resumed.
 
     Args:
         study_dir: folder of the study.
-        configuration: for the record.
-        out_dir: gets `anomaly.json`, `anomaly.csv` and `detectors/`, the checkpoints.
-        weights: file of pretrained weights; without it, detectors on their features are left out.
-        epochs: of every training instead of each detector's own.
-        num_seeds: number of fits of each detector.
+        configuration: recorded in the result.
+        out_dir: folder for `anomaly.json`, `anomaly.csv` and the checkpoints, `detectors/`.
+        weights: file of pretrained weights; if None, detectors with pretrained features are skipped.
+        epochs: number of epochs; None for the default of each detector.
+        num_seeds: number of fits per detector.
     """
     from pneumoscope.research.anomaly_benchmark import benchmark_anomaly
 
@@ -61,14 +61,14 @@ def run_anomaly_benchmark(
 def run_explain_benchmark(
     study_dir: Path, configuration: str, out_dir: Path, *, layer: str | None = None
 ) -> MethodTable:
-    """Task 4. Evaluate all explanation methods on a study's model of normal against pneumonia, each with a verdict.
+    """Task 4. Evaluate all explanation methods on the classifier of a study.
 
     Args:
         study_dir: folder of the study.
-        configuration: of the model.
-        out_dir: gets `explain.csv`, and `explain.json`, whose `method`, `layer`, `verdict` and `metrics` are those of
-            the reader's heatmaps, for the export.
-        layer: for the class-activation maps; by default the last convolutional one.
+        configuration: configuration of the classifier.
+        out_dir: folder for `explain.csv` and `explain.json`. The keys `method`, `layer`, `verdict` and `metrics` of
+            `explain.json` describe the heatmaps of exported models; the export reads them.
+        layer: layer for class-activation maps; by default the last convolutional layer.
     """
     from pneumoscope.models.saved_model import load_model
     from pneumoscope.research.explain_benchmark import benchmark_explanations
@@ -101,11 +101,11 @@ def run_ablations(
     """Cross-validate variants of a configuration, and tabulate all runs in `out_dir`.
 
     Args:
-        dataset: split; its test images are left out.
-        out_dir: gets a folder for each run, `ablations.json` and `ablations.csv`.
-        settings: the configuration.
-        variants: of `pneumoscope.research.ablation.VARIANTS`.
-        protocol: what is held out at a time.
+        dataset: with splits; test images are excluded.
+        out_dir: folder for `ablations.json`, `ablations.csv` and one folder per run.
+        settings: configuration to vary.
+        variants: names from `pneumoscope.research.ablation.VARIANTS`.
+        protocol: cross-validation protocol, see `cross_validate`.
         seed: of the folds and the models.
     """
     from pneumoscope.research.ablation import run_ablation, tabulate_ablations
@@ -116,17 +116,17 @@ def run_ablations(
 
 
 def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> dict[str, Any]:
-    """List labels that cross-validated models and neighbors contradict, one by one and in runs of file names.
+    """Task 2. Audit labels: those contradicted by classifier and neighbors, and contiguous error runs of subtypes.
 
     Args:
         study_dir: folder of the study.
-        crossvalidation: folder of `pneumoscope crossvalidate`, by patients, of the study's data and seed.
-        out_dir: gets `labels.csv`, a line for each contradicted label, and `labels.json`, which the export reads.
+        crossvalidation: output folder of `pneumoscope crossvalidate`, by patients, with data and seed of the study.
+        out_dir: folder for `labels.csv`, one line per contradicted label, and `labels.json`, which the export reads.
 
     Returns:
-        The content of `labels.json`: `labels`, those contradicted, the most suspicious first, and `stretches`, runs of
-        file names; `images`, `inside`, `verdict` and `metrics` are on bacterial against viral: number of pneumonias,
-        number of those in runs, a sentence, and AUROC outside and inside of them.
+        The content of `labels.json`. `labels` are the contradicted labels, most suspicious first; `error_runs` the
+        contiguous error runs. `images` and `inside` are the numbers of pneumonias and of pneumonias in runs, `metrics`
+        the AUROC of bacterial against viral outside and inside of runs, `verdict` a summary sentence.
     """
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.research.ablation import load_crossvalidation

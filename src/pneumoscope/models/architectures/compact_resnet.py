@@ -1,8 +1,8 @@
-"""The shipped classifier: a small residual network, invariant to the brightness and contrast of an image.
+"""`compact_resnet`, the shipped classifier: a small residual network, invariant to brightness and contrast.
 
-Blocks after K. He, X. Zhang, S. Ren and J. Sun, "Identity Mappings in Deep Residual Networks" (2016) and "Deep Residual
-Learning" (2016), with the averaging short cut of T. He et al., "Bag of Tricks for Image Classification with
-Convolutional Neural Networks" (2019), so that no short cut skips pixels.
+Sources: residual blocks of K. He, X. Zhang, S. Ren and J. Sun, "Deep Residual Learning" and "Identity Mappings in Deep
+Residual Networks" (2016); shortcuts with average pooling of T. He et al., "Bag of Tricks for Image Classification with
+Convolutional Neural Networks" (2019).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,7 @@ from keras import layers
 from pneumoscope.models.architectures.reference import EMBEDDING_LAYER
 from pneumoscope.models.registry import register_architecture
 
-# Filters of the two convolutions before the stages, each of which halves the sides.
+# Filters of the two convolutions of the stem, stride 2 each.
 STEM = (24, 48)
 # Filters, blocks and strides; the last stage keeps its feature map at 8 x 8.
 STAGES = ((96, 1, 2), (192, 1, 2), (192, 1, 1))
@@ -23,11 +23,11 @@ STAGES = ((96, 1, 2), (192, 1, 2), (192, 1, 1))
 def build_compact_resnet(
     num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.2
 ) -> keras.Model:
-    """Return the shipped classifier: 1,325,115 parameters for three classes.
+    """Return `compact_resnet`: 1,325,115 parameters for three classes.
 
-    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, a softmax. Each image is
-    standardized first. The embedding is the global average of the last feature map, followed by one Dense layer: the
-    class-activation map (B. Zhou et al., 2016) is therefore exact.
+    Input `(n, size, size, channels)` in [0, 255], standardized per image; output `(n, num_outputs)` float32, softmax.
+    The layer `embedding` is the global average of the last feature map and is followed by one Dense layer, so the
+    class-activation map (B. Zhou et al., 2016) is exact.
     """
     inputs = keras.Input((size, size, channels), name="image")
     features = layers.Rescaling(1 / 255, name="rescaling")(inputs)
@@ -44,12 +44,12 @@ def build_compact_resnet(
 def stack_stages(
     inputs: keras.KerasTensor, stem: tuple[int, int], stages: Sequence[tuple[int, int, int]]
 ) -> keras.KerasTensor:
-    """Return the feature map of residual stages behind two convolutions of stride 2.
+    """Return the feature map of a stem of two strided convolutions, followed by residual stages.
 
     Args:
         inputs: `(n, H, W, channels)`.
-        stem: filters of the two convolutions; the second ends in `stem_2_relu`.
-        stages: filters, blocks and strides of each; the last block of stage 1 is named `stage_1_2` if it has two.
+        stem: filters of the two convolutions; the last layer of the stem is `stem_2_relu`.
+        stages: `(filters, blocks, strides)` per stage; block `b` of stage `s` is named `stage_s_b`.
     """
     features = inputs
     for number, filters in enumerate(stem, start=1):

@@ -17,7 +17,7 @@ def build_encoder(num_outputs: int | None = None, size: int = 128, channels: int
     """Return an encoder for anomaly detection.
 
     Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, the global average of the last
-    feature map; as many as the last of `STAGES` has by default.
+    feature map. `num_outputs` defaults to the number of filters of the last stage.
     """
     inputs = keras.Input((size, size, channels), name="image")
     *earlier, (filters, blocks, strides) = STAGES
@@ -27,7 +27,7 @@ def build_encoder(num_outputs: int | None = None, size: int = 128, channels: int
 
 
 def standardize_images(inputs: keras.KerasTensor) -> keras.KerasTensor:
-    """Return gray levels `(n, H, W, 1)` of mean 0 and deviation 1 in each image, so that exposure is no anomaly."""
+    """Standardize each image `(n, H, W, 1)` to mean 0 and standard deviation 1, so that exposure has no effect."""
     scaled = layers.Rescaling(1 / 255, dtype="float32", name="rescaling")(inputs)
     return layers.LayerNormalization(
         axis=(1, 2, 3), center=False, scale=False, dtype="float32", name="standardization"

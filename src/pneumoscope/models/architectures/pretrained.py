@@ -1,6 +1,6 @@
-"""Backbones of `keras.applications`, pretrained on ImageNet, with a classification head.
+"""Classifiers on backbones of `keras.applications`, pretrained on ImageNet.
 
-Each is one flat graph from gray levels to classes, so that every layer is reachable by its name.
+Each model is flat, without nested models, so every layer is accessible by name.
 """
 
 import os
@@ -23,9 +23,12 @@ IMAGENET = "imagenet"
 
 @dataclass(frozen=True)
 class Backbone:
-    """A model of `keras.applications` and its input scaling: `gray level * scale + offset` in each channel.
+    """A model of `keras.applications` with its input normalization `gray level * scale + offset` per channel.
 
-    `builder` is its name there, `options` are further arguments; the scaling is that of its own `preprocess_input`.
+    Attributes:
+        builder: name of the function in `keras.applications`.
+        scale, offset: normalization of each channel, equal to `preprocess_input` of the model.
+        options: further arguments of the function.
     """
 
     builder: str
@@ -63,23 +66,23 @@ def build_transfer(
     weights: str | os.PathLike[str] | None = None,
     dropout: float = 0.2,
 ) -> "keras.Model":
-    """Return a classifier on a backbone whose name it bears.
+    """Return a classifier on a pretrained backbone; the model has the name of the backbone.
 
-    Input `(n, size, size, 1)` in [0, 255]; output `(n, num_outputs)` float32, a softmax. The layer `embedding` is the
-    global average of the backbone's last feature map.
+    Input `(n, size, size, 1)` in [0, 255]; output `(n, num_outputs)` float32, softmax. The layer `embedding` is the
+    global average of the last feature map.
 
     Args:
         backbone: one of `BACKBONES`.
         num_outputs: number of classes.
-        size: side of the images in pixels, 32 or more.
-        channels: 1, which the backbone sees as gray colors.
-        weights: of the backbone: a file in one of Keras's formats, made without the top; `imagenet`, which Keras
-            downloads unless it has it; None starts from random weights.
-        dropout: rate before the last layer.
+        size: side length of the images in pixels, 32 or more.
+        channels: 1; the gray channel is repeated for the backbone.
+        weights: weights of the backbone: a Keras weights file without top; `imagenet`, downloaded and cached by Keras;
+            or None for random weights.
+        dropout: dropout rate before the last layer.
 
     Raises:
-        TrainingError: if there is no such backbone, the size is too small, or the weights are missing or of
-            another model.
+        TrainingError: if the backbone does not exist, `size` or `channels` is invalid, or the weights are missing or
+            belong to another model.
     """
     import keras
     from keras import layers
@@ -89,11 +92,11 @@ def build_transfer(
     if size < MIN_SIZE:
         raise TrainingError(f"images of {size} x {size} are too small for {backbone}; expected {MIN_SIZE} or more")
     if channels != 1:
-        raise TrainingError(f"{backbone} takes gray images of 1 channel, not {channels}")
+        raise TrainingError(f"channels is {channels}, expected 1 for {backbone}")
     scaling = BACKBONES[backbone]
     inputs = keras.Input((size, size, 1), name="image")
     colors = layers.Concatenate(name="colors")([inputs, inputs, inputs])
-    # In float32, since bfloat16 would round the levels before the offset leaves only their small differences.
+    # Normalize in float32: bfloat16 would round gray levels before the offset is subtracted.
     colors = layers.Rescaling(scaling.scale, scaling.offset, dtype="float32", name="rescaling")(colors)
     model = _build_backbone(backbone, weights, colors)
     features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(model.output)
@@ -122,37 +125,37 @@ def _build_backbone(name: str, weights: str | os.PathLike[str] | None, colors: "
 
 def _download(name: str, build: Any) -> "keras.Model":
     with warnings.catch_warnings():
-        # Keras warns where the weights were made for images of another size, which does them no harm.
+        # Keras warns if the weights were trained on another image size, which is harmless here.
         warnings.filterwarnings("ignore", message="`input_shape` is undefined")
         try:
             return build(weights=IMAGENET)
-        except Exception as error:  # a plain Exception is what Keras raises where a download fails
+        except Exception as error:  # Keras raises a plain Exception if a download fails
             raise TrainingError(
-                f"the ImageNet weights of {name} could not be downloaded ({error}); fetch them where there is a "
-                "network and name the file with --weights FILE, or train from random ones with --weights none"
+                f"the ImageNet weights of {name} cannot be downloaded ({error}). Download them elsewhere and pass the "
+                "file with --weights FILE, or train from random weights with --weights none."
             ) from None
 
 
 def _load_weights(model: "keras.Model", name: str, path: Path) -> None:
     if not path.is_file():
         raise TrainingError(
-            f"the weights file {path} does not exist; expected one of {name} without its top, imagenet, or none"
+            f"the weights file {path} does not exist; expected a file for {name} without top, imagenet, or none"
         )
     try:
         with warnings.catch_warnings():
-            # Keras only warns of layers that a file lacks, and leaves them as they were.
+            # Keras only warns about layers missing from the file.
             warnings.simplefilter("error", UserWarning)
             model.load_weights(path)
     except (ValueError, OSError, KeyError, UserWarning) as error:
         options = "".join(f", {option} {value}" for option, value in BACKBONES[name].options.items() if value)
         raise TrainingError(
-            f"the weights in {path} do not fit: {error} Expected those of keras.applications."
-            f"{BACKBONES[name].builder}{options}, saved without its top. Name another file or another backbone."
+            f"the weights in {path} do not match: {error} Expected weights of keras.applications."
+            f"{BACKBONES[name].builder}{options}, saved without top. Use another file or another backbone."
         ) from None
 
 
 def _flatten(model: "keras.Model") -> "keras.Model":
-    """Return the model with the layers of any models inside of it in their place."""
+    """Return the model with nested models replaced by their layers."""
     import keras
 
     if not any(isinstance(layer, keras.Sequential) for layer in model.layers):

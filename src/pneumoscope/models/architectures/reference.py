@@ -1,6 +1,6 @@
-"""The three networks of the reference study, parameter for parameter.
+"""The three architectures of the reference study, with equal numbers of parameters.
 
-Each takes gray levels from 0 to 255, divides them by 255 itself, and returns float32 in any precision policy.
+Inputs are gray levels in [0, 255], rescaled inside the model. Outputs are float32 under any dtype policy.
 """
 
 import keras
@@ -13,11 +13,11 @@ EMBEDDING_LAYER = "embedding"
 
 @register_architecture("binary")
 def build_binary(num_outputs: int = 2, size: int = 128, channels: int = 1, *, dropout: float = 0.5) -> keras.Model:
-    """Return the network of task 1.A, normal or pneumonia: 3,404,674 parameters for two classes.
+    """Return the classifier of task 1.A, normal or pneumonia: 3,404,674 parameters for two classes.
 
-    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, a sigmoid for each class.
-    The report gives neither the rate of its dropout nor the momentum of its batch normalization; the latter's
-    statistics follow within some 30 steps here, so that evaluation uses those of recent images.
+    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, one sigmoid per class. The
+    reference study does not state the dropout rate or the batch normalization momentum. The momentum here averages
+    about 30 steps.
     """
     inputs = keras.Input((size, size, channels), name="image")
     features = _convolve(inputs, padding="valid")
@@ -27,9 +27,9 @@ def build_binary(num_outputs: int = 2, size: int = 128, channels: int = 1, *, dr
 
 @register_architecture("three_class")
 def build_three_class(num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.5) -> keras.Model:
-    """Return the network of task 1.B, normal, bacterial or viral: 4,287,491 parameters for three classes.
+    """Return the classifier of task 1.B, normal, bacterial or viral: 4,287,491 parameters for three classes.
 
-    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, a softmax.
+    Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, softmax.
     """
     inputs = keras.Input((size, size, channels), name="image")
     features = _convolve(inputs, padding="same")
