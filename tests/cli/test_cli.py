@@ -67,7 +67,7 @@ def test_an_invalid_choice_is_named_with_the_valid_ones(run: Run) -> None:
         (["evaluate"], "no data set is given"),
         (["evaluate", "--data", "nowhere"], "nowhere does not exist"),
         (["evaluate", "--study", "nowhere", "--confounders"], "expected no --models"),
-        (["neighbors", "--study", "nowhere"], "holds no finished improved study"),
+        (["neighbors", "--study", "nowhere"], "contains no finished improved study"),
         (["anomaly", "nowhere.png", "--study", "nowhere"], "holds no trained model"),
         (["train", "--backbone", "mobilenet"], "expected --backbone NAME and --weights"),
         (["train", "--weights", "imagenet"], "expected --backbone NAME and --weights"),

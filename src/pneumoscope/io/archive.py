@@ -1,4 +1,4 @@
-"""Results as `.npz` files: the arrays, and a JSON text with the place of each. Loading executes nothing (no pickle)."""
+"""Results as `.npz` files: arrays, and a JSON text that refers to them. Loading executes no code (no pickle)."""
 
 import json
 import os
@@ -15,11 +15,11 @@ _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in vars(results).va
 
 
 def save_result(result: Any, path: str | os.PathLike[str]) -> None:
-    """Write a result as one `.npz` file, whole or not at all.
+    """Write a result as one `.npz` file in one atomic step.
 
     Args:
-        result: an instance of one of the classes of `pneumoscope.io.results`.
-        path: of the file, which is replaced in one step where it exists.
+        result: an instance of a class of `pneumoscope.io.results`.
+        path: path of the file; an existing file is replaced.
     """
     arrays: dict[str, np.ndarray] = {}
 
@@ -45,14 +45,14 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load_result(path: str | os.PathLike[str]) -> Any:
-    """Load what `save_result` wrote.
+    """Load a result that `save_result` wrote.
 
     Raises:
-        ValueError: if the file is not such a result.
+        ValueError: if the file does not contain a result.
     """
     with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
         if "result" not in archive:
-            raise ValueError(f"{path} holds no result of pneumoscope")
+            raise ValueError(f"{path} contains no pneumoscope result; expected a file written by `save_result`")
 
         def decode(value: Any) -> Any:
             if isinstance(value, list):
