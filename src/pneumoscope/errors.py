@@ -1,7 +1,7 @@
 """Errors that a user can fix.
 
-Every message states the invalid value, the expected value and how to fix it. The command line prints the message without
-a traceback and exits with 2. Any other exception is a bug.
+Every message states the invalid value, the expected value and how to fix it. The command line prints the message
+without a traceback and exits with 2. Any other exception is a bug.
 """
 
 

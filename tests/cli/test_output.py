@@ -53,10 +53,18 @@ def test_a_command_that_loads_keras_prints_only_its_own_lines(tmp_path: Path) ->
     assert "oneDNN" not in done.stderr and "absl" not in done.stderr
 
 
+@pytest.mark.parametrize("module", ["models.saved_model", "classification.classifier", "export.keras_graphs"])
+def test_importing_keras_through_the_library_prints_nothing(module: str) -> None:
+    pytest.importorskip("keras")
+    done = run_python(f"import pneumoscope.{module}, keras; keras.Input((1,))")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 def test_only_native_messages_are_dropped() -> None:
     done = run_python(
         "import logging, os, sys\n"
-        "from pneumoscope.cli.commands import drop_native_stderr\n"
+        "from pneumoscope.models.keras_import import drop_native_stderr\n"
         "with drop_native_stderr():\n"
         "    os.write(2, b'native')\n"
         "    logging.warning('logged')\n"

@@ -7,7 +7,7 @@ inference.py   `read`, `app`, `export`
 evaluation.py  `evaluate`
 data.py        `data`: `prepare`, `audit`, `download`, `phantoms`
 research.py    `research`: benchmarks, ablations, label audits
-commands.py    command classes: error messages, import of Keras
+commands.py    the class of all commands
 options.py     shared options
 output.py      tables and JSON on standard output
 """

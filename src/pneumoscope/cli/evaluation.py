@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pneumoscope.cli.commands import import_keras
 from pneumoscope.cli.options import ClassifierTask, Configuration, JsonOption, ModelsOption, OperatingPointOption
 from pneumoscope.cli.output import print_metrics
 from pneumoscope.errors import PneumoscopeError
@@ -94,7 +93,6 @@ def _report(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bo
 
 
 def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task: str, *, as_json: bool) -> None:
-    import_keras()
     from pneumoscope.classification.classifier import evaluate_classifier
     from pneumoscope.data.dataset import load_dataset
     from pneumoscope.io.study_folder import model_dir

@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.cli.commands import import_keras
 from pneumoscope.cli.options import ConfigurationOption, ModelsOption, OperatingPointOption
 from pneumoscope.cli.output import INTERRUPTED, open_console
 
@@ -130,7 +129,6 @@ def export(
     ] = None,
 ) -> None:
     """Export trained models to ONNX."""
-    import_keras()
     from pneumoscope.export.model import export_model
     from pneumoscope.export.study import export_study
     from pneumoscope.io.study_folder import LEDGER_NAME

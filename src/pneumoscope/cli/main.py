@@ -8,7 +8,7 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.cli import data, evaluation, inference, research, study, training
-from pneumoscope.cli.commands import Command, KerasCommand
+from pneumoscope.cli.commands import Command
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
 
 app = typer.Typer(
@@ -20,7 +20,7 @@ app = typer.Typer(
 )
 for module in (data, evaluation, inference, research, study, training):
     for command in module.COMMANDS.registered_commands:
-        command.cls = KerasCommand if module in (research, study, training) else Command
+        command.cls = Command
 for module in (inference, evaluation, study, training):
     app.add_typer(module.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
