@@ -199,14 +199,14 @@ def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
     console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{trust}".rstrip())
     # Relative widths make rows wrap on a terminal. A file gets one line per row.
     table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
-    for name in ("decision", "pneumonia", "bact./viral", "anomaly"):
+    for name in ("decision", "pneumonia", "bacterial\n/ viral", "anomaly\npercentile"):
         table.add_column(name, no_wrap=True)
     table.add_column("reason", ratio=4 if console.is_terminal else None)
     for row in rows:
         numbers = ["", "", ""]
         if row["p_pneumonia"] is not None:
             subtypes = f"{row['p_bacterial']:.0%} / {row['p_viral']:.0%}"
-            numbers = [f"{row['p_pneumonia']:.0%}", subtypes, f"{math.floor(row['anomaly_percentile'])} %"]
+            numbers = [f"{row['p_pneumonia']:.0%}", subtypes, f"{math.floor(row['anomaly_percentile'])}"]
         name, reason = shorten_name(row["path"], most=MAX_PATH_LENGTH), row["error"] or row["reason"] or ""
         table.add_row(name, row["decision"] or "error", *numbers, reason)
     console.print(table)

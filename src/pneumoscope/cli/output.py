@@ -37,7 +37,7 @@ def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool =
         [name, *(f"{number:.3f}" for number in (estimate.value, estimate.low, estimate.high)), str(estimate.n)]
         for name, estimate in metrics.items()
     ]
-    title = f"Metrics on {split}, with 95 % confidence intervals (bootstrap over patients)"
+    title = f"Metrics on {split} (95 % CI, bootstrap over patients)"
     print_table(title, ["metric", "value", "low", "high", "n"], rows)
 
 
@@ -50,7 +50,7 @@ def print_methods(table: "MethodTable", *, as_json: bool = False) -> None:
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "methods": methods, "remarks": table.remarks}))
         return
     columns = {name: [str(metrics.get(name, "-")) for metrics in table.metrics.values()] for name in table.columns}
-    title: str | None = "Methods, with 95 % confidence intervals (bootstrap over patients)"
+    title: str | None = "Methods (95 % CI, bootstrap over patients)"
     for names in _split_columns(columns, len(max(table.metrics, key=len))):
         rows = zip(table.metrics, *(columns[name] for name in names), strict=True)
         print_table(title, ["method", *names], [list(row) for row in rows])

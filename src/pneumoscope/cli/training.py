@@ -87,8 +87,8 @@ def _check_backbone(backbone: str | None, weights: str | None, configuration: st
         raise PneumoscopeError(f"--backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}")
     if (backbone is None) != (weights is None) or (configuration == "transfer" and not backbone):
         raise PneumoscopeError(
-            f"got --backbone {backbone} and --weights {weights} for the configuration {configuration}; expected "
-            "--backbone NAME and --weights FILE, imagenet or none together"
+            "--backbone and --weights belong together, and the configuration transfer needs both; expected "
+            "--backbone NAME and --weights FILE, imagenet or none"
         )
     if backbone and task == "anomaly":
         raise PneumoscopeError("--task anomaly has its own architecture; expected no --backbone")

@@ -83,7 +83,7 @@ def evaluate_models(
     hide = should_hide(table, confounders)
     log.info("reading %d images, skipping %d files", len(table), len(collection.skipped))
     gathered = gather_readings(reader, table, operating_point=operating_point)
-    log.info("computing metrics with 95 %% confidence intervals")
+    log.info("computing metrics with 95 % confidence intervals")
     evaluation = _measure_images(reader, gathered, split, operating_point, correct_label_shift, seed)
     hidden, ood_check = None, None
     if confounders is not False:
