@@ -78,12 +78,20 @@ class Graph:
 
         Returns:
             One array per output, in the order of `outputs`.
+
+        Raises:
+            ModelError: if ONNX Runtime cannot run the graph on these inputs.
         """
         count = len(next(iter(inputs.values())))
-        batches = [
-            self.session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
-            for start in range(0, count, BATCH_SIZE)
-        ]
+        session = self.session
+        try:
+            batches = [
+                session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
+                for start in range(0, count, BATCH_SIZE)
+            ]
+        except Exception as error:  # ONNX Runtime raises its own classes
+            shapes = ", ".join(f"{name} {values.shape}" for name, values in inputs.items())
+            raise ModelError(f"{self.path} cannot compute {', '.join(outputs)} of {shapes}: {error}") from None
         return [np.concatenate(values) for values in zip(*batches, strict=True)]
 
 
