@@ -18,7 +18,7 @@ from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.errors import ImageError
 from pneumoscope.pacs.dicom_output import make_dicom_reading, write_dicom_reading
-from pneumoscope.report.reading_picture import draw_reading
+from pneumoscope.report.reading_image import draw_reading
 
 PREDICTED: dict[str, Any] = {
     "path": "/radiographs/DOE_JANE_1970.dcm",

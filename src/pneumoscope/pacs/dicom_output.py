@@ -20,7 +20,7 @@ from pneumoscope.data.source import ImageSource, open_source
 from pneumoscope.errors import ImageError
 from pneumoscope.io.write import atomic_write
 from pneumoscope.pacs.structured_report import DECISIONS, make_report
-from pneumoscope.report.reading_picture import draw_reading
+from pneumoscope.report.reading_image import draw_reading
 
 if TYPE_CHECKING:
     from pydicom import Dataset

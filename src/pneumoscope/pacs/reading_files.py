@@ -12,7 +12,7 @@ from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 from pneumoscope.pacs.dicom_output import write_dicom_reading
-from pneumoscope.report.reading_picture import draw_reading
+from pneumoscope.report.reading_image import draw_reading
 
 
 def write_reading(
