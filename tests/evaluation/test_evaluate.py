@@ -79,7 +79,7 @@ def test_rejected_images_still_count(evaluation):
     assert sum(evaluation.rejections.reasons.values()) == (evaluation.images.decisions == "rejected").sum()
     assert evaluation.scopes["all"].num_images == NUM_PHANTOMS + 1
     assert evaluation.scopes["accepted"].num_images == (evaluation.images.decisions != "rejected").sum()
-    assert evaluation.scopes["sure"].num_images <= evaluation.scopes["accepted"].num_images
+    assert evaluation.scopes["certain"].num_images <= evaluation.scopes["accepted"].num_images
 
 
 def test_metrics_are_those_of_the_images(evaluation):
@@ -91,7 +91,7 @@ def test_metrics_are_those_of_the_images(evaluation):
     assert point["specificity"].value == pytest.approx((~flagged)[images.labels == 0].mean())
     assert point["specificity"].low <= point["specificity"].value <= point["specificity"].high
     assert point["accuracy"].value == pytest.approx((flagged == images.labels).mean())
-    assert evaluation.rejections.answers["all"].n == evaluation.scopes["accepted"].num_images
+    assert evaluation.rejections.accuracy["all"].n == evaluation.scopes["accepted"].num_images
     assert evaluation.selective["pneumonia"].at_shares[1.0].value == pytest.approx(point["accuracy"].value)
 
 

@@ -42,13 +42,13 @@ def test_rejections_are_counted_by_reason_and_compared_in_accuracy():
 
     assert rejections.rejected["all"].value == pytest.approx(0.2)
     assert rejections.rejected["normal"].value == 0
-    assert rejections.unlike["pneumonia"].value == pytest.approx(1 / 3)
+    assert rejections.flagged["pneumonia"].value == pytest.approx(1 / 3)
     assert rejections.uncertain["normal"].value == 0.5
     assert rejections.reasons == {"The image appears upside down.": 1}
     assert rejections.remarks == {CLOSE: 2, UNLIKE: 1}
-    assert {name: answer.value for name, answer in rejections.answers.items()} == {
+    assert {name: accuracy.value for name, accuracy in rejections.accuracy.items()} == {
         "all": 0.5,
-        "sure": 1,
+        "certain": 1,
         "uncertain": 0,
     }
 

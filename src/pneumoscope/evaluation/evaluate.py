@@ -159,8 +159,8 @@ def trace_roc(images: EvaluatedImages) -> Roc | None:
 
     if len(set(images.labels.tolist())) < 2:
         return None
-    false_alarms, sensitivity, _ = roc_curve(images.labels, images.scores)
-    return Roc(false_alarms, sensitivity)
+    false_positive_rate, sensitivity, _ = roc_curve(images.labels, images.scores)
+    return Roc(false_positive_rate, sensitivity)
 
 
 def _check_images(

@@ -28,14 +28,14 @@ def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int =
     """
     rejected, uncertain = images.decisions == "rejected", images.decisions == "uncertain"
     correct = (images.scores >= threshold) == (images.labels == 1)
-    answered = {"all": ~rejected, "sure": ~rejected & ~uncertain, "uncertain": uncertain}
+    answered = {"all": ~rejected, "certain": ~rejected & ~uncertain, "uncertain": uncertain}
     return Rejections(
         rejected=_share_by_class(rejected, images, seed),
-        unlike=_share_by_class(~rejected & ~images.in_distribution, images, seed),
+        flagged=_share_by_class(~rejected & ~images.in_distribution, images, seed),
         uncertain=_share_by_class(uncertain, images, seed),
         reasons=_count_remarks(images.reasons[rejected]),
         remarks=_count_remarks(images.reasons[~rejected]),
-        answers={
+        accuracy={
             name: estimate_share(correct[rows], images.patients[rows], seed=seed)
             for name, rows in answered.items()
             if rows.any()

@@ -24,7 +24,7 @@ def measure_scopes(
     """Return the metrics of three scopes; a scope without images is omitted.
 
     The scopes are `all` images, the images `accepted` by the OOD detector, and the accepted images that are not
-    uncertain (`sure`).
+    uncertain (`certain`).
 
     Args:
         images: the evaluated images.
@@ -35,7 +35,7 @@ def measure_scopes(
     masks = {
         "all": np.ones(len(images), dtype=bool),
         "accepted": images.decisions != "rejected",
-        "sure": np.isin(images.decisions, BINARY_CLASSES),
+        "certain": np.isin(images.decisions, BINARY_CLASSES),
     }
     return {
         name: _measure_scope(images.select(rows), thresholds, split, seed) for name, rows in masks.items() if rows.any()

@@ -69,7 +69,7 @@ _PERCENTAGES = (
     *("accuracy", "balanced_accuracy", "three_class_accuracy", "precision", "recall", "sensitivity", "specificity"),
     *("f1", "macro_f1"),
     *("flagged", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
-    *("coverage", "single", "several", "empty", "rejected", "unlike", "uncertain", "share"),
+    *("coverage", "single", "several", "empty", "rejected", "uncertain", "share"),
 )
 
 

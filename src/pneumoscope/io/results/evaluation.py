@@ -84,20 +84,20 @@ class Rejections:
 
     Attributes:
         rejected: share of images that the OOD detector rejects, by class and for `all`.
-        unlike: share of images that the OOD detector flags but does not reject, by class and for `all`.
+        flagged: share of images that the OOD detector flags but does not reject, by class and for `all`.
         uncertain: share of images with the decision `uncertain`, by class and for `all`.
         reasons: number of rejected images by reason.
         remarks: number of other images by reason; an image may have two reasons.
-        answers: accuracy at the operating point without rejected images: on `all` of them, on those that are not
-            uncertain (`sure`), and on the `uncertain` ones without abstention.
+        accuracy: accuracy at the operating point without rejected images: on `all` of them, on those that are not
+            uncertain (`certain`), and on the `uncertain` ones without abstention.
     """
 
     rejected: dict[str, Estimate]
-    unlike: dict[str, Estimate]
+    flagged: dict[str, Estimate]
     uncertain: dict[str, Estimate]
     reasons: dict[str, int]
     remarks: dict[str, int]
-    answers: dict[str, Estimate]
+    accuracy: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -227,7 +227,7 @@ class CollectionEvaluation:
         unreadable: `{name, reason}` of each file that cannot be read.
         left_out: `{name, reason}` of each file without a known class.
         scopes: metrics on `all` images, on the images `accepted` by the OOD detector, and on the accepted images that
-            are not uncertain (`sure`).
+            are not uncertain (`certain`).
         roc: ROC curve on all images; None if a class is missing.
         reliability: `pneumonia`, and `three_class` if subtypes are known.
         conformal: conformal sets; None if the models have none.

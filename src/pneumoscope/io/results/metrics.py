@@ -16,27 +16,27 @@ class Reliability:
     Attributes:
         edges: `(bins + 1,)` float64, from 0 to 1.
         counts: `(bins,)` int, number of images in each bin.
-        promised: `(bins,)` float64, mean probability in each bin; NaN in empty bins.
+        predicted: `(bins,)` float64, mean probability in each bin; NaN in empty bins.
         observed: by index of each non-empty bin, frequency of the event.
         error: expected calibration error, in [0, 1].
-        promised_mean: mean probability over all images.
+        predicted_mean: mean probability over all images.
         observed_mean: frequency of the event over all images.
         by_chance: mean expected calibration error of perfectly calibrated probabilities on equally many images.
     """
 
     edges: np.ndarray
     counts: np.ndarray
-    promised: np.ndarray
+    predicted: np.ndarray
     observed: dict[int, Estimate]
     error: Estimate
-    promised_mean: float
+    predicted_mean: float
     observed_mean: float
     by_chance: float
 
     def __post_init__(self) -> None:
         bins = len(self.counts)
         require(self.edges.shape == (bins + 1,), f"edges are {self.edges.shape}, expected {(bins + 1,)}")
-        require(self.promised.shape == (bins,), f"promised are {self.promised.shape}, expected {(bins,)}")
+        require(self.predicted.shape == (bins,), f"predicted is {self.predicted.shape}, expected {(bins,)}")
 
 
 @dataclass(frozen=True)
@@ -97,15 +97,18 @@ class Roc:
     """The ROC curve of pneumonia.
 
     Attributes:
-        false_alarms: `(m,)` float64 in [0, 1], false positive rates.
+        false_positive_rate: `(m,)` float64 in [0, 1], false positive rates.
         sensitivity: `(m,)` float64 in [0, 1].
     """
 
-    false_alarms: np.ndarray
+    false_positive_rate: np.ndarray
     sensitivity: np.ndarray
 
     def __post_init__(self) -> None:
-        require(self.false_alarms.shape == self.sensitivity.shape, "false alarms and sensitivity differ in shape")
+        require(
+            self.false_positive_rate.shape == self.sensitivity.shape,
+            "false_positive_rate and sensitivity differ in shape",
+        )
 
 
 @dataclass(frozen=True)
@@ -113,10 +116,10 @@ class Conformal:
     """Prediction sets by split conformal prediction.
 
     Attributes:
-        promised: nominal coverage, in (0, 1).
+        nominal_coverage: nominal coverage, in (0, 1).
         metrics: by class and for `all`: `coverage`, mean `size`, and shares of sets with a `single` class, `several`
             classes or none (`empty`).
     """
 
-    promised: float
+    nominal_coverage: float
     metrics: dict[str, dict[str, Estimate]]
