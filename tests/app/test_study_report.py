@@ -60,7 +60,7 @@ def test_the_report_works_under_its_policy(chromium, serve_app, finished_study):
         page.on("pageerror", lambda error: messages.append(str(error)))
         page.on("request", lambda sent: sent.url.startswith((address, "data:")) or messages.append(sent.url))
         page.goto(f"{address}/study")
-        assert page.locator(".living-map .map-filters input").count() > 0
+        assert page.locator(".interactive-map .map-filters input").count() > 0
         pressed = page.locator('.points [aria-pressed="true"]')
         assert pressed.get_attribute("value") == "balanced"
         rows = dict.fromkeys(("Sensitivity", "Specificity"))

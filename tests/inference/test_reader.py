@@ -236,7 +236,7 @@ def test_a_card_keeps_its_json_form(part):
         ("anomaly/card.json", "{", "cannot be read"),
         ("anomaly/card.json", "[]", "is version None"),
         ("references/reference_cases.npz", None, "is missing"),
-        ("references/reference_cases.npz", "x", "is not the file that card.json describes"),
+        ("references/reference_cases.npz", "x", "does not match its SHA-256 in card.json"),
     ],
 )
 def test_damaged_files_are_an_error(copied, name, content, message):
@@ -253,11 +253,11 @@ def test_damaged_files_are_an_error(copied, name, content, message):
         ({"card_version": 1}, "is version 1 .* Export the models again"),
         ({"kind": "anomaly"}, "of kind 'anomaly'"),
         ({"kind": []}, "of kind"),
-        ({"files": {"../../etc/passwd": "0"}}, "files of its own folder only"),
+        ({"files": {"../../etc/passwd": "0"}}, "files in the same folder only"),
         ({"files": None}, "is damaged .files: Input should be an object, not None"),
         ({"seed": "0"}, "is damaged .seed: Input should be a valid integer, not 0"),
         ({"calibration": {}}, "is damaged .calibration.method: Field required"),
-        ({"classes": ["a", "b"]}, "calibration.fitted is not of 2 classes"),
+        ({"classes": ["a", "b"]}, "calibration.fitted has 4 values; expected 3 for 2 classes"),
         ({"settings": {"epochs": 0}}, "epochs 0"),
         ({"graph": {"answers_file": "other.onnx"}}, "names the graph 'other.onnx'"),
     ],

@@ -1,3 +1,6 @@
+import base64
+import io
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -50,7 +53,7 @@ def test_learning_curve_marks_the_epoch_that_was_kept(stages):
     for axes, values in ((loss, curve.val_loss), (accuracy, curve.val_accuracy)):
         mark = next(line for line in axes.lines if line.get_marker() == "D")
         assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (curve.chosen_epoch, values[curve.chosen_epoch - 1])
-    assert f"epoch {curve.chosen_epoch} were kept" in curves.describe_learning_curve(curve)
+    assert f"Selected: epoch {curve.chosen_epoch}," in curves.describe_learning_curve(curve)
     curve = stages["improved-anomaly"].curve  # an autoencoder has no accuracy
     assert [axes.get_title("left") for axes in curves.draw_learning_curve(curve, title="3").axes] == ["Loss"]
     assert "accuracy" not in curves.describe_learning_curve(curve)
@@ -120,7 +123,7 @@ def test_leakage_draws_the_splits_side_by_side(stages):
     leakage = stages["leakage"]
     widths = [patch.get_width() for patch in comparison.draw_leakage(leakage, title="Leak").axes[0].patches]
     assert widths == [0.93, 0.91, 0.9, 0.88, 0.88, 0.85]
-    assert "93.0% [90.0, 96.0] under the random split" in comparison.describe_leakage(leakage)
+    assert "93.0% [90.0, 96.0] with the random split" in comparison.describe_leakage(leakage)
 
 
 def test_k_scores_mark_the_chosen_k(stages):
@@ -217,16 +220,16 @@ def test_normality_model_without_reconstructions_shows_distances(stages):
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Maps"))
     assert {f"distance {distance.mean():.4g}" for distance in result.anomaly_maps} <= shown
     assert "reconstruction" not in shown
-    assert anomaly.draw_errors(result, title="Scores").axes[0].get_xlabel() == "distance from normals"
-    assert "how far each place is from normals" in anomaly.describe_reconstructions(result)
+    assert anomaly.draw_errors(result, title="Scores").axes[0].get_xlabel() == "Mahalanobis distance from normals"
+    assert "anomaly maps of the distance from normals" in anomaly.describe_reconstructions(result)
 
 
-def test_gradcam_has_normals_left_and_pneumonias_right(stages):
+def test_heatmap_examples_have_normals_left_and_pneumonias_right(stages):
     result = stages["improved-explain"]
-    axes = explain.draw_gradcam(result, title="Grad-CAM").axes[0]
+    axes = explain.draw_heatmap_examples(result, title="Heatmaps").axes[0]
     titles = [text.get_text() for text in axes.texts[:6]]
     assert [title.partition(",")[0] for title in titles] == ["normal"] * 3 + ["pneumonia"] * 3
-    assert titles[3] == "pneumonia, predicted wrongly"
+    assert titles[3] == "pneumonia, wrong prediction"
     assert set(result.layers) <= texts(axes.figure)
 
 
@@ -272,11 +275,11 @@ def test_centrality_is_drawn_with_its_interval_even_where_it_is_not_defined(stag
 
 def test_saved_figures_carry_note_and_description_and_are_reproducible(stages, tmp_path):
     curve = stages["improved-binary"].curve
-    saved = [
+    saved = []
+    for _ in range(2):
         palette.save_figure(curves.draw_learning_curve(curve, title="1.A"), tmp_path / "curve", note="Note.")
-        for _ in range(2)
-    ]
-    assert saved[0] == saved[1] == (tmp_path / "curve.svg").read_text(encoding="utf-8")
+        saved.append((tmp_path / "curve.svg").read_text(encoding="utf-8"))
+    assert saved[0] == saved[1]
     ElementTree.fromstring(saved[0])
     description = f"{curves.describe_learning_curve(curve)} Note."
     assert description in saved[0]
@@ -287,8 +290,26 @@ def test_saved_figures_carry_note_and_description_and_are_reproducible(stages, t
 
 def test_embedded_figure_follows_the_color_scheme(stages, tmp_path):
     figure = curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A")
-    picture = palette.make_picture(figure, tmp_path / "curve", caption="c")
-    assert picture.address.startswith("data:image/svg+xml,%3Csvg")
-    assert "prefers-color-scheme" in picture.address and "currentColor" in picture.address
+    embedded = palette.save_page_figure(figure, tmp_path / "curve", caption="c")
+    assert embedded.address.startswith("data:image/svg+xml,%3Csvg")
+    assert "prefers-color-scheme" in embedded.address and "currentColor" in embedded.address
     assert "prefers-color-scheme" not in (tmp_path / "curve.svg").read_text(encoding="utf-8")
-    assert not set('"<>#\n') & set(picture.address)
+    assert not set('"<>#\n') & set(embedded.address)
+
+
+def test_embedded_images_keep_their_content_in_fewer_bytes(stages, tmp_path):
+    figure = explain.draw_heatmap_examples(stages["improved-explain"], title="Heatmaps")
+    address = palette.save_page_figure(figure, tmp_path / "heatmaps", caption="c").address
+    svg = (tmp_path / "heatmaps.svg").read_text(encoding="utf-8")
+
+    whole, small = (
+        max(re.findall(rf"data:image/{name};base64,([A-Za-z0-9+/=\s]+)", text), key=len)
+        for name, text in (("png", svg), ("webp", address))
+    )
+    assert "image/png" not in address
+    assert len(small) < len(whole)
+    opened = [Image.open(io.BytesIO(base64.b64decode(text))).convert("RGBA") for text in (whole, small)]
+    assert opened[0].size == opened[1].size
+    visible = np.asarray(opened[0])[..., 3] > 0
+    errors = np.abs(np.asarray(opened[0], float) - np.asarray(opened[1], float))[visible]
+    assert errors.mean() < 8

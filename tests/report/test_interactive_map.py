@@ -10,7 +10,12 @@ from PIL import Image
 
 from pneumoscope.io.results import EmbeddingMap
 from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.report.interactive_map import THUMBNAIL_SIDE, THUMBNAILS_ACROSS, write_map_data
+from pneumoscope.report.interactive_map import (
+    THUMBNAIL_SIDE,
+    THUMBNAILS_ACROSS,
+    write_map_data,
+    write_thumbnails,
+)
 
 MARGIN = 36  # of map.js
 
@@ -28,16 +33,18 @@ def make_map(dataset, count=70):
     )
 
 
-def test_every_thumbnail_is_where_the_script_looks_for_it(phantoms):
+def test_every_image_has_its_thumbnail(phantoms):
     embedding_map = make_map(phantoms)
     points = json.loads(write_map_data(embedding_map, phantoms))
+    thumbnails = json.loads(write_thumbnails(phantoms))
 
-    sprite = Image.open(io.BytesIO(base64.b64decode(points["thumbnails"]["address"].partition(",")[2])))
+    sprite = Image.open(io.BytesIO(base64.b64decode(thumbnails["address"].partition(",")[2])))
     down, across = divmod(69, THUMBNAILS_ACROSS)
     box = np.array([across, down, across + 1, down + 1]) * THUMBNAIL_SIDE
     small = Image.fromarray(phantoms.images[69]).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
     assert np.abs(np.asarray(sprite.crop(box.tolist()), float) - np.asarray(small, float)).mean() < 8
-    assert points["thumbnails"]["shown"] == [True] * 70 + [False]
+    assert points["thumbnails"] == [*range(70), None]
+    assert (thumbnails["side"], thumbnails["across"]) == (THUMBNAIL_SIDE, THUMBNAILS_ACROSS)
     assert points["emphasized"] == [False] * 69 + [True, True]
     assert np.allclose(points["coordinates"], embedding_map.coordinates, rtol=1e-4)
     assert points["labels"][0] in THREE_CLASSES
@@ -50,14 +57,15 @@ def test_a_name_cannot_end_the_script(phantoms):
 
     assert "</script>" not in data
     assert json.loads(data)["names"][-1] == "new </script>.png"
-    assert json.loads(data)["thumbnails"] is None
+    assert json.loads(data)["thumbnails"] == [None] * 71
 
 
-PAGE = """<!doctype html><body style="margin:0;width:600px"><style>%s</style><div class="living-map" hidden>
+PAGE = """<!doctype html><body style="margin:0;width:600px"><style>%s</style><div class="interactive-map" hidden>
 <canvas class="map-canvas" tabindex="0" style="height:400px"></canvas>
 <fieldset class="map-filters"></fieldset><input class="map-search"><ol class="map-list"></ol>
 <p class="map-hint"></p><div class="map-card"></div>
-<script type="application/json">%s</script></div><script type="module">%s</script></body>"""
+<script type="application/json">%s</script></div><script type="application/json" id="map-thumbnails">%s</script>
+<script type="module">%s</script></body>"""
 
 
 @pytest.mark.integration
@@ -68,14 +76,15 @@ def test_images_are_found_by_pointing_by_a_loop_and_by_name(phantoms, tmp_path):
     playwright = pytest.importorskip("playwright.sync_api")
     read = files("pneumoscope.report").joinpath
     data = write_map_data(make_map(phantoms), phantoms)
-    (tmp_path / "map.html").write_text(PAGE % (read("report.css").read_text(), data, read("map.js").read_text()))
+    parts = read("report.css").read_text(), data, write_thumbnails(phantoms), read("map.js").read_text()
+    (tmp_path / "map.html").write_text(PAGE % parts)
 
     with playwright.sync_playwright() as started:
         browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox", "--disable-gpu"])
         page, errors = browser.new_page(), []
         page.on("pageerror", lambda error: errors.append(str(error)))
         page.goto((tmp_path / "map.html").as_uri())
-        box = page.locator("canvas").bounding_box()
+        box = page.locator(".map-canvas").bounding_box()
         points = json.loads(data)
         coordinates = np.array(points["coordinates"])
         low, high = coordinates.min(axis=0), coordinates.max(axis=0)
@@ -84,7 +93,9 @@ def test_images_are_found_by_pointing_by_a_loop_and_by_name(phantoms, tmp_path):
         place = box["x"] + box["width"] / 2 + x, box["y"] + box["height"] / 2 - y
         page.mouse.move(*place)
         assert page.locator(".map-card p").first.inner_text().startswith(points["names"][5])
-        page.locator("canvas").focus()
+        assert "image/jpeg" in page.locator(".map-card .map-thumbnail").first.get_attribute("style")
+        assert page.locator(".map-filters canvas.map-mark").count() == len(points["classes"])
+        page.locator(".map-canvas").focus()
         page.keyboard.press("+")
         page.mouse.move(*place)
         page.keyboard.press("0")

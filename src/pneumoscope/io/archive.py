@@ -1,4 +1,4 @@
-"""Results as `.npz` files: the arrays, and a JSON text with the place of each. Loading executes nothing (no pickle)."""
+"""Results as `.npz` files: arrays, and a JSON text that refers to them. Loading executes no code (no pickle)."""
 
 import json
 import os
@@ -17,11 +17,11 @@ _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in vars(results).va
 
 
 def save_result(result: Any, path: str | os.PathLike[str]) -> None:
-    """Write a result as one `.npz` file, whole or not at all.
+    """Write a result as one `.npz` file in one atomic step.
 
     Args:
-        result: an instance of one of the classes of `pneumoscope.io.results`.
-        path: of the file, which is replaced in one step where it exists.
+        result: an instance of a class of `pneumoscope.io.results`.
+        path: path of the file; an existing file is replaced.
     """
     arrays: dict[str, np.ndarray] = {}
 

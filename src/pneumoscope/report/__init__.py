@@ -1,11 +1,12 @@
-"""Pages, figures and text of results that other packages computed.
+"""Pages, figures and texts for results that other packages computed.
 
 study_page.py            `report.html` of a study
 evaluation_page.py       `evaluation.html` and `.json` of an evaluation
 audit_page.py            `audit.html`, `.txt` and `.json` of a collection
 model_card.py            `README.md` of an exported model
-templates.py             environment of the templates, and the frame of a page
-tables.py                tables of all pages and of a study
+reading_image.py         a prediction as one image
+templates.py             Jinja environment, style sheet and scripts
+tables.py                tables of a study and of all pages
 evaluation_tables.py     tables of an evaluation
 sentences.py             sentences of a study
 evaluation_sentences.py  sentences of an evaluation
@@ -14,7 +15,6 @@ comparison.py            metrics of the reference study, of this study and of pu
 published.py             values and sources of the reference study and of publications
 study_figures.py         figures of a study
 figures/                 one function for each figure
-reading_picture.py       a prediction as one image
 threshold_explorer.py    data of `thresholds.js`
 interactive_map.py       data of `map.js`
 """

@@ -1,4 +1,4 @@
-"""The audit of a collection as text, as JSON and as a page."""
+"""The audit of a collection as text, JSON and HTML."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from pneumoscope.io.results import Audit
 from pneumoscope.io.write import write_text
 from pneumoscope.phantoms.phantom import shows_phantoms
 from pneumoscope.report.figures.exposure import SUBTYPE_TITLES, draw_exposures
-from pneumoscope.report.figures.palette import make_picture
+from pneumoscope.report.figures.palette import save_page_figure
 from pneumoscope.report.tables import Cell, Table, tabulate_counts, tabulate_exposure
 from pneumoscope.report.templates import write_page
 
@@ -34,12 +34,12 @@ def write_audit(audit: Audit, dataset: Dataset, out_dir: str | os.PathLike[str])
     """Write `audit.txt`, `audit.json`, `audit.html` and its figure.
 
     Args:
-        audit: of `dataset`.
-        dataset: for the examples and figures.
-        out_dir: where to; files of an earlier audit are replaced.
+        audit: audit of `dataset`.
+        dataset: images for the examples and the figure.
+        out_dir: output folder; files of an earlier audit are replaced.
 
     Returns:
-        Path of `audit.html`, which needs no network.
+        Path of `audit.html`, which works offline.
     """
     out_dir = Path(out_dir)
     write_text(out_dir / "audit.txt", format_audit(audit))
@@ -51,23 +51,23 @@ def write_audit(audit: Audit, dataset: Dataset, out_dir: str | os.PathLike[str])
 def format_audit(audit: Audit) -> str:
     """Return an audit as text for a terminal."""
     counts, exposure = tabulate_counts("", audit.counts, audit.patients), tabulate_exposure(audit.exposure)
-    lines = ["Audit of the radiographs", RESEARCH_USE_ONLY, "", *_align(counts), ""]
+    lines = ["Audit", RESEARCH_USE_ONLY, "", *_align(counts), ""]
     lines += [f"- {note}" for note in audit.notes]
     for title, entries in _list_findings(audit):
         lines += ["", f"{title} ({len(entries)}):", *(f"  {entry}" for entry in entries[:_NAMES_LISTED])]
         if len(entries) > _NAMES_LISTED:
-            lines.append(f"  and {len(entries) - _NAMES_LISTED} more, all in audit.json")
+            lines.append(f"  {len(entries) - _NAMES_LISTED} more in audit.json")
     lines += ["", "Mean gray level of an image, 0 to 255:", *_align(exposure)]
     return "\n".join(lines) + "\n"
 
 
 def _list_findings(audit: Audit) -> list[tuple[str, list[str]]]:
     findings = [
-        ("Files left out", [f"{entry['name']}: {entry['reason']}" for entry in audit.unreadable]),
-        ("Files with the same bytes", [" = ".join(group) for group in audit.exact_duplicates]),
-        ("Different files that show the same image", [" ~ ".join(pair) for pair in audit.near_duplicates]),
+        ("Unreadable files", [f"{entry['name']}: {entry['reason']}" for entry in audit.unreadable]),
+        ("Exact duplicates: files with the same bytes", [" = ".join(group) for group in audit.exact_duplicates]),
+        ("Near duplicates: different files with the same image", [" ~ ".join(pair) for pair in audit.near_duplicates]),
         ("Patients in more than one split", audit.shared_patients),
-        ("Person numbers both in train and in test", audit.shared_numbers),
+        ("Patient numbers in both training and test", audit.shared_numbers),
         (
             "Most frequent sizes, in pixels",
             [f"{size['width']} x {size['height']}: {size['count']} files" for size in audit.sizes],
@@ -89,27 +89,27 @@ def _align(table: Table) -> list[str]:
 
 
 def _collect_examples(dataset: Dataset) -> list[dict[str, Any]]:
-    """Return for each class some images, each of another patient, spread evenly over the class."""
+    """Return some images of each class, evenly spaced in the table, each from a different patient."""
     shown = []
     for name, title in SUBTYPE_TITLES.items():
         rows = dataset.table.index[dataset.table["subtype"] == name]
         firsts = dataset.table.loc[rows].drop_duplicates("patient").index.to_numpy()
         if len(firsts):
             chosen = firsts[np.linspace(0, len(firsts) - 1, min(_EXAMPLES, len(firsts))).round().astype(int)]
-            pictures = [_show_image(dataset, row, f"Example of class {title}: ") for row in chosen]
-            shown.append({"title": title, "pictures": pictures})
+            images = [_show_image(dataset, row, f"Example of class {title}: ") for row in chosen]
+            shown.append({"title": title, "images": images})
     return shown
 
 
-def _collect_duplicates(groups: list[list[str]], dataset: Dataset, what: str) -> list[dict[str, Any]]:
+def _collect_duplicates(groups: list[list[str]], dataset: Dataset, prefix: str) -> list[dict[str, Any]]:
     row_of = {name: row for row, name in enumerate(dataset.table["name"])}
     splits = dataset.table["split"].tolist()
     shown = []
     for group in groups[:_DUPLICATES_SHOWN]:
         rows = [row_of[name] for name in group]
         crosses = len({splits[row] for row in rows}) > 1
-        pictures = [_show_image(dataset, row, f"{what}: ") for row in rows]
-        shown.append({"title": "across splits" if crosses else "", "pictures": pictures})
+        images = [_show_image(dataset, row, f"{prefix}: ") for row in rows]
+        shown.append({"title": "In different splits" if crosses else "", "images": images})
     return shown
 
 
@@ -126,14 +126,14 @@ def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
     duplicates = [
         (title, len(groups), _collect_duplicates(groups, dataset, prefix))
         for title, groups, prefix in (
-            ("Different files that show the same image", audit.near_duplicates, "Same image"),
-            ("Files with the same bytes", audit.exact_duplicates, "Same bytes"),
+            ("Near duplicates: different files with the same image", audit.near_duplicates, "Same image"),
+            ("Exact duplicates: files with the same bytes", audit.exact_duplicates, "Same bytes"),
         )
         if groups
     ]
     sections = {"notes": "Findings", "examples": "Examples of each class"}
     sections |= {"duplicates": "Duplicates"} if duplicates else {}
-    sections |= {"exposure": "Exposure"} | ({"lists": "Complete lists"} if findings else {})
+    sections |= {"exposure": "Exposure"} | ({"lists": "Lists"} if findings else {})
     figure = draw_exposures(audit, dataset, title="Exposure")
     return write_page(
         out_dir / "audit.html",
@@ -144,7 +144,7 @@ def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
         num_images=len(dataset),
         counts=tabulate_counts("Images by split and class", audit.counts, audit.patients),
         findings=findings,
-        exposure=make_picture(figure, out_dir / "exposure", caption="Exposure by class."),
+        exposure=save_page_figure(figure, out_dir / "exposure", caption="Histogram of the mean gray level by class."),
         exposure_table=tabulate_exposure(audit.exposure),
         examples=_collect_examples(dataset),
         duplicates=duplicates,

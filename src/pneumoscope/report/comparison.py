@@ -1,4 +1,4 @@
-"""Metrics of the reference study, of this study and of publications, matched by task, with their intervals."""
+"""Metrics of the reference study, of this study and of publications, with intervals."""
 
 from __future__ import annotations
 
@@ -44,13 +44,13 @@ HEADLINE_METRICS = (
 
 @dataclass(frozen=True)
 class ComparedMetric:
-    """One metric of one task, by whom it was reached.
+    """One metric of one task from all sources.
 
     Attributes:
         task, metric: names as in `results.json`.
-        reference: of the reference study; None where it gives none or cannot be compared.
-        ours: on the test split, by configuration.
-        best: the best published value and its source; None where there is none or it cannot be compared.
+        reference: value of the reference study; None if not reported or not comparable.
+        ours: value on the test split by configuration.
+        best: the best published value and its source; None if not reported or not comparable.
     """
 
     task: str
@@ -61,7 +61,7 @@ class ComparedMetric:
 
     @property
     def approximate(self) -> bool:
-        """Whether the reference study's value is read off a figure."""
+        """Whether the value of the reference study was read from a plot."""
         return (self.task, self.metric) in APPROXIMATE
 
 
@@ -70,13 +70,13 @@ class Score:
     """One dot of the comparison figure.
 
     Attributes:
-        source: who reached it.
-        kind: `reference`, `ours` or `published`.
+        source: name of the study or configuration.
+        group: `reference`, `ours` or `published`.
         estimate: the metric with its interval.
     """
 
     source: str
-    kind: str
+    group: str
     estimate: Estimate
 
 
@@ -87,7 +87,7 @@ def read_estimate(entry: dict[str, Any]) -> Estimate:
 
 
 def read_metrics(results: dict[str, Any], task: str) -> dict[str, dict[str, Estimate]]:
-    """Return the test metrics of a task by configuration, in reading order."""
+    """Return the test metrics of a task by configuration, in the order of the report."""
     configurations = results["tasks"].get(task, {})
     return {
         name: {metric: read_estimate(entry) for metric, entry in configurations[name]["metrics"].items()}
@@ -96,7 +96,7 @@ def read_metrics(results: dict[str, Any], task: str) -> dict[str, dict[str, Esti
 
 
 def compare_metrics(results: dict[str, Any]) -> list[ComparedMetric]:
-    """Return the metrics of this study that can be compared; on phantoms without those of others."""
+    """Return the metrics of the comparison table; metrics of radiographs are not compared with those of phantoms."""
     comparable = not results["data"]["phantoms"]
     compared = []
     for task, metric in COMPARED:
@@ -113,7 +113,7 @@ def _collect_ours(results: dict[str, Any], task: str, metric: str) -> dict[str, 
 
 
 def collect_scores(results: dict[str, Any]) -> dict[str, list[Score]]:
-    """Return all scores by task title: the reference study, this study, then others from low to high."""
+    """Return scores by task title: the reference study, this study, then publications from low to high."""
     panels = {}
     for task, metric in HEADLINE_METRICS:
         scores = [
@@ -131,16 +131,16 @@ def collect_scores(results: dict[str, Any]) -> dict[str, list[Score]]:
 
 
 def reference_estimate(task: str, metric: str) -> Estimate | None:
-    """Return the reference study's value, with the interval that the size of its test set alone implies."""
+    """Return a value of the reference study with the interval from `sampling_interval`."""
     value = REFERENCE.get(task, {}).get(metric)
     return None if value is None else sampling_interval(metric, value)
 
 
 def sampling_interval(metric: str, value: float) -> Estimate:
-    """Return a published value with the 95 % interval of a share of the official test images.
+    """Return a published value with an interval computed from the number of official test images.
 
-    Only an accuracy is a share of all of them (Wilson 1927, images as independent, hence too narrow); other metrics
-    have no interval.
+    An accuracy gets the 95 % Wilson interval. It treats images as independent, so it is too narrow. Other metrics get
+    no interval.
 
     Example:
         >>> print(sampling_interval("accuracy", 0.774))

@@ -1,4 +1,4 @@
-"""An evaluation as one HTML file that needs no network, its figures, and the same as JSON."""
+"""An evaluation as one HTML file that works offline, as figures, and as JSON."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from pneumoscope.report import evaluation_sentences as sentences
 from pneumoscope.report import evaluation_tables as tables
 from pneumoscope.report.figures import evaluation as figures
 from pneumoscope.report.figures.confounders import draw_confounders
-from pneumoscope.report.figures.palette import Picture, make_picture
+from pneumoscope.report.figures.palette import PageFigure, save_page_figure
 from pneumoscope.report.figures.scores import draw_confusion
 from pneumoscope.report.tables import Cell, Table, make_cell
 from pneumoscope.report.templates import write_page
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "2.0"
 IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_distribution")
 
-# Each section is one entry here and one block in the template.
+# Each section is an entry here and a block in the template.
 SECTIONS = {
     "overview": "Overview",
     "performance": "Performance",
-    "three-class": "Bacterial and viral pneumonia",
+    "three-class": "Bacterial versus viral pneumonia",
     "calibration": "Calibration",
     "conformal": "Conformal prediction",
     "selective": "Selective prediction",
@@ -43,7 +43,7 @@ SECTIONS = {
     "label-shift": "Label shift",
     "excluded": "Excluded files",
     "limitations": "Limitations",
-    "methods": "Methods and sources",
+    "methods": "Methods",
 }
 
 
@@ -51,9 +51,9 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
     """Write `evaluation.html`, `evaluation.json` and the figures.
 
     Args:
-        evaluation: to write.
-        out_dir: folder; files of an earlier evaluation are replaced.
-        command: command line that made it, for the record.
+        evaluation: the results.
+        out_dir: output folder; files of an earlier evaluation are replaced.
+        command: command line of the evaluation, shown on the page.
 
     Returns:
         Path of `evaluation.html`.
@@ -77,14 +77,14 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
         tiles=_list_tiles(evaluation),
         texts=_list_sentences(evaluation),
         tables=_list_tables(evaluation),
-        pictures=_make_pictures(evaluation, out_dir / "figures"),
+        figures=_draw_figures(evaluation, out_dir / "figures"),
         errors=_list_errors(evaluation),
         rejected=_list_rejected(evaluation),
     )
 
 
 def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "") -> dict[str, Any]:
-    """Return the content of `evaluation.json`, ready for `json.dumps`: every metric, and a row for each image."""
+    """Return the content of `evaluation.json`: all metrics, and a row for each image."""
     plain: dict[str, Any] = dict(vars(evaluation))
     plain["scopes"] = {name: _summarize_scope(scope) for name, scope in evaluation.scopes.items()}
     plain["label_shift"] = evaluation.label_shift and evaluation.label_shift.shares
@@ -121,7 +121,7 @@ def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict
 
 def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
     hidden, ood = evaluation.confounders, evaluation.ood_check
-    missing = "Confounders were not measured. They need ten or more images of each class, and no --no-confounders."
+    missing = "Confounders were not measured: fewer than ten images of a class, or option --no-confounders."
     return {
         "overview": sentences.write_verdict(evaluation),
         "performance": [
@@ -175,7 +175,7 @@ def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]
     if three_class:
         metrics.append(("three-class", "accuracy", "Accuracy, three classes", three_class.metrics["accuracy"]))
     for kind, reliability in evaluation.reliability.items():
-        metrics.append(("calibration", "share", f"Calibration error, {figures.KIND_TITLES[kind]}", reliability.error))
+        metrics.append(("calibration", "share", f"ECE, {figures.KIND_TITLES[kind]}", reliability.error))
     if hidden:
         metrics.append(("confounders", "auroc", "AUROC, lungs hidden", hidden.metrics["lung_area_hidden"]["auroc"]))
     metrics.append(("rejections", "share", "Rejected", evaluation.rejections.rejected["all"]))
@@ -193,7 +193,7 @@ def _list_rejected(evaluation: CollectionEvaluation) -> list[str]:
 
 
 def _list_errors(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
-    """Return false negatives and false positives at the operating point, the farthest from the threshold first."""
+    """Return false negatives and false positives, sorted by their distance from the threshold."""
     images, threshold = evaluation.images, evaluation.thresholds[evaluation.operating_point]
     probabilities = 1 - images.probabilities[:, 0]
     ranked = np.argsort(probabilities, kind="stable")
@@ -205,28 +205,40 @@ def _list_errors(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
     }
 
 
-def _make_pictures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[str, Picture]:
+def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[str, PageFigure]:
     """Return the figure of each section."""
     grouped = evaluation if evaluation.subgroups else None
-    bars = "Dotted: perfect calibration. Bars: number of images."
+    bars = "Dotted line: perfect calibration. Bars: number of images."
     plans: list[tuple[str, str, str, Callable[..., Figure], Any]] = [
         ("performance", "ROC", "Operating points with 95% intervals.", figures.draw_operating_points, evaluation),
-        ("three-class", "Confusion matrix", "", draw_confusion, evaluation.scopes["all"].three_class),
+        (
+            "three-class",
+            "Confusion matrix",
+            "Rows are true classes, columns are predicted classes.",
+            draw_confusion,
+            evaluation.scopes["all"].three_class,
+        ),
         ("calibration", "Reliability diagram", bars, figures.draw_reliability, evaluation),
         (
             "conformal",
             "Prediction sets",
-            "Coverage; classes in a set.",
+            "Left: coverage by true class. Right: number of classes in a prediction set.",
             figures.draw_coverage,
             evaluation.conformal,
         ),
-        ("selective", "Accuracy by coverage", "", figures.draw_selective, evaluation),
-        ("subgroups", "Subgroups", "In brackets the number of images.", figures.draw_subgroups, grouped),
-        ("confounders", "Confounders", "Dotted: unchanged images.", draw_confounders, evaluation.confounders),
+        (
+            "selective",
+            "Accuracy by coverage",
+            "Accuracy of the most certain images.",
+            figures.draw_selective,
+            evaluation,
+        ),
+        ("subgroups", "Subgroups", "Brackets contain the number of images.", figures.draw_subgroups, grouped),
+        ("confounders", "Confounders", "Dotted line: unchanged images.", draw_confounders, evaluation.confounders),
     ]
     wide = ("calibration", "conformal", "subgroups", "confounders")
     return {
-        name: make_picture(draw(shown, title=title), figures_dir / name, caption=caption, wide=name in wide)
+        name: save_page_figure(draw(shown, title=title), figures_dir / name, caption=caption, wide=name in wide)
         for name, title, caption, draw, shown in plans
         if shown is not None
     }

@@ -1,4 +1,4 @@
-"""Tables of an evaluation's page."""
+"""Tables of the page of an evaluation."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pneumoscope.report.figures.evaluation import KIND_TITLES
 from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, tabulate
 from pneumoscope.report.wording import confounder_title, format_difference, format_value, metric_title
 
-SCOPE_TITLES = {"all": "all images", "accepted": "not rejected", "sure": "not uncertain"}
+SCOPE_TITLES = {"all": "all images", "accepted": "not rejected", "certain": "not uncertain"}
 ORIGIN_TITLES = {
     "usual": "Images of the collection",
-    "learned": "Made from them; the detector was trained on such kinds",
-    "unseen": "Made from them; the detector was not trained on such kinds",
+    "learned": "Invalid inputs of types seen in training",
+    "unseen": "Invalid inputs of types not seen in training",
 }
 SERIES_TITLES = {
     "exposure": "Mean gray level",
@@ -32,8 +32,8 @@ def tabulate_points(evaluation: CollectionEvaluation) -> list[Table]:
     listed = [tabulate("Ranking of normal against pneumonia", "Images", columns, ranking, counted=True)]
     columns = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy")}
     for name, scope in scopes.items():
-        # Which images are uncertain depends on the operating point; at another one it would be other images.
-        points = [evaluation.operating_point] if name == "sure" else list(scope.points)
+        # Which images are uncertain depends on the operating point.
+        points = [evaluation.operating_point] if name == "certain" else list(scope.points)
         rows = {f"{point}, threshold {evaluation.thresholds[point]:.3f}": scope.points[point] for point in points}
         caption = f"Operating points, {SCOPE_TITLES[name]}: {scope.num_images:,} images"
         listed.append(tabulate(caption, "Operating point", columns, rows, counted=True))
@@ -41,9 +41,9 @@ def tabulate_points(evaluation: CollectionEvaluation) -> list[Table]:
 
 
 def tabulate_three_class(evaluation: CollectionEvaluation) -> Table:
-    """Return the metrics of the three classes, a column for each scope."""
+    """Return the three-class metrics with a column for each scope."""
     scopes = {name: scope.three_class.metrics for name, scope in _list_scopes(evaluation).items() if scope.three_class}
-    titles = {name: f"{metric_title(name)}, mean of the classes" for name in ("auroc", "auprc")}
+    titles = {name: f"{metric_title(name)}, mean over classes" for name in ("auroc", "auprc")}
     rows: list[Row] = [
         (titles.get(name, metric_title(name)), [make_cell(name, one[name], counted=True) for one in scopes.values()])
         for name in next(iter(scopes.values()), {})
@@ -55,9 +55,11 @@ def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
     """Return the expected calibration errors, mean probabilities and observed shares."""
     rows: list[Row] = []
     for kind, one in evaluation.reliability.items():
-        others = [Cell(format_value("share", value)) for value in (one.by_chance, one.promised_mean, one.observed_mean)]
+        others = [
+            Cell(format_value("share", value)) for value in (one.by_chance, one.predicted_mean, one.observed_mean)
+        ]
         rows.append((KIND_TITLES[kind], [make_cell("share", one.error, counted=True), *others]))
-    header = ["Task", "ECE", "ECE by chance", "Mean probability", "Observed share"]
+    header = ["Task", "ECE", "ECE expected by chance", "Mean probability", "Observed share"]
     return Table("Expected calibration error (ECE), 15 bins", header, rows)
 
 
@@ -73,51 +75,51 @@ def tabulate_selective(evaluation: CollectionEvaluation) -> Table:
     curves = evaluation.selective
     rows: list[Row] = [
         (
-            f"most certain {share:.0%}",
+            f"Most certain {share:.0%}",
             [make_cell("accuracy", curve.at_shares[share], counted=True) for curve in curves.values()],
         )
         for share in next(iter(curves.values())).at_shares
     ]
-    rows.append(("AURC, lower is better", [make_cell("area", curve.area, counted=True) for curve in curves.values()]))
+    rows.append(("AURC (lower is better)", [make_cell("area", curve.area, counted=True) for curve in curves.values()]))
     return Table("Accuracy by coverage", ["Images predicted", *(KIND_TITLES[kind] for kind in curves)], rows)
 
 
 def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
-    """Return rejected and uncertain images by class, the accuracy of the others, and the reasons."""
+    """Return rejected and uncertain images by class, the accuracy of other images, and the reasons."""
     rejections = evaluation.rejections
     shares = {
         "rejected": rejections.rejected,
-        "read, but unlike the training images": rejections.unlike,
+        "accepted, but out of distribution": rejections.flagged,
         "uncertain": rejections.uncertain,
     }
     by_class: list[Row] = [
         (title, [make_cell("share", one[name], counted=True) for name in rejections.rejected])
         for title, one in shares.items()
     ]
-    titles = {"all": "all that are not rejected", "sure": "not uncertain", "uncertain": "uncertain"}
-    accuracies = {titles[name]: {"accuracy": value} for name, value in rejections.answers.items()}
+    titles = {"all": "all accepted images", "certain": "not uncertain", "uncertain": "uncertain"}
+    accuracies = {titles[name]: {"accuracy": value} for name, value in rejections.accuracy.items()}
     caption = f"Accuracy at the operating point {evaluation.operating_point}"
     return [
         Table("Rejected and uncertain images", ["Share of the images", *rejections.rejected], by_class),
         tabulate(caption, "Images", {"accuracy": "Accuracy"}, accuracies, counted=True),
         tabulate_reasons("Rejected images by reason", rejections.reasons.items()),
-        tabulate_reasons("Remarks on images that were read; one may have two", rejections.remarks.items()),
+        tabulate_reasons("Remarks on accepted images; an image can have more than one", rejections.remarks.items()),
     ]
 
 
 def tabulate_reasons(caption: str, counts: Iterable[tuple[str, int]]) -> Table:
-    """Return a number of images for each reason."""
+    """Return the number of images for each reason."""
     return Table(caption, ["Reason", "Images"], [(reason, [count]) for reason, count in counts])
 
 
 def tabulate_left_out(evaluation: CollectionEvaluation) -> Table:
-    """Return how many files were excluded, by reason."""
+    """Return the number of excluded files for each reason."""
     reasons = Counter(entry["reason"] for entry in evaluation.left_out).most_common()
-    return tabulate_reasons("Files of the collection that were excluded", reasons)
+    return tabulate_reasons("Excluded files of the collection", reasons)
 
 
 def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:
-    """Return a table for each trait."""
+    """Return a table for each attribute."""
     titles = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy", "auroc")}
     titles["rejected"] = "Rejected"
     listed = []
@@ -138,7 +140,7 @@ def tabulate_error_runs(evaluation: CollectionEvaluation) -> Table:
 
 
 def tabulate_shares(evaluation: CollectionEvaluation) -> Table:
-    """Return the estimated shares of the classes beside those of the labels."""
+    """Return the estimated and the labeled shares of the classes."""
     labeled = evaluation.true_shares
     rows: list[Row] = [
         (name, [make_cell("share", share), Cell(format_value("share", labeled[name])) if labeled else EMPTY])
@@ -148,7 +150,7 @@ def tabulate_shares(evaluation: CollectionEvaluation) -> Table:
 
 
 def tabulate_confounders(confounders: Confounders) -> list[Table]:
-    """Return metrics with parts of the images hidden, of the regressions that see no lung, and by file series."""
+    """Return metrics with parts of the images hidden, of regressions without the lungs, and by file series."""
     columns = {name: metric_title(name) for name in confounders.metrics["untouched"]}
     shown: list[Row] = []
     for name, metrics in confounders.metrics.items():
@@ -162,7 +164,7 @@ def tabulate_confounders(confounders: Confounders) -> list[Table]:
         (name, [metrics["exposure"].n, *(_make_series_cell(title, metrics[title]) for title in SERIES_TITLES)])
         for name, metrics in confounders.series.items()
     ]
-    caption = "Logistic regressions without any lung, fitted on training images"
+    caption = "Logistic regressions without the lungs, fitted on training images"
     return [
         Table("Parts of the images hidden, with paired differences", ["Shown", "Hidden", *columns.values()], shown),
         tabulate(caption, "Input", columns, baselines, counted=False),
@@ -177,7 +179,7 @@ def _make_series_cell(name: str, value: Estimate) -> Cell:
 
 
 def tabulate_ood(check: OODCheck) -> Table:
-    """Return the shares of each kind of input that are flagged and rejected."""
+    """Return the shares of flagged and rejected images for each type of input."""
     rows: list[Row] = []
     for origin, title in ORIGIN_TITLES.items():
         kinds = [kind for kind in check.kinds if kind.origin == origin]
@@ -185,12 +187,14 @@ def tabulate_ood(check: OODCheck) -> Table:
         for kind in kinds:
             shares = [make_cell("flagged", kind.flagged), make_cell("rejected", kind.rejected)]
             rows.append((kind.kind, [kind.flagged.n, *shares, kind.reason or "-"]))
-    caption = "Shares flagged (rejected ones included) and rejected, and the most frequent reason"
-    return Table(caption, ["Kind of image", "Images", "Flagged", "Rejected", "Reason"], rows)
+    caption = (
+        "Shares of flagged images (including rejected images) and of rejected images, and the most frequent reason"
+    )
+    return Table(caption, ["Type of image", "Images", "Flagged", "Rejected", "Reason"], rows)
 
 
 def _list_scopes(evaluation: CollectionEvaluation) -> dict[str, Scope]:
-    """Return the scopes, without those that hold the same images as `all`."""
+    """Return the scopes except those with the same images as `all`."""
     all_images = evaluation.scopes["all"]
     return {
         name: scope

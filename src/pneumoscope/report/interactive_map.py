@@ -1,10 +1,10 @@
-"""The data of an interactive map in a page that needs no network: places, names, and thumbnails of all images."""
+"""Data of the interactive map of a page: coordinates, names, and thumbnails of all images."""
 
 from __future__ import annotations
 
 import base64
 import io
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
@@ -22,11 +22,11 @@ JPEG_QUALITY = 60
 
 
 def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None) -> str:
-    """Return what `map.js` needs of a map, as JSON that may stand in a page.
+    """Return the data of one map as JSON for a `<script>` of a page; see `map.js`.
 
     Args:
         embedding_map: the map.
-        dataset: the images on it, by name; without it no thumbnails are shown.
+        dataset: the images on the map, matched by name; without a dataset the map has no thumbnails.
     """
     nearest = (
         embedding_map.nearest
@@ -43,27 +43,27 @@ def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None) -> str:
             "coordinates": [[float(f"{value:.5g}") for value in point] for point in embedding_map.coordinates.tolist()],
             "emphasized": (embedding_map.origins != "train").tolist(),
             "nearest": [[row for row in rows if row >= 0] for rows in nearest.tolist()],
-            "thumbnails": None if dataset is None else _draw_thumbnails(embedding_map, dataset),
+            "thumbnails": _list_thumbnails(embedding_map, dataset),
         }
     )
 
 
-def _draw_thumbnails(embedding_map: EmbeddingMap, dataset: Dataset) -> dict[str, Any]:
-    """Return one picture of all images, small, in the order of the map, and which of them it shows."""
-    row_of = {name: row for row, name in enumerate(dataset.table["name"])}
-    num_rows = -(-len(embedding_map.names) // THUMBNAILS_ACROSS)
-    sprite = Image.new("L", (THUMBNAILS_ACROSS * THUMBNAIL_SIDE, num_rows * THUMBNAIL_SIDE))
-    shown = [
-        origin != "new" and name in row_of
-        for name, origin in zip(embedding_map.names, embedding_map.origins, strict=True)
-    ]
-    for place in np.flatnonzero(shown).tolist():
-        image = Image.fromarray(dataset.images[row_of[embedding_map.names[place]]]).resize(
-            (THUMBNAIL_SIDE, THUMBNAIL_SIDE)
-        )
-        down, across = divmod(place, THUMBNAILS_ACROSS)
-        sprite.paste(image, (THUMBNAIL_SIDE * across, THUMBNAIL_SIDE * down))
+def _list_thumbnails(embedding_map: EmbeddingMap, dataset: Dataset | None) -> list[int | None]:
+    """Return the row in the dataset for each image; None for new images and without a dataset."""
+    row_of = {} if dataset is None else {name: row for row, name in enumerate(dataset.table["name"])}
+    pairs = zip(embedding_map.names.tolist(), embedding_map.origins.tolist(), strict=True)
+    return [None if origin == "new" else row_of.get(name) for name, origin in pairs]
+
+
+def write_thumbnails(dataset: Dataset) -> str:
+    """Return one image with a thumbnail of every image of a dataset, row by row, as JSON for all maps of a page."""
+    num_rows = -(-len(dataset.images) // THUMBNAILS_ACROSS)
+    sheet = Image.new("L", (THUMBNAILS_ACROSS * THUMBNAIL_SIDE, num_rows * THUMBNAIL_SIDE))
+    for number, image in enumerate(dataset.images):
+        down, across = divmod(number, THUMBNAILS_ACROSS)
+        thumbnail = Image.fromarray(image).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
+        sheet.paste(thumbnail, (THUMBNAIL_SIDE * across, THUMBNAIL_SIDE * down))
     buffer = io.BytesIO()
-    sprite.save(buffer, "JPEG", quality=JPEG_QUALITY)
+    sheet.save(buffer, "JPEG", quality=JPEG_QUALITY)
     address = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    return {"address": address, "side": THUMBNAIL_SIDE, "across": THUMBNAILS_ACROSS, "shown": shown}
+    return embed_json({"address": address, "side": THUMBNAIL_SIDE, "across": THUMBNAILS_ACROSS})

@@ -1,18 +1,21 @@
 /**
- * A map of embeddings: point at an image, zoom, draw a loop around some, find one by name.
+ * A map of embeddings: point at images, zoom, select with a loop, search by name.
  *
- * The app imports this module; a study's report holds it inline and gives every `.living-map` its points as JSON.
+ * The app imports this module. The report of a study contains it inline, and each `.interactive-map` holds its points
+ * as JSON.
  */
 const [MARGIN, REACH, MAX_ZOOM, MOST_LISTED] = [36, 14, 40, 100];
 const PROBE = document.createElement("canvas").getContext("2d"); // tests which points lie inside a loop
-const CORNERS = [12, 3, 4]; // of the shape of each class: circle, triangle, square
+const CORNERS = [12, 3, 4, 6, 5]; // circle, triangle, square, hexagon: one for each class; pentagon: class unknown
+const MARK_SIDE = 14; // of a shape in the legend, in CSS pixels
 
-/** A scatter plot on a canvas, and the lists beside it. */
+/** A scatter plot on a canvas, and the lists next to it. */
 export class PointMap {
   #parts;
   #mark;
   #hint;
   #points = { classes: [], names: [], labels: [] };
+  #thumbnails = null;
   #scaled = [];
   #scale = null;
   #hidden = new Set();
@@ -24,14 +27,14 @@ export class PointMap {
   #frame = 0;
 
   /**
-   * @param {HTMLElement} root holds `.map-canvas`, `.map-hint`, `.map-list`, `.map-filters`, and maybe `.map-card`,
-   *   `.map-search`, `.map-loop` and buttons with `data-map`; without `.map-loop` every drag draws a loop.
-   * @param {object} [options] `follow` gestures (see `gestures.js`); return the `mark` of a class.
+   * @param {HTMLElement} root contains `.map-canvas`, `.map-hint`, `.map-list` and `.map-filters`. Optional:
+   *   `.map-card`, `.map-search`, `.map-loop` and buttons with `data-map`. Without `.map-loop` every drag draws a loop.
+   * @param {object} [options] `follow` attaches gestures (see `gestures.js`); `mark` returns the legend mark of a class.
    */
-  constructor(root, { follow = followPointer, mark = () => "" } = {}) {
+  constructor(root, { follow = followPointer, mark } = {}) {
     const names = ["canvas", "hint", "list", "card", "search", "filters", "loop"];
     this.#parts = Object.fromEntries(names.map((name) => [name, root.querySelector(`.map-${name}`)]));
-    this.#mark = mark;
+    this.#mark = mark ?? ((name) => this.#makeMark(name));
     this.#hint = this.#parts.hint.textContent;
     const { canvas, search, loop } = this.#parts;
     follow(canvas, {
@@ -41,7 +44,7 @@ export class PointMap {
       leave: () => this.#choose(undefined),
       window: (_dx, _dy, x, y) => this.#extendLoop(x, y),
       windows: () => loop?.ariaPressed !== "false",
-      // A page is scrolled by the wheel too, until somebody has turned to the map.
+      // The wheel scrolls the page until the map has the focus.
       wheels: () => document.activeElement === canvas,
     });
     canvas.addEventListener("pointerdown", () => this.#clearLoop());
@@ -74,24 +77,29 @@ export class PointMap {
   }
 
   /**
-   * @param {object} points `classes`; by image `names`, `labels` (class names, null where unknown) and `coordinates`
-   *   ([x, y], y upwards). The report adds `colors` by class, and by image `emphasized`, `nearest` and `thumbnails`.
+   * Show the points of a map.
+   *
+   * @param {object} points `classes`; for each image `names`, `labels` (class name, or null if unknown) and
+   *   `coordinates` ([x, y], y upwards). The report adds `colors` for each class, and for each image `emphasized`,
+   *   `nearest` and `thumbnails` (a number, or null).
+   * @param {object} [thumbnails] one image with all thumbnails: `address`, `side` in pixels, number `across`.
    */
-  offer(points) {
+  offer(points, thumbnails = null) {
     this.#points = points;
+    this.#thumbnails = thumbnails;
     this.#scalePoints(points.coordinates);
     this.#parts.filters.append(...points.classes.map((name) => this.#makeFilter(name)));
     this.#redraw();
   }
 
-  /** Mark the place of an image that is none of the points, by its coordinates, and its neighbors, by number. */
+  /** Mark an image that is not one of the points by its coordinates, and its neighbors by their numbers. */
   show(position, neighbors) {
     if (!this.#scale) return; // no points yet
     this.#subject = { position: position && this.#scale(position), neighbors };
     this.#redraw();
   }
 
-  /** Scale coordinates into the unit square, one unit for both axes. */
+  /** Scale coordinates into the unit square, with the same scale on both axes. */
   #scalePoints(coordinates) {
     const axes = [0, 1].map((axis) => coordinates.map((point) => point[axis]));
     const lows = axes.map((values) => values.reduce((a, b) => Math.min(a, b)));
@@ -102,13 +110,13 @@ export class PointMap {
     this.#scaled = coordinates.map(this.#scale);
   }
 
-  /** Return how many CSS pixels the side of the unit square takes. */
+  /** Return the side of the unit square in CSS pixels. */
   #size() {
     const { clientWidth, clientHeight } = this.#parts.canvas;
     return Math.max(1, Math.min(clientWidth, clientHeight) - 2 * MARGIN) * this.#zoom;
   }
 
-  /** Return where each point of the unit square lies on the canvas, in CSS pixels. */
+  /** Return the positions of points of the unit square on the canvas, in CSS pixels. */
   #project(points) {
     const { clientWidth, clientHeight } = this.#parts.canvas;
     const [size, [x0, y0]] = [this.#size(), this.#center];
@@ -116,7 +124,7 @@ export class PointMap {
   }
 
   #showAt(zoom, center) {
-    if (this.#loop) this.#clearLoop(); // it is drawn on the canvas, not on the map
+    if (this.#loop) this.#clearLoop(); // the loop has canvas coordinates, not map coordinates
     this.#zoom = zoom;
     this.#center = center.map((value) => Math.min(1, Math.max(0, value)));
     this.#parts.canvas.classList.toggle("zoomed", zoom > 1);
@@ -128,7 +136,7 @@ export class PointMap {
     this.#showAt(this.#zoom, [this.#center[0] - dx / size, this.#center[1] - dy / size]);
   }
 
-  /** Zoom about a place in CSS pixels, the middle by default. */
+  /** Zoom around a position in CSS pixels, by default the center. */
   #zoomAt(factor, x = this.#parts.canvas.clientWidth / 2, y = this.#parts.canvas.clientHeight / 2) {
     const { clientWidth, clientHeight } = this.#parts.canvas;
     const zoom = Math.min(MAX_ZOOM, Math.max(1, this.#zoom * factor));
@@ -146,7 +154,7 @@ export class PointMap {
     return nearest;
   }
 
-  /** Describe an image and its neighbors: on the card where there is one, else in the hint. */
+  /** Describe an image and its neighbors on the card; without a card, describe the image in the hint. */
   #choose(number) {
     if (number === this.#chosen[0]) return;
     this.#chosen = number === undefined ? [] : [number, ...(this.#points.nearest?.[number] ?? [])];
@@ -161,10 +169,11 @@ export class PointMap {
   }
 
   #makeEntry(number, place) {
-    const { address, side, across, shown } = this.#points.thumbnails ?? {};
+    const { address, side, across } = this.#thumbnails ?? {};
+    const index = this.#points.thumbnails?.[number] ?? null;
     const thumbnail = make("span", { className: "map-thumbnail" });
-    if (shown?.[number]) {
-      const background = `url(${address}) -${side * (number % across)}px -${side * Math.floor(number / across)}px`;
+    if (address && index !== null) {
+      const background = `url(${address}) -${side * (index % across)}px -${side * Math.floor(index / across)}px`;
       Object.assign(thumbnail.style, { background, width: `${side}px`, height: `${side}px` });
     }
     return make("p", {}, thumbnail, `${place ? "neighbor: " : ""}${this.#describe(number)}`);
@@ -178,6 +187,22 @@ export class PointMap {
       this.#redraw();
     });
     return make("label", { className: "small" }, box, this.#mark(name), name);
+  }
+
+  /** Return the shape of a class in its color, as on the map. */
+  #makeMark(name) {
+    const ratio = 2; // sharp on screens with two device pixels per CSS pixel
+    const mark = make("canvas", { className: "map-mark", width: ratio * MARK_SIDE, height: ratio * MARK_SIDE });
+    const context = mark.getContext("2d");
+    context.fillStyle = this.#readClassColor(name);
+    traceShape(context, [ratio * MARK_SIDE / 2, ratio * MARK_SIDE / 2], 0.4 * ratio * MARK_SIDE, this.#countCorners(name));
+    context.fill();
+    return mark;
+  }
+
+  #countCorners(name) {
+    const number = this.#points.classes.indexOf(name);
+    return number < 0 ? CORNERS.at(-1) : CORNERS[number % (CORNERS.length - 1)];
   }
 
   #list(title, numbers) {
@@ -206,7 +231,7 @@ export class PointMap {
     this.#list("", []);
   }
 
-  /** The loop goes through a place; list what lies inside, as if it were closed. */
+  /** Extend the loop to a position; list the images inside the loop as if it were closed. */
   #extendLoop(x, y) {
     this.#loop ??= new Path2D();
     this.#loop.lineTo(x, y);
@@ -223,7 +248,7 @@ export class PointMap {
 
   #draw() {
     const { canvas } = this.#parts;
-    if (!canvas.clientWidth || !canvas.clientHeight) return; // not laid out: on paper, or hidden
+    if (!canvas.clientWidth || !canvas.clientHeight) return; // not laid out: printed or hidden
     const ratio = devicePixelRatio || 1;
     Object.assign(canvas, { width: canvas.clientWidth * ratio, height: canvas.clientHeight * ratio });
     const context = canvas.getContext("2d");
@@ -234,23 +259,24 @@ export class PointMap {
   }
 
   #drawPoints(context, places) {
-    const { classes, labels, colors, emphasized } = this.#points;
+    const { classes, labels, emphasized } = this.#points;
     const size = Math.min(5, 1.9 * this.#zoom ** 0.3);
     context.globalAlpha = 0.75;
-    [...classes, null].forEach((name, shape) => {
-      if (this.#hidden.has(name)) return;
-      context.fillStyle = colors?.[name] ?? this.#readColor(name ? `--${name}` : "--ink");
+    for (const name of [...classes, null]) {
+      if (this.#hidden.has(name)) continue;
+      const corners = this.#countCorners(name);
+      context.fillStyle = this.#readClassColor(name);
       context.beginPath();
       places.forEach((place, number) => {
         const radius = emphasized?.[number] ? 1.6 * size : size;
-        if (labels[number] === name) traceShape(context, place, radius, CORNERS[shape]);
+        if (labels[number] === name) traceShape(context, place, radius, corners);
       });
       context.fill();
-    });
+    }
     context.globalAlpha = 1;
   }
 
-  /** Ring the neighbors, the chosen image and, twice, the subject; draw the loop. */
+  /** Draw rings around the neighbors and the chosen image, two rings around the subject, and the loop. */
   #drawMarks(context, places) {
     const { position, neighbors } = this.#subject;
     const rings = [...neighbors, ...this.#chosen].map((number) => [places[number], 6]);
@@ -267,14 +293,18 @@ export class PointMap {
     if (this.#loop) context.stroke(this.#loop);
   }
 
-  /** Return a color of the style sheet as the browser resolves it now, light or dark. */
+  #readClassColor(name) {
+    return this.#points.colors?.[name] ?? this.#readColor(name ? `--${name}` : "--ink");
+  }
+
+  /** Return a color of the style sheet in the current color scheme. */
   #readColor(name) {
     this.#parts.canvas.style.color = `var(${name})`;
     return getComputedStyle(this.#parts.canvas).color;
   }
 }
 
-/** Point and draw loops with a mouse, pen or finger: as much of `followGestures` as a report needs. */
+/** Point and draw loops with a mouse, pen or finger: the part of `followGestures` that a report needs. */
 function followPointer(canvas, { point, window: drag }) {
   canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
   canvas.addEventListener("pointermove", (event) => {
@@ -284,14 +314,14 @@ function followPointer(canvas, { point, window: drag }) {
   canvas.addEventListener("click", (event) => point(event.offsetX, event.offsetY));
 }
 
-/** Return an element with properties and children; text enters as text, never as markup. */
+/** Return an element with properties and children; strings become text, never markup. */
 function make(tag, properties = {}, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
   return element;
 }
 
-/** Add a regular polygon to the path; one of many corners is a circle. */
+/** Add a regular polygon to the path; with many corners it looks like a circle. */
 function traceShape(context, [x, y], size, corners = 4) {
   for (let corner = 0; corner < corners; corner += 1) {
     const angle = Math.PI * (0.5 + (2 * corner + 1) / corners);
@@ -300,7 +330,11 @@ function traceShape(context, [x, y], size, corners = 4) {
   context.closePath();
 }
 
-for (const figure of document.querySelectorAll(".living-map")) {
+for (const figure of document.querySelectorAll(".interactive-map")) {
   figure.hidden = false;
-  new PointMap(figure).offer(JSON.parse(figure.querySelector("script").textContent));
+  const thumbnails = document.querySelector("#map-thumbnails");
+  new PointMap(figure).offer(
+    JSON.parse(figure.querySelector("script").textContent),
+    thumbnails && JSON.parse(thumbnails.textContent),
+  );
 }

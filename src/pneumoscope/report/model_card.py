@@ -1,4 +1,4 @@
-"""The card of an exported model for people: intended use, training, metrics and limits, as `README.md`."""
+"""The model card of an exported model as `README.md`."""
 
 import math
 import os
@@ -34,23 +34,23 @@ _THREE_CLASSES = (
     *("precision_normal", "precision_bacterial", "precision_viral"),
 )
 _SUBTYPE_TITLES = {
-    "predictions_outside": "held-out predictions, outside the error runs",
-    "predictions_inside": "held-out predictions, inside the error runs",
-    "borders_outside": "the outer tenth of the image alone, outside the error runs",
-    "borders_inside": "the outer tenth of the image alone, inside the error runs",
+    "predictions_outside": "whole image, outside error runs",
+    "predictions_inside": "whole image, inside error runs",
+    "borders_outside": "outer tenth of the image only, outside error runs",
+    "borders_inside": "outer tenth of the image only, inside error runs",
 }
-# The collection of the shipped models, which is described further than a study can describe any other.
+# DOI of the collection of the shipped models; its description is part of the template.
 _KERMANY = "10.17632/rscbjbr9sj"
 
 
 def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
-    """Write `README.md` beside each `card.json` of an export.
+    """Write a `README.md` next to each `card.json` of an export.
 
     Args:
         export_dir: folder of `export_model` or `export_study`.
 
     Raises:
-        ModelError: if it holds no export.
+        ModelError: if the folder contains no export.
     """
     export_dir = Path(export_dir)
     if (export_dir / CARD_NAME).exists():
@@ -112,13 +112,13 @@ def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
     # Anomaly detectors have no dropout layer.
     dropout = settings.dropout if card.kind == "classifier" else 0
     options = (
-        (settings.backbone, f"starts from the pretrained {settings.backbone}"),
-        (settings.balanced, "every class drawn equally often"),
+        (settings.backbone, f"pretrained weights of {settings.backbone}"),
+        (settings.balanced, "class-balanced sampling"),
         (settings.label_smoothing, f"label smoothing {settings.label_smoothing:g}"),
         (settings.mixup, f"mixup {settings.mixup:g}"),
         (dropout, f"dropout {dropout:g}"),
         (settings.averaging, f"exponential moving average of the weights over epochs, decay {settings.averaging:g}"),
-        (settings.keep_best, f"the epoch with the lowest validation loss is kept: {card.chosen_epoch}"),
+        (settings.keep_best, f"selected epoch: {card.chosen_epoch}, with the lowest validation loss"),
     )
     return [text for used, text in options if used]
 
@@ -130,7 +130,7 @@ def _list_augmentation(settings: TrainingSettings) -> list[str]:
 
 
 def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
-    """Return threshold, sensitivity and specificity on the images that the point was chosen on."""
+    """Return threshold, sensitivity and specificity on the images used to choose the operating point."""
     return (
         f"{point.threshold:.3f}",
         format_estimate("sensitivity", point.sensitivity),
@@ -138,9 +138,9 @@ def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
     )
 
 
-def _tabulate_metrics(figures: Mapping[str, SplitMetrics]) -> list[tuple[str, list[str]]]:
-    """Return rows of a title and a cell for each split that was measured."""
-    parts = [figures[split] for split in _SPLITS if split in figures]
+def _tabulate_metrics(metrics: Mapping[str, SplitMetrics]) -> list[tuple[str, list[str]]]:
+    """Return rows with a title and a cell for each measured split."""
+    parts = [metrics[split] for split in _SPLITS if split in metrics]
     binary, three = [part.normal_or_pneumonia for part in parts], [part.three_class for part in parts]
     rows = [(f"normal or pneumonia: {title}", _row(name, binary)) for name, title in _BINARY.items()]
     for name in (key.removeprefix("accuracy_") for key in binary[0] if key.startswith("accuracy_")):
@@ -154,8 +154,8 @@ def _tabulate_metrics(figures: Mapping[str, SplitMetrics]) -> list[tuple[str, li
     return rows + [(f"three classes: {metric_title(name)}", _row(name, three)) for name in names]
 
 
-def _title_splits(figures: Mapping[str, SplitMetrics]) -> list[str]:
-    counts = {split: figures[split].three_class["accuracy"].n for split in _SPLITS if split in figures}
+def _title_splits(metrics: Mapping[str, SplitMetrics]) -> list[str]:
+    counts = {split: metrics[split].three_class["accuracy"].n for split in _SPLITS if split in metrics}
     return [f"{_SPLITS[split]}, n = {count:,}" for split, count in counts.items()]
 
 
@@ -168,7 +168,7 @@ def _list_metrics(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
 
 
 def _list_seeds(seeds: SeedComparison) -> list[str]:
-    """Return mean and standard deviation of each metric over models that differ in their seed."""
+    """Return mean and standard deviation of each metric over models with different seeds."""
     sentences = []
     for key, spread in seeds.test.items():
         task, _, name = key.partition("/")
@@ -178,13 +178,12 @@ def _list_seeds(seeds: SeedComparison) -> list[str]:
     return sentences
 
 
-def _format_drop(figures: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
-    """Return the specificity at the balanced point on validation and on test, where it falls."""
+def _format_drop(metrics: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
+    """Return the specificity at `balanced` on validation and test if it is lower on test, else None."""
     name = "flagged_normal_balanced"
-    if not {"val", "test"} <= figures.keys():
+    if not {"val", "test"} <= metrics.keys():
         return None
-    val, test = (figures[split].normal_or_pneumonia[name].complement() for split in ("val", "test"))
-    # Where one is NaN there is no drop to speak of.
+    val, test = (metrics[split].normal_or_pneumonia[name].complement() for split in ("val", "test"))
     if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
         return None
     return format_value("specificity", val.value), format_estimate("specificity", test)

@@ -1,6 +1,6 @@
-"""Metrics of the reference study and of publications on the same official test images.
+"""Metrics of the reference study and of publications on the official test split.
 
-Every value was read in its source unless `remark` says otherwise.
+Values were checked in their sources unless `remark` says otherwise.
 """
 
 from dataclasses import dataclass, field
@@ -9,7 +9,7 @@ from types import MappingProxyType
 TEST_IMAGES = 624
 
 REFERENCE_STUDY = '"Deep Learning, Final Course Project", O. Bar, Bar-Ilan University, 2024'
-# Its anomaly metrics belong to the threshold "mean + 1 standard deviation"; its AUROC is read off a figure.
+# Anomaly metrics use the threshold "mean + 1 standard deviation". The anomaly AUROC was read from a plot.
 REFERENCE = MappingProxyType(
     {
         "binary": {"accuracy": 0.7740},
@@ -35,12 +35,12 @@ class Publication:
     """A publication and its metrics.
 
     Attributes:
-        key: name of its entry in the list of sources.
+        key: identifier in the list of sources.
         name: short name for tables and figures.
-        citation: where it can be read.
-        url: address of the source, or nothing.
+        citation: full reference.
+        url: of the source; may be empty.
         metrics: by task and metric, named as in `results.json`.
-        remark: what to know before comparing.
+        remark: limits of the comparison.
     """
 
     key: str
@@ -66,7 +66,7 @@ PUBLICATIONS = (
         "learning. Cell 172(5), 1122-1131.",
         "https://doi.org/10.1016/j.cell.2018.02.010",
         {"binary": {"accuracy": 0.928, "auroc": 0.968}, "three_class": {"auroc_bacterial_vs_viral": 0.940}},
-        "quoted from memory, not read again in the source",
+        "value not checked in the source",
     ),
     Publication(
         "medmnist-2023",
@@ -125,7 +125,7 @@ PUBLICATIONS = (
 
 
 def list_published(task: str, metric: str) -> list[tuple[Publication, float]]:
-    """Return the publications that give a metric of a task, with its value."""
+    """Return the publications that report a metric of a task, with its value."""
     return [
         (publication, publication.metrics[task][metric])
         for publication in PUBLICATIONS
@@ -134,7 +134,7 @@ def list_published(task: str, metric: str) -> list[tuple[Publication, float]]:
 
 
 def best_published(task: str, metric: str) -> tuple[Publication, float] | None:
-    """Return the highest published value of a metric and its source, or None.
+    """Return the publication with the highest value of a metric and this value, or None.
 
     Example:
         >>> publication, value = best_published("anomaly", "f1")

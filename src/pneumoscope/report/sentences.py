@@ -1,4 +1,4 @@
-"""Sentences of a study's report, chosen by the metrics."""
+"""Sentences of the report of a study; the metrics select them."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from pneumoscope.report.comparison import HEADLINE_METRICS, read_estimate, read_
 from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.tables import Cell, make_cell
 from pneumoscope.report.wording import (
+    ABOUT_PHANTOMS,
     TASK_TITLES,
     WITHOUT_OWN_PATIENT,
     format_estimate,
@@ -18,18 +19,18 @@ from pneumoscope.report.wording import (
     metric_title,
 )
 
-# Smaller differences in the share of normals are not worth a warning.
+# Smaller differences in the share of normals are not reported.
 LABEL_SHIFT = 0.02
 
 
 def leading_configuration(configurations: dict[str, Any]) -> str:
-    """Return the configuration that the overview reports."""
+    """Return the configuration of the overview."""
     preferred = [name for name in ("default", "improved") if name in configurations]
     return (preferred or order_configurations(configurations))[0]
 
 
 def write_headlines(results: dict[str, Any]) -> list[str]:
-    """Return for each classifier its test accuracy, compared with the reference study and with the majority class."""
+    """Return the test accuracy of each classifier, compared with the reference study and the majority class."""
     phantoms = results["data"]["phantoms"]
     headlines = []
     for task in ("binary", "three_class"):
@@ -39,8 +40,8 @@ def write_headlines(results: dict[str, Any]) -> list[str]:
             continue
         ours = metrics[configuration]["accuracy"]
         text = (
-            f"{TASK_TITLES[task]}: accuracy {format_estimate('accuracy', ours)} on {ours.n} "
-            f"{'drawn phantoms' if phantoms else 'test radiographs'}, configuration {configuration}."
+            f"{TASK_TITLES[task]}: accuracy {format_estimate('accuracy', ours)}, {ours.n} test "
+            f"{'phantoms' if phantoms else 'radiographs'}, configuration {configuration}."
         )
         reference = None if phantoms else reference_estimate(task, "accuracy")
         if reference:
@@ -65,12 +66,12 @@ def _write_majority(results: dict[str, Any]) -> str:
         if confusion:
             normal, pneumonia = (sum(row) for row in confusion)
             share = 100 * pneumonia / max(normal + pneumonia, 1)
-            return f" Predicting pneumonia for every image reaches {share:.1f}%."
+            return f" A classifier that always predicts pneumonia has an accuracy of {share:.1f}%."
     return ""
 
 
 def list_tiles(results: dict[str, Any]) -> list[dict[str, str | Cell]]:
-    """Return the main metrics: `section`, `title` and `cell`, with the reference study's value as its note."""
+    """Return the main metrics as `section`, `title` and `cell`; the note holds the value of the reference study."""
     tiles: list[dict[str, str | Cell]] = []
     for task, metric in HEADLINE_METRICS:
         metrics = read_metrics(results, task)
@@ -87,7 +88,7 @@ def list_tiles(results: dict[str, Any]) -> list[dict[str, str | Cell]]:
 
 
 def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
-    """Return how often k-NN and the classifier agree; empty where that was not measured."""
+    """Return the agreement of k-NN and the classifier, or an empty string if it was not measured."""
     if f"agreement{suffix}" not in entry["metrics"]:
         return ""
     agreement = format_estimate("agreement", read_estimate(entry["metrics"][f"agreement{suffix}"]))
@@ -96,94 +97,96 @@ def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
     if None in counts:
         return text
     return (
-        f"{text} Where they differ, the classifier is right {counts[0]}, k-NN {counts[1]}, neither {counts[2]} times."
+        f"{text} On the other images, the classifier is correct {counts[0]} times, k-NN {counts[1]} times, and neither "
+        f"{counts[2]} times."
     )
 
 
 def write_centrality(metrics: dict[str, Estimate], *, phantoms: bool) -> str:
-    """Return whether heatmaps of normals are more central than those of pneumonias, as the reference study claims."""
+    """Return whether heatmaps are more central in normals, as the reference study claims."""
     difference = metrics.get("centrality_difference")
     if difference is None or not math.isfinite(difference.value):
         return ""
     if difference.low > 0:
-        verdict, claim = "Heatmaps of normals are more central", ", as the reference study reports"
+        verdict, claim = "Heatmaps are more central in normals", ", as the reference study reports"
     elif difference.high < 0:
-        verdict, claim = "Heatmaps of pneumonias are more central", ", contrary to the reference study"
+        verdict, claim = "Heatmaps are more central in pneumonias", ", contrary to the reference study"
     else:
-        verdict, claim = "The interval includes zero", ": the claim of the reference study is not confirmed"
+        verdict, claim = "The interval includes zero", ", so the claim of the reference study is not confirmed"
     value = format_estimate("centrality_difference", difference)
-    return f"Difference in centrality between normals and pneumonias: {value}. {verdict}{'' if phantoms else claim}."
+    return f"Centrality of normals minus centrality of pneumonias: {value}. {verdict}{'' if phantoms else claim}."
 
 
 def write_direction(metrics: dict[str, Estimate]) -> str:
-    """Return a warning where the anomaly score does not separate pneumonias from normals."""
+    """Return a warning if the anomaly score does not separate pneumonias from normals, else an empty string."""
     auroc = metrics.get("auroc")
     if auroc is None or not math.isfinite(auroc.high) or auroc.low > 0.5:
         return ""
     value = format_estimate("auroc", auroc)
     if auroc.high >= 0.5:
-        return f"AUROC {value} is no better than chance: this score does not detect pneumonia."
+        return f"AUROC {value} is no better than chance. This anomaly score does not detect pneumonia."
     return (
-        f"AUROC {value} is below chance: normals score higher than pneumonias. Reconstruction errors are largest where "
-        "an image is sharp, and clear lungs are sharper than hazy ones. Inverting this score would not make it a "
-        "measure of pneumonia."
+        f"AUROC {value} is below chance: normals have higher anomaly scores than pneumonias. Reconstruction errors are "
+        "largest at sharp edges, and clear lungs have sharper edges than hazy lungs. The inverted score would measure "
+        "sharpness, not pneumonia."
     )
 
 
 def write_peaks(metrics: dict[str, Estimate]) -> str:
-    """Return how often the heatmap peaks inside the true lesion, where lesions are known."""
+    """Return the pointing-game accuracy, or an empty string if no lesions are annotated."""
     peak, area = metrics.get("peak_in_lesion"), metrics.get("lesion_area")
     if peak is None or area is None or not peak.n:
         return ""
     return (
-        f"The heatmap peaks inside the lesion in {format_estimate('peak_in_lesion', peak)} of {peak.n} detected "
-        f"pneumonias (by chance {format_value('lesion_area', area.value)})."
+        f"Pointing game: the heatmap peaks inside the lesion in {format_estimate('peak_in_lesion', peak)} of {peak.n} "
+        f"detected pneumonias (chance {format_value('lesion_area', area.value)})."
     )
 
 
 def write_leakage(leakage: Leakage) -> str:
-    """Return what a nearest-neighbor classifier gains from images of the same patient under a random image split."""
+    """Return how images of the same patient in training and validation change the metrics."""
     pairs = [
-        f"{metric_title(name).lower()} {format_estimate(name, leakage.random_split[name])}, and "
-        f"{format_estimate(name, fair)} without images of the same patient"
+        f"{metric_title(name).lower()} {format_estimate(name, leakage.random_split[name])} with images of the same "
+        f"patient and {format_estimate(name, fair)} without them"
         for name in leakage.grouped_split
         if (fair := leakage.random_split.get(f"{name}{WITHOUT_OWN_PATIENT}")) is not None
     ]
     text = (
-        f"A random split by image puts {leakage.shared_patients:,} patients on both sides: "
-        f"{100 * leakage.leaked_share:.1f}% of its validation images show a patient of the training images."
+        f"A random split by image puts {leakage.shared_patients:,} patients in both training and validation: "
+        f"{100 * leakage.leaked_share:.1f}% of the validation images show a patient of the training images."
     )
-    return f"{text} Nearest-neighbor classification of raw pixels reaches {'; '.join(pairs)}." if pairs else text
+    return f"{text} A nearest-neighbor classifier on raw pixels has {'; '.join(pairs)}." if pairs else text
 
 
 def write_limitations(results: dict[str, Any], audit: Audit | None) -> list[str]:
     """Return the limitations of the study."""
     metrics = read_metrics(results, "binary")
     accuracy = metrics[leading_configuration(metrics)].get("accuracy") if metrics else None
-    limitations = ["The images are drawn phantoms. Metrics on them say nothing about radiographs or patients."]
+    limitations = [ABOUT_PHANTOMS]
     if not results["data"]["phantoms"]:
         limitations = [
-            "The collection (Kermany, Zhang and Goldbaum 2018) comes from one hospital and shows children of 1 to 5 "
-            "years, antero-posterior. Performance on adults, elsewhere and on other devices is unknown.",
-            "Class, subtype and patient are taken from folder and file names; nobody read the images again.",
+            "The collection (Kermany, Zhang and Goldbaum 2018) comes from one hospital. It contains antero-posterior "
+            "radiographs of children of 1 to 5 years. Performance on adults, in other hospitals and on other devices "
+            "is unknown.",
+            "Class, subtype and patient are taken from folder and file names. The labels were not reviewed.",
         ]
         if accuracy is not None and accuracy.n != TEST_IMAGES:
             limitations.append(
-                f"The official test split holds {TEST_IMAGES} images; this run had {accuracy.n}. The reference study "
-                f"and the publications used all {TEST_IMAGES}."
+                f"The official test split has {TEST_IMAGES} images. This study used {accuracy.n} of them. The "
+                f"reference study and the publications used all {TEST_IMAGES}."
             )
     if accuracy is not None and math.isfinite(accuracy.high - accuracy.low):
         limitations.append(
-            f"The 95% interval of the accuracy of 1.A on {accuracy.n} test images spans "
-            f"{100 * (accuracy.high - accuracy.low):.1f} points; smaller differences may be chance."
+            f"The 95% interval of the accuracy of 1.A on {accuracy.n} test images is "
+            f"{100 * (accuracy.high - accuracy.low):.1f} percentage points wide. Smaller differences may be chance."
         )
     return [
         *limitations,
         *([] if audit is None else _write_limitations_of_audit(audit)),
-        "Models of the reference study read images of 128 x 128 pixels; fine signs are lost.",
-        "Each model was trained once, with one seed. Intervals resample test patients; they do not include the spread "
-        "between trainings.",
-        "Heatmaps show which pixels a prediction depends on. They do not delineate lesions.",
+        "The models of the reference study use images of 128 x 128 pixels. Fine structures are lost.",
+        "Each model was trained once, with one seed. Intervals resample test patients and do not include the variance "
+        "between training runs.",
+        "Heatmaps show which pixels influence a prediction. They are not segmentations of lesions.",
     ]
 
 
@@ -197,7 +200,8 @@ def _write_limitations_of_audit(audit: Audit) -> list[str]:
         )
     if audit.shared_numbers:
         limitations.append(
-            f"{len(audit.shared_numbers)} patient numbers occur in train and in test. The naming scheme numbers test "
-            "patients anew; if it does not, test metrics are too good."
+            f"{len(audit.shared_numbers)} patient numbers occur in training and test. They are treated as different "
+            "patients, because the collection numbers test patients separately. If they are the same patients, test "
+            "metrics are biased upwards."
         )
     return limitations

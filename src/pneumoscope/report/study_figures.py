@@ -1,4 +1,4 @@
-"""Figures of a study, saved in `figures/` and made ready for its page."""
+"""Figures of the report of a study."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pneumoscope.labels import TASK_CLASSES
 from pneumoscope.progress import track
 from pneumoscope.report.comparison import collect_scores
 from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores
-from pneumoscope.report.figures.palette import Picture, make_picture
+from pneumoscope.report.figures.palette import PageFigure, save_page_figure
 from pneumoscope.report.wording import TASK_TITLES
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pneumoscope.data.dataset import Dataset
 
-PHANTOM_NOTE = "Drawn phantoms, not radiographs."
+PHANTOM_NOTE = "Phantoms, not radiographs."
 
 
 @dataclass(frozen=True)
@@ -32,11 +32,11 @@ class Plan:
 
     Attributes:
         section: of the page: a task, `overview` or `leakage`.
-        group: figures of one group stand side by side.
+        group: figures of one group appear side by side.
         name: file name without suffix.
         title, caption: above and below the figure.
-        draw: returns the figure, called with `title`.
-        wide: whether it takes the whole width of the page.
+        draw: called with `title`; returns the figure.
+        wide: whether the figure takes the full width of the page.
     """
 
     section: str
@@ -48,33 +48,33 @@ class Plan:
     wide: bool = False
 
 
-def make_pictures(
+def draw_figures(
     stages: dict[str, Any], results: dict[str, Any], figures_dir: Path, *, dataset: Dataset | None = None
-) -> dict[str, dict[str, list[Picture]]]:
-    """Draw every figure of the stages, and save each as PNG and SVG.
+) -> dict[str, dict[str, list[PageFigure]]]:
+    """Draw all figures of a study and save them as SVG.
 
     Args:
         stages: results by stage name.
         results: content of `results.json`.
         figures_dir: folder of the files.
-        dataset: for figures of neighbors; without it they are left out.
+        dataset: the images; without a dataset there are no figures of nearest neighbors.
 
     Returns:
-        Pictures by section and group, in the order of the page.
+        Figures by section and group, in the order of the page.
     """
     note = f"{RESEARCH_USE_ONLY} {PHANTOM_NOTE}" if results["data"]["phantoms"] else RESEARCH_USE_ONLY
-    pictures: dict[str, dict[str, list[Picture]]] = {}
+    figures: dict[str, dict[str, list[PageFigure]]] = {}
     for plan in track(list(_plan_figures(stages, results, dataset)), "Drawing figures"):
-        figure = plan.draw(title=plan.title)
-        picture = make_picture(figure, figures_dir / plan.name, caption=plan.caption, note=note, wide=plan.wide)
-        pictures.setdefault(plan.section, {}).setdefault(plan.group, []).append(picture)
-    return pictures
+        drawn = plan.draw(title=plan.title)
+        figure = save_page_figure(drawn, figures_dir / plan.name, caption=plan.caption, note=note, wide=plan.wide)
+        figures.setdefault(plan.section, {}).setdefault(plan.group, []).append(figure)
+    return figures
 
 
 def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Dataset | None) -> Iterator[Plan]:
     panels = collect_scores(results)
     if panels:
-        caption, draw = "Scores on test images with 95% intervals.", partial(comparison.draw_comparison, panels)
+        caption, draw = "Metrics on test images with 95% intervals.", partial(comparison.draw_comparison, panels)
         yield Plan("overview", "scores", "comparison", "Comparison", caption, draw, wide=True)
     for kind, plan in _PLANS.items():
         for configuration in order_configurations({split_stage(stage)[0] for stage in stages}):
@@ -84,14 +84,14 @@ def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
                 yield replace(one, name=name, title=f"{one.title}, {configuration}")
     if "leakage" in stages:
         caption, draw = (
-            "One nearest-neighbor classifier, two splits.",
+            "The same nearest-neighbor classifier with two splits.",
             partial(comparison.draw_leakage, stages["leakage"]),
         )
-        yield Plan("leakage", "leakage", "leakage", "Leakage of a random image split", caption, draw)
+        yield Plan("leakage", "leakage", "leakage", "Data leakage in a random split by image", caption, draw)
 
 
 def _plan_curve(section: str, title: str, curve: LearningCurve) -> Plan:
-    caption = "Training and validation by epoch; the marked epoch was kept."
+    caption = "Training and validation metrics by epoch. The diamond marks the selected epoch."
     return Plan(section, "curves", "curve", title, caption, partial(curves.draw_learning_curve, curve))
 
 
@@ -99,21 +99,21 @@ def _plan_classifier(task: str, result: Classification, dataset: Dataset | None)
     yield _plan_curve(task, TASK_TITLES[task], result.curve)
     if "test" in result.evaluations:
         test, title = result.evaluations["test"], f"{TASK_TITLES[task]}, test"
-        caption = "Confusion matrix: rows are true classes, columns predictions."
+        caption = "Confusion matrix. Rows are true classes, columns are predicted classes."
         yield Plan(task, "confusion", "confusion", title, caption, partial(scores.draw_confusion, test))
-        caption = "Dots: the most probable class. Dotted: chance."
+        caption = "Dots: decisions by the most probable class. Dotted lines: chance."
         yield Plan(task, "roc", "roc", title, caption, partial(scores.draw_roc_and_precision, test))
 
 
 def _plan_neighbors(kind: str, result: Neighbors, dataset: Dataset | None) -> Iterator[Plan]:
     task = kind.removeprefix("neighbors_")
     number = TASK_TITLES[task].split()[0]
-    title, caption = f"Choice of k, {number}", "k was chosen on validation images."
+    title, caption = f"Choice of k, {number}", "The number of neighbors k was chosen on validation images."
     yield Plan("neighbors", f"k_{task}", "k", title, caption, partial(neighbors.draw_k_scores, result))
     if dataset is not None and len(result.queries):
         caption = (
-            "Left a test image, then its nearest training images of other patients with their distances. The frame has "
-            "the color of the true class."
+            "First column: test images. Other columns: their nearest training images from other patients, with "
+            "distances. The color of the frame shows the true class."
         )
         draw = partial(neighbors.draw_neighbors, result, dataset, classes=TASK_CLASSES[task])
         title = f"Nearest training images, {number}"
@@ -123,7 +123,10 @@ def _plan_neighbors(kind: str, result: Neighbors, dataset: Dataset | None) -> It
 def _plan_map(kind: str, result: EmbeddingMap, dataset: Dataset | None) -> Iterator[Plan]:
     task = kind.removeprefix("map_")
     title = f"t-SNE map, {TASK_TITLES[task].split()[0]}"
-    caption = "Faint: training images. Strong: test images, placed afterwards. Axes and gap sizes have no meaning."
+    caption = (
+        "Small marks: training images. Large marks: test images, added to the finished map. Distances between "
+        "clusters have no meaning."
+    )
     yield Plan("neighbors", f"map_{task}", "", title, caption, partial(neighbors.draw_map, result))
 
 
@@ -131,13 +134,13 @@ def _plan_anomaly(kind: str, result: AnomalyResult, dataset: Dataset | None) -> 
     is_autoencoder = result.reconstructions is not None
     if result.curve is not None:
         yield _plan_curve(kind, "Autoencoder" if is_autoencoder else "Encoder", result.curve)
-    title, caption = "Anomaly scores", "Images at or above a threshold are flagged."
+    title, caption = "Anomaly scores", "Histograms of the anomaly score. Images at or above a threshold are flagged."
     yield Plan(kind, "errors", "errors", title, caption, partial(anomaly.draw_errors, result))
     if len(result.images):
         names = [] if dataset is None else [str(name) for name in dataset.table["subtype"].iloc[result.examples]]
         title = "Reconstructions" if is_autoencoder else "Anomaly maps"
         between = ", their reconstructions" if is_autoencoder else ""
-        caption = f"Test images{between} and anomaly maps (bright: anomalous)."
+        caption = f"Test images{between} and anomaly maps. Bright areas are anomalous."
         draw = partial(anomaly.draw_reconstructions, result, names=names)
         yield Plan(kind, "reconstructions", "reconstructions", title, caption, draw, wide=True)
 
@@ -150,10 +153,20 @@ def _plan_explain(kind: str, result: Explanation, dataset: Dataset | None) -> It
         "centrality": {"centrality_normal", "centrality_pneumonia"} <= set(result.metrics),
     }
     for name, title, caption, draw in (
-        ("gradcam", "Heatmaps", "Warm: evidence for the predicted class.", explain.draw_gradcam),
-        ("feature_maps", "Feature maps", "A pneumonia image; most active filters first.", explain.draw_feature_maps),
-        ("patches", "Patches with the highest activation", "A row is a filter.", explain.draw_patches),
-        ("centrality", "Centrality of the heatmaps", "All test images, with 95% intervals.", explain.draw_centrality),
+        ("gradcam", "Heatmaps", "Bright colors: evidence for the predicted class.", explain.draw_heatmap_examples),
+        (
+            "feature_maps",
+            "Feature maps",
+            "Feature maps of one pneumonia image, the most active filters first.",
+            explain.draw_feature_maps,
+        ),
+        ("patches", "Patches with the highest activation", "Each row belongs to one filter.", explain.draw_patches),
+        (
+            "centrality",
+            "Centrality of the heatmaps",
+            "Mean over all test images with 95% intervals.",
+            explain.draw_centrality,
+        ),
     ):
         if exists[name]:
             yield Plan(kind, name, name, title, caption, partial(draw, result), wide=name != "centrality")

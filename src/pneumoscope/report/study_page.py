@@ -1,4 +1,4 @@
-"""The report of a study: one HTML file that needs no network."""
+"""The report of a study: one HTML file that works offline."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from pneumoscope.io.results import EmbeddingMap
 from pneumoscope.io.study_folder import load_stages, order_configurations
 from pneumoscope.report import sentences, tables
 from pneumoscope.report.comparison import compare_metrics, read_metrics
-from pneumoscope.report.interactive_map import write_map_data
+from pneumoscope.report.interactive_map import write_map_data, write_thumbnails
 from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES
-from pneumoscope.report.study_figures import make_pictures
+from pneumoscope.report.study_figures import draw_figures
 from pneumoscope.report.templates import read_scripts, write_page
 from pneumoscope.report.threshold_explorer import write_explorer_data
 from pneumoscope.report.wording import TASK_TITLES
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 METRIC_CAPTIONS = {
     "binary": "Normal or pneumonia",
     "three_class": "Normal, bacterial or viral",
-    "neighbors": "k-NN on the embedding of 1.A",
+    "neighbors": "k-NN on the embedding of classifier 1.A",
     "anomaly": "Anomaly detection",
-    "explain": "Heatmaps over the test images",
+    "explain": "Heatmaps of the test images",
 }
 
 
 def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None) -> Path:
-    """Write `report.html` and its figures from the folder of a study.
+    """Write `report.html` and its figures into the folder of a study.
 
     Args:
-        out_dir: folder with `results.json` and `stages/*.npz`; stages that are missing are left out of the report.
-        dataset: the study's data set, for figures of neighbors and thumbnails; without it they are left out.
+        out_dir: folder with `results.json` and `stages/*.npz`. The report omits missing stages.
+        dataset: the dataset of the study. Without it the report has no thumbnails and no figures of nearest neighbors.
 
     Returns:
         Path of `report.html`.
@@ -58,9 +58,10 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
         maps={
             name: write_map_data(stage, dataset) for name, stage in stages.items() if isinstance(stage, EmbeddingMap)
         },
+        thumbnails=write_thumbnails(dataset) if dataset is not None else None,
         explorer=explorer,
         results=results,
-        pictures=make_pictures(stages, results, out_dir / "figures", dataset=dataset),
+        figures=draw_figures(stages, results, out_dir / "figures", dataset=dataset),
         publications=PUBLICATIONS,
         published_test_images=TEST_IMAGES,
         audit=stages.get("audit"),
@@ -93,11 +94,11 @@ def _list_sections(results: dict[str, Any], stages: dict[str, Any], *, has_explo
     tasks = {task: title for task, title in TASK_TITLES.items() if results["tasks"].get(task)}
     sections = {"overview": "Overview"} | {name: tasks[name] for name in ("binary", "three_class") if name in tasks}
     sections |= {"thresholds": "Thresholds"} if has_explorer else {}
-    sections |= tasks | {"data": "Data"} | ({"leakage": "Leakage"} if "leakage" in stages else {})
+    sections |= tasks | {"data": "Data"} | ({"leakage": "Data leakage"} if "leakage" in stages else {})
     return sections | {
         "limitations": "Limitations",
-        "settings": "Settings",
-        "machine": "Versions, hardware and time",
+        "settings": "Training settings",
+        "machine": "Reproducibility",
         "sources": "Sources",
     }
 
@@ -109,9 +110,11 @@ def _list_tables(results: dict[str, Any], audit: Any) -> dict[str, tables.Table]
         for task, caption in METRIC_CAPTIONS.items()
         if tasks.get(task)
     }
-    caption, suffix = "k-NN on the embedding of 1.B", tables.SECOND_CLASSIFIER
+    caption, suffix = "k-NN on the embedding of classifier 1.B", tables.SECOND_CLASSIFIER
     second = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
-    counts = tables.tabulate_counts("Images by split and class, as used", data["counts"], data.get("patients", {}))
+    counts = tables.tabulate_counts(
+        "Images by split and class, as used in the study", data["counts"], data.get("patients", {})
+    )
     listed |= {
         "neighbors_three_class": second,
         "comparison": tables.tabulate_comparison(compare_metrics(results), phantoms=data["phantoms"]),
@@ -121,11 +124,11 @@ def _list_tables(results: dict[str, Any], audit: Any) -> dict[str, tables.Table]
     }
     if audit is not None:
         rows: list[tables.Row] = [(entry["name"], [entry["reason"]]) for entry in audit.unreadable]
-        caption = "Images by split and class, as found"
+        caption = "Images by split and class, as stored in the collection"
         listed |= {
             "counts_found": tables.tabulate_counts(caption, audit.counts, audit.patients),
             "exposure": tables.tabulate_exposure(audit.exposure),
-            "unreadable": tables.Table("Excluded files: they could not be read", ["File", "Reason"], rows),
+            "unreadable": tables.Table("Unreadable files", ["File", "Reason"], rows),
         }
     return listed
 

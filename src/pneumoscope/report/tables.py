@@ -1,4 +1,4 @@
-"""Tables of the pages: metrics with intervals, counts, settings, times."""
+"""Tables of the pages: metrics with intervals, counts, settings and times."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Cell:
     Attributes:
         value, interval: as text; `interval` may be empty.
         note: small text below, such as the number of images.
-        link: identifier on the page that `note` points to.
+        link: identifier on the page to which `note` links.
     """
 
     value: str
@@ -50,8 +50,9 @@ class Table:
 
     Attributes:
         caption: above the table.
-        header: titles of the columns, that of the row titles first.
-        rows: title and cells; texts align left, metrics and counts right. A row without cells heads those below it.
+        header: titles of all columns, including the column of row titles.
+        rows: title and cells. Text is left-aligned, metrics and counts are right-aligned. A row without cells is the
+            heading of the rows below it.
     """
 
     caption: str
@@ -60,7 +61,7 @@ class Table:
 
     @property
     def numeric(self) -> list[bool]:
-        """Whether each column holds numbers."""
+        """Whether each column contains numbers."""
         cells = next((cells for _, cells in self.rows if cells), ())
         return [False, *(not isinstance(cell, str) for cell in cells)]
 
@@ -75,7 +76,7 @@ def make_cell(name: str, estimate: Estimate, *, counted: bool = False, note: str
 
 
 def make_cells(metrics: Mapping[str, Estimate], names: Iterable[str], *, counted: bool = False) -> list[Cell]:
-    """Return the cells of a row; a metric that was not measured is a dash."""
+    """Return the cells of a row; a missing metric is a dash."""
     return [make_cell(name, metrics[name], counted=counted) if name in metrics else EMPTY for name in names]
 
 
@@ -86,10 +87,10 @@ def tabulate(
 
     Args:
         caption: of the table.
-        first: title of the column of row titles.
-        columns: titles of the other columns, by metric.
-        rows: metrics by title of the row.
-        counted: whether cells hold the number of images.
+        first: title of the first column.
+        columns: titles of the other columns by metric.
+        rows: metrics by row title.
+        counted: whether cells show the number of images.
     """
     cells = [(title, make_cells(metrics, columns, counted=counted)) for title, metrics in rows.items()]
     return Table(caption, [first, *columns.values()], cells)
@@ -101,7 +102,7 @@ def tabulate_metrics(caption: str, configurations: Mapping[str, Mapping[str, Any
     Args:
         caption: of the table.
         configurations: entries of one task of `results.json` by configuration.
-        suffix: of the names of the metrics that are wanted; their titles are without it.
+        suffix: selects the metrics whose names end with it; titles omit it.
     """
     columns = {
         f"{configuration.capitalize()}, {split}": chosen
@@ -113,7 +114,7 @@ def tabulate_metrics(caption: str, configurations: Mapping[str, Mapping[str, Any
     names.sort(key=lambda name: FIRST_METRICS.index(name) if name in FIRST_METRICS else len(FIRST_METRICS))
     estimates = [{name: read_estimate(entry) for name, entry in metrics.items()} for metrics in columns.values()]
     rows = [(metric_title(name), [make_cells(column, [name])[0] for column in estimates]) for name in names]
-    return Table(f"{caption}. 95% intervals in brackets.", ["Metric", *columns], rows)
+    return Table(f"{caption}. Brackets contain 95% intervals.", ["Metric", *columns], rows)
 
 
 def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
@@ -124,7 +125,7 @@ def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
 
 
 def tabulate_comparison(metrics: Sequence[ComparedMetric], *, phantoms: bool) -> Table:
-    """Return the metrics of the reference study, of this study and the best published ones, grouped by task."""
+    """Return the metrics of the reference study, of this study and of the best publications, grouped by task."""
     configurations = order_configurations({name for metric in metrics for name in metric.ours})
     header = ["Metric", *(f"Ours, {configuration}" for configuration in configurations)]
     if not phantoms:
@@ -141,19 +142,19 @@ def tabulate_comparison(metrics: Sequence[ComparedMetric], *, phantoms: bool) ->
             if not phantoms:
                 cells = [_cell_of_reference(metric), *cells, _cell_of_publication(metric.metric, metric.best)]
             rows.append((metric_title(metric.metric), cells))
-    return Table("Metrics on test images. 95% intervals in brackets.", header, rows)
+    return Table("Metrics on test images. Brackets contain 95% intervals.", header, rows)
 
 
 def _cell_of_reference(metric: ComparedMetric) -> Cell:
     if metric.reference is None:
-        return Cell("not given")
+        return Cell("not reported")
     cell = make_cell(metric.metric, metric.reference)
     return Cell(f"about {cell.value}", cell.interval) if metric.approximate else cell
 
 
 def _cell_of_publication(metric: str, best: tuple[Publication, float] | None) -> Cell:
     if best is None:
-        return Cell("none known")
+        return Cell("not reported")
     publication, value = best
     return Cell(format_value(metric, value), note=publication.name, link=f"source-{publication.key}")
 
@@ -173,7 +174,7 @@ def tabulate_counts(caption: str, counts: Mapping[str, int], patients: Mapping[s
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
         share = f"{100 * counts.get(f'{split}/normal', 0) / total:.1f}%" if (total := sum(of_class)) else "-"
         rows.append((split or "not assigned", [*of_class, total, Cell(share), patients.get(split, EMPTY)]))
-    return Table(caption, ["Split", *classes, "all", "normals", "patients"], rows)
+    return Table(caption, ["Split", *classes, "All", "Normals", "Patients"], rows)
 
 
 def _order(names: set[str], first: Sequence[str]) -> list[str]:
@@ -183,12 +184,12 @@ def _order(names: set[str], first: Sequence[str]) -> list[str]:
 def tabulate_exposure(exposure: Mapping[str, Sequence[float]]) -> Table:
     """Return the quantiles of the mean gray level of each class."""
     rows = [(name, [Cell(f"{level:.0f}") for level in levels]) for name, levels in exposure.items()]
-    caption = "Mean gray level of an image, 0 (black) to 255 (white): quantiles of each class."
+    caption = "Mean gray level of an image, 0 (black) to 255 (white), quantiles of each class"
     return Table(caption, ["Class", "5%", "25%", "median", "75%", "95%"], rows)
 
 
 def tabulate_settings(settings: Mapping[str, Any]) -> Table:
-    """Return the settings of each configuration side by side."""
+    """Return the settings of each configuration in columns."""
     configurations = order_configurations({name for name, value in settings.items() if isinstance(value, Mapping)})
     flat = [dict(_flatten(settings[configuration])) for configuration in configurations]
     names = dict.fromkeys(name for values in flat for name in values)
@@ -197,7 +198,7 @@ def tabulate_settings(settings: Mapping[str, Any]) -> Table:
 
 
 def list_shared_settings(settings: Mapping[str, Any]) -> dict[str, str]:
-    """Return by title the settings that hold for all configurations."""
+    """Return the settings that all configurations share, by title."""
     return {
         field_title(name): _format_setting(value) for name, value in settings.items() if not isinstance(value, Mapping)
     }
@@ -226,4 +227,4 @@ def tabulate_timing(timing: Mapping[str, float]) -> Table:
     rows = [
         (name.replace("_", " ").replace("-", ", "), [Cell(format_seconds(seconds))]) for name, seconds in stages.items()
     ]
-    return Table(f"Time by stage, {total} in all", ["Stage", "Time"], rows)
+    return Table(f"Time by stage, {total} in total", ["Stage", "Time"], rows)

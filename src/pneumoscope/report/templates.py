@@ -1,4 +1,4 @@
-"""Pages from templates: one environment, one style, and the scripts of a study's report."""
+"""Jinja environment, style sheet and scripts of the pages."""
 
 import json
 from importlib.resources import files
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.io.write import write_text
 from pneumoscope.report.published import REFERENCE_STUDY
-from pneumoscope.report.wording import field_title
+from pneumoscope.report.wording import ABOUT_PHANTOMS, field_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -18,7 +18,7 @@ MOST_LISTED = 40
 
 
 def make_environment(*, autoescape: bool = True) -> "Environment":
-    """Return the environment of the templates beside this file; an undefined variable is an error.
+    """Return the environment of the templates in this package; an undefined variable is an error.
 
     Args:
         autoescape: whether variables are escaped for HTML.
@@ -35,12 +35,12 @@ def make_environment(*, autoescape: bool = True) -> "Environment":
 
 
 def read_scripts() -> dict[str, str]:
-    """Return the scripts that a report may hold, by file name, exactly as they stand in its page."""
+    """Return the scripts of a report by file name, exactly as its page contains them."""
     return {name: files("pneumoscope.report").joinpath(name).read_text(encoding="utf-8") for name in SCRIPTS}
 
 
 def embed_json(data: Any) -> str:
-    """Return data as JSON for a `<script>` of a page, which ends at the first `</script>` wherever it stands.
+    """Return data as JSON for a `<script>` of a page, with `<` escaped so that no `</script>` ends it early.
 
     Args:
         data: plain values, without NaN.
@@ -49,13 +49,13 @@ def embed_json(data: Any) -> str:
 
 
 def write_page(path: Path, template: str, *, sections: dict[str, str], phantoms: bool, **content: Any) -> Path:
-    """Write a page that needs no network, and return its path.
+    """Write a page as one file that works offline, and return its path.
 
     Args:
-        path: of the page; an existing file is replaced in one step.
-        template: name of its template, which extends `page.html.j2`.
+        path: of the page; an existing file is replaced atomically.
+        template: name of a template that extends `page.html.j2`.
         sections: titles by identifier, in the order of the page.
-        phantoms: whether the images are phantoms, which the page then announces.
+        phantoms: whether the images are phantoms; the page then says so.
         content: further variables of the template.
     """
     environment = make_environment()
@@ -64,6 +64,7 @@ def write_page(path: Path, template: str, *, sections: dict[str, str], phantoms:
         "css": files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
         "research_use_only": RESEARCH_USE_ONLY,
         "reference_study": REFERENCE_STUDY,
+        "about_phantoms": ABOUT_PHANTOMS,
         "version": __version__,
         "most_listed": MOST_LISTED,
         "sections": sections,

@@ -1,4 +1,4 @@
-"""The data of the threshold explorer of a report: validation and test probabilities, and thresholds from validation."""
+"""Data of the threshold explorer of a report: probabilities, labels and operating points."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from pneumoscope.report.wording import TASK_TITLES
 
 
 def write_explorer_data(stages: Mapping[str, Any]) -> str | None:
-    """Return what `thresholds.js` needs, as JSON that may stand in a page.
+    """Return the data for `thresholds.js` as JSON for a `<script>` of a page.
 
     Args:
-        stages: results by stage name. Classifiers take part if their validation and test images hold both classes.
+        stages: results by stage name. Classifiers without both classes in validation and test are skipped.
 
     Returns:
-        For each classifier its title, its operating points (thresholds chosen on validation, by name), and by split
-        whether each image is positive and its probability of being so; None if there is no classifier.
+        For each classifier its title, its operating points (thresholds by name, chosen on validation images), and for
+        each split the labels and the probabilities of the positive class. None if there is no classifier.
     """
     by_name = {name: stage for name, stage in stages.items() if isinstance(stage, Classification)}
     classifiers = [
@@ -53,5 +53,5 @@ def _describe_classifier(title: str, result: Classification) -> dict[str, Any]:
 
 
 def _score_positive(evaluation: Evaluation) -> NDArray[np.float64]:
-    """Return `(n,)` probabilities in [0, 1] of any class but the first, the negative one."""
+    """Return `(n,)` probabilities in [0, 1] of the positive classes; the first class is the negative class."""
     return np.asarray(np.minimum(evaluation.probabilities[:, 1:].astype(np.float64).sum(axis=1), 1.0))

@@ -1,10 +1,10 @@
 /**
- * The threshold explorer of a report: move a threshold and see what it does on validation and test images.
+ * The threshold explorer of a report: metrics on validation and test images at any threshold.
  *
- * An image counts as positive where its probability is at or above the threshold.
+ * An image counts as positive if its probability is at or above the threshold.
  */
 const SPLITS = ["val", "test"]; // the columns of the table
-const REACH = Math.log(9999); // of the slider, as log-odds: most probabilities lie near 0 or 1
+const REACH = Math.log(9999); // ends of the slider in log-odds, because most probabilities are near 0 or 1
 const METRICS = {
   Sensitivity: ({ tp, fn }) => [tp, tp + fn],
   Specificity: ({ tn, fp }) => [tn, tn + fp],
@@ -14,13 +14,13 @@ const METRICS = {
 };
 const COUNTS = { tp: "True positives", fn: "False negatives", fp: "False positives", tn: "True negatives" };
 
-/** Count the decisions on one split. */
+/** Return the confusion counts of one split. */
 function countDecisions({ positive, scores }, threshold) {
   const counts = { tp: 0, fn: 0, fp: 0, tn: 0 };
   scores.forEach((score, image) => {
-    const called = score >= threshold;
-    if (positive[image]) counts[called ? "tp" : "fn"] += 1;
-    else counts[called ? "fp" : "tn"] += 1;
+    const predicted = score >= threshold;
+    if (positive[image]) counts[predicted ? "tp" : "fn"] += 1;
+    else counts[predicted ? "fp" : "tn"] += 1;
   });
   return counts;
 }
@@ -35,7 +35,7 @@ function toThreshold(place) {
   return 1 / (1 + Math.exp((1 - 2 * place) * REACH));
 }
 
-/** Return an element with properties and children; text enters as text, never as markup. */
+/** Return an element with properties and children; strings become text, never markup. */
 function make(tag, properties, ...children) {
   const element = Object.assign(document.createElement(tag), properties);
   element.append(...children);
@@ -49,25 +49,25 @@ function start(explorer) {
   );
   choice.append(...classifiers.map(({ title }, value) => make("option", { value }, title)));
 
-  /** Show what a threshold does; the operating points are exact, the slider is rounded. */
+  /** Show the metrics at a threshold. Operating points are exact; the slider is rounded. */
   function show(threshold) {
     const classifier = classifiers[choice.value];
     slider.value = toPlace(threshold);
     field.value = Number(threshold.toPrecision(4));
     const isChosen = Object.values(classifier.points).includes(threshold);
     note.textContent = isChosen
-      ? "This threshold was chosen on the validation images, so the test column is a fair estimate."
-      : "This threshold was not chosen on the validation images: do not report its test column.";
+      ? "This threshold was chosen on validation images. The test column is an unbiased estimate."
+      : "This threshold was not chosen on validation images, so do not report its test column.";
     for (const button of points.children) {
       button.setAttribute("aria-pressed", String(classifier.points[button.value] === threshold));
     }
     const counts = SPLITS.map((split) => countDecisions(classifier.splits[split], threshold));
-    const metrics = Object.entries(METRICS).map(([name, measure]) => makeRow(name, counts.map(measure).map(wordShare)));
+    const metrics = Object.entries(METRICS).map(([name, measure]) => makeRow(name, counts.map(measure).map(formatShare)));
     const numbers = Object.entries(COUNTS).map(([key, name]) => makeRow(name, counts.map((count) => [count[key]])));
     body.replaceChildren(...metrics, ...numbers);
   }
 
-  function offer() {
+  function selectClassifier() {
     const { points: thresholds } = classifiers[choice.value];
     points.replaceChildren(...Object.entries(thresholds).map(([name, threshold]) => {
       const button = make("button", { type: "button", value: name }, `${name} ${threshold.toPrecision(3)}`);
@@ -77,11 +77,11 @@ function start(explorer) {
     show(thresholds.balanced);
   }
 
-  choice.addEventListener("change", offer);
+  choice.addEventListener("change", selectClassifier);
   slider.addEventListener("input", () => show(toThreshold(Number(slider.value))));
   field.addEventListener("change", () => show(Math.min(1, Math.max(0, Number(field.value)))));
   explorer.hidden = false;
-  offer();
+  selectClassifier();
 }
 
 function makeRow(name, cells) {
@@ -89,7 +89,7 @@ function makeRow(name, cells) {
   return make("tr", {}, make("th", { scope: "row" }, name), ...numbers);
 }
 
-function wordShare([part, whole]) {
+function formatShare([part, whole]) {
   const fraction = make("span", { className: "interval" }, `(${part} of ${whole})`);
   return [whole ? `${((100 * part) / whole).toFixed(1)}% ` : "undefined ", fraction];
 }

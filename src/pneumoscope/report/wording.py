@@ -1,15 +1,19 @@
-"""Metrics, intervals, differences and durations as text."""
+"""Titles of metrics; values, intervals, differences and durations as text."""
 
 import math
 
 from pneumoscope.io.results import Estimate
 
+ABOUT_PHANTOMS = (
+    "Phantoms are drawn images with known lesions. They test the software; their metrics say nothing about real "
+    "radiographs."
+)
 TASK_TITLES = {
     "binary": "1.A Normal or pneumonia",
     "three_class": "1.B Normal, bacterial or viral",
-    "neighbors": "2 Nearest neighbors",
+    "neighbors": "2 Embeddings and k-NN",
     "anomaly": "3 Anomaly detection",
-    "explain": "4 Explanation",
+    "explain": "4 Explanations",
 }
 
 _METRIC_TITLES = {
@@ -25,20 +29,20 @@ _METRIC_TITLES = {
     "centrality_pneumonia": "Centrality, pneumonia",
     "centrality_difference": "Centrality, difference",
     "peak_in_lesion": "Peak inside the lesion",
-    "lesion_area": "Share of the image that is lesion",
+    "lesion_area": "Lesion area, share of the image",
     "heat_in_lesion": "Heat inside the lesion",
     "lesion_overlap": "Overlap with the lesion",
     "heat_in_lungs": "Heat inside the lungs",
-    "lungs_area": "Share of the image that is lungs",
+    "lungs_area": "Lung area, share of the image",
     "insertion": "Insertion",
     "deletion": "Deletion",
     "road": "ROAD",
     "sensitivity_n": "Sensitivity-n",
     "repeatability": "Similarity after a shift",
-    "other_seed": "Similarity to a model of another seed",
+    "other_seed": "Similarity to a model with another seed",
     "survives_last": "Similarity with the last layer randomized",
     "survives_all": "Similarity with all layers randomized",
-    "macro_f1": "Mean F1 of the classes",
+    "macro_f1": "Macro F1",
     "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
     "specificity_at_sensitivity": "Specificity at 97% sensitivity",
 }
@@ -49,10 +53,10 @@ _CONFOUNDER_TITLES = {
     "lungs_only": "everything but the lungs hidden",
     "lungs_hidden": "lungs hidden",
     "lung_area_hidden": "same area hidden in all images",
-    "exposure": "mean gray level alone",
-    "histogram": "gray-level histogram alone",
-    "borders": "outer tenth alone",
-    "file_size": "file size alone",
+    "exposure": "mean gray level only",
+    "histogram": "gray-level histogram only",
+    "borders": "outer tenth only",
+    "file_size": "file size only",
 }
 WITHOUT_OWN_PATIENT = "_without_own_patient"
 _SUFFIX_TITLES = {
@@ -65,7 +69,7 @@ _PERCENTAGES = (
     *("accuracy", "balanced_accuracy", "three_class_accuracy", "precision", "recall", "sensitivity", "specificity"),
     *("f1", "macro_f1"),
     *("flagged", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
-    *("coverage", "single", "several", "empty", "rejected", "unlike", "uncertain", "share"),
+    *("coverage", "single", "several", "empty", "rejected", "uncertain", "share"),
 )
 
 
@@ -89,17 +93,17 @@ def metric_title(name: str) -> str:
 
 
 def confounder_title(name: str) -> str:
-    """Return the title of what a classifier was shown.
+    """Return the title of an input of the confounder analysis.
 
     Example:
         >>> confounder_title("lungs_only"), confounder_title("borders")
-        ('everything but the lungs hidden', 'outer tenth alone')
+        ('everything but the lungs hidden', 'outer tenth only')
     """
     return _CONFOUNDER_TITLES.get(name, name.replace("_", " "))
 
 
 def is_percentage(name: str) -> bool:
-    """Return whether a metric is read as a percentage, rather than as a number with three decimals."""
+    """Return whether a metric is shown as a percentage; other metrics have three decimals."""
     return name.startswith(_PERCENTAGES) and name != "sensitivity_n"  # a correlation
 
 
@@ -116,7 +120,7 @@ def format_value(name: str, value: float) -> str:
 
 
 def format_interval(name: str, estimate: Estimate) -> str:
-    """Return the 95 % interval of a metric; empty where it is not defined."""
+    """Return the 95 % interval of a metric, or an empty string if it is not defined."""
     if not (math.isfinite(estimate.low) and math.isfinite(estimate.high)):
         return ""
     if is_percentage(name):
@@ -135,20 +139,20 @@ def format_estimate(name: str, estimate: Estimate) -> str:
 
 
 def format_percentile(percentile: float) -> str:
-    """Return how an anomaly score ranks among those of held-out normals, rounded down.
+    """Return the rank of an anomaly score among held-out normals, rounded down.
 
     Args:
         percentile: share of the normals with a smaller anomaly score, in [0, 100].
 
     Example:
         >>> format_percentile(99.7), format_percentile(100)
-        ('more unusual than 99% of normals', 'more unusual than all normals')
+        ('anomaly score above 99% of normals', 'anomaly score above all normals')
     """
-    return f"more unusual than {'all' if percentile == 100 else f'{math.floor(percentile)}% of'} normals"
+    return f"anomaly score above {'all' if percentile == 100 else f'{math.floor(percentile)}% of'} normals"
 
 
 def format_difference(name: str, estimate: Estimate) -> str:
-    """Return the difference of two values of a metric with its interval, percentages in points.
+    """Return a difference with its interval; percentages become percentage points.
 
     Example:
         >>> format_difference("accuracy", Estimate(-0.04, -0.06, -0.02, 300))
@@ -161,7 +165,7 @@ def format_difference(name: str, estimate: Estimate) -> str:
 
 
 def format_share(count: int, total: int) -> str:
-    """Return a count with its share of a total."""
+    """Return a count and its share of a total."""
     return f"{count:,} ({100 * count / total:.1f}%)" if total else f"{count:,}"
 
 

@@ -1,17 +1,17 @@
-"""One function for each figure: a result goes in, a matplotlib `Figure` comes out.
+"""Figures: each `draw_...` function takes a result and returns a matplotlib `Figure`.
 
-Every `draw_…` has a `describe_…` beside it, which returns the alternative text with the numbers.
+Each figure has an alternative text with its numbers; `describe_...` functions write the longer ones.
 
+    palette.py      colors and style; saving and embedding of figures
+    dots.py         metrics as dots with intervals, used by other figures
+    sheet.py        a grid of small images as one image
     curves.py       learning curves
-    scores.py       confusion matrix; ROC and precision-recall
-    dots.py         metrics as dots with intervals, for the figures below
-    evaluation.py   ROC with operating points; reliability; coverage; selective prediction; subgroups
+    scores.py       confusion matrix; ROC and precision-recall curves
+    evaluation.py   operating points; reliability diagram; coverage; selective prediction; subgroups
     confounders.py  metrics with lungs, borders or letters hidden
-    comparison.py   reference study, this study and publications; leakage
-    neighbors.py    k on validation; nearest reference cases; t-SNE map
-    anomaly.py      scores against thresholds; image, reconstruction and anomaly map
-    explain.py      heatmaps of each layer; feature maps; patches; centrality
-    exposure.py     gray levels by class
-    sheet.py        many small images as one image
-    palette.py      colors, style, and how a figure is saved and put on a page
+    comparison.py   metrics of the reference study, this study and publications; data leakage
+    neighbors.py    choice of k; nearest neighbors; t-SNE map
+    anomaly.py      histogram of anomaly scores; images, reconstructions and anomaly maps
+    explain.py      heatmaps; feature maps; patches; centrality
+    exposure.py     mean gray level by class
 """

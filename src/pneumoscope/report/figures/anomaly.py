@@ -1,4 +1,4 @@
-"""Reconstruction errors against thresholds; original, reconstruction and error map."""
+"""Histogram of anomaly scores; images, reconstructions and anomaly maps."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 8
 NUM_BINS = 40
 THRESHOLD_STYLES = {"mean_plus_sd": "-", "quantile": "--"}
-# Scores beyond this quantile count in the last bin: a few outliers would squeeze all others into one.
+# Scores above this quantile go into the last bin; a few outliers would compress the histogram.
 SHOWN_QUANTILE = 0.995
 
 
 @styled
 def draw_errors(anomaly: AnomalyResult, *, title: str) -> Figure:
-    """Draw histograms of the test images' errors, with the thresholds that held-out normals set."""
+    """Draw histograms of the anomaly scores of test images, with the thresholds."""
     figure = new_figure(title, describe_errors(anomaly), height=3.4)
     axes = figure.subplots()
     top = max(np.quantile(anomaly.scores, SHOWN_QUANTILE), *anomaly.thresholds.values())
@@ -48,7 +48,11 @@ def draw_errors(anomaly: AnomalyResult, *, title: str) -> Figure:
 
 
 def _name_score(anomaly: AnomalyResult) -> str:
-    return "distance from normals" if anomaly.reconstructions is None else "mean squared error of the reconstruction"
+    return (
+        "Mahalanobis distance from normals"
+        if anomaly.reconstructions is None
+        else "mean squared error of the reconstruction"
+    )
 
 
 def _shares(errors: np.ndarray) -> np.ndarray:
@@ -73,7 +77,7 @@ def describe_errors(anomaly: AnomalyResult) -> str:
     for name, threshold in anomaly.thresholds.items():
         flagged = [format_share(int((errors >= threshold).sum()), len(errors)) for errors in (normal, pneumonia)]
         sentences.append(
-            f"The threshold {_name_threshold(name, anomaly)} at {threshold:.4g} flags {flagged[0]} of the normals and "
+            f"The threshold {_name_threshold(name, anomaly)} ({threshold:.4g}) flags {flagged[0]} of the normals and "
             f"{flagged[1]} of the pneumonias."
         )
     return " ".join(sentences)
@@ -81,11 +85,11 @@ def describe_errors(anomaly: AnomalyResult) -> str:
 
 @styled
 def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), title: str) -> Figure:
-    """Draw examples in columns: original, reconstruction if there is one, and anomaly map, on one scale.
+    """Draw an example in each column: image, reconstruction (autoencoders only) and anomaly map.
 
     Args:
         anomaly: at most eight of its examples are drawn.
-        names: `(e,)` class of each example; may be empty.
+        names: class of each example; may be empty.
         title: above the figure.
     """
     count = min(len(anomaly.images), MOST_EXAMPLES)
@@ -108,13 +112,13 @@ def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), t
             sheet.put(1, column, reconstructions[column])
         shown = color_values(errors, "magma", low=low, high=high)
         sheet.put(len(titled) - 1, column, shown, title=f"{what} {errors.mean():.4g}")
-    sheet.name_rows(("original", *(() if reconstructions is None else ("reconstruction",)), unit))
+    sheet.name_rows(("image", *(() if reconstructions is None else ("reconstruction",)), unit))
     sheet.add_scale("magma", f"{unit} of a pixel", low=low, high=high)
     return sheet.finish()
 
 
 def _choose_scale(anomaly: AnomalyResult) -> tuple[float, float]:
-    """Return what is shown as black and as white; distances of normals are far from 0, squared errors are not."""
+    """Return the limits of the color scale; distances of normals are far from 0, squared errors are not."""
     maps = anomaly.anomaly_maps[:MOST_EXAMPLES]
     low = 0.0 if anomaly.reconstructions is not None else float(np.quantile(maps, 0.05))
     return low, max(float(np.quantile(maps, 0.995)), low + 1e-6)
@@ -127,8 +131,8 @@ def _name_maps(anomaly: AnomalyResult) -> tuple[str, str]:
 def describe_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = ()) -> str:
     """Return the alternative text of `draw_reconstructions`."""
     errors = anomaly.anomaly_maps.mean(axis=(1, 2))[:MOST_EXAMPLES]
-    kinds = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
-    pairs = ", ".join(f"{kind} {error:.4g}" for kind, error in zip(kinds, errors, strict=True))
+    labels = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
+    pairs = ", ".join(f"{label} {error:.4g}" for label, error in zip(labels, errors, strict=True))
     if anomaly.reconstructions is None:
-        return f"Originals and maps of how far each place is from normals, with mean distances: {pairs}."
-    return f"Originals, their reconstructions and error maps, with mean squared errors: {pairs}."
+        return f"Images and anomaly maps of the distance from normals, with mean distances: {pairs}."
+    return f"Images, their reconstructions and anomaly maps, with mean squared errors: {pairs}."

@@ -1,4 +1,4 @@
-"""Scores of the reference study, of this study and of publications; a split that leaks patients."""
+"""Metrics of the reference study, of this study and of publications; data leakage of a random split."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ from pneumoscope.report.wording import WITHOUT_OWN_PATIENT, format_estimate, is_
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KIND_STYLES = {"reference": (palette.VERMILION, "s"), "ours": (palette.GREEN, "o"), "published": (palette.SOFT, "D")}
+GROUP_STYLES = {"reference": (palette.VERMILION, "s"), "ours": (palette.GREEN, "o"), "published": (palette.SOFT, "D")}
 
 
 @palette.styled
 def draw_comparison(panels: dict[str, list[Score]], *, title: str) -> Figure:
-    """Draw a panel for each task, a dot with its interval for each score."""
+    """Draw a panel for each task with a dot and an interval for each score."""
     names = list(panels)
     pairs = [names[start : start + 2] for start in range(0, len(names), 2)]
     heights = [max(len(panels[name]) for name in pair) for pair in pairs]
@@ -34,7 +34,7 @@ def draw_comparison(panels: dict[str, list[Score]], *, title: str) -> Figure:
         for axes in axes_row[len(pair) :]:
             axes.set_axis_off()
         for axes, name in zip(axes_row, pair, strict=False):
-            dots = [Dot(score.source, score.estimate, *KIND_STYLES[score.kind]) for score in panels[name]]
+            dots = [Dot(score.source, score.estimate, *GROUP_STYLES[score.group]) for score in panels[name]]
             draw_dots(axes, dots, metric=_name_metric(name), title=name)
             axes.set_ylim(0.5 - height, 0.5)
     return figure
@@ -50,19 +50,19 @@ def describe_comparison(panels: dict[str, list[Score]]) -> str:
     for name, scores in panels.items():
         listed = "; ".join(f"{score.source} {format_estimate(_name_metric(name), score.estimate)}" for score in scores)
         sentences.append(f"{name}. {listed}.")
-    return "Scores with 95% intervals. " + " ".join(sentences)
+    return "Metrics with 95% intervals. " + " ".join(sentences)
 
 
 @palette.styled
 def draw_leakage(leakage: Leakage, *, title: str) -> Figure:
-    """Draw the metrics of one nearest-neighbor classifier under a random image split and under one by patient."""
+    """Draw metrics of a nearest-neighbor classifier with a random split by image and with a split by patient."""
     names = [name for name in leakage.random_split if name in leakage.grouped_split]
     fair = {name: leakage.random_split.get(f"{name}{WITHOUT_OWN_PATIENT}") for name in names}
     figure = palette.new_figure(title, describe_leakage(leakage), height=1.5 + 0.4 * len(names))
     axes = figure.subplots()
     for offset, split, label, color in (
-        (0.26, leakage.random_split, "random image split (leaks)", palette.VERMILION),
-        (0.0, fair, "same images, own patient excluded", palette.GREEN),
+        (0.26, leakage.random_split, "random split by image", palette.VERMILION),
+        (0.0, fair, "random split, same patient excluded", palette.GREEN),
         (-0.26, leakage.grouped_split, "split by patient", palette.SKY),
     ):
         for row, name in enumerate(names):
@@ -82,8 +82,8 @@ def draw_leakage(leakage: Leakage, *, title: str) -> Figure:
 def describe_leakage(leakage: Leakage) -> str:
     """Return the alternative text of `draw_leakage`."""
     listed = "; ".join(
-        f"{metric_title(name)} {format_estimate(name, estimate)} under the random split and "
-        f"{format_estimate(name, leakage.grouped_split[name])} under the split by patient"
+        f"{metric_title(name)} {format_estimate(name, estimate)} with the random split and "
+        f"{format_estimate(name, leakage.grouped_split[name])} with the split by patient"
         for name, estimate in leakage.random_split.items()
         if name in leakage.grouped_split
     )

@@ -1,4 +1,4 @@
-"""Metrics with parts of the images hidden, and of regressions that see no lung."""
+"""Metrics with parts of the images hidden, and of regressions without the lungs."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ from pneumoscope.report.wording import confounder_title, metric_title
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_KINDS = (
+_GROUPS = (
     ("metrics", "classifier", palette.GREEN, "o"),
-    ("pixel_baselines", "regression that sees no lung", palette.VERMILION, "s"),
+    ("pixel_baselines", "regression without the lungs", palette.VERMILION, "s"),
 )
 
 
 @palette.styled
 def draw_confounders(confounders: Confounders, *, title: str) -> Figure:
-    """Draw a panel for each metric: the classifier by what it was shown, and the regressions."""
+    """Draw a panel for each metric with the classifier on each input, and the regressions."""
     metrics = list(confounders.metrics["untouched"])
     rows = len(confounders.metrics) + len(confounders.pixel_baselines)
     figure = palette.new_figure(
         title,
-        "Metrics with parts of the images hidden, and without any lung. The tables below hold the values.",
+        "Metrics with parts of the images hidden, and without the lungs. The tables below contain the values.",
         width=palette.FULL_WIDTH,
         height=1.3 + 0.28 * rows,
     )
@@ -33,8 +33,8 @@ def draw_confounders(confounders: Confounders, *, title: str) -> Figure:
     for axes, metric in zip(panels, metrics, strict=True):
         dots = [
             Dot(confounder_title(name), values.get(metric), color, marker, None if number else label)
-            for kind, label, color, marker in _KINDS
-            for number, (name, values) in enumerate(getattr(confounders, kind).items())
+            for group, label, color, marker in _GROUPS
+            for number, (name, values) in enumerate(getattr(confounders, group).items())
         ]
         draw_dots(axes, dots, metric=metric, title=metric_title(metric))
         axes.axvline(confounders.metrics["untouched"][metric].value, color=palette.SOFT, linewidth=1, linestyle=":")

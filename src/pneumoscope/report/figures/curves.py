@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# Beyond this ratio of largest to smallest loss a linear axis hides what happens at the end.
+# Above this ratio of largest to smallest loss, a linear axis hides the last epochs.
 LOG_SCALE_RATIO = 30.0
 
 
 @styled
 def draw_learning_curve(curve: LearningCurve, *, title: str) -> Figure:
-    """Draw loss and, where there is one, accuracy of every epoch, the chosen epoch marked."""
+    """Draw loss and, if measured, accuracy by epoch, and mark the selected epoch."""
     figure = new_figure(title, describe_learning_curve(curve))
     panels = [("Loss", curve.loss, curve.val_loss)]
     if np.isfinite(curve.accuracy).any():
@@ -41,7 +41,7 @@ def _draw_panel(axes: Axes, train: np.ndarray, validation: np.ndarray, chosen_ep
     axes.plot(epochs, validation, color=ORANGE, linestyle="--", marker=marker, markersize=3.5, label="validation")
     axes.axvline(chosen_epoch, color=INK, linewidth=0.9, linestyle=":")
     axes.plot(
-        chosen_epoch, validation[chosen_epoch - 1], "D", color=ORANGE, markeredgecolor=INK, label="epoch that was kept"
+        chosen_epoch, validation[chosen_epoch - 1], "D", color=ORANGE, markeredgecolor=INK, label="selected epoch"
     )
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
@@ -55,12 +55,12 @@ def _needs_log_scale(curve: LearningCurve) -> bool:
 
 def describe_learning_curve(curve: LearningCurve) -> str:
     """Return the alternative text of `draw_learning_curve`."""
-    kept = curve.chosen_epoch - 1
+    selected = curve.chosen_epoch - 1
     text = (
-        f"Learning curve of {len(curve.loss)} epochs. Training loss goes from {curve.loss[0]:.4g} to "
+        f"Learning curve of {len(curve.loss)} epochs. Training loss changes from {curve.loss[0]:.4g} to "
         f"{curve.loss[-1]:.4g}, validation loss from {curve.val_loss[0]:.4g} to {curve.val_loss[-1]:.4g}. "
-        f"The weights of epoch {curve.chosen_epoch} were kept, with validation loss {curve.val_loss[kept]:.4g}"
+        f"Selected: epoch {curve.chosen_epoch}, with validation loss {curve.val_loss[selected]:.4g}"
     )
     if np.isfinite(curve.accuracy).any():
-        text += f" and validation accuracy {100 * curve.val_accuracy[kept]:.1f}%"
+        text += f" and validation accuracy {100 * curve.val_accuracy[selected]:.1f}%"
     return text + "."

@@ -1,4 +1,4 @@
-"""Metrics as dots on the lines of their 95 % intervals, one row each."""
+"""Metrics as dots with lines for their 95 % intervals, one metric in each row."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Dot:
     """One row.
 
     Attributes:
-        name: at the left.
-        estimate: the metric; without it the row stays empty.
+        name: on the left.
+        estimate: the metric; the row is empty if None.
         color, marker: of the dot.
         label: in the legend.
     """
@@ -35,7 +35,7 @@ class Dot:
 
 
 def draw_dots(axes: Axes, dots: Sequence[Dot], *, metric: str, title: str) -> None:
-    """Draw rows from top to bottom, each with its value at the right."""
+    """Draw rows from top to bottom, each with its value on the right."""
     from matplotlib.ticker import MaxNLocator
 
     for row, dot in enumerate(dots):
@@ -55,12 +55,12 @@ def draw_dots(axes: Axes, dots: Sequence[Dot], *, metric: str, title: str) -> No
 
 
 def draw_intervals(axes: Axes, places: Sequence[float], estimates: Sequence[Estimate], **style: object) -> None:
-    """Draw estimates at places on the x axis, with vertical intervals."""
+    """Draw estimates with vertical intervals at positions on the x axis."""
     values, reach = [estimate.value for estimate in estimates], measure_reach(estimates)
     axes.errorbar(places, values, yerr=reach, markeredgecolor=INK, elinewidth=1, **style)
 
 
 def measure_reach(estimates: Sequence[Estimate]) -> np.ndarray:
-    """Return `(2, n)`, how far each interval reaches below and above its value; 0 where there is none."""
+    """Return `(2, n)` lengths of the intervals below and above the values; 0 where undefined."""
     ends = [[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]]
     return np.asarray(np.maximum(np.nan_to_num(np.array(ends)), 0))

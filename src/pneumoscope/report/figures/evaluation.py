@@ -1,4 +1,4 @@
-"""Figures of an evaluation: ROC, reliability, coverage of prediction sets, selective prediction, subgroups."""
+"""Figures of an evaluation: operating points, reliability, coverage, selective prediction and subgroups."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-# At lower shares the curve depends on a handful of images.
+# Below this coverage the accuracy depends on a few images.
 LEAST_SHARE = 0.1
 KIND_TITLES = {"pneumonia": "normal or pneumonia", "three_class": "three classes"}
 KIND_STYLES = {
@@ -24,8 +24,8 @@ KIND_STYLES = {
     "three_class": {"color": palette.BLUE, "linestyle": "--"},
 }
 PANEL_TITLES = {
-    "pneumonia": ("Pneumonia", "probability of pneumonia", "observed share of pneumonia"),
-    "three_class": ("Most probable of three classes", "its probability", "observed accuracy"),
+    "pneumonia": ("Pneumonia", "mean predicted probability", "observed share of pneumonia"),
+    "three_class": ("Most probable of three classes", "mean predicted probability", "observed accuracy"),
 }
 _POINT_MARKERS = ("^", "o", "s", "D")
 _POINT_COLORS = (palette.ORANGE, palette.GREEN, palette.SKY, palette.INK)
@@ -33,14 +33,15 @@ _POINT_COLORS = (palette.ORANGE, palette.GREEN, palette.SKY, palette.INK)
 
 @palette.styled
 def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Figure:
-    """Draw the ROC curve of pneumonia, and each operating point with its intervals."""
-    figure = palette.new_figure(
-        title, "ROC curve and operating points with 95% intervals. The tables below hold the values.", height=4.6
-    )
+    """Draw the ROC curve of normal or pneumonia, and each operating point with its intervals."""
+    figure = palette.new_figure(title, describe_operating_points(evaluation), height=4.6)
     axes = figure.subplots()
     if evaluation.roc is not None:
         axes.plot(
-            evaluation.roc.false_alarms, evaluation.roc.sensitivity, color=palette.VERMILION, label="all thresholds"
+            evaluation.roc.false_positive_rate,
+            evaluation.roc.sensitivity,
+            color=palette.VERMILION,
+            label="all thresholds",
         )
         axes.set_title(f"AUROC {format_estimate('auroc', evaluation.scopes['all'].ranking['auroc'])}")
     points = evaluation.scopes["all"].points
@@ -54,7 +55,7 @@ def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Fi
             fmt=_POINT_MARKERS[number % len(_POINT_MARKERS)],
             color=_POINT_COLORS[number % len(_POINT_COLORS)],
             markeredgecolor=palette.INK,
-            # Points that coincide stay visible inside one another.
+            # Points with the same position stay visible.
             markersize=10 - 2 * number,
             elinewidth=1.2,
             zorder=4 + number,
@@ -66,9 +67,19 @@ def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Fi
     return figure
 
 
+def describe_operating_points(evaluation: CollectionEvaluation) -> str:
+    """Return the alternative text of `draw_operating_points`."""
+    points = "; ".join(
+        f"{name}: sensitivity {format_estimate('sensitivity', metrics['sensitivity'])}, "
+        f"specificity {format_estimate('specificity', metrics['specificity'])}"
+        for name, metrics in evaluation.scopes["all"].points.items()
+    )
+    return f"ROC curve and operating points with 95% intervals. {points}."
+
+
 @palette.styled
 def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
-    """Draw observed against predicted shares in bins, with the number of images of each bin below."""
+    """Draw observed shares against predicted probabilities in bins, with the number of images in each bin."""
     kinds = list(evaluation.reliability)
     width = palette.FULL_WIDTH if len(kinds) > 1 else palette.FULL_WIDTH * 0.55
     figure = palette.new_figure(title, describe_reliability(evaluation), width=width, height=4.6)
@@ -83,7 +94,7 @@ def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) ->
     panel, predicted, outcome = PANEL_TITLES[kind]
     above.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="perfect calibration")
     style = {"fmt": "o-", "color": KIND_STYLES[kind]["color"], "linewidth": 1.2, "label": "observed, with 95% interval"}
-    places = reliability.promised[list(reliability.observed)].tolist()
+    places = reliability.predicted[list(reliability.observed)].tolist()
     draw_intervals(above, places, list(reliability.observed.values()), **style)
     above.set_ylim(-0.03, 1.03)
     above.set_ylabel(outcome)
@@ -99,7 +110,7 @@ def describe_reliability(evaluation: CollectionEvaluation) -> str:
     parts = []
     for kind, reliability in evaluation.reliability.items():
         bins = ", ".join(
-            f"{reliability.promised[number]:.2f} predicted and {estimate.value:.2f} observed on {estimate.n}"
+            f"{reliability.predicted[number]:.2f} predicted and {estimate.value:.2f} observed on {estimate.n}"
             for number, estimate in reliability.observed.items()
         )
         parts.append(f"{PANEL_TITLES[kind][0]}: {bins}.")
@@ -108,16 +119,16 @@ def describe_reliability(evaluation: CollectionEvaluation) -> str:
 
 @palette.styled
 def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
-    """Draw accuracy against the share of images that are predicted."""
-    alt = "Accuracy against coverage of selective prediction. The table below holds the values."
+    """Draw accuracy against coverage, the share of images with a prediction."""
+    alt = "Accuracy against coverage of selective prediction. The table below contains the values."
     figure = palette.new_figure(title, alt, height=3.6)
     axes = figure.subplots()
     for kind, curve in evaluation.selective.items():
         axes.plot(curve.shares, curve.accuracies, label=KIND_TITLES[kind], **KIND_STYLES[kind])
         places, accuracies = list(curve.at_shares), list(curve.at_shares.values())
         draw_intervals(axes, places, accuracies, fmt="o", color=KIND_STYLES[kind]["color"])
-    axes.set_xlabel("coverage: share of the images predicted, the most certain first")
-    axes.set_ylabel("accuracy of these")
+    axes.set_xlabel("coverage (most certain images first)")
+    axes.set_ylabel("accuracy")
     axes.xaxis.set_major_formatter("{x:.0%}")
     axes.yaxis.set_major_formatter("{x:.0%}")
     axes.set_xlim(1.02, LEAST_SHARE)
@@ -127,11 +138,11 @@ def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
 
 @palette.styled
 def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
-    """Draw the coverage of the prediction sets beside the nominal one, and how many classes they hold."""
+    """Draw coverage and size of the prediction sets by true class, and the nominal coverage."""
     names = list(conformal.metrics)
     figure = palette.new_figure(
         title,
-        "Coverage of the prediction sets and number of classes in them. The table below holds the values.",
+        "Coverage of the prediction sets and number of classes in them. The table below contains the values.",
         width=palette.FULL_WIDTH,
         height=1.5 + 0.42 * len(names),
     )
@@ -140,18 +151,18 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
         Dot(name, conformal.metrics[name]["coverage"], palette.CLASS_COLORS.get(name, palette.INK)) for name in names
     ]
     draw_dots(left, dots, metric="coverage", title="Coverage")
-    left.axvline(conformal.promised, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
+    left.axvline(conformal.nominal_coverage, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
     left.legend(loc="upper left")
     start = np.zeros(len(names))
     for kind, label, color in (
         ("single", "one class", palette.GREEN),
-        ("several", "two or three", palette.ORANGE),
+        ("several", "two or more", palette.ORANGE),
         ("empty", "none", palette.SOFT),
     ):
         shares = np.array([conformal.metrics[name][kind].value for name in names])
         right.barh(-np.arange(len(names)), shares, left=start, color=color, height=0.6, label=label)
         start += shares
-    right.set_title("Classes in a set", fontweight="bold")
+    right.set_title("Classes in a prediction set", fontweight="bold")
     right.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0))
     right.xaxis.set_major_formatter("{x:.0%}")
     return figure
@@ -159,11 +170,11 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
 
 @palette.styled
 def draw_subgroups(evaluation: CollectionEvaluation, *, title: str) -> Figure:
-    """Draw sensitivity and specificity of each subgroup, beside those of all images."""
+    """Draw sensitivity and specificity of each subgroup and of all images."""
     groups = evaluation.subgroups
     figure = palette.new_figure(
         title,
-        "Sensitivity and specificity of subgroups. The tables below hold the values.",
+        "Sensitivity and specificity of subgroups. The tables below contain the values.",
         width=palette.FULL_WIDTH,
         height=1.2 + 0.3 * len(groups),
     )

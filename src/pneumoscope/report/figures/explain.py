@@ -1,4 +1,4 @@
-"""Grad-CAM of each layer, feature maps, exciting patches, centrality."""
+"""Heatmaps of each layer, feature maps, patches with the highest activation, and centrality."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ if TYPE_CHECKING:
 MOST_EXAMPLES = 6
 MOST_MAPS = 12
 MOST_FILTERS, MOST_PATCHES = 6, 5
-HEAT_TITLE = "heat, relative to the hottest point"
+HEAT_TITLE = "heat, relative to the maximum"
 PATCH_PIXELS = 48
 
 
 @styled
-def draw_gradcam(explanation: Explanation, *, title: str) -> Figure:
-    """Draw examples in columns, normals left and pneumonias right: the image, then each layer's heat over it."""
+def draw_heatmap_examples(explanation: Explanation, *, title: str) -> Figure:
+    """Draw an example in each column, normals first: the image, then the heatmap of each layer over the image."""
     shown = _pick_examples(explanation)
     titled = [True] + [False] * len(explanation.layers)
     sheet = Sheet(
         title,
-        describe_gradcam(explanation),
+        describe_heatmap_examples(explanation),
         titled=titled,
         columns=len(shown),
         pixels=explanation.images.shape[1],
@@ -52,12 +52,12 @@ def draw_gradcam(explanation: Explanation, *, title: str) -> Figure:
 def draw_heatmaps(
     image: np.ndarray, heatmaps: np.ndarray, layers: Sequence[str], *, title: str, alt: str = ""
 ) -> Figure:
-    """Draw one image and, beside it, the heatmap of each layer over it.
+    """Draw one image, and the heatmap of each layer over the image.
 
     Args:
         image: `(H, W)` floats in [0, 1].
         heatmaps: `(layers, H, W)` floats in [0, 1].
-        layers: their names.
+        layers: names of the layers.
         title, alt: of the figure.
     """
     sheet = Sheet(title, alt, titled=[True], columns=1 + len(layers), pixels=image.shape[0], scaled=True)
@@ -74,24 +74,24 @@ def _pick_examples(explanation: Explanation) -> list[int]:
 
 
 def _name_example(explanation: Explanation, example: int) -> str:
-    truth, decision = explanation.labels[example], explanation.decisions[example]
-    return f"{BINARY_CLASSES[truth]}, predicted {'correctly' if truth == decision else 'wrongly'}"
+    label, decision = explanation.labels[example], explanation.decisions[example]
+    return f"{BINARY_CLASSES[label]}, {'correct' if label == decision else 'wrong'} prediction"
 
 
-def describe_gradcam(explanation: Explanation) -> str:
-    """Return the alternative text of `draw_gradcam`."""
+def describe_heatmap_examples(explanation: Explanation) -> str:
+    """Return the alternative text of `draw_heatmap_examples`."""
     shown = _pick_examples(explanation)
-    right = sum(int(explanation.labels[row] == explanation.decisions[row]) for row in shown)
+    correct = sum(int(explanation.labels[row] == explanation.decisions[row]) for row in shown)
     normals = sum(int(explanation.labels[row] == 0) for row in shown)
     return (
-        f"Grad-CAM heat of the layers {', '.join(explanation.layers)} over {normals} normal and "
-        f"{len(shown) - normals} pneumonia images; {right} of the {len(shown)} are predicted correctly."
+        f"Heatmaps of the layers {', '.join(explanation.layers)} over {normals} normal and {len(shown) - normals} "
+        f"pneumonia images. The model predicts {correct} of {len(shown)} images correctly."
     )
 
 
 @styled
 def draw_feature_maps(explanation: Explanation, *, title: str) -> Figure:
-    """Draw one pneumonia image and its most active feature maps in each layer, each on its own scale."""
+    """Draw the most active feature maps of one pneumonia image in each layer, each on its own scale."""
     layers = list(explanation.feature_maps)
     sheet = Sheet(
         title,
@@ -120,7 +120,7 @@ def describe_feature_maps(explanation: Explanation) -> str:
 
 @styled
 def draw_patches(explanation: Explanation, *, title: str) -> Figure:
-    """Draw for each layer, a row a filter, the image patches that excite the strongest filters most."""
+    """Draw the image patches with the highest activation of the strongest filters, one filter in each row."""
     layers = list(explanation.patches)
     rows = max(min(len(patches), MOST_FILTERS) for patches in explanation.patches.values())
     columns = len(layers) * (MOST_PATCHES + 1) - 1
@@ -140,19 +140,19 @@ def describe_patches(explanation: Explanation) -> str:
         f"{name}: filters {', '.join(str(number) for number in numbers[:MOST_FILTERS])}"
         for name, numbers in explanation.patch_filters.items()
     )
-    return f"Image patches that excite the strongest filters most. {layers}."
+    return f"Image patches with the highest activation of the strongest filters. {layers}."
 
 
 @styled
 def draw_centrality(explanation: Explanation, *, title: str) -> Figure:
-    """Draw how central the heat lies in normals and in pneumonias, with intervals."""
+    """Draw the centrality of the heatmaps of normals and of pneumonias, with intervals."""
     figure = new_figure(title, describe_centrality(explanation), height=2.2)
     axes = figure.subplots()
     dots = [Dot(name, explanation.metrics[f"centrality_{name}"], CLASS_COLORS[name]) for name in BINARY_CLASSES]
     draw_dots(axes, dots, metric="centrality", title="")
     axes.axvline(1, color=INK, linewidth=0.9, linestyle=":")
     axes.margins(x=0.15)
-    axes.set_xlabel("at the lungs' edge  \N{LEFTWARDS ARROW}  1: even  \N{RIGHTWARDS ARROW}  in their middle")
+    axes.set_xlabel("edge of the lungs  \N{LEFTWARDS ARROW}  1: even  \N{RIGHTWARDS ARROW}  middle of the lungs")
     return figure
 
 
@@ -160,4 +160,4 @@ def describe_centrality(explanation: Explanation) -> str:
     """Return the alternative text of `draw_centrality`."""
     names = [name for name in explanation.metrics if name.startswith("centrality")]
     pairs = "; ".join(f"{metric_title(name)} {format_estimate(name, explanation.metrics[name])}" for name in names)
-    return f"Centrality of the Grad-CAM heat over the test images with 95% intervals. {pairs}."
+    return f"Centrality of the heatmaps of the test images with 95% intervals. {pairs}."

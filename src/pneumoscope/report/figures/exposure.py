@@ -1,4 +1,4 @@
-"""Gray levels by class."""
+"""Mean gray level by class."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ SUBTYPE_TITLES = {name: name for name in LINE_STYLES} | {"unknown": "pneumonia, 
 
 @styled
 def draw_exposures(audit: Audit, dataset: Dataset, *, title: str) -> Figure:
-    """Draw the mean gray level of the images as one outline for each class."""
+    """Draw histograms of the mean gray level of the images, one line for each class."""
     levels, subtypes = dataset.images.mean(axis=(1, 2)), dataset.table["subtype"].to_numpy()
     figure = new_figure(title, describe_exposures(audit))
     axes = figure.subplots()
@@ -30,8 +30,8 @@ def draw_exposures(audit: Audit, dataset: Dataset, *, title: str) -> Figure:
             counts, _ = np.histogram(levels[subtypes == name], bins)
             style = {"color": CLASS_COLORS[name], "linestyle": line, "linewidth": 1.7}
             axes.stairs(100 * counts / counts.sum(), bins, label=SUBTYPE_TITLES[name], **style)
-    axes.set_xlabel("mean gray level of an image (0 black, 255 white)")
-    axes.set_ylabel("% of the class")
+    axes.set_xlabel("mean gray level of an image (0 = black, 255 = white)")
+    axes.set_ylabel("share of the class in %")
     axes.legend()
     return figure
 
@@ -41,4 +41,4 @@ def describe_exposures(audit: Audit) -> str:
     parts = [
         f"{name} {levels[0]:.0f} to {levels[-1]:.0f}, median {levels[2]:.0f}" for name, levels in audit.exposure.items()
     ]
-    return f"Mean gray levels by class, 5% to 95% quantile: {'; '.join(parts)}."
+    return f"Mean gray level by class, 5% to 95% quantile: {'; '.join(parts)}."

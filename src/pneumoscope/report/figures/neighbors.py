@@ -1,4 +1,4 @@
-"""Choice of k, nearest reference cases, t-SNE map."""
+"""Choice of k, nearest neighbors and t-SNE map."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
 
 MOST_QUERIES = 4
-MOST_NAMED = 24  # new images on a map
-MOST_LETTERS = 36  # of each of their names
+MOST_NAMED = 24  # new images with a name on the map
+MOST_LETTERS = 36  # of each name
 METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 
 
 @palette.styled
 def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
-    """Draw the validation balanced accuracy of every number of neighbors that was tried."""
+    """Draw the validation balanced accuracy for each number of neighbors."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
     figure = palette.new_figure(title, describe_k_scores(neighbors), height=2.8)
     axes = figure.subplots()
@@ -41,7 +41,7 @@ def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     axes.set_xscale("log")
     axes.set_xticks([k for k, _ in scores], [str(k) for k, _ in scores])
     axes.minorticks_off()
-    axes.set_xlabel("neighbors that vote (k)")
+    axes.set_xlabel("number of neighbors (k)")
     axes.set_ylabel("balanced accuracy")
     palette.put_legend_below(figure, axes)
     return figure
@@ -50,18 +50,18 @@ def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
 def describe_k_scores(neighbors: Neighbors) -> str:
     """Return the alternative text of `draw_k_scores`."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
-    tried = ", ".join(f"{100 * score:.1f}% at k = {k}" for k, score in scores)
-    return f"Validation balanced accuracy by number of neighbors: {tried}. Chosen: k = {neighbors.k}."
+    listed = ", ".join(f"{100 * score:.1f}% at k = {k}" for k, score in scores)
+    return f"Validation balanced accuracy by number of neighbors: {listed}. Chosen: k = {neighbors.k}."
 
 
 @palette.styled
 def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...], title: str) -> Figure:
-    """Draw test images, each with its nearest training images, framed in the color of their class.
+    """Draw test images with their nearest training images, framed in the color of the class.
 
     Args:
-        neighbors: at most four of its queries are shown, spread over all.
-        dataset: the data set that the indices in `neighbors` point into.
-        classes: class names that decide the wording of the labels.
+        neighbors: at most four of its queries are drawn, evenly spaced.
+        dataset: images and labels for the indices in `neighbors`.
+        classes: class names of the labels.
         title: above the figure.
     """
     shown = _spread(len(neighbors.queries))
@@ -98,15 +98,15 @@ def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple
             f"{names[labels[index]]} at {distance:.2f}"
             for index, distance in zip(neighbors.nearest[query], neighbors.distances[query], strict=True)
         )
-        sentences.append(f"A {names[labels[neighbors.queries[query]]]} test image has nearest {nearest}.")
-    return "Rows of a test image and its nearest training images of other patients, with their distances. " + " ".join(
+        sentences.append(f"Test image, {names[labels[neighbors.queries[query]]]}: {nearest}.")
+    return "Each row has a test image and its nearest training images from other patients, with distances. " + " ".join(
         sentences
     )
 
 
 @palette.styled
 def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
-    """Draw the map: train faint, test strong, new images as stars, named where no more than 24 are new."""
+    """Draw the map: small marks for training, large marks for test, stars for new images (named if at most 24)."""
     figure = palette.new_figure(title, describe_map(embedding_map), height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
@@ -143,7 +143,7 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
 
 
 def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> None:
-    """Draw stars, and beside the map a column of their names, so that none covers another; none where they would."""
+    """Draw stars for new images, and a column of their names next to the map if the names fit."""
     axes.plot(
         *coordinates.T, "*", color="#F0E442", markeredgecolor=palette.INK, markersize=17, linestyle="none", label="new"
     )
@@ -167,14 +167,14 @@ def describe_map(embedding_map: EmbeddingMap) -> str:
     counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
     new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
     method = METHOD_TITLES[embedding_map.method]
-    figures = {
+    metrics = {
         "trustworthiness": embedding_map.trustworthiness,
         "continuity": embedding_map.continuity,
-        "share of nearest kept": embedding_map.knn_preservation,
+        "share of nearest neighbors kept": embedding_map.knn_preservation,
     }
-    measured = ", ".join(f"{name} {figure:.3f}" for name, figure in figures.items() if np.isfinite(figure))
+    measured = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if np.isfinite(value))
     return (
         f"{method} map of {counts['train']} training and {counts['test']} test images, colored by "
         f"{', '.join(embedding_map.classes)}; {measured}."
-        + (f" {counts['new']} new images are marked by stars: {new}." if counts["new"] else "")
+        + (f" {counts['new']} new images are marked with stars: {new}." if counts["new"] else "")
     )

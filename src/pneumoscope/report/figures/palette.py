@@ -1,17 +1,18 @@
-"""Colors, style, and how a figure is saved and put on a page.
+"""Colors and style of the figures, and how a figure is saved and embedded in a page.
 
-Figures are built as objects: nothing here or beside touches pyplot's global state.
+Figures are matplotlib `Figure` objects; pyplot's global state is not used.
 """
 
 from __future__ import annotations
 
+import base64
 import io
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
-from urllib.parse import quote
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.write import atomic_write, write_text
@@ -24,12 +25,13 @@ INK = "#1f2328"
 SOFT = "#7d8590"
 ON_DARK, ON_LIGHT = "#ffffff", "#111111"
 
-# Okabe and Ito 2008: distinct with any common color blindness.
+# Okabe and Ito 2008: distinguishable with the common types of color blindness.
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
 CLASS_COLORS = {"normal": BLUE, "pneumonia": VERMILION, "bacterial": ORANGE, "viral": PURPLE, "unknown": SOFT}
 CLASS_MARKERS = {"normal": "o", "pneumonia": "^", "bacterial": "^", "viral": "s", "unknown": "x"}
 
 PNG_DPI = 130
+EMBEDDED_QUALITY = 80  # of WebP
 FULL_WIDTH, HALF_WIDTH = 10.5, 6.0
 NOTE_HEIGHT = 0.17
 
@@ -63,8 +65,8 @@ _STYLE = {
     "svg.fonttype": "path",
 }
 
-# An SVG inside <img> knows the reader's color scheme but not the page's style sheet. The gray that comes
-# first is legible on black and on white, for readers that do not say which they have.
+# An SVG inside <img> follows the color scheme of the browser, not the style sheet of the page. The first rule holds
+# for programs without a color scheme: this gray is legible on black and on white.
 _ADAPTIVE_STYLE = (
     f"<style>svg{{color:{SOFT}}}"
     f"@media (prefers-color-scheme:light){{svg{{color:{INK}}}}}"
@@ -73,12 +75,17 @@ _ADAPTIVE_STYLE = (
     "#background path{fill:none!important}</style>"
 )
 
+_PNG = re.compile(r"data:image/png;base64,([A-Za-z0-9+/=\s]+)")
+_UNUSED = re.compile(r"<metadata>.*?</metadata>|<!--.*?-->", re.DOTALL)
+_PATH = re.compile(r' d="[^"]*"')
+_LONG_DECIMAL = re.compile(r"(\.\d\d)\d+")
+
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
 
 
 def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Let a function draw in the style of the report, without changing matplotlib's settings for anyone else."""
+    """Return the function so that it draws in the style of the report; matplotlib's settings stay as they are."""
 
     @wraps(draw)
     def draw_in_style(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -91,11 +98,11 @@ def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
 
 
 def new_figure(title: str, alt: str, *, width: float = HALF_WIDTH, height: float = 3.2) -> Figure:
-    """Return an empty figure, in inches, with a free strip at its foot for a note.
+    """Return an empty figure with a free strip at the bottom for a note.
 
     Args:
-        title: at the left above it.
-        alt: alternative text, kept as the label of the figure.
+        title: above the figure, left-aligned.
+        alt: alternative text, stored as the label of the figure.
         width, height: in inches.
     """
     from matplotlib.figure import Figure
@@ -110,41 +117,51 @@ def new_figure(title: str, alt: str, *, width: float = HALF_WIDTH, height: float
 
 
 @styled
-def save_figure(figure: Figure, stem: Path, *, note: str = RESEARCH_USE_ONLY) -> str:
-    """Save a figure as PNG and SVG, with its alternative text in both.
+def save_figure(
+    figure: Figure, stem: Path, *, note: str = RESEARCH_USE_ONLY, formats: Sequence[str] = ("png", "svg")
+) -> None:
+    """Save a figure with its alternative text.
 
     Args:
-        figure: of `new_figure`; `note` is added below it.
+        figure: from `new_figure`; `note` is added below it.
         stem: path without suffix.
-        note: printed small below the figure, so that it goes wherever the file goes.
-
-    Returns:
-        The text of the SVG file.
+        note: small print below the figure.
+        formats: `png`, `svg` or both.
     """
     figure.text(0.99, 0.005, note, ha="right", va="bottom", fontsize=6.5, color=SOFT)
     metadata: dict[str, Any] = {"Title": stem.name, "Description": f"{figure.get_label()} {note}"}
-    figure.draw_without_rendering()
-    figure.set_layout_engine("none")  # it has done its work; left on, it would do it again for each format
+    _fix_layout(figure)
+    if "png" in formats:
+        with atomic_write(stem.with_suffix(".png")) as partial:
+            figure.savefig(partial, format="png", dpi=PNG_DPI, metadata=metadata)
+    if "svg" in formats:
+        buffer = io.StringIO()
+        figure.savefig(buffer, format="svg", metadata={**metadata, "Date": None})
+        write_text(stem.with_suffix(".svg"), buffer.getvalue())
+
+
+def _fix_layout(figure: Figure) -> None:
+    """Run the layout engine once; otherwise matplotlib runs it again for each format."""
+    engine = figure.get_layout_engine()
+    if engine is None:
+        return
+    engine.execute(figure)
+    figure.set_layout_engine("none")
     foot = NOTE_HEIGHT / figure.get_size_inches()[1]
     for legend in figure.legends:
         legend.set_bbox_to_anchor((0, foot, 1, 1 - foot), transform=figure.transSubfigure)
-    with atomic_write(stem.with_suffix(".png")) as partial:
-        figure.savefig(partial, format="png", dpi=PNG_DPI, metadata=metadata)
-    buffer = io.StringIO()
-    figure.savefig(buffer, format="svg", metadata={**metadata, "Date": None})
-    write_text(stem.with_suffix(".svg"), buffer.getvalue())
-    return buffer.getvalue()
 
 
 @dataclass(frozen=True)
-class Picture:
-    """A saved figure as a page shows it.
+class PageFigure:
+    """A saved figure, ready for a page.
 
     Attributes:
-        name: of its files, without folder and suffix.
-        caption, alt: how to read it, and its alternative text.
-        address: data address.
-        wide: whether it takes the whole width of the page.
+        name: of its file, without folder and suffix.
+        caption: below the figure.
+        alt: alternative text.
+        address: data URI.
+        wide: whether the figure takes the full width of the page.
     """
 
     name: str
@@ -154,22 +171,45 @@ class Picture:
     wide: bool = False
 
 
-def make_picture(
+def save_page_figure(
     figure: Figure, stem: Path, *, caption: str, note: str = RESEARCH_USE_ONLY, wide: bool = False
-) -> Picture:
-    """Save a figure as PNG and SVG, and return it for a page; see `save_figure`."""
-    return Picture(stem.name, caption, figure.get_label(), embed_svg(save_figure(figure, stem, note=note)), wide)
+) -> PageFigure:
+    """Save a figure as SVG and return it for a page; see `save_figure`."""
+    save_figure(figure, stem, note=note, formats=("svg",))
+    address = embed_svg(stem.with_suffix(".svg").read_text(encoding="utf-8"))
+    return PageFigure(stem.name, caption, figure.get_label(), address, wide)
 
 
 def embed_svg(svg: str) -> str:
-    """Return an SVG as a data address whose ink follows the reader's light or dark color scheme."""
-    adaptive = svg.replace("<defs>", f"{_ADAPTIVE_STYLE}<defs>", 1).replace(INK, "currentColor")
-    smooth = adaptive.replace("image-rendering:crisp-edges;image-rendering:pixelated", "image-rendering:auto")
-    # Percent-encoding leaves paths and embedded images as they are; base64 would make them a third longer.
-    return "data:image/svg+xml," + quote(smooth[smooth.index("<svg") :].replace("\n", " "), safe=" !$'()*+,-./:;=?@_~")
+    """Return an SVG as a data URI that follows the light or dark color scheme of the browser.
+
+    To keep the page small, metadata and comments are removed, PNG images become WebP, and coordinates keep two
+    decimals (0.01 point).
+    """
+    text = (
+        _UNUSED.sub("", svg[svg.index("<svg") :])
+        .replace("<defs>", f"{_ADAPTIVE_STYLE}<defs>", 1)
+        .replace(INK, "currentColor")
+    )
+    text = text.replace("image-rendering:crisp-edges;image-rendering:pixelated", "image-rendering:auto")
+    text = _PNG.sub(_convert_to_webp, text)
+    text = _PATH.sub(lambda match: _LONG_DECIMAL.sub(r"\1", match.group()), text)
+    # Percent-encoding only what a data URI in double quotes must not contain is shorter than base64.
+    for character in '%#<>"':
+        text = text.replace(character, f"%{ord(character):02X}")
+    return "data:image/svg+xml," + " ".join(text.split())
+
+
+def _convert_to_webp(match: re.Match[str]) -> str:
+    from PIL import Image
+
+    buffer = io.BytesIO()
+    with Image.open(io.BytesIO(base64.b64decode(match.group(1)))) as image:
+        image.save(buffer, "WEBP", quality=EMBEDDED_QUALITY, method=2)
+    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
 
 
 def put_legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
-    """Name what `axes` shows in one line below the whole figure."""
+    """Put the legend of `axes` below the figure."""
     handles, names = axes.get_legend_handles_labels()
     figure.legend(handles, names, loc="outside lower left", ncols=columns)

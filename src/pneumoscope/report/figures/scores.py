@@ -1,4 +1,4 @@
-"""Confusion matrix; ROC and precision-recall."""
+"""Confusion matrix; ROC and precision-recall curves."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LINE_STYLES = ("-", "--", "-.")
 
 @palette.styled
 def draw_confusion(evaluation: Evaluation, *, title: str) -> Figure:
-    """Draw the counts of true (rows) against predicted classes (columns), colored by the share of the row."""
+    """Draw the confusion matrix: true classes in rows, predicted classes in columns, colored by share of the row."""
     classes = evaluation.classes
     counts = evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
@@ -51,36 +51,36 @@ def describe_confusion(evaluation: Evaluation) -> str:
             f"{format_share(int(count), int(row.sum()))} {decision}"
             for decision, count in zip(evaluation.classes, row, strict=True)
         )
-        sentences.append(f"Of {row.sum()} {name} images the model predicts {predicted}.")
+        sentences.append(f"Of {row.sum()} {name} images, the model predicts {predicted}.")
     return " ".join(sentences)
 
 
 @palette.styled
 def draw_roc_and_precision(evaluation: Evaluation, *, title: str) -> Figure:
-    """Draw ROC and precision-recall of every class against the rest (of two classes: the second)."""
+    """Draw one-versus-rest ROC and precision-recall curves; with two classes, only those of the second class."""
     figure = palette.new_figure(title, describe_roc_and_precision(evaluation), height=3.5)
     roc, precision = figure.subplots(1, 2)
-    for number, name in _countable_classes(evaluation):
+    for number, name in _list_curves(evaluation):
         style = LINE_STYLES[number % len(LINE_STYLES)]
         _draw_class(roc, precision, evaluation, number, color=palette.CLASS_COLORS.get(name, palette.INK), style=style)
     set_up_roc(roc)
     roc.set_title("ROC")
     precision.set(xlabel="recall (sensitivity)", ylabel="precision", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02))
-    precision.set_title("Precision and recall")
+    precision.set_title("Precision-recall")
     palette.put_legend_below(figure, roc)
     return figure
 
 
 def set_up_roc(axes: Axes) -> None:
-    """Draw the line of chance and name the axes of a ROC curve."""
+    """Draw the chance line and the axis labels of a ROC curve."""
     axes.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="chance")
     axes.set(
         xlabel="false positive rate (1 - specificity)", ylabel="sensitivity", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02)
     )
 
 
-def _countable_classes(evaluation: Evaluation) -> list[tuple[int, str]]:
-    """Return the classes that a curve can be drawn of: both sides must hold an image."""
+def _list_curves(evaluation: Evaluation) -> list[tuple[int, str]]:
+    """Return number and name of the classes with both positive and negative images."""
     numbers = range(len(evaluation.classes)) if len(evaluation.classes) > 2 else [1]
     return [
         (number, evaluation.classes[number])
@@ -92,24 +92,24 @@ def _countable_classes(evaluation: Evaluation) -> list[tuple[int, str]]:
 def _draw_class(roc: Axes, precision: Axes, evaluation: Evaluation, number: int, *, color: str, style: str) -> None:
     from sklearn.metrics import precision_recall_curve, roc_curve
 
-    truth = evaluation.labels == number
+    positive = evaluation.labels == number
     probability = evaluation.probabilities[:, number]
-    false_positives, sensitivity, _ = roc_curve(truth, probability)
+    false_positives, sensitivity, _ = roc_curve(positive, probability)
     roc.plot(false_positives, sensitivity, color=color, linestyle=style, label=evaluation.classes[number])
-    precisions, recalls, _ = precision_recall_curve(truth, probability)
+    precisions, recalls, _ = precision_recall_curve(positive, probability)
     precision.plot(recalls, precisions, color=color, linestyle=style, drawstyle="steps-post")
-    precision.axhline(truth.mean(), color=color, linewidth=1, linestyle=":", alpha=0.8)
+    precision.axhline(positive.mean(), color=color, linewidth=1, linestyle=":", alpha=0.8)
     predicted = evaluation.decisions == number
-    recall = (predicted & truth).sum() / truth.sum()
+    recall = (predicted & positive).sum() / positive.sum()
     operating = {"color": color, "markeredgecolor": palette.INK, "markersize": 6}
-    roc.plot((predicted & ~truth).sum() / (~truth).sum(), recall, "o", **operating)
+    roc.plot((predicted & ~positive).sum() / (~positive).sum(), recall, "o", **operating)
     if predicted.any():
-        precision.plot(recall, (predicted & truth).sum() / predicted.sum(), "o", **operating)
+        precision.plot(recall, (predicted & positive).sum() / predicted.sum(), "o", **operating)
 
 
 def describe_roc_and_precision(evaluation: Evaluation) -> str:
     """Return the alternative text of `draw_roc_and_precision`."""
-    names = ", ".join(name for _, name in _countable_classes(evaluation)) or "no class"
+    names = ", ".join(name for _, name in _list_curves(evaluation)) or "no class"
     metrics = [
         f"{title} {format_estimate(key, evaluation.metrics[key])}"
         for key, title in (("auroc", "area under the ROC curve"), ("auprc", "area under the precision-recall curve"))

@@ -1,4 +1,4 @@
-"""Many small images on one sheet, drawn as a single image."""
+"""A grid of small images, drawn as one image."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ HEAT_OPACITY, HEAT_COLORS = 0.65, "inferno"
 
 
 class Sheet:
-    """A figure of rows of images of one size, each with a line of text above it where its row has titles.
+    """A figure with rows of images of equal size; rows can have a title above each image.
 
     Attributes:
         figure: the figure.
-        axes: one for the whole sheet; its unit is an inch, from the top left corner.
+        axes: axes of the whole sheet, in inches from the top left corner.
         side: side of an image in inches.
     """
 
     def __init__(
         self, title: str, alt: str, *, titled: Sequence[bool], columns: int, pixels: int, scaled: bool = False
     ) -> None:
-        """Begin an empty sheet.
+        """Create an empty sheet.
 
         Args:
             title, alt: of the figure.
             titled: for each row, whether its images have titles.
-            columns: number of images across.
-            pixels: side that images are kept at, where the sheet is not too small to show it.
-            scaled: whether room is left for a color scale at the right.
+            columns: number of images in a row.
+            pixels: maximum side of an image in pixels.
+            scaled: whether to leave space for a color scale on the right.
         """
         width = FULL_WIDTH - LEFT - (SCALE_WIDTH if scaled else GAP)
         self.side = (width + GAP) / columns - GAP
@@ -71,11 +71,11 @@ class Sheet:
         """Put one image on the sheet.
 
         Args:
-            row, column: where.
+            row, column: position.
             image: `(H, W)` or `(H, W, 3)` floats in [0, 1].
-            title: above it.
-            frame: color of a frame around it.
-            bold: whether the title is.
+            title: above the image.
+            frame: color of a frame around the image.
+            bold: whether the title is bold.
         """
         from matplotlib.patches import Rectangle
 
@@ -94,12 +94,12 @@ class Sheet:
             )
 
     def name_rows(self, names: Sequence[str]) -> None:
-        """Write beside each row what it shows."""
+        """Write the name of each row on its left."""
         for top, name in zip(self._tops, names, strict=True):
             self.axes.text(-0.08, top + self.side / 2, name, rotation=90, ha="right", va="center", fontsize=8.5)
 
     def add_scale(self, cmap: str, label: str, *, low: float = 0.0, high: float = 1.0) -> None:
-        """Put the color scale of the sheet at its right."""
+        """Draw the color scale on the right."""
         from matplotlib.cm import ScalarMappable
         from matplotlib.colors import Normalize
 
@@ -111,14 +111,14 @@ class Sheet:
         bar.outline.set_edgecolor(SOFT)
 
     def finish(self) -> Figure:
-        """Return the figure with all images on it."""
+        """Return the figure with all images."""
         (_, width), (height, _) = self.axes.get_xlim(), self.axes.get_ylim()
         self.axes.imshow(self._canvas, extent=(0, width, height, 0), interpolation="none", aspect="auto")
         return self.figure
 
 
 def color_values(values: np.ndarray, cmap: str, *, low: float = 0.0, high: float = 1.0) -> np.ndarray:
-    """Return `(H, W, 3)` floats in [0, 1]: values from `low` to `high` in the colors of a map."""
+    """Return values between `low` and `high` as colors of a color map: `(H, W, 3)` floats in [0, 1]."""
     from matplotlib import colormaps
 
     scaled = np.clip((values - low) / ((high - low) or 1.0), 0, 1)
@@ -126,13 +126,13 @@ def color_values(values: np.ndarray, cmap: str, *, low: float = 0.0, high: float
 
 
 def lay_over(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
-    """Return `(H, W, 3)` in [0, 1], an image under its heatmap: the warmer a pixel, the less of the image is seen."""
+    """Return an image blended with its heatmap, `(H, W, 3)` floats in [0, 1]; opacity grows with the heat."""
     opacity = HEAT_OPACITY * np.sqrt(heatmap)[..., None]  # the square root keeps faint heat visible
     return np.asarray((1 - opacity) * image[..., None] + opacity * color_values(heatmap, HEAT_COLORS))
 
 
 def _resize(image: np.ndarray, side: int) -> np.ndarray:
-    """Return the image with `side` pixels a side: whole pixels where it grows, means where it shrinks."""
+    """Return the image resized to `side` pixels: bicubic to enlarge, mean of pixels to reduce."""
     channels = np.moveaxis(np.atleast_3d(image).astype(np.float32), -1, 0)
     method = Image.Resampling.BOX if max(image.shape[:2]) > side else Image.Resampling.BICUBIC
     resized = [np.asarray(Image.fromarray(channel).resize((side, side), method)) for channel in channels]

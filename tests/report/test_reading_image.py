@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from pneumoscope.report.reading_picture import draw_reading
+from pneumoscope.report.reading_image import draw_reading
 
 READING: dict[str, Any] = {
     "decision": "pneumonia",
@@ -18,19 +18,24 @@ READING: dict[str, Any] = {
     "anomaly_percentile": 97.3,
 }
 PROBABILITIES = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_percentile")
-REFUSED: dict[str, Any] = {**READING, **dict.fromkeys(PROBABILITIES), "decision": "rejected", "reason": "Lateral view."}
+REJECTED: dict[str, Any] = {
+    **READING,
+    **dict.fromkeys(PROBABILITIES),
+    "decision": "rejected",
+    "reason": "Lateral view.",
+}
 
 
 def draw_arrays() -> tuple[np.ndarray, np.ndarray]:
-    """Return a heatmap with one hot quarter, and a gray picture."""
+    """Return a heatmap with one hot quarter, and a gray image."""
     heatmap = np.zeros((80, 96), np.float32)
     heatmap[40:, 48:] = 1
     return heatmap, np.full((80, 96), 0.5, np.float32)
 
 
-def test_picture_is_large_and_warm_where_the_heatmap_is() -> None:
-    heatmap, picture = draw_arrays()
-    pixels = draw_reading(READING, heatmap, picture)
+def test_image_is_large_and_warm_where_the_heatmap_is() -> None:
+    heatmap, image = draw_arrays()
+    pixels = draw_reading(READING, heatmap, image)
     assert pixels.dtype == np.uint8 and pixels.shape[1] == 1024 and pixels.shape[2] == 3
     top = np.flatnonzero((pixels[:, 5] == 128).all(axis=1))[0]
     radiograph = pixels[top : top + 853].astype(int)
@@ -40,34 +45,34 @@ def test_picture_is_large_and_warm_where_the_heatmap_is() -> None:
 
 
 def test_notice_is_above_the_radiograph_and_the_result_below() -> None:
-    heatmap, picture = draw_arrays()
-    pixels = draw_reading(READING, heatmap, picture).astype(int)
+    heatmap, image = draw_arrays()
+    pixels = draw_reading(READING, heatmap, image).astype(int)
     amber = (pixels[..., 0] > 200) & (pixels[..., 1] > 140) & (pixels[..., 2] < 120)
     assert amber[:48].sum() > 1000
-    normal = draw_reading(READING | {"decision": "normal"}, heatmap, picture).astype(int)
+    normal = draw_reading(READING | {"decision": "normal"}, heatmap, image).astype(int)
     changed = np.flatnonzero((pixels != normal).any(axis=(1, 2)))
     assert changed.min() > 48 + 853
 
 
-def test_subtype_note_stands_only_with_probabilities() -> None:
-    heatmap, picture = draw_arrays()
+def test_subtype_note_is_shown_only_if_pneumonia_is_predicted() -> None:
+    heatmap, image = draw_arrays()
     trust = {"subtype_trust": "Unreliable in a subset."}
-    for reading, expected in ((READING, True), (REFUSED, False)):
-        plain, noted = (draw_reading({**reading, **more}, heatmap, picture) for more in ({}, trust))
+    for reading, expected in ((READING, True), (READING | {"decision": "normal"}, False), (REJECTED, False)):
+        plain, noted = (draw_reading({**reading, **more}, heatmap, image) for more in ({}, trust))
         assert (len(noted) > len(plain)) == expected
 
 
-def test_heatmap_note_stands_only_with_a_heatmap() -> None:
-    heatmap, picture = draw_arrays()
+def test_heatmap_note_is_shown_only_with_a_heatmap() -> None:
+    heatmap, image = draw_arrays()
     plain, noted = (
-        draw_reading({**READING, "heatmap_trust": trust}, heatmap, picture) for trust in ("", "A hint, not a proof.")
+        draw_reading({**READING, "heatmap_trust": trust}, heatmap, image) for trust in ("", "Chance level.")
     )
     assert len(noted) > len(plain)
-    without = draw_reading({**READING, "heatmap_trust": "A hint, not a proof."}, None, picture)
-    np.testing.assert_array_equal(without, draw_reading(READING, None, picture))
+    without = draw_reading({**READING, "heatmap_trust": "Chance level."}, None, image)
+    np.testing.assert_array_equal(without, draw_reading(READING, None, image))
 
 
-def test_large_picture_is_reduced_and_keeps_its_aspect() -> None:
-    pixels = draw_reading(REFUSED, None, np.full((3000, 2400), 0.5, np.float32))
+def test_large_image_is_reduced_and_keeps_its_aspect() -> None:
+    pixels = draw_reading(REJECTED, None, np.full((3000, 2400), 0.5, np.float32))
     gray = (pixels == 128).all(axis=2)
     assert (gray.sum(axis=0).max(), gray.sum(axis=1).max()) == (2048, 1638)

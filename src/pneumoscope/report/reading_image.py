@@ -1,4 +1,4 @@
-"""A prediction as one image: the heatmap over the radiograph, and the result below it."""
+"""A prediction as one image: the radiograph with its heatmap, and the result below."""
 
 from collections.abc import Mapping
 from functools import lru_cache
@@ -25,30 +25,29 @@ INK, SOFT, DIM, NOTICE = "#f2f4f6", "#9aa4ad", "#24292e", "#ffc04d"
 HEAD, RESULT, REJECTION, LINE, FOOT = 2.2, 8.4, 5.6, 1.2, 1.9
 
 
-def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture: np.ndarray) -> np.ndarray:
-    """Draw a radiograph under its heatmap, with the notice above it and the result below it.
+def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: np.ndarray) -> np.ndarray:
+    """Draw a radiograph with its heatmap, a notice above and the result below.
 
-    Small images are enlarged and huge ones reduced, so that the longer side has 1,024 to 2,048 pixels; nothing
-    is written over the radiograph itself.
+    The image is resized so that its longer side has 1,024 to 2,048 pixels. No text covers the radiograph.
 
     Args:
-        reading: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model` are shown, and how far
-            to trust it: `subtype_trust` with probabilities, `heatmap_trust` with the heat.
-        heatmap: `(H, W)` floats in [0, 1]; None where there is none.
-        picture: `(H, W)` floats in [0, 1], 0 = black.
+        reading: fields of the result: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model`.
+            Optional: `subtype_trust`, shown if pneumonia is predicted, and `heatmap_trust`, shown with a heatmap.
+        heatmap: `(H, W)` floats in [0, 1], or None.
+        image: `(H, W)` floats in [0, 1], 0 = black.
 
     Returns:
         `(rows, columns, 3)` uint8.
     """
     from PIL import Image, ImageDraw
 
-    radiograph = _enlarge(picture, heatmap)
+    radiograph = _enlarge(image, heatmap)
     width = max(radiograph.width, NARROWEST)
     unit = round(width / COLUMNS)
     has_probabilities = reading.get("p_pneumonia") is not None
     texts = (
         [("reason", INK)]
-        + [("subtype_trust", SOFT)] * has_probabilities
+        + [("subtype_trust", SOFT)] * (reading["decision"] == "pneumonia")
         + [("heatmap_trust", SOFT)] * (heatmap is not None)
     )
     notes = [
@@ -76,15 +75,15 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture
     return np.asarray(sheet)
 
 
-def _enlarge(picture: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
-    """Return the radiograph under its heatmap, at the size it is shown."""
+def _enlarge(image: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
+    """Return the resized radiograph blended with its heatmap."""
     from PIL import Image
 
-    height, width = picture.shape
+    height, width = image.shape
     scale = np.clip(max(height, width), *LONG_SIDE) / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     method = Image.Resampling.BICUBIC if scale > 1 else Image.Resampling.BILINEAR
-    gray = np.clip(np.asarray(Image.fromarray(picture.astype(np.float32)).resize(size, method)), 0, 1)
+    gray = np.clip(np.asarray(Image.fromarray(image.astype(np.float32)).resize(size, method)), 0, 1)
     shown = np.repeat(gray[..., None], 3, axis=2)
     if heatmap is not None:
         heat = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
@@ -136,12 +135,12 @@ def _draw_scale(sheet: "Image.Image", unit: int, top: int, sides: tuple[int, int
     sheet.paste(bar, (left, place))
     pen.rectangle((left, place, right, place + bar.height), outline=SOFT)
     below = place + round(1.1 * unit)
-    pen.text((left, below), "little", fill=SOFT, font=font, anchor="la")
-    pen.text((right, below), "most", fill=SOFT, font=font, anchor="ra")
+    pen.text((left, below), "low", fill=SOFT, font=font, anchor="la")
+    pen.text((right, below), "high", fill=SOFT, font=font, anchor="ra")
 
 
 def _wrap(text: str, font: "FreeTypeFont", width: float) -> list[str]:
-    """Return the lines that a text takes; none where it is empty."""
+    """Return the lines of a wrapped text; an empty text has none."""
     lines: list[str] = []
     for word in text.split():
         if lines and font.getlength(f"{lines[-1]} {word}") <= width:
@@ -153,7 +152,7 @@ def _wrap(text: str, font: "FreeTypeFont", width: float) -> list[str]:
 
 @lru_cache
 def _font(size: float, *, bold: bool = False) -> "FreeTypeFont":
-    """Return the font of the figures, which comes with matplotlib."""
+    """Return DejaVu Sans, which is part of matplotlib."""
     from matplotlib import get_data_path
     from PIL import ImageFont
 
