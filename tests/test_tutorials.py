@@ -10,7 +10,8 @@ import pytest
 import pneumoscope
 
 TUTORIALS = sorted((Path(__file__).parents[1] / "docs" / "tutorials").glob("*.ipynb"))
-LIBRARIES = {"matplotlib", "matplotlib.pyplot", "numpy", "pandas", "pathlib", "tempfile"}
+LIBRARIES = {"dataclasses", "matplotlib.pyplot", "numpy", "pandas", "pathlib", "tempfile"}
+LIBRARIES |= {"sklearn.calibration", "sklearn.covariance", "sklearn.metrics"}
 
 
 def read_cells(path: Path) -> list[dict[str, Any]]:
