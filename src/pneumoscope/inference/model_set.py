@@ -62,12 +62,21 @@ class Graph:
             raise ModelError(f"{self.path} is no graph that ONNX Runtime {version} can run: {error}") from None
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """Return some outputs for some inputs, all by name; eight images at a time, which bounds the memory."""
+        """Return outputs by name. Eight images at a time bound the memory.
+
+        Raises:
+            ModelError: if ONNX Runtime cannot run the model on these inputs.
+        """
         count = len(next(iter(inputs.values())))
-        batches = [
-            self.session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
-            for start in range(0, count, BATCH_SIZE)
-        ]
+        session = self.session
+        try:
+            batches = [
+                session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
+                for start in range(0, count, BATCH_SIZE)
+            ]
+        except Exception as error:  # ONNX Runtime raises classes of its own
+            shapes = ", ".join(f"{name} {values.shape}" for name, values in inputs.items())
+            raise ModelError(f"{self.path} cannot compute {', '.join(outputs)} of {shapes}: {error}") from None
         return [np.concatenate(values) for values in zip(*batches, strict=True)]
 
 
