@@ -135,7 +135,7 @@ def test_phantoms_are_announced_and_not_compared(leave_part):
     out_dir = leave_part("improved-binary", "audit", phantoms=True)
     text = Outline(page.write_report(out_dir).read_text(encoding="utf-8")).text
     assert ABOUT_PHANTOMS in text
-    for absent in ("77.4", "ublished", "test radiographs", *(publication.name for publication in PUBLICATIONS)):
+    for absent in ("77.4", "ublished", "319 radiographs", *(publication.name for publication in PUBLICATIONS)):
         assert absent not in text
     svg = (out_dir / "figures" / "improved-binary-confusion.svg").read_text()
     assert "Phantoms, not radiographs." in svg
