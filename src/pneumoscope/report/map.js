@@ -188,7 +188,7 @@ export class PointMap {
       this.#hidden[box.checked ? "delete" : "add"](name);
       this.#redraw();
     });
-    return make("label", { className: "small" }, box, this.#mark(name), name ?? UNKNOWN);
+    return make("label", { className: "small" }, box, this.#mark(name ?? UNKNOWN), name ?? UNKNOWN);
   }
 
   /** Return the shape of a class in its color, as on the map. */
@@ -211,7 +211,7 @@ export class PointMap {
     const { hint, list } = this.#parts;
     hint.textContent = title ? `${title}: ${numbers.length}` : this.#hint;
     const entries = numbers.slice(0, MOST_LISTED).map((number) => {
-      const mark = this.#mark(this.#points.labels[number]);
+      const mark = this.#mark(this.#points.labels[number] ?? UNKNOWN);
       const button = make("button", { type: "button" }, mark, this.#describe(number));
       for (const name of ["focus", "mouseenter"]) button.addEventListener(name, () => this.#choose(number));
       return make("li", {}, button);
@@ -296,7 +296,8 @@ export class PointMap {
   }
 
   #readClassColor(name) {
-    return this.#points.colors?.[name] ?? this.#readColor(name ? `--${name}` : "--ink");
+    const { classes, colors } = this.#points;
+    return colors?.[name] ?? this.#readColor(classes.includes(name) ? `--${name}` : "--ink");
   }
 
   /** Return a color of the style sheet in the current color scheme. */
