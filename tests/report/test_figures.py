@@ -200,12 +200,12 @@ def crowd_new_images(embedding_map, count):
 
 def test_errors_stand_beside_their_thresholds(stages):
     result = stages["improved-anomaly"]
-    axes = anomaly.draw_errors(result, title="Errors").axes[0]
+    axes = anomaly.draw_scores(result, title="Errors").axes[0]
     assert {line.get_xdata()[0] for line in axes.lines} == set(result.thresholds.values())
     flagged = np.sum(result.scores[result.labels == 1] >= result.thresholds["quantile"])
-    assert f"{flagged} (" in anomaly.describe_errors(result)
+    assert f"{flagged} (" in anomaly.describe_scores(result)
     only_normals = replace(result, labels=np.zeros_like(result.labels))
-    assert "nan" not in anomaly.draw_errors(only_normals, title="Errors").get_label()
+    assert "nan" not in anomaly.draw_scores(only_normals, title="Errors").get_label()
 
 
 def test_reconstructions_name_each_error(stages):
@@ -220,7 +220,7 @@ def test_normality_model_without_reconstructions_shows_distances(stages):
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Maps"))
     assert {f"distance {distance.mean():.4g}" for distance in result.anomaly_maps} <= shown
     assert "reconstruction" not in shown
-    assert anomaly.draw_errors(result, title="Scores").axes[0].get_xlabel() == "Mahalanobis distance from normals"
+    assert anomaly.draw_scores(result, title="Scores").axes[0].get_xlabel() == "Mahalanobis distance from normals"
     assert "anomaly maps of the distance from normals" in anomaly.describe_reconstructions(result)
 
 
@@ -237,7 +237,7 @@ def test_a_hot_pixel_is_warm_and_a_cold_one_shows_the_image():
     image = np.full((4, 4), 0.5)
     heatmap = np.zeros((4, 4))
     heatmap[1, 2] = 1.0
-    laid = sheet.lay_over(image, heatmap)
+    laid = sheet.overlay_heatmap(image, heatmap)
     assert laid[0, 0].tolist() == [0.5, 0.5, 0.5]
     assert laid[1, 2, 0] > 0.75 > laid[1, 2, 2]
 

@@ -94,7 +94,7 @@ def test_images_are_found_by_pointing_by_a_loop_and_by_name(phantoms, tmp_path):
         page.mouse.move(*place)
         assert page.locator(".map-card p").first.inner_text().startswith(points["names"][5])
         assert "image/jpeg" in page.locator(".map-card .map-thumbnail").first.get_attribute("style")
-        assert page.locator(".map-filters canvas.map-mark").count() == len(points["classes"])
+        assert page.locator(".map-filters canvas.map-mark").count() == len(points["classes"]) + 1
         page.locator(".map-canvas").focus()
         page.keyboard.press("+")
         page.mouse.move(*place)

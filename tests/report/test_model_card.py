@@ -82,6 +82,14 @@ def test_the_spread_over_seeds_is_listed(card, write):
     assert "2 models with different seeds (7, 8), test:\n\n- normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
 
 
+def test_heatmap_metrics_are_on_the_card(card, write):
+    text = write(card)
+    section = text.partition("## Explanations")[2].partition("##")[0]
+
+    assert f"- Peak inside the lesion: {percent(card.explanation.metrics['peak_in_lesion'])}" in section
+    assert "Similarity with all layers randomized" in section and "Seconds" not in section
+
+
 def test_the_audit_of_subtypes_is_on_the_card(card, write):
     audit = SubtypeAudit(100, 31, "Not everywhere.", {"predictions_inside": Estimate(0.49, 0.45, 0.53, 40)})
 

@@ -116,7 +116,7 @@ def test_page_holds_every_section_table_and_figure(study, outline):
         assert text in outline.text, text
     names = {path.stem for path in (study / "figures").glob("*.svg")}
     assert len(names) == len(outline.images) > 15
-    assert {"comparison", "improved-explain-gradcam", "improved-neighbors_binary-nearest"} <= names
+    assert {"comparison", "improved-explain-heatmaps", "improved-neighbors_binary-nearest"} <= names
     assert all(len(image["alt"]) > 40 and re.search(r"\d", image["alt"]) for image in outline.images)
     assert "nan" not in re.findall(r"\w+", (outline.text + str(outline.images)).lower())
     assert "None" not in outline.text and "{{" not in outline.text and "&#34;" not in outline.text
@@ -135,7 +135,7 @@ def test_phantoms_are_announced_and_not_compared(leave_part):
     out_dir = leave_part("improved-binary", "audit", phantoms=True)
     text = Outline(page.write_report(out_dir).read_text(encoding="utf-8")).text
     assert ABOUT_PHANTOMS in text
-    for absent in ("77.4", "ublished", "test radiographs", *(publication.name for publication in PUBLICATIONS)):
+    for absent in ("77.4", "ublished", "319 radiographs", *(publication.name for publication in PUBLICATIONS)):
         assert absent not in text
     svg = (out_dir / "figures" / "improved-binary-confusion.svg").read_text()
     assert "Phantoms, not radiographs." in svg

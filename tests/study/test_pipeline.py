@@ -35,7 +35,7 @@ def test_a_study_writes_results_models_and_pages(finished_study: Path) -> None:
         assert all(set(figure) == {"value", "low", "high", "n"} for figure in entry["metrics"].values())
     for name in ("report.html", "log.txt", "audit/audit.html", "models/improved-binary/card.json"):
         assert (finished_study / name).stat().st_size > 0
-    assert list((finished_study / "figures").glob("*.png"))
+    assert list((finished_study / "figures").glob("*.svg"))
     assert "Research use only" in (finished_study / "log.txt").read_text()
     assert results["timing"]["total"] > 0
     assert results["data"]["phantoms"]

@@ -174,8 +174,8 @@ def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]
     ]
     if three_class:
         metrics.append(("three-class", "accuracy", "Accuracy, three classes", three_class.metrics["accuracy"]))
-    for kind, reliability in evaluation.reliability.items():
-        metrics.append(("calibration", "share", f"ECE, {figures.KIND_TITLES[kind]}", reliability.error))
+    for task, reliability in evaluation.reliability.items():
+        metrics.append(("calibration", "share", f"ECE, {figures.TASK_NAMES[task]}", reliability.error))
     if hidden:
         metrics.append(("confounders", "auroc", "AUROC, lungs hidden", hidden.metrics["lung_area_hidden"]["auroc"]))
     metrics.append(("rejections", "share", "Rejected", evaluation.rejections.rejected["all"]))

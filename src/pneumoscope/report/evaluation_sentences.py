@@ -5,7 +5,13 @@ from __future__ import annotations
 import math
 
 from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck
-from pneumoscope.report.wording import confounder_title, format_difference, format_estimate, format_value
+from pneumoscope.report.wording import (
+    confounder_title,
+    format_difference,
+    format_estimate,
+    format_value,
+    format_with_ci,
+)
 
 TOLERANCE = 0.05
 FEW_REJECTED = 0.05
@@ -19,11 +25,11 @@ def write_headline(evaluation: CollectionEvaluation) -> str:
     metrics = [("AUROC", "auroc", scope.ranking["auroc"])]
     metrics += [(name, name, point[name]) for name in ("sensitivity", "specificity")]
     listed = ", ".join(
-        f"{title} {format_estimate(name, value)}" for title, name, value in metrics if math.isfinite(value.value)
+        f"{title} {format_with_ci(name, value)}" for title, name, value in metrics if math.isfinite(value.value)
     )
     return (
-        f"Normal or pneumonia, {scope.num_images:,} images of {scope.num_patients:,} patients, operating point "
-        f"{evaluation.operating_point}: {listed}."
+        f"Normal or pneumonia at the operating point {evaluation.operating_point}: {listed}, "
+        f"n = {scope.num_images:,} images of {scope.num_patients:,} patients."
     )
 
 
@@ -77,12 +83,12 @@ def write_three_class(evaluation: CollectionEvaluation) -> str:
 def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
     """Return whether probabilities are too high or too low."""
     sentences = []
-    for kind, title in (
+    for task, title in (
         ("pneumonia", "The probability of pneumonia"),
         ("three_class", "The highest probability of three classes"),
     ):
-        if kind in evaluation.reliability:
-            reliability = evaluation.reliability[kind]
+        if task in evaluation.reliability:
+            reliability = evaluation.reliability[task]
             gap = reliability.predicted_mean - reliability.observed_mean
             bias = "neither too high nor too low"
             if abs(gap) > TOLERANCE / 2:

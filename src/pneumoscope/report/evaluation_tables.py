@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck, Scope
-from pneumoscope.report.figures.evaluation import KIND_TITLES
+from pneumoscope.report.figures.evaluation import TASK_NAMES
 from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, tabulate
 from pneumoscope.report.wording import confounder_title, format_difference, format_value, metric_title
 
@@ -54,11 +54,11 @@ def tabulate_three_class(evaluation: CollectionEvaluation) -> Table:
 def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
     """Return the expected calibration errors, mean probabilities and observed shares."""
     rows: list[Row] = []
-    for kind, one in evaluation.reliability.items():
+    for task, one in evaluation.reliability.items():
         others = [
             Cell(format_value("share", value)) for value in (one.by_chance, one.predicted_mean, one.observed_mean)
         ]
-        rows.append((KIND_TITLES[kind], [make_cell("share", one.error, counted=True), *others]))
+        rows.append((TASK_NAMES[task], [make_cell("share", one.error, counted=True), *others]))
     header = ["Task", "ECE", "ECE expected by chance", "Mean probability", "Observed share"]
     return Table("Expected calibration error (ECE), 15 bins", header, rows)
 
@@ -81,7 +81,7 @@ def tabulate_selective(evaluation: CollectionEvaluation) -> Table:
         for share in next(iter(curves.values())).at_shares
     ]
     rows.append(("AURC (lower is better)", [make_cell("area", curve.area, counted=True) for curve in curves.values()]))
-    return Table("Accuracy by coverage", ["Images predicted", *(KIND_TITLES[kind] for kind in curves)], rows)
+    return Table("Accuracy by coverage", ["Images predicted", *(TASK_NAMES[task] for task in curves)], rows)
 
 
 def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:

@@ -7,6 +7,7 @@
 const [MARGIN, REACH, MAX_ZOOM, MOST_LISTED] = [36, 14, 40, 100];
 const PROBE = document.createElement("canvas").getContext("2d"); // tests which points lie inside a loop
 const CORNERS = [12, 3, 4, 6, 5]; // circle, triangle, square, hexagon: one for each class; pentagon: class unknown
+const UNKNOWN = "class unknown";
 const MARK_SIDE = 14; // of a shape in the legend, in CSS pixels
 
 /** A scatter plot on a canvas, and the lists next to it. */
@@ -88,7 +89,8 @@ export class PointMap {
     this.#points = points;
     this.#thumbnails = thumbnails;
     this.#scalePoints(points.coordinates);
-    this.#parts.filters.append(...points.classes.map((name) => this.#makeFilter(name)));
+    const unlabeled = points.labels.includes(null) ? [null] : [];
+    this.#parts.filters.append(...[...points.classes, ...unlabeled].map((name) => this.#makeFilter(name)));
     this.#redraw();
   }
 
@@ -165,7 +167,7 @@ export class PointMap {
   }
 
   #describe(number) {
-    return `${this.#points.names[number]}, ${this.#points.labels[number] ?? "class unknown"}`;
+    return `${this.#points.names[number]}, ${this.#points.labels[number] ?? UNKNOWN}`;
   }
 
   #makeEntry(number, place) {
@@ -181,12 +183,12 @@ export class PointMap {
 
   #makeFilter(name) {
     const box = make("input", { type: "checkbox", checked: true });
-    if (this.#points.colors) box.style.accentColor = this.#points.colors[name];
+    box.style.accentColor = this.#points.colors?.[name] ?? "";
     box.addEventListener("change", () => {
       this.#hidden[box.checked ? "delete" : "add"](name);
       this.#redraw();
     });
-    return make("label", { className: "small" }, box, this.#mark(name), name);
+    return make("label", { className: "small" }, box, this.#mark(name ?? UNKNOWN), name ?? UNKNOWN);
   }
 
   /** Return the shape of a class in its color, as on the map. */
@@ -209,7 +211,7 @@ export class PointMap {
     const { hint, list } = this.#parts;
     hint.textContent = title ? `${title}: ${numbers.length}` : this.#hint;
     const entries = numbers.slice(0, MOST_LISTED).map((number) => {
-      const mark = this.#mark(this.#points.labels[number]);
+      const mark = this.#mark(this.#points.labels[number] ?? UNKNOWN);
       const button = make("button", { type: "button" }, mark, this.#describe(number));
       for (const name of ["focus", "mouseenter"]) button.addEventListener(name, () => this.#choose(number));
       return make("li", {}, button);
@@ -294,7 +296,8 @@ export class PointMap {
   }
 
   #readClassColor(name) {
-    return this.#points.colors?.[name] ?? this.#readColor(name ? `--${name}` : "--ink");
+    const { classes, colors } = this.#points;
+    return colors?.[name] ?? this.#readColor(classes.includes(name) ? `--${name}` : "--ink");
   }
 
   /** Return a color of the style sheet in the current color scheme. */

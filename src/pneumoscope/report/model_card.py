@@ -27,11 +27,17 @@ from pneumoscope.report.wording import format_estimate, format_value, metric_tit
 LEAST_DROP = 0.05
 
 _SPLITS = {"val": "validation", "held_out": "held-out series", "test": "test"}
+_TASKS = {"normal_or_pneumonia": "normal or pneumonia", "three_class": "three classes"}
 _BINARY = {"auroc": "AUROC", "auprc": "AUPRC"}
 _THREE_CLASSES = (
     *("accuracy", "balanced_accuracy", "auroc", "auroc_bacterial_vs_viral"),
     *("recall_normal", "recall_bacterial", "recall_viral"),
     *("precision_normal", "precision_bacterial", "precision_viral"),
+)
+# Metrics of the heatmaps on the card; `card.json` contains all.
+_EXPLANATION = (
+    *("peak_in_lesion", "lesion_area", "heat_in_lungs", "lungs_area"),
+    *("survives_last", "survives_all", "other_seed"),
 )
 _SUBTYPE_TITLES = {
     "predictions_outside": "whole image, outside error runs",
@@ -85,7 +91,7 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
         "points": [(name, *_format_point(point)) for name, point in card.operating_points.items()],
         "splits": _title_splits(card.metrics),
         "rows": _tabulate_metrics(card.metrics),
-        "explanation": _list_metrics(card.explanation.metrics) if card.explanation else [],
+        "explanation": _list_explanation(card.explanation.metrics) if card.explanation else [],
         "subtypes": [
             (_SUBTYPE_TITLES[name], format_estimate("auroc", one)) for name, one in card.subtypes.metrics.items()
         ]
@@ -167,6 +173,10 @@ def _list_metrics(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
     return [(metric_title(name), format_estimate(name, metric)) for name, metric in metrics.items()]
 
 
+def _list_explanation(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
+    return _list_metrics({name: metrics[name] for name in _EXPLANATION if name in metrics})
+
+
 def _list_seeds(seeds: SeedComparison) -> list[str]:
     """Return mean and standard deviation of each metric over models with different seeds."""
     sentences = []
@@ -174,7 +184,7 @@ def _list_seeds(seeds: SeedComparison) -> list[str]:
         task, _, name = key.partition("/")
         title = metric_title(name.removesuffix("_balanced"))
         mean, deviation = format_value(name, spread.mean), format_value(name, spread.sd)
-        sentences.append(f"{task.replace('_', ' ')}: {title} {mean}, sd {deviation}")
+        sentences.append(f"{_TASKS.get(task, task)}: {title} {mean}, sd {deviation}")
     return sentences
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.report.figures.palette import CLASS_COLORS
-from pneumoscope.report.figures.sheet import HEAT_COLORS, color_values, lay_over
+from pneumoscope.report.figures.sheet import HEAT_COLORS, color_values, overlay_heatmap
 from pneumoscope.report.wording import format_percentile
 
 if TYPE_CHECKING:
@@ -87,7 +87,7 @@ def _enlarge(image: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
     shown = np.repeat(gray[..., None], 3, axis=2)
     if heatmap is not None:
         heat = np.asarray(Image.fromarray(heatmap.astype(np.float32)).resize(size, Image.Resampling.BICUBIC))
-        shown = lay_over(gray, np.clip(heat, 0, 1))
+        shown = overlay_heatmap(gray, np.clip(heat, 0, 1))
     return Image.fromarray(np.rint(255 * shown).astype(np.uint8))
 
 

@@ -16,6 +16,7 @@ from pneumoscope.report.wording import (
     WITHOUT_OWN_PATIENT,
     format_estimate,
     format_value,
+    format_with_ci,
     metric_title,
 )
 
@@ -40,12 +41,12 @@ def write_headlines(results: dict[str, Any]) -> list[str]:
             continue
         ours = metrics[configuration]["accuracy"]
         text = (
-            f"{TASK_TITLES[task]}: accuracy {format_estimate('accuracy', ours)}, {ours.n} test "
-            f"{'phantoms' if phantoms else 'radiographs'}, configuration {configuration}."
+            f"{TASK_TITLES[task]}: accuracy {format_with_ci('accuracy', ours)}, test, "
+            f"n = {ours.n} {'phantoms' if phantoms else 'radiographs'}, configuration {configuration}."
         )
         reference = None if phantoms else reference_estimate(task, "accuracy")
         if reference:
-            text += f" Reference study: {format_estimate('accuracy', reference)}; {_compare(ours, reference)}."
+            text += f" Reference study: {format_with_ci('accuracy', reference)}; {_compare(ours, reference)}."
         if task == "binary":
             text += _write_majority(results)
         headlines.append(text)
@@ -96,10 +97,7 @@ def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
     counts = [entry.get(f"{name}{suffix}") for name in ("net_right", "knn_right", "neither_right")]
     if None in counts:
         return text
-    return (
-        f"{text} On the other images, the classifier is correct {counts[0]} times, k-NN {counts[1]} times, and neither "
-        f"{counts[2]} times."
-    )
+    return f"{text} Other images: {counts[0]} correct by the classifier, {counts[1]} by k-NN, {counts[2]} by neither."
 
 
 def write_centrality(metrics: dict[str, Estimate], *, phantoms: bool) -> str:

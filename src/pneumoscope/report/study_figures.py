@@ -135,7 +135,7 @@ def _plan_anomaly(kind: str, result: AnomalyResult, dataset: Dataset | None) -> 
     if result.curve is not None:
         yield _plan_curve(kind, "Autoencoder" if is_autoencoder else "Encoder", result.curve)
     title, caption = "Anomaly scores", "Histograms of the anomaly score. Images at or above a threshold are flagged."
-    yield Plan(kind, "errors", "errors", title, caption, partial(anomaly.draw_errors, result))
+    yield Plan(kind, "scores", "scores", title, caption, partial(anomaly.draw_scores, result))
     if len(result.images):
         names = [] if dataset is None else [str(name) for name in dataset.table["subtype"].iloc[result.examples]]
         title = "Reconstructions" if is_autoencoder else "Anomaly maps"
@@ -147,13 +147,13 @@ def _plan_anomaly(kind: str, result: AnomalyResult, dataset: Dataset | None) -> 
 
 def _plan_explain(kind: str, result: Explanation, dataset: Dataset | None) -> Iterator[Plan]:
     exists = {
-        "gradcam": len(result.images) > 0,
+        "heatmaps": len(result.images) > 0,
         "feature_maps": bool(result.feature_maps),
         "patches": bool(result.patches),
         "centrality": {"centrality_normal", "centrality_pneumonia"} <= set(result.metrics),
     }
     for name, title, caption, draw in (
-        ("gradcam", "Heatmaps", "Bright colors: evidence for the predicted class.", explain.draw_heatmap_examples),
+        ("heatmaps", "Heatmaps", "Bright colors: evidence for the predicted class.", explain.draw_heatmap_examples),
         (
             "feature_maps",
             "Feature maps",

@@ -192,8 +192,14 @@ def tabulate_settings(settings: Mapping[str, Any]) -> Table:
     """Return the settings of each configuration in columns."""
     configurations = order_configurations({name for name, value in settings.items() if isinstance(value, Mapping)})
     flat = [dict(_flatten(settings[configuration])) for configuration in configurations]
-    names = dict.fromkeys(name for values in flat for name in values)
-    rows = [(name, [values.get(name, "-") for values in flat]) for name in names]
+    rows: list[Row] = []
+    group = ""
+    for name in dict.fromkeys(name for values in flat for name in values):
+        before, _, title = name.rpartition(": ")
+        if before != group:
+            rows.append((before.capitalize(), []))
+            group = before
+        rows.append((title, [values.get(name, "-") for values in flat]))
     return Table("Settings by configuration", ["Setting", *map(str.capitalize, configurations)], rows)
 
 

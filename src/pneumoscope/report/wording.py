@@ -138,6 +138,17 @@ def format_estimate(name: str, estimate: Estimate) -> str:
     return f"{format_value(name, estimate.value)} {format_interval(name, estimate)}".rstrip()
 
 
+def format_with_ci(name: str, estimate: Estimate) -> str:
+    """Return a metric with its 95 % interval in words, for sentences that stand alone.
+
+    Example:
+        >>> format_with_ci("auroc", Estimate(0.986, 0.976, 0.994, 319))
+        '0.986 (95% CI 0.976 to 0.994)'
+    """
+    interval = format_interval(name, estimate).strip("[]").replace(",", " to")
+    return f"{format_value(name, estimate.value)} (95% CI {interval})" if interval else format_estimate(name, estimate)
+
+
 def format_percentile(percentile: float) -> str:
     """Return the rank of an anomaly score among held-out normals, rounded down.
 

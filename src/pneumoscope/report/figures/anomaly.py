@@ -23,17 +23,17 @@ SHOWN_QUANTILE = 0.995
 
 
 @styled
-def draw_errors(anomaly: AnomalyResult, *, title: str) -> Figure:
+def draw_scores(anomaly: AnomalyResult, *, title: str) -> Figure:
     """Draw histograms of the anomaly scores of test images, with the thresholds."""
-    figure = new_figure(title, describe_errors(anomaly), height=3.4)
+    figure = new_figure(title, describe_scores(anomaly), height=3.4)
     axes = figure.subplots()
     top = max(np.quantile(anomaly.scores, SHOWN_QUANTILE), *anomaly.thresholds.values())
     bins = np.linspace(min(anomaly.scores.min(), anomaly.validation_scores.min()), top * 1.02, NUM_BINS)
     validation = np.clip(anomaly.validation_scores, None, bins[-1])
     for number, name in enumerate(("normal", "pneumonia")):
-        errors = np.clip(anomaly.scores[anomaly.labels == number], None, bins[-1])
-        style = {"color": CLASS_COLORS[name], "alpha": 0.6, "label": f"{name} (test, {len(errors)})"}
-        axes.hist(errors, bins, weights=_shares(errors), **style)
+        scores = np.clip(anomaly.scores[anomaly.labels == number], None, bins[-1])
+        style = {"color": CLASS_COLORS[name], "alpha": 0.6, "label": f"{name} (test, {len(scores)})"}
+        axes.hist(scores, bins, weights=_shares(scores), **style)
     label = f"held-out normal ({len(validation)})"
     axes.hist(validation, bins, weights=_shares(validation), histtype="step", color=INK, linewidth=1.1, label=label)
     for name, threshold in anomaly.thresholds.items():
@@ -55,8 +55,8 @@ def _name_score(anomaly: AnomalyResult) -> str:
     )
 
 
-def _shares(errors: np.ndarray) -> np.ndarray:
-    return np.full(len(errors), 1 / max(len(errors), 1))
+def _shares(scores: np.ndarray) -> np.ndarray:
+    return np.full(len(scores), 1 / max(len(scores), 1))
 
 
 def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
@@ -65,8 +65,8 @@ def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
     return f"{100 * anomaly.false_positive_rate:.0f}% false positives" if name == "quantile" else name
 
 
-def describe_errors(anomaly: AnomalyResult) -> str:
-    """Return the alternative text of `draw_errors`."""
+def describe_scores(anomaly: AnomalyResult) -> str:
+    """Return the alternative text of `draw_scores`."""
     normal, pneumonia = (anomaly.scores[anomaly.labels == number] for number in (0, 1))
     sentences = [
         f"Histograms of the {_name_score(anomaly)}: the median is {np.median(normal):.4g} for {len(normal)} normal and "
@@ -75,7 +75,7 @@ def describe_errors(anomaly: AnomalyResult) -> str:
         else f"Histogram of the {_name_score(anomaly)} of {len(anomaly.scores)} test images."
     ]
     for name, threshold in anomaly.thresholds.items():
-        flagged = [format_share(int((errors >= threshold).sum()), len(errors)) for errors in (normal, pneumonia)]
+        flagged = [format_share(int((scores >= threshold).sum()), len(scores)) for scores in (normal, pneumonia)]
         sentences.append(
             f"The threshold {_name_threshold(name, anomaly)} ({threshold:.4g}) flags {flagged[0]} of the normals and "
             f"{flagged[1]} of the pneumonias."
@@ -106,12 +106,12 @@ def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), t
     )
     for column in range(count):
         name = names[column] if len(names) else f"example {column + 1}"
-        errors = anomaly.anomaly_maps[column]
+        anomaly_map = anomaly.anomaly_maps[column]
         sheet.put(0, column, anomaly.images[column], title=name, bold=True)
         if reconstructions is not None:
             sheet.put(1, column, reconstructions[column])
-        shown = color_values(errors, "magma", low=low, high=high)
-        sheet.put(len(titled) - 1, column, shown, title=f"{what} {errors.mean():.4g}")
+        shown = color_values(anomaly_map, "magma", low=low, high=high)
+        sheet.put(len(titled) - 1, column, shown, title=f"{what} {anomaly_map.mean():.4g}")
     sheet.name_rows(("image", *(() if reconstructions is None else ("reconstruction",)), unit))
     sheet.add_scale("magma", f"{unit} of a pixel", low=low, high=high)
     return sheet.finish()

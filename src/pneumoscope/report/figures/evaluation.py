@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 # Below this coverage the accuracy depends on a few images.
 LEAST_SHARE = 0.1
-KIND_TITLES = {"pneumonia": "normal or pneumonia", "three_class": "three classes"}
-KIND_STYLES = {
+TASK_NAMES = {"pneumonia": "normal or pneumonia", "three_class": "three classes"}
+TASK_STYLES = {
     "pneumonia": {"color": palette.VERMILION, "linestyle": "-"},
     "three_class": {"color": palette.BLUE, "linestyle": "--"},
 }
@@ -80,20 +80,20 @@ def describe_operating_points(evaluation: CollectionEvaluation) -> str:
 @palette.styled
 def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw observed shares against predicted probabilities in bins, with the number of images in each bin."""
-    kinds = list(evaluation.reliability)
-    width = palette.FULL_WIDTH if len(kinds) > 1 else palette.FULL_WIDTH * 0.55
+    tasks = list(evaluation.reliability)
+    width = palette.FULL_WIDTH if len(tasks) > 1 else palette.FULL_WIDTH * 0.55
     figure = palette.new_figure(title, describe_reliability(evaluation), width=width, height=4.6)
-    grid = figure.subplots(2, len(kinds), sharex="col", squeeze=False, height_ratios=[4, 1])
-    for column, kind in enumerate(kinds):
-        _draw_bins(grid[0, column], grid[1, column], evaluation.reliability[kind], kind)
+    grid = figure.subplots(2, len(tasks), sharex="col", squeeze=False, height_ratios=[4, 1])
+    for column, task in enumerate(tasks):
+        _draw_bins(grid[0, column], grid[1, column], evaluation.reliability[task], task)
     palette.put_legend_below(figure, grid[0, 0])
     return figure
 
 
-def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) -> None:
-    panel, predicted, outcome = PANEL_TITLES[kind]
+def _draw_bins(above: Axes, below: Axes, reliability: Reliability, task: str) -> None:
+    panel, predicted, outcome = PANEL_TITLES[task]
     above.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="perfect calibration")
-    style = {"fmt": "o-", "color": KIND_STYLES[kind]["color"], "linewidth": 1.2, "label": "observed, with 95% interval"}
+    style = {"fmt": "o-", "color": TASK_STYLES[task]["color"], "linewidth": 1.2, "label": "observed, with 95% interval"}
     places = reliability.predicted[list(reliability.observed)].tolist()
     draw_intervals(above, places, list(reliability.observed.values()), **style)
     above.set_ylim(-0.03, 1.03)
@@ -108,12 +108,12 @@ def _draw_bins(above: Axes, below: Axes, reliability: Reliability, kind: str) ->
 def describe_reliability(evaluation: CollectionEvaluation) -> str:
     """Return the alternative text of `draw_reliability`."""
     parts = []
-    for kind, reliability in evaluation.reliability.items():
+    for task, reliability in evaluation.reliability.items():
         bins = ", ".join(
             f"{reliability.predicted[number]:.2f} predicted and {estimate.value:.2f} observed on {estimate.n}"
             for number, estimate in reliability.observed.items()
         )
-        parts.append(f"{PANEL_TITLES[kind][0]}: {bins}.")
+        parts.append(f"{PANEL_TITLES[task][0]}: {bins}.")
     return f"Reliability diagram. {' '.join(parts)}"
 
 
@@ -123,10 +123,10 @@ def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     alt = "Accuracy against coverage of selective prediction. The table below contains the values."
     figure = palette.new_figure(title, alt, height=3.6)
     axes = figure.subplots()
-    for kind, curve in evaluation.selective.items():
-        axes.plot(curve.shares, curve.accuracies, label=KIND_TITLES[kind], **KIND_STYLES[kind])
+    for task, curve in evaluation.selective.items():
+        axes.plot(curve.shares, curve.accuracies, label=TASK_NAMES[task], **TASK_STYLES[task])
         places, accuracies = list(curve.at_shares), list(curve.at_shares.values())
-        draw_intervals(axes, places, accuracies, fmt="o", color=KIND_STYLES[kind]["color"])
+        draw_intervals(axes, places, accuracies, fmt="o", color=TASK_STYLES[task]["color"])
     axes.set_xlabel("coverage (most certain images first)")
     axes.set_ylabel("accuracy")
     axes.xaxis.set_major_formatter("{x:.0%}")
@@ -154,12 +154,12 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
     left.axvline(conformal.nominal_coverage, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
     left.legend(loc="upper left")
     start = np.zeros(len(names))
-    for kind, label, color in (
+    for size, label, color in (
         ("single", "one class", palette.GREEN),
         ("several", "two or more", palette.ORANGE),
         ("empty", "none", palette.SOFT),
     ):
-        shares = np.array([conformal.metrics[name][kind].value for name in names])
+        shares = np.array([conformal.metrics[name][size].value for name in names])
         right.barh(-np.arange(len(names)), shares, left=start, color=color, height=0.6, label=label)
         start += shares
     right.set_title("Classes in a prediction set", fontweight="bold")

@@ -11,7 +11,7 @@ from pneumoscope.io.results import Explanation
 from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.report.figures.dots import Dot, draw_dots
 from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, styled
-from pneumoscope.report.figures.sheet import HEAT_COLORS, Sheet, color_values, lay_over
+from pneumoscope.report.figures.sheet import HEAT_COLORS, Sheet, color_values, overlay_heatmap
 from pneumoscope.report.wording import format_estimate, metric_title
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def draw_heatmap_examples(explanation: Explanation, *, title: str) -> Figure:
         frame = CLASS_COLORS[BINARY_CLASSES[explanation.labels[example]]]
         sheet.put(0, column, image, title=_name_example(explanation, example), frame=frame)
         for row, heatmap in enumerate(explanation.heatmaps[example], start=1):
-            sheet.put(row, column, lay_over(image, heatmap))
+            sheet.put(row, column, overlay_heatmap(image, heatmap))
     sheet.name_rows(("image", *explanation.layers))
     sheet.add_scale(HEAT_COLORS, HEAT_TITLE)
     return sheet.finish()
@@ -63,7 +63,7 @@ def draw_heatmaps(
     sheet = Sheet(title, alt, titled=[True], columns=1 + len(layers), pixels=image.shape[0], scaled=True)
     sheet.put(0, 0, image, title="image")
     for column, (name, heatmap) in enumerate(zip(layers, heatmaps, strict=True), start=1):
-        sheet.put(0, column, lay_over(image, heatmap), title=name)
+        sheet.put(0, column, overlay_heatmap(image, heatmap), title=name)
     sheet.add_scale(HEAT_COLORS, HEAT_TITLE)
     return sheet.finish()
 

@@ -129,7 +129,7 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
     test = of_class & (embedding_map.origins == "test")
     color, marker = palette.CLASS_COLORS.get(name, palette.SOFT), palette.CLASS_MARKERS.get(name, "o")
     axes.scatter(
-        *embedding_map.coordinates[train].T, s=5, c=color, marker=marker, alpha=0.25, linewidths=0, rasterized=True
+        *embedding_map.coordinates[train].T, s=8, c=color, marker=marker, alpha=0.4, linewidths=0, rasterized=True
     )
     axes.scatter(
         *embedding_map.coordinates[test].T,

@@ -125,7 +125,7 @@ def color_values(values: np.ndarray, cmap: str, *, low: float = 0.0, high: float
     return np.asarray(colormaps[cmap](scaled))[..., :3]
 
 
-def lay_over(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
+def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Return an image blended with its heatmap, `(H, W, 3)` floats in [0, 1]; opacity grows with the heat."""
     opacity = HEAT_OPACITY * np.sqrt(heatmap)[..., None]  # the square root keeps faint heat visible
     return np.asarray((1 - opacity) * image[..., None] + opacity * color_values(heatmap, HEAT_COLORS))
