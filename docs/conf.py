@@ -25,7 +25,8 @@ nb_execution_in_temp = True
 nb_execution_timeout = 300
 nb_execution_raise_on_error = True
 nb_execution_show_tb = True
-nb_merge_streams = True
+nb_output_stderr = "remove"  # progress bars and log messages
+nb_render_markdown_format = "myst"
 myst_enable_extensions = ["colon_fence"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]
@@ -47,6 +48,11 @@ html_title = "Pneumoscope"
 html_show_sourcelink = False
 html_copy_source = False
 html_static_path = ["_static"]
+# Pages without subpages need no navigation beside them.
+html_sidebars = {
+    name: []
+    for name in ("index", "get_started", "limitations", "model_card", "architecture", "contributing", "changelog")
+}
 html_css_files = ["site.css"]
 html_theme_options = {
     "announcement": "Research use only. Not a medical device.",
