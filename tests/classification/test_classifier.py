@@ -4,13 +4,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 keras = pytest.importorskip("keras")
 
 from pneumoscope.classification.classifier import predict_probabilities, train_classifier
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.splits import split_dataset
-from pneumoscope.errors import ModelError, TrainingError
+from pneumoscope.errors import ImageError, ModelError, TrainingError
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.registry import build_architecture, list_architectures, register_architecture
@@ -40,6 +41,14 @@ def test_a_loaded_bundle_gives_the_same_probabilities(
     np.testing.assert_array_equal(
         predict_probabilities(again.model, test.images), trained.evaluations["test"].probabilities
     )
+    probabilities = again.predict([Image.fromarray(image) for image in test.images])
+    assert probabilities.dtype == np.float64 and again.classes == classes
+    np.testing.assert_allclose(probabilities, trained.evaluations["test"].probabilities, atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    enlarged = np.repeat(np.repeat(test.images[0], 2, axis=0), 2, axis=1)
+    assert again.predict(enlarged).shape == (1, len(classes))
+    with pytest.raises(ImageError, match="float32 array in"):
+        again.predict(test.images[0] / np.float32(255))
     assert again.card == bundle.card and again.card.classes == classes
     assert again.card.notice.startswith("Research use only")
     assert set(trained.evaluations) == {"val", "test"}

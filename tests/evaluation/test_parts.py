@@ -11,7 +11,7 @@ from pneumoscope.evaluation.ood import measure_rejections
 from pneumoscope.evaluation.subgroups import measure_subgroups
 from pneumoscope.io.results import EvaluatedImages
 
-CLOSE = "The probability is too close to the threshold to be on one side of it for sure."
+CLOSE = "The interval of the probability includes the threshold."
 UNLIKE = "The film looks unlike those that the models were trained on."
 
 

@@ -14,6 +14,7 @@ from pneumoscope.io.results import Classification, Evaluation, LearningCurve
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.card import TrainingRecord
+from pneumoscope.models.prediction import predict_classes
 from pneumoscope.models.registry import build_architecture
 from pneumoscope.models.settings import TrainingSettings, choose_precision, configuration_settings
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
-PREDICTION_BATCH_SIZE = 128
 TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
 
 
@@ -175,11 +175,7 @@ def predict_probabilities(model: "keras.Model", images: np.ndarray) -> np.ndarra
 
     Outputs of the model that do not sum to 1, such as a sigmoid each, are divided by their sum.
     """
-    outputs: np.ndarray = model.predict(images[..., None], batch_size=PREDICTION_BATCH_SIZE, verbose=0).astype(
-        np.float64
-    )
-    outputs = np.clip(outputs, 1e-7, 1)
-    return np.asarray(outputs / outputs.sum(axis=1, keepdims=True), dtype=np.float32)
+    return predict_classes(model, images).astype(np.float32)
 
 
 def hash_table(dataset: Dataset) -> str:

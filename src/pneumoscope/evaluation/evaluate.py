@@ -185,7 +185,9 @@ def _check_images(
     def predict(some: np.ndarray) -> np.ndarray:
         parts = np.array_split(some, max(1, len(some) // BATCH_SIZE))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.concatenate(list(track(pool.map(reader.score, parts), "Predicting", total=len(parts))))
+            return np.concatenate(
+                list(track(pool.map(reader.compute_probabilities, parts), "Predicting", total=len(parts)))
+            )
 
     return measure_confounders(predict, images, threshold=threshold, split=split, seed=seed), ood_check
 

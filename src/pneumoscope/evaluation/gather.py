@@ -12,7 +12,8 @@ from pneumoscope.data.collection import format_skipped
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
-from pneumoscope.inference.batch import decode_file, map_batches
+from pneumoscope.inference.batch import map_batches
+from pneumoscope.inference.decode import decode_file
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import EvaluatedImages
@@ -91,7 +92,7 @@ def load_images(reader: Reader, table: pd.DataFrame, limit: int, description: st
     """Decode at most `limit` files of a table, spread evenly, for the reader's models; leave out unreadable ones."""
     size = reader.models.image_size
     rows = table.iloc[spread_evenly(len(table), limit)]
-    work = map_batches(lambda paths: [decode_file(path, size) for path in paths], rows["path"])
+    work = map_batches(lambda paths: [decode_file(path, size=size) for path in paths], rows["path"])
     outcomes = list(track(work, description, total=len(rows)))
     images = [outcome[0] for outcome in outcomes if not isinstance(outcome, str)]
     stack = np.stack(images) if images else np.empty((0, size, size), np.uint8)
@@ -116,14 +117,14 @@ def load_traits(source: str | os.PathLike[str], names: np.ndarray) -> dict[str, 
 
 
 def _read_batch(reader: Reader, operating_point: str, paths: list[str]) -> list[Outcome]:
-    decoded = [decode_file(path, reader.models.image_size) for path in paths]
+    decoded = [decode_file(path, size=reader.models.image_size) for path in paths]
     readable = [(path, *outcome) for path, outcome in zip(paths, decoded, strict=True) if not isinstance(outcome, str)]
     if not readable:
         return [outcome for outcome in decoded if isinstance(outcome, str)]
     names, images, objections = zip(*readable, strict=True)
     stack = np.stack(images)
-    readings = reader.read(stack, names, operating_point=operating_point, objections=objections)
-    results = zip(readings, reader.score(stack), stack.mean(axis=(1, 2)).tolist(), strict=True)
+    readings = reader.predict_images(stack, names, operating_point=operating_point, objections=objections)
+    results = zip(readings, reader.compute_probabilities(stack), stack.mean(axis=(1, 2)).tolist(), strict=True)
     return [outcome if isinstance(outcome, str) else next(results) for outcome in decoded]
 
 
