@@ -6,7 +6,7 @@ from pathlib import Path
 import pneumoscope
 
 PAGES = Path(__file__).parents[1] / "docs" / "reference" / "api"
-ENTRY = re.compile(r"^\.\. auto\w+:: ([\w.]+)$", re.MULTILINE)
+ENTRY = re.compile(r"^\.\. (?:auto\w+|py:data):: ([\w.]+)$", re.MULTILINE)
 
 
 def test_each_public_name_has_one_entry():
