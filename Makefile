@@ -5,6 +5,7 @@
 #   make test                             the unit tests
 #   make test-integration                 slow tests of whole programs: browser, DICOM validators, kill and resume
 #   make lint                             style, types and the layers of the packages
+#   make docs                             the documentation site, in docs/_build/html
 #
 # `make study` hands OUT, CONFIGURATION (reference, improved, default or both), EPOCHS and SEED to `pneumoscope study`.
 # It resumes a study in OUT that stopped or that lacks a configuration; OUT must not hold a study of other settings.
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 PIP := $(BIN)/python -m pip --disable-pip-version-check
 
-.PHONY: study test test-integration lint
+.PHONY: study test test-integration lint docs
 .DELETE_ON_ERROR:
 
 study: $(VENV)/ready
@@ -35,14 +36,19 @@ lint: $(VENV)/ready-dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# Warnings are errors. The build executes the tutorials and needs no network.
+docs: $(VENV)/ready-dev
+	$(BIN)/python -m sphinx -q -W --keep-going -b html docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
 $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Pneumoscope into $(VENV): some 450 MB to fetch, a minute or two."
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train]'
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing Pneumoscope and its tests into $(VENV): some 450 MB to fetch, a minute or two."
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,dev]'
+	@echo "Installing Pneumoscope, its tests and its documentation tools into $(VENV): some 450 MB to fetch, a minute or two."
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,dev,docs]'
 	@touch $(VENV)/ready $@
 
 $(BIN)/pip:
