@@ -1,8 +1,11 @@
 """The package as a whole: a light import, and public names that resolve."""
 
+import ast
+import inspect
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -59,6 +62,23 @@ def test_a_heavy_module_is_reported():
 @pytest.mark.parametrize("name", pneumoscope.__all__)
 def test_every_public_name_resolves(name):
     assert getattr(pneumoscope, name)
+
+
+def test_the_stub_lists_the_public_names():
+    stub = Path(pneumoscope.__file__).with_suffix(".pyi").read_text()
+    imported = {
+        alias.asname for node in ast.parse(stub).body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+    assert set(pneumoscope.__all__) == imported | {"RESEARCH_USE_ONLY", "__version__"}
+    assert set(pneumoscope.__all__) <= set(dir(pneumoscope))
+    assert {"Reader", "Reading", "HeatmapExplanation", "SavedModel", "Dataset", "load_image", "ImageError"} <= imported
+
+
+@pytest.mark.parametrize("name", sorted(set(pneumoscope.__all__) - {"ImageInput"}))
+def test_every_public_name_is_documented(name):
+    value = getattr(pneumoscope, name)
+    assert not callable(value) or len(inspect.getdoc(value) or "") > 30
 
 
 def test_an_unknown_name_is_an_attribute_error():

@@ -108,6 +108,7 @@ def test_a_given_pil_image_is_not_changed(tmp_path: Path, ramp: np.ndarray) -> N
         (lambda ramp: ramp * 0, "same gray level"),
         (lambda ramp: Image.fromarray(ramp.astype(np.float32)), "PIL image of mode F"),
         (lambda ramp: ramp.tolist(), "list; expected a path, bytes, a PIL image or a uint8 array"),
+        (lambda ramp: np.array(["a.png"]), "array; expected uint8"),
         (lambda ramp: None, "NoneType; expected a path"),
     ],
 )
@@ -116,10 +117,13 @@ def test_wrong_arrays_are_rejected(ramp: np.ndarray, change: Callable[[np.ndarra
         load_image(change(ramp))
 
 
-def test_many_images_are_one_array(tmp_path: Path, ramp: np.ndarray) -> None:
+def test_many_images_are_one_array(tmp_path: Path, ramp: np.ndarray, make_png: Callable[..., bytes]) -> None:
     assert load_images([ramp, Image.fromarray(ramp)], size=16).shape == (2, 16, 16)
     assert load_images(ramp, size=16).shape == (1, 16, 16)
     assert load_images([], size=16).shape == (0, 16, 16)
+    (tmp_path / "a.png").write_bytes(make_png(ramp))
+    paths = np.array([tmp_path / "a.png", str(tmp_path / "a.png")])
+    assert load_images(paths, size=16).shape == load_images(paths.astype(str), size=16).shape == (2, 16, 16)
     with pytest.raises(ImageError, match=r"missing\.png: the file does not exist"):
         load_images([ramp, tmp_path / "missing.png"], size=16)
     with pytest.raises(ImageError, match="image 1: float32"):

@@ -1,4 +1,4 @@
-"""Many files: found, read in order, and no file stops the others."""
+"""Batch prediction: files are listed and read in order, and an unreadable file does not stop the others."""
 
 import io
 import json
@@ -100,8 +100,8 @@ def test_pictures_and_dicom_are_written(reader, images, tmp_path):
 
     assert len(list((tmp_path / "dicom").iterdir())) == 6
     for reading in readings:
-        with Image.open(reading.heatmap) as picture:
-            assert min(picture.size) >= 640
+        with Image.open(reading.heatmap) as image:
+            assert min(image.size) >= 640
 
 
 def test_json_lines_have_all_columns(monkeypatch, capsys, images):

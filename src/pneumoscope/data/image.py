@@ -93,7 +93,9 @@ def load_images(sources: ImageInput | Iterable[ImageInput], *, size: int) -> NDA
 
 def is_one_input(sources: ImageInput | Iterable[ImageInput]) -> TypeGuard[ImageInput]:
     """Return whether `sources` is a single input and not an iterable of inputs."""
-    if isinstance(sources, str | bytes | os.PathLike | Image.Image | np.ndarray):
+    if isinstance(sources, np.ndarray):
+        return sources.dtype.kind not in "OU"  # an array of paths, such as a column of a table, is many inputs
+    if isinstance(sources, str | bytes | os.PathLike | Image.Image):
         return True
     return hasattr(sources, "read") or not isinstance(sources, Iterable)
 
@@ -131,11 +133,14 @@ def _check_dtype(array: Any) -> None:
         raise ImageError(f"{type(array).__name__}; expected a uint8 array, 0 = black")
     if array.dtype == np.uint8:
         return
-    low, high = (array.min(), array.max()) if array.size else (0, 0)
-    scaled = np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1
-    fix = "(array * 255).astype('uint8')" if scaled else "load_image(path), or scale to 0 to 255 and .astype('uint8')"
-    found = f"{array.dtype} array in [0, 1]" if scaled else f"{array.dtype} array from {low} to {high}"
-    raise ImageError(f"{found}; expected uint8, 0 = black: use {fix}")
+    given = f"{array.dtype} array"
+    fix = "load_image(path), or scale to 0 to 255 and .astype('uint8')"
+    if array.size and array.dtype.kind in "biuf":
+        low, high = array.min(), array.max()
+        given += f" from {low} to {high}"
+        if array.dtype.kind == "f" and low >= 0 and high <= 1:
+            given, fix = f"{array.dtype} array in [0, 1]", "(array * 255).astype('uint8')"
+    raise ImageError(f"{given}; expected uint8, 0 = black: use {fix}")
 
 
 def _wrap_array(array: NDArray[np.uint8]) -> Image.Image:

@@ -49,6 +49,9 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
 def load_result(path: str | os.PathLike[str]) -> Any:
     """Load a result that `save_result` wrote.
 
+    Args:
+        path: the `.npz` file.
+
     Raises:
         PneumoscopeError: if the file is missing, damaged, or not such a result.
     """
