@@ -121,7 +121,7 @@ def test_the_scores_of_the_copy_are_the_logits_of_the_model(blob_model, draw_blo
     [
         ({"method": "gradcam+"}, "'gradcam\\+', expected one of gradcam, gradcam\\+\\+, hirescam"),
         ({"layer": "conv_9"}, "'conv_9' does not exist.*conv_1, pool_1, conv_2"),
-        ({"layer": "output"}, "'output' has no grid"),
+        ({"layer": "output"}, "'output' has no feature map"),
         ({"images": np.zeros((1, SIZE, SIZE), np.float32)}, "float32, expected"),
         ({"images": np.zeros((1, 48, 48), np.uint8)}, r"\(1, 48, 48\).*\(n, 32, 32\) uint8"),
         ({"class_indices": [7]}, "values 0 to 1"),

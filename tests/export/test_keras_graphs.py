@@ -187,9 +187,9 @@ def build_with(layer, *, twice=False):
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: build_with(keras.layers.GlobalMaxPooling2D(name="pool_all")), "pool_all of .* has no gradient rule"),
-        (lambda: build_with(keras.layers.Concatenate(name="joined"), twice=True), "joined of .* has no gradient rule"),
-        (lambda: build_transfer("mobilenet-v3-small", size=32), "squeeze_excite_mul.* has no gradient rule"),
+        (lambda: build_with(keras.layers.GlobalMaxPooling2D(name="pool_all")), "no gradient rule for pool_all of"),
+        (lambda: build_with(keras.layers.Concatenate(name="joined"), twice=True), "no gradient rule for joined of"),
+        (lambda: build_transfer("mobilenet-v3-small", size=32), "no gradient rule for .*squeeze_excite_mul"),
     ],
     ids=["unknown", "joined", "backbone"],
 )

@@ -74,7 +74,16 @@ def fit_classifier(
     settings: TrainingSettings,
     seed: int,
 ) -> "tuple[SavedModel, LearningCurve]":
-    """Build a classifier and fit it; see `train_classifier`."""
+    """Build and fit a classifier, without an evaluation.
+
+    Args:
+        train: training images, all of one of `classes`.
+        validation: validation images, all of one of `classes`.
+        out_dir: folder for the saved model and a checkpoint per epoch.
+        classes: `BINARY_CLASSES` or `THREE_CLASSES`.
+        settings: training settings.
+        seed: random seed.
+    """
     import keras
 
     from pneumoscope.models.saved_model import save_model
@@ -160,7 +169,15 @@ def evaluate_classifier(
 def evaluate_dataset(
     dataset: Dataset, probabilities: np.ndarray, *, classes: tuple[str, ...], split: str, seed: int = 0
 ) -> Evaluation:
-    """Return the metrics of `(n, classes)` probabilities; every image of the dataset has one of `classes`."""
+    """Return the metrics of probabilities for the images of a dataset.
+
+    Args:
+        dataset: images, all of one of `classes`.
+        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1.
+        classes: class names, in the order of the columns.
+        split: name of the split.
+        seed: of the bootstrap.
+    """
     return evaluate(
         dataset.labels(classes),
         probabilities,

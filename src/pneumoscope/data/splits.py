@@ -43,6 +43,11 @@ def split_random(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> Dat
     """Return the dataset with validation sampled by image instead of by patient.
 
     Images of one patient can be in train and validation. Use it only to measure the effect of this leak.
+
+    Args:
+        dataset: with a test split.
+        seed: random seed.
+        val_share: share of validation images among the images outside test, in (0, 0.5].
     """
     split = dataset.table["split"].to_numpy().astype(object)
     pool = np.flatnonzero(split != "test")
@@ -53,6 +58,11 @@ def split_random(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> Dat
 
 def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
     """Return `(n,)` int, the fold of each image, grouped by patient and stratified by class.
+
+    Args:
+        dataset: images to split.
+        num_folds: number of folds, 2 or more.
+        seed: random seed.
 
     Raises:
         CollectionError: if a class has fewer patients than `num_folds`.

@@ -1,7 +1,8 @@
 """Class-activation maps: weighted sums of the feature maps of a layer, upsampled to the image.
 
-Methods differ in the weights. Each returns `(n, H, W)` float32 in [0, 1]: negative values are set to 0, and the maximum
-of each map is 1, or 0 if the map is empty.
+Methods differ in the weights. `features` and `gradients` are `(n, h, w, filters)` float32, the feature maps and the
+score gradients at the layer. Each method returns `(n, H, W)` float32 in [0, 1]: negative values are set to 0, and the
+maximum of each map is 1, or 0 if the map is empty.
 
 Grad-CAM averages gradients over positions. The models of the reference study flatten their last feature maps, so the
 sign of a gradient depends on the position: on phantoms, Grad-CAM misses most lesions and HiResCAM detects most, and on

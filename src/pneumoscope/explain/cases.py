@@ -87,6 +87,12 @@ def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, s
 def choose_test_images(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
     """Return at most `num_images` test images with the predicted class, alternating normal and pneumonia.
 
+    Args:
+        model: classifier with class 0 = normal.
+        dataset: with the split `test`.
+        num_images: maximum number of images.
+        seed: of the selection.
+
     Raises:
         ValueError: if there is no labeled test image.
     """

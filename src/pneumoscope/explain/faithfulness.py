@@ -1,6 +1,7 @@
 """Faithfulness metrics of heatmaps: change of the probability when the hottest or coldest pixels are removed.
 
-`predict` maps `(m, H, W)` uint8 images to `(m,)` floats, the probability of the explained class.
+`predict` maps `(m, H, W)` uint8 images to `(m,)` floats, the probability of the explained class. `image` is `(H, W)`
+uint8, `heatmap` is `(H, W)` floats.
 """
 
 from collections.abc import Callable

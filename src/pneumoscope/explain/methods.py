@@ -54,7 +54,21 @@ def explain(
 def explain_with(
     scorer: Scorer, images: np.ndarray, *, method: str, class_indices: ArrayLike | None = None, seed: int = 0
 ) -> np.ndarray:
-    """Return the heatmaps of `explain`, with a scorer that several methods share."""
+    """Return the heatmaps of `explain`, with a scorer that several methods share.
+
+    Args:
+        scorer: of the classifier and layer.
+        images: `(n, H, W)` uint8.
+        method: one of `METHODS`.
+        class_indices: `(n,)` ints, the class to explain for each image; by default the predicted class.
+        seed: of the masks of RISE and the noise of SmoothGrad.
+
+    Returns:
+        `(n, H, W)` float32 in [0, 1].
+
+    Raises:
+        ValueError: see `explain`.
+    """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
     scorer.check_images(images)

@@ -18,7 +18,13 @@ PATCH_SIZE = 32
 
 
 def map_features(model: "keras.Model", image: np.ndarray, *, layers: tuple[str, ...]) -> dict[str, np.ndarray]:
-    """Return the feature maps of an `(H, W)` uint8 image by layer name, `(filters, h, w)` float32 each."""
+    """Return the feature maps of an image by layer name, `(filters, h, w)` float32 each.
+
+    Args:
+        model: built Keras functional model of `(n, H, W, 1)` images with values 0 to 255.
+        image: `(H, W)` uint8.
+        layers: names of layers with output `(n, h, w, filters)`.
+    """
     import keras
 
     copy = copy_linear(model)

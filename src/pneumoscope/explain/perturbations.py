@@ -1,6 +1,7 @@
 """Perturbation methods: they hide parts of the image and need no gradients.
 
-Each returns `(n, H, W)` float32 in [0, 1]; the maximum of each map is 1, or 0 if the map is empty.
+`images` are `(n, H, W)` uint8, `chosen` are one-hot classes, `(n, classes)` float32, from `Scorer.choose`. Each method
+returns `(n, H, W)` float32 in [0, 1]; the maximum of each map is 1, or 0 if the map is empty.
 """
 
 import numpy as np

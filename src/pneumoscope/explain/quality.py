@@ -1,4 +1,7 @@
-"""Heatmap metrics: localization, repeatability, and the parameter-randomization check."""
+"""Heatmap metrics: localization, repeatability, and the parameter-randomization check.
+
+`heatmaps` are `(n, H, W)` floats of 0 or more, `masks` are `(n, H, W)` bool.
+"""
 
 from collections.abc import Iterator
 from typing import TYPE_CHECKING

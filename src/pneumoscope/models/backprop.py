@@ -30,7 +30,7 @@ def check_supported(model: keras.Model) -> None:
     if unsupported or not heatmap_layers or not isinstance(model.layers[-1], layers.Dense):
         supported = ", ".join(layer_type.__name__ for layer_type, rule in _RULES.items() if rule is not _back_input)
         names = ", ".join(unsupported) or "the last layer"
-        raise ExportError(f"{names} of {model.name} has no gradient rule; supported layers are {supported}")
+        raise ExportError(f"no gradient rule for {names} of {model.name}; supported layers are {supported}")
 
 
 def list_heatmap_layers(model: keras.Model) -> tuple[str, ...]:
@@ -122,7 +122,7 @@ def backpropagate(model: keras.Model, values: Values, gradient: Any, start: str,
 
 def _require(condition: bool, layer: Any, expected: str) -> None:
     if not condition:
-        raise ExportError(f"{layer.name} has no gradient rule; expected {expected}")
+        raise ExportError(f"no gradient rule for {layer.name}; expected {expected}")
 
 
 def _rectify(gradient: Any, outputs: Any) -> Any:
@@ -235,7 +235,7 @@ def _back_flatten(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
 
 
 def _back_input(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
-    raise ExportError(f"{layer.name} has no gradient rule; expected to stop at a later layer")
+    raise ExportError(f"no gradient rule for {layer.name}; expected to stop at a later layer")
 
 
 def _back_identity(layer: Any, gradient: Any, inputs: Any, outputs: Any) -> Any:
