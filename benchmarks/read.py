@@ -74,8 +74,8 @@ def print_warm(path: str, repeats: int) -> None:
 
     def read() -> None:
         image, objections = decode_radiograph(path)
-        reader.read(image[None], [path], objections=[objections])
-        reader.draw_heatmaps(image[None], ["pneumonia"])
+        reader.predict_images(image[None], [path], objections=[objections])
+        reader.compute_heatmaps(image[None], ["pneumonia"])
 
     other = prepare_keras(path, find_architecture(reader), reader.layers[-1])
     methods = {"pneumoscope, full reading": read, "Keras predict + Grad-CAM": other}

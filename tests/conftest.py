@@ -50,8 +50,9 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
     One test process makes it, and the others wait.
     """
     pytest.importorskip("keras")
-    from pneumoscope import run_study, write_audit, write_report
+    from pneumoscope import run_study, write_report
     from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.report.audit_page import write_audit
 
     base = tmp_path_factory.getbasetemp()
     shared = base if worker_id == "master" else base.parent

@@ -1,12 +1,12 @@
 """Errors that a user can fix.
 
-Every message says what came, what was expected and how to fix it. The command line prints
-the message alone and exits with 2; any other error that escapes is a defect of this package.
+Every message states the invalid value, the expected value and how to fix it. The command line prints the message
+without a traceback and exits with 2. Any other exception is a bug.
 """
 
 
 class PneumoscopeError(Exception):
-    """Base of all errors that a user can fix."""
+    """Base class of all errors that a user can fix."""
 
 
 class ImageError(PneumoscopeError):
@@ -14,7 +14,7 @@ class ImageError(PneumoscopeError):
 
 
 class CollectionError(PneumoscopeError):
-    """A folder or manifest is not laid out as expected."""
+    """A folder or manifest does not have the expected layout."""
 
 
 class LeakError(PneumoscopeError):
@@ -22,7 +22,7 @@ class LeakError(PneumoscopeError):
 
 
 class DownloadError(PneumoscopeError):
-    """The data set could not be fetched."""
+    """The data set cannot be downloaded."""
 
 
 class ModelError(PneumoscopeError):
@@ -30,12 +30,12 @@ class ModelError(PneumoscopeError):
 
 
 class ExportError(PneumoscopeError):
-    """A trained model cannot be exported, or its export gives other predictions."""
+    """A trained model cannot be exported, or the exported model predicts differently."""
 
 
 class TrainingError(PneumoscopeError):
-    """A training cannot start, or its model predicts the same for every image."""
+    """A training cannot start, or the trained model predicts the same for every image."""
 
 
 class MissingExtraError(PneumoscopeError):
-    """An optional part of the package is not installed."""
+    """An optional dependency is not installed."""

@@ -1,4 +1,4 @@
-"""Progress: a bar on a terminal, lines in the log elsewhere; all on standard error, to keep standard output clean."""
+"""Progress on standard error: a bar on a terminal, log lines elsewhere."""
 
 import logging
 from collections.abc import Iterable, Iterator
@@ -14,7 +14,7 @@ Item = TypeVar("Item")
 
 
 def progress_bar() -> Progress:
-    """Return a bar with description, share, count and time left, invisible without a terminal."""
+    """Return a progress bar with description, percentage, count and remaining time; invisible without a terminal."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),
@@ -28,6 +28,6 @@ def progress_bar() -> Progress:
 
 
 def track(items: Iterable[Item], description: str, *, total: int | None = None) -> Iterator[Item]:
-    """Yield `items` while a bar counts them."""
+    """Yield `items` and show a progress bar."""
     with progress_bar() as bar:
         yield from bar.track(items, total=total, description=description)

@@ -11,7 +11,7 @@ from PIL import Image
 
 from pneumoscope.app.answers import write_anomaly_trust, write_sentence
 from pneumoscope.app.pictures import draw_picture, measure_image
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import Estimate
@@ -27,7 +27,7 @@ def make_reading(decision, p_bacterial=0.0, p_viral=0.0, *, width=0.03, reason="
     )
 
 
-DOUBT = "The image looks tilted. Most of the nearest known images are normals."
+DOUBT = "The image looks tilted. Most of the nearest reference cases are normal."
 READINGS = (
     make_reading("pneumonia", 0.7, 0.2),
     make_reading("pneumonia", 0.2, 0.799, width=0.01),
@@ -53,7 +53,7 @@ no clear signs of pneumonia (probability of pneumonia 30 %, 27 to 33 %).
 some signs of pneumonia, but too few to call it so (probability 60 %, 57 to 63 %, under the threshold of 70 %).
 no signs of pneumonia (probability of pneumonia 4 %), but the image looks unlike those of the training.
 The models are uncertain about this image (probability of pneumonia 50 %, 47 to 53 %): the image looks tilted; \
-most of the nearest known images are normals.
+most of the nearest reference cases are normal.
 The models give no answer for this image: the image looks upside down.
 This file could not be read as a radiograph: 12 x 12 pixels; expected sides of 16 or more.
 This file could not be read as a radiograph: DICOM cut off: its pixels have no end.
@@ -74,7 +74,7 @@ def test_size_and_picture_are_those_of_the_upright_image():
     stream = io.BytesIO()
     lying.save(stream, format="JPEG", exif=exif)
 
-    assert measure_image(stream.getvalue()) == load_image(stream.getvalue()).shape == (40, 20)
+    assert measure_image(stream.getvalue()) == load_gray(stream.getvalue()).shape == (40, 20)
     assert draw_picture(stream.getvalue()) is None
 
 

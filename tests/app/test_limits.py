@@ -74,7 +74,7 @@ def test_connections_over_the_limit_get_503(open_room):
 
 @pytest.mark.integration
 def test_a_full_queue_gets_503(open_room, reader, radiographs, monkeypatch):
-    monkeypatch.setattr(reader, "read", slow_down(reader.read, 1.5))
+    monkeypatch.setattr(reader, "predict_images", slow_down(reader.predict_images, 1.5))
     narrow = Limits(num_readers=1, wait_seconds=0.3)
     with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
         statuses = asyncio.run(post_at_once(address, radiographs["normal"], 3))
@@ -86,7 +86,7 @@ def test_a_full_queue_gets_503(open_room, reader, radiographs, monkeypatch):
 
 @pytest.mark.integration
 def test_work_over_its_time_gets_503_and_holds_its_thread(open_room, reader, radiographs, monkeypatch):
-    monkeypatch.setattr(reader, "read", slow_down(reader.read, 4))
+    monkeypatch.setattr(reader, "predict_images", slow_down(reader.predict_images, 4))
     narrow = Limits(num_readers=1, wait_seconds=0.5, read_seconds=0.5)
     with open_room(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
         late = post(client, radiographs["normal"])

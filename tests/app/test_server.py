@@ -51,7 +51,7 @@ def make_dicom(pixels, **elements):
 
 def decode_pixels(file):
     # Of the size that the models take, because 8-bit and other pixels are rounded differently where they are resized.
-    return np.rint(load_image(file, size=128) * 255).astype(np.uint8)
+    return load_image(file, size=128)
 
 
 def test_health_names_version_and_models(client, reader):
@@ -127,7 +127,7 @@ def test_readings_are_in_order_with_all_columns(client, radiographs, reader):
 
 def test_the_answer_equals_the_readers_row(client, radiographs, reader):
     image, objections = decode_radiograph(radiographs["viral"])
-    (own,) = reader.read(image[None], ["image.jpeg"], objections=[objections])
+    (own,) = reader.predict_images(image[None], ["image.jpeg"], objections=[objections])
 
     (reading,) = read(client, ("image.jpeg", radiographs["viral"]))
 

@@ -1,17 +1,20 @@
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.classification.classifier import predict_probabilities, train_classifier
+from pneumoscope.classification.classifier import evaluate_classifier, predict_probabilities, train_classifier
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.splits import split_dataset
-from pneumoscope.errors import ModelError, TrainingError
+from pneumoscope.errors import CollectionError, ImageError, ModelError, PneumoscopeError, TrainingError
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.models.architectures.reference import build_autoencoder, build_binary
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.registry import build_architecture, list_architectures, register_architecture
 from pneumoscope.models.saved_model import load_model, save_model
@@ -40,6 +43,14 @@ def test_a_loaded_bundle_gives_the_same_probabilities(
     np.testing.assert_array_equal(
         predict_probabilities(again.model, test.images), trained.evaluations["test"].probabilities
     )
+    probabilities = again.predict([Image.fromarray(image) for image in test.images])
+    assert probabilities.dtype == np.float64 and again.classes == classes
+    np.testing.assert_allclose(probabilities, trained.evaluations["test"].probabilities, atol=1e-6)
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    enlarged = np.repeat(np.repeat(test.images[0], 2, axis=0), 2, axis=1)
+    assert again.predict(enlarged).shape == (1, len(classes))
+    with pytest.raises(ImageError, match="float32 array in"):
+        again.predict(test.images[0] / np.float32(255))
     assert again.card == bundle.card and again.card.classes == classes
     assert again.card.notice.startswith("Research use only")
     assert set(trained.evaluations) == {"val", "test"}
@@ -48,8 +59,6 @@ def test_a_loaded_bundle_gives_the_same_probabilities(
 
 
 def test_probabilities_sum_to_one(dataset: Dataset) -> None:
-    from pneumoscope.models.architectures.reference import build_binary
-
     probabilities = predict_probabilities(build_binary(size=SIZE), dataset.images[:5])
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
@@ -112,3 +121,35 @@ def test_shuffled_labels_teach_nothing(tmp_path: Path, dataset: Dataset) -> None
     shuffled = Dataset(dataset.images, dataset.table.assign(label=labels), pd.DataFrame())
     _, trained = train_classifier(shuffled, tmp_path, settings=make_settings("improved", epochs=2))
     assert trained.evaluations["test"].metrics["auroc"].value < 0.85
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"split": "tst"}, CollectionError, "no image of normal, pneumonia in the split 'tst'; the dataset has test,"),
+        ({"classes": THREE_CLASSES}, ModelError, "the model has 2 outputs; expected 3: normal, bacterial, viral"),
+        ({"classes": ("normal", "virus")}, PneumoscopeError, r"classes are \('normal', 'virus'\); expected"),
+    ],
+)
+def test_a_wrong_evaluation_is_an_error(dataset: Dataset, options: Any, error: type[Exception], message: str) -> None:
+    with pytest.raises(error, match=message):
+        evaluate_classifier(build_binary(size=SIZE), dataset, **options)
+
+
+def test_images_of_another_size_are_an_error(dataset: Dataset) -> None:
+    with pytest.raises(ImageError, match=r"shape \(30, 48, 48\); expected \(n, 32, 32\)"):
+        evaluate_classifier(build_binary(size=32), dataset)
+    assert predict_probabilities(build_binary(size=32), np.empty((0, 32, 32), np.uint8)).shape == (0, 2)
+
+
+def test_an_autoencoder_has_no_probabilities(tmp_path: Path) -> None:
+    model = build_autoencoder(size=32)
+    record = TrainingRecord(
+        classes=("normal",),
+        settings=configuration_settings("improved"),
+        precision="float32",
+        seed=0,
+        training_data_sha256="",
+    )
+    with pytest.raises(ModelError, match="is an anomaly detector; expected a classifier"):
+        save_model(model, tmp_path, record).predict(np.zeros((32, 32), np.uint8))

@@ -6,9 +6,11 @@ from types import ModuleType
 from typing import Any
 
 import pytest
+import typer
 
 from pneumoscope.cli import data, evaluation, inference, research, study, training
 from pneumoscope.cli import main as cli
+from pneumoscope.inference.table import COLUMNS
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -31,11 +33,30 @@ def test_version_shows_the_notice(run: Run) -> None:
 
 
 @pytest.mark.parametrize("module", [data, evaluation, inference, research, study, training])
-def test_each_help_is_one_line_and_an_example_that_parses(run: Run, module: ModuleType) -> None:
+def test_each_help_starts_with_one_line_and_ends_with_an_example_that_parses(run: Run, module: ModuleType) -> None:
     for command in module.COMMANDS.registered_commands:
-        assert command.callback.__doc__.endswith(".") and "\n" not in command.callback.__doc__
+        summary = command.callback.__doc__.split("\n\n")[0]
+        assert summary.endswith(".") and "\n" not in summary
         _, _, *words = shlex.split(command.epilog)
         assert run(*words, "--help")[0] == 0
+
+
+@pytest.mark.parametrize("group", [cli.app, data.COMMANDS, research.COMMANDS])
+def test_groups_have_an_example_that_parses(run: Run, group: typer.Typer) -> None:
+    _, _, *words = shlex.split(group.info.epilog)
+    assert run(*words, "--help")[0] == 0
+
+
+def test_help_of_read_explains_every_column(run: Run) -> None:
+    words = run("read", "--help")[1].replace(",", " ").split()
+    assert set(COLUMNS) <= set(words)
+
+
+def test_an_invalid_choice_is_named_with_the_valid_ones(run: Run) -> None:
+    code, _, err = run("train", "--configuration", "paper")
+    assert code == cli.USER_ERROR
+    assert "'paper' is not one of" in err and "'improved'" in err
+    assert "Value error" not in err
 
 
 @pytest.mark.parametrize(
@@ -43,16 +64,16 @@ def test_each_help_is_one_line_and_an_example_that_parses(run: Run, module: Modu
     [
         (["study", "--data", "nowhere", "--out", "OUT"], "nowhere does not exist"),
         (["evaluate", "--study", "nowhere"], "holds no trained model"),
-        (["evaluate"], "nothing to evaluate on"),
+        (["evaluate"], "no data set is given"),
         (["evaluate", "--data", "nowhere"], "nowhere does not exist"),
         (["evaluate", "--study", "nowhere", "--confounders"], "expected no --models"),
-        (["neighbors", "--study", "nowhere"], "holds no finished improved study"),
+        (["neighbors", "--study", "nowhere"], "contains no finished improved study"),
         (["anomaly", "nowhere.png", "--study", "nowhere"], "holds no trained model"),
         (["train", "--backbone", "mobilenet"], "expected --backbone NAME and --weights"),
         (["train", "--weights", "imagenet"], "expected --backbone NAME and --weights"),
         (["train", "--configuration", "transfer"], "expected --backbone NAME and --weights"),
         (["train", "--backbone", "vgg"], "expected one of mobilenet"),
-        (["train", "--backbone", "mobilenet", "--weights", "none", "--task", "anomaly"], "without --backbone"),
+        (["train", "--backbone", "mobilenet", "--weights", "none", "--task", "anomaly"], "expected no --backbone"),
     ],
 )
 def test_an_error_that_a_user_can_fix_is_one_message(run: Run, tmp_path: Path, words, message) -> None:
@@ -102,7 +123,7 @@ def test_tasks_run_on_new_images(run: Run, phantom_folder: Path, finished_study:
     other_class = "NORMAL" if contrast["decision"] == "pneumonia" else "PNEUMONIA"
     assert f"/{other_class}/" in f"/{contrast['nearest_of_the_other_class']}"
     assert sum(name.startswith("whiter") for name in contrast) == 4
-    assert Path(rows("map", "--out", tmp_path / "map")[-1]["picture"]).exists()
+    assert Path(rows("map", "--out", tmp_path / "map")[-1]["figure"]).exists()
 
 
 def test_a_study_is_evaluated_on_a_manifest(

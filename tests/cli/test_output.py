@@ -29,7 +29,7 @@ def test_a_file_gets_one_line_per_method(table, capsys):
     assert "occlusion: Slow." in lines
 
 
-def test_a_narrow_terminal_gets_several_tables_of_whole_cells(table, capsys, monkeypatch):
+def test_a_narrow_terminal_gets_several_tables_of_whole_columns(table, capsys, monkeypatch):
     for name, value in (("FORCE_COLOR", "1"), ("TERM", "dumb"), ("COLUMNS", "80")):
         monkeypatch.setenv(name, value)
     print_methods(table)
@@ -44,19 +44,27 @@ def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
 
 
-def test_a_command_that_loads_keras_prints_only_our_own_lines(tmp_path: Path) -> None:
+def test_a_command_that_loads_keras_prints_only_its_own_lines(tmp_path: Path) -> None:
     pytest.importorskip("keras")
     done = run_python("from pneumoscope.cli.main import main; main()", "neighbors", "--study", str(tmp_path))
 
     assert done.returncode == 2
-    assert done.stderr.startswith("pneumoscope: ") and "holds no finished improved study" in done.stderr
+    assert done.stderr.startswith("pneumoscope: ") and "contains no finished improved study" in done.stderr
     assert "oneDNN" not in done.stderr and "absl" not in done.stderr
+
+
+@pytest.mark.parametrize("module", ["models.saved_model", "classification.classifier", "export.keras_graphs"])
+def test_importing_keras_through_the_library_prints_nothing(module: str) -> None:
+    pytest.importorskip("keras")
+    done = run_python(f"import pneumoscope.{module}, keras; keras.Input((1,))")
+
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_only_native_messages_are_dropped() -> None:
     done = run_python(
         "import logging, os, sys\n"
-        "from pneumoscope.cli.output import drop_native_stderr\n"
+        "from pneumoscope.models.keras_import import drop_native_stderr\n"
         "with drop_native_stderr():\n"
         "    os.write(2, b'native')\n"
         "    logging.warning('logged')\n"

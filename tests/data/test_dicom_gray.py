@@ -12,7 +12,7 @@ from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRL
 
 from pneumoscope.data.dicom import describe_header
 from pneumoscope.data.dicom_gray import present_gray
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 
 Maker = Callable[..., bytes]
 GRAY_LEVEL = 1 / 255
@@ -35,16 +35,16 @@ def test_dicom_equals_png(
 ) -> None:
     shown = 255 - image if photometric == "MONOCHROME1" else image
     data = make_dicom(shown, bits=bits, signed=signed, PhotometricInterpretation=photometric)
-    loaded, expected = load_image(data), load_image(make_png(image))
+    loaded, expected = load_gray(data), load_gray(make_png(image))
     assert loaded.dtype == np.float32 and loaded.shape == expected.shape
     np.testing.assert_allclose(loaded, expected, atol=GRAY_LEVEL)
-    resized = load_image(data, size=64)
+    resized = load_gray(data, size=64)
     assert resized.dtype == np.float32 and resized.shape == (64, 64)
-    np.testing.assert_allclose(resized, load_image(make_png(image), size=64), atol=GRAY_LEVEL)
+    np.testing.assert_allclose(resized, load_gray(make_png(image), size=64), atol=GRAY_LEVEL)
 
 
 def test_dark_8_bit_image_is_not_stretched(image: np.ndarray, make_dicom: Maker) -> None:
-    np.testing.assert_allclose(load_image(make_dicom(image // 4)), (image // 4) / 255, atol=1e-6)
+    np.testing.assert_allclose(load_gray(make_dicom(image // 4)), (image // 4) / 255, atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -58,36 +58,34 @@ def test_lossless_compression_changes_nothing(
     kind: str, bits: int, signed: bool, image: np.ndarray, compress: Maker, make_dicom: Maker
 ) -> None:
     options = {"bits": bits, "signed": signed}
-    np.testing.assert_array_equal(
-        load_image(compress(image, kind, **options)), load_image(make_dicom(image, **options))
-    )
+    np.testing.assert_array_equal(load_gray(compress(image, kind, **options)), load_gray(make_dicom(image, **options)))
 
 
 def test_lossy_jpeg_changes_little(image: np.ndarray, compress: Maker) -> None:
-    assert np.abs(load_image(compress(image, "JPEG")) * 255 - image).mean() < 1
+    assert np.abs(load_gray(compress(image, "JPEG")) * 255 - image).mean() < 1
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian, ExplicitVRBigEndian])
 @pytest.mark.parametrize("bits", [8, 12])
 def test_uncompressed_encodings_are_equal(syntax: str, bits: int, image: np.ndarray, make_dicom: Maker) -> None:
-    loaded = load_image(make_dicom(image, bits=bits, syntax=syntax))
-    np.testing.assert_array_equal(loaded, load_image(make_dicom(image, bits=bits)))
+    loaded = load_gray(make_dicom(image, bits=bits, syntax=syntax))
+    np.testing.assert_array_equal(loaded, load_gray(make_dicom(image, bits=bits)))
 
 
 def test_bits_beyond_those_stored_are_ignored(image: np.ndarray, make_dataset: Callable, encode: Maker) -> None:
     dataset = make_dataset(image, bits=12)
-    expected = load_image(encode(dataset))
+    expected = load_gray(encode(dataset))
     pixels = np.frombuffer(dataset.PixelData, "<u2")
     overlay = np.random.default_rng(0).integers(0, 2, pixels.shape).astype(np.uint16) << 15
     dataset.PixelData = (pixels | overlay).tobytes()
-    np.testing.assert_array_equal(load_image(encode(dataset)), expected)
+    np.testing.assert_array_equal(load_gray(encode(dataset)), expected)
 
 
 def test_color_is_weighted_as_in_a_png(color_image: np.ndarray, make_dicom: Maker, make_png: Maker) -> None:
-    expected = load_image(make_png(color_image))
-    np.testing.assert_allclose(load_image(make_dicom(color_image, **SECONDARY_CAPTURE)), expected, atol=GRAY_LEVEL)
+    expected = load_gray(make_png(color_image))
+    np.testing.assert_allclose(load_gray(make_dicom(color_image, **SECONDARY_CAPTURE)), expected, atol=GRAY_LEVEL)
     ybr = np.asarray(Image.fromarray(color_image).convert("YCbCr"))
-    loaded = load_image(make_dicom(ybr, **SECONDARY_CAPTURE, PhotometricInterpretation="YBR_FULL"))
+    loaded = load_gray(make_dicom(ybr, **SECONDARY_CAPTURE, PhotometricInterpretation="YBR_FULL"))
     np.testing.assert_allclose(loaded, expected, atol=2 * GRAY_LEVEL)
 
 
@@ -101,13 +99,13 @@ def test_windows_equal_those_of_pydicom(
     dataset = make_dataset(image, bits=12, signed=signed, RescaleSlope=slope, RescaleIntercept=-300, **window)
     shown = apply_windowing(dataset.pixel_array.astype(np.float64) * slope - 300, dataset)
     low, high = apply_windowing(np.array([-1e5, 1e5]), dataset)
-    np.testing.assert_allclose(load_image(encode(dataset)), (shown - low) / (high - low), atol=1e-5)
+    np.testing.assert_allclose(load_gray(encode(dataset)), (shown - low) / (high - low), atol=1e-5)
 
 
 def test_first_of_several_windows_is_applied(image: np.ndarray, make_dicom: Maker) -> None:
     several = make_dicom(image, bits=12, WindowCenter=[1000, 3000], WindowWidth=[500, 100])
     one = make_dicom(image, bits=12, WindowCenter=1000, WindowWidth=500)
-    np.testing.assert_array_equal(load_image(several), load_image(one))
+    np.testing.assert_array_equal(load_gray(several), load_gray(one))
 
 
 @pytest.mark.parametrize(
@@ -122,19 +120,19 @@ def test_first_of_several_windows_is_applied(image: np.ndarray, make_dicom: Make
     ids=["no width", "negative", "off the pixels", "center only", "empty"],
 )
 def test_useless_window_is_ignored(window: dict[str, object], image: np.ndarray, make_dicom: Maker) -> None:
-    np.testing.assert_allclose(load_image(make_dicom(image, bits=12, **window)), image / 255, atol=GRAY_LEVEL)
+    np.testing.assert_allclose(load_gray(make_dicom(image, bits=12, **window)), image / 255, atol=GRAY_LEVEL)
 
 
 @pytest.mark.parametrize(("bits", "top"), [(16, 65535), (16, 4095), (12, 4095), (8, 255)])
 def test_voi_table_goes_before_window(bits: int, top: int, image: np.ndarray, make_dicom: Maker) -> None:
     curve = np.rint(np.linspace(0, 1, 4096) ** 2 * top).astype(np.int64)
     data = make_dicom(image, bits=12, VOILUTSequence=[make_table(curve, bits=bits)], WindowCenter=9, WindowWidth=9)
-    np.testing.assert_allclose(load_image(data), (image / 255) ** 2, atol=GRAY_LEVEL)
+    np.testing.assert_allclose(load_gray(data), (image / 255) ** 2, atol=GRAY_LEVEL)
 
 
 def test_voi_table_may_begin_anywhere(image: np.ndarray, make_dataset: Callable, encode: Maker) -> None:
     dataset = make_dataset(image, bits=12, VOILUTSequence=[make_table(np.array([0, 65535]), first=2048)])
-    np.testing.assert_array_equal(load_image(encode(dataset)), dataset.pixel_array > 2048)
+    np.testing.assert_array_equal(load_gray(encode(dataset)), dataset.pixel_array > 2048)
 
 
 @pytest.mark.parametrize(("syntax", "order"), [(ExplicitVRLittleEndian, "<u2"), (ExplicitVRBigEndian, ">u2")])
@@ -142,7 +140,7 @@ def test_tables_are_read_in_either_byte_order(syntax: str, order: str, image: np
     curve = np.rint(np.linspace(1, 0, 4096) * 4095).astype(np.uint16)
     table = make_table(curve, bits=12)
     table.add_new("LUTData", "OW", curve.astype(order).tobytes())
-    loaded = load_image(make_dicom(image, bits=12, syntax=syntax, VOILUTSequence=[table]))
+    loaded = load_gray(make_dicom(image, bits=12, syntax=syntax, VOILUTSequence=[table]))
     np.testing.assert_allclose(loaded, 1 - image / 255, atol=GRAY_LEVEL)
 
 
@@ -150,27 +148,27 @@ def test_tables_are_read_in_either_byte_order(syntax: str, order: str, image: np
 def test_modality_table_is_applied_first(window: dict[str, int], image: np.ndarray, make_dicom: Maker) -> None:
     table = make_table(np.rint(np.sqrt(np.linspace(0, 1, 4096)) * 65535).astype(np.int64))
     table.ModalityLUTType = "US"
-    loaded = load_image(make_dicom(image, bits=12, ModalityLUTSequence=[table], **window))
+    loaded = load_gray(make_dicom(image, bits=12, ModalityLUTSequence=[table], **window))
     np.testing.assert_allclose(loaded, np.sqrt(image / 255), atol=0.01)
 
 
 def test_12_bits_declared_as_16_are_stretched(image: np.ndarray, make_dicom: Maker) -> None:
     pixels = np.rint(image * (4095 / 255)).astype(np.uint16)
     pixels[0, :3] = 65535  # dead pixels must not decide the range
-    np.testing.assert_allclose(load_image(make_dicom(pixels))[1:], image[1:] / 255, atol=0.02)
+    np.testing.assert_allclose(load_gray(make_dicom(pixels))[1:], image[1:] / 255, atol=0.02)
 
 
 @pytest.mark.parametrize("limit", [{}, {"PixelPaddingRangeLimit": -1900}])
 def test_padding_is_black_and_outside_of_the_range(limit: dict[str, int], image: np.ndarray, make_dicom: Maker) -> None:
     pixels = np.rint(image * (1023 / 255)).astype(np.int16)
     pixels[:, :30] = np.arange(-2000, -1970) if limit else -2000
-    loaded = load_image(make_dicom(pixels, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=-2000, **limit))
+    loaded = load_gray(make_dicom(pixels, PhotometricInterpretation="MONOCHROME1", PixelPaddingValue=-2000, **limit))
     assert (loaded[:, :30] == 0).all()
     np.testing.assert_allclose(loaded[:, 30:], 1 - image[:, 30:] / 255, atol=0.02)
 
 
 def test_padding_of_the_whole_image_is_ignored(image: np.ndarray, make_dicom: Maker) -> None:
-    loaded = load_image(make_dicom(image, PixelPaddingValue=0, PixelPaddingRangeLimit=255))
+    loaded = load_gray(make_dicom(image, PixelPaddingValue=0, PixelPaddingRangeLimit=255))
     np.testing.assert_allclose(loaded, image / 255, atol=1e-6)
 
 
@@ -192,7 +190,7 @@ def real_dicom(real_data: Path) -> Path:
 
 @pytest.mark.real_data
 def test_real_files_are_loaded(real_dicom: Path) -> None:
-    shapes = [load_image(path).shape for path in sorted(real_dicom.glob("*.dcm"))]
+    shapes = [load_gray(path).shape for path in sorted(real_dicom.glob("*.dcm"))]
     assert sorted(shapes) == [(1024, 1024), (1024, 1024), (1760, 1760), (1760, 1760), (1955, 1841)]
     described = {path.name for path in real_dicom.glob("*.dcm") if describe_header(path)}
     assert described == {"RG3_J2KI.dcm", "RG3_J2KR.dcm"}
@@ -201,6 +199,6 @@ def test_real_files_are_loaded(real_dicom: Path) -> None:
 @pytest.mark.real_data
 def test_real_chests_have_dark_lungs_and_a_bright_spine(real_dicom: Path) -> None:
     plain = real_dicom / "1.2.276.0.7230010.3.1.4.8323329.6904.1517875201.850819.dcm"
-    for chest in (load_image(path, size=100) for path in (plain, real_dicom / "RG1_J2KI.dcm")):
+    for chest in (load_gray(path, size=100) for path in (plain, real_dicom / "RG1_J2KI.dcm")):
         assert chest[30:45, 25:35].mean() + 0.15 < chest[50:60, 47:53].mean()
-    np.testing.assert_allclose(load_image(real_dicom / "Fake_MONOHR1.dcm"), 1 - load_image(plain), atol=1e-6)
+    np.testing.assert_allclose(load_gray(real_dicom / "Fake_MONOHR1.dcm"), 1 - load_gray(plain), atol=1e-6)

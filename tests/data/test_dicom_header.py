@@ -15,7 +15,7 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pneumoscope.data.dicom import describe_header, is_dicom, quiet_pydicom, read_header
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.errors import ImageError
 
 Maker = Callable[..., bytes]
@@ -92,7 +92,7 @@ def test_file_without_preamble_is_loaded(
         implicit = syntax == ImplicitVRLittleEndian
         dataset.save_as(bare, implicit_vr=implicit, little_endian=True, enforce_file_format=False)
     assert is_dicom(bare.getvalue())
-    np.testing.assert_array_equal(load_image(bare.getvalue()), load_image(whole))
+    np.testing.assert_array_equal(load_gray(bare.getvalue()), load_gray(whole))
 
 
 def test_other_content_is_no_dicom(image: np.ndarray, make_png: Maker) -> None:
@@ -116,7 +116,7 @@ def test_nothing_is_warned_or_logged(
     invalid_birth_date: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.DEBUG):
-        load_image(invalid_birth_date)
+        load_gray(invalid_birth_date)
         describe_header(invalid_birth_date)
     assert "DOE" not in caplog.text
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
@@ -132,7 +132,7 @@ def test_silence_ends_when_the_last_thread_leaves(make_dicom: Maker, image: np.n
     def load() -> None:
         barrier.wait()
         for _ in range(5):
-            load_image(data)
+            load_gray(data)
 
     with quiet_pydicom():
         assert logger.level > logging.CRITICAL
@@ -151,7 +151,7 @@ def test_pydicom_is_imported_for_dicom_alone_and_stays_silent(
     path = tmp_path / name
     path.write_bytes(make_png(image, "JPEG") if name == "a.jpeg" else invalid_birth_date)
     code = (
-        "import sys; from pneumoscope.data.image import load_image; load_image(sys.argv[1]); "
+        "import sys; from pneumoscope.data.image import load_gray; load_gray(sys.argv[1]); "
         "print([name for name in ('pydicom', 'highdicom', 'gdcm') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code, path], capture_output=True, text=True, timeout=60)

@@ -9,7 +9,7 @@ from pydicom import dcmread
 from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from pneumoscope.data.dicom import describe_header
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.errors import ImageError
 
 Maker = Callable[..., bytes]
@@ -44,13 +44,13 @@ REJECTED = {
 def test_unsuitable_file_is_rejected(name: str, image: np.ndarray, make_dicom: Maker) -> None:
     options, reason = REJECTED[name]
     with pytest.raises(ImageError, match=reason) as caught:
-        load_image(make_dicom(image, **options))
+        load_gray(make_dicom(image, **options))
     assert "DOE" not in str(caught.value)
 
 
 def test_unknown_encoding_is_rejected(image: np.ndarray, make_dicom: Maker) -> None:
     data = make_dicom(image).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.99999.1.2.1\0", 1)
-    for read in (load_image, describe_header):
+    for read in (load_gray, describe_header):
         with pytest.raises(ImageError, match="unknown transfer syntax"):
             read(data)
 
@@ -62,22 +62,22 @@ def test_compressed_pixels_of_another_size_are_rejected_before_decoding(
     dataset = dcmread(io.BytesIO(compress(image, kind)))
     dataset.Rows += 1
     with pytest.raises(ImageError, match="declared are 96 x 81 x 1"):
-        load_image(encode(dataset))
+        load_gray(encode(dataset))
 
 
 def test_12_bit_lossy_jpeg_is_rejected(image: np.ndarray, compress: Maker, encode: Maker) -> None:
     dataset = dcmread(io.BytesIO(compress(image, "JPEG")))
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.51"
-    load_image(encode(dataset))
+    load_gray(encode(dataset))
     dataset.BitsAllocated, dataset.BitsStored, dataset.HighBit = 16, 12, 11
     with pytest.raises(ImageError, match="12-bit lossy JPEG"):
-        load_image(encode(dataset))
+        load_gray(encode(dataset))
 
 
 def check_damaged(data: bytes) -> None:
     """Load a damaged file: it gives an image or an `ImageError`, nothing else."""
     try:
-        loaded = load_image(data)
+        loaded = load_gray(data)
     except ImageError as error:
         assert "DOE" not in str(error) and "\n" not in str(error)
     else:
@@ -96,7 +96,7 @@ def test_damage_raises_an_image_error_at_most(kind: str, image: np.ndarray, comp
     data = make_dicom(image) if kind == "native" else compress(image, kind)
     for length in np.linspace(132, len(data) - 5, 40).astype(int):
         with pytest.raises(ImageError):
-            load_image(data[:length])
+            load_gray(data[:length])
     rng = np.random.default_rng(5)
     for number in range(150):
         end = len(data) if number % 3 == 0 else 700  # most of the damage in the header
@@ -109,7 +109,7 @@ def test_decoders_that_may_abort_run_in_another_process(
 ) -> None:
     data = compress(image, kind, bits=16)
     with pytest.raises(ImageError):
-        load_image(data[: len(data) // 2])
+        load_gray(data[: len(data) // 2])
     begin = data.rindex(b"\xff\xda") + 20
     rng = np.random.default_rng(1)
     for _ in range(2):

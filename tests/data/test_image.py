@@ -1,10 +1,12 @@
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import check_images, load_gray, load_image, load_images
 from pneumoscope.errors import ImageError
 
 
@@ -18,7 +20,7 @@ def test_gray_png_keeps_every_level(tmp_path: Path, ramp: np.ndarray) -> None:
     deep = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64) * 16
     for pixels, white in ((ramp, 255), (deep, 65535)):
         Image.fromarray(pixels).save(tmp_path / "a.png")
-        loaded = load_image(tmp_path / "a.png")
+        loaded = load_gray(tmp_path / "a.png")
         assert loaded.dtype == np.float32
         np.testing.assert_allclose(loaded * white, pixels, atol=0.01)
 
@@ -27,14 +29,14 @@ def test_gray_png_keeps_every_level(tmp_path: Path, ramp: np.ndarray) -> None:
 def test_every_mode_gives_the_same_gray(tmp_path: Path, ramp: np.ndarray, mode: str) -> None:
     path = tmp_path / ("a.jpeg" if mode == "CMYK" else "a.png")
     Image.fromarray(ramp).convert("RGB" if mode == "CMYK" else "L").convert(mode).save(path)
-    assert np.abs(load_image(path) * 255 - ramp).mean() < 2
+    assert np.abs(load_gray(path) * 255 - ramp).mean() < 2
 
 
 def test_exif_orientation_is_applied(tmp_path: Path, ramp: np.ndarray) -> None:
     exif = Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees to the right
     Image.fromarray(ramp).save(tmp_path / "a.jpeg", exif=exif)
-    loaded = load_image(tmp_path / "a.jpeg")
+    loaded = load_gray(tmp_path / "a.jpeg")
     assert loaded.shape == (96, 64)
     assert loaded[0].mean() < 0.1 < 0.9 < loaded[-1].mean()
 
@@ -44,7 +46,7 @@ def test_large_jpeg_and_its_small_copy_give_nearly_the_same(tmp_path: Path) -> N
     large = Image.fromarray(coarse).resize((1500, 1200))
     large.save(tmp_path / "large.jpeg", quality=95)
     large.resize((224, 224), Image.Resampling.BILINEAR).save(tmp_path / "small.jpeg", quality=95)
-    first, second = (load_image(tmp_path / f"{name}.jpeg", size=128) for name in ("large", "small"))
+    first, second = (load_gray(tmp_path / f"{name}.jpeg", size=128) for name in ("large", "small"))
     assert np.sqrt(np.square(first - second).mean()) * 255 < 3
 
 
@@ -58,7 +60,7 @@ def test_large_jpeg_and_its_small_copy_give_nearly_the_same(tmp_path: Path) -> N
 )
 def test_other_content_is_rejected(content: bytes, reason: str) -> None:
     with pytest.raises(ImageError, match=reason):
-        load_image(content)
+        load_gray(content)
 
 
 def test_unsuitable_images_are_rejected(tmp_path: Path, ramp: np.ndarray) -> None:
@@ -69,4 +71,72 @@ def test_unsuitable_images_are_rejected(tmp_path: Path, ramp: np.ndarray) -> Non
     reasons |= {"missing.png": "does not exist", "": "folder"}
     for name, reason in reasons.items():
         with pytest.raises(ImageError, match=reason):
-            load_image(tmp_path / name)
+            load_gray(tmp_path / name)
+
+
+@pytest.mark.parametrize("size", [None, 24])
+def test_all_inputs_give_the_same_pixels(tmp_path: Path, ramp: np.ndarray, size: int | None) -> None:
+    path = tmp_path / "a.png"
+    Image.fromarray(ramp).save(path)
+    expected = load_image(path, size=size)
+    assert expected.dtype == np.uint8
+    if size is None:
+        np.testing.assert_array_equal(expected, ramp)
+    color = np.repeat(ramp[..., None], 3, axis=2)
+    for source in (str(path), path.read_bytes(), Image.open(path), Image.fromarray(ramp), ramp, color, ramp[:, ::1]):
+        np.testing.assert_array_equal(load_image(source, size=size), expected)
+
+
+def test_a_given_pil_image_is_not_changed(tmp_path: Path, ramp: np.ndarray) -> None:
+    Image.fromarray(ramp).resize((960, 640)).save(tmp_path / "a.jpeg")
+    with Image.open(tmp_path / "a.jpeg") as image:
+        load_image(image, size=16)
+        assert image.size == (960, 640)
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (lambda ramp: ramp / np.float32(255), r"float32 array in \[0, 1\]; .* use \(array \* 255\).astype\('uint8'\)"),
+        (lambda ramp: ramp.astype(np.float64), "float64 array from 0.0 to 255.0; expected uint8"),
+        (lambda ramp: ramp.astype(np.int64), "int64 array from 0 to 255; expected uint8"),
+        (lambda ramp: ramp > 9, "bool array"),
+        (lambda ramp: np.repeat(ramp[..., None], 4, axis=2), r"shape \(64, 96, 4\); expected \(H, W\) or \(H, W, 3\)"),
+        (lambda ramp: ramp[None], "pass a list of arrays"),
+        (lambda ramp: ramp[0], "expected .H, W. or"),
+        (lambda ramp: ramp[:0], "0 pixels; expected sides of 16 or more"),
+        (lambda ramp: ramp * 0, "same gray level"),
+        (lambda ramp: Image.fromarray(ramp.astype(np.float32)), "PIL image of mode F"),
+        (lambda ramp: ramp.tolist(), "list; expected a path, bytes, a PIL image or a uint8 array"),
+        (lambda ramp: None, "NoneType; expected a path"),
+    ],
+)
+def test_wrong_arrays_are_rejected(ramp: np.ndarray, change: Callable[[np.ndarray], Any], reason: str) -> None:
+    with pytest.raises(ImageError, match=reason):
+        load_image(change(ramp))
+
+
+def test_many_images_are_one_array(tmp_path: Path, ramp: np.ndarray) -> None:
+    assert load_images([ramp, Image.fromarray(ramp)], size=16).shape == (2, 16, 16)
+    assert load_images(ramp, size=16).shape == (1, 16, 16)
+    assert load_images([], size=16).shape == (0, 16, 16)
+    with pytest.raises(ImageError, match=r"missing\.png: the file does not exist"):
+        load_images([ramp, tmp_path / "missing.png"], size=16)
+    with pytest.raises(ImageError, match="image 1: float32"):
+        load_images([ramp, ramp / np.float32(255)], size=16)
+
+
+@pytest.mark.parametrize(
+    ("images", "reason"),
+    [
+        (np.zeros((2, 16, 16), np.float32), "float32 array"),
+        (np.zeros((16, 16), np.uint8), r"shape \(16, 16\); expected \(n, 16, 16\)"),
+        (np.zeros((2, 16, 16, 1), np.uint8), r"expected \(n, 16, 16\)"),
+        (np.zeros((2, 32, 32), np.uint8), r"expected \(n, 16, 16\)"),
+        ([[0]], "list; expected a uint8 array"),
+    ],
+)
+def test_wrong_batches_are_rejected(images: Any, reason: str) -> None:
+    check_images(np.zeros((0, 16, 16), np.uint8), size=16)
+    with pytest.raises(ImageError, match=reason):
+        check_images(images, size=16)

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.data.source import shorten_name
+from pneumoscope.errors import ImageError
 
 Maker = Callable[..., bytes]
 
@@ -23,25 +24,25 @@ def test_paths_bytes_and_streams_give_the_same(
     data = make_dicom(image) if kind == "DICOM" else make_png(image, kind)
     path = tmp_path / "image.anything"
     path.write_bytes(data)
-    expected = load_image(data)
-    np.testing.assert_array_equal(load_image(path), expected)
-    np.testing.assert_array_equal(load_image(str(path)), expected)
+    expected = load_gray(data)
+    np.testing.assert_array_equal(load_gray(path), expected)
+    np.testing.assert_array_equal(load_gray(str(path)), expected)
     with path.open("rb") as opened, tempfile.SpooledTemporaryFile(max_size=10) as spooled:
         spooled.write(data)
         for stream in (opened, io.BytesIO(data), spooled):
             for _ in range(2):
-                np.testing.assert_array_equal(load_image(stream, size=None), expected)
+                np.testing.assert_array_equal(load_gray(stream, size=None), expected)
                 assert not stream.closed
     reading, writing = os.pipe()
     with os.fdopen(reading, "rb") as pipe, os.fdopen(writing, "wb") as sender:
         threading.Thread(target=lambda: (sender.write(data), sender.close())).start()
-        np.testing.assert_array_equal(load_image(pipe), expected)
+        np.testing.assert_array_equal(load_gray(pipe), expected)
 
 
-def test_text_stream_is_a_type_error(tmp_path: Path) -> None:
+def test_a_text_stream_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "a.dcm").write_text("DICM")
-    with (tmp_path / "a.dcm").open() as stream, pytest.raises(TypeError, match="binary"):
-        load_image(stream)  # type: ignore[arg-type]
+    with (tmp_path / "a.dcm").open() as stream, pytest.raises(ImageError, match="binary"):
+        load_gray(stream)  # type: ignore[arg-type]
 
 
 def test_long_names_are_shortened_at_their_start() -> None:

@@ -1,4 +1,4 @@
-"""Confounders show where they exist: a classifier of lungs, one of letters, one of the borders."""
+"""Confounders: classifiers that use the lungs, the letters or the borders are distinguished."""
 
 from dataclasses import replace
 
@@ -125,13 +125,13 @@ def test_file_sizes_are_a_baseline_where_they_differ(dataset, tmp_path):
     np.testing.assert_array_equal(1 - probabilities[:, 0] >= threshold, positive)
 
 
-def test_impossible_requests_are_refused(dataset, of_letters):
-    with pytest.raises(CollectionError, match="holds no image"):
+def test_invalid_arguments_are_errors(dataset, of_letters):
+    with pytest.raises(CollectionError, match="contains no image"):
         measure_confounders(predict_by_letters, dataset, threshold=0.5, split="elsewhere")
     with pytest.raises(ValueError, match="predict returned"):
         measure_confounders(lambda images: np.zeros((len(images), 2)), dataset, threshold=0.5)
     normals = dataset.select(dataset.table["label"].to_numpy() == "normal")
     with pytest.raises(CollectionError, match="one class"):
         fit_pixel_baseline(normals.images.mean(axis=(1, 2))[:, None], normals, split="test")
-    with pytest.raises(ValueError, match="the same others"):
+    with pytest.raises(ValueError, match="the modifications differ"):
         Confounders(**{**vars(of_letters), "hidden": {}})

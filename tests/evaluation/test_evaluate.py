@@ -79,7 +79,7 @@ def test_rejected_images_still_count(evaluation):
     assert sum(evaluation.rejections.reasons.values()) == (evaluation.images.decisions == "rejected").sum()
     assert evaluation.scopes["all"].num_images == NUM_PHANTOMS + 1
     assert evaluation.scopes["accepted"].num_images == (evaluation.images.decisions != "rejected").sum()
-    assert evaluation.scopes["sure"].num_images <= evaluation.scopes["accepted"].num_images
+    assert evaluation.scopes["certain"].num_images <= evaluation.scopes["accepted"].num_images
 
 
 def test_metrics_are_those_of_the_images(evaluation):
@@ -91,7 +91,7 @@ def test_metrics_are_those_of_the_images(evaluation):
     assert point["specificity"].value == pytest.approx((~flagged)[images.labels == 0].mean())
     assert point["specificity"].low <= point["specificity"].value <= point["specificity"].high
     assert point["accuracy"].value == pytest.approx((flagged == images.labels).mean())
-    assert evaluation.rejections.answers["all"].n == evaluation.scopes["accepted"].num_images
+    assert evaluation.rejections.accuracy["all"].n == evaluation.scopes["accepted"].num_images
     assert evaluation.selective["pneumonia"].at_shares[1.0].value == pytest.approx(point["accuracy"].value)
 
 
@@ -99,7 +99,7 @@ def test_without_subtypes_three_classes_are_left_out(evaluation):
     assert evaluation.scopes["all"].three_class is None
     assert set(evaluation.reliability) == set(evaluation.selective) == {"pneumonia"}
     assert evaluation.true_shares == {}
-    assert {"all", "normal", "pneumonia, sub-type unknown"} == set(evaluation.conformal.metrics)
+    assert {"all", "normal", "pneumonia, subtype unknown"} == set(evaluation.conformal.metrics)
 
 
 def test_columns_of_a_manifest_are_subgroups(evaluation):
@@ -161,7 +161,7 @@ def test_parts_are_not_hidden_with_few_images_of_a_class(phantom_folder):
 
     assert should_hide(table, None) and not should_hide(table, False)
     assert not should_hide(few, None)
-    with pytest.raises(PneumoscopeError, match="a class has 3 images; expected 10 or more"):
+    with pytest.raises(PneumoscopeError, match="the smaller class has 3 images; expected 10 or more"):
         should_hide(few, True)
 
 
@@ -169,16 +169,18 @@ def test_a_missing_split_is_an_error(phantom_folder):
     table = scan_collection(phantom_folder).table
 
     assert choose_split(table, "all")[0].equals(table)
-    with pytest.raises(CollectionError, match="no image of the split val; the collection has test, train"):
+    with pytest.raises(CollectionError, match="the split val contains no image; expected one of: test, train, or all"):
         choose_split(table, "val")
 
 
 @pytest.mark.real_data
 def test_real_radiographs_of_both_classes(reader, real_data, tmp_path):
-    films = [
-        (path, kind) for kind in ("NORMAL", "PNEUMONIA") for path in sorted((real_data / "test" / kind).iterdir())[:30]
+    radiographs = [
+        (path, label)
+        for label in ("NORMAL", "PNEUMONIA")
+        for path in sorted((real_data / "test" / label).iterdir())[:30]
     ]
-    lines = ["path,label,split", *(f"{path},{kind},test" for path, kind in films)]
+    lines = ["path,label,split", *(f"{path},{label},test" for path, label in radiographs)]
     (tmp_path / "images.csv").write_text("\n".join(lines))
 
     evaluation = evaluate_models(reader, tmp_path / "images.csv")

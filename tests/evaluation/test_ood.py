@@ -1,4 +1,4 @@
-"""The check of the OOD detector: what is accepted, by kind of input, also by a detector that accepts all."""
+"""The OOD detector on unchanged images and invalid inputs."""
 
 from dataclasses import replace
 
@@ -54,8 +54,8 @@ def test_a_detector_that_accepts_all_is_noticed(detector, phantoms):
     assert {(kind.flagged.value, kind.reason) for kind in check.kinds} == {(0.0, "")}
 
 
-def test_impossible_checks_are_refused(detector, phantoms):
-    with pytest.raises(ValueError, match="holds no image"):
+def test_a_missing_split_is_an_error(detector, phantoms):
+    with pytest.raises(ValueError, match="contains no image"):
         check_ood_detector(detector, phantoms, split="elsewhere")
     few, many = Estimate(0.1, 0.0, 0.2, 10), Estimate(0.9, 0.8, 1.0, 10)
     with pytest.raises(ValueError, match="more than flagged"):

@@ -11,8 +11,8 @@ from pneumoscope.evaluation.ood import measure_rejections
 from pneumoscope.evaluation.subgroups import measure_subgroups
 from pneumoscope.io.results import EvaluatedImages
 
-CLOSE = "The probability is too close to the threshold to be on one side of it for sure."
-UNLIKE = "The film looks unlike those that the models were trained on."
+CLOSE = "The interval of the probability includes the threshold."
+UNLIKE = "The image differs from the training images."
 
 
 def make_images(labels, scores, *, decisions=None, reasons=None, names=None):
@@ -36,19 +36,19 @@ def test_rejections_are_counted_by_reason_and_compared_in_accuracy():
         [0, 0, 1, 1, 1],
         [0.1, 0.7, 0.9, 0.2, 0.9],
         decisions=["normal", "uncertain", "pneumonia", "uncertain", "rejected"],
-        reasons=["", CLOSE, "", f"{UNLIKE} {CLOSE}", "The film looks upside down."],
+        reasons=["", CLOSE, "", f"{UNLIKE} {CLOSE}", "The image appears upside down."],
     )
     rejections = measure_rejections(images, 0.5)
 
     assert rejections.rejected["all"].value == pytest.approx(0.2)
     assert rejections.rejected["normal"].value == 0
-    assert rejections.unlike["pneumonia"].value == pytest.approx(1 / 3)
+    assert rejections.flagged["pneumonia"].value == pytest.approx(1 / 3)
     assert rejections.uncertain["normal"].value == 0.5
-    assert rejections.reasons == {"The film looks upside down.": 1}
+    assert rejections.reasons == {"The image appears upside down.": 1}
     assert rejections.remarks == {CLOSE: 2, UNLIKE: 1}
-    assert {name: answer.value for name, answer in rejections.answers.items()} == {
+    assert {name: accuracy.value for name, accuracy in rejections.accuracy.items()} == {
         "all": 0.5,
-        "sure": 1,
+        "certain": 1,
         "uncertain": 0,
     }
 

@@ -67,7 +67,7 @@ def test_a_reader_predicts_as_the_models_of_the_study_do(exported, finished_stud
     errors = ReferenceAutoencoder(load_model(finished_study / "models" / "improved-anomaly").model).score(images)
 
     (probabilities,) = reader.models.answers.run({"image": images[..., None].astype(np.float32)}, ["probabilities"])
-    readings = reader.read(images, ["x"] * 4)
+    readings = reader.predict_images(images, ["x"] * 4)
 
     np.testing.assert_allclose(probabilities, expected, atol=0.05)
     for reading, error in zip(readings, errors, strict=True):
@@ -108,7 +108,7 @@ def test_an_int8_graph_ships_only_where_it_agrees(exported, float32, part):
     assert cards[1]["graph"]["answers_file"] == "answers.onnx"
     for card in cards:
         assert card["graph"]["answers_file"] in card["files"]
-    assert Reader.open(float32).read(draw_phantoms(1, size=128, seed=9).images, ["x"])
+    assert Reader.open(float32).predict_images(draw_phantoms(1, size=128, seed=9).images, ["x"])
 
 
 def test_audits_are_part_of_the_card(exported, float32):

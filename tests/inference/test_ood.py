@@ -28,10 +28,10 @@ def test_usual_images_pass(detector, phantoms):
 
 ROTATIONS = {
     "inverted": lambda images: 255 - images,
-    "turned by a quarter to the left": lambda images: np.rot90(images, 1, (1, 2)),
-    "turned by a quarter to the right": lambda images: np.rot90(images, -1, (1, 2)),
+    "rotated by 90 degrees to the left": lambda images: np.rot90(images, 1, (1, 2)),
+    "rotated by 90 degrees to the right": lambda images: np.rot90(images, -1, (1, 2)),
     "upside down": lambda images: images[:, ::-1, ::-1],
-    "frontal chest film": lambda images: np.random.default_rng(0).integers(0, 256, images.shape, dtype=np.uint8),
+    "frontal chest radiograph": lambda images: np.random.default_rng(0).integers(0, 256, images.shape, dtype=np.uint8),
 }
 
 
@@ -66,10 +66,10 @@ def test_too_few_images_are_an_error(phantoms):
     ("kind", "text"),
     [
         ("tilted by 22 to 70 degrees", "tilted"),
-        ("one half", "part of a frontal chest film"),
+        ("one half", "part of a frontal chest radiograph"),
         ("as from the side", "another view"),
-        ("shapes", "not look like a frontal chest film"),
-        ("nearly blank", "hardly any contrast"),
+        ("shapes", "not look like a frontal chest radiograph"),
+        ("nearly blank", "very low contrast"),
     ],
 )
 def test_an_invalid_input_is_rejected_and_named(detector, phantoms, kind, text):
@@ -85,7 +85,7 @@ def test_an_overexposed_image_is_flagged_but_not_rejected(detector, phantoms):
     checks = detector.check(np.where(images > limits, 255, images).astype(np.uint8))
 
     assert not any(in_distribution for in_distribution, _, _ in checks)
-    assert np.mean(["plain white" in reason for _, _, reason in checks]) > 0.7
+    assert np.mean(["completely black or white" in reason for _, _, reason in checks]) > 0.7
 
 
 def test_phantoms_are_detected_among_other_images(phantoms):

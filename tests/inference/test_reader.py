@@ -1,12 +1,15 @@
 """The reader with the shipped models, and invalid model folders."""
 
+import io
 import json
 import shutil
 
 import numpy as np
 import pytest
+from PIL import Image
 
-from pneumoscope.errors import ModelError, PneumoscopeError
+from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
+from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.model_set import PARTS, SHIPPED_DIR, load_cards, load_model_set
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import SCORED
@@ -31,7 +34,7 @@ def copied(tmp_path):
 
 
 def test_a_reading_has_all_columns(reader, images):
-    readings = reader.read(images, [f"{number}.png" for number in range(12)])
+    readings = reader.predict_images(images, [f"{number}.png" for number in range(12)])
     rows = [reading.to_row() for reading in readings]
 
     assert all(tuple(row) == COLUMNS for row in rows)
@@ -51,8 +54,8 @@ def test_a_reading_has_all_columns(reader, images):
 
 
 def test_readings_do_not_depend_on_the_batch(reader, images):
-    together = reader.read(images, ["x"] * len(images))
-    alone = [reader.read(image[None], ["x"])[0] for image in images]
+    together = reader.predict_images(images, ["x"] * len(images))
+    alone = [reader.predict_images(image[None], ["x"])[0] for image in images]
 
     for one, other in zip(together, alone, strict=True):
         assert one.decision == other.decision
@@ -60,7 +63,7 @@ def test_readings_do_not_depend_on_the_batch(reader, images):
 
 
 def test_the_threshold_sets_the_decision(reader, images):
-    readings = reader.read(images, ["x"] * len(images), operating_point="0.0001")
+    readings = reader.predict_images(images, ["x"] * len(images), operating_point="0.0001")
 
     assert {reading.decision for reading in readings} <= {"pneumonia", "uncertain", "rejected"}
     assert {reading.operating_point for reading in readings} == {"0.0001"}
@@ -74,7 +77,7 @@ def test_an_unknown_operating_point_is_an_error(reader, point):
 
 
 def test_an_objection_of_the_header_rejects_an_image_without_scores(reader, images):
-    (reading,) = reader.read(images[:1], ["x"], objections=[["This is a lateral view."]])
+    (reading,) = reader.predict_images(images[:1], ["x"], objections=[["This is a lateral view."]])
 
     assert reading.decision == "rejected"
     assert "lateral" in reading.reason
@@ -83,17 +86,17 @@ def test_an_objection_of_the_header_rejects_an_image_without_scores(reader, imag
 
 
 def test_a_rotated_image_is_rejected(reader, images):
-    readings = reader.read(np.rot90(images, 1, (1, 2)), ["x"] * len(images))
+    readings = reader.predict_images(np.rot90(images, 1, (1, 2)), ["x"] * len(images))
 
     assert np.mean([reading.decision == "rejected" for reading in readings]) > 0.8
 
 
 def test_neighbors_are_the_nearest_of_other_patients(reader, images):
     references = reader.models.references
-    readings = reader.read(images, ["x"] * len(images))
+    readings = reader.predict_images(images, ["x"] * len(images))
     number = next(number for number, reading in enumerate(readings) if reading.neighbors)
     neighbors = readings[number].neighbors
-    (same_file,) = reader.read(images[number][None], [f"elsewhere/{neighbors[0].name.rsplit('/', 1)[-1]}"])
+    (same_file,) = reader.predict_images(images[number][None], [f"elsewhere/{neighbors[0].name.rsplit('/', 1)[-1]}"])
     patient = references.patients == references.patients[neighbors[0].index]
     distances = [case.distance for case in neighbors]
 
@@ -109,13 +112,100 @@ def test_maps_have_their_shapes_and_ranges(reader, images):
     for layer, heatmaps in maps.heatmaps.items():
         assert len(heatmaps) == len(reader.models.classes)
         assert (heatmaps >= 0).all()
-        upsampled = reader.draw_heatmaps(images[:1], ["viral"], layer=layer)
+        upsampled = reader.compute_heatmaps(images[:1], ["viral"], layer=layer)
         assert upsampled.shape == (1, 128, 128)
         assert upsampled.min() >= 0 and upsampled.max() in (0, pytest.approx(1))
     assert maps.anomaly_map.shape == (128, 128)
     assert 0 <= maps.anomaly_map.min() < maps.anomaly_map.max() <= 1
     low, high = reader.models.references.coordinates.min(axis=0), reader.models.references.coordinates.max(axis=0)
     assert (maps.position >= low).all() and (maps.position <= high).all()
+
+
+def test_one_input_gives_one_reading_and_many_give_a_list(reader, images, tmp_path):
+    path = tmp_path / "a.png"
+    Image.fromarray(images[0]).save(path)
+    (expected,) = reader.predict_images(images[:1], [str(path)])
+    one = reader.predict(path)
+    many = reader.predict([str(path), path.read_bytes(), Image.open(path), images[0]], operating_point="screening")
+
+    assert one == expected
+    assert [reading.path for reading in many] == [str(path), "", str(path), ""]
+    assert {reading.operating_point for reading in many} == {"screening"}
+    assert all(reading.probabilities == one.probabilities for reading in many)
+    assert reader.predict(iter([path])) == [expected]
+    assert reader.predict([]) == []
+
+
+def test_an_unreadable_input_is_an_error_or_a_reading_with_the_error(reader, images, tmp_path):
+    missing = tmp_path / "missing.png"
+    readings = reader.predict([images[0] / 255, missing, images[0]])
+
+    assert [bool(reading.error) for reading in readings] == [True, True, False]
+    assert "float64 array in [0, 1]" in readings[0].error
+    assert "does not exist" in readings[1].error and readings[1].path == str(missing)
+    assert readings[1].decision is None and readings[2].decision
+    with pytest.raises(ImageError, match=r"missing\.png: the file does not exist"):
+        reader.predict(missing)
+    with pytest.raises(ImageError, match=r"missing\.png: the file does not exist"):
+        reader.explain([missing])
+    with pytest.raises(ImageError, match="image: int; expected a path"):
+        reader.predict(5)
+
+
+def test_an_explanation_has_the_size_of_the_radiograph(reader, images, tmp_path):
+    large = np.asarray(Image.fromarray(images[0]).resize((300, 200)))
+    explanation = reader.explain(large)
+    (first, second) = reader.explain([large, images[0]], label="normal", layer=reader.layers[0])
+
+    assert explanation.heatmap.shape == explanation.image.shape == (200, 300)
+    assert explanation.heatmap.dtype == np.float32
+    assert 0 <= explanation.heatmap.min() <= explanation.heatmap.max() <= 1
+    assert (explanation.label, explanation.layer) == ("pneumonia", reader.layers[-1])
+    assert explanation.overlay().size == (300, 200)
+    assert Image.open(io.BytesIO(explanation._repr_png_())).size == (300, 200)
+    assert (first.label, first.layer, second.heatmap.shape) == ("normal", reader.layers[0], (128, 128))
+    np.testing.assert_array_equal(second.heatmap, reader.compute_heatmaps(images[:1], ["normal"], layer=first.layer)[0])
+    assert reader.explain([]) == []
+
+
+def test_an_overlay_is_brighter_where_there_is_evidence():
+    heatmap = np.zeros((20, 20), np.float32)
+    heatmap[:10] = 1
+    explanation = HeatmapExplanation("", "viral", "last", heatmap, np.full((20, 20), 100, np.uint8))
+    overlay = np.asarray(explanation.overlay())
+
+    assert (overlay[10:] == 100).all()
+    assert (overlay[:10] == overlay[0, 0]).all() and overlay[0, 0, 0] > 150 > overlay[0, 0, 2] - 60
+    assert "20x20" in repr(explanation)
+
+
+def test_embeddings_are_float32_rows(reader, images):
+    embeddings = reader.embed(list(images[:3]))
+    width = reader.models.references.embeddings.shape[1]
+
+    assert embeddings.shape == (3, width) and embeddings.dtype == np.float32
+    np.testing.assert_allclose(reader.embed(images[0]), embeddings[:1], atol=1e-4)
+    assert reader.embed([]).shape == (0, width)
+
+
+@pytest.mark.parametrize(
+    ("act", "message"),
+    [
+        (lambda reader, images: reader.explain(images[0], label="virus"), "no class 'virus'; expected one of normal,"),
+        (lambda reader, images: reader.explain(images[0], layer="top"), "no layer 'top'; expected one of"),
+        (lambda reader, images: reader.compute_heatmaps(images, ["x"] * 12), "no class 'x'"),
+        (lambda reader, images: reader.predict(images[0], operating_point="high"), "operating point is 'high'"),
+        (lambda reader, images: reader.predict_images(images / 255, ["x"] * 12), r"float64 array in \[0, 1\]"),
+        (lambda reader, images: reader.predict_images(images[:, :64], ["x"] * 12), r"expected \(n, 128, 128\)"),
+        (lambda reader, images: reader.predict_images(images[:, :64, :64], ["x"] * 12), r"expected \(n, 128, 128\)"),
+        (lambda reader, images: reader.compute_probabilities(images[0]), r"expected \(n, 128, 128\)"),
+        (lambda reader, images: reader.compute_maps(images), r"expected \(n, 128, 128\)"),
+        (lambda reader, images: reader.embed([images]), "image 0: array of shape"),
+    ],
+)
+def test_a_wrong_argument_is_an_error_of_this_package(reader, images, act, message):
+    with pytest.raises(PneumoscopeError, match=message):
+        act(reader, images)
 
 
 def test_shipped_models_are_small_and_have_cards():
@@ -146,7 +236,7 @@ def test_a_card_keeps_its_json_form(part):
         ("anomaly/card.json", "{", "cannot be read"),
         ("anomaly/card.json", "[]", "is version None"),
         ("references/reference_cases.npz", None, "is missing"),
-        ("references/reference_cases.npz", "x", "is not the file that card.json describes"),
+        ("references/reference_cases.npz", "x", "does not match its SHA-256 in card.json"),
     ],
 )
 def test_damaged_files_are_an_error(copied, name, content, message):
@@ -163,11 +253,11 @@ def test_damaged_files_are_an_error(copied, name, content, message):
         ({"card_version": 1}, "is version 1 .* Export the models again"),
         ({"kind": "anomaly"}, "of kind 'anomaly'"),
         ({"kind": []}, "of kind"),
-        ({"files": {"../../etc/passwd": "0"}}, "files of its own folder only"),
+        ({"files": {"../../etc/passwd": "0"}}, "files in the same folder only"),
         ({"files": None}, "is damaged .files: Input should be an object, not None"),
         ({"seed": "0"}, "is damaged .seed: Input should be a valid integer, not 0"),
         ({"calibration": {}}, "is damaged .calibration.method: Field required"),
-        ({"classes": ["a", "b"]}, "calibration.fitted is not of 2 classes"),
+        ({"classes": ["a", "b"]}, "calibration.fitted has 4 values; expected 3 for 2 classes"),
         ({"settings": {"epochs": 0}}, "epochs 0"),
         ({"graph": {"answers_file": "other.onnx"}}, "names the graph 'other.onnx'"),
     ],

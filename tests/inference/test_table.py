@@ -85,7 +85,7 @@ def test_an_existing_file_is_not_overwritten(tmp_path):
     [
         ("readings.xlsx", None, "expected one of .csv"),
         ("readings.csv", "a,b\n1,2\n", "has the columns a, b"),
-        ("readings.parquet", "text", "is no table of readings"),
+        ("readings.parquet", "text", "is not a table of readings"),
     ],
 )
 def test_a_wrong_file_is_an_error(tmp_path, name, content, message):
@@ -100,5 +100,5 @@ def test_readings_of_other_settings_are_not_mixed(tmp_path):
     path = tmp_path / "readings.csv"
     write_table(path, make_rows())
 
-    with pytest.raises(PneumoscopeError, match="'balanced' then, 'specific' now"):
+    with pytest.raises(PneumoscopeError, match="was 'balanced' and is 'specific' now"):
         Table(path, resume=True, head={**HEAD, "operating_point": "specific"})

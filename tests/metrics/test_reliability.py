@@ -15,9 +15,9 @@ def test_calibrated_probabilities_have_the_error_of_chance():
     reliability = measure_reliability(events, probabilities, patients)
 
     assert reliability.error.value == pytest.approx(reliability.by_chance, abs=0.015)
-    assert reliability.promised_mean == pytest.approx(reliability.observed_mean, abs=0.03)
+    assert reliability.predicted_mean == pytest.approx(reliability.observed_mean, abs=0.03)
     kept = [
-        observed.low <= reliability.promised[number] <= observed.high
+        observed.low <= reliability.predicted[number] <= observed.high
         for number, observed in reliability.observed.items()
     ]
     assert np.mean(kept) >= 0.8

@@ -10,7 +10,7 @@ keras = pytest.importorskip("keras")
 
 from pneumoscope.classification.classifier import evaluate_classifier, train_classifier
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.errors import TrainingError
 from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.models.architectures.pretrained import BACKBONES, _flatten, build_transfer
@@ -206,7 +206,7 @@ def test_pretrained_features_separate_the_classes_before_training(real_data: Pat
     if not weights.exists():
         pytest.skip("the weights of MobileNet are not at hand")
     images = [
-        np.stack([load_image(path, size=160) for path in sorted((real_data / "train" / kind).iterdir())[:24]])
+        np.stack([load_gray(path, size=160) for path in sorted((real_data / "train" / kind).iterdir())[:24]])
         for kind in ("NORMAL", "PNEUMONIA")
     ]
     model = build_transfer("mobilenet", weights=weights, size=160)

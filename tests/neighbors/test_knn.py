@@ -6,6 +6,7 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.errors import ImageError, ModelError
 from pneumoscope.io.archive import load_result, save_result
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.neighbors.knn import K_TRIED, embed_images, find_neighbors, find_similar
@@ -184,7 +185,7 @@ def test_invalid_arguments_raise_an_error():
     with pytest.raises(ValueError, match=r"probabilities are \(30, 2\), expected \(30, 3\)"):
         classify(embeddings, dataset, probabilities=np.ones((30, 2)))
     everything = dataclasses.replace(dataset, table=dataset.table.assign(split="train"))
-    with pytest.raises(ValueError, match="no image of known class in val, test; split the dataset"):
+    with pytest.raises(ValueError, match=r"no image of normal, .* in val, test; split the dataset"):
         classify(embeddings, everything, probabilities=np.ones((0, 3)))
 
 
@@ -246,5 +247,14 @@ def test_no_images_give_no_embeddings_and_a_missing_layer_an_error():
     pytest.importorskip("keras")
     model = build_model(1)
     assert embed_images(model, np.empty((0, 8, 8), np.uint8)).shape == (0, 5)
-    with pytest.raises(ValueError, match="No such layer: hidden"):
+    with pytest.raises(ModelError, match=r"no layer 'hidden'; expected one of .*embedding"):
         embed_images(model, np.empty((0, 8, 8), np.uint8), layer="hidden")
+
+
+def test_images_in_another_range_or_size_are_an_error():
+    pytest.importorskip("keras")
+    model = build_model(1)
+    with pytest.raises(ImageError, match=r"use .array . 255..astype"):
+        embed_images(model, np.zeros((2, 8, 8), np.float32))
+    with pytest.raises(ImageError, match=r"expected .n, 8, 8."):
+        embed_images(model, np.zeros((2, 9, 9), np.uint8))

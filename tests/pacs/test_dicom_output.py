@@ -20,8 +20,8 @@ from pneumoscope.errors import ImageError
 from pneumoscope.pacs.dicom_output import make_dicom_reading, write_dicom_reading
 from pneumoscope.report.reading_image import draw_reading
 
-ANSWERED: dict[str, Any] = {
-    "path": "/films/DOE_JANE_1970.dcm",
+PREDICTED: dict[str, Any] = {
+    "path": "/radiographs/DOE_JANE_1970.dcm",
     "error": None,
     "decision": "pneumonia",
     "operating_point": "balanced",
@@ -35,17 +35,21 @@ ANSWERED: dict[str, Any] = {
     "reason": None,
     "neighbors": [{"name": "person1_virus_6.jpeg", "label": "viral", "distance": 1.2}],
     "heatmap": "/out/DOE_JANE_1970.png",
-    "model": "best-3f2a9c41",
+    "model": "pneumoscope-1.0-3f2a9c41",
 }
 PROBABILITIES = {"Normal": 0.07, "Pneumonia": 0.93, "Bacterial pneumonia": 0.71, "Viral pneumonia": 0.22}
-REFUSED: dict[str, Any] = ANSWERED | {
+REJECTED: dict[str, Any] = PREDICTED | {
     **dict.fromkeys(("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_score", "anomaly_percentile")),
     "decision": "rejected",
     "in_distribution": False,
     "reason": "The header says left lateral view; expected a frontal view (PA or AP).",
     "neighbors": [],
 }
-UNSURE = ANSWERED | {"decision": "uncertain", "operating_point": "0.35", "reason": "Most of the nearest are normals."}
+UNCERTAIN = PREDICTED | {
+    "decision": "uncertain",
+    "operating_point": "0.35",
+    "reason": "Most nearest neighbors are normal.",
+}
 REQUIRED = {
     "PatientName": "Doe^Jane",
     "PatientID": "MRN-4711",
@@ -72,7 +76,7 @@ BEYOND = {
 
 
 def make_source(**elements: object) -> Dataset:
-    """Return a computed radiograph of 80 x 96 pixels with many patient data."""
+    """Return a computed radiograph of 80 x 96 pixels with many patient elements."""
     source = Dataset()
     source.file_meta = FileMetaDataset()
     source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
@@ -97,16 +101,16 @@ def encode(dataset: Dataset) -> bytes:
 
 
 def draw_arrays() -> tuple[np.ndarray, np.ndarray]:
-    """Return a heatmap with one hot quarter, and a gray picture."""
+    """Return a heatmap with one hot quadrant, and a gray image."""
     heatmap = np.zeros((80, 96), np.float32)
     heatmap[40:, 48:] = 1
     return heatmap, np.full((80, 96), 0.5, np.float32)
 
 
-def make(source: object, reading: dict[str, Any] = ANSWERED, **options: object) -> tuple[Dataset, Dataset]:
-    """Return picture and report, as they are read back."""
-    heatmap, picture = draw_arrays()
-    made = make_dicom_reading(source, reading, heatmap if reading["p_normal"] is not None else None, picture, **options)
+def make(source: object, reading: dict[str, Any] = PREDICTED, **options: object) -> tuple[Dataset, Dataset]:
+    """Return secondary capture and report, encoded and read back."""
+    heatmap, image = draw_arrays()
+    made = make_dicom_reading(source, reading, heatmap if reading["p_normal"] is not None else None, image, **options)
     capture, document = (dcmread(io.BytesIO(encode(one))) for one in made)
     return capture, document
 
@@ -148,15 +152,17 @@ def check(paths: list[Path]) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("deidentify", [False, True], ids=["as is", "deidentified"])
-@pytest.mark.parametrize("reading", [ANSWERED, REFUSED, UNSURE], ids=["answered", "rejected", "unsure"])
-@pytest.mark.parametrize("kind", ["DICOM", "PNG"])
-def test_files_conform_to_the_standard(tmp_path: Path, kind: str, reading: dict[str, Any], deidentify: bool) -> None:
+@pytest.mark.parametrize("reading", [PREDICTED, REJECTED, UNCERTAIN], ids=["predicted", "rejected", "uncertain"])
+@pytest.mark.parametrize("file_format", ["DICOM", "PNG"])
+def test_files_conform_to_the_standard(
+    tmp_path: Path, file_format: str, reading: dict[str, Any], deidentify: bool
+) -> None:
     source = io.BytesIO(encode(make_source()))
-    if kind == "PNG":
+    if file_format == "PNG":
         source = io.BytesIO()
         Image.new("L", (96, 80)).save(source, "PNG")
-    heatmap, picture = draw_arrays()
-    paths = write_dicom_reading(source, reading, heatmap, picture, tmp_path / "new", deidentify=deidentify)
+    heatmap, image = draw_arrays()
+    paths = write_dicom_reading(source, reading, heatmap, image, tmp_path / "new", deidentify=deidentify)
     assert [path.name.split("_")[0] for path in paths] == ["heatmap", "report"]
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
     check(paths)
@@ -180,12 +186,12 @@ def test_the_report_holds_the_reading() -> None:
         ("Intended use", RESEARCH_USE_ONLY),
         ("Decision at the operating point", "Pneumonia"),
         ("Operating point", "balanced operating point"),
-        ("Looks like the training images", "Yes"),
-        ("Anomaly score, distance from normal films", 0.0123),
-        ("Share of normals with a smaller error", 97.3),
+        ("In distribution (similar to the training images)", "Yes"),
+        ("Anomaly score (distance from normal radiographs)", 0.0123),
+        ("Percentile among held-out normal radiographs", 97.3),
         ("Algorithm Name", "pneumoscope"),
         ("Algorithm Version", __version__),
-        ("Algorithm Parameters", "model best-3f2a9c41"),
+        ("Algorithm Parameters", "model pneumoscope-1.0-3f2a9c41"),
     ]:
         assert pair in items
     assert document.ContentTemplateSequence[0].TemplateIdentifier == "1500"
@@ -200,23 +206,23 @@ def test_the_report_holds_the_reading() -> None:
 
 
 def test_rejected_image_has_a_reason_and_no_probability() -> None:
-    items = list_items(make(encode(make_source()), REFUSED)[1])
-    assert ("Decision at the operating point", "Refused: no frontal chest film") in items
-    assert ("Comment", REFUSED["reason"]) in items
-    assert ("Looks like the training images", "No") in items
+    items = list_items(make(encode(make_source()), REJECTED)[1])
+    assert ("Decision at the operating point", "Rejected: not a valid frontal chest radiograph") in items
+    assert ("Comment", REJECTED["reason"]) in items
+    assert ("In distribution (similar to the training images)", "No") in items
     assert not [name for name, _ in items if name == "Probability"]
 
 
 def test_subtype_note_stands_only_with_probabilities() -> None:
-    for reading, expected in ((ANSWERED, True), (REFUSED, False)):
+    for reading, expected in ((PREDICTED, True), (REJECTED, False)):
         items = list_items(make(encode(make_source()), {**reading, "subtype_trust": "Unreliable in a subset."})[1])
         assert (("Comment", "Unreliable in a subset.") in items) == expected
 
 
-def test_own_threshold_is_in_the_report() -> None:
-    items = list_items(make(encode(make_source()), UNSURE)[1])
+def test_user_defined_threshold_is_in_the_report() -> None:
+    items = list_items(make(encode(make_source()), UNCERTAIN)[1])
     assert ("Decision at the operating point", "Indeterminate") in items
-    assert ("Operating point", "Own threshold") in items
+    assert ("Operating point", "User-defined threshold") in items
     assert ("Algorithm Parameters", "operating point 0.35") in items
 
 
@@ -233,8 +239,8 @@ def test_objects_are_new_series_in_the_study_of_the_radiograph() -> None:
 
 
 def test_only_required_patient_data_are_copied() -> None:
-    heatmap, picture = draw_arrays()
-    for one in make_dicom_reading(encode(make_source()), ANSWERED, heatmap, picture):
+    heatmap, image = draw_arrays()
+    for one in make_dicom_reading(encode(make_source()), PREDICTED, heatmap, image):
         data = encode(one)
         for text in (*BEYOND.values(), "DOE_JANE", "person1_virus"):
             assert text.encode() not in data
@@ -245,8 +251,8 @@ def test_deidentified_objects_hold_no_patient_data() -> None:
     secrets = [*REQUIRED.values(), *BEYOND.values(), date.today().strftime("%Y%m%d"), "DOE_JANE"]
     secrets += [source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID]
     secrets.remove("F")
-    heatmap, picture = draw_arrays()
-    for one in make_dicom_reading(encode(source), ANSWERED, heatmap, picture, deidentify=True):
+    heatmap, image = draw_arrays()
+    for one in make_dicom_reading(encode(source), PREDICTED, heatmap, image, deidentify=True):
         data = encode(one)
         for text in secrets:
             assert text.encode() not in data, text
@@ -269,14 +275,14 @@ def test_burned_in_annotation_prevents_deidentification() -> None:
         make(data, deidentify=True)
 
 
-@pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_a_file_without_a_patient_gets_a_study_of_its_own(tmp_path: Path, kind: str) -> None:
+@pytest.mark.parametrize("file_format", ["JPEG", "PNG"])
+def test_a_file_without_a_patient_gets_a_study_of_its_own(tmp_path: Path, file_format: str) -> None:
     path = tmp_path / "DOE_JANE.jpg"
-    Image.new("L", (96, 80)).save(path, kind)
+    Image.new("L", (96, 80)).save(path, file_format)
     capture, document = make(path)
     assert capture.StudyInstanceUID == document.StudyInstanceUID != make(path)[0].StudyInstanceUID
     assert str(capture.PatientName) == "ANONYMOUS^" and capture.StudyDate == ""
-    assert capture.LossyImageCompression == ("01" if kind == "JPEG" else "00")
+    assert capture.LossyImageCompression == ("01" if file_format == "JPEG" else "00")
     assert "SourceImageSequence" not in capture
     assert list_probabilities(document)["Pneumonia"] == 0.93
 
@@ -306,27 +312,27 @@ def test_radiograph_without_series_uid_is_reported_without_references() -> None:
 def test_nothing_is_logged_or_printed(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     data = encode(make_source(PatientName="NoCaret")).replace(b"19700102", b"in 1970.")
     with caplog.at_level(logging.DEBUG):
-        make_dicom_reading(data, ANSWERED, *draw_arrays())
+        make_dicom_reading(data, PREDICTED, *draw_arrays())
     assert [record for record in caplog.records if record.name.startswith(("pydicom", "highdicom"))] == []
     assert capfd.readouterr() == ("", "")
 
 
-@pytest.mark.parametrize("reading", [ANSWERED, REFUSED])
-def test_capture_holds_the_picture(reading: dict[str, Any]) -> None:
-    heatmap, picture = draw_arrays()
-    heatmap = None if reading is REFUSED else heatmap
+@pytest.mark.parametrize("reading", [PREDICTED, REJECTED])
+def test_capture_contains_the_drawn_reading(reading: dict[str, Any]) -> None:
+    heatmap, image = draw_arrays()
+    heatmap = None if reading is REJECTED else heatmap
     (capture, _) = make(encode(make_source()), reading)
-    np.testing.assert_array_equal(capture.pixel_array, draw_reading(reading, heatmap, picture))
+    np.testing.assert_array_equal(capture.pixel_array, draw_reading(reading, heatmap, image))
 
 
 def test_invalid_arguments_are_errors() -> None:
-    heatmap, picture = draw_arrays()
+    heatmap, image = draw_arrays()
     with pytest.raises(ValueError, match="decision is None"):
-        make_dicom_reading(b"", ANSWERED | {"error": "empty file", "decision": None}, heatmap, picture)
+        make_dicom_reading(b"", PREDICTED | {"error": "empty file", "decision": None}, heatmap, image)
     with pytest.raises(ValueError, match=r"\(80, 96\) and \(40, 96\)"):
-        make_dicom_reading(b"", ANSWERED, heatmap[:40], picture)
+        make_dicom_reading(b"", PREDICTED, heatmap[:40], image)
     with pytest.raises(ImageError, match="does not exist"):
-        make_dicom_reading("nowhere.dcm", ANSWERED, heatmap, picture)
+        make_dicom_reading("nowhere.dcm", PREDICTED, heatmap, image)
 
 
 @pytest.mark.integration
@@ -334,8 +340,8 @@ def test_invalid_arguments_are_errors() -> None:
 def test_real_radiographs_are_reported(real_data: Path, tmp_path: Path) -> None:
     paths = sorted((real_data.parent / "dicom").glob("*.dcm"))
     if not paths:
-        pytest.skip("the real DICOM files are not at hand (a folder dicom beside PNEUMOSCOPE_DATA)")
-    heatmap, picture = draw_arrays()
+        pytest.skip("the real DICOM files are missing (folder `dicom` next to PNEUMOSCOPE_DATA)")
+    heatmap, image = draw_arrays()
     for path in paths:
         for deidentify in (False, True):
-            check(write_dicom_reading(path, ANSWERED, heatmap, picture, tmp_path, deidentify=deidentify))
+            check(write_dicom_reading(path, PREDICTED, heatmap, image, tmp_path, deidentify=deidentify))

@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 
 from pneumoscope.data.collection import COLUMNS, scan_collection
 from pneumoscope.data.dataset import Dataset, load_dataset
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.data.splits import check_patients
 from pneumoscope.errors import CollectionError
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
@@ -138,7 +138,7 @@ def test_written_folder_reads_like_the_real_set_and_is_marked_as_drawn(tmp_path:
     assert listed == expected
     check_patients(collection.table)
     for name, image, mask in zip(dataset.table["name"], dataset.images, dataset.masks, strict=True):
-        assert np.abs(load_image(root / name) * 255 - image).mean() < 3
+        assert np.abs(load_gray(root / name) * 255 - image).mean() < 3
         with Image.open(root / name) as written, Image.open((root / "masks" / name).with_suffix(".png")) as lesion:
             assert written.mode == "L" and written.info["comment"].decode() == COMMENT
             assert (np.asarray(lesion).astype(bool) == mask).all()

@@ -24,7 +24,7 @@ def read_csv(path):
 
 
 def test_a_remark_on_an_unknown_method_is_an_error():
-    with pytest.raises(ValueError, match="remarks are of gone, expected methods that have metrics"):
+    with pytest.raises(ValueError, match="remarks name gone; expected methods that have metrics"):
         MethodTable({"here": {}}, {"gone": "Nothing to say."})
 
 

@@ -48,7 +48,7 @@ def test_the_default_configuration_is_trained_evaluated_and_exported(two_series,
     assert explanation.layers == reader.layers == ("stem_2_relu", "stage_1_1", "stage_2_1")
     assert set(explanation.decisions) <= {0, 1}
     images = draw_phantoms(3, size=128, seed=9).images
-    decisions = {reading.decision for reading in reader.read(images, ["x"] * 3)}
+    decisions = {reading.decision for reading in reader.predict_images(images, ["x"] * 3)}
     assert decisions <= {"normal", "pneumonia", "uncertain", "rejected"}
 
     detector, thresholds = load_detector(model_dir(out, "default", "anomaly"))

@@ -43,9 +43,9 @@ def test_a_study_writes_results_models_and_pages(finished_study: Path) -> None:
 
 
 def test_a_finished_study_is_not_overwritten(phantom_folder: Path, finished_study: Path) -> None:
-    with pytest.raises(PneumoscopeError, match="holds a study already"):
+    with pytest.raises(PneumoscopeError, match="contains a study already"):
         run_study(phantom_folder, finished_study, epochs=1)
-    with pytest.raises(PneumoscopeError, match="study of other settings: epochs 1 then, 2 now"):
+    with pytest.raises(PneumoscopeError, match="study with other settings: epochs was 1 and is 2 now"):
         run_study(phantom_folder, finished_study, epochs=2, resume=True)
 
 

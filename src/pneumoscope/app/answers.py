@@ -14,7 +14,8 @@ from pneumoscope.inference.reading import Reading
 from pneumoscope.io.json_file import to_plain
 
 if TYPE_CHECKING:
-    from pneumoscope.inference.reader import Reader, ReadingMaps
+    from pneumoscope.inference.explanation import ReadingMaps
+    from pneumoscope.inference.reader import Reader
 
 # Smallest share of the probability of pneumonia from which one class is called more likely.
 _LIKELIER_FROM = 0.6

@@ -12,7 +12,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pneumoscope.data.dicom import is_dicom, read_header
-from pneumoscope.data.image import load_image
+from pneumoscope.data.image import load_gray
 from pneumoscope.errors import ImageError
 from pneumoscope.labels import THREE_CLASSES
 
@@ -59,7 +59,7 @@ def draw_picture(content: bytes) -> str | None:
         with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
             if image.mode in _SHOWN_MODES and "transparency" not in image.info:
                 return None
-    png = _encode_png(load_image(content), MAX_SIDE)
+    png = _encode_png(load_gray(content), MAX_SIDE)
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
@@ -77,7 +77,7 @@ def draw_thumbnail(data_dir: Path, name: str) -> bytes:
     path = PurePosixPath(name.replace("\\", "/"))
     if path.is_absolute() or ".." in path.parts or ":" in name:
         raise ImageError("a name outside the collection")
-    return _encode_png(load_image(data_dir / path), THUMBNAIL_SIDE)
+    return _encode_png(load_gray(data_dir / path), THUMBNAIL_SIDE)
 
 
 def render_phantoms() -> tuple[PhantomImage, ...]:

@@ -90,5 +90,5 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
 def _read_one(reader: "Reader", upload: UploadFile, content: bytes, operating_point: str) -> tuple[np.ndarray, Reading]:
     image, objections = decode_radiograph(content, size=reader.models.image_size)
     names = [upload.filename or ""]
-    (reading,) = reader.read(image[None], names, operating_point=operating_point, objections=[objections])
+    (reading,) = reader.predict_images(image[None], names, operating_point=operating_point, objections=[objections])
     return image, reading

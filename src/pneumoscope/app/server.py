@@ -248,7 +248,7 @@ def _warmed_up(reader: "Reader") -> Iterator[None]:
     """Run what takes longer the first time in the background, so that no request waits for it."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
     steps: list[Callable[[], Any]] = [
-        lambda: reader.read(blank[None], [""]),
+        lambda: reader.predict_images(blank[None], [""]),
         lambda: reader.compute_maps(blank),
         render_phantoms,
     ]

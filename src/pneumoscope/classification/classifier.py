@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.errors import TrainingError
+from pneumoscope.errors import CollectionError, ModelError, PneumoscopeError, TrainingError
 from pneumoscope.io.results import Classification, Evaluation, LearningCurve
 from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.card import TrainingRecord
+from pneumoscope.models.prediction import predict_classes
 from pneumoscope.models.registry import build_architecture
 from pneumoscope.models.settings import TrainingSettings, choose_precision, configuration_settings
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
     from pneumoscope.models.training import TrainingData
 
-PREDICTION_BATCH_SIZE = 128
 TITLES = {BINARY_CLASSES: "1.A normal or pneumonia", THREE_CLASSES: "1.B normal, bacterial or viral"}
 
 
@@ -48,6 +48,7 @@ def train_classifier(
         TrainingError: if a class is missing from train or validation.
     """
     settings, out_dir, classes = settings or configuration_settings("improved"), Path(out_dir), tuple(classes)
+    _check_classes(classes)
     train, validation = (_select_labeled(dataset.split(name), classes) for name in ("train", "val"))
     for name, part in (("train", train), ("val", validation)):
         missing = [classes[number] for number in set(range(len(classes))) - set(part.labels(classes).tolist())]
@@ -125,8 +126,29 @@ def evaluate_classifier(
     """Evaluate a trained classifier on one split, with 95 % intervals that resample patients.
 
     With `BINARY_CLASSES`, a classifier of three classes is evaluated on normal against pneumonia.
+
+    Args:
+        model: a Keras classifier that takes `(n, H, W, 1)` with values 0 to 255, such as `SavedModel.model`.
+        dataset: images of the input size of the model.
+        classes: `BINARY_CLASSES` or `THREE_CLASSES`; images without one of these classes are left out.
+        split: the split to evaluate on.
+        seed: seed of the bootstrap.
+
+    Raises:
+        CollectionError: if the split has no image of these classes.
+        ImageError: if the images have another size than the model takes.
+        ModelError: if the model has fewer outputs than there are classes.
+        PneumoscopeError: if `classes` is neither of the two.
     """
+    _check_classes(classes)
+    if model.output_shape[-1] < len(classes):
+        raise ModelError(
+            f"the model has {model.output_shape[-1]} outputs; expected {len(classes)}: {', '.join(classes)}"
+        )
     part = _select_labeled(dataset.split(split), classes)
+    if not len(part):
+        splits = ", ".join(sorted(set(dataset.table["split"]) - {""})) or "none"
+        raise CollectionError(f"no image of {', '.join(classes)} in the split {split!r}; the dataset has {splits}")
     probabilities = join_probabilities(predict_probabilities(model, part.images), classes)
     return evaluate_dataset(part, probabilities, classes=classes, split=split, seed=seed)
 
@@ -175,17 +197,19 @@ def predict_probabilities(model: "keras.Model", images: np.ndarray) -> np.ndarra
 
     Outputs of the model that do not sum to 1, such as a sigmoid each, are divided by their sum.
     """
-    outputs: np.ndarray = model.predict(images[..., None], batch_size=PREDICTION_BATCH_SIZE, verbose=0).astype(
-        np.float64
-    )
-    outputs = np.clip(outputs, 1e-7, 1)
-    return np.asarray(outputs / outputs.sum(axis=1, keepdims=True), dtype=np.float32)
+    return predict_classes(model, images).astype(np.float32)
 
 
 def hash_table(dataset: Dataset) -> str:
     """Return one SHA-256 over the hashes and splits of all images."""
     lines = "".join(f"{row.sha256} {row.split}\n" for row in dataset.table.sort_values("name").itertuples())
     return hashlib.sha256(lines.encode()).hexdigest()
+
+
+def _check_classes(classes: tuple[str, ...]) -> None:
+    if tuple(classes) not in TITLES:
+        expected = " or ".join(str(known) for known in TITLES)
+        raise PneumoscopeError(f"classes are {tuple(classes)}; expected {expected}")
 
 
 def _select_labeled(dataset: Dataset, classes: tuple[str, ...]) -> Dataset:

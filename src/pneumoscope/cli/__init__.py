@@ -1,12 +1,13 @@
-"""The command line: parse options, call the package, print results.
+"""Command line: parses options, calls the package, prints results.
 
 main.py        the program
-study.py       `study`, and its models on new images
+study.py       `study`, `neighbors`, `map`, `anomaly`, `explain`
 training.py    `train`, `crossvalidate`
 inference.py   `read`, `app`, `export`
 evaluation.py  `evaluate`
-data.py        `data`: download, arrange, audit, draw
+data.py        `data`: `prepare`, `audit`, `download`, `phantoms`
 research.py    `research`: benchmarks, ablations, label audits
-options.py     options that commands share
+commands.py    the class of all commands
+options.py     shared options
 output.py      tables and JSON on standard output
 """

@@ -1,4 +1,4 @@
-"""Download, arrange, check or draw radiographs."""
+"""`data`: download, prepare, audit or generate data sets."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -7,16 +7,22 @@ import typer
 
 from pneumoscope.cli.options import OutOption, SeedOption
 
-COMMANDS = typer.Typer(help="Download, arrange, check or draw radiographs.", no_args_is_help=True)
+COMMANDS = typer.Typer(
+    help="Download, prepare, audit or generate data sets.",
+    epilog="Example: pneumoscope data download chest_xray",
+    no_args_is_help=True,
+)
+# Training splits off validation patients; fewer images leave a class with too few patients.
+MIN_TRAIN = 90
 
 
 @COMMANDS.command(epilog="Example: pneumoscope data prepare chest_xray three-classes")
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder of radiographs; it is not changed.")],
-    out: Annotated[Path, typer.Argument(help="Folder to make.")],
+    source: Annotated[Path, typer.Argument(help="Folder or CSV manifest of radiographs; stays unchanged.")],
+    out: Annotated[Path, typer.Argument(help="Output folder.")],
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking to them.")] = False,
 ) -> None:
-    """Arrange a folder of radiographs into normal, bacterial and viral."""
+    """Sort radiographs into the class folders NORMAL, BACTERIAL and VIRAL."""
     from pneumoscope.data.prepare import prepare_folders
 
     typer.echo(prepare_folders(source, out, copy=copy))
@@ -27,7 +33,7 @@ def audit(
     data: Annotated[Path, typer.Argument(help="Folder or CSV manifest of radiographs.")],
     out: OutOption = Path("audit"),
 ) -> None:
-    """Count the images of a collection and report duplicates, damaged files and shared patients."""
+    """Report class counts, duplicates, damaged files and patients in several splits."""
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.data.dataset import load_dataset
     from pneumoscope.report.audit_page import format_audit, write_audit
@@ -40,10 +46,10 @@ def audit(
 
 @COMMANDS.command(epilog="Example: pneumoscope data download chest_xray")
 def download(
-    out: Annotated[Path, typer.Argument(help="Folder to download to.")],
-    source: Annotated[Literal["auto", "kaggle", "mendeley"], typer.Option(help="Where to download from.")] = "auto",
+    out: Annotated[Path, typer.Argument(help="Output folder.")],
+    source: Annotated[Literal["auto", "kaggle", "mendeley"], typer.Option(help="Download source.")] = "auto",
 ) -> None:
-    """Download "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang, Goldbaum 2018, CC BY 4.0)."""
+    """Download the data set "Chest X-Ray Images (Pneumonia)" (Kermany, Zhang, Goldbaum 2018, CC BY 4.0)."""
     from pneumoscope.data.download import download_collection
 
     typer.echo(download_collection(out, source=source))
@@ -51,12 +57,14 @@ def download(
 
 @COMMANDS.command(epilog="Example: pneumoscope data phantoms phantoms --num-train 300")
 def phantoms(
-    out: Annotated[Path, typer.Argument(help="Folder to make.")],
-    num_train: Annotated[int, typer.Option(min=30, help="Number of training images.")] = 900,
+    out: Annotated[Path, typer.Argument(help="Output folder, new or empty.")],
+    num_train: Annotated[
+        int, typer.Option(min=MIN_TRAIN, help=f"Number of training images; training needs {MIN_TRAIN} or more.")
+    ] = 900,
     num_test: Annotated[int, typer.Option(min=30, help="Number of test images.")] = 240,
     seed: SeedOption = 0,
 ) -> None:
-    """Draw phantoms with known lesions, in the folders and with the file names of the real data set."""
+    """Generate synthetic radiographs (phantoms) with known lesions, laid out like the real data set."""
     from pneumoscope.phantoms.phantom import write_phantoms
 
     typer.echo(write_phantoms(out, num_train=num_train, num_test=num_test, seed=seed))

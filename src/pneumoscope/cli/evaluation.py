@@ -1,4 +1,4 @@
-"""Evaluate exported models on any collection, or a classifier of a study."""
+"""`evaluate`: exported models on any data set, or a study's classifier."""
 
 import json
 import shlex
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from pneumoscope.cli.options import ClassifierTask, Configuration, JsonOption, ModelsOption, OperatingPointOption
-from pneumoscope.cli.output import import_keras, print_metrics
+from pneumoscope.cli.output import print_metrics
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
@@ -22,11 +22,11 @@ DEFAULT_POINT = "balanced"
 ConfoundersOption = Annotated[
     bool | None,
     typer.Option(
-        help="Measure confounders and the OOD detector on changed images.",
-        show_default="on where there are ten images of each class",
+        help="Measure confounders and the OOD detector on modified images.",
+        show_default="on with ten or more images per class",
     ),
 ]
-_study_option = partial(typer.Option, rich_help_panel="A classifier of a study")
+_study_option = partial(typer.Option, rich_help_panel="A study's classifier")
 
 
 @COMMANDS.command(epilog="Example: pneumoscope evaluate --data chest_xray --out evaluation")
@@ -35,35 +35,33 @@ def evaluate(
     models: ModelsOption = None,
     out: Annotated[
         Path | None,
-        typer.Option("--out", file_okay=False, help="Folder for evaluation.html, evaluation.json and figures."),
+        typer.Option("--out", file_okay=False, help="Output folder for evaluation.html, evaluation.json and figures."),
     ] = None,
     split: Annotated[
         Literal["test", "train", "val", "all"] | None,
-        typer.Option("--split", help="Part of the data; by default test where there is one, else all."),
+        typer.Option("--split", help="Split to evaluate; by default test if it exists, else all."),
     ] = None,
     operating_point: OperatingPointOption = DEFAULT_POINT,
     correct_label_shift: Annotated[
-        bool, typer.Option("--correct-label-shift", help="Correct probabilities by the estimated class shares.")
+        bool, typer.Option("--correct-label-shift", help="Correct probabilities for estimated class frequencies.")
     ] = False,
     confounders: ConfoundersOption = None,
     as_json: JsonOption = False,
-    study_dir: Annotated[Path | None, _study_option("--study", help="Folder of a study with the Keras model.")] = None,
+    study_dir: Annotated[Path | None, _study_option("--study", help="Folder of the study.")] = None,
     configuration: Annotated[Configuration, _study_option(help="Configuration of the model.")] = "improved",
     task: Annotated[ClassifierTask, _study_option(help="Task of the classifier.")] = "binary",
 ) -> None:
-    """Evaluate models on labeled radiographs and write one page of metrics."""
+    """Evaluate models on labeled radiographs and write a report."""
     if study_dir is not None:
         if models or out or split or correct_label_shift or confounders or operating_point != DEFAULT_POINT:
             raise PneumoscopeError(
-                "--study evaluates a study's own classifier; expected no --models, --out, --split, --operating-point, "
-                "--correct-label-shift or --confounders with it. Export the study to use these options."
+                "--study evaluates a study's Keras classifier; expected no --models, --out, --split, "
+                "--operating-point, --correct-label-shift or --confounders. Export the study to use these options."
             )
         _evaluate_study(study_dir, data, configuration, task, as_json=as_json)
         return
     if data is None:
-        raise PneumoscopeError(
-            "there is nothing to evaluate on; expected --data FOLDER or --data MANIFEST.csv, or --study"
-        )
+        raise PneumoscopeError("no data set is given; expected --data FOLDER, --data MANIFEST.csv or --study FOLDER")
     from pneumoscope.evaluation.evaluate import evaluate_models
     from pneumoscope.inference.reader import Reader
 
@@ -95,7 +93,6 @@ def _report(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bo
 
 
 def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task: str, *, as_json: bool) -> None:
-    import_keras()
     from pneumoscope.classification.classifier import evaluate_classifier
     from pneumoscope.data.dataset import load_dataset
     from pneumoscope.io.study_folder import model_dir

@@ -1,4 +1,4 @@
-"""Read new radiographs on the command line or in a browser, and export models for that."""
+"""`read`, `app` and `export`: predictions for new radiographs."""
 
 import json
 import math
@@ -15,7 +15,7 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import ConfigurationOption, ModelsOption, OperatingPointOption
-from pneumoscope.cli.output import INTERRUPTED, import_keras, open_console
+from pneumoscope.cli.output import INTERRUPTED, open_console
 
 if TYPE_CHECKING:
     from pneumoscope.inference.batch import BatchSettings, Render
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
     from pneumoscope.inference.table import Table
 
 COMMANDS = typer.Typer()
-FAILED = "could not be read"
+FAILED = "unreadable"
 SOME_FAILED = 1
 ROWS_PER_TABLE = 500
-LONGEST_PATH = 40
+MAX_PATH_LENGTH = 40
 
 
 @COMMANDS.command(epilog="Example: pneumoscope read folder/ image.dcm --output readings.csv")
@@ -34,27 +34,53 @@ def read(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a list on standard input.")],
     operating_point: OperatingPointOption = "balanced",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Write a table: .csv, .parquet or .jsonl.")] = None,
-    heatmaps: Annotated[Path | None, typer.Option(help="Folder for a figure of each reading.")] = None,
-    dicom_out: Annotated[Path | None, typer.Option(help="Folder for a DICOM image and report of each.")] = None,
-    deidentify: Annotated[bool, typer.Option("--deidentify", help="Remove the patient from DICOM output.")] = False,
+    output: Annotated[Path | None, typer.Option(help="Table to write: .csv, .parquet or .jsonl.")] = None,
+    heatmaps: Annotated[Path | None, typer.Option(help="Folder for one heatmap figure per image.")] = None,
+    dicom_out: Annotated[
+        Path | None, typer.Option(help="Folder for one DICOM secondary capture and structured report per image.")
+    ] = None,
+    deidentify: Annotated[bool, typer.Option("--deidentify", help="Deidentify the DICOM output.")] = False,
     models: ModelsOption = None,
-    workers: Annotated[int, typer.Option(min=0, help="Number of threads; 0: one per core.")] = 0,
-    batch_size: Annotated[int, typer.Option(min=1, help="Largest number of files in a batch.")] = 32,
-    resume: Annotated[bool, typer.Option("--resume", help="Skip the files that --output holds already.")] = False,
+    workers: Annotated[int, typer.Option(min=0, help="Number of threads; 0 is one per core.")] = 0,
+    batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of files per batch.")] = 32,
+    resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
 ) -> None:
-    """Read radiographs (JPEG, PNG or DICOM) and print one row for each; exit with 1 if some file cannot be read."""
+    """Classify radiographs (JPEG, PNG or DICOM) and print one row per file.
+
+    \b
+    Columns of --output and keys of --json:
+      path                the file
+      error               why the file cannot be read
+      decision            normal, pneumonia, uncertain (the model abstains) or
+                          rejected (by the out-of-distribution detector)
+      operating_point     operating point or threshold of the decision
+      p_normal, p_bacterial, p_viral
+                          calibrated probabilities that sum to 1
+      p_pneumonia         p_bacterial + p_viral
+      anomaly_score       distance from normal radiographs
+      anomaly_percentile  percentage of held-out normals with a lower score
+      in_distribution     whether the out-of-distribution detector accepts the
+                          image
+      reason              why the image is uncertain, rejected or flagged
+      neighbors           nearest reference cases: name, label, distance
+      heatmap             figure written by --heatmaps
+      model               version and hash of the models
+
+    The probabilities assume that normal, bacterial and viral are equally frequent.
+
+    The command exits with 1 if a file cannot be read.
+    """
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.inference.batch import BatchSettings, find_files
     from pneumoscope.inference.reader import Reader
     from pneumoscope.inference.table import Table
 
     if resume and output is None:
-        raise PneumoscopeError("--resume continues a table; expected --output FILE too")
+        raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
     files = find_files(paths)
     settings = BatchSettings(operating_point, batch_size, workers)
     render = _choose_render(heatmaps, dicom_out, deidentify)
-    # One file is read with all cores; many are, each core reading its own.
+    # A single file runs on all cores. Of several files, each runs on one core.
     reader = Reader.open(models, num_threads=0 if len(files) == 1 else 1)
     head = {"model": reader.models.id, "operating_point": operating_point}
     table = Table(output, resume=resume, head=head) if output else None
@@ -63,9 +89,9 @@ def read(
         rows = _read(reader, files, settings, render, table)
         counts = _print(rows, as_json=as_json, shown=shown, trust=reader.trust["subtype_trust"])
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command with --resume continues" if output else "stopped", err=True)
+        typer.echo("stopped; add --resume to continue" if output else "stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
-    decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "nothing new"
+    decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
     total, written = counts.total(), f"; {output}" if output else ""
     typer.echo(f"{total} file{'s' * (total != 1)}: {decisions}{written}. {RESEARCH_USE_ONLY}", err=True)
     if counts[FAILED]:
@@ -75,12 +101,14 @@ def read(
 @COMMANDS.command(epilog="Example: pneumoscope app --study out")
 def app(
     models: ModelsOption = None,
-    study: Annotated[Path | None, typer.Option(help="Folder of a study whose report is shown too.")] = None,
-    data: Annotated[Path | None, typer.Option(help="Folder of the training images, to show nearest neighbors.")] = None,
-    port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; the next free one if it is taken.")] = 8427,
+    study: Annotated[Path | None, typer.Option(help="Folder of a study; the app also shows its report.")] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Folder of the training images; the app shows nearest neighbors from it.")
+    ] = None,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; the next free port if occupied.")] = 8427,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
 ) -> None:
-    """Open the app, a page for reading radiographs that only this machine can reach."""
+    """Start the web app; only this computer can reach it."""
     from pneumoscope.app.server import serve
 
     serve(models, study_dir=study, data_dir=data, port=port, open_browser=not no_browser)
@@ -88,19 +116,19 @@ def app(
 
 @COMMANDS.command(epilog="Example: pneumoscope export out --configuration default --out models")
 def export(
-    model_dir: Annotated[Path, typer.Argument(help="Folder of a trained model, or of a study.")],
-    out: Annotated[Path | None, typer.Option(help="Folder to write; by default `export` in that folder.")] = None,
+    model_dir: Annotated[Path, typer.Argument(help="Folder of a trained model or a study.")],
+    out: Annotated[Path | None, typer.Option(help="Output folder; by default `export` in that folder.")] = None,
     configuration: ConfigurationOption = "improved",
     data_license: Annotated[str, typer.Option(help="License of the training images, for the card.")] = "not stated",
     explain_results: Annotated[
-        Path | None, typer.Option(help="explain.json of `research explain`: how far to trust heatmaps.")
+        Path | None, typer.Option(help="explain.json of `research explain`; adds heatmap metrics to the card.")
     ] = None,
     label_audit: Annotated[
-        Path | None, typer.Option(help="labels.json of `research labels`: how far to trust bacterial against viral.")
+        Path | None,
+        typer.Option(help="labels.json of `research labels`; adds bacterial versus viral reliability to the card."),
     ] = None,
 ) -> None:
-    """Export trained models to ONNX for `read`, `evaluate` and `app`."""
-    import_keras()
+    """Export trained models to ONNX."""
     from pneumoscope.export.model import export_model
     from pneumoscope.export.study import export_study
     from pneumoscope.io.study_folder import LEDGER_NAME
@@ -134,7 +162,7 @@ def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bo
 def _read(
     reader: "Reader", files: list[str], settings: "BatchSettings", render: "Render | None", table: "Table | None"
 ) -> Iterator[dict[str, Any]]:
-    """Yield a row for each file that the table does not hold yet, and add it there."""
+    """Yield one row per file that the table does not contain yet, and add the row to the table."""
     from pneumoscope.data.source import printable_name
     from pneumoscope.inference.batch import read_files
     from pneumoscope.progress import track
@@ -152,7 +180,7 @@ def _read(
 
 
 def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool, trust: str) -> Counter[str]:
-    """Print rows, as JSON one by one or as tables; return the number of each decision."""
+    """Print rows as JSON lines or as tables, and return the number of files per decision."""
     counts: Counter[str] = Counter()
     while part := list(islice(rows, 1 if as_json else ROWS_PER_TABLE)):
         counts.update(FAILED if row["error"] else row["decision"] for row in part)
@@ -169,16 +197,16 @@ def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
     from pneumoscope.data.source import shorten_name
 
     console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{trust}".rstrip())
-    # A share of the width is for a terminal; a file gets a line for each row.
+    # Relative widths make rows wrap on a terminal. A file gets one line per row.
     table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
-    for name in ("decision", "pneumonia", "bact./viral", "anomaly"):
+    for name in ("decision", "pneumonia", "bacterial\n/ viral", "anomaly\npercentile"):
         table.add_column(name, no_wrap=True)
-    table.add_column("remark", ratio=4 if console.is_terminal else None)
+    table.add_column("reason", ratio=4 if console.is_terminal else None)
     for row in rows:
         numbers = ["", "", ""]
         if row["p_pneumonia"] is not None:
             subtypes = f"{row['p_bacterial']:.0%} / {row['p_viral']:.0%}"
-            numbers = [f"{row['p_pneumonia']:.0%}", subtypes, f"{math.floor(row['anomaly_percentile'])} %"]
-        name, remark = shorten_name(row["path"], most=LONGEST_PATH), row["error"] or row["reason"] or ""
-        table.add_row(name, row["decision"] or "error", *numbers, remark)
+            numbers = [f"{row['p_pneumonia']:.0%}", subtypes, f"{math.floor(row['anomaly_percentile'])}"]
+        name, reason = shorten_name(row["path"], most=MAX_PATH_LENGTH), row["error"] or row["reason"] or ""
+        table.add_row(name, row["decision"] or "error", *numbers, reason)
     console.print(table)

@@ -1,4 +1,4 @@
-"""The program: its commands, and one message for each error that a user can fix."""
+"""The program `pneumoscope`: registers the commands and prints errors that a user can fix."""
 
 import logging
 import sys
@@ -8,18 +8,19 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.cli import data, evaluation, inference, research, study, training
-from pneumoscope.cli.output import KerasCommand
+from pneumoscope.cli.commands import Command
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
 
 app = typer.Typer(
-    help=f"Train, evaluate, explain and use models that detect pneumonia on chest radiographs. {RESEARCH_USE_ONLY}",
+    help=f"Detect pneumonia on chest radiographs: use, train, evaluate and explain models. {RESEARCH_USE_ONLY}",
+    epilog="Example: pneumoscope read image.png",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (study, training, research):
+for module in (data, evaluation, inference, research, study, training):
     for command in module.COMMANDS.registered_commands:
-        command.cls = KerasCommand
+        command.cls = Command
 for module in (inference, evaluation, study, training):
     app.add_typer(module.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
@@ -31,7 +32,7 @@ USER_ERROR = 2
 
 @app.callback(invoke_without_command=True)
 def _start(
-    show_version: Annotated[bool, typer.Option("--version", help="Print the version and stop.")] = False,
+    show_version: Annotated[bool, typer.Option("--version", help="Print the version and exit.")] = False,
 ) -> None:
     if show_version:
         typer.echo(f"pneumoscope {__version__}. {RESEARCH_USE_ONLY}")
@@ -46,7 +47,7 @@ def _start(
 
 
 def main() -> None:
-    """Run the command line; an error that a user can fix is one message, with exit code 2."""
+    """Run the command line. An error that a user can fix prints one message and exits with 2."""
     try:
         app(standalone_mode=True)
     except PneumoscopeError as error:

@@ -1,4 +1,4 @@
-"""Research: method benchmarks, ablations and label audits; each prints a table and writes JSON and CSV."""
+"""`research`: method benchmarks, ablations and label audits. Each prints a table and writes JSON and CSV."""
 
 from pathlib import Path
 from typing import Annotated
@@ -18,10 +18,11 @@ from pneumoscope.cli.options import (
 from pneumoscope.cli.output import print_methods, print_rows
 
 COMMANDS = typer.Typer(
-    help="Compare methods, ablate configurations and audit labels; each writes a table as JSON and CSV.",
+    help="Benchmark methods, run ablations and audit labels; each command writes JSON and CSV.",
+    epilog="Example: pneumoscope research explain --study out",
     no_args_is_help=True,
 )
-MOST_PRINTED = 40
+MAX_PRINTED = 40
 
 
 @COMMANDS.command(epilog="Example: pneumoscope research neighbors --study out")
@@ -31,7 +32,7 @@ def neighbors(
     configuration: ConfigurationOption = "improved",
     as_json: JsonOption = False,
 ) -> None:
-    """Measure retrieval, rejection, calibration and uncertainty of nearest neighbors."""
+    """Benchmark nearest neighbors: retrieval, rejection, calibration and uncertainty."""
     from pneumoscope.research.run import run_neighbors_benchmark
 
     print_methods(run_neighbors_benchmark(study_dir, configuration, out), as_json=as_json)
@@ -44,13 +45,16 @@ def anomaly(
     configuration: ConfigurationOption = "improved",
     weights: Annotated[
         Path | None,
-        typer.Option("--weights", help="File of Keras' MobileNet 0.75 without its top, pretrained on ImageNet."),
+        typer.Option("--weights", help="Weights file of Keras MobileNet 0.75 without top, pretrained on ImageNet."),
     ] = None,
     epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; each method's own by default.")] = None,
-    num_seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds of each method.")] = 1,
+    num_seeds: Annotated[int, typer.Option("--seeds", min=1, help="Number of seeds per method.")] = 1,
     as_json: JsonOption = False,
 ) -> None:
-    """Train anomaly detectors on normals and compare them; the same command resumes a benchmark that was stopped."""
+    """Benchmark anomaly detectors trained on normals.
+
+    Run the same command again to resume a stopped benchmark.
+    """
     from pneumoscope.research.run import run_anomaly_benchmark
 
     table = run_anomaly_benchmark(study_dir, configuration, out, weights=weights, epochs=epochs, num_seeds=num_seeds)
@@ -62,10 +66,10 @@ def explain(
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("research"),
     configuration: ConfigurationOption = "improved",
-    layer: Annotated[str | None, typer.Option(help="Layer of the class-activation maps; the last by default.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer of the class activation maps; the last by default.")] = None,
     as_json: JsonOption = False,
 ) -> None:
-    """Measure how faithful and stable each explanation method is."""
+    """Benchmark explanation methods: faithfulness and stability."""
     from pneumoscope.research.run import run_explain_benchmark
 
     print_methods(run_explain_benchmark(study_dir, configuration, out, layer=layer), as_json=as_json)
@@ -78,13 +82,13 @@ def ablate(
     configuration: ConfigurationOption = "default",
     hold_out: HoldOutOption = "patients",
     vary: Annotated[
-        list[str] | None, typer.Option(help="Part of the configuration to change; may be given more than once.")
+        list[str] | None, typer.Option(help="Variant of the configuration, such as mixup; may be repeated.")
     ] = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
-    """Cross-validate a configuration with one part changed, beside all earlier runs in the folder."""
+    """Cross-validate variants of a configuration and compare all runs in the folder."""
     from pneumoscope.cli.training import load_crossvalidation
     from pneumoscope.research.ablation import BASE
     from pneumoscope.research.run import run_ablations
@@ -98,12 +102,12 @@ def ablate(
 def labels(
     study_dir: StudyOption = Path("out"),
     crossvalidation: Annotated[
-        Path, typer.Option(help="Folder that `crossvalidate --hold-out patients` wrote, of the same data and seed.")
+        Path, typer.Option(help="Output of `crossvalidate --hold-out patients` on the same data and seed.")
     ] = Path("crossvalidation"),
     out: OutOption = Path("research"),
     as_json: JsonOption = False,
 ) -> None:
-    """List labels that cross-validated models and nearest neighbors contradict."""
+    """List labels that both cross-validated models and nearest neighbors contradict."""
     from pneumoscope.io.results import MethodTable
     from pneumoscope.research.run import run_label_audit
 
@@ -112,9 +116,9 @@ def labels(
         typer.echo((out / "labels.json").read_text(encoding="utf-8"))
         return
     print_methods(MethodTable({"bacterial against viral": audit["metrics"]}))
-    for rows in filter(None, (audit["error_runs"], audit["labels"][:MOST_PRINTED])):
+    for rows in filter(None, (audit["error_runs"], audit["labels"][:MAX_PRINTED])):
         print_rows(rows, as_json=False)
     typer.echo(
-        f"{len(audit['labels'])} of {audit['num_labels']} labels are contradicted by a model and by neighbors; about "
-        f"{audit['estimated_wrong']:.0f} are wrong by estimate. {audit['verdict']}".rstrip()
+        f"A model and the nearest neighbors contradict {len(audit['labels'])} of {audit['num_labels']} labels. "
+        f"Estimated number of wrong labels: {audit['estimated_wrong']:.0f}. {audit['verdict']}".rstrip()
     )

@@ -1,4 +1,4 @@
-"""The study, and its models on new images."""
+"""`study`, and its models on new images."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -32,14 +32,16 @@ def study(
     out: OutOption = Path("out"),
     configuration: Annotated[
         Literal[Configuration, "both"],
-        typer.Option("--configuration", help="Configuration to train; both: reference and improved."),
+        typer.Option("--configuration", help="Configuration to train; both trains reference and improved."),
     ] = "both",
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
-    resume: Annotated[bool, typer.Option("--resume", help="Resume a study that stopped.")] = False,
-    new: Annotated[Path | None, typer.Option("--new", help="Folder or manifest of images to add to the maps.")] = None,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped study.")] = False,
+    new: Annotated[
+        Path | None, typer.Option("--new", help="Folder or CSV manifest of new images to add to the maps.")
+    ] = None,
 ) -> None:
-    """Run every task on a folder of radiographs and write one report."""
+    """Run all tasks on a data set and write a report."""
     from pneumoscope.io.study_folder import load_stage
     from pneumoscope.models.settings import STUDY_CONFIGURATIONS
     from pneumoscope.report.audit_page import write_audit
@@ -54,7 +56,7 @@ def study(
         write_audit(load_stage(out, "", "audit"), dataset, out / "audit")
         report = write_report(out, dataset)
     except KeyboardInterrupt:
-        typer.echo("stopped; the same command with --resume continues from the last finished epoch", err=True)
+        typer.echo("stopped; add --resume to continue from the last finished epoch", err=True)
         raise typer.Exit(INTERRUPTED) from None
     typer.echo(report)
 
@@ -67,7 +69,7 @@ def neighbors(
     task: ClassifierOption = "binary",
     as_json: JsonOption = False,
 ) -> None:
-    """Find the reference cases nearest to each image."""
+    """Find the nearest reference cases of each image."""
     from pneumoscope.io.study_folder import load_stage
     from pneumoscope.study.rerun import Rerun, rerun_neighbors
 
@@ -80,15 +82,15 @@ def neighbors(
 
 @COMMANDS.command("map", epilog="Example: pneumoscope map image.jpeg --study out --out map")
 def map_images(
-    images: Annotated[list[Path] | None, typer.Argument(help="Image files to mark on the map.")] = None,
+    images: Annotated[list[Path] | None, typer.Argument(help="New image files to mark on the map.")] = None,
     study_dir: StudyOption = Path("out"),
     out: OutOption = Path("map"),
     configuration: ConfigurationOption = "improved",
     task: ClassifierOption = "binary",
-    method: Annotated[Literal["tsne", "umap"], typer.Option(help="Method of the map.")] = "tsne",
+    method: Annotated[Literal["tsne", "umap"], typer.Option(help="Dimensionality reduction.")] = "tsne",
     as_json: JsonOption = False,
 ) -> None:
-    """Draw the map of a study's embeddings, with new images marked on it."""
+    """Draw a map of a study's embeddings and mark new images on it."""
     from pneumoscope.io.study_folder import stage_name
     from pneumoscope.report.figures import neighbors as figures
     from pneumoscope.report.figures.palette import save_figure
@@ -98,7 +100,7 @@ def map_images(
     figure = figures.draw_map(placed, title=f"Map of {task}, {configuration}")
     stem = out / stage_name(configuration, f"map_{task}")
     save_figure(figure, stem)
-    print_rows([*rows, {"image": "all", "picture": f"{stem}.png"}], as_json=as_json)
+    print_rows([*rows, {"image": "all", "figure": f"{stem}.png"}], as_json=as_json)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope anomaly image.jpeg --study out")
@@ -108,7 +110,7 @@ def anomaly(
     configuration: ConfigurationOption = "improved",
     as_json: JsonOption = False,
 ) -> None:
-    """Compute the anomaly score of each image by the study's normality model."""
+    """Compute the anomaly score of each image."""
     from pneumoscope.io.study_folder import load_stage
     from pneumoscope.study.rerun import Rerun, rerun_anomaly
 
@@ -127,16 +129,16 @@ def explain(
     method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
     layer: Annotated[str | None, typer.Option(help="Layer to explain; all convolutional layers by default.")] = None,
     contrast: Annotated[
-        bool, typer.Option("--contrast", help="Name the nearest image of the other class and the differences.")
+        bool, typer.Option("--contrast", help="Compare with the nearest image of the other class instead.")
     ] = False,
     as_json: JsonOption = False,
 ) -> None:
-    """Draw heatmaps of the study's classifier of normal and pneumonia."""
+    """Draw heatmaps of the study's binary classifier."""
     from pneumoscope.io.study_folder import load_stage
     from pneumoscope.study.rerun import Rerun, rerun_contrast, rerun_explain
 
     if contrast and layer:
-        raise PneumoscopeError("--contrast compares whole images; expected no --layer with it")
+        raise PneumoscopeError("--contrast compares whole images; expected no --layer")
     rerun = Rerun(study_dir, configuration)
     if contrast:
         print_rows(rerun_contrast(rerun, images or []), as_json=as_json)

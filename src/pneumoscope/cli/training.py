@@ -1,4 +1,4 @@
-"""Train one model, or cross-validate a configuration."""
+"""`train` and `crossvalidate`."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -32,27 +32,30 @@ def train(
     out: OutOption = Path("model"),
     task: Annotated[
         Literal[ClassifierTask, "anomaly"] | None,
-        typer.Option("--task", help="Default: binary; three_class with --backbone or --configuration default."),
+        typer.Option("--task", help="Task; binary by default, three_class with --backbone or --configuration default."),
     ] = None,
     configuration: Annotated[
         Literal[Configuration, "transfer"] | None,
-        typer.Option("--configuration", help="Default: improved; transfer with --backbone."),
+        typer.Option("--configuration", help="Configuration; improved by default, transfer with --backbone."),
     ] = None,
     backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Pretrained model of keras.applications, such as mobilenet.")
+        str | None, typer.Option("--backbone", help="Architecture of keras.applications, such as mobilenet.")
     ] = None,
     weights: Annotated[
         str | None,
         typer.Option(
             "--weights",
             metavar="FILE|imagenet|none",
-            help="Weights of the backbone: a file without its top, those that Keras downloads, or random ones.",
+            help="Weights of the backbone: a file without top, ImageNet weights (download), or random weights.",
         ),
     ] = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Train one model and print its metrics; the same command resumes a training that was stopped."""
+    """Train one model and print its metrics.
+
+    Run the same command again to resume a stopped training.
+    """
     from pneumoscope.anomaly.autoencoder import train_anomaly
     from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.classification.classifier import train_classifier
@@ -84,11 +87,11 @@ def _check_backbone(backbone: str | None, weights: str | None, configuration: st
         raise PneumoscopeError(f"--backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}")
     if (backbone is None) != (weights is None) or (configuration == "transfer" and not backbone):
         raise PneumoscopeError(
-            "a pretrained model is named by two options; expected --backbone NAME and --weights, which is a FILE, "
-            "imagenet (Keras downloads it) or none"
+            "--backbone and --weights belong together, and the configuration transfer needs both; expected "
+            "--backbone NAME and --weights FILE, imagenet or none"
         )
     if backbone and task == "anomaly":
-        raise PneumoscopeError("--task anomaly has an architecture of its own; expected it without --backbone")
+        raise PneumoscopeError("--task anomaly has its own architecture; expected no --backbone")
 
 
 def _choose_epochs(data: Path | None, epochs: int | None) -> int | None:
@@ -113,7 +116,7 @@ def crossvalidate(
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Cross-validate a configuration inside train, by patient, by series of file names or by image."""
+    """Cross-validate a configuration on the training split."""
     from pneumoscope.research.ablation import run_ablation
 
     dataset, settings = load_crossvalidation(data, out, configuration, epochs, seed)
@@ -124,7 +127,7 @@ def crossvalidate(
 def load_crossvalidation(
     data: Path | None, out: Path, configuration: str, epochs: int | None, seed: int
 ) -> "tuple[Dataset, TrainingSettings]":
-    """Return the split images and the settings of a cross-validation."""
+    """Return the split data set and the training settings of a cross-validation."""
     from pneumoscope.models.settings import configuration_settings
 
     settings = configuration_settings(configuration, epochs=_choose_epochs(data, epochs))

@@ -13,7 +13,7 @@ import pandas as pd
 from PIL import Image
 
 from pneumoscope.data.collection import format_skipped, scan_collection
-from pneumoscope.data.image import load_pixels
+from pneumoscope.data.image import load_image
 from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.io.write import atomic_write
 from pneumoscope.labels import BINARY_CLASSES
@@ -135,7 +135,7 @@ def _decode_all(paths: Mapping[str, str], size: int) -> dict[str, np.ndarray | s
 
 def _decode(path: str, size: int) -> np.ndarray | str:
     try:
-        return load_pixels(path, size=size)
+        return load_image(path, size=size)
     except ImageError as error:
         return str(error)
 

@@ -1,80 +1,192 @@
-"""One image file to one array: the only decoder, for training and inference."""
+"""Load one radiograph as an array. Training and inference decode images with this code."""
 
-from typing import BinaryIO
+import os
+from collections.abc import Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any, BinaryIO, TypeGuard, cast
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pneumoscope.data.dicom import is_dicom, load_dicom
-from pneumoscope.data.source import MAX_PIXELS, ImageSource, check_size, open_source
+from pneumoscope.data.source import MAX_PIXELS, ImageSource, check_size, open_source, printable_name
 from pneumoscope.errors import ImageError
+
+ImageInput = ImageSource | Image.Image | NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG")
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
-def load_image(source: ImageSource, *, size: int | None = None) -> np.ndarray:
-    """Load a JPEG, PNG or DICOM radiograph as gray levels.
+def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uint8]:
+    """Load a radiograph as 8-bit gray levels, the input of all models.
 
-    The content decides the format, not the name. EXIF orientation is applied. Color is weighted to luma
-    (ITU-R BT.601), alpha is dropped, 16-bit gray keeps its depth. A DICOM file is shown as a viewer would,
-    MONOCHROME1 inverted (see `present_gray`), equal to a PNG of the same image. Downsizing is anti-aliased
-    (Pillow's bilinear); the decoder first reduces large JPEGs to no less than twice `size`, which is faster and
-    changes the result by less than JPEG noise.
+    The content of a file decides its format, not its name. EXIF orientation is applied, color is converted to luma
+    (ITU-R BT.601), and alpha is dropped. DICOM gray levels are windowed as a viewer shows them, and MONOCHROME1 is
+    inverted. Downsizing is anti-aliased (bilinear). A large JPEG file is first reduced by its decoder, to at least
+    twice `size`; the difference is smaller than JPEG noise.
 
     Args:
-        source: path of the file, its bytes, or a binary stream, which is read from its beginning and left open.
-        size: side of the square to resize to, without keeping the aspect ratio; None keeps all pixels.
+        source: path or bytes of a JPEG, PNG or DICOM file, a PIL image, or a uint8 array of shape `(H, W)` or
+            `(H, W, 3)` with 0 = black.
+        size: side in pixels of the square to resize to. The aspect ratio is not kept. None keeps all pixels.
 
     Returns:
-        `(H, W)` float32 in [0, 1], 0 = black: air is dark and bone bright.
+        `(H, W)` uint8 with 0 = black: air is dark, bone is bright.
 
     Raises:
-        ImageError: if the file is no single JPEG, PNG or DICOM image, is damaged, has a side under 16
-            pixels or over 80 megapixels, or is of one gray level throughout.
+        ImageError: if the file is missing, damaged, of another format or has several frames, if the array is not
+            uint8, if a side has fewer than 16 pixels, if there are more than 80 megapixels, or if all pixels have the
+            same gray level.
+
+    Example:
+        >>> import numpy as np
+        >>> import pneumoscope as ps
+        >>> ramp = np.tile(np.arange(256, dtype="uint8"), (200, 1))
+        >>> image = ps.load_image(ramp, size=128)
+        >>> image.shape, image.dtype
+        ((128, 128), dtype('uint8'))
     """
-    with open_source(source) as stream:
-        if not is_dicom(stream):
-            gray = _load_pillow(stream, size)
-        else:
-            gray = load_dicom(stream)
-            if size is not None:
-                resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
-                gray = np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
+    return np.asarray(np.rint(load_gray(source, size=size) * 255), dtype=np.uint8)
+
+
+def load_gray(source: ImageInput, *, size: int | None = None) -> NDArray[np.float32]:
+    """Load a radiograph as `(H, W)` float32 in [0, 1]; 16-bit images keep their depth. See `load_image`."""
+    if isinstance(source, np.ndarray):
+        source = _wrap_array(source)
+    if isinstance(source, Image.Image):
+        with _report_damage():
+            gray = _convert_pillow(source, size)
+    else:
+        with open_source(source) as stream:
+            if is_dicom(stream):
+                gray = _load_dicom(stream, size)
+            else:
+                with _report_damage():
+                    gray = _load_pillow(stream, size)
     if gray.min() == gray.max():
         raise ImageError("all pixels have the same gray level")
     return gray
 
 
-def load_pixels(source: ImageSource, *, size: int) -> np.ndarray:
-    """Load a radiograph as `(size, size)` uint8, as the models take it; see `load_image`."""
-    return np.asarray(np.rint(load_image(source, size=size) * 255), dtype=np.uint8)
+def load_images(sources: ImageInput | Iterable[ImageInput], *, size: int) -> NDArray[np.uint8]:
+    """Load one or many radiographs in threads, as `(n, size, size)` uint8. See `load_image`.
+
+    Raises:
+        ImageError: if an image cannot be read. The message names the image.
+    """
+
+    def load(numbered: tuple[int, ImageInput]) -> NDArray[np.uint8]:
+        number, source = numbered
+        try:
+            return load_image(source, size=size)
+        except ImageError as error:
+            raise ImageError(f"{name_input(source) or f'image {number}'}: {error}") from None
+
+    with ThreadPoolExecutor() as pool:
+        images = list(pool.map(load, enumerate(list_inputs(sources))))
+    return np.stack(images) if images else np.empty((0, size, size), np.uint8)
 
 
-def _load_pillow(stream: BinaryIO, size: int | None) -> np.ndarray:
-    stream.seek(0)
+def is_one_input(sources: ImageInput | Iterable[ImageInput]) -> TypeGuard[ImageInput]:
+    """Return whether `sources` is a single input and not an iterable of inputs."""
+    if isinstance(sources, str | bytes | os.PathLike | Image.Image | np.ndarray):
+        return True
+    return hasattr(sources, "read") or not isinstance(sources, Iterable)
+
+
+def list_inputs(sources: ImageInput | Iterable[ImageInput]) -> list[ImageInput]:
+    """Return one or many inputs as a list."""
+    return [sources] if is_one_input(sources) else list(cast(Iterable[ImageInput], sources))
+
+
+def name_input(source: ImageInput) -> str:
+    """Return the path of an image as printable text; empty for bytes, arrays and images without a file."""
+    path = getattr(source, "filename", "") if isinstance(source, Image.Image) else source
+    return printable_name(path) if isinstance(path, str | os.PathLike) else ""
+
+
+def check_images(images: Any, *, size: int | None = None) -> None:
+    """Check that an array holds images as models take them: `(n, H, W)` uint8.
+
+    Args:
+        images: the array.
+        size: expected height and width; None allows all.
+
+    Raises:
+        ImageError: if the type, the number of dimensions or the size is another. The message names the fix.
+    """
+    _check_dtype(images)
+    if images.ndim != 3 or (size is not None and images.shape[1:] != (size, size)):
+        expected = "(n, H, W)" if size is None else f"(n, {size}, {size})"
+        fix = "load each image with load_image(path, size=...) and join them with np.stack"
+        raise ImageError(f"array of shape {images.shape}; expected {expected}: {fix}")
+
+
+def _check_dtype(array: Any) -> None:
+    if not isinstance(array, np.ndarray):
+        raise ImageError(f"{type(array).__name__}; expected a uint8 array, 0 = black")
+    if array.dtype == np.uint8:
+        return
+    low, high = (array.min(), array.max()) if array.size else (0, 0)
+    scaled = np.issubdtype(array.dtype, np.floating) and low >= 0 and high <= 1
+    fix = "(array * 255).astype('uint8')" if scaled else "load_image(path), or scale to 0 to 255 and .astype('uint8')"
+    found = f"{array.dtype} array in [0, 1]" if scaled else f"{array.dtype} array from {low} to {high}"
+    raise ImageError(f"{found}; expected uint8, 0 = black: use {fix}")
+
+
+def _wrap_array(array: NDArray[np.uint8]) -> Image.Image:
+    _check_dtype(array)
+    if array.ndim != 2 and not (array.ndim == 3 and array.shape[2] == 3):
+        many = "; for several images, pass a list of arrays" if array.ndim >= 3 else ""
+        raise ImageError(f"array of shape {array.shape}; expected (H, W) or (H, W, 3){many}")
+    check_size(array.shape[1], array.shape[0])
+    return Image.fromarray(array)
+
+
+def _load_dicom(stream: BinaryIO, size: int | None) -> NDArray[np.float32]:
+    gray = load_dicom(stream)
+    if size is None:
+        return gray
+    resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
+    return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
+
+
+@contextmanager
+def _report_damage() -> Iterator[None]:
     try:
-        with Image.open(stream, formats=FORMATS) as image:
-            return _read_gray(image, size)
+        yield
     except ImageError:
         raise
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise ImageError(f"more than {MAX_PIXELS // 1_000_000} megapixels") from None
-    except UnidentifiedImageError:
-        stream.seek(0)
-        raise ImageError("neither JPEG nor PNG nor DICOM by its content" if stream.read(1) else "empty file") from None
     except Exception as error:  # a damaged file can make a decoder raise anything
         raise ImageError(f"damaged or unreadable: {error}") from None
 
 
-def _read_gray(image: Image.Image, size: int | None) -> np.ndarray:
-    width, height = image.size
-    check_size(width, height)
-    if image.format == "PNG" and getattr(image, "n_frames", 1) > 1:
-        raise ImageError(f"an animation of {image.n_frames} frames; expected a single image")  # type: ignore[attr-defined]
-    if size is not None:
-        image.draft("L", (2 * size, 2 * size))
+def _load_pillow(stream: BinaryIO, size: int | None) -> NDArray[np.float32]:
+    stream.seek(0)
+    try:
+        with Image.open(stream, formats=FORMATS) as image:
+            check_size(*image.size)
+            if size is not None:
+                image.draft("L", (2 * size, 2 * size))
+            return _convert_pillow(image, size)
+    except UnidentifiedImageError:
+        stream.seek(0)
+        raise ImageError("neither JPEG nor PNG nor DICOM by its content" if stream.read(1) else "empty file") from None
+
+
+def _convert_pillow(image: Image.Image, size: int | None) -> NDArray[np.float32]:
+    check_size(*image.size)
+    if image.mode == "F":
+        raise ImageError("PIL image of mode F; expected 8-bit or 16-bit integers, 0 = black, such as mode L")
+    frames = getattr(image, "n_frames", 1)
+    if image.format == "PNG" and frames > 1:
+        raise ImageError(f"an animation of {frames} frames; expected a single image")
     image.load()
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_MODES:

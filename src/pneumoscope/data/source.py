@@ -1,4 +1,4 @@
-"""The bytes of an image: a file on disk, or an upload in memory."""
+"""Open an image file: a path, bytes in memory, or a binary stream."""
 
 import hashlib
 import io
@@ -24,34 +24,40 @@ _REASONS: dict[type[OSError], str] = {
 
 @contextmanager
 def open_source(source: ImageSource) -> Iterator[BinaryIO]:
-    """Open an image for reading, at its first byte.
+    """Open an image file for reading.
 
     Args:
-        source: path, bytes, or a binary stream, which is read from its beginning and left open.
+        source: path, bytes, or a binary stream. A stream is read from its first byte and stays open.
 
     Yields:
-        A seekable binary stream; a pipe is held in memory.
+        A seekable binary stream at its first byte. The content of a pipe is held in memory.
 
     Raises:
-        ImageError: if there is no such file, it may not be read, or a pipe carries over 256 MiB.
-        TypeError: if a stream yields text.
+        ImageError: if the file does not exist or cannot be opened, if the stream yields text, if a pipe holds more
+            than 256 MiB, or if `source` is of another type.
     """
     if isinstance(source, bytes):
         yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         with _open_path(source) as stream:
             yield _make_seekable(stream)
+    elif not hasattr(source, "read"):
+        raise ImageError(f"{type(source).__name__}; expected a path, bytes, a PIL image or a uint8 array")
+    elif not isinstance(source.read(0), bytes):
+        raise ImageError("a text stream; expected a binary stream: use open(path, 'rb')")
     else:
-        if not isinstance(source.read(0), bytes):
-            raise TypeError("a text stream; expected a binary one, such as of open(path, 'rb')")
         yield _make_seekable(source)
 
 
 def check_size(width: int, height: int) -> None:
-    """Reject an image that is too small to be a radiograph, or too large to be held in memory.
+    """Check the number of pixels of an image.
+
+    Args:
+        width: number of columns.
+        height: number of rows.
 
     Raises:
-        ImageError: if a side has under 16 pixels, or all are over 80 megapixels.
+        ImageError: if a side has fewer than 16 pixels, or the image has more than 80 megapixels.
     """
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{width} x {height} pixels; expected sides of {MIN_SIDE} or more")
@@ -63,9 +69,9 @@ def read_all(stream: BinaryIO) -> bytes:
     """Return all bytes of a seekable stream.
 
     Raises:
-        ImageError: if they are over 256 MiB.
+        ImageError: if the stream holds more than 256 MiB.
     """
-    # With the size, because read(n) sets n bytes of memory aside however short the file is.
+    # The size is passed because read(n) allocates n bytes even for a shorter file.
     size = stream.seek(0, io.SEEK_END)
     if size > MAX_BYTES:
         raise ImageError(f"a file of {size >> 20} MiB; expected {MAX_BYTES >> 20} or less")
@@ -80,7 +86,7 @@ def hash_file(path: Path) -> str:
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:
-    """Return a path as text that any terminal, log and JSON file can hold."""
+    """Return a path as printable text: control characters and bytes that are not UTF-8 are escaped."""
     text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
     if text.isprintable():
         return text
@@ -88,7 +94,7 @@ def printable_name(path: str | os.PathLike[str]) -> str:
 
 
 def shorten_name(name: str, *, most: int) -> str:
-    """Return the last `most` letters of a longer name behind an ellipsis; any other name as it is."""
+    """Return a name of at most `most` characters; a longer name keeps its end, after an ellipsis."""
     return name if len(name) <= most else f"…{name[-most:]}"
 
 

@@ -1,10 +1,12 @@
-"""Evaluation of a model set on a labeled collection, without Keras: every image counts or is listed with a reason.
+"""Evaluation of exported models on a labeled collection, without Keras.
 
-evaluate.py         a collection to a `CollectionEvaluation`
-gather.py           the images of a collection, and the reading of each
-subgroups.py        metrics on some of the images
-ood.py              rejected and uncertain images, and what the OOD detector makes of invalid inputs
+Every file of the collection counts or is listed with a reason.
+
+evaluate.py         all metrics of a collection
+gather.py           images of a collection and their readings
+subgroups.py        metrics of subgroups
+ood.py              rejections, and the OOD detector on invalid inputs
 confounders.py      metrics with parts of the images hidden
-pixel_baselines.py  what exposure, borders and file sizes predict without any lung
-error_runs.py       contiguous errors along the file names
+pixel_baselines.py  baselines on exposure, gray levels, borders and file size
+error_runs.py       contiguous error runs
 """

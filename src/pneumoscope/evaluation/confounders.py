@@ -1,9 +1,11 @@
 """Confounders: metrics of a classifier with parts of the images hidden.
 
-The classifier predicts the same images with the frame, letters, the lungs, or all but the lungs hidden. A hidden part
-takes the image's own mean gray level, so that exposure and the outline of what is hidden stay visible; where all images
-are hidden alike, no outline is left. A classifier was not trained on such images: a loss on lungs alone may be due to
-that, but what it still distinguishes with the lungs hidden does not come from within them.
+The classifier predicts the same images with their borders, markers, lungs, or everything but the lungs hidden. Hidden
+pixels take the mean gray level of their image. Exposure and the outline of the hidden region therefore stay visible. A
+region that is equal in all images leaves no outline.
+
+The classifier was not trained on such images. Lower metrics on lungs alone may be due to this shift. High metrics with
+hidden lungs show that the classifier uses information from outside of the lungs.
 """
 
 from collections.abc import Callable
@@ -35,22 +37,22 @@ def measure_confounders(
     split: str = "test",
     seed: int = 0,
 ) -> Confounders:
-    """Measure a classifier with parts of the images hidden, and baselines that see no lung.
+    """Measure a classifier with parts of the images hidden, and pixel baselines without lungs.
 
     Args:
-        predict: takes `(n, H, W)` uint8 and returns `(n, 3)` probabilities of normal, bacterial and viral.
-        dataset: split into `train`, which the baselines are fitted on, and others; without it there are none.
-        threshold: on the probability of pneumonia, bacterial and viral together.
-        split: which images to measure on.
-        seed: of the resampling of patients.
+        predict: function from `(n, H, W)` uint8 to `(n, 3)` probabilities of normal, bacterial and viral.
+        dataset: a split dataset. The pixel baselines are fitted on `train`; without `train` there are none.
+        threshold: a case counts as pneumonia when `1 - probability of normal >= threshold`.
+        split: split to measure on.
+        seed: seed of the bootstrap over patients.
 
     Raises:
-        CollectionError: if the split holds no image.
-        ValueError: if `predict` does not return three probabilities an image.
+        CollectionError: if the split contains no image.
+        ValueError: if `predict` does not return three probabilities per image.
     """
     part = dataset.split(split)
     if not len(part):
-        raise CollectionError(f"the split {split!r} holds no image; expected some to measure on")
+        raise CollectionError(f"the split {split!r} contains no image; expected one or more")
     masks = _choose_hidden(part.images)
     untouched = _check_shape(predict(part.images), len(part))
     predictions = {name: _check_shape(predict(hide(part.images, mask)), len(part)) for name, mask in masks.items()}
@@ -75,25 +77,25 @@ def measure_confounders(
 
 
 def hide(images: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """Return the images with the pixels of a mask set to each image's own mean gray level.
+    """Return the images with masked pixels set to the mean gray level of their image.
 
     Args:
         images: `(n, H, W)` uint8.
-        mask: `(n, H, W)` bool, True where to hide.
+        mask: `(n, H, W)` bool, True for pixels to hide.
     """
     gray = np.rint(images.mean(axis=(1, 2), keepdims=True)).astype(np.uint8)
     return np.where(mask, gray, images)
 
 
 def _choose_hidden(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return masks of what to hide, `(n, H, W)` bool by name."""
+    """Return masks of the pixels to hide, `(n, H, W)` bool by name."""
     height, width = images.shape[1:]
     borders = np.ones(images.shape, bool)
     rows, columns = round(BORDER_SHARE * height), round(BORDER_SHARE * width)
     borders[:, rows : height - rows, columns : width - columns] = False
-    # The lung masks are not exact: the margin makes sure that no lung stays visible, or that all of it does.
-    reach = max(1, round(LUNG_MARGIN * min(height, width)))
-    lungs = binary_dilation(find_lungs(images), np.ones((1, 3, 3)), iterations=reach)
+    # The lung masks are not exact. The margin hides or shows the lungs completely.
+    margin = max(1, round(LUNG_MARGIN * min(height, width)))
+    lungs = binary_dilation(find_lungs(images), np.ones((1, 3, 3)), iterations=margin)
     return {
         "borders_hidden": borders,
         "markers_hidden": find_markers(images),
@@ -113,7 +115,7 @@ def _check_shape(probabilities: np.ndarray, num_images: int) -> np.ndarray:
 def _estimate_metrics(
     part: Dataset, probabilities: np.ndarray, threshold: float, *, less: np.ndarray | None = None, seed: int
 ) -> Metrics:
-    """Return the metrics of some probabilities, or in pairs the differences to those of `less`."""
+    """Return metrics with intervals, or with `less` the paired differences from its metrics."""
     positive, subtypes = part.labels(BINARY_CLASSES) == 1, part.labels(THREE_CLASSES)
 
     def weigh(weights: np.ndarray) -> dict[str, np.ndarray]:
@@ -142,7 +144,7 @@ def _weigh_metrics(
 
 
 def _measure_series(part: Dataset, flagged: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Metrics]:
-    """Return what differs between the series of file names; images of other names are left out."""
+    """Return exposure, contrast, markers and predictions by series of file names; other names are omitted."""
     series = name_series(part.table["name"])
     measured = {
         "exposure": part.images.mean(axis=(1, 2)),

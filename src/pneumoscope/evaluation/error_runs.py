@@ -1,4 +1,7 @@
-"""Contiguous errors along the file names: images there may have been made or labeled differently."""
+"""Contiguous error runs: most images of one class in a range of file names are misclassified.
+
+Such images may have been acquired or labeled differently.
+"""
 
 import numpy as np
 
@@ -6,21 +9,25 @@ from pneumoscope.evaluation.subgroups import list_classes
 from pneumoscope.io.results import ErrorRun, EvaluatedImages
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
-# Standard deviation, in patients, of the weights of the patients around a patient.
+# Standard deviation of the Gaussian smoothing along the file names, in patients.
 REACH = 3.0
-# Share of misclassified patients around a patient, from which on the patient lies in a run.
-LIMIT = 0.5
-FEWEST_PATIENTS = 20
-NUM_SHUFFLES = 999
-LEVEL = 0.01
+# A patient is part of a run when the smoothed share of misclassified images is at least this.
+MIN_ERROR_SHARE = 0.5
+MIN_PATIENTS = 20
+NUM_PERMUTATIONS = 999
+SIGNIFICANCE_LEVEL = 0.01
 
 
 def find_error_runs(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> list[ErrorRun]:
-    """Return runs of file names in which most images of one class are misclassified, beyond chance.
+    """Return the significant contiguous error runs of each class.
 
-    An image is misclassified if its probability of pneumonia is on the wrong side of `threshold` (a case counts as
-    pneumonia when its probability reaches it), or if it is a pneumonia whose labeled subtype is the less probable of
-    both. Permutations of the patients along the names, by `seed`, show how long runs are by chance.
+    An image is misclassified in two cases: `(probability of pneumonia >= threshold)` contradicts its label, or its
+    labeled subtype is the less probable one. A permutation test over patients decides whether a run is significant.
+
+    Args:
+        images: the evaluated images.
+        threshold: threshold on the probability of pneumonia.
+        seed: seed of the permutations.
     """
     flagged = images.scores >= threshold
     likelier = 1 + (images.probabilities[:, 2] > images.probabilities[:, 1])
@@ -37,20 +44,20 @@ def _find_in_class(
     order = order_names(names.tolist())
     names, wrong = names[order], wrong[order]
     unique, first, members = np.unique(patients[order], return_index=True, return_inverse=True)
-    if len(unique) < FEWEST_PATIENTS:
+    if len(unique) < MIN_PATIENTS:
         return []
-    place = np.argsort(np.argsort(first))[members]  # of the patient of each image, in the order of the names
+    place = np.argsort(np.argsort(first))[members]  # rank of each image's patient in the order of names
     shares = np.bincount(place, wrong) / np.bincount(place)
-    shuffled = np.random.default_rng(seed).permuted(np.tile(shares, (NUM_SHUFFLES, 1)), axis=1)
-    around = smooth_along(np.concatenate([shares[None], shuffled]).T, reach=REACH)
+    permuted_shares = np.random.default_rng(seed).permuted(np.tile(shares, (NUM_PERMUTATIONS, 1)), axis=1)
+    smoothed = smooth_along(np.concatenate([shares[None], permuted_shares]).T, reach=REACH)
     longest = [
         max((weight for _, _, weight in _weigh_runs(column, permuted)), default=0.0)
-        for column, permuted in zip(around.T[1:], shuffled, strict=True)
+        for column, permuted in zip(smoothed.T[1:], permuted_shares, strict=True)
     ]
     runs = []
-    for start, end, weight in _weigh_runs(around[:, 0], shares):
-        p_value = (1 + sum(other >= weight - 1e-9 for other in longest)) / (1 + NUM_SHUFFLES)
-        if p_value <= LEVEL:
+    for start, end, weight in _weigh_runs(smoothed[:, 0], shares):
+        p_value = (1 + sum(other >= weight - 1e-9 for other in longest)) / (1 + NUM_PERMUTATIONS)
+        if p_value <= SIGNIFICANCE_LEVEL:
             rows = np.flatnonzero((place >= start) & (place <= end))
             num_wrong = int(wrong[rows].sum())
             first_name, last_name = str(names[rows[0]]), str(names[rows[-1]])
@@ -58,6 +65,7 @@ def _find_in_class(
     return runs
 
 
-def _weigh_runs(around: np.ndarray, shares: np.ndarray) -> list[tuple[int, int, float]]:
-    """Return the first and last place of each run, and how many of its patients are misclassified."""
-    return [(start, end, float(shares[start : end + 1].sum())) for start, end in list_runs(around >= LIMIT)]
+def _weigh_runs(smoothed: np.ndarray, shares: np.ndarray) -> list[tuple[int, int, float]]:
+    """Return the first and last patient of each run, and its number of misclassified patients."""
+    runs = list_runs(smoothed >= MIN_ERROR_SHARE)
+    return [(start, end, float(shares[start : end + 1].sum())) for start, end in runs]

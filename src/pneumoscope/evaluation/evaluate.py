@@ -1,4 +1,4 @@
-"""From a collection to the metrics of a model set on it."""
+"""Metrics of exported models on a labeled collection."""
 
 import os
 from concurrent.futures import ThreadPoolExecutor
@@ -41,8 +41,8 @@ from pneumoscope.metrics.reliability import measure_reliability, measure_top_lab
 from pneumoscope.metrics.selective import measure_selective
 from pneumoscope.progress import log, track
 
-MIN_OF_CLASS = 10
-# Decoded images are kept in memory: 16 KB an image of 128 x 128.
+MIN_PER_CLASS = 10
+# Decoded images are kept in memory: 16 KB per image of 128 x 128 pixels.
 MAX_CHECKED = 1000
 MAX_TRAINING = 6000
 BATCH_SIZE = 32
@@ -58,32 +58,32 @@ def evaluate_models(
     confounders: bool | None = None,
     seed: int = 0,
 ) -> CollectionEvaluation:
-    """Read every image of a collection and measure the predictions.
+    """Predict every image of a collection and compute metrics.
 
-    Rejected images count in the metrics on all images, with the probabilities that they would have.
+    Rejected images count in the metrics on all images. For this purpose, their probabilities are computed as well.
 
     Args:
-        reader: the models, with graphs of one thread each: there is a worker for each core.
-        source: folder or manifest, see `scan_collection`.
-        split: `train`, `val`, `test` or `all`; by default `test` where the collection has one, else all.
-        operating_point: of the decisions and the subgroups.
-        correct_label_shift: whether metrics are those of probabilities corrected for label shift; rejections,
-            uncertain images and conformal sets stay the reader's own.
-        confounders: whether to hide parts of the images and to make invalid inputs of them. By default both are done,
-            the former only where both classes have ten images or more.
-        seed: of the resampling.
+        reader: the models. Open them with one thread per graph, because one worker runs on each core.
+        source: folder or CSV manifest, see `scan_collection`.
+        split: `train`, `val`, `test` or `all`; by default `test` if the collection has it, else `all`.
+        operating_point: operating point of the decisions and the subgroups.
+        correct_label_shift: whether to correct the probabilities for label shift before computing metrics. Rejections,
+            uncertain images and conformal sets use the uncorrected probabilities.
+        confounders: whether to measure confounders and the OOD detector on modified images. By default, the OOD
+            detector is always measured, and confounders if both classes have ten images or more.
+        seed: seed of all bootstraps.
 
     Raises:
-        CollectionError: if there is no such collection or split, or no file of it can be read.
-        PneumoscopeError: if there are too few images to correct for label shift, or to hide parts of.
+        CollectionError: if the collection or split does not exist, or none of its files can be read.
+        PneumoscopeError: if there are too few images for the label shift correction or the confounders.
     """
     threshold = reader.threshold(operating_point)
     collection = scan_collection(source)
     table, split = choose_split(collection.table, split)
     hide = should_hide(table, confounders)
-    log.info("reading %d images; %d files left out", len(table), len(collection.skipped))
+    log.info("reading %d images, skipping %d files", len(table), len(collection.skipped))
     gathered = gather_readings(reader, table, operating_point=operating_point)
-    log.info("measuring, each metric with its interval")
+    log.info("computing metrics with 95 % confidence intervals")
     evaluation = _measure_images(reader, gathered, split, operating_point, correct_label_shift, seed)
     hidden, ood_check = None, None
     if confounders is not False:
@@ -100,31 +100,31 @@ def evaluate_models(
 
 
 def should_hide(table: pd.DataFrame, choice: bool | None) -> bool:
-    """Return whether to hide parts of the images of a table; by default where both classes have ten images or more.
+    """Return whether to measure confounders; by default if both classes have ten images or more.
 
     Raises:
-        PneumoscopeError: if `choice` is True and there are fewer.
+        PneumoscopeError: if `choice` is True and a class has fewer images.
     """
     fewest = min(int((table["label"] == name).sum()) for name in BINARY_CLASSES)
-    if choice and fewest < MIN_OF_CLASS:
+    if choice and fewest < MIN_PER_CLASS:
         raise PneumoscopeError(
-            f"a class has {fewest} images; expected {MIN_OF_CLASS} or more normals and pneumonias to measure "
-            "confounders on"
+            f"the smaller class has {fewest} images; expected {MIN_PER_CLASS} or more normals and pneumonias to "
+            "measure confounders. Add images or use --no-confounders."
         )
-    return fewest >= MIN_OF_CLASS if choice is None else choice
+    return fewest >= MIN_PER_CLASS if choice is None else choice
 
 
 def _measure_images(
     reader: Reader, gathered: Gathered, split: str, operating_point: str, correct: bool, seed: int
 ) -> CollectionEvaluation:
-    """Return the metrics of the predictions; the rest of the evaluation stays empty."""
+    """Return the metrics of the predictions; the other fields of the evaluation stay empty."""
     thresholds = {name: reader.threshold(name) for name in (*OPERATING_POINTS, operating_point)}
     threshold, images, shift = thresholds[operating_point], gathered.images, None
     if len(images) >= MIN_IMAGES:
         shift = estimate_label_shift(images.probabilities, images.patients, classes=THREE_CLASSES, seed=seed)
     if correct and shift is None:
         raise PneumoscopeError(
-            f"there are {len(images)} images; expected {MIN_IMAGES} or more to correct for label shift"
+            f"the collection has {len(images)} images; expected {MIN_IMAGES} or more to correct for label shift"
         )
     if correct and shift is not None:
         images = replace(images, probabilities=shift.probabilities)
@@ -154,24 +154,24 @@ def _measure_images(
 
 
 def trace_roc(images: EvaluatedImages) -> Roc | None:
-    """Return the ROC curve of pneumonia, or None where a class is missing."""
+    """Return the ROC curve of pneumonia, or None if a class is missing."""
     from sklearn.metrics import roc_curve
 
     if len(set(images.labels.tolist())) < 2:
         return None
-    false_alarms, sensitivity, _ = roc_curve(images.labels, images.scores)
-    return Roc(false_alarms, sensitivity)
+    false_positive_rate, sensitivity, _ = roc_curve(images.labels, images.scores)
+    return Roc(false_positive_rate, sensitivity)
 
 
 def _check_images(
     reader: Reader, table: pd.DataFrame, collection: Collection, split: str, hide: bool, threshold: float, seed: int
 ) -> tuple[Confounders | None, OODCheck]:
-    """Return the metrics with parts of the images hidden, and the check of the OOD detector.
+    """Return the confounders and the check of the OOD detector.
 
-    Pixel baselines are fitted on training images of the collection, and left out where there are none of both classes
-    or the images themselves may be among them.
+    Pixel baselines are fitted on the collection's training images. They are omitted if `train` lacks a class or
+    overlaps with the evaluated images.
     """
-    log.info("making invalid inputs%s", " and hiding parts of the images" if hide else "")
+    log.info("measuring the OOD detector%s", " and confounders" if hide else "")
     images = load_images(reader, table, MAX_CHECKED, f"Decoding {split}").as_split(split)
     ood_check = check_ood_detector(reader.models.ood_detector, images, split=split, seed=seed)
     if not hide:
@@ -182,10 +182,12 @@ def _check_images(
         both = pd.concat([images.table, train.table], ignore_index=True)
         images = Dataset(np.concatenate([images.images, train.images]), both, images.skipped)
 
-    def predict(some: np.ndarray) -> np.ndarray:
-        parts = np.array_split(some, max(1, len(some) // BATCH_SIZE))
+    def predict(inputs: np.ndarray) -> np.ndarray:
+        parts = np.array_split(inputs, max(1, len(inputs) // BATCH_SIZE))
         with ThreadPoolExecutor(os.cpu_count()) as pool:
-            return np.concatenate(list(track(pool.map(reader.score, parts), "Predicting", total=len(parts))))
+            return np.concatenate(
+                list(track(pool.map(reader.compute_probabilities, parts), "Predicting", total=len(parts)))
+            )
 
     return measure_confounders(predict, images, threshold=threshold, split=split, seed=seed), ood_check
 
@@ -207,7 +209,7 @@ def _measure_reliability(images: EvaluatedImages, seed: int) -> dict[str, Reliab
 
 def _measure_selective(images: EvaluatedImages, threshold: float, seed: int) -> dict[str, SelectiveCurve]:
     scores = np.clip(images.scores, 1e-12, 1 - 1e-12)
-    # In log odds, both sides of the threshold extend equally far.
+    # Distances in log odds are symmetric around the threshold.
     distances = np.abs(np.log(scores / (1 - scores)) - np.log(threshold / (1 - threshold)))
     correct = (scores >= threshold) == (images.labels == 1)
     curves = {"pneumonia": measure_selective(correct, distances, images.patients, seed=seed)}
@@ -224,7 +226,7 @@ def _measure_conformal(reader: Reader, images: EvaluatedImages, seed: int) -> Co
         return None
     sets = reader.choose_sets(images.probabilities)
     classes = np.arange(len(THREE_CLASSES))
-    # A pneumonia of unknown subtype may be either.
+    # A pneumonia of unknown subtype may be bacterial or viral.
     truths = (images.subtypes[:, None] == classes) | ((images.subtypes < 0)[:, None] & (classes > 0))
     groups = {"all": np.ones(len(images), dtype=bool), **list_classes(images)}
     metrics = {

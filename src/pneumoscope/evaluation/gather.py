@@ -1,4 +1,4 @@
-"""The images of a collection, and the reading of each."""
+"""The images of a collection and their readings."""
 
 import os
 from dataclasses import dataclass
@@ -12,7 +12,8 @@ from pneumoscope.data.collection import format_skipped
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
-from pneumoscope.inference.batch import decode_file, map_batches
+from pneumoscope.inference.batch import map_batches
+from pneumoscope.inference.decode import decode_file
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import EvaluatedImages
@@ -22,7 +23,7 @@ from pneumoscope.progress import log, track
 ALL_SPLITS = "all"
 TRAITS = ("age", "sex", "view")
 
-# A reading, its `(3,)` calibrated probabilities, and the mean gray level of the image; or why there is none.
+# A reading, its `(3,)` calibrated probabilities and the mean gray level of the image; or the reason of a failure.
 Outcome = tuple[Reading, np.ndarray, float] | str
 
 
@@ -31,10 +32,10 @@ class Gathered:
     """The readable images of a collection.
 
     Attributes:
-        table: `n` rows, columns as in `Collection.table`.
-        images: their readings.
-        exposures: `(n,)` float64, mean gray level, 0 to 255.
-        unreadable: `{name, reason}` of each other file.
+        table: `n` rows with the columns of `Collection.table`.
+        images: the readings of these images.
+        exposures: `(n,)` float64, mean gray level of each image, 0 to 255.
+        unreadable: `{name, reason}` of each file that cannot be read.
     """
 
     table: pd.DataFrame
@@ -44,26 +45,26 @@ class Gathered:
 
 
 def choose_split(table: pd.DataFrame, split: str | None) -> tuple[pd.DataFrame, str]:
-    """Return the rows of a split, and its name; by default `test` where there is one, else all.
+    """Return the rows of a split and its name; by default `test` if it exists, else all rows.
 
     Raises:
-        CollectionError: if there is no image of that split.
+        CollectionError: if the split contains no image.
     """
     present = sorted({name for name in table["split"] if name})
     if split is None:
         split = "test" if "test" in present else ALL_SPLITS
-        log.info("no split given: using %s", split)
+        log.info("no split given, using %s", split)
     rows = table if split == ALL_SPLITS else table[table["split"] == split]
     if rows.empty:
         splits = ", ".join(present) or "none"
-        raise CollectionError(f"there is no image of the split {split}; the collection has {splits}; or take `all`")
+        raise CollectionError(f"the split {split} contains no image; expected one of: {splits}, or all")
     return rows.reset_index(drop=True), split
 
 
 def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str) -> Gathered:
-    """Read every file of a table with columns as in `Collection.table`.
+    """Predict every file of a table with the columns of `Collection.table`.
 
-    There is a worker for each core: use a reader with graphs of one thread each.
+    One worker runs on each core: open the reader with one thread per graph.
 
     Raises:
         CollectionError: if no file can be read.
@@ -88,10 +89,10 @@ def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str
 
 
 def load_images(reader: Reader, table: pd.DataFrame, limit: int, description: str) -> Dataset:
-    """Decode at most `limit` files of a table, spread evenly, for the reader's models; leave out unreadable ones."""
+    """Decode at most `limit` evenly spaced files of a table at the models' input size; unreadable files are omitted."""
     size = reader.models.image_size
     rows = table.iloc[spread_evenly(len(table), limit)]
-    work = map_batches(lambda paths: [decode_file(path, size) for path in paths], rows["path"])
+    work = map_batches(lambda paths: [decode_file(path, size=size) for path in paths], rows["path"])
     outcomes = list(track(work, description, total=len(rows)))
     images = [outcome[0] for outcome in outcomes if not isinstance(outcome, str)]
     stack = np.stack(images) if images else np.empty((0, size, size), np.uint8)
@@ -99,12 +100,12 @@ def load_images(reader: Reader, table: pd.DataFrame, limit: int, description: st
 
 
 def spread_evenly(count: int, limit: int) -> np.ndarray:
-    """Return `(m,)` int, at most `limit` indices below `count` at equal distances."""
+    """Return at most `limit` evenly spaced indices below `count`, `(m,)` int."""
     return np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))
 
 
 def load_traits(source: str | os.PathLike[str], names: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the columns `age`, `sex` and `view` of a manifest that has them, `(n,)` str; empty for a folder."""
+    """Return the columns `age`, `sex` and `view` that a manifest contains, each `(n,)` str; empty for a folder."""
     path = Path(source)
     if path.suffix.lower() != ".csv" or not path.is_file():
         return {}
@@ -116,21 +117,21 @@ def load_traits(source: str | os.PathLike[str], names: np.ndarray) -> dict[str, 
 
 
 def _read_batch(reader: Reader, operating_point: str, paths: list[str]) -> list[Outcome]:
-    decoded = [decode_file(path, reader.models.image_size) for path in paths]
+    decoded = [decode_file(path, size=reader.models.image_size) for path in paths]
     readable = [(path, *outcome) for path, outcome in zip(paths, decoded, strict=True) if not isinstance(outcome, str)]
     if not readable:
         return [outcome for outcome in decoded if isinstance(outcome, str)]
     names, images, objections = zip(*readable, strict=True)
     stack = np.stack(images)
-    readings = reader.read(stack, names, operating_point=operating_point, objections=objections)
-    results = zip(readings, reader.score(stack), stack.mean(axis=(1, 2)).tolist(), strict=True)
+    readings = reader.predict_images(stack, names, operating_point=operating_point, objections=objections)
+    results = zip(readings, reader.compute_probabilities(stack), stack.mean(axis=(1, 2)).tolist(), strict=True)
     return [outcome if isinstance(outcome, str) else next(results) for outcome in decoded]
 
 
 def _split_failures(
     table: pd.DataFrame, outcomes: list[Outcome] | list[tuple[np.ndarray, list[str]] | str]
 ) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """Return the rows of the files that could be read, and name and reason of the others."""
+    """Return the rows of readable files, and name and reason of each unreadable file."""
     failed = np.array([isinstance(outcome, str) for outcome in outcomes])
     reasons = [outcome for outcome in outcomes if isinstance(outcome, str)]
     rows = zip(table["name"][failed], reasons, strict=True)

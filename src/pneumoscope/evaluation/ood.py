@@ -1,4 +1,4 @@
-"""Rejected and uncertain images, and what the OOD detector makes of invalid inputs."""
+"""Shares of rejected and uncertain images, and the OOD detector on invalid inputs."""
 
 import re
 from collections import Counter
@@ -19,23 +19,23 @@ MAX_IMAGES = 250
 
 
 def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> Rejections:
-    """Return the shares that are rejected or uncertain, the reasons, and the accuracy with and without the uncertain.
+    """Return shares and reasons of rejected, flagged and uncertain images, and accuracies with and without abstention.
 
     Args:
-        images: all that were read.
-        threshold: probability from which a case counts as pneumonia.
-        seed: of the resampling.
+        images: the evaluated images.
+        threshold: a case counts as pneumonia when `probability >= threshold`.
+        seed: seed of the bootstrap.
     """
     rejected, uncertain = images.decisions == "rejected", images.decisions == "uncertain"
     correct = (images.scores >= threshold) == (images.labels == 1)
-    answered = {"all": ~rejected, "sure": ~rejected & ~uncertain, "uncertain": uncertain}
+    answered = {"all": ~rejected, "certain": ~rejected & ~uncertain, "uncertain": uncertain}
     return Rejections(
         rejected=_share_by_class(rejected, images, seed),
-        unlike=_share_by_class(~rejected & ~images.in_distribution, images, seed),
+        flagged=_share_by_class(~rejected & ~images.in_distribution, images, seed),
         uncertain=_share_by_class(uncertain, images, seed),
         reasons=_count_remarks(images.reasons[rejected]),
         remarks=_count_remarks(images.reasons[~rejected]),
-        answers={
+        accuracy={
             name: estimate_share(correct[rows], images.patients[rows], seed=seed)
             for name, rows in answered.items()
             if rows.any()
@@ -44,22 +44,22 @@ def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int =
 
 
 def check_ood_detector(detector: OODDetector, dataset: Dataset, *, split: str, seed: int = 0) -> OODCheck:
-    """Measure what the OOD detector makes of unchanged images, and of invalid inputs made from them.
+    """Measure the shares of unchanged images and of invalid inputs that the OOD detector flags or rejects.
 
-    The detector was fitted on some kinds of invalid inputs, made from training images; use other images here.
+    The detector was fitted on invalid inputs made from training images. Use other images here.
 
     Args:
         detector: the OOD detector.
-        dataset: split into `split` and others.
-        split: of the images; invalid inputs are made from at most 250 of them, spread evenly.
-        seed: of the invalid inputs.
+        dataset: a split dataset.
+        split: split to use. At most 250 evenly spaced images are turned into invalid inputs.
+        seed: seed of the invalid inputs.
 
     Raises:
-        ValueError: if the split holds no image.
+        ValueError: if the split contains no image.
     """
     part = dataset.split(split)
     if not len(part):
-        raise ValueError(f"the split {split!r} holds no image; expected some to measure on")
+        raise ValueError(f"the split {split!r} contains no image; expected one or more")
     patients = part.patients
     checks = [_check_kind(UNCHANGED, "usual", detector, part.images, patients)]
     rows = spread_evenly(len(part), MAX_IMAGES)
@@ -70,7 +70,7 @@ def check_ood_detector(detector: OODDetector, dataset: Dataset, *, split: str, s
 
 
 def _count_remarks(reasons: np.ndarray) -> dict[str, int]:
-    """Return the number of images by sentence, the most frequent first."""
+    """Return the number of images per sentence, most frequent first."""
     sentences = (sentence for reason in reasons for sentence in re.findall(r"[^.]+\.", reason))
     return dict(Counter(sentence.strip() for sentence in sentences).most_common())
 

@@ -1,7 +1,6 @@
-"""What exposure, gray levels, borders and the size of the file predict without any lung.
+"""Pixel baselines: logistic regressions on exposure, gray levels, borders and file size.
 
-A logistic regression on a few such features, fitted on the training images, is the baseline: whatever it reaches, a
-classifier can learn in place of the disease.
+These features do not show the lungs. A classifier can reach the metrics of a baseline by shortcut learning alone.
 """
 
 import numpy as np
@@ -16,27 +15,28 @@ from pneumoscope.metrics.operating_points import choose_operating_points
 BORDER_SHARE = 0.1
 NUM_BINS = 32
 
-_CELLS = 32
-_BORDER_CELLS = round(BORDER_SHARE * _CELLS)
-_STRENGTH = 0.1  # inverse of the penalty, on features of unit spread: neighbors on the border are nearly equal
+_SIDE = 32
+_BORDER = round(BORDER_SHARE * _SIDE)
+_INVERSE_PENALTY = 0.1  # strong regularization, because neighboring border pixels are highly correlated
 
 
 def describe_pixels(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Return features that show no lung, by name.
+    """Return features that do not show the lungs, each `(n, features)` float64.
 
-    Each is `(n, features)` float64: `exposure`, mean gray level; `histogram`, shares of pixels in 32 bins of gray;
-    `borders`, the outer tenth of 32 x 32 boxes; and, where all files exist and differ in size, `file_size`, the
-    logarithms of width, height and aspect.
+    - `exposure`: mean gray level.
+    - `histogram`: shares of pixels in 32 bins of gray levels.
+    - `borders`: the outer tenth of the image, reduced to 32 x 32 pixels.
+    - `file_size`: logarithms of width, height and aspect ratio; only if all files exist and their sizes differ.
     """
     images = dataset.images
-    # One image at a time: whole numbers of all pixels at once would take gigabytes.
+    # One image at a time: `np.bincount` of all pixels would take gigabytes of memory.
     counts = np.stack([np.bincount(image.ravel() // (256 // NUM_BINS), minlength=NUM_BINS) for image in images])
-    inside = np.zeros((_CELLS, _CELLS), bool)
-    inside[_BORDER_CELLS:-_BORDER_CELLS, _BORDER_CELLS:-_BORDER_CELLS] = True
+    inside = np.zeros((_SIDE, _SIDE), bool)
+    inside[_BORDER:-_BORDER, _BORDER:-_BORDER] = True
     features = {
         "exposure": images.mean(axis=(1, 2), dtype=np.float64)[:, None],
         "histogram": counts / images[0].size,
-        "borders": shrink_images(images, _CELLS)[:, ~inside].astype(np.float64),
+        "borders": shrink_images(images, _SIDE)[:, ~inside].astype(np.float64),
     }
     sizes = _read_sizes(dataset.table)
     if sizes is not None and (sizes != sizes[0]).any():
@@ -46,28 +46,27 @@ def describe_pixels(dataset: Dataset) -> dict[str, np.ndarray]:
 
 
 def shrink_images(images: np.ndarray, side: int) -> np.ndarray:
-    """Return `(n, side, side)` uint8, the means of boxes of `(n, H, W)` uint8."""
+    """Reduce `(n, H, W)` uint8 images to `(n, side, side)` uint8 by block means."""
     shrunk = [Image.fromarray(image).resize((side, side), Image.Resampling.BOX) for image in images]
     return np.stack([np.asarray(image) for image in shrunk])
 
 
 def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) -> tuple[np.ndarray, float]:
-    """Fit a logistic regression on the training images and return its probabilities for another split.
+    """Fit a logistic regression with balanced class weights on the training images and predict another split.
 
-    Classes weigh alike in the fit. The threshold on the probability of pneumonia is the best balanced one on the
-    training images themselves, where so few features hardly overfit.
+    The threshold is the balanced operating point on the training images. With so few features, overfitting is small.
 
     Args:
-        features: `(n, features)` floats, one row for each image of `dataset`.
-        dataset: split into `train` and others.
-        split: of the images to predict.
+        features: `(n, features)` floats, one row per image of `dataset`.
+        dataset: a split dataset.
+        split: split to predict.
 
     Returns:
-        `(m, classes)` float64 probabilities, normal first and of all three classes where every training image has
-        its subtype; and the threshold.
+        `(m, classes)` float64 probabilities, and the threshold on the probability of pneumonia. The classes are normal,
+        bacterial and viral if all training images have a subtype, else normal and pneumonia.
 
     Raises:
-        CollectionError: if the training images are of one class only.
+        CollectionError: if the training images contain one class only.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -79,9 +78,11 @@ def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) ->
     if (labels < 0).any():
         labels = dataset.labels(BINARY_CLASSES)[train]
     if not (labels > 0).any() or not (labels == 0).any():
-        raise CollectionError("the training images are all of one class; expected normals and pneumonias to fit on")
-    fitted = make_pipeline(StandardScaler(), LogisticRegression(C=_STRENGTH, class_weight="balanced", max_iter=2000))
-    # On matrices as small as these, threads only wait for one another.
+        raise CollectionError("the training images contain one class only; expected normals and pneumonias")
+    fitted = make_pipeline(
+        StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, class_weight="balanced", max_iter=2000)
+    )
+    # Matrices this small are faster in one thread.
     with threadpool_limits(1):
         fitted.fit(features[train], labels)
     thresholds = choose_operating_points((labels > 0).astype(int), 1 - fitted.predict_proba(features[train])[:, 0])
@@ -89,7 +90,7 @@ def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) ->
 
 
 def _read_sizes(table: pd.DataFrame) -> np.ndarray | None:
-    """Return `(n, 2)` float64, width and height of each file, or None where not all exist."""
+    """Return width and height of each file, `(n, 2)` float64, or None if a file is missing."""
     sizes = []
     for path in table.get("path", [""]):
         try:

@@ -1,4 +1,4 @@
-"""Metrics on some of the images: by decision, class, file series, exposure, and traits that a manifest lists."""
+"""Metrics of subgroups: by decision, class, file series, exposure, and the manifest's columns age, sex and view."""
 
 from collections.abc import Iterator
 
@@ -13,7 +13,7 @@ from pneumoscope.metrics.operating_points import estimate_specificity
 MIN_IMAGES = 10
 MAX_SERIES = 8
 AGE_BANDS = ((0, 5), (6, 17), (18, 39), (40, 59), (60, 120))
-UNKNOWN_SUBTYPE = "pneumonia, sub-type unknown"
+UNKNOWN_SUBTYPE = "pneumonia, subtype unknown"
 
 Group = tuple[str, str, np.ndarray]
 
@@ -21,14 +21,21 @@ Group = tuple[str, str, np.ndarray]
 def measure_scopes(
     images: EvaluatedImages, thresholds: dict[str, float], *, split: str, seed: int = 0
 ) -> dict[str, Scope]:
-    """Return metrics on `all` images, on those `accepted` by the OOD detector, and on the certain ones (`sure`).
+    """Return the metrics of three scopes; a scope without images is omitted.
 
-    A scope without images is missing. Thresholds are on the probability of pneumonia; `split` is for the record.
+    The scopes are `all` images, the images `accepted` by the OOD detector, and the accepted images that are not
+    uncertain (`certain`).
+
+    Args:
+        images: the evaluated images.
+        thresholds: thresholds on the probability of pneumonia, by operating point.
+        split: name of the split, stored in the result.
+        seed: seed of the bootstrap.
     """
     masks = {
         "all": np.ones(len(images), dtype=bool),
         "accepted": images.decisions != "rejected",
-        "sure": np.isin(images.decisions, BINARY_CLASSES),
+        "certain": np.isin(images.decisions, BINARY_CLASSES),
     }
     return {
         name: _measure_scope(images.select(rows), thresholds, split, seed) for name, rows in masks.items() if rows.any()
@@ -41,11 +48,11 @@ def measure_subgroups(
     """Return the metrics of each subgroup of ten images or more.
 
     Args:
-        images: all that were read.
-        exposures: `(n,)` floats, mean gray level.
-        traits: `age`, `sex`, `view`, each `(n,)` str, empty where unknown.
-        threshold: probability from which a case counts as pneumonia.
-        seed: of the resampling.
+        images: the evaluated images.
+        exposures: `(n,)` floats, mean gray levels.
+        traits: `age`, `sex`, `view`, each `(n,)` str, empty if unknown.
+        threshold: a case counts as pneumonia when `probability >= threshold`.
+        seed: seed of the bootstrap.
     """
     by_class = (("class", name, rows) for name, rows in list_classes(images).items())
     groups = [*by_class, *_by_series(images), *_by_exposure(exposures), *_by_traits(traits)]
@@ -57,7 +64,7 @@ def measure_subgroups(
 
 
 def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
-    """Return masks `(n,)` bool of the three classes and of pneumonia of unknown subtype."""
+    """Return masks of the three classes and of pneumonia of unknown subtype, each `(n,)` bool."""
     masks = {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
     return {**masks, UNKNOWN_SUBTYPE: (images.labels == 1) & (images.subtypes < 0)}
 

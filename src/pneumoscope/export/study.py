@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from pneumoscope.classification.calibration_report import report_calibration, round_metrics
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.errors import ExportError, PneumoscopeError
 from pneumoscope.export.model import (
     NUM_COMPARED,
     describe_model,
@@ -109,6 +109,8 @@ def export_study(
 
 def _open_study(study_dir: Path, dataset: Dataset, configuration: str, data_license: str) -> _Study:
     request = Ledger.open(study_dir, resume=True).facts["request"]
+    if not request:
+        raise ExportError(f"{study_dir} holds no study; expected a folder that `pneumoscope study` wrote")
     dataset = dataset.select(dataset.labels(THREE_CLASSES) >= 0)
     splits = {split: _count(dataset.split(split)) for split in ("train", "val", "test")}
     train = splits["train"]

@@ -1,14 +1,16 @@
-"""Files to predictions, by ONNX models and without Keras.
+"""Radiographs to predictions with ONNX models, without Keras.
 
-cards.py         model cards: what an exported model is, and how it was measured
-model_set.py     the models of a reader: loaded from a folder and checked against their cards
-ood.py           the detector of out-of-distribution inputs
-decode.py        one file to the input of the models
-reading.py       the prediction for one file as a plain value
-reader.py        images to predictions
-batch.py         many files to predictions, in threads
-table.py         predictions as a table on disk that a stopped run continues
-illustration.py  a radiograph and its heatmap at the size of a picture
+cards.py         model cards: what an exported model is, and its metrics
+model_set.py     load the models of a reader and check them against their cards
+ood.py           detect out-of-distribution inputs
+decode.py        decode one image to the input of the models
+reading.py       the prediction for one radiograph
+explanation.py   heatmaps and other maps of a radiograph
+decision.py      outputs of the models to a decision
+reader.py        predict, explain and embed radiographs
+batch.py         predictions for many files, in threads
+table.py         predictions as a table on disk; a stopped run can continue it
+illustration.py  a radiograph and its heatmap at display size
 """
 
 import os

@@ -1,4 +1,4 @@
-"""Many files to predictions, in threads and in bounded memory; a file that cannot be read stops no other."""
+"""Predictions for many files, in threads and in bounded memory. An unreadable file does not stop the others."""
 
 import glob
 import os
@@ -14,8 +14,8 @@ from typing import TypeVar
 import numpy as np
 
 from pneumoscope.data.source import printable_name
-from pneumoscope.errors import CollectionError, ImageError
-from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.errors import CollectionError
+from pneumoscope.inference.decode import decode_file
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 
@@ -27,7 +27,7 @@ SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
 
 @dataclass(frozen=True)
 class BatchSettings:
-    """How files are read.
+    """Settings of a batch prediction.
 
     Attributes:
         operating_point: see `Reader.threshold`.
@@ -41,14 +41,14 @@ class BatchSettings:
 
 
 def find_files(arguments: Sequence[str]) -> list[str]:
-    """Return the files that the arguments name, in their order, each once.
+    """Return the files that the arguments name, in order and without duplicates.
 
     Args:
-        arguments: files, folders (all radiographs below, by their suffix, without hidden ones and `__MACOSX`), globs,
-            or `-` for a list of them on standard input, one a line.
+        arguments: files, folders, glob patterns, or `-` to read such names from standard input, one per line. A folder
+            stands for all files below it with the suffix of a radiograph; hidden files and `__MACOSX` are skipped.
 
     Raises:
-        CollectionError: if nothing is named.
+        CollectionError: if there is no file.
     """
     paths: list[str] = []
     for argument in arguments:
@@ -57,27 +57,27 @@ def find_files(arguments: Sequence[str]) -> list[str]:
         elif Path(argument).is_dir():
             paths += _walk(argument)
         elif not os.path.lexists(argument) and glob.has_magic(argument):
-            # Path.glob refuses patterns that are absolute.
+            # Path.glob does not accept absolute patterns.
             paths += sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
         else:
             paths.append(argument)
     if not paths:
         names = ", ".join(arguments)
-        raise CollectionError(f"{names} names no file; expected JPEG, PNG or DICOM files, or folders that hold some")
+        raise CollectionError(f"no file in {names}; expected JPEG, PNG or DICOM files, or folders with such files")
     return list(dict.fromkeys(paths))
 
 
 def read_files(
     reader: Reader, paths: Iterable[str], settings: BatchSettings, render: Render | None = None
 ) -> Iterator[Reading]:
-    """Yield the reading of each file, in order; a file that cannot be read gets a reading with its error.
+    """Yield the reading of each file, in order. An unreadable file gets a reading whose `error` says why.
 
     Args:
-        reader: the models; with more than one worker, open it with `num_threads=1`.
+        reader: the models. With more than one worker, open the reader with `num_threads=1`.
         paths: the files.
-        settings: how they are read.
-        render: called by the workers with the reader, the path, the `(size, size)` uint8 image and the reading of each
-            file that could be read, to write pictures of it; returns the reading, with what it adds.
+        settings: operating point, batch size and number of workers.
+        render: writes the output files of one reading. Workers call it for each readable file with the reader, the
+            path, the `(size, size)` uint8 image and the reading. It returns the reading, with added fields if any.
 
     Raises:
         PneumoscopeError: if there is no such operating point.
@@ -90,18 +90,18 @@ def read_files(
 def map_batches(
     work: Callable[[list[str]], list[Outcome]], paths: Iterable[str], *, batch_size: int = 4, num_workers: int = 0
 ) -> Iterator[Outcome]:
-    """Yield the outcome of each file, in order, with at most two batches per worker in progress.
+    """Yield the outcome of each file, in order. At most two batches per worker are in progress.
 
     Args:
-        work: takes some paths and returns one outcome for each.
+        work: function from a list of paths to a list of outcomes, one per path.
         paths: the files.
-        batch_size: files that a worker takes at once; fewer towards the end, so that all workers end together.
-        num_workers: threads; 0 is one for each core.
+        batch_size: largest number of files in a batch. The last batches are smaller, so that all workers end together.
+        num_workers: number of threads; 0 is one per core.
     """
     from threadpoolctl import threadpool_limits
 
     num_workers = num_workers or os.cpu_count() or 1
-    # The matrices are small: BLAS would have threads of its own wait for them, busily, on the workers' cores.
+    # Matrices are small: BLAS threads would occupy the cores of the workers with waiting.
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_workers) as pool:
         pending: deque[Future[list[Outcome]]] = deque()
         try:
@@ -113,14 +113,6 @@ def map_batches(
                 yield from pending.popleft().result()
         finally:
             pool.shutdown(wait=False, cancel_futures=True)
-
-
-def decode_file(path: str, size: int) -> tuple[np.ndarray, list[str]] | str:
-    """Return the result of `decode_radiograph`, or why the file cannot be read."""
-    try:
-        return decode_radiograph(path, size=size)
-    except ImageError as error:
-        return str(error)
 
 
 def _split(paths: list[str], batch_size: int, num_workers: int) -> Iterator[list[str]]:
@@ -145,7 +137,7 @@ def _read_batch(reader: Reader, operating_point: str, render: Render | None, pat
     readings: dict[str, Reading] = {}
     decoded: dict[str, tuple[np.ndarray, list[str]]] = {}
     for path in paths:
-        outcome = decode_file(path, reader.models.image_size)
+        outcome = decode_file(path, size=reader.models.image_size)
         if isinstance(outcome, str):
             readings[path] = Reading(printable_name(path), operating_point, reader.models.id, error=outcome)
         else:
@@ -154,7 +146,7 @@ def _read_batch(reader: Reader, operating_point: str, render: Render | None, pat
         images = np.stack([image for image, _ in decoded.values()])
         objections = [reasons for _, reasons in decoded.values()]
         names = [printable_name(path) for path in decoded]
-        predictions = reader.read(images, names, operating_point=operating_point, objections=objections)
+        predictions = reader.predict_images(images, names, operating_point=operating_point, objections=objections)
         for path, image, reading in zip(decoded, images, predictions, strict=True):
             readings[path] = render(reader, path, image, reading) if render else reading
     return [readings[path] for path in paths]

@@ -1,4 +1,4 @@
-"""The cards and files of exported models: checked once, when the models are loaded."""
+"""The cards of exported models. Cards and files are validated once, when the models are loaded."""
 
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,7 +11,7 @@ from pneumoscope.io.results import Estimate, require
 from pneumoscope.io.results.calibration import CalibrationReport
 from pneumoscope.models.card import CARD_NAME, ModelInput, TrainingRecord, read_card
 
-# Folders of an export, and the version of each one's card.
+# Folders of an export, with the version of their cards.
 CARD_VERSIONS = {"classifier": 3, "anomaly": 4, "references": 3}
 PARTS = tuple(CARD_VERSIONS)
 MODEL_NAME = "model.onnx"
@@ -28,7 +28,7 @@ FieldValues = tuple[int, int, int]  # low, high and step of a receptive field
 
 @dataclass(frozen=True, kw_only=True)
 class CardHead:
-    """What the card of every part begins with; `files` holds the SHA-256 of each file of the folder by name."""
+    """Fields that all cards share; `files` maps each file of the folder to its SHA-256."""
 
     card_version: int
     kind: str
@@ -39,7 +39,7 @@ class CardHead:
 
 @dataclass(frozen=True)
 class LayerGrid:
-    """The receptive fields of a layer's cells along each axis."""
+    """The receptive fields of a layer's feature map along each axis."""
 
     rows: FieldValues
     columns: FieldValues
@@ -50,9 +50,10 @@ class ModelGraph:
     """The ONNX files of a model.
 
     Attributes:
-        file: graph of predictions and of the last layer's heatmaps or the anomaly map.
-        answers_file: graph that predictions come from; None in an export of one model alone.
-        agreement_of_int8: mean differences of int8 from float32 on validation, by output.
+        file: float32 graph of predictions, and of the last layer's heatmaps or the anomaly map.
+        answers_file: graph used for predictions; None in an export of a single model.
+        answers_precision: numerical precision of `answers_file`.
+        agreement_of_int8: by output, mean difference between int8 and float32 on validation.
     """
 
     file: str
@@ -64,19 +65,19 @@ class ModelGraph:
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierGraphs(ModelGraph):
-    """The ONNX files of a classifier; `layers_file` is the graph of heatmaps of the layers but the last."""
+    """The ONNX files of a classifier; `layers_file` is the graph of the heatmaps of all layers but the last."""
 
     layers_file: str
     layers_outputs: tuple[str, ...]
     layers: dict[str, LayerGrid]
 
     def __post_init__(self) -> None:
-        require(bool(self.layers), "there are no layers, expected one or more")
+        require(bool(self.layers), "graph.layers is empty; expected one layer or more")
 
 
 @dataclass(frozen=True)
 class HeatmapAudit:
-    """Metrics of the heatmaps by name and a verdict in a sentence, as `pneumoscope research explain` leaves them."""
+    """Metrics of the heatmaps and a verdict in one sentence, from `pneumoscope research explain`."""
 
     method: str
     layer: str
@@ -88,14 +89,15 @@ class HeatmapAudit:
 
 @dataclass(frozen=True)
 class SubtypeAudit:
-    """How reliable bacterial against viral is, as `pneumoscope research labels` leaves it.
+    """The reliability of bacterial versus viral, from `pneumoscope research labels`.
 
     Attributes:
-        images: number of pneumonias.
-        inside: number of those in contiguous error runs.
-        verdict: in a sentence or two; empty where there are no such runs.
-        metrics: AUROC of bacterial against viral, of held-out predictions (`predictions_`) and of the image borders
-            alone (`borders_`), `outside` and `inside` of the runs.
+        images: number of images with pneumonia.
+        inside: number of these images inside contiguous error runs.
+        verdict: one or two sentences; empty if there are no such runs.
+        metrics: AUROC of bacterial versus viral inside and outside of the error runs, for held-out predictions
+            (`predictions_inside`, `predictions_outside`) and for image borders alone (`borders_inside`,
+            `borders_outside`).
     """
 
     images: int
@@ -107,7 +109,7 @@ class SubtypeAudit:
 
 @dataclass(frozen=True)
 class DataSummary:
-    """The data that models were trained on: hash, license, counts of the training split, counts by split."""
+    """The training data: hash, license, counts of the training split, and counts by split."""
 
     sha256: str
     license: str
@@ -129,7 +131,7 @@ class ExportedModel(TrainingRecord, CardHead):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierCard(CalibrationReport, ExportedModel):
-    """The card of a reader's classifier; audits are None where they were not measured."""
+    """The card of a reader's classifier; `explanation` and `subtypes` are None if not measured."""
 
     graph: ClassifierGraphs
     data: DataSummary
@@ -138,7 +140,10 @@ class ClassifierCard(CalibrationReport, ExportedModel):
 
     def __post_init__(self) -> None:
         count = len(self.classes)
-        require(len(self.calibration.fitted) == count + 1, f"calibration.fitted is not of {count} classes")
+        fitted = len(self.calibration.fitted)
+        require(
+            fitted == count + 1, f"calibration.fitted has {fitted} values; expected {count + 1} for {count} classes"
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,8 +151,8 @@ class AnomalyCard(ExportedModel):
     """The card of a reader's anomaly detector.
 
     Attributes:
-        normal_scores: of held-out normals, ascending.
-        map_scale: values of the anomaly map that are drawn as 0 and as 1.
+        normal_scores: anomaly scores of held-out normals, ascending.
+        map_scale: values of the anomaly map that are scaled to 0 and to 1.
         metrics: metrics by split and name.
     """
 
@@ -157,7 +162,7 @@ class AnomalyCard(ExportedModel):
     data: DataSummary
 
     def __post_init__(self) -> None:
-        require(bool(self.normal_scores), "normal_scores are empty, expected those of held-out normals")
+        require(bool(self.normal_scores), "normal_scores is empty; expected the scores of held-out normals")
         require("auroc" in self.metrics.get("test", {}), "metrics.test.auroc is missing")
 
 
@@ -173,29 +178,31 @@ Card = TypeVar("Card", bound=CardHead)
 
 
 def load_card(card_type: type[Card], folder: Path, *, kind: str | None = None) -> Card:
-    """Return the card of a folder, once its files are those that the card names.
+    """Load the card of a folder and check the hashes of the files that it lists.
 
     Args:
         card_type: the dataclass to parse.
-        folder: with the card and its files.
-        kind: one of `PARTS`; None takes any of them.
+        folder: folder with the card and its files.
+        kind: expected part, one of `PARTS`; None accepts every part.
 
     Raises:
-        ModelError: if the card is missing, damaged, of another kind or version, or names other files.
+        ModelError: if the card is missing, damaged, or of another part or version, or if a file is missing or changed.
     """
     card = read_card(
         card_type,
         folder,
         versions={name: version for name, version in CARD_VERSIONS.items() if kind in (None, name)},
-        holds=f"exported model; expected {', '.join(PARTS)}, as `pneumoscope export` leaves them",
+        holds=f"exported model; expected {', '.join(PARTS)} as written by `pneumoscope export`",
         remedy="Export the models again with this version of pneumoscope.",
     )
     for name, digest in card.files.items():
         path = folder / name
         if Path(name).name != name:
-            raise ModelError(f"{folder / CARD_NAME} names {name!r}; expected files of its own folder only")
+            raise ModelError(f"{folder / CARD_NAME} lists {name!r}; expected files in the same folder only")
         if not path.is_file():
-            raise ModelError(f"{path} is missing; export the models again, or install pneumoscope again")
+            raise ModelError(f"{path} is missing; export the models again or reinstall pneumoscope")
         if hash_file(path) != digest:
-            raise ModelError(f"{path} is not the file that {CARD_NAME} describes; export or install again")
+            raise ModelError(
+                f"{path} does not match its SHA-256 in {CARD_NAME}; export the models again or reinstall pneumoscope"
+            )
     return card

@@ -1,24 +1,37 @@
-"""One file to the input of the models."""
+"""Decode one image to the input of the models."""
 
 import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
 
 from pneumoscope.data.dicom import describe_header
-from pneumoscope.data.image import load_pixels
-from pneumoscope.data.source import ImageSource, open_source
+from pneumoscope.data.image import ImageInput, load_image
+from pneumoscope.data.source import open_source
+from pneumoscope.errors import ImageError
 
 
-def decode_radiograph(source: ImageSource, *, size: int = 128) -> tuple[np.ndarray, list[str]]:
-    """Decode a file as the training images were decoded.
+def decode_radiograph(source: ImageInput, *, size: int = 128) -> tuple[NDArray[np.uint8], list[str]]:
+    """Decode one image as the training images were decoded.
 
     Args:
-        source: path, bytes, or binary stream.
-        size: side of the square that the models take.
+        source: see `load_image`.
+        size: side in pixels of the square that the models take.
 
     Returns:
-        `(size, size)` uint8, 0 = black; and the reasons of a DICOM header against a frontal chest radiograph.
+        `(size, size)` uint8, 0 = black; and the reasons in its DICOM header to reject the image, see `describe_header`.
 
     Raises:
-        ImageError: if the file cannot be read as a radiograph.
+        ImageError: if the image cannot be read.
     """
+    if isinstance(source, Image.Image | np.ndarray):
+        return load_image(source, size=size), []
     with open_source(source) as stream:
-        return load_pixels(stream, size=size), describe_header(stream)
+        return load_image(stream, size=size), describe_header(stream)
+
+
+def decode_file(source: ImageInput, *, size: int) -> tuple[NDArray[np.uint8], list[str]] | str:
+    """Return the result of `decode_radiograph`, or the reason why the image cannot be read."""
+    try:
+        return decode_radiograph(source, size=size)
+    except ImageError as error:
+        return str(error)

@@ -1,42 +1,39 @@
-"""A radiograph and its heatmap at the size of a picture."""
+"""A radiograph and the heatmap of its prediction, at display size."""
 
 import numpy as np
-from PIL import Image
+from numpy.typing import NDArray
 
-from pneumoscope.data.image import load_image
-from pneumoscope.data.source import ImageSource
+from pneumoscope.data.image import ImageInput, load_gray
+from pneumoscope.inference.explanation import resize_heatmap, shrink
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 
-MAX_SIDE = 2048
-
 
 def illustrate(
-    reader: Reader, source: ImageSource, image: np.ndarray, reading: Reading
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return a radiograph and the heatmap of the decided class; where undecided, of the more probable one.
+    reader: Reader, source: ImageInput, image: NDArray[np.uint8], reading: Reading
+) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
+    """Return a radiograph at display size with the heatmap of its predicted class.
+
+    If the decision is `uncertain`, the heatmap is of the more probable class, normal or pneumonia.
 
     Args:
-        reader: that gave the reading.
-        source: path, bytes or binary stream of the radiograph.
-        image: `(size, size)` uint8, the radiograph as the models see it.
-        reading: of the radiograph, without an error.
+        reader: the reader that returned the reading.
+        source: the radiograph, see `load_image`.
+        image: `(size, size)` uint8, the same radiograph as the models take it.
+        reading: the prediction for the radiograph, without an error.
 
     Returns:
-        `(H, W)` float32 in [0, 1], the radiograph with its own aspect ratio and sides of 2,048 pixels at most; and the
-        heatmap of the same shape and range, or None where the image is rejected.
+        The radiograph, `(H, W)` float32 in [0, 1], with its own aspect ratio and sides of at most 2,048 pixels; and the
+        heatmap, of the same shape and range, or None if the image is rejected.
 
     Raises:
-        ImageError: if the file cannot be read.
+        ImageError: if the image cannot be read.
     """
-    radiograph = Image.fromarray(load_image(source))
-    radiograph.thumbnail((MAX_SIDE, MAX_SIDE), Image.Resampling.BILINEAR, reducing_gap=None)
-    picture = np.clip(np.asarray(radiograph), 0, 1)
+    radiograph = shrink(load_gray(source))
     if reading.decision == "rejected":
-        return picture, None
-    label = reading.decision
+        return radiograph, None
+    label = str(reading.decision)
     if label == "uncertain":
         label = "pneumonia" if reading.probabilities["pneumonia"] >= 0.5 else "normal"
-    (heatmap,) = reader.draw_heatmaps(image[None], [str(label)])
-    resized = Image.fromarray(heatmap).resize(radiograph.size, Image.Resampling.BILINEAR)
-    return picture, np.clip(np.asarray(resized), 0, 1)
+    (heatmap,) = reader.compute_heatmaps(image[None], [label])
+    return radiograph, resize_heatmap(heatmap, radiograph.shape)

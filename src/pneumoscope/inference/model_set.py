@@ -1,9 +1,9 @@
-"""The models of a reader, as a folder of three parts; each holds its files, `card.json` and `README.md`.
+"""The models of a reader: a folder with three parts. Each part contains its files, `card.json` and `README.md`.
 
 MODELS/
-  classifier/   graphs: probabilities and embedding; heatmaps of each convolutional layer
-  anomaly/      graphs: anomaly score of a normality model; anomaly map
-  references/   embeddings, labels, names and map positions of the training images; OOD detector
+  classifier/   ONNX graphs: probabilities and embedding; heatmaps of each convolutional layer
+  anomaly/      ONNX graphs: anomaly score of the normality model; anomaly map
+  references/   reference cases: embeddings, labels, names and map positions of the training images; OOD detector
 """
 
 import hashlib
@@ -36,47 +36,75 @@ BATCH_SIZE = 8
 
 @dataclass(frozen=True)
 class Graph:
-    """An ONNX file, loaded when it first runs; `num_threads` 0 is one for each core."""
+    """An ONNX file, loaded on first use.
+
+    Attributes:
+        path: path of the file.
+        num_threads: number of threads; 0 is one per core.
+    """
 
     path: Path
     num_threads: int = 0
 
     @cached_property
     def session(self) -> Any:
-        """The session of ONNX Runtime.
+        """The ONNX Runtime session.
 
         Raises:
-            ModelError: if ONNX Runtime cannot run it.
+            ModelError: if ONNX Runtime cannot load the file.
         """
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = self.num_threads
         options.log_severity_level = 3
-        # Threads that spin while they wait would take the cores from those that decode.
+        # Spinning threads would take cores from the threads that decode images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
-        except Exception as error:  # ONNX Runtime raises classes of its own
+        except Exception as error:  # ONNX Runtime raises its own classes
             version = onnxruntime.__version__
-            raise ModelError(f"{self.path} is no graph that ONNX Runtime {version} can run: {error}") from None
+            raise ModelError(
+                f"ONNX Runtime {version} cannot load {self.path} ({error}); export the models again or reinstall "
+                "pneumoscope"
+            ) from None
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """Return some outputs for some inputs, all by name; eight images at a time, which bounds the memory."""
+        """Run the graph in batches of eight images, which bounds the memory.
+
+        Args:
+            inputs: arrays by input name.
+            outputs: names of the outputs to compute.
+
+        Returns:
+            One array per output, in the order of `outputs`.
+
+        Raises:
+            ModelError: if ONNX Runtime cannot run the graph on these inputs.
+        """
         count = len(next(iter(inputs.values())))
-        batches = [
-            self.session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
-            for start in range(0, count, BATCH_SIZE)
-        ]
+        session = self.session
+        try:
+            batches = [
+                session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
+                for start in range(0, count, BATCH_SIZE)
+            ]
+        except Exception as error:  # ONNX Runtime raises its own classes
+            shapes = ", ".join(f"{name} {values.shape}" for name, values in inputs.items())
+            raise ModelError(f"{self.path} cannot compute {', '.join(outputs)} of {shapes}: {error}") from None
         return [np.concatenate(values) for values in zip(*batches, strict=True)]
 
 
 @dataclass(frozen=True)
 class ReferenceCases:
-    """The training images without their pixels.
+    """The reference cases: the training images without their pixels.
 
-    Embeddings `(n, d)` float32; labels `(n,)` int, index into the classes; names `(n,)` str, files below the root of
-    the collection; patients `(n,)` str; coordinates `(n, 2)` float32 on the t-SNE map.
+    Attributes:
+        embeddings: `(n, d)` float32.
+        labels: `(n,)` int, index into the classes.
+        names: `(n,)` str, paths relative to the root of the collection.
+        patients: `(n,)` str.
+        coordinates: `(n, 2)` float32, positions on the t-SNE map.
     """
 
     embeddings: np.ndarray
@@ -97,14 +125,17 @@ class ModelCards:
 
 @dataclass(frozen=True)
 class ModelSet:
-    """All that a reader needs.
+    """The models of a reader.
 
     Attributes:
-        cards: of the three parts.
-        answers, scores: graphs of the classifier and the normality model that predictions come from.
-        classifier, layers, anomaly: graphs of heatmaps of the last layer, of the other layers, and of anomaly maps.
+        cards: cards of the three parts.
+        answers: graph of the classifier's predictions.
+        scores: graph of the normality model's anomaly scores.
+        classifier: graph of the last layer's heatmaps.
+        layers: graph of the other layers' heatmaps.
+        anomaly: graph of the anomaly map.
         references: the reference cases.
-        ood_detector: rejects or flags images unlike the training images.
+        ood_detector: the detector that flags or rejects out-of-distribution images.
     """
 
     cards: ModelCards
@@ -118,7 +149,7 @@ class ModelSet:
 
     @cached_property
     def id(self) -> str:
-        """Version of the package that made the models, 8 digits of the hash of all their files, and the notice."""
+        """Identity of the models: version of the exporting package, 8 digits of their hash, and the notice."""
         files = json.dumps([sorted(getattr(self.cards, part).files.items()) for part in PARTS])
         digest = hashlib.sha256(files.encode()).hexdigest()[:8]
         return f"pneumoscope-{self.cards.classifier.pneumoscope}-{digest} (research use only)"
@@ -130,7 +161,7 @@ class ModelSet:
 
     @property
     def image_size(self) -> int:
-        """Side in pixels of the square that images are shrunk to."""
+        """Side of the square input images, in pixels."""
         return self.cards.classifier.input.shape[0]
 
 
@@ -138,11 +169,11 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     """Load the models that a reader needs.
 
     Args:
-        models_dir: as `pneumoscope export` leaves it; None takes the models that ship with the package.
-        num_threads: of each graph; 0 is one for each core.
+        models_dir: folder written by `pneumoscope export`; None loads the included models.
+        num_threads: number of threads per graph; 0 is one per core.
 
     Raises:
-        ModelError: if a part is missing, damaged, changed since its card was written, or of another version.
+        ModelError: if a part is missing, damaged, of another version, or does not match the hashes in its card.
     """
     folder = SHIPPED_DIR if models_dir is None else Path(models_dir)
     cards = load_cards(folder)
@@ -153,13 +184,13 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
         ood_detector = OODDetector.from_arrays(_load_arrays(folder / "references" / OOD_DETECTOR_NAME))
     except (TypeError, KeyError, ValueError) as error:
         raise ModelError(
-            f"{folder / 'references'} lacks arrays or has others than expected ({error}); export it again"
+            f"{folder / 'references'} has missing or unexpected arrays ({error}); export the models again"
         ) from None
 
     def open_graph(part: str, card: ClassifierCard | AnomalyCard, name: str | None) -> Graph:
         if name is None or name not in card.files:
             expected = ", ".join(card.files)
-            raise ModelError(f"{folder / part / CARD_NAME} names the graph {name!r}, expected one of {expected}")
+            raise ModelError(f"{folder / part / CARD_NAME} names the graph {name!r}; expected one of {expected}")
         return Graph(folder / part / name, num_threads)
 
     classifier, anomaly = cards.classifier, cards.anomaly
@@ -173,14 +204,14 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
         references=references,
         ood_detector=ood_detector,
     )
-    # Every reading needs these two: an error in them is raised here.
+    # Load the two graphs that every prediction needs, so that their errors are raised here.
     for graph in (models.answers, models.scores):
         graph.session  # noqa: B018
     return models
 
 
 def load_cards(models_dir: Path) -> ModelCards:
-    """Return the cards of a reader's models; raises the errors of `load_card`."""
+    """Load the three cards of a reader's models; raises the errors of `load_card`."""
     return ModelCards(
         classifier=load_card(ClassifierCard, models_dir / "classifier", kind="classifier"),
         anomaly=load_card(AnomalyCard, models_dir / "anomaly", kind="anomaly"),
@@ -189,7 +220,7 @@ def load_cards(models_dir: Path) -> ModelCards:
 
 
 def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
-    """Return `(n, H, W)` uint8 images as what a graph takes."""
+    """Return `(n, H, W)` uint8 images as input of a graph."""
     return {"image": images[..., None].astype(np.float32)}
 
 

@@ -1,52 +1,58 @@
-"""Images to predictions: probabilities, decision, anomaly score, neighbors and maps."""
+"""Radiographs to predictions: decision, probabilities, anomaly score, nearest neighbors and heatmaps."""
 
 import os
-from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import PurePath
-from typing import Any
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.data.image import (
+    ImageInput,
+    check_images,
+    is_one_input,
+    list_inputs,
+    load_gray,
+    load_images,
+    name_input,
+)
+from pneumoscope.errors import ImageError, PneumoscopeError
+from pneumoscope.inference.decision import NUM_NEIGHBORS, NUM_VOTES, DecisionRule
+from pneumoscope.inference.decode import decode_file
+from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, shrink
 from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
-from pneumoscope.inference.reading import Reading, ReferenceCase
+from pneumoscope.inference.reading import Reading
 from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
-from pneumoscope.neighbors.search import EmbeddingIndex
 
 OPERATING_POINTS = ("screening", "balanced", "specific")
-NUM_NEIGHBORS = 5
-NUM_VOTES = 15
-
-
-@dataclass(frozen=True)
-class ReadingMaps:
-    """The maps behind a reading.
-
-    Attributes:
-        heatmaps: by layer `(classes, h, w)` float32, not negative: evidence for each class at each cell of the layer.
-        anomaly_map: `(H, W)` float32 in [0, 1]: 0 is the median over all places in held-out normals, 1 their 99.9 %
-            quantile or more.
-        position: `(2,)` float32, on the map of reference cases.
-    """
-
-    heatmaps: dict[str, np.ndarray]
-    anomaly_map: np.ndarray
-    position: np.ndarray
 
 
 class Reader:
-    """Trained models, ready to read.
+    """Pretrained models that predict, explain and embed chest radiographs.
+
+    Inference uses ONNX Runtime on the CPU and does not load Keras. A reader can be shared by threads.
 
     Attributes:
-        models: the models.
-        layers: names of the convolutional layers, from the input on.
-        trust: `heatmap_trust` and `subtype_trust`, how reliable heatmaps and bacterial against viral are, as text;
-            empty where that was not measured.
-        coverage: of the conformal sets of classes; None if the models have none.
+        models: the models with their cards.
+        layers: names of the convolutional layers, in the order of the network.
+        trust: notes on reliability as text. `heatmap_trust` is about heatmaps, `subtype_trust` about bacterial against
+            viral pneumonia. A note is empty if reliability was not measured.
+        coverage: coverage of the conformal prediction sets; None if the models have none.
+
+    Example:
+        >>> import pneumoscope as ps
+        >>> reader = ps.Reader.open()
+        >>> radiograph = ps.draw_phantoms(1, size=256, seed=0).images[0]
+        >>> reading = reader.predict(radiograph)
+        >>> reading.decision in ("normal", "pneumonia", "uncertain", "rejected")
+        True
+        >>> reader.explain(radiograph, label="pneumonia").heatmap.shape
+        (256, 256)
     """
 
     def __init__(self, models: ModelSet) -> None:
@@ -54,50 +60,153 @@ class Reader:
         card = models.cards.classifier
         self.layers = tuple(card.graph.layers)
         self._fields = {name: (Field(*grid.rows), Field(*grid.columns)) for name, grid in card.graph.layers.items()}
-        self._fits = np.array([card.calibration.fitted, *card.calibration.resampled], dtype=np.float64)
+        self._rule = DecisionRule(models)
         self.trust: dict[str, str] = {
             "heatmap_trust": card.explanation.verdict if card.explanation else "",
             "subtype_trust": card.subtypes.verdict if card.subtypes else "",
         }
         self.coverage: float | None = card.conformal.coverage if card.conformal else None
         self._limit: float = card.conformal.limit if card.conformal else np.nan
-        self._normal_scores = np.sort(np.array(models.cards.anomaly.normal_scores, dtype=np.float64))
-        self._patients: dict[str, set[str]] = {}  # by file name
-        for name, patient in zip(models.references.names, models.references.patients, strict=True):
-            self._patients.setdefault(PurePath(str(name)).name, set()).add(str(patient))
-        self._index = EmbeddingIndex(models.references.embeddings, models.references.patients.tolist())
 
     @classmethod
     def open(cls, models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> "Reader":
-        """Return a reader of some models, by default those that ship with the package.
+        """Return a reader of exported models.
+
+        Args:
+            models_dir: folder written by `export_study`; None opens the models included in the package.
+            num_threads: threads of each model; 0 is one per core.
 
         Raises:
-            ModelError: if they are missing, damaged, or of another version.
+            ModelError: if a model is missing, damaged, or of another version.
         """
         return cls(load_model_set(models_dir, num_threads=num_threads))
 
     def threshold(self, operating_point: str) -> float:
-        """Return the probability of pneumonia from which a case counts as one.
+        """Return the threshold of an operating point.
+
+        A case counts as pneumonia when `probability >= threshold`.
 
         Args:
-            operating_point: `screening`, `balanced`, `specific`, or a number in (0, 1) as text.
+            operating_point: `screening`, `balanced`, `specific`, or a threshold in (0, 1) as text.
 
         Raises:
-            PneumoscopeError: if it is neither.
+            PneumoscopeError: if there is no such operating point.
         """
         points = self.models.cards.classifier.operating_points
         if operating_point in points:
             return points[operating_point].threshold
         try:
             number = float(operating_point)
-        except ValueError:
+        except (TypeError, ValueError):
             number = np.nan
         if not 0 < number < 1:
             expected = f"{', '.join(points)}, or a number between 0 and 1"
             raise PneumoscopeError(f"the operating point is {operating_point!r}; expected {expected}")
         return number
 
-    def read(
+    @overload
+    def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
+        self, source: ImageInput, *, operating_point: str = "balanced"
+    ) -> Reading: ...
+
+    @overload
+    def predict(self, source: Iterable[ImageInput], *, operating_point: str = "balanced") -> list[Reading]: ...
+
+    def predict(
+        self, source: ImageInput | Iterable[ImageInput], *, operating_point: str = "balanced"
+    ) -> Reading | list[Reading]:
+        """Predict for one or many radiographs.
+
+        Files are decoded in threads. For thousands of files, use the command `pneumoscope read`, which works in bounded
+        memory.
+
+        Args:
+            source: one radiograph (path, bytes, PIL image, or uint8 array; see `load_image`), or an iterable of
+                radiographs.
+            operating_point: see `threshold`.
+
+        Returns:
+            One `Reading` for one radiograph. For many, a list in their order; a radiograph that cannot be read gets a
+            reading whose `error` says why.
+
+        Raises:
+            ImageError: if a single radiograph cannot be read.
+            PneumoscopeError: if there is no such operating point.
+        """
+        self.threshold(operating_point)
+        sources = list_inputs(source)
+        names = [name_input(item) for item in sources]
+        with ThreadPoolExecutor() as pool:
+            outcomes = list(pool.map(partial(decode_file, size=self.models.image_size), sources))
+        errors = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, str)}
+        if errors and is_one_input(source):
+            raise ImageError(f"{names[0] or 'image'}: {errors[0]}")
+        model = self.models.id
+        readings = {n: Reading(names[n], operating_point, model, error=error) for n, error in errors.items()}
+        decoded = {number: outcome for number, outcome in enumerate(outcomes) if not isinstance(outcome, str)}
+        if decoded:
+            images, objections = zip(*decoded.values(), strict=True)
+            stack, readable = np.stack(images), [names[number] for number in decoded]
+            predictions = self.predict_images(stack, readable, operating_point=operating_point, objections=objections)
+            readings |= dict(zip(decoded, predictions, strict=True))
+        return readings[0] if is_one_input(source) else [readings[number] for number in range(len(sources))]
+
+    @overload
+    def explain(  # type: ignore[overload-overlap]
+        self, source: ImageInput, *, label: str = "pneumonia", layer: str | None = None
+    ) -> HeatmapExplanation: ...
+
+    @overload
+    def explain(
+        self, source: Iterable[ImageInput], *, label: str = "pneumonia", layer: str | None = None
+    ) -> list[HeatmapExplanation]: ...
+
+    def explain(
+        self, source: ImageInput | Iterable[ImageInput], *, label: str = "pneumonia", layer: str | None = None
+    ) -> HeatmapExplanation | list[HeatmapExplanation]:
+        """Return the heatmap of one class for one or many radiographs.
+
+        The OOD detector is not applied: check `Reading.decision` before you rely on a heatmap.
+
+        Args:
+            source: one radiograph or an iterable of radiographs, see `predict`.
+            label: a class of the models, or `pneumonia` for its more probable subtype.
+            layer: one of `layers`; by default the last.
+
+        Returns:
+            One explanation for one radiograph; for many, a list in their order.
+
+        Raises:
+            ImageError: if a radiograph cannot be read.
+            PneumoscopeError: if there is no such class or layer.
+        """
+        self._check_choice(label, layer)
+        sources, layer = list_inputs(source), layer or self.layers[-1]
+        images = load_images(sources, size=self.models.image_size)
+        explanations = []
+        for item, image in zip(sources, images, strict=True):
+            radiograph = shrink(load_gray(item))
+            (heatmap,) = self.compute_heatmaps(image[None], [label], layer=layer)
+            pixels = np.rint(255 * radiograph).astype(np.uint8)
+            resized = resize_heatmap(heatmap, radiograph.shape)
+            explanations.append(HeatmapExplanation(name_input(item), label, layer, resized, pixels))
+        return explanations[0] if is_one_input(source) else explanations
+
+    def embed(self, sources: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
+        """Return the embedding of one or many radiographs: `(n, d)` float32, as in `models.references.embeddings`.
+
+        Args:
+            sources: one radiograph or an iterable of radiographs, see `predict`.
+
+        Raises:
+            ImageError: if a radiograph cannot be read.
+        """
+        images = load_images(sources, size=self.models.image_size)
+        if not len(images):
+            return np.empty((0, self.models.references.embeddings.shape[1]), np.float32)
+        return np.asarray(self.models.answers.run(as_input(images), ["embedding"])[0], dtype=np.float32)
+
+    def predict_images(
         self,
         images: np.ndarray,
         paths: Sequence[str],
@@ -105,21 +214,25 @@ class Reader:
         operating_point: str = "balanced",
         objections: Sequence[Sequence[str]] | None = None,
     ) -> list[Reading]:
-        """Return the reading of each image.
+        """Predict for decoded images.
 
         Args:
             images: `(n, size, size)` uint8, 0 = black.
-            paths: `n` names. The patient of a reference case of the same file name is left out of the neighbors.
+            paths: `n` names. If a reference case has the same file name, its patient is excluded from the neighbors.
             operating_point: see `threshold`.
-            objections: for each image, the reasons of its file's header to reject it.
+            objections: for each image, the reasons in its DICOM header to reject it.
+
+        Raises:
+            ImageError: if the images have another type or shape.
+            PneumoscopeError: if there is no such operating point.
         """
         threshold = self.threshold(operating_point)
-        inputs = as_input(images)
+        inputs = self._as_input(images)
         outputs, embeddings = self.models.answers.run(inputs, ["probabilities", "embedding"])
         (scores,) = self.models.scores.run(inputs, ["score"])
         checks = self.models.ood_detector.check(images)
-        nearest = self._find_nearest(embeddings, paths, NUM_VOTES)
-        calibrated = self._calibrate(outputs)
+        nearest = self._rule.find_nearest(embeddings, paths, NUM_VOTES)
+        calibrated = self._rule.calibrate(outputs)
         readings = []
         for number, path in enumerate(paths):
             in_distribution, rejected, reason = checks[number]
@@ -128,8 +241,8 @@ class Reader:
             values: dict[str, Any] = {"decision": "rejected", "in_distribution": False, "reason": reason}
             if not rejected:
                 score = float(scores[number])
-                values, doubt = self._decide(threshold, calibrated[number], *nearest[number])
-                values |= {"anomaly_score": score, "anomaly_percentile": self._rank_score(score)}
+                values, doubt = self._rule.decide(threshold, calibrated[number], *nearest[number])
+                values |= {"anomaly_score": score, "anomaly_percentile": self._rule.rank_score(score)}
                 values |= {
                     "in_distribution": in_distribution,
                     "reason": " ".join(part for part in (reason, doubt) if part),
@@ -137,60 +250,69 @@ class Reader:
             readings.append(Reading(path, operating_point, self.models.id, **values))
         return readings
 
-    def score(self, images: np.ndarray) -> np.ndarray:
-        """Return calibrated probabilities of any images, without the OOD detector.
+    def compute_probabilities(self, images: np.ndarray) -> np.ndarray:
+        """Return calibrated probabilities, without the OOD detector.
 
         Args:
             images: `(n, size, size)` uint8, 0 = black.
 
         Returns:
             `(n, classes)` float64; rows sum to 1.
+
+        Raises:
+            ImageError: if the images have another type or shape.
         """
-        (outputs,) = self.models.answers.run(as_input(images), ["probabilities"])
-        return np.asarray(calibrate(outputs, self._fits[:1])[0])
+        (outputs,) = self.models.answers.run(self._as_input(images), ["probabilities"])
+        return np.asarray(calibrate(outputs, self._rule.calibrations[:1])[0])
 
     def choose_sets(self, probabilities: np.ndarray) -> np.ndarray:
-        """Return the conformal sets, `(n, classes)` bool, with the coverage of `coverage`.
+        """Return the conformal prediction sets, `(n, classes)` bool. Their coverage is the attribute `coverage`.
 
         Args:
-            probabilities: `(n, classes)` floats, as `score` returns them.
+            probabilities: `(n, classes)` floats, as `compute_probabilities` returns them.
 
         Raises:
             PneumoscopeError: if the models have no conformal sets.
         """
         if self.coverage is None:
-            raise PneumoscopeError("the card of these models holds no `conformal`; export them again to have sets")
+            raise PneumoscopeError("the model card has no `conformal`: export the models again to have prediction sets")
         return choose_sets(probabilities, self._limit)
 
     def compute_maps(self, image: np.ndarray) -> ReadingMaps:
-        """Return the maps behind the reading of one `(size, size)` uint8 image."""
-        inputs = as_input(image[None])
+        """Return the maps that belong to the reading of one `(size, size)` uint8 image."""
+        inputs = self._as_input(image[None])
         last = self.layers[-1]
         (embedding,) = self.models.answers.run(inputs, ["embedding"])
         gradient, heatmap = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
         earlier = self._run_layers(inputs, gradient, self.layers[:-1])
-        (cells,) = self.models.anomaly.run(inputs, ["map"])
-        ((nearest, _),) = self._find_nearest(embedding, [""], NUM_NEIGHBORS)
+        (anomaly_map,) = self.models.anomaly.run(inputs, ["map"])
+        ((nearest, _),) = self._rule.find_nearest(embedding, [""], NUM_NEIGHBORS)
         return ReadingMaps(
             heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
-            anomaly_map=self._scale_anomaly(cells[0]),
+            anomaly_map=self._scale_anomaly(anomaly_map[0]),
             position=np.median(self.models.references.coordinates[nearest], axis=0),
         )
 
-    def draw_heatmaps(self, images: np.ndarray, labels: Sequence[str], *, layer: str | None = None) -> np.ndarray:
+    def compute_heatmaps(self, images: np.ndarray, labels: Sequence[str], *, layer: str | None = None) -> np.ndarray:
         """Return the heatmap of one class for each image.
 
         Args:
             images: `(n, size, size)` uint8.
             labels: `n` class names, or `pneumonia` for its more probable subtype.
-            layer: one of `layers`; the last by default.
+            layer: one of `layers`; by default the last.
 
         Returns:
-            `(n, size, size)` float32 in [0, 1]; the largest value of each map is 1, or 0 for an empty map.
+            `(n, size, size)` float32 in [0, 1]. The largest value of each map is 1, or 0 if the map is empty.
+
+        Raises:
+            ImageError: if the images have another type or shape.
+            PneumoscopeError: if there is no such class or layer.
         """
+        for label in labels:
+            self._check_choice(label, layer)
         last = self.layers[-1]
         layer = layer or last
-        inputs = as_input(images)
+        inputs = self._as_input(images)
         (outputs,) = self.models.answers.run(inputs, ["probabilities"])
         gradient, maps = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
         if layer != last:
@@ -202,68 +324,27 @@ class Reader:
         return upsample(maps[np.arange(len(maps)), chosen], *self._fields[layer], images.shape[1:])
 
     def describe_layer(self, layer: str) -> dict[str, Any]:
-        """Return the receptive fields of a layer, `rows` and `columns`, each as `low`, `high` and `step` in pixels."""
+        """Return the receptive fields of a layer: `low`, `high` and `step` in pixels, for `rows` and `columns`."""
         return {axis: vars(field) for axis, field in zip(("rows", "columns"), self._fields[layer], strict=True)}
 
-    def _scale_anomaly(self, cells: np.ndarray) -> np.ndarray:
+    def _as_input(self, images: np.ndarray) -> dict[str, np.ndarray]:
+        check_images(images, size=self.models.image_size)
+        return as_input(images)
+
+    def _check_choice(self, label: str, layer: str | None) -> None:
+        labels = dict.fromkeys((*self.models.classes, "pneumonia"))
+        if label not in labels:
+            raise PneumoscopeError(f"there is no class {label!r}; expected one of {', '.join(labels)}")
+        if layer is not None and layer not in self.layers:
+            raise PneumoscopeError(f"there is no layer {layer!r}; expected one of {', '.join(self.layers)}")
+
+    def _scale_anomaly(self, anomaly_map: np.ndarray) -> np.ndarray:
         low, high = self.models.cards.anomaly.map_scale
         side = self.models.image_size
-        resized = Image.fromarray(cells).resize((side, side), Image.Resampling.BILINEAR)
+        resized = Image.fromarray(anomaly_map).resize((side, side), Image.Resampling.BILINEAR)
         return np.asarray(np.clip((np.asarray(resized) - low) / (high - low), 0, 1))
 
     def _run_layers(
         self, inputs: dict[str, np.ndarray], gradient: np.ndarray, layers: tuple[str, ...]
     ) -> list[np.ndarray]:
         return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])
-
-    def _decide(
-        self, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
-    ) -> tuple[dict[str, Any], str]:
-        """Return the decision with its evidence, by the names of `Reading`, and why it is uncertain, or nothing."""
-        references, classes = self.models.references, self.models.classes
-        rows = dict(zip((*classes, "pneumonia"), calibrated.tolist(), strict=True))
-        probability, low, high = rows["pneumonia"]
-        decision = "pneumonia" if probability >= threshold else "normal"
-        doubt = _explain_doubt(decision, threshold, low, high, float((references.labels[nearest] > 0).mean()))
-        values = {
-            "decision": "uncertain" if doubt else decision,
-            "probabilities": {name: value for name, (value, _, _) in rows.items()},
-            "intervals": {name: (low, high) for name, (_, low, high) in rows.items()},
-            "neighbors": tuple(
-                ReferenceCase(str(references.names[index]), classes[references.labels[index]], distance, index)
-                for index, distance in list(zip(nearest.tolist(), distances.tolist(), strict=True))[:NUM_NEIGHBORS]
-            ),
-        }
-        return values, doubt
-
-    def _calibrate(self, outputs: np.ndarray) -> np.ndarray:
-        """Return `(n, classes + 1, 3)` float64: calibrated, low and high end, of each class and of pneumonia."""
-        fitted = calibrate(outputs, self._fits)
-        scored = np.concatenate([fitted, 1 - fitted[..., :1]], axis=2)
-        low, high = np.quantile(scored[1:], [0.025, 0.975], axis=0)
-        return np.stack([scored[0], np.minimum(low, scored[0]), np.maximum(high, scored[0])], axis=-1)
-
-    def _rank_score(self, score: float) -> float:
-        """Return the percentage of held-out normals with a smaller score."""
-        return float(100 * np.searchsorted(self._normal_scores, score) / len(self._normal_scores))
-
-    def _find_nearest(
-        self, embeddings: np.ndarray, paths: Sequence[str], count: int
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return for each path the indices and distances of the nearest reference cases, nearest first.
-
-        The patient of a reference case whose file has the same name is left out.
-        """
-        exclude = [self._patients.get(PurePath(path).name, ()) for path in paths]
-        nearest, distances = self._index.search(embeddings, count, exclude=exclude)
-        return [(rows[rows >= 0], gaps[rows >= 0]) for rows, gaps in zip(nearest, distances, strict=True)]
-
-
-def _explain_doubt(decision: str, threshold: float, low: float, high: float, pneumonia_share: float) -> str:
-    """Return why a decision is uncertain, or nothing."""
-    if low < threshold <= high:
-        return "The probability is too close to the threshold to be on one side of it for sure."
-    if (decision == "pneumonia") != (pneumonia_share >= 0.5):
-        others = "normals" if decision == "pneumonia" else "pneumonias"
-        return f"Most of the nearest known images are {others}."
-    return ""

@@ -1,4 +1,4 @@
-"""The prediction for one file: a plain value, and its row in a table."""
+"""The prediction for one radiograph, and its row in a table."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -12,13 +12,13 @@ DECISIONS = ("normal", "pneumonia", "uncertain", "rejected")
 
 @dataclass(frozen=True)
 class ReferenceCase:
-    """A training image near a new one in the embedding.
+    """A training image that is a nearest neighbor of a radiograph.
 
     Attributes:
-        name: its file, below the root of the training collection.
-        label: its class.
-        distance: Euclidean, between embeddings of length 1; 0 is equal.
-        index: its position among the reference cases.
+        name: path of the file below the root of the training collection.
+        label: class of the image.
+        distance: Euclidean distance of the embeddings, each scaled to length 1; in [0, 2].
+        index: position among the reference cases of the models.
     """
 
     name: str
@@ -29,24 +29,25 @@ class ReferenceCase:
 
 @dataclass(frozen=True)
 class Reading:
-    """The prediction for one file.
+    """The prediction for one radiograph.
 
     Attributes:
-        path: of the file, as it was given.
-        operating_point: `screening`, `balanced`, `specific`, or a threshold on the probability of pneumonia as text; a
+        path: path of the file; empty for bytes, PIL images and arrays.
+        operating_point: `screening`, `balanced`, `specific`, or a threshold on the probability of pneumonia as text. A
             case counts as pneumonia when `probability >= threshold`.
-        model: identity of the models.
-        error: why the file could not be read, else None. Then all that follows is None or empty.
-        decision: `normal`, `pneumonia`, `uncertain`, or `rejected` where the image is no frontal chest radiograph.
-        probabilities: calibrated, of `normal`, `bacterial`, `viral`, which sum to 1, and of `pneumonia`, the sum of
-            the latter two; empty where rejected.
-        intervals: by the same names, low and high end of the 95 % interval of the calibration.
-        anomaly_score: in the unit that the card of the normality model names; not negative.
+        model: identifier of the models.
+        error: why the file cannot be read; None if it was read. With an error, all fields below are None or empty.
+        decision: `normal`, `pneumonia`, `uncertain` (the model abstains), or `rejected` (the image is no frontal chest
+            radiograph).
+        probabilities: calibrated probabilities in [0, 1] by class. `normal`, `bacterial` and `viral` sum to 1;
+            `pneumonia` is the sum of `bacterial` and `viral`. Empty if rejected.
+        intervals: low and high end of the 95 % interval of each probability, from resampling the calibration.
+        anomaly_score: score of the normality model, not negative. The card of the model names the unit.
         anomaly_percentile: percentage of held-out normals with a smaller score, in [0, 100].
         in_distribution: whether the OOD detector accepts the image.
-        reason: why it does not, or why the decision is `uncertain`; may be empty.
+        reason: why the image is rejected or out of distribution, or why the decision is `uncertain`; may be empty.
         neighbors: the nearest reference cases, nearest first.
-        heatmap: path of the heatmap picture, if one was written.
+        heatmap: path of the heatmap image, if one was written.
     """
 
     path: str
@@ -70,7 +71,7 @@ class Reading:
             raise ValueError(f"probabilities are of {sorted(self.probabilities)}, expected {', '.join(SCORED)}")
 
     def to_row(self) -> dict[str, Any]:
-        """Return the reading as plain values: the columns of the table and the keys of the JSON."""
+        """Return the reading as a dictionary of plain values, one key per column of the table."""
         probabilities = {f"p_{name}": _round(self.probabilities.get(name), 4) for name in SCORED}
         return {
             "path": self.path,

@@ -1,7 +1,7 @@
-"""Predictions as a table on disk that a stopped run continues.
+"""Predictions as a table on disk. A stopped run can be resumed.
 
-Every finished row is first appended to `FILE.partial`, one JSON text a line; `FILE` itself is made of it at the end,
-in one step. A run that was killed leaves the partial file, of which at most the last line is incomplete.
+Each finished row is appended to `FILE.partial` as one line of JSON. At the end, `FILE` is written from it in one step.
+A killed run leaves the partial file; at most its last line is incomplete.
 """
 
 import csv
@@ -27,23 +27,24 @@ Row = dict[str, Any]
 
 
 class Table:
-    """The rows of one output file; they stay on disk, however many there are.
+    """The rows of one output file. They are kept on disk, not in memory.
 
     Attributes:
-        path: of the finished file: `.csv`, `.parquet` or `.jsonl`.
-        done: paths of the finished rows.
+        path: path of the finished file: `.csv`, `.parquet` or `.jsonl`.
+        done: values of the column `path` in the finished rows.
     """
 
     def __init__(self, path: Path, *, resume: bool, head: Row) -> None:
         """Open a table.
 
         Args:
-            path: of the file to make.
-            resume: continue an existing file.
-            head: values that all rows share, `model` and `operating_point`; rows with others are not continued.
+            path: path of the file to write.
+            resume: whether to continue an existing file.
+            head: `model` and `operating_point`, which all rows share.
 
         Raises:
-            PneumoscopeError: if the format is unknown, the file exists and `resume` is not set, or it has another head.
+            PneumoscopeError: if the format is unknown, if the file exists and `resume` is false, or if its rows have
+                another model or operating point.
         """
         if path.suffix not in FORMATS:
             raise PneumoscopeError(f"{path} ends with {path.suffix!r}; expected one of {', '.join(FORMATS)}")
@@ -53,7 +54,8 @@ class Table:
         existing = [str(file) for file in (path, self._partial) if file.exists()]
         if existing and not resume:
             raise PneumoscopeError(
-                f"found {' and '.join(existing)}, expected a new file. Add --resume, give another --output, or delete."
+                f"{' and '.join(existing)} exists already; expected a new file. Add --resume, give another --output, "
+                "or delete it."
             )
         path.parent.mkdir(parents=True, exist_ok=True)
         if self._partial.exists():
@@ -69,13 +71,13 @@ class Table:
         self._stream.close()
 
     def add(self, row: Row) -> None:
-        """Keep a row; from here on it survives a kill."""
+        """Append a row to the partial file."""
         self._stream.write(json.dumps(row) + "\n")
         self._stream.flush()
         self.done.add(row["path"])
 
     def finish(self) -> None:
-        """Make the file of all rows, and drop the partial one."""
+        """Write the finished file and delete the partial one."""
         self._stream.close()
         write = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_lines}[self.path.suffix]
         with atomic_write(self.path) as whole:
@@ -83,18 +85,19 @@ class Table:
         self._partial.unlink()
 
     def _copy(self, rows: Iterator[Row], head: Row) -> None:
-        """Write finished rows anew, without an incomplete last line."""
+        """Copy finished rows to the partial file, without an incomplete last line."""
 
         def check() -> Iterator[Row]:
             for row in rows:
                 changes = [
-                    f"{name} {row.get(name)!r} then, {value!r} now"
+                    f"{name} was {row.get(name)!r} and is {value!r} now"
                     for name, value in head.items()
                     if row.get(name) != value
                 ]
                 if changes:
                     raise PneumoscopeError(
-                        f"{self.path} holds readings of other settings: {', '.join(changes)}. Give another --output."
+                        f"{self.path} contains readings with other settings: {', '.join(changes)}. "
+                        "Give another --output."
                     )
                 self.done.add(row["path"])
                 yield row
@@ -104,10 +107,10 @@ class Table:
 
 
 def read_table(path: Path) -> Iterator[Row]:
-    """Yield the rows of a finished file as they were written.
+    """Yield the rows of a finished file.
 
     Raises:
-        PneumoscopeError: if the file is no table of readings.
+        PneumoscopeError: if the file is not a table of readings.
     """
     read = {".csv": _read_csv, ".parquet": _read_parquet, ".jsonl": _read_lines}[path.suffix]
     try:
@@ -116,8 +119,8 @@ def read_table(path: Path) -> Iterator[Row]:
             yield row
     except PneumoscopeError:
         raise
-    except Exception as error:  # pyarrow, csv and json raise classes of their own
-        raise PneumoscopeError(f"{path} is no table of readings ({error}); give another --output") from None
+    except Exception as error:  # pyarrow, csv and json raise different classes
+        raise PneumoscopeError(f"{path} is not a table of readings ({error}); give another --output") from None
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:

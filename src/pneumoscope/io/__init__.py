@@ -1,8 +1,8 @@
-"""Results on disk: value types, archives, JSON files, and the ledger of a study.
+"""Results on disk.
 
-results/         result types
+results/         result dataclasses
 archive.py       results as NPZ
 json_file.py     dataclasses as JSON
-study_folder.py  names of stages and models in the folder of a study, and its ledger
+study_folder.py  the folder of a study: paths of stages and models, ledger
 write.py         atomic writes of files and folders
 """

@@ -1,13 +1,15 @@
-"""Results as `.npz` files: the arrays, and a JSON text with the place of each. Loading executes nothing (no pickle)."""
+"""Results as `.npz` files: arrays, and a JSON text that refers to them. Loading executes no code (no pickle)."""
 
 import json
 import os
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 
+from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io import results
 from pneumoscope.io.write import atomic_write
 
@@ -15,11 +17,11 @@ _TYPES: dict[str, type[Any]] = {kind.__name__: kind for kind in vars(results).va
 
 
 def save_result(result: Any, path: str | os.PathLike[str]) -> None:
-    """Write a result as one `.npz` file, whole or not at all.
+    """Write a result as one `.npz` file in one atomic step.
 
     Args:
-        result: an instance of one of the classes of `pneumoscope.io.results`.
-        path: of the file, which is replaced in one step where it exists.
+        result: an instance of a class of `pneumoscope.io.results`.
+        path: path of the file; an existing file is replaced.
     """
     arrays: dict[str, np.ndarray] = {}
 
@@ -45,14 +47,16 @@ def save_result(result: Any, path: str | os.PathLike[str]) -> None:
 
 
 def load_result(path: str | os.PathLike[str]) -> Any:
-    """Load what `save_result` wrote.
+    """Load a result that `save_result` wrote.
 
     Raises:
-        ValueError: if the file is not such a result.
+        PneumoscopeError: if the file is missing, damaged, or not such a result.
     """
-    with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
-        if "result" not in archive:
-            raise ValueError(f"{path} holds no result of pneumoscope")
+    try:
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            arrays = dict(archive)
+        if "result" not in arrays:
+            raise ValueError("without the entry `result`")
 
         def decode(value: Any) -> Any:
             if isinstance(value, list):
@@ -62,9 +66,11 @@ def load_result(path: str | os.PathLike[str]) -> Any:
             if "kind" in value:
                 return _TYPES[value["kind"]](**{key: decode(item) for key, item in value["fields"].items()})
             if "array" in value:
-                return archive[value["array"]]
+                return arrays[value["array"]]
             if "tuple" in value:
                 return tuple(decode(item) for item in value["tuple"])
             return {key: decode(item) for key, item in value["dict"].items()}
 
-        return decode(json.loads(str(archive["result"])))
+        return decode(json.loads(str(arrays["result"])))
+    except (OSError, ValueError, KeyError, TypeError, EOFError, BadZipFile) as error:
+        raise PneumoscopeError(f"{path} cannot be read ({error}); expected a file that save_result wrote") from None

@@ -1,4 +1,4 @@
-"""Dataclasses as JSON files, checked field by field when they are read."""
+"""Dataclasses as JSON files. Reading validates every field."""
 
 import json
 import math
@@ -14,7 +14,7 @@ import numpy as np
 
 from pneumoscope.io.write import write_text
 
-Kind = TypeVar("Kind")
+T = TypeVar("T")
 
 _PLAIN_TYPES = {
     bool: ((bool,), "a boolean"),
@@ -24,52 +24,52 @@ _PLAIN_TYPES = {
 }
 
 
-def parse_json(kind: type[Kind], text: str) -> Kind:
-    """Return the dataclass that a JSON text holds; fields that the class does not have are ignored.
+def parse_json(data_type: type[T], text: str) -> T:
+    """Parse a JSON text as a dataclass. Unknown fields are ignored.
 
     Args:
-        kind: a dataclass of plain values, tuples, dictionaries by name and other dataclasses.
-        text: as `write_json` writes it; null bounds of an `Estimate` become NaN.
+        data_type: a dataclass whose fields are plain values, tuples, dictionaries with string keys, or dataclasses.
+        text: text written by `write_json`; null bounds of an `Estimate` become NaN.
 
     Raises:
-        ValueError: if the text is no JSON, a field is missing, or a value has another type.
+        ValueError: if the text is not JSON, a field is missing, or a value has the wrong type.
     """
-    return _parse(kind, json.loads(text, object_hook=_restore_estimate), "")  # type: ignore[no-any-return]
+    return _parse(data_type, json.loads(text, object_hook=_restore_estimate), "")  # type: ignore[no-any-return]
 
 
-def _parse(kind: Any, value: Any, place: str) -> Any:
-    """Return a JSON value as the type `kind`; `place` is the way to it, for errors."""
-    arguments = get_args(kind)
-    if get_origin(kind) in (Union, UnionType):
+def _parse(data_type: Any, value: Any, place: str) -> Any:
+    """Return a JSON value as `data_type`; errors name its `place` in the document."""
+    arguments = get_args(data_type)
+    if get_origin(data_type) in (Union, UnionType):
         return None if value is None else _parse(arguments[0], value, place)
-    if get_origin(kind) is Literal:
+    if get_origin(data_type) is Literal:
         return _check(value in arguments, value, place, " or ".join(map(repr, arguments)))
-    if is_dataclass(kind):
-        return _parse_dataclass(kind, _check(isinstance(value, dict), value, place, "an object"), place)
-    origin = get_origin(kind) or kind
+    if is_dataclass(data_type):
+        return _parse_dataclass(data_type, _check(isinstance(value, dict), value, place, "an object"), place)
+    origin = get_origin(data_type) or data_type
     if origin is dict:
         _check(isinstance(value, dict), value, place, "an object")
         return {key: _parse(arguments[1], item, _join(place, key)) for key, item in value.items()}
     if origin is tuple:
-        kinds = arguments[:1] * len(value) if arguments[-1] is ... and isinstance(value, list) else arguments
-        _check(isinstance(value, list) and len(value) == len(kinds), value, place, "an array of the right length")
-        return tuple(_parse(*pair, _join(place, index)) for index, pair in enumerate(zip(kinds, value, strict=True)))
+        types = arguments[:1] * len(value) if arguments[-1] is ... and isinstance(value, list) else arguments
+        _check(isinstance(value, list) and len(value) == len(types), value, place, "an array of the right length")
+        return tuple(_parse(*pair, _join(place, index)) for index, pair in enumerate(zip(types, value, strict=True)))
     accepted, name = _PLAIN_TYPES[origin]
     return origin(_check(type(value) in accepted, value, place, name))
 
 
-def _parse_dataclass(kind: Any, values: dict[str, Any], place: str) -> Any:
-    types, parsed = get_type_hints(kind), {}
-    for field in fields(kind):
+def _parse_dataclass(data_type: Any, values: dict[str, Any], place: str) -> Any:
+    types, parsed = get_type_hints(data_type), {}
+    for field in fields(data_type):
         if field.name in values:
             parsed[field.name] = _parse(types[field.name], values[field.name], _join(place, field.name))
         elif field.default is MISSING and field.default_factory is MISSING:
             raise ValueError(f"{_join(place, field.name)}: Field required")
-    return kind(**parsed)
+    return data_type(**parsed)
 
 
 def _check(condition: bool, value: Any, place: str, expected: str) -> Any:
-    """Return the value if the condition holds."""
+    """Return the value if the condition is true."""
     if not condition:
         raise ValueError(f"{place}: Input should be {expected}, not {str(value)[:60]}")
     return value
@@ -80,11 +80,11 @@ def _join(place: str, name: object) -> str:
 
 
 def to_plain(value: Any, *, skip_none: bool = False) -> Any:
-    """Return a value as JSON holds it: dataclasses and arrays taken apart, NaN and infinities as None.
+    """Convert a value to plain JSON types. NaN and infinities become None.
 
     Args:
-        value: of dataclasses, dictionaries, sequences, arrays and plain values.
-        skip_none: leave out fields of dataclasses that are None.
+        value: nested dataclasses, dictionaries, sequences, arrays and plain values.
+        skip_none: whether to omit dataclass fields that are None.
 
     Example:
         >>> from pneumoscope.io.results import Estimate
@@ -106,7 +106,7 @@ def to_plain(value: Any, *, skip_none: bool = False) -> Any:
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write a dataclass or plain values as strict JSON, whole or not at all; fields that are None are left out."""
+    """Write a dataclass or plain values as strict JSON in one atomic step. Fields that are None are omitted."""
     text = json.dumps(to_plain(value, skip_none=True), indent=2, allow_nan=False)
     write_text(Path(path), text + "\n")
 

@@ -1,4 +1,4 @@
-"""The folder of a study: names of stages and models, and the ledger of finished stages."""
+"""The folder of a study: paths of stages and models, and the ledger of finished stages."""
 
 import json
 import time
@@ -13,9 +13,9 @@ from pneumoscope.io.json_file import write_json
 from pneumoscope.progress import log
 
 LEDGER_NAME = "study.json"
-# Configurations of a study, in reading order.
+# Configurations of a study, in display order.
 CONFIGURATIONS = ("reference", "improved", "default")
-_KINDS = (
+_TASKS = (
     *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
     *("binary", "three_class", "anomaly", "explain", "held_out"),
 )
@@ -27,7 +27,7 @@ class Ledger:
 
     Attributes:
         out_dir: folder of the study.
-        facts: `request`, the settings of the study, and `timing`, the seconds of each finished stage.
+        facts: `request` holds the settings of the study, `timing` the seconds of each finished stage.
     """
 
     def __init__(self, out_dir: Path, facts: dict[str, Any]) -> None:
@@ -36,10 +36,10 @@ class Ledger:
 
     @classmethod
     def open(cls, out_dir: Path, *, resume: bool) -> "Ledger":
-        """Return the ledger of a folder, a new one where there is none.
+        """Open the ledger of a folder, or create a new one.
 
         Raises:
-            PneumoscopeError: if the folder holds a study and `resume` is false, or its ledger is damaged.
+            PneumoscopeError: if the folder contains a study and `resume` is false, or if its ledger is damaged.
         """
         path = out_dir / LEDGER_NAME
         if not path.exists():
@@ -48,7 +48,7 @@ class Ledger:
             return cls(out_dir, {"notice": RESEARCH_USE_ONLY, "request": {}, "timing": {}})
         if not resume:
             raise PneumoscopeError(
-                f"{out_dir} holds a study already. Add --resume to go on with it, give another --out, or delete it."
+                f"{out_dir} contains a study already. Add --resume to continue it, give another --out, or delete it."
             )
         try:
             return cls(out_dir, json.loads(path.read_text(encoding="utf-8")))
@@ -56,27 +56,27 @@ class Ledger:
             raise PneumoscopeError(f"{path} is damaged ({error}); delete {out_dir} or give another --out") from None
 
     def claim(self, request: dict[str, Any]) -> None:
-        """Bind the folder to the settings of a study.
+        """Record the settings of a study.
 
         Raises:
-            PneumoscopeError: if it is bound to others.
+            PneumoscopeError: if the folder contains a study with other settings.
         """
         old = self.facts["request"]
         different = [name for name in request if old and old.get(name) != request[name] and name != "source"]
         if different:
-            changes = ", ".join(f"{name} {old.get(name)!r} then, {request[name]!r} now" for name in different)
+            changes = ", ".join(f"{name} was {old.get(name)!r} and is {request[name]!r} now" for name in different)
             raise PneumoscopeError(
-                f"{self.out_dir} holds a study of other settings: {changes}. "
-                "Resume with the same ones, give another --out, or delete the folder."
+                f"{self.out_dir} contains a study with other settings: {changes}. "
+                "Resume with the same settings, give another --out, or delete the folder."
             )
         self.facts["request"] = request
         self._save()
 
     def run(self, stage: str, compute: Callable[[], Any]) -> Any:
-        """Return the result of a stage, computed unless its file exists."""
+        """Return the result of a stage. It is loaded if finished, else computed and saved."""
         path = _stage_path(self.out_dir, stage)
         if stage in self.facts["timing"] and path.exists():
-            log.info("%s: done before", stage)
+            log.info("%s: already done", stage)
             return load_result(path)
         log.info("%s: started", stage)
         started = time.perf_counter()
@@ -90,59 +90,64 @@ class Ledger:
         return result
 
     def results(self) -> dict[str, Any]:
-        """Return the results of all finished stages by name."""
+        """Return the results of all finished stages, by stage name."""
         return {stage: load_result(_stage_path(self.out_dir, stage)) for stage in self.facts["timing"]}
 
     def _save(self) -> None:
         write_json(self.out_dir / LEDGER_NAME, self.facts)
 
 
-def stage_name(configuration: str, kind: str) -> str:
-    """Return the name of a stage, which `split_stage` takes apart; `configuration` is empty for the whole study."""
-    return f"{configuration}-{kind}" if configuration else kind
+def stage_name(configuration: str, task: str) -> str:
+    """Return the name of a stage; `configuration` is empty for a stage of the whole study."""
+    return f"{configuration}-{task}" if configuration else task
 
 
 def split_stage(stage: str) -> tuple[str, str]:
-    """Return configuration and kind of a stage; the configuration is empty for a stage of the whole study.
+    """Split the name of a stage into configuration and task; the inverse of `stage_name`.
 
     Example:
         >>> split_stage("improved-map_binary"), split_stage("audit")
         (('improved', 'map_binary'), ('', 'audit'))
     """
-    configuration, _, kind = stage.rpartition("-")
-    return (configuration, kind) if kind in _KINDS else ("", stage)
+    configuration, _, task = stage.rpartition("-")
+    return (configuration, task) if task in _TASKS else ("", stage)
 
 
 def order_configurations(configurations: Iterable[str]) -> list[str]:
-    """Return configurations in reading order: those of `CONFIGURATIONS`, then others by name."""
+    """Return configurations in display order: those of `CONFIGURATIONS`, then others by name."""
     order = {name: place for place, name in enumerate(CONFIGURATIONS)}
     return sorted(configurations, key=lambda name: (order.get(name, len(order)), name))
 
 
-def find_stage(study_dir: Path, configuration: str, kind: str) -> Any:
-    """Return the result of a stage, or None if the study has not finished it."""
-    path = _stage_path(study_dir, stage_name(configuration, kind))
+def find_stage(study_dir: Path, configuration: str, task: str) -> Any:
+    """Return the result of a stage, or None if it is not finished."""
+    path = _stage_path(study_dir, stage_name(configuration, task))
     return load_result(path) if path.exists() else None
 
 
-def load_stage(study_dir: Path, configuration: str, kind: str) -> Any:
-    """Return the result of a finished stage, such as `neighbors_binary` of a configuration.
+def load_stage(study_dir: Path, configuration: str, task: str) -> Any:
+    """Return the result of a finished stage.
+
+    Args:
+        study_dir: folder of the study.
+        configuration: name of a configuration; empty for a stage of the whole study.
+        task: task of the stage, such as `neighbors_binary`.
 
     Raises:
-        PneumoscopeError: if the study has not finished it.
+        PneumoscopeError: if the stage is not finished.
     """
-    result = find_stage(study_dir, configuration, kind)
+    result = find_stage(study_dir, configuration, task)
     if result is None:
-        path = _stage_path(study_dir, stage_name(configuration, kind))
+        path = _stage_path(study_dir, stage_name(configuration, task))
         raise PneumoscopeError(
-            f"{study_dir} holds no finished {configuration} study: {path} is missing. Finish it with "
-            f"`pneumoscope study --out {study_dir} --resume`, or name another configuration."
+            f"{study_dir} contains no finished {configuration} study: {path} is missing. Finish it with "
+            f"`pneumoscope study --out {study_dir} --resume`, or choose another --configuration."
         )
     return result
 
 
 def load_stages(study_dir: Path) -> dict[str, Any]:
-    """Return the results of all stages, by name, configurations in reading order; other files are left out."""
+    """Return the results of all finished stages by name, with configurations in display order."""
     paths = [
         path
         for path in (study_dir / "stages").glob("*.npz")
@@ -154,19 +159,22 @@ def load_stages(study_dir: Path) -> dict[str, Any]:
 
 
 def model_dir(study_dir: Path, configuration: str, name: str) -> Path:
-    """Return the folder of a study's model; that of `binary` is the three-class model in `default`."""
+    """Return the folder of a study's model.
+
+    The configuration `default` uses its three-class model for `binary`.
+    """
     if (configuration, name) == ("default", "binary"):
         name = "three_class"
     return study_dir / "models" / stage_name(configuration, name)
 
 
 def other_seed_dir(study_dir: Path, configuration: str, seed: int) -> Path:
-    """Return the folder of a model that differs from a study's classifier in its seed alone."""
+    """Return the folder of a study's three-class classifier trained with another seed."""
     return model_dir(study_dir, configuration, "three_class") / f"seed-{seed}"
 
 
 def list_other_seeds(study_dir: Path, configuration: str) -> list[Path]:
-    """Return the folders of the models that differ from a study's classifier in their seed alone."""
+    """Return the folders of a study's three-class classifiers trained with other seeds."""
     return sorted(model_dir(study_dir, configuration, "three_class").glob("seed-*"))
 
 

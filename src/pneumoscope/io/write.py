@@ -1,4 +1,4 @@
-"""The one way to write a file or a folder: whole or not at all."""
+"""Atomic writes of files and folders."""
 
 import shutil
 from collections.abc import Iterator
@@ -8,9 +8,9 @@ from pathlib import Path
 
 @contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a path beside `path` to write to; it replaces `path` once the block ends without an error.
+    """Yield a temporary path to write to. It replaces `path` when the block ends without an error.
 
-    The folder is made where it is missing. After an error, the partial file is deleted and `path` stays as it was.
+    A missing parent folder is created. After an error, the temporary file is deleted and `path` stays unchanged.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".partial.{path.name}")
@@ -23,9 +23,9 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextmanager
 def atomic_folder(target: Path) -> Iterator[Path]:
-    """Yield an empty folder beside `target` to fill; it replaces `target` once the block ends without an error.
+    """Yield an empty temporary folder. It replaces `target` when the block ends without an error.
 
-    After an error, the partial folder is deleted and `target` stays as it was.
+    After an error, the temporary folder is deleted and `target` stays unchanged.
     """
     partial = target.with_name(f"{target.name}.partial")
     shutil.rmtree(partial, ignore_errors=True)
@@ -40,6 +40,6 @@ def atomic_folder(target: Path) -> Iterator[Path]:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a text in UTF-8, whole or not at all."""
+    """Write a text in UTF-8 in one atomic step."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")

@@ -55,10 +55,10 @@ def measure_reliability(
     return Reliability(
         edges=np.linspace(0, 1, NUM_BINS + 1),
         counts=counts,
-        promised=np.divide(members.T @ predicted, counts, out=np.full(NUM_BINS, np.nan), where=counts > 0),
+        predicted=np.divide(members.T @ predicted, counts, out=np.full(NUM_BINS, np.nan), where=counts > 0),
         observed={int(number): metrics[f"bin {number}"] for number in filled},
         error=metrics["error"],
-        promised_mean=float(predicted.mean()),
+        predicted_mean=float(predicted.mean()),
         observed_mean=float(events.mean()),
         by_chance=float((np.abs((simulated - predicted) @ members).sum(axis=1) / len(predicted)).mean()),
     )

@@ -11,13 +11,17 @@ saved_model.py      a trained model as a folder
 linear.py           a classifier as one flat model with logits as outputs
 gradients.py        gradients by TensorFlow, JAX or PyTorch
 backprop.py         gradients by layers that ONNX can hold
+keras_import.py     import of Keras without messages of TensorFlow
 receptive_field.py  receptive fields, and upsampling of feature maps by them
 """
 
 import logging
 import os
 
+from pneumoscope.models.keras_import import quiet_keras_import
+
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
+quiet_keras_import()

@@ -1,4 +1,4 @@
-"""Embeddings (the output of a classifier's hidden layer), and classification by nearest neighbors."""
+"""Embeddings of a classifier, and classification by the k nearest neighbors (k-NN)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.image import check_images
+from pneumoscope.errors import ModelError
 from pneumoscope.io.results import Evaluation, Neighbors
 from pneumoscope.metrics.classification import estimate_share, evaluate
 from pneumoscope.neighbors.search import EmbeddingIndex, LabeledEmbeddings
@@ -19,17 +21,33 @@ _BATCH_SIZE = 64
 
 
 def embed_images(model: Any, images: NDArray[np.uint8], *, layer: str = "embedding") -> NDArray[np.float32]:
-    """Return the output of a layer for each image, `(n, d)` float32.
+    """Return the embedding of each image: the output of one layer.
 
     Args:
-        model: a Keras model that takes `(n, H, W, channels)` of values 0 to 255.
-        images: `(n, H, W)` uint8; a model of three channels gets the same gray level three times.
-        layer: name of a layer with output `(n, d)`.
+        model: a Keras model that takes `(n, H, W, channels)` with values 0 to 255, such as `SavedModel.model`.
+        images: `(n, H, W)` uint8 of the input size of the model. Each channel gets the same gray levels.
+        layer: name of a layer whose output is `(n, d)`.
+
+    Returns:
+        `(n, d)` float32.
 
     Raises:
-        ValueError: if the model has no such layer.
+        ImageError: if the images have another type or shape.
+        ModelError: if the model has no such layer.
+
+    Example:
+        >>> import pneumoscope as ps
+        >>> saved = ps.load_model("out/models/improved-binary")  # doctest: +SKIP
+        >>> images = ps.draw_phantoms(10, size=128, seed=0).images
+        >>> ps.embed_images(saved.model, images).shape  # doctest: +SKIP
+        (10, 128)
     """
     import keras
+
+    check_images(images, size=model.input.shape[1])
+    names = [item.name for item in model.layers]
+    if layer not in names:
+        raise ModelError(f"there is no layer {layer!r}; expected one of {', '.join(names)}")
 
     encoder = keras.Model(model.input, model.get_layer(layer).output)
     channels = model.input.shape[-1]
@@ -48,25 +66,31 @@ def find_neighbors(
     probabilities: NDArray[np.floating],
     seed: int = 0,
 ) -> Neighbors:
-    """Classify images by vote of their k nearest training images, and compare with the classifier.
+    """Classify test images by their k nearest training images, and compare with the classifier.
 
-    k is the one of `K_TRIED` with the highest balanced accuracy on validation (the smallest of equals), so that metrics
-    on validation are slightly optimistic. Images of unknown class are left out. Votes are weighted, see `count_votes`.
+    The value of k is chosen from `K_TRIED`: the highest balanced accuracy on the validation split wins, and the
+    smallest k if several are equal. Metrics on the validation split are therefore slightly optimistic. Images without
+    one of the classes are left out. Votes are weighted, see `count_votes`.
 
     Args:
-        embeddings: `(n, d)` floats, one row an image of `dataset`.
-        dataset: with the splits `train`, `val` and `test`.
-        classes: class names of the classifier.
-        probabilities: `(m, classes)` floats, of the classifier, of the test images in the order of `dataset`.
-        seed: of the resampling and of the choice of examples.
+        embeddings: `(n, d)` floats, one row per image of `dataset`, as `embed_images` returns them.
+        dataset: images with the splits `train`, `val` and `test`.
+        classes: class names of the classifier, such as `BINARY_CLASSES`.
+        probabilities: `(m, classes)` floats: the output of the classifier for the test images, in the order of
+            `dataset`.
+        seed: seed of the bootstrap and of the choice of example images.
+
+    Returns:
+        The chosen k, the metrics of k-NN on `val` and `test`, the agreement with the classifier, and example images
+        with their nearest neighbors.
 
     Raises:
-        ValueError: if a split is empty or the shapes do not fit.
+        ValueError: if a split has no image of these classes, or the shapes do not match.
     """
     parts, rows = split_embeddings(embeddings, dataset, classes)
     expected = (len(dataset.rows("test")), len(classes))
     if probabilities.shape != expected:
-        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected}: one row a test image")
+        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected}: one row per test image")
     model_decisions = probabilities.argmax(axis=1)[np.isin(dataset.rows("test"), rows["test"])]
     k_scores, evaluations = _evaluate_votes(parts, dataset.names, rows, classes, seed)
     labels, decisions = parts["test"].labels, evaluations["test"].decisions
@@ -120,19 +144,20 @@ def _evaluate_votes(
 def split_embeddings(
     embeddings: NDArray[np.floating], dataset: Dataset, classes: Sequence[str]
 ) -> tuple[dict[str, LabeledEmbeddings], dict[str, NDArray[np.int64]]]:
-    """Return by split the images of known class, and their rows in the dataset.
+    """Return by split the images with one of the classes, and their rows in the dataset.
 
     Raises:
-        ValueError: if the shapes do not fit or a split holds no image of known class.
+        ValueError: if the shapes do not match, or a split has no image of these classes.
     """
     if embeddings.ndim != 2 or len(embeddings) != len(dataset):
-        raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row an image")
+        raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row per image")
     labels, patients = dataset.labels(classes), dataset.patients
     rows = {split: dataset.rows(split) for split in ("train", "val", "test")}
     rows = {split: members[labels[members] >= 0] for split, members in rows.items()}
     empty = [split for split, members in rows.items() if not len(members)]
     if empty:
-        raise ValueError(f"no image of known class in {', '.join(empty)}; split the dataset with split_dataset first")
+        splits = ", ".join(empty)
+        raise ValueError(f"no image of {', '.join(classes)} in {splits}; split the dataset with split_dataset first")
     parts = {
         split: LabeledEmbeddings(embeddings[members], labels[members], patients[members])
         for split, members in rows.items()
@@ -148,25 +173,25 @@ def find_similar(
     patient: str | None = None,
     num_neighbors: int = NUM_NEAREST,
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the training images most similar to a given one, never of the same patient.
+    """Return the nearest training images of one image, without images of the same patient.
 
     Args:
-        embedding: `(d,)` floats, of the given image.
-        embeddings: `(n, d)` floats, one row an image of `dataset`.
-        dataset: the reference images; those of its split `train` are searched.
-        patient: of the given image, as in the dataset's table; None where unknown.
-        num_neighbors: number of images to return at most.
+        embedding: `(d,)` floats, embedding of the image.
+        embeddings: `(n, d)` floats, one row per image of `dataset`.
+        dataset: the images to search. Only the split `train` is searched.
+        patient: patient of the image, as in the table of `dataset`; None if unknown.
+        num_neighbors: largest number of neighbors.
 
     Returns:
-        `(num_neighbors,)` int, index into `dataset`, nearest first, and their distances, `(num_neighbors,)` float32:
-        Euclidean, in the embedding scaled to length 1.
+        `(k,)` int64, the neighbors as indices into `dataset`, nearest first; and `(k,)` float32, their Euclidean
+        distances between embeddings scaled to length 1. `k` is at most `num_neighbors`.
 
     Raises:
-        ValueError: if there is no training image of another patient, or the shapes do not fit.
+        ValueError: if there is no training image of another patient, or the shapes do not match.
     """
     expected = (len(dataset), *np.shape(embedding))
     if embeddings.shape != expected:
-        raise ValueError(f"embeddings are {embeddings.shape}, expected {expected}: one row an image")
+        raise ValueError(f"embeddings are {embeddings.shape}, expected {expected}: one row per image")
     rows = dataset.rows("train")
     index = EmbeddingIndex(embeddings[rows], dataset.table["patient"].to_numpy()[rows].tolist())
     nearest, distances = index.search(embedding[None], num_neighbors, exclude=[() if patient is None else (patient,)])
@@ -184,17 +209,20 @@ def count_votes(
     num_classes: int,
     ks: Sequence[int],
 ) -> dict[int, NDArray[np.float64]]:
-    """Return by k the share of the votes of each class, `(m, num_classes)` floats; rows sum to 1.
+    """Return the share of votes of each class, by k.
 
-    The k nearest reference images of other patients vote. A vote is divided by the number of reference images of its
-    class, so that all classes weigh alike as they do in training.
+    The k nearest reference images of other patients vote. Each vote is divided by the number of reference images of its
+    class, so that all classes have the same weight, as in training.
 
     Args:
-        references: images that vote.
-        embeddings: `(m, d)` floats, of the images to classify.
-        patients: `(m,)` str, the patient of each.
+        references: the images that vote.
+        embeddings: `(m, d)` floats, embeddings of the images to classify.
+        patients: `(m,)` str, patient of each image.
         num_classes: number of classes.
-        ks: numbers of neighbors; those that some image does not have are left out.
+        ks: values of k. A value is left out if an image has fewer neighbors.
+
+    Returns:
+        `(m, num_classes)` float64 by k; rows sum to 1.
     """
     nearest, _ = references.find_nearest(embeddings, patients, min(max(ks), len(references)))
     weights = 1 / np.maximum(np.bincount(references.labels, minlength=num_classes), 1)
@@ -206,14 +234,14 @@ def count_votes(
 def _balanced_accuracy(labels: NDArray[np.integer], decisions: NDArray[np.integer]) -> float:
     from sklearn.metrics import recall_score
 
-    # Over the classes that occur: a small validation split may lack one.
+    # Only over the classes that occur: a small validation split may lack one.
     return float(recall_score(labels, decisions, labels=np.unique(labels), average="macro"))
 
 
 def _choose_queries(
     labels: NDArray[np.integer], decisions: NDArray[np.integer], num_classes: int, seed: int
 ) -> NDArray[np.int64]:
-    """Return positions of examples of each class, classified correctly and wrongly in turn."""
+    """Return indices of example images: of each class, correct predictions and errors in turn."""
     shuffled = np.random.default_rng(seed).permutation(len(labels))
     correct = labels == decisions
     groups = [

@@ -1,6 +1,6 @@
 """DICOM objects for a PACS.
 
-dicom_output.py       secondary capture, and what is copied from the radiograph
-structured_report.py  the structured report
-reading_files.py      files beside the table of predictions
+dicom_output.py       secondary capture, and elements copied from the radiograph
+structured_report.py  structured report
+reading_files.py      figure and DICOM files of each prediction
 """

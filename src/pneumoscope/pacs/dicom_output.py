@@ -1,7 +1,7 @@
-"""A prediction as DICOM: secondary capture and structured report, in the study of the radiograph.
+"""A prediction as DICOM: a secondary capture and a structured report in the study of the radiograph.
 
-Of patient and study only the required elements are copied (types 1 and 2 of PS3.3 C.7.1.1 and C.7.2.1); the path of
-the file is not written.
+Only the required patient and study elements are copied (types 1 and 2 of PS3.3 C.7.1.1 and C.7.2.1). The file path is
+not written.
 """
 
 import hashlib
@@ -19,15 +19,15 @@ from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
 from pneumoscope.data.source import ImageSource, open_source
 from pneumoscope.errors import ImageError
 from pneumoscope.io.write import atomic_write
-from pneumoscope.pacs.structured_report import DECISIONS, write_document
+from pneumoscope.pacs.structured_report import DECISIONS, make_report
 from pneumoscope.report.reading_image import draw_reading
 
 if TYPE_CHECKING:
     from pydicom import Dataset
 
-PICTURE_SERIES = "Pneumoscope heat-map, research use only"
-DOCUMENT_SERIES = "Pneumoscope report, research use only"
-DEIDENTIFICATION = "Pneumoscope: elements after PS3.15 E.1; pixels not cleaned"
+CAPTURE_SERIES = "Pneumoscope heatmap, research use only"
+REPORT_SERIES = "Pneumoscope report, research use only"
+DEIDENTIFICATION = "Pneumoscope: elements per PS3.15 E.1; pixels not cleaned"
 DUMMY_DATE, DUMMY_TIME = "19000101", "000000"
 
 _PATIENT = ("PatientName", "PatientID", "PatientBirthDate", "PatientSex")
@@ -39,11 +39,11 @@ _LOSSY_SYNTAXES = {
     "1.2.840.10008.1.2.4.81": "ISO_14495_1",
     "1.2.840.10008.1.2.4.91": "ISO_15444_1",
 }
-_DATES_OF_MAKING = (
+_CREATION_DATES = (
     *("InstanceCreationDate", "InstanceCreationTime", "DateOfSecondaryCapture", "TimeOfSecondaryCapture"),
     *("SeriesDate", "SeriesTime", "TimezoneOffsetFromUTC"),
 )
-# New in each process, so that a pseudonym cannot be found by hashing known identifiers.
+# Random in each process: nobody can reproduce a pseudonym by hashing a patient's identifiers.
 _SALT = secrets.token_bytes(32)
 
 
@@ -51,16 +51,19 @@ def make_dicom_reading(
     source: ImageSource,
     reading: Mapping[str, Any],
     heatmap: np.ndarray | None,
-    picture: np.ndarray,
+    image: np.ndarray,
     *,
     deidentify: bool = False,
 ) -> list["Dataset"]:
     """Return the secondary capture and the structured report of a reading, without writing any file.
 
-    Both are new series in the study of a DICOM source. Those of another source get a new study, without a date, of a
-    patient named ANONYMOUS. `deidentify` follows the basic profile of PS3.15 E.1: a pseudonym replaces name and number
-    of the patient, UIDs are new, and dates, sex, accession number, study ID and physician are empty. Pseudonyms and
-    UIDs are the same for all readings of one process, and cannot be traced back.
+    For a DICOM source, both become new series in its study. For any other source, they form a new study without a date,
+    and the patient is named ANONYMOUS.
+
+    `deidentify` follows the Basic Application Level Confidentiality Profile (PS3.15 E.1). A pseudonym replaces the
+    patient's name and ID. UIDs are replaced. Dates, sex, accession number, study ID and referring physician are empty.
+    Within one process, the same patient gets the same pseudonym and the same study the same UIDs. Neither can be
+    reversed.
 
     Args:
         source: path, bytes or binary stream of the radiograph; only its header is read.
@@ -68,7 +71,7 @@ def make_dicom_reading(
             `p_viral`, `p_pneumonia` (floats in [0, 1], or None where rejected), `anomaly_score`, `anomaly_percentile`,
             `in_distribution`, `reason`, `model`; `subtype_trust` and `heatmap_trust`, see `Reader.trust`.
         heatmap: `(H, W)` floats in [0, 1], or None.
-        picture: `(H, W)` floats in [0, 1], 0 = black.
+        image: `(H, W)` floats in [0, 1], the radiograph, 0 = black.
         deidentify: whether to remove what identifies the patient.
 
     Returns:
@@ -76,57 +79,59 @@ def make_dicom_reading(
         `save_as(path_or_buffer, enforce_file_format=True)`.
 
     Raises:
-        ImageError: if a DICOM source is damaged, or is to be deidentified but says that its pixels name the patient.
+        ImageError: if a DICOM source is damaged; with `deidentify`, also if its header states that the pixels contain
+            identifying text.
         ValueError: if the reading holds an error, or the arrays differ in shape.
     """
-    _check_arguments(reading, heatmap, picture)
+    _check_arguments(reading, heatmap, image)
     with quiet_pydicom():
         origin = _describe_origin(source, deidentify)
         radiograph = origin if "SOPInstanceUID" in origin else None
-        capture = _make_capture(draw_reading(reading, heatmap, picture), origin, radiograph)
+        capture = _make_capture(draw_reading(reading, heatmap, image), origin, radiograph)
         if reading["decision"] == "rejected":
-            capture.Laterality = ""  # of whatever body part was shown (PS3.3 C.7.3.1)
+            capture.Laterality = ""  # the body part is unknown (PS3.3 C.7.3.1)
         else:
             capture.BodyPartExamined = "CHEST"
-        document = write_document(reading, capture, radiograph, DOCUMENT_SERIES)
-        for dataset in (capture, document):
+        report = make_report(reading, capture, radiograph, REPORT_SERIES)
+        for dataset in (capture, report):
             _finish(dataset, origin, deidentify)
-    return [capture, document]
+    return [capture, report]
 
 
 def write_dicom_reading(
     source: ImageSource,
     reading: Mapping[str, Any],
     heatmap: np.ndarray | None,
-    picture: np.ndarray,
+    image: np.ndarray,
     out_dir: str | os.PathLike[str],
     *,
     deidentify: bool = False,
 ) -> list[Path]:
-    """Write what `make_dicom_reading` returns into a folder.
+    """Write the secondary capture and the structured report of `make_dicom_reading` to a folder.
 
     Returns:
-        Paths `heatmap_UID.dcm` and `report_UID.dcm`; the name of the source may identify the patient and is not used.
+        Paths `heatmap_UID.dcm` and `report_UID.dcm`. The source's file name may identify the patient and is not used.
     """
-    datasets = make_dicom_reading(source, reading, heatmap, picture, deidentify=deidentify)
+    datasets = make_dicom_reading(source, reading, heatmap, image, deidentify=deidentify)
     paths = []
-    for kind, dataset in zip(("heatmap", "report"), datasets, strict=True):
-        paths.append(Path(out_dir) / f"{kind}_{dataset.SOPInstanceUID}.dcm")
+    for prefix, dataset in zip(("heatmap", "report"), datasets, strict=True):
+        paths.append(Path(out_dir) / f"{prefix}_{dataset.SOPInstanceUID}.dcm")
         with quiet_pydicom(), atomic_write(paths[-1]) as partial:
             dataset.save_as(partial, enforce_file_format=True)
     return paths
 
 
-def _check_arguments(reading: Mapping[str, Any], heatmap: np.ndarray | None, picture: np.ndarray) -> None:
+def _check_arguments(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: np.ndarray) -> None:
     if reading.get("error") or reading.get("decision") not in DECISIONS:
-        raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected {', '.join(DECISIONS)}")
-    if picture.ndim != 2 or (heatmap is not None and heatmap.shape != picture.shape):
-        shapes = f"{picture.shape} and {None if heatmap is None else heatmap.shape}"
-        raise ValueError(f"picture and heatmap are {shapes}; expected two of the same (H, W)")
+        expected = ", ".join(DECISIONS)
+        raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected one of {expected}")
+    if image.ndim != 2 or (heatmap is not None and heatmap.shape != image.shape):
+        shapes = f"{image.shape} and {None if heatmap is None else heatmap.shape}"
+        raise ValueError(f"image and heatmap have the shapes {shapes}; expected the same shape (H, W)")
 
 
 def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
-    """Return what is copied from the source: patient, study, references, orientation and lossy compression."""
+    """Return the elements that the source provides: patient, study, UIDs, orientation and lossy compression."""
     from highdicom import UID
     from pydicom import Dataset
 
@@ -141,7 +146,9 @@ def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
         origin.LossyImageCompression = "01" if _is_jpeg(source) else "00"
         return origin
     if deidentify and _read_text(header, "BurnedInAnnotation") == "YES":
-        raise ImageError("the header says that the pixels name the patient; such an image cannot be deidentified")
+        raise ImageError(
+            "BurnedInAnnotation is YES: the pixels contain identifying text; such an image cannot be deidentified"
+        )
     uids = {keyword: _read_uid(header, keyword) for keyword in _REFERENCES}
     origin.StudyInstanceUID = uids["StudyInstanceUID"] or UID()
     if all(uids.values()):
@@ -160,7 +167,7 @@ def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
 
 
 def _read_text(header: "Dataset", keyword: str) -> str:
-    """Return an element as text; empty where it is missing or invalid (PS3.5 section 6.2)."""
+    """Return an element as text; empty if it is missing or invalid (PS3.5 section 6.2)."""
     from pydicom.config import RAISE
     from pydicom.datadict import dictionary_VR
     from pydicom.multival import MultiValue
@@ -170,7 +177,7 @@ def _read_text(header: "Dataset", keyword: str) -> str:
         element = header.get(keyword) or ""
         value = "" if isinstance(element, MultiValue) else str(element).strip()
         validate_value(dictionary_VR(keyword), value, RAISE)
-    except Exception:  # invalid in any way; its text must not be quoted
+    except Exception:  # any invalid value; an error message must not quote it
         return ""
     return value
 
@@ -225,24 +232,24 @@ def _make_capture(pixels: np.ndarray, origin: "Dataset", radiograph: "Dataset | 
         manufacturer="Pneumoscope",
         manufacturer_model_name="Pneumoscope",
         software_versions=__version__,
-        series_description=PICTURE_SERIES,
+        series_description=CAPTURE_SERIES,
     )
-    # Empty where it is unknown (PS3.3 C.7.6.1), though highdicom requires one.
+    # highdicom requires an orientation, but an unknown one must be empty (PS3.3 C.7.6.1).
     capture.PatientOrientation = origin.get("PatientOrientation")
-    capture.DerivationDescription = "Heat-map of a neural network laid over the radiograph, and its answer below"
+    capture.DerivationDescription = "Radiograph with the heatmap and the predictions of a neural network"
     capture.LossyImageCompression = origin.LossyImageCompression
     if "BurnedInAnnotation" in origin:
         capture.BurnedInAnnotation = origin.BurnedInAnnotation
     if radiograph is not None:
         capture.SourceImageSequence = [_refer_to(radiograph)]
-    # highdicom rejects names without a caret, which PS3.5 6.2.1.1 allows.
+    # PS3.5 6.2.1.1 allows names without a caret, but highdicom rejects them.
     for keyword in (*_PATIENT, *_STUDY):
         capture[keyword] = origin[keyword]
     return capture
 
 
 def _refer_to(radiograph: "Dataset") -> "Dataset":
-    """Return the item that refers to the radiograph as the source image (General Reference, PS3.3 C.12.4)."""
+    """Return a sequence item that references the radiograph as source image (General Reference, PS3.3 C.12.4)."""
     from highdicom.sr import CodedConcept
     from pydicom import Dataset
     from pydicom.sr.codedict import codes
@@ -255,15 +262,15 @@ def _refer_to(radiograph: "Dataset") -> "Dataset":
 
 
 def _finish(dataset: "Dataset", origin: "Dataset", deidentify: bool) -> None:
-    """Set what both files share, after highdicom has set the rest."""
+    """Set the elements that both objects share, after highdicom has set the others."""
     dataset.SpecificCharacterSet = "ISO_IR 192"
-    # The last item is highdicom itself; the one before calls the source of the capture that of the radiograph.
+    # Keep the last item, which describes highdicom. The others name the equipment of the capture as the radiograph's.
     dataset.ContributingEquipmentSequence = dataset.ContributingEquipmentSequence[-1:]
     for keyword in (*_PATIENT, *_STUDY):
         dataset[keyword] = origin[keyword]
     if not deidentify:
         return
-    for keyword in _DATES_OF_MAKING:
+    for keyword in _CREATION_DATES:
         if keyword in dataset:
             del dataset[keyword]
     if "ContentDate" in dataset:

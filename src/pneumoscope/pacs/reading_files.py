@@ -1,4 +1,4 @@
-"""Files beside the table of predictions: an image with the heatmap, and DICOM objects."""
+"""Files of each prediction: a figure with the heatmap, and DICOM objects."""
 
 import hashlib
 import os
@@ -25,34 +25,36 @@ def write_reading(
     dicom_dir: Path | None = None,
     deidentify: bool = False,
 ) -> Reading:
-    """Write a reading as an image, as DICOM, or both; made for `read_files`, with the folders bound.
+    """Write a reading as a figure, as DICOM objects, or both.
+
+    Bind the keyword arguments with `functools.partial` to use this function as `render` of `read_files`.
 
     Args:
-        reader: that made the reading.
-        path: of the radiograph.
-        image: `(size, size)` uint8, as the models see it.
-        reading: without an error.
-        heatmaps_dir: folder of the image, or None.
-        dicom_dir: folder of the DICOM capture and report, or None.
-        deidentify: whether to remove what identifies the patient from these.
+        reader: the reader that made the reading.
+        path: path of the radiograph.
+        image: `(size, size)` uint8, the models' input.
+        reading: a reading without an error.
+        heatmaps_dir: folder of the figure; None writes no figure.
+        dicom_dir: folder of the secondary capture and the structured report; None writes neither.
+        deidentify: whether to remove what identifies the patient from the DICOM objects.
 
     Returns:
-        The reading, with the path of its image; with an error where no DICOM could be written.
+        The reading with the path of its figure, or with an error if the DICOM objects could not be written.
     """
     from PIL import Image
 
-    picture, heatmap = illustrate(reader, path, image, reading)
+    radiograph, heatmap = illustrate(reader, path, image, reading)
     fields = {**reading.to_row(), **reader.trust}
     if heatmaps_dir:
         heatmaps_dir.mkdir(parents=True, exist_ok=True)
-        # Files of the same name in different folders must not overwrite each other.
-        mark = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
-        target = heatmaps_dir / f"{Path(path).stem}-{mark}.png"
+        # The hash keeps files of the same name in different folders from overwriting each other.
+        digest = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
+        target = heatmaps_dir / f"{Path(path).stem}-{digest}.png"
         reading = replace(reading, heatmap=str(target))
-        Image.fromarray(draw_reading(fields, heatmap, picture)).save(target)
+        Image.fromarray(draw_reading(fields, heatmap, radiograph)).save(target)
     if dicom_dir:
         try:
-            write_dicom_reading(path, fields, heatmap, picture, dicom_dir, deidentify=deidentify)
+            write_dicom_reading(path, fields, heatmap, radiograph, dicom_dir, deidentify=deidentify)
         except ImageError as error:
-            return replace(reading, error=f"no DICOM was written: {error}")
+            return replace(reading, error=f"the DICOM objects cannot be written: {error}")
     return reading

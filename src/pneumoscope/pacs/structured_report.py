@@ -22,23 +22,23 @@ DECISIONS = {
     "normal": FINDINGS["normal"],
     "pneumonia": FINDINGS["pneumonia"],
     "uncertain": ("82334004", "SCT", "Indeterminate"),
-    "rejected": ("REFUSED", SCHEME, "Refused: no frontal chest film"),
+    "rejected": ("REJECTED", SCHEME, "Rejected: not a valid frontal chest radiograph"),
 }
 _YES_NO = {True: ("373066001", "SCT", "Yes"), False: ("373067005", "SCT", "No")}
 _PROCEDURE = ("399208008", "SCT", "Plain X-ray of chest")
 _NO_UNITS, _PERCENT = ("1", "UCUM", "no units"), ("%", "UCUM", "Percent")
 
 
-def write_document(
-    reading: Mapping[str, Any], picture: "Dataset", radiograph: "Dataset | None", series_description: str
+def make_report(
+    reading: Mapping[str, Any], capture: "Dataset", radiograph: "Dataset | None", series_description: str
 ) -> "ComprehensiveSR":
-    """Return a reading as a Comprehensive SR, its probabilities as coded findings (TID 1501).
+    """Return a reading as a Comprehensive SR with the probabilities as coded findings (TID 1501).
 
     Args:
-        reading: a flat reading, see `make_dicom_reading`.
-        picture: secondary capture of the same reading; the report has its patient and study.
-        radiograph: SOP class and UIDs of the image; None where it was no DICOM file.
-        series_description: at most 64 characters.
+        reading: values of a reading, see `make_dicom_reading`.
+        capture: secondary capture of the same reading. The report takes its patient and study.
+        radiograph: SOP class and UIDs of the radiograph; None where the source is not a DICOM file.
+        series_description: 64 characters or fewer.
     """
     from highdicom import UID
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
@@ -47,10 +47,10 @@ def write_document(
     content = MeasurementReport(
         observation_context=_describe_observer(),
         procedure_reported=_code(_PROCEDURE),
-        imaging_measurements=_list_groups(reading, picture, radiograph),
+        imaging_measurements=_list_groups(reading, capture, radiograph),
     )
     return ComprehensiveSR(
-        evidence=[picture] if radiograph is None else [picture, radiograph],
+        evidence=[capture] if radiograph is None else [capture, radiograph],
         content=content[0],
         series_instance_uid=UID(),
         series_number=902,
@@ -82,7 +82,7 @@ def _describe_observer() -> Any:
 
 
 def _list_groups(
-    reading: Mapping[str, Any], picture: "Dataset", radiograph: "Dataset | None"
+    reading: Mapping[str, Any], capture: "Dataset", radiograph: "Dataset | None"
 ) -> list["MeasurementsAndQualitativeEvaluations"]:
     from highdicom.sr import Measurement, QualitativeEvaluation
     from pydicom.sr.codedict import codes
@@ -94,18 +94,20 @@ def _list_groups(
         (_own("OPERATING_POINT", "Operating point"), _code_point(str(reading["operating_point"]))),
     ]
     if in_distribution is not None:
-        pairs.append((_own("IN_DOMAIN", "Looks like the training images"), _code(_YES_NO[bool(in_distribution)])))
-    overview = _make_group("answer", reading, radiograph, evaluations=[QualitativeEvaluation(*pair) for pair in pairs])
+        concept = _own("IN_DISTRIBUTION", "In distribution (similar to the training images)")
+        pairs.append((concept, _code(_YES_NO[bool(in_distribution)])))
+    evaluations = [QualitativeEvaluation(*pair) for pair in pairs]
+    overview = _make_group("decision", reading, radiograph, evaluations=evaluations)
     comments = ["reason"] if reading.get("p_pneumonia") is None else ["reason", "subtype_trust"]
-    _add_picture_and_comments(overview, picture, [str(reading.get(name) or "") for name in comments])
+    _add_capture_and_comments(overview, capture, [str(reading.get(name) or "") for name in comments])
     groups = [overview]
     for name, finding in FINDINGS.items():
         if reading.get(f"p_{name}") is not None:
             number = Measurement(codes.DCM.Probability, float(reading[f"p_{name}"]), _code(_NO_UNITS))
             groups.append(_make_group(name, reading, radiograph, finding=finding, measurements=[number]))
     scores = [
-        ("anomaly_score", _own("ANOMALY_SCORE", "Anomaly score, distance from normal films"), _NO_UNITS),
-        ("anomaly_percentile", _own("ANOMALY_PERCENT", "Share of normals with a smaller error"), _PERCENT),
+        ("anomaly_score", _own("ANOMALY_SCORE", "Anomaly score (distance from normal radiographs)"), _NO_UNITS),
+        ("anomaly_percentile", _own("ANOMALY_PERCENT", "Percentile among held-out normal radiographs"), _PERCENT),
     ]
     numbers = [
         Measurement(name, float(reading[key]), _code(unit))
@@ -118,8 +120,10 @@ def _list_groups(
 
 
 def _code_point(point: str) -> "Code":
-    """Return the operating point as a code; a threshold of the user stands in the algorithm's parameters."""
-    return _own(point.upper(), f"{point} operating point") if point.isalpha() else _own("THRESHOLD", "Own threshold")
+    """Return the operating point as a code. The algorithm parameters state the value of a user-defined threshold."""
+    if point.isalpha():
+        return _own(point.upper(), f"{point} operating point")
+    return _own("THRESHOLD", "User-defined threshold")
 
 
 def _make_group(
@@ -158,16 +162,16 @@ def _identify_algorithm(reading: Mapping[str, Any]) -> "AlgorithmIdentification"
     )
 
 
-def _add_picture_and_comments(
-    group: "MeasurementsAndQualitativeEvaluations", picture: "Dataset", comments: list[str]
+def _add_capture_and_comments(
+    group: "MeasurementsAndQualitativeEvaluations", capture: "Dataset", comments: list[str]
 ) -> None:
-    """Add a reference to the heatmap, and comments, to the first group (TID 1501 is extensible)."""
+    """Add a reference to the heatmap, and comments, to a group (TID 1501 is extensible)."""
     from highdicom.sr import ImageContentItem, TextContentItem
     from pydicom.sr.codedict import codes
 
     content = group[0].ContentSequence
-    kind, place = picture.SOPClassUID, picture.SOPInstanceUID
-    content.append(ImageContentItem(codes.DCM.Saliency, kind, place, relationship_type="CONTAINS"))
+    uids = (capture.SOPClassUID, capture.SOPInstanceUID)
+    content.append(ImageContentItem(codes.DCM.Saliency, *uids, relationship_type="CONTAINS"))
     for comment in filter(None, comments):
         content.append(TextContentItem(codes.DCM.Comment, comment, relationship_type="CONTAINS"))
 

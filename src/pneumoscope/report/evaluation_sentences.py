@@ -89,7 +89,7 @@ def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
     ):
         if task in evaluation.reliability:
             reliability = evaluation.reliability[task]
-            gap = reliability.promised_mean - reliability.observed_mean
+            gap = reliability.predicted_mean - reliability.observed_mean
             bias = "neither too high nor too low"
             if abs(gap) > TOLERANCE / 2:
                 bias = f"too {'high' if gap > 0 else 'low'}"
@@ -105,7 +105,7 @@ def write_conformal(evaluation: CollectionEvaluation) -> str:
     """Return whether the prediction sets reach their nominal coverage."""
     if evaluation.conformal is None:
         return "These models have no conformal limit. Export them again to obtain prediction sets."
-    nominal, metrics = evaluation.conformal.promised, evaluation.conformal.metrics
+    nominal, metrics = evaluation.conformal.nominal_coverage, evaluation.conformal.metrics
     coverage = metrics["all"]["coverage"]
     verdict = "below the nominal coverage" if coverage.high < nominal else "in agreement with the nominal coverage"
     worst = min(metrics, key=lambda name: metrics[name]["coverage"].value)
@@ -133,14 +133,14 @@ def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
     rejections = evaluation.rejections
     rejected, uncertain, unlike = (
         format_estimate("share", shares["all"])
-        for shares in (rejections.rejected, rejections.uncertain, rejections.unlike)
+        for shares in (rejections.rejected, rejections.uncertain, rejections.flagged)
     )
     sentences = [
         f"{rejected} of the images are rejected. {uncertain} are uncertain. {unlike} are accepted although they are "
         "out of distribution."
     ]
-    if {"sure", "uncertain"} <= set(rejections.answers):
-        certain, uncertain_accuracy = rejections.answers["sure"], rejections.answers["uncertain"]
+    if {"certain", "uncertain"} <= set(rejections.accuracy):
+        certain, uncertain_accuracy = rejections.accuracy["certain"], rejections.accuracy["uncertain"]
         verdict = "Uncertain predictions are not less accurate"
         if uncertain_accuracy.value < certain.value:
             verdict = (

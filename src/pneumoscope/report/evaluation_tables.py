@@ -10,7 +10,7 @@ from pneumoscope.report.figures.evaluation import TASK_NAMES
 from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, tabulate
 from pneumoscope.report.wording import confounder_title, format_difference, format_value, metric_title
 
-SCOPE_TITLES = {"all": "all images", "accepted": "not rejected", "sure": "not uncertain"}
+SCOPE_TITLES = {"all": "all images", "accepted": "not rejected", "certain": "not uncertain"}
 ORIGIN_TITLES = {
     "usual": "Images of the collection",
     "learned": "Invalid inputs of types seen in training",
@@ -33,7 +33,7 @@ def tabulate_points(evaluation: CollectionEvaluation) -> list[Table]:
     columns = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy")}
     for name, scope in scopes.items():
         # Which images are uncertain depends on the operating point.
-        points = [evaluation.operating_point] if name == "sure" else list(scope.points)
+        points = [evaluation.operating_point] if name == "certain" else list(scope.points)
         rows = {f"{point}, threshold {evaluation.thresholds[point]:.3f}": scope.points[point] for point in points}
         caption = f"Operating points, {SCOPE_TITLES[name]}: {scope.num_images:,} images"
         listed.append(tabulate(caption, "Operating point", columns, rows, counted=True))
@@ -55,7 +55,9 @@ def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
     """Return the expected calibration errors, mean probabilities and observed shares."""
     rows: list[Row] = []
     for task, one in evaluation.reliability.items():
-        others = [Cell(format_value("share", value)) for value in (one.by_chance, one.promised_mean, one.observed_mean)]
+        others = [
+            Cell(format_value("share", value)) for value in (one.by_chance, one.predicted_mean, one.observed_mean)
+        ]
         rows.append((TASK_NAMES[task], [make_cell("share", one.error, counted=True), *others]))
     header = ["Task", "ECE", "ECE expected by chance", "Mean probability", "Observed share"]
     return Table("Expected calibration error (ECE), 15 bins", header, rows)
@@ -87,15 +89,15 @@ def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
     rejections = evaluation.rejections
     shares = {
         "rejected": rejections.rejected,
-        "accepted, but out of distribution": rejections.unlike,
+        "accepted, but out of distribution": rejections.flagged,
         "uncertain": rejections.uncertain,
     }
     by_class: list[Row] = [
         (title, [make_cell("share", one[name], counted=True) for name in rejections.rejected])
         for title, one in shares.items()
     ]
-    titles = {"all": "all accepted images", "sure": "not uncertain", "uncertain": "uncertain"}
-    accuracies = {titles[name]: {"accuracy": value} for name, value in rejections.answers.items()}
+    titles = {"all": "all accepted images", "certain": "not uncertain", "uncertain": "uncertain"}
+    accuracies = {titles[name]: {"accuracy": value} for name, value in rejections.accuracy.items()}
     caption = f"Accuracy at the operating point {evaluation.operating_point}"
     return [
         Table("Rejected and uncertain images", ["Share of the images", *rejections.rejected], by_class),

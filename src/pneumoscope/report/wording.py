@@ -5,8 +5,7 @@ import math
 from pneumoscope.io.results import Estimate
 
 ABOUT_PHANTOMS = (
-    "Phantoms are drawn images with known lesions. They test the software; their metrics say nothing about real "
-    "radiographs."
+    "Phantoms are drawn images with known lesions. They test the software; their metrics do not apply to radiographs."
 )
 TASK_TITLES = {
     "binary": "1.A Normal or pneumonia",
@@ -69,7 +68,7 @@ _PERCENTAGES = (
     *("accuracy", "balanced_accuracy", "three_class_accuracy", "precision", "recall", "sensitivity", "specificity"),
     *("f1", "macro_f1"),
     *("flagged", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
-    *("coverage", "single", "several", "empty", "rejected", "unlike", "uncertain", "share"),
+    *("coverage", "single", "several", "empty", "rejected", "uncertain", "share"),
 )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.image import load_pixels
+from pneumoscope.data.image import load_image
 from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import ImageError, PneumoscopeError
 from pneumoscope.io.results import EmbeddingMap
@@ -134,7 +134,7 @@ def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Pa
     images, read, failed = [], [], []
     for path in paths:
         try:
-            images.append(load_pixels(path, size=size))
+            images.append(load_image(path, size=size))
             read.append(path)
         except ImageError as error:
             failed.append({"image": printable_name(path), "error": str(error)})

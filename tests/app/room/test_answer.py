@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from pneumoscope.inference.decision import DecisionRule
 from pneumoscope.inference.decode import decode_radiograph
 from pneumoscope.inference.reader import Reader
 
@@ -39,7 +40,7 @@ def test_an_image_gets_its_reading(visit: Any, reader: Reader) -> None:
 def test_percentile_100_means_all_normals(
     open_visit: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, percentile: float, share: str
 ) -> None:
-    monkeypatch.setattr(Reader, "_rank_score", lambda reader, score: percentile)
+    monkeypatch.setattr(DecisionRule, "rank_score", lambda rule, score: percentile)
     visit = open_visit()
     visit.pick(folder / "image-0.png")
     visit.wait()
@@ -87,7 +88,7 @@ def test_an_image_that_is_not_upright_is_rejected_without_scores(
     open_visit: Any, folder: Path, reader: Reader, name: str
 ) -> None:
     image, objections = decode_radiograph(folder / name)
-    (reading,) = reader.read(image[None], [name], objections=[objections])
+    (reading,) = reader.predict_images(image[None], [name], objections=[objections])
     visit = open_visit()
     page = visit.page
     visit.pick(folder / name)

@@ -1,15 +1,15 @@
-"""Value types that pass between the layers, one file per task; each checks its own shapes.
+"""Result dataclasses, one file per task. Each validates the shapes of its arrays.
 
 classification.py  task 1
 neighbors.py       task 2
 anomaly.py         task 3
 explain.py         task 4
 evaluation.py      evaluation of a model set on a collection
-metrics.py         curves behind metrics
+metrics.py         reliability, ROC, selective prediction, label shift, conformal sets
 calibration.py     calibration and operating points
 benchmark.py       tables of methods
 data.py            audit and leakage
-estimate.py        a metric with its interval
+estimate.py        a metric with its 95 % interval
 """
 
 from pneumoscope.io.results.anomaly import AnomalyResult

@@ -14,23 +14,24 @@ from pneumoscope.io.results.estimate import Estimate, require
 class AnomalyResult:
     """Task 3: scores and metrics of an anomaly detector that was fitted on normals only.
 
-    An image is flagged when its score is at or over a threshold.
+    An image is flagged when `score >= threshold`.
 
     Attributes:
-        parameters: number of parameters of its network; 0 where they are not counted.
-        curve: training of its network, accuracies are NaN; None where it has no training.
+        parameters: number of parameters of its network; 0 if not counted.
+        curve: learning curve of its network, with NaN accuracies; None if it is not trained.
         thresholds: by name: `mean_plus_sd` (the reference study's) and `quantile`, both from held-out normals.
-        false_positive_rate: of the `quantile` threshold, in (0, 1).
+        false_positive_rate: nominal false positive rate of the `quantile` threshold, in (0, 1).
         validation_scores: `(m,)` float32, anomaly scores of the held-out normals.
         scores: `(n,)` float32, anomaly scores of the test images.
         labels: `(n,)` int, 1 = pneumonia.
         subtypes: `(n,)` str, `normal`, `bacterial`, `viral` or `unknown`.
         metrics: `auroc`, `auprc`, and for each threshold NAME: `accuracy_NAME`, `f1_NAME`,
             `flagged_normal_NAME`, `flagged_pneumonia_NAME` (shares flagged).
-        images: `(e, H, W)` float32 in [0, 1], examples from test.
-        reconstructions: of the examples, `(e, H, W)` float32 in [0, 1]; None from a detector without reconstructions.
-        anomaly_maps: `(e, H, W)` float32, anomaly score of each pixel of the examples.
-        examples: `(e,)` int, index of the examples into the dataset.
+        images: `(e, H, W)` float32 in [0, 1], example images from test.
+        reconstructions: `(e, H, W)` float32 in [0, 1], reconstructions of the examples; None if the detector does not
+            reconstruct.
+        anomaly_maps: `(e, H, W)` float32, pixel-wise anomaly scores of the examples.
+        examples: `(e,)` int, indices of the examples in the dataset.
     """
 
     parameters: int

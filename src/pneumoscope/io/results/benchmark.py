@@ -17,8 +17,8 @@ class MethodTable:
     """Metrics of several methods on the same images.
 
     Attributes:
-        metrics: by method, by name of the metric; what a method does not have is missing.
-        remarks: by method, one sentence on how to read its metrics.
+        metrics: by method and metric; metrics that do not apply to a method are missing.
+        remarks: by method, one sentence on the interpretation of its metrics.
     """
 
     metrics: dict[str, Metrics]
@@ -26,15 +26,15 @@ class MethodTable:
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.remarks if name not in self.metrics]
-        require(not unknown, f"remarks are of {', '.join(unknown)}, expected methods that have metrics")
+        require(not unknown, f"remarks name {', '.join(unknown)}; expected methods that have metrics")
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of all metrics, in the order in which the methods name them."""
+        """Names of all metrics, in order of first occurrence."""
         return tuple(dict.fromkeys(name for metrics in self.metrics.values() for name in metrics))
 
     def to_rows(self) -> list[dict[str, Any]]:
-        """Return one row for each metric: `method`, `metric`, `value`, `low`, `high`, `n`."""
+        """Return one row per method and metric: `method`, `metric`, `value`, `low`, `high`, `n`."""
         return [
             {"method": method, "metric": name, **vars(estimate)}
             for method, metrics in self.metrics.items()
@@ -43,12 +43,12 @@ class MethodTable:
 
 
 def without_interval(value: float, n: int) -> Estimate:
-    """Return a value of `n` images as an estimate without an interval."""
+    """Return an estimate of `n` images without an interval."""
     return Estimate(value, float("nan"), float("nan"), n)
 
 
 def summarize_seeds(runs: list[Metrics]) -> dict[str, Metrics]:
-    """Return `mean` and `sd` over seeds of the metrics that all runs have; empty for fewer than two runs."""
+    """Return `mean` and `sd` over seeds of the metrics that all runs share; empty for fewer than two runs."""
     if len(runs) < 2:
         return {}
     values = {name: [run[name].value for run in runs] for name in runs[0] if all(name in run for run in runs)}

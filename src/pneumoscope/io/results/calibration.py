@@ -1,4 +1,4 @@
-"""How a classifier is calibrated, where its operating points lie, and its metrics with them."""
+"""Calibration, operating points and metrics of a classifier."""
 
 from dataclasses import dataclass
 
@@ -7,7 +7,7 @@ from pneumoscope.io.results import Estimate, require
 
 @dataclass(frozen=True)
 class Calibration:
-    """Parameters of `pneumoscope.metrics.calibration`; `resampled` are those of fits on resampled patients."""
+    """Parameters of `pneumoscope.metrics.calibration`; `resampled` holds the fits on bootstrap samples of patients."""
 
     method: str
     fitted_on: str
@@ -16,12 +16,12 @@ class Calibration:
 
     def __post_init__(self) -> None:
         lengths = {len(fit) for fit in self.resampled}
-        require(lengths == {len(self.fitted)}, f"resampled fits have {lengths} parameters, expected {len(self.fitted)}")
+        require(lengths == {len(self.fitted)}, f"resampled fits have {lengths} parameters; expected {len(self.fitted)}")
 
 
 @dataclass(frozen=True)
 class ConformalLimit:
-    """The limit of the conformal sets, see `pneumoscope.metrics.conformal`."""
+    """The fitted threshold of the conformal sets, see `pneumoscope.metrics.conformal`."""
 
     method: str
     coverage: float
@@ -31,7 +31,7 @@ class ConformalLimit:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold on the probability of pneumonia, and the metrics on the images that it was chosen on."""
+    """A threshold on the probability of pneumonia, with metrics on the images it was chosen on."""
 
     threshold: float
     sensitivity: Estimate
@@ -40,7 +40,7 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class SplitMetrics:
-    """Metrics of one split by name."""
+    """Metrics of one split, by name."""
 
     three_class: dict[str, Estimate]
     normal_or_pneumonia: dict[str, Estimate]
@@ -48,7 +48,7 @@ class SplitMetrics:
 
 @dataclass(frozen=True)
 class Spread:
-    """Mean, standard deviation and single values of a metric over models that differ in their seed."""
+    """Mean, standard deviation and values of a metric over models trained with different seeds."""
 
     mean: float
     sd: float
@@ -57,7 +57,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """Test metrics of models that differ in their seed alone, by `task/metric`."""
+    """Test metrics of models trained with different seeds, by `task/metric`."""
 
     seeds: tuple[int, ...]
     test: dict[str, Spread]
@@ -65,14 +65,15 @@ class SeedComparison:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationReport:
-    """What is chosen for a classifier on held-out images, and its metrics with that.
+    """Calibration and operating points fitted on held-out images, and the resulting metrics.
 
     Attributes:
-        conformal: None where the model has no conformal sets.
-        operating_points: by name.
-        operating_points_from: the images that they were chosen on.
-        metrics: metrics by split: `val`, `test` and, where a study held some out, `held_out`.
-        seeds: None where one model was trained.
+        calibration: parameters of the calibration.
+        conformal: threshold of the conformal sets; None if the model has none.
+        operating_points: operating points by name.
+        operating_points_from: the images on which the operating points were chosen.
+        metrics: metrics by split: `val`, `test` and, if the study has it, `held_out`.
+        seeds: metrics over seeds; None if only one model was trained.
     """
 
     calibration: Calibration

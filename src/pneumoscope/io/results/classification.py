@@ -18,10 +18,10 @@ class Evaluation:
         classes: class names, in the order of the columns of `probabilities`.
         labels: `(n,)` int, index into `classes`.
         probabilities: `(n, classes)` float32; every row sums to 1.
-        patients: `(n,)` str, the unit that the intervals resample.
-        names: `(n,)` str, path of each image below the collection's root.
+        patients: `(n,)` str, the unit of the bootstrap.
+        names: `(n,)` str, paths relative to the root of the collection.
         metrics: by name, see `pneumoscope.metrics.classification`.
-        confusion: `(classes, classes)` int, rows truth, columns decision.
+        confusion: `(classes, classes)` int, confusion matrix with one row per true class.
     """
 
     split: str
@@ -48,12 +48,12 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class LearningCurve:
-    """Loss and accuracy of every epoch of one training.
+    """Loss and accuracy of each epoch of one training.
 
     Attributes:
         loss, accuracy, val_loss, val_accuracy: `(epochs,)` float64; accuracies are NaN for an autoencoder.
         chosen_epoch: the epoch (from 1) whose weights were kept.
-        seconds: wall-clock time of the whole training, resumed parts included.
+        seconds: wall-clock time of the training, including resumed parts.
     """
 
     loss: np.ndarray
@@ -66,7 +66,7 @@ class LearningCurve:
     def __post_init__(self) -> None:
         n = len(self.loss)
         for name in ("accuracy", "val_loss", "val_accuracy"):
-            require(getattr(self, name).shape == (n,), f"{name} has {getattr(self, name).shape}, expected {(n,)}")
+            require(getattr(self, name).shape == (n,), f"{name} is {getattr(self, name).shape}, expected {(n,)}")
         require(1 <= self.chosen_epoch <= n, f"chosen_epoch is {self.chosen_epoch}, expected 1 to {n}")
 
 
@@ -77,7 +77,7 @@ class Classification:
     Attributes:
         classes: class names in order.
         parameters: number of parameters of the model.
-        curve: its training.
+        curve: its learning curve.
         evaluations: by split, `val` and `test`.
     """
 

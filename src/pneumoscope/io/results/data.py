@@ -1,4 +1,4 @@
-"""Results of checks of a collection: its audit, and leakage between splits."""
+"""Results of the audit of a collection and of leakage between splits."""
 
 from __future__ import annotations
 
@@ -9,12 +9,12 @@ from pneumoscope.io.results.estimate import Estimate
 
 @dataclass(frozen=True)
 class Leakage:
-    """A random split by image against one by patient.
+    """A random split by image compared with a split by patient.
 
     Attributes:
-        shared_patients: patients on both sides of the random split.
-        leaked_share: share of its validation images whose patient is also trained on, in [0, 1].
-        random_split, grouped_split: metrics of the nearest training image on raw pixels under each split.
+        shared_patients: number of patients in both training and validation of the random split.
+        leaked_share: share of the random split's validation images whose patient is also in training, in [0, 1].
+        random_split, grouped_split: metrics of a 1-nearest-neighbor classifier on raw pixels under each split.
     """
 
     shared_patients: int
@@ -31,15 +31,14 @@ class Audit:
         counts: images by `split/class`, such as `train/normal` or `test/bacterial`.
         patients: patients by split.
         normal_share: share of normals by split.
-        unreadable: `{name, reason}` of each file left out.
-        exact_duplicates: groups of names with the same bytes.
-        near_duplicates: pairs of names whose perceptual hashes are close.
+        unreadable: `{name, reason}` of each skipped file.
+        exact_duplicates: groups of names with identical bytes.
+        near_duplicates: pairs of names with similar perceptual hashes.
         shared_patients: patient identifiers in more than one official split.
-        shared_numbers: patient numbers that appear in train and in test but, by the naming scheme, are not
-            known to be the same child.
-        sizes: `{width, height, count}` of the most frequent file sizes.
+        shared_numbers: patient numbers in both train and test that may or may not mean the same child.
+        sizes: `{width, height, count}` of the most frequent image sizes.
         exposure: by class, quantiles of mean gray level: `{class: [q05, q25, q50, q75, q95]}`.
-        notes: sentences for a reader.
+        notes: findings as sentences.
     """
 
     counts: dict[str, int]

@@ -1,4 +1,4 @@
-"""A metric with its interval, and the check that all results share."""
+"""A metric with its 95 % confidence interval, and the validation that all results share."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise `ValueError` with the message unless the condition holds."""
+    """Raise `ValueError` with the message if the condition is false."""
     if not condition:
         raise ValueError(message)
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """One metric with its 95 % interval.
+    """A metric with its 95 % confidence interval.
 
     Attributes:
-        value: point estimate on the `n` cases; NaN where it is undefined.
-        low, high: bounds of the 95 % interval; NaN where it is undefined.
-        n: number of images behind the metric.
+        value: point estimate; NaN if undefined.
+        low, high: bounds of the interval; NaN if undefined.
+        n: number of images.
     """
 
     value: float

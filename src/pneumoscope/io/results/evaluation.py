@@ -15,17 +15,17 @@ UNTOUCHED = "untouched"
 
 @dataclass(frozen=True)
 class EvaluatedImages:
-    """The images that were read, one row each.
+    """The evaluated images with their predictions.
 
     Attributes:
-        names: `(n,)` str, path below the collection's root.
+        names: `(n,)` str, paths relative to the root of the collection.
         patients: `(n,)` str.
         labels: `(n,)` int, 0 = normal, 1 = pneumonia.
-        subtypes: `(n,)` int, index into the three classes; -1 where unknown.
-        probabilities: `(n, 3)` float64, calibrated, of rejected images too; rows sum to 1.
+        subtypes: `(n,)` int, index into the three classes; -1 if unknown.
+        probabilities: `(n, 3)` float64, calibrated, also for rejected images; rows sum to 1.
         decisions: `(n,)` str, `normal`, `pneumonia`, `uncertain` or `rejected`.
-        reasons: `(n,)` str, why an image was rejected, is uncertain or differs from the training images; else empty.
-        in_distribution: `(n,)` bool, whether the OOD detector accepts an image.
+        reasons: `(n,)` str, why the image is rejected, flagged or uncertain; else empty.
+        in_distribution: `(n,)` bool, whether the OOD detector accepts the image.
     """
 
     names: np.ndarray
@@ -46,12 +46,12 @@ class EvaluatedImages:
         return len(self.names)
 
     def select(self, rows: np.ndarray) -> EvaluatedImages:
-        """Return some of the images, by a mask or by indices."""
+        """Return a subset of the images by mask or indices."""
         return EvaluatedImages(**{name: values[rows] for name, values in vars(self).items()})
 
     @property
     def with_subtypes(self) -> EvaluatedImages | None:
-        """The images of known subtype; None where there is no such pneumonia."""
+        """The images with a subtype label; None if no pneumonia has one."""
         return self.select(self.subtypes >= 0) if (self.subtypes > 0).any() else None
 
     @property
@@ -62,13 +62,13 @@ class EvaluatedImages:
 
 @dataclass(frozen=True)
 class Scope:
-    """Metrics on some of the images.
+    """Metrics on a subset of the images.
 
     Attributes:
-        num_images, num_patients: how many.
-        ranking: `auroc`, `auprc` and `specificity_at_sensitivity` (at 97 %) of normal or pneumonia.
-        points: by operating point `sensitivity`, `specificity`, `accuracy`.
-        three_class: metrics of normal, bacterial or viral; None where subtypes are unknown.
+        num_images, num_patients: number of images and patients.
+        ranking: `auroc`, `auprc` and `specificity_at_sensitivity` (at 97 %) of pneumonia.
+        points: `sensitivity`, `specificity` and `accuracy` by operating point.
+        three_class: evaluation of normal, bacterial and viral; None if subtypes are unknown.
     """
 
     num_images: int
@@ -80,34 +80,36 @@ class Scope:
 
 @dataclass(frozen=True)
 class Rejections:
-    """Images that were rejected or left uncertain.
+    """Rejected, flagged and uncertain images.
 
     Attributes:
-        rejected, unlike, uncertain: shares of the images, by class and for `all`: rejected; read, but unlike the
-            training images; read, but uncertain.
+        rejected: share of images that the OOD detector rejects, by class and for `all`.
+        flagged: share of images that the OOD detector flags but does not reject, by class and for `all`.
+        uncertain: share of images with the decision `uncertain`, by class and for `all`.
         reasons: number of rejected images by reason.
-        remarks: number of other images by remark; an image may have two.
-        answers: of the images that were not rejected, the accuracy at the operating point of all (`all`), of the
-            certain ones (`sure`), and of the uncertain ones had they been decided (`uncertain`).
+        remarks: number of other images by reason; an image may have two reasons.
+        accuracy: accuracy at the operating point without rejected images: on `all` of them, on those that are not
+            uncertain (`certain`), and on the `uncertain` ones without abstention.
     """
 
     rejected: dict[str, Estimate]
-    unlike: dict[str, Estimate]
+    flagged: dict[str, Estimate]
     uncertain: dict[str, Estimate]
     reasons: dict[str, int]
     remarks: dict[str, int]
-    answers: dict[str, Estimate]
+    accuracy: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
 class Subgroup:
-    """Images with one value of a trait.
+    """Metrics of a subgroup: the images with one value of a trait.
 
     Attributes:
-        trait: such as `exposure`.
-        name: its value.
-        metrics: `sensitivity`, `specificity` and `accuracy` at the operating point, `auroc`, and `rejected`; a metric
-            that lacks images is missing.
+        trait: name of the trait, such as `exposure`.
+        name: value of the trait.
+        num_images: number of images.
+        metrics: `sensitivity`, `specificity` and `accuracy` at the operating point, `auroc`, and the share `rejected`.
+            Undefined metrics are omitted.
     """
 
     trait: str
@@ -118,13 +120,14 @@ class Subgroup:
 
 @dataclass(frozen=True)
 class ErrorRun:
-    """Contiguous errors: images of one class, neighbors in the order of file names, most of them misclassified.
+    """A contiguous error run: consecutive file names of one class, most of them misclassified.
 
     Attributes:
-        kind: the class.
-        first, last: file names.
-        num_images, num_wrong: of the class from the first to the last, and how many of them are misclassified.
-        p_value: share of permutations of the patients with a run of as many misclassified patients.
+        kind: name of the class.
+        first, last: first and last file name.
+        num_images: number of images of the class in the run.
+        num_wrong: number of misclassified images in the run.
+        p_value: p-value of a permutation test over patients.
     """
 
     kind: str
@@ -137,23 +140,22 @@ class ErrorRun:
 
 @dataclass(frozen=True)
 class Confounders:
-    """Metrics of a classifier without the lungs, or on them alone.
+    """Metrics of a classifier with parts of the images hidden, and of pixel baselines.
 
-    Metrics are `auroc` and `accuracy` of normal against pneumonia and, where subtypes are known,
-    `three_class_accuracy`.
+    The metrics are `auroc` and `accuracy` of pneumonia and, if subtypes are known, `three_class_accuracy`.
 
     Attributes:
-        split: name of the split that all was measured on.
-        threshold: of the classifier's accuracy, on the probability of pneumonia.
-        metrics: the classifier's by what is shown: `untouched`, `borders_hidden`, `markers_hidden`, `lungs_only`,
-            `lungs_hidden`, and `lung_area_hidden`: the same area in all images, where one in twenty shows lung, so that
-            no outline is left.
-        differences: the same less those on untouched images, in pairs.
-        hidden: by the same names, mean share of the image that is hidden.
-        pixel_baselines: metrics of logistic regressions on `exposure`, `histogram`, `borders` and, where files differ
-            in size, `file_size`; empty without training images.
-        series: by series of file names, `exposure` (mean gray level, 0 to 255), `contrast` (standard deviation),
-            `markers` and `flagged` (shares of images with letters, and classified as pneumonia).
+        split: name of the split.
+        threshold: threshold on the probability of pneumonia, used for `accuracy`.
+        metrics: metrics of the classifier by modification: `untouched`, `borders_hidden`, `markers_hidden`,
+            `lungs_only`, `lungs_hidden` and `lung_area_hidden`. The last one hides the same region in all images: the
+            pixels that show lung in 5 % of the images or more. It leaves no outline of the lungs.
+        differences: paired differences from the metrics on untouched images, by modification.
+        hidden: mean share of hidden pixels, by modification.
+        pixel_baselines: metrics of logistic regressions on `exposure`, `histogram`, `borders` and, if image sizes
+            differ, `file_size`; empty without training images.
+        series: by series of file names: `exposure` (mean gray level, 0 to 255), `contrast` (standard deviation of gray
+            levels), `markers` (share of images with markers) and `flagged` (share classified as pneumonia).
     """
 
     split: str
@@ -167,21 +169,21 @@ class Confounders:
     def __post_init__(self) -> None:
         require(
             {*self.differences, UNTOUCHED} == {*self.hidden, UNTOUCHED} == set(self.metrics),
-            f"metrics are of {sorted(self.metrics)}, differences of {sorted(self.differences)} and hidden of "
-            f"{sorted(self.hidden)}; expected {UNTOUCHED} and the same others in all three",
+            f"the modifications differ: metrics has {sorted(self.metrics)}, differences has "
+            f"{sorted(self.differences)}, hidden has {sorted(self.hidden)}",
         )
 
 
 @dataclass(frozen=True)
 class OODKind:
-    """What becomes of one kind of input.
+    """The OOD detector's results on one type of input.
 
     Attributes:
-        kind: its name.
-        origin: `usual`, `learned` (the OOD detector was fitted on others of this kind), or `unseen` (it was not).
-        flagged: share that is not accepted without a remark, rejected ones included.
-        rejected: share that is rejected.
-        reason: the most frequent reason; empty where there is none.
+        kind: name of the type.
+        origin: `usual` for unchanged images, `learned` if the OOD detector was fitted on this type, else `unseen`.
+        flagged: share of inputs that are flagged or rejected.
+        rejected: share of inputs that are rejected.
+        reason: the most frequent reason; empty if all inputs are in distribution.
     """
 
     kind: str
@@ -197,44 +199,46 @@ class OODKind:
 
 @dataclass(frozen=True)
 class OODCheck:
-    """What the OOD detector accepts.
+    """The OOD detector's results on unchanged images and on invalid inputs.
 
     Attributes:
-        split: of the images that the inputs are made from.
-        kinds: unchanged images first.
+        split: split of the images from which the inputs are made.
+        kinds: results by type of input, unchanged images first.
     """
 
     split: str
     kinds: tuple[OODKind, ...]
 
     def __post_init__(self) -> None:
-        require(bool(self.kinds) and self.kinds[0].origin == "usual", "expected unchanged images as the first kind")
+        require(bool(self.kinds) and self.kinds[0].origin == "usual", "the first type must be unchanged images")
 
 
 @dataclass(frozen=True)
 class CollectionEvaluation:
-    """Metrics of a model set on a collection.
+    """Metrics of exported models on a labeled collection.
 
     Attributes:
-        source: the folder or manifest.
-        split: which of its splits; `all` for all images.
+        source: folder or manifest of the collection.
+        split: evaluated split; `all` for all images.
         model: identity of the models.
-        operating_point: of the decisions and the subgroups.
-        thresholds: probability of pneumonia, by operating point.
-        images: the images that were read.
-        unreadable, left_out: `{name, reason}` of each file that could not be read, or is of no known class.
-        scopes: metrics on `all` images, on those `accepted` by the OOD detector, and on the certain ones (`sure`).
-        roc: on all images; None where a class is missing.
-        reliability: `pneumonia`, and `three_class` where subtypes are known.
-        conformal: None where the models have no conformal sets.
-        selective: `pneumonia`, and `three_class` where subtypes are known.
-        rejections: rejected and uncertain images.
-        subgroups: in reading order.
-        error_runs: contiguous errors along the file names.
-        confounders: metrics with parts of the images hidden; None where that was not measured.
-        ood_check: what the OOD detector makes of invalid inputs; None where that was not measured.
-        label_shift: None where there are fewer than 50 images.
-        true_shares: by class, as labeled; empty where subtypes are unknown.
+        operating_point: operating point of the decisions and the subgroups.
+        thresholds: thresholds on the probability of pneumonia, by operating point.
+        images: the evaluated images.
+        unreadable: `{name, reason}` of each file that cannot be read.
+        left_out: `{name, reason}` of each file without a known class.
+        scopes: metrics on `all` images, on the images `accepted` by the OOD detector, and on the accepted images that
+            are not uncertain (`certain`).
+        roc: ROC curve on all images; None if a class is missing.
+        reliability: `pneumonia`, and `three_class` if subtypes are known.
+        conformal: conformal sets; None if the models have none.
+        selective: `pneumonia`, and `three_class` if subtypes are known.
+        rejections: rejected, flagged and uncertain images.
+        subgroups: metrics of subgroups, in display order.
+        error_runs: contiguous error runs.
+        confounders: metrics with parts of the images hidden; None if not measured.
+        ood_check: the OOD detector on invalid inputs; None if not measured.
+        label_shift: estimated label shift; None for fewer than 50 images.
+        true_shares: class shares of the labels; empty if subtypes are unknown.
         corrected: whether the probabilities are corrected for label shift.
     """
 
@@ -261,14 +265,14 @@ class CollectionEvaluation:
     corrected: bool
 
     def main_metrics(self) -> dict[str, Estimate]:
-        """Return the most important metrics by name: on all images, at the operating point."""
+        """Return the main metrics: on all images, at the operating point."""
         scope = self.scopes["all"]
         three_class = scope.three_class
         return {
             **scope.ranking,
             **scope.points[self.operating_point],
             **({} if three_class is None else {"three_class_accuracy": three_class.metrics["accuracy"]}),
-            **{f"calibration_error_{kind}": curve.error for kind, curve in self.reliability.items()},
+            **{f"calibration_error_{task}": curve.error for task, curve in self.reliability.items()},
             "rejected": self.rejections.rejected["all"],
             "uncertain": self.rejections.uncertain["all"],
         }

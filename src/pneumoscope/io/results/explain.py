@@ -12,20 +12,20 @@ from pneumoscope.io.results.estimate import Estimate, require
 
 @dataclass(frozen=True)
 class Explanation:
-    """Task 4: explanations of a classifier of normal against pneumonia.
+    """Task 4: explanations of a binary classifier (normal or pneumonia).
 
     Attributes:
-        layers: names of the layers that are shown, from the input on.
-        images: `(e, H, W)` float32 in [0, 1], examples, normal and pneumonia in turn.
+        layers: names of the explained layers, from input to output.
+        images: `(e, H, W)` float32 in [0, 1], examples that alternate between normal and pneumonia.
         labels: `(e,)` int, 1 = pneumonia.
-        decisions: `(e,)` int, decisions of the classifier.
-        examples: `(e,)` int, index of the examples into the dataset.
+        decisions: `(e,)` int, predicted classes.
+        examples: `(e,)` int, indices of the examples in the dataset.
         heatmaps: `(e, layers, H, W)` float32 in [0, 1], HiResCAM of each layer for the predicted class.
-        feature_maps: by layer name `(filters, h, w)` float32, of the first pneumonia example.
-        patches: by layer name `(filters, patches, p, p)` float32 in [0, 1], that activate the filters most.
-        patch_filters: by layer name `(filters,)` int, indices of those filters.
-        metrics: `centrality_normal`, `centrality_pneumonia`, `centrality_difference` over the test images, and
-            `peak_in_lesion`, `lesion_area` with true masks (phantoms); the same with `_averaged` for Grad-CAM.
+        feature_maps: by layer name `(filters, h, w)` float32, feature maps of the first pneumonia example.
+        patches: by layer name `(filters, patches, p, p)` float32 in [0, 1], the patches that activate each filter most.
+        patch_filters: by layer name `(filters,)` int, indices of these filters.
+        metrics: `centrality_normal`, `centrality_pneumonia` and `centrality_difference` over the test images, and
+            `peak_in_lesion` and `lesion_area` if lesion masks exist (phantoms). The suffix `_averaged` marks Grad-CAM.
     """
 
     layers: tuple[str, ...]
@@ -50,10 +50,10 @@ class ExplanationBenchmark:
     """Comparison of explanation methods.
 
     Attributes:
-        table: one row a method, see `pneumoscope.research.explain_benchmark`.
-        layer: name of the layer of the class-activation maps.
-        claim: `centrality_normal`, `centrality_pneumonia`, `centrality_difference` of HiResCAM over test images.
-        probes: change of the probability of pneumonia by changes of the image that are no sign of disease.
+        table: one row per method, see `pneumoscope.research.explain_benchmark`.
+        layer: name of the layer of the class activation maps.
+        claim: `centrality_normal`, `centrality_pneumonia` and `centrality_difference` of HiResCAM over the test images.
+        probes: change of the probability of pneumonia under image changes that are unrelated to disease.
     """
 
     table: MethodTable

@@ -1,4 +1,4 @@
-"""Curves and intervals behind the metrics of a classifier."""
+"""Curves of a classifier: reliability, selective prediction, ROC, label shift, conformal sets."""
 
 from __future__ import annotations
 
@@ -11,42 +11,43 @@ from pneumoscope.io.results.estimate import Estimate, require
 
 @dataclass(frozen=True)
 class Reliability:
-    """Probabilities against frequencies, in bins of equal width.
+    """A reliability diagram: mean probabilities and observed frequencies in bins of equal width.
 
     Attributes:
         edges: `(bins + 1,)` float64, from 0 to 1.
-        counts: `(bins,)` int, images in each bin.
-        promised: `(bins,)` float64, mean probability in each bin; NaN where it is empty.
-        observed: by number of the bin, frequency of the event; bins that are not empty.
+        counts: `(bins,)` int, number of images in each bin.
+        predicted: `(bins,)` float64, mean probability in each bin; NaN in empty bins.
+        observed: by index of each non-empty bin, frequency of the event.
         error: expected calibration error, in [0, 1].
-        promised_mean, observed_mean: mean probability, and frequency of the event.
-        by_chance: mean error of perfectly calibrated probabilities on as many images.
+        predicted_mean: mean probability over all images.
+        observed_mean: frequency of the event over all images.
+        by_chance: mean expected calibration error of perfectly calibrated probabilities on equally many images.
     """
 
     edges: np.ndarray
     counts: np.ndarray
-    promised: np.ndarray
+    predicted: np.ndarray
     observed: dict[int, Estimate]
     error: Estimate
-    promised_mean: float
+    predicted_mean: float
     observed_mean: float
     by_chance: float
 
     def __post_init__(self) -> None:
         bins = len(self.counts)
         require(self.edges.shape == (bins + 1,), f"edges are {self.edges.shape}, expected {(bins + 1,)}")
-        require(self.promised.shape == (bins,), f"promised are {self.promised.shape}, expected {(bins,)}")
+        require(self.predicted.shape == (bins,), f"predicted is {self.predicted.shape}, expected {(bins,)}")
 
 
 @dataclass(frozen=True)
 class SelectiveCurve:
-    """Accuracy against the share of images answered, the most confident first.
+    """Selective prediction: accuracy by coverage, where the least confident images are abstained first.
 
     Attributes:
-        shares: `(m,)` float64 in (0, 1], growing.
-        accuracies: `(m,)` float64, of the images answered.
-        area: mean share of wrong answers over all shares answered (AURC); less is better.
-        at_shares: accuracy by the share that is answered at least.
+        shares: `(m,)` float64 in (0, 1], ascending coverage (share of images that are predicted).
+        accuracies: `(m,)` float64, accuracy at each coverage.
+        area: area under the risk-coverage curve (AURC); lower is better.
+        at_shares: accuracy by minimum coverage.
     """
 
     shares: np.ndarray
@@ -64,7 +65,7 @@ class LabelShift:
     """Class shares estimated from probabilities alone.
 
     Attributes:
-        shares: by class; they sum to 1.
+        shares: estimated class shares, which sum to 1.
         probabilities: `(n, classes)` float64, corrected for these shares; rows sum to 1.
     """
 
@@ -81,9 +82,9 @@ class PairedComparison:
     """Two classifiers on the same images.
 
     Attributes:
-        test: name of the test behind `p_value`.
-        difference: metric of the second minus that of the first.
-        p_value: of no difference, two-sided, in [0, 1].
+        test: name of the statistical test.
+        difference: metric of the second classifier minus metric of the first.
+        p_value: two-sided p-value of the null hypothesis of no difference.
     """
 
     test: str
@@ -93,27 +94,32 @@ class PairedComparison:
 
 @dataclass(frozen=True)
 class Roc:
-    """Sensitivity against false positive rate of normal or pneumonia.
+    """The ROC curve of pneumonia.
 
     Attributes:
-        false_alarms, sensitivity: `(m,)` float64 in [0, 1].
+        false_positive_rate: `(m,)` float64 in [0, 1], false positive rates.
+        sensitivity: `(m,)` float64 in [0, 1].
     """
 
-    false_alarms: np.ndarray
+    false_positive_rate: np.ndarray
     sensitivity: np.ndarray
 
     def __post_init__(self) -> None:
-        require(self.false_alarms.shape == self.sensitivity.shape, "false alarms and sensitivity differ in shape")
+        require(
+            self.false_positive_rate.shape == self.sensitivity.shape,
+            "false_positive_rate and sensitivity differ in shape",
+        )
 
 
 @dataclass(frozen=True)
 class Conformal:
-    """Coverage of sets of classes by split conformal prediction.
+    """Prediction sets by split conformal prediction.
 
     Attributes:
-        promised: nominal coverage, in (0, 1).
-        metrics: metrics by class and for `all`: `coverage`, `size`, `single`, `several`, `empty`.
+        nominal_coverage: nominal coverage, in (0, 1).
+        metrics: by class and for `all`: `coverage`, mean `size`, and shares of sets with a `single` class, `several`
+            classes or none (`empty`).
     """
 
-    promised: float
+    nominal_coverage: float
     metrics: dict[str, dict[str, Estimate]]

@@ -16,13 +16,14 @@ class Neighbors:
 
     Attributes:
         k: number of neighbors, chosen on validation.
-        k_scores: validation balanced accuracy by k tried (keys are str).
-        evaluations: of k-NN, by split; probabilities are weighted shares of the k votes.
-        agreement: share of test images where k-NN and the classifier make the same decision.
-        net_right, knn_right, neither_right: counts of the test images where they differ; `net` is the classifier.
-        queries: `(q,)` int, test images shown as examples, index into the dataset.
-        nearest: `(q, 5)` int, their nearest training images of other patients, index into the dataset.
-        distances: `(q, 5)` float32, Euclidean distance in the embedding scaled to length 1.
+        k_scores: balanced accuracy on validation by candidate k (keys are str).
+        evaluations: evaluations of k-NN by split; probabilities are weighted shares of the k votes.
+        agreement: share of test images for which k-NN and the classifier predict the same class.
+        net_right, knn_right, neither_right: numbers of test images with different predictions for which the classifier,
+            k-NN or neither is right.
+        queries: `(q,)` int, indices of example test images in the dataset.
+        nearest: `(q, 5)` int, indices of their nearest training images of other patients in the dataset.
+        distances: `(q, 5)` float32, Euclidean distances between embeddings of length 1.
     """
 
     k: int
@@ -38,24 +39,24 @@ class Neighbors:
 
     def __post_init__(self) -> None:
         require(self.nearest.shape == self.distances.shape, "nearest and distances differ in shape")
-        require(len(self.queries) == len(self.nearest), "one row of nearest for each query is expected")
+        require(len(self.queries) == len(self.nearest), "queries and nearest differ in length")
 
 
 @dataclass(frozen=True)
 class EmbeddingMap:
-    """Task 2: a map of embeddings.
+    """Task 2: a two-dimensional map of embeddings, fitted to the training images.
 
     Attributes:
         coordinates: `(n, 2)` float32.
         labels: `(n,)` int, index into `classes`; -1 for an image of unknown class.
-        origins: `(n,)` str, `train`, `test` or `new`; the latter two were placed on the map that train made.
+        origins: `(n,)` str, `train`, `test` or `new`. Test and new images were placed on the fitted map.
         names: `(n,)` str.
         classes: class names.
-        trustworthiness, continuity, knn_preservation: of the training part, in [0, 1]; see
-            `pneumoscope.neighbors.map.measure_map`. The latter two are NaN in older studies.
+        trustworthiness, continuity, knn_preservation: quality of the map on training images, in [0, 1]; see
+            `pneumoscope.neighbors.map.measure_map`. The last two are NaN in older studies.
         method: `tsne` or `umap`.
-        nearest: `(n, 3)` int, rows of the nearest images of other patients that the map was fitted to, by embedding; -1
-            where there are no more; None in older studies.
+        nearest: `(n, 3)` int, rows of the nearest training images of other patients by embedding; -1 if there are
+            fewer; None in older studies.
     """
 
     coordinates: np.ndarray
@@ -72,5 +73,5 @@ class EmbeddingMap:
     def __post_init__(self) -> None:
         n = len(self.labels)
         require(self.coordinates.shape == (n, 2), f"coordinates are {self.coordinates.shape}, expected {(n, 2)}")
-        require(self.origins.shape == (n,) and self.names.shape == (n,), "one origin and one name a point are expected")
-        require(self.nearest is None or len(self.nearest) == n, "one row of nearest a point is expected")
+        require(self.origins.shape == (n,) and self.names.shape == (n,), f"origins and names differ from {(n,)}")
+        require(self.nearest is None or len(self.nearest) == n, f"nearest has other than {n} rows")

@@ -38,7 +38,10 @@ def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Fi
     axes = figure.subplots()
     if evaluation.roc is not None:
         axes.plot(
-            evaluation.roc.false_alarms, evaluation.roc.sensitivity, color=palette.VERMILION, label="all thresholds"
+            evaluation.roc.false_positive_rate,
+            evaluation.roc.sensitivity,
+            color=palette.VERMILION,
+            label="all thresholds",
         )
         axes.set_title(f"AUROC {format_estimate('auroc', evaluation.scopes['all'].ranking['auroc'])}")
     points = evaluation.scopes["all"].points
@@ -91,7 +94,7 @@ def _draw_bins(above: Axes, below: Axes, reliability: Reliability, task: str) ->
     panel, predicted, outcome = PANEL_TITLES[task]
     above.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="perfect calibration")
     style = {"fmt": "o-", "color": TASK_STYLES[task]["color"], "linewidth": 1.2, "label": "observed, with 95% interval"}
-    places = reliability.promised[list(reliability.observed)].tolist()
+    places = reliability.predicted[list(reliability.observed)].tolist()
     draw_intervals(above, places, list(reliability.observed.values()), **style)
     above.set_ylim(-0.03, 1.03)
     above.set_ylabel(outcome)
@@ -107,7 +110,7 @@ def describe_reliability(evaluation: CollectionEvaluation) -> str:
     parts = []
     for task, reliability in evaluation.reliability.items():
         bins = ", ".join(
-            f"{reliability.promised[number]:.2f} predicted and {estimate.value:.2f} observed on {estimate.n}"
+            f"{reliability.predicted[number]:.2f} predicted and {estimate.value:.2f} observed on {estimate.n}"
             for number, estimate in reliability.observed.items()
         )
         parts.append(f"{PANEL_TITLES[task][0]}: {bins}.")
@@ -148,7 +151,7 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
         Dot(name, conformal.metrics[name]["coverage"], palette.CLASS_COLORS.get(name, palette.INK)) for name in names
     ]
     draw_dots(left, dots, metric="coverage", title="Coverage")
-    left.axvline(conformal.promised, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
+    left.axvline(conformal.nominal_coverage, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
     left.legend(loc="upper left")
     start = np.zeros(len(names))
     for size, label, color in (
