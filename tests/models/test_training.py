@@ -14,7 +14,14 @@ from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.models import training
 from pneumoscope.models.optimizer import LayerwiseAdam, share_rate
-from pneumoscope.models.settings import TrainingSettings, configuration_settings
+from pneumoscope.models.settings import (
+    PHANTOM_SIZE,
+    Augmentation,
+    TrainingSettings,
+    adapt_to_phantoms,
+    autoencoder_settings,
+    configuration_settings,
+)
 from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
@@ -165,6 +172,17 @@ def test_settings_are_checked(wrong: dict[str, float]) -> None:
         replace(SETTINGS, **wrong)
     with pytest.raises(ValueError, match="configuration is 'magic', expected one of reference"):
         configuration_settings("magic")
+
+
+def test_settings_for_phantoms_keep_what_a_configuration_is() -> None:
+    reference, improved = (configuration_settings(name, epochs=4) for name in ("reference", "improved"))
+    short = adapt_to_phantoms(improved)
+
+    assert adapt_to_phantoms(reference) == replace(reference, size=PHANTOM_SIZE, batch_size=16)
+    assert short.size == PHANTOM_SIZE and short.epochs == 6
+    assert short.cosine and short.keep_best and short.augmentation != Augmentation()
+    assert autoencoder_settings("reference", epochs=4).epochs == 8
+    assert autoencoder_settings("reference", epochs=4, min_epochs=5).epochs == 5
 
 
 def test_a_shorter_run_averages_over_the_same_share_of_its_epochs() -> None:
