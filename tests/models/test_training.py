@@ -154,7 +154,7 @@ def test_the_kept_epoch_is_the_best_or_the_last(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_an_error(tmp_path: Path, uninterrupted) -> None:
     checkpoint = tmp_path / "checkpoint.npz"
     copyfile(uninterrupted[2] / "after-1.npz", checkpoint)
-    with pytest.raises(TrainingError, match="comes from other settings or data"):
+    with pytest.raises(TrainingError, match="comes from a run with other settings or data"):
         fit(checkpoint, replace(SETTINGS, learning_rate=0.5))
     checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(TrainingError, match="is not a checkpoint"):
