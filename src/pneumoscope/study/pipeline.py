@@ -42,7 +42,7 @@ from pneumoscope.progress import log
 from pneumoscope.study.provenance import describe_hardware, list_versions
 from pneumoscope.study.summary import describe_data, summarize_study
 
-# A whole study of phantoms takes less than three minutes on 2 cores.
+# Chosen so that a study of phantoms takes less than three minutes on 2 cores.
 PHANTOM_COUNTS = {"num_train": 450, "num_test": 120}
 PHANTOM_EPOCHS = 4
 PHANTOM_AUTOENCODER = {"epochs": 5, "batch_size": 8}
@@ -160,7 +160,7 @@ class _Study:
 
     @property
     def options(self) -> dict[str, Any]:
-        """What settings depend on besides the configuration."""
+        """Arguments of `classifier_settings` and `anomaly_settings`."""
         return _settings_options(self.ledger)
 
     def model_dir(self, configuration: str, name: str) -> Path:
