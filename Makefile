@@ -1,14 +1,14 @@
-# Each target sets up .venv first; PYTHON names the interpreter that .venv is made from.
+# Each target first creates .venv; PYTHON is the interpreter for .venv.
 #
-#   make study                            a study of phantoms, a few epochs
-#   make study DATA=path/to/chest_xray    a study of the real radiographs
-#   make test                             the unit tests
+#   make study                            study of phantoms, less than three minutes on 2 cores after installation
+#   make study DATA=path/to/chest_xray    study of radiographs
+#   make test                             unit tests
 #   make test-integration                 slow tests of whole programs: browser, DICOM validators, kill and resume
-#   make lint                             style, types and the layers of the packages
-#   make docs                             the documentation site, in docs/_build/html
+#   make lint                             style, types and import layers
+#   make docs                             documentation site, in docs/_build/html
 #
-# `make study` hands OUT, CONFIGURATION (reference, improved, default or both), EPOCHS and SEED to `pneumoscope study`.
-# It resumes a study in OUT that stopped or that lacks a configuration; OUT must not hold a study of other settings.
+# `make study` passes OUT, CONFIGURATION (reference, improved, default or both), EPOCHS and SEED to `pneumoscope study`.
+# It resumes a study in OUT that stopped or lacks a configuration. OUT must not hold a study with other settings.
 
 PYTHON ?= python3
 OUT ?= out
@@ -42,18 +42,18 @@ docs: $(VENV)/ready-dev
 	@echo "Open docs/_build/html/index.html"
 
 $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing Pneumoscope into $(VENV): some 450 MB to fetch, a minute or two."
+	@echo "Installing Pneumoscope into $(VENV): downloads about 450 MB, takes one to two minutes."
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train]'
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing Pneumoscope, its tests and its documentation tools into $(VENV): some 450 MB to fetch, a minute or two."
+	@echo "Installing Pneumoscope with test and documentation tools into $(VENV): downloads about 500 MB, takes one to two minutes."
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,dev,docs]'
 	@touch $(VENV)/ready $@
 
 $(BIN)/pip:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-		{ echo "Python 3.11 or newer is needed. Name one with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
+		{ echo "Python 3.11 or newer is required. Select it with: make PYTHON=/path/to/python3.11 ..."; exit 1; }
 	@$(PYTHON) -c 'import ensurepip, venv' 2>/dev/null || \
-		{ echo "This Python cannot make virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
+		{ echo "This Python cannot create virtual environments. On Debian or Ubuntu: apt install python3-venv"; exit 1; }
 	@$(PYTHON) -m venv $(VENV)

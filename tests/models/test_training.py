@@ -14,7 +14,14 @@ from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.models import training
 from pneumoscope.models.optimizer import LayerwiseAdam, list_rate_factors
-from pneumoscope.models.settings import TrainingSettings, configuration_settings
+from pneumoscope.models.settings import (
+    PHANTOM_SIZE,
+    Augmentation,
+    TrainingSettings,
+    adapt_to_phantoms,
+    autoencoder_settings,
+    configuration_settings,
+)
 from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
@@ -149,7 +156,7 @@ def test_the_kept_epoch_is_the_best_or_the_last(tmp_path: Path) -> None:
 def test_a_checkpoint_of_other_settings_or_a_damaged_one_is_an_error(tmp_path: Path, uninterrupted) -> None:
     checkpoint = tmp_path / "checkpoint.npz"
     copyfile(uninterrupted[2] / "after-1.npz", checkpoint)
-    with pytest.raises(TrainingError, match="comes from other settings or data"):
+    with pytest.raises(TrainingError, match="comes from a run with other settings or data"):
         fit(checkpoint, replace(SETTINGS, learning_rate=0.5))
     checkpoint.write_bytes(b"no checkpoint")
     with pytest.raises(TrainingError, match="is not a checkpoint"):
@@ -167,6 +174,17 @@ def test_settings_are_checked(wrong: dict[str, float]) -> None:
         replace(SETTINGS, **wrong)
     with pytest.raises(ValueError, match="configuration is 'magic', expected one of reference"):
         configuration_settings("magic")
+
+
+def test_settings_for_phantoms_keep_what_a_configuration_is() -> None:
+    reference, improved = (configuration_settings(name, epochs=4) for name in ("reference", "improved"))
+    short = adapt_to_phantoms(improved)
+
+    assert adapt_to_phantoms(reference) == replace(reference, size=PHANTOM_SIZE, batch_size=16)
+    assert short.size == PHANTOM_SIZE and short.epochs == 6
+    assert short.cosine and short.keep_best and short.augmentation != Augmentation()
+    assert autoencoder_settings("reference", epochs=4).epochs == 8
+    assert autoencoder_settings("reference", epochs=4, min_epochs=5).epochs == 5
 
 
 def test_a_shorter_run_averages_over_the_same_share_of_its_epochs() -> None:

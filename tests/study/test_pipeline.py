@@ -13,7 +13,13 @@ keras = pytest.importorskip("keras")
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.study_folder import load_stage
-from pneumoscope.study.pipeline import reopen_study, run_study
+from pneumoscope.study.pipeline import (
+    anomaly_settings,
+    classifier_settings,
+    load_study_dataset,
+    reopen_study,
+    run_study,
+)
 
 TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
 
@@ -32,7 +38,7 @@ def test_a_study_writes_results_models_and_pages(finished_study: Path) -> None:
     for task in TASKS:
         entry = results["tasks"][task]["improved"]
         assert entry["parameters"] > 0
-        assert all(set(figure) == {"value", "low", "high", "n"} for figure in entry["metrics"].values())
+        assert all(set(metric) == {"value", "low", "high", "n"} for metric in entry["metrics"].values())
     for name in ("report.html", "log.txt", "audit/audit.html", "models/improved-binary/card.json"):
         assert (finished_study / name).stat().st_size > 0
     assert list((finished_study / "figures").glob("*.svg"))
@@ -40,6 +46,14 @@ def test_a_study_writes_results_models_and_pages(finished_study: Path) -> None:
     assert results["timing"]["total"] > 0
     assert results["data"]["phantoms"]
     assert "drawn phantoms" in (finished_study / "report.html").read_text()
+
+
+@pytest.mark.parametrize("configuration", ["reference", "improved", "default"])
+def test_phantoms_have_the_size_that_their_models_expect(configuration: str, tmp_path: Path) -> None:
+    side = load_study_dataset(None, tmp_path, seed=0).images.shape[1]
+    for choose_settings in (classifier_settings, anomaly_settings):
+        assert choose_settings(configuration, epochs=4, phantoms=True).size == side
+        assert choose_settings(configuration, epochs=4).size == 128
 
 
 def test_a_finished_study_is_not_overwritten(phantom_folder: Path, finished_study: Path) -> None:

@@ -19,18 +19,18 @@ class Augmentation:
     Attributes:
         rotation: largest angle in degrees, in both directions.
         zoom: largest change of each side, as a share of the size.
-        aspect: largest change of the aspect ratio; one side is multiplied by `exp(x)`, the other by `exp(-x)`.
+        aspect: largest change of aspect ratio; one side is multiplied by `exp(x)`, the other by `exp(-x)`.
         shift: largest shift along each axis, as a share of the size.
         flip: probability of a left-right flip.
         gamma: largest natural logarithm of the exponent of a gamma correction, in both directions.
         contrast: largest relative change of contrast.
         brightness: largest change of brightness, as a share of the full range.
         local_contrast: probability of contrast-limited adaptive histogram equalization (CLAHE).
-        blur: largest standard deviation of a Gaussian filter in pixels. A quarter of the images is blurred, a quarter is
-            sharpened.
-        noise: largest standard deviation of Gaussian noise, as a share of the full range; applied to half of the images.
+        blur: largest standard deviation of a Gaussian filter in pixels. A quarter of the images is blurred, a quarter
+            is sharpened.
+        noise: largest standard deviation of Gaussian noise, as a share of the full range, on half of the images.
         erase: largest side of an erased rectangle, as a share of the size.
-        frame: largest width of a blank strip along each side, as a share of the size; applied to half of the images.
+        frame: largest width of a blank strip along each side, as a share of the size, on half of the images.
     """
 
     rotation: float = 0.0
@@ -207,14 +207,21 @@ def configuration_settings(configuration: str, *, epochs: int | None = None) -> 
 def adapt_to_phantoms(settings: TrainingSettings) -> TrainingSettings:
     """Return classifier settings for a short training on phantoms.
 
-    Images and batches are smaller. `improved` has less dropout and augments the pose only, because strong regularization
-    needs more epochs. It trains on all images, because phantoms of all subtypes are equally frequent.
+    Images and batches are smaller. A short training needs less regularization: `improved` has less dropout and augments
+    the pose only. Its cosine decay needs two more epochs. It trains on all images, because phantoms of all subtypes are
+    equally frequent.
     """
     settings = replace(settings, size=PHANTOM_SIZE, batch_size=PHANTOM_BATCH_SIZE)
     if settings.configuration != "improved":
         return settings
-    augmentation = Augmentation(rotation=5, zoom=0.05, shift=0.05)
-    return replace(settings, learning_rate=8e-4, dropout=0.1, balanced=False, augmentation=augmentation)
+    return replace(
+        settings,
+        epochs=settings.epochs + 2,
+        learning_rate=8e-4,
+        dropout=0.1,
+        balanced=False,
+        augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05),
+    )
 
 
 def autoencoder_settings(

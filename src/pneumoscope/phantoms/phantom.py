@@ -3,7 +3,7 @@
 import hashlib
 import os
 from collections import Counter
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +34,6 @@ PHANTOM_NOTE = (
 )
 MIN_SIZE = 32
 LUNG_SHARE = 0.5
-_FAINT_STRENGTHS = (0.1, 0.4)
 
 # Arrays of this number of pixels fit in the cache of the processor.
 _PIXELS_AT_ONCE = 1 << 16
@@ -133,18 +132,12 @@ def shows_phantoms(dataset: Dataset) -> bool:
     return False
 
 
-def phantom_dataset(
-    *, num_train: int, num_test: int, size: int = 128, seed: int = 0, faint_share: float = 0.0
-) -> Dataset:
+def phantom_dataset(*, num_train: int, num_test: int, size: int = 128, seed: int = 0) -> Dataset:
     """Draw a dataset of phantoms in memory, with masks and the splits `train` and `test`.
 
     See `write_phantoms` for the parameters and `draw_phantoms` for errors.
-
-    Args:
-        num_train, num_test, size, seed: see `write_phantoms`.
-        faint_share: share of the children with a faint lesion, in [0, 1]. With faint lesions, the classes overlap.
     """
-    splits = _draw_splits(num_train, num_test, size, seed, faint_share)
+    splits = _draw_splits(num_train, num_test, size, seed)
     images, masks, subtypes, patients = (
         np.concatenate([getattr(phantoms, name) for phantoms in splits.values()])
         for name in ("images", "masks", "subtypes", "patients")
@@ -163,12 +156,12 @@ def phantom_dataset(
     return Dataset(images, table.astype(str), pd.DataFrame({"name": [], "reason": []}, dtype=str), masks)
 
 
-def _draw_splits(num_train: int, num_test: int, size: int, seed: int, faint_share: float = 0.0) -> dict[str, Phantoms]:
+def _draw_splits(num_train: int, num_test: int, size: int, seed: int) -> dict[str, Phantoms]:
     """Return the phantoms of `train` and `test`, with consecutive numbers of children."""
     rngs = [np.random.default_rng([seed, split]) for split in (0, 1)]
-    train = _draw(num_train, size, rngs[0], first_patient=1, faint_share=faint_share)
+    train = _draw(num_train, size, rngs[0], first_patient=1)
     first_patient = 1 + len(set(train.patients))
-    test = _draw(num_test, size, rngs[1], first_patient=first_patient, faint_share=faint_share)
+    test = _draw(num_test, size, rngs[1], first_patient=first_patient)
     return {"train": train, "test": test}
 
 
@@ -188,9 +181,7 @@ def _name_files(split: str, phantoms: Phantoms) -> list[str]:
     return names
 
 
-def _draw(
-    num_images: int, size: int, rng: np.random.Generator, *, first_patient: int, faint_share: float = 0.0
-) -> Phantoms:
+def _draw(num_images: int, size: int, rng: np.random.Generator, *, first_patient: int) -> Phantoms:
     if num_images < 1:
         raise ValueError(f"num_images is {num_images}, expected 1 or more")
     if size < MIN_SIZE:
@@ -200,8 +191,6 @@ def _draw(
     vessels = [branches[children] for branches in sample_vessels(children.max() + 1, rng)]
     consolidations = sample_consolidations(children, rng)
     patterns, streaks = sample_interstitial(children, rng)
-    # A generator of its own leaves the other random choices unchanged.
-    strengths = _sample_strengths(children.max() + 1, faint_share, rng.spawn(1)[0])[children]
     images = np.empty((num_images, size, size), np.uint8)
     masks = np.zeros((num_images, size, size), bool)
     lungs = np.empty((num_images, size, size), bool)
@@ -218,21 +207,13 @@ def _draw(
             lesion = draw_consolidations(consolidations[rows], chest, rng)
         elif subtypes[rows[0]] == "viral":
             lesion = draw_interstitial(patterns[rows], streaks[rows], chest, cases[rows], rng)
-        if lesion is not None:
-            strength = strengths[rows][:, None, None]
-            lesion = replace(lesion, filled=lesion.filled * strength, lines=lesion.lines * strength)
-            masks[rows] = lesion.mask
         lungs[rows] = chest.lungs > LUNG_SHARE
         images[rows] = _expose(chest, tree, lesion, cases[rows], rng)
+        if lesion is not None:
+            masks[rows] = lesion.mask
     numbers = children + first_patient
     patients = [f"IM-{n:04d}" if name == "normal" else f"person{n}" for n, name in zip(numbers, subtypes, strict=True)]
     return Phantoms(images, masks, lungs, subtypes, np.array(patients))
-
-
-def _sample_strengths(num_children: int, faint_share: float, rng: np.random.Generator) -> np.ndarray:
-    """Return `(num_children,)` float32, the factor of the opacity of each child's lesion: 1 unless it is faint."""
-    faint = rng.random(num_children) < faint_share
-    return np.where(faint, rng.uniform(*_FAINT_STRENGTHS, num_children), 1).astype(np.float32)
 
 
 def _plan_images(num_images: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

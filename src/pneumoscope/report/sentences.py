@@ -7,11 +7,11 @@ from typing import Any
 
 from pneumoscope.io.results import Audit, Estimate, Leakage
 from pneumoscope.io.study_folder import order_configurations
+from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.comparison import HEADLINE_METRICS, read_estimate, read_metrics, reference_estimate
 from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.tables import Cell, make_cell
 from pneumoscope.report.wording import (
-    ABOUT_PHANTOMS,
     TASK_TITLES,
     WITHOUT_OWN_PATIENT,
     format_estimate,
@@ -160,7 +160,7 @@ def write_limitations(results: dict[str, Any], audit: Audit | None) -> list[str]
     """Return the limitations of the study."""
     metrics = read_metrics(results, "binary")
     accuracy = metrics[leading_configuration(metrics)].get("accuracy") if metrics else None
-    limitations = [ABOUT_PHANTOMS]
+    limitations = [PHANTOM_NOTE]
     if not results["data"]["phantoms"]:
         limitations = [
             "The collection (Kermany, Zhang and Goldbaum 2018) comes from one hospital. It contains antero-posterior "

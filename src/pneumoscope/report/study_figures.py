@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from pneumoscope.data.dataset import Dataset
 
-PHANTOM_NOTE = "Phantoms, not radiographs."
+_PHANTOM_TAG = "Phantoms, not radiographs."
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ def draw_figures(
     Returns:
         Figures by section and group, in the order of the page.
     """
-    note = f"{RESEARCH_USE_ONLY} {PHANTOM_NOTE}" if results["data"]["phantoms"] else RESEARCH_USE_ONLY
+    note = f"{RESEARCH_USE_ONLY} {_PHANTOM_TAG}" if results["data"]["phantoms"] else RESEARCH_USE_ONLY
     figures: dict[str, dict[str, list[PageFigure]]] = {}
     for plan in track(list(_plan_figures(stages, results, dataset)), "Drawing figures"):
         drawn = plan.draw(title=plan.title)

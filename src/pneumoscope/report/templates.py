@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.io.write import write_text
+from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.published import REFERENCE_STUDY
-from pneumoscope.report.wording import ABOUT_PHANTOMS, field_title
+from pneumoscope.report.wording import field_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,7 +65,7 @@ def write_page(path: Path, template: str, *, sections: dict[str, str], phantoms:
         "css": files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
         "research_use_only": RESEARCH_USE_ONLY,
         "reference_study": REFERENCE_STUDY,
-        "about_phantoms": ABOUT_PHANTOMS,
+        "about_phantoms": PHANTOM_NOTE,
         "version": __version__,
         "most_listed": MOST_LISTED,
         "sections": sections,

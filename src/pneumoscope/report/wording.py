@@ -4,9 +4,6 @@ import math
 
 from pneumoscope.io.results import Estimate
 
-ABOUT_PHANTOMS = (
-    "Phantoms are drawn images with known lesions. They test the software; their metrics do not apply to radiographs."
-)
 TASK_TITLES = {
     "binary": "1.A Normal or pneumonia",
     "three_class": "1.B Normal, bacterial or viral",
