@@ -14,8 +14,8 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.audit import audit_dataset
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.io.results import Audit
+from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.audit_page import format_audit, write_audit
-from pneumoscope.report.wording import ABOUT_PHANTOMS
 
 
 class Page(HTMLParser):
@@ -107,7 +107,7 @@ def test_page_is_escaped_adaptive_and_marked_as_phantoms(written: tuple[Audit, P
     assert "&lt;script&gt;alert(1)" in text
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text and 'lang="en"' in text
     assert len(re.findall(r"<h1", text)) == 1
-    assert "phantoms, not radiographs" in text and ABOUT_PHANTOMS in text and "Kermany" not in text
+    assert "phantoms, not radiographs" in text and PHANTOM_NOTE in text and "Kermany" not in text
 
 
 def test_second_audit_replaces_the_first(written: tuple[Audit, Path], flawed: Dataset) -> None:

@@ -8,11 +8,12 @@ import pytest
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.results import Estimate
+from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report import sentences
 from pneumoscope.report import study_page as page
 from pneumoscope.report.comparison import compare_metrics
 from pneumoscope.report.published import PUBLICATIONS, REFERENCE_STUDY
-from pneumoscope.report.wording import ABOUT_PHANTOMS, TASK_TITLES
+from pneumoscope.report.wording import TASK_TITLES
 from pneumoscope.study.summary import summarize_study
 
 BAD_NAME = "<script>alert('x')</script>.jpeg"
@@ -134,7 +135,7 @@ def test_file_names_are_escaped(tmp_path, stages, leave):
 def test_phantoms_are_announced_and_not_compared(leave_part):
     out_dir = leave_part("improved-binary", "audit", phantoms=True)
     text = Outline(page.write_report(out_dir).read_text(encoding="utf-8")).text
-    assert ABOUT_PHANTOMS in text
+    assert PHANTOM_NOTE in text
     for absent in ("77.4", "ublished", "319 radiographs", *(publication.name for publication in PUBLICATIONS)):
         assert absent not in text
     svg = (out_dir / "figures" / "improved-binary-confusion.svg").read_text()
@@ -217,7 +218,7 @@ def test_limitations_follow_the_data(stages, facts):
     phantoms = {**facts, "data": {**facts["data"], "phantoms": True}}
     limitations = " ".join(sentences.write_limitations(summarize_study(stages, **phantoms), None))
     assert "624" not in limitations
-    assert ABOUT_PHANTOMS in limitations
+    assert PHANTOM_NOTE in limitations
 
 
 @pytest.mark.parametrize(("low", "high", "text"), [(0.2, 0.3, "below chance"), (0.45, 0.6, "no better than chance")])
