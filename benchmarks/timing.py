@@ -45,6 +45,6 @@ def write_phantom_files(folder: Path, *, num_files: int, size: int, shape: tuple
     """Write phantoms as JPEG, resized to a width and height where given, and return the folder."""
     folder.mkdir(exist_ok=True)
     for number, image in enumerate(draw_phantoms(num_files, size=size, seed=0).images):
-        picture = Image.fromarray(image)
-        (picture.resize(shape) if shape else picture).save(folder / f"{number:04}.jpeg", quality=90)
+        radiograph = Image.fromarray(image)
+        (radiograph.resize(shape) if shape else radiograph).save(folder / f"{number:04}.jpeg", quality=90)
     return folder

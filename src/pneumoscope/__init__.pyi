@@ -34,9 +34,7 @@ from .neighbors.knn import find_neighbors as find_neighbors
 from .neighbors.map import compute_map as compute_map
 from .phantoms.phantom import draw_phantoms as draw_phantoms
 from .phantoms.phantom import write_phantoms as write_phantoms
-from .report.audit_page import write_audit as write_audit
 from .report.evaluation_page import write_evaluation as write_evaluation
-from .report.model_card import write_model_cards as write_model_cards
 from .report.study_page import write_report as write_report
 from .study.pipeline import run_study as run_study
 

@@ -112,7 +112,7 @@ def test_the_schema_refuses_wrong_values(results, check, path, value):
 
 
 def test_every_field_is_documented(results):
-    text = (Path(__file__).parents[2] / "docs" / "results.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "reference" / "results_json.md").read_text(encoding="utf-8")
     documented = set(re.findall(r"`([a-z0-9_]+)`", text))
     for entries in results["tasks"].values():
         fields_found = {key for entry in entries.values() for key in entry}

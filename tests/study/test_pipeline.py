@@ -13,6 +13,7 @@ keras = pytest.importorskip("keras")
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.study_folder import load_stage
+from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.study.pipeline import (
     anomaly_settings,
     classifier_settings,
@@ -45,7 +46,7 @@ def test_a_study_writes_results_models_and_pages(finished_study: Path) -> None:
     assert "Research use only" in (finished_study / "log.txt").read_text()
     assert results["timing"]["total"] > 0
     assert results["data"]["phantoms"]
-    assert "drawn phantoms" in (finished_study / "report.html").read_text()
+    assert PHANTOM_NOTE in (finished_study / "report.html").read_text()
 
 
 @pytest.mark.parametrize("configuration", ["reference", "improved", "default"])

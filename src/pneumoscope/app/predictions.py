@@ -75,9 +75,9 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
 
     content = upload.file.read()
     image, reading = _read_one(reader, upload, content, operating_point)
-    picture, heatmap = illustrate(reader, content, image, reading)
+    pixels, heatmap = illustrate(reader, content, image, reading)
     row = {**reading.to_row(), **reader.trust}
-    datasets = make_dicom_reading(content, row, heatmap, picture, deidentify=deidentify)
+    datasets = make_dicom_reading(content, row, heatmap, pixels, deidentify=deidentify)
     archive = io.BytesIO()
     with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
         for name, dataset in zip(DICOM_NAMES, datasets, strict=True):

@@ -196,7 +196,8 @@ def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
 
     from pneumoscope.data.source import shorten_name
 
-    console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{trust}".rstrip())
+    caution = trust if any(row["decision"] == "pneumonia" for row in rows) else ""
+    console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{caution}".rstrip())
     # Relative widths make rows wrap on a terminal. A file gets one line per row.
     table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
     for name in ("decision", "pneumonia", "bacterial\n/ viral", "anomaly\npercentile"):

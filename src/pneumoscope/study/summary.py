@@ -1,4 +1,4 @@
-"""The content of `results.json`; `docs/results.md` describes every field."""
+"""The content of `results.json`; `docs/reference/results_json.md` describes every field."""
 
 from __future__ import annotations
 
