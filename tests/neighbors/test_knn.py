@@ -111,7 +111,7 @@ def test_differences_from_the_classifier_are_counted():
 
     result = classify(embeddings, dataset, probabilities=np.eye(3)[model_decisions])
 
-    assert (result.net_right, result.knn_right, result.neither_right) == (3, 4, 2)
+    assert (result.model_right, result.knn_right, result.neither_right) == (3, 4, 2)
     assert result.agreement.value == pytest.approx(1 - 9 / 30)
     assert result.agreement.low < result.agreement.value < result.agreement.high
     assert result.agreement.n == 30

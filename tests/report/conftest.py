@@ -107,7 +107,7 @@ def make_neighbors(rng, classes, dataset, count, skill):
         k_scores={str(k): 0.8 - 0.01 * abs(k - 9) for k in (1, 3, 5, 9, 15, 25)},
         evaluations={split: make_evaluation(rng, classes, split, count, skill) for split in ("val", "test")},
         agreement=make_estimate(0.93, count),
-        net_right=12,
+        model_right=12,
         knn_right=8,
         neither_right=1,
         queries=queries,

@@ -102,7 +102,7 @@ def find_neighbors(
         k_scores={str(k): score for k, score in k_scores.items()},
         evaluations=evaluations,
         agreement=estimate_share(~differ, parts["test"].patients, seed=seed),
-        net_right=int((differ & (model_decisions == labels)).sum()),
+        model_right=int((differ & (model_decisions == labels)).sum()),
         knn_right=int((differ & (decisions == labels)).sum()),
         neither_right=int((differ & (model_decisions != labels) & (decisions != labels)).sum()),
         queries=queries,

@@ -94,7 +94,7 @@ def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
         return ""
     agreement = format_estimate("agreement", read_estimate(entry["metrics"][f"agreement{suffix}"]))
     text = f"k-NN (k = {entry.get(f'k{suffix}')}) and the classifier agree on {agreement} of the test images."
-    counts = [entry.get(f"{name}{suffix}") for name in ("net_right", "knn_right", "neither_right")]
+    counts = [entry.get(f"{name}{suffix}") for name in ("model_right", "knn_right", "neither_right")]
     if None in counts:
         return text
     return f"{text} Other images: {counts[0]} correct by the classifier, {counts[1]} by k-NN, {counts[2]} by neither."

@@ -128,7 +128,7 @@ def _summarize_neighbors(stages: dict[str, Any], parameters: dict[str, int]) -> 
         for target, split in (("metrics", "test"), ("validation", "val")):
             entry[target] |= {f"{name}{suffix}": estimate for name, estimate in _metrics_of(result, split).items()}
         entry["metrics"][f"agreement{suffix}"] = result.agreement
-        for name in ("k", "k_scores", "net_right", "knn_right", "neither_right"):
+        for name in ("k", "k_scores", "model_right", "knn_right", "neither_right"):
             entry[f"{name}{suffix}"] = getattr(result, name)
     for task, suffix in _SUFFIXES.items():
         if f"map_{task}" in stages:

@@ -19,7 +19,7 @@ class Neighbors:
         k_scores: balanced accuracy on validation by candidate k (keys are str).
         evaluations: evaluations of k-NN by split; probabilities are weighted shares of the k votes.
         agreement: share of test images for which k-NN and the classifier predict the same class.
-        net_right, knn_right, neither_right: numbers of test images with different predictions for which the classifier,
+        model_right, knn_right, neither_right: numbers of test images with different predictions for which the classifier,
             k-NN or neither is right.
         queries: `(q,)` int, indices of example test images in the dataset.
         nearest: `(q, 5)` int, indices of their nearest training images of other patients in the dataset.
@@ -30,7 +30,7 @@ class Neighbors:
     k_scores: dict[str, float]
     evaluations: dict[str, Evaluation]
     agreement: Estimate
-    net_right: int
+    model_right: int
     knn_right: int
     neither_right: int
     queries: np.ndarray
