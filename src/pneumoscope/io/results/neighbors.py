@@ -19,8 +19,8 @@ class Neighbors:
         k_scores: balanced accuracy on validation by candidate k (keys are str).
         evaluations: evaluations of k-NN by split; probabilities are weighted shares of the k votes.
         agreement: share of test images for which k-NN and the classifier predict the same class.
-        model_right, knn_right, neither_right: numbers of test images with different predictions for which the classifier,
-            k-NN or neither is right.
+        model_right, knn_right, neither_right: numbers of test images with different predictions for which the
+            classifier, k-NN or neither is right.
         queries: `(q,)` int, indices of example test images in the dataset.
         nearest: `(q, 5)` int, indices of their nearest training images of other patients in the dataset.
         distances: `(q, 5)` float32, Euclidean distances between embeddings of length 1.
