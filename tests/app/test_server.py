@@ -66,8 +66,6 @@ def test_models_are_described_without_long_lists(client, reader):
     assert answer["id"] == reader.models.id
     assert "normal_scores" not in answer["cards"]["anomaly"]
     assert set(answer["cards"]["classifier"]["calibration"]) == {"method", "fitted_on", "fitted"}
-    assert [layer["name"] for layer in answer["layers"]] == list(reader.layers)
-    assert all(len(layer["shape"]) == 2 and layer["rows"]["step"] > 0 for layer in answer["layers"])
     assert {name: point["threshold"] for name, point in answer["operating_points"].items()} == {
         name: reader.threshold(name) for name in ("screening", "balanced", "specific")
     }
@@ -141,11 +139,11 @@ def test_full_detail_adds_maps(client, radiographs, reader):
     if reading["decision"] == "rejected":
         assert "heatmaps" not in reading
         return
-    assert set(reading["heatmaps"]) == set(reader.layers)
-    for heatmap in reading["heatmaps"].values():
-        maps = np.frombuffer(base64.b64decode(heatmap["data"]), np.uint8).reshape(heatmap["shape"])
-        assert len(maps) == len(reader.models.classes)
-        assert maps.max() in (0, 255)
+    heatmaps = reading["heatmaps"]
+    maps = np.frombuffer(base64.b64decode(heatmaps["data"]), np.uint8).reshape(heatmaps["shape"])
+    assert len(maps) == len(reader.models.classes)
+    assert maps.max() in (0, 255)
+    assert heatmaps["rows"]["step"] > 0
     assert reading["anomaly_map"]["shape"] == [128, 128]
     assert len(base64.b64decode(reading["anomaly_map"]["data"])) == 128 * 128
     assert len(reading["position"]) == 2

@@ -9,7 +9,6 @@ from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
 from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.errors import ExportError, ModelError, PneumoscopeError
 from pneumoscope.export.model import export_model
-from pneumoscope.export.onnx_file import AGREEMENT
 from pneumoscope.export.study import export_study
 from pneumoscope.inference.reader import Reader
 from pneumoscope.models.saved_model import load_model
@@ -37,7 +36,7 @@ def study(finished_study):
 
 @pytest.fixture(scope="module")
 def exported(study, tmp_path_factory):
-    """Return an export with audits, int8 where it agrees."""
+    """Return an export with audits."""
     arguments, data = study
     folder = tmp_path_factory.mktemp("export")
     audit, explained = folder / "labels.json", folder / "explain.json"
@@ -46,14 +45,6 @@ def exported(study, tmp_path_factory):
     return export_study(
         *arguments, folder / "models", data_license="our own", explain_results=explained, label_audit=audit
     )
-
-
-@pytest.fixture(scope="module")
-def float32(study, tmp_path_factory):
-    """Return an export without audits, where int8 never agrees."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("pneumoscope.export.onnx_file.AGREEMENT", dict.fromkeys(AGREEMENT, -1.0))
-        return export_study(*study[0], tmp_path_factory.mktemp("float32") / "models")
 
 
 def read_card(folder, part):
@@ -66,12 +57,12 @@ def test_a_reader_predicts_as_the_models_of_the_study_do(exported, finished_stud
     expected = predict_probabilities(load_model(finished_study / "models" / "improved-three_class").model, images)
     errors = ReferenceAutoencoder(load_model(finished_study / "models" / "improved-anomaly").model).score(images)
 
-    (probabilities,) = reader.models.answers.run({"image": images[..., None].astype(np.float32)}, ["probabilities"])
+    (probabilities,) = reader.models.classifier.run({"image": images[..., None].astype(np.float32)}, ["probabilities"])
     readings = reader.predict_images(images, ["x"] * 4)
 
-    np.testing.assert_allclose(probabilities, expected, atol=0.05)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
     for reading, error in zip(readings, errors, strict=True):
-        assert reading.decision == "rejected" or reading.anomaly_score == pytest.approx(float(error), rel=0.05)
+        assert reading.decision == "rejected" or reading.anomaly_score == pytest.approx(float(error), rel=1e-3)
 
 
 def test_the_reference_cases_are_the_training_images(exported, study):
@@ -98,20 +89,7 @@ def test_the_card_names_what_was_chosen_on_which_images(exported):
     assert auroc["low"] <= auroc["value"] <= auroc["high"]
 
 
-@pytest.mark.parametrize("part", ["classifier", "anomaly"])
-def test_an_int8_graph_ships_only_where_it_agrees(exported, float32, part):
-    cards = [read_card(folder, part) for folder in (exported, float32)]
-
-    agrees = all(value <= AGREEMENT[name] for name, value in cards[0]["graph"]["agreement_of_int8"].items())
-    assert cards[0]["graph"]["answers_precision"] == ("int8" if agrees else "float32")
-    assert cards[1]["graph"]["answers_precision"] == "float32"
-    assert cards[1]["graph"]["answers_file"] == "answers.onnx"
-    for card in cards:
-        assert card["graph"]["answers_file"] in card["files"]
-    assert Reader.open(float32).predict_images(draw_phantoms(1, size=128, seed=9).images, ["x"])
-
-
-def test_audits_are_part_of_the_card(exported, float32):
+def test_audits_are_part_of_the_card(exported):
     reader = Reader.open(exported)
     card = reader.models.cards.classifier
 
@@ -122,7 +100,7 @@ def test_audits_are_part_of_the_card(exported, float32):
     )
     assert (card.explanation.layer, card.explanation.metrics["road"].value) == ("conv_1", 0.9123)
     assert reader.trust == {"subtype_trust": "Take care.", "heatmap_trust": "A hint."}
-    assert Reader.open(float32).models.cards.classifier.subtypes is None
+    assert not reader.has_heatmaps
 
 
 @pytest.mark.parametrize(
@@ -149,11 +127,11 @@ def test_an_audit_of_other_models_is_refused(study, tmp_path, argument, content,
         export_study(*study[0], tmp_path / "models", **{argument: path})
 
 
-def test_one_model_alone_is_exported_in_both_sizes(finished_study, tmp_path):
+def test_one_model_alone_is_exported(finished_study, tmp_path):
     folder = export_model(finished_study / "models" / "improved-binary", tmp_path / "one")
 
     names = {path.name for path in folder.iterdir()}
-    assert names == {"model.onnx", "model.float16.onnx", "layers.onnx", "card.json"}
+    assert names == {"model.onnx", "card.json"}
     assert set(json.loads((folder / "card.json").read_text())["files"]) == names - {"card.json"}
     write_model_cards(folder)
     assert "three_class" not in (folder / "README.md").read_text()
@@ -163,8 +141,7 @@ def test_a_failed_export_keeps_the_earlier_one(finished_study, tmp_path, monkeyp
     target = tmp_path / "one"
     target.mkdir()
     (target / "card.json").write_text("{}")
-    unreachable = {"reference": None, "tolerance": -1.0}
-    monkeypatch.setattr("pneumoscope.export.onnx_file.export_graph.__kwdefaults__", unreachable)
+    monkeypatch.setattr("pneumoscope.export.onnx_file.export_graph.__kwdefaults__", {"tolerance": -1.0})
 
     with pytest.raises(ExportError, match="differs from the model"):
         export_model(finished_study / "models" / "improved-anomaly", target)

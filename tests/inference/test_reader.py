@@ -10,6 +10,7 @@ from PIL import Image
 
 from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
 from pneumoscope.inference.explanation import HeatmapExplanation
+from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.model_set import PARTS, SHIPPED_DIR, load_cards, load_model_set
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import SCORED
@@ -108,13 +109,11 @@ def test_neighbors_are_the_nearest_of_other_patients(reader, images):
 def test_maps_have_their_shapes_and_ranges(reader, images):
     maps = reader.compute_maps(images[0])
 
-    assert tuple(maps.heatmaps) == reader.layers
-    for layer, heatmaps in maps.heatmaps.items():
-        assert len(heatmaps) == len(reader.models.classes)
-        assert (heatmaps >= 0).all()
-        upsampled = reader.compute_heatmaps(images[:1], ["viral"], layer=layer)
-        assert upsampled.shape == (1, 128, 128)
-        assert upsampled.min() >= 0 and upsampled.max() in (0, pytest.approx(1))
+    assert len(maps.heatmaps) == len(reader.models.classes)
+    assert (maps.heatmaps >= 0).all()
+    upsampled = reader.compute_heatmaps(images[:1], ["viral"])
+    assert upsampled.shape == (1, 128, 128)
+    assert upsampled.min() >= 0 and upsampled.max() in (0, pytest.approx(1))
     assert maps.anomaly_map.shape == (128, 128)
     assert 0 <= maps.anomaly_map.min() < maps.anomaly_map.max() <= 1
     low, high = reader.models.references.coordinates.min(axis=0), reader.models.references.coordinates.max(axis=0)
@@ -155,23 +154,37 @@ def test_an_unreadable_input_is_an_error_or_a_reading_with_the_error(reader, ima
 def test_an_explanation_has_the_size_of_the_radiograph(reader, images, tmp_path):
     large = np.asarray(Image.fromarray(images[0]).resize((300, 200)))
     explanation = reader.explain(large)
-    (first, second) = reader.explain([large, images[0]], label="normal", layer=reader.layers[0])
+    (first, second) = reader.explain([large, images[0]], label="normal")
 
     assert explanation.heatmap.shape == explanation.image.shape == (200, 300)
     assert explanation.heatmap.dtype == np.float32
     assert 0 <= explanation.heatmap.min() <= explanation.heatmap.max() <= 1
-    assert (explanation.label, explanation.layer) == ("pneumonia", reader.layers[-1])
+    assert explanation.label == "pneumonia"
     assert explanation.overlay().size == (300, 200)
     assert Image.open(io.BytesIO(explanation._repr_png_())).size == (300, 200)
-    assert (first.label, first.layer, second.heatmap.shape) == ("normal", reader.layers[0], (128, 128))
-    np.testing.assert_array_equal(second.heatmap, reader.compute_heatmaps(images[:1], ["normal"], layer=first.layer)[0])
+    assert (first.label, second.heatmap.shape) == ("normal", (128, 128))
+    np.testing.assert_array_equal(second.heatmap, reader.compute_heatmaps(images[:1], ["normal"])[0])
     assert reader.explain([]) == []
+
+
+def test_a_classifier_without_activation_maps_has_no_heatmaps(copied, images):
+    path = copied / "classifier" / "card.json"
+    card = json.loads(path.read_text())
+    path.write_text(json.dumps({**card, "graph": {"outputs": ["probabilities", "embedding"]}}))
+    reader = Reader.open(copied)
+    (reading,) = reader.predict_images(images[:1], ["x"])
+
+    assert not reader.has_heatmaps
+    assert reader.compute_maps(images[0]).heatmaps is None
+    assert illustrate(reader, images[0], images[0], reading)[1] is None
+    with pytest.raises(PneumoscopeError, match=r"no class activation maps, .* `pneumoscope explain`"):
+        reader.explain(images[0])
 
 
 def test_an_overlay_is_brighter_where_there_is_evidence():
     heatmap = np.zeros((20, 20), np.float32)
     heatmap[:10] = 1
-    explanation = HeatmapExplanation("", "viral", "last", heatmap, np.full((20, 20), 100, np.uint8))
+    explanation = HeatmapExplanation("", "viral", heatmap, np.full((20, 20), 100, np.uint8))
     overlay = np.asarray(explanation.overlay())
 
     assert (overlay[10:] == 100).all()
@@ -192,7 +205,6 @@ def test_embeddings_are_float32_rows(reader, images):
     ("act", "message"),
     [
         (lambda reader, images: reader.explain(images[0], label="virus"), "no class 'virus'; expected one of normal,"),
-        (lambda reader, images: reader.explain(images[0], layer="top"), "no layer 'top'; expected one of"),
         (lambda reader, images: reader.compute_heatmaps(images, ["x"] * 12), "no class 'x'"),
         (lambda reader, images: reader.predict(images[0], operating_point="high"), "operating point is 'high'"),
         (lambda reader, images: reader.predict_images(images / 255, ["x"] * 12), r"float64 array in \[0, 1\]"),
@@ -259,13 +271,12 @@ def test_damaged_files_are_an_error(copied, name, content, message):
         ({"calibration": {}}, "is damaged .calibration.method: Field required"),
         ({"classes": ["a", "b"]}, "calibration.fitted has 4 values; expected 3 for 2 classes"),
         ({"settings": {"epochs": 0}}, "epochs 0"),
-        ({"graph": {"answers_file": "other.onnx"}}, "names the graph 'other.onnx'"),
+        ({"files": {}}, "does not name model.onnx"),
     ],
 )
 def test_a_changed_card_is_an_error(copied, changes, message):
     path = copied / "classifier" / "card.json"
     card = json.loads(path.read_text())
-    changes = {"graph": {**card["graph"], **changes["graph"]}} if "graph" in changes else changes
     path.write_text(json.dumps({**card, **changes}))
 
     with pytest.raises(ModelError, match=message):

@@ -3,9 +3,9 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
+from pneumoscope.explain.layers import list_heatmap_layers
 from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
 from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_three_class
-from pneumoscope.models.backprop import list_heatmap_layers
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 

@@ -2,7 +2,7 @@
 
 import base64
 import math
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
@@ -26,22 +26,16 @@ def describe_health(reader: "Reader") -> Health:
 
 
 def describe_models(reader: "Reader") -> Models:
-    """Return the model cards without long lists, and the classes, layers and operating points."""
+    """Return the model cards without long lists, and the classes and operating points."""
     models = reader.models
     cards = {part: to_plain(getattr(models.cards, part)) for part in PARTS}
     # These long lists are needed for predictions only.
     del cards["anomaly"]["normal_scores"], cards["classifier"]["calibration"]["resampled"]
-    # The card does not contain the shapes of the layers, so a blank image is sent through the model.
-    heatmaps = reader.compute_maps(np.zeros((models.image_size, models.image_size), np.uint8)).heatmaps
-    layers: list[Any] = [
-        {"name": name, "shape": list(heatmaps[name].shape[1:]), **reader.describe_layer(name)} for name in reader.layers
-    ]
     return {
         "notice": RESEARCH_USE_ONLY,
         "id": models.id,
         "cards": cards,
         "classes": list(models.classes),
-        "layers": layers,
         "operating_points": cards["classifier"]["operating_points"],
     }
 
@@ -88,10 +82,9 @@ def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reade
     for neighbor, case in zip(answer["neighbors"], reading.neighbors, strict=True):
         neighbor["index"] = case.index
     answer["position"] = [float(value) for value in maps.position]
-    answer["heatmaps"] = {
-        layer: {**_encode_gray(values, float(values.max())), **reader.describe_layer(layer)}  # type: ignore[typeddict-item]
-        for layer, values in maps.heatmaps.items()
-    }
+    if maps.heatmaps is not None:
+        encoded = _encode_gray(maps.heatmaps, float(maps.heatmaps.max()))
+        answer["heatmaps"] = {**encoded, **reader.describe_heatmaps()}  # type: ignore[typeddict-item]
     answer["anomaly_map"] = _encode_gray(maps.anomaly_map, 1.0)
 
 

@@ -22,30 +22,20 @@ class Health(TypedDict):
 
 
 class Axis(TypedDict):
-    """Receptive fields of a layer along one axis: position i covers pixels low + i * step to high + i * step."""
+    """Receptive fields of a feature map along one axis: position i covers pixels low + i * step to high + i * step."""
 
     low: int
     high: int
     step: int
 
 
-class Layer(TypedDict):
-    """A convolutional layer of the classifier; shape is the size [h, w] of its feature map."""
-
-    name: str
-    shape: list[int]
-    rows: Axis
-    columns: Axis
-
-
 class Models(TypedDict):
-    """Cards, classes, layers and operating points of the models."""
+    """Cards, classes and operating points of the models."""
 
     notice: str
     id: str
     cards: dict[str, Any]
     classes: list[str]
-    layers: list[Layer]
     operating_points: dict[str, dict[str, Any]]
 
 
@@ -87,8 +77,8 @@ class GrayMap(TypedDict):
     data: str
 
 
-class Heatmap(GrayMap):
-    """The heatmaps of a layer: (classes, h, w) uint8 in base64; 255 is the largest value of the layer."""
+class Heatmaps(GrayMap):
+    """The class activation maps: (classes, h, w) uint8 in base64; 255 is the largest value of all classes."""
 
     rows: Axis
     columns: Axis
@@ -100,7 +90,8 @@ class ReadingAnswer(TypedDict):
     The first fifteen keys are the columns of pneumoscope read. Probabilities are calibrated; intervals are 95 %
     intervals. threshold applies to the probability of pneumonia. summary is a text in English. size is [height, width].
 
-    The last four keys are present only if detail=full. Rejected images have no position, heatmaps or anomaly_map. image
+    The last four keys are present only if detail=full. Rejected images have no position, heatmaps or anomaly_map.
+    Models without class activation maps have no heatmaps. image
     is the radiograph as a PNG in a data: URL; it is null if browsers can show the file itself.
     """
 
@@ -124,7 +115,7 @@ class ReadingAnswer(TypedDict):
     summary: str
     size: list[int] | None
     position: NotRequired[list[float]]
-    heatmaps: NotRequired[dict[str, Heatmap]]
+    heatmaps: NotRequired[Heatmaps]
     anomaly_map: NotRequired[GrayMap]
     image: NotRequired[str | None]
 

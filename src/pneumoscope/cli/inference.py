@@ -72,7 +72,7 @@ def read(
     """
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.inference.batch import BatchSettings, find_files
-    from pneumoscope.inference.reader import Reader
+    from pneumoscope.inference.reader import NO_HEATMAPS, Reader
     from pneumoscope.inference.table import Table
 
     if resume and output is None:
@@ -82,6 +82,8 @@ def read(
     render = _choose_render(heatmaps, dicom_out, deidentify)
     # A single file runs on all cores. Of several files, each runs on one core.
     reader = Reader.open(models, num_threads=0 if len(files) == 1 else 1)
+    if heatmaps and not reader.has_heatmaps:
+        raise PneumoscopeError(NO_HEATMAPS)
     head = {"model": reader.models.id, "operating_point": operating_point}
     table = Table(output, resume=resume, head=head) if output else None
     try:

@@ -40,7 +40,7 @@ class Scorer:
             model: built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255; it may contain
                 nested models.
             layer: layer name, or its path in nested models, `inner/layer`; by default the last convolutional layer
-                (`pneumoscope.models.backprop.list_heatmap_layers`).
+                (`pneumoscope.explain.layers.list_heatmap_layers`).
 
         Raises:
             ValueError: if the layer does not exist or has no feature map, or the model cannot be copied.
@@ -163,7 +163,7 @@ def list_layers(model: "keras.Model") -> tuple[str, ...]:
 
 
 def _list_heatmap_layers(flat: "keras.Model") -> tuple[str, ...]:
-    from pneumoscope.models.backprop import list_heatmap_layers
+    from pneumoscope.explain.layers import list_heatmap_layers
 
     names = list_heatmap_layers(flat)
     if not names:

@@ -4,7 +4,6 @@ model.py         export one trained model
 study.py         export the model set of a study
 keras_graphs.py  Keras models with all outputs of an export
 onnx_file.py     Keras to ONNX, with a parity check
-quantization.py  int8 quantization
 """
 
 import pneumoscope.models  # noqa: F401 sets the environment of Keras before its first import

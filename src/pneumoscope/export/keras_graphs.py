@@ -1,7 +1,4 @@
-"""Keras models with all outputs of an exported model, built from ONNX-compatible layers.
-
-Heatmaps are HiResCAM with gradients from `pneumoscope.models.backprop`.
-"""
+"""Keras models with all outputs of an exported model."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,71 +7,47 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from pneumoscope.models.backprop import (
-    backpropagate,
-    check_supported,
-    forward,
-    last_feature_map,
-    layer_inputs,
-    list_heatmap_layers,
-)
-
 FLOOR = 1e-7
 
 
-class ClassifierGraph(keras.Model):
-    """Classifier with the outputs probabilities, embedding and heatmap of the last layer.
+def build_classifier_graph(model: keras.Model, embedding_layer: str) -> keras.Model:
+    """Return a classifier with its probabilities, embedding, last feature map and heatmaps as outputs.
 
-    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs by name: `probabilities` `(n, classes)`, rows sum to 1;
-    `embedding` `(n, d)`; `heatmap_LAYER` `(n, classes, h, w)`, 0 or more; and `gradient`, the gradient of each class
-    score at the last feature map, an input of `LayersGraph`.
+    Outputs by name:
 
-    Raises:
-        ExportError: if a layer of the model has no gradient rule.
+    - `probabilities` `(n, classes)`; rows sum to 1.
+    - `embedding` `(n, d)`.
+    - `feature_map` `(n, h, w, filters)`, the output of the last convolutional layers.
+    - `heatmaps` `(n, classes, h, w)`, not negative: the class activation map (B. Zhou et al., "Learning Deep Features
+      for Discriminative Localization", CVPR 2016), which is the feature map times the kernel of the last layer. Only
+      if the classifier ends in global average pooling and one Dense layer.
+
+    Args:
+        model: functional or sequential classifier, `(n, H, W, 1)` float32 in [0, 255] to `(n, classes)`.
+        embedding_layer: name of the layer of the embedding.
     """
-
-    def __init__(self, model: keras.Model, embedding_layer: str) -> None:
-        super().__init__(name="classifier")
-        self.model = model
-        self.embedding_layer = embedding_layer
-        check_supported(model)
-
-    def call(self, images: Any) -> dict[str, Any]:
-        """Return all outputs by name."""
-        output, before = self.model.layers[-1], self.model.layers[-2].name
-        values = forward(self.model, images, output.name)
-        # One row per class: the gradient of the class score at the input of the last layer.
-        kernel = output.kernel
-        gradient = ops.broadcast_to(ops.transpose(kernel), (ops.shape(images)[0], *reversed(kernel.shape)))
-        end, last = last_feature_map(self.model), list_heatmap_layers(self.model)[-1]
-        gradient, later_heatmaps = backpropagate(self.model, values, gradient, before, end)
-        _, heatmaps = backpropagate(self.model, values, gradient, end, last)
-        return {
-            "probabilities": _normalize(values[output.name]),
-            "embedding": values[self.embedding_layer],
-            "gradient": gradient,
-            **later_heatmaps,
-            **heatmaps,
-        }
+    features = model.get_layer(find_last_feature_map(model)).output
+    outputs = {
+        "probabilities": _normalize(model.output),
+        "embedding": model.get_layer(embedding_layer).output,
+        "feature_map": features,
+    }
+    if has_activation_map(model):
+        kernel = ops.convert_to_numpy(model.layers[-1].kernel)
+        outputs["heatmaps"] = ops.relu(ops.transpose(ops.matmul(features, kernel), (0, 3, 1, 2)))
+    return keras.Model(model.inputs[0], outputs, name="classifier")
 
 
-class LayersGraph(keras.Model):
-    """Heatmaps of all layers of a classifier except the last.
+def find_last_feature_map(model: keras.Model) -> str:
+    """Return the name of the last layer with an output `(n, h, w, filters)`."""
+    return str([layer.name for layer in model.layers[1:] if len(layer.output.shape) == 4][-1])
 
-    Inputs: `image`, as for `ClassifierGraph`, and `gradient`, its output for that image. Outputs by name:
-    `heatmap_LAYER` `(n, classes, h, w)`, 0 or more.
-    """
 
-    def __init__(self, model: keras.Model) -> None:
-        super().__init__(name="layers")
-        self.model = model
-
-    def call(self, inputs: dict[str, Any]) -> dict[str, Any]:
-        """Return all outputs by name."""
-        end, names = last_feature_map(self.model), list_heatmap_layers(self.model)
-        values = forward(self.model, inputs["image"], end)
-        _, heatmaps = backpropagate(self.model, values, inputs["gradient"], end, names[0])
-        return {name: heatmap for name, heatmap in heatmaps.items() if name != f"heatmap_{names[-1]}"}
+def has_activation_map(model: keras.Model) -> bool:
+    """Whether a classifier ends in global average pooling of its last feature map and one Dense layer."""
+    start = [layer.name for layer in model.layers].index(find_last_feature_map(model))
+    head = [type(layer) for layer in model.layers[start + 1 :] if not isinstance(layer, layers.Dropout)]
+    return head == [layers.GlobalAveragePooling2D, layers.Dense]
 
 
 class AutoencoderGraph(keras.Model):
@@ -140,48 +113,6 @@ def _measure_distance(values: Any, mean: np.ndarray, whitening: np.ndarray) -> A
 
 
 def _normalize(outputs: Any) -> Any:
-    """Divide outputs, such as independent sigmoids, by their sum."""
+    """Divide outputs that do not sum to 1, such as independent sigmoids, by their sum."""
     clipped = ops.clip(outputs, FLOOR, 1)
     return clipped / ops.sum(clipped, axis=-1, keepdims=True)
-
-
-def fold_normalization(model: keras.Model) -> keras.Model:
-    """Return a copy of a functional model with `BatchNormalization` folded into the preceding `Conv2D`.
-
-    Layers keep their names. The copy uses the current dtype policy.
-    """
-    sources = layer_inputs(model)
-    by_name = {layer.name: layer for layer in model.layers}
-    folded = {
-        sources[layer.name][0]: layer
-        for layer in model.layers
-        if isinstance(layer, layers.BatchNormalization) and _can_fold(by_name[sources[layer.name][0]], sources)
-    }
-    first, *others = model.layers
-    inputs = keras.Input(model.input.shape[1:], name=first.name)
-    values: dict[str, Any] = {first.name: inputs}
-    for layer in others:
-        given = [values[source] for source in sources[layer.name]]
-        if layer in folded.values():
-            values[layer.name] = given[0]
-            continue
-        config = {**layer.get_config(), "dtype": keras.config.dtype_policy().name}
-        if layer.name in folded:
-            config["use_bias"] = True
-        copy = type(layer).from_config(config)
-        values[layer.name] = copy(given if len(given) > 1 else given[0])
-        copy.set_weights(_fold(layer, folded[layer.name]) if layer.name in folded else layer.get_weights())
-    return keras.Model(inputs, values[others[-1].name], name=model.name)
-
-
-def _can_fold(layer: Any, sources: dict[str, list[str]]) -> bool:
-    num_uses = sum(names.count(layer.name) for names in sources.values())
-    return num_uses == 1 and type(layer) is layers.Conv2D and layer.activation is keras.activations.linear
-
-
-def _fold(convolution: Any, normalization: Any) -> list[np.ndarray]:
-    """Return kernel and bias of a convolution with folded batch normalization."""
-    scale, offset, mean, variance = normalization.get_weights()
-    kernel, *bias = convolution.get_weights()
-    factor = scale / np.sqrt(variance + normalization.epsilon)
-    return [kernel * factor, offset + (sum(bias) - mean) * factor]

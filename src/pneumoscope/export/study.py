@@ -13,15 +13,14 @@ from pneumoscope.classification.calibration_report import report_calibration, ro
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import ExportError, PneumoscopeError
 from pneumoscope.export.model import (
-    NUM_COMPARED,
     describe_model,
     export_graphs,
-    export_prediction_graph,
     hash_files,
     replace_folder,
 )
 from pneumoscope.inference.cards import (
     CARD_VERSIONS,
+    MODEL_NAME,
     OOD_DETECTOR_NAME,
     REFERENCE_CASES_NAME,
     AnomalyCard,
@@ -180,7 +179,7 @@ def _export_anomaly(study: _Study, folder: Path) -> None:
     val, test = study.dataset.split("val"), study.dataset.split("test")
     normals = val.select(val.labels(THREE_CLASSES) == 0)
     normal_scores, scores = (predictor.run(as_input(part.images), ["score"])[0] for part in (normals, test))
-    (maps,) = Graph(folder / graph.file).run(as_input(normals.images), ["map"])
+    (maps,) = predictor.run(as_input(normals.images), ["map"])
     low, high = np.quantile(maps, MAP_QUANTILES).astype(float).round(8).tolist()
     labels, patients = (test.labels(THREE_CLASSES) > 0).astype(int), test.patients
     metrics = evaluate_scores(labels, scores, saved.card.thresholds or {}, patients=patients)
@@ -224,15 +223,11 @@ def _export_references(
 
 
 def _export_part(study: _Study, folder: Path, name: str) -> "tuple[SavedModel, ModelGraph, Graph]":
-    """Write the graphs of a model, and return the saved model, its graphs, and the opened graph for predictions."""
+    """Export a model of the study; return the model, the description of its graph, and the graph."""
     from pneumoscope.models.saved_model import load_model
 
     log.info("exporting the %s", folder.name)
     folder.mkdir()
     folder_of_model = model_dir(study.folder, study.configuration, name)
     saved = load_model(folder_of_model, precision="float32")
-    images = study.dataset.split("val").images[:NUM_COMPARED]
-    graph = export_graphs(saved, folder_of_model, folder, images, keep_full=False)
-    graph = export_prediction_graph(saved, graph, folder, study.dataset)
-    assert graph.answers_file is not None
-    return saved, graph, Graph(folder / graph.answers_file)
+    return saved, export_graphs(saved, folder_of_model, folder), Graph(folder / MODEL_NAME)

@@ -1,8 +1,8 @@
 """The cards of exported models. Cards and files are validated once, when the models are loaded."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.data.source import hash_file
@@ -15,14 +15,9 @@ from pneumoscope.models.card import CARD_NAME, ModelInput, TrainingRecord, read_
 CARD_VERSIONS = {"classifier": 3, "anomaly": 4, "references": 3}
 PARTS = tuple(CARD_VERSIONS)
 MODEL_NAME = "model.onnx"
-SMALL_NAME = "model.float16.onnx"
-LAYERS_NAME = "layers.onnx"
-PREDICTION_NAME = "answers.onnx"
-INT8_NAME = "answers.int8.onnx"
 REFERENCE_CASES_NAME = "reference_cases.npz"
 OOD_DETECTOR_NAME = "ood_detector.npz"
 
-Precision = Literal["int8", "float32"]
 FieldValues = tuple[int, int, int]  # low, high and step of a receptive field
 
 
@@ -45,34 +40,18 @@ class LayerGrid:
     columns: FieldValues
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class ModelGraph:
-    """The ONNX files of a model.
+    """The outputs of `model.onnx` by name."""
 
-    Attributes:
-        file: float32 graph of predictions, and of the last layer's heatmaps or the anomaly map.
-        answers_file: graph used for predictions; None in an export of a single model.
-        answers_precision: numerical precision of `answers_file`.
-        agreement_of_int8: by output, mean difference between int8 and float32 on validation.
-    """
-
-    file: str
     outputs: tuple[str, ...]
-    answers_file: str | None = None
-    answers_precision: Precision | None = None
-    agreement_of_int8: dict[str, float] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClassifierGraphs(ModelGraph):
-    """The ONNX files of a classifier; `layers_file` is the graph of the heatmaps of all layers but the last."""
+@dataclass(frozen=True)
+class ClassifierGraph(ModelGraph):
+    """The outputs of a classifier; `heatmap` describes its feature map, None if it has no class activation map."""
 
-    layers_file: str
-    layers_outputs: tuple[str, ...]
-    layers: dict[str, LayerGrid]
-
-    def __post_init__(self) -> None:
-        require(bool(self.layers), "graph.layers is empty; expected one layer or more")
+    heatmap: LayerGrid | None = None
 
 
 @dataclass(frozen=True)
@@ -133,7 +112,7 @@ class ExportedModel(TrainingRecord, CardHead):
 class ClassifierCard(CalibrationReport, ExportedModel):
     """The card of a reader's classifier; `explanation` and `subtypes` are None if not measured."""
 
-    graph: ClassifierGraphs
+    graph: ClassifierGraph
     data: DataSummary
     explanation: HeatmapAudit | None = None
     subtypes: SubtypeAudit | None = None

@@ -24,14 +24,14 @@ class ReadingMaps:
     """The maps that belong to a reading.
 
     Attributes:
-        heatmaps: `(classes, h, w)` float32 by layer, not negative: the evidence for each class at each position of the
-            layer's feature map.
+        heatmaps: `(classes, h, w)` float32, not negative: the evidence for each class at each position of the last
+            feature map; None if the classifier has no class activation maps.
         anomaly_map: `(H, W)` float32 in [0, 1]. Over all positions in held-out normals, 0 is the median and 1 the
             99.9 % quantile; values are clipped.
         position: `(2,)` float32, coordinates on the map of reference cases.
     """
 
-    heatmaps: dict[str, NDArray[np.float32]]
+    heatmaps: NDArray[np.float32] | None
     anomaly_map: NDArray[np.float32]
     position: NDArray[np.float32]
 
@@ -43,15 +43,13 @@ class HeatmapExplanation:
     Attributes:
         path: file of the radiograph; empty for bytes, PIL images and arrays.
         label: the class.
-        layer: the convolutional layer that the heatmap is computed at.
-        heatmap: `(H, W)` float32 in [0, 1]: HiResCAM, upsampled to the size of `image`. The largest value is 1, or 0
-            if the layer holds no evidence for the class.
+        heatmap: `(H, W)` float32 in [0, 1]: the class activation map, upsampled to the size of `image`. The largest
+            value is 1, or 0 if there is no evidence for the class.
         image: `(H, W)` uint8, the radiograph with its own aspect ratio and sides of at most 2,048 pixels.
     """
 
     path: str
     label: str
-    layer: str
     heatmap: NDArray[np.float32]
     image: NDArray[np.uint8]
 
@@ -65,7 +63,7 @@ class HeatmapExplanation:
     def __repr__(self) -> str:
         """Return the fields without their pixels."""
         shape = "x".join(map(str, self.heatmap.shape))
-        return f"HeatmapExplanation(path={self.path!r}, label={self.label!r}, layer={self.layer!r}, shape={shape})"
+        return f"HeatmapExplanation(path={self.path!r}, label={self.label!r}, shape={shape})"
 
     def _repr_png_(self) -> bytes:
         """Return the overlay as PNG, which Jupyter displays."""

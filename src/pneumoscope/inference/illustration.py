@@ -24,13 +24,13 @@ def illustrate(
 
     Returns:
         The radiograph, `(H, W)` float32 in [0, 1], with its own aspect ratio and sides of at most 2,048 pixels; and the
-        heatmap, of the same shape and range, or None if the image is rejected.
+        heatmap, of the same shape and range, or None if the image is rejected or the classifier has no heatmaps.
 
     Raises:
         ImageError: if the image cannot be read.
     """
     radiograph = shrink(load_gray(source))
-    if reading.decision == "rejected":
+    if reading.decision == "rejected" or not reader.has_heatmaps:
         return radiograph, None
     label = str(reading.decision)
     if label == "uncertain":

@@ -19,6 +19,7 @@ import numpy as np
 
 from pneumoscope.errors import ModelError
 from pneumoscope.inference.cards import (
+    MODEL_NAME,
     OOD_DETECTOR_NAME,
     PARTS,
     REFERENCE_CASES_NAME,
@@ -129,20 +130,14 @@ class ModelSet:
 
     Attributes:
         cards: cards of the three parts.
-        answers: graph of the classifier's predictions.
-        scores: graph of the normality model's anomaly scores.
-        classifier: graph of the last layer's heatmaps.
-        layers: graph of the other layers' heatmaps.
-        anomaly: graph of the anomaly map.
+        classifier: graph of probabilities, embedding and heatmaps.
+        anomaly: graph of anomaly score and anomaly map.
         references: the reference cases.
         ood_detector: the detector that flags or rejects out-of-distribution images.
     """
 
     cards: ModelCards
-    answers: Graph
-    scores: Graph
     classifier: Graph
-    layers: Graph
     anomaly: Graph
     references: ReferenceCases
     ood_detector: OODDetector
@@ -187,25 +182,18 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
             f"{folder / 'references'} has missing or unexpected arrays ({error}); export the models again"
         ) from None
 
-    def open_graph(part: str, card: ClassifierCard | AnomalyCard, name: str | None) -> Graph:
-        if name is None or name not in card.files:
-            expected = ", ".join(card.files)
-            raise ModelError(f"{folder / part / CARD_NAME} names the graph {name!r}; expected one of {expected}")
-        return Graph(folder / part / name, num_threads)
-
-    classifier, anomaly = cards.classifier, cards.anomaly
+    for part in ("classifier", "anomaly"):
+        if MODEL_NAME not in getattr(cards, part).files:
+            raise ModelError(f"{folder / part / CARD_NAME} does not name {MODEL_NAME}; export the models again")
     models = ModelSet(
         cards,
-        answers=open_graph("classifier", classifier, classifier.graph.answers_file),
-        scores=open_graph("anomaly", anomaly, anomaly.graph.answers_file),
-        classifier=open_graph("classifier", classifier, classifier.graph.file),
-        layers=open_graph("classifier", classifier, classifier.graph.layers_file),
-        anomaly=open_graph("anomaly", anomaly, anomaly.graph.file),
+        classifier=Graph(folder / "classifier" / MODEL_NAME, num_threads),
+        anomaly=Graph(folder / "anomaly" / MODEL_NAME, num_threads),
         references=references,
         ood_detector=ood_detector,
     )
-    # Load the two graphs that every prediction needs, so that their errors are raised here.
-    for graph in (models.answers, models.scores):
+    # Load both graphs, so that their errors are raised here.
+    for graph in (models.classifier, models.anomaly):
         graph.session  # noqa: B018
     return models
 

@@ -30,6 +30,10 @@ from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
 
 OPERATING_POINTS = ("screening", "balanced", "specific")
+NO_HEATMAPS = (
+    "this classifier has no class activation maps, because it does not end in global average pooling and one Dense "
+    "layer; `pneumoscope explain` draws heatmaps of the Keras model"
+)
 
 
 class Reader:
@@ -39,7 +43,8 @@ class Reader:
 
     Attributes:
         models: the models with their cards.
-        layers: names of the convolutional layers, in the order of the network.
+        has_heatmaps: whether the classifier has class activation maps; networks that do not end in global average
+            pooling and one Dense layer have none.
         trust: notes on reliability as text. `heatmap_trust` is about heatmaps, `subtype_trust` about bacterial against
             viral pneumonia. A note is empty if reliability was not measured.
         coverage: coverage of the conformal prediction sets; None if the models have none.
@@ -58,8 +63,9 @@ class Reader:
     def __init__(self, models: ModelSet) -> None:
         self.models = models
         card = models.cards.classifier
-        self.layers = tuple(card.graph.layers)
-        self._fields = {name: (Field(*grid.rows), Field(*grid.columns)) for name, grid in card.graph.layers.items()}
+        grid = card.graph.heatmap
+        self.has_heatmaps = grid is not None
+        self._fields = (Field(*grid.rows), Field(*grid.columns)) if grid else None
         self._rule = DecisionRule(models)
         self.trust: dict[str, str] = {
             "heatmap_trust": card.explanation.verdict if card.explanation else "",
@@ -153,43 +159,40 @@ class Reader:
 
     @overload
     def explain(  # type: ignore[overload-overlap]
-        self, source: ImageInput, *, label: str = "pneumonia", layer: str | None = None
+        self, source: ImageInput, *, label: str = "pneumonia"
     ) -> HeatmapExplanation: ...
 
     @overload
-    def explain(
-        self, source: Iterable[ImageInput], *, label: str = "pneumonia", layer: str | None = None
-    ) -> list[HeatmapExplanation]: ...
+    def explain(self, source: Iterable[ImageInput], *, label: str = "pneumonia") -> list[HeatmapExplanation]: ...
 
     def explain(
-        self, source: ImageInput | Iterable[ImageInput], *, label: str = "pneumonia", layer: str | None = None
+        self, source: ImageInput | Iterable[ImageInput], *, label: str = "pneumonia"
     ) -> HeatmapExplanation | list[HeatmapExplanation]:
-        """Return the heatmap of one class for one or many radiographs.
+        """Return the class activation map of one class for one or many radiographs.
 
         The OOD detector is not applied: check `Reading.decision` before you rely on a heatmap.
 
         Args:
             source: one radiograph or an iterable of radiographs, see `predict`.
             label: a class of the models, or `pneumonia` for its more probable subtype.
-            layer: one of `layers`; by default the last.
 
         Returns:
             One explanation for one radiograph; for many, a list in their order.
 
         Raises:
             ImageError: if a radiograph cannot be read.
-            PneumoscopeError: if there is no such class or layer.
+            PneumoscopeError: if there is no such class, or the classifier has no class activation maps.
         """
-        self._check_choice(label, layer)
-        sources, layer = list_inputs(source), layer or self.layers[-1]
+        self._check_label(label)
+        sources = list_inputs(source)
         images = load_images(sources, size=self.models.image_size)
         explanations = []
         for item, image in zip(sources, images, strict=True):
             radiograph = shrink(load_gray(item))
-            (heatmap,) = self.compute_heatmaps(image[None], [label], layer=layer)
+            (heatmap,) = self.compute_heatmaps(image[None], [label])
             pixels = np.rint(255 * radiograph).astype(np.uint8)
             resized = resize_heatmap(heatmap, radiograph.shape)
-            explanations.append(HeatmapExplanation(name_input(item), label, layer, resized, pixels))
+            explanations.append(HeatmapExplanation(name_input(item), label, resized, pixels))
         return explanations[0] if is_one_input(source) else explanations
 
     def embed(self, sources: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
@@ -204,7 +207,7 @@ class Reader:
         images = load_images(sources, size=self.models.image_size)
         if not len(images):
             return np.empty((0, self.models.references.embeddings.shape[1]), np.float32)
-        return np.asarray(self.models.answers.run(as_input(images), ["embedding"])[0], dtype=np.float32)
+        return np.asarray(self.models.classifier.run(as_input(images), ["embedding"])[0], dtype=np.float32)
 
     def predict_images(
         self,
@@ -228,8 +231,8 @@ class Reader:
         """
         threshold = self.threshold(operating_point)
         inputs = self._as_input(images)
-        outputs, embeddings = self.models.answers.run(inputs, ["probabilities", "embedding"])
-        (scores,) = self.models.scores.run(inputs, ["score"])
+        outputs, embeddings = self.models.classifier.run(inputs, ["probabilities", "embedding"])
+        (scores,) = self.models.anomaly.run(inputs, ["score"])
         checks = self.models.ood_detector.check(images)
         nearest = self._rule.find_nearest(embeddings, paths, NUM_VOTES)
         calibrated = self._rule.calibrate(outputs)
@@ -262,7 +265,7 @@ class Reader:
         Raises:
             ImageError: if the images have another type or shape.
         """
-        (outputs,) = self.models.answers.run(self._as_input(images), ["probabilities"])
+        (outputs,) = self.models.classifier.run(self._as_input(images), ["probabilities"])
         return np.asarray(calibrate(outputs, self._rule.calibrations[:1])[0])
 
     def choose_sets(self, probabilities: np.ndarray) -> np.ndarray:
@@ -281,70 +284,56 @@ class Reader:
     def compute_maps(self, image: np.ndarray) -> ReadingMaps:
         """Return the maps that belong to the reading of one `(size, size)` uint8 image."""
         inputs = self._as_input(image[None])
-        last = self.layers[-1]
-        (embedding,) = self.models.answers.run(inputs, ["embedding"])
-        gradient, heatmap = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
-        earlier = self._run_layers(inputs, gradient, self.layers[:-1])
+        names = ["embedding", "heatmaps"] if self.has_heatmaps else ["embedding"]
+        embedding, *heatmaps = self.models.classifier.run(inputs, names)
         (anomaly_map,) = self.models.anomaly.run(inputs, ["map"])
         ((nearest, _),) = self._rule.find_nearest(embedding, [""], NUM_NEIGHBORS)
         return ReadingMaps(
-            heatmaps={layer: maps[0] for layer, maps in zip(self.layers, [*earlier, heatmap], strict=True)},
+            heatmaps=heatmaps[0][0] if heatmaps else None,
             anomaly_map=self._scale_anomaly(anomaly_map[0]),
             position=np.median(self.models.references.coordinates[nearest], axis=0),
         )
 
-    def compute_heatmaps(self, images: np.ndarray, labels: Sequence[str], *, layer: str | None = None) -> np.ndarray:
-        """Return the heatmap of one class for each image.
+    def compute_heatmaps(self, images: np.ndarray, labels: Sequence[str]) -> np.ndarray:
+        """Return the class activation map of one class for each image.
 
         Args:
             images: `(n, size, size)` uint8.
             labels: `n` class names, or `pneumonia` for its more probable subtype.
-            layer: one of `layers`; by default the last.
 
         Returns:
             `(n, size, size)` float32 in [0, 1]. The largest value of each map is 1, or 0 if the map is empty.
 
         Raises:
             ImageError: if the images have another type or shape.
-            PneumoscopeError: if there is no such class or layer.
+            PneumoscopeError: if there is no such class, or the classifier has no class activation maps.
         """
         for label in labels:
-            self._check_choice(label, layer)
-        last = self.layers[-1]
-        layer = layer or last
-        inputs = self._as_input(images)
-        (outputs,) = self.models.answers.run(inputs, ["probabilities"])
-        gradient, maps = self.models.classifier.run(inputs, ["gradient", f"heatmap_{last}"])
-        if layer != last:
-            (maps,) = self._run_layers(inputs, gradient, (layer,))
+            self._check_label(label)
+        if self._fields is None:
+            raise PneumoscopeError(NO_HEATMAPS)
+        outputs, maps = self.models.classifier.run(self._as_input(images), ["probabilities", "heatmaps"])
         chosen = [
             1 + int(outputs[number, 1:].argmax()) if label == "pneumonia" else self.models.classes.index(label)
             for number, label in enumerate(labels)
         ]
-        return upsample(maps[np.arange(len(maps)), chosen], *self._fields[layer], images.shape[1:])
+        return upsample(maps[np.arange(len(maps)), chosen], *self._fields, images.shape[1:])
 
-    def describe_layer(self, layer: str) -> dict[str, Any]:
-        """Return the receptive fields of a layer: `low`, `high` and `step` in pixels, for `rows` and `columns`."""
-        return {axis: vars(field) for axis, field in zip(("rows", "columns"), self._fields[layer], strict=True)}
+    def describe_heatmaps(self) -> dict[str, Any]:
+        """Return the receptive fields of the heatmaps: `low`, `high` and `step` in pixels, for `rows` and `columns`."""
+        return {axis: vars(field) for axis, field in zip(("rows", "columns"), self._fields or (), strict=False)}
 
     def _as_input(self, images: np.ndarray) -> dict[str, np.ndarray]:
         check_images(images, size=self.models.image_size)
         return as_input(images)
 
-    def _check_choice(self, label: str, layer: str | None) -> None:
+    def _check_label(self, label: str) -> None:
         labels = dict.fromkeys((*self.models.classes, "pneumonia"))
         if label not in labels:
             raise PneumoscopeError(f"there is no class {label!r}; expected one of {', '.join(labels)}")
-        if layer is not None and layer not in self.layers:
-            raise PneumoscopeError(f"there is no layer {layer!r}; expected one of {', '.join(self.layers)}")
 
     def _scale_anomaly(self, anomaly_map: np.ndarray) -> np.ndarray:
         low, high = self.models.cards.anomaly.map_scale
         side = self.models.image_size
         resized = Image.fromarray(anomaly_map).resize((side, side), Image.Resampling.BILINEAR)
         return np.asarray(np.clip((np.asarray(resized) - low) / (high - low), 0, 1))
-
-    def _run_layers(
-        self, inputs: dict[str, np.ndarray], gradient: np.ndarray, layers: tuple[str, ...]
-    ) -> list[np.ndarray]:
-        return self.models.layers.run({**inputs, "gradient": gradient}, [f"heatmap_{layer}" for layer in layers])

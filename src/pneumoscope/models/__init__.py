@@ -10,7 +10,6 @@ card.py             `card.json` of a trained model
 saved_model.py      a trained model as a folder
 linear.py           a classifier as one flat model with logits as outputs
 gradients.py        gradients by TensorFlow, JAX or PyTorch
-backprop.py         gradients by layers that ONNX can hold
 keras_import.py     import of Keras without messages of TensorFlow
 receptive_field.py  receptive fields, and upsampling of feature maps by them
 """

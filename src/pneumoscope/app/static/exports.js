@@ -50,7 +50,7 @@ function writeValue(value) {
  */
 export function layOutSheet(item, images, notice) {
   const { row } = item;
-  const captions = ["Radiograph", "Heatmap of the predicted class, last layer"];
+  const captions = ["Radiograph", "Heatmap of the predicted class"];
   const figures = images.map((image, number) => {
     return make("figure", {}, image, make("figcaption", {}, captions[number]));
   });

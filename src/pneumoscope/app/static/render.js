@@ -110,11 +110,11 @@ function weighPixels({ low, high, step }, length) {
 }
 
 /**
- * Return the heatmap of one class in one layer.
+ * Return the heatmap of one class.
  *
- * @param {{shape: number[], rows: Field, columns: Field, data: string}} heatmap of all classes in the layer.
+ * @param {{shape: number[], rows: Field, columns: Field, data: string}} heatmaps of all classes.
  * @param {number} number index of the class.
- * @returns {Float32Array} 1 is the largest value of the layer over all classes.
+ * @returns {Float32Array} 1 is the largest value over all classes.
  */
 export function pickHeatmap({ shape: [, height, width], rows, columns, data }, number) {
   const values = decodeBytes(data).subarray(number * height * width, (number + 1) * height * width);

@@ -1,4 +1,4 @@
-/** The controls of the viewer: mode, class and layer of the heatmap, opacity, window and caption. */
+/** The controls of the viewer: mode, class of the heatmap, opacity, window and caption. */
 import { decodeBytes } from "./api.js";
 import { byId, capitalize } from "./elements.js";
 import { GRID, decodeRadiograph, drawScale, drawWindowed, paintHeat, pickHeatmap } from "./render.js";
@@ -18,7 +18,6 @@ export class ViewerControls {
   #shown = null;
   #reading = null;
   #classes = [];
-  #layers = [];
 
   constructor() {
     this.#wireModes();
@@ -27,21 +26,17 @@ export class ViewerControls {
     drawScale(byId("scale-bar"));
   }
 
-  /** @param {{classes: string[], layers: {name: string, shape: number[]}[]}} models */
-  offer({ classes, layers }) {
+  /** @param {{classes: string[]}} models */
+  offer({ classes }) {
     this.#classes = classes;
-    this.#layers = layers;
     byId("heatmap-class").replaceChildren(new Option("", ""), ...classes.map((name) => new Option(name)));
-    byId("heatmap-layer").replaceChildren(
-      ...layers.map(({ name, shape }) => new Option(`${name} (${shape.join(" × ")})`, name)).reverse(),
-    );
   }
 
   /** @param {import("./cases.js").Case | null} item whose image and maps to show, as far as available. */
   async show(item) {
     const changed = item !== this.#case;
     this.#case = item;
-    this.#reading = item?.full?.heatmaps ? item.full : null;
+    this.#reading = item?.full?.anomaly_map ? item.full : null;
     if (changed) {
       this.#shown = null;
       this.viewer.showRadiograph(null);
@@ -83,7 +78,7 @@ export class ViewerControls {
     if (!radiograph) return [];
     const plain = new OffscreenCanvas(1, 1);
     drawWindowed(radiograph, FULL_WINDOW, plain);
-    const overlay = this.#reading && this.#paintHeatmap("", this.#layers.at(-1).name);
+    const overlay = this.#reading?.heatmaps && this.#paintHeatmap("");
     return (overlay ? [null, overlay] : [null]).map((cover) => {
       const scale = side / Math.max(radiograph.width, radiograph.height);
       const canvas = document.createElement("canvas");
@@ -101,9 +96,7 @@ export class ViewerControls {
     for (const choice of document.querySelectorAll(MODES)) {
       choice.addEventListener("change", () => this.setMode(choice.value));
     }
-    for (const id of ["heatmap-class", "heatmap-layer"]) {
-      byId(id).addEventListener("change", () => this.#showOverlay());
-    }
+    byId("heatmap-class").addEventListener("change", () => this.#showOverlay());
     byId("opacity").addEventListener("input", (event) => this.#setOpacity(event.target.valueAsNumber));
   }
 
@@ -126,9 +119,10 @@ export class ViewerControls {
   }
 
   #showOverlay() {
-    const mode = this.#reading ? this.mode : "radiograph";
+    const maps = { radiograph: true, heatmap: this.#reading?.heatmaps, anomaly: this.#reading };
+    const mode = maps[this.mode] ? this.mode : "radiograph";
     for (const choice of document.querySelectorAll(MODES)) {
-      choice.disabled = !this.#reading && choice.value !== "radiograph";
+      choice.disabled = !maps[choice.value];
       choice.checked = choice.value === mode;
     }
     byId("heatmap-choice").hidden = byId("heatmap-trust").hidden = mode !== "heatmap";
@@ -149,12 +143,12 @@ export class ViewerControls {
     return decision === "normal" ? "normal" : subtype;
   }
 
-  #paintHeatmap(chosen = byId("heatmap-class").value, layer = byId("heatmap-layer").value) {
+  #paintHeatmap(chosen = byId("heatmap-class").value) {
     const name = chosen || this.#getPredictedClass();
     byId("heatmap-class").options[0].textContent = `${this.#getPredictedClass()} (predicted)`;
     byId("scale-name").textContent = capitalize(name);
-    byId("scale-high").textContent = "layer maximum";
-    return paintHeat(pickHeatmap(this.#reading.heatmaps[layer], this.#classes.indexOf(name)));
+    byId("scale-high").textContent = "maximum";
+    return paintHeat(pickHeatmap(this.#reading.heatmaps, this.#classes.indexOf(name)));
   }
 
   #paintAnomaly() {
@@ -180,7 +174,7 @@ export class ViewerControls {
 function describe(mode) {
   return {
     radiograph: `Original radiograph. The models receive ${GRID} × ${GRID} pixels.`,
-    heatmap: `Evidence for the class in layer ${byId("heatmap-layer").value}, relative to the maximum of the layer.`,
+    heatmap: "Class activation map: evidence for the class, relative to the maximum over all classes.",
     anomaly: "Differences from normal radiographs, from a model that was trained on normal radiographs only.",
   }[mode];
 }

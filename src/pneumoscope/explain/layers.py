@@ -1,0 +1,54 @@
+"""The layers of a classifier that heatmaps are computed at."""
+
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import keras
+
+
+def list_heatmap_layers(model: "keras.Model") -> tuple[str, ...]:
+    """Return the names of the layers for heatmaps, in order from the input.
+
+    These are convolutions with an activation. If convolution, normalization and ReLU are separate layers, they are the
+    ReLU layers at inputs and outputs of residual blocks. In models with neither, they are the last ReLU layer at each
+    resolution.
+    """
+    import keras
+    from keras import layers
+
+    sources = _list_inputs(model)
+    by_name = {layer.name: layer for layer in model.operations}
+    num_uses = Counter(source for names in sources.values() for source in names)
+    names = tuple(
+        layer.name
+        for layer in model.layers
+        if (isinstance(layer, layers.Conv2D) and layer.activation is not keras.activations.linear)
+        or (
+            isinstance(layer, layers.ReLU)
+            and (num_uses[layer.name] > 1 or isinstance(by_name[sources[layer.name][0]], layers.Add))
+        )
+    )
+    last_of_size = {layer.output.shape[1:3]: layer.name for layer in model.layers if _rectifies(layer)}
+    return names or tuple(last_of_size.values())
+
+
+def _rectifies(layer: Any) -> bool:
+    import keras
+
+    return isinstance(layer, keras.layers.ReLU) or (
+        isinstance(layer, keras.layers.Activation) and layer.activation is keras.activations.relu
+    )
+
+
+def _list_inputs(model: "keras.Model") -> dict[str, list[str]]:
+    """Return the names of the input layers of each layer by layer name."""
+    import keras
+
+    producers = {id(layer.output): layer.name for layer in model.operations}
+    return {
+        layer.name: []
+        if isinstance(layer, keras.layers.InputLayer)
+        else [producers[id(tensor)] for tensor in keras.tree.flatten(layer.input)]
+        for layer in model.operations
+    }
