@@ -43,7 +43,7 @@ def test_the_default_configuration_is_trained_evaluated_and_exported(two_series,
     probabilities = (stage.evaluations["test"].probabilities[:, 0] for stage in (binary, three_class))
     np.testing.assert_allclose(*probabilities, atol=1e-6)
     assert {"IM", "NORMAL2-IM"} == {name.rpartition("/")[2].split("-0")[0] for name in held_out.names if "IM" in name}
-    assert card["operating_points_from"].startswith(f"{len(held_out.names)} images of series")
+    assert card["operating_points_from"].startswith(f"{len(held_out.names)} images in held-out file-name series")
     assert card["seeds"]["seeds"] == [0, 1000, 2000]
     assert explanation.layers == reader.layers == ("stem_2_relu", "stage_1_1", "stage_2_1")
     assert set(explanation.decisions) <= {0, 1}
