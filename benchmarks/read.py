@@ -77,7 +77,7 @@ def print_warm(path: str, repeats: int) -> None:
         reader.predict_images(image[None], [path], objections=[objections])
         reader.compute_heatmaps(image[None], ["pneumonia"])
 
-    other = prepare_keras(path, find_architecture(reader), reader.layers[-1])
+    other = prepare_keras(path, find_architecture(reader))
     methods = {"pneumoscope, full reading": read, "Keras predict + Grad-CAM": other}
     take_turns(methods, 1)
     seconds = {name: take_turns({name: method}, repeats)[name] for name, method in methods.items()}
@@ -85,7 +85,7 @@ def print_warm(path: str, repeats: int) -> None:
     print_table("warm, milliseconds", milliseconds, "Keras predict + Grad-CAM")
 
 
-def prepare_keras(path: str, architecture: str, layer: str) -> Callable[[], None]:
+def prepare_keras(path: str, architecture: str) -> Callable[[], None]:
     """Return what a notebook does for one image: probabilities, and a heatmap of its last convolutional layer."""
     import keras
     import tensorflow as tf
@@ -93,7 +93,8 @@ def prepare_keras(path: str, architecture: str, layer: str) -> Callable[[], None
     from pneumoscope.models.registry import build_architecture
 
     model = build_architecture(architecture, num_outputs=3)
-    both = keras.Model(model.input, [model.get_layer(layer).output, model.output])
+    (*_, features) = (layer.output for layer in model.layers if len(layer.output.shape) == 4)
+    both = keras.Model(model.input, [features, model.output])
 
     def read() -> None:
         loaded = keras.utils.load_img(path, color_mode="grayscale", target_size=(128, 128), interpolation="bilinear")
