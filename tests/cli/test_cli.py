@@ -89,7 +89,7 @@ def test_a_missing_extra_is_named(run: Run, monkeypatch) -> None:
     monkeypatch.setattr("pneumoscope.study.pipeline.run_study", fail)
     code, _, err = run("study")
     assert code == cli.USER_ERROR
-    assert "pip install 'pneumoscope[train]'" in err
+    assert "pip install '.[train]'" in err
 
 
 def test_prepare_and_audit(run: Run, phantom_folder: Path, tmp_path: Path) -> None:

@@ -133,7 +133,7 @@ def test_without_network_the_error_lists_the_pages(tmp_path: Path, monkeypatch: 
 def test_missing_package_is_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("kagglehub", "pooch"):
         monkeypatch.setitem(sys.modules, name, None)
-    with pytest.raises(MissingExtraError, match=r"pip install 'pneumoscope\[download\]'"):
+    with pytest.raises(MissingExtraError, match=r"pip install '\.\[download\]'"):
         download_collection(tmp_path, source=source)
 
 

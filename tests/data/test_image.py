@@ -144,3 +144,9 @@ def test_wrong_batches_are_rejected(images: Any, reason: str) -> None:
     check_images(np.zeros((0, 16, 16), np.uint8), size=16)
     with pytest.raises(ImageError, match=reason):
         check_images(images, size=16)
+
+
+@pytest.mark.parametrize("size", [0, -3, (128, 128), 1.5])
+def test_a_wrong_size_is_not_blamed_on_the_image(ramp: np.ndarray, size: Any) -> None:
+    with pytest.raises(ValueError, match="expected the side of a square in pixels"):
+        load_image(ramp, size=size)

@@ -132,6 +132,19 @@ def test_the_caution_on_subtypes_stands_below_pneumonia_only(capsys, decision, s
     assert ("Be careful." in capsys.readouterr().out) is shown
 
 
+def test_the_content_of_a_file_on_standard_input_is_an_error(monkeypatch, capsys, images):
+    monkeypatch.setattr("sys.stdin", io.StringIO("\xff\xd8\0JFIF"))
+    code, _, err = run(monkeypatch, capsys, "read", "-")
+
+    assert (code, "expected names of files, one per line" in err) == (2, True)
+
+
+def test_deidentify_needs_dicom_output(monkeypatch, capsys, images):
+    code, _, err = run(monkeypatch, capsys, "read", images / "00.png", "--deidentify")
+
+    assert (code, "expected --dicom-out FOLDER" in err) == (2, True)
+
+
 def test_a_table_on_disk_is_continued(monkeypatch, capsys, images, tmp_path):
     output = tmp_path / "t.csv"
     first = run(monkeypatch, capsys, "read", images / "00.png", "--output", output)

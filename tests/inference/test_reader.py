@@ -135,6 +135,15 @@ def test_one_input_gives_one_reading_and_many_give_a_list(reader, images, tmp_pa
     assert reader.predict([]) == []
 
 
+def test_bytes_of_any_type_are_one_input(reader, images):
+    stream = io.BytesIO()
+    Image.fromarray(images[0]).save(stream, format="PNG")
+    expected = reader.predict(stream.getvalue())
+
+    assert reader.predict(bytearray(stream.getvalue())) == reader.predict(memoryview(stream.getvalue())) == expected
+    assert reader.predict(images[0], operating_point=0.3).operating_point == "0.3"
+
+
 def test_an_unreadable_input_is_an_error_or_a_reading_with_the_error(reader, images, tmp_path):
     missing = tmp_path / "missing.png"
     readings = reader.predict([images[0] / 255, missing, images[0]])
@@ -263,8 +272,8 @@ def test_damaged_files_are_an_error(copied, name, content, message):
     [
         ({"card_version": 99}, "is version 99"),
         ({"card_version": 1}, "is version 1 .* Export the models again"),
-        ({"kind": "anomaly"}, "of kind 'anomaly'"),
-        ({"kind": []}, "of kind"),
+        ({"kind": "anomaly"}, "of part 'anomaly' of an exported model"),
+        ({"kind": []}, "of part"),
         ({"files": {"../../etc/passwd": "0"}}, "files in the same folder only"),
         ({"files": None}, "is damaged .files: Input should be an object, not None"),
         ({"seed": "0"}, "is damaged .seed: Input should be a valid integer, not 0"),

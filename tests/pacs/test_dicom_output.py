@@ -213,8 +213,9 @@ def test_rejected_image_has_a_reason_and_no_probability() -> None:
     assert not [name for name, _ in items if name == "Probability"]
 
 
-def test_subtype_note_stands_only_with_probabilities() -> None:
-    for reading, expected in ((PREDICTED, True), (REJECTED, False)):
+def test_subtype_note_stands_only_where_pneumonia_is_predicted() -> None:
+    normal = PREDICTED | {"decision": "normal"}
+    for reading, expected in ((PREDICTED, True), (normal, False), (UNCERTAIN, False), (REJECTED, False)):
         items = list_items(make(encode(make_source()), {**reading, "subtype_trust": "Unreliable in a subset."})[1])
         assert (("Comment", "Unreliable in a subset.") in items) == expected
 

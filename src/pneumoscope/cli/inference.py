@@ -15,7 +15,7 @@ import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import ConfigurationOption, ModelsOption, OperatingPointOption
-from pneumoscope.cli.output import INTERRUPTED, open_console
+from pneumoscope.cli.output import INTERRUPTED, SOME_FAILED, open_console
 
 if TYPE_CHECKING:
     from pneumoscope.inference.batch import BatchSettings, Render
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 COMMANDS = typer.Typer()
 FAILED = "unreadable"
-SOME_FAILED = 1
 ROWS_PER_TABLE = 500
 MAX_PATH_LENGTH = 40
 
@@ -59,8 +58,9 @@ def read(
       p_pneumonia         p_bacterial + p_viral
       anomaly_score       distance from normal radiographs
       anomaly_percentile  percentage of held-out normals with a lower score
-      in_distribution     whether the out-of-distribution detector accepts the
-                          image
+      in_distribution     whether the image is like the training images; false
+                          if the out-of-distribution detector flags or rejects
+                          it
       reason              why the image is uncertain, rejected or flagged
       neighbors           nearest reference cases: name, label, distance
       heatmap             figure written by --heatmaps
@@ -77,6 +77,8 @@ def read(
 
     if resume and output is None:
         raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
+    if deidentify and dicom_out is None:
+        raise PneumoscopeError("--deidentify applies to DICOM output; expected --dicom-out FOLDER as well")
     files = find_files(paths)
     settings = BatchSettings(operating_point, batch_size, workers)
     render = _choose_render(heatmaps, dicom_out, deidentify)

@@ -56,7 +56,7 @@ def main() -> None:
         if error.name not in EXTRA_MODULES:
             raise
         extra = EXTRA_MODULES[error.name]
-        _fail(str(MissingExtraError(f"{error.name} is not installed; pip install 'pneumoscope[{extra}]'")))
+        _fail(str(MissingExtraError(f"{error.name} is not installed; pip install '.[{extra}]'")))
     except BrokenPipeError:
         sys.exit(0)
     except OSError as error:

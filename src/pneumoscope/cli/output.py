@@ -13,17 +13,20 @@ if TYPE_CHECKING:
     from pneumoscope.io.results import Estimate, MethodTable
 
 INTERRUPTED = 130
+SOME_FAILED = 1
 _PADDING = 3  # border and padding of a column, in characters
 _FILE_WIDTH = 2000
 
 
 def print_rows(rows: list[dict[str, Any]], *, as_json: bool) -> None:
-    """Print rows as one table; a key that a row lacks becomes an empty cell."""
+    """Print rows as one table, and exit with 1 if a row has an error. A key that a row lacks becomes an empty cell."""
     if as_json:
         typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, "rows": rows}))
-        return
-    names = list(dict.fromkeys(name for row in rows for name in row))
-    print_table(None, names, [[str(row.get(name, "")) for name in names] for row in rows])
+    else:
+        names = list(dict.fromkeys(name for row in rows for name in row))
+        print_table(None, names, [[str(row.get(name, "")) for name in names] for row in rows])
+    if any(row.get("error") for row in rows):
+        raise typer.Exit(SOME_FAILED)
 
 
 def print_metrics(metrics: "dict[str, Estimate]", split: str, *, as_json: bool = False) -> None:

@@ -100,7 +100,7 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
         else:
             kept[key] = {**row, "sha256": digest}
     if not kept:
-        raise CollectionError(f"no radiograph found in {source}{format_skipped(skipped)}\n{_LAYOUT}")
+        raise CollectionError(f"no radiograph with a class found in {source}{format_skipped(skipped)}\n{_LAYOUT}")
     if copies:
         log.info("%d nested duplicates (same folders, name and bytes) were skipped", copies)
     # Plain Python strings: with pyarrow, pandas strings do not accept paths that are not UTF-8.

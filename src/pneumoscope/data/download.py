@@ -50,9 +50,7 @@ def download_collection(out_dir: str | os.PathLike[str], *, source: str = "auto"
             out_dir.mkdir(parents=True, exist_ok=True)
             return fetchers[name](out_dir)
         except ImportError as error:
-            raise MissingExtraError(
-                f"the download requires {error.name}. Run: pip install 'pneumoscope[download]'"
-            ) from None
+            raise MissingExtraError(f"the download requires {error.name}. Run: pip install '.[download]'") from None
         except Exception as error:  # libraries and network raise many types; the next source may work
             reasons += f"\n  {name}: {error or type(error).__name__}"
             log.debug("download from %s failed", name, exc_info=error)

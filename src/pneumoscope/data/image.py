@@ -41,6 +41,7 @@ def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uin
         ImageError: if the file is missing, damaged, of another format or has several frames, if the array is not
             uint8, if a side has fewer than 16 pixels, if there are more than 80 megapixels, or if all pixels have the
             same gray level.
+        ValueError: if `size` is not a positive integer.
 
     Example:
         >>> import numpy as np
@@ -55,6 +56,8 @@ def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uin
 
 def load_gray(source: ImageInput, *, size: int | None = None) -> NDArray[np.float32]:
     """Load a radiograph as `(H, W)` float32 in [0, 1]; 16-bit images keep their depth. See `load_image`."""
+    if size is not None and (not isinstance(size, int | np.integer) or size < 1):
+        raise ValueError(f"size is {size!r}; expected the side of a square in pixels, 1 or more, or None")
     if isinstance(source, np.ndarray):
         source = _wrap_array(source)
     if isinstance(source, Image.Image):
@@ -95,7 +98,7 @@ def is_one_input(sources: ImageInput | Iterable[ImageInput]) -> TypeGuard[ImageI
     """Return whether `sources` is a single input and not an iterable of inputs."""
     if isinstance(sources, np.ndarray):
         return sources.dtype.kind not in "OU"  # an array of paths, such as a column of a table, is many inputs
-    if isinstance(sources, str | bytes | os.PathLike | Image.Image):
+    if isinstance(sources, str | bytes | bytearray | memoryview | os.PathLike | Image.Image):
         return True
     return hasattr(sources, "read") or not isinstance(sources, Iterable)
 

@@ -36,7 +36,7 @@ def open_source(source: ImageSource) -> Iterator[BinaryIO]:
         ImageError: if the file does not exist or cannot be opened, if the stream yields text, if a pipe holds more
             than 256 MiB, or if `source` is of another type.
     """
-    if isinstance(source, bytes):
+    if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
     elif isinstance(source, str | os.PathLike):
         with _open_path(source) as stream:

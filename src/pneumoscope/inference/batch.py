@@ -53,7 +53,7 @@ def find_files(arguments: Sequence[str]) -> list[str]:
     paths: list[str] = []
     for argument in arguments:
         if argument == "-":
-            paths += find_files([line for line in sys.stdin.read().splitlines() if line])
+            paths += _read_names()
         elif Path(argument).is_dir():
             paths += _walk(argument)
         elif not os.path.lexists(argument) and glob.has_magic(argument):
@@ -62,9 +62,17 @@ def find_files(arguments: Sequence[str]) -> list[str]:
         else:
             paths.append(argument)
     if not paths:
-        names = ", ".join(arguments)
+        names = ", ".join("standard input" if argument == "-" else argument for argument in arguments)
         raise CollectionError(f"no file in {names}; expected JPEG, PNG or DICOM files, or folders with such files")
     return list(dict.fromkeys(paths))
+
+
+def _read_names() -> list[str]:
+    """Return the files that standard input names."""
+    names = [line for line in sys.stdin.read().splitlines() if line]
+    if any("\0" in name for name in names):
+        raise CollectionError("standard input holds the content of a file; expected names of files, one per line")
+    return find_files(names) if names else []
 
 
 def read_files(

@@ -32,8 +32,18 @@ def illustrate(
     radiograph = shrink(load_gray(source))
     if reading.decision == "rejected" or not reader.has_heatmaps:
         return radiograph, None
-    label = str(reading.decision)
-    if label == "uncertain":
-        label = "pneumonia" if reading.probabilities["pneumonia"] >= 0.5 else "normal"
+    label = choose_explained_class(reading.decision, reading.probabilities["pneumonia"])
     (heatmap,) = reader.compute_heatmaps(image[None], [label])
     return radiograph, resize_heatmap(heatmap, radiograph.shape)
+
+
+def choose_explained_class(decision: str | None, p_pneumonia: float) -> str:
+    """Return the class that the heatmap of a reading explains: the decision; if uncertain, the more probable class.
+
+    Example:
+        >>> choose_explained_class("normal", 0.55), choose_explained_class("uncertain", 0.55)
+        ('normal', 'pneumonia')
+    """
+    if decision in ("normal", "pneumonia"):
+        return decision
+    return "pneumonia" if p_pneumonia >= 0.5 else "normal"

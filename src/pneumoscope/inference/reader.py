@@ -87,13 +87,13 @@ class Reader:
         """
         return cls(load_model_set(models_dir, num_threads=num_threads))
 
-    def threshold(self, operating_point: str) -> float:
+    def threshold(self, operating_point: str | float) -> float:
         """Return the threshold of an operating point.
 
         A case counts as pneumonia when `probability >= threshold`.
 
         Args:
-            operating_point: `screening`, `balanced`, `specific`, or a threshold in (0, 1) as text.
+            operating_point: `screening`, `balanced`, `specific`, or a threshold in (0, 1).
 
         Raises:
             PneumoscopeError: if there is no such operating point.
@@ -112,14 +112,14 @@ class Reader:
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
-        self, source: ImageInput, *, operating_point: str = "balanced"
+        self, source: ImageInput, *, operating_point: str | float = "balanced"
     ) -> Reading: ...
 
     @overload
-    def predict(self, source: Iterable[ImageInput], *, operating_point: str = "balanced") -> list[Reading]: ...
+    def predict(self, source: Iterable[ImageInput], *, operating_point: str | float = "balanced") -> list[Reading]: ...
 
     def predict(
-        self, source: ImageInput | Iterable[ImageInput], *, operating_point: str = "balanced"
+        self, source: ImageInput | Iterable[ImageInput], *, operating_point: str | float = "balanced"
     ) -> Reading | list[Reading]:
         """Predict for one or many radiographs.
 
@@ -148,7 +148,7 @@ class Reader:
         if errors and is_one_input(source):
             raise ImageError(f"{names[0] or 'image'}: {errors[0]}")
         model = self.models.id
-        readings = {n: Reading(names[n], operating_point, model, error=error) for n, error in errors.items()}
+        readings = {n: Reading(names[n], str(operating_point), model, error=error) for n, error in errors.items()}
         decoded = {number: outcome for number, outcome in enumerate(outcomes) if not isinstance(outcome, str)}
         if decoded:
             images, objections = zip(*decoded.values(), strict=True)
@@ -214,7 +214,7 @@ class Reader:
         images: np.ndarray,
         paths: Sequence[str],
         *,
-        operating_point: str = "balanced",
+        operating_point: str | float = "balanced",
         objections: Sequence[Sequence[str]] | None = None,
     ) -> list[Reading]:
         """Predict for decoded images.
@@ -250,7 +250,7 @@ class Reader:
                     "in_distribution": in_distribution,
                     "reason": " ".join(part for part in (reason, doubt) if part),
                 }
-            readings.append(Reading(path, operating_point, self.models.id, **values))
+            readings.append(Reading(path, str(operating_point), self.models.id, **values))
         return readings
 
     def compute_probabilities(self, images: np.ndarray) -> np.ndarray:

@@ -98,9 +98,13 @@ def read_card(
         raise ModelError(f"{path} cannot be read ({reason}): the folder holds no {holds}") from None
     version, kind = (values.get(key) if isinstance(values, dict) else None for key in ("card_version", "kind"))
     if (kind, version) not in list(versions.items()):
-        expected = " or ".join(f"version {number} of kind {name!r}" for name, number in versions.items())
-        raise ModelError(f"{path} is version {version} of kind {kind!r}; expected {expected}. {remedy}")
+        expected = " or ".join(_describe_version(*one) for one in versions.items())
+        raise ModelError(f"{path} is {_describe_version(kind, version)}; expected {expected}. {remedy}")
     try:
         return parse_json(card_type, text)
     except ValueError as error:
         raise ModelError(f"{path} is damaged ({error}). {remedy}") from None
+
+
+def _describe_version(kind: object, version: object) -> str:
+    return f"version {version} of {'a saved Keras model' if kind is None else f'part {kind!r} of an exported model'}"

@@ -182,7 +182,7 @@ def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
         from umap import UMAP
     except ImportError as error:
         raise MissingExtraError(
-            "the method `umap` requires umap-learn. Run: pip install 'pneumoscope[umap]', or use the method `tsne`"
+            "the method `umap` requires umap-learn. Run: pip install '.[umap]', or use the method `tsne`"
         ) from error
     num_neighbors = min(NUM_UMAP_NEIGHBORS, len(embeddings) - 1)
     start = "spectral" if len(embeddings) > MIN_IMAGES else "random"
@@ -223,7 +223,7 @@ def _import_tsne() -> Any:
     try:
         import openTSNE
     except ImportError as error:
-        raise MissingExtraError("the method `tsne` requires openTSNE. Run: pip install 'pneumoscope[train]'") from error
+        raise MissingExtraError("the method `tsne` requires openTSNE. Run: pip install '.[train]'") from error
     return openTSNE
 
 

@@ -98,7 +98,7 @@ def _list_groups(
         pairs.append((concept, _code(_YES_NO[bool(in_distribution)])))
     evaluations = [QualitativeEvaluation(*pair) for pair in pairs]
     overview = _make_group("decision", reading, radiograph, evaluations=evaluations)
-    comments = ["reason"] if reading.get("p_pneumonia") is None else ["reason", "subtype_trust"]
+    comments = ["reason", "subtype_trust"] if reading["decision"] == "pneumonia" else ["reason"]
     _add_capture_and_comments(overview, capture, [str(reading.get(name) or "") for name in comments])
     groups = [overview]
     for name, finding in FINDINGS.items():

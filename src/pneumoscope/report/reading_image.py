@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.inference.illustration import choose_explained_class
 from pneumoscope.report.figures.palette import CLASS_COLORS
 from pneumoscope.report.figures.sheet import HEAT_COLORS, color_values, overlay_heatmap
 from pneumoscope.report.wording import format_percentile
@@ -65,8 +66,9 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
     _write_result(pen, reading, unit, top + unit)
     if has_probabilities:
         _draw_bars(pen, reading, unit, top + unit, (18 * unit, round(30.4 * unit)))
-    if heatmap is not None:
-        _draw_scale(sheet, unit, top + unit, (round(35.2 * unit), width - unit))
+    if heatmap is not None and has_probabilities:
+        title = choose_explained_class(reading["decision"], float(reading["p_pneumonia"]))
+        _draw_scale(sheet, unit, top + unit, (round(35.2 * unit), width - unit), title=title)
     for number, (line, color) in enumerate(notes):
         place = (unit, top + round((height + LINE * number) * unit))
         pen.text(place, line, fill=color, font=_font(0.8 * unit), anchor="la")
@@ -124,11 +126,11 @@ def _draw_bars(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: int
         pen.text((right + round(0.5 * unit), middle), f"{100 * share:.0f}%", fill=INK, font=font, anchor="lm")
 
 
-def _draw_scale(sheet: "Image.Image", unit: int, top: int, sides: tuple[int, int]) -> None:
+def _draw_scale(sheet: "Image.Image", unit: int, top: int, sides: tuple[int, int], *, title: str) -> None:
     from PIL import Image, ImageDraw
 
     (left, right), pen, font = sides, ImageDraw.Draw(sheet), _font(0.8 * unit)
-    pen.text((left, top), "heatmap", fill=SOFT, font=font, anchor="la")
+    pen.text((left, top), title, fill=SOFT, font=font, anchor="la")
     ramp = color_values(np.linspace(0, 1, right - left)[None], HEAT_COLORS)
     bar = Image.fromarray(np.rint(255 * np.repeat(ramp, round(0.7 * unit), axis=0)).astype(np.uint8))
     place = top + round(1.75 * unit)

@@ -253,8 +253,8 @@ def _run_default(study: _Study) -> None:
     subtypes = sorted(set(labeled.table["subtype"]))
     if len(subtypes) < len(THREE_CLASSES):
         raise PneumoscopeError(
-            f"the collection has the subtypes {', '.join(subtypes)}; `default` expects {', '.join(THREE_CLASSES)}. "
-            "Choose another configuration, or list the subtypes in a manifest."
+            f"the configuration `default` needs {', '.join(THREE_CLASSES)}; found only {', '.join(subtypes)}. "
+            "Use --configuration improved, or name the subtypes by folders or in a manifest."
         )
     for task in ("three_class", "binary"):
         _run_classifier(study, "default", task)
