@@ -120,6 +120,15 @@ def test_distances_from_normals_are_those_of_mahalanobis(tmp_path, images):
         np.testing.assert_allclose(outputs[name], expected, rtol=1e-3)
 
 
+def test_a_network_without_an_onnx_form_is_an_error(tmp_path, images):
+    graph = build_classifier_graph(build_transfer("convnext-tiny", size=32), "embedding")
+
+    with pytest.raises(ExportError, match="cannot be exported to ONNX"):
+        export_graph(graph, tmp_path / "a.onnx", images[:, ::4, ::4])
+
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_an_export_with_other_outputs_is_not_kept(tmp_path, images):
     with pytest.raises(ExportError, match="differs from the model"):
         export_graph(AutoencoderGraph(build_autoencoder()), tmp_path / "a.onnx", images, tolerance=0.0)

@@ -1,5 +1,6 @@
 """Keras models to ONNX files with a parity check."""
 
+import logging
 import warnings
 from pathlib import Path
 
@@ -31,12 +32,22 @@ def export_graph(graph: keras.Model, path: Path, images: np.ndarray, *, toleranc
     inputs = images[..., None].astype(np.float32)
     outputs = {count: graph(inputs[:count]) for count in PARITY_BATCHES}
     signature = keras.InputSpec(shape=(None, *inputs.shape[1:]), dtype="float32", name="image")
-    with warnings.catch_warnings():
-        # Keras uses a name that NumPy has removed.
-        warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
-        graph.export(path, format="onnx", input_signature=[signature], verbose=False)
+    # tf2onnx logs the traceback of each optimization that it skips.
+    logging.getLogger("tf2onnx").setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            # Keras uses a name that NumPy has removed.
+            warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
+            graph.export(path, format="onnx", input_signature=[signature], verbose=False)
+        results = {count: run_file(path, inputs[:count]) for count in outputs}
+    except Exception as error:  # Keras, tf2onnx and ONNX Runtime raise classes of their own
+        path.unlink(missing_ok=True)
+        raise ExportError(
+            f"this network cannot be exported to ONNX, because a layer has no ONNX form: {str(error)[:300]}. Choose "
+            "another architecture, or use the Keras model"
+        ) from None
     for count, expected in outputs.items():
-        actual = run_file(path, inputs[:count])
+        actual = results[count]
         for name, values in expected.items():
             difference = _compare(actual[name], np.asarray(ops.convert_to_numpy(values)))
             if not difference <= tolerance:
