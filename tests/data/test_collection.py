@@ -53,6 +53,88 @@ def test_debris_and_nested_copies_are_skipped(tmp_path: Path, write_image: Write
     assert collection.skipped["name"].tolist() == ["chest_xray/train/NORMAL/notes.txt"]
 
 
+@pytest.mark.parametrize(
+    ("folder", "split"),
+    [("Training", "train"), ("dev", "val"), ("Validate", "val"), ("validation_set", "val"), ("Test Set", "test")],
+)
+def test_usual_names_of_splits_are_recognized(tmp_path: Path, write_image: Writer, folder: str, split: str) -> None:
+    write_image(f"{folder}/NORMAL/a.jpeg")
+    assert scan_collection(tmp_path).table["split"].tolist() == [split]
+
+
+def test_a_folder_beside_the_splits_is_an_error(tmp_path: Path, write_image: Writer) -> None:
+    write_image("train/NORMAL/a.jpeg", 1)
+    write_image("holdout/NORMAL/b.jpeg", 2)
+    with pytest.raises(CollectionError, match=r"those in holdout are not; expected all in folders named train,"):
+        scan_collection(tmp_path)
+
+
+def test_an_unknown_split_of_a_manifest_is_an_error(tmp_path: Path, write_image: Writer) -> None:
+    write_image("a.png")
+    (tmp_path / "images.csv").write_text("path,label,split\na.png,normal,holdout\n")
+    with pytest.raises(CollectionError, match=r"the split of a.png is 'holdout'; expected train,"):
+        scan_collection(tmp_path / "images.csv")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "\ufeffpath,label\r\nim/a.png,normal\r\nim/b.png,viral\r\n",
+        "Path ; Label\n im/a.png ; normal\n im/b.png ; viral\n",
+        "path\tlabel\nim/a.png\tnormal\nim/b.png\tviral\n",
+        "path,label\nim/a.png,normal,\nim/b.png,VIRAL,,\n",
+        "path,label\nim\\a.png,normal\nim\\b.png,viral\n",
+        'path,label\n"im/a.png",normal\n"im/b.png",viral\n"im/b.png",viral\n',
+    ],
+    ids=["bom-crlf", "semicolons-padding", "tabs", "trailing-commas", "backslashes", "quotes-and-twice"],
+)
+def test_the_usual_forms_of_tables_are_read(tmp_path: Path, write_image: Writer, text: str) -> None:
+    for number, name in enumerate("ab"):
+        write_image(f"im/{name}.png", number)
+    (tmp_path / "images.csv").write_bytes(text.encode())
+    collection = scan_collection(tmp_path / "images.csv")
+    assert collection.table["subtype"].tolist() == ["normal", "viral"]
+    assert collection.skipped.empty
+
+
+def test_a_parquet_table_is_read(tmp_path: Path, write_image: Writer) -> None:
+    write_image("a.png")
+    table = pd.DataFrame({"path": ["a.png"], "label": ["normal"], "patient": [7], "split": [None]})
+    table.to_parquet(tmp_path / "images.parquet")
+    row = scan_collection(tmp_path / "images.parquet").table.iloc[0]
+    assert (row["label"], row["patient"], row["split"]) == ("normal", "7", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("path,label\na.png,normal\na.png,viral\n", "1 image with several labels, such as a.png: normal, viral"),
+        ("path,label\na.png,normal,viral\n", "line 2 has more cells"),
+        ("", "has no columns; expected the columns path and label"),
+        ("<html><body>\nnot found\n", "expected the columns path and label"),
+    ],
+    ids=["two-labels", "too-many-cells", "empty", "html"],
+)
+def test_an_unusable_table_is_an_error(tmp_path: Path, write_image: Writer, text: str, message: str) -> None:
+    write_image("a.png")
+    (tmp_path / "images.csv").write_text(text)
+    with pytest.raises(CollectionError, match=message):
+        scan_collection(tmp_path / "images.csv")
+
+
+def test_images_in_folders_of_no_class_are_counted(
+    tmp_path: Path, write_image: Writer, caplog: pytest.LogCaptureFixture
+) -> None:
+    write_image("NORMAL/a.jpeg", 1)
+    for number in (2, 3):
+        write_image(f"Tuberculosis/{number}.png", number)
+    collection = scan_collection(tmp_path)
+    assert collection.table["name"].tolist() == ["NORMAL/a.jpeg"]
+    assert collection.skipped["name"].tolist() == ["Tuberculosis/2.png", "Tuberculosis/3.png"]
+    assert collection.skipped["reason"].str.contains("'Tuberculosis' is no class; expected normal, pneumonia").all()
+    assert "2 images in the folder 'Tuberculosis'" in caplog.text
+
+
 def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_image: Writer) -> None:
     write_image("train/VIRAL/person1_virus_6.jpeg")
     write_image("train/BACTERIAL/a.jpeg", 1)
@@ -83,7 +165,7 @@ def test_error_for_other_sources_shows_the_layout(tmp_path: Path) -> None:
         with pytest.raises(CollectionError, match="expected a folder such as"):
             scan_collection(source)
     (tmp_path / "images.csv").write_text("file,class\na.png,normal\n")
-    with pytest.raises(CollectionError, match="has the columns file, class"):
+    with pytest.raises(CollectionError, match="has file, class; expected the columns path and label"):
         scan_collection(tmp_path / "images.csv")
     (tmp_path / "image.jpeg").write_bytes(b"x")
     with pytest.raises(CollectionError, match="is a file"):

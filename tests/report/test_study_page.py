@@ -129,7 +129,7 @@ def test_file_names_are_escaped(tmp_path, stages, leave):
     html = page.write_report(leave(tmp_path, {"audit": audit}, skipped=1)).read_text(encoding="utf-8")
     assert BAD_NAME not in html
     assert BAD_NAME in Outline(html).text
-    assert "Unreadable files: 1." in Outline(html).text
+    assert "Files left out: 1." in Outline(html).text
 
 
 def test_phantoms_are_announced_and_not_compared(leave_part):

@@ -18,7 +18,9 @@ MIN_TRAIN = 90
 
 @COMMANDS.command(epilog="Example: pneumoscope data prepare chest_xray three-classes")
 def prepare(
-    source: Annotated[Path, typer.Argument(help="Folder or CSV manifest of radiographs; stays unchanged.")],
+    source: Annotated[
+        Path, typer.Argument(help="Folder or table (CSV, TSV, Parquet) of radiographs; stays unchanged.")
+    ],
     out: Annotated[Path, typer.Argument(help="Output folder.")],
     copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking to them.")] = False,
 ) -> None:
@@ -30,7 +32,7 @@ def prepare(
 
 @COMMANDS.command(epilog="Example: pneumoscope data audit chest_xray --out audit")
 def audit(
-    data: Annotated[Path, typer.Argument(help="Folder or CSV manifest of radiographs.")],
+    data: Annotated[Path, typer.Argument(help="Folder or table (CSV, TSV, Parquet) of radiographs.")],
     out: OutOption = Path("audit"),
 ) -> None:
     """Report class counts, duplicates, damaged files and patients in several splits."""

@@ -31,7 +31,9 @@ _study_option = partial(typer.Option, rich_help_panel="A study's classifier")
 
 @COMMANDS.command(epilog="Example: pneumoscope evaluate --data chest_xray --out evaluation")
 def evaluate(
-    data: Annotated[Path | None, typer.Option("--data", help="Folder or CSV manifest of labeled radiographs.")] = None,
+    data: Annotated[
+        Path | None, typer.Option("--data", help="Folder or table (CSV, TSV, Parquet) of labeled radiographs.")
+    ] = None,
     models: ModelsOption = None,
     out: Annotated[
         Path | None,

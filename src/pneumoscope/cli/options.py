@@ -10,7 +10,7 @@ ClassifierTask = Literal["binary", "three_class"]
 HoldOut = Literal["patients", "series", "images"]
 
 DataOption = Annotated[
-    Path | None, typer.Option("--data", help="Folder or CSV manifest of radiographs; phantoms by default.")
+    Path | None, typer.Option("--data", help="Folder or table (CSV, TSV, Parquet) of radiographs; phantoms by default.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", file_okay=False, help="Output folder.")]
 StudyOption = Annotated[Path, typer.Option("--study", help="Folder of a study.")]

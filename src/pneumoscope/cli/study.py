@@ -38,7 +38,7 @@ def study(
     seed: SeedOption = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped study.")] = False,
     new: Annotated[
-        Path | None, typer.Option("--new", help="Folder or CSV manifest of new images to add to the maps.")
+        Path | None, typer.Option("--new", help="Folder or table (CSV, TSV, Parquet) of new images to add to the maps.")
     ] = None,
 ) -> None:
     """Run all tasks on a data set and write a report."""

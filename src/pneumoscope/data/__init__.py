@@ -7,7 +7,7 @@ dicom_frame.py  DICOM: decoding of stored pixels
 dicom_gray.py   DICOM: stored values to gray levels
 naming.py       naming schemes
 kermany.py      naming scheme of the Kermany data set
-collection.py   list a folder or CSV manifest
+collection.py   list a folder or table (CSV, TSV, Parquet)
 dataset.py      load a collection into arrays
 splits.py       splits and folds by patient
 audit.py        counts, duplicates, leaks, exposure

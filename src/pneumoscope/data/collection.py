@@ -1,7 +1,9 @@
-"""Collections: list a folder or a CSV manifest with the class, patient and split of each file."""
+"""Collections: list a folder or a manifest with the class, patient and split of each file."""
 
 import os
+import re
 import stat
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -13,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from pneumoscope.data.kermany import KERMANY
+from pneumoscope.data.manifest import SUFFIXES, check_labels, find_image, read_manifest
 from pneumoscope.data.naming import ParsedName
 from pneumoscope.data.source import hash_file, printable_name
 from pneumoscope.errors import CollectionError
@@ -25,10 +28,15 @@ COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
 EXTENSIONS = (".jpeg", ".jpg", ".png")
 
 _LAYOUT = f"""expected a folder such as{" or".join(scheme.layout for scheme in DATA_SETS)},
-or a CSV manifest with the columns path and label, and optionally subtype, patient and split."""
+or a manifest (CSV, TSV, Parquet) with the columns path and label, and optionally subtype, patient and split."""
 _CLASSES = {name: labels for scheme in reversed(DATA_SETS) for name, labels in scheme.classes.items()}
-_SPLITS = {"training": "train", "valid": "val", "validation": "val", "testing": "test"}
-_SPLITS |= {split: split for split in ("train", "val", "test")}
+_SPLIT_NAMES = {
+    "train": ("train", "training"),
+    "val": ("dev", "val", "valid", "validate", "validation"),
+    "test": ("test", "testing"),
+}
+_SPLITS = {f"{name}{end}": split for split, names in _SPLIT_NAMES.items() for name in names for end in ("", "set")}
+_EXPECTED_CLASSES = f"expected {', '.join(_CLASSES)}"
 _IGNORED_FOLDERS = {"__macosx", "masks"}
 
 Rows = list[dict[str, str]]
@@ -67,15 +75,15 @@ def name_series(names: Iterable[str]) -> np.ndarray:
 
 
 def scan_collection(source: str | os.PathLike[str]) -> Collection:
-    """List the radiographs of a folder or of a CSV manifest.
+    """List the radiographs of a folder or of a manifest.
 
     In a folder, the nearest parent folder with the name of a class or split sets it; case is ignored. Hidden files,
     `__MACOSX`, folders named `masks` and nested duplicates are skipped. If a data set restarts patient numbers in its
     test folder, these patients get the prefix `test/`.
 
     Args:
-        source: folder, or `.csv` file with the columns path (relative to the file), label (normal, pneumonia,
-            bacterial or viral) and optionally subtype, patient and split.
+        source: folder, or `.csv`, `.tsv` or `.parquet` file with the columns path (relative to the file), label
+            (normal, pneumonia, bacterial or viral) and optionally subtype, patient and split.
 
     Raises:
         CollectionError: if the source does not exist or contains no radiograph.
@@ -83,7 +91,7 @@ def scan_collection(source: str | os.PathLike[str]) -> Collection:
     source = Path(source)
     if not source.exists():
         raise CollectionError(f"{source} does not exist; {_LAYOUT}")
-    if source.is_file() and source.suffix.lower() != ".csv":
+    if source.is_file() and source.suffix.lower() not in SUFFIXES:
         raise CollectionError(f"{source} is a file; {_LAYOUT}")
     rows, skipped = _list_folder(source) if source.is_dir() else _list_manifest(source)
     with ThreadPoolExecutor() as pool:
@@ -143,24 +151,57 @@ def _walk(root: Path) -> Iterator[Path]:
         yield from (Path(folder, name) for name in sorted((*files, *disguised)) if name[0] != ".")
 
 
+def _find_split(name: str) -> str:
+    """Return the split that a folder or a table cell names, in any case; empty for another name.
+
+    Example:
+        >>> _find_split("Test Set"), _find_split("validate"), _find_split("holdout")
+        ('test', 'val', '')
+    """
+    return _SPLITS.get(re.sub(r"[ _-]", "", name.lower()), "")
+
+
 def _list_folder(root: Path) -> tuple[Rows, Rows]:
     rows, skipped, unknown = [], [], 0
+    others: Counter[str] = Counter()  # images in folders that are no class
     for path in sorted(_walk(root), key=lambda path: (len(path.parts), path)):
-        folders = [part.lower() for part in reversed(path.relative_to(root.parent).parts[:-1])]
-        labels = next((_CLASSES[part] for part in folders if part in _CLASSES), None)
-        if labels is None:
-            continue
+        folders = list(reversed(path.relative_to(root.parent).parts[:-1]))
+        labels = next((_CLASSES[part.lower()] for part in folders if part.lower() in _CLASSES), None)
         name = printable_name(path.relative_to(root))
-        if path.suffix.lower() not in EXTENSIONS:
+        is_image = path.suffix.lower() in EXTENSIONS
+        if labels is None:
+            if is_image:
+                others[folders[0]] += 1
+                skipped.append({"name": name, "reason": f"folder {folders[0]!r} is no class; {_EXPECTED_CLASSES}"})
+            continue
+        if not is_image:
             skipped.append({"name": name, "reason": f"extension {path.suffix!r}; expected .jpeg, .jpg or .png"})
             continue
-        split = next((_SPLITS[part] for part in folders if part in _SPLITS), "")
         parsed = parse_name(path.name)
         unknown += parsed is None
+        split = next(filter(None, map(_find_split, folders)), "")
         rows.append(_make_row(path, name, labels, parsed, split))
+    _check_splits(rows)
+    for folder, count in others.items():
+        log.warning("left out: %d images in the folder %r, which is no class; %s", count, folder, _EXPECTED_CLASSES)
     if unknown:
         log.warning("%d file names contain no patient; each of these images counts as a separate patient", unknown)
     return rows, skipped
+
+
+def _check_splits(rows: Rows) -> None:
+    """Make sure that either all images or none are in a folder of a split.
+
+    Raises:
+        CollectionError: naming the folders of the others.
+    """
+    outside = sorted({str(Path(row["name"]).parents[1]) for row in rows if not row["split"] and row["name"].count("/")})
+    if outside and any(row["split"] for row in rows):
+        places = ", ".join("the folder itself" if place == "." else place for place in outside)
+        raise CollectionError(
+            f"some images are in folders of splits, but those in {places} are not; expected all in folders named "
+            f"{', '.join(_SPLITS)}, or none. Rename or move these folders"
+        )
 
 
 def _make_row(path: Path, name: str, labels: tuple[str, str], parsed: ParsedName | None, split: str) -> dict[str, str]:
@@ -174,24 +215,24 @@ def _make_row(path: Path, name: str, labels: tuple[str, str], parsed: ParsedName
 
 
 def _list_manifest(manifest: Path) -> tuple[Rows, Rows]:
-    try:
-        listed = pd.read_csv(manifest, dtype=str, keep_default_na=False)
-    except (ValueError, UnicodeDecodeError) as error:
-        raise CollectionError(f"{manifest} is not a CSV table: {error}; {_LAYOUT}") from None
-    listed.columns = [str(column).strip().lower() for column in listed.columns]
-    if not {"path", "label"} <= set(listed.columns):
-        raise CollectionError(f"{manifest} has the columns {', '.join(listed.columns)}; {_LAYOUT}")
+    entries = read_manifest(manifest)
+    check_labels(manifest, [entry for entry in entries if entry["label"].lower() in _CLASSES])
     rows: Rows = []
     skipped: Rows = []
-    for entry in listed.to_dict("records"):
+    for entry in entries:
         name = printable_name(entry["path"])
-        labels = _CLASSES.get(entry["label"].strip().lower())
+        labels = _CLASSES.get(entry["label"].lower())
         if labels is None:
-            skipped.append({"name": name, "reason": f"label {entry['label']!r}; expected {', '.join(_CLASSES)}"})
+            skipped.append({"name": name, "reason": f"label {entry['label']!r}; {_EXPECTED_CLASSES}"})
             continue
         if labels[1] == "unknown":
-            labels = (labels[0], _CLASSES.get(entry.get("subtype", "").strip().lower(), labels)[1])
-        split = _SPLITS.get(entry.get("split", "").strip().lower(), "")
-        row = _make_row(manifest.parent / entry["path"], name, labels, parse_name(Path(entry["path"]).name), split)
+            labels = (labels[0], _CLASSES.get(entry.get("subtype", "").lower(), labels)[1])
+        named = entry.get("split", "")
+        split = _find_split(named)
+        if named and not split:
+            expected = ", ".join(_SPLITS)
+            raise CollectionError(f"{manifest}: the split of {name} is {named!r}; expected {expected} or an empty cell")
+        path = find_image(manifest, entry["path"])
+        row = _make_row(path, name, labels, parse_name(path.name), split)
         rows.append({**row, "patient": entry.get("patient") or row["patient"]})
     return rows, skipped

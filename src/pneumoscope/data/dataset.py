@@ -87,12 +87,12 @@ class Dataset:
 def load_dataset(
     source: str | os.PathLike[str], *, size: int = 128, cache_dir: str | os.PathLike[str] | None = None
 ) -> Dataset:
-    """Load the radiographs of a folder or of a CSV manifest.
+    """Load the radiographs of a folder or of a manifest.
 
     Unreadable files are skipped and listed in `Dataset.skipped`.
 
     Args:
-        source: folder or CSV manifest, see `scan_collection`.
+        source: folder or table (CSV, TSV, Parquet), see `scan_collection`.
         size: side length in pixels; every image is resized to `(size, size)`.
         cache_dir: folder for a cache of decoded images, keyed by the SHA-256 of each file; None disables the cache.
 

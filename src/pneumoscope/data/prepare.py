@@ -33,7 +33,7 @@ def prepare_folders(source: str | os.PathLike[str], out_dir: str | os.PathLike[s
     are listed in `left_out.csv`. If two files have the same name, the second gets eight digits of its hash as suffix.
 
     Args:
-        source: folder or CSV manifest, see `scan_collection`; it is not modified.
+        source: folder or table (CSV, TSV, Parquet), see `scan_collection`; it is not modified.
         out_dir: target folder, outside the source.
         copy: copy files; by default create symbolic links, or hard links or copies where links are not supported.
 

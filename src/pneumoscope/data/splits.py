@@ -94,7 +94,7 @@ def check_patients(table: pd.DataFrame) -> None:
     if shared:
         raise LeakError(
             f"{len(shared)} patients are in more than one split (such as {', '.join(map(str, shared[:5]))}); "
-            "expected each patient in one. Move their images to one split, or list the files in a CSV manifest "
+            "expected each patient in one. Move their images to one split, or list the files in a manifest "
             "with the columns path, label, patient and split."
         )
 

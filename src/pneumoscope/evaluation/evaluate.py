@@ -64,7 +64,7 @@ def evaluate_models(
 
     Args:
         reader: the models. Open them with one thread per graph, because one worker runs on each core.
-        source: folder or CSV manifest, see `scan_collection`.
+        source: folder or table (CSV, TSV, Parquet), see `scan_collection`.
         split: `train`, `val`, `test` or `all`; by default `test` if the collection has it, else `all`.
         operating_point: operating point of the decisions and the subgroups.
         correct_label_shift: whether to correct the probabilities for label shift before computing metrics. Rejections,
@@ -81,7 +81,7 @@ def evaluate_models(
     collection = scan_collection(source)
     table, split = choose_split(collection.table, split)
     hide = should_hide(table, confounders)
-    log.info("reading %d images, skipping %d files", len(table), len(collection.skipped))
+    log.info("reading %d images; %d files are left out", len(table), len(collection.skipped))
     gathered = gather_readings(reader, table, operating_point=operating_point)
     log.info("computing metrics with 95 % confidence intervals")
     evaluation = _measure_images(reader, gathered, split, operating_point, correct_label_shift, seed)

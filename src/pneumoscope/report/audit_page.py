@@ -63,7 +63,7 @@ def format_audit(audit: Audit) -> str:
 
 def _list_findings(audit: Audit) -> list[tuple[str, list[str]]]:
     findings = [
-        ("Unreadable files", [f"{entry['name']}: {entry['reason']}" for entry in audit.unreadable]),
+        ("Files left out", [f"{entry['name']}: {entry['reason']}" for entry in audit.unreadable]),
         ("Exact duplicates: files with the same bytes", [" = ".join(group) for group in audit.exact_duplicates]),
         ("Near duplicates: different files with the same image", [" ~ ".join(pair) for pair in audit.near_duplicates]),
         ("Patients in more than one split", audit.shared_patients),

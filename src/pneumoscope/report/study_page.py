@@ -128,7 +128,7 @@ def _list_tables(results: dict[str, Any], audit: Any) -> dict[str, tables.Table]
         listed |= {
             "counts_found": tables.tabulate_counts(caption, audit.counts, audit.patients),
             "exposure": tables.tabulate_exposure(audit.exposure),
-            "unreadable": tables.Table("Unreadable files", ["File", "Reason"], rows),
+            "unreadable": tables.Table("Files left out", ["File", "Reason"], rows),
         }
     return listed
 
