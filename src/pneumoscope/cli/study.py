@@ -157,8 +157,8 @@ def _draw_heatmaps(file: "ExplainedFile", out: Path, number: int, method: str) -
     from pneumoscope.report.figures.palette import save_figure
 
     title, stem = f"{file.path.name}: {file.decision}", out / f"{number:03d}-{file.path.stem}"
-    alt = f"{method}, {', '.join(file.views)}, over {file.path.name}, classified as {file.decision}."
-    save_figure(draw_heatmaps(file.image / 255, file.heatmaps, file.views, title=title, alt=alt), stem)
+    alt = f"{method}, {', '.join(file.titles)}, over {file.path.name}, classified as {file.decision}."
+    save_figure(draw_heatmaps(file.image / 255, file.heatmaps, file.titles, title=title, alt=alt), stem)
     return {
         "image": printable_name(file.path),
         "decision": file.decision,

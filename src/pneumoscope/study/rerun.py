@@ -108,8 +108,8 @@ class ExplainedFile:
         image: `(H, W)` uint8.
         decision: predicted class, `normal` or `pneumonia`.
         p_pneumonia: probability of pneumonia, in [0, 1].
-        heatmaps: `(views, H, W)` floats in [0, 1].
-        views: name of the layer of each heatmap; name of the method if it has no layer.
+        heatmaps: `(k, H, W)` floats in [0, 1].
+        titles: name of the layer of each heatmap; name of the method if it has no layer.
     """
 
     path: Path
@@ -117,7 +117,7 @@ class ExplainedFile:
     decision: str
     p_pneumonia: float
     heatmaps: np.ndarray
-    views: tuple[str, ...]
+    titles: tuple[str, ...]
 
 
 def load_files(paths: Sequence[Path], *, size: int) -> tuple[np.ndarray, list[Path], list[Row]]:
@@ -232,10 +232,10 @@ def rerun_explain(
         maps = [explain(rerun.model, images, method=method, layer=one, class_indices=classes) for one in layers]
     except ValueError as error:
         raise PneumoscopeError(str(error)) from None
-    views = tuple(one or method for one in layers)
+    titles = tuple(one or method for one in layers)
     decisions = [BINARY_CLASSES[min(int(number), 1)] for number in classes]
     files = zip(read, images, decisions, scores, np.stack(maps, axis=1), strict=True)
-    return [ExplainedFile(path, image, name, float(p), heat, views) for path, image, name, p, heat in files], failed
+    return [ExplainedFile(path, image, name, float(p), heat, titles) for path, image, name, p, heat in files], failed
 
 
 def rerun_contrast(rerun: Rerun, paths: Sequence[Path]) -> list[Row]:
