@@ -70,10 +70,13 @@ def test_a_folder_beside_the_splits_is_an_error(tmp_path: Path, write_image: Wri
 
 
 def test_an_unknown_split_of_a_manifest_is_an_error(tmp_path: Path, write_image: Writer) -> None:
-    write_image("a.png")
-    (tmp_path / "images.csv").write_text("path,label,split\na.png,normal,holdout\n")
-    with pytest.raises(CollectionError, match=r"the split of a.png is 'holdout'; expected train,"):
+    for number, name in enumerate("ab"):
+        write_image(f"{name}.png", number)
+    (tmp_path / "images.csv").write_text("path,label,split\na.png,normal,holdout\nb.png,viral,Train\n")
+    with pytest.raises(CollectionError, match="the column split has holdout; expected train, val, test or empty"):
         scan_collection(tmp_path / "images.csv")
+    (tmp_path / "images.csv").write_text("path,label,split\na.png,normal,external\nb.png,viral,external\n")
+    assert scan_collection(tmp_path / "images.csv").table["split"].tolist() == ["", ""]
 
 
 @pytest.mark.parametrize(

@@ -200,7 +200,7 @@ def _check_splits(rows: Rows) -> None:
         places = ", ".join("the folder itself" if place == "." else place for place in outside)
         raise CollectionError(
             f"some images are in folders of splits, but those in {places} are not; expected all in folders named "
-            f"{', '.join(_SPLITS)}, or none. Rename or move these folders"
+            f"{', '.join(_SPLIT_NAMES)}, or none. Rename or move these folders"
         )
 
 
@@ -214,8 +214,26 @@ def _make_row(path: Path, name: str, labels: tuple[str, str], parsed: ParsedName
     return {"path": str(path), "name": name, "split": split, "label": label, "subtype": subtype, "patient": patient}
 
 
+def _read_splits(manifest: Path, entries: Rows) -> dict[str, str]:
+    """Return the split that each text of the column `split` names; one text for all images names none.
+
+    Raises:
+        CollectionError: if some texts name no split.
+    """
+    splits = {text: _find_split(text) for text in dict.fromkeys(entry.get("split", "") for entry in entries)}
+    others = [text for text, split in splits.items() if text and not split]
+    if others and len(splits) > 1:
+        raise CollectionError(
+            f"{manifest}: the column split has {', '.join(others)}; expected {', '.join(_SPLIT_NAMES)} or empty cells"
+        )
+    for text in others:
+        log.info("all images have the split %r, which is read as no split", text)
+    return splits
+
+
 def _list_manifest(manifest: Path) -> tuple[Rows, Rows]:
     entries = read_manifest(manifest)
+    splits = _read_splits(manifest, entries)
     check_labels(manifest, [entry for entry in entries if entry["label"].lower() in _CLASSES])
     rows: Rows = []
     skipped: Rows = []
@@ -227,12 +245,7 @@ def _list_manifest(manifest: Path) -> tuple[Rows, Rows]:
             continue
         if labels[1] == "unknown":
             labels = (labels[0], _CLASSES.get(entry.get("subtype", "").lower(), labels)[1])
-        named = entry.get("split", "")
-        split = _find_split(named)
-        if named and not split:
-            expected = ", ".join(_SPLITS)
-            raise CollectionError(f"{manifest}: the split of {name} is {named!r}; expected {expected} or an empty cell")
         path = find_image(manifest, entry["path"])
-        row = _make_row(path, name, labels, parse_name(path.name), split)
+        row = _make_row(path, name, labels, parse_name(path.name), splits[entry.get("split", "")])
         rows.append({**row, "patient": entry.get("patient") or row["patient"]})
     return rows, skipped
