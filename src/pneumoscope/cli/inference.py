@@ -26,9 +26,35 @@ COMMANDS = typer.Typer()
 FAILED = "unreadable"
 ROWS_PER_TABLE = 500
 MAX_PATH_LENGTH = 40
+READ_HELP = """Classify radiographs (JPEG, PNG or DICOM) and print one row per file.
+
+\b
+Columns of --output and keys of --json:
+  path                the file
+  error               why the file cannot be read
+  decision            normal, pneumonia, uncertain (the model abstains) or
+                      rejected (by the out-of-distribution detector)
+  operating_point     operating point or threshold of the decision
+  p_normal, p_bacterial, p_viral
+                      calibrated probabilities that sum to 1
+  p_pneumonia         p_bacterial + p_viral
+  anomaly_score       distance from normal radiographs
+  anomaly_percentile  percentage of held-out normals with a lower score
+  in_distribution     whether the image is like the training images; false
+                      if the out-of-distribution detector flags or rejects
+                      it
+  reason              why the image is uncertain, rejected or flagged
+  neighbors           nearest reference cases: name, label, distance
+  heatmap             figure written by --heatmaps
+  model               version and hash of the models
+
+The probabilities assume that normal, bacterial and viral are equally frequent.
+
+The command exits with 1 if a file cannot be read.
+"""
 
 
-@COMMANDS.command(epilog="Example: pneumoscope read folder/ image.dcm --output readings.csv")
+@COMMANDS.command(help=READ_HELP, epilog="Example: pneumoscope read folder/ image.dcm --output readings.csv")
 def read(
     paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a list on standard input.")],
     operating_point: OperatingPointOption = "balanced",
@@ -44,32 +70,7 @@ def read(
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of files per batch.")] = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
 ) -> None:
-    """Classify radiographs (JPEG, PNG or DICOM) and print one row per file.
-
-    \b
-    Columns of --output and keys of --json:
-      path                the file
-      error               why the file cannot be read
-      decision            normal, pneumonia, uncertain (the model abstains) or
-                          rejected (by the out-of-distribution detector)
-      operating_point     operating point or threshold of the decision
-      p_normal, p_bacterial, p_viral
-                          calibrated probabilities that sum to 1
-      p_pneumonia         p_bacterial + p_viral
-      anomaly_score       distance from normal radiographs
-      anomaly_percentile  percentage of held-out normals with a lower score
-      in_distribution     whether the image is like the training images; false
-                          if the out-of-distribution detector flags or rejects
-                          it
-      reason              why the image is uncertain, rejected or flagged
-      neighbors           nearest reference cases: name, label, distance
-      heatmap             figure written by --heatmaps
-      model               version and hash of the models
-
-    The probabilities assume that normal, bacterial and viral are equally frequent.
-
-    The command exits with 1 if a file cannot be read.
-    """
+    """Classify radiographs and print one row per file."""
     from pneumoscope.errors import PneumoscopeError
     from pneumoscope.inference.batch import BatchSettings, find_files
     from pneumoscope.inference.reader import NO_HEATMAPS, Reader

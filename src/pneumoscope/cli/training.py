@@ -52,10 +52,7 @@ def train(
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
 ) -> None:
-    """Train one model and print its metrics.
-
-    Run the same command again to resume a stopped training.
-    """
+    """Train one model and print its metrics; the same command resumes a stopped training."""
     from pneumoscope.anomaly.autoencoder import train_anomaly
     from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.classification.classifier import train_classifier

@@ -27,8 +27,7 @@ def copy_linear(
 
     Args:
         model: built functional or sequential model with one input and one output.
-        opened: layer names. Each of these layers gets an additional input, which is added to its output, and an
-            additional output, the sum.
+        opened: layer names. Each layer gets one more input, which is added to its output, and one more output, the sum.
         before_activation: whether the input is added before the activation of a layer.
         rectify: function that replaces each ReLU.
 

@@ -61,9 +61,7 @@ def fit_model(
     """Train a model in place; it ends with the weights of the chosen epoch.
 
     Args:
-        model: newly built model.
-        data: training and validation data.
-        settings: training settings.
+        model, data, settings: newly built model, its data, and the settings of the training.
         loss: loss of `(targets, outputs)`.
         checkpoint_path: `.npz` file, written after every epoch. If it exists, training resumes from it.
         seed: seed of order, augmentation and dropout.

@@ -76,8 +76,7 @@ def find_neighbors(
         embeddings: `(n, d)` floats, one row per image of `dataset`, as `embed_images` returns them.
         dataset: images with the splits `train`, `val` and `test`.
         classes: class names of the classifier, such as `BINARY_CLASSES`.
-        probabilities: `(m, classes)` floats: the output of the classifier for the test images, in the order of
-            `dataset`.
+        probabilities: `(m, classes)` floats, the classifier's output for the test images in the order of `dataset`.
         seed: seed of the bootstrap and of the choice of example images.
 
     Returns:
