@@ -17,6 +17,10 @@ class CollectionError(PneumoscopeError):
     """A folder or manifest does not have the expected layout."""
 
 
+class LabelError(PneumoscopeError):
+    """Class names, groups or a mapping of labels are not usable."""
+
+
 class LeakError(PneumoscopeError):
     """A patient is in more than one split."""
 

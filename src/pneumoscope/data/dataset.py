@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +16,7 @@ from pneumoscope.data.collection import format_skipped, scan_collection
 from pneumoscope.data.image import load_image
 from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.io.write import atomic_write
-from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.labels import LabelSet
 from pneumoscope.progress import log, track
 
 DECODER_VERSION = 1
@@ -30,12 +30,14 @@ class Dataset:
         images: `(n, size, size)` uint8, 0 = black.
         table: `n` rows in the order of `images`, columns as in `Collection.table`.
         skipped: `name` and `reason` of each skipped file.
+        label_set: the classes.
         masks: `(n, size, size)` bool, lesion masks of phantoms; None for radiographs.
     """
 
     images: np.ndarray
     table: pd.DataFrame
     skipped: pd.DataFrame
+    label_set: LabelSet
     masks: np.ndarray | None = None
 
     def __post_init__(self) -> None:
@@ -63,7 +65,7 @@ class Dataset:
         """Return the subset given by a boolean mask or an array of indices."""
         masks = None if self.masks is None else self.masks[rows]
         table = self.table.iloc[np.arange(len(self))[rows]].reset_index(drop=True)
-        return Dataset(self.images[rows], table, self.skipped, masks)
+        return replace(self, images=self.images[rows], table=table, masks=masks)
 
     def rows(self, split: str) -> np.ndarray:
         """Return `(m,)` int, indices of the images of a split."""
@@ -77,11 +79,20 @@ class Dataset:
         """Return a copy whose images all belong to the split `name`."""
         return replace(self, table=self.table.assign(split=name))
 
-    def labels(self, classes: Sequence[str]) -> np.ndarray:
-        """Return `(n,)` int64, indices into `classes`; -1 for images of other classes."""
-        column = "label" if tuple(classes) == BINARY_CLASSES else "subtype"
-        index = {name: number for number, name in enumerate(classes)}
-        return np.array([index.get(value, -1) for value in self.table[column]], dtype=np.int64)
+    def labels(self, label_set: LabelSet | None = None) -> np.ndarray:
+        """Return the label of each image.
+
+        Args:
+            label_set: the classes to use; by default those of the dataset. See `LabelSet.encode`.
+
+        Returns:
+            `(n,)` int64, index of the class; -1 for images of no class. Multi-label: `(n, classes)` int64, 1 = present,
+            0 = absent, -1 = unknown.
+        """
+        label_set = label_set or self.label_set
+        if label_set.multi_label:
+            return label_set.encode_findings(self.table["label"], self.table["uncertain"])
+        return label_set.encode(self.table["label"], self.label_set)
 
 
 def load_dataset(

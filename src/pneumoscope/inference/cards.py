@@ -9,10 +9,11 @@ from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ModelError
 from pneumoscope.io.results import Estimate, require
 from pneumoscope.io.results.calibration import CalibrationReport
+from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME, ModelInput, TrainingRecord, read_card
 
 # Folders of an export, with the version of their cards.
-CARD_VERSIONS = {"classifier": 3, "anomaly": 4, "references": 3}
+CARD_VERSIONS = {"classifier": 4, "anomaly": 5, "references": 4}
 PARTS = tuple(CARD_VERSIONS)
 MODEL_NAME = "model.onnx"
 REFERENCE_CASES_NAME = "reference_cases.npz"
@@ -67,14 +68,14 @@ class HeatmapAudit:
 
 
 @dataclass(frozen=True)
-class SubtypeAudit:
-    """The reliability of bacterial versus viral, from `pneumoscope research labels`.
+class LabelAudit:
+    """The reliability of the labels inside a group of two classes, from `pneumoscope research labels`.
 
     Attributes:
-        images: number of images with pneumonia.
+        images: number of images of the group.
         inside: number of these images inside contiguous error runs.
         verdict: one or two sentences; empty if there are no such runs.
-        metrics: AUROC of bacterial versus viral inside and outside of the error runs, for held-out predictions
+        metrics: AUROC of the two classes inside and outside of the error runs, for held-out predictions
             (`predictions_inside`, `predictions_outside`) and for image borders alone (`borders_inside`,
             `borders_outside`).
     """
@@ -110,18 +111,19 @@ class ExportedModel(TrainingRecord, CardHead):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierCard(CalibrationReport, ExportedModel):
-    """The card of a reader's classifier; `explanation` and `subtypes` are None if not measured."""
+    """The card of a reader's classifier; `explanation` and `label_audit` are None if not measured."""
 
+    label_set: LabelSet
     graph: ClassifierGraph
     data: DataSummary
     explanation: HeatmapAudit | None = None
-    subtypes: SubtypeAudit | None = None
+    label_audit: LabelAudit | None = None
 
     def __post_init__(self) -> None:
-        count = len(self.classes)
-        fitted = len(self.calibration.fitted)
+        count = len(self.label_set.classes)
+        fitted, expected = len(self.calibration.fitted), 2 * count if self.label_set.multi_label else count + 1
         require(
-            fitted == count + 1, f"calibration.fitted has {fitted} values; expected {count + 1} for {count} classes"
+            fitted == expected, f"calibration.fitted has {fitted} values; expected {expected} for {count} classes"
         )
 
 
@@ -149,7 +151,7 @@ class AnomalyCard(ExportedModel):
 class ReferenceCard(CardHead):
     """The card of the reference cases and the OOD detector."""
 
-    classes: tuple[str, ...]
+    label_set: LabelSet
     data: DataSummary
 
 

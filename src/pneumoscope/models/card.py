@@ -9,10 +9,11 @@ from typing import TypeVar
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.errors import ModelError
 from pneumoscope.io.json_file import parse_json
+from pneumoscope.labels import LabelSet
 from pneumoscope.models.settings import TrainingSettings
 
 CARD_NAME = "card.json"
-CARD_VERSION = 2
+CARD_VERSION = 3
 
 Card = TypeVar("Card")
 
@@ -37,7 +38,7 @@ class TrainingRecord:
     """How a model was trained.
 
     Attributes:
-        classes: class names in the order of the outputs; only `normal` for an anomaly detector.
+        label_set: classes in the order of the outputs; None for an anomaly detector.
         settings: training settings.
         precision: Keras dtype policy of the training.
         seed: of initialization, batch order and augmentation.
@@ -48,7 +49,7 @@ class TrainingRecord:
         thresholds_from: images that the thresholds were chosen on.
     """
 
-    classes: tuple[str, ...]
+    label_set: LabelSet | None
     settings: TrainingSettings
     precision: str
     seed: int

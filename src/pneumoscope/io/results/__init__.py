@@ -32,6 +32,7 @@ from pneumoscope.io.results.evaluation import (
 from pneumoscope.io.results.explain import Explanation, ExplanationBenchmark
 from pneumoscope.io.results.metrics import Conformal, LabelShift, PairedComparison, Reliability, Roc, SelectiveCurve
 from pneumoscope.io.results.neighbors import EmbeddingMap, Neighbors
+from pneumoscope.labels import LabelSet
 
 __all__ = [
     "UNTOUCHED",
@@ -48,6 +49,7 @@ __all__ = [
     "Evaluation",
     "Explanation",
     "ExplanationBenchmark",
+    "LabelSet",
     "LabelShift",
     "Leakage",
     "LearningCurve",

@@ -23,10 +23,10 @@ class AnomalyResult:
         false_positive_rate: nominal false positive rate of the `quantile` threshold, in (0, 1).
         validation_scores: `(m,)` float32, anomaly scores of the held-out normals.
         scores: `(n,)` float32, anomaly scores of the test images.
-        labels: `(n,)` int, 1 = pneumonia.
-        subtypes: `(n,)` str, `normal`, `bacterial`, `viral` or `unknown`.
+        labels: `(n,)` int, 1 = not of the negative class.
+        classes: `(n,)` str, label of each test image.
         metrics: `auroc`, `auprc`, and for each threshold NAME: `accuracy_NAME`, `f1_NAME`,
-            `flagged_normal_NAME`, `flagged_pneumonia_NAME` (shares flagged).
+            `false_positive_rate_NAME` and `sensitivity_NAME`.
         images: `(e, H, W)` float32 in [0, 1], example images from test.
         reconstructions: `(e, H, W)` float32 in [0, 1], reconstructions of the examples; None if the detector does not
             reconstruct.
@@ -41,7 +41,7 @@ class AnomalyResult:
     validation_scores: np.ndarray
     scores: np.ndarray
     labels: np.ndarray
-    subtypes: np.ndarray
+    classes: np.ndarray
     metrics: dict[str, Estimate]
     images: np.ndarray
     reconstructions: np.ndarray | None
@@ -49,7 +49,7 @@ class AnomalyResult:
     examples: np.ndarray
 
     def __post_init__(self) -> None:
-        require(self.scores.shape == self.labels.shape == self.subtypes.shape, "scores, labels and subtypes differ")
+        require(self.scores.shape == self.labels.shape == self.classes.shape, "scores, labels and classes differ")
         require(self.images.shape == self.anomaly_maps.shape, "images and anomaly maps differ in shape")
         require(
             self.reconstructions is None or self.reconstructions.shape == self.images.shape,

@@ -31,7 +31,7 @@ class ConformalLimit:
 
 @dataclass(frozen=True)
 class OperatingPoint:
-    """A threshold on the probability of pneumonia, with metrics on the images it was chosen on."""
+    """A threshold on the probability of a class, with metrics on the images it was chosen on."""
 
     threshold: float
     sensitivity: Estimate
@@ -40,10 +40,10 @@ class OperatingPoint:
 
 @dataclass(frozen=True)
 class SplitMetrics:
-    """Metrics of one split, by name."""
+    """Metrics of one split by name: of all classes, and of the positive class (empty without one)."""
 
-    three_class: dict[str, Estimate]
-    normal_or_pneumonia: dict[str, Estimate]
+    classes: dict[str, Estimate]
+    positive: dict[str, Estimate]
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,8 @@ class CalibrationReport:
     Attributes:
         calibration: parameters of the calibration.
         conformal: threshold of the conformal sets; None if the model has none.
-        operating_points: operating points by name.
+        operating_points: by name of the point and of the class: the positive one, or each finding if multi-label.
+            Empty for a single-label set without a negative class.
         operating_points_from: the images on which the operating points were chosen.
         metrics: metrics by split: `val`, `test` and, if the study has it, `held_out`.
         seeds: metrics over seeds; None if only one model was trained.
@@ -78,7 +79,7 @@ class CalibrationReport:
 
     calibration: Calibration
     conformal: ConformalLimit | None = None
-    operating_points: dict[str, OperatingPoint]
+    operating_points: dict[str, dict[str, OperatingPoint]]
     operating_points_from: str
     metrics: dict[str, SplitMetrics]
     seeds: SeedComparison | None = None

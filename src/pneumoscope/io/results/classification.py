@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.labels import LabelSet
 
 
 @dataclass(frozen=True)
@@ -15,17 +16,18 @@ class Evaluation:
 
     Attributes:
         split: name of the split, such as `val` or `test`.
-        classes: class names, in the order of the columns of `probabilities`.
-        labels: `(n,)` int, index into `classes`.
-        probabilities: `(n, classes)` float32; every row sums to 1.
+        label_set: the classes, in the order of the columns of `probabilities`.
+        labels: `(n,)` int, index of the class. Multi-label: `(n, classes)` int, 1 = present, 0 = absent, -1 = unknown.
+        probabilities: `(n, classes)` float32; every row sums to 1 unless the classes are multi-label.
         patients: `(n,)` str, the unit of the bootstrap.
         names: `(n,)` str, paths relative to the root of the collection.
         metrics: by name, see `pneumoscope.metrics.classification`.
-        confusion: `(classes, classes)` int, confusion matrix with one row per true class.
+        confusion: `(classes, classes)` int, confusion matrix with one row per true class. Multi-label:
+            `(classes, 2, 2)` int, one matrix per class.
     """
 
     split: str
-    classes: tuple[str, ...]
+    label_set: LabelSet
     labels: np.ndarray
     probabilities: np.ndarray
     patients: np.ndarray
@@ -35,14 +37,23 @@ class Evaluation:
 
     def __post_init__(self) -> None:
         n, k = len(self.labels), len(self.classes)
+        shape, matrix = ((n, k), (k, 2, 2)) if self.label_set.multi_label else ((n,), (k, k))
+        require(self.labels.shape == shape, f"labels are {self.labels.shape}, expected {shape}")
         require(self.probabilities.shape == (n, k), f"probabilities are {self.probabilities.shape}, expected {(n, k)}")
         require(self.patients.shape == (n,), f"patients are {self.patients.shape}, expected {(n,)}")
         require(self.names.shape == (n,), f"names are {self.names.shape}, expected {(n,)}")
-        require(self.confusion.shape == (k, k), f"confusion is {self.confusion.shape}, expected {(k, k)}")
+        require(self.confusion.shape == matrix, f"confusion is {self.confusion.shape}, expected {matrix}")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.label_set.classes
 
     @property
     def decisions(self) -> np.ndarray:
-        """`(n,)` int, the most probable class of each image."""
+        """`(n,)` int, the most probable class of each image. Multi-label: `(n, classes)` int, 1 from 0.5 on."""
+        if self.label_set.multi_label:
+            return (self.probabilities >= 0.5).astype(np.int64)
         return np.asarray(self.probabilities.argmax(axis=1))
 
 
@@ -75,13 +86,18 @@ class Classification:
     """Task 1: one trained classifier and its evaluations.
 
     Attributes:
-        classes: class names in order.
+        label_set: the classes.
         parameters: number of parameters of the model.
         curve: its learning curve.
         evaluations: by split, `val` and `test`.
     """
 
-    classes: tuple[str, ...]
+    label_set: LabelSet
     parameters: int
     curve: LearningCurve
     evaluations: dict[str, Evaluation]
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names."""
+        return self.label_set.classes

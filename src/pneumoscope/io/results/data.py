@@ -28,9 +28,9 @@ class Audit:
     """Contents and defects of a collection.
 
     Attributes:
-        counts: images by `split/class`, such as `train/normal` or `test/bacterial`.
+        counts: images by `split/class`, such as `train/normal`.
         patients: patients by split.
-        normal_share: share of normals by split.
+        negative_share: share of the negative class by split; empty without one.
         unreadable: `{name, reason}` of each skipped file.
         exact_duplicates: groups of names with identical bytes.
         near_duplicates: pairs of names with similar perceptual hashes.
@@ -43,7 +43,7 @@ class Audit:
 
     counts: dict[str, int]
     patients: dict[str, int]
-    normal_share: dict[str, float]
+    negative_share: dict[str, float]
     unreadable: list[dict[str, str]]
     exact_duplicates: list[list[str]]
     near_duplicates: list[list[str]]

@@ -9,6 +9,7 @@ import numpy as np
 from pneumoscope.io.results.classification import Evaluation
 from pneumoscope.io.results.estimate import Estimate, require
 from pneumoscope.io.results.metrics import Conformal, LabelShift, Reliability, Roc, SelectiveCurve
+from pneumoscope.labels import LabelSet
 
 UNTOUCHED = "untouched"
 
@@ -20,26 +21,31 @@ class EvaluatedImages:
     Attributes:
         names: `(n,)` str, paths relative to the root of the collection.
         patients: `(n,)` str.
-        labels: `(n,)` int, 0 = normal, 1 = pneumonia.
-        subtypes: `(n,)` int, index into the three classes; -1 if unknown.
-        probabilities: `(n, 3)` float64, calibrated, also for rejected images; rows sum to 1.
-        decisions: `(n,)` str, `normal`, `pneumonia`, `uncertain` or `rejected`.
+        label_set: the classes of the models.
+        labels: `(n,)` int, index of the class; -1 if only its group is known. Multi-label: `(n, classes)` int, 1 =
+            present, 0 = absent, -1 = unknown.
+        positive: `(n,)` int, 0 = negative class, 1 = any other class; all -1 if the set has no negative class or is
+            multi-label.
+        probabilities: `(n, classes)` float64, calibrated, also for rejected images.
+        decisions: `(n,)` str, as in `Reading.decision`.
         reasons: `(n,)` str, why the image is rejected, flagged or uncertain; else empty.
         in_distribution: `(n,)` bool, whether the OOD detector accepts the image.
     """
 
+    label_set: LabelSet
     names: np.ndarray
     patients: np.ndarray
     labels: np.ndarray
-    subtypes: np.ndarray
+    positive: np.ndarray
     probabilities: np.ndarray
     decisions: np.ndarray
     reasons: np.ndarray
     in_distribution: np.ndarray
 
     def __post_init__(self) -> None:
-        for name, values in vars(self).items():
-            expected = (len(self.names), 3) if name == "probabilities" else (len(self.names),)
+        wide = {"probabilities", *(["labels"] if self.label_set.multi_label else [])}
+        for name, values in self._arrays().items():
+            expected = (len(self.names), len(self.label_set.classes)) if name in wide else (len(self.names),)
             require(values.shape == expected, f"{name} are {values.shape}, expected {expected}")
 
     def __len__(self) -> int:
@@ -47,17 +53,26 @@ class EvaluatedImages:
 
     def select(self, rows: np.ndarray) -> EvaluatedImages:
         """Return a subset of the images by mask or indices."""
-        return EvaluatedImages(**{name: values[rows] for name, values in vars(self).items()})
+        return EvaluatedImages(self.label_set, **{name: values[rows] for name, values in self._arrays().items()})
+
+    def _arrays(self) -> dict[str, np.ndarray]:
+        return {name: values for name, values in vars(self).items() if name != "label_set"}
 
     @property
-    def with_subtypes(self) -> EvaluatedImages | None:
-        """The images with a subtype label; None if no pneumonia has one."""
-        return self.select(self.subtypes >= 0) if (self.subtypes > 0).any() else None
+    def with_classes(self) -> EvaluatedImages | None:
+        """The images whose class is known. None if no class but the negative one is, or if the set is binary."""
+        if self.label_set.multi_label:
+            return self
+        known, negative = self.labels >= 0, [self.label_set.negative]
+        others = [number for number, name in enumerate(self.label_set.classes) if name not in negative]
+        if self.label_set.positive and (self.label_set.task == "binary" or not np.isin(self.labels, others).any()):
+            return None
+        return self.select(known)
 
     @property
     def scores(self) -> np.ndarray:
-        """`(n,)` float64 in [0, 1], probability of pneumonia."""
-        return np.asarray(np.clip(1 - self.probabilities[:, 0], 0, 1))
+        """`(n,)` float64 in [0, 1], probability of `label_set.positive`."""
+        return np.clip(self.label_set.score_positive(self.probabilities), 0, 1)
 
 
 @dataclass(frozen=True)
@@ -66,16 +81,16 @@ class Scope:
 
     Attributes:
         num_images, num_patients: number of images and patients.
-        ranking: `auroc`, `auprc` and `specificity_at_sensitivity` (at 97 %) of pneumonia.
-        points: `sensitivity`, `specificity` and `accuracy` by operating point.
-        three_class: evaluation of normal, bacterial and viral; None if subtypes are unknown.
+        ranking: `auroc`, `auprc` and `specificity_at_sensitivity` (at 97 %) of the positive class; empty without one.
+        points: `sensitivity`, `specificity` and `accuracy` by operating point; empty without a positive class.
+        classes: evaluation of all classes; None if it would repeat the above, or if classes are unknown.
     """
 
     num_images: int
     num_patients: int
     ranking: dict[str, Estimate]
     points: dict[str, dict[str, Estimate]]
-    three_class: Evaluation | None
+    classes: Evaluation | None
 
 
 @dataclass(frozen=True)
@@ -142,11 +157,11 @@ class ErrorRun:
 class Confounders:
     """Metrics of a classifier with parts of the images hidden, and of pixel baselines.
 
-    The metrics are `auroc` and `accuracy` of pneumonia and, if subtypes are known, `three_class_accuracy`.
+    The metrics are `auroc` and `accuracy` of the positive class and, if classes are known, `classes_accuracy`.
 
     Attributes:
         split: name of the split.
-        threshold: threshold on the probability of pneumonia, used for `accuracy`.
+        threshold: threshold on the probability of the positive class, used for `accuracy`.
         metrics: metrics of the classifier by modification: `untouched`, `borders_hidden`, `markers_hidden`,
             `lungs_only`, `lungs_hidden` and `lung_area_hidden`. The last one hides the same region in all images: the
             pixels that show lung in 5 % of the images or more. It leaves no outline of the lungs.
@@ -155,7 +170,7 @@ class Confounders:
         pixel_baselines: metrics of logistic regressions on `exposure`, `histogram`, `borders` and, if image sizes
             differ, `file_size`; empty without training images.
         series: by series of file names: `exposure` (mean gray level, 0 to 255), `contrast` (standard deviation of gray
-            levels), `markers` (share of images with markers) and `flagged` (share classified as pneumonia).
+            levels), `markers` (share of images with markers) and `flagged` (share classified as positive).
     """
 
     split: str
@@ -222,23 +237,23 @@ class CollectionEvaluation:
         split: evaluated split; `all` for all images.
         model: identity of the models.
         operating_point: operating point of the decisions and the subgroups.
-        thresholds: thresholds on the probability of pneumonia, by operating point.
+        thresholds: thresholds by operating point and name: of the positive class, or of each finding if multi-label.
         images: the evaluated images.
         unreadable: `{name, reason}` of each file that cannot be read.
-        left_out: `{name, reason}` of each file without a known class.
+        left_out: `{name, reason}` of each file without a class of the models.
         scopes: metrics on `all` images, on the images `accepted` by the OOD detector, and on the accepted images that
             are not uncertain (`certain`).
         roc: ROC curve on all images; None if a class is missing.
-        reliability: `pneumonia`, and `three_class` if subtypes are known.
+        reliability: `positive`, `classes` (the most probable one), or each finding if multi-label.
         conformal: conformal sets; None if the models have none.
-        selective: `pneumonia`, and `three_class` if subtypes are known.
+        selective: `positive` and `classes`; empty if multi-label.
         rejections: rejected, flagged and uncertain images.
         subgroups: metrics of subgroups, in display order.
         error_runs: contiguous error runs.
         confounders: metrics with parts of the images hidden; None if not measured.
         ood_check: the OOD detector on invalid inputs; None if not measured.
         label_shift: estimated label shift; None for fewer than 50 images.
-        true_shares: class shares of the labels; empty if subtypes are unknown.
+        true_shares: class shares of the labels; empty if classes are unknown or multi-label.
         corrected: whether the probabilities are corrected for label shift.
     """
 
@@ -246,7 +261,7 @@ class CollectionEvaluation:
     split: str
     model: str
     operating_point: str
-    thresholds: dict[str, float]
+    thresholds: dict[str, dict[str, float]]
     images: EvaluatedImages
     unreadable: list[dict[str, str]]
     left_out: list[dict[str, str]]
@@ -267,11 +282,13 @@ class CollectionEvaluation:
     def main_metrics(self) -> dict[str, Estimate]:
         """Return the main metrics: on all images, at the operating point."""
         scope = self.scopes["all"]
-        three_class = scope.three_class
+        classes = {} if scope.classes is None else scope.classes.metrics
+        if self.images.label_set.positive:
+            classes = {"classes_accuracy": classes["accuracy"]} if classes else {}
         return {
             **scope.ranking,
-            **scope.points[self.operating_point],
-            **({} if three_class is None else {"three_class_accuracy": three_class.metrics["accuracy"]}),
+            **scope.points.get(self.operating_point, {}),
+            **classes,
             **{f"calibration_error_{task}": curve.error for task, curve in self.reliability.items()},
             "rejected": self.rejections.rejected["all"],
             "uncertain": self.rejections.uncertain["all"],

@@ -8,27 +8,30 @@ import numpy as np
 
 from pneumoscope.io.results.benchmark import MethodTable
 from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.labels import LabelSet
 
 
 @dataclass(frozen=True)
 class Explanation:
-    """Task 4: explanations of a binary classifier (normal or pneumonia).
+    """Task 4: explanations of a classifier.
 
     Attributes:
         layers: names of the explained layers, from input to output.
-        images: `(e, H, W)` float32 in [0, 1], examples that alternate between normal and pneumonia.
-        labels: `(e,)` int, 1 = pneumonia.
+        images: `(e, H, W)` float32 in [0, 1], examples that alternate between the classes.
+        label_set: the classes.
+        labels: `(e,)` int, index of the class.
         decisions: `(e,)` int, predicted classes.
         examples: `(e,)` int, indices of the examples in the dataset.
         heatmaps: `(e, layers, H, W)` float32 in [0, 1], HiResCAM of each layer for the predicted class.
-        feature_maps: by layer name `(filters, h, w)` float32, feature maps of the first pneumonia example.
+        feature_maps: by layer name `(filters, h, w)` float32, feature maps of the first example of no negative class.
         patches: by layer name `(filters, patches, p, p)` float32 in [0, 1], the patches that activate each filter most.
         patch_filters: by layer name `(filters,)` int, indices of these filters.
-        metrics: `centrality_normal`, `centrality_pneumonia` and `centrality_difference` over the test images, and
+        metrics: `centrality_negative`, `centrality_positive` and `centrality_difference` over the test images, and
             `peak_in_lesion` and `lesion_area` if lesion masks exist (phantoms). The suffix `_averaged` marks Grad-CAM.
     """
 
     layers: tuple[str, ...]
+    label_set: LabelSet
     images: np.ndarray
     labels: np.ndarray
     decisions: np.ndarray
@@ -52,8 +55,8 @@ class ExplanationBenchmark:
     Attributes:
         table: one row per method, see `pneumoscope.research.explain_benchmark`.
         layer: name of the layer of the class activation maps.
-        claim: `centrality_normal`, `centrality_pneumonia` and `centrality_difference` of HiResCAM over the test images.
-        probes: change of the probability of pneumonia under image changes that are unrelated to disease.
+        claim: `centrality_negative`, `centrality_positive` and `centrality_difference` of HiResCAM on test.
+        probes: change of the probability of the positive class under image changes that are unrelated to disease.
     """
 
     table: MethodTable

@@ -94,7 +94,7 @@ class PairedComparison:
 
 @dataclass(frozen=True)
 class Roc:
-    """The ROC curve of pneumonia.
+    """The ROC curve of one class.
 
     Attributes:
         false_positive_rate: `(m,)` float64 in [0, 1], false positive rates.
