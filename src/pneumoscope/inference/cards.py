@@ -122,9 +122,7 @@ class ClassifierCard(CalibrationReport, ExportedModel):
     def __post_init__(self) -> None:
         count = len(self.label_set.classes)
         fitted, expected = len(self.calibration.fitted), 2 * count if self.label_set.multi_label else count + 1
-        require(
-            fitted == expected, f"calibration.fitted has {fitted} values; expected {expected} for {count} classes"
-        )
+        require(fitted == expected, f"calibration.fitted has {fitted} values; expected {expected} for {count} classes")
 
 
 @dataclass(frozen=True, kw_only=True)
