@@ -134,8 +134,7 @@ def test_written_folder_reads_like_the_real_set_and_is_marked_as_drawn(tmp_path:
     collection = scan_collection(root)
     assert collection.skipped.empty
     expected, listed = (
-        table.set_index("name")[["label", "patient", "split"]].to_dict("index")
-        for table in (dataset.table, collection.table)
+        table.set_index("name")[["label", "split"]].to_dict("index") for table in (dataset.table, collection.table)
     )
     assert listed == expected
     check_patients(collection.table)
@@ -151,18 +150,22 @@ def test_written_folder_reads_like_the_real_set_and_is_marked_as_drawn(tmp_path:
 
 
 @pytest.mark.parametrize("label_set", ["five-class", "multi-label"])
-def test_findings_of_other_sets_are_visible_and_can_be_learned(label_set: str) -> None:
-    drawn = phantom_dataset(num_train=450, num_test=240, size=64, seed=0, label_set=label_set)
-    labels, names = drawn.targets.astype(int), drawn.label_set.classes
+def test_findings_of_other_sets_are_visible(label_set: str) -> None:
+    drawn = phantom_dataset(num_train=200, num_test=100, size=64, seed=0, label_set=label_set)
+    labels, names = drawn.targets.astype(bool), drawn.label_set.classes
     assert drawn.masks is not None
     positive = [names.index(name) for name in drawn.label_set.positives]
     assert (drawn.masks.any(axis=(1, 2)) == labels[:, positive].any(axis=1)).all()
-    for index, name in enumerate(names):
-        assert 0.15 < labels[:, index].mean() < 0.42
-        accuracy = score(coarse_pixels(drawn), drawn, labels[:, index])
-        assert accuracy > (0.6 if name.lower() == "nodule" else 0.75), name
+    assert ((labels.mean(axis=0) > 0.15) & (labels.mean(axis=0) < 0.5)).all()
     single = labels.sum(axis=1) == 1
     assert single.all() if label_set == "five-class" else 0.2 < single.mean() < 0.6
+    for name in ("consolidation", "nodule", "effusion"):
+        rows = np.flatnonzero(single & labels[:, [item.lower() for item in names].index(name)])
+        pairs = [
+            (image[mask], image[mask[:, ::-1]])
+            for image, mask in zip(drawn.images[rows], drawn.masks[rows], strict=True)
+        ]
+        assert np.mean([lesion.mean() > other.mean() + 10 for lesion, other in pairs]) > 0.85, name
     check_patients(drawn.table)
 
 
