@@ -2,7 +2,7 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pneumoscope.data.kermany import KERMANY_LABELS, KERMANY_WORDS, parse_name
 from pneumoscope.data.label_options import LabelOptions
@@ -68,11 +68,12 @@ def _check_accents(names: dict[str, str]) -> None:
             )
 
 
-def _choose_negative(names: Iterable[str], options: LabelOptions) -> str | None:
+def _choose_negative(names: Sequence[str], options: LabelOptions) -> str | None:
+    """Return the negative class of the options, or else the one whose name says so, such as `normal` or `no edema`."""
+    keys = {fold_name(name): name for name in names}
     if options.negative is not None:
-        by_key = {fold_name(name): name for name in names}
-        return by_key.get(fold_name(options.negative), options.negative)
-    negative = guess_negative(names)
+        return keys.get(fold_name(options.negative), options.negative)
+    negative = guess_negative(names) or next((keys[f"no {key}"] for key in keys if f"no {key}" in keys), None)
     if negative is None:
         log.info("no class is known to be negative; name one with --negative")
     else:
@@ -117,7 +118,7 @@ def _make_base(names: set[str], is_kermany: bool, options: LabelOptions) -> Labe
     if len(classes) < 2 and options.classes is not None:
         return None
     negative = _choose_negative(classes, options)
-    ordered = [*([negative] if negative else []), *(name for name in classes if name != negative)]
+    ordered = sorted(classes, key=lambda name: name != negative)  # the negative class first
     return LabelSet(tuple(ordered), negative, options.groups)
 
 
