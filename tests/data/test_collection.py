@@ -6,9 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from pneumoscope.data.collection import Collection, check_contradictions, scan_collection
+from pneumoscope.data.collection import Collection, scan_collection
 from pneumoscope.data.kermany import KERMANY_LABELS, parse_name
 from pneumoscope.data.label_options import LabelOptions
+from pneumoscope.data.splits import check_contradictions
 from pneumoscope.errors import CollectionError, LabelError
 from pneumoscope.labels import LabelSet
 
@@ -258,7 +259,7 @@ def test_unusable_names_are_errors(
 def test_same_bytes_under_different_labels_are_an_error(scan: Callable[..., Collection], write_image: Writer) -> None:
     write_image("set/NORMAL/x.png", 1)
     write_image("set/VIRAL/y.png", 0)
-    collection = scan("PNEUMONIA", "VIRAL")
+    collection = scan("PNEUMONIA", "VIRAL")  # 0.png, which may be viral, and 1.png
     with pytest.raises(
         CollectionError, match=r"have different labels: 1, such as NORMAL/x.png \(normal\), VIRAL/1.png"
     ):

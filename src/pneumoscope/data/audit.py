@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pneumoscope.data.collection import find_contradictions
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.duplicates import find_near_duplicates
 from pneumoscope.data.kermany import find_reused_numbers
+from pneumoscope.data.splits import find_contradictions
 from pneumoscope.io.results import Audit
 from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.progress import track

@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 
 from pneumoscope.data.kermany import KERMANY_LABELS, KERMANY_WORDS, parse_name
+from pneumoscope.data.known_sets import KNOWN_SETS
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.listing import Entry, Listing, Skipped
 from pneumoscope.errors import LabelError
@@ -88,6 +89,7 @@ def _assign_classes(
     is_kermany = _is_kermany(names, options)
     labels = [spelling[entry.present[0]] for entry in listing.entries]
     if is_kermany:
+        log.info("labels are those of %s (%s)", KNOWN_SETS[0].title, KNOWN_SETS[0].source)
         labels = [_read_cause(entry, label) for entry, label in zip(listing.entries, labels, strict=True)]
     base = _make_base(set(labels) if is_kermany else set(names), is_kermany, options)
     target = base if base is not None and options.classes is None else _choose_classes(options, base, spelling)
@@ -111,7 +113,7 @@ def _read_cause(entry: Entry, label: str) -> str:
 
 def _make_base(names: set[str], is_kermany: bool, options: LabelOptions) -> LabelSet | None:
     """Return the classes of a source; None if it has fewer than two and the options name others."""
-    if is_kermany and not (options.groups or options.negative):
+    if is_kermany and not options.groups and fold_name(options.negative or "normal") == "normal":
         return KERMANY_LABELS if names & {"bacterial", "viral"} else LabelSet(("normal", "pneumonia"), "normal")
     members = {name for group in options.groups.values() for name in group}
     classes = sorted((names | members) - set(options.groups), key=fold_name)
