@@ -11,6 +11,7 @@ from pneumoscope.inference.cards import (
     AnomalyCard,
     CardHead,
     ClassifierCard,
+    DataSummary,
     ExportedModel,
     ReferenceCard,
     load_card,
@@ -79,9 +80,13 @@ def write_model_card(card: CardHead, path: Path) -> None:
         content["test"] = _list_metrics(card.metrics["test"])
     if isinstance(card, ClassifierCard):
         content |= _describe_classifier(card)
-    of_kermany = content["data"] is not None and _KERMANY in content["data"].license
     template = make_environment(autoescape=False).get_template("model_card.md.j2")
-    write_text(path, template.render(card=card, of_kermany=of_kermany, **content))
+    write_text(path, template.render(card=card, of_kermany=is_kermany(content["data"]), **content))
+
+
+def is_kermany(data: DataSummary | None) -> bool:
+    """Return whether the training data are the collection of the included models."""
+    return data is not None and _KERMANY in data.license
 
 
 def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
