@@ -148,14 +148,15 @@ def write_summary(reading: Reading, labels: LabelSet, thresholds: Mapping[str, f
     decision = str(reading.decision)
     if decision == REJECTED:
         return f"The image was rejected and not classified. {reading.reason}".rstrip()
-    predicted = f"The model predicts {', '.join(decision.split(SEPARATOR))}."
-    sentences = ["The model abstains." if decision == UNCERTAIN else predicted]
+    findings = [name for name in decision.split(SEPARATOR) if name in labels.classes]
+    if len(findings) > 1:
+        shares = (f"{name} ({_format_percent(reading.probabilities[name])})" for name in findings)
+        return " ".join(filter(None, [f"The model predicts {', '.join(shares)}.", reading.reason]))
+    sentences = ["The model abstains." if decision == UNCERTAIN else f"The model predicts {decision}."]
     if labels.positive is None:
-        named = [name for name in decision.split(SEPARATOR) if name in labels.classes]
-        likeliest = max(labels.classes, key=reading.probabilities.__getitem__)
-        sentences += [f"The probability of {name} is {_format_probability(reading, name)}." for name in named]
-        if not named:
-            sentences.append(f"The likeliest is {likeliest} with {_format_probability(reading, likeliest)}.")
+        name = findings[0] if findings else max(labels.classes, key=reading.probabilities.__getitem__)
+        value = _format_probability(reading, name)
+        sentences.append(f"Its probability is {value}." if findings else f"The likeliest is {name} with {value}.")
     else:
         limit = _compare_with_threshold(reading, labels, thresholds[labels.positive])
         text = f"The probability of {labels.positive} is {_format_probability(reading, labels.positive)}{limit}."
@@ -177,7 +178,7 @@ def _compare_members(reading: Reading, labels: LabelSet) -> str:
     first, second = sorted(labels.positives, key=lambda name: -reading.probabilities[name])[:2]
     if reading.probabilities[first] < _LIKELIEST_FROM * reading.probabilities[str(labels.positive)]:
         return f"Its likeliest classes are {first} and {second}, with similar probabilities."
-    return f"Its likeliest class is {first}."
+    return f"Its likeliest class is {first}." if reading.decision != first else ""
 
 
 def _format_probability(reading: Reading, name: str) -> str:

@@ -52,10 +52,11 @@ function orderBars(row) {
 
 function showVerdict(row, decision, scored, phantom) {
   byId("verdict").className = `verdict ${SPECIAL.includes(decision) ? decision : ""}`;
+  byId("decision").classList.toggle("several", Boolean(decision?.includes("|")));
   place(byId("verdict"), { "--color": scored ? getStyle(decision)[0] : "" });
   const point = Number(row?.operating_point);
   const used = Number.isNaN(point) ? `${row?.operating_point} operating point` : `Custom threshold ${point}`;
-  setText("verdict-kicker", !row ? "Decision" : scored ? capitalize(used) : "No prediction");
+  setText("verdict-kicker", !row || (scored && !Object.keys(row.thresholds).length) ? "Decision" : scored ? capitalize(used) : "No prediction");
   setText("decision", !row ? "Predicting…" : decision === "error" ? "Unreadable" : nameDecision(decision));
   // Errors of this page have no summary.
   setText("summary", (row?.summary ?? row?.error ?? "").replaceAll(" %", "\u202f%"));
@@ -79,16 +80,19 @@ function drawBar(name, row) {
   const label = make("dt", {}, makeMark(name), capitalize(name));
   const detail = make("dd", {}, value, track);
   if (row) track.append(place(make("i", { class: "fill" }), { "--to": share, "--color": getStyle(name)[0] }));
+  const notes = [];
   if (interval) {
     track.append(place(make("i", { class: "whisker" }), { "--from": interval[0], "--to": interval[1] }));
     const [low, high] = interval.map((end) => Math.round(100 * end));
-    value.append(make("small", {}, low === high ? ` (${low}\u202f%)` : ` (${low}–${high}\u202f%)`));
+    notes.push(low === high ? ` (${low}\u202f%)` : ` (${low}–${high}\u202f%)`);
   }
   if (threshold !== undefined) {
     track.append(place(make("i", { class: "threshold" }), { "--to": threshold }));
-    const note = make("p", { class: "threshold-note small" }, `threshold ${formatPercent(threshold)}`);
-    detail.append(place(note, { "--to": threshold }));
+    const note = `threshold ${formatPercent(threshold)}`;
+    if (!isTotal) notes.push(`, ${note}`);
+    else detail.append(place(make("p", { class: "threshold-note small" }, note), { "--to": threshold }));
   }
+  value.append(make("small", {}, notes.join("")));
   return make("div", { class: `bar-row${isTotal ? " total" : ""}` }, label, detail);
 }
 
