@@ -63,6 +63,7 @@ def audit_dataset(dataset: Dataset) -> Audit:
         ],
         exposure=_measure_exposure(dataset),
         notes=[],
+        images={split: len(part) for split, part in parts.items()},
     )
     notes = [
         *_note_splits(parts, label_set),

@@ -135,7 +135,9 @@ def _list_tables(results: dict[str, Any], audit: Any, label_set: LabelSet | None
         rows: list[tables.Row] = [(entry["name"], [entry["reason"]]) for entry in audit.unreadable]
         caption = "Images by split and class, as stored in the collection"
         listed |= {
-            "counts_found": tables.tabulate_counts(caption, audit.counts, audit.patients, label_set=label_set),
+            "counts_found": tables.tabulate_counts(
+                caption, audit.counts, audit.patients, label_set=label_set, images=audit.images
+            ),
             "exposure": tables.tabulate_exposure(audit.exposure),
             "unreadable": tables.Table("Files left out", ["File", "Reason"], rows),
         }

@@ -163,7 +163,12 @@ def _cell_of_publication(metric: str, best: tuple[Publication, float] | None) ->
 
 
 def tabulate_counts(
-    caption: str, counts: Mapping[str, int], patients: Mapping[str, int], *, label_set: LabelSet | None = None
+    caption: str,
+    counts: Mapping[str, int],
+    patients: Mapping[str, int],
+    *,
+    label_set: LabelSet | None = None,
+    images: Mapping[str, int] | None = None,
 ) -> Table:
     """Return the number of images of each split and class.
 
@@ -172,6 +177,7 @@ def tabulate_counts(
         counts: images by `split/class`.
         patients: patients by split.
         label_set: gives the order of the classes, and the negative class, whose share gets a column.
+        images: images by split; by default the sums of `counts`.
     """
     splits = _order({key.partition("/")[0] for key in counts}, ("train", "val", "test"))
     classes = _order({key.partition("/")[2] for key in counts}, label_set.classes if label_set else ())
@@ -179,7 +185,8 @@ def tabulate_counts(
     rows: list[Row] = []
     for split in splits:
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
-        share = f"{100 * counts.get(f'{split}/{negative}', 0) / total:.1f}%" if (total := sum(of_class)) else "-"
+        total = (images or {}).get(split, sum(of_class))
+        share = f"{100 * counts.get(f'{split}/{negative}', 0) / total:.1f}%" if total else "-"
         cells = [*of_class, total, *([Cell(share)] if negative else []), patients.get(split, EMPTY)]
         rows.append((split or "not assigned", cells))
     titles = [name or "no finding" for name in classes]
