@@ -94,7 +94,7 @@ def test_findings_and_contradictions_are_counted() -> None:
     expected = {"train/a": 1, "train/b": 2, "train/no finding": 1, "test/a": 1, "test/no finding": 1}
     assert audit.counts == expected and audit.negative_share == {}
     assert any(note.startswith("Label shift: 66.7% of train and 0.0% of test are b") for note in audit.notes)
-    assert any("1 images, such as v = z" in note for note in audit.notes)
+    assert any("1 images, such as v = z" in note for note in audit.notes) and "No image of test is b." in audit.notes
 
 
 @pytest.mark.real_data

@@ -154,6 +154,9 @@ def _note_splits(parts: dict[str, pd.DataFrame], label_set: LabelSet) -> Iterato
         name, (first, second) = max(shares.items(), key=lambda item: abs(item[1][0] - item[1][1]))
         if abs(first - second) >= _MIN_SHIFT:
             yield f"Label shift: {first:.1%} of train and {second:.1%} of test are {name}."
+        for split, part in (("train", train), ("test", test)):
+            if missing := [name for name in label_set.classes if name not in part]:
+                yield f"No image of {split} is {', '.join(missing)}."
     in_val = len(parts.get("val", ()))
     if 0 < in_val < _MIN_VAL_IMAGES:
         yield f"val has only {in_val} images. Merge it into train and sample a larger validation split by patient."

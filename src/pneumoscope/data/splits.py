@@ -90,9 +90,9 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
             log.warning("few patients: %s; some parts may have none", ", ".join(f"{n} {c}" for n, c in few.items()))
         classes = np.where(np.isin(classes, [*few]), "", classes)
     elif few or not patients:
-        found = ", ".join(f"{name!r} has {count} patients" for name, count in few.items()) or "there are no images"
+        found = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "there are no images"
         raise CollectionError(
-            f"too few patients to split: {found}; expected {num_folds} or more. Add radiographs, leave the class out "
+            f"too few patients to split: {found}; expected {num_folds} or more in each class. Add radiographs, leave the class out "
             "(--classes), or give all splits in folders or in the table"
         )
     folds = np.empty(len(dataset), dtype=np.int64)
