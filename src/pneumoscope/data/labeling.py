@@ -146,13 +146,14 @@ def _assign_findings(
     chosen = [known.get(fold_name(name), name) for name in options.classes or found]
     classes = tuple(name for name in dict.fromkeys(chosen) if fold_name(name) not in unused)
     label_set = LabelSet(classes, negative, options.groups, multi_label=True)
+    unlisted = {name for name in classes if fold_name(name) not in known}  # chosen, but unknown to the source
     labeled: Labeled = []
     skipped: Skipped = []
     counts: Counter[str] = Counter()
     for entry in listing.entries:
         present, uncertain = ({spelling[name] for name in names} for names in (entry.present, entry.uncertain))
         faulty = next((name for name in entry.present if name in listing.left_out), None)
-        doubtful = [name for name in classes if name in uncertain - present]
+        doubtful = [name for name in classes if name in (uncertain | unlisted) - present]
         if faulty is not None or len(doubtful) == len(classes):
             skipped.append({"name": entry.name, "reason": f"label {faulty!r}" if faulty else "no label is known"})
             continue

@@ -92,8 +92,8 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
     elif few or not patients:
         found = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "there are no images"
         raise CollectionError(
-            f"too few patients to split: {found}; expected {num_folds} or more in each class. Add radiographs, leave the class out "
-            "(--classes), or give all splits in folders or in the table"
+            f"too few patients to split: {found}; expected {num_folds} or more in each class. Add radiographs, leave "
+            "the class out (--classes), or give all splits in folders or in the table"
         )
     folds = np.empty(len(dataset), dtype=np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
