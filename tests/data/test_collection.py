@@ -202,6 +202,17 @@ def test_folders_of_any_class_and_patient(
     ]  # fmt: skip
 
 
+def test_a_patient_of_all_dicom_files_is_ignored(
+    tmp_path: Path, make_dicom: Callable[..., bytes], image: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(10):
+        path = tmp_path / f"{'ab'[number % 2]}/{number}.dcm"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(make_dicom(image, InstanceNumber=number))
+    assert scan_collection(tmp_path).table["patient"].nunique() == 10
+    assert "all 10 DICOM files have the same PatientID, which is ignored" in caplog.text
+
+
 @pytest.fixture
 def scan(tmp_path: Path, write_image: Writer) -> Callable[..., Collection]:
     """Return a function that scans a folder with one image in each of these folders."""
