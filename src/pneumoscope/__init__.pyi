@@ -6,7 +6,7 @@ from .classifier import Prediction as Prediction
 from .classifier import evaluate as evaluate
 from .classifier import train as train
 from .data.audit import audit_dataset as audit_dataset
-from .data.collection import LabelOptions as LabelOptions
+from .data.label_options import LabelOptions as LabelOptions
 from .data.dataset import Dataset as Dataset
 from .data.dataset import load_dataset as load_dataset
 from .data.image import ImageInput as ImageInput

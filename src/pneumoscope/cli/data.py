@@ -1,4 +1,4 @@
-"""`data`: download, prepare, audit or generate data sets."""
+"""`data`: download, audit or generate data sets."""
 
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -8,29 +8,15 @@ import typer
 from pneumoscope.cli.options import DataArgument, OutOption, SeedOption, with_labels
 
 if TYPE_CHECKING:
-    from pneumoscope.data.collection import LabelOptions
+    from pneumoscope.data.label_options import LabelOptions
 
 COMMANDS = typer.Typer(
-    help="Download, prepare, audit or generate data sets.",
+    help="Download, audit or generate data sets.",
     epilog="Example: pneumoscope data download chest_xray",
     no_args_is_help=True,
 )
 # Training splits off validation patients; fewer images leave a class with too few patients.
 MIN_TRAIN = 90
-
-
-@COMMANDS.command(epilog="Example: pneumoscope data prepare chest_xray three-classes")
-def prepare(
-    source: Annotated[
-        Path, typer.Argument(help="Folder or table (CSV, TSV, Parquet) of radiographs; stays unchanged.")
-    ],
-    out: Annotated[Path, typer.Argument(help="Output folder.")],
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking to them.")] = False,
-) -> None:
-    """Sort radiographs into the class folders NORMAL, BACTERIAL and VIRAL."""
-    from pneumoscope.data.prepare import prepare_folders
-
-    typer.echo(prepare_folders(source, out, copy=copy))
 
 
 @COMMANDS.command(epilog="Example: pneumoscope data audit chest_xray --out audit")
@@ -44,7 +30,7 @@ def audit(data: DataArgument, labels: "LabelOptions", out: OutOption = Path("aud
     dataset = load_dataset(data, options=labels)
     result = audit_dataset(dataset)
     page = write_audit(result, dataset, out)
-    typer.echo(f"{format_audit(result)}\n{page}")
+    typer.echo(f"{format_audit(result, dataset.label_set)}\n{page}")
 
 
 @COMMANDS.command(epilog="Example: pneumoscope data download chest_xray")

@@ -22,7 +22,7 @@ from pneumoscope.cli.output import print_metrics
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
-    from pneumoscope.data.collection import LabelOptions
+    from pneumoscope.data.label_options import LabelOptions
     from pneumoscope.io.results import CollectionEvaluation
 
 COMMANDS = typer.Typer()

@@ -22,7 +22,6 @@ from pneumoscope.cli.options import (
     OutOption,
     PreprocessOption,
     ReaderOption,
-    name_classes,
     with_labels,
 )
 from pneumoscope.cli.output import INTERRUPTED, SOME_FAILED, open_console, print_rows
@@ -30,7 +29,7 @@ from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
     from pneumoscope.classifier import Classifier
-    from pneumoscope.data.collection import LabelOptions
+    from pneumoscope.data.label_options import LabelOptions
     from pneumoscope.inference.batch import BatchSettings, Render
     from pneumoscope.inference.reader import Reader
     from pneumoscope.inference.table import Table
@@ -136,14 +135,15 @@ def app(
 
 
 @COMMANDS.command(epilog="Example: pneumoscope explain image.jpeg --model run --method gradcam --out heatmaps")
+@with_labels
 def explain(
     paths: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders or globs.")],
+    labels: "LabelOptions",
     model: ModelOption = None,
     out: OutOption = Path("heatmaps"),
     method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
     layer: Annotated[str | None, typer.Option(help="Layer to explain; all convolutional layers by default.")] = None,
     label: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
-    classes: Annotated[str | None, typer.Option(help="Classes of a .keras file, as a,b,c.")] = None,
     preprocess: PreprocessOption = None,
     as_json: JsonOption = False,
 ) -> None:
@@ -156,7 +156,7 @@ def explain(
             "the included models have no Keras form; expected --model RUN, STUDY or FILE.keras. "
             "`pneumoscope read --heatmaps` draws their class activation maps."
         )
-    classifier = Classifier.open(model, label_set=name_classes(classes), preprocess=preprocess)
+    classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)
     rows = [
         _draw_heatmaps(
             classifier, path, out / f"{number:03d}-{Path(path).stem}", method=method, layer=layer, label=label

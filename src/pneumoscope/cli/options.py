@@ -6,14 +6,11 @@ import tomllib
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from pneumoscope.errors import PneumoscopeError
-
-if TYPE_CHECKING:
-    from pneumoscope.labels import LabelSet
 
 Configuration = Literal["reference", "improved", "default", "transfer"]
 HoldOut = Literal["patients", "series", "images"]
@@ -155,48 +152,18 @@ _LABELS: dict[str, tuple[Any, Any]] = {
     "label_column": (Annotated[list[str] | None, _label(help="Column of the labels; several for findings.")], None),
     "patient_column": (Annotated[str | None, _label(help="Column of the patients.")], None),
     "split_column": (Annotated[str | None, _label(help="Column of the splits.")], None),
+    "multi_label": (
+        Annotated[bool, _label("--multi-label", help="Read labels as findings, even if no image has several.")],
+        False,
+    ),
     "data_set": (Annotated[str | None, _label(help="Known data set; recognized by its columns by default.")], None),
 }
 
 
-def _build_labels(
-    *, classes: str | None, label_map: list[str] | None, group: list[str] | None, label_column: list[str] | None,
-    **options: str | None,
-) -> Any:  # fmt: skip
-    from pneumoscope.data.collection import LabelOptions
+def _build_labels(**options: Any) -> Any:
+    from pneumoscope.data.label_options import LabelOptions
 
-    groups = {name: _split_names(members) for name, members in _split_pairs(group, "--group").items()}
-    return LabelOptions(
-        classes=_split_names(classes) if classes else None,
-        map=_split_pairs(label_map, "--map"),
-        groups=groups,
-        label_column=tuple(label_column or ()),
-        **options,
-    )
-
-
-def _split_names(text: str) -> tuple[str, ...]:
-    return tuple(name.strip() for name in text.split(","))
-
-
-def _split_pairs(texts: list[str] | None, flag: str) -> dict[str, str]:
-    pairs = {}
-    for text in texts or ():
-        name, separator, value = text.partition("=")
-        if not (separator and name.strip() and value.strip()):
-            raise PneumoscopeError(f"{flag} is {text!r}; expected NAME=VALUE")
-        pairs[name.strip()] = value.strip()
-    return pairs
-
-
-def name_classes(text: str | None) -> "LabelSet | None":
-    """Return the label set of names such as `a,b,c`, with a guessed negative class; None without names."""
-    from pneumoscope.labels import LabelSet, guess_negative
-
-    if text is None:
-        return None
-    names = _split_names(text)
-    return LabelSet(names, guess_negative(names))
+    return LabelOptions.parse(map=options.pop("label_map") or (), group=options.pop("group") or (), **options)
 
 
 with_labels = add_options("labels", _LABELS, _build_labels)

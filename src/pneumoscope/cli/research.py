@@ -20,7 +20,7 @@ from pneumoscope.cli.options import (
 from pneumoscope.cli.output import print_methods, print_rows
 
 if TYPE_CHECKING:
-    from pneumoscope.data.collection import LabelOptions
+    from pneumoscope.data.label_options import LabelOptions
 
 COMMANDS = typer.Typer(
     help="Benchmark methods, run ablations and audit labels; each command writes JSON and CSV.",

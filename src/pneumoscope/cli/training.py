@@ -22,7 +22,7 @@ from pneumoscope.cli.options import (
 from pneumoscope.cli.output import INTERRUPTED, print_metrics
 
 if TYPE_CHECKING:
-    from pneumoscope.data.collection import LabelOptions
+    from pneumoscope.data.label_options import LabelOptions
     from pneumoscope.data.dataset import Dataset
 
 COMMANDS = typer.Typer()

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pneumoscope.errors import LabelError
-from pneumoscope.labels import fold_name
+from pneumoscope.labels import LabelSet, fold_name, guess_negative
 
 
 @dataclass(frozen=True)
@@ -64,6 +64,14 @@ class LabelOptions:
             groups={name: _split_names(members) for name, members in groups.items()},
             **others,  # type: ignore[arg-type]
         )
+
+    @property
+    def label_set(self) -> LabelSet | None:
+        """The classes as a label set, for a model without a card; None without classes."""
+        if self.classes is None:
+            return None
+        negative = self.negative or guess_negative(self.classes)
+        return LabelSet(self.classes, negative, self.groups, multi_label=self.multi_label)
 
     def names(self) -> set[str]:
         """Return all names that the options know, as `fold_name` writes them."""
