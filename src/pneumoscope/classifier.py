@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.image import ImageInput, is_one_input, list_inputs, load_images, name_input
+from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import ModelError
 from pneumoscope.inference.explanation import HeatmapExplanation

@@ -22,8 +22,8 @@ from pneumoscope.cli.options import (
 from pneumoscope.cli.output import INTERRUPTED, print_metrics
 
 if TYPE_CHECKING:
-    from pneumoscope.data.label_options import LabelOptions
     from pneumoscope.data.dataset import Dataset
+    from pneumoscope.data.label_options import LabelOptions
 
 COMMANDS = typer.Typer()
 
