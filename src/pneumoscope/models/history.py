@@ -37,11 +37,14 @@ def open_tensorboard(folder: Path | None) -> Callable[[Mapping[str, float], int]
     import tensorflow as tf
 
     writer = tf.summary.create_file_writer(str(folder))
+    # As tf.summary.scalar writes them, which needs TensorBoard itself to be installed.
+    metadata = tf.compat.v1.SummaryMetadata(data_class="DATA_CLASS_SCALAR")
+    metadata.plugin_data.plugin_name = "scalars"
 
     def write(scalars: Mapping[str, float], epoch: int) -> None:
-        with writer.as_default(step=epoch):
+        with writer.as_default():
             for name, value in scalars.items():
-                tf.summary.scalar(name, value)
+                tf.summary.write(name, tf.constant(value, tf.float32), step=epoch, metadata=metadata)
         writer.flush()
 
     return write

@@ -63,7 +63,7 @@ def wrap_model(
     Args:
         model: functional or sequential model of images with one or three channels, channels last.
         preprocess: one of `PREPROCESSING`; not needed if the model begins with Rescaling or Normalization.
-        size: side length of the images, if the model takes any.
+        size: side length of the images, if the model takes any, or if its weights are not copied.
         with_weights: see `flatten_model`.
 
     Raises:
@@ -71,7 +71,7 @@ def wrap_model(
     """
     import keras
 
-    side, channels = _check_input(model, size)
+    side, channels = _check_input(model, size, fixed=with_weights)
     if len(model.output_shape) != 2:
         raise ModelError(f"{model.name} gives {model.output_shape}; expected (n, classes), as a classifier gives")
     factor, offset = PREPROCESSING[_choose_preprocessing(model, preprocess)]
@@ -130,12 +130,12 @@ def build_like(
     return keras.Model(body.inputs[0], outputs, name=Path(path).stem)
 
 
-def _check_input(model: "keras.Model", size: int | None) -> tuple[int, int]:
-    """Return side length and number of channels of the images that a model takes."""
+def _check_input(model: "keras.Model", size: int | None, *, fixed: bool) -> tuple[int, int]:
+    """Return side length and number of channels of the images; `size` decides unless the weights are `fixed`."""
     shape = model.inputs[0].shape[1:]
     if len(shape) != 3 or shape[-1] not in (None, 1, 3):
         raise ModelError(f"{model.name} takes {shape}; expected (height, width, channels) with one or three channels")
-    height, width, channels = shape
+    height, width, channels = shape if fixed or size is None else (size, size, shape[-1])
     side = height or width or size
     if side is None:
         raise ModelError(f"{model.name} takes images of any size; name one with --size")

@@ -145,9 +145,9 @@ def load_model(
 
 
 def init_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
-    """Start a model from the weights of another: of all layers but the last whose names and shapes are the same.
+    """Start a model from the weights of another, except for its last layer.
 
-    How many layers are taken, and which are not, is logged.
+    Layers correspond by place if all have the same shapes, otherwise by name. How many layers are taken, and which are not, is logged.
 
     Args:
         model: newly built model.
@@ -159,19 +159,26 @@ def init_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """
     path = Path(path)
     other = flatten_model(open_keras(path / MODEL_NAME if path.is_dir() else path))
-    known = {layer.name: layer for layer in other.layers}
-    learning = [layer for layer in model.layers if layer.weights]
+    learning, others = ([layer for layer in one.layers if layer.weights] for one in (model, other))
+    same = [_list_shapes(layer) for layer in learning[:-1]] == [_list_shapes(layer) for layer in others[:-1]]
+    # Names that Keras chose itself differ between two models of one architecture.
+    names = [layer.name for layer in (learning if same else others)]
+    known = dict(zip(names, others, strict=True))
     left = []
     for layer in learning:
-        shapes = [[tuple(weight.shape) for weight in one.weights] for one in (layer, known.get(layer.name, layer))]
-        if layer is not learning[-1] and layer.name in known and shapes[0] == shapes[1]:
-            copy_weights(known[layer.name], layer)
-        else:
+        source = None if layer is learning[-1] else known.get(layer.name)
+        if source is None or _list_shapes(source) != _list_shapes(layer):
             left.append(layer.name)
-    names = f"{', '.join(left[:20])}{', ...' if len(left) > 20 else ''}"
+        else:
+            copy_weights(source, layer)
+    new = f"{', '.join(left[:20])}{', ...' if len(left) > 20 else ''}"
     if len(left) == len(learning):
         raise TrainingError(f"{path} has no layer in common with {model.name}; expected a model of its architecture")
-    log.info("weights of %d of %d layers come from %s; new: %s", len(learning) - len(left), len(learning), path, names)
+    log.info("weights of %d of %d layers come from %s; new: %s", len(learning) - len(left), len(learning), path, new)
+
+
+def _list_shapes(layer: keras.Layer) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in layer.weights]
 
 
 def _describe(model: keras.Model, record: TrainingRecord, digest: str) -> ModelCard:
