@@ -9,7 +9,7 @@ perturbations.py   occlusion and RISE
 patches.py         feature maps, and patches with the highest activation
 probes.py          sensitivity to exposure, pose, markers and borders
 cases.py           evaluation images
-files.py           heatmaps of single files
+files.py           heatmaps of single images, for any saved model
 quality.py         localization, repeatability, parameter randomization
 faithfulness.py    deletion, insertion, ROAD, sensitivity-n
 centrality.py      centrality of heatmaps, pointing game

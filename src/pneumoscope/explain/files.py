@@ -1,109 +1,76 @@
-"""Heatmaps of single files, for any saved model."""
+"""Heatmaps of single images, for any saved model."""
 
-import os
-from collections.abc import Iterable
-from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
+from numpy.typing import NDArray
 
-from pneumoscope.data.image import load_image
-from pneumoscope.data.source import printable_name
-from pneumoscope.errors import ImageError, LabelError, ModelError
-from pneumoscope.explain.methods import METHODS, explain_with
+from pneumoscope.data.examples import NO_FINDING
+from pneumoscope.errors import LabelError, ModelError
+from pneumoscope.explain.methods import explain_with
 from pneumoscope.explain.scorer import Scorer, choose_class
-from pneumoscope.io.results import require
-from pneumoscope.labels import fold_name
+from pneumoscope.labels import LabelSet, fold_name
 from pneumoscope.models.prediction import predict_probabilities
 
 if TYPE_CHECKING:
+    import keras
+
     from pneumoscope.models.saved_model import SavedModel
 
 
-@dataclass(frozen=True)
-class ExplainedFiles:
-    """Heatmaps of single files.
-
-    Attributes:
-        names: printable path of each file.
-        classes: class names, in the order of the columns of `probabilities`.
-        images: `(n, size, size)` uint8, as the model takes them.
-        probabilities: `(n, classes)` float64, not calibrated.
-        explained: `(n,)` int, the explained class of each image.
-        heatmaps: `(n, size, size)` float32 in [0, 1].
-        method: name of the method.
-        layer: name of the layer of class-activation maps.
-        skipped: `name` and `reason` of each file that cannot be read.
-    """
-
-    names: list[str]
-    classes: tuple[str, ...]
-    images: np.ndarray
-    probabilities: np.ndarray
-    explained: np.ndarray
-    heatmaps: np.ndarray
-    method: str
-    layer: str
-    skipped: list[dict[str, str]]
-
-    def __post_init__(self) -> None:
-        require(self.images.shape == self.heatmaps.shape, "images and heatmaps differ in shape")
-
-
-def explain_files(
-    saved_model: "SavedModel",
-    paths: Iterable[str | os.PathLike[str]],
+def explain_images(
+    saved: "SavedModel",
+    images: NDArray[np.uint8],
     *,
-    method: str = "gradcam",
+    method: str = "hirescam",
     layer: str | None = None,
     label: str | None = None,
     seed: int = 0,
-) -> ExplainedFiles:
-    """Return the probabilities of single files, and a heatmap of the evidence for one class in each.
+) -> NDArray[np.float32]:
+    """Return a heatmap of the evidence for one class in each image.
 
     Args:
-        saved_model: a classifier, from `load_model`.
-        paths: image files.
-        method: one of `METHODS`.
-        layer: see `explain`.
-        label: the class to explain; of a group, the most probable class. By default the predicted class
-            (`choose_class`).
+        saved: a classifier, from `load_model`.
+        images: `(n, size, size)` uint8 of the input size of the model.
+        method: one of `pneumoscope.explain.methods.METHODS`.
+        layer: layer of class-activation maps; by default the last convolutional layer.
+        label: the class to explain; of a group, the most probable class; of `no finding` in a multi-label set, the most
+            probable finding. By default the predicted class (`choose_class`).
         seed: see `explain`.
+
+    Returns:
+        `(n, size, size)` float32 in [0, 1].
 
     Raises:
         LabelError: if there is no class or group `label`.
         ModelError: if the model is no classifier, or the method or layer does not exist.
     """
-    label_set = saved_model.card.label_set
+    label_set = saved.card.label_set
     if label_set is None:
-        raise ModelError(f"{saved_model.card.architecture} is an anomaly detector; expected a classifier")
-    if method not in METHODS:
-        raise ModelError(f"there is no method {method!r}; expected one of {', '.join(METHODS)}")
-    by_key = {fold_name(name): label_set.members(name) for name in label_set.scored}
-    members = label_set.classes if label is None else by_key.get(fold_name(label))
-    if members is None:
-        raise LabelError(f"there is no class {label!r}; expected one of {', '.join(label_set.scored)}")
-    size = saved_model.card.input.shape[0]
-    images: list[np.ndarray] = []
-    names: list[str] = []
-    skipped: list[dict[str, str]] = []
-    for path in paths:
-        try:
-            images.append(load_image(path, size=size))
-            names.append(printable_name(path))
-        except ImageError as error:
-            skipped.append({"name": printable_name(path), "reason": str(error)})
-    stacked = np.stack(images) if images else np.empty((0, size, size), np.uint8)
-    probabilities = predict_probabilities(saved_model.model, stacked, label_set)
-    shown = np.array([name in members for name in label_set.classes])
-    explained = np.where(shown, probabilities, -1).argmax(axis=1)
+        raise ModelError(f"{saved.card.architecture} is an anomaly detector; expected a classifier")
+    probabilities = predict_probabilities(saved.model, images, label_set)
     if label is None:
         explained = choose_class(probabilities, label_set)
+    else:
+        named = np.isin(label_set.classes, _find_members(label, label_set))
+        explained = np.where(named, probabilities, -1).argmax(axis=1)
     try:
-        scorer = Scorer(saved_model.model, layer)
-        heatmaps = explain_with(scorer, stacked, method=method, class_indices=explained, seed=seed)
+        return explain_with(_prepare(saved.model, layer), images, method=method, class_indices=explained, seed=seed)
     except ValueError as error:
         raise ModelError(str(error)) from None
-    return ExplainedFiles(
-        names, label_set.classes, stacked, probabilities, explained, heatmaps, method, scorer.layer, skipped
-    )
+
+
+# Images are often explained one by one: compile the gradients of a model once.
+@lru_cache(maxsize=1)
+def _prepare(model: "keras.Model", layer: str | None) -> Scorer:
+    return Scorer(model, layer)
+
+
+def _find_members(label: str, label_set: LabelSet) -> tuple[str, ...]:
+    members = {fold_name(name): label_set.members(name) for name in label_set.scored}
+    if label_set.multi_label:
+        members |= dict.fromkeys(map(fold_name, (label_set.negative or NO_FINDING, NO_FINDING)), label_set.classes)
+    if fold_name(label) not in members:
+        raise LabelError(f"there is no class {label!r}; expected one of {', '.join(label_set.scored)}")
+    return members[fold_name(label)]

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.errors import ModelError, PneumoscopeError
 from pneumoscope.io.archive import load_result, save_result
 from pneumoscope.io.json_file import write_json
 from pneumoscope.labels import Task
@@ -174,7 +174,7 @@ def load_stages(study_dir: Path) -> dict[str, Any]:
 def model_dir(study_dir: Path, configuration: str, name: str) -> Path:
     """Return the folder of a study's model; `default` uses its model of the finest task for `binary` as well."""
     if (configuration, name) == ("default", "binary"):
-        name = next(reversed(list_classifiers(study_dir, configuration)), "binary")
+        name = find_finest(study_dir, configuration) or name
     return study_dir / "models" / stage_name(configuration, name)
 
 
@@ -183,15 +183,33 @@ def list_classifiers(study_dir: Path, configuration: str) -> list[Task]:
     return [task for task in CLASSIFICATIONS if (study_dir / "models" / stage_name(configuration, task)).is_dir()]
 
 
+def find_finest(study_dir: Path, configuration: str) -> Task | None:
+    """Return the finest task that a configuration has a classifier of, or None."""
+    return next(reversed(list_classifiers(study_dir, configuration)), None)
+
+
+def find_finest_model(study_dir: Path) -> Path:
+    """Return the folder of the classifier of the last configuration and its finest task.
+
+    Raises:
+        ModelError: if the study has no classifier.
+    """
+    configurations = {split_stage(path.name)[0] for path in (study_dir / "models").glob("*-*")}
+    for configuration in reversed(order_configurations(configurations)):
+        if task := find_finest(study_dir, configuration):
+            return model_dir(study_dir, configuration, task)
+    raise ModelError(f"{study_dir} has no classifier yet; finish it with `pneumoscope study --resume`")
+
+
 def other_seed_dir(study_dir: Path, configuration: str, seed: int) -> Path:
     """Return the folder of a study's finest classifier trained with another seed."""
-    return model_dir(study_dir, configuration, list_classifiers(study_dir, configuration)[-1]) / f"seed-{seed}"
+    return model_dir(study_dir, configuration, find_finest(study_dir, configuration) or "binary") / f"seed-{seed}"
 
 
 def list_other_seeds(study_dir: Path, configuration: str) -> list[Path]:
     """Return the folders of a study's finest classifiers trained with other seeds."""
-    finest = list_classifiers(study_dir, configuration)[-1:]
-    return sorted(path for task in finest for path in model_dir(study_dir, configuration, task).glob("seed-*"))
+    finest = find_finest(study_dir, configuration)
+    return sorted(model_dir(study_dir, configuration, finest).glob("seed-*")) if finest else []
 
 
 def _stage_path(study_dir: Path, stage: str) -> Path:

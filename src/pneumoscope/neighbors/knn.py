@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import is_labeled, simplify_labels, take_turns
 from pneumoscope.data.image import check_images
-from pneumoscope.errors import ModelError
+from pneumoscope.errors import CollectionError, ModelError
 from pneumoscope.io.results import Evaluation, Neighbors
 from pneumoscope.labels import UNKNOWN, LabelSet
 from pneumoscope.metrics.classification import estimate_share, evaluate
@@ -88,7 +88,8 @@ def find_neighbors(
         with their nearest neighbors.
 
     Raises:
-        ValueError: if a split has no image of these classes, or the shapes do not match.
+        CollectionError: if a split has no image of these classes.
+        ValueError: if the shapes do not match.
     """
     parts, rows = split_embeddings(embeddings, dataset, label_set)
     expected = (len(dataset.rows("test")), len(label_set.classes))
@@ -152,7 +153,8 @@ def split_embeddings(
     """Return by split the images with a known class or finding, and their rows in the dataset.
 
     Raises:
-        ValueError: if the shapes do not match, or a split has no image of these classes.
+        CollectionError: if a split has no image of these classes.
+        ValueError: if the shapes do not match.
     """
     if embeddings.ndim != 2 or len(embeddings) != len(dataset):
         raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row per image")
@@ -164,7 +166,7 @@ def split_embeddings(
     if empty:
         splits = ", ".join(empty)
         names = ", ".join(label_set.classes)
-        raise ValueError(f"no image of {names} in {splits}; split the dataset with split_dataset first")
+        raise CollectionError(f"no image of {names} in {splits}; split the dataset with split_dataset first")
     parts = {
         split: LabeledEmbeddings(embeddings[members], labels[members], patients[members])
         for split, members in rows.items()

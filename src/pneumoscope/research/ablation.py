@@ -102,9 +102,9 @@ def tabulate_ablations(out_dir: str | os.PathLike[str]) -> MethodTable:
     """Return the metrics of all runs in a folder, by protocol and in the order of `VARIANTS`.
 
     A row is named `VARIANT, PROTOCOL, seed N`. Columns are `auroc` and `specificity` (at 97 % sensitivity) of the
-    positive class, if there is a negative one, `balanced_accuracy`, and the AUROC inside groups of two classes. If
-    the unchanged configuration was run with the same seed, `difference` is the AUROC difference to it and `p_value` that of DeLong's test. Variants
-    with two or more seeds get a row with the mean and a row with the standard deviation.
+    positive class, if there is a negative one, `balanced_accuracy`, and the AUROC inside groups of two classes. If the
+    unchanged configuration was run with the same seed, `difference` is the AUROC difference to it and `p_value` that of
+    DeLong's test. Variants with two or more seeds get a row with the mean and a row with the standard deviation.
     """
     metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
