@@ -31,10 +31,17 @@ def list_heatmap_layers(model: "keras.Model") -> tuple[str, ...]:
         )
     )
     activations = (layers.Activation, layers.ReLU, layers.LeakyReLU, layers.PReLU, layers.ELU)
-    for kinds in (activations, (layers.Conv2D,)):
-        last_of_size = {layer.output.shape[1:3]: layer.name for layer in mapped if isinstance(layer, kinds)}
-        names = names or tuple(last_of_size.values())
-    return names
+    last_of_size = _find_last(mapped, activations)
+    # Layers inside of blocks, such as those for squeeze and excitation, may not reach the last resolution.
+    size = by_name[names[-1]].output.shape[1:3] if names else ()
+    if names and size <= min(last_of_size, default=size):
+        return names
+    return tuple((last_of_size or _find_last(mapped, (layers.Conv2D,))).values())
+
+
+def _find_last(mapped: "list[keras.Layer]", kinds: tuple[type, ...]) -> dict[tuple[int, ...], str]:
+    """Return the name of the last layer of some kinds by height and width of its feature map."""
+    return {tuple(layer.output.shape[1:3]): layer.name for layer in mapped if isinstance(layer, kinds)}
 
 
 def _list_inputs(model: "keras.Model") -> dict[str, list[str]]:

@@ -3,7 +3,6 @@
 Every stage writes its result to `OUT/stages`. A study that was killed resumes at the first unfinished stage.
 """
 
-import json
 import logging
 import os
 from collections.abc import Iterator
@@ -14,11 +13,11 @@ from typing import Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.data.collection import LabelOptions
 from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.json_file import parse_json, to_plain, write_json
+from pneumoscope.io.json_file import to_plain, write_json
 from pneumoscope.io.study_folder import Ledger, order_configurations, split_stage
 from pneumoscope.models.settings import PHANTOM_SIZE, STUDY_CONFIGURATIONS
 from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
@@ -122,7 +121,7 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
         raise PneumoscopeError(
             f"{out_dir} holds no study of this version; expected the output of `pneumoscope study --out {out_dir}`"
         )
-    options = parse_json(LabelOptions, json.dumps(request["labels"]))
+    options = LabelOptions(**request["labels"])
     collected = load_study_dataset(request["source"], out_dir, options=options, seed=request["seed"])
     dataset = split_dataset(collected, seed=request["seed"])
     ledger.claim(_describe_study(request["source"], dataset, options, request["epochs"], request["seed"]))
