@@ -35,9 +35,8 @@ def measure_leakage(dataset: Dataset, *, seed: int, val_share: float = 0.15) -> 
         CollectionError: if there are too few patients.
     """
     grouped = split_dataset(dataset, seed=seed, val_share=val_share)
-    pool = np.flatnonzero(grouped.table["split"].to_numpy() != "test")
-    grouped = grouped.select(pool)
-    random = split_dataset(dataset.select(pool), seed=seed, val_share=val_share, by="image")
+    random = split_dataset(grouped, by="image", seed=seed, val_share=val_share)
+    grouped, random = (part.select(part.table["split"].to_numpy() != "test") for part in (grouped, random))
     patients = random.patients
     train, val = patients[random.rows("train")], patients[random.rows("val")]
     pixels = shrink_images(grouped.images, SIDE).reshape(len(grouped), -1).astype(np.float32)

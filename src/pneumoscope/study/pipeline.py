@@ -133,9 +133,7 @@ def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int, size:
         new = load_dataset(new_source, size=size)
         return new.images, new.table["name"].tolist()
     phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=size, seed=seed + 1)
-    return phantoms.images, [
-        f"phantom {number}, {subtype}" for number, subtype in enumerate(phantoms.subtypes, start=1)
-    ]
+    return phantoms.images, [f"phantom {number}, {label}" for number, label in enumerate(phantoms.labels, start=1)]
 
 
 def _describe_study(
