@@ -65,6 +65,6 @@ def load_detector(
     thresholds = bundle.card.thresholds
     if thresholds is None:
         raise ModelError(f"{bundle_dir} is a classifier ({bundle.card.architecture}); expected an anomaly detector")
-    if bundle.card.architecture == "autoencoder":
+    if bundle.card.architecture == "reference-autoencoder":
         return ReferenceAutoencoder(bundle.model), thresholds
     return load_normality_model(load_model(bundle_dir, precision="float32").model, bundle_dir), thresholds
