@@ -176,6 +176,17 @@ def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np
     return weigh_rankings([ranking], weights)["auroc"]
 
 
+def list_pairs(label_set: LabelSet) -> dict[str, tuple[str, str]]:
+    """Return the groups of two classes by the name of their metric.
+
+    Example:
+        >>> list_pairs(LabelSet(("well", "flu", "cold"), groups={"ill": ("flu", "cold")}))
+        {'auroc_flu_vs_cold': ('flu', 'cold')}
+    """
+    pairs = (group for group in label_set.groups.values() if len(group) == 2)
+    return {f"auroc_{first}_vs_{second}": (first, second) for first, second in pairs}
+
+
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:
     if labels.ndim != 1 or not labels.size:
         raise ValueError(f"labels are {labels.shape}, expected (n,) with one image or more")
@@ -236,15 +247,15 @@ def _measure_classes(
 def _rank_pairs(
     labels: np.ndarray, probabilities: np.ndarray, label_set: LabelSet
 ) -> dict[str, tuple[np.ndarray, Ranking]]:
-    """Return the images and the ranking of each group of two classes, by name of the metric."""
+    """Return the images and the ranking of each of `list_pairs`."""
     pairs = {}
-    for first, second in (group for group in label_set.groups.values() if len(group) == 2):
-        one, other = label_set.classes.index(first), label_set.classes.index(second)
+    for metric, names in list_pairs(label_set).items():
+        one, other = (label_set.classes.index(name) for name in names)
         rows = (labels == one) | (labels == other)
         either = probabilities[rows, one] + probabilities[rows, other]
         # If both probabilities are 0, the score is neutral.
         share = np.divide(probabilities[rows, other], either, out=np.full_like(either, 0.5), where=either > 0)
-        pairs[f"auroc_{first}_vs_{second}"] = (rows, (labels[rows] == other, share))
+        pairs[metric] = (rows, (labels[rows] == other, share))
     return pairs
 
 

@@ -17,6 +17,7 @@ from pneumoscope.io.results import Estimate
 from pneumoscope.labels import UNKNOWN, LabelSet
 from pneumoscope.metrics.intervals import estimate, require_same_shape
 
+POINTS = ("screening", "balanced", "specific")
 SCREENING_SENSITIVITY = 0.97
 SPECIFIC_SPECIFICITY = 0.95
 
