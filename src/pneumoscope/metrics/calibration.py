@@ -94,18 +94,22 @@ def _fit_resamples(
     num_classes = outputs.shape[1]
     if len(set(labels.tolist())) < num_classes:
         return np.tile([1.0] + [0.0] * num_classes, (1 + NUM_RESAMPLES, 1))
+    from threadpoolctl import threadpool_limits
+
     scores = np.log(np.maximum(outputs.astype(np.float64), MARGIN))
     groups, members = np.unique(patients, return_inverse=True)
     rng = np.random.default_rng(seed)
-    fits = [_fit(scores, labels, np.ones(len(labels)), balanced)]
-    for _ in range(NUM_RESAMPLES):
-        for _ in range(_MAX_DRAWS):
-            weights = np.bincount(rng.integers(len(groups), size=len(groups)), minlength=len(groups))[members]
-            present = np.bincount(labels, weights, minlength=num_classes) > 0
-            if present.all():
-                break
-        # A class of very few patients keeps its images if no draw has one of them.
-        fits.append(_fit(scores, labels, np.where(present[labels], weights, 1).astype(np.float64), balanced))
+    # Threads make the many small steps of the optimizer several times slower.
+    with threadpool_limits(1, "blas"):
+        fits = [_fit(scores, labels, np.ones(len(labels)), balanced)]
+        for _ in range(NUM_RESAMPLES):
+            for _ in range(_MAX_DRAWS):
+                weights = np.bincount(rng.integers(len(groups), size=len(groups)), minlength=len(groups))[members]
+                present = np.bincount(labels, weights, minlength=num_classes) > 0
+                if present.all():
+                    break
+            # A class of very few patients keeps its images if no draw has one of them.
+            fits.append(_fit(scores, labels, np.where(present[labels], weights, 1).astype(np.float64), balanced))
     return np.array(fits)
 
 
