@@ -59,7 +59,7 @@ def train_classifier(
     """
     settings, out_dir = settings or configuration_settings("improved"), Path(out_dir)
     label_set = label_set or dataset.label_set
-    check_contradictions(dataset.table)
+    check_contradictions(dataset.table, dataset.label_set)
     parts = {name: select_labeled(dataset.split(name), label_set) for name in ("train", "val", "test")}
     _check_parts(parts, label_set)
     bundle, curve = fit_classifier(
@@ -114,15 +114,7 @@ def fit_classifier(
     precision = choose_precision()
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
-    architecture, activation = _choose_architecture(label_set, settings)
-    model = build_architecture(
-        architecture,
-        num_outputs=len(label_set.classes),
-        size=settings.size,
-        activation=activation,
-        dropout=settings.dropout,
-        **({"weights": settings.weights} if settings.weights else {}),
-    )
+    model, activation = _build_model(label_set, settings)
     curve = fit_model(
         model,
         _make_training_data(train, validation, label_set, settings),
@@ -132,9 +124,7 @@ def fit_classifier(
             len(label_set.classes),
             activation=activation,
             label_smoothing=settings.label_smoothing,
-            # Classes that are drawn equally often need no weights.
-            balanced=(settings.balanced or settings.class_weights == "balanced")
-            and not _draws_equally(label_set, settings),
+            balanced=_needs_weights(label_set, settings),
         ),
         checkpoint_path=out_dir / "checkpoint.npz",
         seed=seed,
@@ -277,16 +267,31 @@ def _check_parts(parts: dict[str, Dataset], label_set: LabelSet) -> None:
             log.warning("%s has %s %s: their metrics are not defined", split, problem[0], ", ".join(missing))
 
 
-def _choose_architecture(label_set: LabelSet, settings: TrainingSettings) -> tuple[str, str]:
-    """Return the architecture and the activation of its last layer."""
+def _build_model(label_set: LabelSet, settings: TrainingSettings) -> "tuple[keras.Model, str]":
+    """Return a new model and the activation of its last layer."""
     own = "reference-binary" if label_set.task == "binary" else "reference-multiclass"
     name = settings.architecture or ("compact_resnet" if settings.configuration == "default" else own)
-    return name, "sigmoid" if label_set.multi_label or name == "reference-binary" else "softmax"
+    activation = "sigmoid" if label_set.multi_label or name == "reference-binary" else "softmax"
+    pretrained: dict[str, Any] = {"weights": settings.weights} if settings.weights else {}
+    model = build_architecture(
+        name,
+        num_outputs=len(label_set.classes),
+        size=settings.size,
+        activation=activation,
+        dropout=settings.dropout,
+        **pretrained,
+    )
+    return model, activation
 
 
 def _draws_equally(label_set: LabelSet, settings: TrainingSettings) -> bool:
     """Return whether an epoch has the same number of images of every class; findings are weighted instead."""
     return settings.balanced and not label_set.multi_label
+
+
+def _needs_weights(label_set: LabelSet, settings: TrainingSettings) -> bool:
+    wanted = settings.balanced or settings.class_weights == "balanced"
+    return wanted and not _draws_equally(label_set, settings)
 
 
 def _make_training_data(

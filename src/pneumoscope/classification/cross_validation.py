@@ -126,7 +126,7 @@ def _find_negatives(dataset: Dataset, label_set: LabelSet | None) -> np.ndarray:
     label_set = label_set or dataset.label_set
     if label_set.multi_label or label_set.negative is None:
         return np.zeros(len(dataset), dtype=bool)
-    return dataset.labels(label_set) == label_set.classes.index(label_set.negative)
+    return np.asarray(dataset.labels(label_set) == label_set.classes.index(label_set.negative))
 
 
 def _without_patients(dataset: Dataset, held_out: np.ndarray) -> np.ndarray:

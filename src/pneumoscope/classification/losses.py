@@ -41,12 +41,12 @@ def weigh_findings(labels: NDArray[np.integer]) -> NDArray[np.float32]:
     """Return `(2, classes)` float32, the weights of absent and present findings, at most `MAX_WEIGHT`.
 
     Example:
-        >>> weigh_findings(np.array([[0, 1], [0, 1], [0, -1], [1, 1]])).round(2).tolist()
-        [[0.67, 1.0], [2.0, 1.0]]
+        >>> weigh_findings(np.array([[0, 1], [0, 0], [0, -1], [0, -1], [1, -1]])).tolist()
+        [[0.625, 1.0], [2.5, 1.0]]
     """
     counts = np.stack([(labels == value).sum(axis=0) for value in (0, 1)])
     weights = np.divide(counts.sum(axis=0), 2 * counts, out=np.ones(counts.shape), where=counts.min(axis=0) > 0)
-    return np.minimum(weights, MAX_WEIGHT).astype(np.float32)
+    return np.asarray(np.minimum(weights, MAX_WEIGHT), dtype=np.float32)
 
 
 def encode_targets(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.float32]:
@@ -55,11 +55,11 @@ def encode_targets(labels: NDArray[np.integer], num_classes: int) -> NDArray[np.
     NaN remains NaN if two images are mixed.
     """
     if labels.ndim == 1:
-        return np.eye(num_classes, dtype=np.float32)[labels]
-    return np.where(labels == UNKNOWN, np.nan, labels).astype(np.float32)
+        return np.asarray(np.eye(num_classes)[labels], dtype=np.float32)
+    return np.asarray(np.where(labels == UNKNOWN, np.nan, labels), dtype=np.float32)
 
 
-class FindingLoss(keras.losses.Loss):
+class FindingLoss(keras.losses.Loss):  # type: ignore[misc]
     """Binary cross-entropy, averaged over findings; targets of NaN have no loss.
 
     Args:
