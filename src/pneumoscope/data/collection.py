@@ -24,7 +24,7 @@ from pneumoscope.progress import log, track
 # Naming schemes, tried in this order. To support another data set, add a file such as kermany.py and list it here.
 DATA_SETS = (KERMANY,)
 
-COLUMNS = ["path", "name", "sha256", "label", "subtype", "patient", "split"]
+COLUMNS = ["path", "name", "sha256", "label", "uncertain", "patient", "split", "age", "sex", "view"]
 EXTENSIONS = (".jpeg", ".jpg", ".png")
 
 _LAYOUT = f"""expected a folder such as{" or".join(scheme.layout for scheme in DATA_SETS)},

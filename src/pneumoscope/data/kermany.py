@@ -4,6 +4,9 @@ import re
 from collections.abc import Iterable
 
 from pneumoscope.data.naming import NamingScheme, ParsedName
+from pneumoscope.labels import LabelSet
+
+KERMANY_LABELS = LabelSet(("normal", "bacterial", "viral"), "normal", {"pneumonia": ("bacterial", "viral")})
 
 _CLASSES = {
     "normal": ("normal", "normal"),
