@@ -134,7 +134,7 @@ def export_reader(
 def _open_classifier(model: "SavedModel | str | os.PathLike[str]") -> "SavedModel":
     from pneumoscope.models.saved_model import SavedModel, load_model
 
-    saved = model if isinstance(model, SavedModel) else load_model(model, precision="float32")
+    saved = model if isinstance(model, SavedModel) else load_model(model)
     if saved.card.label_set is None:
         raise ExportError(f"{saved.card.architecture} is an anomaly detector; expected a classifier, or a whole study")
     return saved
@@ -227,7 +227,7 @@ def _calibrate(
     if data is None:
         return _leave_uncalibrated(label_set, missing["calibration"]), np.empty((0, 0), np.float32)
     outputs, embeddings = graph.run(as_input(data.images), ["probabilities", "embedding"])
-    others = [load_model(folder, precision="float32") for folder in evidence.other_seeds]
+    others = [load_model(folder) for folder in evidence.other_seeds]
     other_seeds = {one.card.seed: predict_probabilities(one.model, data.images, label_set) for one in others}
     report = report_calibration(
         outputs, data, seed, label_set=label_set, held_out=evidence.held_out, other_seeds=other_seeds
@@ -313,7 +313,7 @@ def _export_anomaly(
     if not len(normals) or not len(test):
         return {"anomaly": f"{len(normals)} normals in validation and {len(test)} test images; it needs 1 of each"}
     folder.mkdir()
-    saved = load_model(anomaly_dir, precision="float32")
+    saved = load_model(anomaly_dir)
     outputs = _write_graph(_build_anomaly_graph(Path(anomaly_dir)), folder, saved.model.input_shape[1])
     graph = Graph(folder / MODEL_NAME)
     normal_scores, maps = graph.run(as_input(normals), ["score", "map"])
@@ -337,7 +337,7 @@ def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.anomaly.registry import load_detector
     from pneumoscope.export.keras_graphs import AutoencoderGraph, GaussianGraph
 
-    detector, _ = load_detector(model_dir, precision="float32")
+    detector, _ = load_detector(model_dir)
     if isinstance(detector, ReferenceAutoencoder):
         return AutoencoderGraph(detector.model)
     whole, single = (detector.mean, detector.whitening), (detector.patch_mean, detector.patch_whitening)
