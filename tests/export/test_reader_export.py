@@ -114,9 +114,9 @@ def test_a_file_of_another_tool_becomes_a_classifier_only(tmp_path):
     assert (maps.position, maps.anomaly_map, len(maps.heatmaps)) == (None, None, 2)
     onnx = open_onnx(folder / "classifier" / "model.onnx", labels)
     np.testing.assert_allclose(onnx.predict(images), expected, atol=1e-5)
-    with pytest.raises(ModelError, match="expected \\(n, 3\\)"):
+    with pytest.raises(ModelError, match=r"expected \(n, 3\)"):
         open_onnx(folder / "classifier" / "model.onnx", LabelSet(("a", "b", "c"))).predict(images)
-    with pytest.raises(ModelError, match="pneumoscope export .*own.keras --out"):
+    with pytest.raises(ModelError, match=r"pneumoscope export .*own.keras --out"):
         Reader.open(tmp_path / "own.keras")
     with pytest.raises(ExportError, match="is not an export"):
         export_reader(saved, tmp_path)

@@ -296,7 +296,7 @@ def test_damaged_files_are_an_error(copied, name, content, message):
         ({"seed": "0"}, "is damaged .seed: Input should be a valid integer, not 0"),
         ({"calibration": {}}, "is damaged .calibration.method: Field required"),
         ({"label_set": {"classes": ["a", "b"]}}, "calibration.fitted has 4 values; expected 3 for 2 classes"),
-        ({"settings": {"epochs": 0}}, "epochs 0"),
+        ({"settings": {"epochs": 0}}, "epochs is 0"),
         ({"files": {}}, "does not name model.onnx"),
     ],
 )
