@@ -51,6 +51,10 @@ if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
 
 NUM_COMPARED = 8
+MAX_FITTED = 5000  # images of a split that the OOD detector is fitted on
+DATA_PARTS = ("anomaly", "references", "ood_detector")
+NO_HEATMAPS = "the classifier does not end in global average pooling and one Dense layer"
+NO_VALIDATION = "there are no validation images; thresholds are 0.5"
 MAP_QUANTILES = (0.5, 0.999)  # quantiles of anomaly maps of held-out normals, displayed as 0 and 1
 
 
@@ -106,22 +110,29 @@ def export_reader(
         LabelError: if the classes of the dataset do not match those of the model.
         ExportError: if the model has no ONNX form, or its outputs differ from Keras; nothing is written.
     """
-    saved, evidence, out_dir = _open_classifier(model), evidence or Evidence(), Path(out_dir)
-    label_set = saved.card.label_set
-    data = None if dataset is None else _select_labeled(dataset, saved)
+    from pneumoscope.models.saved_model import SavedModel, load_model
+
+    saved = model if isinstance(model, SavedModel) else load_model(model)
+    label_set, evidence, out_dir = saved.card.label_set, evidence or Evidence(), Path(out_dir)
+    if label_set is None:
+        raise ExportError(f"{saved.card.architecture} is an anomaly detector; expected a classifier, or a whole study")
+    data = None if dataset is None else _select_labeled(dataset, label_set, saved.card.input.shape[0])
     summary = None if data is None else _summarize(data, label_set, evidence)
-    missing: dict[str, str] = {}
     with _replace_folder(out_dir) as folder:
         (folder / "classifier").mkdir()
-        graph = _write_classifier(saved, folder / "classifier")
-        if graph.heatmap is None:
-            missing["heatmaps"] = "the classifier does not end in global average pooling and one Dense layer"
-        report, embeddings = _calibrate(saved, Graph(folder / "classifier" / MODEL_NAME), data, evidence, missing)
-        if data is not None and summary is not None:
-            missing |= _export_references(folder / "references", data, embeddings, label_set, evidence)
-            missing |= _export_anomaly(folder / "anomaly", anomaly_dir, data, summary)
+        graph = _write_classifier(saved, label_set, folder / "classifier")
+        missing = {} if graph.heatmap else {"heatmaps": NO_HEATMAPS}
+        if data is None or summary is None:
+            missing |= {"calibration": NO_VALIDATION, **dict.fromkeys(DATA_PARTS, "there are no data at hand")}
+            report = _leave_uncalibrated(label_set)
         else:
-            missing |= dict.fromkeys(("references", "ood_detector", "anomaly"), "there are no data at hand")
+            predictor = Graph(folder / "classifier" / MODEL_NAME)
+            outputs, embeddings = predictor.run(as_input(data.images), ["probabilities", "embedding"])
+            report = _calibrate(outputs, data, label_set, saved.card.seed, evidence)
+            if not len(data.rows("val")) and evidence.held_out is None:
+                missing["calibration"] = NO_VALIDATION
+            missing |= _export_references(folder / "references", data, embeddings, evidence, label_set, summary)
+            missing |= _export_anomaly(folder / "anomaly", anomaly_dir, data, summary)
         for part, reason in missing.items():
             log.warning("the reader has no %s: %s", part.replace("_", " "), reason)
         exported = vars(_describe_model(saved, graph, folder / "classifier"))
@@ -129,15 +140,6 @@ def export_reader(
         card = ClassifierCard(**exported | vars(report) | audits, data=summary, missing=missing)
         write_json(folder / "classifier" / CARD_NAME, card)
     return out_dir
-
-
-def _open_classifier(model: "SavedModel | str | os.PathLike[str]") -> "SavedModel":
-    from pneumoscope.models.saved_model import SavedModel, load_model
-
-    saved = model if isinstance(model, SavedModel) else load_model(model)
-    if saved.card.label_set is None:
-        raise ExportError(f"{saved.card.architecture} is an anomaly detector; expected a classifier, or a whole study")
-    return saved
 
 
 @contextmanager
@@ -150,35 +152,33 @@ def _replace_folder(target: Path) -> Iterator[Path]:
         yield partial
 
 
-def _select_labeled(dataset: Dataset, saved: "SavedModel") -> Dataset:
-    size, label_set = saved.card.input.shape[0], saved.card.label_set
+def _select_labeled(dataset: Dataset, label_set: LabelSet, size: int) -> Dataset:
     if dataset.images.shape[1] != size:
         actual = dataset.images.shape[1]
         raise ExportError(f"the images have {actual} pixels, the model takes {size}; load the data with size {size}")
     match_labels(dataset.label_set, label_set)
     labeled = is_labeled(dataset.labels(label_set))
-    if not labeled.all():
-        log.warning("%d of %d images are left out: none of the classes", (~labeled).sum(), len(labeled))
+    if labeled.all():
+        return dataset
+    log.warning("%d of %d images are left out: their class is unknown", (~labeled).sum(), len(labeled))
     return dataset.select(labeled)
 
 
 def _summarize(data: Dataset, label_set: LabelSet, evidence: Evidence) -> DataSummary:
-    splits = {}
+    labels, splits = data.labels(label_set), {}
+    present = labels == 1 if label_set.multi_label else labels[:, None] == np.arange(len(label_set.classes))
     for name in ("train", "val", "test"):
-        part = data.split(name)
-        labels = part.labels(label_set)
-        present = labels if label_set.multi_label else labels[:, None] == np.arange(len(label_set.classes))
-        counts = (present == 1).sum(axis=0).tolist()
-        splits[name] = {"images": len(part), "patients": len(set(part.patients))}
-        splits[name] |= dict(zip(label_set.classes, counts, strict=True))
+        rows = data.rows(name)
+        splits[name] = {"images": len(rows), "patients": len(set(data.patients[rows]))}
+        splits[name] |= dict(zip(label_set.classes, present[rows].sum(axis=0).tolist(), strict=True))
     sha256, train = evidence.data_sha256 or hash_table(data), splits["train"]
     return DataSummary(sha256, evidence.data_license, train["images"], train["patients"], splits)
 
 
-def _write_classifier(saved: "SavedModel", folder: Path) -> ClassifierGraph:
+def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) -> ClassifierGraph:
     from pneumoscope.export.keras_graphs import build_classifier_graph, find_activation_map_layer, locate_feature_map
 
-    model, label_set = saved.model, saved.card.label_set
+    model = saved.model
     graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set)
     outputs = _write_graph(graph, folder, model.input_shape[1])
     if not find_activation_map_layer(model):
@@ -215,69 +215,76 @@ def _hash_files(folder: Path) -> dict[str, str]:
 
 
 def _calibrate(
-    saved: "SavedModel", graph: Graph, data: Dataset | None, evidence: Evidence, missing: dict[str, str]
-) -> tuple[CalibrationReport, NDArray[np.float32]]:
-    """Return calibration and metrics, and the embeddings of all images."""
+    outputs: NDArray[np.float32], data: Dataset, label_set: LabelSet, seed: int, evidence: Evidence
+) -> CalibrationReport:
     from pneumoscope.models.prediction import predict_probabilities
     from pneumoscope.models.saved_model import load_model
 
-    label_set, seed = saved.card.label_set, saved.card.seed
-    if data is None or not (len(data.rows("val")) or evidence.held_out):
-        missing["calibration"] = "there are no validation images; thresholds are 0.5"
-    if data is None:
-        return _leave_uncalibrated(label_set, missing["calibration"]), np.empty((0, 0), np.float32)
-    outputs, embeddings = graph.run(as_input(data.images), ["probabilities", "embedding"])
     others = [load_model(folder) for folder in evidence.other_seeds]
     other_seeds = {one.card.seed: predict_probabilities(one.model, data.images, label_set) for one in others}
-    report = report_calibration(
-        outputs, data, seed, label_set=label_set, held_out=evidence.held_out, other_seeds=other_seeds
-    )
-    return report, embeddings
+    held_out = evidence.held_out
+    return report_calibration(outputs, data, seed, label_set=label_set, held_out=held_out, other_seeds=other_seeds)
 
 
-def _leave_uncalibrated(label_set: LabelSet, reason: str) -> CalibrationReport:
+def _leave_uncalibrated(label_set: LabelSet) -> CalibrationReport:
     count = len(label_set.classes)
     neutral = (1.0,) * (count if label_set.multi_label else 1) + (0.0,) * count
     return CalibrationReport(
-        calibration=Calibration("none", reason, neutral, (neutral,)),
+        calibration=Calibration("none", NO_VALIDATION, neutral, (neutral,)),
         operating_points={},
-        operating_points_from=reason,
+        operating_points_from=NO_VALIDATION,
         metrics={},
     )
 
 
 def _export_references(
-    folder: Path, data: Dataset, embeddings: NDArray[np.float32], label_set: LabelSet, evidence: Evidence
+    folder: Path,
+    data: Dataset,
+    embeddings: NDArray[np.float32],
+    evidence: Evidence,
+    label_set: LabelSet,
+    summary: DataSummary,
 ) -> dict[str, str]:
     """Write the reference cases and the OOD detector with their card; return what was left out and why."""
-    rows, val = data.rows("train"), data.images[data.rows("val")]
+    rows = data.rows("train")
     if not len(rows):
         return dict.fromkeys(("references", "ood_detector"), "there are no training images")
     folder.mkdir()
-    train = data.select(rows)
-    coordinates = _reduce(embeddings[rows])
-    if evidence.coordinates:
-        coordinates = np.stack([evidence.coordinates[name] for name in train.names])
+    names, coordinates = data.names[rows], evidence.coordinates
     np.savez_compressed(
         folder / REFERENCE_CASES_NAME,
         embeddings=embeddings[rows].astype(np.float16),
-        labels=train.labels(label_set).astype(np.int16),
-        names=train.names,
-        patients=train.patients,
-        coordinates=coordinates.astype(np.float32),
-        sha256=train.table["sha256"].to_numpy().astype(str),
+        labels=data.labels(label_set)[rows].astype(np.int16),
+        names=names,
+        patients=data.patients[rows],
+        coordinates=np.stack([coordinates[name] for name in names]) if coordinates else _reduce(embeddings[rows]),
+        sha256=data.table["sha256"].to_numpy().astype(str)[rows],
     )
-    missing = {}
-    if reason := _refuse_ood_detector(train.images, val):
-        missing["ood_detector"] = reason
-    else:
-        detector = fit_ood_detector(train.images, val, detect_phantoms=not shows_phantoms(data))
-        np.savez_compressed(folder / OOD_DETECTOR_NAME, **detector.to_arrays())
-    head = {"card_version": CARD_VERSIONS["references"], "kind": "references", "files": _hash_files(folder)}
-    write_json(
-        folder / CARD_NAME, ReferenceCard(**head, label_set=label_set, data=_summarize(data, label_set, evidence))
+    missing = _fit_ood_detector(folder / OOD_DETECTOR_NAME, data)
+    card = ReferenceCard(
+        card_version=CARD_VERSIONS["references"],
+        kind="references",
+        files=_hash_files(folder),
+        label_set=label_set,
+        data=summary,
     )
+    write_json(folder / CARD_NAME, card)
     return missing
+
+
+def _fit_ood_detector(path: Path, data: Dataset) -> dict[str, str]:
+    """Write an OOD detector; return why it was left out, if it was."""
+    size = data.images.shape[1]
+    if size % THUMBNAIL_SIDE:
+        return {"ood_detector": f"images of {size} pixels; it needs a multiple of {THUMBNAIL_SIDE}"}
+    rng = np.random.default_rng(0)
+    train, val = (np.sort(rng.permutation(data.rows(name))[:MAX_FITTED]) for name in ("train", "val"))
+    if len(train) < 2 * NUM_COMPONENTS or not len(val):
+        counts = f"{len(train)} training and {len(val)} validation images"
+        return {"ood_detector": f"{counts}; it needs {2 * NUM_COMPONENTS} and 1"}
+    detector = fit_ood_detector(data.images[train], data.images[val], detect_phantoms=not shows_phantoms(data))
+    np.savez_compressed(path, **detector.to_arrays())
+    return {}
 
 
 def _reduce(embeddings: NDArray[np.float32]) -> NDArray[np.floating]:
@@ -287,16 +294,7 @@ def _reduce(embeddings: NDArray[np.float32]) -> NDArray[np.floating]:
     units = scale_to_length_one(embeddings)
     count = min(2, *units.shape)
     components = PCA(count, random_state=0).fit_transform(units) if len(units) > 1 else units[:, :count]
-    return np.pad(components, ((0, 0), (0, 2 - count)))
-
-
-def _refuse_ood_detector(train: NDArray[np.uint8], val: NDArray[np.uint8]) -> str:
-    """Return why no OOD detector can be fitted; empty if one can."""
-    if train.shape[1] % THUMBNAIL_SIDE:
-        return f"images of {train.shape[1]} pixels; it needs a multiple of {THUMBNAIL_SIDE}"
-    if len(train) < 2 * NUM_COMPONENTS or not len(val):
-        return f"{len(train)} training and {len(val)} validation images; it needs {2 * NUM_COMPONENTS} and 1"
-    return ""
+    return np.pad(components, ((0, 0), (0, 2 - count))).astype(np.float32)
 
 
 def _export_anomaly(

@@ -79,7 +79,7 @@ class Graph:
         """Run the graph in batches.
 
         Args:
-            inputs: arrays by input name.
+            inputs: numbers by input name; each batch becomes float32.
             outputs: names of the outputs to compute.
 
         Returns:
@@ -92,8 +92,8 @@ class Graph:
         session = self.session
         try:
             batches = [
-                session.run(outputs, {name: values[start : start + self.batch_size] for name, values in inputs.items()})
-                for start in range(0, count, self.batch_size)
+                session.run(outputs, {name: values[rows].astype(np.float32) for name, values in inputs.items()})
+                for rows in (slice(start, start + self.batch_size) for start in range(0, count, self.batch_size))
             ]
         except Exception as error:  # ONNX Runtime raises its own classes
             shapes = ", ".join(f"{name} {values.shape}" for name, values in inputs.items())
@@ -239,7 +239,7 @@ def _load_references(folder: Path, card: ReferenceCard | None) -> tuple[Referenc
 
 def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
     """Return `(n, H, W)` uint8 images as input of a graph."""
-    return {"image": images[..., None].astype(np.float32)}
+    return {"image": images[..., None]}
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

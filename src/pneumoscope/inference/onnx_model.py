@@ -91,7 +91,7 @@ def open_onnx(path: Path, label_set: LabelSet, *, preprocess: str | None = None,
         raise ModelError(f"{path} takes images of {height} x {width}; expected squares, of a size named with --size")
     output = "probabilities" if "probabilities" in names else names[0]
     graph = Graph(path, batch_size=batch or BATCH_SIZE)
-    return OnnxModel(label_set, side, graph, preprocess, inputs[0].name, output, first, channels)
+    return OnnxModel(label_set, side, graph, preprocess, inputs[0].name, output, first, int(channels or 1))
 
 
 def read_probabilities(outputs: NDArray[np.floating], label_set: LabelSet) -> NDArray[np.float64]:
