@@ -17,7 +17,7 @@ from pneumoscope.models.saved_model import load_model, save_model
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
 
-SPLITS = {"train": 80, "val": 50, "test": 20}
+SPLITS = {"train": 60, "val": 30, "test": 10}
 
 
 @pytest.fixture(autouse=True)
@@ -28,7 +28,7 @@ def in_float32():
 
 def make_dataset(name, size):
     """Return phantoms in three splits."""
-    dataset = phantom_dataset(num_train=130, num_test=20, size=size, seed=2, label_set=name)
+    dataset = phantom_dataset(num_train=90, num_test=10, size=size, seed=2, label_set=name)
     splits = np.repeat(list(SPLITS), list(SPLITS.values()))
     return type(dataset)(dataset.images, dataset.table.assign(split=splits), dataset.skipped, dataset.label_set)
 
