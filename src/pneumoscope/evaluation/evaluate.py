@@ -9,8 +9,8 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from pneumoscope.data.collection import LabelOptions
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.confounders import measure_confounders
 from pneumoscope.evaluation.error_runs import find_error_runs
@@ -175,7 +175,8 @@ def measure_images(
 
 def explain_missing(model: Predictor) -> dict[str, str]:
     """Return for each part that cannot be measured for a model the reason in one sentence."""
-    label_set, notes = model.label_set, {}
+    label_set = model.label_set
+    notes: dict[str, str] = {}
     if label_set.multi_label:
         undefined = "is defined for models that choose one class, not for findings that occur together."
         notes |= {"label-shift": f"Label shift {undefined}", "selective": f"Selective prediction {undefined}"}

@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pneumoscope.data.collection import Collection, LabelOptions, format_skipped, scan_collection
+from pneumoscope.data.collection import Collection, format_skipped, scan_collection
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.predictor import Predictor, check_probabilities, name_decisions
@@ -141,7 +142,7 @@ def _translate(label: str, source: LabelSet, label_set: LabelSet) -> str:
     """Return a label of `source` as a class of another set, or as its positive name; empty if neither is known."""
     (number,) = label_set.encode([label], source)
     if number >= 0:
-        return label_set.classes[number]
+        return str(label_set.classes[number])
     if label_set.positive is None:
         return ""
     binary = label_set.binary()

@@ -10,7 +10,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from pneumoscope.data.collection import LabelOptions, format_skipped
+from pneumoscope.data.collection import format_skipped
+from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.evaluate import measure_images

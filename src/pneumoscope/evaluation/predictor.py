@@ -169,7 +169,7 @@ def name_decisions(label_set: LabelSet, probabilities: np.ndarray, thresholds: d
     positives: np.ndarray = np.array(label_set.positive)
     if label_set.positive not in (*label_set.classes, *label_set.groups):
         positives = classes[np.where(classes == label_set.negative, -1, probabilities).argmax(axis=1)]
-    return np.where(flagged, positives, label_set.negative)
+    return np.where(flagged, positives, label_set.negative or "")
 
 
 def find_correct(images: EvaluatedImages, thresholds: dict[str, float]) -> np.ndarray:

@@ -72,7 +72,7 @@ class EvaluatedImages:
     @property
     def scores(self) -> np.ndarray:
         """`(n,)` float64 in [0, 1], probability of `label_set.positive`."""
-        return np.clip(self.label_set.score_positive(self.probabilities), 0, 1)
+        return np.asarray(np.clip(self.label_set.score_positive(self.probabilities), 0, 1))
 
 
 @dataclass(frozen=True)
