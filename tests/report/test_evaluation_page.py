@@ -184,7 +184,7 @@ def test_missing_measurements_are_named(tmp_path):
 @pytest.mark.parametrize(
     ("label_set", "texts"),
     [
-        (MANY, ("Healthy or abnormal at the operating point", "finding number 18", "False negatives")),
+        (MANY, ("Healthy or abnormal at the operating point", "finding number 18", "False positives")),
         (NO_NEGATIVE, ("Most probable of 3 classes", "&lt;i&gt;edema&lt;/i&gt;", "Misclassified images")),
         (FINDINGS, ("Mean over 4 findings", "whose label of a finding is unknown", "F1", "not for findings")),
     ],

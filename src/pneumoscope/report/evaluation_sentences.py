@@ -286,15 +286,15 @@ def write_ood(check: OODCheck) -> list[str]:
     """Return the shares of flagged valid images, and the type of invalid input that is detected least."""
     usual, *others = check.kinds
     sentences = [
-        f"Of {usual.flagged.n:,} images of the collection, {format_estimate('flagged', usual.flagged)} are flagged and "
-        f"{format_estimate('flagged', usual.rejected)} are rejected."
+        f"Of {usual.flagged.n:,} images of the collection, {format_estimate('share', usual.flagged)} are flagged and "
+        f"{format_estimate('share', usual.rejected)} are rejected."
     ]
     unseen = [kind for kind in others if kind.origin == "unseen"]
     if unseen:
         weakest = min(unseen, key=lambda kind: kind.flagged.value)
         sentences.append(
             "Lowest detection rate among types of invalid input not seen in training: "
-            f"{weakest.kind}, {format_estimate('flagged', weakest.flagged)} flagged."
+            f"{weakest.kind}, {format_estimate('share', weakest.flagged)} flagged."
         )
     return sentences
 

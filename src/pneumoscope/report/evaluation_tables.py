@@ -218,7 +218,7 @@ def tabulate_confounders(confounders: Confounders) -> list[Table]:
 def _make_series_cell(name: str, value: Estimate) -> Cell:
     if name in ("exposure", "contrast"):  # gray levels
         return Cell(f"{value.value:.0f}", f"[{value.low:.0f}, {value.high:.0f}]")
-    return make_cell(name, value)
+    return make_cell("share", value)
 
 
 def tabulate_ood(check: OODCheck) -> Table:
@@ -228,7 +228,7 @@ def tabulate_ood(check: OODCheck) -> Table:
         kinds = [kind for kind in check.kinds if kind.origin == origin]
         rows += [(title, [])] if kinds else []
         for kind in kinds:
-            shares = [make_cell("flagged", kind.flagged), make_cell("rejected", kind.rejected)]
+            shares = [make_cell("share", kind.flagged), make_cell("share", kind.rejected)]
             rows.append((kind.kind, [kind.flagged.n, *shares, kind.reason or "-"]))
     caption = (
         "Shares of flagged images (including rejected images) and of rejected images, and the most frequent reason"
