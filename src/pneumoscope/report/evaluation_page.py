@@ -67,7 +67,7 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
     return write_page(
         out_dir / "evaluation.html",
         "evaluation.html.j2",
-        sections={name: title for name, title in SECTIONS.items() if name != "performance" or scope.ranking},
+        sections=_list_sections(evaluation),
         phantoms=False,
         written=document["written"][:10],
         command=command,
@@ -84,6 +84,11 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
         errors=_list_errors(evaluation),
         rejected=_list_rejected(evaluation),
     )
+
+
+def _list_sections(evaluation: CollectionEvaluation) -> dict[str, str]:
+    titles = {**SECTIONS, **({"classes": "Findings"} if evaluation.images.label_set.multi_label else {})}
+    return {name: title for name, title in titles.items() if name != "performance" or evaluation.scopes["all"].ranking}
 
 
 def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "") -> dict[str, Any]:

@@ -17,6 +17,10 @@ ORIGIN_TITLES = {
     "unseen": "Invalid inputs of types not seen in training",
 }
 CLASS_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "precision", "recall", "f1")
+SUBGROUP_METRICS = (
+    *("sensitivity", "specificity", "accuracy", "balanced_accuracy", "subset_accuracy"),
+    *("macro_f1", "auroc", "rejected"),
+)
 SERIES_TITLES = {
     "exposure": "Mean gray level",
     "contrast": "Contrast (sd)",
@@ -65,7 +69,8 @@ def tabulate_classes(evaluation: CollectionEvaluation) -> list[Table]:
         if name not in own
     ]
     kinds = [kind for kind in CLASS_METRICS if any(kind in values for values in by_class.values())]
-    limits = evaluation.thresholds.get(evaluation.operating_point, {}) if label_set.multi_label else {}
+    limits = evaluation.thresholds.get(evaluation.operating_point, {})
+    limits = limits if label_set.multi_label and len(set(limits.values())) > 1 else {}
     each = tabulate("", "", {kind: metric_title(kind) for kind in kinds}, by_class, counted=len(kinds) < 4)
     first = "Finding" if label_set.multi_label else "Class"
     counts = _count_images(evaluation)
@@ -74,7 +79,7 @@ def tabulate_classes(evaluation: CollectionEvaluation) -> list[Table]:
         (name, [*([Cell(f"{limits[name]:.3f}")] if limits else []), counts[name], *cells]) for name, cells in each.rows
     ]
     return [
-        Table("Averages over the classes", ["Metric", *(SCOPE_TITLES[name] for name in scopes)], rows),
+        Table("Averages", ["Metric", *(SCOPE_TITLES[name] for name in scopes)], rows),
         Table(f"By {first.lower()}, all images", header, each_rows),
     ]
 
@@ -161,9 +166,9 @@ def tabulate_left_out(evaluation: CollectionEvaluation) -> Table:
 
 def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:
     """Return a table for each attribute."""
-    titles = {name: metric_title(name) for group in evaluation.subgroups for name in group.metrics}
+    titles = {name: metric_title(name) for name in SUBGROUP_METRICS}
     if evaluation.rejections is None:
-        titles.pop("rejected", None)
+        del titles["rejected"]
     listed = []
     for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
         rows = {group.name: group.metrics for group in evaluation.subgroups if group.trait == trait}
@@ -242,5 +247,5 @@ def _list_scopes(evaluation: CollectionEvaluation) -> dict[str, Scope]:
     return {
         name: scope
         for name, scope in evaluation.scopes.items()
-        if scope is all_images or scope.num_images < all_images.num_images
+        if name == "all" or scope.num_images < all_images.num_images
     }

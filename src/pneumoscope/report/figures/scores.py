@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE_STYLES = ("-", "--", "-.")
+MOST_LETTERS = 60  # below the columns of a confusion matrix
 MOST_COUNTED = 6  # columns of a confusion matrix with shares in each cell
 
 
