@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import os
 from collections.abc import Mapping
 from dataclasses import replace
@@ -31,6 +32,7 @@ from pneumoscope.labels import LabelSet, fold_name
 from pneumoscope.progress import log
 
 NAME_COLUMNS = ("path", "name", "file", "filename", "image", "image index")
+ROUNDING = 0.02
 SCORE_COLUMNS = ("score", "probability", "p")
 
 
@@ -72,9 +74,7 @@ def evaluate_predictions(
     if not len(kept):
         raise CollectionError(f"{path} has no prediction for any of the {len(failed)} images{format_skipped(failed)}")
     numbers = values[[row for row, reason in zip(found, reasons, strict=True) if not reason]]
-    probabilities = (
-        np.stack([1 - numbers[:, 0], numbers[:, 0]], axis=1) if len(columns) < 2 <= len(label_set.classes) else numbers
-    )
+    probabilities = _complete(numbers, label_set)
     point, thresholds = set_threshold(label_set, operating_point)
     model = Predictor(
         id=f"predictions of {printable_name(path)}", label_set=label_set, operating_point=point, thresholds=thresholds
@@ -101,7 +101,7 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     """
     try:
         rows = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig")
-    except (OSError, ValueError) as error:  # pandas' errors of parsing and decoding are ValueErrors
+    except (OSError, ValueError, csv.Error) as error:  # pandas' errors of parsing and decoding are ValueErrors
         raise CollectionError(f"{path} cannot be read as a table ({error}); expected a CSV file") from None
     rows.columns = [str(column).strip() for column in rows.columns]
     by_key = {fold_name(column): column for column in rows.columns}
@@ -132,6 +132,18 @@ def _choose_columns(source: LabelSet, columns: list[str], path: Path) -> tuple[L
     expected = ", ".join(f"p_{name}" for name in source.classes)
     single = f", or one of {source.positive or source.classes[-1]}" if not source.multi_label else ""
     raise CollectionError(f"{path} has the columns {', '.join(columns)}; expected {expected}{single}")
+
+
+def _complete(values: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Return `(n, classes)` probabilities from all columns, or from that of the positive class; rounding is undone."""
+    if values.shape[1] < 2 <= len(label_set.classes):
+        return np.stack([1 - values[:, 0], values[:, 0]], axis=1)
+    sums = values.sum(axis=1, keepdims=True)
+    rounded = (np.abs(sums - 1) <= ROUNDING) & (sums != 1)
+    if label_set.multi_label or not rounded.any():
+        return values
+    log.info("the probabilities of %d images sum to 1 after rounding only, and are divided by their sum", rounded.sum())
+    return np.where(rounded, values / np.where(sums > 0, sums, 1), values)
 
 
 def _match_rows(rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
