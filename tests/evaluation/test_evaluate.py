@@ -2,10 +2,13 @@
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
+from pneumoscope.data.duplicates import hash_images
 from pneumoscope.data.label_options import LabelOptions
 
 from pneumoscope.data.collection import scan_collection
@@ -149,6 +152,25 @@ def test_untouched_images_are_predicted_as_read_predicts_them(evaluation):
     assert untouched["auroc"].value == pytest.approx(main["auroc"].value, abs=1e-6)
     assert untouched["accuracy"].value == pytest.approx(main["accuracy"].value)
     assert evaluation.confounders.pixel_baselines == {}
+
+
+@pytest.mark.parametrize("known_by", ["sha256", "hashes"])
+def test_training_images_are_noticed_by_their_bytes_and_their_look(known_by, reader, tmp_path):
+    radiographs = draw_phantoms(24, size=160, seed=3).images
+    for number, image in enumerate(radiographs):
+        (tmp_path / ("normal", "pneumonia")[number % 2]).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / ("normal", "pneumonia")[number % 2] / f"{number}.png")
+    table = scan_collection(tmp_path).table.set_index("name")
+    names = ["normal/0.png", "pneumonia/3.png"]
+    again = np.stack([np.asarray(Image.fromarray(radiographs[number]).resize((128, 128))) for number in (0, 3)])
+    known = {"sha256": table["sha256"][names].to_numpy().astype(str), "hashes": hash_images(again)}[known_by]
+    references = SimpleNamespace(**{**vars(reader.models.references), "sha256": None, known_by: known})
+    trained = Reader(replace(reader.models, references=references))
+
+    evaluation = evaluate_models(trained, tmp_path, confounders=False)
+
+    assert evaluation.seen_in_training == names
+    assert evaluate_models(reader, tmp_path, confounders=False).seen_in_training is None
 
 
 def test_the_ood_detector_is_checked_on_invalid_inputs(evaluation):

@@ -208,7 +208,7 @@ def test_any_classes_and_any_model_have_a_page(label_set, texts, tmp_path):
 def test_images_of_the_training_are_counted(good):
     seen = dataclasses.replace(good, seen_in_training=["a.png", "b.png"])
 
-    assert "2 of 150 images were in the training data" in " ".join(write_verdict(seen))
+    assert "2 of 150 images, or copies of them, were in the training data" in " ".join(write_verdict(seen))
     assert "unknown whether" not in " ".join(write_limitations(seen))
 
 

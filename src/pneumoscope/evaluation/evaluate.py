@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.duplicates import find_known, hash_images
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.confounders import measure_confounders
@@ -21,6 +22,7 @@ from pneumoscope.evaluation.gather import (
     Source,
     choose_split,
     gather_readings,
+    list_known,
     list_traits,
     load_images,
     open_collection,
@@ -143,7 +145,7 @@ def measure_images(
     shift = _estimate_shift(model, images, correct, seed)
     if correct and shift is not None:
         images = replace(images, probabilities=shift.probabilities)
-    seen = find_seen_in_training(model.reader, gathered.table)
+    seen = find_seen_in_training(model.reader, gathered)
     if seen:
         log.warning("%d of %d images were in the training data of the model", len(seen), len(images))
     return CollectionEvaluation(
@@ -198,12 +200,18 @@ def explain_missing(model: Predictor) -> dict[str, str]:
     return notes
 
 
-def find_seen_in_training(reader: Reader | None, table: pd.DataFrame) -> list[str] | None:
-    """Return the names of images whose bytes were in the training data of a reader; None if that is unknown."""
-    hashes = getattr(reader and reader.models.references, "sha256", None)
-    if hashes is None or not len(hashes):
+def find_seen_in_training(reader: Reader | None, gathered: Gathered) -> list[str] | None:
+    """Return the names of images that were in a reader's training data: of the same bytes, or copies by their look.
+
+    None if the reader does not list its training images.
+    """
+    sha256, hashes = list_known(reader)
+    if sha256 is None and hashes is None:
         return None
-    return [str(name) for name in table["name"][table["sha256"].isin(set(hashes.tolist()))]]
+    seen = np.isin(gathered.table["sha256"].to_numpy().astype(str), [] if sha256 is None else sha256)
+    if hashes is not None and gathered.thumbnails is not None:
+        seen |= find_known(hash_images(gathered.thumbnails), hashes)
+    return [str(name) for name in gathered.table["name"][seen]]
 
 
 def _estimate_shift(model: Predictor, images: EvaluatedImages, correct: bool, seed: int) -> LabelShift | None:

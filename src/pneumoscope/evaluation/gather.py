@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
 from pneumoscope.data.collection import Collection, format_skipped, scan_collection
 from pneumoscope.data.dataset import Dataset
@@ -18,17 +19,19 @@ from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.predictor import Predictor, check_probabilities, name_decisions
 from pneumoscope.inference.batch import map_batches
 from pneumoscope.inference.decode import decode_file
+from pneumoscope.inference.reader import Reader
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, match_labels
 from pneumoscope.progress import log, track
 
 ALL_SPLITS = "all"
+THUMBNAIL_SIDE = 64
 TRAITS = ("age", "sex", "view")
 
 # An image with the reasons in its DICOM header to reject it; or the reason why it cannot be read.
 Decoded = tuple[np.ndarray, list[str]] | str
-# Probabilities `(classes,)`, decision, reason, whether in distribution, and mean gray level of an image.
-Outcome = tuple[np.ndarray, str, str, bool, float] | str
+# Probabilities `(classes,)`, decision, reason, whether in distribution, mean gray level and thumbnail of an image.
+Outcome = tuple[np.ndarray, str, str, bool, float, np.ndarray | None] | str
 Source = str | os.PathLike[str] | Dataset
 
 
@@ -59,6 +62,7 @@ class Gathered:
         table: `n` rows with the columns of `Collection.table`.
         images: the predictions of these images.
         exposures: `(n,)` float64, mean gray level of each image, 0 to 255; None if images were not read.
+        thumbnails: `(n, 64, 64)` uint8, for perceptual hashes; None if the model lists no hashes.
         unreadable: `{name, reason}` of each file without a prediction.
     """
 
@@ -66,6 +70,7 @@ class Gathered:
     images: EvaluatedImages
     exposures: np.ndarray | None
     unreadable: list[dict[str, str]]
+    thumbnails: np.ndarray | None = None
 
 
 def scan_source(source: Source, options: LabelOptions | None) -> Collection | Dataset:
@@ -190,11 +195,11 @@ def gather_readings(model: Predictor, table: pd.DataFrame, decode: Callable[[str
     if not len(kept):
         raise CollectionError(f"none of the {len(failed)} files can be read{format_skipped(failed)}")
     columns = list(zip(*(outcome for outcome in outcomes if not isinstance(outcome, str)), strict=True))
-    probabilities, decisions, reasons, accepted, exposures = (np.array(column) for column in columns)
+    probabilities, decisions, reasons, accepted, exposures, thumbnails = (np.array(column) for column in columns)
     images = collect_images(kept, model, probabilities)
     if model.reader:
         images = replace(images, decisions=decisions, reasons=reasons, in_distribution=accepted)
-    return Gathered(kept, images, exposures, failed)
+    return Gathered(kept, images, exposures, failed, None if thumbnails.ndim == 1 else thumbnails)
 
 
 def collect_images(table: pd.DataFrame, model: Predictor, probabilities: np.ndarray) -> EvaluatedImages:
@@ -243,12 +248,24 @@ def _read(model: Predictor, names: list[str], images: list[np.ndarray], objectio
     probabilities = check_probabilities(model.predict(stack), model.label_set, len(stack))
     exposures = stack.mean(axis=(1, 2)).tolist()
     if model.reader is None:
-        return [(row, "", "", True, exposure) for row, exposure in zip(probabilities, exposures, strict=True)]
+        return [(row, "", "", True, exposure, None) for row, exposure in zip(probabilities, exposures, strict=True)]
     readings = model.reader.predict_images(stack, names, operating_point=model.operating_point, objections=objections)
+    thumbnails = [_shrink(image) if list_known(model.reader)[1] is not None else None for image in images]
     return [
-        (row, str(reading.decision), reading.reason, bool(reading.in_distribution), exposure)
-        for row, reading, exposure in zip(probabilities, readings, exposures, strict=True)
+        (row, str(reading.decision), reading.reason, bool(reading.in_distribution), exposure, thumbnail)
+        for row, reading, exposure, thumbnail in zip(probabilities, readings, exposures, thumbnails, strict=True)
     ]
+
+
+def list_known(reader: Reader | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return SHA-256 and perceptual hashes of a reader's training images; None if it does not list them."""
+    references = reader and reader.models.references
+    return getattr(references, "sha256", None), getattr(references, "hashes", None)
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    # The perceptual hash begins with the same step.
+    return np.asarray(Image.fromarray(image).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS))
 
 
 def split_failures(table: pd.DataFrame, reasons: list[str]) -> tuple[pd.DataFrame, list[dict[str, str]]]:

@@ -55,8 +55,8 @@ def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
     verdict = []
     if seen:
         verdict.append(
-            f"{len(seen):,} of {scope.num_images:,} images were in the training data of the model, so metrics are "
-            "biased upwards. The names are in evaluation.json."
+            f"{len(seen):,} of {scope.num_images:,} images, or copies of them, were in the training data of the model, "
+            "so metrics are biased upwards. The names are in evaluation.json."
         )
     if not math.isfinite(auroc.value):
         verdict.append("A class has no images, so the AUROC is not defined.")
