@@ -72,6 +72,7 @@ def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
     content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop", "audited"))
     content |= dict.fromkeys(("training", "points", "splits", "rows", "test", "explanation", "audit", "seeds"), ())
+    content["sums"] = {}
     if isinstance(card, ExportedModel):
         content |= {"model": card, "training": _describe_training(card)}
     if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard):

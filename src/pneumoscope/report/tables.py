@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.study_folder import order_configurations
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
 from pneumoscope.labels import LabelSet
 from pneumoscope.report.comparison import ComparedMetric, read_estimate
 from pneumoscope.report.published import Publication
@@ -20,11 +20,8 @@ from pneumoscope.report.wording import (
 )
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
-# Suffix of the field names of task 2 in `results.json`, by classifier.
-NEIGHBOR_SUFFIXES = {"binary": "", "multiclass": "_multiclass", "multilabel": "_multilabel"}
-
-
-_SUFFIXES = tuple(filter(None, NEIGHBOR_SUFFIXES.values()))
+# Of the fields of a second classifier in task 2.
+_SUFFIXES = tuple(f"_{task}" for task in CLASSIFICATIONS)
 
 
 @dataclass(frozen=True)
@@ -175,15 +172,16 @@ def tabulate_counts(
     """
     splits = _order({key.partition("/")[0] for key in counts}, ("train", "val", "test"))
     classes = _order({key.partition("/")[2] for key in counts}, label_set.classes if label_set else ())
-    negative = label_set.negative if label_set and label_set.negative in classes else None
+    several = label_set is not None and label_set.multi_label  # an image counts once for each of its findings
+    negative = label_set.negative if label_set and label_set.negative in classes and not several else None
     rows: list[Row] = []
     for split in splits:
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
         share = f"{100 * counts.get(f'{split}/{negative}', 0) / total:.1f}%" if (total := sum(of_class)) else "-"
-        cells = [*of_class, total, *([Cell(share)] if negative else []), patients.get(split, EMPTY)]
-        rows.append((split or "not assigned", cells))
-    titles = [name or "no finding" for name in classes]
-    return Table(caption, ["Split", *titles, "All", *([f"Share {negative}"] if negative else []), "Patients"], rows)
+        sums = [*([] if several else [total]), *([Cell(share)] if negative else [])]
+        rows.append((split or "not assigned", [*of_class, *sums, patients.get(split, EMPTY)]))
+    titles = [*([] if several else ["All"]), *([f"Share {negative}"] if negative else [])]
+    return Table(caption, ["Split", *(name or "no finding" for name in classes), *titles, "Patients"], rows)
 
 
 def _order(names: set[str], first: Sequence[str]) -> list[str]:
