@@ -9,7 +9,8 @@ from typing import Any
 
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.study_folder import order_configurations
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
+from pneumoscope.labels import LabelSet
 from pneumoscope.report.published import (
     APPROXIMATE,
     REFERENCE,
@@ -18,7 +19,7 @@ from pneumoscope.report.published import (
     best_published,
     list_published,
 )
-from pneumoscope.report.wording import CLASSIFICATION_TASKS, metric_title, task_titles
+from pneumoscope.report.wording import metric_title, task_titles
 
 COMPARED = (
     ("binary", "accuracy"),
@@ -100,16 +101,23 @@ def read_metrics(results: dict[str, Any], task: str) -> dict[str, dict[str, Esti
     }
 
 
+def read_label_set(results: dict[str, Any]) -> LabelSet:
+    """Return the classes of the study's data."""
+    entry = results["data"]["label_set"]
+    groups = {name: tuple(members) for name, members in entry["groups"].items()}
+    return LabelSet(tuple(entry["classes"]), entry["negative"], groups, entry["multi_label"])
+
+
 def is_comparable(results: dict[str, Any]) -> bool:
     """Return whether the metrics are of radiographs with the classes of the reference study and the publications."""
     known = (KERMANY_LABELS.classes, KERMANY_LABELS.binary().classes)
-    return not results["data"]["phantoms"] and all(tuple(names) in known for names in read_classes(results).values())
+    return not results["data"]["phantoms"] and read_label_set(results).classes in known
 
 
-def read_classes(results: dict[str, Any]) -> dict[str, list[str]]:
-    """Return the class names of each classification task of `results.json`."""
-    tasks = {task: results["tasks"].get(task, {}) for task in CLASSIFICATION_TASKS}
-    return {task: next(iter(entries.values()))["classes"] for task, entries in tasks.items() if entries}
+def list_titles(results: dict[str, Any]) -> dict[str, str]:
+    """Return the titles of the tasks of a study."""
+    tasks = {task: results["tasks"].get(task, {}) for task in CLASSIFICATIONS}
+    return task_titles({task: next(iter(e.values()))["label_set"]["classes"] for task, e in tasks.items() if e})
 
 
 def compare_metrics(results: dict[str, Any]) -> list[ComparedMetric]:
@@ -132,7 +140,7 @@ def _collect_ours(results: dict[str, Any], task: str, metric: str) -> dict[str, 
 
 def collect_scores(results: dict[str, Any]) -> dict[str, list[Score]]:
     """Return scores by task title: the reference study, this study, then publications from low to high."""
-    panels, comparable, titles = {}, is_comparable(results), task_titles(read_classes(results))
+    panels, comparable, titles = {}, is_comparable(results), list_titles(results)
     for task, metric in HEADLINE_METRICS:
         scores = [
             Score(f"ours, {name}", "ours", estimate) for name, estimate in _collect_ours(results, task, metric).items()

@@ -72,6 +72,7 @@ def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
     content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop", "audited"))
     content |= dict.fromkeys(("training", "points", "splits", "rows", "test", "explanation", "audit", "seeds"), ())
+    content["sums"] = {}
     if isinstance(card, ExportedModel):
         content |= {"model": card, "training": _describe_training(card)}
     if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard):
@@ -115,7 +116,9 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
 
 def _describe_training(card: ExportedModel) -> list[str]:
     settings = card.settings
-    optimizer = f"AdamW, weight decay {settings.weight_decay:g}" if settings.weight_decay else "Adam"
+    optimizer = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[settings.optimizer]
+    if settings.weight_decay and settings.optimizer != "adam":
+        optimizer += f", weight decay {settings.weight_decay:g}"
     warmup = f"; linear warm-up over {settings.warmup:.0%} of the steps, then cosine decay" if settings.cosine else ""
     return [
         f"{settings.epochs} epochs in batches of {settings.batch_size}, configuration `{settings.configuration}`",
@@ -129,8 +132,10 @@ def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
     # Anomaly detectors have no dropout layer.
     dropout = settings.dropout if card.kind == "classifier" else 0
     options = (
-        (settings.backbone, f"pretrained weights of {settings.backbone}"),
+        (settings.weights, f"pretrained weights: {settings.weights}"),
+        (card.init_from, f"started from the weights of {card.init_from}"),
         (settings.balanced, "class-balanced sampling"),
+        (settings.class_weights == "balanced", "classes weighted equally in the loss"),
         (settings.label_smoothing, f"label smoothing {settings.label_smoothing:g}"),
         (settings.mixup, f"mixup {settings.mixup:g}"),
         (dropout, f"dropout {dropout:g}"),

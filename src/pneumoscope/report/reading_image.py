@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LONG_SIDE = (1024, 2048)
 NARROWEST = 640
 COLUMNS = 46
-MOST_BARS, BAR_LETTERS, DECISION_LETTERS = 8, 13, 17
+MOST_BARS, MOST_FINDINGS, BAR_LETTERS, LETTERS = 8, 4, 11, 17
 INK, SOFT, DIM, NOTICE = "#f2f4f6", "#9aa4ad", "#24292e", "#ffc04d"
 HEAD, RESULT, REJECTION, LINE, BAR, FOOT = 2.2, 8.4, 5.6, 1.2, 1.3, 1.9
 
@@ -55,7 +55,7 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
         for line in _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width - 2 * unit)
     ]
     top = round(HEAD * unit) + radiograph.height
-    height = max(RESULT, 3.2 + BAR * len(bars)) if bars else REJECTION
+    height = max(RESULT, 3.6 + BAR * len(bars)) if bars else REJECTION
     below = round((height + LINE * len(notes) + FOOT) * unit)
     sheet = Image.new("RGB", (width, top + below), "black")
     sheet.paste(radiograph, ((width - radiograph.width) // 2, round(HEAD * unit)))
@@ -65,10 +65,10 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
     if bars:
         _draw_bars(pen, reading, bars, unit, top + unit)
         if unlisted:
-            place = (18 * unit, top + round((2.6 + BAR * len(bars)) * unit))
+            place = (18 * unit, top + round((2.8 + BAR * len(bars)) * unit))
             pen.text(place, f"{unlisted} less probable ones", fill=SOFT, font=_font(0.7 * unit), anchor="lm")
     if heatmap is not None and bars:
-        title = shorten(str(reading["explained"]), DECISION_LETTERS)
+        title = shorten(str(reading["explained"]), LETTERS)
         _draw_scale(sheet, unit, top + unit, (round(35.2 * unit), width - unit), title=title)
     for number, (line, color) in enumerate(notes):
         place = (unit, top + round((height + LINE * number) * unit))
@@ -110,18 +110,19 @@ def _write_head(pen: "ImageDraw", width: int, unit: int) -> None:
 
 
 def _write_result(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: int) -> None:
-    decisions = str(reading["decision"]).split(SEPARATOR)
-    size = 1.9 if len(decisions) == 1 and len(decisions[0]) < 12 else 1.2
-    text = shorten(", ".join(decisions), round(DECISION_LETTERS * 1.3 / size))
-    pen.text(
-        (unit, top), text, fill=_color(reading, decisions[0], INK), font=_font(size * unit, bold=True), anchor="la"
-    )
-    lines = [f"operating point: {reading['operating_point']}"]
+    names = str(reading["decision"]).split(SEPARATOR)
+    size = 1.9 if len(names) == 1 and len(names[0]) < 12 else 1.1
+    for number, name in enumerate(names[:MOST_FINDINGS]):
+        place, font = (unit, top + round(1.5 * size * number * unit)), _font(size * unit, bold=True)
+        pen.text(place, shorten(name, LETTERS), fill=_color(reading, name, INK), font=font, anchor="la")
+    lines = [f"and {len(names) - MOST_FINDINGS} more"] if len(names) > MOST_FINDINGS else []
+    lines.append(f"operating point: {reading['operating_point']}")
     percentile = reading.get("anomaly_percentile")
     if percentile is not None:
         lines.append(format_percentile(percentile))
+    below = 1.5 * size * min(len(names), MOST_FINDINGS)
     for number, line in enumerate(lines):
-        place = (unit, top + round((2.8 + LINE * number) * unit))
+        place = (unit, top + round((below + LINE * number) * unit))
         pen.text(place, line, fill=SOFT, font=_font(0.8 * unit), anchor="la")
 
 

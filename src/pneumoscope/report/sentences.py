@@ -6,13 +6,13 @@ import math
 from typing import Any
 
 from pneumoscope.io.results import Audit, Estimate, Leakage
-from pneumoscope.io.study_folder import order_configurations
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
 from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.comparison import (
     HEADLINE_METRICS,
     is_comparable,
-    read_classes,
+    list_titles,
     read_estimate,
     read_metrics,
     reference_estimate,
@@ -20,14 +20,12 @@ from pneumoscope.report.comparison import (
 from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.tables import Cell, make_cell
 from pneumoscope.report.wording import (
-    CLASSIFICATION_TASKS,
     WITHOUT_OWN_PATIENT,
     format_estimate,
     format_interval,
     format_value,
     format_with_ci,
     metric_title,
-    task_titles,
 )
 
 # Smaller differences in the share of the negative class are not reported.
@@ -50,9 +48,9 @@ def leading_configuration(configurations: dict[str, Any]) -> str:
 def write_headlines(results: dict[str, Any]) -> list[str]:
     """Return the main test metric of each classifier, compared with the reference study and the majority class."""
     images = "phantoms" if results["data"]["phantoms"] else "radiographs"
-    headlines, titles = [], task_titles(read_classes(results))
+    headlines, titles = [], list_titles(results)
     for task, metric in HEADLINE_METRICS:
-        metrics = read_metrics(results, task) if task in CLASSIFICATION_TASKS else {}
+        metrics = read_metrics(results, task) if task in CLASSIFICATIONS else {}
         configuration = leading_configuration(metrics) if metrics else ""
         if not metrics or metric not in metrics[configuration]:
             continue
@@ -83,7 +81,7 @@ def _write_majority(entries: dict[str, Any]) -> str:
         if confusion:
             counts = [sum(row) for row in confusion]
             share = 100 * max(counts) / max(sum(counts), 1)
-            name = entry["classes"][counts.index(max(counts))]
+            name = entry["label_set"]["classes"][counts.index(max(counts))]
             return f" A classifier that always predicts {name} has an accuracy of {share:.1f}%."
     return ""
 
@@ -91,7 +89,7 @@ def _write_majority(entries: dict[str, Any]) -> str:
 def list_tiles(results: dict[str, Any]) -> list[dict[str, str | Cell]]:
     """Return the main metrics as `section`, `title` and `cell`; the note holds the value of the reference study."""
     tiles: list[dict[str, str | Cell]] = []
-    titles, comparable = task_titles(read_classes(results)), is_comparable(results)
+    titles, comparable = list_titles(results), is_comparable(results)
     for task, metric in HEADLINE_METRICS:
         metrics = read_metrics(results, task)
         if not metrics or metric not in metrics[leading_configuration(metrics)]:
@@ -177,8 +175,10 @@ def write_leakage(leakage: Leakage) -> str:
 
 def write_limitations(results: dict[str, Any], audit: Audit | None) -> list[str]:
     """Return the limitations of the study."""
-    classes, comparable = read_classes(results), is_comparable(results)
-    task, metric = next((pair for pair in HEADLINE_METRICS if pair[0] in classes), ("", ""))
+    titles, comparable = list_titles(results), is_comparable(results)
+    task, metric = next(
+        (pair for pair in HEADLINE_METRICS if pair[0] in CLASSIFICATIONS and results["tasks"].get(pair[0])), ("", "")
+    )
     metrics = read_metrics(results, task)
     main = metrics[leading_configuration(metrics)].get(metric) if metrics else None
     limitations = [PHANTOM_NOTE] if results["data"]["phantoms"] else list(OWN_DATA)
@@ -190,7 +190,7 @@ def write_limitations(results: dict[str, Any], audit: Audit | None) -> list[str]
                 f"reference study and the publications used all {TEST_IMAGES}."
             )
     if main is not None and math.isfinite(main.high - main.low):
-        number, interval = task_titles(classes)[task].split()[0], format_interval(metric, main)
+        number, interval = titles[task].split()[0], format_interval(metric, main)
         limitations.append(
             f"{metric_title(metric)} of {number}: the 95% interval on {main.n} test images is {interval}. Differences "
             "smaller than its width may be chance."

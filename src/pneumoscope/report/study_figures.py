@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.results import AnomalyResult, Classification, EmbeddingMap, Explanation, LearningCurve, Neighbors
-from pneumoscope.io.study_folder import order_configurations, split_stage, stage_name
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations, split_stage, stage_name
 from pneumoscope.progress import track
-from pneumoscope.report.comparison import collect_scores, read_classes
+from pneumoscope.report.comparison import collect_scores, list_titles
 from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores
 from pneumoscope.report.figures.palette import PageFigure, save_page_figure
-from pneumoscope.report.wording import CLASSIFICATION_TASKS, task_titles
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,7 +74,7 @@ def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
     if panels:
         caption, draw = "Metrics on test images with 95% intervals.", partial(comparison.draw_comparison, panels)
         yield Plan("overview", "scores", "comparison", "Comparison", caption, draw, wide=True)
-    titles = task_titles(read_classes(results))
+    titles = list_titles(results)
     for kind, plan in _PLANS.items():
         task = kind.partition("_")[2] or kind
         title = titles.get(task, task)
@@ -179,9 +178,9 @@ def _plan_explain(kind: str, title: str, result: Explanation, dataset: Dataset |
 
 
 _PLANS: dict[str, Callable[[str, str, Any, Dataset | None], Iterator[Plan]]] = {
-    **dict.fromkeys(CLASSIFICATION_TASKS, _plan_classifier),
-    **{f"neighbors_{task}": _plan_neighbors for task in CLASSIFICATION_TASKS},
-    **{f"map_{task}": _plan_map for task in CLASSIFICATION_TASKS},
+    **dict.fromkeys(CLASSIFICATIONS, _plan_classifier),
+    **{f"neighbors_{task}": _plan_neighbors for task in CLASSIFICATIONS},
+    **{f"map_{task}": _plan_map for task in CLASSIFICATIONS},
     "anomaly": _plan_anomaly,
     "explain": _plan_explain,
 }

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.results import Classification, EmbeddingMap, Explanation, LabelSet, Neighbors
-from pneumoscope.io.study_folder import load_stages, order_configurations, split_stage
+from pneumoscope.io.results import EmbeddingMap, Explanation, LabelSet
+from pneumoscope.io.study_folder import CLASSIFICATIONS, load_stages, order_configurations, split_stage
 from pneumoscope.report import sentences, tables
-from pneumoscope.report.comparison import compare_metrics, is_comparable, read_classes, read_metrics
+from pneumoscope.report.comparison import compare_metrics, is_comparable, list_titles, read_label_set, read_metrics
 from pneumoscope.report.interactive_map import write_map_data, write_thumbnails
 from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES
 from pneumoscope.report.study_figures import draw_figures
 from pneumoscope.report.templates import read_scripts, write_page
 from pneumoscope.report.threshold_explorer import write_explorer_data
-from pneumoscope.report.wording import CLASSIFICATION_TASKS, field_title, task_titles
+from pneumoscope.report.wording import field_title
 from pneumoscope.study.summary import SCHEMA_VERSION
 
 if TYPE_CHECKING:
@@ -41,7 +41,7 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
     results = load_results(out_dir / "results.json")
     stages = load_stages(out_dir)
     explorer = write_explorer_data(stages)
-    label_set = find_label_set(stages)
+    label_set = read_label_set(results)
     return write_page(
         out_dir / "report.html",
         "report.html.j2",
@@ -49,7 +49,7 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
         phantoms=results["data"]["phantoms"],
         scripts=read_scripts(),
         maps={
-            name: write_map_data(stage, dataset, negative=label_set and label_set.negative)
+            name: write_map_data(stage, dataset, negative=label_set.negative)
             for name, stage in stages.items()
             if isinstance(stage, EmbeddingMap)
         },
@@ -61,10 +61,10 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
         published_test_images=TEST_IMAGES,
         audit=stages.get("audit"),
         comparable=is_comparable(results),
-        numbers={task: title.split()[0] for task, title in task_titles(read_classes(results)).items()},
+        embeddings={task: list_titles(results).get(task, task).split()[0] for task in _list_suffixes(stages)},
         texts=_write_texts(results, stages, label_set),
         tiles=sentences.list_tiles(results),
-        tables=_list_tables(results, stages.get("audit"), label_set),
+        tables=_list_tables(results, stages, label_set),
         shared_settings=tables.list_shared_settings(results["settings"]),
     )
 
@@ -87,22 +87,10 @@ def load_results(path: Path) -> dict[str, Any]:
     return dict(results)
 
 
-def find_label_set(stages: dict[str, Any]) -> LabelSet | None:
-    """Return the classes of the finest classifier of a study; None if it has none yet."""
-    found = [stage.label_set for stage in stages.values() if isinstance(stage, Classification)]
-    found += [
-        evaluation.label_set
-        for stage in stages.values()
-        if isinstance(stage, Neighbors)
-        for evaluation in stage.evaluations.values()
-    ]
-    return max(found, key=lambda label_set: len(label_set.classes), default=None)
-
-
 def _list_sections(results: dict[str, Any], stages: dict[str, Any], *, has_explorer: bool) -> dict[str, str]:
-    titles = task_titles(read_classes(results))
+    titles = list_titles(results)
     tasks = {task: title for task, title in titles.items() if results["tasks"].get(task)}
-    sections = {"overview": "Overview"} | {task: tasks[task] for task in CLASSIFICATION_TASKS if task in tasks}
+    sections = {"overview": "Overview"} | {task: tasks[task] for task in CLASSIFICATIONS if task in tasks}
     sections |= {"thresholds": "Thresholds"} if has_explorer else {}
     sections |= tasks | {"data": "Data"} | ({"leakage": "Data leakage"} if "leakage" in stages else {})
     return sections | {
@@ -113,12 +101,12 @@ def _list_sections(results: dict[str, Any], stages: dict[str, Any], *, has_explo
     }
 
 
-def _list_tables(results: dict[str, Any], audit: Any, label_set: LabelSet | None) -> dict[str, tables.Table]:
-    tasks, data = results["tasks"], results["data"]
-    titles = task_titles(read_classes(results))
+def _list_tables(results: dict[str, Any], stages: dict[str, Any], label_set: LabelSet) -> dict[str, tables.Table]:
+    tasks, data, audit = results["tasks"], results["data"], stages.get("audit")
+    titles = list_titles(results)
     captions = {task: titles[task].partition(" ")[2] for task in tasks} | {"explain": "Heatmaps of the test images"}
     listed = {task: tables.tabulate_metrics(captions[task], tasks[task]) for task in tasks if tasks[task]}
-    for task, suffix in tables.NEIGHBOR_SUFFIXES.items():
+    for task, suffix in _list_suffixes(stages).items():
         caption = f"k-NN on the embedding of classifier {titles.get(task, task).split()[0]}"
         listed[f"neighbors_{task}"] = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
     counts = tables.tabulate_counts(
@@ -144,11 +132,18 @@ def _list_tables(results: dict[str, Any], audit: Any, label_set: LabelSet | None
     return listed
 
 
+def _list_suffixes(stages: dict[str, Any]) -> dict[str, str]:
+    """Return the suffix of the fields of task 2 in `results.json`, by classifier."""
+    found = {split_stage(name)[1] for name in stages}
+    tasks = [task for task in CLASSIFICATIONS if f"neighbors_{task}" in found]
+    return {task: f"_{task}" if number else "" for number, task in enumerate(tasks)}
+
+
 def _list_left_out(results: dict[str, Any]) -> list[tables.Row]:
     return [(field_title(part), [reason]) for part, reason in results.get("left_out", {}).items()]
 
 
-def _write_texts(results: dict[str, Any], stages: dict[str, Any], label_set: LabelSet | None) -> dict[str, list[str]]:
+def _write_texts(results: dict[str, Any], stages: dict[str, Any], label_set: LabelSet) -> dict[str, list[str]]:
     """Return paragraphs by section."""
     compared = is_comparable(results)
     explained = {
@@ -175,7 +170,7 @@ def _write_texts(results: dict[str, Any], stages: dict[str, Any], label_set: Lab
         "leakage": [sentences.write_leakage(stages["leakage"])] if "leakage" in stages else [],
         "limitations": sentences.write_limitations(results, stages.get("audit")),
     }
-    for task, suffix in tables.NEIGHBOR_SUFFIXES.items():
+    for task, suffix in _list_suffixes(stages).items():
         texts[f"neighbors_{task}"] = _name_configurations(
             {
                 name: sentences.write_agreement(neighbors[name], suffix=suffix)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.study_folder import order_configurations
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
 from pneumoscope.labels import LabelSet
 from pneumoscope.report.comparison import ComparedMetric, read_estimate
 from pneumoscope.report.published import Publication
@@ -20,11 +20,8 @@ from pneumoscope.report.wording import (
 )
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
-# Suffix of the field names of task 2 in `results.json`, by classifier.
-NEIGHBOR_SUFFIXES = {"binary": "", "multiclass": "_multiclass", "multilabel": "_multilabel"}
-
-
-_SUFFIXES = tuple(filter(None, NEIGHBOR_SUFFIXES.values()))
+# Of the fields of a second classifier in task 2.
+_SUFFIXES = tuple(f"_{task}" for task in CLASSIFICATIONS)
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import math
 from collections.abc import Mapping, Sequence
 
 from pneumoscope.io.results import Estimate
+from pneumoscope.io.study_folder import CLASSIFICATIONS
 
-CLASSIFICATION_TASKS = ("binary", "multiclass", "multilabel")
 _OTHER_TASKS = {"neighbors": "2 Embeddings and k-NN", "anomaly": "3 Anomaly detection", "explain": "4 Explanations"}
 _MOST_NAMED = 4
 
@@ -83,7 +83,7 @@ def task_titles(classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
         >>> task_titles({"multilabel": ("Effusion", "Mass")})["multilabel"]
         '1 Effusion and Mass'
     """
-    tasks = [task for task in CLASSIFICATION_TASKS if task in classes]
+    tasks = [task for task in CLASSIFICATIONS if task in classes]
     numbers = ("1",) if len(tasks) == 1 else ("1.A", "1.B")
     titles = {
         task: f"{number} {name_classes(classes[task], 'and' if task == 'multilabel' else 'or')}"
