@@ -13,11 +13,12 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.data.audit import group_by_label
 from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Audit
 from pneumoscope.io.write import write_text
 from pneumoscope.phantoms.phantom import shows_phantoms
-from pneumoscope.report.figures.exposure import SUBTYPE_TITLES, draw_exposures
+from pneumoscope.report.figures.exposure import draw_exposures
 from pneumoscope.report.figures.palette import save_page_figure
 from pneumoscope.report.tables import Cell, Table, tabulate_counts, tabulate_exposure
 from pneumoscope.report.templates import write_page
@@ -91,13 +92,11 @@ def _align(table: Table) -> list[str]:
 def _collect_examples(dataset: Dataset) -> list[dict[str, Any]]:
     """Return some images of each class, evenly spaced in the table, each from a different patient."""
     shown = []
-    for name, title in SUBTYPE_TITLES.items():
-        rows = dataset.table.index[dataset.table["subtype"] == name]
-        firsts = dataset.table.loc[rows].drop_duplicates("patient").index.to_numpy()
-        if len(firsts):
-            chosen = firsts[np.linspace(0, len(firsts) - 1, min(_EXAMPLES, len(firsts))).round().astype(int)]
-            images = [_show_image(dataset, row, f"Example of class {title}: ") for row in chosen]
-            shown.append({"title": title, "images": images})
+    for name, rows in group_by_label(dataset.table, dataset.label_set).items():
+        firsts = dataset.table[rows].drop_duplicates("patient").index.to_numpy()
+        chosen = firsts[np.linspace(0, len(firsts) - 1, min(_EXAMPLES, len(firsts))).round().astype(int)]
+        images = [_show_image(dataset, row, f"Example of class {name}: ") for row in chosen]
+        shown.append({"title": name, "images": images})
     return shown
 
 
