@@ -148,7 +148,8 @@ def write_phantoms(
         f"Drawn with num_train={num_train}, num_test={num_test}, size={size}, seed={seed}.\n",
     )
     if dataset.label_set.multi_label:
-        table = dataset.table.rename(columns={"path": "", "name": "path"})[["path", "label", "patient", "split"]]
+        labels = dataset.table["label"].replace("", dataset.label_set.negative)
+        table = dataset.table[["patient", "split"]].assign(path=dataset.table["name"], label=labels)
         write_text(root / "manifest.csv", table.to_csv(index=False))
     assert dataset.masks is not None
     rows = zip(dataset.table["name"], dataset.images, dataset.masks, strict=True)
