@@ -5,9 +5,15 @@ image.py        load one image as an array
 dicom.py        DICOM: detection, loading, header checks
 dicom_frame.py  DICOM: decoding of stored pixels
 dicom_gray.py   DICOM: stored values to gray levels
-naming.py       naming schemes
-kermany.py      naming scheme of the Kermany data set
-collection.py   list a folder or table (CSV, TSV, Parquet)
+known_sets.py    how public data sets are written
+kermany.py       names of the Kermany data set
+label_options.py choices: classes, columns, mapping, groups
+manifest.py      read a table (CSV, TSV, Parquet)
+folders.py       list a folder
+tables.py        list a table
+listing.py       what both say about an image
+labeling.py      from labels to classes
+collection.py    list a folder or table with classes and hashes
 dataset.py      load a collection into arrays
 splits.py       splits and folds by patient
 audit.py        counts, duplicates, leaks, exposure

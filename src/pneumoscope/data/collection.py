@@ -151,7 +151,7 @@ def _describe(entry: Entry) -> tuple[Entry, str, str, str]:
             patient, age, sex, view = (str(header.get(word) or "").strip() for word in words)
         age, sex, view = entry.age or read_age(age), entry.sex or sex[:1], entry.view or view
         return replace(entry, age=age, sex=sex, view=view), digest, patient, ""
-    except FileNotFoundError:
+    except (FileNotFoundError, ValueError):  # a null byte in the name
         return entry, "", "", "the file does not exist (or is a broken link)"
     except ImageError:
         return entry, digest, "", ""  # the decoder reports it

@@ -134,13 +134,11 @@ def _place_by_words(root_name: str, folders: Folders, options: LabelOptions) -> 
     for path, below in folders.items():
         names = below or (root_name,)
         depth = next((index for index in reversed(range(len(names))) if fold_name(names[index]) in words), None)
-        if depth is None and options.data_set != "kermany":
+        if depth is None:
             return None
-        places[path] = ("", "")
-        if depth is not None:
-            deeper = (name for name in names[depth + 1 :] if fold_name(name) not in _PASSED_FOLDERS)
-            places[path] = (names[depth], next((name for name in deeper if not find_split(name)), ""))
-            tops.add(names[: depth + 1])
+        deeper = (name for name in names[depth + 1 :] if fold_name(name) not in _PASSED_FOLDERS)
+        places[path] = (names[depth], next((name for name in deeper if not find_split(name)), ""))
+        tops.add(names[: depth + 1])
     nested = any(top[:depth] in tops for top in tops for depth in range(1, len(top)))
     return None if nested else places
 

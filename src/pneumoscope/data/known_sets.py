@@ -28,7 +28,7 @@ class KnownSet:
         columns: a table with all of these columns is recognized.
         folders: a folder with exactly these class folders is recognized.
         files: pattern of file names; a folder with only such images is recognized. Groups: `patient` and `label`.
-        path, view: columns, where their names are not usual ones.
+        path, views: columns, where their names are not usual ones; the first view that is not empty counts.
         labels: columns of labels or findings; empty: the usual names, or all columns of 0 and 1.
         names: label by text.
         left_out: labels that say that an image is not to be used.
@@ -49,7 +49,7 @@ class KnownSet:
     folders: tuple[str, ...] = ()
     files: str = ""
     path: str = ""
-    view: str = ""
+    views: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     names: dict[str, str] = field(default_factory=dict)
     left_out: tuple[str, ...] = ()
@@ -83,7 +83,7 @@ KNOWN_SETS = (
         "CheXpert, Irvin 2019",
         "https://stanfordmlgroup.github.io/competitions/chexpert",
         columns=("Path", "Frontal/Lateral", "AP/PA", *CHEXPERT_FINDINGS),
-        view="AP/PA",
+        views=("AP/PA", "Frontal/Lateral"),
         labels=("No Finding", *CHEXPERT_FINDINGS),
         multi_label=True,
         patient=r"(patient\d+)/",
@@ -96,7 +96,6 @@ KNOWN_SETS = (
         "https://physionet.org/content/mimic-cxr-jpg/2.0.0",
         columns=("subject_id", "study_id", *CHEXPERT_FINDINGS),
         path="dicom_id",
-        view="ViewPosition",
         labels=("No Finding", *CHEXPERT_FINDINGS),
         multi_label=True,
         joined=("mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-metadata.csv"),

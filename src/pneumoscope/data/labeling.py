@@ -39,8 +39,8 @@ def _spell_names(listing: Listing, options: LabelOptions) -> dict[str, str]:
         log.warning("no label is mapped by %s; the labels are %s", ", ".join(sorted(unused)), ", ".join(names))
     chosen = [*(options.classes or ()), *options.groups, *([options.negative] if options.negative else [])]
     known = {fold_name(name): name for name in chosen}
-    if not listing.multi_label and all(fold_name(name) in KERMANY_WORDS for name in names.values()):
-        return {old: KERMANY_WORDS[fold_name(new)] for old, new in names.items()}
+    if not listing.multi_label and _is_kermany(names.values(), options):
+        return {old: KERMANY_WORDS.get(fold_name(new), new) for old, new in names.items()}
     for name in (*options.map.values(), *names.values()):
         known.setdefault(fold_name(name), unicodedata.normalize("NFC", " ".join(name.split())))
     _check_accents(known)
@@ -51,6 +51,10 @@ def _spell_names(listing: Listing, options: LabelOptions) -> dict[str, str]:
         if len(olds) > 1:
             log.info("%s are one class, %r", ", ".join(map(repr, olds)), new)
     return {old: known[fold_name(new)] for old, new in names.items()}
+
+
+def _is_kermany(names: Iterable[str], options: LabelOptions) -> bool:
+    return options.data_set == "kermany" or all(fold_name(name) in KERMANY_WORDS for name in names)
 
 
 def _check_accents(names: dict[str, str]) -> None:
@@ -80,7 +84,7 @@ def _assign_classes(
     listing: Listing, options: LabelOptions, spelling: dict[str, str]
 ) -> tuple[Labeled, Skipped, LabelSet]:
     names = sorted(set(spelling.values()), key=fold_name)
-    is_kermany = bool(names) and set(names) <= set(KERMANY_WORDS.values())
+    is_kermany = _is_kermany(names, options)
     labels = [spelling[entry.present[0]] for entry in listing.entries]
     if is_kermany:
         labels = [_read_cause(entry, label) for entry, label in zip(listing.entries, labels, strict=True)]

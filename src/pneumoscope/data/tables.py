@@ -1,6 +1,7 @@
 """List a table: path, labels, patient and split of each image from its columns."""
 
 import ast
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Sequence
@@ -29,6 +30,7 @@ _USUAL_COLUMNS = {
     "sex": ("sex", "gender", "patient sex", "patient gender", "patientsex", "patientsex dicom"),
     "view": ("view", "view position", "viewposition", "projection"),
 }
+_OTHER_VIEWS = {"LATERAL", "LAT", "L", "LL", "RL", "COSTAL", "EXCLUDE"}
 _NUMBERS = {"0": "0", "0.0": "0", "false": "0", "1": "1", "1.0": "1", "true": "1", "-1": "-1", "-1.0": "-1"}
 _NUMBERS |= {"": "", "nan": ""}
 
@@ -40,6 +42,7 @@ def list_table(path: Path, options: LabelOptions) -> Listing:
     """List the images of a table.
 
     Labels are words or 0 and 1 in one column, one column of 0 and 1 for each finding, or several findings in one cell.
+    In columns of findings, -1 (uncertain) and empty cells are unknown. Lateral views are left out.
 
     Raises:
         CollectionError: if the table cannot be read, lacks a column, or gives an image two labels.
@@ -68,7 +71,7 @@ def list_table(path: Path, options: LabelOptions) -> Listing:
 def _choose_columns(manifest: Manifest, options: LabelOptions, known: KnownSet | None) -> Columns:
     """Return the column of each role: chosen by the user, of the known data set, or with a usual name."""
     chosen = {"path": options.path_column, "patient": options.patient_column, "split": options.split_column}
-    of_set = {"path": known.path, "view": known.view} if known is not None else {}
+    of_set = {"path": known.path} if known is not None else {}
     columns = {
         role: manifest.require(name) if (name := chosen.get(role) or of_set.get(role)) else manifest.find(*usual)
         for role, usual in _USUAL_COLUMNS.items()
@@ -228,8 +231,11 @@ def _make_entries(
     for row, label in zip(manifest.rows, labels, strict=True):
         cell = {role: row[column] if column else "" for role, column in columns.items()}
         name = printable_name(cell["path"])
-        if label is None or not cell["path"]:
-            skipped.append({"name": name, "reason": "no label" if cell["path"] else "no path"})
+        views = [row[column] for column in known.views] if known is not None else []
+        view = next(filter(None, (*views, cell["view"])), "").upper()
+        if label is None or not cell["path"] or view in _OTHER_VIEWS:
+            reason = "no path" if not cell["path"] else "no label" if label is None else f"view {view}, not frontal"
+            skipped.append({"name": name, "reason": reason})
             continue
         patient, split = cell["patient"], splits[cell["split"]]
         if known is not None:
@@ -238,7 +244,7 @@ def _make_entries(
         if tests:
             split = "test" if cell["path"] in tests else "train"
         age = read_age(cell["age"]) or _count_years(row, known)
-        sex, view = cell["sex"][:1].upper(), cell["view"].upper()
+        sex = cell["sex"][:1].upper()
         entries.append(Entry(images.find(cell["path"]), name, *label, patient, split, age, sex, view))
     return entries, skipped
 
@@ -260,7 +266,7 @@ class ImageFinder:
         texts = [text, text.replace("\\", "/")]
         roots = [self._folder, *([self._folder / self._known.root] if self._known is not None else [])]
         paths = [root / name for root in roots for name in texts]
-        found = next((path for path in paths if path.is_file()), None)
+        found = next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113  is_file fails on long names
         if found is None and self._known is not None:
             found = self._list_names(roots[-1]).get(Path(texts[1]).name)
         return found or paths["\\" in text]
