@@ -145,7 +145,7 @@ def write_phantoms(
         "A program (pneumoscope, write_phantoms) drew every image in this folder. No image shows a person.\n"
         f"{layout}"
         "masks/ holds the mask of each lesion (255 = lesion, all 0 for normals).\n"
-        f"Drawn with num_train={num_train}, num_test={num_test}, size={size}, seed={seed}.\n",
+        f"Drawn with num_train={num_train}, num_test={num_test}, size={size}, seed={seed}, label_set={label_set}.\n",
     )
     if dataset.label_set.multi_label:
         labels = dataset.table["label"].replace("", dataset.label_set.negative)
