@@ -12,14 +12,14 @@ from pneumoscope.data.prepare import prepare_folders
 from pneumoscope.errors import CollectionError
 
 PLACED = {
-    "train/NORMAL/IM-0115-0001.jpeg": "train/NORMAL/IM-0115-0001.jpeg",
-    "train/NORMAL/NORMAL2-IM-1427-0001.jpeg": "train/NORMAL/NORMAL2-IM-1427-0001.jpeg",
-    "train/PNEUMONIA/person1_bacteria_1.jpeg": "train/BACTERIAL/person1_bacteria_1.jpeg",
-    "train/PNEUMONIA/person2_virus_6.jpeg": "train/VIRAL/person2_virus_6.jpeg",
-    "train/PNEUMONIA/VIRUS-1008087-0001.jpeg": "train/VIRAL/VIRUS-1008087-0001.jpeg",
-    "val/NORMAL/NORMAL-77-0001.jpeg": "val/NORMAL/NORMAL-77-0001.jpeg",
-    "test/PNEUMONIA/person1_virus_7.jpeg": "test/VIRAL/person1_virus_7.jpeg",
-    "test/NORMAL/IM-0001-0001.jpeg": "test/NORMAL/IM-0001-0001.jpeg",
+    "train/NORMAL/IM-0115-0001.jpeg": "train/normal/IM-0115-0001.jpeg",
+    "train/NORMAL/NORMAL2-IM-1427-0001.jpeg": "train/normal/NORMAL2-IM-1427-0001.jpeg",
+    "train/PNEUMONIA/person1_bacteria_1.jpeg": "train/bacterial/person1_bacteria_1.jpeg",
+    "train/PNEUMONIA/person2_virus_6.jpeg": "train/viral/person2_virus_6.jpeg",
+    "train/PNEUMONIA/VIRUS-1008087-0001.jpeg": "train/viral/VIRUS-1008087-0001.jpeg",
+    "val/NORMAL/NORMAL-77-0001.jpeg": "val/normal/NORMAL-77-0001.jpeg",
+    "test/PNEUMONIA/person1_virus_7.jpeg": "test/viral/person1_virus_7.jpeg",
+    "test/NORMAL/IM-0001-0001.jpeg": "test/normal/IM-0001-0001.jpeg",
 }
 UNKNOWN = "train/PNEUMONIA/unknown.jpeg"
 
@@ -55,7 +55,7 @@ def test_images_are_placed_by_split_and_class_once(copy: bool, source: Path, tmp
     assert list_images(out_dir) == sorted(PLACED.values())
     assert {path.is_symlink() for path in out_dir.rglob("*.jpeg")} == {not copy}
     left_out = pd.read_csv(out_dir / "left_out.csv")
-    assert left_out["name"].tolist() == [UNKNOWN] and "subtype" in left_out["reason"][0]
+    assert left_out["name"].tolist() == [UNKNOWN] and "is a group" in left_out["reason"][0]
     readme = (out_dir / "README.txt").read_text()
     assert RESEARCH_USE_ONLY in readme and "CC BY 4.0" in readme and "rscbjbr9sj" in readme
     first = describe_files(out_dir)
@@ -68,7 +68,7 @@ def test_folder_and_manifest_list_the_same_as_the_source(source: Path, tmp_path:
     out_dir = prepare_folders(source, tmp_path / "three")
     tables = [
         scan_collection(place)
-        .table.query("subtype != 'unknown'")[["sha256", "label", "subtype", "patient", "split"]]
+        .table.query("label != 'pneumonia'")[["sha256", "label", "patient", "split"]]
         .sort_values("sha256", ignore_index=True)
         for place in (source, out_dir, out_dir / "manifest.csv")
     ]
@@ -96,13 +96,13 @@ def test_interrupted_run_is_completed(source: Path, tmp_path: Path, monkeypatch:
 
 def test_damaged_copy_and_wrong_link_are_replaced(source: Path, tmp_path: Path) -> None:
     out_dir = prepare_folders(source, tmp_path / "three", copy=True)
-    damaged, wrong = (out_dir / name for name in ("train/NORMAL/IM-0115-0001.jpeg", "test/NORMAL/IM-0001-0001.jpeg"))
+    damaged, wrong = (out_dir / name for name in ("train/normal/IM-0115-0001.jpeg", "test/normal/IM-0001-0001.jpeg"))
     damaged.write_bytes(b"damaged")
     wrong.unlink()
     wrong.symlink_to(tmp_path / "nowhere")
     prepare_folders(source, out_dir, copy=True)
-    for path in (damaged, wrong):
-        assert path.read_bytes() == (source / path.relative_to(out_dir)).read_bytes() and not path.is_symlink()
+    for path, name in ((damaged, "train/NORMAL/IM-0115-0001.jpeg"), (wrong, "test/NORMAL/IM-0001-0001.jpeg")):
+        assert path.read_bytes() == (source / name).read_bytes() and not path.is_symlink()
 
 
 @pytest.mark.parametrize("without", [("symlink",), ("symlink", "link")])
@@ -127,7 +127,7 @@ def test_two_files_of_one_name_are_both_kept(tmp_path: Path, write_image: Callab
     manifest = tmp_path / "images.csv"
     manifest.write_text("path,label,patient,split\na/x.png,viral,x,\nb/x.png,viral,y,\nc/x.png,viral,y,\n")
     out_dir = prepare_folders(manifest, tmp_path / "three")
-    first, second = sorted(path.name for path in (out_dir / "VIRAL").iterdir())
+    first, second = sorted(path.name for path in (out_dir / "viral").iterdir())
     assert first.startswith("x-") and second == "x.png"
     assert sorted(scan_collection(out_dir / "manifest.csv").table["patient"]) == ["x", "y"]
     assert pd.read_csv(out_dir / "left_out.csv")["name"].tolist() == ["c/x.png"]
@@ -142,11 +142,13 @@ def test_overlapping_folders_are_rejected(place: str, source: Path, tmp_path: Pa
     assert describe_files(tmp_path) == before
 
 
-def test_source_of_unknown_sub_types_and_bad_target_are_errors(source: Path, tmp_path: Path) -> None:
+def test_source_of_unknown_classes_and_bad_target_are_errors(source: Path, tmp_path: Path) -> None:
     (tmp_path / "three").write_text("a file")
     with pytest.raises(CollectionError, match="cannot be written"):
         prepare_folders(source, tmp_path / "three")
-    for name in PLACED:
-        (source / name).unlink()
-    with pytest.raises(CollectionError, match="has a known subtype"):
-        prepare_folders(source / "train", tmp_path / "other")
+    (tmp_path / "unknown.csv").write_text(f"path,label\n{source / UNKNOWN},pneumonia\n{source / UNKNOWN[:-1]},viral\n")
+    with pytest.raises(CollectionError, match="has a known class"):
+        prepare_folders(tmp_path / "unknown.csv", tmp_path / "other")
+    (tmp_path / "findings.csv").write_text(f"path,label\n{source / UNKNOWN},a|b\n")
+    with pytest.raises(CollectionError, match="have several labels"):
+        prepare_folders(tmp_path / "findings.csv", tmp_path / "other")

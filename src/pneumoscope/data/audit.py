@@ -9,10 +9,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from pneumoscope.data.collection import find_contradictions
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.duplicates import find_near_duplicates
 from pneumoscope.data.kermany import find_reused_numbers
+from pneumoscope.data.splits import find_contradictions
 from pneumoscope.io.results import Audit
 from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.progress import track
@@ -63,6 +63,7 @@ def audit_dataset(dataset: Dataset) -> Audit:
         ],
         exposure=_measure_exposure(dataset),
         notes=[],
+        images={split: len(part) for split, part in parts.items()},
     )
     notes = [
         *_note_splits(parts, label_set),
@@ -153,6 +154,9 @@ def _note_splits(parts: dict[str, pd.DataFrame], label_set: LabelSet) -> Iterato
         name, (first, second) = max(shares.items(), key=lambda item: abs(item[1][0] - item[1][1]))
         if abs(first - second) >= _MIN_SHIFT:
             yield f"Label shift: {first:.1%} of train and {second:.1%} of test are {name}."
+        for split, part in (("train", train), ("test", test)):
+            if missing := [name for name in label_set.classes if name not in part]:
+                yield f"No image of {split} is {', '.join(missing)}."
     in_val = len(parts.get("val", ()))
     if 0 < in_val < _MIN_VAL_IMAGES:
         yield f"val has only {in_val} images. Merge it into train and sample a larger validation split by patient."

@@ -99,39 +99,6 @@ def scan_collection(source: str | os.PathLike[str], *, options: LabelOptions | N
     return Collection(table, pd.DataFrame(skipped, columns=["name", "reason"]), label_set)
 
 
-def check_contradictions(table: pd.DataFrame, label_set: LabelSet) -> None:
-    """Make sure that no two files with the same bytes have different labels.
-
-    Raises:
-        CollectionError: with the number of such images and the first of them.
-    """
-    if groups := find_contradictions(table, label_set):
-        first = groups[0]
-        files = ", ".join(f"{table['name'][row]} ({table['label'][row] or label_set.negative})" for row in first[:3])
-        raise CollectionError(
-            f"images with the same bytes have different labels: {len(groups)}, such as {files}; expected one label. "
-            "Correct the labels or remove these files"
-        )
-
-
-def find_contradictions(table: pd.DataFrame, label_set: LabelSet) -> list[list[int]]:
-    """Return the rows of each image that has different labels in files with the same bytes.
-
-    A group and one of its classes do not contradict each other.
-    """
-    repeated = table.index[table.duplicated("sha256", keep=False) & (table["sha256"] != "")]
-    rows_of: dict[str, list[int]] = {}
-    for row in repeated:
-        rows_of.setdefault(table["sha256"][row], []).append(row)
-
-    def differ(labels: set[str]) -> bool:
-        groups = [name for name in labels if name in label_set.groups]
-        rest = labels - {name for group in groups for name in label_set.groups[group]} if groups else labels
-        return len(labels - set(groups)) > 1 or len(rest) > 1
-
-    return [rows for rows in rows_of.values() if differ({str(table["label"][row]) for row in rows})]
-
-
 def format_skipped(skipped: Iterable[Mapping[Any, str]]) -> str:
     """Return the first five skipped files with their reasons, one per line, for an error message."""
     return "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in islice(skipped, 5))

@@ -2,9 +2,10 @@
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from pneumoscope.data.kermany import KERMANY_LABELS, KERMANY_WORDS, parse_name
+from pneumoscope.data.known_sets import KNOWN_SETS
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.listing import Entry, Listing, Skipped
 from pneumoscope.errors import LabelError
@@ -68,11 +69,12 @@ def _check_accents(names: dict[str, str]) -> None:
             )
 
 
-def _choose_negative(names: Iterable[str], options: LabelOptions) -> str | None:
+def _choose_negative(names: Sequence[str], options: LabelOptions) -> str | None:
+    """Return the negative class of the options, or else the one whose name says so, such as `normal` or `no edema`."""
+    keys = {fold_name(name): name for name in names}
     if options.negative is not None:
-        by_key = {fold_name(name): name for name in names}
-        return by_key.get(fold_name(options.negative), options.negative)
-    negative = guess_negative(names)
+        return keys.get(fold_name(options.negative), options.negative)
+    negative = guess_negative(names) or next((keys[f"no {key}"] for key in keys if f"no {key}" in keys), None)
     if negative is None:
         log.info("no class is known to be negative; name one with --negative")
     else:
@@ -87,6 +89,7 @@ def _assign_classes(
     is_kermany = _is_kermany(names, options)
     labels = [spelling[entry.present[0]] for entry in listing.entries]
     if is_kermany:
+        log.info("labels are those of %s (%s)", KNOWN_SETS[0].title, KNOWN_SETS[0].source)
         labels = [_read_cause(entry, label) for entry, label in zip(listing.entries, labels, strict=True)]
     base = _make_base(set(labels) if is_kermany else set(names), is_kermany, options)
     target = base if base is not None and options.classes is None else _choose_classes(options, base, spelling)
@@ -110,14 +113,14 @@ def _read_cause(entry: Entry, label: str) -> str:
 
 def _make_base(names: set[str], is_kermany: bool, options: LabelOptions) -> LabelSet | None:
     """Return the classes of a source; None if it has fewer than two and the options name others."""
-    if is_kermany and not (options.groups or options.negative):
+    if is_kermany and not options.groups and fold_name(options.negative or "normal") == "normal":
         return KERMANY_LABELS if names & {"bacterial", "viral"} else LabelSet(("normal", "pneumonia"), "normal")
     members = {name for group in options.groups.values() for name in group}
     classes = sorted((names | members) - set(options.groups), key=fold_name)
     if len(classes) < 2 and options.classes is not None:
         return None
     negative = _choose_negative(classes, options)
-    ordered = [*([negative] if negative else []), *(name for name in classes if name != negative)]
+    ordered = sorted(classes, key=lambda name: name != negative)  # the negative class first
     return LabelSet(tuple(ordered), negative, options.groups)
 
 
@@ -143,13 +146,14 @@ def _assign_findings(
     chosen = [known.get(fold_name(name), name) for name in options.classes or found]
     classes = tuple(name for name in dict.fromkeys(chosen) if fold_name(name) not in unused)
     label_set = LabelSet(classes, negative, options.groups, multi_label=True)
+    unlisted = {name for name in classes if fold_name(name) not in known}  # chosen, but unknown to the source
     labeled: Labeled = []
     skipped: Skipped = []
     counts: Counter[str] = Counter()
     for entry in listing.entries:
         present, uncertain = ({spelling[name] for name in names} for names in (entry.present, entry.uncertain))
         faulty = next((name for name in entry.present if name in listing.left_out), None)
-        doubtful = [name for name in classes if name in uncertain - present]
+        doubtful = [name for name in classes if name in (uncertain | unlisted) - present]
         if faulty is not None or len(doubtful) == len(classes):
             skipped.append({"name": entry.name, "reason": f"label {faulty!r}" if faulty else "no label is known"})
             continue

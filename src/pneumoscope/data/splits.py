@@ -11,6 +11,7 @@ from scipy.sparse.csgraph import connected_components
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError, LeakError
+from pneumoscope.labels import LabelSet
 from pneumoscope.progress import log
 
 
@@ -89,10 +90,10 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
             log.warning("few patients: %s; some parts may have none", ", ".join(f"{n} {c}" for n, c in few.items()))
         classes = np.where(np.isin(classes, [*few]), "", classes)
     elif few or not patients:
-        found = ", ".join(f"{name!r} has {count} patients" for name, count in few.items()) or "there are no images"
+        found = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "there are no images"
         raise CollectionError(
-            f"too few patients to split: {found}; expected {num_folds} or more. Add radiographs, leave the class out "
-            "(--classes), or give all splits in folders or in the table"
+            f"too few patients to split: {found}; expected {num_folds} or more in each class. Add radiographs, leave "
+            "the class out (--classes), or give all splits in folders or in the table"
         )
     folds = np.empty(len(dataset), dtype=np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
@@ -129,6 +130,38 @@ def check_patients(table: pd.DataFrame) -> None:
             "expected each patient in one. Move their images to one split, or list the files in a manifest "
             "with the columns path, label, patient and split"
         )
+
+
+def check_contradictions(table: pd.DataFrame, label_set: LabelSet | None = None) -> None:
+    """Make sure that no two files with the same bytes have different labels.
+
+    Raises:
+        CollectionError: with the number of such images and the first of them.
+    """
+    if groups := find_contradictions(table, label_set):
+        first = groups[0]
+        files = ", ".join(f"{table['name'][row]} ({table['label'][row] or 'no finding'})" for row in first[:3])
+        raise CollectionError(
+            f"images with the same bytes have different labels: {len(groups)}, such as {files}; expected one label. "
+            "Correct the labels or remove these files"
+        )
+
+
+def find_contradictions(table: pd.DataFrame, label_set: LabelSet | None = None) -> list[list[int]]:
+    """Return the rows of each image that has different labels in files with the same bytes.
+
+    A group of `label_set` and one of its classes do not contradict each other.
+    """
+    groups = label_set.groups if label_set is not None else {}
+    repeated = table.index[table.duplicated("sha256", keep=False) & (table["sha256"] != "")]
+    rows_of: dict[str, list[int]] = {}
+    for row in repeated:
+        rows_of.setdefault(table["sha256"][row], []).append(row)
+
+    def agree(labels: set[str]) -> bool:
+        return bool(set.intersection(*({*groups.get(label, (label,))} for label in labels)))
+
+    return [rows for rows in rows_of.values() if not agree({str(table["label"][row]) for row in rows})]
 
 
 def group_patients(table: pd.DataFrame) -> np.ndarray:
