@@ -3,12 +3,19 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from pneumoscope.data import duplicates
 from pneumoscope.data.dataset import Dataset, load_dataset
-from pneumoscope.data.duplicates import find_known, find_near_duplicates, hash_images
+from pneumoscope.data.duplicates import (
+    find_known,
+    find_known_images,
+    find_near_duplicates,
+    hash_images,
+    write_known_images,
+)
 
 
 def encode_again(pixels: np.ndarray) -> np.ndarray:
@@ -54,6 +61,14 @@ def test_changed_copies_are_found(
 def test_other_images_and_exact_copies_are_no_near_duplicates(phantoms: Dataset) -> None:
     twice = np.concatenate([phantoms.images, phantoms.images[:5]])
     assert find_near_duplicates(twice, np.append(name_files(len(phantoms)), name_files(5))) == []
+
+
+def test_training_images_are_found_again(phantoms: Dataset, tmp_path: Path) -> None:
+    write_known_images(phantoms.train, tmp_path / "known.npz")
+    images = np.concatenate([phantoms.test.images, [add_noise(phantoms.train.images[4])], phantoms.train.images[:1]])
+    table = pd.concat([phantoms.test.table, phantoms.train.table[:1].assign(sha256="noisy"), phantoms.train.table[:1]])
+    found = find_known_images(Dataset(images, table, phantoms.skipped, phantoms.label_set), tmp_path / "known.npz")
+    assert found.tolist() == [""] * len(phantoms.test) + ["same image", "same bytes"]
 
 
 @pytest.mark.real_data

@@ -1,6 +1,7 @@
 """Decoded images of any number: arrays in memory or on disk, and a cache of decoded images by content."""
 
 import os
+import shutil
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -10,6 +11,7 @@ from typing import BinaryIO
 import numpy as np
 
 from pneumoscope.data.decode import decode_files
+from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
 
 MAX_IN_MEMORY = 2 << 30
@@ -23,15 +25,20 @@ def allocate_images(number: int, size: int) -> np.ndarray:
     """Return an empty `(number, size, size)` uint8 array: in memory, or on disk where it has more than 2 GiB.
 
     The array on disk is a memory map of a file without a name, which the system removes with the array.
+
+    Raises:
+        CollectionError: if the disk has too little space.
     """
     shape = (number, size, size)
     num_bytes = number * size * size
     if num_bytes <= MAX_IN_MEMORY:
         return np.empty(shape, np.uint8)
-    log.info(
-        "%d images take %.1f GiB and are kept in a temporary file in %s (set TMPDIR for another folder)",
-        *(number, num_bytes / (1 << 30), tempfile.gettempdir()),
+    place = (
+        f"{num_bytes / (1 << 30):.1f} GiB in a temporary file in {tempfile.gettempdir()} (TMPDIR sets another folder)"
     )
+    if shutil.disk_usage(tempfile.gettempdir()).free < num_bytes:
+        raise CollectionError(f"{number} images need {place}, which has too little space. Use a smaller image size")
+    log.info("%d images take %s", number, place)
     with tempfile.TemporaryFile() as file:
         return np.memmap(file, np.uint8, "w+", shape=shape)
 
@@ -69,12 +76,20 @@ def decode_images(
 
     Returns:
         `(m, size, size)` uint8 images, the row of each SHA-256 in them, and the reason for each file that is left out.
+
+    Raises:
+        CollectionError: if the cache cannot be written, or the disk has too little space.
     """
     if cache_dir is not None:
-        with open_cache(Path(cache_dir), size) as cache:
-            missing = {digest: path for digest, path in files.items() if digest not in cache.rows}
-            reasons = _decode_each(missing, size, cache.add)
-            return cache.map_images(), cache.rows, reasons
+        try:
+            with open_cache(Path(cache_dir), size) as cache:
+                missing = {digest: path for digest, path in files.items() if digest not in cache.rows}
+                reasons = _decode_each(missing, size, cache.add)
+                return cache.map_images(), cache.rows, reasons
+        except OSError as error:
+            raise CollectionError(
+                f"the image cache {cache_dir} cannot be used: {error}. Fix the cause and run again to continue"
+            ) from None
     images, rows = allocate_images(len(files), size), dict[str, int]()
 
     def add(digest: str, image: np.ndarray) -> None:
@@ -152,10 +167,10 @@ def _lock(file: BinaryIO) -> None:
     """Lock a file until it is closed. Windows has no `fcntl`: there, do not share a cache between processes."""
     try:
         import fcntl
-    except ImportError:
-        return
-    try:
+
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         log.info("another process fills the image cache; waiting")
         fcntl.flock(file, fcntl.LOCK_EX)
+    except (ImportError, OSError) as error:
+        log.warning("the image cache cannot be locked (%s); do not use it in two processes at once", error)

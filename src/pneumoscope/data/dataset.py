@@ -1,6 +1,7 @@
 """Dataset: images as one array, and a table with one row per image."""
 
 import os
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -166,7 +167,7 @@ class Dataset:
         return labels, rows
 
 
-_ALL = LabelOptions()
+_REASONS_LISTED = 20
 
 
 def load_dataset(
@@ -174,7 +175,7 @@ def load_dataset(
     *,
     size: int = 128,
     cache_dir: str | os.PathLike[str] | None = None,
-    options: LabelOptions = _ALL,
+    options: LabelOptions | None = None,
 ) -> Dataset:
     """Load the radiographs of a folder or of a table: JPEG, PNG and DICOM.
 
@@ -212,8 +213,8 @@ def load_dataset(
     if len(unreadable) == len(table):
         reason = format_skipped(skipped.to_dict("records"))
         raise CollectionError(f"none of the {len(table)} files in {source} can be decoded:{reason}")
-    if len(skipped):
-        log.warning("%d files were skipped; the audit lists each with its reason", len(skipped))
+    for reason, count in Counter(entry["reason"] for entry in unreadable).most_common(_REASONS_LISTED):
+        log.warning("left out: %d files: %s", count, reason)
     kept = table[table["sha256"].isin(rows)].reset_index(drop=True)
     taken = take_images(images, kept["sha256"].map(rows).to_numpy())
     return Dataset(taken, kept, skipped, collection.label_set)

@@ -9,10 +9,13 @@ pixels or rotated by one degree are mostly found; copies cropped by 1.5 % or mor
 """
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.write import atomic_write
 from pneumoscope.progress import track
 
 MAX_DISTANCE = 24
@@ -48,6 +51,25 @@ def find_known(hashes: np.ndarray, known: np.ndarray, *, max_distance: int = MAX
     for start, distances in _measure_distances(hashes, known):
         found[start : start + len(distances)] = (distances <= max_distance).any(axis=1)
     return found
+
+
+def write_known_images(dataset: Dataset, path: Path) -> None:
+    """Write the SHA-256 and the perceptual hash of each image, such as of the training images beside a model."""
+    with atomic_write(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, sha256=dataset.table["sha256"].to_numpy().astype("S64"), hashes=hash_images(dataset.images))
+
+
+def find_known_images(dataset: Dataset, path: Path) -> np.ndarray:
+    """Return `(n,)` str: `same bytes` or `same image` for each image that is among the known ones, else empty.
+
+    Args:
+        dataset: the images to look for.
+        path: file of `write_known_images`.
+    """
+    with np.load(path, allow_pickle=False) as known:
+        copies = find_known(hash_images(dataset.images), known["hashes"])
+        equal = np.isin(dataset.table["sha256"].to_numpy().astype("S64"), known["sha256"])
+    return np.where(equal, "same bytes", np.where(copies, "same image", ""))
 
 
 def find_near_duplicates(

@@ -236,7 +236,9 @@ def draw_nodules(nodules: np.ndarray, chest: Chest, rng: np.random.Generator) ->
     nodules = nodules[:, None, None]
     # The lungs are about 1.2 high and 0.7 wide in the units of `radius`.
     down, aside = 1.2 * (chest.height - nodules["height"]), 0.7 * (chest.lateral - nodules["lateral"])
-    distance = (down**2 + aside**2) / nodules["radius"] ** 2 + 0.08 * draw_texture(*chest.u.shape[:2], 20, rng)
+    distance = (down**2 + aside**2) / nodules["radius"] ** 2 + 0.08 * draw_texture(
+        len(chest.u), chest.u.shape[1], 20, rng
+    )
     return _fill(smooth((1.35 - distance) / 0.7) * (chest.u * nodules["side"] > 0), chest)
 
 
@@ -249,7 +251,7 @@ def draw_effusions(effusions: np.ndarray, chest: Chest, rng: np.random.Generator
     """Draw one effusion per chest, with a meniscus at the ribs; `effusions` from `sample_effusions`."""
     effusions = effusions[:, None, None]
     surface = effusions["level"] - effusions["rise"] * chest.lateral**3
-    surface = surface + 0.01 * draw_texture(*chest.u.shape[:2], 8, rng)
+    surface = surface + 0.01 * draw_texture(len(chest.u), chest.u.shape[1], 8, rng)
     return _fill(smooth((chest.height - surface) / 0.07) * (chest.u * effusions["side"] > 0), chest)
 
 
@@ -275,4 +277,4 @@ def _sample_children(
     samples = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
     for name, (low, high) in bounds.items():
         samples[name] = rng.uniform(low, high, len(samples))
-    return samples[children]
+    return np.asarray(samples[children])

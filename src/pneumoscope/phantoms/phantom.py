@@ -145,10 +145,11 @@ def write_phantoms(
         "A program (pneumoscope, write_phantoms) drew every image in this folder. No image shows a person.\n"
         f"{layout}"
         "masks/ holds the mask of each lesion (255 = lesion, all 0 for normals).\n"
-        f"Drawn with num_train={num_train}, num_test={num_test}, size={size}, seed={seed}.\n",
+        f"Drawn with num_train={num_train}, num_test={num_test}, size={size}, seed={seed}, label_set={label_set}.\n",
     )
     if dataset.label_set.multi_label:
-        table = dataset.table.rename(columns={"path": "", "name": "path"})[["path", "label", "patient", "split"]]
+        labels = dataset.table["label"].replace("", dataset.label_set.negative)
+        table = dataset.table[["patient", "split"]].assign(path=dataset.table["name"], label=labels)
         write_text(root / "manifest.csv", table.to_csv(index=False))
     assert dataset.masks is not None
     rows = zip(dataset.table["name"], dataset.images, dataset.masks, strict=True)
