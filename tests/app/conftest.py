@@ -139,7 +139,7 @@ def send_bytes() -> Callable[[str, bytes], bytes]:
 def radiographs() -> dict[str, bytes]:
     """Return a phantom of each class as JPEG, 300 pixels high and 340 wide."""
     phantoms = draw_phantoms(6, size=128, seed=5)
-    images = {str(label): image for label, image in zip(phantoms.subtypes, phantoms.images, strict=True)}
+    images = {str(label): image for label, image in zip(phantoms.labels, phantoms.images, strict=True)}
     return {label: encode_image(image, "JPEG", (340, 300)) for label, image in images.items()}
 
 

@@ -1,5 +1,6 @@
 """The routes of the JSON API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -86,7 +87,7 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
     @router.get("/references/{index}.png", summary="Image of a reference case", response_class=Response, responses=_PNG)
     async def thumbnail(request: Request, index: int) -> Response:
         references = context.reader.models.references
-        names = [] if references is None else references.names
+        names: Sequence[str] = () if references is None else references.names.tolist()
         if context.references_dir is None:
             raise RequestError(
                 404,

@@ -92,11 +92,11 @@ def _render_phantoms() -> tuple[PhantomImage, ...]:
     from pneumoscope.phantoms.phantom import COMMENT, draw_phantoms
 
     phantoms = draw_phantoms(NUM_PHANTOMS, size=PHANTOM_SIZE, seed=PHANTOM_SEED)
-    order = np.argsort([KERMANY_LABELS.classes.index(label) for label in phantoms.subtypes], kind="stable")
+    order = np.argsort([KERMANY_LABELS.classes.index(label) for label in phantoms.labels], kind="stable")
     note = PngInfo()
     note.add_text("Comment", COMMENT)
     return tuple(
-        PhantomImage(str(phantoms.subtypes[number]), _save_png(Image.fromarray(phantoms.images[number]), note))
+        PhantomImage(str(phantoms.labels[number]), _save_png(Image.fromarray(phantoms.images[number]), note))
         for number in order
     )
 

@@ -252,7 +252,7 @@ def put_legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
     engine = figure.get_layout_engine()
     if engine is not None:
         foot = NOTE_HEIGHT / (height + added)
-        engine.set(rect=(0, foot, 1, 1 - foot))  # type: ignore[call-arg]
+        engine.set(rect=(0, foot, 1, 1 - foot))
     figure.legend(handles, names, loc="outside lower left", ncols=columns)
 
 
