@@ -6,11 +6,11 @@ from .classifier import Prediction as Prediction
 from .classifier import evaluate as evaluate
 from .classifier import train as train
 from .data.audit import audit_dataset as audit_dataset
-from .data.label_options import LabelOptions as LabelOptions
 from .data.dataset import Dataset as Dataset
 from .data.dataset import load_dataset as load_dataset
 from .data.image import ImageInput as ImageInput
 from .data.image import load_image as load_image
+from .data.label_options import LabelOptions as LabelOptions
 from .data.splits import split_dataset as split_dataset
 from .data.splits import split_folds as split_folds
 from .errors import ImageError as ImageError

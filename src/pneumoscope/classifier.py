@@ -5,7 +5,7 @@ A model is a training run, a study, an exported reader, or a `.keras` or `.onnx`
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, overload
 
@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.examples import NO_FINDING
 from pneumoscope.data.image import ImageInput, is_one_input, list_inputs, load_images, name_input
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
@@ -20,7 +21,7 @@ from pneumoscope.errors import ModelError
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model
-from pneumoscope.labels import LabelSet
+from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.models.saved_model import MODEL_NAME
 from pneumoscope.models.settings import TrainingSettings, configuration_settings, override_settings
 from pneumoscope.progress import log
@@ -50,9 +51,15 @@ class Prediction:
 
 @dataclass(frozen=True, repr=False)
 class Heatmap(HeatmapExplanation):
-    """The evidence for one class in one radiograph, by an explanation method of the Keras model."""
+    """The evidence for one class in one radiograph.
+
+    Attributes:
+        method: the explanation method.
+        probabilities: see `Prediction.probabilities`.
+    """
 
     method: str = ""
+    probabilities: Mapping[str, float] = field(default_factory=dict)
 
     def plot(self) -> "Figure":
         """Return a figure of the radiograph and of the heatmap over it."""
@@ -100,7 +107,7 @@ class Classifier:
         folder = Path(path)
         if (folder / LEDGER_NAME).exists():
             folder = find_finest_model(folder)
-        return cls(load_model(folder, label_set=label_set, preprocess=preprocess, precision="float32"), folder)
+        return cls(load_model(folder, label_set=label_set, preprocess=preprocess), folder)
 
     @property
     def label_set(self) -> LabelSet:
@@ -149,7 +156,7 @@ class Classifier:
         if not labels.multi_label:
             return labels.classes[int(probabilities.argmax())]
         found = [name for name, value in zip(labels.classes, probabilities, strict=True) if value >= 0.5]
-        return "|".join(found) or labels.negative or "no finding"
+        return SEPARATOR.join(found) or labels.negative or NO_FINDING
 
     def embed(self, sources: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
         """Return the embedding of one or many radiographs: `(n, d)` float32, the input of the last layer."""
@@ -179,9 +186,10 @@ class Classifier:
         from pneumoscope.explain.files import explain_images
 
         (image,) = load_images([source], size=self.size)
-        label = label or self.predict(image).label.split("|")[0]
+        prediction = self.predict(image)
+        label = label or prediction.label.split(SEPARATOR)[0]
         heatmap = explain_images(self.saved, image[None], method=method, layer=layer, label=label)[0]
-        return Heatmap(name_input(source), label, heatmap, image, method)
+        return Heatmap(name_input(source), label, heatmap, image, method, prediction.probabilities)
 
     def export(
         self, out_dir: str | os.PathLike[str], *, dataset: Dataset | None = None, data_license: str = "not stated"
@@ -197,10 +205,10 @@ class Classifier:
         Raises:
             ExportError: if the model has no ONNX form, or the export predicts differently.
         """
-        from pneumoscope.export.reader import export_reader
+        from pneumoscope.export.reader import Evidence, export_reader
         from pneumoscope.report.model_card import write_model_cards
 
-        written = export_reader(self.saved, out_dir, dataset=dataset, data_license=data_license)
+        written = export_reader(self.saved, out_dir, dataset=dataset, evidence=Evidence(data_license))
         write_model_cards(written)
         return written
 
@@ -269,7 +277,7 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
     Raises:
         TrainingError: if a flag is unknown.
     """
-    from pneumoscope.study.pipeline import anomaly_settings
+    from pneumoscope.study.settings import anomaly_settings
 
     configuration = configuration or ("transfer" if flags.get("architecture") else "improved")
     given = {name: value for name, value in flags.items() if value is not None}
@@ -294,7 +302,9 @@ def open_model(
     from pneumoscope.inference.onnx_model import open_onnx
 
     if path is not None and Path(path).suffix.lower() == ".onnx":
-        return open_onnx(Path(path), label_set=label_set, preprocess=preprocess)
+        if label_set is None:
+            raise ModelError(f"{path} has no card: name the classes of its outputs, with --classes a,b,c")
+        return open_onnx(Path(path), label_set, preprocess=preprocess)
     is_run = path is not None and (Path(path).is_file() or (Path(path) / MODEL_NAME).exists())
     return Classifier.open(str(path), label_set=label_set, preprocess=preprocess) if is_run else open_reader(path)
 

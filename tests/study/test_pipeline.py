@@ -15,7 +15,7 @@ keras = pytest.importorskip("keras")
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import LabelError, PneumoscopeError
 from pneumoscope.inference.reader import Reader
-from pneumoscope.io.study_folder import find_finest_model, load_stage
+from pneumoscope.io.study_folder import find_finest_model
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE, write_phantoms
 from pneumoscope.study.pipeline import (
     anomaly_settings,

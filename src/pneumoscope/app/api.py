@@ -1,5 +1,6 @@
 """The routes of the JSON API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -86,7 +87,7 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
     @router.get("/references/{index}.png", summary="Image of a reference case", response_class=Response, responses=_PNG)
     async def thumbnail(request: Request, index: int) -> Response:
         references = context.reader.models.references
-        names: list[str] = [] if references is None else references.names.tolist()
+        names: Sequence[str] = () if references is None else references.names.tolist()
         if context.references_dir is None:
             raise RequestError(
                 404,
@@ -95,7 +96,7 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
         if not 0 <= index < len(names):
             raise RequestError(404, f"there is no reference case {index}; there are {len(names)}")
         try:
-            png = await context.pool.run(request, partial(draw_thumbnail, context.references_dir, names[index]))
+            png = await context.pool.run(request, partial(draw_thumbnail, context.references_dir, str(names[index])))
         except ImageError:
             expected = "--references must name the folder of the training images"
             raise RequestError(404, f"reference case {index} could not be loaded; {expected}") from None

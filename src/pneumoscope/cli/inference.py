@@ -102,7 +102,7 @@ def read(
     if heatmaps and not reader.has_heatmaps:
         raise PneumoscopeError(NO_HEATMAPS)
     head = {"model": reader.models.id, "operating_point": operating_point}
-    table = Table(output, resume=resume, head=head) if output else None
+    table = Table(output, resume=resume, head=head, scored=reader.models.label_set.scored) if output else None
     try:
         shown = output is None or sys.stdout.isatty()
         rows = _read(reader, files, settings, render, table)
