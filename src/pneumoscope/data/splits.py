@@ -87,7 +87,10 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
     few = {name: count for name, count in patients.items() if count < num_folds}
     if multi_label and len(set(groups)) >= num_folds:
         if few:
-            log.warning("few patients: %s; some parts may have none", ", ".join(f"{n} {c}" for n, c in few.items()))
+            log.warning(
+                "few patients: %s; some parts may have none",
+                ", ".join(f"{name or 'no finding'} {count}" for name, count in few.items()),
+            )
         classes = np.where(np.isin(classes, [*few]), "", classes)
     elif few or not patients:
         found = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "there are no images"
