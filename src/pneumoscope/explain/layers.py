@@ -1,7 +1,7 @@
 """The layers of a classifier that heatmaps are computed at."""
 
 from collections import Counter
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import keras
@@ -39,7 +39,7 @@ def list_heatmap_layers(model: "keras.Model") -> tuple[str, ...]:
     return tuple((last_of_size or _find_last(mapped, (layers.Conv2D,))).values())
 
 
-def _find_last(mapped: "list[keras.Layer]", kinds: tuple[type, ...]) -> dict[tuple[int, ...], str]:
+def _find_last(mapped: list[Any], kinds: tuple[type, ...]) -> dict[tuple[int, ...], str]:
     """Return the name of the last layer of some kinds by height and width of its feature map."""
     return {tuple(layer.output.shape[1:3]): layer.name for layer in mapped if isinstance(layer, kinds)}
 

@@ -93,7 +93,9 @@ def _summarize_tasks(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _summarize_configuration(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    entries = {task: _summarize_classifier(stages[task]) for task in CLASSIFICATIONS if task in stages}
+    entries: dict[str, dict[str, Any]] = {
+        task: _summarize_classifier(stages[task]) for task in CLASSIFICATIONS if task in stages
+    }
     parameters = {task: entry["parameters"] for task, entry in entries.items()}
     if any(f"neighbors_{task}" in stages for task in CLASSIFICATIONS):
         entries["neighbors"] = _summarize_neighbors(stages, parameters)
