@@ -173,14 +173,16 @@ def _run_explain(study: Study, configuration: str) -> None:
     """Task 4 with the model of the coarsest task."""
     from pneumoscope.explain.explanation import explain_classifier
 
-    saved = study.load_model(configuration, next(iter(study.tasks)))
-    label_set = saved.card.label_set or study.tasks[study.finest]
+    task = next(iter(study.tasks))
+    label_set = study.tasks[study.finest if configuration == "default" else task]
     if not is_labeled(study.dataset.split("test").labels(label_set)).any():
         study.ledger.leave_out("explain", "test has no labeled image")
         return
     study.ledger.run(
         stage_name(configuration, "explain"),
-        lambda: explain_classifier(saved.model, study.dataset, label_set=label_set, seed=study.seed),
+        lambda: explain_classifier(
+            study.load_model(configuration, task).model, study.dataset, label_set=label_set, seed=study.seed
+        ),
     )
 
 
