@@ -39,9 +39,10 @@ def list_heatmap_layers(model: "keras.Model") -> tuple[str, ...]:
     return tuple((last_of_size or _find_last(mapped, (layers.Conv2D,))).values())
 
 
-def _find_last(mapped: list[Any], kinds: tuple[type, ...]) -> dict[tuple[int, ...], str]:
+def _find_last(mapped: "list[Any]", kinds: tuple[type, ...]) -> dict[tuple[int, ...], str]:
     """Return the name of the last layer of some kinds by height and width of its feature map."""
-    return {tuple(layer.output.shape[1:3]): layer.name for layer in mapped if isinstance(layer, kinds)}
+    chosen: list[Any] = [layer for layer in mapped if isinstance(layer, kinds)]
+    return {tuple(layer.output.shape[1:3]): layer.name for layer in chosen}
 
 
 def _list_inputs(model: "keras.Model") -> dict[str, list[str]]:
