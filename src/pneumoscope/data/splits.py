@@ -55,7 +55,8 @@ def split_dataset(
         if by == "image":
             chosen = np.random.default_rng(seed).permutation(pool)[: round(val_share * len(pool))]
         else:
-            folds = split_folds(dataset.select(pool), num_folds=max(2, round(1 / val_share)), seed=seed)
+            rows = replace(dataset, images=np.zeros((len(dataset), 1, 1), np.uint8), masks=None)  # not copied
+            folds = split_folds(rows.select(pool), num_folds=max(2, round(1 / val_share)), seed=seed)
             chosen = pool[folds == 0]
         split[chosen] = name
     table = dataset.table.assign(split=split.astype(str))
