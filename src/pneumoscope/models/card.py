@@ -50,7 +50,7 @@ class TrainingRecord:
         thresholds_from: images that the thresholds were chosen on.
     """
 
-    label_set: LabelSet | None
+    label_set: LabelSet | None = None
     settings: TrainingSettings
     precision: str
     seed: int
