@@ -43,16 +43,19 @@ PREDICTED: dict[str, Any] = {
     "explained": "pneumonia",
 }
 FINDINGS = PREDICTED | {
-    "decision": "Pneumothorax|Derrame pleural à direita", "p_Pneumothorax": 0.8, "p_Derrame pleural à direita": 0.6,
-
-        "p_Masse \\ Rundherd": 0.1,
-        "explained": "Pneumothorax",
-        "label_set": LabelSet(
-            ("Pneumothorax", "Derrame pleural à direita", "Masse \\ Rundherd"), "No Finding", multi_label=True
-        )
-    ,
+    "decision": "Pneumothorax|Derrame pleural à direita",
+    "p_Pneumothorax": 0.8,
+    "p_Derrame pleural à direita": 0.6,
+    "p_Masse \\ Rundherd": 0.1,
+    "explained": "Pneumothorax",
+    "label_set": LabelSet(
+        ("Pneumothorax", "Derrame pleural à direita", "Masse \\ Rundherd"), "No Finding", multi_label=True
+    ),
     "thresholds": {"Pneumothorax": 0.3, "Derrame pleural à direita": 0.5, "Masse \\ Rundherd": 0.4},
-    "anomaly_score": None, "anomaly_percentile": None, "in_distribution": None, "neighbors": [],
+    "anomaly_score": None,
+    "anomaly_percentile": None,
+    "in_distribution": None,
+    "neighbors": [],
 }
 PROBABILITIES = {"Normal": 0.07, "Pneumonia": 0.93, "Bacterial pneumonia": 0.71, "Viral pneumonia": 0.22}
 REJECTED: dict[str, Any] = PREDICTED | {

@@ -31,7 +31,12 @@ class OnnxModel:
     _channels_first: bool
     _num_channels: int
 
-    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._graph.path
+
+    def predict_images(self, images: NDArray[np.uint8]) -> NDArray[np.float64]:
         """Return the probability of each class.
 
         Args:
@@ -95,7 +100,7 @@ def open_onnx(path: Path, label_set: LabelSet, *, preprocess: str | None = None,
 
 
 def read_probabilities(outputs: NDArray[np.floating], label_set: LabelSet) -> NDArray[np.float64]:
-    """Return `(n, classes)` probabilities from the outputs of any classifier, see `OnnxModel.predict`.
+    """Return `(n, classes)` probabilities from the outputs of any classifier, see `OnnxModel.predict_images`.
 
     Raises:
         ModelError: if the outputs are no probabilities, or not one per class.
