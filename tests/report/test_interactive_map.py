@@ -1,6 +1,7 @@
 import base64
 import io
 import json
+import re
 import shutil
 from importlib.resources import files
 
@@ -10,6 +11,7 @@ from PIL import Image
 
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import EmbeddingMap
+from pneumoscope.report.figures import palette
 from pneumoscope.report.interactive_map import (
     THUMBNAIL_SIDE,
     THUMBNAILS_ACROSS,
@@ -58,6 +60,15 @@ def test_a_name_cannot_end_the_script(phantoms):
     assert "</script>" not in data
     assert json.loads(data)["names"][-1] == "new </script>.png"
     assert json.loads(data)["thumbnails"] == [None] * 71
+
+
+def test_every_marker_has_its_shape():
+    markers = {
+        marker for _, marker in (*palette.class_style([str(n) for n in range(20)], "0").values(), palette.UNKNOWN_STYLE)
+    }
+    script = files("pneumoscope.report").joinpath("map.js").read_text()
+
+    assert markers <= set(re.findall(r'(?:SHAPES\.|[ {,"])(\w|\^)"?(?::| =) ', script))
 
 
 PAGE = """<!doctype html><body style="margin:0;width:600px"><style>%s</style><div class="interactive-map" hidden>

@@ -13,6 +13,7 @@ export const SHAPES = {
   P: [0, 1, 2, 3].flatMap((turn) => PLUS.map((corner) => rotate(corner, turn / 4))),
   X: [0, 1, 2, 3].flatMap((turn) => PLUS.map((corner) => rotate(corner, turn / 4 + 0.125))),
 };
+SHAPES.x = SHAPES.X; // class unknown
 const UNKNOWN = "class unknown";
 const MARK_SIDE = 14; // of a shape in the legend, in CSS pixels
 

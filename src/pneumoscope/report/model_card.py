@@ -174,7 +174,11 @@ def _tabulate_metrics(metrics: Mapping[str, SplitMetrics], labels: LabelSet) -> 
             (f"at `{name}`: accuracy", _row(f"accuracy_{name}", positive)),
         ]
     names = dict.fromkeys(
-        name for start in _CLASSES for part in classes[:1] for name in part if f"{name}_".startswith(f"{start}_")
+        name
+        for start in _CLASSES
+        for part in classes[:1]
+        for name in sorted(part, key=lambda name: name != start)  # the mean before single classes
+        if f"{name}_".startswith(f"{start}_")
     )
     return rows + [(f"{titles['classes']}: {metric_title(name)}", _row(name, classes)) for name in names]
 

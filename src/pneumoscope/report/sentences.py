@@ -121,11 +121,11 @@ def write_centrality(metrics: dict[str, Estimate], label_set: LabelSet, *, compa
     difference = metrics.get("centrality_difference")
     if difference is None or not math.isfinite(difference.value):
         return ""
-    negative, others = label_set.negative, label_set.positive or "other"
+    negative, others = label_set.negative, label_set.positive or "findings"
     if difference.low > 0:
-        verdict, claim = f"Heatmaps are more central in {negative} images", ", as the reference study reports"
+        verdict, claim = f"Heatmaps are more central for {negative}", ", as the reference study reports"
     elif difference.high < 0:
-        verdict, claim = f"Heatmaps are more central in {others} images", ", contrary to the reference study"
+        verdict, claim = f"Heatmaps are more central for {others}", ", contrary to the reference study"
     else:
         verdict, claim = "The interval includes zero", ", so the claim of the reference study is not confirmed"
     value = format_estimate("centrality_difference", difference)

@@ -19,7 +19,7 @@ from pneumoscope.report.wording import (
     metric_title,
 )
 
-FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
+FIRST_METRICS = ("accuracy", "subset_accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
 # Of the fields of a second classifier in task 2.
 _SUFFIXES = tuple(f"_{task}" for task in CLASSIFICATIONS)
 
@@ -127,9 +127,9 @@ def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
 def tabulate_comparison(metrics: Sequence[ComparedMetric], titles: Mapping[str, str], *, compared: bool) -> Table:
     """Return the main metrics grouped by task, if `compared` with the reference study and the best publications."""
     configurations = order_configurations({name for metric in metrics for name in metric.ours})
-    header = ["Metric", *(f"Ours, {configuration}" for configuration in configurations)]
+    header = ["Metric", *(name.capitalize() for name in configurations)]
     if compared:
-        header = [header[0], "Reference study", *header[1:], "Best published"]
+        header = ["Metric", "Reference study", *(f"Ours, {name}" for name in configurations), "Best published"]
     rows: list[Row] = []
     for task, title in titles.items():
         of_task = [metric for metric in metrics if metric.task == task]
