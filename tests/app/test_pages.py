@@ -80,7 +80,7 @@ def test_without_a_study_its_page_shows_the_command(client):
     page = client.get("/study")
 
     assert page.status_code == 404
-    assert "pneumoscope app --study" in page.text
+    assert "pneumoscope app --model" in page.text
     assert 'href="/study"' not in client.get("/").text
 
 

@@ -67,7 +67,7 @@ def build_app(
     """
     limits = limits or Limits()
     pool = ReadingPool(limits)
-    references_path, study_path = _check_folder(references_dir, "--references"), _check_folder(study_dir, "--study")
+    references_path, study_path = _check_folder(references_dir, "--references"), _check_folder(study_dir, "--model")
     if study_path is not None:
         read_report(study_path)  # fails at the start if the report is missing
 
@@ -222,7 +222,7 @@ def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> Non
     @app.get("/study", include_in_schema=False)
     def show_study() -> HTMLResponse:
         message = "Stop the server and start it again with the folder of a study:"
-        command = "pneumoscope app --study FOLDER"
+        command = "pneumoscope app --model STUDY"
         if study_dir is not None:
             try:
                 report = read_report(study_dir)

@@ -52,7 +52,7 @@ def _name_sides(anomaly: AnomalyResult) -> tuple[str, str]:
     """Return names for the negative class and for all others."""
     sides = [sorted({str(name) for name in anomaly.classes[anomaly.labels == number]}) for number in (0, 1)]
     negative, others = (names[0] if len(names) == 1 else "" for names in sides)
-    return negative or "normal", others or "other classes"
+    return negative or "no finding", others or "other classes"
 
 
 def _name_score(anomaly: AnomalyResult) -> str:
