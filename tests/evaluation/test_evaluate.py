@@ -2,21 +2,28 @@
 
 import json
 import shutil
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pneumoscope.data.collection import scan_collection
-from pneumoscope.errors import CollectionError, PneumoscopeError
+from pneumoscope.data.duplicates import hash_images
+from pneumoscope.data.kermany import KERMANY_LABELS
+from pneumoscope.data.label_options import LabelOptions
+from pneumoscope.errors import CollectionError, LabelError, PneumoscopeError
 from pneumoscope.evaluation.evaluate import evaluate_models, should_hide
 from pneumoscope.evaluation.gather import choose_split
 from pneumoscope.inference.batch import BatchSettings, read_files
 from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.reader import Reader
-from pneumoscope.phantoms.phantom import draw_phantoms
+from pneumoscope.labels import LabelSet
+from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
 
 NUM_PHANTOMS = 56
+OPTIONS = LabelOptions(classes=("normal", "pneumonia"))
 
 
 @pytest.fixture(scope="module")
@@ -32,11 +39,11 @@ def reader(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def manifest(tmp_path_factory):
-    """Return a manifest of 56 phantoms without subtypes, a turned one, a broken one and one of another disease."""
+    """Return a table of 56 phantoms without subtypes, a turned one, a broken one and one of another disease."""
     folder = tmp_path_factory.mktemp("hospital")
     phantoms = draw_phantoms(NUM_PHANTOMS, size=128, seed=8)
     lines = ["path,label,patient,sex,age"]
-    labels = ["normal" if kind == "normal" else "pneumonia" for kind in phantoms.subtypes]
+    labels = ["normal" if kind == "normal" else "pneumonia" for kind in phantoms.labels]
     for number, (image, label) in enumerate(zip(phantoms.images, labels, strict=True)):
         Image.fromarray(image).save(folder / f"{number:03d}.png")
         lines.append(f"{number:03d}.png,{label},p{number // 2},{'FM'[number % 2]},{number}")
@@ -50,7 +57,7 @@ def manifest(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def evaluation(reader, manifest):
-    return evaluate_models(reader, manifest)
+    return evaluate_models(reader, manifest, options=OPTIONS)
 
 
 def test_every_image_counts_or_is_listed(evaluation):
@@ -84,25 +91,25 @@ def test_rejected_images_still_count(evaluation):
 
 def test_metrics_are_those_of_the_images(evaluation):
     images, threshold = evaluation.images, evaluation.thresholds["balanced"]
-    flagged = 1 - images.probabilities[:, 0] >= threshold
+    flagged = 1 - images.probabilities[:, 0] >= threshold["pneumonia"]
     point = evaluation.scopes["all"].points["balanced"]
 
-    assert point["sensitivity"].value == pytest.approx(flagged[images.labels == 1].mean())
-    assert point["specificity"].value == pytest.approx((~flagged)[images.labels == 0].mean())
+    assert point["sensitivity"].value == pytest.approx(flagged[images.positive == 1].mean())
+    assert point["specificity"].value == pytest.approx((~flagged)[images.positive == 0].mean())
     assert point["specificity"].low <= point["specificity"].value <= point["specificity"].high
-    assert point["accuracy"].value == pytest.approx((flagged == images.labels).mean())
+    assert point["accuracy"].value == pytest.approx((flagged == images.positive).mean())
     assert evaluation.rejections.accuracy["all"].n == evaluation.scopes["accepted"].num_images
-    assert evaluation.selective["pneumonia"].at_shares[1.0].value == pytest.approx(point["accuracy"].value)
+    assert evaluation.selective["positive"].at_shares[1.0].value == pytest.approx(point["accuracy"].value)
 
 
 def test_without_subtypes_three_classes_are_left_out(evaluation):
-    assert evaluation.scopes["all"].three_class is None
-    assert set(evaluation.reliability) == set(evaluation.selective) == {"pneumonia"}
+    assert evaluation.scopes["all"].classes is None
+    assert set(evaluation.reliability) == set(evaluation.selective) == {"positive"}
     assert evaluation.true_shares == {}
-    assert {"all", "normal", "pneumonia, subtype unknown"} == set(evaluation.conformal.metrics)
+    assert {"all", "normal", "pneumonia, class unknown"} == set(evaluation.conformal.metrics)
 
 
-def test_columns_of_a_manifest_are_subgroups(evaluation):
+def test_columns_of_a_table_are_subgroups(evaluation):
     groups = {(group.trait, group.name): group.num_images for group in evaluation.subgroups}
 
     assert groups["sex", "F"] == NUM_PHANTOMS // 2 + 1
@@ -112,7 +119,7 @@ def test_columns_of_a_manifest_are_subgroups(evaluation):
 
 
 def test_correcting_label_shift_changes_probabilities_and_no_decision(evaluation, reader, manifest):
-    corrected = evaluate_models(reader, manifest, correct_label_shift=True, confounders=False)
+    corrected = evaluate_models(reader, manifest, options=OPTIONS, correct_label_shift=True, confounders=False)
 
     assert corrected.corrected and not evaluation.corrected
     assert corrected.confounders is None and corrected.ood_check is None
@@ -130,7 +137,7 @@ def test_a_folder_is_evaluated_on_its_test_images(reader, phantom_folder):
 
     assert evaluation.split == "test"
     assert all(name.startswith("test/") for name in evaluation.images.names)
-    assert evaluation.scopes["all"].three_class.metrics["accuracy"].n == 45
+    assert evaluation.scopes["all"].classes.metrics["accuracy"].n == 45
     assert set(evaluation.true_shares) == {"normal", "bacterial", "viral"}
     assert evaluation.label_shift is None
     assert set(evaluation.confounders.pixel_baselines) >= {"exposure", "histogram", "borders"}
@@ -147,6 +154,25 @@ def test_untouched_images_are_predicted_as_read_predicts_them(evaluation):
     assert evaluation.confounders.pixel_baselines == {}
 
 
+@pytest.mark.parametrize("known_by", ["sha256", "hashes"])
+def test_training_images_are_noticed_by_their_bytes_and_their_look(known_by, reader, tmp_path):
+    radiographs = draw_phantoms(24, size=160, seed=3).images
+    for number, image in enumerate(radiographs):
+        (tmp_path / ("normal", "pneumonia")[number % 2]).mkdir(exist_ok=True)
+        Image.fromarray(image).save(tmp_path / ("normal", "pneumonia")[number % 2] / f"{number}.png")
+    table = scan_collection(tmp_path).table.set_index("name")
+    names = ["normal/0.png", "pneumonia/3.png"]
+    again = np.stack([np.asarray(Image.fromarray(radiographs[number]).resize((128, 128))) for number in (0, 3)])
+    known = {"sha256": table["sha256"][names].to_numpy().astype(str), "hashes": hash_images(again)}[known_by]
+    references = SimpleNamespace(**{**vars(reader.models.references), "sha256": None, known_by: known})
+    trained = Reader(replace(reader.models, references=references))
+
+    evaluation = evaluate_models(trained, tmp_path, confounders=False)
+
+    assert evaluation.seen_in_training == names
+    assert evaluate_models(reader, tmp_path, confounders=False).seen_in_training is None
+
+
 def test_the_ood_detector_is_checked_on_invalid_inputs(evaluation):
     first, *others = evaluation.ood_check.kinds
 
@@ -157,12 +183,54 @@ def test_the_ood_detector_is_checked_on_invalid_inputs(evaluation):
 
 def test_parts_are_not_hidden_with_few_images_of_a_class(phantom_folder):
     table = scan_collection(phantom_folder).table
-    few = table[(table["label"] == "pneumonia") | (table["label"] == "normal").cumsum().lt(4)]
+    few = table[(table["label"] != "normal") | (table["label"] == "normal").cumsum().lt(4)]
 
-    assert should_hide(table, None) and not should_hide(table, False)
-    assert not should_hide(few, None)
+    assert should_hide(table, KERMANY_LABELS, None) and not should_hide(table, KERMANY_LABELS, False)
+    assert not should_hide(few, KERMANY_LABELS, None)
     with pytest.raises(PneumoscopeError, match="the smaller class has 3 images; expected 10 or more"):
-        should_hide(few, True)
+        should_hide(few, KERMANY_LABELS, True)
+    with pytest.raises(PneumoscopeError, match="need a model with a negative class"):
+        should_hide(few, LabelSet(("a", "b")), True)
+
+
+class Guesser:
+    """A classifier of made-up probabilities by the gray levels of an image."""
+
+    path, size = "guesser.onnx", 64
+
+    def __init__(self, label_set):
+        self.label_set = label_set
+
+    def predict_images(self, images):
+        levels = np.stack([images.mean(axis=(1, 2)) * (1 + n) % 7 for n in range(len(self.label_set.classes))], axis=1)
+        return levels / 7 if self.label_set.multi_label else (levels + 1) / (levels + 1).sum(axis=1, keepdims=True)
+
+
+@pytest.mark.parametrize("kind", ["kermany", "five-class", "multi-label"])
+def test_any_classifier_is_evaluated_on_a_dataset(kind):
+    dataset = phantom_dataset(num_train=3, num_test=60, size=64, seed=2, label_set=kind)
+    evaluation = evaluate_models(Guesser(dataset.label_set), dataset, confounders=False)
+
+    assert evaluation.split == "test" and len(evaluation.images.names) == 60
+    assert evaluation.rejections is evaluation.conformal is evaluation.ood_check is evaluation.seen_in_training is None
+    assert set(evaluation.notes) >= {"rejections", "conformal", "ood", "label-shift", "confounders"}
+    assert 0.2 < evaluation.main_metrics()["auroc"].value < 0.8
+    assert evaluation.operating_point == "0.5"
+    if kind == "multi-label":
+        assert evaluation.selective == {} and set(evaluation.reliability) == set(dataset.label_set.classes)
+    with pytest.raises(CollectionError, match="expected 64"):
+        evaluate_models(Guesser(dataset.label_set), phantom_dataset(num_train=1, num_test=9, size=96, label_set=kind))
+    with pytest.raises(PneumoscopeError, match="'screening'; expected a number"):
+        evaluate_models(Guesser(dataset.label_set), dataset, operating_point="screening")
+
+
+def test_classes_are_translated_to_those_of_the_model(phantom_folder):
+    binary = LabelSet(("Normal", "Pneumonia"), "Normal")
+    evaluation = evaluate_models(Guesser(binary), phantom_folder, confounders=False)
+
+    assert evaluation.images.labels.tolist() == [int("NORMAL" not in name) for name in evaluation.images.names]
+    with pytest.raises(LabelError, match="--map"):
+        evaluate_models(Guesser(LabelSet(("normal", "covid"), "normal")), phantom_folder)
 
 
 def test_a_missing_split_is_an_error(phantom_folder):

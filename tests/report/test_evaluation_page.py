@@ -5,18 +5,19 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.evaluation.evaluate import trace_roc
+from pneumoscope.data.kermany import KERMANY_LABELS
+from pneumoscope.evaluation.evaluate import measure_images
+from pneumoscope.evaluation.gather import Gathered
 from pneumoscope.evaluation.ood import measure_rejections
-from pneumoscope.evaluation.subgroups import measure_scopes, measure_subgroups
-from pneumoscope.io.results import CollectionEvaluation, Conformal, ErrorRun, Estimate, EvaluatedImages
-from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.evaluation.predictor import Predictor, name_decisions
+from pneumoscope.io.results import Conformal, ErrorRun, Estimate, EvaluatedImages
+from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.conformal import evaluate_sets
 from pneumoscope.metrics.label_shift import estimate_label_shift
-from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
-from pneumoscope.metrics.selective import measure_selective
 from pneumoscope.report.evaluation_page import SECTIONS, write_evaluation
 from pneumoscope.report.evaluation_sentences import (
     write_conformal,
@@ -26,70 +27,62 @@ from pneumoscope.report.evaluation_sentences import (
 )
 from pneumoscope.report.figures.confounders import draw_confounders
 
-COMMAND = "pneumoscope evaluate --data 'my images'"
-THRESHOLDS = {"screening": 0.4, "balanced": 0.5, "specific": 0.5}
+COMMAND = "pneumoscope evaluate 'my images' --out page"
+MANY = LabelSet(("healthy", *(f"finding number {number}" for number in range(19))), "healthy")
+NO_NEGATIVE = LabelSet(("covid", "tuberculosis", "<i>edema</i>"))
+FINDINGS = LabelSet(("Effusion", "Mass", "Nodule", "Edema"), "No Finding", multi_label=True)
 
 
-def make_images(skill, count, *, subtypes_known):
-    """Return images of three classes, and their true subtypes."""
+def draw_labels(rng, label_set, skill, count):
+    """Return labels and probabilities of a classifier, which is better the greater `skill` is."""
+    k = len(label_set.classes)
+    if label_set.multi_label:
+        labels = rng.integers(0, 2, (count, k))
+        probabilities = 1 / (1 + np.exp(-(rng.normal(size=(count, k)) + skill * (labels - 0.5))))
+        return np.where(rng.random((count, k)) < 0.1, -1, labels), probabilities
+    labels = np.concatenate([np.arange(k), rng.integers(0, k, count - k)])
+    scores = np.exp(rng.normal(size=(count, k)) + skill * np.eye(k)[labels])
+    return labels, scores / scores.sum(axis=1, keepdims=True)
+
+
+def make_evaluation(skill, *, label_set=KERMANY_LABELS, count=150, classes_known=True, by_reader=True):
+    """Return the evaluation of a made-up model, by default one with the parts that a reader has."""
     rng = np.random.default_rng(0)
-    subtypes = np.concatenate([[0, 1, 2], rng.integers(0, 3, count - 3)])
-    scores = np.exp(rng.normal(size=(count, 3)) + skill * np.eye(3)[subtypes])
-    probabilities = scores / scores.sum(axis=1, keepdims=True)
-    positive, labels = 1 - probabilities[:, 0], (subtypes > 0).astype(int)
-    decisions = np.where(positive >= 0.5, "pneumonia", "normal").astype("U9")
-    decisions[:3], decisions[3:9] = "rejected", "uncertain"
+    labels, probabilities = draw_labels(rng, label_set, skill, count)
+    names = label_set.classes if label_set.multi_label else filter(None, [label_set.positive])
+    thresholds = dict.fromkeys(names, 0.5)
+    points = {"screening": dict.fromkeys(thresholds, 0.4), "balanced": thresholds, "specific": thresholds}
+    decisions = name_decisions(label_set, probabilities, thresholds).astype("U40")
+    if by_reader:
+        decisions[:3], decisions[3:9] = "rejected", "uncertain"
+    positive = (labels > 0).astype(int) if label_set.positive else np.full(count, -1)
     images = EvaluatedImages(
+        label_set=label_set,
         names=np.array([f"<b>{number}</b>.png" for number in range(count)]),
         patients=np.array([f"p{number // 2}" for number in range(count)]),
-        labels=labels,
-        subtypes=subtypes if subtypes_known else np.where(subtypes > 0, -1, 0),
+        labels=labels if classes_known else np.where(labels > 0, -1, 0),
+        positive=positive,
         probabilities=probabilities,
         decisions=decisions,
         reasons=np.where(decisions == "rejected", "The image looks upside down.", ""),
         in_distribution=np.ones(count, dtype=bool),
     )
-    return images, subtypes, rng
-
-
-def make_evaluation(skill, *, count=150, subtypes_known=True):
-    images, subtypes, rng = make_images(skill, count, subtypes_known=subtypes_known)
-    probabilities, labels = images.probabilities, images.labels
-    positive = 1 - probabilities[:, 0]
-    three_class = "three_class" if subtypes_known else "none"
-    three = {
-        "reliability": measure_top_label_reliability(subtypes, probabilities, images.patients),
-        "selective": measure_selective(
-            probabilities.argmax(axis=1) == subtypes, probabilities.max(axis=1), images.patients
-        ),
-    }
-    sets = evaluate_sets(probabilities > 0.2, np.eye(3, dtype=bool)[subtypes], images.patients)
-    return CollectionEvaluation(
-        source="my images",
-        split="test",
-        model="a model (research use only)",
-        operating_point="balanced",
-        thresholds=THRESHOLDS,
-        images=images,
-        unreadable=[{"name": "broken.png", "reason": "the file is empty"}],
-        left_out=[{"name": "other.png", "reason": "label 'other'"}],
-        scopes=measure_scopes(images, THRESHOLDS, split="test"),
-        roc=trace_roc(images),
-        reliability={"pneumonia": measure_reliability(labels == 1, positive, images.patients)}
-        | ({three_class: three["reliability"]} if subtypes_known else {}),
-        conformal=Conformal(0.9, {"all": sets, "normal": sets}) if subtypes_known else None,
-        selective={"pneumonia": measure_selective((positive >= 0.5) == labels, np.abs(positive - 0.5), images.patients)}
-        | ({three_class: three["selective"]} if subtypes_known else {}),
-        rejections=measure_rejections(images, 0.5),
-        subgroups=measure_subgroups(images, rng.random(count), {}, 0.5),
-        error_runs=[],
-        confounders=None,
-        ood_check=None,
-        label_shift=estimate_label_shift(probabilities, images.patients, classes=THREE_CLASSES),
-        true_shares={name: float((subtypes == number).mean()) for number, name in enumerate(THREE_CLASSES)}
-        if subtypes_known
-        else {},
-        corrected=False,
+    table = pd.DataFrame({"name": images.names, "sex": np.tile(["F", "M"], count // 2)})
+    unreadable = [{"name": "broken.png", "reason": "the file is empty"}]
+    model = Predictor(
+        id="a model", label_set=label_set, operating_point="balanced", thresholds=points if thresholds else {}
+    )
+    evaluation = measure_images(model, Gathered(table, images, rng.random(count), unreadable), "test")
+    evaluation = dataclasses.replace(evaluation, source="my images", left_out=[{"name": "x", "reason": "label 'x'"}])
+    if not by_reader:
+        return evaluation
+    sets = evaluate_sets(probabilities > 0.2, np.eye(len(label_set.classes), dtype=bool)[labels], images.patients)
+    return dataclasses.replace(
+        evaluation,
+        notes={},
+        rejections=measure_rejections(images, thresholds),
+        conformal=Conformal(0.9, {"all": sets, "normal": sets}) if classes_known else None,
+        label_shift=estimate_label_shift(probabilities, images.patients, classes=label_set.classes),
     )
 
 
@@ -107,7 +100,7 @@ def test_page_needs_no_network_and_holds_every_section(written):
     page = written.read_text(encoding="utf-8")
 
     assert RESEARCH_USE_ONLY in page
-    assert page.index("pneumoscope evaluate --data &#39;my images&#39;") < page.index("<main>")
+    assert page.index("pneumoscope evaluate &#39;my images&#39;") < page.index("<main>")
     assert not re.findall(r'(?:src|srcset)="(?!data:)', page)
     assert "<script" not in page and "<link" not in page and "<b>0</b>" not in page and "&#34;" not in page
     names = re.findall(r' id="([^"]+)"', page)
@@ -133,7 +126,7 @@ def test_confounders_and_ood_inputs_are_on_the_page(written):
 
 def test_every_figure_is_saved_with_its_alternative_text(written):
     page = written.read_text(encoding="utf-8")
-    figures = ["calibration", "conformal", "confounders", "performance", "selective", "subgroups", "three-class"]
+    figures = ["calibration", "classes", "conformal", "confounders", "performance", "selective", "subgroups"]
 
     assert sorted(path.stem for path in (written.parent / "figures").glob("*.svg")) == figures
     alternatives = re.findall(r'<img [^>]*alt="([^"]*)"', page)
@@ -161,8 +154,9 @@ def test_json_holds_every_metric_and_every_image(written, good):
     assert document["command"] == COMMAND
     auroc = document["scopes"]["all"]["ranking"]["auroc"]
     assert auroc["low"] <= auroc["value"] <= auroc["high"] and auroc["n"] == 150
-    assert document["reliability"]["three_class"]["error"]["value"] == good.reliability["three_class"].error.value
-    assert document["selective"]["pneumonia"]["at_shares"]["0.8"]["n"] == 120
+    assert document["reliability"]["classes"]["error"]["value"] == good.reliability["classes"].error.value
+    assert document["label_set"]["groups"] == {"pneumonia": ["bacterial", "viral"]}
+    assert document["selective"]["positive"]["at_shares"]["0.8"]["n"] == 120
     assert document["confounders"]["metrics"]["lungs_hidden"]["auroc"]["value"] == 0.86
     assert document["ood_check"]["kinds"][1]["kind"] == "noise"
     assert len(document["images"]) == 150
@@ -171,20 +165,51 @@ def test_json_holds_every_metric_and_every_image(written, good):
 
 def test_equal_thresholds_and_false_positives_are_named(good, written):
     page = written.read_text(encoding="utf-8")
-    probabilities = 1 - good.images.probabilities[:, 0]
-    count = int(((probabilities >= 0.5) & (good.images.labels == 0)).sum())
+    count = int(((good.images.scores >= 0.5) & (good.images.positive == 0)).sum())
 
     assert "The operating points balanced and specific have the same threshold" in page
     assert count and f"<summary>False positives: {count}</summary>" in page
 
 
 def test_missing_measurements_are_named(tmp_path):
-    page = write_evaluation(make_evaluation(4.0, count=60, subtypes_known=False), tmp_path).read_text(encoding="utf-8")
+    evaluation = make_evaluation(4.0, count=60, classes_known=False)
+    page = write_evaluation(evaluation, tmp_path).read_text(encoding="utf-8")
 
-    for text in ("there are no three-class metrics", "no conformal limit", "Confounders were not measured"):
+    for text in ("The labels do not distinguish bacterial and viral", "no conformal limit", "Confounders were not"):
         assert text in page
     assert "Out-of-distribution inputs were not measured" in page
-    assert not (tmp_path / "figures" / "three-class.svg").exists()
+    assert not (tmp_path / "figures" / "classes.svg").exists()
+
+
+@pytest.mark.parametrize(
+    ("label_set", "texts"),
+    [
+        (MANY, ("Healthy or abnormal at the operating point", "finding number 18", "False positives")),
+        (NO_NEGATIVE, ("Most probable of 3 classes", "&lt;i&gt;edema&lt;/i&gt;", "Misclassified images")),
+        (FINDINGS, ("Mean over 4 findings", "whose label of a finding is unknown", "F1", "not for findings")),
+    ],
+)
+def test_any_classes_and_any_model_have_a_page(label_set, texts, tmp_path):
+    evaluation = make_evaluation(2.0, label_set=label_set, count=200, by_reader=False)
+    page = write_evaluation(evaluation, tmp_path, command=COMMAND).read_text(encoding="utf-8")
+    document = json.loads((tmp_path / "evaluation.json").read_text())
+
+    for text in (*texts, "Conformal", "exported readers", "does not list its training images"):
+        assert text in page, text
+    assert ('id="performance"' in page) == (label_set.positive is not None)
+    assert not re.search(
+        "normal|pneumonia|bacterial|viral", re.sub(r"<style>.*?</style>|data:[^\"]*", "", page, flags=re.S)
+    )
+    assert "<i>edema" not in page
+    assert document["rejections"] is document["ood_check"] is document["seen_in_training"] is None
+    assert set(document["notes"]) >= {"conformal", "rejections", "label-shift"}
+
+
+def test_images_of_the_training_are_counted(good):
+    seen = dataclasses.replace(good, seen_in_training=["a.png", "b.png"])
+
+    assert "2 of 150 images, or copies of them, were in the training data" in " ".join(write_verdict(seen))
+    assert "unknown whether" not in " ".join(write_limitations(seen))
 
 
 @pytest.mark.parametrize(("skill", "text"), [(-3.0, "below chance"), (0.0, "does not differ from chance")])

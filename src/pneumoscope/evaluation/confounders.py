@@ -17,8 +17,8 @@ from pneumoscope.data.collection import name_series
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.pixel_baselines import BORDER_SHARE, describe_pixels, fit_pixel_baseline
+from pneumoscope.evaluation.predictor import check_probabilities
 from pneumoscope.io.results import UNTOUCHED, Confounders, Metrics
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate, estimate_mean
 from pneumoscope.phantoms.lungs import find_lungs
@@ -26,7 +26,7 @@ from pneumoscope.phantoms.markers import find_markers
 
 LUNG_MARGIN = 0.03
 LUNG_AREA_SHARE = 0.05
-SERIES = ("NORMAL2-IM", "IM", "person", "NORMAL", "BACTERIA", "VIRUS")
+MIN_SERIES_IMAGES, MAX_SERIES = 10, 8
 
 
 def measure_confounders(
@@ -40,22 +40,28 @@ def measure_confounders(
     """Measure a classifier with parts of the images hidden, and pixel baselines without lungs.
 
     Args:
-        predict: function from `(n, H, W)` uint8 to `(n, 3)` probabilities of normal, bacterial and viral.
-        dataset: a split dataset. The pixel baselines are fitted on `train`; without `train` there are none.
-        threshold: a case counts as pneumonia when `1 - probability of normal >= threshold`.
+        predict: function from `(n, H, W)` uint8 to `(n, classes)` probabilities of the dataset's classes.
+        dataset: a split dataset with a negative class. The pixel baselines are fitted on `train`; without `train`
+            there are none.
+        threshold: a case counts as positive when `1 - probability of the negative class >= threshold`.
         split: split to measure on.
         seed: seed of the bootstrap over patients.
 
     Raises:
         CollectionError: if the split contains no image.
-        ValueError: if `predict` does not return three probabilities per image.
+        LabelError: if the dataset has no negative class.
+        PneumoscopeError: if `predict` does not return a probability per image and class.
     """
+    label_set = dataset.label_set
     part = dataset.split(split)
     if not len(part):
         raise CollectionError(f"the split {split!r} contains no image; expected one or more")
     masks = _choose_hidden(part.images)
-    untouched = _check_shape(predict(part.images), len(part))
-    predictions = {name: _check_shape(predict(hide(part.images, mask)), len(part)) for name, mask in masks.items()}
+    untouched = check_probabilities(predict(part.images), label_set, len(part))
+    predictions = {
+        name: check_probabilities(predict(hide(part.images, mask)), label_set, len(part))
+        for name, mask in masks.items()
+    }
     features = describe_pixels(dataset) if len(dataset.rows("train")) else {}
     baselines = {name: fit_pixel_baseline(values, dataset, split=split) for name, values in features.items()}
     patients = part.patients
@@ -72,7 +78,7 @@ def measure_confounders(
         },
         hidden={name: estimate_mean(mask.mean(axis=(1, 2)), patients, seed=seed) for name, mask in masks.items()},
         pixel_baselines={name: _estimate_metrics(part, *fitted, seed=seed) for name, fitted in baselines.items()},
-        series=_measure_series(part, 1 - untouched[:, 0] >= threshold, patients, seed),
+        series=_measure_series(part, label_set.score_positive(untouched) >= threshold, patients, seed),
     )
 
 
@@ -105,47 +111,38 @@ def _choose_hidden(images: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _check_shape(probabilities: np.ndarray, num_images: int) -> np.ndarray:
-    expected = (num_images, len(THREE_CLASSES))
-    if np.shape(probabilities) != expected:
-        raise ValueError(f"predict returned {np.shape(probabilities)}, expected {expected} probabilities")
-    return np.asarray(probabilities, dtype=np.float64)
-
-
 def _estimate_metrics(
     part: Dataset, probabilities: np.ndarray, threshold: float, *, less: np.ndarray | None = None, seed: int
 ) -> Metrics:
     """Return metrics with intervals, or with `less` the paired differences from its metrics."""
-    positive, subtypes = part.labels(BINARY_CLASSES) == 1, part.labels(THREE_CLASSES)
+    label_set = part.label_set
+    binary, labels = label_set.binary(), part.labels()
+    positive, known = part.labels(binary) == 1, labels >= 0
+    has_classes = probabilities.shape[1] == len(label_set.classes) > 2 and (known & positive).any()
 
-    def weigh(weights: np.ndarray) -> dict[str, np.ndarray]:
-        metrics = _weigh_metrics(probabilities, threshold, positive, subtypes, weights)
-        if less is None:
-            return metrics
-        others = _weigh_metrics(less, threshold, positive, subtypes, weights)
-        return {name: value - others[name] for name, value in metrics.items()}
+    def weigh(weights: np.ndarray, probabilities: np.ndarray = probabilities) -> dict[str, np.ndarray]:
+        columns = label_set if probabilities.shape[1] == len(label_set.classes) else binary
+        scores = columns.score_positive(probabilities)
+        correct = (scores >= threshold) == positive
+        metrics = {"auroc": weigh_auroc(positive, scores, weights), "accuracy": weights @ correct / weights.sum(axis=1)}
+        if has_classes:
+            hits = (probabilities.argmax(axis=1) == labels)[known]
+            with np.errstate(invalid="ignore"):
+                metrics["classes_accuracy"] = weights[:, known] @ hits / weights[:, known].sum(axis=1)
+        return metrics
 
-    counts = {"three_class_accuracy": int((subtypes >= 0).sum())}
-    return estimate(weigh, part.patients, counts=counts, seed=seed)
+    def compare(weights: np.ndarray) -> dict[str, np.ndarray]:
+        others = {} if less is None else weigh(weights, less)
+        return {name: value - others.get(name, 0) for name, value in weigh(weights).items()}
 
-
-def _weigh_metrics(
-    probabilities: np.ndarray, threshold: float, positive: np.ndarray, subtypes: np.ndarray, weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    scores = 1 - probabilities[:, 0]
-    correct = (scores >= threshold) == positive
-    metrics = {"auroc": weigh_auroc(positive, scores, weights), "accuracy": weights @ correct / weights.sum(axis=1)}
-    labeled = subtypes >= 0
-    if labeled.any() and probabilities.shape[1] == len(THREE_CLASSES):
-        hits = (probabilities.argmax(axis=1) == subtypes)[labeled]
-        with np.errstate(invalid="ignore"):
-            metrics["three_class_accuracy"] = weights[:, labeled] @ hits / weights[:, labeled].sum(axis=1)
-    return metrics
+    return estimate(compare, part.patients, counts={"classes_accuracy": int(known.sum())}, seed=seed)
 
 
 def _measure_series(part: Dataset, flagged: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Metrics]:
-    """Return exposure, contrast, markers and predictions by series of file names; other names are omitted."""
+    """Return exposure, contrast, markers and predictions by series of file names, at most the eight largest."""
     series = name_series(part.table["name"])
+    names, counts = np.unique(series[series != ""], return_counts=True)
+    names, counts = names[counts >= MIN_SERIES_IMAGES], counts[counts >= MIN_SERIES_IMAGES]
     measured = {
         "exposure": part.images.mean(axis=(1, 2)),
         "contrast": part.images.std(axis=(1, 2)),
@@ -157,6 +154,5 @@ def _measure_series(part: Dataset, flagged: np.ndarray, patients: np.ndarray, se
             metric: estimate_mean(values[series == name], patients[series == name], seed=seed)
             for metric, values in measured.items()
         }
-        for name in SERIES
-        if (series == name).any()
+        for name in names[np.argsort(-counts, kind="stable")][:MAX_SERIES].tolist()
     }

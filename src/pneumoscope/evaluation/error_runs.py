@@ -5,6 +5,7 @@ Such images may have been acquired or labeled differently.
 
 import numpy as np
 
+from pneumoscope.evaluation.predictor import find_correct
 from pneumoscope.evaluation.subgroups import list_classes
 from pneumoscope.io.results import ErrorRun, EvaluatedImages
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
@@ -18,23 +19,31 @@ NUM_PERMUTATIONS = 999
 SIGNIFICANCE_LEVEL = 0.01
 
 
-def find_error_runs(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> list[ErrorRun]:
+def find_error_runs(images: EvaluatedImages, thresholds: dict[str, float], *, seed: int = 0) -> list[ErrorRun]:
     """Return the significant contiguous error runs of each class.
 
-    An image is misclassified in two cases: `(probability of pneumonia >= threshold)` contradicts its label, or its
-    labeled subtype is the less probable one. A permutation test over patients decides whether a run is significant.
+    An image is misclassified in two cases: its decision at the thresholds is wrong, or another positive class is more
+    probable than its own. In a multi-label set, an image with a finding is misclassified if the finding is missed. A
+    permutation test over patients decides whether a run is significant.
 
     Args:
         images: the evaluated images.
-        threshold: threshold on the probability of pneumonia.
+        thresholds: by name, of the operating point.
         seed: seed of the permutations.
     """
-    flagged = images.scores >= threshold
-    likelier = 1 + (images.probabilities[:, 2] > images.probabilities[:, 1])
-    wrong = (flagged != (images.labels == 1)) | ((images.subtypes > 0) & (likelier != images.subtypes))
+    label_set, labels = images.label_set, images.labels
+    wrong = ~find_correct(images, thresholds)
+    if label_set.positive:
+        positives = [number for number, name in enumerate(label_set.classes) if name != label_set.negative]
+        likeliest = np.array(positives)[images.probabilities[:, positives].argmax(axis=1)]
+        wrong |= np.isin(labels, positives) & (likeliest != labels)
+    missed = {}
+    if label_set.multi_label:
+        below = images.probabilities < [thresholds[name] for name in label_set.classes]
+        missed = dict(zip(label_set.classes, below.T, strict=True))
     runs = []
     for name, rows in list_classes(images).items():
-        runs += _find_in_class(name, images.names[rows], images.patients[rows], wrong[rows], seed)
+        runs += _find_in_class(name, images.names[rows], images.patients[rows], missed.get(name, wrong)[rows], seed)
     return runs
 
 

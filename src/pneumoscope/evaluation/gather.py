@@ -1,47 +1,161 @@
-"""The images of a collection and their readings."""
+"""The images of a labeled collection and their predictions."""
+
+from __future__ import annotations
 
 import os
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from PIL import Image
 
-from pneumoscope.data.collection import format_skipped
+from pneumoscope.data.collection import Collection, format_skipped, scan_collection
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
+from pneumoscope.evaluation.predictor import Predictor, check_probabilities, name_decisions
 from pneumoscope.inference.batch import map_batches
 from pneumoscope.inference.decode import decode_file
 from pneumoscope.inference.reader import Reader
-from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import EvaluatedImages
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, match_labels
 from pneumoscope.progress import log, track
 
 ALL_SPLITS = "all"
+THUMBNAIL_SIDE = 64
 TRAITS = ("age", "sex", "view")
 
-# A reading, its `(3,)` calibrated probabilities and the mean gray level of the image; or the reason of a failure.
-Outcome = tuple[Reading, np.ndarray, float] | str
+# An image with the reasons in its DICOM header to reject it; or the reason why it cannot be read.
+Decoded = tuple[np.ndarray, list[str]] | str
+# Probabilities `(classes,)`, decision, reason, whether in distribution, mean gray level and thumbnail of an image.
+Outcome = tuple[np.ndarray, str, str, bool, float, np.ndarray | None] | str
+Source = str | os.PathLike[str] | Dataset
+
+
+@dataclass(frozen=True)
+class LabeledCollection:
+    """A collection whose labels are those of a model.
+
+    Attributes:
+        name: folder or table of the collection.
+        table: rows of the files that have a class of the model; `label` is a class or the positive name of the model.
+        label_set: the classes of the model.
+        left_out: `{name, reason}` of each other file.
+        decode: function from a name of the table to its image.
+    """
+
+    name: str
+    table: pd.DataFrame
+    label_set: LabelSet
+    left_out: list[dict[str, str]]
+    decode: Callable[[str], Decoded]
 
 
 @dataclass(frozen=True)
 class Gathered:
-    """The readable images of a collection.
+    """The images of a collection that have predictions.
 
     Attributes:
         table: `n` rows with the columns of `Collection.table`.
-        images: the readings of these images.
-        exposures: `(n,)` float64, mean gray level of each image, 0 to 255.
-        unreadable: `{name, reason}` of each file that cannot be read.
+        images: the predictions of these images.
+        exposures: `(n,)` float64, mean gray level of each image, 0 to 255; None if images were not read.
+        thumbnails: `(n, 64, 64)` uint8, for perceptual hashes; None if the model lists no hashes.
+        unreadable: `{name, reason}` of each file without a prediction.
     """
 
     table: pd.DataFrame
     images: EvaluatedImages
-    exposures: np.ndarray
+    exposures: np.ndarray | None
     unreadable: list[dict[str, str]]
+    thumbnails: np.ndarray | None = None
+
+
+def scan_source(source: Source, options: LabelOptions | None) -> Collection | Dataset:
+    """Return a dataset as it is, and the files of a folder or table; see `scan_collection`."""
+    return source if isinstance(source, Dataset) else scan_collection(source, options=options or LabelOptions())
+
+
+def open_collection(
+    source: Source, label_set: LabelSet, *, size: int, options: LabelOptions | None = None
+) -> LabeledCollection:
+    """List a labeled collection in the classes of a model.
+
+    Args:
+        source: folder, table, or dataset. The images of a dataset are used if they have the size of the model's input,
+            else its files are decoded again.
+        label_set: the classes of the model.
+        size: side of the model's square input images, in pixels.
+        options: how to read the labels of a folder or table.
+
+    Raises:
+        CollectionError: if the source does not exist or has no image with a class of the model.
+        LabelError: if the classes do not match those of the model.
+    """
+    collection = scan_source(source, options)
+    paths = dict(zip(collection.table["name"], collection.table.get("path", ()), strict=False))
+    decode: Callable[[str], Decoded] = lambda name: decode_file(paths[name], size=size)  # noqa: E731
+    if isinstance(collection, Dataset):
+        rows = {name: row for row, name in enumerate(collection.table["name"])}
+        if collection.images.shape[1:] == (size, size):
+            images = collection.images
+            decode = lambda name: (images[rows[name]], [])  # noqa: E731
+        elif not paths or not Path(next(iter(paths.values()))).is_file():
+            side = collection.images.shape[1]
+            raise CollectionError(f"the images of the dataset have {side} pixels; expected {size}, as the model takes")
+    table, unclear = relabel(collection, label_set)
+    left_out = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
+    return LabeledCollection(name_source(source), table, label_set, left_out + unclear, decode)
+
+
+def name_source(source: Source) -> str:
+    """Return the folder or table of a source for the report."""
+    return f"dataset of {len(source)} images" if isinstance(source, Dataset) else printable_name(os.fspath(source))
+
+
+def relabel(collection: Collection | Dataset, label_set: LabelSet) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+    """Return the table with the labels of another set, and name and reason of each file without such a label.
+
+    Raises:
+        CollectionError: if no image has such a label.
+        LabelError: if the classes do not match.
+    """
+    table, source = collection.table, collection.label_set
+    match_labels(source, label_set)
+    if label_set.multi_label:
+        known = {fold_name(name) for name in source.classes}
+        missing = [name for name in label_set.classes if fold_name(name) not in known]
+        if missing:
+            log.warning("the data set has no labels of %s; these findings are not evaluated", ", ".join(missing))
+        ignored = sorted(known - {fold_name(name) for name in label_set.classes})
+        if ignored:
+            log.warning("the model does not predict %s; these findings are not evaluated", ", ".join(ignored))
+        uncertain = [SEPARATOR.join(filter(None, (text, *missing))) for text in table["uncertain"]]
+        return table.assign(uncertain=uncertain), []
+    names = {label: _translate(label, source, label_set) for label in table["label"].unique()}
+    kept = table["label"].map(names) != ""
+    others = zip(table["name"][~kept], table["label"][~kept], strict=True)
+    left_out = [{"name": name, "reason": f"the label {label!r} leaves the class open"} for name, label in others]
+    if not kept.any():
+        raise CollectionError(f"no image has a class of the model; expected {', '.join(label_set.scored)}")
+    return table.assign(label=table["label"].map(names))[kept].reset_index(drop=True), left_out
+
+
+def _translate(label: str, source: LabelSet, label_set: LabelSet) -> str:
+    """Return a label of `source` as a class of another set, or as its positive name; empty if neither is known."""
+    (number,) = label_set.encode([label], source)
+    if number >= 0:
+        return str(label_set.classes[number])
+    if label_set.positive is None:
+        return ""
+    binary = label_set.binary()
+    members = source.members(label) if label in source.scored else ()
+    known = {int(binary.encode([label], label_set)[0])}
+    if known == {-1}:
+        known = set(binary.encode(members, label_set).tolist())
+    return label_set.positive if known == {1} else ""
 
 
 def choose_split(table: pd.DataFrame, split: str | None) -> tuple[pd.DataFrame, str]:
@@ -61,42 +175,60 @@ def choose_split(table: pd.DataFrame, split: str | None) -> tuple[pd.DataFrame, 
     return rows.reset_index(drop=True), split
 
 
-def gather_readings(reader: Reader, table: pd.DataFrame, *, operating_point: str) -> Gathered:
-    """Predict every file of a table with the columns of `Collection.table`.
+def gather_readings(model: Predictor, table: pd.DataFrame, decode: Callable[[str], Decoded]) -> Gathered:
+    """Predict every image of a table with the columns of `Collection.table`.
 
-    One worker runs on each core: open the reader with one thread per graph.
+    One worker runs on each core: open a reader with one thread per graph.
 
     Raises:
-        CollectionError: if no file can be read.
+        CollectionError: if no image can be read.
     """
-    work = map_batches(partial(_read_batch, reader, operating_point), table["path"])
-    outcomes = list(track(work, "Reading", total=len(table)))
-    kept, failed = _split_failures(table, outcomes)
+
+    def work(names: list[str]) -> list[Outcome]:
+        decoded = [decode(name) for name in names]
+        readable = [(name, *image) for name, image in zip(names, decoded, strict=True) if not isinstance(image, str)]
+        results = iter(_read(model, *map(list, zip(*readable, strict=True))) if readable else ())
+        return [image if isinstance(image, str) else next(results) for image in decoded]
+
+    outcomes = list(track(map_batches(work, table["name"]), "Reading", total=len(table)))
+    kept, failed = split_failures(table, [outcome if isinstance(outcome, str) else "" for outcome in outcomes])
     if not len(kept):
         raise CollectionError(f"none of the {len(failed)} files can be read{format_skipped(failed)}")
-    readings, probabilities, exposures = zip(*(item for item in outcomes if not isinstance(item, str)), strict=True)
-    images = EvaluatedImages(
-        names=kept["name"].to_numpy().astype(str),
-        patients=kept["patient"].to_numpy().astype(str),
-        labels=np.array([BINARY_CLASSES.index(label) for label in kept["label"]]),
-        subtypes=np.array([THREE_CLASSES.index(name) if name in THREE_CLASSES else -1 for name in kept["subtype"]]),
-        probabilities=np.stack(probabilities),
-        decisions=np.array([str(reading.decision) for reading in readings]),
-        reasons=np.array([reading.reason for reading in readings]),
-        in_distribution=np.array([bool(reading.in_distribution) for reading in readings]),
+    columns = list(zip(*(outcome for outcome in outcomes if not isinstance(outcome, str)), strict=True))
+    probabilities, decisions, reasons, accepted, exposures, thumbnails = (np.array(column) for column in columns)
+    images = collect_images(kept, model, probabilities)
+    if model.reader:
+        images = replace(images, decisions=decisions, reasons=reasons, in_distribution=accepted)
+    return Gathered(kept, images, exposures, failed, None if thumbnails.ndim == 1 else thumbnails)
+
+
+def collect_images(table: pd.DataFrame, model: Predictor, probabilities: np.ndarray) -> EvaluatedImages:
+    """Return labels and decisions of the images of a table, none of them rejected or uncertain."""
+    label_set = model.label_set
+    labels = label_set.encode_findings(table["label"], table["uncertain"]) if label_set.multi_label else None
+    positive = label_set.binary().encode(table["label"], label_set) if label_set.positive else None
+    return EvaluatedImages(
+        label_set=label_set,
+        names=table["name"].to_numpy().astype(str),
+        patients=table["patient"].to_numpy().astype(str),
+        labels=label_set.encode(table["label"]) if labels is None else labels,
+        positive=np.full(len(table), -1) if positive is None else positive,
+        probabilities=probabilities,
+        decisions=name_decisions(label_set, probabilities, model.thresholds.get(model.operating_point, {})),
+        reasons=np.full(len(table), ""),
+        in_distribution=np.ones(len(table), dtype=bool),
     )
-    return Gathered(kept, images, np.array(exposures), failed)
 
 
-def load_images(reader: Reader, table: pd.DataFrame, limit: int, description: str) -> Dataset:
-    """Decode at most `limit` evenly spaced files of a table at the models' input size; unreadable files are omitted."""
-    size = reader.models.image_size
+def load_images(collection: LabeledCollection, table: pd.DataFrame, limit: int, description: str) -> Dataset:
+    """Decode at most `limit` evenly spaced files of a table; unreadable files are omitted."""
     rows = table.iloc[spread_evenly(len(table), limit)]
-    work = map_batches(lambda paths: [decode_file(path, size=size) for path in paths], rows["path"])
+    work = map_batches(lambda names: [collection.decode(name) for name in names], rows["name"])
     outcomes = list(track(work, description, total=len(rows)))
     images = [outcome[0] for outcome in outcomes if not isinstance(outcome, str)]
-    stack = np.stack(images) if images else np.empty((0, size, size), np.uint8)
-    return Dataset(stack, _split_failures(rows, outcomes)[0], pd.DataFrame(columns=["name", "reason"]))
+    kept, _ = split_failures(rows, [outcome if isinstance(outcome, str) else "" for outcome in outcomes])
+    stack = np.stack(images) if images else np.empty((0, 1, 1), np.uint8)
+    return Dataset(stack, kept, pd.DataFrame(columns=["name", "reason"]), collection.label_set)
 
 
 def spread_evenly(count: int, limit: int) -> np.ndarray:
@@ -104,35 +236,40 @@ def spread_evenly(count: int, limit: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))
 
 
-def load_traits(source: str | os.PathLike[str], names: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the columns `age`, `sex` and `view` that a manifest contains, each `(n,)` str; empty for a folder."""
-    path = Path(source)
-    if path.suffix.lower() != ".csv" or not path.is_file():
-        return {}
-    listed = pd.read_csv(path, dtype=str, keep_default_na=False)
-    listed.columns = [str(column).strip().lower() for column in listed.columns]
-    listed.index = pd.Index([printable_name(name) for name in listed["path"]])
-    rows = listed[~listed.index.duplicated()].reindex(names, fill_value="")
-    return {trait: rows[trait].to_numpy().astype(str) for trait in TRAITS if trait in rows}
+def list_traits(table: pd.DataFrame) -> dict[str, np.ndarray]:
+    """Return the columns `age`, `sex` and `view` of a table, each `(n,)` str."""
+    return {trait: table[trait].to_numpy().astype(str) for trait in TRAITS if trait in table}
 
 
-def _read_batch(reader: Reader, operating_point: str, paths: list[str]) -> list[Outcome]:
-    decoded = [decode_file(path, size=reader.models.image_size) for path in paths]
-    readable = [(path, *outcome) for path, outcome in zip(paths, decoded, strict=True) if not isinstance(outcome, str)]
-    if not readable:
-        return [outcome for outcome in decoded if isinstance(outcome, str)]
-    names, images, objections = zip(*readable, strict=True)
+def _read(model: Predictor, names: list[str], images: list[np.ndarray], objections: list[list[str]]) -> list[Outcome]:
+    if model.predict is None:
+        raise ValueError(f"{model.id} predicts no images; expected a model with `predict`")
     stack = np.stack(images)
-    readings = reader.predict_images(stack, names, operating_point=operating_point, objections=objections)
-    results = zip(readings, reader.compute_probabilities(stack), stack.mean(axis=(1, 2)).tolist(), strict=True)
-    return [outcome if isinstance(outcome, str) else next(results) for outcome in decoded]
+    probabilities = check_probabilities(model.predict(stack), model.label_set, len(stack))
+    exposures = stack.mean(axis=(1, 2)).tolist()
+    if model.reader is None:
+        return [(row, "", "", True, exposure, None) for row, exposure in zip(probabilities, exposures, strict=True)]
+    readings = model.reader.predict_images(stack, names, operating_point=model.operating_point, objections=objections)
+    thumbnails = [_shrink(image) if list_known(model.reader)[1] is not None else None for image in images]
+    return [
+        (row, str(reading.decision), reading.reason, bool(reading.in_distribution), exposure, thumbnail)
+        for row, reading, exposure, thumbnail in zip(probabilities, readings, exposures, thumbnails, strict=True)
+    ]
 
 
-def _split_failures(
-    table: pd.DataFrame, outcomes: list[Outcome] | list[tuple[np.ndarray, list[str]] | str]
-) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+def list_known(reader: Reader | None) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return SHA-256 and perceptual hashes of a reader's training images; None if it does not list them."""
+    references = reader and reader.models.references
+    return getattr(references, "sha256", None), getattr(references, "hashes", None)
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    # The perceptual hash begins with the same step.
+    return np.asarray(Image.fromarray(image).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS))
+
+
+def split_failures(table: pd.DataFrame, reasons: list[str]) -> tuple[pd.DataFrame, list[dict[str, str]]]:
     """Return the rows of readable files, and name and reason of each unreadable file."""
-    failed = np.array([isinstance(outcome, str) for outcome in outcomes])
-    reasons = [outcome for outcome in outcomes if isinstance(outcome, str)]
-    rows = zip(table["name"][failed], reasons, strict=True)
+    failed = np.array([bool(reason) for reason in reasons], dtype=bool)
+    rows = zip(table["name"][failed], filter(None, reasons), strict=True)
     return table[~failed].reset_index(drop=True), [{"name": name, "reason": reason} for name, reason in rows]

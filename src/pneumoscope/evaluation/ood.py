@@ -7,9 +7,10 @@ import numpy as np
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.evaluation.gather import spread_evenly
+from pneumoscope.evaluation.predictor import find_correct
+from pneumoscope.evaluation.subgroups import list_classes
 from pneumoscope.inference.ood import OODDetector
 from pneumoscope.io.results import Estimate, EvaluatedImages, OODCheck, OODKind, Rejections
-from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.metrics.classification import estimate_share
 from pneumoscope.phantoms.invalid_inputs import KINDS, make_invalid_inputs
 from pneumoscope.progress import track
@@ -18,16 +19,16 @@ UNCHANGED = "unchanged images"
 MAX_IMAGES = 250
 
 
-def measure_rejections(images: EvaluatedImages, threshold: float, *, seed: int = 0) -> Rejections:
+def measure_rejections(images: EvaluatedImages, thresholds: dict[str, float], *, seed: int = 0) -> Rejections:
     """Return shares and reasons of rejected, flagged and uncertain images, and accuracies with and without abstention.
 
     Args:
         images: the evaluated images.
-        threshold: a case counts as pneumonia when `probability >= threshold`.
+        thresholds: by name, of the operating point.
         seed: seed of the bootstrap.
     """
     rejected, uncertain = images.decisions == "rejected", images.decisions == "uncertain"
-    correct = (images.scores >= threshold) == (images.labels == 1)
+    correct = find_correct(images, thresholds)
     answered = {"all": ~rejected, "certain": ~rejected & ~uncertain, "uncertain": uncertain}
     return Rejections(
         rejected=_share_by_class(rejected, images, seed),
@@ -76,7 +77,11 @@ def _count_remarks(reasons: np.ndarray) -> dict[str, int]:
 
 
 def _share_by_class(flags: np.ndarray, images: EvaluatedImages, seed: int) -> dict[str, Estimate]:
-    rows = {"all": images.labels >= 0, **{name: images.labels == label for label, name in enumerate(BINARY_CLASSES)}}
+    label_set, rows = images.label_set, {"all": np.ones(len(images), dtype=bool)}
+    if label_set.negative and label_set.positive:
+        rows |= {label_set.negative: images.positive == 0, label_set.positive: images.positive == 1}
+    else:
+        rows |= list_classes(images)
     return {
         name: estimate_share(flags[of_class], images.patients[of_class], seed=seed)
         for name, of_class in rows.items()

@@ -9,7 +9,6 @@ from PIL import Image
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.operating_points import choose_operating_points
 
 BORDER_SHARE = 0.1
@@ -62,11 +61,12 @@ def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) ->
         split: split to predict.
 
     Returns:
-        `(m, classes)` float64 probabilities, and the threshold on the probability of pneumonia. The classes are normal,
-        bacterial and viral if all training images have a subtype, else normal and pneumonia.
+        `(m, classes)` float64 probabilities, and the threshold on the probability of the positive class. The classes
+        are those of the dataset if all training images have one, else the negative and the positive class.
 
     Raises:
         CollectionError: if the training images contain one class only.
+        LabelError: if the dataset has no negative class.
     """
     from sklearn.linear_model import LogisticRegression
     from sklearn.pipeline import make_pipeline
@@ -74,18 +74,20 @@ def fit_pixel_baseline(features: np.ndarray, dataset: Dataset, *, split: str) ->
     from threadpoolctl import threadpool_limits
 
     train = dataset.rows("train")
-    labels = dataset.labels(THREE_CLASSES)[train]
-    if (labels < 0).any():
-        labels = dataset.labels(BINARY_CLASSES)[train]
-    if not (labels > 0).any() or not (labels == 0).any():
-        raise CollectionError("the training images contain one class only; expected normals and pneumonias")
+    binary = dataset.label_set.binary()
+    labels, positive = dataset.labels()[train], dataset.labels(binary)[train]
+    label_set = dataset.label_set
+    if set(labels.tolist()) != set(range(len(label_set.classes))):
+        labels, label_set = positive, binary
+    if len(set(positive.tolist())) < 2:
+        raise CollectionError(f"the training images contain one class only; expected {' and '.join(binary.classes)}")
     fitted = make_pipeline(
         StandardScaler(), LogisticRegression(C=_INVERSE_PENALTY, class_weight="balanced", max_iter=2000)
     )
     # Matrices this small are faster in one thread.
     with threadpool_limits(1):
         fitted.fit(features[train], labels)
-    thresholds = choose_operating_points((labels > 0).astype(int), 1 - fitted.predict_proba(features[train])[:, 0])
+    thresholds = choose_operating_points(positive, label_set.score_positive(fitted.predict_proba(features[train])))
     return fitted.predict_proba(features[dataset.rows(split)]), thresholds["balanced"]
 
 

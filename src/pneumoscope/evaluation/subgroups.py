@@ -1,25 +1,27 @@
-"""Metrics of subgroups: by decision, class, file series, exposure, and the manifest's columns age, sex and view."""
+"""Metrics of subgroups: by decision, class, file series, exposure, and the table's columns age, sex and view."""
 
 from collections.abc import Iterator
 
 import numpy as np
 
 from pneumoscope.data.collection import name_series
+from pneumoscope.evaluation.predictor import NO_FINDING
 from pneumoscope.io.results import EvaluatedImages, Evaluation, Scope, Subgroup
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.metrics.classification import estimate_share, evaluate, evaluate_scores
 from pneumoscope.metrics.operating_points import estimate_specificity
 
 MIN_IMAGES = 10
 MAX_SERIES = 8
 AGE_BANDS = ((0, 5), (6, 17), (18, 39), (40, 59), (60, 120))
-UNKNOWN_SUBTYPE = "pneumonia, subtype unknown"
+AVERAGES = ("accuracy", "balanced_accuracy", "subset_accuracy", "macro_f1", "auroc")
+
+Thresholds = dict[str, dict[str, float]]
 
 Group = tuple[str, str, np.ndarray]
 
 
 def measure_scopes(
-    images: EvaluatedImages, thresholds: dict[str, float], *, split: str, seed: int = 0
+    images: EvaluatedImages, thresholds: Thresholds, operating_point: str, *, split: str, seed: int = 0
 ) -> dict[str, Scope]:
     """Return the metrics of three scopes; a scope without images is omitted.
 
@@ -28,81 +30,114 @@ def measure_scopes(
 
     Args:
         images: the evaluated images.
-        thresholds: thresholds on the probability of pneumonia, by operating point.
+        thresholds: thresholds by operating point and name.
+        operating_point: operating point of the decisions.
         split: name of the split, stored in the result.
         seed: seed of the bootstrap.
     """
+    scopes = {"all": _measure_scope(images, thresholds, operating_point, split, seed)}
     masks = {
-        "all": np.ones(len(images), dtype=bool),
         "accepted": images.decisions != "rejected",
-        "certain": np.isin(images.decisions, BINARY_CLASSES),
+        "certain": ~np.isin(images.decisions, ("rejected", "uncertain")),
     }
-    return {
-        name: _measure_scope(images.select(rows), thresholds, split, seed) for name, rows in masks.items() if rows.any()
-    }
+    for name, rows in masks.items():
+        if rows.all():
+            scopes[name] = scopes["all"]
+        elif rows.any():
+            scopes[name] = _measure_scope(images.select(rows), thresholds, operating_point, split, seed)
+    return scopes
 
 
 def measure_subgroups(
-    images: EvaluatedImages, exposures: np.ndarray, traits: dict[str, np.ndarray], threshold: float, *, seed: int = 0
+    images: EvaluatedImages,
+    exposures: np.ndarray | None,
+    traits: dict[str, np.ndarray],
+    thresholds: dict[str, float],
+    *,
+    seed: int = 0,
 ) -> list[Subgroup]:
     """Return the metrics of each subgroup of ten images or more.
 
     Args:
         images: the evaluated images.
-        exposures: `(n,)` floats, mean gray levels.
+        exposures: `(n,)` floats, mean gray levels; None if unknown.
         traits: `age`, `sex`, `view`, each `(n,)` str, empty if unknown.
-        threshold: a case counts as pneumonia when `probability >= threshold`.
+        thresholds: by name, of the operating point.
         seed: seed of the bootstrap.
     """
     by_class = (("class", name, rows) for name, rows in list_classes(images).items())
-    groups = [*by_class, *_by_series(images), *_by_exposure(exposures), *_by_traits(traits)]
+    by_exposure = () if exposures is None else _by_exposure(exposures)
+    groups = [*by_class, *_by_series(images), *by_exposure, *_by_traits(traits)]
     return [
-        _measure_subgroup(trait, name, images.select(rows), threshold, seed)
+        _measure_subgroup(trait, name, images.select(rows), thresholds, seed)
         for trait, name, rows in groups
         if rows.sum() >= MIN_IMAGES
     ]
 
 
 def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
-    """Return masks of the three classes and of pneumonia of unknown subtype, each `(n,)` bool."""
-    masks = {name: images.subtypes == number for number, name in enumerate(THREE_CLASSES)}
-    return {**masks, UNKNOWN_SUBTYPE: (images.labels == 1) & (images.subtypes < 0)}
+    """Return masks of the images of each class and of positive images of unknown class, each `(n,)` bool.
+
+    In a multi-label set, these are the images with each finding, and the images without any.
+    """
+    label_set, labels = images.label_set, images.labels
+    if label_set.multi_label:
+        masks = {name: labels[:, number] == 1 for number, name in enumerate(label_set.classes)}
+        return {**masks, label_set.negative or NO_FINDING: (labels == 0).all(axis=1)}
+    masks = {name: labels == number for number, name in enumerate(label_set.classes)}
+    return {**masks, f"{label_set.positive}, class unknown": labels < 0}
 
 
-def _measure_scope(images: EvaluatedImages, thresholds: dict[str, float], split: str, seed: int) -> Scope:
-    labels, scores, patients = images.labels, images.scores, images.patients
-    metrics = evaluate_scores(labels, scores, thresholds, patients=patients, seed=seed)
+def _measure_scope(
+    images: EvaluatedImages, thresholds: Thresholds, operating_point: str, split: str, seed: int
+) -> Scope:
+    num_patients = len(set(images.patients.tolist()))
+    classes = _evaluate_classes(images, thresholds.get(operating_point), split, seed)
+    if images.label_set.positive is None:
+        return Scope(len(images), num_patients, {}, {}, classes)
+    labels, scores, patients = images.positive, images.scores, images.patients
+    of_positive = {name: values[images.label_set.positive] for name, values in thresholds.items()}
+    metrics = evaluate_scores(labels, scores, of_positive, patients=patients, seed=seed)
     ranking = {name: metrics[name] for name in ("auroc", "auprc")}
     ranking["specificity_at_sensitivity"] = estimate_specificity(labels, scores, patients, seed=seed)
     points = {
         name: {
-            "sensitivity": metrics[f"flagged_pneumonia_{name}"],
-            "specificity": metrics[f"flagged_normal_{name}"].complement(),
+            "sensitivity": metrics[f"sensitivity_{name}"],
+            "specificity": metrics[f"false_positive_rate_{name}"].complement(),
             "accuracy": metrics[f"accuracy_{name}"],
         }
         for name in thresholds
     }
-    return Scope(len(images), len(set(patients.tolist())), ranking, points, _measure_three_class(images, split, seed))
+    return Scope(len(images), num_patients, ranking, points, classes)
 
 
-def _measure_three_class(images: EvaluatedImages, split: str, seed: int) -> Evaluation | None:
-    labeled = images.with_subtypes
-    if labeled is None:
+def _evaluate_classes(
+    images: EvaluatedImages, thresholds: dict[str, float] | None, split: str, seed: int
+) -> Evaluation | None:
+    known = images.with_classes
+    if known is None:
         return None
     return evaluate(
-        labeled.subtypes,
-        labeled.probabilities,
-        classes=THREE_CLASSES,
+        known.labels,
+        known.probabilities,
+        label_set=images.label_set,
         split=split,
-        patients=labeled.patients,
-        names=labeled.names,
+        patients=known.patients,
+        names=known.names,
         seed=seed,
+        thresholds=thresholds if images.label_set.multi_label else None,
     )
 
 
-def _measure_subgroup(trait: str, name: str, images: EvaluatedImages, threshold: float, seed: int) -> Subgroup:
-    scope = _measure_scope(images, {"point": threshold}, name, seed)
-    metrics = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
+def _measure_subgroup(
+    trait: str, name: str, images: EvaluatedImages, thresholds: dict[str, float], seed: int
+) -> Subgroup:
+    scope = _measure_scope(images, {"point": thresholds} if thresholds else {}, "point", name, seed)
+    if scope.ranking:
+        metrics = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
+    else:
+        averages = scope.classes.metrics if scope.classes else {}
+        metrics = {key: averages[key] for key in AVERAGES if key in averages}
     metrics = {metric: estimate for metric, estimate in metrics.items() if np.isfinite(estimate.value)}
     metrics["rejected"] = estimate_share(images.decisions == "rejected", images.patients, seed=seed)
     return Subgroup(trait, name, len(images), metrics)

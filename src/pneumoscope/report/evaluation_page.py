@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from dataclasses import asdict, fields
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,27 +13,28 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.io.json_file import to_plain, write_json
-from pneumoscope.io.results import CollectionEvaluation, Estimate, Scope
+from pneumoscope.io.results import CollectionEvaluation, Estimate, EvaluatedImages, Scope
 from pneumoscope.report import evaluation_sentences as sentences
 from pneumoscope.report import evaluation_tables as tables
 from pneumoscope.report.figures import evaluation as figures
 from pneumoscope.report.figures.confounders import draw_confounders
 from pneumoscope.report.figures.palette import PageFigure, save_page_figure
-from pneumoscope.report.figures.scores import draw_confusion
+from pneumoscope.report.figures.scores import draw_confusion, draw_roc_and_precision
 from pneumoscope.report.tables import Cell, Table, make_cell
 from pneumoscope.report.templates import write_page
+from pneumoscope.report.wording import metric_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-SCHEMA_VERSION = "2.0"
-IMAGE_FIELDS = ("name", "patient", "label", "subtype", "probabilities", "decision", "reason", "in_distribution")
+SCHEMA_VERSION = "3.0"
+IMAGE_FIELDS = ("name", "patient", "label", "positive", "probabilities", "decision", "reason", "in_distribution")
 
-# Each section is an entry here and a block in the template.
+# Each section is an entry here and a block in the template; `performance` only with a positive class.
 SECTIONS = {
     "overview": "Overview",
     "performance": "Performance",
-    "three-class": "Bacterial versus viral pneumonia",
+    "classes": "All classes",
     "calibration": "Calibration",
     "conformal": "Conformal prediction",
     "selective": "Selective prediction",
@@ -65,7 +67,7 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
     return write_page(
         out_dir / "evaluation.html",
         "evaluation.html.j2",
-        sections=SECTIONS,
+        sections=_list_sections(evaluation),
         phantoms=False,
         written=document["written"][:10],
         command=command,
@@ -78,9 +80,15 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
         texts=_list_sentences(evaluation),
         tables=_list_tables(evaluation),
         figures=_draw_figures(evaluation, out_dir / "figures"),
+        about=sentences.write_about(evaluation),
         errors=_list_errors(evaluation),
         rejected=_list_rejected(evaluation),
     )
+
+
+def _list_sections(evaluation: CollectionEvaluation) -> dict[str, str]:
+    titles = {**SECTIONS, **({"classes": "Findings"} if evaluation.images.label_set.multi_label else {})}
+    return {name: title for name, title in titles.items() if name != "performance" or evaluation.scopes["all"].ranking}
 
 
 def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "") -> dict[str, Any]:
@@ -88,7 +96,7 @@ def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "")
     plain: dict[str, Any] = dict(vars(evaluation))
     plain["scopes"] = {name: _summarize_scope(scope) for name, scope in evaluation.scopes.items()}
     plain["label_shift"] = evaluation.label_shift and evaluation.label_shift.shares
-    columns = vars(evaluation.images).values()
+    label_set, *columns = (getattr(evaluation.images, field.name) for field in fields(EvaluatedImages))
     plain["images"] = [dict(zip(IMAGE_FIELDS, row, strict=True)) for row in zip(*columns, strict=True)]
     head = {
         "schema_version": SCHEMA_VERSION,
@@ -96,26 +104,29 @@ def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "")
         "written": datetime.now(UTC).isoformat(timespec="seconds"),
         "pneumoscope": __version__,
         "command": command,
+        "label_set": asdict(label_set),
     }
     document: dict[str, Any] = to_plain({**head, **plain})
     return document
 
 
 def _summarize_scope(scope: Scope) -> dict[str, Any]:
-    result = scope.three_class
-    three_class = result and {"classes": result.classes, "confusion": result.confusion, "metrics": result.metrics}
-    return {**vars(scope), "three_class": three_class}
+    result = scope.classes
+    return {**vars(scope), "classes": result and {"confusion": result.confusion, "metrics": result.metrics}}
 
 
 def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict[str, str]:
-    point = evaluation.operating_point
+    thresholds = evaluation.thresholds.get(evaluation.operating_point, {})
+    point = evaluation.operating_point if thresholds else "none, the decision is the most probable class"
+    if len(thresholds) == 1:
+        point += f", threshold {next(iter(thresholds.values())):.3f}"
     return {
         "Collection": evaluation.source,
         "Split": evaluation.split,
         "Images, patients": f"{scope.num_images:,}, {scope.num_patients:,}",
         "Excluded, unreadable": f"{len(evaluation.left_out):,}, {len(evaluation.unreadable):,}",
-        "Operating point": f"{point}, threshold {evaluation.thresholds[point]:.3f}",
-        "Models": evaluation.model,
+        "Operating point": point,
+        "Model": evaluation.model,
     }
 
 
@@ -124,38 +135,29 @@ def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
     missing = "Confounders were not measured: fewer than ten images of a class, or option --no-confounders."
     return {
         "overview": sentences.write_verdict(evaluation),
-        "performance": [
-            f"The operating points {' and '.join(names)} have the same threshold."
-            for names in _list_equal_points(evaluation.thresholds)
-        ],
-        "three-class": [sentences.write_three_class(evaluation)],
+        "performance": sentences.write_points(evaluation),
+        "classes": sentences.write_classes(evaluation),
         "calibration": sentences.write_calibration(evaluation),
         "conformal": [sentences.write_conformal(evaluation)],
-        "selective": [sentences.write_selective(evaluation)],
+        "selective": sentences.write_selective(evaluation),
         "rejections": sentences.write_rejections(evaluation),
         "subgroups": [sentences.write_error_runs(evaluation)],
         "confounders": sentences.write_confounders(hidden) if hidden else [missing],
         "ood": sentences.write_ood(ood) if ood else ["Out-of-distribution inputs were not measured."],
         "label-shift": sentences.write_label_shift(evaluation),
         "limitations": sentences.write_limitations(evaluation),
+        **{name: [note] for name, note in evaluation.notes.items()},
     }
-
-
-def _list_equal_points(thresholds: dict[str, float]) -> list[list[str]]:
-    """Return the names of operating points that share a threshold."""
-    values = dict.fromkeys(thresholds.values())
-    groups = [[name for name, value in thresholds.items() if value == shared] for shared in values]
-    return [names for names in groups if len(names) > 1]
 
 
 def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
     hidden, ood = evaluation.confounders, evaluation.ood_check
     return {
         "performance": tables.tabulate_points(evaluation),
-        "three-class": [tables.tabulate_three_class(evaluation)],
+        "classes": tables.tabulate_classes(evaluation),
         "calibration": [tables.tabulate_calibration(evaluation)],
         "conformal": [tables.tabulate_conformal(evaluation)],
-        "selective": [tables.tabulate_selective(evaluation)],
+        "selective": tables.tabulate_selective(evaluation),
         "rejections": tables.tabulate_rejections(evaluation),
         "subgroups": [*tables.tabulate_subgroups(evaluation), tables.tabulate_error_runs(evaluation)],
         "confounders": tables.tabulate_confounders(hidden) if hidden else [],
@@ -166,20 +168,23 @@ def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
 
 
 def _list_tiles(evaluation: CollectionEvaluation) -> list[dict[str, str | Cell]]:
-    scope, hidden = evaluation.scopes["all"], evaluation.confounders
-    point, three_class = scope.points[evaluation.operating_point], scope.three_class
+    main, hidden = evaluation.main_metrics(), evaluation.confounders
+    section = "performance" if evaluation.scopes["all"].ranking else "classes"
+    names = ("auroc", "sensitivity", "specificity", "accuracy", "balanced_accuracy", "macro_f1", "subset_accuracy")
     metrics: list[tuple[str, str, str, Estimate]] = [
-        ("performance", "auroc", "AUROC", scope.ranking["auroc"]),
-        *(("performance", name, name.capitalize(), point[name]) for name in ("sensitivity", "specificity", "accuracy")),
+        (section, name, metric_title(name), main[name]) for name in names if name in main
     ]
-    if three_class:
-        metrics.append(("three-class", "accuracy", "Accuracy, three classes", three_class.metrics["accuracy"]))
-    for task, reliability in evaluation.reliability.items():
-        metrics.append(("calibration", "share", f"ECE, {figures.TASK_NAMES[task]}", reliability.error))
+    if "classes_accuracy" in main:
+        metrics.append(("classes", "accuracy", metric_title("classes_accuracy"), main["classes_accuracy"]))
+    if not evaluation.images.label_set.multi_label:
+        for task, reliability in evaluation.reliability.items():
+            title = f"ECE, {figures.name_task(evaluation, task)}"
+            metrics.append(("calibration", "share", title, reliability.error))
     if hidden:
         metrics.append(("confounders", "auroc", "AUROC, lungs hidden", hidden.metrics["lung_area_hidden"]["auroc"]))
-    metrics.append(("rejections", "share", "Rejected", evaluation.rejections.rejected["all"]))
-    metrics.append(("rejections", "share", "Uncertain", evaluation.rejections.uncertain["all"]))
+    metrics += [
+        ("rejections", "share", name.capitalize(), main[name]) for name in ("rejected", "uncertain") if name in main
+    ]
     return [
         {"section": section, "title": title, "cell": make_cell(name, value, counted=True)}
         for section, name, title, value in metrics
@@ -193,52 +198,55 @@ def _list_rejected(evaluation: CollectionEvaluation) -> list[str]:
 
 
 def _list_errors(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
-    """Return false negatives and false positives, sorted by their distance from the threshold."""
-    images, threshold = evaluation.images, evaluation.thresholds[evaluation.operating_point]
-    probabilities = 1 - images.probabilities[:, 0]
+    """Return the misclassified images of a single-label set, the most certain errors first."""
+    images, label_set = evaluation.images, evaluation.images.label_set
+    if label_set.multi_label:
+        return {}
+    if label_set.positive is None:
+        highest, predicted = images.probabilities.max(axis=1), images.probabilities.argmax(axis=1)
+        rows = [row for row in np.argsort(-highest, kind="stable") if predicted[row] != images.labels[row]]
+        listed = (f"{label_set.classes[images.labels[row]]}, predicted {images.decisions[row]}" for row in rows)
+        found = [f"{images.names[row]}: {text} ({highest[row]:.3f})" for row, text in zip(rows, listed, strict=True)]
+        return {"Misclassified images": found}
+    threshold = evaluation.thresholds[evaluation.operating_point][label_set.positive]
+    probabilities = images.scores
     ranked = np.argsort(probabilities, kind="stable")
-    negatives = [row for row in ranked if images.labels[row] == 1 and probabilities[row] < threshold]
-    positives = [row for row in ranked[::-1] if images.labels[row] == 0 and probabilities[row] >= threshold]
+    negatives = [row for row in ranked if images.positive[row] == 1 and probabilities[row] < threshold]
+    positives = [row for row in ranked[::-1] if images.positive[row] == 0 and probabilities[row] >= threshold]
     return {
         title: [f"{images.names[row]}: probability {probabilities[row]:.3f}, {images.decisions[row]}" for row in rows]
         for title, rows in (("False negatives", negatives), ("False positives", positives))
     }
 
 
-def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[str, PageFigure]:
-    """Return the figure of each section."""
-    grouped = evaluation if evaluation.subgroups else None
+def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[str, list[PageFigure]]:
+    """Return the figures of each section."""
+    scope, roc = evaluation.scopes["all"], evaluation.scopes["all"].ranking
     bars = "Dotted line: perfect calibration. Bars: number of images."
+    rows = "Rows are true classes, columns are predicted classes."
+    if evaluation.images.label_set.multi_label:
+        rows = "Shares of the images with and without each finding."
+    sets = "Left: coverage by true class. Right: number of classes in a prediction set."
+    most = "Accuracy of the most certain images."
+    curves = "Each class against the others. Dots: decisions by the most probable class or at 0.5."
+    brackets, dotted = "Brackets contain the number of images.", "Dotted line: unchanged images."
+    one_class = None if roc else scope.classes
     plans: list[tuple[str, str, str, Callable[..., Figure], Any]] = [
         ("performance", "ROC", "Operating points with 95% intervals.", figures.draw_operating_points, evaluation),
-        (
-            "three-class",
-            "Confusion matrix",
-            "Rows are true classes, columns are predicted classes.",
-            draw_confusion,
-            evaluation.scopes["all"].three_class,
-        ),
+        ("classes", "Confusion matrix", rows, draw_confusion, scope.classes),
+        ("classes-curves", "ROC and precision-recall", curves, draw_roc_and_precision, one_class),
         ("calibration", "Reliability diagram", bars, figures.draw_reliability, evaluation),
-        (
-            "conformal",
-            "Prediction sets",
-            "Left: coverage by true class. Right: number of classes in a prediction set.",
-            figures.draw_coverage,
-            evaluation.conformal,
-        ),
-        (
-            "selective",
-            "Accuracy by coverage",
-            "Accuracy of the most certain images.",
-            figures.draw_selective,
-            evaluation,
-        ),
-        ("subgroups", "Subgroups", "Brackets contain the number of images.", figures.draw_subgroups, grouped),
-        ("confounders", "Confounders", "Dotted line: unchanged images.", draw_confounders, evaluation.confounders),
+        ("conformal", "Prediction sets", sets, figures.draw_coverage, evaluation.conformal),
+        ("selective", "Accuracy by coverage", most, figures.draw_selective, evaluation),
+        ("subgroups", "Subgroups", brackets, figures.draw_subgroups, evaluation if evaluation.subgroups else None),
+        ("confounders", "Confounders", dotted, draw_confounders, evaluation.confounders),
     ]
+    left_out = {name for name, full in (("performance", roc), ("selective", evaluation.selective)) if not full}
     wide = ("calibration", "conformal", "subgroups", "confounders")
-    return {
-        name: save_page_figure(draw(shown, title=title), figures_dir / name, caption=caption, wide=name in wide)
-        for name, title, caption, draw, shown in plans
-        if shown is not None
-    }
+    shown: dict[str, list[PageFigure]] = {}
+    for name, title, caption, draw, result in plans:
+        if result is not None and name not in left_out:
+            drawn = draw(result, title=title)
+            one = save_page_figure(drawn, figures_dir / name, caption=caption, wide=name in wide)
+            shown.setdefault(name.partition("-")[0], []).append(one)
+    return shown

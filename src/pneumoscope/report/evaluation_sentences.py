@@ -5,51 +5,72 @@ from __future__ import annotations
 import math
 
 from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck
+from pneumoscope.report.figures.evaluation import name_task
 from pneumoscope.report.wording import (
     confounder_title,
     format_difference,
     format_estimate,
     format_value,
     format_with_ci,
+    metric_title,
+    name_classes,
 )
 
 TOLERANCE = 0.05
 FEW_REJECTED = 0.05
 CHANCE, GOOD = 0.5, 0.9
+ZERO = Estimate(0, 0, 0, 0)
 
 
 def write_headline(evaluation: CollectionEvaluation) -> str:
-    """Return AUROC, sensitivity and specificity in one sentence."""
-    scope = evaluation.scopes["all"]
-    point = scope.points[evaluation.operating_point]
-    metrics = [("AUROC", "auroc", scope.ranking["auroc"])]
-    metrics += [(name, name, point[name]) for name in ("sensitivity", "specificity")]
+    """Return the main metrics in one sentence."""
+    scope, label_set, main = evaluation.scopes["all"], evaluation.images.label_set, evaluation.main_metrics()
+    names: tuple[str, ...] = ("auroc", "accuracy", "balanced_accuracy")
+    title = f"Most probable of {len(label_set.classes)} classes"
+    if label_set.multi_label:
+        names, title = ("auroc", "macro_f1"), f"Mean over {len(label_set.classes)} findings"
+    elif label_set.positive:
+        names = ("auroc", "sensitivity", "specificity")
+        title = f"{name_classes(label_set.binary().classes, 'or')} at the operating point {evaluation.operating_point}"
     listed = ", ".join(
-        f"{title} {format_with_ci(name, value)}" for title, name, value in metrics if math.isfinite(value.value)
+        f"{metric_title(name) if name == 'auroc' else name.replace('_', ' ')} {format_with_ci(name, main[name])}"
+        for name in names
+        if math.isfinite(main[name].value)
     )
-    return (
-        f"Normal or pneumonia at the operating point {evaluation.operating_point}: {listed}, "
-        f"n = {scope.num_images:,} images of {scope.num_patients:,} patients."
-    )
+    return f"{title}: {listed}, n = {scope.num_images:,} images of {scope.num_patients:,} patients."
+
+
+def write_about(evaluation: CollectionEvaluation) -> str:
+    """Return which images and which decisions the main metrics are about."""
+    rejected = "All readable images are included, rejected images too."
+    about = rejected if evaluation.rejections else "All images with a prediction are included."
+    if not evaluation.thresholds:
+        return f"{about} The decision is the most probable class."
+    return f"{about} Decisions use the operating point {evaluation.operating_point}."
 
 
 def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
-    """Return warnings about the use of the models on similar images."""
-    scope = evaluation.scopes["all"]
-    auroc, best = scope.ranking["auroc"], scope.ranking["specificity_at_sensitivity"]
-    specificity = scope.points[evaluation.operating_point]["specificity"]
+    """Return warnings about the use of the model on similar images."""
+    scope, auroc, seen = evaluation.scopes["all"], evaluation.main_metrics()["auroc"], evaluation.seen_in_training
     verdict = []
+    if seen:
+        verdict.append(
+            f"{len(seen):,} of {scope.num_images:,} images, or copies of them, were in the training data of the model, "
+            "so metrics are biased upwards. The names are in evaluation.json."
+        )
     if not math.isfinite(auroc.value):
-        verdict.append("One class has no images, so the AUROC is not defined.")
+        verdict.append("A class has no images, so the AUROC is not defined.")
     elif auroc.high < CHANCE:
         verdict.append("The AUROC is below chance. Do not use the models on similar images.")
     elif auroc.low <= CHANCE:
         verdict.append("The AUROC does not differ from chance. Do not use the models on similar images.")
-    elif auroc.low >= GOOD and best.value - specificity.value > TOLERANCE:
-        verdict.append(
-            "The thresholds were chosen on other images and are not optimal here. At 97% sensitivity, a specificity of "
-            f"{format_estimate('specificity', best)} is possible."
-        )
+    elif scope.ranking and auroc.low >= GOOD:
+        best = scope.ranking["specificity_at_sensitivity"]
+        if best.value - scope.points[evaluation.operating_point]["specificity"].value > TOLERANCE:
+            verdict.append(
+                "The thresholds were chosen on other images and are not optimal here. At 97% sensitivity, a "
+                f"specificity of {format_estimate('specificity', best)} is possible."
+            )
     if evaluation.confounders is not None:
         metrics = evaluation.confounders.metrics
         untouched, hidden = metrics["untouched"]["auroc"], metrics["lung_area_hidden"]["auroc"]
@@ -58,7 +79,8 @@ def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
                 f"Confounders: with the lungs of all images hidden, the AUROC is still "
                 f"{format_estimate('auroc', hidden)}. Performance on images from other sources may be lower."
             )
-    if auroc.high < GOOD and evaluation.rejections.rejected["all"].value < FEW_REJECTED:
+    rejections = evaluation.rejections
+    if rejections and auroc.high < GOOD and rejections.rejected["all"].value < FEW_REJECTED:
         verdict.append("The OOD detector accepts nearly all of these images.")
     return verdict
 
@@ -73,28 +95,58 @@ def write_corrected(evaluation: CollectionEvaluation) -> str:
     )
 
 
-def write_three_class(evaluation: CollectionEvaluation) -> str:
-    """Return the source of the labels bacterial and viral, or that they are missing."""
-    if evaluation.scopes["all"].three_class is None:
-        return "The labels do not distinguish bacterial from viral pneumonia, so there are no three-class metrics."
-    return "The predicted class is the most probable class. The labels bacterial and viral are taken from file names."
+def write_points(evaluation: CollectionEvaluation) -> list[str]:
+    """Return how thresholds decide, where they come from, and which operating points share one."""
+    positive = evaluation.images.label_set.positive
+    source = "was not chosen on validation images of this model"
+    if evaluation.rejections:
+        source = "belongs to the model and was chosen on other images"
+    names_by_threshold: dict[float, list[str]] = {}
+    for point, thresholds in evaluation.thresholds.items():
+        names_by_threshold.setdefault(thresholds.get(positive or "", math.nan), []).append(point)
+    equal = [names for names in names_by_threshold.values() if len(names) > 1]
+    return [
+        f"An image counts as {positive} if its probability is at or above the threshold. The threshold {source}.",
+        *(f"The operating points {' and '.join(names)} have the same threshold." for names in equal),
+    ]
+
+
+def write_classes(evaluation: CollectionEvaluation) -> list[str]:
+    """Return how classes or findings are decided, and which have no metrics."""
+    result, label_set = evaluation.scopes["all"].classes, evaluation.images.label_set
+    if result is None:
+        if label_set.task == "binary":
+            return ["There are two classes, see Performance."]
+        listed = " and ".join(label_set.positives) if len(label_set.positives) < 5 else "the classes"
+        return [f"The labels do not distinguish {listed}, so there are no metrics of all classes."]
+    undefined = [name for name in label_set.classes if math.isnan(result.metrics.get(f"auroc_{name}", ZERO).value)]
+    if not label_set.multi_label:
+        return ["The predicted class is the most probable class."]
+    limits = evaluation.thresholds[evaluation.operating_point].values()
+    shared = f" {next(iter(limits)):.3f}" if len(set(limits)) == 1 else ""
+    return [
+        f"A finding is predicted if its probability is at or above its threshold{shared}. An image whose label of a "
+        "finding is unknown does not count for this finding.",
+        f"Averages leave out findings without images both with and without them: {', '.join(undefined)}."
+        if undefined
+        else "",
+    ]
 
 
 def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
     """Return whether probabilities are too high or too low."""
-    sentences = []
-    for task, title in (
-        ("pneumonia", "The probability of pneumonia"),
-        ("three_class", "The highest probability of three classes"),
-    ):
-        if task in evaluation.reliability:
-            reliability = evaluation.reliability[task]
-            gap = reliability.predicted_mean - reliability.observed_mean
-            bias = "neither too high nor too low"
-            if abs(gap) > TOLERANCE / 2:
-                bias = f"too {'high' if gap > 0 else 'low'}"
-            sentences.append(f"{title} is {bias} on average.")
-    if not evaluation.corrected:
+    by_bias: dict[str, list[str]] = {}
+    for task, reliability in evaluation.reliability.items():
+        gap = reliability.predicted_mean - reliability.observed_mean
+        bias = "neither too high nor too low" if abs(gap) <= TOLERANCE / 2 else f"too {'high' if gap > 0 else 'low'}"
+        title = f"the probability of {evaluation.images.label_set.positive or task}"
+        if task == "classes" and not evaluation.images.label_set.multi_label:
+            title = "the highest probability of all classes"
+        elif evaluation.images.label_set.multi_label:
+            title = task
+        by_bias.setdefault(bias, []).append(title)
+    sentences = [f"{bias.capitalize()} on average: {', '.join(titles)}." for bias, titles in by_bias.items()]
+    if evaluation.rejections and not evaluation.corrected and not evaluation.images.label_set.multi_label:
         sentences.append(
             "Probabilities assume equal class frequencies. Other frequencies increase the calibration error."
         )
@@ -116,21 +168,25 @@ def write_conformal(evaluation: CollectionEvaluation) -> str:
     )
 
 
-def write_selective(evaluation: CollectionEvaluation) -> str:
+def write_selective(evaluation: CollectionEvaluation) -> list[str]:
     """Return the effect of abstaining on the least certain images."""
-    at_shares = evaluation.selective["pneumonia"].at_shares
-    before, after = (format_value("accuracy", at_shares[share].value) for share in (1.0, 0.8))
-    if at_shares[0.8].value <= at_shares[1.0].value:
-        return "Abstention on the least certain 20% of the images does not increase the accuracy."
-    return (
-        "Abstention on the least certain 20% of the images increases the accuracy of normal or pneumonia "
-        f"from {before} to {after}."
-    )
+    if not evaluation.selective:
+        return []
+    task, curve = next(iter(evaluation.selective.items()))
+    before, after = (format_value("accuracy", curve.at_shares[share].value) for share in (1.0, 0.8))
+    if curve.at_shares[0.8].value <= curve.at_shares[1.0].value:
+        return ["Abstention on the least certain 20% of the images does not increase the accuracy."]
+    return [
+        "Abstention on the least certain 20% of the images increases the accuracy of "
+        f"{name_task(evaluation, task)} from {before} to {after}."
+    ]
 
 
 def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
     """Return the shares of rejected and uncertain images, and the accuracy of uncertain predictions."""
     rejections = evaluation.rejections
+    if rejections is None:
+        return []
     rejected, uncertain, unlike = (
         format_estimate("share", shares["all"])
         for shares in (rejections.rejected, rejections.uncertain, rejections.flagged)
@@ -230,36 +286,43 @@ def write_ood(check: OODCheck) -> list[str]:
     """Return the shares of flagged valid images, and the type of invalid input that is detected least."""
     usual, *others = check.kinds
     sentences = [
-        f"Of {usual.flagged.n:,} images of the collection, {format_estimate('flagged', usual.flagged)} are flagged and "
-        f"{format_estimate('flagged', usual.rejected)} are rejected."
+        f"Of {usual.flagged.n:,} images of the collection, {format_estimate('share', usual.flagged)} are flagged and "
+        f"{format_estimate('share', usual.rejected)} are rejected."
     ]
     unseen = [kind for kind in others if kind.origin == "unseen"]
     if unseen:
         weakest = min(unseen, key=lambda kind: kind.flagged.value)
         sentences.append(
             "Lowest detection rate among types of invalid input not seen in training: "
-            f"{weakest.kind}, {format_estimate('flagged', weakest.flagged)} flagged."
+            f"{weakest.kind}, {format_estimate('share', weakest.flagged)} flagged."
         )
     return sentences
 
 
 def write_limitations(evaluation: CollectionEvaluation) -> list[str]:
     """Return the limitations of the evaluation."""
+    images, label_set = evaluation.images, evaluation.images.label_set
+    prevalence = "each finding" if label_set.multi_label else "each class"
+    if label_set.positive:
+        prevalence = f"{label_set.positive}, here {images.positive.mean():.1%}"
     limitations = [
         "Intervals resample the patients of this collection and do not predict metrics on other collections. An "
         "interval of zero width, such as [100.0, 100.0], means that no exception occurred among n images. The true "
         "rate of exceptions can be up to 3 in n.",
         "Labels are taken from the collection and were not reviewed.",
-        f"Accuracy, precision and AUPRC depend on the prevalence of pneumonia, here "
-        f"{evaluation.images.labels.mean():.1%}.",
+        f"Accuracy, precision and AUPRC depend on the prevalence of {prevalence}.",
         "A subgroup of a few dozen images shows only large differences. With many subgroups, some differ by chance.",
-        "The specificity at 97% sensitivity uses a threshold chosen on these images.",
+        "The specificity at 97% sensitivity uses a threshold chosen on these images." if label_set.positive else "",
         "The expected calibration error cannot be negative, so chance increases it.",
     ]
+    if evaluation.seen_in_training is None:
+        limitations.append(
+            "The model does not list its training images, so it is unknown whether these images are among them."
+        )
     if evaluation.split in ("train", "val", "all"):
         limitations.insert(
             0,
             f"The split {evaluation.split} may contain images that were used to train the models or to choose "
             "thresholds, so metrics are biased upwards.",
         )
-    return limitations
+    return list(filter(None, limitations))

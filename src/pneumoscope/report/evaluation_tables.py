@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable
 
 from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck, Scope
-from pneumoscope.report.figures.evaluation import TASK_NAMES
+from pneumoscope.report.figures.evaluation import name_task
 from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, tabulate
 from pneumoscope.report.wording import confounder_title, format_difference, format_value, metric_title
 
@@ -16,39 +16,79 @@ ORIGIN_TITLES = {
     "learned": "Invalid inputs of types seen in training",
     "unseen": "Invalid inputs of types not seen in training",
 }
+CLASS_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "precision", "recall", "f1")
+SUBGROUP_METRICS = (
+    *("sensitivity", "specificity", "accuracy", "balanced_accuracy", "subset_accuracy"),
+    *("macro_f1", "auroc", "rejected"),
+)
 SERIES_TITLES = {
     "exposure": "Mean gray level",
     "contrast": "Contrast (sd)",
     "markers": "With letters",
-    "flagged": "Predicted pneumonia",
+    "flagged": "Predicted positive",
 }
 
 
 def tabulate_points(evaluation: CollectionEvaluation) -> list[Table]:
-    """Return a table of the ranking metrics, and one of the operating points for each scope."""
+    """Return a table of the ranking metrics, and one of the operating points for each scope; none without them."""
+    label_set = evaluation.images.label_set
+    if label_set.positive is None:
+        return []
+    thresholds = {point: values[label_set.positive] for point, values in evaluation.thresholds.items()}
     names, scopes = ("auroc", "auprc", "specificity_at_sensitivity"), _list_scopes(evaluation)
     ranking = {SCOPE_TITLES[name]: scope.ranking for name, scope in scopes.items()}
     columns = {name: metric_title(name) for name in names}
-    listed = [tabulate("Ranking of normal against pneumonia", "Images", columns, ranking, counted=True)]
+    listed = [
+        tabulate(f"Ranking of {' against '.join(label_set.binary().classes)}", "Images", columns, ranking, counted=True)
+    ]
     columns = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy")}
     for name, scope in scopes.items():
         # Which images are uncertain depends on the operating point.
         points = [evaluation.operating_point] if name == "certain" else list(scope.points)
-        rows = {f"{point}, threshold {evaluation.thresholds[point]:.3f}": scope.points[point] for point in points}
+        rows = {f"{point}, threshold {thresholds[point]:.3f}": scope.points[point] for point in points}
         caption = f"Operating points, {SCOPE_TITLES[name]}: {scope.num_images:,} images"
         listed.append(tabulate(caption, "Operating point", columns, rows, counted=True))
     return listed
 
 
-def tabulate_three_class(evaluation: CollectionEvaluation) -> Table:
-    """Return the three-class metrics with a column for each scope."""
-    scopes = {name: scope.three_class.metrics for name, scope in _list_scopes(evaluation).items() if scope.three_class}
+def tabulate_classes(evaluation: CollectionEvaluation) -> list[Table]:
+    """Return averages over the classes with a column for each scope, and the metrics of each class on all images."""
+    scopes = {name: scope.classes.metrics for name, scope in _list_scopes(evaluation).items() if scope.classes}
+    if "all" not in scopes:
+        return []
+    label_set, metrics = evaluation.images.label_set, scopes["all"]
+    by_class = {
+        name: {kind: metrics[f"{kind}_{name}"] for kind in CLASS_METRICS if f"{kind}_{name}" in metrics}
+        for name in label_set.classes
+    }
+    own = {f"{kind}_{name}" for name, values in by_class.items() for kind in values}
     titles = {name: f"{metric_title(name)}, mean over classes" for name in ("auroc", "auprc")}
     rows: list[Row] = [
         (titles.get(name, metric_title(name)), [make_cell(name, one[name], counted=True) for one in scopes.values()])
-        for name in next(iter(scopes.values()), {})
+        for name in metrics
+        if name not in own
     ]
-    return Table("Normal, bacterial or viral", ["Metric", *(SCOPE_TITLES[name] for name in scopes)], rows)
+    kinds = [kind for kind in CLASS_METRICS if any(kind in values for values in by_class.values())]
+    limits = evaluation.thresholds.get(evaluation.operating_point, {})
+    limits = limits if label_set.multi_label and len(set(limits.values())) > 1 else {}
+    each = tabulate("", "", {kind: metric_title(kind) for kind in kinds}, by_class, counted=len(kinds) < 4)
+    first = "Finding" if label_set.multi_label else "Class"
+    counts = _count_images(evaluation)
+    header = [first, *(["Threshold"] if limits else []), "Images", *each.header[1:]]
+    each_rows: list[Row] = [
+        (name, [*([Cell(f"{limits[name]:.3f}")] if limits else []), counts[name], *cells]) for name, cells in each.rows
+    ]
+    return [
+        Table("Averages", ["Metric", *(SCOPE_TITLES[name] for name in scopes)], rows),
+        Table(f"By {first.lower()}, all images", header, each_rows),
+    ]
+
+
+def _count_images(evaluation: CollectionEvaluation) -> dict[str, int]:
+    images = evaluation.images
+    numbers = range(len(images.label_set.classes))
+    present = images.labels == 1 if images.label_set.multi_label else images.labels[:, None] == list(numbers)
+    return dict(zip(images.label_set.classes, present.sum(axis=0).tolist(), strict=True))
 
 
 def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
@@ -58,7 +98,7 @@ def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
         others = [
             Cell(format_value("share", value)) for value in (one.by_chance, one.predicted_mean, one.observed_mean)
         ]
-        rows.append((TASK_NAMES[task], [make_cell("share", one.error, counted=True), *others]))
+        rows.append((name_task(evaluation, task), [make_cell("share", one.error, counted=True), *others]))
     header = ["Task", "ECE", "ECE expected by chance", "Mean probability", "Observed share"]
     return Table("Expected calibration error (ECE), 15 bins", header, rows)
 
@@ -70,9 +110,11 @@ def tabulate_conformal(evaluation: CollectionEvaluation) -> Table:
     return tabulate("Prediction sets by true class", "True class", columns, metrics, counted=True)
 
 
-def tabulate_selective(evaluation: CollectionEvaluation) -> Table:
+def tabulate_selective(evaluation: CollectionEvaluation) -> list[Table]:
     """Return accuracy by coverage, and the area under the risk-coverage curve."""
     curves = evaluation.selective
+    if not curves:
+        return []
     rows: list[Row] = [
         (
             f"Most certain {share:.0%}",
@@ -81,12 +123,16 @@ def tabulate_selective(evaluation: CollectionEvaluation) -> Table:
         for share in next(iter(curves.values())).at_shares
     ]
     rows.append(("AURC (lower is better)", [make_cell("area", curve.area, counted=True) for curve in curves.values()]))
-    return Table("Accuracy by coverage", ["Images predicted", *(TASK_NAMES[task] for task in curves)], rows)
+    return [
+        Table("Accuracy by coverage", ["Images predicted", *(name_task(evaluation, task) for task in curves)], rows)
+    ]
 
 
 def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
     """Return rejected and uncertain images by class, the accuracy of other images, and the reasons."""
     rejections = evaluation.rejections
+    if rejections is None:
+        return []
     shares = {
         "rejected": rejections.rejected,
         "accepted, but out of distribution": rejections.flagged,
@@ -120,13 +166,15 @@ def tabulate_left_out(evaluation: CollectionEvaluation) -> Table:
 
 def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:
     """Return a table for each attribute."""
-    titles = {name: metric_title(name) for name in ("sensitivity", "specificity", "accuracy", "auroc")}
-    titles["rejected"] = "Rejected"
+    titles = {name: metric_title(name) for name in SUBGROUP_METRICS}
+    if evaluation.rejections is None:
+        del titles["rejected"]
     listed = []
     for trait in dict.fromkeys(group.trait for group in evaluation.subgroups):
         rows = {group.name: group.metrics for group in evaluation.subgroups if group.trait == trait}
         columns = {name: title for name, title in titles.items() if any(name in metrics for metrics in rows.values())}
-        caption = f"By {trait}, at the operating point {evaluation.operating_point}"
+        at_point = f", at the operating point {evaluation.operating_point}" if evaluation.thresholds else ""
+        caption = f"By {trait}{at_point}"
         listed.append(tabulate(caption, trait.capitalize(), columns, rows, counted=True))
     return listed
 
@@ -175,7 +223,7 @@ def tabulate_confounders(confounders: Confounders) -> list[Table]:
 def _make_series_cell(name: str, value: Estimate) -> Cell:
     if name in ("exposure", "contrast"):  # gray levels
         return Cell(f"{value.value:.0f}", f"[{value.low:.0f}, {value.high:.0f}]")
-    return make_cell(name, value)
+    return make_cell("share", value)
 
 
 def tabulate_ood(check: OODCheck) -> Table:
@@ -185,7 +233,7 @@ def tabulate_ood(check: OODCheck) -> Table:
         kinds = [kind for kind in check.kinds if kind.origin == origin]
         rows += [(title, [])] if kinds else []
         for kind in kinds:
-            shares = [make_cell("flagged", kind.flagged), make_cell("rejected", kind.rejected)]
+            shares = [make_cell("share", kind.flagged), make_cell("share", kind.rejected)]
             rows.append((kind.kind, [kind.flagged.n, *shares, kind.reason or "-"]))
     caption = (
         "Shares of flagged images (including rejected images) and of rejected images, and the most frequent reason"
@@ -199,5 +247,5 @@ def _list_scopes(evaluation: CollectionEvaluation) -> dict[str, Scope]:
     return {
         name: scope
         for name, scope in evaluation.scopes.items()
-        if scope is all_images or scope.num_images < all_images.num_images
+        if name == "all" or scope.num_images < all_images.num_images
     }

@@ -72,7 +72,7 @@ class EvaluatedImages:
     @property
     def scores(self) -> np.ndarray:
         """`(n,)` float64 in [0, 1], probability of `label_set.positive`."""
-        return np.clip(self.label_set.score_positive(self.probabilities), 0, 1)
+        return np.asarray(np.clip(self.label_set.score_positive(self.probabilities), 0, 1))
 
 
 @dataclass(frozen=True)
@@ -124,7 +124,7 @@ class Subgroup:
         name: value of the trait.
         num_images: number of images.
         metrics: `sensitivity`, `specificity` and `accuracy` at the operating point, `auroc`, and the share `rejected`.
-            Undefined metrics are omitted.
+            Without a positive class, averages over classes. Undefined metrics are omitted.
     """
 
     trait: str
@@ -230,24 +230,24 @@ class OODCheck:
 
 @dataclass(frozen=True)
 class CollectionEvaluation:
-    """Metrics of exported models on a labeled collection.
+    """Metrics of a model on a labeled collection. Parts that were not measured are None or empty, see `notes`.
 
     Attributes:
-        source: folder or manifest of the collection.
+        source: folder or table of the collection.
         split: evaluated split; `all` for all images.
-        model: identity of the models.
+        model: identity of the model.
         operating_point: operating point of the decisions and the subgroups.
         thresholds: thresholds by operating point and name: of the positive class, or of each finding if multi-label.
         images: the evaluated images.
-        unreadable: `{name, reason}` of each file that cannot be read.
-        left_out: `{name, reason}` of each file without a class of the models.
+        unreadable: `{name, reason}` of each file that cannot be read or has no prediction.
+        left_out: `{name, reason}` of each file without a class of the model, and of each prediction without an image.
         scopes: metrics on `all` images, on the images `accepted` by the OOD detector, and on the accepted images that
             are not uncertain (`certain`).
         roc: ROC curve on all images; None if a class is missing.
         reliability: `positive`, `classes` (the most probable one), or each finding if multi-label.
         conformal: conformal sets; None if the models have none.
         selective: `positive` and `classes`; empty if multi-label.
-        rejections: rejected, flagged and uncertain images.
+        rejections: rejected, flagged and uncertain images; None for other models than a reader.
         subgroups: metrics of subgroups, in display order.
         error_runs: contiguous error runs.
         confounders: metrics with parts of the images hidden; None if not measured.
@@ -255,6 +255,9 @@ class CollectionEvaluation:
         label_shift: estimated label shift; None for fewer than 50 images.
         true_shares: class shares of the labels; empty if classes are unknown or multi-label.
         corrected: whether the probabilities are corrected for label shift.
+        seen_in_training: names of the images that were in the training data of the model; None if the model does not
+            list its training images.
+        notes: for each part that was not measured, the reason in one sentence.
     """
 
     source: str
@@ -270,7 +273,7 @@ class CollectionEvaluation:
     reliability: dict[str, Reliability]
     conformal: Conformal | None
     selective: dict[str, SelectiveCurve]
-    rejections: Rejections
+    rejections: Rejections | None
     subgroups: list[Subgroup]
     error_runs: list[ErrorRun]
     confounders: Confounders | None
@@ -278,6 +281,8 @@ class CollectionEvaluation:
     label_shift: LabelShift | None
     true_shares: dict[str, float]
     corrected: bool
+    seen_in_training: list[str] | None
+    notes: dict[str, str]
 
     def main_metrics(self) -> dict[str, Estimate]:
         """Return the main metrics: on all images, at the operating point."""
@@ -285,11 +290,11 @@ class CollectionEvaluation:
         classes = {} if scope.classes is None else scope.classes.metrics
         if self.images.label_set.positive:
             classes = {"classes_accuracy": classes["accuracy"]} if classes else {}
+        shares = self.rejections and {name: getattr(self.rejections, name)["all"] for name in ("rejected", "uncertain")}
         return {
             **scope.ranking,
             **scope.points.get(self.operating_point, {}),
             **classes,
             **{f"calibration_error_{task}": curve.error for task, curve in self.reliability.items()},
-            "rejected": self.rejections.rejected["all"],
-            "uncertain": self.rejections.uncertain["all"],
+            **(shares or {}),
         }

@@ -10,7 +10,7 @@ from pneumoscope.io.results import CollectionEvaluation, Conformal, Reliability
 from pneumoscope.report.figures import palette
 from pneumoscope.report.figures.dots import Dot, draw_dots, draw_intervals, measure_reach
 from pneumoscope.report.figures.scores import set_up_roc
-from pneumoscope.report.wording import format_estimate, format_value
+from pneumoscope.report.wording import format_estimate, format_value, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -18,22 +18,28 @@ if TYPE_CHECKING:
 
 # Below this coverage the accuracy depends on a few images.
 LEAST_SHARE = 0.1
-TASK_NAMES = {"pneumonia": "normal or pneumonia", "three_class": "three classes"}
 TASK_STYLES = {
-    "pneumonia": {"color": palette.VERMILION, "linestyle": "-"},
-    "three_class": {"color": palette.BLUE, "linestyle": "--"},
+    "positive": {"color": palette.VERMILION, "linestyle": "-"},
+    "classes": {"color": palette.BLUE, "linestyle": "--"},
 }
-PANEL_TITLES = {
-    "pneumonia": ("Pneumonia", "mean predicted probability", "observed share of pneumonia"),
-    "three_class": ("Most probable of three classes", "mean predicted probability", "observed accuracy"),
-}
+MOST_PANELS = 4  # in a row
 _POINT_MARKERS = ("^", "o", "s", "D")
 _POINT_COLORS = (palette.ORANGE, palette.GREEN, palette.SKY, palette.INK)
 
 
+def name_task(evaluation: CollectionEvaluation, task: str) -> str:
+    """Return the title of a curve: `positive`, `classes`, or the name of a finding."""
+    label_set = evaluation.images.label_set
+    if label_set.multi_label:
+        return task
+    if task == "positive":
+        return " or ".join(label_set.binary().classes)
+    return f"{len(label_set.classes)} classes"
+
+
 @palette.styled
 def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Figure:
-    """Draw the ROC curve of normal or pneumonia, and each operating point with its intervals."""
+    """Draw the ROC curve of the positive class, and each operating point with its intervals."""
     figure = palette.new_figure(title, describe_operating_points(evaluation), height=4.6)
     axes = figure.subplots()
     if evaluation.roc is not None:
@@ -81,28 +87,34 @@ def describe_operating_points(evaluation: CollectionEvaluation) -> str:
 def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     """Draw observed shares against predicted probabilities in bins, with the number of images in each bin."""
     tasks = list(evaluation.reliability)
+    columns = min(len(tasks), MOST_PANELS)
+    blocks = -(-len(tasks) // columns)
     width = palette.FULL_WIDTH if len(tasks) > 1 else palette.FULL_WIDTH * 0.55
-    figure = palette.new_figure(title, describe_reliability(evaluation), width=width, height=4.6)
-    grid = figure.subplots(2, len(tasks), sharex="col", squeeze=False, height_ratios=[4, 1])
-    for column, task in enumerate(tasks):
-        _draw_bins(grid[0, column], grid[1, column], evaluation.reliability[task], task)
+    height = 4.6 if blocks == 1 else 0.8 + 3.2 * blocks
+    figure = palette.new_figure(title, describe_reliability(evaluation), width=width, height=height)
+    grid = figure.subplots(2 * blocks, columns, squeeze=False, height_ratios=[4, 1] * blocks)
+    for number, task in enumerate(tasks):
+        block, column = divmod(number, columns)
+        above, below = grid[2 * block : 2 * block + 2, column]
+        _draw_bins(above, below, evaluation.reliability[task], name_task(evaluation, task), TASK_STYLES.get(task))
+    for number in range(len(tasks), blocks * columns):
+        for axes in grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]:
+            axes.set_axis_off()
     palette.put_legend_below(figure, grid[0, 0])
     return figure
 
 
-def _draw_bins(above: Axes, below: Axes, reliability: Reliability, task: str) -> None:
-    panel, predicted, outcome = PANEL_TITLES[task]
+def _draw_bins(above: Axes, below: Axes, reliability: Reliability, name: str, style: dict[str, str] | None) -> None:
     above.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="perfect calibration")
-    style = {"fmt": "o-", "color": TASK_STYLES[task]["color"], "linewidth": 1.2, "label": "observed, with 95% interval"}
+    color = (style or TASK_STYLES["positive"])["color"]
     places = reliability.predicted[list(reliability.observed)].tolist()
-    draw_intervals(above, places, list(reliability.observed.values()), **style)
-    above.set_ylim(-0.03, 1.03)
-    above.set_ylabel(outcome)
-    above.set_title(f"{panel}: ECE {format_value('share', reliability.error.value)}")
+    estimates = list(reliability.observed.values())
+    draw_intervals(above, places, estimates, fmt="o-", color=color, linewidth=1.2, label="observed, with 95% interval")
+    above.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="observed share")
+    above.tick_params(labelbottom=False)
+    above.set_title(f"{name}\nECE {format_value('share', reliability.error.value)}")
     below.stairs(reliability.counts, reliability.edges, color=palette.SOFT, fill=True, alpha=0.6)
-    below.set_ylabel("images")
-    below.set_xlabel(predicted)
-    below.set_xlim(-0.02, 1.02)
+    below.set(xlim=(-0.02, 1.02), ylabel="images", xlabel="mean probability")
 
 
 def describe_reliability(evaluation: CollectionEvaluation) -> str:
@@ -113,7 +125,7 @@ def describe_reliability(evaluation: CollectionEvaluation) -> str:
             f"{reliability.predicted[number]:.2f} predicted and {estimate.value:.2f} observed on {estimate.n}"
             for number, estimate in reliability.observed.items()
         )
-        parts.append(f"{PANEL_TITLES[task][0]}: {bins}.")
+        parts.append(f"{name_task(evaluation, task)}: {bins}.")
     return f"Reliability diagram. {' '.join(parts)}"
 
 
@@ -124,7 +136,7 @@ def draw_selective(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     figure = palette.new_figure(title, alt, height=3.6)
     axes = figure.subplots()
     for task, curve in evaluation.selective.items():
-        axes.plot(curve.shares, curve.accuracies, label=TASK_NAMES[task], **TASK_STYLES[task])
+        axes.plot(curve.shares, curve.accuracies, label=name_task(evaluation, task), **TASK_STYLES[task])
         places, accuracies = list(curve.at_shares), list(curve.at_shares.values())
         draw_intervals(axes, places, accuracies, fmt="o", color=TASK_STYLES[task]["color"])
     axes.set_xlabel("coverage (most certain images first)")
@@ -147,9 +159,7 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
         height=1.5 + 0.42 * len(names),
     )
     left, right = figure.subplots(1, 2, sharey=True)
-    dots = [
-        Dot(name, conformal.metrics[name]["coverage"], palette.CLASS_COLORS.get(name, palette.INK)) for name in names
-    ]
+    dots = [Dot(name, conformal.metrics[name]["coverage"], palette.INK) for name in names]
     draw_dots(left, dots, metric="coverage", title="Coverage")
     left.axvline(conformal.nominal_coverage, color=palette.INK, linestyle="--", linewidth=1.2, label="nominal")
     left.legend(loc="upper left")
@@ -170,23 +180,22 @@ def draw_coverage(conformal: Conformal, *, title: str) -> Figure:
 
 @palette.styled
 def draw_subgroups(evaluation: CollectionEvaluation, *, title: str) -> Figure:
-    """Draw sensitivity and specificity of each subgroup and of all images."""
-    groups = evaluation.subgroups
+    """Draw the two main metrics of each subgroup and of all images."""
+    groups, overall = evaluation.subgroups, evaluation.main_metrics()
+    candidates = ("sensitivity", "specificity", "auroc", "macro_f1", "accuracy")
+    metrics = [name for name in candidates if name in overall][:2]
     figure = palette.new_figure(
         title,
-        "Sensitivity and specificity of subgroups. The tables below contain the values.",
+        f"{' and '.join(map(metric_title, metrics))} of subgroups. The tables below contain the values.",
         width=palette.FULL_WIDTH,
         height=1.2 + 0.3 * len(groups),
     )
     figure.get_layout_engine().set(w_pad=0.1)
     panels = figure.subplots(1, 2, sharey=True)
-    overall = evaluation.scopes["all"].points[evaluation.operating_point]
     names = [f"{group.trait}: {group.name.partition(',')[0]} ({group.num_images})" for group in groups]
-    for axes, metric, color in zip(
-        panels, ("sensitivity", "specificity"), (palette.VERMILION, palette.BLUE), strict=True
-    ):
+    for axes, metric, color in zip(panels, metrics, (palette.VERMILION, palette.BLUE), strict=True):
         dots = [Dot(name, group.metrics.get(metric), color) for name, group in zip(names, groups, strict=True)]
-        draw_dots(axes, dots, metric=metric, title=f"{metric.capitalize()} (dashed: all images)")
+        draw_dots(axes, dots, metric=metric, title=f"{metric_title(metric)} (dashed: all images)")
         if np.isfinite(overall[metric].value):
             axes.axvline(overall[metric].value, color=palette.INK, linestyle="--", linewidth=1)
         axes.set_xlim(-0.03, 1.03)

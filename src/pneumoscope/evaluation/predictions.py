@@ -1,0 +1,181 @@
+"""Evaluate the predictions of any tool, read from a table (CSV) without its model."""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from pneumoscope.data.collection import format_skipped
+from pneumoscope.data.label_options import LabelOptions
+from pneumoscope.data.source import printable_name
+from pneumoscope.errors import CollectionError
+from pneumoscope.evaluation.evaluate import measure_images
+from pneumoscope.evaluation.gather import (
+    Gathered,
+    Source,
+    choose_split,
+    collect_images,
+    name_source,
+    relabel,
+    scan_source,
+    split_failures,
+)
+from pneumoscope.evaluation.predictor import DEFAULT_POINT, Predictor, check_probabilities, set_threshold
+from pneumoscope.io.results import CollectionEvaluation
+from pneumoscope.labels import LabelSet, fold_name
+from pneumoscope.progress import log
+
+NAME_COLUMNS = ("path", "name", "file", "filename", "image", "image index")
+ROUNDING = 0.02
+SCORE_COLUMNS = ("score", "probability", "p")
+
+
+def evaluate_predictions(
+    source: Source,
+    predictions: str | os.PathLike[str],
+    *,
+    options: LabelOptions | None = None,
+    split: str | None = None,
+    operating_point: str | float = DEFAULT_POINT,
+    seed: int = 0,
+) -> CollectionEvaluation:
+    """Compute metrics of predictions on a labeled collection. Images are not opened.
+
+    Args:
+        source: folder, table or dataset with the labels, see `scan_collection`.
+        predictions: CSV with a column `path` or `name`, and a column `p_CLASS` or `CLASS` for each class with its
+            probability; a binary set can have one column instead, of the positive class or named `score`. Rows belong
+            to images of the same path, the same name in the collection, or the same file name if it occurs once.
+        options: how to read the labels of a folder or table.
+        split: see `evaluate_models`.
+        operating_point: threshold of the decisions, 0.5 by default.
+        seed: seed of all bootstraps.
+
+    Raises:
+        CollectionError: if the table cannot be read, has no usable columns, or matches no image.
+        PneumoscopeError: if values are no probabilities.
+    """
+    collection = scan_source(source, options)
+    rows, path = read_predictions(predictions), Path(predictions)
+    label_set, columns = _choose_columns(collection.label_set, list(rows.columns), path)
+    table, unclear = relabel(collection, label_set)
+    matched = _match_rows(rows, collection.table)
+    table, split = choose_split(table, split)
+    values = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
+    found = [matched.get(name, -1) for name in table["name"]]
+    reasons = [_find_fault(values, row, path) for row in found]
+    kept, failed = split_failures(table, reasons)
+    if not len(kept):
+        raise CollectionError(f"{path} has no prediction for any of the {len(failed)} images{format_skipped(failed)}")
+    numbers = values[[row for row, reason in zip(found, reasons, strict=True) if not reason]]
+    probabilities = _complete(numbers, label_set)
+    point, thresholds = set_threshold(label_set, operating_point)
+    model = Predictor(
+        id=f"predictions of {printable_name(path)}", label_set=label_set, operating_point=point, thresholds=thresholds
+    )
+    probabilities = check_probabilities(probabilities, label_set, len(kept))
+    gathered = Gathered(kept, collect_images(kept, model, probabilities), None, failed)
+    skipped = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
+    unmatched = sorted(set(range(len(rows))) - set(matched.values()))
+    extra = [
+        {"name": str(rows.iloc[row, 0]), "reason": f"row of {path.name} without an image of the collection"}
+        for row in unmatched
+    ]
+    if failed or extra:
+        log.warning("%d images have no prediction; %d predictions match no image", len(failed), len(extra))
+    evaluation = measure_images(model, gathered, split, seed=seed)
+    return replace(evaluation, source=name_source(source), left_out=[*skipped, *unclear, *extra])
+
+
+def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
+    """Return the rows of a table of predictions as text, the column of file names first.
+
+    Raises:
+        CollectionError: if the file cannot be read or has no column of file names.
+    """
+    try:
+        rows = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig")
+    except (OSError, ValueError, csv.Error) as error:  # pandas' errors of parsing and decoding are ValueErrors
+        raise CollectionError(f"{path} cannot be read as a table ({error}); expected a CSV file") from None
+    rows.columns = [str(column).strip() for column in rows.columns]
+    by_key = {fold_name(column): column for column in rows.columns}
+    names = [by_key[name] for name in NAME_COLUMNS if name in by_key]
+    if not names:
+        raise CollectionError(f"{path} has the columns {', '.join(rows.columns)}; expected one named path or name")
+    return rows[[names[0], *(column for column in rows.columns if column != names[0])]]
+
+
+def _choose_columns(source: LabelSet, columns: list[str], path: Path) -> tuple[LabelSet, list[str]]:
+    """Return the classes that a table predicts, and the column of each; or the positive class and its only column."""
+    by_key = {fold_name(column).removeprefix("p "): column for column in reversed(columns[1:])}
+
+    def find(names: tuple[str, ...]) -> list[str]:
+        return [by_key[fold_name(name)] for name in names if fold_name(name) in by_key]
+
+    found = find(source.classes)
+    if len(found) == len(source.classes):
+        return source, found
+    if source.multi_label and found:
+        known = tuple(name for name in source.classes if fold_name(name) in by_key)
+        log.warning("%s has columns for %s only; other findings are not evaluated", path.name, ", ".join(known))
+        return LabelSet(known, source.negative, multi_label=True), found
+    if not source.multi_label and (source.positive or len(source.classes) == 2):
+        binary = source.binary() if source.positive else source
+        if score := find((binary.classes[1],)) or find(SCORE_COLUMNS):
+            return binary, score[:1]
+    expected = ", ".join(f"p_{name}" for name in source.classes)
+    single = f", or one of {source.positive or source.classes[-1]}" if not source.multi_label else ""
+    raise CollectionError(f"{path} has the columns {', '.join(columns)}; expected {expected}{single}")
+
+
+def _complete(values: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Return `(n, classes)` probabilities from all columns, or from that of the positive class; rounding is undone."""
+    if values.shape[1] < 2 <= len(label_set.classes):
+        return np.stack([1 - values[:, 0], values[:, 0]], axis=1)
+    sums = values.sum(axis=1, keepdims=True)
+    rounded = (np.abs(sums - 1) <= ROUNDING) & (sums != 1)
+    if label_set.multi_label or not rounded.any():
+        return values
+    log.info("the probabilities of %d images sum to 1 after rounding only, and are divided by their sum", rounded.sum())
+    return np.where(rounded, values / np.where(sums > 0, sums, 1), values)
+
+
+def _match_rows(rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
+    """Return the row of each image by its name.
+
+    Raises:
+        CollectionError: if an image has two rows.
+    """
+    names = [str(name).replace("\\", "/").removeprefix("./") for name in rows.iloc[:, 0]]
+    keys: dict[str, str] = _list_unique(table["name"], {name: Path(name).name for name in table["name"]})
+    keys |= dict(zip(table["name"], table["name"], strict=True))
+    if "path" in table:
+        keys |= dict(zip(table["path"], table["name"], strict=True))
+    files = _list_unique(names, {name: Path(name).name for name in names})
+    matched: dict[str, int] = {}
+    for row, name in enumerate(names):
+        file_name = Path(name).name
+        image = keys.get(name) or (keys.get(file_name) if file_name in files else None)
+        if image in matched:
+            raise CollectionError(f"the image {image} has two predictions; expected one row for each image")
+        if image is not None:
+            matched[image] = row
+    return matched
+
+
+def _list_unique(names: pd.Series[str] | list[str], file_names: Mapping[str, str]) -> dict[str, str]:
+    """Return the name of each file name that occurs once."""
+    counts = pd.Series(list(file_names.values())).value_counts()
+    return {file_name: name for name, file_name in file_names.items() if counts[file_name] == 1}
+
+
+def _find_fault(values: np.ndarray, row: int, path: Path) -> str:
+    if row < 0:
+        return f"no prediction in {path.name}"
+    return "" if np.isfinite(values[row]).all() else f"a value in {path.name} is no number"
