@@ -139,6 +139,7 @@ def fit_classifier(
         seed=seed,
         chosen_epoch=curve.chosen_epoch,
         training_data_sha256=hash_table(train),
+        init_from=Path(options["init_from"]).name if options.get("init_from") else None,
     )
     return save_model(model, out_dir, record), curve
 
