@@ -21,6 +21,7 @@ K_TRIED = (1, 3, 5, 9, 15, 25, 51, 101)
 NUM_QUERIES = 6
 NUM_NEAREST = 5
 _BATCH_SIZE = 64
+_VOTES_AT_ONCE = 1024  # images, because votes take memory in proportion to classes
 
 
 def embed_images(model: Any, images: NDArray[np.uint8], *, layer: str = "embedding") -> NDArray[np.float32]:
@@ -240,8 +241,10 @@ def count_votes(
     if references.labels.ndim == 2:
         return _count_findings(references.labels, nearest, tried)
     weights = 1 / np.maximum(np.bincount(references.labels, minlength=num_classes), 1)
-    votes = np.cumsum((np.eye(num_classes) * weights)[references.labels[nearest]], axis=1)
-    return {k: votes[:, k - 1] / votes[:, k - 1].sum(axis=1, keepdims=True) for k in tried}
+    one_vote, last = np.eye(num_classes) * weights, np.array(tried, dtype=np.int64) - 1
+    chunks = np.array_split(references.labels[nearest], -(-len(nearest) // _VOTES_AT_ONCE) or 1)
+    votes = np.concatenate([np.cumsum(one_vote[chunk], axis=1)[:, last] for chunk in chunks])
+    return {k: votes[:, place] / votes[:, place].sum(axis=1, keepdims=True) for place, k in enumerate(tried)}
 
 
 def _count_findings(

@@ -28,7 +28,7 @@ from pneumoscope.study.stages import Study, choose_tasks, export_reader, run_con
 from pneumoscope.study.summary import describe_data, summarize_study
 
 # Chosen so that a study of phantoms takes less than three minutes on 2 cores.
-PHANTOM_COUNTS: dict[str, Any] = {"num_train": 450, "num_test": 120}
+NUM_TRAIN, NUM_TEST = 450, 120
 PHANTOM_EPOCHS = 4
 NUM_NEW_PHANTOMS = 6
 
@@ -104,7 +104,7 @@ def load_study_dataset(
     Images have sides of `size` pixels, by default 128, or 96 for phantoms. `out_dir` gets a cache of decoded images.
     """
     if source is None:
-        return phantom_dataset(size=size or PHANTOM_SIZE, seed=seed, **PHANTOM_COUNTS)
+        return phantom_dataset(num_train=NUM_TRAIN, num_test=NUM_TEST, size=size or PHANTOM_SIZE, seed=seed)
     return load_dataset(source, size=size or 128, cache_dir=out_dir / "cache", options=options or LabelOptions())
 
 

@@ -74,19 +74,22 @@ class Study:
 def choose_tasks(dataset: Dataset, ledger: Ledger) -> dict[Task, LabelSet]:
     """Return the tasks whose classes all have training and validation images; record the others.
 
+    The training of findings checks them itself.
+
     Raises:
         LabelError: if there is none.
     """
     tasks = dataset.label_set.tasks()
+    if dataset.label_set.multi_label:
+        return tasks
     for task, label_set in list(tasks.items()):
-        labels = {split: dataset.split(split).labels(label_set) for split in ("train", "val")}
         lacking = [
             f"{split} has no image of {name}"
-            for split, of_split in labels.items()
+            for split in ("train", "val")
             for number, name in enumerate(label_set.classes)
-            if not (of_split[:, number] == 1 if label_set.multi_label else of_split == number).any()
+            if number not in dataset.labels(label_set)[dataset.rows(split)]
         ]
-        if lacking and not label_set.multi_label:
+        if lacking:
             ledger.leave_out(task, "; ".join(lacking))
             del tasks[task]
     if not tasks:
@@ -173,14 +176,16 @@ def _run_explain(study: Study, configuration: str) -> None:
     """Task 4 with the model of the coarsest task."""
     from pneumoscope.explain.explanation import explain_classifier
 
-    saved = study.load_model(configuration, next(iter(study.tasks)))
-    label_set = saved.card.label_set or study.tasks[study.finest]
+    task = next(iter(study.tasks))
+    label_set = study.tasks[study.finest if configuration == "default" else task]
     if not is_labeled(study.dataset.split("test").labels(label_set)).any():
         study.ledger.leave_out("explain", "test has no labeled image")
         return
     study.ledger.run(
         stage_name(configuration, "explain"),
-        lambda: explain_classifier(saved.model, study.dataset, label_set=label_set, seed=study.seed),
+        lambda: explain_classifier(
+            study.load_model(configuration, task).model, study.dataset, label_set=label_set, seed=study.seed
+        ),
     )
 
 
