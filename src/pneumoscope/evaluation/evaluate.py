@@ -195,7 +195,10 @@ def explain_missing(model: Predictor) -> dict[str, str]:
             "ood": "The OOD detector is part of exported readers.",
             **notes,
         }
-    elif model.reader.models.ood_detector is None:
+        return notes
+    if "calibration" in model.reader.missing:
+        notes["label-shift"] = "Label shift needs calibrated probabilities, and this reader has no calibration."
+    if model.reader.models.ood_detector is None:
         notes["ood"] = "The reader has no OOD detector."
     return notes
 

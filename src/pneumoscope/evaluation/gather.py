@@ -252,7 +252,7 @@ def _read(model: Predictor, names: list[str], images: list[np.ndarray], objectio
     readings = model.reader.predict_images(stack, names, operating_point=model.operating_point, objections=objections)
     thumbnails = [_shrink(image) if list_known(model.reader)[1] is not None else None for image in images]
     return [
-        (row, str(reading.decision), reading.reason, bool(reading.in_distribution), exposure, thumbnail)
+        (row, str(reading.decision), reading.reason, reading.in_distribution is not False, exposure, thumbnail)
         for row, reading, exposure, thumbnail in zip(probabilities, readings, exposures, thumbnails, strict=True)
     ]
 

@@ -33,7 +33,7 @@ def write_headline(evaluation: CollectionEvaluation) -> str:
         names = ("auroc", "sensitivity", "specificity")
         title = f"{name_classes(label_set.binary().classes, 'or')} at the operating point {evaluation.operating_point}"
     listed = ", ".join(
-        f"{metric_title(name) if name == 'auroc' else name.replace('_', ' ')} {format_with_ci(name, main[name])}"
+        f"{metric_title(name) if name in ('auroc', 'macro_f1') else name.replace('_', ' ')} {format_with_ci(name, main[name])}"
         for name in names
         if math.isfinite(main[name].value)
     )
@@ -98,9 +98,8 @@ def write_corrected(evaluation: CollectionEvaluation) -> str:
 def write_points(evaluation: CollectionEvaluation) -> list[str]:
     """Return how thresholds decide, where they come from, and which operating points share one."""
     positive = evaluation.images.label_set.positive
-    source = "was not chosen on validation images of this model"
-    if evaluation.rejections:
-        source = "belongs to the model and was chosen on other images"
+    chosen = len(evaluation.thresholds) > 1
+    source = "belongs to the model and was chosen on other images" if chosen else "was not chosen on images"
     names_by_threshold: dict[float, list[str]] = {}
     for point, thresholds in evaluation.thresholds.items():
         names_by_threshold.setdefault(thresholds.get(positive or "", math.nan), []).append(point)
@@ -146,7 +145,7 @@ def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
             title = task
         by_bias.setdefault(bias, []).append(title)
     sentences = [f"{bias.capitalize()} on average: {', '.join(titles)}." for bias, titles in by_bias.items()]
-    if evaluation.rejections and not evaluation.corrected and not evaluation.images.label_set.multi_label:
+    if "label-shift" not in evaluation.notes and not evaluation.corrected:
         sentences.append(
             "Probabilities assume equal class frequencies. Other frequencies increase the calibration error."
         )
