@@ -12,7 +12,6 @@ from pneumoscope.report.wording import (
     format_estimate,
     format_value,
     format_with_ci,
-    metric_title,
     name_classes,
 )
 
@@ -32,8 +31,9 @@ def write_headline(evaluation: CollectionEvaluation) -> str:
     elif label_set.positive:
         names = ("auroc", "sensitivity", "specificity")
         title = f"{name_classes(label_set.binary().classes, 'or')} at the operating point {evaluation.operating_point}"
+    titles = {"auroc": "AUROC", "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
     listed = ", ".join(
-        f"{metric_title(name) if name in ('auroc', 'macro_f1') else name.replace('_', ' ')} {format_with_ci(name, main[name])}"
+        f"{titles.get(name, name)} {format_with_ci(name, main[name])}"
         for name in names
         if math.isfinite(main[name].value)
     )
