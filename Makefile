@@ -21,7 +21,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check
 .DELETE_ON_ERROR:
 
 study: $(VENV)/ready
-	$(BIN)/pneumoscope study --resume --out "$(OUT)" $(if $(DATA),--data "$(DATA)") \
+	$(BIN)/pneumoscope study $(if $(DATA),"$(DATA)") --resume --out "$(OUT)" \
 		$(if $(CONFIGURATION),--configuration "$(CONFIGURATION)") $(if $(EPOCHS),--epochs "$(EPOCHS)") $(if $(SEED),--seed "$(SEED)")
 
 test: $(VENV)/ready-dev

@@ -3,7 +3,6 @@
 import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -87,7 +86,7 @@ class LabelSet:
         """All classes but the negative one."""
         return tuple(name for name in self.classes if name != self.negative)
 
-    @cached_property
+    @property
     def positive(self) -> str | None:
         """The name of all classes but the negative one together; None for multi-label sets or without a negative class.
 

@@ -40,8 +40,8 @@ def test_thresholds_come_from_held_out_normals(trained: tuple[SavedModel, Anomal
 def test_flagged_shares_follow_the_scores(trained: tuple[SavedModel, AnomalyResult]) -> None:
     _, result = trained
     flagged = result.scores >= result.thresholds["mean_plus_sd"]
-    for name, label in (("normal", 0), ("pneumonia", 1)):
-        share = result.metrics[f"flagged_{name}_mean_plus_sd"]
+    for name, label in (("false_positive_rate", 0), ("sensitivity", 1)):
+        share = result.metrics[f"{name}_mean_plus_sd"]
         assert share.value == pytest.approx(flagged[result.labels == label].mean())
         assert share.low <= share.value <= share.high
 

@@ -8,6 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,9 @@ import uvicorn
 from PIL import Image
 
 from pneumoscope.app.server import bind_port, build_app, configure_server
+from pneumoscope.inference.model_set import ModelCards, ModelSet
 from pneumoscope.inference.reader import Reader
+from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 ServeApp = Callable[..., Any]
@@ -37,12 +40,38 @@ def reader() -> Reader:
     return Reader.open(os.environ.get("PNEUMOSCOPE_MODELS"))
 
 
+class NoisyGraph:
+    """Stands in for the graph of a classifier of two findings: outputs without a meaning."""
+
+    def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
+        count = len(inputs["image"])
+        shapes = {"probabilities": (count, 2), "embedding": (count, 8), "heatmaps": (count, 2, 4, 4)}
+        return [np.full(shapes[name], 0.7, np.float32) for name in outputs]
+
+
+@pytest.fixture(scope="session")
+def findings_reader(reader: Reader) -> Reader:
+    """Return a reader of two findings that has a classifier only."""
+    labels = LabelSet(("Mass <b>", "edema"), "No Finding", multi_label=True)
+    calibration = replace(reader.models.cards.classifier.calibration, fitted=(1, 1, 0, 0), resampled=((1, 1, 0, 0),))
+    card = replace(
+        reader.models.cards.classifier,
+        label_set=labels,
+        calibration=calibration,
+        operating_points={},
+        missing={"anomaly": "no negative images", "references": "no training images"},
+        label_audit=None,
+    )
+    cards = ModelCards(card, None, None)
+    return Reader(ModelSet(cards, NoisyGraph(), anomaly=None, references=None, ood_detector=None))  # type: ignore[arg-type]
+
+
 @pytest.fixture(scope="session")
 def serve_app(reader: Reader) -> ServeApp:
     """Return a context manager that serves the app, with the keywords of `build_app`, and yields its address."""
 
     @contextmanager
-    def open_one(**keywords: Any) -> Iterator[str]:
+    def open_one(reader: Reader = reader, **keywords: Any) -> Iterator[str]:
         server = uvicorn.Server(configure_server(build_app(reader, **keywords), keywords.get("limits")))
         with bind_port(0) as listener:
             thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
@@ -110,7 +139,7 @@ def send_bytes() -> Callable[[str, bytes], bytes]:
 def radiographs() -> dict[str, bytes]:
     """Return a phantom of each class as JPEG, 300 pixels high and 340 wide."""
     phantoms = draw_phantoms(6, size=128, seed=5)
-    images = {str(label): image for label, image in zip(phantoms.subtypes, phantoms.images, strict=True)}
+    images = {str(label): image for label, image in zip(phantoms.labels, phantoms.images, strict=True)}
     return {label: encode_image(image, "JPEG", (340, 300)) for label, image in images.items()}
 
 

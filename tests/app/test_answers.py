@@ -15,60 +15,59 @@ from pneumoscope.data.image import load_gray
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import Estimate
+from pneumoscope.labels import LabelSet
+
+LABELS = LabelSet(("healthy", "tumor", "fracture"), "healthy", {"injury": ("tumor", "fracture")})
+OPEN = LabelSet(("healthy", "tumor", "fracture"), "healthy")
+FINDINGS = LabelSet(("mass", "edema"), "No Finding", multi_label=True)
 
 
-def make_reading(decision, p_bacterial=0.0, p_viral=0.0, *, width=0.03, reason=""):
-    pneumonia = p_bacterial + p_viral
-    probabilities = {"normal": 1 - pneumonia, "bacterial": p_bacterial, "viral": p_viral, "pneumonia": pneumonia}
-    intervals = {name: (max(value - width, 0), min(value + width, 1)) for name, value in probabilities.items()}
-    values = {"probabilities": probabilities, "intervals": intervals} if decision != "rejected" else {}
+def make_reading(decision, *probabilities, labels=LABELS, width=0.03, reason=""):
+    if not labels.multi_label:
+        probabilities = (1 - sum(probabilities), *probabilities)
+    scored = dict(zip(labels.scored, labels.score(np.array(probabilities, dtype=float)).tolist(), strict=True))
+    intervals = {name: (max(value - width, 0), min(value + width, 1)) for name, value in scored.items()}
+    values = {"probabilities": scored, "intervals": intervals} if decision != "rejected" else {}
     return Reading(
         "image.jpeg", "balanced", "0.1.0", decision=decision, reason=reason, in_distribution=not reason, **values
     )
 
 
-DOUBT = "The image looks tilted. Most of the nearest reference cases are normals."
-READINGS = (
-    make_reading("pneumonia", 0.7, 0.2),
-    make_reading("pneumonia", 0.2, 0.799, width=0.01),
-    make_reading("pneumonia", 0.48, 0.42),
-    make_reading("pneumonia", 0.1, 0.38),
-    make_reading("normal", 0.02, 0.02),
-    make_reading("normal", 0.2, 0.1),
-    make_reading("normal", 0.3, 0.3),
-    make_reading("normal", 0.02, 0.02, width=0.001, reason="The image looks out of distribution."),
-    make_reading("uncertain", 0.3, 0.2, reason=DOUBT),
-    make_reading("rejected", reason="The image looks upside down."),
-    Reading("image.jpeg", "balanced", "0.1.0", error="12 x 12 pixels; expected sides of 16 or more"),
-    Reading("image.jpeg", "balanced", "0.1.0", error="DICOM cut off: its pixels have no end"),
-)
-SUMMARIES = """\
-The model predicts pneumonia. The probability of pneumonia is 90 % (95 % interval 87 to 93 %). \
-Bacterial pneumonia is more likely than viral pneumonia.
-The model predicts pneumonia. The probability of pneumonia is over 99 % (95 % interval 99 to 100 %). \
-Viral pneumonia is more likely than bacterial pneumonia.
-The model predicts pneumonia. The probability of pneumonia is 90 % (95 % interval 87 to 93 %). \
-Bacterial and viral pneumonia are about equally likely.
-The model predicts pneumonia. The probability of pneumonia is 48 % (95 % interval 45 to 51 %), \
-above the threshold of 45 %. Viral pneumonia is more likely than bacterial pneumonia.
-The model predicts normal. The probability of pneumonia is 4 % (95 % interval 1 to 7 %).
-The model predicts normal. The probability of pneumonia is 30 % (95 % interval 27 to 33 %).
-The model predicts normal. The probability of pneumonia is 60 % (95 % interval 57 to 63 %), \
-below the threshold of 70 %.
-The model predicts normal. The probability of pneumonia is 4 %. The image looks out of distribution.
-The model abstains. The probability of pneumonia is 50 % (95 % interval 47 to 53 %). \
-The image looks tilted. Most of the nearest reference cases are normals.
-The image was rejected and not classified. The image looks upside down.
-The file could not be read as a radiograph: 12 x 12 pixels; expected sides of 16 or more.
-The file could not be read as a radiograph: DICOM cut off: its pixels have no end.
-"""
+DOUBT = "The image looks tilted. Most of the nearest reference cases are healthy."
+SUMMARIES = (
+    (LABELS, make_reading("injury", 0.7, 0.2), "The model predicts injury. The probability of injury is 90 % (95 % "
+     "interval 87 to 93 %). Its likeliest class is tumor."),
+    (LABELS, make_reading("injury", 0.2, 0.799, width=0.01), "The model predicts injury. The probability of injury is "
+     "over 99 % (95 % interval 99 to 100 %). Its likeliest class is fracture."),
+    (LABELS, make_reading("injury", 0.1, 0.38), "The model predicts injury. The probability of injury is 48 % (95 % "
+     "interval 45 to 51 %), above the threshold of 45 %. Its likeliest class is fracture."),
+    (LABELS, make_reading("injury", 0.48, 0.42), "The model predicts injury. The probability of injury is 90 % (95 % "
+     "interval 87 to 93 %). Its likeliest classes are tumor and fracture, with similar probabilities."),
+    (LABELS, make_reading("healthy", 0.3, 0.3), "The model predicts healthy. The probability of injury is 60 % (95 % "
+     "interval 57 to 63 %), below the threshold of 70 %."),
+    (LABELS, make_reading("healthy", 0.02, 0.02, width=0.001, reason="It looks unusual."), "The model predicts "
+     "healthy. The probability of injury is 4 %. It looks unusual."),
+    (LABELS, make_reading("uncertain", 0.3, 0.2, reason=DOUBT), "The model abstains. The probability of injury is 50 % "
+     f"(95 % interval 47 to 53 %). {DOUBT}"),
+    (LABELS, make_reading("rejected", 0.1, 0.1, reason="It looks upside down."), "The image was rejected and not "
+     "classified. It looks upside down."),
+    (LABELS, Reading("image.jpeg", "balanced", "0.1.0", error="12 x 12 pixels."), "The file could not be read as a "
+     "radiograph: 12 x 12 pixels."),
+    (OPEN, make_reading("tumor", 0.7, 0.2, labels=OPEN), "The model predicts tumor. The probability of abnormal is "
+     "90 % (95 % interval 87 to 93 %)."),
+    (FINDINGS, make_reading("mass|edema", 0.7, 0.5, labels=FINDINGS), "The model predicts mass (70 %), edema (50 %)."),
+    (FINDINGS, make_reading("mass", 0.7, 0.8, labels=FINDINGS), "The model predicts mass. Its probability is 70 % (95 "
+     "% interval 67 to 73 %)."),
+    (FINDINGS, make_reading("No Finding", 0.1, 0.2, labels=FINDINGS), "The model predicts No Finding. The likeliest is "
+     "edema with 20 % (95 % interval 17 to 23 %)."),
+)  # fmt: skip
 
 
-@pytest.mark.parametrize(("reading", "summary"), list(zip(READINGS, SUMMARIES.splitlines(), strict=True)))
-def test_a_reading_is_summarized(reading, summary):
-    threshold = 0.7 if reading.decision == "normal" else 0.45
+@pytest.mark.parametrize(("labels", "reading", "summary"), SUMMARIES)
+def test_a_reading_is_summarized(labels, reading, summary):
+    thresholds = {str(labels.positive): 0.7 if reading.decision == "healthy" else 0.45}
 
-    assert write_summary(reading, threshold=threshold) == summary
+    assert write_summary(reading, labels, thresholds) == summary
 
 
 def test_the_size_is_that_of_the_upright_image():
@@ -96,11 +95,12 @@ def test_images_that_browsers_cannot_show_are_converted(encode):
 @pytest.mark.parametrize(
     ("auroc", "text"),
     [
-        (Estimate(0.24, 0.18, 0.29, 319), "no evidence against pneumonia"),
+        (Estimate(0.24, 0.18, 0.29, 319), "no evidence against injury"),
         (Estimate(0.52, 0.45, 0.58, 319), "no better than chance"),
         (Estimate(0.92, 0.9, 0.94, 319), "AUROC 0.92 (95 % CI 0.90 to 0.94), test set, n = 319."),
         (Estimate(0.9, math.nan, math.nan, 3), "too small for an interval"),
     ],
 )
 def test_trust_in_the_anomaly_score_follows_its_auroc(auroc, text):
-    assert text in write_anomaly_trust(replace(load_cards(SHIPPED_DIR).anomaly, metrics={"test": {"auroc": auroc}}))
+    card = replace(load_cards(SHIPPED_DIR).anomaly, metrics={"test": {"auroc": auroc}})
+    assert text in write_anomaly_trust(card, "injury")

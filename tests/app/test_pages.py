@@ -27,7 +27,7 @@ def test_a_port_out_of_range_is_an_error(port):
         bind_port(port)
 
 
-@pytest.mark.parametrize("keyword", ["study_dir", "data_dir"])
+@pytest.mark.parametrize("keyword", ["study_dir", "references_dir"])
 def test_a_missing_folder_is_an_error_at_the_start(reader, tmp_path, keyword):
     with pytest.raises(PneumoscopeError, match="is not a folder"):
         build_app(reader, **{keyword: tmp_path / "nothing"})
@@ -67,12 +67,12 @@ def test_pages_have_the_notice_and_load_nothing_from_other_hosts(client, path):
 
 
 @pytest.mark.parametrize("trust", ["", "Not reliable everywhere."])
-def test_trust_in_subtypes_is_shown_if_it_was_measured(serve_app, reader, monkeypatch, trust):
-    monkeypatch.setitem(reader.trust, "subtype_trust", trust)
+def test_trust_in_the_labels_is_shown_if_it_was_measured(serve_app, reader, monkeypatch, trust):
+    monkeypatch.setitem(reader.trust, "label_trust", trust)
     with serve_app() as address:
         page = httpx.get(address).text
 
-    assert ('id="subtype-trust"' in page) == bool(trust)
+    assert ('id="label-trust"' in page) == bool(trust)
     assert trust in page
 
 

@@ -16,7 +16,7 @@ from pneumoscope.app import schema
 from pneumoscope.app.predictions import read_uploads
 from pneumoscope.data.image import load_image
 from pneumoscope.inference.decode import decode_radiograph
-from pneumoscope.inference.table import COLUMNS
+from pneumoscope.inference.table import list_columns
 
 
 def read(client, *files, detail="row", **fields):
@@ -26,7 +26,7 @@ def read(client, *files, detail="row", **fields):
     assert answer.status_code == 200, answer.text
     readings = TypeAdapter(schema.Readings).validate_python(answer.json(), strict=True)
     assert readings == answer.json()
-    return readings["readings"]
+    return answer.json()["readings"]  # the check puts additional keys last
 
 
 def make_dicom(pixels, **elements):
@@ -66,9 +66,12 @@ def test_models_are_described_without_long_lists(client, reader):
     assert answer["id"] == reader.models.id
     assert "normal_scores" not in answer["cards"]["anomaly"]
     assert set(answer["cards"]["classifier"]["calibration"]) == {"method", "fitted_on", "fitted"}
-    assert {name: point["threshold"] for name, point in answer["operating_points"].items()} == {
-        name: reader.threshold(name) for name in ("screening", "balanced", "specific")
+    points = {
+        name: {one: values["threshold"] for one, values in by_class.items()}
+        for name, by_class in answer["operating_points"].items()
     }
+    assert points == {name: reader.thresholds(name) for name in ("screening", "balanced", "specific")}
+    assert set(answer["styles"]) == set(answer["scored"]) == set(reader.scored)
 
 
 def test_reference_cases_have_coordinates(client, reader):
@@ -82,12 +85,12 @@ def test_reference_cases_have_coordinates(client, reader):
     assert answer["has_images"] is False
     thumbnail = client.get("/api/references/0.png")
     assert thumbnail.status_code == 404
-    assert "--data" in thumbnail.json()["error"]
+    assert "--references" in thumbnail.json()["error"]
 
 
 def test_a_reference_case_is_shown_if_its_collection_is_available(serve_app, collection, reader):
     last = len(reader.models.references.names) - 1
-    with serve_app(data_dir=collection) as address, httpx.Client(base_url=address, timeout=120) as client:
+    with serve_app(references_dir=collection) as address, httpx.Client(base_url=address, timeout=120) as client:
         assert client.get("/api/references").json()["has_images"] is True
         shown = client.get("/api/references/0.png")
         missing = client.get(f"/api/references/{last}.png")
@@ -115,10 +118,10 @@ def test_readings_are_in_order_with_all_columns(client, radiographs, reader):
 
     assert [reading["path"] for reading in readings] == ["b.jpeg", "a.jpeg"]
     for reading in readings:
-        assert list(reading)[:15] == list(COLUMNS)
+        assert list(reading)[:15] == list(list_columns(reader.scored))
         assert reading["error"] is None
         assert reading["size"] == [300, 340]
-        assert reading["threshold"] == reader.threshold("balanced")
+        assert reading["thresholds"] == reader.thresholds("balanced")
         assert reading["model"] == reader.models.id
         assert "heatmaps" not in reading
 
@@ -129,7 +132,7 @@ def test_the_answer_equals_the_readers_row(client, radiographs, reader):
 
     (reading,) = read(client, ("image.jpeg", radiographs["viral"]))
 
-    assert {name: reading[name] for name in COLUMNS} == own.to_row()
+    assert {name: reading[name] for name in list_columns(reader.scored)} == own.to_row()
 
 
 def test_full_detail_adds_maps(client, radiographs, reader):
@@ -142,6 +145,7 @@ def test_full_detail_adds_maps(client, radiographs, reader):
     heatmaps = reading["heatmaps"]
     maps = np.frombuffer(base64.b64decode(heatmaps["data"]), np.uint8).reshape(heatmaps["shape"])
     assert len(maps) == len(reader.models.classes)
+    assert heatmaps["explained"] in reader.models.classes
     assert maps.max() in (0, 255)
     assert heatmaps["rows"]["step"] > 0
     assert reading["anomaly_map"]["shape"] == [128, 128]
@@ -151,12 +155,28 @@ def test_full_detail_adds_maps(client, radiographs, reader):
         assert str(reader.models.references.names[neighbor["index"]]) == neighbor["name"]
 
 
+def test_a_reader_of_findings_without_optional_parts_answers(serve_app, findings_reader, radiographs):
+    with serve_app(findings_reader) as address, httpx.Client(base_url=address, timeout=120) as client:
+        (reading,) = read(client, ("image.jpeg", radiographs["normal"]), detail="full")
+        page, models = client.get("/").text, client.get("/api/models").json()
+        references = client.get("/api/references").json()
+
+    assert reading["decision"] == "Mass <b>|edema"
+    assert reading["thresholds"] == {"Mass <b>": 0.5, "edema": 0.5}
+    assert (reading["in_distribution"], reading["anomaly_score"], reading["neighbors"]) == (None, None, [])
+    assert reading["heatmaps"]["explained"] in findings_reader.scored
+    assert not {"anomaly_map", "position"} & set(reading)
+    assert models["cards"].keys() == {"classifier"}
+    assert references["names"] == references["labels"] == []
+    assert "Mass &lt;b&gt;" in page and "no training images" in page
+
+
 @pytest.mark.parametrize("point", ["screening", "specific", "0.25"])
 def test_an_operating_point_is_a_name_or_a_number(client, radiographs, reader, point):
     (reading,) = read(client, ("image.jpeg", radiographs["normal"]), operating_point=point)
 
     assert reading["operating_point"] == point
-    assert reading["threshold"] == reader.threshold(point)
+    assert reading["thresholds"] == reader.thresholds(point)
 
 
 def test_an_unreadable_file_stops_no_other(client, radiographs):

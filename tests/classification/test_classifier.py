@@ -3,153 +3,116 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-from PIL import Image
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.classification.classifier import evaluate_classifier, predict_probabilities, train_classifier
+from pneumoscope.classification.classifier import evaluate_classifier, join_positives, train_classifier
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.splits import split_dataset
-from pneumoscope.errors import CollectionError, ImageError, ModelError, PneumoscopeError, TrainingError
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
-from pneumoscope.models.architectures.reference import build_autoencoder, build_binary
-from pneumoscope.models.card import TrainingRecord
-from pneumoscope.models.registry import build_architecture, list_architectures, register_architecture
-from pneumoscope.models.saved_model import load_model, save_model
+from pneumoscope.errors import CollectionError, ImageError, ModelError, TrainingError
+from pneumoscope.labels import LabelSet
+from pneumoscope.models.prediction import predict_probabilities
+from pneumoscope.models.registry import build_architecture
+from pneumoscope.models.saved_model import load_model
 from pneumoscope.models.settings import TrainingSettings, configuration_settings
-from pneumoscope.phantoms.phantom import phantom_dataset
 
-SIZE = 48
-
-
-@pytest.fixture(scope="module")
-def dataset() -> Dataset:
-    return split_dataset(phantom_dataset(num_train=60, num_test=30, size=SIZE, seed=3), seed=3, val_share=0.25)
+SIZE = 32
 
 
-def make_settings(configuration: str, epochs: int = 1) -> TrainingSettings:
-    return replace(configuration_settings(configuration, epochs=epochs), size=SIZE)
+def make_settings(configuration: str, epochs: int = 1, **changes: Any) -> TrainingSettings:
+    settings = configuration_settings(configuration, epochs=epochs)
+    return replace(settings, size=SIZE, batch_size=16, **changes)
 
 
-@pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
-def test_a_loaded_bundle_gives_the_same_probabilities(
-    tmp_path: Path, dataset: Dataset, classes: tuple[str, ...]
-) -> None:
-    bundle, trained = train_classifier(dataset, tmp_path, classes=classes, settings=make_settings("improved"))
+def test_five_classes_are_learned(tmp_path: Path, five_classes: Dataset, caplog: pytest.LogCaptureFixture) -> None:
+    dataset, label_set = five_classes, five_classes.label_set
+    other = np.arange(len(dataset)) % 20 == 7
+    dataset.table.loc[other, "label"] = "other"
+    caplog.set_level("INFO")
+
+    bundle, trained = train_classifier(
+        dataset, tmp_path, settings=make_settings("reference", 4, class_weights="balanced")
+    )
+
+    assert "train: 6 of 120 images left out, none of 5 classes" in caplog.text
+    assert set(trained.evaluations) == {"val", "test"} and trained.classes == label_set.classes
+    test = trained.evaluations["test"]
+    assert test.metrics["accuracy"].value > 0.6
+    assert "auroc_bacteria_vs_virus" in test.metrics
     again = load_model(tmp_path)
-    test = dataset.split("test")
-    np.testing.assert_array_equal(
-        predict_probabilities(again.model, test.images), trained.evaluations["test"].probabilities
-    )
-    probabilities = again.predict([Image.fromarray(image) for image in test.images])
-    assert probabilities.dtype == np.float64 and again.classes == classes
-    np.testing.assert_allclose(probabilities, trained.evaluations["test"].probabilities, atol=1e-6)
+    assert again.card == bundle.card and again.card.label_set == label_set
+    images = dataset.images[np.isin(dataset.names, test.names)]
+    probabilities = predict_probabilities(again.model, images, label_set)
+    np.testing.assert_allclose(probabilities, test.probabilities, atol=1e-5)
     np.testing.assert_allclose(probabilities.sum(axis=1), 1)
-    enlarged = np.repeat(np.repeat(test.images[0], 2, axis=0), 2, axis=1)
-    assert again.predict(enlarged).shape == (1, len(classes))
-    with pytest.raises(ImageError, match="float32 array in"):
-        again.predict(test.images[0] / np.float32(255))
-    assert again.card == bundle.card and again.card.classes == classes
-    assert again.card.notice.startswith("Research use only")
-    assert set(trained.evaluations) == {"val", "test"}
-    assert trained.evaluations["test"].names.tolist() == test.table["name"].tolist()
-    assert trained.parameters == bundle.model.count_params()
+
+    joined = join_positives(trained).evaluations["test"]
+    assert joined.classes == ("saud\u00e1vel", "abnormal")
+    np.testing.assert_allclose(joined.probabilities[:, 1], 1 - test.probabilities[:, 0], atol=1e-6)
+    assert (joined.labels == (test.labels > 0)).all()
 
 
-def test_probabilities_sum_to_one(dataset: Dataset) -> None:
-    probabilities = predict_probabilities(build_binary(size=SIZE), dataset.images[:5])
-    assert probabilities.dtype == np.float32
-    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-6)
+def test_four_findings_are_learned_with_unknown_labels(tmp_path: Path, four_findings: Dataset) -> None:
+    settings = make_settings("reference", 4, mixup=0.1, label_smoothing=0.02)
+    bundle, trained = train_classifier(four_findings, tmp_path, settings=settings)
+    test = trained.evaluations["test"]
+    assert bundle.card.label_set == four_findings.label_set and bundle.card.architecture == "reference-multiclass"
+    assert test.labels.shape == test.probabilities.shape and (test.labels == -1).any()
+    assert test.metrics["auroc"].value > 0.8
+    assert test.probabilities.sum(axis=1).std() > 0.1
 
 
-def test_a_missing_class_raises_an_error(tmp_path: Path, dataset: Dataset) -> None:
-    pneumonias = dataset.select(dataset.labels(BINARY_CLASSES) == 1)
-    with pytest.raises(TrainingError, match="train has no images of class normal"):
-        train_classifier(pneumonias, tmp_path, settings=make_settings("reference"))
+@pytest.mark.parametrize("configuration", ["reference", "default"])
+def test_two_classes_are_trained(tmp_path: Path, five_classes: Dataset, configuration: str) -> None:
+    binary = five_classes.label_set.binary()
+    bundle, trained = train_classifier(five_classes, tmp_path, label_set=binary, settings=make_settings(configuration))
+    assert trained.classes == binary.classes
+    assert bundle.card.architecture == ("compact_resnet" if configuration == "default" else "reference-binary")
+    np.testing.assert_allclose(trained.evaluations["val"].probabilities.sum(axis=1), 1, atol=1e-6)
 
 
-def test_a_damaged_bundle_raises_an_error(tmp_path: Path, dataset: Dataset) -> None:
-    train_classifier(dataset, tmp_path, settings=make_settings("reference"))
-    with pytest.raises(ModelError, match="holds no trained model"):
-        load_model(tmp_path / "nothing")
-    weights = tmp_path / "model.weights.h5"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
-    with pytest.raises(ModelError, match="not the file its card describes"):
-        load_model(tmp_path)
-    card = tmp_path / "card.json"
-    text = card.read_text()
-    card.write_text(text.replace('"seed": 0', '"seed": "zero"'))
-    with pytest.raises(ModelError, match=r"is damaged \(seed: Input should be a valid integer, not zero"):
-        load_model(tmp_path)
-    card.write_text(text.replace('"card_version": 2', '"card_version": 99'))
-    with pytest.raises(ModelError, match="is version 99"):
-        load_model(tmp_path)
+def test_a_missing_class_raises_an_error(tmp_path: Path, five_classes: Dataset, four_findings: Dataset) -> None:
+    without = five_classes.select(five_classes.table["label"].to_numpy() != "covid 19")
+    with pytest.raises(TrainingError, match="train has no images of class covid 19; expected images of every class"):
+        train_classifier(without, tmp_path, settings=make_settings("reference"))
+    four_findings.table["label"] = four_findings.table["label"].str.replace("mass", "edema")
+    with pytest.raises(TrainingError, match="train has no images both with and without mass; expected"):
+        train_classifier(four_findings, tmp_path, settings=make_settings("reference"))
+    no_validation = four_findings.select(four_findings.table["split"].to_numpy() != "val")
+    edema = LabelSet(("edema",), multi_label=True)
+    with pytest.raises(TrainingError, match="val has no images both with and without edema; expected"):
+        train_classifier(no_validation, tmp_path, label_set=edema, settings=make_settings("reference"))
 
 
-def test_a_registered_architecture_is_restored_from_its_bundle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "three_class" in list_architectures()
-    monkeypatch.setattr("pneumoscope.models.registry._ARCHITECTURES", {})
-
-    @register_architecture("tiny")
-    def build_tiny(num_outputs: int, size: int, channels: int) -> keras.Model:
-        inputs = keras.Input((size, size, channels))
-        embedding = keras.layers.GlobalAveragePooling2D(name="embedding")(inputs)
-        return keras.Model(inputs, keras.layers.Dense(num_outputs, name="logits")(embedding), name="tiny")
-
-    model = build_architecture("tiny", num_outputs=4, size=8, channels=3)
-    record = TrainingRecord(
-        classes=("a", "b", "c", "d"),
-        settings=configuration_settings("reference"),
-        precision="float32",
-        seed=0,
-        training_data_sha256="0",
-    )
-    save_model(model, tmp_path, record)
-    again = load_model(tmp_path, precision="float32")
-    np.testing.assert_array_equal(model.get_layer("logits").kernel, again.model.get_layer("logits").kernel)
-    with pytest.raises(TrainingError, match="there is no architecture 'huge'; expected one of tiny"):
-        build_architecture("huge", num_outputs=4)
-
-
-def test_shuffled_labels_teach_nothing(tmp_path: Path, dataset: Dataset) -> None:
-    rng = np.random.default_rng(0)
-    train = (dataset.table["split"] != "test").to_numpy()
-    labels = dataset.table["label"].to_numpy().astype(str)
-    labels[train] = rng.permutation(labels[train])
-    shuffled = Dataset(dataset.images, dataset.table.assign(label=labels), pd.DataFrame())
-    _, trained = train_classifier(shuffled, tmp_path, settings=make_settings("improved", epochs=2))
-    assert trained.evaluations["test"].metrics["auroc"].value < 0.85
+def test_equal_outputs_and_a_class_without_test_images_are_reported(
+    tmp_path: Path, five_classes: Dataset, caplog: pytest.LogCaptureFixture
+) -> None:
+    dataset = five_classes
+    kept = dataset.select(~((dataset.table["label"] == "tb") & (dataset.table["split"] == "test")).to_numpy())
+    blank = replace(kept, images=np.full_like(kept.images, 7))
+    _, trained = train_classifier(blank, tmp_path, settings=make_settings("reference"))
+    assert "test has no images of class tb: their metrics are not defined" in caplog.text
+    assert "nearly the same output for all" in caplog.text and "from 7 to 7" in caplog.text
+    assert np.isnan(trained.evaluations["test"].metrics["recall_tb"].value)
 
 
 @pytest.mark.parametrize(
     ("options", "error", "message"),
     [
-        ({"split": "tst"}, CollectionError, "no image of normal, pneumonia in the split 'tst'; the dataset has test,"),
-        ({"classes": THREE_CLASSES}, ModelError, "the model has 2 outputs; expected 3: normal, bacterial, viral"),
-        ({"classes": ("normal", "virus")}, PneumoscopeError, r"classes are \('normal', 'virus'\); expected"),
+        ({"split": "tst"}, CollectionError, "in the split 'tst'; the dataset has test, train, val"),
+        ({"label_set": LabelSet(("tb", "virus"))}, ModelError, "the model has 5 outputs; expected 2"),
+        ({"label_set": LabelSet(("a", "b"))}, CollectionError, "no image of a, b"),
     ],
 )
-def test_a_wrong_evaluation_is_an_error(dataset: Dataset, options: Any, error: type[Exception], message: str) -> None:
+def test_a_wrong_evaluation_is_an_error(
+    five_classes: Dataset, options: Any, error: type[Exception], message: str
+) -> None:
+    model = build_architecture("reference-multiclass", num_outputs=5, size=SIZE)
     with pytest.raises(error, match=message):
-        evaluate_classifier(build_binary(size=SIZE), dataset, **options)
+        evaluate_classifier(model, five_classes, **{"label_set": five_classes.label_set, **options})
 
 
-def test_images_of_another_size_are_an_error(dataset: Dataset) -> None:
-    with pytest.raises(ImageError, match=r"shape \(30, 48, 48\); expected \(n, 32, 32\)"):
-        evaluate_classifier(build_binary(size=32), dataset)
-    assert predict_probabilities(build_binary(size=32), np.empty((0, 32, 32), np.uint8)).shape == (0, 2)
-
-
-def test_an_autoencoder_has_no_probabilities(tmp_path: Path) -> None:
-    model = build_autoencoder(size=32)
-    record = TrainingRecord(
-        classes=("normal",),
-        settings=configuration_settings("improved"),
-        precision="float32",
-        seed=0,
-        training_data_sha256="",
-    )
-    with pytest.raises(ModelError, match="is an anomaly detector; expected a classifier"):
-        save_model(model, tmp_path, record).predict(np.zeros((32, 32), np.uint8))
+def test_images_of_another_size_are_an_error(five_classes: Dataset) -> None:
+    model = build_architecture("reference-multiclass", num_outputs=5, size=48)
+    with pytest.raises(ImageError, match=r"shape \(40, 32, 32\); expected \(n, 48, 48\)"):
+        evaluate_classifier(model, five_classes, label_set=five_classes.label_set)

@@ -3,14 +3,14 @@ import shlex
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
 
 import pytest
 import typer
 
-from pneumoscope.cli import data, evaluation, inference, research, study, training
+from pneumoscope.cli import data, evaluation, inference, research, training
 from pneumoscope.cli import main as cli
-from pneumoscope.inference.table import COLUMNS
+from pneumoscope.inference.table import FIRST_COLUMNS, LAST_COLUMNS
+from pneumoscope.phantoms.phantom import write_phantoms
 
 Run = Callable[..., tuple[int, str, str]]
 
@@ -32,7 +32,7 @@ def test_version_shows_the_notice(run: Run) -> None:
     assert "Research use only" in run("--version")[1]
 
 
-@pytest.mark.parametrize("module", [data, evaluation, inference, research, study, training])
+@pytest.mark.parametrize("module", [data, evaluation, inference, research, training])
 def test_each_help_starts_with_one_line_and_ends_with_an_example_that_parses(run: Run, module: ModuleType) -> None:
     for command in module.COMMANDS.registered_commands:
         summary = command.callback.__doc__.split("\n\n")[0]
@@ -49,11 +49,11 @@ def test_groups_have_an_example_that_parses(run: Run, group: typer.Typer) -> Non
 
 def test_help_of_read_explains_every_column(run: Run) -> None:
     words = run("read", "--help")[1].replace(",", " ").split()
-    assert set(COLUMNS) <= set(words)
+    assert {*FIRST_COLUMNS, *LAST_COLUMNS, "p_<class>"} <= set(words)
 
 
 def test_an_invalid_choice_is_named_with_the_valid_ones(run: Run) -> None:
-    code, _, err = run("train", "--configuration", "paper")
+    code, _, err = run("train", "folder", "--configuration", "paper")
     assert code == cli.USER_ERROR
     assert "'paper' is not one of" in err and "'improved'" in err
     assert "Value error" not in err
@@ -62,22 +62,21 @@ def test_an_invalid_choice_is_named_with_the_valid_ones(run: Run) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["study", "--data", "nowhere", "--out", "OUT"], "nowhere does not exist"),
-        (["evaluate", "--study", "nowhere"], "holds no trained model"),
-        (["evaluate"], "no data set is given"),
-        (["evaluate", "--data", "nowhere"], "nowhere does not exist"),
-        (["evaluate", "--study", "nowhere", "--confounders"], "expected no --models"),
-        (["neighbors", "--study", "nowhere"], "contains no finished improved study"),
-        (["anomaly", "nowhere.png", "--study", "nowhere"], "holds no trained model"),
-        (["train", "--backbone", "mobilenet"], "expected --backbone NAME and --weights"),
-        (["train", "--weights", "imagenet"], "expected --backbone NAME and --weights"),
-        (["train", "--configuration", "transfer"], "expected --backbone NAME and --weights"),
-        (["train", "--backbone", "vgg"], "expected one of mobilenet"),
-        (["train", "--backbone", "mobilenet", "--weights", "none", "--task", "anomaly"], "expected no --backbone"),
+        (["study", "nowhere", "--out", "OUT"], "nowhere does not exist"),
+        (["evaluate", "nowhere"], "nowhere does not exist"),
+        (["evaluate", "nowhere", "--model", "missing"], "missing"),
+        (["evaluate", "nowhere", "--predictions", "p.csv", "--correct-label-shift"], "expected no --model"),
+        (["train", "nowhere", "--out", "OUT"], "nowhere does not exist"),
+        (["train", "nowhere", "--map", "viral"], "no name on both sides"),
+        (["train", "nowhere", "--settings", "nowhere.toml"], "expected a TOML file"),
+        (["explain", "a.png"], "expected --model RUN"),
+        (["read", "a.png", "--model", "MODEL.keras"], "pneumoscope export"),
     ],
 )
 def test_an_error_that_a_user_can_fix_is_one_message(run: Run, tmp_path: Path, words, message) -> None:
-    code, out, err = run(*(tmp_path / "out" if word == "OUT" else word for word in words))
+    (tmp_path / "model.keras").touch()
+    paths = {"OUT": tmp_path / "out", "MODEL.keras": tmp_path / "model.keras"}
+    code, out, err = run(*(paths.get(word, word) for word in words))
     assert (code, out) == (cli.USER_ERROR, "")
     assert message in err and "Traceback" not in err
 
@@ -92,51 +91,8 @@ def test_a_missing_extra_is_named(run: Run, monkeypatch) -> None:
     assert "pip install '.[train]'" in err
 
 
-def test_prepare_and_audit(run: Run, phantom_folder: Path, tmp_path: Path) -> None:
-    code, out, _ = run("data", "prepare", phantom_folder, tmp_path / "three")
-    assert code == 0
-    assert Path(out.strip()) == tmp_path / "three"
-    assert run("data", "audit", tmp_path / "three", "--out", tmp_path / "audit")[0] == 0
-    assert (tmp_path / "audit/audit.html").exists()
-
-
-def test_tasks_print_the_metrics_of_a_study(run: Run, finished_study: Path) -> None:
-    results = json.loads((finished_study / "results.json").read_text())["tasks"]
-    for command, task in {"evaluate": "binary", "anomaly": "anomaly", "neighbors": "neighbors"}.items():
-        _, out, _ = run(command, "--study", finished_study, "--json")
-        assert json.loads(out)["metrics"]["auroc"] == results[task]["improved"]["metrics"]["auroc"]
-
-
-def test_tasks_run_on_new_images(run: Run, phantom_folder: Path, finished_study: Path, tmp_path: Path) -> None:
-    image = next((phantom_folder / "test/PNEUMONIA").iterdir())
-    (tmp_path / "broken.jpeg").write_bytes(b"broken")
-
-    def rows(command: str, *words: object) -> list[dict[str, Any]]:
-        return json.loads(run(command, image, *words, "--study", finished_study, "--json")[1])["rows"]
-
-    nearest = rows("neighbors", tmp_path / "broken.jpeg")
-    assert sum("neighbor" in row for row in nearest) == 5
-    assert sum("error" in row for row in nearest) == 1
-    assert set(rows("anomaly")[0]) == {"image", "score", "over mean_plus_sd", "over quantile"}
-    assert Path(rows("explain", "--out", tmp_path / "heat")[0]["heatmaps"]).exists()
-    (contrast,) = rows("explain", "--contrast")
-    other_class = "NORMAL" if contrast["decision"] == "pneumonia" else "PNEUMONIA"
-    assert f"/{other_class}/" in f"/{contrast['nearest_of_the_other_class']}"
-    assert sum(name.startswith("whiter") for name in contrast) == 4
-    assert Path(rows("map", "--out", tmp_path / "map")[-1]["figure"]).exists()
-
-
-def test_a_study_is_evaluated_on_a_manifest(
-    run: Run, phantom_folder: Path, finished_study: Path, tmp_path: Path
-) -> None:
-    paths = sorted((phantom_folder / "test").glob("*/*"))
-    lines = [f"{path},{path.parent.name},{number}" for number, path in enumerate(paths)]
-    (tmp_path / "images.csv").write_text("\n".join(["path,label,patient", *lines]))
-    assert "balanced_accuracy" in run("evaluate", "--study", finished_study, "--data", tmp_path / "images.csv")[1]
-
-
 def test_the_included_models_are_evaluated(run: Run, phantom_folder: Path, tmp_path: Path) -> None:
-    code, out, err = run("evaluate", "--data", phantom_folder, "--out", tmp_path, "--no-confounders", "--json")
+    code, out, err = run("evaluate", phantom_folder, "--out", tmp_path, "--no-confounders", "--json")
 
     assert code == 0
     assert "using test" in err
@@ -144,17 +100,41 @@ def test_the_included_models_are_evaluated(run: Run, phantom_folder: Path, tmp_p
     written = json.loads((tmp_path / "evaluation.json").read_text())
     assert printed["scopes"] == written["scopes"]
     assert written["confounders"] is None and written["ood_check"] is None
-    assert printed["command"].startswith("pneumoscope evaluate --data")
+    assert printed["command"].startswith("pneumoscope evaluate")
     assert (tmp_path / "evaluation.html").exists()
 
 
-def test_a_trained_model_is_a_folder_with_a_card(run: Run, tmp_path: Path) -> None:
-    _, out, _ = run("data", "phantoms", tmp_path / "data", "--num-train", 90, "--num-test", 30)
-    folder = Path(out.strip())
-    assert len(list(folder.glob("*/*/*.jpeg"))) == 120
+@pytest.fixture(scope="module")
+def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Phantoms with four findings, and settings of a short training."""
+    folder = tmp_path_factory.mktemp("findings")
+    write_phantoms(folder / "data", num_train=90, num_test=30, size=224, label_set="multi-label", seed=0)
+    (folder / "short.toml").write_text('epochs = 2\nsize = 224\nbatch-size = 16\narchitecture = "compact_resnet"\n')
+    return folder
 
-    words = ["--task", "anomaly", "--configuration", "default", "--epochs", 1]
-    code, out, _ = run("train", "--data", folder, "--out", tmp_path / "model", *words)
-    assert code == 0
+
+@pytest.mark.integration
+def test_findings_from_training_to_reading(run: Run, findings: Path) -> None:
+    """The whole grammar on a multi-label table: train, continue, evaluate, explain, export, read."""
+    data, made, reader = findings / "data/manifest.csv", findings / "run", findings / "reader"
+    words = ["train", data, "--out", made, "--settings", findings / "short.toml"]
+    code, out, err = run(*words, "--epochs", 1)
+    assert code == 0, err
     assert "auroc" in out
-    assert (tmp_path / "model/card.json").exists()
+    assert run(*words[:-1], made / "settings.toml")[0] == 0
+    code, _, err = run(*words)
+    assert code == 0, err
+    assert len((made / "history.csv").read_text().splitlines()) == 3
+
+    image = next((findings / "data").rglob("*.jpeg"))
+    code, out, err = run("evaluate", data, "--model", made, "--out", findings / "evaluation", "--no-confounders")
+    assert code == 0, err
+    row = json.loads(run("explain", image, "--model", made, "--out", findings / "heat", "--json")[1])["rows"][0]
+    assert Path(row["heatmaps"]).exists()
+    code, _, err = run("export", made, "--data", data, "--out", reader)
+    assert code == 0, err
+    code, out, _ = run("read", image, "--model", reader, "--json")
+    assert code == 0
+    reading = json.loads(out)
+    assert sum(name.startswith("p_") for name in reading) == 4
+    assert run("evaluate", data, "--model", reader, "--no-confounders")[0] == 0

@@ -1,17 +1,23 @@
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
-from pneumoscope.data.collection import parse_name, scan_collection
-from pneumoscope.errors import CollectionError
+from pneumoscope.data.collection import Collection, scan_collection
+from pneumoscope.data.kermany import KERMANY_LABELS, parse_name
+from pneumoscope.data.label_options import LabelOptions
+from pneumoscope.data.splits import check_contradictions
+from pneumoscope.errors import CollectionError, LabelError
+from pneumoscope.labels import LabelSet
 
 Writer = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
-    ("name", "patient", "subtype"),
+    ("name", "patient", "label"),
     [
         ("person1_bacteria_1.jpeg", "person1", "bacterial"),
         ("person1345_virus_2321_3.jpeg", "person1345", "viral"),
@@ -22,10 +28,10 @@ Writer = Callable[..., Path]
         ("NORMAL-1003233-0001.jpeg", "1003233", "normal"),
     ],
 )
-def test_both_naming_schemes_are_parsed(name: str, patient: str, subtype: str) -> None:
+def test_both_naming_schemes_are_parsed(name: str, patient: str, label: str) -> None:
     parsed = parse_name(name)
     assert parsed is not None
-    assert (parsed.patient, parsed.subtype) == (patient, subtype)
+    assert (parsed.patient, parsed.label) == (patient, label)
     assert parse_name(f"chest-{name}") is None
 
 
@@ -33,10 +39,12 @@ def test_folder_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
     write_image("Train/normal/IM-0001-0001.jpeg", 1)
     write_image("Train/Pneumonia/person1_bacteria_1.JPG", 2)
     write_image("test/PNEUMONIA/person1_virus_6.png", 3)
-    table = scan_collection(tmp_path).table.set_index("name")
-    normal = table.loc["Train/normal/IM-0001-0001.jpeg"]
-    assert (normal["label"], normal["subtype"], normal["split"]) == ("normal", "normal", "train")
-    assert table.loc["Train/Pneumonia/person1_bacteria_1.JPG", "subtype"] == "bacterial"
+    write_image("test/PNEUMONIA/unknown.png", 4)
+    collection = scan_collection(tmp_path)
+    assert collection.label_set == KERMANY_LABELS
+    table = collection.table.set_index("name")
+    assert table["label"].tolist() == ["bacterial", "normal", "viral", "pneumonia"]
+    assert table.loc["Train/normal/IM-0001-0001.jpeg", "split"] == "train"
     assert table.loc["test/PNEUMONIA/person1_virus_6.png", ["patient", "split"]].tolist() == ["test/person1", "test"]
     assert table["sha256"].str.len().eq(64).all()
 
@@ -96,16 +104,16 @@ def test_the_usual_forms_of_tables_are_read(tmp_path: Path, write_image: Writer,
         write_image(f"im/{name}.png", number)
     (tmp_path / "images.csv").write_bytes(text.encode())
     collection = scan_collection(tmp_path / "images.csv")
-    assert collection.table["subtype"].tolist() == ["normal", "viral"]
+    assert collection.table["label"].tolist() == ["normal", "viral"]
     assert collection.skipped.empty
 
 
 def test_a_parquet_table_is_read(tmp_path: Path, write_image: Writer) -> None:
     write_image("a.png")
-    table = pd.DataFrame({"path": ["a.png"], "label": ["normal"], "patient": [7], "split": [None]})
+    table = pd.DataFrame({"path": ["a.png"], "labels": [["mass", "edema"]], "patient": [7.0], "split": [None]})
     table.to_parquet(tmp_path / "images.parquet")
     row = scan_collection(tmp_path / "images.parquet").table.iloc[0]
-    assert (row["label"], row["patient"], row["split"]) == ("normal", "7", "")
+    assert (row["label"], row["patient"], row["split"]) == ("edema|mass", "7", "")
 
 
 @pytest.mark.parametrize(
@@ -113,10 +121,13 @@ def test_a_parquet_table_is_read(tmp_path: Path, write_image: Writer) -> None:
     [
         ("path,label\na.png,normal\na.png,viral\n", "1 image with several labels, such as a.png: normal, viral"),
         ("path,label\na.png,normal,viral\n", "line 2 has more cells"),
-        ("", "has no columns; expected the columns path and label"),
-        ("<html><body>\nnot found\n", "expected the columns path and label"),
+        ("", "has no columns; expected a column of image paths"),
+        ("<html><body>\nnot found\n", "expected a column of image paths"),
+        ("file,subject\na.png,x\n", "has file, subject; expected a column of labels"),
+        ("file,a,b\na.png,,\n", "expected a column of labels"),
+        ("path,label\na.png,\n", "no radiograph with a class"),
     ],
-    ids=["two-labels", "too-many-cells", "empty", "html"],
+    ids=["two-labels", "too-many-cells", "empty", "html", "no-labels", "empty-findings", "empty-labels"],
 )
 def test_an_unusable_table_is_an_error(tmp_path: Path, write_image: Writer, text: str, message: str) -> None:
     write_image("a.png")
@@ -125,51 +136,142 @@ def test_an_unusable_table_is_an_error(tmp_path: Path, write_image: Writer, text
         scan_collection(tmp_path / "images.csv")
 
 
-def test_images_in_folders_of_no_class_are_counted(
-    tmp_path: Path, write_image: Writer, caplog: pytest.LogCaptureFixture
-) -> None:
-    write_image("NORMAL/a.jpeg", 1)
-    for number in (2, 3):
-        write_image(f"Tuberculosis/{number}.png", number)
-    collection = scan_collection(tmp_path)
-    assert collection.table["name"].tolist() == ["NORMAL/a.jpeg"]
-    assert collection.skipped["name"].tolist() == ["Tuberculosis/2.png", "Tuberculosis/3.png"]
-    assert collection.skipped["reason"].str.contains("'Tuberculosis' is no class; expected normal, pneumonia").all()
-    assert "2 images in the folder 'Tuberculosis'" in caplog.text
-
-
 def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_image: Writer) -> None:
-    write_image("train/VIRAL/person1_virus_6.jpeg")
+    write_image("train/viral/person1_virus_6.jpeg")
     write_image("train/BACTERIAL/a.jpeg", 1)
     (tmp_path / "train/again").symlink_to(tmp_path)
     table = scan_collection(tmp_path).table
-    assert sorted(table["subtype"]) == ["bacterial", "viral"]
+    assert sorted(table["label"]) == ["bacterial", "viral"]
 
 
-def test_manifest_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
+def test_manifest_becomes_a_table(tmp_path: Path, write_image: Writer, caplog: pytest.LogCaptureFixture) -> None:
     write_image("images/a.png", 1)
     write_image("images/b.png", 2)
     rows = [
-        ("images/a.png", "Normal", "p1", "train"),
-        ("images/b.png", "viral", "p2", ""),
-        ("images/c.png", "viral", "p3", ""),
-        ("images/b.png", "edema", "p4", ""),
+        ("images/a.png", "Normal", "p1", "train", "058Y", "Female", "PA"),
+        ("images/b.png", "edema", "p2", "", "", "", ""),
+        ("images/b.png", "edema", "p2", "", "", "", ""),
+        ("images/c.png", "edema", "p3", "", "", "", ""),
+        ("images/d.png", "", "p4", "", "", "", ""),
+        ("images/e.png", "edema", "p4", "", "", "", "Lateral"),
     ]
-    pd.DataFrame(rows, columns=["path", "label", "patient", "split"]).to_csv(tmp_path / "images.csv", index=False)
-    collection = scan_collection(tmp_path / "images.csv")
-    assert collection.table["patient"].tolist() == ["p1", "p2"]
-    assert collection.table["subtype"].tolist() == ["normal", "viral"]
-    assert collection.table["split"].tolist() == ["train", ""]
-    assert collection.skipped["reason"].str.contains("does not exist|edema").all()
+    columns = ["Image", "Diagnosis", "Subject ID", "Set", "Age", "Gender", "View_Position"]
+    pd.DataFrame(rows, columns=columns).to_csv(tmp_path / "images.csv", index=False)
+    with caplog.at_level("INFO"):
+        collection = scan_collection(tmp_path / "images.csv")
+    assert "path 'Image', patient 'Subject ID', split 'Set'" in caplog.text
+    columns = ["label", "patient", "split", "age", "sex", "view"]
+    assert collection.table[columns].to_numpy().tolist() == [
+        ["Normal", "p1", "train", "58", "F", "PA"], ["edema", "p2", "", "", "", ""]
+    ]  # fmt: skip
+    assert collection.skipped["reason"].str.cat() == (
+        "no labelview LATERAL, not frontalthe file does not exist (or is a broken link)"
+    )
 
 
 def test_error_for_other_sources_shows_the_layout(tmp_path: Path) -> None:
     for source in (tmp_path, tmp_path / "missing"):
         with pytest.raises(CollectionError, match="expected a folder such as"):
             scan_collection(source)
-    (tmp_path / "images.csv").write_text("file,class\na.png,normal\n")
-    with pytest.raises(CollectionError, match="has file, class; expected the columns path and label"):
-        scan_collection(tmp_path / "images.csv")
     (tmp_path / "image.jpeg").write_bytes(b"x")
     with pytest.raises(CollectionError, match="is a file"):
         scan_collection(tmp_path / "image.jpeg")
+
+
+def test_folders_of_any_class_and_patient(
+    tmp_path: Path, write_image: Writer, make_dicom: Callable[..., bytes], image: np.ndarray
+) -> None:
+    write_image("set/Treino/Pneumonia viral/ana/1.png", 1)
+    write_image("set/train/Coração aumentado/images/2.png", 2)
+    write_image("set/train/Normal/3.png", 3)
+    write_image("set/train/4.png", 4)
+    write_image("set/other/5.png", 5)
+    (tmp_path / "set/Treino").rename(tmp_path / "set/test set")
+    (tmp_path / "set/train/Normal/1.2.840.7").write_bytes(make_dicom(image, PatientAge="018M", ViewPosition="PA"))
+    collection = scan_collection(tmp_path / "set")
+    assert collection.label_set == LabelSet(("Normal", "Coração aumentado", "Pneumonia viral"), "Normal")
+    columns = ["label", "patient", "split", "age", "view"]
+    assert sorted(collection.table[columns].to_numpy().tolist()) == [
+        ["Coração aumentado", "train/Coração aumentado/images/2.png", "train", "", ""],
+        ["Normal", "4711", "train", "1", "PA"],
+        ["Normal", "train/Normal/3.png", "train", "", ""],
+        ["Pneumonia viral", "ana", "test", "", ""],
+    ]
+    assert collection.skipped["reason"].tolist() == [
+        "image in the folder 'other', which is no class", "image in the folder 'train', which is no class"
+    ]  # fmt: skip
+
+
+def test_a_patient_of_all_dicom_files_is_ignored(
+    tmp_path: Path, make_dicom: Callable[..., bytes], image: np.ndarray, caplog: pytest.LogCaptureFixture
+) -> None:
+    for number in range(10):
+        path = tmp_path / f"{'ab'[number % 2]}/{number}.dcm"
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(make_dicom(image, InstanceNumber=number))
+    assert scan_collection(tmp_path).table["patient"].nunique() == 10
+    assert "all 10 DICOM files have the same PatientID, which is ignored" in caplog.text
+
+
+@pytest.fixture
+def scan(tmp_path: Path, write_image: Writer) -> Callable[..., Collection]:
+    """Return a function that scans a folder with one image in each of these folders."""
+
+    def scan(*folders: str, **options: object) -> Collection:
+        for number, folder in enumerate(folders):
+            write_image(f"set/{folder}/{number}.png", number)
+        return scan_collection(tmp_path / "set", options=LabelOptions.parse(**options))
+
+    return scan
+
+
+@pytest.mark.parametrize(
+    ("folders", "options", "classes", "labels"),
+    [
+        ("0 1", {}, ("0", "1"), "0 1"),
+        ("train/COVID test/covid train/Normal", {}, ("Normal", "COVID"), "Normal COVID COVID"),
+        ("NORMAL PNEUMONIA TB", {}, ("NORMAL", "PNEUMONIA", "TB"), "NORMAL PNEUMONIA TB"),
+        ("NORMAL PNEUMONIA TB", {"classes": "TB,normal"}, ("TB", "normal"), "normal TB"),
+        ("NORMAL PNEUMONIA TB", {"data_set": "kermany"}, ("normal", "pneumonia"), "normal pneumonia"),
+        ("site/ok site/sick", {"map": ["ok=healthy"], "classes": "healthy,sick"}, ("healthy", "sick"), "healthy sick"),
+        ("a b c", {"negative": "B", "group": ["x=a,c"]}, ("B", "a", "c"), "a B c"),
+        ("NORMAL VIRUS", {"classes": "normal,pneumonia"}, ("normal", "pneumonia"), "normal pneumonia"),
+        ("normal pneumonia", {"group": ["pneumonia=a,b"]}, ("normal", "a", "b"), "normal pneumonia"),
+    ],
+)  # fmt: skip
+def test_names_are_chosen_mapped_and_grouped(
+    scan: Callable[..., Collection], folders: str, options: dict[str, Any], classes: tuple[str, ...], labels: str
+) -> None:
+    collection = scan(*folders.split(), **options)
+    assert collection.label_set.classes == classes
+    assert sorted(collection.table["label"]) == sorted(labels.split())
+    assert len(collection.table) + len(collection.skipped) == len(folders.split())
+
+
+@pytest.mark.parametrize(
+    ("folders", "options", "message"),
+    [
+        ("only", {}, "the classes are only; expected two or more"),
+        ("top/a top/b", {}, "one class folder, 'top', with the folders a, b. If these are the classes, give"),
+        ("são sao normal", {}, "'sao' and 'são' differ only in accents; if they are one class, use --map 'sao=são'"),
+        ("a b", {"classes": "x,y"}, "class 'a' is not among x, y"),
+        ("a b", {"negative": "c"}, "the negative class is no class: 'c'"),
+        ("a b", {"map": ["a"]}, "'a' has no name on both sides of ="),
+        ("a b", {"data_set": "moon"}, "the data set 'moon' is not known; expected one of kermany, nih"),
+    ],
+)
+def test_unusable_names_are_errors(
+    scan: Callable[..., Collection], folders: str, options: dict[str, Any], message: str
+) -> None:
+    with pytest.raises((CollectionError, LabelError), match=message):
+        scan(*folders.split(), **options)
+
+
+def test_same_bytes_under_different_labels_are_an_error(scan: Callable[..., Collection], write_image: Writer) -> None:
+    write_image("set/NORMAL/x.png", 1)
+    write_image("set/VIRAL/y.png", 0)
+    collection = scan("PNEUMONIA", "VIRAL")  # 0.png, which may be viral, and 1.png
+    with pytest.raises(
+        CollectionError, match=r"have different labels: 1, such as NORMAL/x.png \(normal\), VIRAL/1.png"
+    ):
+        check_contradictions(collection.table, collection.label_set)

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -5,8 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.splits import check_patients, group_patients, split_dataset, split_folds, split_random
+from pneumoscope.data.kermany import KERMANY_LABELS
+from pneumoscope.data.splits import check_patients, group_patients, split_dataset, split_folds
 from pneumoscope.errors import CollectionError, LeakError
+from pneumoscope.labels import LabelSet
 
 
 def make_dataset(num_patients: int, *, seed: int = 0, num_test: int = 0) -> Dataset:
@@ -14,14 +18,13 @@ def make_dataset(num_patients: int, *, seed: int = 0, num_test: int = 0) -> Data
     rng = np.random.default_rng(seed)
     rows = []
     for patient in range(num_patients + num_test):
-        subtype = ("normal", "bacterial", "viral")[patient % 3]
+        label = ("normal", "bacterial", "viral")[patient % 3]
         for number in range(rng.integers(1, 5)):
             split = "test" if patient >= num_patients else ("val" if patient < 2 else "train")
-            label = "normal" if subtype == "normal" else "pneumonia"
             name = f"{patient}-{number}"
-            rows.append((name, name, name, label, subtype, f"p{patient}", split))
-    table = pd.DataFrame(rows, columns=["path", "name", "sha256", "label", "subtype", "patient", "split"])
-    return Dataset(np.zeros((len(table), 2, 2), np.uint8), table, pd.DataFrame())
+            rows.append((name, name, name, label, "", f"p{patient}", split))
+    table = pd.DataFrame(rows, columns=["path", "name", "sha256", "label", "uncertain", "patient", "split"])
+    return Dataset(np.zeros((len(table), 2, 2), np.uint8), table, pd.DataFrame(), KERMANY_LABELS)
 
 
 @settings(max_examples=20, deadline=None)
@@ -31,7 +34,7 @@ def test_patients_stay_together_and_classes_in_proportion(seed: int, num_patient
     table = dataset.table
     assert table.groupby("patient")["split"].nunique().max() == 1
     assert set(table["split"]) == {"train", "val", "test"}
-    shares = table[table["split"] != "test"].groupby("subtype")["split"].apply(lambda split: (split == "val").mean())
+    shares = table[table["split"] != "test"].groupby("label")["split"].apply(lambda split: (split == "val").mean())
     assert shares.between(0.03, 0.35).all()
 
 
@@ -51,8 +54,9 @@ def test_collection_without_test_gets_one_by_patient_and_seed() -> None:
     assert first["split"].tolist() == second["split"].tolist() != other["split"].tolist()
 
 
-def test_random_split_leaks() -> None:
-    dataset = split_random(make_dataset(60), seed=0)
+def test_a_split_by_image_leaks() -> None:
+    dataset = split_dataset(make_dataset(60), by="image")
+    assert set(dataset.table["split"]) == {"train", "val", "test"}
     with pytest.raises(LeakError, match="patients are in more than one split"):
         check_patients(dataset.table)
 
@@ -61,7 +65,7 @@ def test_patient_in_train_and_test_is_an_error() -> None:
     source = make_dataset(60, num_test=9)
     table = source.table.assign(patient=source.table["patient"].replace({"p60": "p5"}))
     with pytest.raises(LeakError, match="p5"):
-        split_dataset(Dataset(source.images, table, source.skipped), seed=0)
+        split_dataset(replace(source, table=table))
 
 
 def test_same_bytes_make_one_group() -> None:
@@ -79,6 +83,19 @@ def test_folds_hold_every_image_once_and_no_patient_twice() -> None:
     assert pd.Series(folds).groupby(dataset.table["patient"]).nunique().max() == 1
 
 
+def test_findings_are_stratified_by_the_rarest_of_a_patient(caplog: pytest.LogCaptureFixture) -> None:
+    source = make_dataset(120)
+    rare = source.table["patient"].isin([f"p{number}" for number in range(0, 60, 3)])
+    label = source.table["label"].replace({"normal": "", "bacterial": "a", "viral": "b"}).where(~rare, "a|rare")
+    label[source.table["patient"] == "p1"] = "single"
+    findings = LabelSet(("a", "b", "rare", "single"), multi_label=True)
+    dataset = replace(source, table=source.table.assign(label=label), label_set=findings)
+    folds = pd.Series(split_folds(dataset, num_folds=5, seed=0))
+    assert folds.groupby(dataset.table["patient"]).nunique().max() == 1
+    assert folds[rare].groupby(dataset.table["patient"]).first().value_counts().between(2, 6).all()
+    assert "few patients: single 1" in caplog.text
+
+
 def test_too_few_patients_are_an_error() -> None:
-    with pytest.raises(CollectionError, match="only 2 patients"):
-        split_dataset(make_dataset(6), seed=0)
+    with pytest.raises(CollectionError, match=r"'bacterial' has 2, 'normal' has 2.*; expected 7 or more"):
+        split_dataset(make_dataset(6))

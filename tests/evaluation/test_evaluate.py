@@ -8,11 +8,11 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PIL import Image
-from pneumoscope.data.duplicates import hash_images
-from pneumoscope.data.label_options import LabelOptions
 
 from pneumoscope.data.collection import scan_collection
+from pneumoscope.data.duplicates import hash_images
 from pneumoscope.data.kermany import KERMANY_LABELS
+from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import CollectionError, LabelError, PneumoscopeError
 from pneumoscope.evaluation.evaluate import evaluate_models, should_hide
 from pneumoscope.evaluation.gather import choose_split

@@ -37,19 +37,19 @@ class TestCentrality:
 
         metrics = estimate_centrality(heatmaps, labels, patients)
 
-        assert metrics["centrality_normal"].n == 29
-        assert metrics["centrality_pneumonia"].value == pytest.approx(1, abs=0.05)
+        assert metrics["centrality_negative"].n == 29
+        assert metrics["centrality_positive"].value == pytest.approx(1, abs=0.05)
         difference = metrics["centrality_difference"]
         assert difference.low > 0
         assert difference.low <= difference.value <= difference.high
         assert difference.value == pytest.approx(
-            metrics["centrality_normal"].value - metrics["centrality_pneumonia"].value
+            metrics["centrality_negative"].value - metrics["centrality_positive"].value
         )
 
     def test_a_missing_class_has_no_metric(self):
         metrics = estimate_centrality(np.ones((4, 32, 32)), np.zeros(4, int), list("abcd"))
-        assert metrics["centrality_normal"].value == pytest.approx(1)
-        assert np.isnan(metrics["centrality_pneumonia"].value)
+        assert metrics["centrality_negative"].value == pytest.approx(1)
+        assert np.isnan(metrics["centrality_positive"].value)
         assert np.isnan(metrics["centrality_difference"].value)
 
 

@@ -5,17 +5,19 @@ import pytest
 from keras import layers
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.explain.explanation import explain_classifier
 from pneumoscope.explain.methods import explain
 from pneumoscope.explain.patches import find_patches, map_features
 from pneumoscope.explain.scorer import list_layers
 from pneumoscope.io.archive import load_result, save_result
-from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.labels import LabelSet
 from pneumoscope.models.receptive_field import Field, receptive_fields
 from pneumoscope.phantoms.phantom import phantom_dataset
 
 LAYERS = ("conv_1", "conv_2", "conv_3")
 SIZE = 128
+BINARY = KERMANY_LABELS.binary()
 
 
 def build_model(size, *, filters=(2, 4, 4), padding="valid", activation="sigmoid", dtype=None):
@@ -64,14 +66,14 @@ def trained():
     keras.utils.set_random_seed(0)
     model = build_model(SIZE, filters=(8, 16, 32))
     model.compile(keras.optimizers.Adam(1e-3), "binary_crossentropy")
-    targets = np.eye(2, dtype=np.float32)[train.labels(BINARY_CLASSES)]
+    targets = np.eye(2, dtype=np.float32)[train.labels(BINARY)]
     model.fit(train.images[..., None], targets, epochs=6, batch_size=32, verbose=0)
     return model, dataset
 
 
 @pytest.fixture(scope="module")
 def explanation(trained):
-    return explain_classifier(*trained, seed=3)
+    return explain_classifier(*trained, label_set=BINARY, seed=3)
 
 
 class TestGeometry:
@@ -156,7 +158,7 @@ class TestGradcam:
         outputs = layers.Dense(1, kernel_initializer="ones", name="output")(layers.Flatten()(features))
         image = np.zeros((1, 33, 33), np.uint8)
         image[0, 12:21, 8:17] = 200
-        heatmap = explain(keras.Model(inputs, outputs), image, method="hirescam", layer="conv_1", class_indices=[0])[0]
+        heatmap = explain(keras.Model(inputs, outputs), image, method="hirescam", layer="conv_1", class_indices=[1])[0]
         assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (16, 12)
         assert (heatmap[16, [0, 32]] == 0).all(), "no field has its center near the border"
 
@@ -243,25 +245,42 @@ class TestExplanation:
         assert explanation.feature_maps["conv_3"].shape == (32, 28, 28)
         assert explanation.patches["conv_1"].shape[1:] == (9, 32, 32)
         assert len(explanation.patch_filters["conv_3"]) == len(explanation.patches["conv_3"]) == 8
-        names = ["centrality_normal", "centrality_pneumonia", "centrality_difference", "peak_in_lesion"]
+        names = ["centrality_negative", "centrality_positive", "centrality_difference", "peak_in_lesion"]
         assert set(explanation.metrics) == {*names, *(f"{name}_averaged" for name in names), "lesion_area"}
         save_result(explanation, tmp_path / "explanation.npz")
         np.testing.assert_array_equal(load_result(tmp_path / "explanation.npz").heatmaps, explanation.heatmaps)
 
     def test_images_without_masks_and_of_one_class_are_explained(self):
         images, _ = draw_spots(6)
-        columns = {"label": "pneumonia", "subtype": "viral", "split": "test"}
+        columns = {"label": "viral", "split": "test"}
         table = pd.DataFrame({"patient": [f"person{number}" for number in range(6)], **columns})
-        explanation = explain_classifier(build_spot_model(), Dataset(images, table, pd.DataFrame()))
+        dataset = Dataset(images, table, pd.DataFrame(), KERMANY_LABELS)
+        explanation = explain_classifier(build_spot_model(), dataset, label_set=BINARY)
         assert explanation.labels.tolist() == [1] * 4
         assert "peak_in_lesion" not in explanation.metrics
         assert np.isnan(explanation.metrics["centrality_difference"].value)
 
+    @pytest.mark.parametrize("multi_label", [False, True])
+    def test_any_classes_are_explained(self, multi_label):
+        label_set = LabelSet(("dark", "bright"), multi_label=multi_label)
+        images, _ = draw_spots(6)
+        images[3:] = 0
+        labels = ["bright"] * 3 + ["" if multi_label else "dark"] * 3
+        patients = [f"person{number}" for number in range(6)]
+        table = pd.DataFrame({"patient": patients, "label": labels, "uncertain": "", "split": "test"})
+        explanation = explain_classifier(
+            build_spot_model(), Dataset(images, table, pd.DataFrame(), label_set), label_set=label_set
+        )
+        assert set(explanation.labels.tolist()) == ({-1, 1} if multi_label else {0, 1})
+        assert explanation.label_set == label_set
+        assert bool(explanation.metrics) == multi_label, "only a multi-label set has normals"
+
     def test_missing_test_images_raise_an_error(self):
         images, _ = draw_spots(2)
         table = pd.DataFrame({"label": ["normal"] * 2, "split": ["train"] * 2})
+        dataset = Dataset(images, table, pd.DataFrame(), KERMANY_LABELS)
         with pytest.raises(ValueError, match="0 labeled test images"):
-            explain_classifier(build_spot_model(), Dataset(images, table, pd.DataFrame()))
+            explain_classifier(build_spot_model(), dataset, label_set=BINARY)
 
     def test_models_without_convolution_raise_an_error(self):
         inputs = keras.Input((8, 8, 1))

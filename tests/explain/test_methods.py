@@ -141,3 +141,23 @@ def test_maps_do_not_depend_on_the_dtype_policy(blob_model, draw_blobs, method):
     keras.config.set_dtype_policy("mixed_bfloat16")
     heatmaps = explain(blob_model, images, method=method, layer="conv_1", class_indices=[1, 1])
     np.testing.assert_allclose(heatmaps, expected, atol=1e-5)
+
+
+def test_a_model_with_one_output_is_explained_for_both_classes(blob_model, draw_blobs):
+    images, _ = draw_blobs()
+    hidden = blob_model.get_layer("mean").output
+    logit = layers.Dense(1, activation="sigmoid", name="logit")
+    model = keras.Model(blob_model.input, logit(hidden))
+    logit.set_weights([np.array([[4.0], [-0.5]]), np.array([-0.1])])
+    for method in ("hirescam", "fullgrad", "occlusion"):
+        maps, expected = (explain(one, images, method=method, layer="conv_1") for one in (model, blob_model))
+        np.testing.assert_allclose(maps, expected, atol=0.02, err_msg=method)
+    negative = explain(model, images, method="hirescam", layer="conv_1", class_indices=[0, 0])
+    assert np.abs(negative - maps).max() > 0.5
+
+
+def test_a_network_with_squeeze_and_excitation_is_explained_at_its_last_feature_map():
+    model = keras.applications.MobileNetV3Small(weights=None, input_shape=(64, 64, 3), pooling="avg", include_top=False)
+    scorer = Scorer(keras.Model(model.input, layers.Dense(3, activation="softmax")(model.output)))
+    assert scorer.flat.get_layer(scorer.layer).output.shape[1:3] == (2, 2)
+    assert scorer.fields[0].step == 32

@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ExportError
 from pneumoscope.explain.methods import explain
 from pneumoscope.explain.scorer import list_layers
@@ -11,14 +12,15 @@ from pneumoscope.export.keras_graphs import (
     AutoencoderGraph,
     GaussianGraph,
     build_classifier_graph,
+    find_activation_map_layer,
     find_last_feature_map,
-    has_activation_map,
+    locate_feature_map,
 )
 from pneumoscope.export.onnx_file import export_graph, run_file
 from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
 from pneumoscope.models.architectures.pretrained import build_transfer
-from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_three_class
-from pneumoscope.models.receptive_field import receptive_fields, upsample
+from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_multiclass
+from pneumoscope.models.receptive_field import upsample
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
@@ -45,10 +47,11 @@ def run(graph, path, images):
     return outputs
 
 
-@pytest.mark.parametrize("build", [build_compact_resnet, build_three_class, build_binary])
+@pytest.mark.parametrize("build", [build_compact_resnet, build_multiclass, build_binary])
 def test_a_classifier_gives_its_probabilities_and_embedding(build, images, tmp_path):
     model = build()
-    outputs = run(build_classifier_graph(model, "embedding"), tmp_path / "model.onnx", images)
+    labels = KERMANY_LABELS if model.output_shape[-1] == 3 else KERMANY_LABELS.binary()
+    outputs = run(build_classifier_graph(model, "embedding", labels), tmp_path / "model.onnx", images)
     expected = model.predict(as_inputs(images), verbose=0)
     embedding = keras.Model(model.input, model.get_layer("embedding").output).predict(as_inputs(images), verbose=0)
 
@@ -59,13 +62,14 @@ def test_a_classifier_gives_its_probabilities_and_embedding(build, images, tmp_p
 
 def test_heatmaps_are_the_gradients_of_the_last_feature_map(images, tmp_path):
     model = build_compact_resnet()
-    heatmaps = run(build_classifier_graph(model, "embedding"), tmp_path / "model.onnx", images)["heatmaps"]
+    graph = build_classifier_graph(model, "embedding", KERMANY_LABELS)
+    heatmaps = run(graph, tmp_path / "model.onnx", images)["heatmaps"]
     layer = find_last_feature_map(model)
 
     assert list_layers(model)[-1] == layer
     for label in range(3):
         expected = explain(model, images, method="hirescam", layer=layer, class_indices=np.full(len(images), label))
-        actual = upsample(heatmaps[:, label], *receptive_fields(model, layer), images.shape[1:])
+        actual = upsample(heatmaps[:, label], *locate_feature_map(model), images.shape[1:])
         np.testing.assert_allclose(actual, expected, atol=1e-3)
 
 
@@ -73,18 +77,19 @@ def test_heatmaps_are_the_gradients_of_the_last_feature_map(images, tmp_path):
     ("build", "expected"),
     [
         (build_compact_resnet, True),
-        (build_three_class, False),
+        (build_multiclass, False),
         (build_binary, False),
         (lambda: build_transfer("mobilenet", size=32), True),
         (lambda: build_transfer("mobilenet-v3-small", size=32), True),
     ],
-    ids=["compact_resnet", "three_class", "binary", "mobilenet", "mobilenet-v3-small"],
+    ids=["compact_resnet", "multiclass", "binary", "mobilenet", "mobilenet-v3-small"],
 )
 def test_networks_that_end_in_pooling_and_one_dense_layer_have_heatmaps(build, expected):
     model = build()
-    graph = build_classifier_graph(model, "embedding")
+    graph = build_classifier_graph(model, "embedding", KERMANY_LABELS)
 
-    assert has_activation_map(model) is expected
+    assert (find_activation_map_layer(model) is not None) is expected
+    assert locate_feature_map(model)[0].step > 0
     assert ("heatmaps" in graph.output_names or "heatmaps" in graph.output) is expected
 
 
@@ -121,7 +126,7 @@ def test_distances_from_normals_are_those_of_mahalanobis(tmp_path, images):
 
 
 def test_a_network_without_an_onnx_form_is_an_error(tmp_path, images):
-    graph = build_classifier_graph(build_transfer("convnext-tiny", size=32), "embedding")
+    graph = build_classifier_graph(build_transfer("convnext-tiny", size=32), "embedding", KERMANY_LABELS)
 
     with pytest.raises(ExportError, match="cannot be exported to ONNX"):
         export_graph(graph, tmp_path / "a.onnx", images[:, ::4, ::4])

@@ -6,18 +6,18 @@ import numpy as np
 import pytest
 
 from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
-from pneumoscope.classification.classifier import predict_probabilities
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ExportError, ModelError, PneumoscopeError
-from pneumoscope.export.model import export_model
+from pneumoscope.export.reader import export_reader
 from pneumoscope.export.study import export_study
 from pneumoscope.inference.reader import Reader
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.models.saved_model import load_model
 from pneumoscope.phantoms.phantom import draw_phantoms
-from pneumoscope.report.model_card import write_model_cards
 from pneumoscope.study.pipeline import reopen_study
 
 AUROC = {"value": 0.912345, "low": 0.9, "high": None, "n": 40}
-SUBTYPES = {
+LABELS = {
     "images": 90,
     "inside": 20,
     "verdict": "Take care.",
@@ -40,7 +40,7 @@ def exported(study, tmp_path_factory):
     arguments, data = study
     folder = tmp_path_factory.mktemp("export")
     audit, explained = folder / "labels.json", folder / "explain.json"
-    audit.write_text(json.dumps({"data_sha256": data, **SUBTYPES}))
+    audit.write_text(json.dumps({"data_sha256": data, **LABELS}))
     explained.write_text(json.dumps({"data_sha256": data, "configuration": "improved", **HEATMAPS}))
     return export_study(
         *arguments, folder / "models", data_license="our own", explain_results=explained, label_audit=audit
@@ -54,7 +54,8 @@ def read_card(folder, part):
 def test_a_reader_predicts_as_the_models_of_the_study_do(exported, finished_study):
     reader = Reader.open(exported)
     images = draw_phantoms(4, size=128, seed=9).images
-    expected = predict_probabilities(load_model(finished_study / "models" / "improved-three_class").model, images)
+    saved = load_model(finished_study / "models" / "improved-multiclass")
+    expected = predict_probabilities(saved.model, images, KERMANY_LABELS)
     errors = ReferenceAutoencoder(load_model(finished_study / "models" / "improved-anomaly").model).score(images)
 
     (probabilities,) = reader.models.classifier.run({"image": images[..., None].astype(np.float32)}, ["probabilities"])
@@ -77,15 +78,15 @@ def test_the_card_names_what_was_chosen_on_which_images(exported):
     card = read_card(exported, "classifier")
 
     assert card["notice"].startswith("Research use only")
-    assert card["classes"] == ["normal", "bacterial", "viral"]
+    assert card["label_set"]["classes"] == ["normal", "bacterial", "viral"]
     assert card["data"]["license"] == "our own"
     assert card["data"]["splits"]["train"]["images"] == card["data"]["images"]
-    assert {name for counts in card["data"]["splits"].values() for name in counts} >= set(card["classes"])
+    assert {name for counts in card["data"]["splits"].values() for name in counts} >= set(card["label_set"]["classes"])
     assert set(card["operating_points"]) == {"screening", "balanced", "specific"}
     assert "validation images" in card["operating_points_from"]
     assert card["conformal"]["coverage"] == 0.9
     assert 0 < card["conformal"]["limit"] <= 1
-    auroc = card["metrics"]["test"]["normal_or_pneumonia"]["auroc"]
+    auroc = card["metrics"]["test"]["positive"]["auroc"]
     assert auroc["low"] <= auroc["value"] <= auroc["high"]
 
 
@@ -93,20 +94,17 @@ def test_audits_are_part_of_the_card(exported):
     reader = Reader.open(exported)
     card = reader.models.cards.classifier
 
-    assert (card.subtypes.images, card.subtypes.inside, card.subtypes.metrics["predictions_outside"].value) == (
-        90,
-        20,
-        0.9123,
-    )
+    assert (card.label_audit.images, card.label_audit.inside) == (90, 20)
+    assert card.label_audit.metrics["predictions_outside"].value == 0.9123
     assert (card.explanation.layer, card.explanation.metrics["road"].value) == ("conv_1", 0.9123)
-    assert reader.trust == {"subtype_trust": "Take care.", "heatmap_trust": "A hint."}
+    assert reader.trust == {"label_trust": "Take care.", "heatmap_trust": "A hint."}
     assert not reader.has_heatmaps
 
 
 @pytest.mark.parametrize(
     ("argument", "content", "message"),
     [
-        ("label_audit", {**SUBTYPES, "data_sha256": "0"}, "measured on other data"),
+        ("label_audit", {**LABELS, "data_sha256": "0"}, "measured on other data"),
         ("label_audit", {"images": "many"}, "cannot be read .images: "),
         ("label_audit", None, "cannot be read"),
         (
@@ -127,39 +125,24 @@ def test_an_audit_of_other_models_is_refused(study, tmp_path, argument, content,
         export_study(*study[0], tmp_path / "models", **{argument: path})
 
 
-def test_one_model_alone_is_exported(finished_study, tmp_path):
-    folder = export_model(finished_study / "models" / "improved-binary", tmp_path / "one")
-
-    names = {path.name for path in folder.iterdir()}
-    assert names == {"model.onnx", "card.json"}
-    assert set(json.loads((folder / "card.json").read_text())["files"]) == names - {"card.json"}
-    write_model_cards(folder)
-    assert "three_class" not in (folder / "README.md").read_text()
-
-
 def test_a_failed_export_keeps_the_earlier_one(finished_study, tmp_path, monkeypatch):
-    target = tmp_path / "one"
-    target.mkdir()
-    (target / "card.json").write_text("{}")
+    target = tmp_path / "reader"
+    (target / "classifier").mkdir(parents=True)
+    (target / "classifier" / "card.json").write_text("{}")
     monkeypatch.setattr("pneumoscope.export.onnx_file.export_graph.__kwdefaults__", {"tolerance": -1.0})
 
     with pytest.raises(ExportError, match="differs from the model"):
-        export_model(finished_study / "models" / "improved-anomaly", target)
+        export_reader(finished_study / "models" / "improved-binary", target)
 
-    assert [path.name for path in tmp_path.rglob("*")] == ["one", "card.json"]
-
-
-def test_a_folder_with_other_content_is_not_replaced(finished_study, tmp_path):
-    (tmp_path / "mine").write_text("x")
-
-    with pytest.raises(ExportError, match="is not an export"):
-        export_model(finished_study / "models" / "improved-anomaly", tmp_path)
-
-    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
+    assert [path.name for path in tmp_path.rglob("*")] == ["reader", "classifier", "card.json"]
 
 
 def test_a_missing_model_or_configuration_is_an_error(study, tmp_path):
-    with pytest.raises(ModelError, match="holds no trained model"):
-        export_model(tmp_path / "nothing")
+    with pytest.raises(ModelError, match="is no folder of a trained model"):
+        export_reader(tmp_path / "nothing", tmp_path / "reader")
+    with pytest.raises(ExportError, match="is an anomaly detector"):
+        export_reader(study[0][0] / "models" / "improved-anomaly", tmp_path / "reader")
     with pytest.raises(PneumoscopeError, match="no finished reference study"):
         export_study(*study[0], tmp_path / "models", configuration="reference")
+    with pytest.raises(ModelError, match="pneumoscope export"):
+        Reader.open(study[0][0] / "models" / "improved-binary")

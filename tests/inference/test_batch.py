@@ -18,7 +18,7 @@ from pneumoscope.cli.inference import _print_table
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference.batch import BatchSettings, find_files, map_batches, read_files
 from pneumoscope.inference.reader import Reader
-from pneumoscope.inference.table import COLUMNS, read_table
+from pneumoscope.inference.table import list_columns, read_table
 from pneumoscope.pacs.reading_files import write_reading
 from pneumoscope.phantoms.phantom import draw_phantoms
 
@@ -110,7 +110,7 @@ def test_json_lines_have_all_columns(monkeypatch, capsys, images):
 
     rows = [json.loads(line) for line in out.splitlines()]
     assert code == 1
-    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(tuple(row) == list_columns(Reader.open().scored) for row in rows)
     assert len(rows) == 13
     assert "Traceback" not in err
 

@@ -9,12 +9,12 @@ import pytest
 from PIL import Image
 
 from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
+from pneumoscope.inference.cards import PARTS
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.illustration import illustrate
-from pneumoscope.inference.model_set import PARTS, SHIPPED_DIR, load_cards, load_model_set
+from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards, load_model_set
 from pneumoscope.inference.reader import Reader
-from pneumoscope.inference.reading import SCORED
-from pneumoscope.inference.table import COLUMNS
+from pneumoscope.inference.table import list_columns
 from pneumoscope.io.json_file import to_plain
 from pneumoscope.phantoms.phantom import draw_phantoms
 
@@ -38,10 +38,10 @@ def test_a_reading_has_all_columns(reader, images):
     readings = reader.predict_images(images, [f"{number}.png" for number in range(12)])
     rows = [reading.to_row() for reading in readings]
 
-    assert all(tuple(row) == COLUMNS for row in rows)
+    assert all(tuple(row) == list_columns(reader.scored) for row in rows)
     assert json.loads(json.dumps(rows)) == rows
     for reading in readings:
-        assert set(reading.probabilities) in (set(), set(SCORED))
+        assert set(reading.probabilities) in (set(), set(reader.scored))
         for name, probability in reading.probabilities.items():
             low, high = reading.intervals[name]
             assert 0 <= low <= probability <= high <= 1
@@ -152,6 +152,7 @@ def test_an_unreadable_input_is_an_error_or_a_reading_with_the_error(reader, ima
     assert "float64 array in [0, 1]" in readings[0].error
     assert "does not exist" in readings[1].error and readings[1].path == str(missing)
     assert readings[1].decision is None and readings[2].decision
+    assert readings[1].to_row().keys() == readings[2].to_row().keys()
     with pytest.raises(ImageError, match=r"missing\.png: the file does not exist"):
         reader.predict(missing)
     with pytest.raises(ImageError, match=r"missing\.png: the file does not exist"):
@@ -188,6 +189,21 @@ def test_a_classifier_without_activation_maps_has_no_heatmaps(copied, images):
     assert illustrate(reader, images[0], images[0], reading)[1] is None
     with pytest.raises(PneumoscopeError, match=r"no class activation maps, .* `pneumoscope explain`"):
         reader.explain(images[0])
+
+
+def test_parts_that_were_left_out_are_none(copied, images):
+    path = copied / "classifier" / "card.json"
+    missing = dict.fromkeys(("anomaly", "references", "ood_detector"), "there are no data at hand")
+    path.write_text(json.dumps({**json.loads(path.read_text()), "missing": missing, "operating_points": {}}))
+    shutil.rmtree(copied / "anomaly")
+    reader = Reader.open(copied)
+    (reading,) = reader.predict_images(images[:1], ["x"])
+
+    assert reader.missing == missing and reader.threshold("balanced") == 0.5
+    assert (reading.anomaly_score, reading.in_distribution, reading.neighbors) == (None, None, ())
+    assert reading.to_row()["p_pneumonia"] > 0
+    with pytest.raises(PneumoscopeError, match="expected balanced, or a number"):
+        reader.threshold("screening")
 
 
 def test_an_overlay_is_brighter_where_there_is_evidence():
@@ -244,7 +260,7 @@ def test_shipped_models_are_small_and_have_cards():
 def test_a_card_keeps_its_json_form(part):
     text = (SHIPPED_DIR / part / "card.json").read_text()
     expected = json.loads(text)
-    for name in ("backbone", "weights"):  # null, which is left out
+    for name in ("architecture", "weights"):  # null, which is left out
         expected.get("settings", {}).pop(name, None)
 
     assert to_plain(getattr(load_cards(SHIPPED_DIR), part), skip_none=True) == expected
@@ -255,6 +271,7 @@ def test_a_card_keeps_its_json_form(part):
     [
         ("classifier/card.json", None, "cannot be read"),
         ("anomaly/card.json", "{", "cannot be read"),
+        ("anomaly/card.json", None, "cannot be read"),
         ("anomaly/card.json", "[]", "is version None"),
         ("references/reference_cases.npz", None, "is missing"),
         ("references/reference_cases.npz", "x", "does not match its SHA-256 in card.json"),
@@ -278,8 +295,8 @@ def test_damaged_files_are_an_error(copied, name, content, message):
         ({"files": None}, "is damaged .files: Input should be an object, not None"),
         ({"seed": "0"}, "is damaged .seed: Input should be a valid integer, not 0"),
         ({"calibration": {}}, "is damaged .calibration.method: Field required"),
-        ({"classes": ["a", "b"]}, "calibration.fitted has 4 values; expected 3 for 2 classes"),
-        ({"settings": {"epochs": 0}}, "epochs 0"),
+        ({"label_set": {"classes": ["a", "b"]}}, "calibration.fitted has 4 values; expected 3 for 2 classes"),
+        ({"settings": {"epochs": 0}}, "epochs is 0"),
         ({"files": {}}, "does not name model.onnx"),
     ],
 )

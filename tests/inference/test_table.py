@@ -6,25 +6,34 @@ import pytest
 
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.reading import Reading, ReferenceCase
-from pneumoscope.inference.table import COLUMNS, FORMATS, Table, read_table
+from pneumoscope.inference.table import FORMATS, Table, list_columns, read_table
 
 HEAD = {"model": "m", "operating_point": "balanced"}
-PROBABILITIES = {"normal": 0.25, "bacterial": 0.5, "viral": 0.25, "pneumonia": 0.75}
+PROBABILITIES = {"sem alterações": 0.25, "covid, grave": 0.5, "viral": 0.25, "abnormal": 0.75}
+SCORED = tuple(PROBABILITIES)
 
 
 def make_rows():
     case = ReferenceCase('quoted "name", one.jpeg', "viral", 1.5, 3)
     scores = {"probabilities": PROBABILITIES, "anomaly_score": 0.002, "anomaly_percentile": 40.0}
     readings = [
-        Reading("a.png", "balanced", "m", decision="pneumonia", in_distribution=True, neighbors=(case,), **scores),
-        Reading("naïve\\nname.png", "balanced", "m", error="empty file"),
-        Reading("c.png", "balanced", "m", decision="rejected", in_distribution=False, reason="It looks upside down."),
+        Reading("a.png", "balanced", "m", decision="viral", in_distribution=True, neighbors=(case,), **scores),
+        Reading("naïve\\nname.png", "balanced", "m", error="empty file", scored=SCORED),
+        Reading(
+            "c.png",
+            "balanced",
+            "m",
+            decision="rejected",
+            in_distribution=False,
+            reason="It looks upside down.",
+            scored=SCORED,
+        ),
     ]
     return [reading.to_row() for reading in readings]
 
 
 def write_table(path, rows, *, resume=False):
-    with Table(path, resume=resume, head=HEAD) as table:
+    with Table(path, resume=resume, head=HEAD, scored=SCORED) as table:
         for row in rows:
             table.add(row)
         table.finish()
@@ -45,7 +54,7 @@ def test_a_killed_table_is_continued(tmp_path, suffix):
     rows = make_rows()
     (tmp_path / f"readings{suffix}.partial").write_text(json.dumps(rows[0]) + "\n" + json.dumps(rows[1])[:40])
 
-    with Table(path, resume=True, head=HEAD) as table:
+    with Table(path, resume=True, head=HEAD, scored=SCORED) as table:
         assert table.done == {rows[0]["path"]}
     write_table(path, rows[1:], resume=True)
 
@@ -67,15 +76,15 @@ def test_pandas_reads_the_csv(tmp_path):
 
     table = pandas.read_csv(tmp_path / "readings.csv")
 
-    assert tuple(table.columns) == COLUMNS
-    assert table["p_pneumonia"][0] == 0.75
+    assert tuple(table.columns) == list_columns(SCORED)
+    assert table["p_abnormal"][0] == 0.75
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path):
     (tmp_path / "readings.csv").write_text("mine")
 
     with pytest.raises(PneumoscopeError, match="Add --resume"):
-        Table(tmp_path / "readings.csv", resume=False, head=HEAD)
+        Table(tmp_path / "readings.csv", resume=False, head=HEAD, scored=SCORED)
 
     assert (tmp_path / "readings.csv").read_text() == "mine"
 
@@ -93,7 +102,7 @@ def test_a_wrong_file_is_an_error(tmp_path, name, content, message):
         (tmp_path / name).write_text(content)
 
     with pytest.raises(PneumoscopeError, match=message):
-        Table(tmp_path / name, resume=True, head=HEAD)
+        Table(tmp_path / name, resume=True, head=HEAD, scored=SCORED)
 
 
 def test_readings_of_other_settings_are_not_mixed(tmp_path):
@@ -101,4 +110,4 @@ def test_readings_of_other_settings_are_not_mixed(tmp_path):
     write_table(path, make_rows())
 
     with pytest.raises(PneumoscopeError, match="was 'balanced' and is 'specific' now"):
-        Table(path, resume=True, head={**HEAD, "operating_point": "specific"})
+        Table(path, resume=True, head={**HEAD, "operating_point": "specific"}, scored=SCORED)

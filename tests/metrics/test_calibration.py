@@ -49,6 +49,29 @@ def test_the_scale_of_a_perfect_classifier_is_finite():
     assert fits[:, 0].max() < 10
 
 
-def test_a_missing_class_raises_an_error():
-    with pytest.raises(ValueError, match="expected all of 0 to 2"):
-        fit_calibration(np.full((4, 3), 1 / 3), [0, 0, 1, 1], ["a", "b", "c", "d"])
+def test_without_images_of_a_class_nothing_is_calibrated():
+    outputs = np.array([[0.2, 0.3, 0.5], [0.6, 0.3, 0.1]])
+    fits = fit_calibration(outputs, [0, 1], ["a", "b"])
+    np.testing.assert_allclose(calibrate(outputs, fits[:1])[0], outputs)
+    with pytest.raises(ValueError, match=r"labels \(3,\)"):
+        fit_calibration(outputs, [0, 1, 2], ["a", "b"])
+
+
+def test_a_class_of_one_patient_is_in_every_resample():
+    labels = np.repeat(np.arange(20), 2)
+    outputs = np.full((40, 20), 0.02) + 0.6 * np.eye(20)[labels]
+    assert np.isfinite(fit_calibration(outputs, labels, labels.astype(str))).all()
+
+
+def test_each_finding_is_calibrated_at_its_prevalence():
+    rng = np.random.default_rng(0)
+    true = 1 / (1 + np.exp(-rng.normal(-1, 2, (4000, 3))))
+    labels = (rng.random(true.shape) < true).astype(int)
+    labels[:, 2] = 0
+    labels[::7, 0] = -1
+    outputs = 1 / (1 + np.exp(-(3 * np.log(true / (1 - true)) + [2, -2, 0])))  # overconfident, with an offset
+    fits = fit_calibration(outputs, labels, np.arange(4000).astype(str))
+    assert fits.shape == (101, 6)
+    assert fits[0] == pytest.approx([1 / 3, 1 / 3, 1, -2 / 3, 2 / 3, 0], abs=0.05)
+    assert calibrate(outputs, fits[:1])[0, :, :2] == pytest.approx(true[:, :2], abs=0.05)
+    assert calibrate(np.ones((1, 1)), np.array([[1.0, 0.0]])) == pytest.approx(1)

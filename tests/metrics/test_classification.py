@@ -4,12 +4,17 @@ import numpy as np
 import pytest
 from sklearn import metrics as reference
 
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
-from pneumoscope.metrics import classification as metrics
+from pneumoscope.labels import LabelSet
+from pneumoscope.metrics import weighted
 from pneumoscope.metrics.classification import estimate_binary_scores, estimate_share, evaluate, evaluate_scores
 
+BINARY = LabelSet(("normal", "pneumonia"), "normal")
+FIVE = LabelSet(("covid", "flu", "healthy", "tb", "other"), "healthy", {"virus": ("covid", "flu")})
+FINDINGS = LabelSet(("edema", "mass", "nodule", "hernia"), "no finding", multi_label=True)
 
-def draw_case(num_images, classes, seed=0, ties=False):
+
+def draw_case(num_images, label_set, seed=0, ties=False):
+    classes = label_set.classes
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, len(classes), num_images)
     probabilities = rng.dirichlet(np.ones(len(classes)), num_images) + 0.3 * np.eye(len(classes))[labels]
@@ -19,17 +24,18 @@ def draw_case(num_images, classes, seed=0, ties=False):
     return labels, probabilities, rng.integers(0, num_images // 2, num_images).astype(str)
 
 
-def evaluate_case(labels, probabilities, patients, classes, seed=0):
+def evaluate_case(labels, probabilities, patients, label_set, seed=0):
     names = np.array([f"{number}.jpeg" for number in range(len(labels))])
-    return evaluate(labels, probabilities, classes=classes, split="test", patients=patients, names=names, seed=seed)
+    return evaluate(labels, probabilities, label_set=label_set, split="test", patients=patients, names=names, seed=seed)
 
 
 def weigh(labels, probabilities, classes, weights):
-    rankings = metrics._list_rankings(labels, probabilities, classes)
+    ranked = [1] if len(classes) == 2 else range(len(classes))
+    rankings = [(labels == number, probabilities[:, number]) for number in ranked]
     decisions = probabilities.argmax(axis=1)
     return {
-        **metrics._weigh_decisions(labels, decisions, classes, weights),
-        **metrics._weigh_rankings(rankings, weights),
+        **weighted.weigh_decisions(labels, decisions, classes, weights),
+        **weighted.weigh_rankings(rankings, weights),
     }
 
 
@@ -37,7 +43,7 @@ def test_metrics_of_a_small_case():
     labels = [0, 0, 0, 1, 1]
     pneumonia = np.array([0.1, 0.2, 0.7, 0.6, 0.9])
 
-    result = evaluate_case(labels, np.stack([1 - pneumonia, pneumonia], axis=1), list("abcde"), BINARY_CLASSES)
+    result = evaluate_case(labels, np.stack([1 - pneumonia, pneumonia], axis=1), list("abcde"), BINARY)
 
     values = {name: metric.value for name, metric in result.metrics.items()}
     assert values == pytest.approx(
@@ -61,24 +67,29 @@ def test_metrics_of_a_small_case():
     assert result.metrics["precision_pneumonia"].n == 3
 
 
-def test_bacterial_against_viral_ignores_normals():
-    labels = np.array([0, 0, 1, 1, 2, 2])
-    probabilities = [[0.9, 0, 0.1], [1, 0, 0], [0.8, 0.19, 0.01], [0, 0.3, 0.7], [0.9, 0.02, 0.08], [0, 0.4, 0.6]]
-    metric = evaluate_case(labels, probabilities, list("abcdef"), THREE_CLASSES).metrics["auroc_bacterial_vs_viral"]
-    assert metric.value == pytest.approx(3 / 4)
+def test_a_group_of_two_classes_is_ranked_on_its_own():
+    labels = np.array([2, 2, 0, 0, 1, 1])
+    covid, flu = [0.1, 0, 0.19, 0.3, 0, 0.4], [0, 0.1, 0.01, 0.5, 0, 0.6]
+    probabilities = np.zeros((6, 5))
+    probabilities[:, 0], probabilities[:, 1] = covid, flu
+    probabilities[:, 2] = 1 - probabilities.sum(axis=1)
+    metric = evaluate_case(labels, probabilities, list("abcdef"), FIVE).metrics["auroc_covid_vs_flu"]
+    # The scores are 0.05 and 0.625 for covid, 0.5 (neutral, both probabilities are 0) and 0.6 for flu.
+    assert metric.value == pytest.approx(2 / 4)
     assert metric.n == 4
 
 
-def test_zero_probabilities_of_both_subtypes_count_as_half():
-    probabilities = [[1, 0, 0], [0, 0.6, 0.4], [0, 0.4, 0.6], [1, 0, 0]]
-    metric = evaluate_case([1, 1, 2, 2], probabilities, list("abcd"), THREE_CLASSES).metrics["auroc_bacterial_vs_viral"]
-    assert metric.value == pytest.approx((1 + 0.5 + 1 + 1) / 4)
+def test_the_positive_class_may_come_first():
+    labels, probabilities = [1, 1, 0], [[0.1, 0.9], [0.4, 0.6], [0.2, 0.8]]
+    label_set = LabelSet(("ill", "well"), "well")
+    assert evaluate_case(labels, probabilities, list("abc"), label_set).metrics["auprc"].value == pytest.approx(1 / 2)
 
 
 @pytest.mark.parametrize("ties", [False, True])
-@pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
-def test_weighted_metrics_equal_those_of_scikit_learn(classes, ties):
-    labels, probabilities, _ = draw_case(80, classes, ties=ties)
+@pytest.mark.parametrize("label_set", [BINARY, FIVE])
+def test_weighted_metrics_equal_those_of_scikit_learn(label_set, ties):
+    labels, probabilities, _ = draw_case(80, label_set, ties=ties)
+    classes = label_set.classes
     decisions = probabilities.argmax(axis=1)
     weights = np.random.default_rng(1).poisson(1, (5, 80)).astype(float)
 
@@ -104,22 +115,22 @@ def test_weighted_metrics_equal_those_of_scikit_learn(classes, ties):
         assert {name: values[row] for name, values in result.items()} == pytest.approx(expected)
 
 
-@pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
-def test_a_weight_is_as_many_copies_of_the_image(classes):
-    labels, probabilities, patients = draw_case(60, classes, seed=2)
+@pytest.mark.parametrize("label_set", [BINARY, FIVE])
+def test_a_weight_is_as_many_copies_of_the_image(label_set):
+    labels, probabilities, patients = draw_case(60, label_set, seed=2)
     copies = np.random.default_rng(2).integers(0, 4, 60)
-    weighed = weigh(labels, probabilities, classes, copies[None].astype(float))
+    weighed = weigh(labels, probabilities, label_set.classes, copies[None].astype(float))
     rows = np.repeat(np.arange(60), copies)
-    copied = evaluate_case(labels[rows], probabilities[rows], patients[rows], classes).metrics
+    copied = evaluate_case(labels[rows], probabilities[rows], patients[rows], label_set).metrics
     assert {name: values[0] for name, values in weighed.items()} == pytest.approx(
-        {name: copied[name].value for name in weighed}
+        {name: copied[name].value for name in weighed}, nan_ok=True
     )
 
 
-@pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
-def test_every_value_lies_in_its_interval(classes):
-    result = evaluate_case(*draw_case(300, classes), classes).metrics
-    assert ("auroc_bacterial_vs_viral" in result) == (classes == THREE_CLASSES)
+@pytest.mark.parametrize("label_set", [BINARY, FIVE])
+def test_every_value_lies_in_its_interval(label_set):
+    result = evaluate_case(*draw_case(300, label_set), label_set).metrics
+    assert ("auroc_covid_vs_flu" in result) == (label_set == FIVE)
     assert all(0 <= metric.low <= metric.value <= metric.high <= 1 for metric in result.values())
 
 
@@ -133,8 +144,8 @@ def test_intervals_have_their_nominal_coverage():
 
 
 def test_the_seed_alone_decides():
-    case = draw_case(60, BINARY_CLASSES)
-    first, again, other = (evaluate_case(*case, BINARY_CLASSES, seed=seed).metrics for seed in (1, 1, 2))
+    case = draw_case(60, BINARY)
+    first, again, other = (evaluate_case(*case, BINARY, seed=seed).metrics for seed in (1, 1, 2))
     assert first == again
     assert first != other
     assert {name: metric.value for name, metric in first.items()} == {
@@ -143,7 +154,7 @@ def test_the_seed_alone_decides():
 
 
 def test_a_missing_class_leaves_its_metrics_undefined():
-    result = evaluate_case([1, 1, 1], [[0.2, 0.8], [0.6, 0.4], [0.1, 0.9]], list("abc"), BINARY_CLASSES).metrics
+    result = evaluate_case([1, 1, 1], [[0.2, 0.8], [0.6, 0.4], [0.1, 0.9]], list("abc"), BINARY).metrics
     undefined = {name for name, metric in result.items() if np.isnan(metric.value)}
     assert undefined == {"recall_normal", "balanced_accuracy", "auroc", "auprc"}
     assert all(np.isnan([result[name].low, result[name].high]).all() for name in undefined)
@@ -152,8 +163,8 @@ def test_a_missing_class_leaves_its_metrics_undefined():
 
 
 def test_a_class_that_is_never_predicted_has_no_precision():
-    labels, always_pneumonia = [0, 0, 1, 1, 1], np.tile([0.1, 0.9], (5, 1))
-    result = evaluate_case(labels, always_pneumonia, list("abcde"), BINARY_CLASSES).metrics
+    labels, always_ill = [0, 0, 1, 1, 1], np.tile([0.1, 0.9], (5, 1))
+    result = evaluate_case(labels, always_ill, list("abcde"), BINARY).metrics
     assert np.isnan(result["precision_normal"].value)
     assert result["precision_normal"].n == 0
     assert result["f1_normal"].value == 0
@@ -163,7 +174,7 @@ def test_a_class_that_is_never_predicted_has_no_precision():
 def test_a_class_of_very_few_patients_has_no_interval():
     labels = np.array([0] * 2 + [1] * 30)
     probabilities = np.eye(2)[labels]
-    result = evaluate_case(labels, probabilities, np.arange(32).astype(str), BINARY_CLASSES).metrics
+    result = evaluate_case(labels, probabilities, np.arange(32).astype(str), BINARY).metrics
     assert result["recall_normal"].value == 1
     assert np.isnan([result["recall_normal"].low, result["auroc"].high]).all()
     assert np.isfinite([result["accuracy"].low, result["recall_pneumonia"].high]).all()
@@ -180,15 +191,15 @@ def test_scores_at_thresholds_of_a_small_case():
             "auprc": 1 / 2 * 1 / 2 + 1 / 2 * 2 / 4,
             "accuracy_low": 3 / 5,
             "f1_low": 4 / 6,
-            "flagged_normal_low": 2 / 3,
-            "flagged_pneumonia_low": 1,
+            "false_positive_rate_low": 2 / 3,
+            "sensitivity_low": 1,
             "accuracy_high": 3 / 5,
             "f1_high": 2 / 4,
-            "flagged_normal_high": 1 / 3,
-            "flagged_pneumonia_high": 1 / 2,
+            "false_positive_rate_high": 1 / 3,
+            "sensitivity_high": 1 / 2,
         }
     )
-    assert (result["flagged_normal_low"].n, result["flagged_pneumonia_low"].n) == (3, 2)
+    assert (result["false_positive_rate_low"].n, result["sensitivity_low"].n) == (3, 2)
 
 
 def test_metrics_of_a_ranking_do_not_depend_on_thresholds():
@@ -209,11 +220,63 @@ def test_metrics_of_a_ranking_do_not_depend_on_thresholds():
         ([0, 1], [[0.9, 0.9], [0, 1]], ["a", "b"], "row sums of 1"),
         ([0, 1], [[1.5, -0.5], [0, 1]], ["a", "b"], "values of 0 or more"),
         ([0, 1], np.eye(2), ["a"], r"labels are \(2,\), patients are \(1,\)"),
+        ([[0] * 4, [2] * 4], np.zeros((2, 4)), ["a", "b"], "one image or more and values 0, 1 or -1"),
+        ([[0] * 4, [1] * 4], np.full((2, 4), 2), ["a", "b"], "expected values from 0 to 1"),
     ],
 )
 def test_invalid_arguments_raise_an_error(labels, probabilities, patients, message):
     with pytest.raises(ValueError, match=message):
-        evaluate_case(labels, probabilities, patients, BINARY_CLASSES)
+        evaluate_case(labels, probabilities, patients, FINDINGS if np.ndim(labels) == 2 else BINARY)
+
+
+def draw_findings(num_images=200):
+    rng = np.random.default_rng(0)
+    labels = (rng.random((num_images, 4)) < [0.5, 0.3, 0.2, 0]).astype(int)
+    probabilities = np.clip(0.3 * labels + 0.7 * rng.random(labels.shape), 0, 1).astype(np.float32)
+    labels[rng.random(labels.shape) < 0.1] = -1
+    labels[:3] = -1
+    return labels, probabilities, rng.integers(0, num_images // 2, num_images).astype(str)
+
+
+def test_metrics_of_findings_ignore_unknown_labels(caplog):
+    labels, probabilities, patients = draw_findings()
+    evaluation = evaluate_case(labels, probabilities, patients, FINDINGS)
+    result = evaluation.metrics
+    assert "test has no images both with and without hernia" in caplog.text
+    aurocs = []
+    for number, name in enumerate(("edema", "mass", "nodule")):
+        rows = labels[:, number] >= 0
+        truth, scores = labels[rows, number], probabilities[rows, number]
+        decided = scores >= 0.5
+        precision, recall, f1, _ = reference.precision_recall_fscore_support(truth, decided)
+        aurocs.append(reference.roc_auc_score(truth, scores))
+        expected = {"auroc": aurocs[-1], "auprc": reference.average_precision_score(truth, scores), "f1": f1[1]}
+        expected |= {"sensitivity": recall[1], "specificity": recall[0], "precision": precision[1]}
+        assert {kind: result[f"{kind}_{name}"].value for kind in expected} == pytest.approx(expected)
+        assert result[f"sensitivity_{name}"].n == truth.sum() and result[f"auroc_{name}"].n == len(truth)
+        assert evaluation.confusion[number].tolist() == reference.confusion_matrix(truth, decided).tolist()
+    assert np.isnan([result["auroc_hernia"].value, result["f1_hernia"].value]).all()
+    assert result["auroc"].value == pytest.approx(np.mean(aurocs))
+    known = labels >= 0
+    exact = [((p >= 0.5) == t)[k].all() for p, t, k in zip(probabilities, labels, known, strict=True) if k.any()]
+    assert result["subset_accuracy"].value == pytest.approx(np.mean(exact))
+    defined = [metric for metric in result.values() if np.isfinite(metric.value)]
+    assert all(0 <= metric.low <= metric.value <= metric.high <= 1 for metric in defined)
+
+
+def test_findings_are_predicted_from_their_thresholds_on():
+    labels, probabilities, patients = draw_findings()
+    thresholds = dict.fromkeys(FINDINGS.classes, 0.0)
+    result = evaluate(
+        labels,
+        probabilities,
+        label_set=FINDINGS,
+        split="test",
+        patients=patients,
+        names=patients,
+        thresholds=thresholds,
+    )
+    assert result.metrics["sensitivity_mass"].value == 1 and result.metrics["specificity_mass"].value == 0
 
 
 def test_infinite_scores_raise_an_error():
@@ -222,7 +285,7 @@ def test_infinite_scores_raise_an_error():
 
 
 def test_metrics_of_a_test_split_take_under_three_seconds():
-    case = draw_case(624, THREE_CLASSES)
+    case = draw_case(624, FIVE)
     start = time.process_time()
-    evaluate_case(*case, THREE_CLASSES)
+    evaluate_case(*case, FIVE)
     assert time.process_time() - start < 3

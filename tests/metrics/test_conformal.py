@@ -43,7 +43,7 @@ def test_with_too_few_images_sets_contain_all_classes():
     assert choose_sets(probabilities, fit_conformal(labels, probabilities)).all()
 
 
-def test_either_subtype_covers_an_unknown_one():
+def test_any_possible_class_covers_an_unknown_one():
     sets = np.array([[False, False, True], [True, False, False]])
     truths = np.array([[False, True, True], [False, True, True]])
     assert evaluate_sets(sets, truths, ["a", "b"])["coverage"].value == 0.5

@@ -3,7 +3,7 @@ import pytest
 
 from pneumoscope.metrics.label_shift import estimate_label_shift
 
-CLASSES = ("normal", "bacterial", "viral")
+CLASSES = ("healthy", "covid", "flu")
 
 
 def draw(shares, count=1000, seed=0):

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_curve
 
-from pneumoscope.metrics.operating_points import choose_operating_points, estimate_specificity
+from pneumoscope.labels import LabelSet
+from pneumoscope.metrics.operating_points import choose_operating_points, estimate_specificity, list_decided
 
 
 def test_each_point_has_its_nominal_sensitivity_or_specificity():
@@ -50,3 +51,12 @@ def test_specificity_is_that_of_the_roc_curve():
 def test_specificity_needs_both_classes():
     assert np.isnan(estimate_specificity([1, 1], [0.2, 0.8], ["a", "b"]).value)
     assert np.isnan(estimate_specificity([0, 0], [0.2, 0.8], ["a", "b"]).value)
+
+
+def test_each_finding_with_both_labels_can_be_decided():
+    findings = LabelSet(("edema", "mass"), multi_label=True)
+    labels, probabilities = np.array([[1, -1], [0, 0], [-1, 0]]), np.array([[0.8, 0.1], [0.3, 0.2], [0.5, 0.4]])
+    cases = list_decided(labels, probabilities, findings)
+    assert [case.is_decidable for case in cases.values()] == [True, False]
+    assert cases["edema"].scores.tolist() == [0.8, 0.3] and cases["mass"].labels.tolist() == [0, 0]
+    assert not list_decided(np.array([0, 1]), np.eye(2), LabelSet(("a", "b")))

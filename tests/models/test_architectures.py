@@ -5,7 +5,7 @@ keras = pytest.importorskip("keras")
 
 from pneumoscope.explain.layers import list_heatmap_layers
 from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
-from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_three_class
+from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_multiclass
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 
@@ -13,7 +13,7 @@ from pneumoscope.phantoms.phantom import draw_phantoms
     ("build", "num_parameters", "sides", "flat", "activation"),
     [
         (build_binary, 3_404_674, (63, 30, 14), 25_088, "sigmoid"),
-        (build_three_class, 4_287_491, (64, 32, 16), 32_768, "softmax"),
+        (build_multiclass, 4_287_491, (64, 32, 16), 32_768, "softmax"),
     ],
 )
 def test_classifiers_have_the_parameters_and_shapes_of_the_reference_study(

@@ -1,6 +1,5 @@
 """Pretrained backbones: one flat graph, the expected gray levels, weights that fit."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -8,15 +7,11 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.classification.classifier import evaluate_classifier, train_classifier
-from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.image import load_gray
 from pneumoscope.errors import TrainingError
-from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.models.architectures.pretrained import BACKBONES, _flatten, build_transfer
-from pneumoscope.models.card import TrainingRecord
-from pneumoscope.models.saved_model import load_model, save_model
-from pneumoscope.models.settings import configuration_settings
+from pneumoscope.models.architectures.pretrained import BACKBONES, build_transfer
+from pneumoscope.models.flatten import flatten_model
+from pneumoscope.models.keras_file import PREPROCESSING
 
 SIZE = 32
 GRAY = np.arange(256, dtype=np.float32)
@@ -24,7 +19,11 @@ OWN_PREPROCESSING = {
     "mobilenet": "mobilenet",
     "mobilenet-v2": "mobilenet_v2",
     "densenet121": "densenet",
+    "resnet50": "resnet",
     "resnet50v2": "resnet_v2",
+    "vgg16": "vgg16",
+    "inceptionv3": "inception_v3",
+    "xception": "xception",
 }
 
 
@@ -65,7 +64,8 @@ def test_gray_is_repeated_and_scaled_as_the_backbone_expects(model) -> None:
 
 def scale(name: str) -> np.ndarray:
     """Return `(256, 3)`, what a backbone is shown for each gray level."""
-    return GRAY[:, None] * np.array(BACKBONES[name].scale) + np.array(BACKBONES[name].offset)
+    factor, offset = PREPROCESSING[BACKBONES[name].preprocess]
+    return np.broadcast_to(GRAY[:, None] * np.array(factor) + np.array(offset), (256, 3))
 
 
 @pytest.mark.parametrize("name", OWN_PREPROCESSING)
@@ -79,7 +79,7 @@ def test_scaling_is_that_of_preprocess_input(name: str) -> None:
     ("name", "build", "last"),
     [
         ("mobilenet-v3-small", keras.applications.MobileNetV3Small, keras.layers.Rescaling),
-        ("efficientnetv2-b0", keras.applications.EfficientNetV2B0, keras.layers.Normalization),
+        ("efficientnetv2-b3", keras.applications.EfficientNetV2B3, keras.layers.Normalization),
     ],
 )
 def test_scaling_is_that_of_the_layers_left_out(name: str, build, last: type) -> None:
@@ -100,7 +100,7 @@ def test_a_model_inside_of_a_model_is_flattened() -> None:
     nested = keras.Model(inputs, features + keras.layers.Conv2D(4, 1, name="after")(features))
     images = np.random.default_rng(0).random((2, 8, 8, 1)).astype(np.float32)
 
-    flat = _flatten(nested)
+    flat = flatten_model(nested)
 
     assert [layer.name for layer in flat.layers[1:]] == ["before", "inner_1", "inner_2", "after"]
     np.testing.assert_array_equal(np.asarray(flat(images)), np.asarray(nested(images)))
@@ -117,7 +117,7 @@ def test_weights_are_loaded_from_a_file(weights_file: Path) -> None:
     ("name", "options", "message"),
     [
         ("resnet", {"size": 64}, "there is no backbone 'resnet'; expected one of mobilenet, "),
-        ("mobilenet", {"size": 31}, "images of 31 x 31 are too small for mobilenet; expected 32 or more"),
+        ("xception", {"size": 70}, "images of 70 x 70 are too small for xception; expected 71 or more"),
         ("mobilenet", {"channels": 3}, "channels is 3, expected 1 for mobilenet"),
         (
             "mobilenet",
@@ -147,59 +147,6 @@ def test_a_failed_download_names_the_alternatives(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("keras.applications.MobileNetV2", fail)
     with pytest.raises(TrainingError, match=r"mobilenet-v2 cannot be downloaded \(URL fetch failure\).*--weights FILE"):
         build_transfer("mobilenet-v2", weights="imagenet", size=SIZE)
-
-
-def test_a_saved_model_is_restored(tmp_path: Path, model) -> None:
-    images = np.random.default_rng(1).integers(0, 256, (3, SIZE, SIZE, 1)).astype(np.float32)
-    settings = configuration_settings("transfer")
-    record = TrainingRecord(
-        classes=THREE_CLASSES,
-        settings=settings,
-        precision="float32",
-        seed=0,
-        chosen_epoch=1,
-        training_data_sha256="0",
-    )
-    save_model(model, tmp_path, record)
-    again = load_model(tmp_path, precision="float32")
-    assert (again.card.architecture, again.card.input.shape) == ("mobilenet", (SIZE, SIZE, 1))
-    for expected, actual in zip(model.weights, again.model.weights, strict=True):
-        np.testing.assert_array_equal(np.asarray(expected), np.asarray(actual))
-    np.testing.assert_allclose(np.asarray(again.model(images)), np.asarray(model(images)), atol=1e-6)
-
-
-def build_small(*, weights: None, input_tensor, input_shape: tuple, include_top: bool, alpha: float) -> "keras.Model":
-    """Stand in for a model of `keras.applications`, so that training it takes no time."""
-    features = keras.layers.Conv2D(4, 3, strides=4, name="conv1")(input_tensor)
-    features = keras.layers.ReLU(6.0)(keras.layers.BatchNormalization()(features))
-    return keras.Model(keras.utils.get_source_inputs(input_tensor), features)
-
-
-def test_a_trained_model_is_saved_and_predicts_the_same(
-    tmp_path: Path, phantoms: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("keras.applications.MobileNet", build_small)
-    small = Dataset(np.ascontiguousarray(phantoms.images[:, ::4, ::4]), phantoms.table, phantoms.skipped)
-    weights_file = tmp_path / "small.weights.h5"
-    build_small(
-        weights=None, input_tensor=keras.Input((SIZE, SIZE, 3)), input_shape=(), include_top=False, alpha=1
-    ).save_weights(weights_file)
-    defaults = configuration_settings("transfer", epochs=3)
-    settings = replace(defaults, size=SIZE, backbone="mobilenet", weights=str(weights_file))
-
-    _, trained = train_classifier(small, tmp_path / "out", classes=THREE_CLASSES, settings=settings)
-    again = load_model(tmp_path / "out")
-
-    probabilities = evaluate_classifier(again.model, small, classes=THREE_CLASSES).probabilities
-    np.testing.assert_array_equal(probabilities, trained.evaluations["test"].probabilities)
-    assert again.card.settings.weights == "small.weights.h5"
-    assert str(tmp_path) not in (tmp_path / "out" / "card.json").read_text()
-
-
-def test_images_of_another_size_are_an_error(tmp_path: Path, phantoms: Dataset) -> None:
-    settings = replace(configuration_settings("transfer", epochs=1), size=SIZE, backbone="mobilenet")
-    with pytest.raises(TrainingError, match="the images are 128 x 128 x 1, mobilenet expects 32 x 32 x 1"):
-        train_classifier(phantoms, tmp_path, classes=THREE_CLASSES, settings=settings)
 
 
 @pytest.mark.real_data

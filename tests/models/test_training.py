@@ -1,9 +1,11 @@
 """Training: checkpoints, the chosen epoch, head epochs, and a learning rate for each layer."""
 
+import csv
 from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 from shutil import copyfile
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,14 +16,7 @@ from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.models import training
 from pneumoscope.models.optimizer import LayerwiseAdam, list_rate_factors
-from pneumoscope.models.settings import (
-    PHANTOM_SIZE,
-    Augmentation,
-    TrainingSettings,
-    adapt_to_phantoms,
-    autoencoder_settings,
-    configuration_settings,
-)
+from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
@@ -54,10 +49,12 @@ def make_data() -> TrainingData:
     )
 
 
-def fit(checkpoint: Path, settings: TrainingSettings = SETTINGS) -> tuple["keras.Model", LearningCurve]:
-    model = build_deep()
-    loss = keras.losses.CategoricalCrossentropy()
-    return model, fit_model(model, make_data(), settings, loss=loss, checkpoint_path=checkpoint, seed=1, title="deep")
+def fit(
+    checkpoint: Path, settings: TrainingSettings = SETTINGS, *, data: TrainingData | None = None, **options: Any
+) -> tuple["keras.Model", LearningCurve]:
+    model, loss = build_deep(), keras.losses.CategoricalCrossentropy()
+    options = {"loss": loss, "checkpoint_path": checkpoint, "seed": 1, "title": "deep", **options}
+    return model, fit_model(model, data or make_data(), settings, **options)
 
 
 @pytest.fixture(scope="module")
@@ -137,7 +134,7 @@ def test_at_the_full_rate_it_is_adam_with_decoupled_decay() -> None:
 
 
 def test_training_lowers_the_loss_and_the_curve_holds_the_accuracy(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=20, learning_rate=0.02, head_epochs=0, layer_decay=1.0, keep_best=True)
+    settings = replace(SETTINGS, epochs=8, learning_rate=0.05, head_epochs=0, layer_decay=1.0, keep_best=True)
     model, curve = fit(tmp_path / "checkpoint.npz", settings)
     assert curve.loss[-1] < curve.loss[0]
     assert curve.val_accuracy[curve.chosen_epoch - 1] > 0.8
@@ -168,30 +165,51 @@ def test_a_loss_that_is_not_finite_stops_the_training(tmp_path: Path) -> None:
         fit(tmp_path / "checkpoint.npz", TrainingSettings(epochs=3, learning_rate=float("nan")))
 
 
-@pytest.mark.parametrize("wrong", [{"epochs": 0}, {"head_epochs": -1}, {"layer_decay": 0.0}, {"layer_decay": 1.5}])
-def test_settings_are_checked(wrong: dict[str, float]) -> None:
-    with pytest.raises(ValueError, match="expected to be"):
-        replace(SETTINGS, **wrong)
-    with pytest.raises(ValueError, match="configuration is 'magic', expected one of reference"):
-        configuration_settings("magic")
+def test_a_run_with_more_epochs_is_continued(tmp_path: Path, uninterrupted, caplog: pytest.LogCaptureFixture) -> None:
+    copyfile(uninterrupted[2] / "after-4.npz", tmp_path / "checkpoint.npz")
+    with caplog.at_level("INFO"):
+        _, curve = fit(tmp_path / "checkpoint.npz", replace(SETTINGS, epochs=7, averaging=0.2))
+    rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
+    np.testing.assert_array_equal(curve.loss[:4], uninterrupted[1].loss)
+    assert "continuing after epoch 4 of 4 up to epoch 7; the learning rate is planned anew for 3 epochs" in caplog.text
+    assert [int(row["epoch"]) for row in rows] == [*range(1, 8)]
+    rates = [float(row["learning_rate"]) for row in rows]
+    assert rates[3] == rates[6] == 0 and rates[4] > rates[5] > 0
+    with pytest.raises(TrainingError, match=r"other settings or data \(epochs\)"):
+        fit(tmp_path / "checkpoint.npz", replace(SETTINGS, epochs=5))
 
 
-def test_settings_for_phantoms_keep_what_a_configuration_is() -> None:
-    reference, improved = (configuration_settings(name, epochs=4) for name in ("reference", "improved"))
-    short = adapt_to_phantoms(improved)
-
-    assert adapt_to_phantoms(reference) == replace(reference, size=PHANTOM_SIZE, batch_size=16)
-    assert short.size == PHANTOM_SIZE and short.epochs == 6
-    assert short.cosine and short.keep_best and short.augmentation != Augmentation()
-    assert autoencoder_settings("reference", epochs=4).epochs == 8
-    assert autoencoder_settings("reference", epochs=4, min_epochs=5).epochs == 5
+def test_at_a_constant_rate_a_continued_run_is_one_run(tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=3, optimizer="sgd", weight_decay=0.01)
+    whole, _ = fit(tmp_path / "whole.npz", settings)
+    fit(tmp_path / "parts.npz", replace(settings, epochs=2))
+    parts, _ = fit(tmp_path / "parts.npz", settings)
+    for first, second in zip(whole.get_weights(), parts.get_weights(), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-7)
 
 
-def test_a_shorter_run_averages_over_the_same_share_of_its_epochs() -> None:
-    whole, quarter = configuration_settings("improved"), configuration_settings("improved", epochs=10)
+def test_training_stops_without_patience_and_keeps_the_best_epoch(tmp_path: Path) -> None:
+    settings = TrainingSettings(epochs=15, learning_rate=1.0, patience=2)
+    _, curve = fit(tmp_path / "checkpoint.npz", settings)
+    assert len(curve.loss) == curve.chosen_epoch + 2 < 15
+    assert curve.chosen_epoch == int(np.argmin(curve.val_loss)) + 1
+    _, longer = fit(tmp_path / "checkpoint.npz", replace(settings, epochs=16))
+    assert len(longer.loss) > len(curve.loss)
 
-    # The weight of the first epoch at the end.
-    assert quarter.averaging**10 == pytest.approx(whole.averaging**whole.epochs)
-    assert configuration_settings("improved", epochs=whole.epochs) == whole
-    assert configuration_settings("reference", epochs=6).averaging == 0
-    assert configuration_settings("transfer", epochs=2).head_epochs == 1
+
+def test_a_training_starts_from_other_weights_and_may_weight_its_examples(tmp_path: Path) -> None:
+    other = build_deep()
+    other.set_weights([weight + 1 for weight in other.get_weights()])
+    other.save(tmp_path / "other.keras")
+    data = make_data()
+    without = replace(data, make_batch=lambda rows, rng: (*data.make_batch(rows, rng), np.zeros(len(rows), np.float32)))
+    options = {"init_from": tmp_path / "other.keras", "tensorboard": tmp_path / "board"}
+    if keras.backend.backend() != "tensorflow":
+        with pytest.raises(TrainingError, match="expected tensorflow for TensorBoard"):
+            fit(tmp_path / "checkpoint.npz", TrainingSettings(epochs=1), data=without, **options)
+        options.pop("tensorboard")
+    model, _ = fit(tmp_path / "checkpoint.npz", TrainingSettings(epochs=1), data=without, **options)
+    np.testing.assert_allclose(*(one.get_layer("hidden_1").get_weights()[0] for one in (model, other)))
+    np.testing.assert_allclose(*(one.get_layer("output").get_weights()[0] for one in (model, build_deep())))
+    for path in (tmp_path / "board").glob("*"):
+        assert all(name in path.read_bytes() for name in (b"val_loss", b"learning_rate", b"scalars"))

@@ -6,43 +6,44 @@ import pytest
 from sklearn.neighbors import KNeighborsClassifier
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.errors import ImageError, ModelError
+from pneumoscope.data.kermany import KERMANY_LABELS
+from pneumoscope.errors import CollectionError, ImageError, ModelError
 from pneumoscope.io.archive import load_result, save_result
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
-from pneumoscope.neighbors.knn import K_TRIED, embed_images, find_neighbors, find_similar
-from pneumoscope.neighbors.search import scale_to_length_one
+from pneumoscope.labels import LabelSet
+from pneumoscope.neighbors.knn import K_TRIED, count_votes, embed_images, find_neighbors, find_similar
+from pneumoscope.neighbors.search import LabeledEmbeddings, scale_to_length_one
 
 SPLITS = {"train": 90, "val": 30, "test": 30}
+FINDINGS = LabelSet(("edema", "mass"), negative="healthy", multi_label=True)
 
 
-def make_dataset(subtypes, splits, patients=None):
-    number = len(subtypes)
+def make_dataset(labels, splits, patients=None, label_set=KERMANY_LABELS):
+    number = len(labels)
     table = pd.DataFrame(
         {
             "name": [f"{split}/{row}.jpeg" for row, split in enumerate(splits)],
-            "label": ["normal" if subtype == "normal" else "pneumonia" for subtype in subtypes],
-            "subtype": subtypes,
+            "label": labels,
+            "uncertain": "",
             "patient": [f"p{row}" for row in range(number)] if patients is None else patients,
             "split": splits,
         }
     )
-    return Dataset(np.zeros((number, 4, 4), np.uint8), table, pd.DataFrame({"name": [], "reason": []}))
+    return Dataset(np.zeros((number, 4, 4), np.uint8), table, pd.DataFrame({"name": [], "reason": []}), label_set)
 
 
-def make_case(classes=THREE_CLASSES, spread=1.0, seed=0):
+def make_case(spread=1.0, seed=0):
     """Return embeddings around one center a class, and their dataset in shuffled order."""
     rng = np.random.default_rng(seed)
     splits = rng.permutation(np.repeat(list(SPLITS), list(SPLITS.values())))
-    labels = rng.integers(0, len(classes), len(splits))
+    labels = rng.integers(0, 3, len(splits))
     embeddings = 4 * np.eye(8)[labels] + spread * rng.normal(size=(len(splits), 8))
-    subtypes = np.array(["normal", "bacterial", "viral"])[labels]
-    return embeddings.astype(np.float32), make_dataset(subtypes, splits)
+    return embeddings.astype(np.float32), make_dataset(np.array(KERMANY_LABELS.classes)[labels], splits)
 
 
-def classify(embeddings, dataset, classes=THREE_CLASSES, probabilities=None, seed=0):
+def classify(embeddings, dataset, label_set=KERMANY_LABELS, probabilities=None, seed=0):
     if probabilities is None:
-        probabilities = np.full((len(dataset.rows("test")), len(classes)), 1 / len(classes))
-    return find_neighbors(embeddings, dataset, classes=classes, probabilities=probabilities, seed=seed)
+        probabilities = np.full((len(dataset.rows("test")), len(label_set.classes)), 1 / len(label_set.classes))
+    return find_neighbors(embeddings, dataset, label_set=label_set, probabilities=probabilities, seed=seed)
 
 
 def test_clustered_classes_are_classified_correctly():
@@ -64,7 +65,7 @@ def test_probabilities_are_weighted_shares_of_the_votes():
 
     result = classify(embeddings, dataset)
 
-    train, labels = dataset.rows("train"), dataset.labels(THREE_CLASSES)
+    train, labels = dataset.rows("train"), dataset.labels()
     reference = KNeighborsClassifier(result.k, metric="cosine").fit(embeddings[train], labels[train])
     for split, evaluation in result.evaluations.items():
         # Every vote weighs as much as its class is rare, so that classes weigh alike.
@@ -79,8 +80,8 @@ def test_k_is_chosen_on_validation_alone():
     test = dataset.rows("test")
     moved, mislabeled = embeddings.copy(), dataset.table.copy()
     moved[test] = 0
-    mislabeled.loc[test, "subtype"] = "normal"
-    mislabeled.loc[test[0], "subtype"] = "viral"
+    mislabeled.loc[test, "label"] = "normal"
+    mislabeled.loc[test[0], "label"] = "viral"
 
     again = classify(moved, dataclasses.replace(dataset, table=mislabeled))
 
@@ -100,7 +101,7 @@ def test_k_does_not_exceed_the_training_images():
 
 def test_differences_from_the_classifier_are_counted():
     embeddings, dataset = make_case(spread=0.3)
-    truth = dataset.labels(THREE_CLASSES)[dataset.rows("test")]
+    truth = dataset.labels()[dataset.rows("test")]
     knn_wrong = np.flatnonzero(classify(embeddings, dataset).evaluations["test"].decisions != truth)
     assert not len(knn_wrong)
     bacterial = dataset.rows("test")[truth == 1]
@@ -155,14 +156,14 @@ def test_nearest_of_an_example_are_training_images_of_other_patients():
 
 def test_images_of_unknown_class_are_left_out():
     embeddings, dataset = make_case(spread=0.3)
-    subtypes = dataset.table["subtype"].to_numpy().astype(object)
+    labels = dataset.table["label"].to_numpy().astype(object)
     unknown = np.concatenate([dataset.rows(split)[:3] for split in SPLITS])
-    subtypes[unknown] = "unknown"
-    own = np.eye(3)[dataset.labels(THREE_CLASSES)[dataset.rows("test")]]
+    labels[unknown] = "pneumonia"
+    own = np.eye(3)[dataset.labels()[dataset.rows("test")]]
     embeddings[dataset.rows("train")[:3]] = 4 * np.eye(8)[0]
 
     result = classify(
-        embeddings, dataclasses.replace(dataset, table=dataset.table.assign(subtype=subtypes)), probabilities=own
+        embeddings, dataclasses.replace(dataset, table=dataset.table.assign(label=labels)), probabilities=own
     )
 
     assert len(result.evaluations["test"].labels) == 27
@@ -171,11 +172,35 @@ def test_images_of_unknown_class_are_left_out():
 
 
 def test_the_result_of_two_classes_can_be_saved(tmp_path):
-    result = classify(*make_case(BINARY_CLASSES, spread=0.3), classes=BINARY_CLASSES)
+    result = classify(*make_case(spread=0.3), label_set=KERMANY_LABELS.binary())
     save_result(result, tmp_path / "neighbors.npz")
     again = load_result(tmp_path / "neighbors.npz")
     assert again.evaluations["test"].metrics == result.evaluations["test"].metrics
     np.testing.assert_array_equal(again.nearest, result.nearest)
+
+
+def test_findings_are_classified_by_the_known_labels_of_the_neighbors():
+    rng = np.random.default_rng(0)
+    splits = rng.permutation(np.repeat(list(SPLITS), list(SPLITS.values())))
+    present = rng.random((len(splits), 2)) < 0.4
+    embeddings = present + 0.1 * rng.normal(size=present.shape) + [0.3, 0.1]
+    labels = ["|".join(np.array(FINDINGS.classes)[row]) for row in present]
+    dataset = make_dataset(labels, splits, label_set=FINDINGS)
+    dataset.table.loc[dataset.rows("train")[:20], "uncertain"] = "edema|mass"
+
+    result = classify(embeddings, dataset, FINDINGS, probabilities=1.0 * present[dataset.rows("test")])
+
+    assert result.evaluations["test"].metrics["auroc"].value > 0.95
+    assert result.agreement.value > 0.8
+    assert result.model_right == result.agreement.n - round(result.agreement.value * result.agreement.n)
+
+
+def test_votes_on_findings_weigh_present_and_absent_alike_and_ignore_unknown():
+    references = LabeledEmbeddings(np.eye(4), np.array([[1, -1], [0, -1], [0, 0], [0, 1]]), np.array(list("abcd")))
+    votes = count_votes(references, np.array([[4.0, 3, 2, 1]]), np.array(["e"]), num_classes=2, ks=(1, 2, 4))
+    assert votes[1].tolist() == [[1, 0.5]]
+    np.testing.assert_allclose(votes[2], [[0.75, 0.5]])
+    np.testing.assert_allclose(votes[4], [[0.5, 0.5]])
 
 
 def test_invalid_arguments_raise_an_error():
@@ -185,7 +210,7 @@ def test_invalid_arguments_raise_an_error():
     with pytest.raises(ValueError, match=r"probabilities are \(30, 2\), expected \(30, 3\)"):
         classify(embeddings, dataset, probabilities=np.ones((30, 2)))
     everything = dataclasses.replace(dataset, table=dataset.table.assign(split="train"))
-    with pytest.raises(ValueError, match=r"no image of normal, .* in val, test; split the dataset"):
+    with pytest.raises(CollectionError, match=r"no image of normal, .* in val, test; split the dataset"):
         classify(embeddings, everything, probabilities=np.ones((0, 3)))
 
 

@@ -7,14 +7,15 @@ import pandas as pd
 import pytest
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import CollectionError, TrainingError
-from pneumoscope.labels import THREE_CLASSES
-from pneumoscope.neighbors.map import compute_map, extend_map, measure_map, restore_tsne
+from pneumoscope.labels import LabelSet
+from pneumoscope.neighbors.map import compute_map, fit_tsne, measure_map
 
 pytest.importorskip("openTSNE")
 
 
-def make_case(splits, seed=0, spread=0.5):
+def make_case(splits, seed=0, spread=0.5, label_set=KERMANY_LABELS):
     """Return embeddings around one center a class, and their dataset."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 3, len(splits))
@@ -22,13 +23,13 @@ def make_case(splits, seed=0, spread=0.5):
     table = pd.DataFrame(
         {
             "name": [f"{row}.jpeg" for row in range(len(splits))],
-            "label": np.where(labels == 0, "normal", "pneumonia"),
-            "subtype": np.array(THREE_CLASSES)[labels],
+            "label": np.array(label_set.classes)[labels],
+            "uncertain": "",
             "patient": [f"p{row}" for row in range(len(splits))],
             "split": splits,
         }
     )
-    return embeddings, Dataset(np.zeros((len(splits), 4, 4), np.uint8), table, pd.DataFrame())
+    return embeddings, Dataset(np.zeros((len(splits), 4, 4), np.uint8), table, pd.DataFrame(), label_set)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +38,7 @@ def mapped():
     embeddings, dataset = make_case(splits)
     new = np.concatenate([embeddings[:3], 5 * np.eye(16)[[2]]])
     mapping = compute_map(
-        embeddings, dataset, classes=THREE_CLASSES, seed=4, new_embeddings=new, new_names=["a", "b", "c", "viral"]
+        embeddings, dataset, label_set=KERMANY_LABELS, seed=4, new_embeddings=new, new_names=["a", "b", "c", "viral"]
     )
     return embeddings, dataset, mapping
 
@@ -57,14 +58,14 @@ def test_test_images_are_placed_among_their_class(mapped):
 def test_new_images_are_placed_among_similar_ones(mapped):
     _, dataset, mapping = mapped
     new = mapping.origins == "new"
-    expected = [*dataset.labels(THREE_CLASSES)[:3], 2]
+    expected = [*dataset.labels()[:3], 2]
     assert label_by_nearest(mapping, new).tolist() == expected
 
 
 def test_rows_are_the_dataset_and_then_the_new_images(mapped):
     _, dataset, mapping = mapped
     assert mapping.names.tolist() == [*dataset.table["name"], "a", "b", "c", "viral"]
-    assert mapping.labels.tolist() == [*dataset.labels(THREE_CLASSES), -1, -1, -1, -1]
+    assert mapping.labels.tolist() == [*dataset.labels(), -1, -1, -1, -1]
     expected = dataset.table["split"].replace({"val": "train"})
     assert mapping.origins.tolist() == [*expected, *["new"] * 4]
     assert mapping.coordinates.dtype == np.float32
@@ -75,7 +76,7 @@ def test_the_test_and_new_images_do_not_move_the_map(mapped):
     embeddings, dataset, mapping = mapped
     others = embeddings.copy()
     others[dataset.rows("test")] = 0
-    again = compute_map(others, dataset, classes=THREE_CLASSES, seed=4)
+    again = compute_map(others, dataset, label_set=KERMANY_LABELS, seed=4)
     train = again.origins == "train"
     np.testing.assert_array_equal(again.coordinates[train], mapping.coordinates[: len(dataset)][train])
     assert again.trustworthiness == mapping.trustworthiness
@@ -84,7 +85,7 @@ def test_the_test_and_new_images_do_not_move_the_map(mapped):
 def test_trustworthiness_is_higher_with_structure(mapped):
     _, dataset, mapping = mapped
     noise = np.random.default_rng(0).normal(size=(len(dataset), 200)).astype(np.float32)
-    unstructured = compute_map(noise, dataset, classes=THREE_CLASSES)
+    unstructured = compute_map(noise, dataset, label_set=KERMANY_LABELS)
     assert 0.85 < mapping.trustworthiness <= 1
     assert unstructured.trustworthiness < mapping.trustworthiness
 
@@ -92,35 +93,37 @@ def test_trustworthiness_is_higher_with_structure(mapped):
 @pytest.mark.parametrize("num_images", [4, 5, 9, 30])
 def test_few_images_can_be_mapped(num_images):
     embeddings, dataset = make_case(["train"] * num_images + ["test"])
-    mapping = compute_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:1], new_names=["new"])
+    mapping = compute_map(
+        embeddings, dataset, label_set=KERMANY_LABELS, new_embeddings=embeddings[:1], new_names=["new"]
+    )
     assert np.isfinite(mapping.coordinates).all()
     assert 0 <= mapping.trustworthiness <= 1
 
 
 def test_duplicate_images_can_be_mapped():
     embeddings, dataset = make_case(["train"] * 40)
-    mapping = compute_map(np.repeat(embeddings[:10], 4, axis=0), dataset, classes=THREE_CLASSES)
+    mapping = compute_map(np.repeat(embeddings[:10], 4, axis=0), dataset, label_set=KERMANY_LABELS)
     assert np.isfinite(mapping.coordinates).all()
 
 
 def test_too_few_images_and_equal_embeddings_raise_an_error():
     embeddings, dataset = make_case(["train"] * 3 + ["test"] * 9)
     with pytest.raises(CollectionError, match="3 images outside test, expected 4 or more"):
-        compute_map(embeddings, dataset, classes=THREE_CLASSES)
+        compute_map(embeddings, dataset, label_set=KERMANY_LABELS)
     embeddings, dataset = make_case(["train"] * 12)
     with pytest.raises(TrainingError, match="same embedding"):
-        compute_map(np.ones_like(embeddings), dataset, classes=THREE_CLASSES)
+        compute_map(np.ones_like(embeddings), dataset, label_set=KERMANY_LABELS)
 
 
 def test_invalid_arguments_raise_an_error():
     embeddings, dataset = make_case(["train"] * 12)
     with pytest.raises(ValueError, match=r"embeddings are \(11, 16\), expected \(12, d\)"):
-        compute_map(embeddings[1:], dataset, classes=THREE_CLASSES)
+        compute_map(embeddings[1:], dataset, label_set=KERMANY_LABELS)
     with pytest.raises(ValueError, match=r"new_embeddings are \(2, 16\), expected \(1, 16\)"):
-        compute_map(embeddings, dataset, classes=THREE_CLASSES, new_embeddings=embeddings[:2], new_names=["one"])
+        compute_map(embeddings, dataset, label_set=KERMANY_LABELS, new_embeddings=embeddings[:2], new_names=["one"])
     embeddings[3, 3] = np.nan
     with pytest.raises(ValueError, match="embeddings hold NaN"):
-        compute_map(embeddings, dataset, classes=THREE_CLASSES)
+        compute_map(embeddings, dataset, label_set=KERMANY_LABELS)
 
 
 def test_a_perfect_map_scores_1_and_a_random_one_chance():
@@ -140,22 +143,20 @@ def test_folded_groups_are_continuous_and_not_trustworthy():
     assert folded["continuity"] > folded["trustworthiness"] + 0.1
 
 
-def test_new_images_can_be_placed_on_an_earlier_map(mapped):
-    embeddings, dataset, mapping = mapped
-    again = extend_map(mapping, embeddings, embeddings[:2], ["first", "second"], seed=4)
-    old = mapping.origins != "new"
-    np.testing.assert_array_equal(again.coordinates[: old.sum()], mapping.coordinates[old])
-    assert again.names.tolist()[old.sum() :] == ["first", "second"]
-    assert label_by_nearest(again, again.origins == "new").tolist() == dataset.labels(THREE_CLASSES)[:2].tolist()
-    with pytest.raises(ValueError, match=r"expected \(150, d\)"):
-        extend_map(mapping, embeddings[1:], embeddings[:0], [])
+def test_each_point_of_a_multi_label_map_has_one_label():
+    findings = LabelSet(("edema", "mass", "nodule"), multi_label=True)
+    embeddings, dataset = make_case(["train"] * 12, label_set=findings)
+    labels = ["", "edema", "edema|mass", "mass", *dataset.table["label"][4:]]
+    dataset.table["label"], dataset.table.loc[3, "uncertain"] = labels, "nodule"
+    mapping = compute_map(embeddings, dataset, label_set=findings)
+    assert mapping.classes == ("no finding", "edema", "mass", "nodule", "several findings")
+    assert mapping.labels[:4].tolist() == [0, 1, 4, 2]
 
 
 def test_placing_an_image_is_fast_and_does_not_change_the_map():
-    embeddings, dataset = make_case(["train"] * 2000)
-    centers = 60 * np.array([[0, 0], [1, 0], [0, 1]])[dataset.labels(THREE_CLASSES)]
-    before = (centers + 6 * np.random.default_rng(0).normal(size=(2000, 2))).astype(np.float32)
-    fitted = restore_tsne(embeddings, before)
+    embeddings, _ = make_case(["train"] * 300)
+    fitted = fit_tsne(embeddings)
+    before = fitted.coordinates.copy()
     fitted.place(embeddings[:1])
 
     started = time.perf_counter()
@@ -164,8 +165,7 @@ def test_placing_an_image_is_fast_and_does_not_change_the_map():
 
     assert seconds < 0.2 * 5  # five times what is promised, for machines that do other work
     np.testing.assert_array_equal(fitted.coordinates, before)
-    gaps = np.linalg.norm(placed[0] - 60 * np.array([[0, 0], [1, 0], [0, 1]]), axis=1)
-    assert gaps.argmin() == dataset.labels(THREE_CLASSES)[1]
+    assert np.linalg.norm(placed[0] - before[1]) < np.ptp(before, axis=0).max() / 4
 
 
 def test_umap_fits_the_map_and_places_test_images(mapped, monkeypatch):
@@ -185,7 +185,7 @@ def test_umap_fits_the_map_and_places_test_images(mapped, monkeypatch):
 
     monkeypatch.setitem(sys.modules, "umap", types.SimpleNamespace(UMAP=UMAP))
 
-    mapping = compute_map(embeddings, dataset, classes=THREE_CLASSES, seed=4, method="umap")
+    mapping = compute_map(embeddings, dataset, label_set=KERMANY_LABELS, seed=4, method="umap")
 
     assert mapping.method == "umap"
     assert settings[0]["random_state"] == 4 and settings[0]["n_neighbors"] == 15

@@ -16,7 +16,9 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ExplicitVRLittleEndian, generate_uid
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ImageError
+from pneumoscope.labels import LabelSet
 from pneumoscope.pacs.dicom_output import make_dicom_reading, write_dicom_reading
 from pneumoscope.report.reading_image import draw_reading
 
@@ -36,11 +38,30 @@ PREDICTED: dict[str, Any] = {
     "neighbors": [{"name": "person1_virus_6.jpeg", "label": "viral", "distance": 1.2}],
     "heatmap": "/out/DOE_JANE_1970.png",
     "model": "pneumoscope-1.0-3f2a9c41",
+    "label_set": KERMANY_LABELS,
+    "thresholds": {"pneumonia": 0.6},
+    "explained": "pneumonia",
+}
+FINDINGS = PREDICTED | {
+    "decision": "Pneumothorax|Derrame pleural à direita",
+    "p_Pneumothorax": 0.8,
+    "p_Derrame pleural à direita": 0.6,
+    "p_Masse \\ Rundherd": 0.1,
+    "explained": "Pneumothorax",
+    "label_set": LabelSet(
+        ("Pneumothorax", "Derrame pleural à direita", "Masse \\ Rundherd"), "No Finding", multi_label=True
+    ),
+    "thresholds": {"Pneumothorax": 0.3, "Derrame pleural à direita": 0.5, "Masse \\ Rundherd": 0.4},
+    "anomaly_score": None,
+    "anomaly_percentile": None,
+    "in_distribution": None,
+    "neighbors": [],
 }
 PROBABILITIES = {"Normal": 0.07, "Pneumonia": 0.93, "Bacterial pneumonia": 0.71, "Viral pneumonia": 0.22}
 REJECTED: dict[str, Any] = PREDICTED | {
     **dict.fromkeys(("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_score", "anomaly_percentile")),
     "decision": "rejected",
+    "explained": "",
     "in_distribution": False,
     "reason": "The header says left lateral view; expected a frontal view (PA or AP).",
     "neighbors": [],
@@ -110,7 +131,7 @@ def draw_arrays() -> tuple[np.ndarray, np.ndarray]:
 def make(source: object, reading: dict[str, Any] = PREDICTED, **options: object) -> tuple[Dataset, Dataset]:
     """Return secondary capture and report, encoded and read back."""
     heatmap, image = draw_arrays()
-    made = make_dicom_reading(source, reading, heatmap if reading["p_normal"] is not None else None, image, **options)
+    made = make_dicom_reading(source, reading, heatmap if reading["explained"] else None, image, **options)
     capture, document = (dcmread(io.BytesIO(encode(one))) for one in made)
     return capture, document
 
@@ -152,7 +173,9 @@ def check(paths: list[Path]) -> None:
 
 @pytest.mark.integration
 @pytest.mark.parametrize("deidentify", [False, True], ids=["as is", "deidentified"])
-@pytest.mark.parametrize("reading", [PREDICTED, REJECTED, UNCERTAIN], ids=["predicted", "rejected", "uncertain"])
+@pytest.mark.parametrize(
+    "reading", [PREDICTED, REJECTED, UNCERTAIN, FINDINGS], ids=["predicted", "rejected", "uncertain", "findings"]
+)
 @pytest.mark.parametrize("file_format", ["DICOM", "PNG"])
 def test_files_conform_to_the_standard(
     tmp_path: Path, file_format: str, reading: dict[str, Any], deidentify: bool
@@ -213,10 +236,22 @@ def test_rejected_image_has_a_reason_and_no_probability() -> None:
     assert not [name for name, _ in items if name == "Probability"]
 
 
-def test_subtype_note_stands_only_where_pneumonia_is_predicted() -> None:
+def test_every_finding_is_listed_with_its_threshold() -> None:
+    (overview, *findings) = make(encode(make_source()), FINDINGS)[1].ContentSequence[-1].ContentSequence
+    decided = [value for name, value in list_items(overview) if name.startswith("Decision")]
+    listed = [dict(list_items(group)) for group in findings]
+    assert decided == ["Pneumothorax", "Derrame pleural à direita"]
+    assert [(group["Finding"], group["Probability"], group["Threshold of the probability"]) for group in listed] == [
+        ("Pneumothorax", 0.8, 0.3),
+        ("Derrame pleural à direita", 0.6, 0.5),
+        ("Masse / Rundherd", 0.1, 0.4),
+    ]
+
+
+def test_note_on_labels_stands_only_where_a_class_of_a_group_is_predicted() -> None:
     normal = PREDICTED | {"decision": "normal"}
     for reading, expected in ((PREDICTED, True), (normal, False), (UNCERTAIN, False), (REJECTED, False)):
-        items = list_items(make(encode(make_source()), {**reading, "subtype_trust": "Unreliable in a subset."})[1])
+        items = list_items(make(encode(make_source()), {**reading, "label_trust": "Unreliable in a subset."})[1])
         assert (("Comment", "Unreliable in a subset.") in items) == expected
 
 

@@ -2,6 +2,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 from scipy import ndimage
@@ -12,11 +13,12 @@ from sklearn.preprocessing import StandardScaler
 from pneumoscope.data.collection import COLUMNS, scan_collection
 from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.image import load_gray
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.data.splits import check_patients
 from pneumoscope.errors import CollectionError
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
 from pneumoscope.phantoms.phantom import (
     COMMENT,
+    PHANTOM_SETS,
     Phantoms,
     draw_phantoms,
     phantom_dataset,
@@ -58,15 +60,15 @@ def test_same_seed_gives_the_same_bytes() -> None:
 def test_number_of_images_is_exact(num_images: int) -> None:
     few = draw_phantoms(num_images, size=32)
     assert few.images.shape == few.masks.shape == few.lungs.shape == (num_images, 32, 32)
-    assert len(few) == len(few.subtypes) == len(few.patients) == num_images
+    assert len(few) == len(few.labels) == len(few.patients) == num_images
 
 
 def test_classes_are_thirds_and_children_have_1_to_4_images_of_one_class(phantoms: Phantoms) -> None:
-    assert sorted((phantoms.subtypes == name).sum() for name in THREE_CLASSES) == [40, 40, 41]
+    assert sorted((phantoms.labels == name).sum() for name in KERMANY_LABELS.classes) == [40, 40, 41]
     patients, first, counts = np.unique(phantoms.patients, return_index=True, return_counts=True)
     assert set(counts.tolist()) == {1, 2, 3, 4}
     for patient, row in zip(patients, first, strict=True):
-        assert (phantoms.subtypes[phantoms.patients == patient] == phantoms.subtypes[row]).all()
+        assert (phantoms.labels[phantoms.patients == patient] == phantoms.labels[row]).all()
 
 
 def test_images_use_the_range_and_differ_in_exposure_and_pose(phantoms: Phantoms) -> None:
@@ -79,13 +81,13 @@ def test_images_use_the_range_and_differ_in_exposure_and_pose(phantoms: Phantoms
 
 def test_masks_are_empty_for_normals_alone(phantoms: Phantoms) -> None:
     areas = phantoms.masks.mean(axis=(1, 2))
-    assert (areas[phantoms.subtypes == "normal"] == 0).all()
-    assert (areas[phantoms.subtypes != "normal"] > 0.01).all()
+    assert (areas[phantoms.labels == "normal"] == 0).all()
+    assert (areas[phantoms.labels != "normal"] > 0.01).all()
     assert areas.max() < 0.4
 
 
 def test_bacterial_lesion_is_a_dense_patch_in_one_lung(phantoms: Phantoms) -> None:
-    rows = np.flatnonzero(phantoms.subtypes == "bacterial")
+    rows = np.flatnonzero(phantoms.labels == "bacterial")
     brighter = []
     for image, mask in zip(phantoms.images[rows].astype(float), phantoms.masks[rows], strict=True):
         parts, count = ndimage.label(mask)
@@ -96,26 +98,26 @@ def test_bacterial_lesion_is_a_dense_patch_in_one_lung(phantoms: Phantoms) -> No
 
 
 def test_viral_lesion_is_a_pattern_of_fine_lines_in_both_lungs(phantoms: Phantoms) -> None:
-    rows = np.flatnonzero(phantoms.subtypes == "viral")
+    rows = np.flatnonzero(phantoms.labels == "viral")
     masks = phantoms.masks[rows]
     shares = masks[:, :, :64].sum(axis=(1, 2)) / masks.sum(axis=(1, 2))
     assert ((shares > 0.25) & (shares < 0.75)).all()
     places = masks.mean(axis=0) > 0.8
     smoothed = ndimage.gaussian_filter(phantoms.images.astype(float), (0, 1, 1))
     roughness = np.abs(phantoms.images - smoothed)[:, places].mean(axis=1)
-    assert (roughness[rows][:, None] > roughness[phantoms.subtypes == "normal"]).mean() > 0.85
+    assert (roughness[rows][:, None] > roughness[phantoms.labels == "normal"]).mean() > 0.85
 
 
 def test_lesions_can_be_learned_and_shuffled_labels_cannot(dataset: Dataset) -> None:
-    labels = dataset.labels(BINARY_CLASSES)
+    labels = dataset.labels(KERMANY_LABELS.binary())
     assert score(coarse_pixels(dataset), dataset, labels) > 0.85
-    assert score(coarse_pixels(dataset), dataset, dataset.labels(THREE_CLASSES)) > 0.7
+    assert score(coarse_pixels(dataset), dataset, dataset.labels()) > 0.7
     assert score(coarse_pixels(dataset), dataset, np.random.default_rng(0).permutation(labels)) < 0.62
 
 
 def test_mean_and_spread_of_gray_do_not_predict_the_class(dataset: Dataset) -> None:
     moments = np.stack([dataset.images.mean(axis=(1, 2)), dataset.images.std(axis=(1, 2))], axis=1)
-    assert score(moments, dataset, dataset.labels(BINARY_CLASSES)) < 0.75
+    assert score(moments, dataset, dataset.labels(KERMANY_LABELS.binary())) < 0.75
 
 
 def test_dataset_keeps_children_apart(dataset: Dataset) -> None:
@@ -132,8 +134,7 @@ def test_written_folder_reads_like_the_real_set_and_is_marked_as_drawn(tmp_path:
     collection = scan_collection(root)
     assert collection.skipped.empty
     expected, listed = (
-        table.set_index("name")[["label", "subtype", "split"]].to_dict("index")
-        for table in (dataset.table, collection.table)
+        table.set_index("name")[["label", "split"]].to_dict("index") for table in (dataset.table, collection.table)
     )
     assert listed == expected
     check_patients(collection.table)
@@ -148,10 +149,45 @@ def test_written_folder_reads_like_the_real_set_and_is_marked_as_drawn(tmp_path:
         write_phantoms(root, num_train=3, num_test=3, size=32)
 
 
-@pytest.mark.parametrize(("num_images", "size", "match"), [(0, 64, "num_images is 0"), (3, 16, "size is 16")])
-def test_impossible_requests_are_rejected(num_images: int, size: int, match: str) -> None:
+@pytest.mark.parametrize("label_set", ["five-class", "multi-label"])
+def test_findings_of_other_sets_are_visible(label_set: str) -> None:
+    drawn = phantom_dataset(num_train=200, num_test=100, size=64, seed=0, label_set=label_set)
+    labels, names = drawn.targets.astype(bool), drawn.label_set.classes
+    assert drawn.masks is not None
+    positive = [names.index(name) for name in drawn.label_set.positives]
+    assert (drawn.masks.any(axis=(1, 2)) == labels[:, positive].any(axis=1)).all()
+    assert ((labels.mean(axis=0) > 0.15) & (labels.mean(axis=0) < 0.5)).all()
+    single = labels.sum(axis=1) == 1
+    assert single.all() if label_set == "five-class" else 0.2 < single.mean() < 0.6
+    for name in ("consolidation", "nodule", "effusion"):
+        rows = np.flatnonzero(single & labels[:, [item.lower() for item in names].index(name)])
+        pairs = [
+            (image[mask], image[mask[:, ::-1]])
+            for image, mask in zip(drawn.images[rows], drawn.masks[rows], strict=True)
+        ]
+        assert np.mean([lesion.mean() > other.mean() + 10 for lesion, other in pairs]) > 0.85, name
+    check_patients(drawn.table)
+
+
+def test_written_sets_load_as_drawn(tmp_path: Path) -> None:
+    for label_set, source in (("five-class", ""), ("multi-label", "manifest.csv")):
+        root = write_phantoms(tmp_path / label_set, num_train=12, num_test=6, size=48, label_set=label_set)
+        drawn = phantom_dataset(num_train=12, num_test=6, size=48, label_set=label_set)
+        loaded = load_dataset(root / source, size=48)
+        assert set(loaded.label_set.classes) == set(PHANTOM_SETS[label_set].classes) and loaded.skipped.empty
+        order = drawn.table.reset_index().set_index("name").loc[loaded.names, "index"].to_numpy()
+        assert loaded.labels(drawn.label_set).tolist() == drawn.labels()[order].tolist()
+        grouping = [pd.factorize(patients)[0].tolist() for patients in (loaded.patients, drawn.patients[order])]
+        assert grouping[0] == grouping[1] and (loaded.table["split"].array == drawn.table["split"].array[order]).all()
+
+
+@pytest.mark.parametrize(
+    ("num_images", "size", "label_set", "match"),
+    [(0, 64, "kermany", "num_images is 0"), (3, 16, "kermany", "size is 16"), (3, 64, "two", "expected kermany, five")],
+)
+def test_impossible_requests_are_rejected(num_images: int, size: int, label_set: str, match: str) -> None:
     with pytest.raises(ValueError, match=match):
-        draw_phantoms(num_images, size=size)
+        draw_phantoms(num_images, size=size, label_set=label_set)
 
 
 def test_phantoms_are_recognized_and_radiographs_are_not(tmp_path: Path, write_image: Callable[..., Path]) -> None:

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.archive import save_result
 from pneumoscope.io.results import (
     AnomalyResult,
@@ -23,11 +24,14 @@ from pneumoscope.io.results import (
     OODCheck,
     OODKind,
 )
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.labels import LabelSet
 from pneumoscope.study.summary import summarize_study
 
+FINDINGS = LabelSet(("Effusion", "Mass", "Pleural_Thickening"), "No Finding", multi_label=True)
+MANY = LabelSet(("Saudável", *(f"Classe número {number}" for number in range(2, 21))), "Saudável")
 LAYERS = ("conv_1", "conv_2", "conv_3")
 FACTS = {
+    "left_out": {},
     "settings": {
         "seed": 7,
         "epochs": 40,
@@ -55,21 +59,29 @@ def make_labels(rng, count, num_classes):
     return np.concatenate([np.arange(num_classes), rng.integers(0, num_classes, count - num_classes)])
 
 
-def make_evaluation(rng, classes, split, count, skill):
-    labels = make_labels(rng, count, len(classes))
-    logits = rng.normal(size=(count, len(classes))) + skill * np.eye(len(classes))[labels]
-    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
-    confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
-    np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
-    recalls = np.diag(confusion) / confusion.sum(axis=1)
-    precisions = np.diag(confusion) / np.maximum(confusion.sum(axis=0), 1)
-    values = {"accuracy": np.trace(confusion) / count, "balanced_accuracy": recalls.mean()}
-    for name, precision, recall in zip(classes, precisions, recalls, strict=True):
-        values |= {f"precision_{name}": precision, f"recall_{name}": recall}
-    values |= {"auroc": 0.5 + 0.45 * values["accuracy"], "auprc": 0.5 + 0.4 * values["accuracy"]}
+def make_evaluation(rng, label_set, split, count, skill):
+    classes = label_set.classes
+    if label_set.multi_label:
+        labels = rng.integers(-1, 2, (count, len(classes)))
+        probabilities = 1 / (1 + np.exp(-rng.normal(skill * (labels - 0.5))))
+        values = {"auroc": 0.8, "auprc": 0.7, "macro_f1": 0.6, "subset_accuracy": 0.4}
+        values |= {f"auroc_{name}": 0.8 for name in classes}
+        confusion = np.full((len(classes), 2, 2), count // 4)
+    else:
+        labels = make_labels(rng, count, len(classes))
+        logits = rng.normal(size=(count, len(classes))) + skill * np.eye(len(classes))[labels]
+        probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+        confusion = np.zeros((len(classes), len(classes)), dtype=np.int64)
+        np.add.at(confusion, (labels, probabilities.argmax(axis=1)), 1)
+        recalls = np.diag(confusion) / confusion.sum(axis=1)
+        precisions = np.diag(confusion) / np.maximum(confusion.sum(axis=0), 1)
+        values = {"accuracy": np.trace(confusion) / count, "balanced_accuracy": recalls.mean()}
+        for name, precision, recall in zip(classes, precisions, recalls, strict=True):
+            values |= {f"precision_{name}": precision, f"recall_{name}": recall}
+        values |= {"auroc": 0.5 + 0.45 * values["accuracy"], "auprc": 0.5 + 0.4 * values["accuracy"]}
     return Evaluation(
         split=split,
-        classes=classes,
+        label_set=label_set,
         labels=labels,
         probabilities=probabilities.astype(np.float32),
         patients=np.array([f"person{number // 2}" for number in range(count)]),
@@ -93,19 +105,19 @@ def make_curve(rng, epochs=40, accuracy=True, chosen_epoch=31):
     )
 
 
-def make_classification(rng, classes, count, skill):
-    evaluations = {split: make_evaluation(rng, classes, split, count, skill) for split in ("val", "test")}
-    parameters = 3_404_674 if len(classes) == 2 else 4_287_491
-    return Classification(classes, parameters, make_curve(rng), evaluations)
+def make_classification(rng, label_set, count, skill):
+    evaluations = {split: make_evaluation(rng, label_set, split, count, skill) for split in ("val", "test")}
+    parameters = 3_404_674 if label_set.task == "binary" else 4_287_491
+    return Classification(label_set, parameters, make_curve(rng), evaluations)
 
 
-def make_neighbors(rng, classes, dataset, count, skill):
+def make_neighbors(rng, label_set, dataset, count, skill):
     test, train = dataset.rows("test"), dataset.rows("train")
     queries = rng.choice(test, 6, replace=False)
     return Neighbors(
         k=9,
         k_scores={str(k): 0.8 - 0.01 * abs(k - 9) for k in (1, 3, 5, 9, 15, 25)},
-        evaluations={split: make_evaluation(rng, classes, split, count, skill) for split in ("val", "test")},
+        evaluations={split: make_evaluation(rng, label_set, split, count, skill) for split in ("val", "test")},
         agreement=make_estimate(0.93, count),
         model_right=12,
         knn_right=8,
@@ -136,8 +148,8 @@ def make_anomaly(rng, dataset, count):
     metrics = {"auroc": make_estimate(0.81, count), "auprc": make_estimate(0.86, count)}
     for name, value in (("mean_plus_sd", 0.7), ("quantile", 0.6)):
         metrics |= {f"accuracy_{name}": make_estimate(value, count), f"f1_{name}": make_estimate(value + 0.02, count)}
-        metrics |= {f"flagged_normal_{name}": make_estimate(0.16, count)}
-        metrics |= {f"flagged_pneumonia_{name}": make_estimate(0.66, count)}
+        metrics |= {f"false_positive_rate_{name}": make_estimate(0.16, count)}
+        metrics |= {f"sensitivity_{name}": make_estimate(0.66, count)}
     examples = dataset.rows("test")[:6]
     images = dataset.images[examples].astype(np.float32) / 255
     reconstructions = ((images + np.roll(images, 2, axis=1) + np.roll(images, 2, axis=2)) / 3).astype(np.float32)
@@ -149,7 +161,7 @@ def make_anomaly(rng, dataset, count):
         validation_scores=validation,
         scores=errors,
         labels=labels,
-        subtypes=np.where(labels == 1, "viral", "normal"),
+        classes=np.where(labels == 1, "viral", "normal"),
         metrics=metrics,
         images=images,
         reconstructions=reconstructions,
@@ -160,16 +172,19 @@ def make_anomaly(rng, dataset, count):
 
 def make_explanation(rng, dataset, count, *, masks=False):
     test = dataset.rows("test")
-    labels = dataset.labels(BINARY_CLASSES)
-    examples = np.concatenate([test[labels[test] == number][:4] for number in (0, 1)]).reshape(2, -1).T.ravel()
+    label_set = dataset.label_set if dataset.label_set.multi_label else dataset.label_set.binary()
+    labels = dataset.labels(label_set)
+    labels = labels.argmax(axis=1) if label_set.multi_label else labels
+    examples = np.concatenate([test[labels[test] == number][:4] for number in (0, 1)])
+    examples = examples[np.argsort(np.arange(len(examples)) % 4, kind="stable")]  # alternate
     images = dataset.images[examples].astype(np.float32) / 255
     size = images.shape[1]
     y, x = np.mgrid[:size, :size] / size
     centers = rng.uniform(0.25, 0.75, (len(examples), len(LAYERS), 2, 1, 1))
     heatmaps = np.exp(-((y - centers[:, :, 0]) ** 2 + (x - centers[:, :, 1]) ** 2) / 0.03).astype(np.float32)
     metrics = {
-        "centrality_normal": Estimate(1.21, 1.17, 1.25, count // 3),
-        "centrality_pneumonia": Estimate(1.04, 1.01, 1.07, count - count // 3),
+        "centrality_negative": Estimate(1.21, 1.17, 1.25, count // 3),
+        "centrality_positive": Estimate(1.04, 1.01, 1.07, count - count // 3),
         "centrality_difference": Estimate(0.17, 0.12, 0.22, count),
     }
     if masks:
@@ -178,6 +193,7 @@ def make_explanation(rng, dataset, count, *, masks=False):
     crops = images[0][None, None, : size // 4, : size // 4]
     return Explanation(
         layers=LAYERS,
+        label_set=label_set,
         images=images,
         labels=labels[examples],
         decisions=np.where(np.arange(len(examples)) == 1, 0, labels[examples]),
@@ -201,7 +217,7 @@ def make_audit(unreadable=()):
             "test/viral": 75,
         },
         patients={"train": 2700, "test": 300},
-        normal_share={"train": 0.257, "test": 0.367},
+        negative_share={"train": 0.257, "test": 0.367},
         unreadable=list(unreadable),
         exact_duplicates=[["train/a.jpeg", "train/b.jpeg"]],
         near_duplicates=[["train/c.jpeg", "train/d.jpeg"]],
@@ -227,21 +243,21 @@ def make_leakage(count):
     )
 
 
-def make_dataset(rng, size=32):
-    subtypes = np.array(THREE_CLASSES)[np.arange(60) % 3]
+def make_dataset(rng, size=32, label_set=KERMANY_LABELS):
+    labels = np.array(label_set.classes)[np.arange(60) % len(label_set.classes)]
     table = pd.DataFrame(
         {
             "path": [f"/nowhere/{number}.jpeg" for number in range(60)],
             "name": [f"{number}.jpeg" for number in range(60)],
             "sha256": [f"{number:064d}" for number in range(60)],
-            "label": np.where(subtypes == "normal", "normal", "pneumonia"),
-            "subtype": subtypes,
+            "label": np.where(np.arange(60) % 5 == 0, "", labels) if label_set.multi_label else labels,
+            "uncertain": "",
             "patient": [f"person{number}" for number in range(60)],
             "split": np.repeat(["train", "val", "test"], 20),
         }
     )
     images = rng.integers(0, 256, (60, size, size), dtype=np.uint8)
-    return Dataset(images, table, pd.DataFrame({"name": [], "reason": []}))
+    return Dataset(images, table, pd.DataFrame({"name": [], "reason": []}), label_set)
 
 
 def make_stages(dataset, *, count=319, configurations=("reference", "improved"), unreadable=()):
@@ -249,32 +265,35 @@ def make_stages(dataset, *, count=319, configurations=("reference", "improved"),
     stages = {"audit": make_audit(unreadable), "leakage": make_leakage(count)}
     for configuration in configurations:
         skill = {"reference": 1.6, "improved": 2.6}[configuration]
-        for task, classes in (("binary", BINARY_CLASSES), ("three_class", THREE_CLASSES)):
-            stages[f"{configuration}-{task}"] = make_classification(rng, classes, count, skill)
-            stages[f"{configuration}-neighbors_{task}"] = make_neighbors(rng, classes, dataset, count, skill)
-            stages[f"{configuration}-map_{task}"] = make_map(rng, classes)
+        for task, label_set in dataset.label_set.tasks().items():
+            stages[f"{configuration}-{task}"] = make_classification(rng, label_set, count, skill)
+            stages[f"{configuration}-neighbors_{task}"] = make_neighbors(rng, label_set, dataset, count, skill)
+            stages[f"{configuration}-map_{task}"] = make_map(rng, label_set.classes)
         stages[f"{configuration}-anomaly"] = make_anomaly(rng, dataset, count)
         stages[f"{configuration}-explain"] = make_explanation(rng, dataset, count, masks=dataset.masks is not None)
     return stages
 
 
-def make_data(*, phantoms, skipped=0):
-    counts = make_audit().counts
+def make_data(*, phantoms, skipped=0, label_set=KERMANY_LABELS):
     return {
         "source": "chest_xray",
+        "label_set": label_set,
         "phantoms": phantoms,
-        "counts": counts,
+        "counts": make_audit().counts
+        if label_set == KERMANY_LABELS
+        else {f"test/{name}": 9 for name in label_set.classes},
         "patients": {"train": 2700, "test": 300},
         "skipped": skipped,
         "sha256": "0" * 64,
     }
 
 
-def leave_study(out_dir, stages, *, phantoms=False, skipped=0):
+def leave_study(out_dir, stages, *, left_out=None, **data):
     """Write a folder as a study leaves it."""
     for name, result in stages.items():
         save_result(result, out_dir / "stages" / f"{name}.npz")
-    results = summarize_study(stages, data=make_data(phantoms=phantoms, skipped=skipped), **FACTS)
+    facts = {**FACTS, "left_out": left_out or {}}
+    results = summarize_study(stages, data=make_data(**{"phantoms": False, **data}), **facts)
     (out_dir / "results.json").write_text(json.dumps(results, allow_nan=False), encoding="utf-8")
     return out_dir
 
@@ -287,6 +306,16 @@ def dataset():
 @pytest.fixture(scope="session")
 def stages(dataset):
     return make_stages(dataset)
+
+
+@pytest.fixture(scope="session", params=[FINDINGS, MANY], ids=["findings", "twenty classes"])
+def other_dataset(request):
+    return make_dataset(np.random.default_rng(1), label_set=request.param)
+
+
+@pytest.fixture(scope="session")
+def other_stages(other_dataset):
+    return make_stages(other_dataset, configurations=("improved",))
 
 
 @pytest.fixture(scope="session")

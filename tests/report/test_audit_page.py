@@ -2,6 +2,7 @@ import base64
 import io
 import json
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PIL import Image
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.audit import audit_dataset
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import Audit
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.audit_page import format_audit, write_audit
@@ -44,7 +46,8 @@ def flawed(phantoms: Dataset) -> Dataset:
     brighter = np.clip(phantoms.images[1].astype(int) + 20, 0, 255).astype(np.uint8)
     images = np.concatenate([phantoms.images, phantoms.images[:1], brighter[None]])
     skipped = pd.DataFrame({"name": ["train/<script>alert(1)</script>.jpeg"], "reason": ["empty file"]})
-    return Dataset(images, pd.concat([phantoms.table, more], ignore_index=True), skipped)
+    table = pd.concat([phantoms.table, more], ignore_index=True)
+    return replace(phantoms, images=images, table=table, skipped=skipped, masks=None)
 
 
 @pytest.fixture(scope="module")
@@ -58,14 +61,14 @@ def test_all_files_carry_the_notice(written: tuple[Audit, Path]) -> None:
     assert page.name == "audit.html"
     for name in ("audit.txt", "audit.json", "audit.html", "exposure.svg"):
         assert RESEARCH_USE_ONLY in (page.parent / name).read_text(encoding="utf-8")
-    assert (page.parent / "audit.txt").read_text(encoding="utf-8") == format_audit(audit)
+    assert (page.parent / "audit.txt").read_text(encoding="utf-8") == format_audit(audit, KERMANY_LABELS)
     kept = json.loads((page.parent / "audit.json").read_text(encoding="utf-8"))
     assert Audit(**{key: kept[key] for key in audit.__dataclass_fields__}) == audit
 
 
 def test_text_holds_every_count_and_finding(written: tuple[Audit, Path]) -> None:
     audit, _ = written
-    text = format_audit(audit)
+    text = format_audit(audit, KERMANY_LABELS)
     for note in audit.notes:
         assert note in text
     for group in (*audit.exact_duplicates, *audit.near_duplicates):
@@ -75,14 +78,14 @@ def test_text_holds_every_count_and_finding(written: tuple[Audit, Path]) -> None
     numbers = [audit.counts[f"test/{name}"] for name in classes]
     assert row[1:] == [
         *map(str, (*numbers, sum(numbers))),
-        f"{100 * audit.normal_share['test']:.1f}%",
+        f"{100 * audit.negative_share['test']:.1f}%",
         str(audit.patients["test"]),
     ]
 
 
 def test_long_lists_are_cut_in_the_text(written: tuple[Audit, Path]) -> None:
     audit = Audit(**{**written[0].__dict__, "shared_numbers": [f"person{number}" for number in range(170)]})
-    text = format_audit(audit)
+    text = format_audit(audit, KERMANY_LABELS)
     assert "person11\n  158 more in audit.json" in text and "person12" not in text
 
 

@@ -12,8 +12,9 @@ from matplotlib.colors import to_hex
 from matplotlib.text import Text
 from PIL import Image
 
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import Estimate
-from pneumoscope.labels import BINARY_CLASSES, THREE_CLASSES
+from pneumoscope.labels import LabelSet
 from pneumoscope.report.comparison import Score, sampling_interval
 from pneumoscope.report.figures import (
     anomaly,
@@ -66,7 +67,7 @@ def test_a_loss_that_falls_far_is_drawn_on_a_log_scale(stages):
     assert curves.draw_learning_curve(curve, title="1.A").axes[0].get_yscale() == "linear"
 
 
-@pytest.mark.parametrize("stage", ["improved-binary", "improved-three_class"])
+@pytest.mark.parametrize("stage", ["improved-binary", "improved-multiclass"])
 def test_confusion_shows_counts_and_shares_of_the_row(stages, stage):
     evaluation = stages[stage].evaluations["test"]
     shown = texts(scores.draw_confusion(evaluation, title="test"))
@@ -94,7 +95,7 @@ def test_roc_of_two_classes_is_that_of_pneumonia(stages):
 
 
 def test_roc_leaves_out_a_class_without_images(stages):
-    evaluation = stages["improved-three_class"].evaluations["test"]
+    evaluation = stages["improved-multiclass"].evaluations["test"]
     without_viral = replace(evaluation, labels=np.minimum(evaluation.labels, 1))
     roc, _ = scores.draw_roc_and_precision(without_viral, title="test").axes
     labels = {line.get_label() for line in roc.lines}
@@ -134,23 +135,32 @@ def test_k_scores_mark_the_chosen_k(stages):
     assert f"Chosen: k = {result.k}" in neighbors.describe_k_scores(result)
 
 
-@pytest.mark.parametrize("classes", [BINARY_CLASSES, THREE_CLASSES])
-def test_neighbors_are_framed_in_the_color_of_their_class(stages, dataset, classes):
-    result = stages["improved-neighbors_three_class"]
-    axes = neighbors.draw_neighbors(result, dataset, classes=classes, title="Nearest").axes[0]
-    labels = dataset.labels(classes)
+@pytest.mark.parametrize("label_set", KERMANY_LABELS.tasks().values())
+def test_neighbors_are_framed_in_the_color_of_their_class(stages, dataset, label_set):
+    result = stages["improved-neighbors_multiclass"]
+    axes = neighbors.draw_neighbors(result, dataset, label_set=label_set, title="Nearest").axes[0]
     row = [int(result.queries[0]), *result.nearest[0]]
+    names, styles = neighbors.name_labels(dataset, label_set), palette.class_style(label_set)
     frames = [to_hex(patch.get_edgecolor()).upper() for patch in axes.patches[: len(row)]]
-    assert frames == [palette.CLASS_COLORS[classes[labels[index]]].upper() for index in row]
+    assert frames == [styles[names[index]][0].upper() for index in row]
     titles = [text.get_text() for text in axes.texts[: len(row)]]
-    assert titles[0] == f"test: {classes[labels[row[0]]]}"
-    assert titles[1] == f"{classes[labels[row[1]]]}, {result.distances[0, 0]:.2f}"
+    assert titles[0] == f"test: {names[row[0]]}"
+    assert titles[1] == f"{names[row[1]]}, {result.distances[0, 0]:.2f}"
     assert len(axes.patches) == neighbors.MOST_QUERIES * 6
+
+
+def test_twenty_classes_differ_in_color_or_marker_and_keep_those_of_the_known_set():
+    many = palette.class_style([f"class {number}" for number in range(20)])
+    assert len(set(many.values())) == 20
+    assert palette.NEGATIVE_STYLE not in many.values()
+    assert palette.class_style(KERMANY_LABELS)["pneumonia"] == palette.class_style(("normal", "pneumonia"))["pneumonia"]
+    assert palette.class_style(("b", "a"), "a")["a"] == palette.class_style(LabelSet(("b", "a"), "a"))["a"]
+    assert palette.class_style(("b", "a"), "a")["a"] == palette.NEGATIVE_STYLE
 
 
 def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
     result = stages["improved-neighbors_binary"]
-    axes = neighbors.draw_neighbors(result, dataset, classes=BINARY_CLASSES, title="Nearest").axes[0]
+    axes = neighbors.draw_neighbors(result, dataset, label_set=KERMANY_LABELS.binary(), title="Nearest").axes[0]
     sheet = np.asarray(axes.images[0].get_array())
     height = sheet.shape[0]
     top = round(axes.patches[0].get_y() / axes.get_ylim()[0] * height)
@@ -159,7 +169,7 @@ def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
 
 
 def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
-    embedding_map = stages["improved-map_three_class"]
+    embedding_map = stages["improved-map_multiclass"]
     axes = neighbors.draw_map(embedding_map, title="Map").axes[0]
     counts = [len(points.get_offsets()) for points in axes.collections]
     assert sum(counts[::2]) == np.sum(embedding_map.origins == "train")
@@ -173,7 +183,7 @@ def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
 
 
 def test_names_of_new_images_in_one_place_do_not_cover_each_other(stages):
-    embedding_map = stages["improved-map_three_class"]
+    embedding_map = stages["improved-map_multiclass"]
     whole = neighbors.draw_map(crowd_new_images(embedding_map, neighbors.MOST_NAMED), title="Map")
     whole.draw_without_rendering()
     boxes = [Text.get_window_extent(text) for text in whole.axes[0].texts]  # that of an annotation holds its line
@@ -229,7 +239,7 @@ def test_heatmap_examples_have_normals_left_and_pneumonias_right(stages):
     axes = explain.draw_heatmap_examples(result, title="Heatmaps").axes[0]
     titles = [text.get_text() for text in axes.texts[:6]]
     assert [title.partition(",")[0] for title in titles] == ["normal"] * 3 + ["pneumonia"] * 3
-    assert titles[3] == "pneumonia, wrong prediction"
+    assert titles[3] == "pneumonia, wrong"
     assert set(result.layers) <= texts(axes.figure)
 
 

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import EmbeddingMap
-from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.report.interactive_map import (
     THUMBNAIL_SIDE,
     THUMBNAILS_ACROSS,
@@ -24,10 +24,10 @@ def make_map(dataset, count=70):
     names = np.array([*dataset.table["name"][:count], "new </script>.png"], dtype=str)
     return EmbeddingMap(
         coordinates=np.random.default_rng(0).normal(size=(count + 1, 2)).astype(np.float32),
-        labels=np.array([*dataset.labels(THREE_CLASSES)[:count], -1]),
+        labels=np.array([*dataset.labels()[:count], -1]),
         origins=np.array([*["train"] * (count - 1), "test", "new"]),
         names=names,
-        classes=THREE_CLASSES,
+        classes=KERMANY_LABELS.classes,
         trustworthiness=0.9,
         nearest=np.full((count + 1, 3), -1),
     )
@@ -47,7 +47,7 @@ def test_every_image_has_its_thumbnail(phantoms):
     assert (thumbnails["side"], thumbnails["across"]) == (THUMBNAIL_SIDE, THUMBNAILS_ACROSS)
     assert points["emphasized"] == [False] * 69 + [True, True]
     assert np.allclose(points["coordinates"], embedding_map.coordinates, rtol=1e-4)
-    assert points["labels"][0] in THREE_CLASSES
+    assert points["labels"][0] in KERMANY_LABELS.classes
     assert points["labels"][-1] is None
     assert points["nearest"][0] == []
 

@@ -4,10 +4,11 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pneumoscope.inference.cards import PARTS, ExportedModel, SubtypeAudit
+from pneumoscope.inference.cards import PARTS, ExportedModel, LabelAudit
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.results.calibration import ConformalLimit, SeedComparison, Spread
+from pneumoscope.io.results.calibration import ConformalLimit, SeedComparison, SplitMetrics, Spread
+from pneumoscope.labels import LabelSet
 from pneumoscope.report.model_card import write_model_card
 
 
@@ -43,11 +44,12 @@ def test_metrics_of_each_split_stand_side_by_side_with_the_command(card, write):
     metrics = {split: card.metrics[split] for split in ("val", "test")}
     text = write(replace(card, metrics=metrics))
 
-    cells = [percent(part.normal_or_pneumonia["accuracy_balanced"]) for part in metrics.values()]
+    cells = [percent(part.positive["accuracy_balanced"]) for part in metrics.values()]
     assert "| | validation, n = 749 | test, n = 319 |" in text
     assert f"| at `balanced`: accuracy | {cells[0]} | {cells[1]} |" in text
     assert (
-        "`pneumoscope export` writes these metrics" in text and "`pneumoscope evaluate --data DATA --out DIR`" in text
+        "`pneumoscope export` writes these metrics" in text
+        and "`pneumoscope evaluate DATA --model READER --out DIR`" in text
     )
 
 
@@ -59,7 +61,7 @@ def test_held_out_series_get_a_column(card, write):
 
 
 def test_a_drop_of_specificity_is_a_limitation(card, write):
-    false_positives = card.metrics["val"].normal_or_pneumonia["flagged_normal_balanced"].value
+    false_positives = card.metrics["val"].positive["false_positive_rate_balanced"].value
     limitation = f"the specificity is {100 * (1 - false_positives):.1f}% on validation and"
 
     assert limitation in write(card)
@@ -76,7 +78,7 @@ def test_conformal_sets_are_described_where_there_are_any(card, write):
 
 
 def test_the_spread_over_seeds_is_listed(card, write):
-    spread = {"normal_or_pneumonia/accuracy_balanced": Spread(0.91, 0.012, (0.9, 0.92))}
+    spread = {"positive/accuracy_balanced": Spread(0.91, 0.012, (0.9, 0.92))}
     text = write(replace(card, seeds=SeedComparison((7, 8), spread)))
 
     assert "2 models with different seeds (7, 8), test:\n\n- normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
@@ -90,15 +92,15 @@ def test_heatmap_metrics_are_on_the_card(card, write):
     assert "Similarity with all layers randomized" in section and "Seconds" not in section
 
 
-def test_the_audit_of_subtypes_is_on_the_card(card, write):
-    audit = SubtypeAudit(100, 31, "Not everywhere.", {"predictions_inside": Estimate(0.49, 0.45, 0.53, 40)})
+def test_the_audit_of_labels_is_on_the_card(card, write):
+    audit = LabelAudit(100, 31, "Not everywhere.", {"predictions_inside": Estimate(0.49, 0.45, 0.53, 40)})
 
-    text = write(replace(card, subtypes=audit))
-    assert "Not everywhere.\n\nCross-validated AUROC on 100 training pneumonias, 31 of them" in text
+    text = write(replace(card, label_audit=audit))
+    assert "Not everywhere.\n\nCross-validated AUROC on 100 training images of pneumonia, 31 of them" in text
     assert "- whole image, inside error runs: 0.490 [0.450, 0.530]" in text
-    text = write(replace(card, subtypes=replace(audit, inside=0, verdict="")))
-    assert "100 training pneumonias, which have no contiguous error runs" in text
-    assert "## Bacterial versus viral" not in write(replace(card, subtypes=None))
+    text = write(replace(card, label_audit=replace(audit, inside=0, verdict="")))
+    assert "100 training images of pneumonia, which have no contiguous error runs" in text
+    assert "## Bacterial versus viral" not in write(replace(card, label_audit=None))
 
 
 def test_counts_by_split_and_class_are_a_table(card, write):
@@ -123,3 +125,25 @@ def test_one_exported_model_has_a_shorter_card(card, write):
     assert "Research use only" in text and "## Training" in text and "## Limitations" in text
     for heading in ("## Performance", "## Data", "## Calibration"):
         assert heading not in text
+
+
+def test_a_model_of_findings_states_its_parts_and_thresholds(card, write):
+    labels = LabelSet(("Mass", "Edema"), "No Finding", multi_label=True)
+    point, metrics = card.operating_points["balanced"]["pneumonia"], {"auroc": Estimate(0.8, 0.7, 0.9, 50)}
+    text = write(
+        replace(
+            card,
+            label_set=labels,
+            calibration=replace(card.calibration, fitted=(1.0, 1.0, 0.0, 0.0)),
+            operating_points={"balanced": {"Mass": point, "Edema": point}},
+            metrics={"test": SplitMetrics(metrics, {})},
+            seeds=None,
+            data=None,
+            missing={"anomaly": "no negative images"},
+        )
+    )
+
+    assert "- anomaly: no negative images" in text
+    assert "| balanced | Edema | 0.600 |" in text and "| 2 findings: AUROC | 0.800 [0.700, 0.900] |" in text
+    for absent in ("## Data", "pneumonia", "Kermany"):
+        assert absent not in text

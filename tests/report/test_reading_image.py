@@ -4,9 +4,14 @@ from typing import Any
 
 import numpy as np
 
+from pneumoscope.labels import LabelSet
 from pneumoscope.report.reading_image import draw_reading
 
+LABELS = LabelSet(("normal", "bacterial", "viral"), "normal", {"pneumonia": ("bacterial", "viral")})
 READING: dict[str, Any] = {
+    "label_set": LABELS,
+    "thresholds": {"pneumonia": 0.6},
+    "explained": "pneumonia",
     "decision": "pneumonia",
     "operating_point": "balanced",
     "reason": None,
@@ -54,9 +59,9 @@ def test_notice_is_above_the_radiograph_and_the_result_below() -> None:
     assert changed.min() > 48 + 853
 
 
-def test_subtype_note_is_shown_only_if_pneumonia_is_predicted() -> None:
+def test_label_note_is_shown_only_if_its_group_is_predicted() -> None:
     heatmap, image = draw_arrays()
-    trust = {"subtype_trust": "Unreliable in a subset."}
+    trust = {"label_trust": "Unreliable in a subset."}
     for reading, expected in ((READING, True), (READING | {"decision": "normal"}, False), (REJECTED, False)):
         plain, noted = (draw_reading({**reading, **more}, heatmap, image) for more in ({}, trust))
         assert (len(noted) > len(plain)) == expected
@@ -76,3 +81,13 @@ def test_large_image_is_reduced_and_keeps_its_aspect() -> None:
     pixels = draw_reading(REJECTED, None, np.full((3000, 2400), 0.5, np.float32))
     gray = (pixels == 128).all(axis=2)
     assert (gray.sum(axis=0).max(), gray.sum(axis=1).max()) == (2048, 1638)
+
+
+def test_many_findings_are_shown_as_their_most_probable_bars() -> None:
+    labels = LabelSet(tuple(f"a finding with a long name, {number}" for number in range(20)), multi_label=True)
+    shares = {f"p_{name}": number / 20 for number, name in enumerate(labels.classes)}
+    reading = {**READING, **shares, "label_set": labels, "thresholds": dict.fromkeys(labels.classes, 0.5)}
+    reading |= {"decision": "|".join(labels.classes[10:]), "explained": labels.classes[-1]}
+    few = {**reading, **dict.fromkeys(list(shares)[:18])}
+    heatmap, image = draw_arrays()
+    assert len(draw_reading(reading, heatmap, image)) > len(draw_reading(few, heatmap, image))

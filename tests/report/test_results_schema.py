@@ -32,7 +32,7 @@ def check(schema):
 def test_a_study_follows_the_schema(schema, results, check):
     jsonschema.Draft202012Validator.check_schema(schema)
     check(json.loads(json.dumps(results, allow_nan=False)))
-    assert list(results["tasks"]) == ["binary", "three_class", "neighbors", "anomaly", "explain"]
+    assert list(results["tasks"]) == ["binary", "multiclass", "neighbors", "anomaly", "explain"]
     assert all(list(entries) == ["reference", "improved"] for entries in results["tasks"].values())
 
 
@@ -41,7 +41,7 @@ def test_a_study_follows_the_schema(schema, results, check):
     [
         ((), []),
         (("improved-binary",), ["binary"]),
-        (("reference-neighbors_three_class",), ["neighbors"]),
+        (("reference-neighbors_multiclass",), ["neighbors"]),
         (("improved-explain", "audit"), ["explain"]),
         (("reference-anomaly", "reference-map_binary"), ["anomaly"]),
     ],
@@ -62,7 +62,7 @@ def test_every_metric_is_in_the_results(stages, results):
 
 def test_neighbors_hold_both_classifiers_and_their_agreement(stages, results):
     metrics = results["tasks"]["neighbors"]["improved"]["metrics"]
-    for stage, suffix in (("binary", ""), ("three_class", "_three_class")):
+    for stage, suffix in (("binary", ""), ("multiclass", "_multiclass")):
         expected = stages[f"improved-neighbors_{stage}"]
         assert metrics[f"accuracy{suffix}"]["value"] == expected.evaluations["test"].metrics["accuracy"].value
         assert metrics[f"agreement{suffix}"]["value"] == expected.agreement.value
@@ -79,9 +79,9 @@ def test_anomaly_accuracy_is_that_of_the_reference_threshold(results):
 def test_undefined_metrics_are_null(stages, facts, check):
     unknown = Estimate(math.nan, math.nan, math.inf, 0)
     stages = {"improved-explain": copy.copy(stages["improved-explain"])}
-    object.__setattr__(stages["improved-explain"], "metrics", {"centrality_normal": unknown})
+    object.__setattr__(stages["improved-explain"], "metrics", {"centrality_negative": unknown})
     results = summarize_study(stages, **facts)
-    entry = results["tasks"]["explain"]["improved"]["metrics"]["centrality_normal"]
+    entry = results["tasks"]["explain"]["improved"]["metrics"]["centrality_negative"]
     assert entry == {"value": None, "low": None, "high": None, "n": 0}
     assert "NaN" not in json.dumps(results, allow_nan=False)
     check(results)
@@ -116,6 +116,6 @@ def test_every_field_is_documented(results):
     documented = set(re.findall(r"`([a-z0-9_]+)`", text))
     for entries in results["tasks"].values():
         fields_found = {key for entry in entries.values() for key in entry}
-        assert {key.removesuffix("_three_class") for key in fields_found} <= documented
+        assert {key.removesuffix("_multiclass") for key in fields_found} <= documented
     assert set(results) <= documented
     assert {field.name for field in fields(Estimate)} <= set(re.findall(r'"([a-z]+)"', text))

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 import pytest
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.results import Estimate
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE
@@ -13,8 +14,7 @@ from pneumoscope.report import sentences
 from pneumoscope.report import study_page as page
 from pneumoscope.report.comparison import compare_metrics
 from pneumoscope.report.published import PUBLICATIONS, REFERENCE_STUDY
-from pneumoscope.report.wording import TASK_TITLES
-from pneumoscope.study.summary import summarize_study
+from pneumoscope.study.summary import SCHEMA_VERSION, TASKS, summarize_study
 
 BAD_NAME = "<script>alert('x')</script>.jpeg"
 VOID = {"meta", "img", "br", "input"}
@@ -97,7 +97,7 @@ def test_page_is_one_well_formed_file_without_network(html, outline):
 def test_page_holds_every_section_table_and_figure(study, outline):
     sections = (
         "overview",
-        *TASK_TITLES,
+        *("binary", "multiclass", "neighbors", "anomaly", "explain"),
         "thresholds",
         "data",
         "leakage",
@@ -147,7 +147,7 @@ def test_phantoms_are_announced_and_not_compared(leave_part):
     [
         (("audit",), set()),
         (("reference-binary",), {"binary"}),
-        (("improved-neighbors_three_class",), {"neighbors"}),
+        (("improved-neighbors_multiclass",), {"neighbors"}),
         (("reference-anomaly",), {"anomaly"}),
     ],
 )
@@ -155,9 +155,22 @@ def test_unfinished_study_has_the_sections_of_its_stages(leave_part, names, sect
     out_dir = leave_part(*names)
     (out_dir / "stages" / "best-embeddings.npz").write_bytes(b"a file of another program")
     outline = Outline(page.write_report(out_dir).read_text(encoding="utf-8"))
-    assert set(TASK_TITLES) & set(outline.ids) == sections
+    assert set(TASKS) & set(outline.ids) == sections
     assert {link[1:] for link in outline.links if link.startswith("#")} <= set(outline.ids)
     assert not [path.stem for path in (out_dir / "figures").glob("*.svg") if "nearest" in path.stem]
+
+
+def test_studies_of_other_classes_are_shown_without_the_reference_study(tmp_path, other_stages, other_dataset, leave):
+    left_out = {"anomaly": "no image of a negative class"}
+    stages = {name: stage for name, stage in other_stages.items() if name != "improved-anomaly"}
+    out_dir = leave(tmp_path, stages, label_set=other_dataset.label_set, left_out=left_out)
+    text = Outline(page.write_report(out_dir, other_dataset).read_text(encoding="utf-8")).text
+
+    task = other_dataset.label_set.task
+    assert ("1 Effusion, Mass and Pleural_Thickening" if task == "multilabel" else "1.B 20 classes") in text
+    assert "no image of a negative class" in text
+    for absent in ("Kermany", "624", "None", "nan", "normal or", *(publication.name for publication in PUBLICATIONS)):
+        assert absent not in text, absent
 
 
 @pytest.mark.parametrize(
@@ -165,8 +178,8 @@ def test_unfinished_study_has_the_sections_of_its_stages(leave_part, names, sect
     [
         (None, "missing; expected the folder"),
         ("{", "cannot be read"),
-        ("[]", "schema version None, expected 2.0"),
-        ('{"schema_version": "1.1"}', "schema version 1.1, expected 2.0"),
+        ("[]", f"schema version None, expected {SCHEMA_VERSION}"),
+        ('{"schema_version": "1.1"}', f"schema version 1.1, expected {SCHEMA_VERSION}"),
     ],
 )
 def test_damaged_results_are_an_error(tmp_path, content, message):
@@ -198,15 +211,16 @@ def test_headline_compares_intervals_with_the_reference_study(stages, facts, int
 )
 def test_centrality_is_compared_with_the_reference_study(low, high, verdict):
     metrics = {"centrality_difference": Estimate((low + high) / 2, low, high, 319)}
-    assert verdict in sentences.write_centrality(metrics, phantoms=False)
-    assert "reference" not in sentences.write_centrality(metrics, phantoms=True)
+    labels = KERMANY_LABELS.binary()
+    assert verdict in sentences.write_centrality(metrics, labels, compared=True)
+    assert "reference" not in sentences.write_centrality(metrics, labels, compared=False)
 
 
 def test_comparison_holds_reference_ours_and_best_published(stages, facts):
     rows = {(row.task, row.metric): row for row in compare_metrics(summarize_study(stages, **facts))}
     publication, value = rows["binary", "accuracy"].best
     assert (publication.name, value) == ("MedViTV2-L", 0.973)
-    assert rows["three_class", "accuracy"].reference.value == 0.6346
+    assert rows["multiclass", "accuracy"].reference.value == 0.6346
     assert rows["anomaly", "auroc"].approximate
     assert list(rows["binary", "accuracy"].ours) == ["reference", "improved"]
 

@@ -5,9 +5,9 @@ import pandas as pd
 import pytest
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.archive import save_result
-from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.models.settings import configuration_settings
 from pneumoscope.research.ablation import BASE, vary_settings
@@ -19,11 +19,11 @@ SEED_ROWS = ("seed 0", "seed 1", "mean of 2 seeds", "sd over 2 seeds")
 @pytest.fixture
 def dataset() -> Dataset:
     """Return 160 images of as many patients, half of them normal."""
-    subtypes = np.repeat(["normal", "bacterial", "viral"], [80, 40, 40])
+    labels = np.repeat(KERMANY_LABELS.classes, [80, 40, 40])
     names = [f"IM-{row:04d}.jpeg" if row < 80 else f"person{row}_{row}.jpeg" for row in range(160)]
-    table = pd.DataFrame({"name": names, "patient": names, "sha256": names, "subtype": subtypes, "path": ""})
-    table = table.assign(split="train", label=np.where(subtypes == "normal", "normal", "pneumonia"))
-    return Dataset(np.zeros((160, 16, 16), np.uint8), table, pd.DataFrame(columns=["name", "reason"]))
+    table = pd.DataFrame({"name": names, "patient": names, "sha256": names, "label": labels, "path": ""})
+    table = table.assign(split="train", uncertain="")
+    return Dataset(np.zeros((160, 16, 16), np.uint8), table, pd.DataFrame(columns=["name", "reason"]), KERMANY_LABELS)
 
 
 def test_a_variant_changes_its_part_of_the_settings():
@@ -38,11 +38,11 @@ def test_a_variant_changes_its_part_of_the_settings():
 
 def keep_run(dataset, folder, variant, seed, skill):
     """Leave what a cross-validation by patients of some skill leaves."""
-    labels = dataset.labels(THREE_CLASSES)
+    labels, own = dataset.labels(), {"label_set": KERMANY_LABELS, "split": "held out by patients"}
     names, patients = (dataset.table[column].to_numpy().astype(str) for column in ("name", "patient"))
     shares = np.random.default_rng(seed).dirichlet([1, 1, 1], len(labels)) * (1 - skill)
     shares += skill * np.eye(3)[labels]
-    run = evaluate(labels, shares, classes=THREE_CLASSES, split="held out by patients", patients=patients, names=names)
+    run = evaluate(labels, shares, patients=patients, names=names, **own)
     save_result(run, folder / f"{variant}-seed-{seed}" / "patients.npz")
 
 

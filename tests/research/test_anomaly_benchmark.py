@@ -9,9 +9,10 @@ keras = pytest.importorskip("keras")
 from pneumoscope.anomaly.detector import FitContext, select_normals
 from pneumoscope.anomaly.evaluation import choose_threshold, evaluate_detector
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.examples import label_positive
 from pneumoscope.data.splits import split_dataset
-from pneumoscope.errors import TrainingError
-from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.errors import LabelError, TrainingError
+from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.localization import evaluate_maps
 from pneumoscope.phantoms.phantom import phantom_dataset
 from pneumoscope.research.anomaly_benchmark import add_anomalies_to_normals, benchmark_anomaly
@@ -65,22 +66,32 @@ def test_every_detector_gets_a_row(contexts: list[FitContext], dataset: Dataset,
     assert table.metrics["dead"] == {} and "autoencoder collapsed" in table.remarks["dead"]
     metrics = table.metrics["dark"]
     assert metrics["auroc_sd"].value == 0
-    assert {"pixel_auroc", "pro", "pro_synthetic", "flagged_viral", "accuracy", "f1", "seconds_per_image"} <= set(
-        metrics
-    )
+    assert {"pixel_auroc", "pro", "pro_synthetic", "accuracy", "f1", "seconds_per_image"} <= set(metrics)
+    assert {"false_positive_rate", "sensitivity", "sensitivity_viral"} <= set(metrics)
     with_weights = benchmark_anomaly(dataset, tmp_path, weights=tmp_path / "net.h5")
     assert "dark_imagenet" in with_weights.metrics and contexts[-1].weights == tmp_path / "net.h5"
 
 
 def test_thresholds_depend_on_normals_alone(dataset: Dataset, tmp_path: Path) -> None:
     noise = np.random.default_rng(0).integers(0, 256, dataset.images.shape, dtype=np.uint8)
-    positive = dataset.labels(BINARY_CLASSES) == 1
+    positive = label_positive(dataset) == 1
     changed = replace(dataset, images=np.where(positive[:, None, None], noise, dataset.images))
     first, second = (
         evaluate_detector(fit_darkness(FitContext(select_normals(data), tmp_path)), data) for data in (dataset, changed)
     )
     assert first.thresholds == second.thresholds
     assert not np.array_equal(first.scores, second.scores)
+
+
+def test_normals_are_the_negative_class_or_have_no_finding(dataset: Dataset, tmp_path: Path) -> None:
+    findings = LabelSet(("bacterial", "viral"), "normal", multi_label=True)
+    multi_label = replace(dataset, label_set=findings)
+    first, second = (evaluate_detector(fit_darkness(FitContext(select_normals(data), tmp_path)), data)
+                     for data in (dataset, multi_label))  # fmt: skip
+    np.testing.assert_array_equal(first.scores, second.scores)
+    assert first.classes.tolist() == second.classes.tolist()
+    with pytest.raises(LabelError, match="bacterial, viral have no negative class"):
+        select_normals(replace(dataset, label_set=LabelSet(("bacterial", "viral"))))
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.3])

@@ -1,12 +1,13 @@
 import dataclasses
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pneumoscope.classification.cross_validation import assign_folds
 from pneumoscope.data.audit import audit_dataset
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.neighbors.knn import count_votes
 from pneumoscope.neighbors.search import LabeledEmbeddings
@@ -44,9 +45,9 @@ def mislabeled(phantoms):
     """Return phantoms with some labels flipped, which those are, and predictions of a model and of neighbors."""
     rng = np.random.default_rng(5)
     pool = select_pool(phantoms)
-    truth = pool.labels(THREE_CLASSES)
+    truth = pool.labels()
     given, flipped = flip(truth, 0.12, rng)
-    table = pool.table.assign(subtype=np.array(THREE_CLASSES)[given])
+    table = pool.table.assign(label=np.array(KERMANY_LABELS.classes)[given])
     dataset = dataclasses.replace(pool, table=table)
     centers = rng.normal(size=(3, 12))
     embeddings = centers[truth] + 0.7 * rng.normal(size=(len(truth), 12))
@@ -57,7 +58,7 @@ def mislabeled(phantoms):
     predictions = evaluate(
         given,
         closeness / closeness.sum(axis=1, keepdims=True),
-        classes=THREE_CLASSES,
+        label_set=KERMANY_LABELS,
         split="held out by patients",
         patients=patients,
         names=table["name"].to_numpy().astype(str),
@@ -81,27 +82,30 @@ def test_flipped_labels_are_listed_first(mislabeled):
 def test_duplicates_that_contradict_each_other_are_listed(mislabeled):
     dataset, _, predictions, votes = mislabeled
     first, second, third = dataset.table["name"][:3]
-    subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
-    subtypes |= {first: "normal", second: "viral", third: "viral"}
+    labels = dict(zip(dataset.table["name"], dataset.table["label"], strict=True))
+    labels |= {first: "normal", second: "viral", third: "viral"}
     audit = dataclasses.replace(
         audit_dataset(dataset), exact_duplicates=[[first, second]], near_duplicates=[[second, third]]
     )
 
-    assert review_labels(predictions, votes, audit, subtypes).duplicates == [[(first, "normal"), (second, "viral")]]
+    assert review_labels(predictions, votes, audit, labels).duplicates == [[(first, "normal"), (second, "viral")]]
 
 
 def test_neighbors_of_held_out_images_are_training_images_of_their_model(phantoms, tmp_path, monkeypatch):
     pool = select_pool(phantoms)
-    folds, labels = assign_folds(pool, "patients", seed=0), pool.labels(THREE_CLASSES)
+    folds, labels = assign_folds(pool, "patients", seed=0), pool.labels()
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    predictions = evaluate(labels, np.eye(3)[labels], classes=THREE_CLASSES, split="x", patients=patients, names=names)
+    predictions = evaluate(
+        labels, np.eye(3)[labels], label_set=KERMANY_LABELS, split="x", patients=patients, names=names
+    )
     embedded_folds = []
 
     class SavedModel:
         def __init__(self, path):
             self.model = int(path.name.rpartition("-")[2]) - 1
+            self.card = SimpleNamespace(embedding_layer="embedding")
 
-    def embed(fold, images):
+    def embed(fold, images, *, layer):
         embedded_folds.append(fold)
         # Held-out images lie on each other, so that a search among them would find them first.
         return np.where((folds == fold)[:, None], 9.0, np.eye(3)[labels]) + np.eye(3)[labels]

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.research.neighbors_benchmark import (
@@ -13,6 +14,7 @@ from pneumoscope.research.neighbors_benchmark import (
 )
 
 RNG = np.random.default_rng(0)
+LABELS = LabelSet(("normal", "pneumonia"), "normal")
 
 
 def make_images(center, count, who):
@@ -22,7 +24,7 @@ def make_images(center, count, who):
 
 def make_evaluation(labels, probabilities, split="test"):
     names = np.arange(len(labels)).astype(str)
-    return evaluate(labels, probabilities, classes=("normal", "pneumonia"), split=split, patients=names, names=names)
+    return evaluate(labels, probabilities, label_set=LABELS, split=split, patients=names, names=names)
 
 
 def test_unlike_images_are_rejected_and_the_rest_at_the_chosen_rate():

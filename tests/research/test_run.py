@@ -12,7 +12,6 @@ from pneumoscope.cli.main import app
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.archive import save_result
 from pneumoscope.io.results import Estimate, MethodTable
-from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.research.run import run_explain_benchmark
 from pneumoscope.study.pipeline import reopen_study
@@ -59,7 +58,7 @@ def test_neighbors_are_measured_by_one_command(finished_study, tmp_path):
     assert result.exit_code == 0, result.output
     methods = json.loads((tmp_path / "neighbors.json").read_text())["methods"]
     assert json.loads(result.stdout)["methods"] == methods
-    assert {"three classes", "two classes", "raw pixels"} <= set(methods)
+    assert {"all classes", "two classes", "raw pixels"} <= set(methods)
     assert "index ivfpq" not in methods
     assert methods["two classes"]["accuracy"]["value"] == results["metrics"]["accuracy"]["value"]
     assert 0 <= methods["two classes"]["rejected"]["value"] < 0.5
@@ -79,7 +78,7 @@ def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path,
     content = json.loads((tmp_path / "explain.json").read_text())
     assert "parameter-randomization check" in content["remarks"]["hirescam"]
     assert content["remarks"]["edges"].startswith("Fails the parameter-randomization check")
-    assert set(content["claim"]) == {"centrality_normal", "centrality_pneumonia", "centrality_difference"}
+    assert set(content["claim"]) == {"centrality_negative", "centrality_positive", "centrality_difference"}
     assert content["layer"] and content["probes"] and content["metrics"] == content["methods"]["hirescam"]
 
 
@@ -91,10 +90,10 @@ def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch
 
     pool = dataset.select(dataset.table["split"].to_numpy() != "test")
     names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    labels = pool.labels(THREE_CLASSES)
+    labels = pool.labels()
     probabilities = 0.1 + 0.7 * np.eye(3)[labels]
     probabilities[0] = np.roll(probabilities[0], 1)
-    evaluation = evaluate(labels, probabilities, classes=THREE_CLASSES, split="x", patients=patients, names=names)
+    evaluation = evaluate(labels, probabilities, label_set=dataset.label_set, split="x", patients=patients, names=names)
     save_result(evaluation, tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz")
     monkeypatch.setattr("pneumoscope.research.label_audit.vote_held_out", lambda *_, **__: probabilities)
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "labels")])

@@ -9,12 +9,11 @@ import pytest
 pytest.importorskip("keras")
 
 from pneumoscope.anomaly.registry import load_detector
-from pneumoscope.export.study import export_study
 from pneumoscope.inference.model_set import as_input
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import load_stage, model_dir
 from pneumoscope.phantoms.phantom import draw_phantoms, write_phantoms
-from pneumoscope.study.pipeline import reopen_study, run_study
+from pneumoscope.study.pipeline import run_study
 
 
 @pytest.fixture
@@ -34,20 +33,20 @@ def test_the_default_configuration_is_trained_evaluated_and_exported(two_series,
 
     out = tmp_path / "study"
     run_study(two_series, out, configurations=("default",), epochs=1)
-    reader = Reader.open(export_study(out, reopen_study(out)[1], tmp_path / "models", configuration="default"))
-    card = json.loads((tmp_path / "models" / "classifier" / "card.json").read_text())
-    three_class, binary, held_out, explanation, anomaly = (
-        load_stage(out, "default", kind) for kind in ("three_class", "binary", "held_out", "explain", "anomaly")
+    reader = Reader.open(out / "reader")
+    card = json.loads((out / "reader" / "classifier" / "card.json").read_text())
+    multiclass, binary, held_out, explanation, anomaly = (
+        load_stage(out, "default", kind) for kind in ("multiclass", "binary", "held_out", "explain", "anomaly")
     )
 
-    probabilities = (stage.evaluations["test"].probabilities[:, 0] for stage in (binary, three_class))
+    probabilities = (stage.evaluations["test"].probabilities[:, 0] for stage in (binary, multiclass))
     np.testing.assert_allclose(*probabilities, atol=1e-6)
     assert {"IM", "NORMAL2-IM"} == {name.rpartition("/")[2].split("-0")[0] for name in held_out.names if "IM" in name}
     assert card["operating_points_from"].startswith(f"{len(held_out.names)} images in held-out file-name series")
     assert card["seeds"]["seeds"] == [0, 1000, 2000]
     assert explanation.layers == ("stem_2_relu", "stage_1_1", "stage_2_1")
     assert reader.has_heatmaps
-    assert set(explanation.decisions) <= {0, 1}
+    assert set(explanation.decisions) <= {0, 1, 2}
     images = draw_phantoms(3, size=128, seed=9).images
     decisions = {reading.decision for reading in reader.predict_images(images, ["x"] * 3)}
     assert decisions <= {"normal", "pneumonia", "uncertain", "rejected"}

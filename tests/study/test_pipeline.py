@@ -7,13 +7,16 @@ import sys
 import time
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.study_folder import load_stage
-from pneumoscope.phantoms.phantom import PHANTOM_NOTE
+from pneumoscope.data.label_options import LabelOptions
+from pneumoscope.errors import LabelError, PneumoscopeError
+from pneumoscope.inference.reader import Reader
+from pneumoscope.io.study_folder import find_finest_model
+from pneumoscope.phantoms.phantom import PHANTOM_NOTE, write_phantoms
 from pneumoscope.study.pipeline import (
     anomaly_settings,
     classifier_settings,
@@ -22,7 +25,7 @@ from pneumoscope.study.pipeline import (
     run_study,
 )
 
-TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
+TASKS = ("binary", "multiclass", "neighbors", "anomaly", "explain")
 
 
 def read_metrics(out: Path) -> dict:
@@ -40,12 +43,20 @@ def test_a_study_writes_results_models_and_pages(finished_study: Path) -> None:
         entry = results["tasks"][task]["improved"]
         assert entry["parameters"] > 0
         assert all(set(metric) == {"value", "low", "high", "n"} for metric in entry["metrics"].values())
-    for name in ("report.html", "log.txt", "audit/audit.html", "models/improved-binary/card.json"):
+    for name in (
+        "report.html",
+        "log.txt",
+        "audit/audit.html",
+        "models/improved-binary/card.json",
+        "reader/classifier/card.json",
+    ):
         assert (finished_study / name).stat().st_size > 0
     assert list((finished_study / "figures").glob("*.svg"))
     assert "Research use only" in (finished_study / "log.txt").read_text()
     assert results["timing"]["total"] > 0
     assert results["data"]["phantoms"]
+    assert results["left_out"] == {}
+    assert find_finest_model(finished_study).name == "improved-multiclass"
     assert PHANTOM_NOTE in (finished_study / "report.html").read_text()
 
 
@@ -78,7 +89,7 @@ def test_resuming_a_finished_study_computes_nothing(
 def test_lost_stages_are_computed_again(phantom_folder: Path, finished_study: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
     shutil.copytree(finished_study, out)
-    for stage in ("improved-neighbors_binary", "improved-map_three_class", "improved-anomaly", "improved-explain"):
+    for stage in ("improved-neighbors_binary", "improved-map_multiclass", "improved-anomaly", "improved-explain"):
         (out / "stages" / f"{stage}.npz").unlink()
     run_study(phantom_folder, out, configurations=("improved",), epochs=1, seed=0, resume=True)
     assert read_metrics(out) == read_metrics(finished_study)
@@ -89,10 +100,10 @@ def test_a_killed_study_resumes_to_the_same_metrics(phantom_folder: Path, finish
     out = tmp_path / "out"
     program = str(Path(sys.executable).with_name("pneumoscope"))
     options = ["--out", str(out), "--configuration", "improved", "--epochs", "1"]
-    command = [program, "study", "--data", str(phantom_folder), *options]
+    command = [program, "study", str(phantom_folder), *options]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL, stdout=subprocess.DEVNULL) as process:
         deadline = time.monotonic() + 120
-        while not (out / "models/improved-three_class/checkpoint.npz").exists() and time.monotonic() < deadline:
+        while not (out / "models/improved-multiclass/checkpoint.npz").exists() and time.monotonic() < deadline:
             time.sleep(0.1)
         process.send_signal(signal.SIGKILL)
     assert not (out / "results.json").exists()
@@ -115,18 +126,47 @@ def test_a_study_can_be_reopened_until_its_data_change(
         run_study(changed, finished_study, epochs=1, resume=True)
 
 
-def test_a_collection_without_subtypes_gets_its_other_tasks(
-    phantom_folder: Path, finished_study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.fixture
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train small networks."""
+    monkeypatch.setattr("pneumoscope.models.architectures.compact_resnet.STEM", (4, 8))
+    monkeypatch.setattr("pneumoscope.models.architectures.compact_resnet.STAGES", ((8, 1, 1), (16, 1, 2)))
+    monkeypatch.setattr("pneumoscope.models.architectures.encoder.STEM", (4, 8))
+    monkeypatch.setattr("pneumoscope.models.architectures.encoder.STAGES", ((8, 1, 1), (16, 1, 2), (24, 1, 2)))
+    monkeypatch.setattr("pneumoscope.study.stages.OTHER_SEEDS", ())
+
+
+@pytest.mark.usefixtures("quick")
+@pytest.mark.parametrize(
+    ("kind", "options", "tasks", "left_out"),
+    [
+        ("five-class", {}, {"binary", "multiclass", "neighbors", "anomaly", "explain"}, {"held_out"}),
+        ("multi-label", {"classes": ("Nodule", "Effusion")}, {"multilabel", "neighbors", "explain"}, {"held_out"}),
+    ],
+)
+def test_any_classes_get_the_tasks_that_they_allow(
+    kind: str, options: dict, tasks: set[str], left_out: set[str], tmp_path: Path
 ) -> None:
-    plain = tmp_path / "plain"
-    for split in ("train", "test"):
-        for kind in ("NORMAL", "PNEUMONIA"):
-            (plain / split / kind).mkdir(parents=True)
-            for number, path in enumerate(sorted((phantom_folder / split / kind).iterdir())):
-                os.link(path, plain / split / kind / f"{split}{number}.jpeg")
-    anomaly, explanation = (load_stage(finished_study, "improved", kind) for kind in ("anomaly", "explain"))
-    monkeypatch.setattr("pneumoscope.anomaly.autoencoder.train_anomaly", lambda *_, **__: (None, anomaly))
-    monkeypatch.setattr("pneumoscope.explain.explanation.explain_classifier", lambda *_, **__: explanation)
-    run_study(plain, tmp_path / "out", configurations=("reference",), epochs=1)
-    results = json.loads((tmp_path / "out/results.json").read_text())
-    assert set(results["tasks"]) == {"binary", "neighbors", "anomaly", "explain"}
+    folder = write_phantoms(tmp_path / "set", num_train=110, num_test=30, size=96, seed=2, label_set=kind)
+    source, out = folder, tmp_path / "out"
+    if kind == "multi-label":
+        source = folder / "manifest.csv"
+        table = pd.read_csv(source)
+        table.fillna({"label": "No Finding"}).to_csv(source, index=False)
+    dataset = run_study(source, out, options=LabelOptions(**options), configurations=("default",), epochs=1)
+    results = json.loads((out / "results.json").read_text())
+    assert set(results["tasks"]) == tasks
+    assert set(results["left_out"]) == left_out
+    reader = Reader.open(out / "reader")
+    assert reader.label_set == dataset.label_set == reopen_study(out)[1].label_set
+    assert len(reader.predict_images(dataset.images[:2], ["a", "b"])) == 2
+
+
+def test_classes_without_training_images_are_left_out(phantom_folder: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "set"
+    for name, number in (("normal", 12), ("pneumonia", 12), ("rare", 1)):
+        (folder / name).mkdir(parents=True)
+        for path in sorted(phantom_folder.rglob("*.jpeg"))[:number]:
+            os.link(path, folder / name / f"{name}-{path.name}")
+    with pytest.raises((LabelError, PneumoscopeError), match="rare"):
+        run_study(folder, tmp_path / "out", configurations=("default",), epochs=1)

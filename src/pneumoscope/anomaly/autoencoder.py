@@ -42,6 +42,7 @@ def train_anomaly(
         false_positive_rate: of the quantile threshold, in (0, 1).
 
     Raises:
+        LabelError: if the dataset has no negative class.
         TrainingError: if train or validation has no normals, or the reconstructions are constant.
     """
     from pneumoscope.models.saved_model import save_model

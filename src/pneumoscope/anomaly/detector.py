@@ -7,8 +7,8 @@ from typing import Protocol
 import numpy as np
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.examples import label_positive
 from pneumoscope.errors import TrainingError
-from pneumoscope.labels import BINARY_CLASSES
 
 BATCH_SIZE = 64
 
@@ -56,13 +56,16 @@ class FitContext:
 
 
 def select_normals(dataset: Dataset) -> Normals:
-    """Return the normals of `train` and `val`.
+    """Return the normals of `train` and `val`: images of the negative class, or without any finding if multi-label.
 
     Raises:
+        LabelError: if the dataset has no negative class.
         TrainingError: if either split has no normals.
     """
+    if not dataset.label_set.multi_label:
+        dataset.label_set.binary()  # an error without a negative class
     parts = [dataset.split(name) for name in ("train", "val")]
-    train, held_out = (part.select(part.labels(BINARY_CLASSES) == 0) for part in parts)
+    train, held_out = (part.select(label_positive(part) == 0) for part in parts)
     if not len(train) or not len(held_out):
         raise TrainingError(f"train has {len(train)} normals, val {len(held_out)}; expected one or more in both")
     return Normals(train, held_out)

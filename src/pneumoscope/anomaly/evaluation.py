@@ -7,8 +7,9 @@ import numpy as np
 from pneumoscope.anomaly.detector import Detector, select_normals
 from pneumoscope.classification.classifier import hash_table
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.examples import label_positive, simplify_labels, take_turns
+from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import AnomalyResult, LearningCurve
-from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.settings import TrainingSettings
@@ -60,7 +61,8 @@ def evaluate_detector(
     """Return scores, thresholds and test metrics of a fitted detector.
 
     Both thresholds come from the normals of `val`: mean + 1 standard deviation, as in the reference study, and the
-    quantile of `choose_threshold`. Pneumonias are used only for test metrics.
+    quantile of `choose_threshold`. Images of other classes are used only for test metrics; images of unknown class are
+    left out.
 
     Args:
         detector: fitted on the normals of `train`.
@@ -72,7 +74,8 @@ def evaluate_detector(
         seed: of the examples and the bootstrap.
 
     Raises:
-        TrainingError: if there are no held-out normals.
+        LabelError: if the dataset has no negative class.
+        TrainingError: if there are no held-out normals, or no labeled test images.
     """
     validation_scores = detector.score(select_normals(dataset).held_out.images)
     thresholds = {
@@ -80,7 +83,10 @@ def evaluate_detector(
         "quantile": choose_threshold(validation_scores, false_positive_rate),
     }
     test, examples = dataset.split("test"), choose_examples(dataset, seed)
-    scores, labels, images = detector.score(test.images), test.labels(BINARY_CLASSES), dataset.images[examples]
+    test = test.select(label_positive(test) >= 0)
+    if not len(test):
+        raise TrainingError("the dataset has 0 labeled test images, expected 1 or more to evaluate a detector")
+    scores, labels, images = detector.score(test.images), label_positive(test), dataset.images[examples]
     return AnomalyResult(
         parameters=parameters,
         curve=curve,
@@ -89,7 +95,7 @@ def evaluate_detector(
         validation_scores=validation_scores,
         scores=scores,
         labels=labels,
-        subtypes=test.table["subtype"].to_numpy().astype(str),
+        classes=_name_classes(test),
         metrics=evaluate_scores(labels, scores, thresholds, patients=test.patients, seed=seed),
         images=images.astype(np.float32) / 255,
         reconstructions=None if reconstruct is None else reconstruct(images),
@@ -99,11 +105,18 @@ def evaluate_detector(
 
 
 def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
-    """Return indices of random test images, alternating normal and pneumonia."""
+    """Return indices of random test images, alternating between normals and others."""
     rng = np.random.default_rng(seed)
-    test, labels = dataset.rows("test"), dataset.labels(BINARY_CLASSES)
-    by_class = [rng.permutation(test[labels[test] == number])[: NUM_EXAMPLES // 2] for number in (0, 1)]
-    return np.array([index for pair in zip(*by_class, strict=False) for index in pair], dtype=np.int64)
+    test, labels = dataset.rows("test"), label_positive(dataset)
+    return take_turns([rng.permutation(test[labels[test] == number])[: NUM_EXAMPLES // 2] for number in (0, 1)])
+
+
+def _name_classes(dataset: Dataset) -> np.ndarray:
+    """Return `(n,)` str, the class or group of each image; multi-label: see `simplify_labels`."""
+    if not dataset.label_set.multi_label:
+        return dataset.table["label"].to_numpy().astype(str)
+    labels, names = simplify_labels(dataset.labels(), dataset.label_set)
+    return np.array(names)[labels]
 
 
 def describe_training(
@@ -111,7 +124,7 @@ def describe_training(
 ) -> TrainingRecord:
     """Return the training record of a detector with its thresholds, for its card."""
     return TrainingRecord(
-        classes=("normal",),
+        label_set=None,
         settings=settings.without_paths(),
         precision=precision,
         seed=seed,

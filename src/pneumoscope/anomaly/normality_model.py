@@ -78,6 +78,7 @@ def train_normality_model(
         false_positive_rate: of the quantile threshold, in (0, 1).
 
     Raises:
+        LabelError: if the dataset has no negative class.
         TrainingError: if train or validation has no normals.
     """
     from pneumoscope.models.saved_model import save_model

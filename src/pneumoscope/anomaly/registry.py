@@ -47,24 +47,22 @@ DETECTORS: dict[str, Callable[[FitContext], Detector]] = {
 
 
 def load_detector(
-    bundle_dir: str | os.PathLike[str], *, precision: str | None = None
+    bundle_dir: str | os.PathLike[str],
 ) -> tuple[ReferenceAutoencoder | Mahalanobis, dict[str, float]]:
     """Load a trained detector and its thresholds by name.
 
     Args:
         bundle_dir: folder of a saved model.
-        precision: Keras dtype policy of an autoencoder; by default the policy of its training. The normality model
-            always uses float32.
 
     Raises:
         ModelError: if the folder contains no anomaly detector.
     """
     from pneumoscope.models.saved_model import load_model
 
-    bundle = load_model(bundle_dir, precision=precision)
+    bundle = load_model(bundle_dir)
     thresholds = bundle.card.thresholds
     if thresholds is None:
         raise ModelError(f"{bundle_dir} is a classifier ({bundle.card.architecture}); expected an anomaly detector")
-    if bundle.card.architecture == "autoencoder":
+    if bundle.card.architecture == "reference-autoencoder":
         return ReferenceAutoencoder(bundle.model), thresholds
-    return load_normality_model(load_model(bundle_dir, precision="float32").model, bundle_dir), thresholds
+    return load_normality_model(bundle.model, bundle_dir), thresholds

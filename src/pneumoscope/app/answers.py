@@ -2,6 +2,7 @@
 
 import base64
 import math
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -9,15 +10,19 @@ import numpy as np
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.schema import GrayMap, Health, Models, ReadingAnswer, Readings, ReferenceCases
 from pneumoscope.inference.cards import PARTS, AnomalyCard
-from pneumoscope.inference.reading import Reading
+from pneumoscope.inference.decision import choose_explained_class, name_label
+from pneumoscope.inference.reading import REJECTED, UNCERTAIN, Reading
 from pneumoscope.io.json_file import to_plain
+from pneumoscope.labels import SEPARATOR, LabelSet
+from pneumoscope.report.figures.palette import UNKNOWN_STYLE, class_style
 
 if TYPE_CHECKING:
     from pneumoscope.inference.explanation import ReadingMaps
     from pneumoscope.inference.reader import Reader
 
-# One subtype is called more likely if it has at least this share of the probability of pneumonia.
-_LIKELIER_FROM = 0.6
+# One class of a group is called the likeliest if it has at least this share of the probability of the group.
+_LIKELIEST_FROM = 0.6
+SEVERAL = "several findings"  # on the map of reference cases
 
 
 def describe_health(reader: "Reader") -> Health:
@@ -27,16 +32,21 @@ def describe_health(reader: "Reader") -> Health:
 
 def describe_models(reader: "Reader") -> Models:
     """Return the model cards without long lists, and the classes and operating points."""
-    models = reader.models
-    cards = {part: to_plain(getattr(models.cards, part)) for part in PARTS}
+    labels = reader.label_set
+    cards = {part: to_plain(card) for part in PARTS if (card := getattr(reader.models.cards, part)) is not None}
     # These long lists are needed for predictions only.
-    del cards["anomaly"]["normal_scores"], cards["classifier"]["calibration"]["resampled"]
+    del cards["classifier"]["calibration"]["resampled"]
+    cards.get("anomaly", {}).pop("normal_scores", None)
     return {
         "notice": RESEARCH_USE_ONLY,
-        "id": models.id,
+        "id": reader.models.id,
         "cards": cards,
-        "classes": list(models.classes),
+        "label_set": to_plain(labels),
+        "scored": list(labels.scored),
+        "positive": labels.positive,
+        "styles": _list_styles(labels),
         "operating_points": cards["classifier"]["operating_points"],
+        "image_size": reader.models.image_size,
     }
 
 
@@ -47,15 +57,24 @@ def describe_references(reader: "Reader", *, has_images: bool) -> ReferenceCases
         reader: whose reference cases are described.
         has_images: whether the server can show the images of the reference cases.
     """
-    classes, references = list(reader.models.classes), reader.models.references
+    references, labels = reader.models.references, reader.label_set
+    names = [] if references is None else [name_label(labels, label) for label in references.labels]
+    names = [SEVERAL if SEPARATOR in name else name for name in names]
+    coordinates = np.empty((0, 2)) if references is None else references.coordinates
+    others = [name for name in dict.fromkeys(names) if name not in labels.classes]
     return {
         "notice": RESEARCH_USE_ONLY,
-        "classes": classes,
-        "names": [str(name) for name in references.names],
-        "labels": [classes[label] for label in references.labels],
-        "coordinates": _encode(references.coordinates.astype("<f4")),
-        "has_images": has_images,
+        "classes": [*labels.classes, *others],
+        "styles": _list_styles(labels) | {name: list(UNKNOWN_STYLE) for name in others if name != labels.negative},
+        "names": [] if references is None else [str(name) for name in references.names],
+        "labels": names,
+        "coordinates": _encode(coordinates.astype("<f4")),
+        "has_images": has_images and references is not None,
     }
+
+
+def _list_styles(labels: LabelSet) -> dict[str, list[str]]:
+    return {name: list(style) for name, style in class_style(labels).items()}
 
 
 def describe_readings(reader: "Reader", readings: list[ReadingAnswer]) -> Readings:
@@ -63,91 +82,108 @@ def describe_readings(reader: "Reader", readings: list[ReadingAnswer]) -> Readin
     return {"notice": RESEARCH_USE_ONLY, "model": reader.models.id, "readings": readings}
 
 
-def describe_reading(reading: Reading, *, threshold: float, size: tuple[int, int] | None) -> ReadingAnswer:
+def describe_reading(
+    reading: Reading, labels: LabelSet, thresholds: Mapping[str, float], size: tuple[int, int] | None = None
+) -> ReadingAnswer:
     """Return a reading with the additional values that the page shows.
 
     Args:
         reading: of one file.
-        threshold: an image counts as pneumonia when `probability >= threshold`.
+        labels: the classes.
+        thresholds: by name, see `Reader.thresholds`.
         size: height and width of the upright original in pixels; None if it could not be read.
     """
     intervals = {name: [round(low, 4), round(high, 4)] for name, (low, high) in reading.intervals.items()}
-    summary = write_summary(reading, threshold=threshold)
-    answer = {**reading.to_row(), "intervals": intervals, "threshold": threshold, "summary": summary}
+    summary = write_summary(reading, labels, thresholds)
+    answer = {**reading.to_row(), "intervals": intervals, "thresholds": dict(thresholds), "summary": summary}
     return cast(ReadingAnswer, {**answer, "size": size and list(size)})
 
 
 def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reader: "Reader") -> None:
-    """Add the heatmaps, the anomaly map, and the position on the map of reference cases."""
+    """Add heatmaps, anomaly map, and position on the map of reference cases, as far as the models have them."""
     for neighbor, case in zip(answer["neighbors"], reading.neighbors, strict=True):
         neighbor["index"] = case.index
-    answer["position"] = [float(value) for value in maps.position]
+    if maps.position is not None:
+        answer["position"] = [float(value) for value in maps.position]
     if maps.heatmaps is not None:
         encoded = _encode_gray(maps.heatmaps, float(maps.heatmaps.max()))
-        answer["heatmaps"] = {**encoded, **reader.describe_heatmaps()}  # type: ignore[typeddict-item]
-    answer["anomaly_map"] = _encode_gray(maps.anomaly_map, 1.0)
+        explained = choose_explained_class(reader.label_set, reading.decision, reading.probabilities)
+        likeliest = max(reader.label_set.members(explained), key=reading.probabilities.__getitem__)
+        answer["heatmaps"] = {**encoded, "explained": likeliest, **reader.describe_heatmaps()}  # type: ignore[typeddict-item]
+    if maps.anomaly_map is not None:
+        answer["anomaly_map"] = _encode_gray(maps.anomaly_map, 1.0)
 
 
-def write_anomaly_trust(card: AnomalyCard) -> str:
-    """Return how well the anomaly score detects pneumonia: its AUROC on the test set, in at most two sentences."""
+def write_anomaly_trust(card: AnomalyCard, name: str) -> str:
+    """Return how well the anomaly score detects the classes `name`: its AUROC on the test set, in two sentences."""
     auroc = card.metrics["test"]["auroc"]
-    if math.isnan(auroc.high):
-        metric = f"AUROC {auroc.value:.2f}, test set, n = {auroc.n}"
-        return f"Detection of pneumonia: {metric}. The test set is too small for an interval."
-    metric = f"AUROC {auroc.value:.2f} (95 % CI {auroc.low:.2f} to {auroc.high:.2f}), test set, n = {auroc.n}"
-    start = f"Detection of pneumonia: {metric}."
+    interval = "" if math.isnan(auroc.high) else f" (95 % CI {auroc.low:.2f} to {auroc.high:.2f})"
+    start = f"Detection of {name}: AUROC {auroc.value:.2f}{interval}, test set, n = {auroc.n}."
+    if not interval:
+        return f"{start} The test set is too small for an interval."
     if auroc.high < 0.5:
-        return f"{start} Pneumonias score lower than normals, so a low score is no evidence against pneumonia."
+        return f"{start} These images score lower than normals, so a low score is no evidence against {name}."
     if auroc.low <= 0.5:
-        return f"{start} This is no better than chance, so the score is no evidence for pneumonia."
+        return f"{start} This is no better than chance, so the score is no evidence for {name}."
     return start
 
 
-def write_summary(reading: Reading, *, threshold: float) -> str:
+def write_summary(reading: Reading, labels: LabelSet, thresholds: Mapping[str, float]) -> str:
     """Return a reading as a few sentences.
 
     Args:
         reading: of one file.
-        threshold: an image counts as pneumonia when `probability >= threshold`. The summary names it where the
-            decision differs from the decision at 50 %.
+        labels: the classes.
+        thresholds: by name. The summary names that of the positive class where the decision differs from that at 50 %.
 
     Example:
-        >>> probabilities = {"normal": 0.93, "bacterial": 0.05, "viral": 0.02, "pneumonia": 0.07}
-        >>> intervals = {"pneumonia": (0.05, 0.09)}
-        >>> reading = Reading("a.jpeg", "balanced", "0.1.0", None, "normal", probabilities, intervals)
-        >>> write_summary(reading, threshold=0.5)
-        'The model predicts normal. The probability of pneumonia is 7 % (95 % interval 5 to 9 %).'
+        >>> labels = LabelSet(("healthy", "tumor"), "healthy")
+        >>> probabilities, intervals = {"healthy": 0.93, "tumor": 0.07}, {"tumor": (0.05, 0.09)}
+        >>> reading = Reading("a.jpeg", "balanced", "0.1.0", None, "healthy", probabilities, intervals)
+        >>> write_summary(reading, labels, {"tumor": 0.5})
+        'The model predicts healthy. The probability of tumor is 7 % (95 % interval 5 to 9 %).'
     """
     if reading.error is not None:
         return f"The file could not be read as a radiograph: {reading.error.rstrip('.')}."
-    if reading.decision == "rejected":
+    decision = str(reading.decision)
+    if decision == REJECTED:
         return f"The image was rejected and not classified. {reading.reason}".rstrip()
-    is_positive = reading.probabilities["pneumonia"] >= 0.5
-    limit = ""
-    if reading.decision == "normal" and is_positive:
-        limit = f", below the threshold of {_format_percent(threshold)}"
-    elif reading.decision == "pneumonia" and not is_positive:
-        limit = f", above the threshold of {_format_percent(threshold)}"
-    sentences = [
-        "The model abstains." if reading.decision == "uncertain" else f"The model predicts {reading.decision}.",
-        f"The probability of pneumonia is {_format_probability(reading)}{limit}.",
-        _compare_subtypes(reading) if reading.decision == "pneumonia" else "",
-        reading.reason,
-    ]
-    return " ".join(filter(None, sentences))
+    findings = [name for name in decision.split(SEPARATOR) if name in labels.classes]
+    if len(findings) > 1:
+        shares = (f"{name} ({_format_percent(reading.probabilities[name])})" for name in findings)
+        return " ".join(filter(None, [f"The model predicts {', '.join(shares)}.", reading.reason]))
+    sentences = ["The model abstains." if decision == UNCERTAIN else f"The model predicts {decision}."]
+    if labels.positive is None:
+        name = findings[0] if findings else max(labels.classes, key=reading.probabilities.__getitem__)
+        value = _format_probability(reading, name)
+        sentences.append(f"Its probability is {value}." if findings else f"The likeliest is {name} with {value}.")
+    else:
+        limit = _compare_with_threshold(reading, labels, thresholds[labels.positive])
+        text = f"The probability of {labels.positive} is {_format_probability(reading, labels.positive)}{limit}."
+        sentences += [text, _compare_members(reading, labels)]
+    return " ".join(filter(None, [*sentences, reading.reason]))
 
 
-def _compare_subtypes(reading: Reading) -> str:
-    bacterial, viral = reading.probabilities["bacterial"], reading.probabilities["viral"]
-    if max(bacterial, viral) < _LIKELIER_FROM * (bacterial + viral):
-        return "Bacterial and viral pneumonia are about equally likely."
-    more, less = ("Bacterial", "viral") if bacterial > viral else ("Viral", "bacterial")
-    return f"{more} pneumonia is more likely than {less} pneumonia."
+def _compare_with_threshold(reading: Reading, labels: LabelSet, threshold: float) -> str:
+    is_above = reading.probabilities[str(labels.positive)] >= 0.5
+    if reading.decision == UNCERTAIN or is_above == (reading.decision != labels.negative):
+        return ""
+    return f", {'below' if is_above else 'above'} the threshold of {_format_percent(threshold)}"
 
 
-def _format_probability(reading: Reading) -> str:
-    percent = _format_percent(reading.probabilities["pneumonia"])
-    low, high = (f"{100 * end:.0f}" for end in reading.intervals["pneumonia"])
+def _compare_members(reading: Reading, labels: LabelSet) -> str:
+    """Return which class of several is the likeliest, if the decision is positive."""
+    if reading.decision in (UNCERTAIN, labels.negative) or len(labels.positives) < 2:
+        return ""
+    first, second = sorted(labels.positives, key=lambda name: -reading.probabilities[name])[:2]
+    if reading.probabilities[first] < _LIKELIEST_FROM * reading.probabilities[str(labels.positive)]:
+        return f"Its likeliest classes are {first} and {second}, with similar probabilities."
+    return f"Its likeliest class is {first}." if reading.decision != first else ""
+
+
+def _format_probability(reading: Reading, name: str) -> str:
+    percent = _format_percent(reading.probabilities[name])
+    low, high = (f"{100 * end:.0f}" for end in reading.intervals[name])
     return percent if low == high else f"{percent} (95 % interval {low} to {high} %)"
 
 

@@ -1,5 +1,6 @@
 """The routes of the JSON API."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
@@ -44,12 +45,12 @@ _POINT = {
 
 @dataclass(frozen=True)
 class ApiContext:
-    """What the routes share; `data_dir` is the folder of the training images, or None."""
+    """What the routes share; `references_dir` is the folder of the training images, or None."""
 
     reader: "Reader"
     limits: Limits
     pool: ReadingPool
-    data_dir: Path | None = None
+    references_dir: Path | None = None
 
 
 def build_routes(context: ApiContext) -> APIRouter:
@@ -76,7 +77,7 @@ def _add_descriptions(router: APIRouter, context: ApiContext) -> None:
 
 
 def _add_references(router: APIRouter, context: ApiContext) -> None:
-    references_once = cache(partial(describe_references, context.reader, has_images=context.data_dir is not None))
+    references_once = cache(partial(describe_references, context.reader, has_images=context.references_dir is not None))
     responses = _answer(ReferenceCases, "Names, labels and map coordinates")
 
     @router.get("/references", summary="Map of reference cases", responses=responses)
@@ -85,18 +86,19 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
 
     @router.get("/references/{index}.png", summary="Image of a reference case", response_class=Response, responses=_PNG)
     async def thumbnail(request: Request, index: int) -> Response:
-        names = context.reader.models.references.names
-        if context.data_dir is None:
+        references = context.reader.models.references
+        names: Sequence[str] = () if references is None else references.names.tolist()
+        if context.references_dir is None:
             raise RequestError(
                 404,
-                "the server has no images of reference cases; start it with --data and their folder",
+                "the server has no images of reference cases; start it with --references and their folder",
             )
         if not 0 <= index < len(names):
-            raise RequestError(404, f"there is no reference case {index}; expected 0 to {len(names) - 1}")
+            raise RequestError(404, f"there is no reference case {index}; there are {len(names)}")
         try:
-            png = await context.pool.run(request, partial(draw_thumbnail, context.data_dir, str(names[index])))
+            png = await context.pool.run(request, partial(draw_thumbnail, context.references_dir, str(names[index])))
         except ImageError:
-            expected = "--data must name the folder of the training images"
+            expected = "--references must name the folder of the training images"
             raise RequestError(404, f"reference case {index} could not be loaded; {expected}") from None
         return Response(png, media_type="image/png")
 
@@ -172,7 +174,7 @@ def _add_dicom(router: APIRouter, context: ApiContext) -> None:
 def _get_operating_point(context: ApiContext, fields: dict[str, str]) -> str:
     point = fields.get("operating_point", DEFAULT_POINT).strip()
     try:
-        context.reader.threshold(point)
+        context.reader.thresholds(point)
     except PneumoscopeError as error:
         raise RequestError(400, str(error)) from None
     return point

@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from pneumoscope.data.dicom import is_dicom, read_header
 from pneumoscope.data.image import load_gray
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ImageError
-from pneumoscope.labels import THREE_CLASSES
 
 MAX_SIDE = 2048
 THUMBNAIL_SIDE = 256
@@ -92,11 +92,11 @@ def _render_phantoms() -> tuple[PhantomImage, ...]:
     from pneumoscope.phantoms.phantom import COMMENT, draw_phantoms
 
     phantoms = draw_phantoms(NUM_PHANTOMS, size=PHANTOM_SIZE, seed=PHANTOM_SEED)
-    order = np.argsort([THREE_CLASSES.index(label) for label in phantoms.subtypes], kind="stable")
+    order = np.argsort([KERMANY_LABELS.classes.index(label) for label in phantoms.labels], kind="stable")
     note = PngInfo()
     note.add_text("Comment", COMMENT)
     return tuple(
-        PhantomImage(str(phantoms.subtypes[number]), _save_png(Image.fromarray(phantoms.images[number]), note))
+        PhantomImage(str(phantoms.labels[number]), _save_png(Image.fromarray(phantoms.images[number]), note))
         for number in order
     )
 

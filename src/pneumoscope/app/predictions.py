@@ -38,7 +38,7 @@ def read_uploads(
     Raises:
         PneumoscopeError: if the operating point is unknown.
     """
-    threshold = reader.threshold(operating_point)
+    thresholds = reader.thresholds(operating_point)
     deadline = time.monotonic() + seconds
     answers = []
     for upload in uploads:
@@ -47,14 +47,14 @@ def read_uploads(
                 raise ImageError(f"the request took over {seconds:g} s; send fewer files")
             content = upload.file.read()
             image, reading = _read_one(reader, upload, content, operating_point)
-            answer = describe_reading(reading, threshold=threshold, size=measure_image(content))
+            answer = describe_reading(reading, reader.label_set, thresholds, measure_image(content))
             if full and reading.decision != "rejected":
                 add_maps(answer, reading, reader.compute_maps(image), reader)
             if full:
                 answer["image"] = convert_for_browser(content)
         except ImageError as error:
-            reading = Reading(upload.filename or "", operating_point, reader.models.id, error=str(error))
-            answer = describe_reading(reading, threshold=threshold, size=None)
+            reading = reader.refuse(upload.filename or "", operating_point, str(error))
+            answer = describe_reading(reading, reader.label_set, thresholds)
         answers.append(answer)
     return answers
 
@@ -76,8 +76,7 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
     content = upload.file.read()
     image, reading = _read_one(reader, upload, content, operating_point)
     pixels, heatmap = illustrate(reader, content, image, reading)
-    row = {**reading.to_row(), **reader.trust}
-    datasets = make_dicom_reading(content, row, heatmap, pixels, deidentify=deidentify)
+    datasets = make_dicom_reading(content, reader.describe(reading), heatmap, pixels, deidentify=deidentify)
     archive = io.BytesIO()
     with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
         for name, dataset in zip(DICOM_NAMES, datasets, strict=True):

@@ -2,6 +2,7 @@
 
 from typing import Any, NotRequired
 
+from pydantic import ConfigDict, with_config
 from typing_extensions import TypedDict
 
 
@@ -30,23 +31,34 @@ class Axis(TypedDict):
 
 
 class Models(TypedDict):
-    """Cards, classes and operating points of the models."""
+    """Cards, classes and operating points of the models.
+
+    label_set has classes, negative, groups and multi_label. scored lists the names with a probability; positive is the
+    name for all classes but the negative one, or null. styles are [color, shape] by name. Operating points are by name
+    and class. image_size is the side of the model input in pixels.
+    """
 
     notice: str
     id: str
     cards: dict[str, Any]
-    classes: list[str]
+    label_set: dict[str, Any]
+    scored: list[str]
+    positive: str | None
+    styles: dict[str, list[str]]
     operating_points: dict[str, dict[str, Any]]
+    image_size: int
 
 
 class ReferenceCases(TypedDict):
     """The map of reference cases: coordinates are (n, 2) little-endian float32 in base64, labels are class names.
 
-    has_images says whether /api/references/{index}.png is available.
+    styles are [color, shape] by class. has_images says whether /api/references/{index}.png is available. Models without
+    reference cases have empty lists.
     """
 
     notice: str
     classes: list[str]
+    styles: dict[str, list[str]]
     names: list[str]
     labels: list[str]
     coordinates: str
@@ -78,31 +90,33 @@ class GrayMap(TypedDict):
 
 
 class Heatmaps(GrayMap):
-    """The class activation maps: (classes, h, w) uint8 in base64; 255 is the largest value of all classes."""
+    """The class activation maps: (classes, h, w) uint8 in base64; 255 is the largest value of all classes.
 
+    explained is the class of the prediction.
+    """
+
+    explained: str
     rows: Axis
     columns: Axis
 
 
+@with_config(ConfigDict(extra="allow"))
 class ReadingAnswer(TypedDict):
     """The prediction for one file.
 
-    The first fifteen keys are the columns of pneumoscope read. Probabilities are calibrated; intervals are 95 %
-    intervals. threshold applies to the probability of pneumonia. summary is a text in English. size is [height, width].
+    The first keys are the columns of pneumoscope read, with p_<name> for each name in scored of /api/models.
+    Probabilities are calibrated; intervals are 95 % intervals. thresholds are by name: of the positive class, or of
+    each finding. summary is a text in English. size is [height, width].
 
-    The last four keys are present only if detail=full. Rejected images have no position, heatmaps or anomaly_map.
-    Models without class activation maps have no heatmaps. image
-    is the radiograph as a PNG in a data: URL; it is null if browsers can show the file itself.
+    The last four keys are present only if detail=full. Rejected images have no position, heatmaps or anomaly_map, nor
+    have models without these parts. image is the radiograph as a PNG in a data: URL; it is null if browsers can show
+    the file itself.
     """
 
     path: str
     error: str | None
     decision: str | None
     operating_point: str
-    p_normal: float | None
-    p_bacterial: float | None
-    p_viral: float | None
-    p_pneumonia: float | None
     anomaly_score: float | None
     anomaly_percentile: float | None
     in_distribution: bool | None
@@ -111,7 +125,7 @@ class ReadingAnswer(TypedDict):
     heatmap: str | None
     model: str
     intervals: dict[str, list[float]]
-    threshold: float
+    thresholds: dict[str, float]
     summary: str
     size: list[int] | None
     position: NotRequired[list[float]]

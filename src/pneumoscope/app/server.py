@@ -31,6 +31,7 @@ from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
 from pneumoscope.app.study_report import read_report, write_policy
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.report.model_card import is_kermany
 from pneumoscope.report.templates import make_environment, read_scripts
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def build_app(
     reader: "Reader",
     *,
     study_dir: str | os.PathLike[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
+    references_dir: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
 ) -> FastAPI:
     """Return the app: pages, JSON API and security middleware.
@@ -58,7 +59,7 @@ def build_app(
     Args:
         reader: trained models.
         study_dir: folder of a finished study, whose report is served.
-        data_dir: folder of the training images, for thumbnails of the reference cases.
+        references_dir: folder of the training images, for thumbnails of the reference cases.
         limits: on requests.
 
     Raises:
@@ -66,7 +67,7 @@ def build_app(
     """
     limits = limits or Limits()
     pool = ReadingPool(limits)
-    data_path, study_path = _check_folder(data_dir, "--data"), _check_folder(study_dir, "--study")
+    references_path, study_path = _check_folder(references_dir, "--references"), _check_folder(study_dir, "--study")
     if study_path is not None:
         read_report(study_path)  # fails at the start if the report is missing
 
@@ -87,7 +88,7 @@ def build_app(
         lifespan=lifespan,
     )
     show_page = _make_pages(reader, limits, has_study=study_path is not None)
-    app.include_router(build_routes(ApiContext(reader, limits, pool, data_path)))
+    app.include_router(build_routes(ApiContext(reader, limits, pool, references_path)))
     _add_pages(app, show_page, study_path)
     _add_faults(app, show_page)
     app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
@@ -117,7 +118,7 @@ def serve(
     models_dir: str | os.PathLike[str] | None = None,
     *,
     study_dir: str | os.PathLike[str] | None = None,
-    data_dir: str | os.PathLike[str] | None = None,
+    references_dir: str | os.PathLike[str] | None = None,
     port: int = DEFAULT_PORT,
     open_browser: bool = True,
     announce: Callable[[str], None] | None = None,
@@ -126,7 +127,7 @@ def serve(
 
     Args:
         models_dir: see `Reader.open`; None for the included models.
-        study_dir, data_dir: see `build_app`.
+        study_dir, references_dir: see `build_app`.
         port: the next free port is used if it is taken. 0 is any free port.
         open_browser: whether to open the page in a browser, if there is a display.
         announce: called with each message to the user; prints by default.
@@ -140,7 +141,7 @@ def serve(
     announce = announce or partial(print, flush=True)
     with suppress(KeyboardInterrupt), bind_port(port) as listener:
         reader = Reader.open(models_dir)
-        app = build_app(reader, study_dir=study_dir, data_dir=data_dir)
+        app = build_app(reader, study_dir=study_dir, references_dir=references_dir)
         bound_port = listener.getsockname()[1]
         address = f"http://{HOST}:{bound_port}/"
         if port and bound_port != port:
@@ -186,15 +187,31 @@ def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPag
         "notice": RESEARCH_USE_ONLY,
         "version": __version__,
         "has_study": has_study,
-        "anomaly_trust": write_anomaly_trust(reader.models.cards.anomaly),
         "max_megabytes": limits.max_file_bytes // MIB,
         **reader.trust,
+        **_describe_parts(reader),
     }
 
     def show_page(template: str, status: int = 200, **more: Any) -> HTMLResponse:
         return HTMLResponse(environment.get_template(template).render(values | more), status)
 
     return show_page
+
+
+def _describe_parts(reader: "Reader") -> dict[str, Any]:
+    """Return what the start page needs to know about the classes and the parts of the models."""
+    cards, labels = reader.models.cards, reader.label_set
+    return {
+        "label_set": labels,
+        "anomaly_trust": write_anomaly_trust(cards.anomaly, labels.positive or "findings") if cards.anomaly else "",
+        "has_anomaly": cards.anomaly is not None,
+        "has_ood_detector": reader.models.ood_detector is not None,
+        "has_heatmaps": reader.has_heatmaps,
+        "of_children": is_kermany(cards.classifier.data),
+        "points": [*cards.classifier.operating_points]
+        or (["balanced"] if labels.positive or labels.multi_label else []),
+        "missing": reader.missing,
+    }
 
 
 def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> None:

@@ -3,8 +3,8 @@
 Protocols:
 
     patients    five folds, grouped by patient
-    series      each fold holds out the normals of one file-name series and a share of the pneumonias. It estimates
-                the performance on normals of another origin, such as those of the official test split
+    series      each fold holds out the images of the negative class of one file-name series and a share of the others.
+                It estimates the performance on negatives of another origin, such as those of an official test split
     images      five folds by image. Patients occur in train and held-out images, so metrics are optimistic. Use it for
                 comparison only
 """
@@ -16,13 +16,14 @@ from typing import Literal
 
 import numpy as np
 
-from pneumoscope.classification.classifier import evaluate_dataset, fit_classifier, predict_probabilities
+from pneumoscope.classification.classifier import evaluate_dataset, fit_classifier, select_labeled
 from pneumoscope.data.collection import name_series
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.splits import group_patients, split_folds
 from pneumoscope.errors import CollectionError, LeakError
 from pneumoscope.io.results import Evaluation
-from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.labels import LabelSet
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log
 
@@ -38,6 +39,7 @@ def cross_validate(
     *,
     settings: TrainingSettings,
     protocol: Protocol = "patients",
+    label_set: LabelSet | None = None,
     seed: int = 0,
 ) -> Evaluation:
     """Train one model per fold and evaluate the pooled predictions for the held-out images.
@@ -45,21 +47,24 @@ def cross_validate(
     Each model is taken after its last epoch, so no choice depends on held-out images.
 
     Args:
-        dataset: with splits; test images and images of unknown subtype are excluded.
+        dataset: with splits; test images and images of no class are excluded.
         out_dir: folder for one checkpoint per fold; an interrupted run resumes from it.
         settings: training settings.
         protocol: see the module docstring.
+        label_set: the classes; by default those of the dataset.
         seed: of the folds and of the models.
 
     Returns:
-        Three-class metrics on all held-out images; `split` is `held out by PROTOCOL`.
+        Metrics on all held-out images; `split` is `held out by PROTOCOL`.
 
     Raises:
-        CollectionError: if there are too few patients, or only one series of normals.
+        CollectionError: if there are too few patients; for `series`, if there is no negative class or only one series
+            of it.
     """
-    pool = select_pool(dataset)
-    folds = assign_folds(pool, protocol, seed=seed)
-    probabilities = np.full((len(pool), len(THREE_CLASSES)), np.nan, dtype=np.float32)
+    label_set = label_set or dataset.label_set
+    pool = select_pool(dataset, label_set)
+    folds = assign_folds(pool, protocol, label_set, seed=seed)
+    probabilities = np.full((len(pool), len(label_set.classes)), np.nan, dtype=np.float32)
     for fold in range(folds.max() + 1):
         held_out = folds == fold
         train = ~held_out if protocol == "images" else _without_patients(pool, held_out)
@@ -68,50 +73,60 @@ def cross_validate(
             pool.select(train),
             pool.select(held_out),
             Path(out_dir) / f"{protocol}-{fold + 1}",
-            classes=THREE_CLASSES,
+            label_set=label_set,
             settings=replace(settings, keep_best=False),
             seed=seed,
         )
-        probabilities[held_out] = predict_probabilities(bundle.model, pool.images[held_out])
+        probabilities[held_out] = predict_probabilities(bundle.model, pool.images[held_out], label_set)
     rows, split = folds >= 0, f"held out by {protocol}"
-    return evaluate_dataset(pool.select(rows), probabilities[rows], classes=THREE_CLASSES, split=split, seed=seed)
+    return evaluate_dataset(pool.select(rows), probabilities[rows], label_set=label_set, split=split, seed=seed)
 
 
-def select_pool(dataset: Dataset) -> Dataset:
-    """Return the images used for cross-validation: outside test and with a subtype."""
-    return dataset.select((dataset.table["split"].to_numpy() != "test") & (dataset.labels(THREE_CLASSES) >= 0))
+def select_pool(dataset: Dataset, label_set: LabelSet | None = None) -> Dataset:
+    """Return the images used for cross-validation: outside test and of one of the classes."""
+    outside = dataset.select(dataset.table["split"].to_numpy() != "test")
+    return select_labeled(outside, label_set or dataset.label_set)
 
 
-def assign_folds(dataset: Dataset, protocol: Protocol, *, seed: int) -> np.ndarray:
+def assign_folds(dataset: Dataset, protocol: Protocol, label_set: LabelSet | None = None, *, seed: int) -> np.ndarray:
     """Return `(n,)` int, the fold that holds out each image; -1 for images that are never held out.
 
     Raises:
-        CollectionError: if there are too few patients, or only one series of normals.
+        CollectionError: if there are too few patients; for `series`, if there is no negative class or only one series
+            of it.
     """
     if protocol == "patients":
         return split_folds(dataset, num_folds=NUM_FOLDS, seed=seed)
     if protocol == "images":
         return np.random.default_rng(seed).permutation(np.arange(len(dataset)) % NUM_FOLDS)
-    large = list_series(dataset)
+    negative = _find_negatives(dataset, label_set)
+    large = list_series(dataset, label_set)
     if len(large) < 2:
         raise CollectionError(
-            f"normals have the file-name series {', '.join(large)}; expected two or more series with a tenth of the "
-            "normals each. Hold out by patients instead."
+            f"the negative class has {negative.sum()} images and the file-name series {', '.join(large) or 'none'}; "
+            "expected two or more series with a tenth of the images each. Hold out by patients instead."
         )
-    # One part of the pneumonias per series; further parts are never held out.
+    # One part of the other classes per series; further parts are never held out.
     parts = split_folds(dataset, num_folds=max(len(large) + 1, NUM_FOLDS), seed=seed)
     folds = np.where(parts < len(large), parts, -1)
     place = {name: number for number, name in enumerate(large)}
-    normal = dataset.labels(THREE_CLASSES) == 0
-    folds[normal] = [place.get(name, -1) for name in name_series(dataset.table["name"])[normal]]
+    folds[negative] = [place.get(name, -1) for name in name_series(dataset.table["name"])[negative]]
     return folds
 
 
-def list_series(dataset: Dataset) -> list[str]:
-    """Return the file-name series with a tenth or more of the normals outside test."""
-    normals = (dataset.labels(THREE_CLASSES) == 0) & (dataset.table["split"].to_numpy() != "test")
-    names, counts = np.unique(name_series(dataset.table["name"])[normals], return_counts=True)
-    return [str(name) for name in names[counts >= MIN_SERIES_SHARE * normals.sum()]]
+def list_series(dataset: Dataset, label_set: LabelSet | None = None) -> list[str]:
+    """Return the file-name series with a tenth or more of the negative class outside test."""
+    rows = _find_negatives(dataset, label_set) & (dataset.table["split"].to_numpy() != "test")
+    names, counts = np.unique(name_series(dataset.table["name"])[rows], return_counts=True)
+    return [str(name) for name in names[counts >= MIN_SERIES_SHARE * rows.sum()]]
+
+
+def _find_negatives(dataset: Dataset, label_set: LabelSet | None) -> np.ndarray:
+    """Return `(n,)` bool, whether each image is of the negative class of a single-label set."""
+    label_set = label_set or dataset.label_set
+    if label_set.multi_label or label_set.negative is None:
+        return np.zeros(len(dataset), dtype=bool)
+    return np.asarray(dataset.labels(label_set) == label_set.classes.index(label_set.negative))
 
 
 def _without_patients(dataset: Dataset, held_out: np.ndarray) -> np.ndarray:

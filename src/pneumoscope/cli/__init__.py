@@ -1,9 +1,8 @@
 """Command line: parses options, calls the package, prints results.
 
 main.py        the program
-study.py       `study`, `neighbors`, `map`, `anomaly`, `explain`
-training.py    `train`, `crossvalidate`
-inference.py   `read`, `app`, `export`
+training.py    `train`, `crossvalidate`, `study`
+inference.py   `read`, `app`, `explain`, `export`
 evaluation.py  `evaluate`
 data.py        `data`: `prepare`, `audit`, `download`, `phantoms`
 research.py    `research`: benchmarks, ablations, label audits

@@ -1,14 +1,17 @@
-"""`data`: download, prepare, audit or generate data sets."""
+"""`data`: download, audit or generate data sets."""
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pneumoscope.cli.options import OutOption, SeedOption
+from pneumoscope.cli.options import DataArgument, OutOption, SeedOption, with_labels
+
+if TYPE_CHECKING:
+    from pneumoscope.data.label_options import LabelOptions
 
 COMMANDS = typer.Typer(
-    help="Download, prepare, audit or generate data sets.",
+    help="Download, audit or generate data sets.",
     epilog="Example: pneumoscope data download chest_xray",
     no_args_is_help=True,
 )
@@ -16,34 +19,18 @@ COMMANDS = typer.Typer(
 MIN_TRAIN = 90
 
 
-@COMMANDS.command(epilog="Example: pneumoscope data prepare chest_xray three-classes")
-def prepare(
-    source: Annotated[
-        Path, typer.Argument(help="Folder or table (CSV, TSV, Parquet) of radiographs; stays unchanged.")
-    ],
-    out: Annotated[Path, typer.Argument(help="Output folder.")],
-    copy: Annotated[bool, typer.Option("--copy", help="Copy the files instead of linking to them.")] = False,
-) -> None:
-    """Sort radiographs into the class folders NORMAL, BACTERIAL and VIRAL."""
-    from pneumoscope.data.prepare import prepare_folders
-
-    typer.echo(prepare_folders(source, out, copy=copy))
-
-
 @COMMANDS.command(epilog="Example: pneumoscope data audit chest_xray --out audit")
-def audit(
-    data: Annotated[Path, typer.Argument(help="Folder or table (CSV, TSV, Parquet) of radiographs.")],
-    out: OutOption = Path("audit"),
-) -> None:
+@with_labels
+def audit(data: DataArgument, labels: "LabelOptions", out: OutOption = Path("audit")) -> None:
     """Report class counts, duplicates, damaged files and patients in several splits."""
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.data.dataset import load_dataset
     from pneumoscope.report.audit_page import format_audit, write_audit
 
-    dataset = load_dataset(data)
+    dataset = load_dataset(data, options=labels)
     result = audit_dataset(dataset)
     page = write_audit(result, dataset, out)
-    typer.echo(f"{format_audit(result)}\n{page}")
+    typer.echo(f"{format_audit(result, dataset.label_set)}\n{page}")
 
 
 @COMMANDS.command(epilog="Example: pneumoscope data download chest_xray")
@@ -64,9 +51,13 @@ def phantoms(
         int, typer.Option(min=MIN_TRAIN, help=f"Number of training images; training needs {MIN_TRAIN} or more.")
     ] = 900,
     num_test: Annotated[int, typer.Option(min=30, help="Number of test images.")] = 240,
+    classes: Annotated[
+        Literal["kermany", "five-class", "multi-label"],
+        typer.Option(help="Normal, bacterial and viral; five classes; or four findings in a table."),
+    ] = "kermany",
     seed: SeedOption = 0,
 ) -> None:
     """Generate synthetic radiographs (phantoms) with known lesions, laid out like the real data set."""
     from pneumoscope.phantoms.phantom import write_phantoms
 
-    typer.echo(write_phantoms(out, num_train=num_train, num_test=num_test, seed=seed))
+    typer.echo(write_phantoms(out, num_train=num_train, num_test=num_test, label_set=classes, seed=seed))

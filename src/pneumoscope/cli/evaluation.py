@@ -1,80 +1,86 @@
-"""`evaluate`: exported models on any data set, or a study's classifier."""
+"""`evaluate`: any model, or the predictions of any tool, on labeled radiographs; `neighbors`: k-NN on its embedding."""
 
 import json
 import shlex
 import sys
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from pneumoscope.cli.options import ClassifierTask, Configuration, JsonOption, ModelsOption, OperatingPointOption
+from pneumoscope.cli.options import (
+    DataArgument,
+    JsonOption,
+    ModelOption,
+    OperatingPointOption,
+    PreprocessOption,
+    SeedOption,
+    SettingsOption,
+    with_labels,
+)
 from pneumoscope.cli.output import print_metrics
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
+    from pneumoscope.data.label_options import LabelOptions
     from pneumoscope.io.results import CollectionEvaluation
 
 COMMANDS = typer.Typer()
-DEFAULT_POINT = "balanced"
-
-ConfoundersOption = Annotated[
-    bool | None,
-    typer.Option(
-        help="Measure confounders and the OOD detector on modified images.",
-        show_default="on with ten or more images per class",
-    ),
-]
-_study_option = partial(typer.Option, rich_help_panel="A study's classifier")
+Split = Literal["test", "train", "val", "all"]
 
 
-@COMMANDS.command(epilog="Example: pneumoscope evaluate --data chest_xray --out evaluation")
+@COMMANDS.command(epilog="Example: pneumoscope evaluate folder/ --model run --out evaluation")
+@with_labels
 def evaluate(
-    data: Annotated[
-        Path | None, typer.Option("--data", help="Folder or table (CSV, TSV, Parquet) of labeled radiographs.")
+    data: DataArgument,
+    labels: "LabelOptions",
+    model: ModelOption = None,
+    predictions: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE.csv", help="Predictions of any tool instead: path and one column per class."),
     ] = None,
-    models: ModelsOption = None,
     out: Annotated[
         Path | None,
         typer.Option("--out", file_okay=False, help="Output folder for evaluation.html, evaluation.json and figures."),
     ] = None,
-    split: Annotated[
-        Literal["test", "train", "val", "all"] | None,
-        typer.Option("--split", help="Split to evaluate; by default test if it exists, else all."),
-    ] = None,
-    operating_point: OperatingPointOption = DEFAULT_POINT,
+    split: Annotated[Split | None, typer.Option(help="Split; by default test if it exists, else all.")] = None,
+    operating_point: OperatingPointOption = "balanced",
+    preprocess: PreprocessOption = None,
     correct_label_shift: Annotated[
         bool, typer.Option("--correct-label-shift", help="Correct probabilities for estimated class frequencies.")
     ] = False,
-    confounders: ConfoundersOption = None,
+    confounders: Annotated[
+        bool | None,
+        typer.Option(
+            help="Measure confounders and the OOD detector on modified images.",
+            show_default="on with ten or more images per class",
+        ),
+    ] = None,
     as_json: JsonOption = False,
-    study_dir: Annotated[Path | None, _study_option("--study", help="Folder of the study.")] = None,
-    configuration: Annotated[Configuration, _study_option(help="Configuration of the model.")] = "improved",
-    task: Annotated[ClassifierTask, _study_option(help="Task of the classifier.")] = "binary",
+    settings: SettingsOption = None,
 ) -> None:
-    """Evaluate models on labeled radiographs and write a report."""
-    if study_dir is not None:
-        if models or out or split or correct_label_shift or confounders or operating_point != DEFAULT_POINT:
-            raise PneumoscopeError(
-                "--study evaluates a study's Keras classifier; expected no --models, --out, --split, "
-                "--operating-point, --correct-label-shift or --confounders. Export the study to use these options."
-            )
-        _evaluate_study(study_dir, data, configuration, task, as_json=as_json)
-        return
-    if data is None:
-        raise PneumoscopeError("no data set is given; expected --data FOLDER, --data MANIFEST.csv or --study FOLDER")
+    """Evaluate a model on labeled radiographs and write a report."""
+    from pneumoscope.classifier import open_model
     from pneumoscope.evaluation.evaluate import evaluate_models
-    from pneumoscope.inference.reader import Reader
+    from pneumoscope.evaluation.predictions import evaluate_predictions
 
-    evaluation = evaluate_models(
-        Reader.open(models, num_threads=1),
-        data,
-        split=split,
-        operating_point=operating_point,
-        correct_label_shift=correct_label_shift,
-        confounders=confounders,
-    )
+    if predictions is None:
+        predictor = open_model(model, label_set=labels.label_set, preprocess=preprocess)
+        evaluation = evaluate_models(
+            predictor,
+            data,
+            options=labels,
+            split=split,
+            operating_point=operating_point,
+            correct_label_shift=correct_label_shift,
+            confounders=confounders,
+        )
+    elif model or preprocess or correct_label_shift or confounders:
+        raise PneumoscopeError(
+            "--predictions evaluates a table; expected no --model, --preprocess, --correct-label-shift or --confounders"
+        )
+    else:
+        evaluation = evaluate_predictions(data, predictions, options=labels, split=split)
     _report(evaluation, out, as_json=as_json)
 
 
@@ -94,18 +100,28 @@ def _report(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bo
         typer.echo(text)
 
 
-def _evaluate_study(study_dir: Path, data: Path | None, configuration: str, task: str, *, as_json: bool) -> None:
-    from pneumoscope.classification.classifier import evaluate_classifier
-    from pneumoscope.data.dataset import load_dataset
-    from pneumoscope.io.study_folder import model_dir
-    from pneumoscope.labels import TASK_CLASSES
-    from pneumoscope.models.saved_model import load_model
-    from pneumoscope.study.pipeline import reopen_study
+@COMMANDS.command(epilog="Example: pneumoscope neighbors folder/ --model run")
+@with_labels
+def neighbors(
+    data: DataArgument,
+    labels: "LabelOptions",
+    model: Annotated[Path, typer.Option(metavar="MODEL", help="A training run, a study or a .keras file.")],
+    preprocess: PreprocessOption = None,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Classify the test images by their nearest training images in the embedding of a model."""
+    from pneumoscope.classifier import Classifier
+    from pneumoscope.cli.training import load_split
+    from pneumoscope.neighbors.knn import find_neighbors
 
-    model = load_model(model_dir(study_dir, configuration, task)).model
-    if data is None:
-        dataset, split = reopen_study(study_dir)[1], "test"
-    else:
-        dataset, split = load_dataset(data, size=model.input_shape[1]).as_split("external"), "external"
-    evaluation = evaluate_classifier(model, dataset, classes=TASK_CLASSES[task], split=split)
-    print_metrics(evaluation.metrics, split, as_json=as_json)
+    classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)
+    dataset = load_split(data, None, labels, classifier.size, seed)
+    result = find_neighbors(
+        classifier.embed_images(dataset.images),
+        dataset,
+        label_set=classifier.label_set,
+        probabilities=classifier.predict_images(dataset.test.images),
+        seed=seed,
+    )
+    print_metrics(result.evaluations["test"].metrics | {"agreement": result.agreement}, "test", as_json=as_json)

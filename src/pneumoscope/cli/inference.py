@@ -14,10 +14,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.cli.options import ConfigurationOption, ModelsOption, OperatingPointOption
-from pneumoscope.cli.output import INTERRUPTED, SOME_FAILED, open_console
+from pneumoscope.cli.options import (
+    ConfigurationOption,
+    JsonOption,
+    ModelOption,
+    OperatingPointOption,
+    OutOption,
+    PreprocessOption,
+    ReaderOption,
+    with_labels,
+)
+from pneumoscope.cli.output import INTERRUPTED, SOME_FAILED, open_console, print_rows
+from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
+    from pneumoscope.classifier import Classifier
+    from pneumoscope.data.label_options import LabelOptions
     from pneumoscope.inference.batch import BatchSettings, Render
     from pneumoscope.inference.reader import Reader
     from pneumoscope.inference.table import Table
@@ -26,18 +38,20 @@ COMMANDS = typer.Typer()
 FAILED = "unreadable"
 ROWS_PER_TABLE = 500
 MAX_PATH_LENGTH = 40
+MAX_SHOWN = 4
 READ_HELP = """Classify radiographs (JPEG, PNG or DICOM) and print one row per file.
 
 \b
 Columns of --output and keys of --json:
   path                the file
   error               why the file cannot be read
-  decision            normal, pneumonia, uncertain (the model abstains) or
-                      rejected (by the out-of-distribution detector)
+  decision            class, findings joined by |, uncertain (the model
+                      abstains) or rejected (by the out-of-distribution
+                      detector)
   operating_point     operating point or threshold of the decision
-  p_normal, p_bacterial, p_viral
-                      calibrated probabilities that sum to 1
-  p_pneumonia         p_bacterial + p_viral
+  p_<class>           calibrated probability of each class and group; the
+                      included models have p_normal, p_bacterial, p_viral
+                      and p_pneumonia
   anomaly_score       distance from normal radiographs
   anomaly_percentile  percentage of held-out normals with a lower score
   in_distribution     whether the image is like the training images; false
@@ -48,7 +62,7 @@ Columns of --output and keys of --json:
   heatmap             figure written by --heatmaps
   model               version and hash of the models
 
-The probabilities assume that normal, bacterial and viral are equally frequent.
+The probabilities assume equally frequent classes.
 
 The command exits with 1 if a file cannot be read.
 """
@@ -65,15 +79,15 @@ def read(
         Path | None, typer.Option(help="Folder for one DICOM secondary capture and structured report per image.")
     ] = None,
     deidentify: Annotated[bool, typer.Option("--deidentify", help="Deidentify the DICOM output.")] = False,
-    models: ModelsOption = None,
+    model: ReaderOption = None,
     workers: Annotated[int, typer.Option(min=0, help="Number of threads; 0 is one per core.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of files per batch.")] = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
 ) -> None:
     """Classify radiographs and print one row per file."""
-    from pneumoscope.errors import PneumoscopeError
+    from pneumoscope.classifier import open_reader
     from pneumoscope.inference.batch import BatchSettings, find_files
-    from pneumoscope.inference.reader import NO_HEATMAPS, Reader
+    from pneumoscope.inference.reader import NO_HEATMAPS
     from pneumoscope.inference.table import Table
 
     if resume and output is None:
@@ -84,15 +98,15 @@ def read(
     settings = BatchSettings(operating_point, batch_size, workers)
     render = _choose_render(heatmaps, dicom_out, deidentify)
     # A single file runs on all cores. Of several files, each runs on one core.
-    reader = Reader.open(models, num_threads=0 if len(files) == 1 else 1)
+    reader = open_reader(model, num_threads=0 if len(files) == 1 else 1)
     if heatmaps and not reader.has_heatmaps:
         raise PneumoscopeError(NO_HEATMAPS)
     head = {"model": reader.models.id, "operating_point": operating_point}
-    table = Table(output, resume=resume, head=head) if output else None
+    table = Table(output, resume=resume, head=head, scored=reader.models.label_set.scored) if output else None
     try:
         shown = output is None or sys.stdout.isatty()
         rows = _read(reader, files, settings, render, table)
-        counts = _print(rows, as_json=as_json, shown=shown, trust=reader.trust["subtype_trust"])
+        counts = _print(rows, reader, as_json=as_json, shown=shown)
     except KeyboardInterrupt:
         typer.echo("stopped; add --resume to continue" if output else "stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
@@ -103,57 +117,109 @@ def read(
         raise typer.Exit(SOME_FAILED)
 
 
-@COMMANDS.command(epilog="Example: pneumoscope app --study out")
+@COMMANDS.command(epilog="Example: pneumoscope app --model out")
 def app(
-    models: ModelsOption = None,
-    study: Annotated[Path | None, typer.Option(help="Folder of a study; the app also shows its report.")] = None,
-    data: Annotated[
-        Path | None, typer.Option(help="Folder of the training images; the app shows nearest neighbors from it.")
+    model: ReaderOption = None,
+    references: Annotated[
+        Path | None, typer.Option(help="Folder of the training images; the app shows the nearest ones.")
     ] = None,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; the next free port if occupied.")] = 8427,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
 ) -> None:
-    """Start the web app; only this computer can reach it."""
+    """Start the web app; only this computer can reach it. With a study, it also shows the report."""
     from pneumoscope.app.server import serve
+    from pneumoscope.io.study_folder import LEDGER_NAME
 
-    serve(models, study_dir=study, data_dir=data, port=port, open_browser=not no_browser)
+    study = model if model and (model / LEDGER_NAME).exists() else None
+    serve(model, study_dir=study, references_dir=references, port=port, open_browser=not no_browser)
 
 
-@COMMANDS.command(epilog="Example: pneumoscope export out --configuration default --out models")
+@COMMANDS.command(epilog="Example: pneumoscope explain image.jpeg --model run --method gradcam --out heatmaps")
+@with_labels
+def explain(
+    paths: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders or globs.")],
+    labels: "LabelOptions",
+    model: ModelOption = None,
+    out: OutOption = Path("heatmaps"),
+    method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
+    layer: Annotated[str | None, typer.Option(help="Layer to explain; all convolutional layers by default.")] = None,
+    label: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
+    preprocess: PreprocessOption = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Draw heatmaps of a model, with the method and layer of your choice."""
+    from pneumoscope.classifier import Classifier
+    from pneumoscope.inference.batch import find_files
+
+    if model is None:
+        raise PneumoscopeError(
+            "the included models have no Keras form; expected --model RUN, STUDY or FILE.keras. "
+            "`pneumoscope read --heatmaps` draws their class activation maps."
+        )
+    classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)
+    rows = [
+        _draw_heatmaps(
+            classifier, path, out / f"{number:03d}-{Path(path).stem}", method=method, layer=layer, label=label
+        )
+        for number, path in enumerate(find_files(paths), start=1)
+    ]
+    print_rows(rows, as_json=as_json)
+
+
+def _draw_heatmaps(classifier: "Classifier", path: str, stem: Path, **options: str | None) -> dict[str, Any]:
+    """Write the heatmaps of a file as a figure, and return its row."""
+    from pneumoscope.data.source import printable_name
+    from pneumoscope.errors import ImageError
+    from pneumoscope.report.figures.palette import save_figure
+
+    try:
+        heatmap = classifier.explain(path, **options)  # type: ignore[arg-type]
+    except ImageError as error:
+        return {"image": printable_name(path), "error": str(error)}
+    save_figure(heatmap.plot(), stem)
+    probabilities = {f"p_{name}": round(value, 4) for name, value in heatmap.probabilities.items()}
+    return {"image": printable_name(path), "label": heatmap.label, **probabilities, "heatmaps": f"{stem}.png"}
+
+
+@COMMANDS.command(epilog="Example: pneumoscope export run --out reader")
+@with_labels
 def export(
-    model_dir: Annotated[Path, typer.Argument(help="Folder of a trained model or a study.")],
-    out: Annotated[Path | None, typer.Option(help="Output folder; by default `export` in that folder.")] = None,
+    model: Annotated[Path, typer.Argument(metavar="MODEL", help="A training run, a study or a .keras file.")],
+    labels: "LabelOptions",
+    out: OutOption = Path("reader"),
+    data: Annotated[
+        Path | None,
+        typer.Option(
+            help="Training data of a run or .keras file: adds calibration, operating points, reference cases and the "
+            "OOD detector. By default the data that the run was trained on, if it is still there."
+        ),
+    ] = None,
+    preprocess: PreprocessOption = None,
     configuration: ConfigurationOption = "improved",
     data_license: Annotated[str, typer.Option(help="License of the training images, for the card.")] = "not stated",
     explain_results: Annotated[
         Path | None, typer.Option(help="explain.json of `research explain`; adds heatmap metrics to the card.")
     ] = None,
     label_audit: Annotated[
-        Path | None,
-        typer.Option(help="labels.json of `research labels`; adds bacterial versus viral reliability to the card."),
+        Path | None, typer.Option(help="labels.json of `research labels`; adds label reliability to the card.")
     ] = None,
 ) -> None:
-    """Export trained models to ONNX."""
-    from pneumoscope.export.model import export_model
+    """Export a trained model to ONNX, for `read`, `app` and `evaluate`."""
+    from pneumoscope.classifier import Classifier, load_training_data
     from pneumoscope.export.study import export_study
     from pneumoscope.io.study_folder import LEDGER_NAME
     from pneumoscope.report.model_card import write_model_cards
     from pneumoscope.study.pipeline import reopen_study
 
-    if (model_dir / LEDGER_NAME).exists():
-        written = export_study(
-            model_dir,
-            reopen_study(model_dir)[1],
-            out or model_dir / "export",
-            configuration=configuration,
-            data_license=data_license,
-            explain_results=explain_results,
-            label_audit=label_audit,
-        )
+    if (model / LEDGER_NAME).exists():
+        dataset = reopen_study(model)[1]
+        audits = {"explain_results": explain_results, "label_audit": label_audit}
+        export_study(model, dataset, out, configuration=configuration, data_license=data_license, **audits)
+        write_model_cards(out)
     else:
-        written = export_model(model_dir, out)
-    write_model_cards(written)
-    typer.echo(written)
+        classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)
+        classifier.export(out, dataset=load_training_data(classifier, data, labels), data_license=data_license)
+    typer.echo(out)
 
 
 def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bool) -> "Render | None":
@@ -184,7 +250,7 @@ def _read(
             table.finish()
 
 
-def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool, trust: str) -> Counter[str]:
+def _print(rows: Iterator[dict[str, Any]], reader: "Reader", *, as_json: bool, shown: bool) -> Counter[str]:
     """Print rows as JSON lines or as tables, and return the number of files per decision."""
     counts: Counter[str] = Counter()
     while part := list(islice(rows, 1 if as_json else ROWS_PER_TABLE)):
@@ -192,27 +258,32 @@ def _print(rows: Iterator[dict[str, Any]], *, as_json: bool, shown: bool, trust:
         if as_json:
             typer.echo(json.dumps(part[0]))
         elif shown:
-            _print_table(part, trust)
+            positive = reader.models.label_set.positive
+            caution = reader.trust["label_trust"] if any(row["decision"] == positive for row in part) else ""
+            _print_table(part, reader.models.label_set.scored, caution)
     return counts
 
 
-def _print_table(rows: list[dict[str, Any]], trust: str) -> None:
+def _print_table(rows: list[dict[str, Any]], scored: tuple[str, ...], trust: str) -> None:
     from rich.table import Table
 
     from pneumoscope.data.source import shorten_name
 
-    caution = trust if any(row["decision"] == "pneumonia" for row in rows) else ""
-    console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{caution}".rstrip())
+    console, table = open_console(), Table(caption=f"{RESEARCH_USE_ONLY}\n{trust}".rstrip())
     # Relative widths make rows wrap on a terminal. A file gets one line per row.
     table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
-    for name in ("decision", "pneumonia", "bacterial\n/ viral", "anomaly\npercentile"):
+    shown = scored[-1:] if console.is_terminal and len(scored) > MAX_SHOWN else scored
+    for name in ("decision", *shown, "anomaly\npercentile"):
         table.add_column(name, no_wrap=True)
     table.add_column("reason", ratio=4 if console.is_terminal else None)
     for row in rows:
-        numbers = ["", "", ""]
-        if row["p_pneumonia"] is not None:
-            subtypes = f"{row['p_bacterial']:.0%} / {row['p_viral']:.0%}"
-            numbers = [f"{row['p_pneumonia']:.0%}", subtypes, f"{math.floor(row['anomaly_percentile'])}"]
-        name, reason = shorten_name(row["path"], most=MAX_PATH_LENGTH), row["error"] or row["reason"] or ""
-        table.add_row(name, row["decision"] or "error", *numbers, reason)
+        values = [row[f"p_{name}"] for name in shown]
+        percentile = row["anomaly_percentile"]
+        table.add_row(
+            shorten_name(row["path"], most=MAX_PATH_LENGTH),
+            row["decision"] or "error",
+            *("" if value is None else f"{value:.0%}" for value in values),
+            "" if percentile is None else f"{math.floor(percentile)}",
+            row["error"] or row["reason"] or "",
+        )
     console.print(table)

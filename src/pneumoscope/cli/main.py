@@ -7,21 +7,21 @@ from typing import Annotated
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.cli import data, evaluation, inference, research, study, training
+from pneumoscope.cli import data, evaluation, inference, research, training
 from pneumoscope.cli.commands import Command
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
 
 app = typer.Typer(
-    help=f"Detect pneumonia on chest radiographs: use, train, evaluate and explain models. {RESEARCH_USE_ONLY}",
+    help=f"Classify chest radiographs: use, train, evaluate and explain models. {RESEARCH_USE_ONLY}",
     epilog="Example: pneumoscope read image.png",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, evaluation, inference, research, study, training):
+for module in (data, evaluation, inference, research, training):
     for command in module.COMMANDS.registered_commands:
         command.cls = Command
-for module in (inference, evaluation, study, training):
+for module in (inference, evaluation, training):
     app.add_typer(module.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
 app.add_typer(research.COMMANDS, name="research")

@@ -1,33 +1,39 @@
 """`research`: method benchmarks, ablations and label audits. Each prints a table and writes JSON and CSV."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from pneumoscope.cli.options import (
     ConfigurationOption,
-    DataOption,
-    EpochsOption,
+    DataArgument,
     HoldOutOption,
     JsonOption,
     OutOption,
     SeedOption,
-    StudyOption,
+    SettingsOption,
+    StudyArgument,
+    read_training,
+    with_labels,
+    with_training,
 )
 from pneumoscope.cli.output import print_methods, print_rows
 
+if TYPE_CHECKING:
+    from pneumoscope.data.label_options import LabelOptions
+
 COMMANDS = typer.Typer(
     help="Benchmark methods, run ablations and audit labels; each command writes JSON and CSV.",
-    epilog="Example: pneumoscope research explain --study out",
+    epilog="Example: pneumoscope research explain out",
     no_args_is_help=True,
 )
 MAX_PRINTED = 40
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research neighbors --study out")
+@COMMANDS.command(epilog="Example: pneumoscope research neighbors out")
 def neighbors(
-    study_dir: StudyOption = Path("out"),
+    study_dir: StudyArgument = Path("out"),
     out: OutOption = Path("research"),
     configuration: ConfigurationOption = "improved",
     as_json: JsonOption = False,
@@ -38,9 +44,9 @@ def neighbors(
     print_methods(run_neighbors_benchmark(study_dir, configuration, out), as_json=as_json)
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research anomaly --study out --weights mobilenet.h5")
+@COMMANDS.command(epilog="Example: pneumoscope research anomaly out --weights mobilenet.h5")
 def anomaly(
-    study_dir: StudyOption = Path("out"),
+    study_dir: StudyArgument = Path("out"),
     out: OutOption = Path("research"),
     configuration: ConfigurationOption = "improved",
     weights: Annotated[
@@ -61,9 +67,9 @@ def anomaly(
     print_methods(table, as_json=as_json)
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research explain --study out --configuration default")
+@COMMANDS.command(epilog="Example: pneumoscope research explain out --configuration default")
 def explain(
-    study_dir: StudyOption = Path("out"),
+    study_dir: StudyArgument = Path("out"),
     out: OutOption = Path("research"),
     configuration: ConfigurationOption = "improved",
     layer: Annotated[str | None, typer.Option(help="Layer of the class activation maps; the last by default.")] = None,
@@ -75,32 +81,41 @@ def explain(
     print_methods(run_explain_benchmark(study_dir, configuration, out, layer=layer), as_json=as_json)
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research ablate --data chest_xray --epochs 6 --vary framed")
+@COMMANDS.command(
+    epilog="Example: pneumoscope research ablate chest_xray --epochs 6 --vary framed --out crossvalidation"
+)
+@with_labels
+@with_training
 def ablate(
-    data: DataOption = None,
+    context: typer.Context,
+    data: DataArgument,
+    labels: "LabelOptions",
+    flags: dict[str, Any],
     out: OutOption = Path("crossvalidation"),
     configuration: ConfigurationOption = "default",
     hold_out: HoldOutOption = "patients",
     vary: Annotated[
         list[str] | None, typer.Option(help="Variant of the configuration, such as mixup; may be repeated.")
     ] = None,
-    epochs: EpochsOption = None,
     seed: SeedOption = 0,
+    settings: SettingsOption = None,
     as_json: JsonOption = False,
 ) -> None:
     """Cross-validate variants of a configuration and compare all runs in the folder."""
-    from pneumoscope.cli.training import load_crossvalidation
+    from pneumoscope.classifier import choose_settings
+    from pneumoscope.cli.training import load_split
     from pneumoscope.research.ablation import BASE
     from pneumoscope.research.run import run_ablations
 
-    dataset, settings = load_crossvalidation(data, out, configuration, epochs, seed)
-    table = run_ablations(dataset, out, settings=settings, variants=vary or [BASE], protocol=hold_out, seed=seed)
+    chosen = choose_settings(configuration, **read_training(context, flags))
+    dataset = load_split(data, out, labels, chosen.size, seed)
+    table = run_ablations(dataset, out, settings=chosen, variants=vary or [BASE], protocol=hold_out, seed=seed)
     print_methods(table, as_json=as_json)
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research labels --study out --crossvalidation crossvalidation")
+@COMMANDS.command(epilog="Example: pneumoscope research labels out --crossvalidation crossvalidation")
 def labels(
-    study_dir: StudyOption = Path("out"),
+    study_dir: StudyArgument = Path("out"),
     crossvalidation: Annotated[
         Path, typer.Option(help="Output of `crossvalidate --hold-out patients` on the same data and seed.")
     ] = Path("crossvalidation"),

@@ -1,131 +1,153 @@
-"""`train` and `crossvalidate`."""
+"""`train`, `crossvalidate` and `study`."""
 
-from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pneumoscope.cli.options import (
-    ClassifierTask,
     Configuration,
     ConfigurationOption,
-    DataOption,
+    DataArgument,
     EpochsOption,
     HoldOutOption,
+    OptionalDataArgument,
     OutOption,
     SeedOption,
+    SettingsOption,
+    format_settings,
+    read_training,
+    with_labels,
+    with_training,
 )
-from pneumoscope.cli.output import print_metrics
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.cli.output import INTERRUPTED, print_metrics
 
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
-    from pneumoscope.models.settings import TrainingSettings
+    from pneumoscope.data.label_options import LabelOptions
 
 COMMANDS = typer.Typer()
 
 
-@COMMANDS.command(epilog="Example: pneumoscope train --data chest_xray --configuration default --out model")
+@COMMANDS.command(epilog="Example: pneumoscope train folder/ --architecture mobilenet --weights imagenet --out run")
+@with_labels
+@with_training
 def train(
-    data: DataOption = None,
-    out: OutOption = Path("model"),
-    task: Annotated[
-        Literal[ClassifierTask, "anomaly"] | None,
-        typer.Option("--task", help="Task; binary by default, three_class with --backbone or --configuration default."),
-    ] = None,
+    context: typer.Context,
+    data: DataArgument,
+    labels: "LabelOptions",
+    flags: dict[str, Any],
+    out: OutOption = Path("run"),
     configuration: Annotated[
-        Literal[Configuration, "transfer"] | None,
-        typer.Option("--configuration", help="Configuration; improved by default, transfer with --backbone."),
+        Configuration | None, typer.Option(help="Basic settings; transfer with --architecture, else improved.")
     ] = None,
-    backbone: Annotated[
-        str | None, typer.Option("--backbone", help="Architecture of keras.applications, such as mobilenet.")
+    task: Annotated[
+        Literal["binary", "classes", "anomaly"] | None,
+        typer.Option(help="Negative class against all others; all classes (default); or anomaly detection."),
     ] = None,
-    weights: Annotated[
-        str | None,
-        typer.Option(
-            "--weights",
-            metavar="FILE|imagenet|none",
-            help="Weights of the backbone: a file without top, ImageNet weights (download), or random weights.",
-        ),
+    init_from: Annotated[
+        Path | None,
+        typer.Option(metavar="MODEL", help="Fine-tune a training run or .keras file with a new last layer."),
     ] = None,
-    epochs: EpochsOption = None,
+    tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
     seed: SeedOption = 0,
+    settings: SettingsOption = None,
 ) -> None:
-    """Train one model and print its metrics; the same command resumes a stopped training."""
+    """Train one model and print its metrics.
+
+    The same command resumes a stopped training; with more --epochs it trains a finished model further.
+    """
     from pneumoscope.anomaly.autoencoder import train_anomaly
     from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.classification.classifier import train_classifier
-    from pneumoscope.labels import TASK_CLASSES
-    from pneumoscope.models.settings import configuration_settings
-    from pneumoscope.study.pipeline import anomaly_settings
+    from pneumoscope.classifier import choose_settings
+    from pneumoscope.io.write import write_text
+    from pneumoscope.models.settings_file import SETTINGS_NAME
 
-    configuration = configuration or ("transfer" if backbone else "improved")
-    task = task or ("three_class" if backbone or configuration == "default" else "binary")
-    _check_backbone(backbone, weights, configuration, task)
-    choose_settings = anomaly_settings if task == "anomaly" else configuration_settings
-    settings = choose_settings(configuration, epochs=_choose_epochs(data, epochs))
-    if backbone:
-        settings = replace(settings, backbone=backbone, weights=None if weights == "none" else weights)
-    dataset = _load_split(data, out, settings, seed)
+    chosen = choose_settings(configuration, task=task, **read_training(context, flags))
+    dataset = load_split(data, out, labels, chosen.size, seed)
     if task == "anomaly":
-        train_model = train_normality_model if settings.configuration == "normality" else train_anomaly
-        print_metrics(train_model(dataset, out, settings=settings, seed=seed)[1].metrics, "test")
+        train_model = train_normality_model if chosen.configuration == "normality" else train_anomaly
+        print_metrics(train_model(dataset, out, settings=chosen, seed=seed)[1].metrics, "test")
         return
-    _, result = train_classifier(dataset, out, classes=TASK_CLASSES[task], settings=settings, seed=seed)
+    label_set = dataset.label_set.binary() if task == "binary" else dataset.label_set
+    result = train_classifier(
+        dataset, out, label_set=label_set, settings=chosen, seed=seed, init_from=init_from, tensorboard=tensorboard
+    )[1]
+    write_text(out / SETTINGS_NAME, format_settings(context, chosen))
     for split, evaluation in result.evaluations.items():
         print_metrics(evaluation.metrics, split)
 
 
-def _check_backbone(backbone: str | None, weights: str | None, configuration: str, task: str) -> None:
-    from pneumoscope.models.architectures.pretrained import BACKBONES
-
-    if backbone is not None and backbone not in BACKBONES:
-        raise PneumoscopeError(f"--backbone is {backbone!r}; expected one of {', '.join(BACKBONES)}")
-    if (backbone is None) != (weights is None) or (configuration == "transfer" and not backbone):
-        raise PneumoscopeError(
-            "--backbone and --weights belong together, and the configuration transfer needs both; expected "
-            "--backbone NAME and --weights FILE, imagenet or none"
-        )
-    if backbone and task == "anomaly":
-        raise PneumoscopeError("--task anomaly has its own architecture; expected no --backbone")
-
-
-def _choose_epochs(data: Path | None, epochs: int | None) -> int | None:
-    from pneumoscope.study.pipeline import PHANTOM_EPOCHS
-
-    return epochs or (PHANTOM_EPOCHS if data is None else None)
-
-
-def _load_split(data: Path | None, out: Path, settings: "TrainingSettings", seed: int) -> "Dataset":
+def load_split(data: Path, out: Path | None, labels: "LabelOptions", size: int, seed: int) -> "Dataset":
+    """Load a dataset with the training's cache of decoded images, and split it by patient."""
+    from pneumoscope.data.dataset import load_dataset
     from pneumoscope.data.splits import split_dataset
-    from pneumoscope.study.pipeline import load_study_dataset
 
-    return split_dataset(load_study_dataset(data, out, seed=seed, size=settings.size), seed=seed)
+    return split_dataset(load_dataset(data, size=size, cache_dir=out and out / "cache", options=labels), seed=seed)
 
 
-@COMMANDS.command(epilog="Example: pneumoscope crossvalidate --data chest_xray --hold-out series --epochs 6")
+@COMMANDS.command(epilog="Example: pneumoscope crossvalidate chest_xray --hold-out series --epochs 6 --out cv")
+@with_labels
+@with_training
 def crossvalidate(
-    data: DataOption = None,
+    context: typer.Context,
+    data: DataArgument,
+    labels: "LabelOptions",
+    flags: dict[str, Any],
     out: OutOption = Path("crossvalidation"),
     configuration: ConfigurationOption = "default",
     hold_out: HoldOutOption = "patients",
-    epochs: EpochsOption = None,
     seed: SeedOption = 0,
+    settings: SettingsOption = None,
 ) -> None:
-    """Cross-validate a configuration on the training split."""
+    """Cross-validate a configuration on the images outside the test split."""
+    from pneumoscope.classifier import choose_settings
     from pneumoscope.research.ablation import run_ablation
 
-    dataset, settings = load_crossvalidation(data, out, configuration, epochs, seed)
-    evaluation = run_ablation(dataset, out, settings=settings, protocol=hold_out, seed=seed)
+    chosen = choose_settings(configuration, **read_training(context, flags))
+    dataset = load_split(data, out, labels, chosen.size, seed)
+    evaluation = run_ablation(dataset, out, settings=chosen, protocol=hold_out, seed=seed)
     print_metrics(evaluation.metrics, evaluation.split)
 
 
-def load_crossvalidation(
-    data: Path | None, out: Path, configuration: str, epochs: int | None, seed: int
-) -> "tuple[Dataset, TrainingSettings]":
-    """Return the split data set and the training settings of a cross-validation."""
-    from pneumoscope.models.settings import configuration_settings
+@COMMANDS.command(epilog="Example: pneumoscope study chest_xray --out out")
+@with_labels
+def study(
+    labels: "LabelOptions",
+    data: OptionalDataArgument = None,
+    out: OutOption = Path("out"),
+    configuration: Annotated[
+        Literal["reference", "improved", "default", "both"],
+        typer.Option("--configuration", help="Configuration to train; both trains reference and improved."),
+    ] = "both",
+    epochs: EpochsOption = None,
+    seed: SeedOption = 0,
+    resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped study.")] = False,
+    new: Annotated[Path | None, typer.Option("--new", help="Folder or table of new images to add to the maps.")] = None,
+    settings: SettingsOption = None,
+) -> None:
+    """Run all tasks that the labels allow, write a report, and export the models to OUT/reader."""
+    from pneumoscope.io.study_folder import load_stage
+    from pneumoscope.models.settings import STUDY_CONFIGURATIONS
+    from pneumoscope.report.audit_page import write_audit
+    from pneumoscope.report.model_card import write_model_cards
+    from pneumoscope.report.study_page import write_report
+    from pneumoscope.study.pipeline import run_study
 
-    settings = configuration_settings(configuration, epochs=_choose_epochs(data, epochs))
-    return _load_split(data, out, settings, seed), settings
+    if configuration == "both":
+        configurations: tuple[str, ...] = STUDY_CONFIGURATIONS
+    else:
+        configurations = (configuration,)
+    try:
+        dataset = run_study(
+            data, out, configurations=configurations, epochs=epochs, seed=seed, resume=resume, new_source=new,
+            options=labels,
+        )  # fmt: skip
+        write_audit(load_stage(out, "", "audit"), dataset, out / "audit")
+        report = write_report(out, dataset)
+        write_model_cards(out / "reader")
+    except KeyboardInterrupt:
+        typer.echo("stopped; add --resume to continue from the last finished epoch", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    typer.echo(report)

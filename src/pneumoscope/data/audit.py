@@ -10,47 +10,45 @@ import pandas as pd
 from PIL import Image
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.duplicates import find_near_duplicates
 from pneumoscope.data.kermany import find_reused_numbers
+from pneumoscope.data.splits import find_contradictions
 from pneumoscope.io.results import Audit
-from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.progress import track
 
 UNSPLIT = "unsplit"
 SPLITS = ("train", "val", "test", UNSPLIT)
-SUBTYPES = (*THREE_CLASSES, "unknown")
-MAX_DISTANCE = 8
-MIN_CORRELATION = 0.975
+NO_FINDING = "no finding"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _LISTED_SIZES = 10
 _MIN_VAL_IMAGES = 100
 _MIN_SHIFT = 0.05
-_PAIRS_AT_ONCE = 1 << 22
-_CORRELATIONS_AT_ONCE = 256
 
 
 def audit_dataset(dataset: Dataset) -> Audit:
     """Audit a dataset, before or after splitting.
 
     Returns:
-        Counts by `split/subtype` (`unsplit` if an image has no split). Duplicates, those between test and another split
-        first. Exposure by subtype: quantiles (5, 25, 50, 75, 95 %) of the mean gray level per image, 0 to 255.
+        Counts by `split/label` (`unsplit` if an image has no split). Duplicates, those between test and another split
+        first. Exposure by label: quantiles (5, 25, 50, 75, 95 %) of the mean gray level per image, 0 to 255.
     """
-    table = dataset.table
+    table, label_set = dataset.table, dataset.label_set
     names, splits = table["name"].tolist(), table["split"].tolist()
     near = find_near_duplicates(dataset.images, table["sha256"].to_numpy())
-    near.sort(key=lambda pair: (_rank_splits({splits[pair[0]], splits[pair[1]]}), -pair[2]))
+    near.sort(key=lambda pair: (_rank_splits({splits[pair[0]], splits[pair[1]]}), pair[2]))
     named_splits = table["split"].replace("", UNSPLIT)
     parts = {split: table[named_splits == split] for split in _order(named_splits, SPLITS)}
     sizes = _read_sizes(table["path"])
     audit = Audit(
         counts={
-            f"{split}/{subtype}": int((part["subtype"] == subtype).sum())
+            f"{split}/{name}": int(rows.sum())
             for split, part in parts.items()
-            for subtype in _order(part["subtype"], SUBTYPES)
+            for name, rows in group_by_label(part, label_set).items()
         },
         patients={split: part["patient"].nunique() for split, part in parts.items()},
-        normal_share={split: float((part["label"] == "normal").mean()) for split, part in parts.items()},
+        negative_share=_measure_negatives(parts, label_set),
         unreadable=[
             {"name": str(name), "reason": str(reason)}
             for name, reason in zip(dataset.skipped["name"], dataset.skipped["reason"], strict=True)
@@ -65,67 +63,29 @@ def audit_dataset(dataset: Dataset) -> Audit:
         ],
         exposure=_measure_exposure(dataset),
         notes=[],
+        images={split: len(part) for split, part in parts.items()},
     )
-    notes = [*_note_splits(audit), *_note_files(audit, table), *_note_patients(audit), *_note_images(audit, sizes)]
+    notes = [
+        *_note_splits(parts, label_set),
+        *_note_labels(table, label_set),
+        *_note_files(audit, table),
+        *_note_patients(audit),
+        *_note_images(audit, sizes),
+    ]
     return replace(audit, notes=notes)
 
 
-def find_near_duplicates(
-    images: np.ndarray, sha256: np.ndarray, *, max_distance: int = MAX_DISTANCE
-) -> list[tuple[int, int, float]]:
-    """Find near-duplicates: copies of a radiograph that were re-encoded, resized or changed in brightness.
+def group_by_label(table: pd.DataFrame, label_set: LabelSet) -> dict[str, np.ndarray]:
+    """Return `(n,)` bool for each label that occurs: the images with it.
 
-    Two 64-bit perceptual hashes (pHash and dHash of ImageHash) select candidate pairs. A pair is a near-duplicate if
-    its pixel correlation is at least 0.975. On the Kermany data set, hashes of near-duplicates differ in at most 8 bits
-    and their pixels correlate above 0.98; the highest correlation of different radiographs is 0.968. Copies that were
-    cropped, shifted, or rotated by more than one degree are not detected.
-
-    Args:
-        images: `(n, H, W)` uint8.
-        sha256: `(n,)` str, SHA-256 of each file; only the first of several exact duplicates is compared.
-        max_distance: maximum Hamming distance of either hash, 0 to 64.
-
-    Returns:
-        One `(first, second, correlation)` per pair: indices with `first < second`, and the pixel correlation.
+    The order is that of the classes, then groups. In a multi-label set, images with several findings count for each,
+    and those without any for the negative name or `no finding`.
     """
-    rows = np.sort(np.unique(sha256, return_index=True)[1])
-    perceptual, gradient = _hash_images(images[rows])
-    pixels = images[rows].reshape(len(rows), -1)
-    duplicates = []
-    step = max(1, _PAIRS_AT_ONCE // max(1, len(rows)))
-    for start in track(range(0, len(rows), step), "Comparing images"):
-        near = np.bitwise_count(perceptual[start : start + step, None] ^ perceptual) <= max_distance
-        near &= np.bitwise_count(gradient[start : start + step, None] ^ gradient) <= max_distance
-        first, second = np.nonzero(near)
-        first, second = first[first + start < second] + start, second[first + start < second]
-        for part in range(0, len(first), _CORRELATIONS_AT_ONCE):
-            chosen = slice(part, part + _CORRELATIONS_AT_ONCE)
-            correlation = _correlate(pixels[first[chosen]], pixels[second[chosen]])
-            for index in np.flatnonzero(correlation >= MIN_CORRELATION):
-                pair = int(rows[first[part + index]]), int(rows[second[part + index]])
-                duplicates.append((*pair, float(correlation[index])))
-    return duplicates
-
-
-def _hash_images(images: np.ndarray) -> list[np.ndarray]:
-    """Return the perceptual and the gradient hash of each image, `(n,)` uint64 each."""
-    import imagehash
-
-    bits = np.empty((2, len(images), 64), bool)
-    for index, pixels in enumerate(track(images, "Hashing images", total=len(images))):
-        image = Image.fromarray(pixels)
-        bits[:, index] = [hash_image(image).hash.ravel() for hash_image in (imagehash.phash, imagehash.dhash)]
-    return list(np.packbits(bits, axis=2).view(np.uint64)[..., 0])
-
-
-def _correlate(first: np.ndarray, second: np.ndarray) -> np.ndarray:
-    sides = [side.astype(np.float32) for side in (first, second)]
-    for side in sides:
-        side -= side.mean(axis=1, keepdims=True)
-    norms = np.linalg.norm(sides[0], axis=1) * np.linalg.norm(sides[1], axis=1)
-    products = (sides[0] * sides[1]).sum(axis=1)
-    correlations: np.ndarray = np.divide(products, norms, out=np.zeros_like(products), where=norms > 0)
-    return correlations
+    found = [str(text).split(SEPARATOR) for text in table["label"]]
+    if label_set.multi_label:
+        found = [[name or label_set.negative or NO_FINDING for name in names] for names in found]
+    names = _order((name for row in found for name in row), (*label_set.classes, *label_set.groups))
+    return {name: np.array([name in row for row in found]) for name in names}
 
 
 def _order(names: Iterable[str], first: tuple[str, ...]) -> list[str]:
@@ -168,21 +128,39 @@ def _read_sizes(paths: Iterable[str]) -> Counter[tuple[int, int]]:
 
 
 def _measure_exposure(dataset: Dataset) -> dict[str, list[float]]:
-    levels, subtypes = dataset.images.mean(axis=(1, 2)), dataset.table["subtype"].to_numpy()
-    return {
-        name: [float(level) for level in np.quantile(levels[subtypes == name], QUANTILES)]
-        for name in _order(subtypes, SUBTYPES)
-    }
+    levels = dataset.images.mean(axis=(1, 2))
+    groups = group_by_label(dataset.table, dataset.label_set)
+    return {name: [float(level) for level in np.quantile(levels[rows], QUANTILES)] for name, rows in groups.items()}
 
 
-def _note_splits(audit: Audit) -> Iterator[str]:
-    share = audit.normal_share
-    if "train" in share and "test" in share and abs(share["train"] - share["test"]) >= _MIN_SHIFT:
-        yield f"Label shift: {share['train']:.1%} of train and {share['test']:.1%} of test are normal."
-    in_val = sum(number for name, number in audit.counts.items() if name.startswith("val/"))
+def _measure_negatives(parts: dict[str, pd.DataFrame], label_set: LabelSet) -> dict[str, float]:
+    if label_set.negative is None:
+        return {}
+    labels = ("", label_set.negative) if label_set.multi_label else (label_set.negative,)
+    return {split: float(part["label"].isin(labels).mean()) for split, part in parts.items()}
+
+
+def _note_labels(table: pd.DataFrame, label_set: LabelSet) -> Iterator[str]:
+    if groups := find_contradictions(table, label_set):
+        names = " = ".join(str(table["name"][row]) for row in groups[0])
+        yield f"Contradictions: files with the same bytes have different labels: {len(groups)} images, such as {names}."
+
+
+def _note_splits(parts: dict[str, pd.DataFrame], label_set: LabelSet) -> Iterator[str]:
+    if "train" in parts and "test" in parts:
+        train, test = (group_by_label(parts[split], label_set) for split in ("train", "test"))
+        names = [label_set.negative] if label_set.negative is not None else sorted({*train, *test})
+        shares = {name: [float(np.mean(part.get(name, 0))) for part in (train, test)] for name in names}
+        name, (first, second) = max(shares.items(), key=lambda item: abs(item[1][0] - item[1][1]))
+        if abs(first - second) >= _MIN_SHIFT:
+            yield f"Label shift: {first:.1%} of train and {second:.1%} of test are {name}."
+        for split, part in (("train", train), ("test", test)):
+            if missing := [name for name in label_set.classes if name not in part]:
+                yield f"No image of {split} is {', '.join(missing)}."
+    in_val = len(parts.get("val", ()))
     if 0 < in_val < _MIN_VAL_IMAGES:
         yield f"val has only {in_val} images. Merge it into train and sample a larger validation split by patient."
-    if "test" not in share:
+    if "test" not in parts:
         yield "There is no test split. Sample one by patient before you report metrics."
 
 

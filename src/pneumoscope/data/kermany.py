@@ -2,22 +2,14 @@
 
 import re
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from pneumoscope.data.naming import NamingScheme, ParsedName
+from pneumoscope.labels import LabelSet
 
-_CLASSES = {
-    "normal": ("normal", "normal"),
-    "pneumonia": ("pneumonia", "unknown"),
-    "bacterial": ("pneumonia", "bacterial"),
-    "bacteria": ("pneumonia", "bacterial"),
-    "viral": ("pneumonia", "viral"),
-    "virus": ("pneumonia", "viral"),
-}
-_LAYOUT = """
-    chest_xray/train/NORMAL/IM-0115-0001.jpeg
-    chest_xray/train/PNEUMONIA/person1_bacteria_1.jpeg
-    chest_xray/test/PNEUMONIA/person1_virus_6.jpeg
-(split folders train, val, test are optional; class folders NORMAL and PNEUMONIA, or NORMAL, BACTERIAL and VIRAL)"""
+KERMANY_LABELS = LabelSet(("normal", "bacterial", "viral"), "normal", {"pneumonia": ("bacterial", "viral")})
+
+_NAMES = ("normal", "pneumonia", "bacterial", "viral")
+KERMANY_WORDS = {name: name for name in _NAMES} | {"bacteria": "bacterial", "virus": "viral"}
 CITATION = """License of "Chest X-Ray Images (Pneumonia)", if it is the source: CC BY 4.0
 (https://creativecommons.org/licenses/by/4.0/). Cite the data set as:
 Kermany, Daniel; Zhang, Kang; Goldbaum, Michael (2018), "Labeled Optical Coherence Tomography (OCT) and
@@ -29,17 +21,32 @@ _KAGGLE_NORMAL = re.compile(r"(?:NORMAL2-)?IM-(\d+)-\d+", re.IGNORECASE)
 _MENDELEY = re.compile(r"(BACTERIA|VIRUS|NORMAL)-(\d+)-\d+", re.IGNORECASE)
 
 
+@dataclass(frozen=True)
+class ParsedName:
+    """Patient and class of a file name.
+
+    Attributes:
+        patient: patient identifier, such as `person1`.
+        label: `normal`, `bacterial` or `viral`.
+        renumbered: whether the test folder reuses patient numbers for other patients.
+    """
+
+    patient: str
+    label: str
+    renumbered: bool
+
+
 def parse_name(file_name: str) -> ParsedName | None:
-    """Return the patient and subtype of a file name of either release, or None for other names.
+    """Return the patient and class of a file name of either release, or None for other names.
 
     Example:
         >>> parse_name("person1_virus_6.jpeg")
-        ParsedName(patient='person1', subtype='viral', renumbered=True)
+        ParsedName(patient='person1', label='viral', renumbered=True)
     """
     if match := _KAGGLE_PNEUMONIA.match(file_name):
-        return ParsedName(f"person{int(match[1])}", _CLASSES[match[2].lower()][1], True)
+        return ParsedName(f"person{int(match[1])}", KERMANY_WORDS[match[2].lower()], True)
     if match := _MENDELEY.match(file_name):
-        return ParsedName(match[2], _CLASSES[match[1].lower()][1], False)
+        return ParsedName(match[2], KERMANY_WORDS[match[1].lower()], False)
     if match := _KAGGLE_NORMAL.match(file_name):
         return ParsedName(f"IM-{int(match[1]):04d}", "normal", True)
     return None
@@ -66,6 +73,3 @@ def find_reused_numbers(names: Iterable[str], splits: Iterable[str]) -> list[str
         if parsed is not None and parsed.patient.startswith("person") and split:
             numbers[split == "test"].add(parsed.patient)
     return sorted(numbers[True] & numbers[False], key=lambda number: (len(number), number))
-
-
-KERMANY = NamingScheme(_CLASSES, _LAYOUT, parse_name, find_series)

@@ -1,84 +1,137 @@
-"""Manifests: tables of image files with their labels, as CSV, TSV or Parquet."""
+"""Tables of image files with their labels, as CSV, TSV or Parquet."""
 
 import csv
+import gzip
+from dataclasses import dataclass
 from pathlib import Path
 
 from pneumoscope.errors import CollectionError
+from pneumoscope.labels import fold_name
 from pneumoscope.progress import log
 
-SUFFIXES = (".csv", ".tsv", ".parquet")
+SUFFIXES = (".csv", ".tsv", ".parquet", ".csv.gz", ".tsv.gz")
 _SEPARATORS = ",;\t|"
 
+Rows = list[dict[str, str]]
 
-def read_manifest(manifest: Path) -> list[dict[str, str]]:
-    """Read a table as one `{column: text}` per row; column names are lower case, and all texts are stripped.
+
+@dataclass(frozen=True)
+class Manifest:
+    """A table of texts.
+
+    Attributes:
+        path: its file.
+        columns: names of the columns, as written.
+        rows: one `{column: text}` per row, without surrounding space; empty texts for missing cells.
+    """
+
+    path: Path
+    columns: tuple[str, ...]
+    rows: Rows
+
+    def find(self, *names: str) -> str | None:
+        """Return the first of these columns, in any case and with spaces or `_`; None if there is none of them."""
+        columns = {fold_name(column): column for column in reversed(self.columns)}
+        return next((columns[fold_name(name)] for name in names if fold_name(name) in columns), None)
+
+    def require(self, name: str) -> str:
+        """Return the column of a name.
+
+        Raises:
+            CollectionError: if there is none.
+        """
+        column = self.find(name)
+        if column is None:
+            found = ", ".join(self.columns) or "no columns"
+            raise CollectionError(f"{self.path} has no column {name!r}; it has {found}")
+        return column
+
+
+def is_manifest(path: Path) -> bool:
+    """Return whether a file has the name of a table."""
+    return path.name.lower().endswith(SUFFIXES)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """Read a table.
 
     The separator of a text file is the one that its first line contains most often: comma, semicolon, tab or bar. A
     byte order mark, Windows line ends and empty cells at the end of a row are accepted.
 
     Raises:
-        CollectionError: if the file is no table, lacks the columns `path` or `label`, or a row has too many cells.
+        CollectionError: if the file is no table, or a row has too many cells.
     """
     try:
-        rows = _read_parquet(manifest) if manifest.suffix.lower() == ".parquet" else _read_text(manifest)
-    except (OSError, ValueError, csv.Error) as error:
-        raise CollectionError(f"{manifest} cannot be read as a table: {error}") from None
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    if missing := [name for name in ("path", "label") if name not in columns]:
-        found = ", ".join(columns) or "no columns"
-        raise CollectionError(
-            f"{manifest} has {found}; expected the columns path and label. Missing: {', '.join(missing)}"
-        )
-    return rows
+        columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path)
+    except (OSError, EOFError, ValueError, csv.Error) as error:
+        raise CollectionError(f"{path} cannot be read as a table: {error}") from None
+    return Manifest(path, tuple(columns), rows)
 
 
-def find_image(manifest: Path, text: str) -> Path:
-    """Return the path of an image, relative to the folder of the manifest unless it is absolute.
+def join_manifests(manifest: Manifest, names: tuple[str, ...]) -> Manifest:
+    """Return the rows of a table joined with those of the tables beside it, by their common columns.
 
-    A path with backslashes that does not exist is read as a Windows path.
-    """
-    path = manifest.parent / text
-    if "\\" in text and not path.exists():
-        return manifest.parent / text.replace("\\", "/")
-    return path
-
-
-def check_labels(manifest: Path, rows: list[dict[str, str]]) -> None:
-    """Make sure that no image has two labels.
+    A row that matches several rows is repeated; a row that matches none is left out.
 
     Raises:
-        CollectionError: with the number of such images and the first of them.
+        CollectionError: if a table is missing.
     """
-    labels: dict[str, set[str]] = {}
-    for row in rows:
-        labels.setdefault(row["path"], set()).add(row["label"].lower())
-    contradictory = {path: sorted(names) for path, names in labels.items() if len(names) > 1}
-    if contradictory:
-        path, names = next(iter(contradictory.items()))
-        count = f"{len(contradictory)} image{'s' * (len(contradictory) > 1)}"
-        raise CollectionError(
-            f"{manifest}: {count} with several labels, such as {path}: {', '.join(names)}. Keep one row per image"
+    columns, rows = list(manifest.columns), manifest.rows
+    for name in names:
+        paths = [manifest.path.with_name(name + end) for end in ("", ".gz")]
+        path = next((path for path in paths if path.is_file()), None)
+        if path is None:
+            raise CollectionError(
+                f"{paths[0]} does not exist; expected it beside {manifest.path.name}, whose images it lists"
+            )
+        other = read_manifest(path)
+        common = [column for column in columns if column in other.columns]
+        matches: dict[tuple[str, ...], Rows] = {}
+        for row in other.rows:
+            matches.setdefault(tuple(row[column] for column in common), []).append(row)
+        joined = [row | match for row in rows for match in matches.get(tuple(row[column] for column in common), [])]
+        log.info(
+            "%s: %d rows joined with %s by %s, %d rows now",
+            manifest.path.name,
+            len(rows),
+            path.name,
+            ", ".join(common),
+            len(joined),
         )
+        columns, rows = list(dict.fromkeys([*columns, *other.columns])), joined
+    return Manifest(manifest.path, tuple(columns), rows)
 
 
-def _read_text(manifest: Path) -> list[dict[str, str]]:
-    with manifest.open(encoding="utf-8-sig", newline="") as file:
+def _read_text(path: Path) -> tuple[list[str], Rows]:
+    open_text = gzip.open if path.suffix.lower() == ".gz" else open
+    with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
         header = file.readline()
         separator = max(_SEPARATORS, key=header.count)
         file.seek(0)
+        reader = csv.DictReader(file, delimiter=separator)
+        columns = [name.strip() for name in reader.fieldnames or () if name.strip()]
         rows = []
-        for number, row in enumerate(csv.DictReader(file, delimiter=separator, restkey=""), start=2):
-            if any(cell.strip() for cell in row.pop("", None) or ()):
+        for number, row in enumerate(reader, start=2):
+            if any(cell.strip() for cell in row.pop(None, None) or ()):
                 raise ValueError(f"line {number} has more cells than the first line has columns")
-            rows.append({name.strip().lower(): (cell or "").strip() for name, cell in row.items()})
+            rows.append({name.strip(): (cell or "").strip() for name, cell in row.items() if name.strip()})
     if separator != ",":
-        log.info("%s is separated by %r", manifest.name, separator)
-    return rows
+        log.info("%s is separated by %r", path.name, separator)
+    return columns, rows
 
 
-def _read_parquet(manifest: Path) -> list[dict[str, str]]:
+def _read_parquet(path: Path) -> tuple[list[str], Rows]:
     import pandas as pd
 
-    table = pd.read_parquet(manifest)
-    text = table.astype(object).where(table.notna(), "").astype(str)
-    return [{str(name).strip().lower(): cell.strip() for name, cell in row.items()} for row in text.to_dict("records")]
+    table = pd.read_parquet(path)
+    rows = [{str(name).strip(): _format_cell(cell) for name, cell in row.items()} for row in table.to_dict("records")]
+    return [str(name).strip() for name in table.columns], rows
+
+
+def _format_cell(cell: object) -> str:
+    cell = cell.tolist() if hasattr(cell, "tolist") else cell
+    if cell is None or cell != cell:  # NaN and NaT differ from themselves
+        return ""
+    if isinstance(cell, float) and cell.is_integer():
+        return str(int(cell))
+    return str(cell).strip()

@@ -7,9 +7,9 @@ cams.py            class-activation maps
 gradients.py       pixel-gradient methods
 perturbations.py   occlusion and RISE
 patches.py         feature maps, and patches with the highest activation
-counterfactual.py  counterfactual examples: nearest images of the other class
 probes.py          sensitivity to exposure, pose, markers and borders
 cases.py           evaluation images
+files.py           heatmaps of single images, for any saved model
 quality.py         localization, repeatability, parameter randomization
 faithfulness.py    deletion, insertion, ROAD, sensitivity-n
 centrality.py      centrality of heatmaps, pointing game

@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.explain.scorer import choose_class
+from pneumoscope.data.examples import label_positive, simplify_labels, take_turns
+from pneumoscope.explain.scorer import choose_class, choose_finding, score_findings
 from pneumoscope.io.results import require
-from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.labels import LabelSet
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.phantoms.opacity import paste_opacity
 
 if TYPE_CHECKING:
@@ -26,7 +27,7 @@ class Cases:
         images: `(n, H, W)` uint8.
         masks: `(n, H, W)` bool, lesion masks; an unknown mask is empty.
         class_indices: `(n,)` int, the class to explain.
-        labels: `(n,)` int, 1 = pneumonia, 0 = normal, -1 = unknown.
+        labels: `(n,)` int, 0 = normal, 1 = other, -1 = unknown.
         patients: `(n,)` str.
     """
 
@@ -50,62 +51,70 @@ class Cases:
         return Cases(**{name: values[rows] for name, values in vars(self).items()})
 
 
-def choose_lesions(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
+def choose_lesions(
+    model: "keras.Model", dataset: Dataset, *, label_set: LabelSet, num_images: int, seed: int = 0
+) -> Cases:
     """Return images with lesion masks that the classifier detects.
 
-    If the dataset has masks, the images are true positives of test. Otherwise they are normals of test and validation
-    with synthetic opacities (`paste_opacity`) that at least double the probability of pneumonia. The class to explain
-    is the most probable pneumonia class. The selection does not depend on an explanation method.
+    If the dataset has masks, the images are those of test for which the classifier does not predict the negative class.
+    Otherwise they are normals of test and validation with synthetic opacities (`paste_opacity`) that at least double
+    the probability of a finding; there are none without normals. The class to explain is the most probable one but the
+    negative one. The selection does not depend on an explanation method.
 
     Args:
-        model: classifier with class 0 = normal.
+        model: classifier of `label_set`.
         dataset: with the split `test`.
+        label_set: the classes.
         num_images: maximum number of images.
         seed: of the selection and of the opacities.
     """
-    labels, split = dataset.labels(BINARY_CLASSES), dataset.table["split"].to_numpy()
+    normal, split = label_positive(dataset) == 0, dataset.table["split"].to_numpy()
     order = np.random.default_rng(seed).permutation(len(dataset))
     if dataset.masks is not None:
-        rows = order[(labels[order] == 1) & (split[order] == "test")]
+        rows = order[(split[order] == "test") & dataset.masks[order].any(axis=(1, 2))]
         images, masks = dataset.images[rows], dataset.masks[rows]
-        probabilities = predict_probabilities(model, images)
-        detected = (choose_class(probabilities) > 0) & masks.any(axis=(1, 2))
+        probabilities = predict_probabilities(model, images, label_set)
+        decided = choose_class(probabilities, label_set)
+        detected = decided == choose_finding(probabilities, label_set)
+        if label_set.multi_label:
+            detected = score_findings(probabilities, label_set) >= 0.5
     else:
         # Four times as many, because not all are detected.
-        rows = order[(labels[order] == 0) & np.isin(split[order], ["val", "test"])][: 4 * num_images]
+        rows = order[normal[order] & np.isin(split[order], ["val", "test"])][: 4 * num_images]
         images, masks = paste_opacity(dataset.images[rows], seed=seed)
-        probabilities, before = predict_probabilities(model, images), predict_probabilities(model, dataset.images[rows])
-        rose = 1 - probabilities[:, 0] >= RISE_IN_PROBABILITY * (1 - before[:, 0])
-        detected = rose & masks.any(axis=(1, 2))
-    classes = 1 + probabilities[:, 1:].argmax(axis=1)
-    patients = dataset.patients[rows]
-    return Cases(images, masks, classes, np.ones(len(rows), int), patients).select(
-        np.flatnonzero(detected)[:num_images]
-    )
+        pair = [predict_probabilities(model, each, label_set) for each in (dataset.images[rows], images)]
+        probabilities, (before, after) = pair[1], [score_findings(each, label_set) for each in pair]
+        detected = (after >= RISE_IN_PROBABILITY * before) & masks.any(axis=(1, 2))
+    classes = choose_finding(probabilities, label_set)
+    cases = Cases(images, masks, classes, np.ones(len(rows), int), dataset.patients[rows])
+    return cases.select(np.flatnonzero(detected)[:num_images])
 
 
-def choose_test_images(model: "keras.Model", dataset: Dataset, *, num_images: int, seed: int = 0) -> Cases:
-    """Return at most `num_images` test images with the predicted class, alternating normal and pneumonia.
+def choose_test_images(
+    model: "keras.Model", dataset: Dataset, *, label_set: LabelSet, num_images: int, seed: int = 0
+) -> Cases:
+    """Return at most `num_images` test images with the predicted class, alternating between normals and others.
+
+    Without normals, they alternate between the classes.
 
     Args:
-        model: classifier with class 0 = normal.
+        model: classifier of `label_set`.
         dataset: with the split `test`.
+        label_set: the classes.
         num_images: maximum number of images.
         seed: of the selection.
 
     Raises:
         ValueError: if there is no labeled test image.
     """
-    labels, split = dataset.labels(BINARY_CLASSES), dataset.table["split"].to_numpy()
+    labels, split = label_positive(dataset), dataset.table["split"].to_numpy()
     order = np.random.default_rng(seed).permutation(len(dataset))
-    order = order[(labels[order] >= 0) & (split[order] == "test")]
-    if not len(order):
+    order = order[split[order] == "test"]
+    turns = labels if (labels >= 0).any() else simplify_labels(dataset.labels(label_set), label_set)[0]
+    rows = take_turns([order[turns[order] == number] for number in range(turns.max(initial=0) + 1)])[:num_images]
+    if not len(rows):
         raise ValueError("the dataset has 0 labeled test images, expected 1 or more to explain")
-    turns = np.empty(len(order))
-    for label in (0, 1):
-        turns[labels[order] == label] = np.arange((labels[order] == label).sum()) + label / 2
-    rows = order[np.argsort(turns, kind="stable")][:num_images]
     images = dataset.images[rows]
     masks = np.zeros(images.shape, bool) if dataset.masks is None else dataset.masks[rows]
-    decided = choose_class(predict_probabilities(model, images))
+    decided = choose_class(predict_probabilities(model, images, label_set), label_set)
     return Cases(images, masks, decided, labels[rows], dataset.patients[rows])

@@ -52,28 +52,28 @@ def _lung_radius(shape: tuple[int, ...]) -> np.ndarray:
 def estimate_centrality(
     heatmaps: np.ndarray, labels: np.ndarray, patients: ArrayLike, *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the mean centrality of normals and pneumonias, and the difference normal - pneumonia.
+    """Return the mean centrality of normals and of other images, and the difference normals - others.
 
     Args:
         heatmaps: `(n, H, W)` floats of 0 or more; maps without heat in the lung region are excluded.
-        labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
+        labels: `(n,)` ints, 0 = normal, 1 = other, -1 = unknown.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        `centrality_normal` and `centrality_pneumonia` in [0, 2], `centrality_difference` in [-2, 2]; NaN if a class is
-        missing.
+        `centrality_negative` and `centrality_positive` in [0, 2], `centrality_difference` in [-2, 2]; NaN if one of
+        both is missing.
     """
     centrality = measure_centrality(heatmaps)
     defined = ~np.isnan(centrality)
-    groups = {"normal": defined & (labels == 0), "pneumonia": defined & (labels == 1)}
+    groups = {"negative": defined & (labels == 0), "positive": defined & (labels == 1)}
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         means = {f"centrality_{name}": _mean(centrality, weights, group) for name, group in groups.items()}
-        return {**means, "centrality_difference": means["centrality_normal"] - means["centrality_pneumonia"]}
+        return {**means, "centrality_difference": means["centrality_negative"] - means["centrality_positive"]}
 
     counts = {f"centrality_{name}": int(group.sum()) for name, group in groups.items()}
-    counts["centrality_difference"] = int(defined.sum())
+    counts["centrality_difference"] = sum(counts.values())
     return estimate(compute, patients, counts=counts, seed=seed)
 
 

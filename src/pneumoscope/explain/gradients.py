@@ -1,6 +1,6 @@
 """Pixel-gradient methods; they need no layer.
 
-`images` are `(n, H, W)` uint8, `chosen` are one-hot classes, `(n, classes)` float32, from `Scorer.choose`. Each method
+`images` are `(n, H, W)` uint8, `chosen` are `(n, outputs)` float32, from `Scorer.choose`. Each method
 returns `(n, H, W)` float32 in [0, 1]; the maximum of each map is 1, or 0 if the map is empty.
 """
 

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import rotate
 
-from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.explain.gradients import blur_images
 from pneumoscope.explain.quality import shift_images
-from pneumoscope.explain.scorer import choose_class
+from pneumoscope.explain.scorer import choose_class, score_findings
 from pneumoscope.io.results import Estimate
+from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.intervals import estimate_mean
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.phantoms.markers import find_markers
 
 if TYPE_CHECKING:
@@ -27,30 +28,39 @@ BORDER_SHARE = 0.08
 
 
 def probe_concepts(
-    model: "keras.Model", images: np.ndarray, patients: np.ndarray, *, seed: int = 0
+    model: "keras.Model", images: np.ndarray, patients: np.ndarray, *, label_set: LabelSet, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the mean change of the probability of pneumonia for each perturbation.
+    """Return the mean change of the probability of a finding (`score_findings`) for each perturbation.
+
+    Without a negative class, it is the probability of the class predicted before the perturbation.
 
     Args:
-        model: classifier with class 0 = normal.
+        model: classifier of `label_set`.
         images: `(n, H, W)` uint8.
         patients: `(n,)` str, the unit of the bootstrap.
+        label_set: the classes.
         seed: of the bootstrap.
 
     Returns:
         For each perturbation, such as `gamma 0.7`, the mean change of the probability in [-1, 1]; and as
-        `changed decisions, gamma 0.7` the share of images with another decision. `hidden markers` is measured on images
-        with markers.
+        `changed decisions, gamma 0.7` the share of images with another decision: finding or none, or without a negative
+        class another class. `hidden markers` is measured on images with markers.
     """
-    before = predict_probabilities(model, images)
+    before = predict_probabilities(model, images, label_set)
+    decided = choose_class(before, label_set)
     metrics = {}
     for name, changed in perturb_images(images).items():
         rows = (changed != images).any(axis=(1, 2)) if name == "hidden markers" else np.ones(len(images), bool)
         if not rows.any():
             continue
-        after = predict_probabilities(model, changed[rows])
-        difference = (before[rows, 0] - after[:, 0]).astype(np.float64)
-        turned = (choose_class(after) == 0) != (choose_class(before[rows]) == 0)
+        pair = before[rows], predict_probabilities(model, changed[rows], label_set)
+        if label_set.negative or label_set.multi_label:
+            scores = [score_findings(probabilities, label_set) for probabilities in pair]
+            turned = (scores[0] >= 0.5) != (scores[1] >= 0.5)
+        else:
+            scores = [probabilities[np.arange(rows.sum()), decided[rows]] for probabilities in pair]
+            turned = choose_class(pair[1], label_set) != decided[rows]
+        difference = scores[1] - scores[0]
         metrics[name] = estimate_mean(difference, patients[rows], seed=seed)
         metrics[f"changed decisions, {name}"] = estimate_mean(turned, patients[rows], seed=seed)
     return metrics

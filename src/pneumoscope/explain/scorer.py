@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumoscope.labels import LabelSet
 from pneumoscope.models.gradients import compile_gradient
 from pneumoscope.models.linear import copy_linear, find_layer
 from pneumoscope.models.receptive_field import Field, receptive_fields, upsample
@@ -16,7 +17,8 @@ if TYPE_CHECKING:
 
 BATCH_SIZE = 32
 
-# A method takes a scorer, `(n, H, W)` uint8 images, `(n, classes)` one-hot classes and `seed=`; it returns heatmaps.
+# A method takes a scorer, `(n, H, W)` uint8 images, `(n, outputs)` weights (`Scorer.choose`) and `seed=`; it returns
+# heatmaps.
 Method = Callable[..., np.ndarray]
 
 
@@ -52,7 +54,11 @@ class Scorer:
 
     @property
     def num_classes(self) -> int:
-        """Number of classes."""
+        """Number of classes; a model with one output has two."""
+        return max(2, self._num_outputs)
+
+    @property
+    def _num_outputs(self) -> int:
         return int(self.flat.outputs[0].shape[-1])
 
     @cached_property
@@ -85,23 +91,29 @@ class Scorer:
             )
 
     def choose(self, class_indices: ArrayLike | None, images: np.ndarray) -> np.ndarray:
-        """Return the classes to explain, one-hot, `(n, classes)` float32; by default the predicted classes.
+        """Return the weights of the outputs whose sum is explained; by default the predicted classes are.
+
+        Returns:
+            `(n, outputs)` float32, one-hot. With one output, which is the logit of class 1: 1, and -1 for class 0.
 
         Raises:
             ValueError: if `class_indices` has another length than `images`, or an index is out of range.
         """
         if class_indices is None:
-            class_indices = self.score(images.astype(np.float32)).argmax(axis=1) if len(images) else []
+            scores = self.score(images.astype(np.float32)) if len(images) else np.empty((0, self._num_outputs))
+            class_indices = scores.argmax(axis=1) if self._num_outputs > 1 else (scores[:, 0] > 0).astype(int)
         indices = np.asarray(class_indices)
         if indices.shape != (len(images),) or not np.isin(indices, np.arange(self.num_classes)).all():
             raise ValueError(
                 f"class_indices are {indices.shape} with values {np.unique(indices)}, "
                 f"expected ({len(images)},) with values 0 to {self.num_classes - 1}"
             )
+        if self._num_outputs == 1:
+            return np.asarray(2 * indices[:, None] - 1, dtype=np.float32)
         return np.asarray(np.eye(self.num_classes, dtype=np.float32)[indices.astype(int)])
 
     def score(self, pixels: np.ndarray, *, change: np.ndarray | None = None) -> np.ndarray:
-        """Return the logits, `(n, classes)` float32.
+        """Return the logits, `(n, outputs)` float32.
 
         Args:
             pixels: `(n, H, W)` float32 in [0, 255].
@@ -116,7 +128,7 @@ class Scorer:
 
         Args:
             images: `(n, H, W)`, values 0 to 255.
-            chosen: `(n, classes)` float32, one-hot, from `choose`.
+            chosen: `(n, outputs)` float32, from `choose`.
         """
         shape = self._opened.inputs[1].shape[1:]
         features, gradients = [], []
@@ -133,7 +145,7 @@ class Scorer:
 
         Args:
             images: `(n, H, W)`, values 0 to 255.
-            chosen: `(n, classes)` float32, one-hot, from `choose`.
+            chosen: `(n, outputs)` float32, from `choose`.
             guided: whether ReLU layers block negative gradients (guided backpropagation).
         """
         differentiate = self._guided if guided else self._at_pixels
@@ -171,9 +183,28 @@ def _list_heatmap_layers(flat: "keras.Model") -> tuple[str, ...]:
     return names
 
 
-def choose_class(probabilities: np.ndarray) -> np.ndarray:
-    """Return `(n,)` int: class 0 (normal) if its probability is 0.5 or more, else the most probable other class."""
-    return np.where(probabilities[:, 0] >= 0.5, 0, 1 + probabilities[:, 1:].argmax(axis=1))
+def choose_finding(probabilities: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Return `(n,)` int, the most probable class of `(n, classes)` probabilities without the negative one."""
+    others = np.array([name != label_set.negative for name in label_set.classes])
+    return np.asarray(np.where(others, probabilities, -1).argmax(axis=1))
+
+
+def choose_class(probabilities: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Return `(n,)` int: the negative class if its probability is 0.5 or more, else `choose_finding`."""
+    finding = choose_finding(probabilities, label_set)
+    if label_set.negative not in label_set.classes:
+        return finding
+    negative = label_set.classes.index(label_set.negative)
+    return np.where(probabilities[:, negative] >= 0.5, negative, finding)
+
+
+def score_findings(probabilities: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    """Return `(n,)` floats, the probability of any class but the negative one; multi-label: of the likeliest finding.
+
+    Raises:
+        LabelError: if the set is single-label and has no negative class.
+    """
+    return np.asarray(probabilities.max(axis=1)) if label_set.multi_label else label_set.score_positive(probabilities)
 
 
 @cache

@@ -1,7 +1,7 @@
 """Export of trained models to ONNX.
 
-model.py         export one trained model
-study.py         export the model set of a study
+reader.py        export a classifier, with what belongs to it, as a reader
+study.py         export the classifier of a study
 keras_graphs.py  Keras models with all outputs of an export
 onnx_file.py     Keras to ONNX, with a parity check
 """

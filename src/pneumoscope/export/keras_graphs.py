@@ -1,5 +1,6 @@
 """Keras models with all outputs of an exported model."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -7,47 +8,83 @@ import keras
 import numpy as np
 from keras import layers, ops
 
+from pneumoscope.labels import LabelSet
+from pneumoscope.models.receptive_field import Field, receptive_fields
+
 FLOOR = 1e-7
 
 
-def build_classifier_graph(model: keras.Model, embedding_layer: str) -> keras.Model:
+def build_classifier_graph(model: keras.Model, embedding_layer: str, label_set: LabelSet) -> keras.Model:
     """Return a classifier with its probabilities, embedding, last feature map and heatmaps as outputs.
 
     Outputs by name:
 
-    - `probabilities` `(n, classes)`; rows sum to 1.
+    - `probabilities` `(n, classes)`; rows sum to 1 unless the classes are multi-label. One sigmoid unit becomes two
+      columns.
     - `embedding` `(n, d)`.
-    - `feature_map` `(n, h, w, filters)`, the output of the last convolutional layers.
+    - `feature_map` `(n, h, w, filters)`, the output of the last convolutional layers, if there are any.
     - `heatmaps` `(n, classes, h, w)`, not negative: the class activation map (B. Zhou et al., "Learning Deep Features
-      for Discriminative Localization", CVPR 2016), which is the feature map times the kernel of the last layer. Only
-      if the classifier ends in global average pooling and one Dense layer.
+      for Discriminative Localization", CVPR 2016), which is the feature map times the kernel of the last Dense layer.
+      Only if the classifier ends in global average pooling and this layer.
 
     Args:
-        model: functional or sequential classifier, `(n, H, W, 1)` float32 in [0, 255] to `(n, classes)`.
+        model: functional classifier, `(n, H, W, channels)` float32 in [0, 255] to `(n, outputs)`.
         embedding_layer: name of the layer of the embedding.
+        label_set: its classes.
     """
-    features = model.get_layer(find_last_feature_map(model)).output
+    embedding = model.get_layer(embedding_layer).output
     outputs = {
-        "probabilities": _normalize(model.output),
-        "embedding": model.get_layer(embedding_layer).output,
-        "feature_map": features,
+        "probabilities": _normalize(model.output, label_set),
+        "embedding": embedding
+        if len(embedding.shape) == 2
+        else ops.reshape(embedding, (-1, math.prod(embedding.shape[1:]))),
     }
-    if has_activation_map(model):
-        kernel = ops.convert_to_numpy(model.layers[-1].kernel)
-        outputs["heatmaps"] = ops.relu(ops.transpose(ops.matmul(features, kernel), (0, 3, 1, 2)))
-    return keras.Model(model.inputs[0], outputs, name="classifier")
+    if layer := find_last_feature_map(model):
+        outputs["feature_map"] = features = model.get_layer(layer).output
+        if dense := find_activation_map_layer(model):
+            kernel = ops.convert_to_numpy(dense.kernel)
+            if kernel.shape[1] < len(label_set.classes):  # one sigmoid unit: evidence for the second class
+                kernel = np.concatenate([-kernel, kernel], axis=1)
+            outputs["heatmaps"] = ops.relu(ops.transpose(ops.matmul(features, kernel), (0, 3, 1, 2)))
+    graph = keras.Model(model.inputs[0], outputs, name="classifier")
+    height, width, channels = model.input_shape[1:]
+    if channels == 1:
+        return graph
+    image = keras.Input((height, width, 1), name="image")
+    return keras.Model(image, graph(ops.repeat(image, channels, axis=-1)), name="classifier")
 
 
-def find_last_feature_map(model: keras.Model) -> str:
-    """Return the name of the last layer with an output `(n, h, w, filters)`."""
-    return str([layer.name for layer in model.layers[1:] if len(layer.output.shape) == 4][-1])
+def find_last_feature_map(model: keras.Model) -> str | None:
+    """Return the name of the last layer with an output `(n, h, w, filters)`; None if there is none."""
+    names = [layer.name for layer in model.layers[1:] if len(getattr(layer.output, "shape", ())) == 4]
+    return str(names[-1]) if names else None
 
 
-def has_activation_map(model: keras.Model) -> bool:
-    """Whether a classifier ends in global average pooling of its last feature map and one Dense layer."""
-    start = [layer.name for layer in model.layers].index(find_last_feature_map(model))
-    head = [type(layer) for layer in model.layers[start + 1 :] if not isinstance(layer, layers.Dropout)]
-    return head == [layers.GlobalAveragePooling2D, layers.Dense]
+def find_activation_map_layer(model: keras.Model) -> keras.layers.Dense | None:
+    """Return the last Dense layer if it follows global average pooling of the last feature map, else None.
+
+    Only such classifiers have class activation maps.
+    """
+    if (last := find_last_feature_map(model)) is None:
+        return None
+    start = [layer.name for layer in model.layers].index(last)
+    ignored = (layers.Dropout, layers.Softmax, layers.Activation)
+    head = [layer for layer in model.layers[start + 1 :] if not isinstance(layer, ignored)]
+    return head[1] if [type(layer) for layer in head] == [layers.GlobalAveragePooling2D, layers.Dense] else None
+
+
+def locate_feature_map(model: keras.Model) -> tuple[Field, Field]:
+    """Return the receptive fields of the last feature map along rows and columns.
+
+    If a layer sees the whole image, such as squeeze-and-excitation, these are the tiles of an even grid.
+    """
+    layer = str(find_last_feature_map(model))
+    try:
+        return receptive_fields(model, layer)
+    except ValueError:
+        sides = zip(model.input_shape[1:3], model.get_layer(layer).output.shape[1:3], strict=True)
+        rows, columns = (Field(0, side // count - 1, side // count) for side, count in sides)
+        return rows, columns
 
 
 class AutoencoderGraph(keras.Model):
@@ -112,7 +149,12 @@ def _measure_distance(values: Any, mean: np.ndarray, whitening: np.ndarray) -> A
     return ops.sqrt(ops.sum(ops.square(ops.matmul(values - mean, whitening)), axis=-1))
 
 
-def _normalize(outputs: Any) -> Any:
-    """Divide outputs that do not sum to 1, such as independent sigmoids, by their sum."""
+def _normalize(outputs: Any, label_set: LabelSet) -> Any:
+    """Return a column for each class. Single-label outputs, such as one sigmoid per class, are divided by their sum."""
+    clipped = ops.clip(outputs, FLOOR, 1 - FLOOR)
+    if label_set.multi_label:
+        return clipped
+    if outputs.shape[-1] == 1:
+        return ops.concatenate([1 - clipped, clipped], axis=-1)
     clipped = ops.clip(outputs, FLOOR, 1)
     return clipped / ops.sum(clipped, axis=-1, keepdims=True)

@@ -90,7 +90,7 @@ def read_files(
     Raises:
         PneumoscopeError: if there is no such operating point.
     """
-    reader.threshold(settings.operating_point)
+    reader.thresholds(settings.operating_point)
     work = partial(_read_batch, reader, settings.operating_point, render)
     yield from map_batches(work, paths, batch_size=settings.batch_size, num_workers=settings.num_workers)
 
@@ -147,7 +147,7 @@ def _read_batch(reader: Reader, operating_point: str, render: Render | None, pat
     for path in paths:
         outcome = decode_file(path, size=reader.models.image_size)
         if isinstance(outcome, str):
-            readings[path] = Reading(printable_name(path), operating_point, reader.models.id, error=outcome)
+            readings[path] = reader.refuse(printable_name(path), operating_point, outcome)
         else:
             decoded[path] = outcome
     if decoded:

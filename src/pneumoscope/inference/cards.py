@@ -1,6 +1,6 @@
 """The cards of exported models. Cards and files are validated once, when the models are loaded."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
@@ -111,20 +111,27 @@ class ExportedModel(TrainingRecord, CardHead):
 
 @dataclass(frozen=True, kw_only=True)
 class ClassifierCard(CalibrationReport, ExportedModel):
-    """The card of a reader's classifier; `explanation` and `label_audit` are None if not measured."""
+    """The card of a reader's classifier.
+
+    Attributes:
+        data: the training data; None if it is unknown.
+        missing: why a part of the reader was left out, by its name: `heatmaps`, `calibration`, `anomaly`, `references`,
+            `ood_detector`.
+        explanation: reliability of the heatmaps; None if not measured.
+        label_audit: reliability of the labels; None if not measured.
+    """
 
     label_set: LabelSet
     graph: ClassifierGraph
-    data: DataSummary
+    data: DataSummary | None = None
+    missing: dict[str, str] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
     label_audit: LabelAudit | None = None
 
     def __post_init__(self) -> None:
         count = len(self.label_set.classes)
         fitted, expected = len(self.calibration.fitted), 2 * count if self.label_set.multi_label else count + 1
-        require(
-            fitted == expected, f"calibration.fitted has {fitted} values; expected {expected} for {count} classes"
-        )
+        require(fitted == expected, f"calibration.fitted has {fitted} values; expected {expected} for {count} classes")
 
 
 @dataclass(frozen=True, kw_only=True)

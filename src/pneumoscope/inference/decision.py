@@ -1,18 +1,25 @@
 """Outputs of the models to a decision with its evidence."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
 
+from pneumoscope.errors import PneumoscopeError
+from pneumoscope.inference.cards import ClassifierCard
 from pneumoscope.inference.model_set import ModelSet
-from pneumoscope.inference.reading import ReferenceCase
+from pneumoscope.inference.reading import UNCERTAIN, ReferenceCase
+from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.neighbors.search import EmbeddingIndex
 
 NUM_NEIGHBORS = 5
 NUM_VOTES = 15
+DEFAULT_THRESHOLD = 0.5  # of names without a chosen threshold
+
+Nearest = tuple[np.ndarray, np.ndarray]  # indices and distances of reference cases, nearest first
+Rows = Mapping[str, Sequence[float]]  # probability, low and high end by name
 
 
 class DecisionRule:
@@ -23,63 +30,162 @@ class DecisionRule:
     """
 
     def __init__(self, models: ModelSet) -> None:
-        self._models = models
+        self._label_set, self._references = models.cards.classifier.label_set, models.references
         calibration = models.cards.classifier.calibration
         self.calibrations = np.array([calibration.fitted, *calibration.resampled], dtype=np.float64)
-        self._normal_scores = np.sort(np.array(models.cards.anomaly.normal_scores, dtype=np.float64))
+        scores = models.cards.anomaly.normal_scores if models.cards.anomaly else ()
+        self._normal_scores = np.sort(np.array(scores, dtype=np.float64))
         self._patients: dict[str, set[str]] = {}  # by file name
+        if models.references is None:
+            return
         for name, patient in zip(models.references.names, models.references.patients, strict=True):
             self._patients.setdefault(PurePath(str(name)).name, set()).add(str(patient))
         self._index = EmbeddingIndex(models.references.embeddings, models.references.patients.tolist())
 
-    def find_nearest(
-        self, embeddings: np.ndarray, paths: Sequence[str], count: int
-    ) -> list[tuple[np.ndarray, np.ndarray]]:
+    def find_nearest(self, embeddings: np.ndarray, paths: Sequence[str], count: int) -> list[Nearest]:
         """Return the indices and distances of the nearest reference cases of each path, nearest first.
 
         If a reference case has the same file name, its patient is excluded.
         """
+        if self._references is None:
+            return [(np.empty(0, np.int64), np.empty(0, np.float32)) for _ in paths]
         exclude = [self._patients.get(PurePath(path).name, ()) for path in paths]
         nearest, distances = self._index.search(embeddings, count, exclude=exclude)
         return [(rows[rows >= 0], gaps[rows >= 0]) for rows, gaps in zip(nearest, distances, strict=True)]
 
     def calibrate(self, outputs: np.ndarray) -> np.ndarray:
-        """Return `(n, classes + 1, 3)` float64 for each class and pneumonia: probability, low and high end."""
-        fitted = calibrate(outputs, self.calibrations)
-        scored = np.concatenate([fitted, 1 - fitted[..., :1]], axis=2)
+        """Return `(n, scored, 3)` float64 for each of `LabelSet.scored`: probability, low and high end."""
+        scored = self._label_set.score(calibrate(outputs, self.calibrations))
         low, high = np.quantile(scored[1:], [0.025, 0.975], axis=0)
         return np.stack([scored[0], np.minimum(low, scored[0]), np.maximum(high, scored[0])], axis=-1)
 
-    def rank_score(self, score: float) -> float:
-        """Return the percentage of held-out normals with a smaller score."""
+    def rank_score(self, score: float | None) -> float | None:
+        """Return the percentage of held-out normals with a smaller score; None without a score."""
+        if score is None:
+            return None
         return float(100 * np.searchsorted(self._normal_scores, score) / len(self._normal_scores))
 
     def decide(
-        self, threshold: float, calibrated: np.ndarray, nearest: np.ndarray, distances: np.ndarray
+        self, thresholds: Mapping[str, float], calibrated: np.ndarray, nearest: Nearest
     ) -> tuple[dict[str, Any], str]:
-        """Return the fields of `Reading`, and the reason if the decision is uncertain, else an empty text."""
-        references, classes = self._models.references, self._models.classes
-        rows = dict(zip((*classes, "pneumonia"), calibrated.tolist(), strict=True))
-        probability, low, high = rows["pneumonia"]
-        decision = "pneumonia" if probability >= threshold else "normal"
-        doubt = _explain_doubt(decision, threshold, low, high, float((references.labels[nearest] > 0).mean()))
+        """Return the fields of `Reading`, and what is uncertain, else an empty text."""
+        rows = dict(zip(self._label_set.scored, calibrated.tolist(), strict=True))
+        if self._label_set.multi_label:
+            decision, doubt = decide_findings(self._label_set, thresholds, rows)
+        elif self._label_set.positive is None:
+            decision, doubt = decide_class(self._label_set, rows)
+        else:
+            decision, doubt = self._decide_positive(thresholds[self._label_set.positive], rows, nearest[0])
         values = {
-            "decision": "uncertain" if doubt else decision,
+            "decision": decision,
             "probabilities": {name: value for name, (value, _, _) in rows.items()},
             "intervals": {name: (low, high) for name, (_, low, high) in rows.items()},
-            "neighbors": tuple(
-                ReferenceCase(str(references.names[index]), classes[references.labels[index]], distance, index)
-                for index, distance in list(zip(nearest.tolist(), distances.tolist(), strict=True))[:NUM_NEIGHBORS]
-            ),
+            "neighbors": self._describe_nearest(*nearest),
         }
         return values, doubt
 
+    def _decide_positive(self, threshold: float, rows: Rows, nearest: np.ndarray) -> tuple[str, str]:
+        """Decide between the negative class and all others, and name the positive one."""
+        labels, positive = self._label_set, str(self._label_set.positive)
+        probability, low, high = rows[positive]
+        is_positive = probability >= threshold
+        named = positive in labels.classes or positive in labels.groups
+        likeliest = positive if named else max(labels.positives, key=lambda name: rows[name][0])
+        if low < threshold <= high:
+            return UNCERTAIN, "The interval of the probability includes the threshold."
+        if self._references is not None and len(nearest):
+            share = (self._references.labels[nearest] != labels.classes.index(str(labels.negative))).mean()
+            if is_positive != (share >= 0.5):
+                others = labels.negative if is_positive else positive
+                return UNCERTAIN, f"Most of the nearest reference cases are {others}."
+        return (likeliest if is_positive else str(labels.negative)), ""
 
-def _explain_doubt(decision: str, threshold: float, low: float, high: float, pneumonia_share: float) -> str:
-    """Return why a decision is uncertain; empty if it is not."""
-    if low < threshold <= high:
-        return "The interval of the probability includes the threshold."
-    if (decision == "pneumonia") != (pneumonia_share >= 0.5):
-        others = "normal" if decision == "pneumonia" else "pneumonia"
-        return f"Most of the nearest reference cases are {others}."
-    return ""
+    def _describe_nearest(self, nearest: np.ndarray, distances: np.ndarray) -> tuple[ReferenceCase, ...]:
+        if self._references is None:
+            return ()
+        names, labels = self._references.names, self._references.labels
+        return tuple(
+            ReferenceCase(str(names[index]), name_label(self._label_set, labels[index]), distance, index)
+            for index, distance in list(zip(nearest.tolist(), distances.tolist(), strict=True))[:NUM_NEIGHBORS]
+        )
+
+
+def decide_findings(label_set: LabelSet, thresholds: Mapping[str, float], rows: Rows) -> tuple[str, str]:
+    """Return the findings at or above their thresholds, and what is uncertain; see `Reading.decision`.
+
+    Example:
+        >>> rows = {"mass": (0.7, 0.6, 0.8), "edema": (0.4, 0.3, 0.6)}
+        >>> decide_findings(LabelSet(("mass", "edema"), multi_label=True), {"mass": 0.5, "edema": 0.5}, rows)
+        ('mass', 'The interval of the probability includes the threshold: edema.')
+    """
+    present = [name for name in label_set.classes if rows[name][0] >= thresholds[name]]
+    doubtful = [name for name in label_set.classes if rows[name][1] < thresholds[name] <= rows[name][2]]
+    doubt = f"The interval of the probability includes the threshold: {', '.join(doubtful)}." if doubtful else ""
+    if doubtful and not present:
+        return UNCERTAIN, doubt
+    return SEPARATOR.join(present) or name_nothing(label_set), doubt
+
+
+def decide_class(label_set: LabelSet, rows: Rows) -> tuple[str, str]:
+    """Return the most probable class; it is uncertain if its interval overlaps that of the second.
+
+    Example:
+        >>> rows = {"covid": (0.6, 0.4, 0.8), "tuberculosis": (0.4, 0.2, 0.6)}
+        >>> decide_class(LabelSet(("covid", "tuberculosis")), rows)
+        ('uncertain', 'The intervals of covid and tuberculosis overlap.')
+    """
+    first, second = sorted(label_set.classes, key=lambda name: -rows[name][0])[:2]
+    if rows[first][1] <= rows[second][2]:
+        return UNCERTAIN, f"The intervals of {first} and {second} overlap."
+    return first, ""
+
+
+def find_thresholds(card: ClassifierCard, operating_point: str | float) -> dict[str, float]:
+    """Return the thresholds of an operating point by name, see `Reader.thresholds`."""
+    labels, points = card.label_set, card.operating_points
+    names = labels.classes if labels.multi_label else (labels.positive,) if labels.positive else ()
+    if operating_point in points or (not points and operating_point == "balanced"):
+        chosen = {name: point.threshold for name, point in points.get(str(operating_point), {}).items()}
+        return {name: chosen.get(name, DEFAULT_THRESHOLD) for name in names}
+    try:
+        number = float(operating_point)
+    except (TypeError, ValueError):
+        number = np.nan
+    if not 0 < number < 1:
+        expected = f"{', '.join(points or ['balanced'])}, or a number between 0 and 1"
+        raise PneumoscopeError(f"the operating point is {operating_point!r}; expected {expected}")
+    return dict.fromkeys(names, number)
+
+
+def choose_explained_class(label_set: LabelSet, decision: str | None, probabilities: Mapping[str, float]) -> str:
+    """Return what the heatmap of a reading explains: the decision, or its most probable finding.
+
+    If the decision is uncertain, it is the more probable one of the negative class and all others; without a negative
+    class, the most probable class.
+
+    Example:
+        >>> labels = LabelSet(("healthy", "covid"), "healthy")
+        >>> choose_explained_class(labels, "healthy", {"healthy": 0.45, "covid": 0.55})
+        'healthy'
+        >>> choose_explained_class(labels, "uncertain", {"healthy": 0.45, "covid": 0.55})
+        'covid'
+    """
+    if decision in label_set.scored:
+        return str(decision)
+    if label_set.negative and label_set.positive:
+        return label_set.positive if probabilities[label_set.positive] >= 0.5 else label_set.negative
+    present = [name for name in (decision or "").split(SEPARATOR) if name in label_set.classes]
+    return max(present or label_set.classes, key=lambda name: probabilities[name])
+
+
+def name_nothing(label_set: LabelSet) -> str:
+    """Return the name of a multi-label decision without any finding."""
+    return label_set.negative or "no finding"
+
+
+def name_label(label_set: LabelSet, label: np.ndarray | np.integer) -> str:
+    """Return the text of a label of `Dataset.labels`: a class, or the present findings joined by `|`."""
+    if not label_set.multi_label:
+        return label_set.classes[int(label)]
+    present = [name for name, value in zip(label_set.classes, np.atleast_1d(label).tolist(), strict=True) if value == 1]
+    return SEPARATOR.join(present) or name_nothing(label_set)

@@ -1,37 +1,4 @@
 """Decode one image to the input of the models."""
 
-import numpy as np
-from numpy.typing import NDArray
-from PIL import Image
-
-from pneumoscope.data.dicom import describe_header
-from pneumoscope.data.image import ImageInput, load_image
-from pneumoscope.data.source import open_source
-from pneumoscope.errors import ImageError
-
-
-def decode_radiograph(source: ImageInput, *, size: int = 128) -> tuple[NDArray[np.uint8], list[str]]:
-    """Decode one image as the training images were decoded.
-
-    Args:
-        source: see `load_image`.
-        size: side in pixels of the square that the models take.
-
-    Returns:
-        `(size, size)` uint8, 0 = black; and the reasons in its DICOM header to reject the image, see `describe_header`.
-
-    Raises:
-        ImageError: if the image cannot be read.
-    """
-    if isinstance(source, Image.Image | np.ndarray):
-        return load_image(source, size=size), []
-    with open_source(source) as stream:
-        return load_image(stream, size=size), describe_header(stream)
-
-
-def decode_file(source: ImageInput, *, size: int) -> tuple[NDArray[np.uint8], list[str]] | str:
-    """Return the result of `decode_radiograph`, or the reason why the image cannot be read."""
-    try:
-        return decode_radiograph(source, size=size)
-    except ImageError as error:
-        return str(error)
+from pneumoscope.data.decode import decode_file as decode_file
+from pneumoscope.data.decode import decode_radiograph as decode_radiograph

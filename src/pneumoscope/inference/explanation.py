@@ -27,13 +27,13 @@ class ReadingMaps:
         heatmaps: `(classes, h, w)` float32, not negative: the evidence for each class at each position of the last
             feature map; None if the classifier has no class activation maps.
         anomaly_map: `(H, W)` float32 in [0, 1]. Over all positions in held-out normals, 0 is the median and 1 the
-            99.9 % quantile; values are clipped.
-        position: `(2,)` float32, coordinates on the map of reference cases.
+            99.9 % quantile; values are clipped. None without a normality model.
+        position: `(2,)` float32, coordinates on the map of reference cases; None without reference cases.
     """
 
     heatmaps: NDArray[np.float32] | None
-    anomaly_map: NDArray[np.float32]
-    position: NDArray[np.float32]
+    anomaly_map: NDArray[np.float32] | None
+    position: NDArray[np.float32] | None
 
 
 @dataclass(frozen=True, repr=False)

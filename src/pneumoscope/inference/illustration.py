@@ -4,6 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.image import ImageInput, load_gray
+from pneumoscope.inference.decision import choose_explained_class
 from pneumoscope.inference.explanation import resize_heatmap, shrink
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
@@ -14,7 +15,7 @@ def illustrate(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32] | None]:
     """Return a radiograph at display size with the heatmap of its predicted class.
 
-    If the decision is `uncertain`, the heatmap is of the more probable class, normal or pneumonia.
+    See `choose_explained_class`.
 
     Args:
         reader: the reader that returned the reading.
@@ -32,18 +33,6 @@ def illustrate(
     radiograph = shrink(load_gray(source))
     if reading.decision == "rejected" or not reader.has_heatmaps:
         return radiograph, None
-    label = choose_explained_class(reading.decision, reading.probabilities["pneumonia"])
+    label = choose_explained_class(reader.label_set, reading.decision, reading.probabilities)
     (heatmap,) = reader.compute_heatmaps(image[None], [label])
     return radiograph, resize_heatmap(heatmap, radiograph.shape)
-
-
-def choose_explained_class(decision: str | None, p_pneumonia: float) -> str:
-    """Return the class that the heatmap of a reading explains: the decision; if uncertain, the more probable class.
-
-    Example:
-        >>> choose_explained_class("normal", 0.55), choose_explained_class("uncertain", 0.55)
-        ('normal', 'pneumonia')
-    """
-    if decision in ("normal", "pneumonia"):
-        return decision
-    return "pneumonia" if p_pneumonia >= 0.5 else "normal"

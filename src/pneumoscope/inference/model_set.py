@@ -1,9 +1,11 @@
-"""The models of a reader: a folder with three parts. Each part contains its files, `card.json` and `README.md`.
+"""The models of a reader: a folder with up to three parts. Each part contains its files, `card.json` and `README.md`.
 
-MODELS/
-  classifier/   ONNX graphs: probabilities and embedding; heatmaps of each convolutional layer
-  anomaly/      ONNX graphs: anomaly score of the normality model; anomaly map
+READER/
+  classifier/   ONNX graph: probabilities, embedding and heatmaps
+  anomaly/      ONNX graph: anomaly score and anomaly map of the normality model
   references/   reference cases: embeddings, labels, names and map positions of the training images; OOD detector
+
+The card of the classifier names the parts that were left out.
 """
 
 import hashlib
@@ -21,7 +23,6 @@ from pneumoscope.errors import ModelError
 from pneumoscope.inference.cards import (
     MODEL_NAME,
     OOD_DETECTOR_NAME,
-    PARTS,
     REFERENCE_CASES_NAME,
     AnomalyCard,
     ClassifierCard,
@@ -29,9 +30,11 @@ from pneumoscope.inference.cards import (
     load_card,
 )
 from pneumoscope.inference.ood import OODDetector
+from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
+READER_NAME = "reader"  # the exported reader in the folder of a study
 BATCH_SIZE = 8
 
 
@@ -42,10 +45,12 @@ class Graph:
     Attributes:
         path: path of the file.
         num_threads: number of threads; 0 is one per core.
+        batch_size: number of images in a batch, which bounds the memory.
     """
 
     path: Path
     num_threads: int = 0
+    batch_size: int = BATCH_SIZE
 
     @cached_property
     def session(self) -> Any:
@@ -71,10 +76,10 @@ class Graph:
             ) from None
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
-        """Run the graph in batches of eight images, which bounds the memory.
+        """Run the graph in batches.
 
         Args:
-            inputs: arrays by input name.
+            inputs: numbers by input name; each batch becomes float32.
             outputs: names of the outputs to compute.
 
         Returns:
@@ -87,8 +92,8 @@ class Graph:
         session = self.session
         try:
             batches = [
-                session.run(outputs, {name: values[start : start + BATCH_SIZE] for name, values in inputs.items()})
-                for start in range(0, count, BATCH_SIZE)
+                session.run(outputs, {name: values[rows].astype(np.float32) for name, values in inputs.items()})
+                for rows in (slice(start, start + self.batch_size) for start in range(0, count, self.batch_size))
             ]
         except Exception as error:  # ONNX Runtime raises its own classes
             shapes = ", ".join(f"{name} {values.shape}" for name, values in inputs.items())
@@ -102,10 +107,11 @@ class ReferenceCases:
 
     Attributes:
         embeddings: `(n, d)` float32.
-        labels: `(n,)` int, index into the classes.
+        labels: `(n,)` int, index into the classes. Multi-label: `(n, classes)` int, see `Dataset.labels`.
         names: `(n,)` str, paths relative to the root of the collection.
         patients: `(n,)` str.
-        coordinates: `(n, 2)` float32, positions on the t-SNE map.
+        coordinates: `(n, 2)` float32, positions on a map.
+        sha256: `(n,)` str, hash of each file; None in exports that do not list them.
     """
 
     embeddings: np.ndarray
@@ -113,15 +119,16 @@ class ReferenceCases:
     names: np.ndarray
     patients: np.ndarray
     coordinates: np.ndarray
+    sha256: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
 class ModelCards:
-    """The cards of a reader's models."""
+    """The cards of a reader's models; None for a part that was left out."""
 
     classifier: ClassifierCard
-    anomaly: AnomalyCard
-    references: ReferenceCard
+    anomaly: AnomalyCard | None
+    references: ReferenceCard | None
 
 
 @dataclass(frozen=True)
@@ -129,30 +136,35 @@ class ModelSet:
     """The models of a reader.
 
     Attributes:
-        cards: cards of the three parts.
+        cards: cards of the parts.
         classifier: graph of probabilities, embedding and heatmaps.
-        anomaly: graph of anomaly score and anomaly map.
-        references: the reference cases.
-        ood_detector: the detector that flags or rejects out-of-distribution images.
+        anomaly: graph of anomaly score and anomaly map; None if left out.
+        references: the reference cases; None if left out.
+        ood_detector: the detector that flags or rejects out-of-distribution images; None if left out.
     """
 
     cards: ModelCards
     classifier: Graph
-    anomaly: Graph
-    references: ReferenceCases
-    ood_detector: OODDetector
+    anomaly: Graph | None
+    references: ReferenceCases | None
+    ood_detector: OODDetector | None
 
     @cached_property
     def id(self) -> str:
         """Identity of the models: version of the exporting package, 8 digits of their hash, and the notice."""
-        files = json.dumps([sorted(getattr(self.cards, part).files.items()) for part in PARTS])
+        files = json.dumps([sorted(card.files.items()) for card in vars(self.cards).values() if card])
         digest = hashlib.sha256(files.encode()).hexdigest()[:8]
         return f"pneumoscope-{self.cards.classifier.pneumoscope}-{digest} (research use only)"
 
     @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the classifier's probabilities."""
-        return self.cards.classifier.classes
+        return self.label_set.classes
+
+    @property
+    def label_set(self) -> LabelSet:
+        """The classes of the classifier."""
+        return self.cards.classifier.label_set
 
     @property
     def image_size(self) -> int:
@@ -164,52 +176,70 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     """Load the models that a reader needs.
 
     Args:
-        models_dir: folder written by `pneumoscope export`; None loads the included models.
+        models_dir: exported reader, or a study that contains one; None loads the included models.
         num_threads: number of threads per graph; 0 is one per core.
 
     Raises:
-        ModelError: if a part is missing, damaged, of another version, or does not match the hashes in its card.
+        ModelError: if the folder is no exported reader, or a part is missing, damaged, of another version, or does not
+            match the hashes in its card.
     """
-    folder = SHIPPED_DIR if models_dir is None else Path(models_dir)
+    folder = SHIPPED_DIR if models_dir is None else find_reader(Path(models_dir))
     cards = load_cards(folder)
-    arrays = _load_arrays(folder / "references" / REFERENCE_CASES_NAME)
-    try:
-        arrays["embeddings"] = arrays["embeddings"].astype(np.float32)
-        references = ReferenceCases(**arrays)
-        ood_detector = OODDetector.from_arrays(_load_arrays(folder / "references" / OOD_DETECTOR_NAME))
-    except (TypeError, KeyError, ValueError) as error:
-        raise ModelError(
-            f"{folder / 'references'} has missing or unexpected arrays ({error}); export the models again"
-        ) from None
+    references, ood_detector = _load_references(folder / "references", cards.references)
+    graphs: dict[str, Graph | None] = dict.fromkeys(("classifier", "anomaly"))
+    for part in graphs:
+        card = getattr(cards, part)
+        if card is not None:
+            if MODEL_NAME not in card.files:
+                raise ModelError(f"{folder / part / CARD_NAME} does not name {MODEL_NAME}; export the models again")
+            graphs[part] = graph = Graph(folder / part / MODEL_NAME, num_threads)
+            graph.session  # noqa: B018 loads the graph, so that its errors are raised here
+    return ModelSet(cards, references=references, ood_detector=ood_detector, **graphs)  # type: ignore[arg-type]
 
-    for part in ("classifier", "anomaly"):
-        if MODEL_NAME not in getattr(cards, part).files:
-            raise ModelError(f"{folder / part / CARD_NAME} does not name {MODEL_NAME}; export the models again")
-    models = ModelSet(
-        cards,
-        classifier=Graph(folder / "classifier" / MODEL_NAME, num_threads),
-        anomaly=Graph(folder / "anomaly" / MODEL_NAME, num_threads),
-        references=references,
-        ood_detector=ood_detector,
-    )
-    # Load both graphs, so that their errors are raised here.
-    for graph in (models.classifier, models.anomaly):
-        graph.session  # noqa: B018
-    return models
+
+def find_reader(path: Path) -> Path:
+    """Return the folder of an exported reader: `path`, or `reader` in the folder of a study.
+
+    Raises:
+        ModelError: if there is none; the message names the command that exports it.
+    """
+    for folder in (path, path / READER_NAME):
+        if (folder / "classifier").is_dir():
+            return folder
+    if path.is_file() or (path / CARD_NAME).exists() or (path / "study.json").exists():
+        raise ModelError(
+            f"{path} is not an exported reader; export it with `pneumoscope export {path} --out READER` and open READER"
+        )
+    state = "holds no" if path.is_dir() else "does not exist; expected an"
+    raise ModelError(f"{path} {state} exported reader, as written by `pneumoscope export`")
 
 
 def load_cards(models_dir: Path) -> ModelCards:
-    """Load the three cards of a reader's models; raises the errors of `load_card`."""
-    return ModelCards(
-        classifier=load_card(ClassifierCard, models_dir / "classifier", kind="classifier"),
-        anomaly=load_card(AnomalyCard, models_dir / "anomaly", kind="anomaly"),
-        references=load_card(ReferenceCard, models_dir / "references", kind="references"),
-    )
+    """Load the cards of a reader's models, None for a part that was left out; raises the errors of `load_card`."""
+    classifier = load_card(ClassifierCard, models_dir / "classifier", kind="classifier")
+    others: dict[str, Any] = {
+        part: None if part in classifier.missing else load_card(card_type, models_dir / part, kind=part)
+        for part, card_type in (("anomaly", AnomalyCard), ("references", ReferenceCard))
+    }
+    return ModelCards(classifier, **others)
+
+
+def _load_references(folder: Path, card: ReferenceCard | None) -> tuple[ReferenceCases | None, OODDetector | None]:
+    if card is None:
+        return None, None
+    arrays = _load_arrays(folder / REFERENCE_CASES_NAME)
+    try:
+        references = ReferenceCases(**{**arrays, "embeddings": arrays["embeddings"].astype(np.float32)})
+        if OOD_DETECTOR_NAME not in card.files:
+            return references, None
+        return references, OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelError(f"{folder} has missing or unexpected arrays ({error}); export the models again") from None
 
 
 def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
     """Return `(n, H, W)` uint8 images as input of a graph."""
-    return {"image": images[..., None].astype(np.float32)}
+    return {"image": images[..., None]}
 
 
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:

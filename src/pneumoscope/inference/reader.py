@@ -20,11 +20,18 @@ from pneumoscope.data.image import (
     name_input,
 )
 from pneumoscope.errors import ImageError, PneumoscopeError
-from pneumoscope.inference.decision import NUM_NEIGHBORS, NUM_VOTES, DecisionRule
+from pneumoscope.inference.decision import (
+    DEFAULT_THRESHOLD,
+    NUM_NEIGHBORS,
+    NUM_VOTES,
+    DecisionRule,
+    choose_explained_class,
+    find_thresholds,
+)
 from pneumoscope.inference.decode import decode_file
 from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, shrink
 from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
-from pneumoscope.inference.reading import Reading
+from pneumoscope.inference.reading import REJECTED, Reading
 from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
@@ -43,10 +50,12 @@ class Reader:
 
     Attributes:
         models: the models with their cards.
-        has_heatmaps: whether the classifier has class activation maps; networks that do not end in global average
-            pooling and one Dense layer have none.
-        trust: notes on reliability as text. `heatmap_trust` is about heatmaps, `subtype_trust` about bacterial against
-            viral pneumonia. A note is empty if reliability was not measured.
+        has_heatmaps: whether the classifier has class activation maps.
+        label_set: the classes.
+        scored: the names with a probability: classes, groups, and the positive class.
+        missing: why a part was left out of the export, by its name: `anomaly`, `references`, `ood_detector`, ...
+        trust: notes on reliability as text. `heatmap_trust` is about heatmaps, `label_trust` about the labels inside a
+            group. A note is empty if reliability was not measured.
         coverage: coverage of the conformal prediction sets; None if the models have none.
 
     Example:
@@ -54,7 +63,7 @@ class Reader:
         >>> reader = ps.Reader.open()
         >>> radiograph = ps.draw_phantoms(1, size=256, seed=0).images[0]
         >>> reading = reader.predict(radiograph)
-        >>> reading.decision in ("normal", "pneumonia", "uncertain", "rejected")
+        >>> reading.decision in (*reader.scored, "uncertain", "rejected")
         True
         >>> reader.explain(radiograph, label="pneumonia").heatmap.shape
         (256, 256)
@@ -63,52 +72,61 @@ class Reader:
     def __init__(self, models: ModelSet) -> None:
         self.models = models
         card = models.cards.classifier
+        self.label_set, self.scored, self.missing = card.label_set, card.label_set.scored, card.missing
         grid = card.graph.heatmap
         self.has_heatmaps = grid is not None
         self._fields = (Field(*grid.rows), Field(*grid.columns)) if grid else None
         self._rule = DecisionRule(models)
         self.trust: dict[str, str] = {
             "heatmap_trust": card.explanation.verdict if card.explanation else "",
-            "subtype_trust": card.subtypes.verdict if card.subtypes else "",
+            "label_trust": card.label_audit.verdict if card.label_audit else "",
         }
         self.coverage: float | None = card.conformal.coverage if card.conformal else None
         self._limit: float = card.conformal.limit if card.conformal else np.nan
 
     @classmethod
     def open(cls, models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> "Reader":
-        """Return a reader of exported models.
+        """Return a reader of exported models, by default of those included in the package.
 
         Args:
-            models_dir: folder written by `export_study`; None opens the models included in the package.
+            models_dir: exported reader, or a study that contains one; anything else is a `ModelError`.
             num_threads: threads of each model; 0 is one per core.
-
-        Raises:
-            ModelError: if a model is missing, damaged, or of another version.
         """
         return cls(load_model_set(models_dir, num_threads=num_threads))
 
-    def threshold(self, operating_point: str | float) -> float:
-        """Return the threshold of an operating point.
+    def thresholds(self, operating_point: str | float) -> dict[str, float]:
+        """Return the threshold of the positive class, if any, or of each finding of a multi-label model.
 
-        A case counts as pneumonia when `probability >= threshold`.
+        A case counts as positive when `probability >= threshold`.
 
         Args:
-            operating_point: `screening`, `balanced`, `specific`, or a threshold in (0, 1).
-
-        Raises:
-            PneumoscopeError: if there is no such operating point.
+            operating_point: `screening`, `balanced`, `specific`, or a threshold in (0, 1) for all names; anything else
+                is a `PneumoscopeError`.
         """
-        points = self.models.cards.classifier.operating_points
-        if operating_point in points:
-            return points[operating_point].threshold
-        try:
-            number = float(operating_point)
-        except (TypeError, ValueError):
-            number = np.nan
-        if not 0 < number < 1:
-            expected = f"{', '.join(points)}, or a number between 0 and 1"
-            raise PneumoscopeError(f"the operating point is {operating_point!r}; expected {expected}")
-        return number
+        return find_thresholds(self.models.cards.classifier, operating_point)
+
+    def threshold(self, operating_point: str | float, name: str | None = None) -> float:
+        """Return the threshold of one name, by default of the positive class; 0.5 if it has none."""
+        return self.thresholds(operating_point).get(name or self.label_set.positive or "", DEFAULT_THRESHOLD)
+
+    def describe(self, reading: Reading) -> dict[str, Any]:
+        """Return what a picture or a report of a reading states.
+
+        These are the values of `Reading.to_row`, the notes of `trust`, `label_set`, `thresholds` by name, and
+        `explained`, the class of the heatmap (empty if the image is rejected).
+        """
+        labels, shares = self.label_set, reading.probabilities
+        return {
+            **reading.to_row(),
+            **self.trust,
+            "label_set": labels,
+            "thresholds": self.thresholds(reading.operating_point),
+            "explained": choose_explained_class(labels, reading.decision, shares) if shares else "",
+        }
+
+    def refuse(self, path: str, operating_point: str | float, error: str) -> Reading:
+        """Return the reading of a file that cannot be read."""
+        return Reading(path, str(operating_point), self.models.id, error=error, scored=self.scored)
 
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
@@ -123,12 +141,10 @@ class Reader:
     ) -> Reading | list[Reading]:
         """Predict for one or many radiographs.
 
-        Files are decoded in threads. For thousands of files, use the command `pneumoscope read`, which works in bounded
-        memory.
+        Files are decoded in threads. For thousands of files, use `pneumoscope read`, which works in bounded memory.
 
         Args:
-            source: one radiograph (path, bytes, PIL image, or uint8 array; see `load_image`), or an iterable of
-                radiographs.
+            source: one radiograph (path, bytes, PIL image, or uint8 array; see `load_image`), or an iterable of them.
             operating_point: see `threshold`.
 
         Returns:
@@ -139,7 +155,7 @@ class Reader:
             ImageError: if a single radiograph cannot be read.
             PneumoscopeError: if there is no such operating point.
         """
-        self.threshold(operating_point)
+        self.thresholds(operating_point)
         sources = list_inputs(source)
         names = [name_input(item) for item in sources]
         with ThreadPoolExecutor() as pool:
@@ -147,8 +163,7 @@ class Reader:
         errors = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, str)}
         if errors and is_one_input(source):
             raise ImageError(f"{names[0] or 'image'}: {errors[0]}")
-        model = self.models.id
-        readings = {n: Reading(names[n], str(operating_point), model, error=error) for n, error in errors.items()}
+        readings = {number: self.refuse(names[number], operating_point, error) for number, error in errors.items()}
         decoded = {number: outcome for number, outcome in enumerate(outcomes) if not isinstance(outcome, str)}
         if decoded:
             images, objections = zip(*decoded.values(), strict=True)
@@ -159,14 +174,14 @@ class Reader:
 
     @overload
     def explain(  # type: ignore[overload-overlap]
-        self, source: ImageInput, *, label: str = "pneumonia"
+        self, source: ImageInput, *, label: str | None = None
     ) -> HeatmapExplanation: ...
 
     @overload
-    def explain(self, source: Iterable[ImageInput], *, label: str = "pneumonia") -> list[HeatmapExplanation]: ...
+    def explain(self, source: Iterable[ImageInput], *, label: str | None = None) -> list[HeatmapExplanation]: ...
 
     def explain(
-        self, source: ImageInput | Iterable[ImageInput], *, label: str = "pneumonia"
+        self, source: ImageInput | Iterable[ImageInput], *, label: str | None = None
     ) -> HeatmapExplanation | list[HeatmapExplanation]:
         """Return the class activation map of one class for one or many radiographs.
 
@@ -174,7 +189,8 @@ class Reader:
 
         Args:
             source: one radiograph or an iterable of radiographs, see `predict`.
-            label: a class of the models, or `pneumonia` for its more probable subtype.
+            label: one of `scored`, a group by its most probable class; by default the positive class or else the most
+                probable one.
 
         Returns:
             One explanation for one radiograph; for many, a list in their order.
@@ -183,30 +199,31 @@ class Reader:
             ImageError: if a radiograph cannot be read.
             PneumoscopeError: if there is no such class, or the classifier has no class activation maps.
         """
-        self._check_label(label)
         sources = list_inputs(source)
         images = load_images(sources, size=self.models.image_size)
         explanations = []
         for item, image in zip(sources, images, strict=True):
             radiograph = shrink(load_gray(item))
-            (heatmap,) = self.compute_heatmaps(image[None], [label])
+            likeliest = self.label_set.classes[int(self.compute_probabilities(image[None])[0].argmax())]
+            name = label or self.label_set.positive or likeliest
+            (heatmap,) = self.compute_heatmaps(image[None], [name])
             pixels = np.rint(255 * radiograph).astype(np.uint8)
             resized = resize_heatmap(heatmap, radiograph.shape)
-            explanations.append(HeatmapExplanation(name_input(item), label, resized, pixels))
+            explanations.append(HeatmapExplanation(name_input(item), name, resized, pixels))
         return explanations[0] if is_one_input(source) else explanations
 
     def embed(self, sources: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
-        """Return the embedding of one or many radiographs: `(n, d)` float32, as in `models.references.embeddings`.
+        """Return the embedding of one or many radiographs, `(n, d)` float32.
 
         Args:
-            sources: one radiograph or an iterable of radiographs, see `predict`.
-
-        Raises:
-            ImageError: if a radiograph cannot be read.
+            sources: see `predict`; an image that cannot be read is an `ImageError`.
         """
         images = load_images(sources, size=self.models.image_size)
         if not len(images):
-            return np.empty((0, self.models.references.embeddings.shape[1]), np.float32)
+            width = next(
+                out.shape[1] for out in self.models.classifier.session.get_outputs() if out.name == "embedding"
+            )
+            return np.empty((0, width), np.float32)
         return np.asarray(self.models.classifier.run(as_input(images), ["embedding"])[0], dtype=np.float32)
 
     def predict_images(
@@ -229,41 +246,37 @@ class Reader:
             ImageError: if the images have another type or shape.
             PneumoscopeError: if there is no such operating point.
         """
-        threshold = self.threshold(operating_point)
+        thresholds, models = self.thresholds(operating_point), self.models
         inputs = self._as_input(images)
-        outputs, embeddings = self.models.classifier.run(inputs, ["probabilities", "embedding"])
-        (scores,) = self.models.anomaly.run(inputs, ["score"])
-        checks = self.models.ood_detector.check(images)
+        outputs, embeddings = models.classifier.run(inputs, ["probabilities", "embedding"])
+        scores = models.anomaly.run(inputs, ["score"])[0].tolist() if models.anomaly else [None] * len(images)
+        unchecked: list[tuple[bool | None, bool, str]] = [(None, False, "")] * len(images)
+        checks = models.ood_detector.check(images) if models.ood_detector else unchecked
         nearest = self._rule.find_nearest(embeddings, paths, NUM_VOTES)
         calibrated = self._rule.calibrate(outputs)
         readings = []
         for number, path in enumerate(paths):
             in_distribution, rejected, reason = checks[number]
             if objections and objections[number]:
-                rejected, reason = True, " ".join(objections[number])
-            values: dict[str, Any] = {"decision": "rejected", "in_distribution": False, "reason": reason}
+                in_distribution, rejected, reason = False, True, " ".join(objections[number])
+            values: dict[str, Any] = {"decision": REJECTED}
             if not rejected:
-                score = float(scores[number])
-                values, doubt = self._rule.decide(threshold, calibrated[number], *nearest[number])
-                values |= {"anomaly_score": score, "anomaly_percentile": self._rule.rank_score(score)}
-                values |= {
-                    "in_distribution": in_distribution,
-                    "reason": " ".join(part for part in (reason, doubt) if part),
-                }
-            readings.append(Reading(path, str(operating_point), self.models.id, **values))
+                values, doubt = self._rule.decide(thresholds, calibrated[number], nearest[number])
+                rank = self._rule.rank_score(scores[number])
+                values |= {"anomaly_score": scores[number], "anomaly_percentile": rank}
+                reason = " ".join(filter(None, (reason, doubt)))
+            values |= {"in_distribution": in_distribution, "reason": reason, "scored": self.scored}
+            readings.append(Reading(path, str(operating_point), models.id, **values))
         return readings
 
     def compute_probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, without the OOD detector.
 
         Args:
-            images: `(n, size, size)` uint8, 0 = black.
+            images: `(n, size, size)` uint8, 0 = black; another type or shape is an `ImageError`.
 
         Returns:
-            `(n, classes)` float64; rows sum to 1.
-
-        Raises:
-            ImageError: if the images have another type or shape.
+            `(n, classes)` float64; rows sum to 1 unless the classes are multi-label.
         """
         (outputs,) = self.models.classifier.run(self._as_input(images), ["probabilities"])
         return np.asarray(calibrate(outputs, self._rule.calibrations[:1])[0])
@@ -278,7 +291,10 @@ class Reader:
             PneumoscopeError: if the models have no conformal sets.
         """
         if self.coverage is None:
-            raise PneumoscopeError("the model card has no `conformal`: export the models again to have prediction sets")
+            why = (
+                "they are not defined for multi-label models" if self.label_set.multi_label else "no validation images"
+            )
+            raise PneumoscopeError(f"the models have no conformal prediction sets ({why}); use the probabilities")
         return choose_sets(probabilities, self._limit)
 
     def compute_maps(self, image: np.ndarray) -> ReadingMaps:
@@ -286,12 +302,12 @@ class Reader:
         inputs = self._as_input(image[None])
         names = ["embedding", "heatmaps"] if self.has_heatmaps else ["embedding"]
         embedding, *heatmaps = self.models.classifier.run(inputs, names)
-        (anomaly_map,) = self.models.anomaly.run(inputs, ["map"])
         ((nearest, _),) = self._rule.find_nearest(embedding, [""], NUM_NEIGHBORS)
+        references = self.models.references
         return ReadingMaps(
             heatmaps=heatmaps[0][0] if heatmaps else None,
-            anomaly_map=self._scale_anomaly(anomaly_map[0]),
-            position=np.median(self.models.references.coordinates[nearest], axis=0),
+            anomaly_map=self._map_anomaly(inputs),
+            position=None if references is None else np.median(references.coordinates[nearest], axis=0),
         )
 
     def compute_heatmaps(self, images: np.ndarray, labels: Sequence[str]) -> np.ndarray:
@@ -299,7 +315,7 @@ class Reader:
 
         Args:
             images: `(n, size, size)` uint8.
-            labels: `n` class names, or `pneumonia` for its more probable subtype.
+            labels: `n` of `scored`, see `explain`.
 
         Returns:
             `(n, size, size)` float32 in [0, 1]. The largest value of each map is 1, or 0 if the map is empty.
@@ -308,15 +324,12 @@ class Reader:
             ImageError: if the images have another type or shape.
             PneumoscopeError: if there is no such class, or the classifier has no class activation maps.
         """
-        for label in labels:
-            self._check_label(label)
+        members = [self.label_set.members(label) for label in labels]
         if self._fields is None:
             raise PneumoscopeError(NO_HEATMAPS)
         outputs, maps = self.models.classifier.run(self._as_input(images), ["probabilities", "heatmaps"])
-        chosen = [
-            1 + int(outputs[number, 1:].argmax()) if label == "pneumonia" else self.models.classes.index(label)
-            for number, label in enumerate(labels)
-        ]
+        columns = [[self.label_set.classes.index(name) for name in names] for names in members]
+        chosen = [rows[int(output[rows].argmax())] for rows, output in zip(columns, outputs, strict=True)]
         return upsample(maps[np.arange(len(maps)), chosen], *self._fields, images.shape[1:])
 
     def describe_heatmaps(self) -> dict[str, Any]:
@@ -327,13 +340,10 @@ class Reader:
         check_images(images, size=self.models.image_size)
         return as_input(images)
 
-    def _check_label(self, label: str) -> None:
-        labels = dict.fromkeys((*self.models.classes, "pneumonia"))
-        if label not in labels:
-            raise PneumoscopeError(f"there is no class {label!r}; expected one of {', '.join(labels)}")
-
-    def _scale_anomaly(self, anomaly_map: np.ndarray) -> np.ndarray:
+    def _map_anomaly(self, inputs: dict[str, np.ndarray]) -> np.ndarray | None:
+        if self.models.anomaly is None or self.models.cards.anomaly is None:
+            return None
         low, high = self.models.cards.anomaly.map_scale
-        side = self.models.image_size
-        resized = Image.fromarray(anomaly_map).resize((side, side), Image.Resampling.BILINEAR)
+        (anomaly_map,) = self.models.anomaly.run(inputs, ["map"])[0]
+        resized = Image.fromarray(anomaly_map).resize((self.models.image_size,) * 2, Image.Resampling.BILINEAR)
         return np.asarray(np.clip((np.asarray(resized) - low) / (high - low), 0, 1))

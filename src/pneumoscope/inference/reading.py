@@ -4,10 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pneumoscope.labels import THREE_CLASSES
-
-SCORED = (*THREE_CLASSES, "pneumonia")
-DECISIONS = ("normal", "pneumonia", "uncertain", "rejected")
+UNCERTAIN, REJECTED = "uncertain", "rejected"
 
 
 @dataclass(frozen=True)
@@ -16,7 +13,7 @@ class ReferenceCase:
 
     Attributes:
         name: path of the file below the root of the training collection.
-        label: class of the image.
+        label: class of the image; if multi-label, its findings joined by `|`.
         distance: Euclidean distance of the embeddings, each scaled to length 1; in [0, 2].
         index: position among the reference cases of the models.
     """
@@ -33,21 +30,23 @@ class Reading:
 
     Attributes:
         path: path of the file; empty for bytes, PIL images and arrays.
-        operating_point: `screening`, `balanced`, `specific`, or a threshold on the probability of pneumonia as text. A
-            case counts as pneumonia when `probability >= threshold`.
+        operating_point: `screening`, `balanced`, `specific`, or a threshold on probabilities as text. A case counts as
+            positive when `probability >= threshold`.
         model: identifier of the models.
         error: why the file cannot be read; None if it was read. With an error, all fields below are None or empty.
-        decision: `normal`, `pneumonia`, `uncertain` (the model abstains), or `rejected` (the image is no frontal chest
-            radiograph).
-        probabilities: calibrated probabilities in [0, 1] by class. `normal`, `bacterial` and `viral` sum to 1;
-            `pneumonia` is the sum of `bacterial` and `viral`. Empty if rejected.
+        decision: a class or a group; if multi-label, the findings joined by `|`, or the name for no finding.
+            `uncertain` if the model abstains, `rejected` if the image is no frontal chest radiograph.
+        probabilities: calibrated probabilities in [0, 1] by name, see `LabelSet.scored`. Those of the classes sum to 1
+            unless they are multi-label. Empty if rejected.
         intervals: low and high end of the 95 % interval of each probability, from resampling the calibration.
-        anomaly_score: score of the normality model, not negative. The card of the model names the unit.
+        anomaly_score: score of the normality model, not negative; None without one. The card of the model names the
+            unit.
         anomaly_percentile: percentage of held-out normals with a smaller score, in [0, 100].
-        in_distribution: whether the OOD detector accepts the image.
-        reason: why the image is rejected or out of distribution, or why the decision is `uncertain`; may be empty.
+        in_distribution: whether the OOD detector accepts the image; None without one.
+        reason: why the image is rejected or out of distribution, or what is uncertain; may be empty.
         neighbors: the nearest reference cases, nearest first.
         heatmap: path of the heatmap image, if one was written.
+        scored: the names with a probability, which are the columns `p_*` of a table.
     """
 
     path: str
@@ -63,16 +62,16 @@ class Reading:
     reason: str = ""
     neighbors: tuple[ReferenceCase, ...] = ()
     heatmap: str | None = None
+    scored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.decision not in (None, *DECISIONS):
-            raise ValueError(f"decision is {self.decision!r}, expected one of {', '.join(DECISIONS)}")
-        if self.probabilities and set(self.probabilities) != set(SCORED):
-            raise ValueError(f"probabilities are of {sorted(self.probabilities)}, expected {', '.join(SCORED)}")
+        if self.probabilities and set(self.probabilities) != set(self.scored or self.probabilities):
+            raise ValueError(f"probabilities are of {sorted(self.probabilities)}, expected {', '.join(self.scored)}")
 
     def to_row(self) -> dict[str, Any]:
         """Return the reading as a dictionary of plain values, one key per column of the table."""
-        probabilities = {f"p_{name}": _round(self.probabilities.get(name), 4) for name in SCORED}
+        names = self.scored or tuple(self.probabilities)
+        probabilities = {f"p_{name}": _round(self.probabilities.get(name), 4) for name in names}
         return {
             "path": self.path,
             "error": self.error,

@@ -6,7 +6,7 @@ A killed run leaves the partial file; at most its last line is incomplete.
 
 import csv
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -16,14 +16,22 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.write import atomic_write
 
 FORMATS = (".csv", ".parquet", ".jsonl")
-COLUMNS = (
-    *("path", "error", "decision", "operating_point", "p_normal", "p_bacterial", "p_viral", "p_pneumonia"),
-    *("anomaly_score", "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model"),
-)
+FIRST_COLUMNS = ("path", "error", "decision", "operating_point")
+LAST_COLUMNS = ("anomaly_score", "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model")
 
 ROW_GROUP = 10_000
 
 Row = dict[str, Any]
+
+
+def list_columns(scored: Iterable[str]) -> tuple[str, ...]:
+    """Return the columns of a table of readings with the probabilities of `LabelSet.scored`.
+
+    Example:
+        >>> list_columns(["healthy", "covid"])[3:7]
+        ('operating_point', 'p_healthy', 'p_covid', 'anomaly_score')
+    """
+    return (*FIRST_COLUMNS, *(f"p_{name}" for name in scored), *LAST_COLUMNS)
 
 
 class Table:
@@ -31,16 +39,18 @@ class Table:
 
     Attributes:
         path: path of the finished file: `.csv`, `.parquet` or `.jsonl`.
+        columns: its columns.
         done: values of the column `path` in the finished rows.
     """
 
-    def __init__(self, path: Path, *, resume: bool, head: Row) -> None:
+    def __init__(self, path: Path, *, resume: bool, head: Row, scored: Iterable[str]) -> None:
         """Open a table.
 
         Args:
             path: path of the file to write.
             resume: whether to continue an existing file.
             head: `model` and `operating_point`, which all rows share.
+            scored: names with a probability, see `list_columns`.
 
         Raises:
             PneumoscopeError: if the format is unknown, if the file exists and `resume` is false, or if its rows have
@@ -48,7 +58,7 @@ class Table:
         """
         if path.suffix not in FORMATS:
             raise PneumoscopeError(f"{path} ends with {path.suffix!r}; expected one of {', '.join(FORMATS)}")
-        self.path = path
+        self.path, self.columns = path, list_columns(scored)
         self.done: set[str] = set()
         self._partial = path.with_name(path.name + ".partial")
         existing = [str(file) for file in (path, self._partial) if file.exists()]
@@ -81,7 +91,7 @@ class Table:
         self._stream.close()
         write = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_lines}[self.path.suffix]
         with atomic_write(self.path) as whole:
-            write(_read_lines(self._partial), whole)
+            write(_read_lines(self._partial), whole, self.columns)
         self._partial.unlink()
 
     def _copy(self, rows: Iterator[Row], head: Row) -> None:
@@ -103,7 +113,7 @@ class Table:
                 yield row
 
         with atomic_write(self._partial) as fresh:
-            _write_lines(check(), fresh)
+            _write_lines(check(), fresh, self.columns)
 
 
 def read_table(path: Path) -> Iterator[Row]:
@@ -124,8 +134,10 @@ def read_table(path: Path) -> Iterator[Row]:
 
 
 def _check_columns(path: Path, columns: Iterable[str]) -> None:
-    if set(columns) != set(COLUMNS):
-        raise PneumoscopeError(f"{path} has the columns {', '.join(columns)}; expected {', '.join(COLUMNS)}")
+    others = {name for name in columns if not name.startswith("p_")}
+    if others != {*FIRST_COLUMNS, *LAST_COLUMNS}:
+        expected = ", ".join(list_columns(["<class>"]))
+        raise PneumoscopeError(f"{path} has the columns {', '.join(columns)}; expected {expected}")
 
 
 def _read_lines(path: Path) -> Iterator[Row]:
@@ -137,14 +149,14 @@ def _read_lines(path: Path) -> Iterator[Row]:
                 return
 
 
-def _write_lines(rows: Iterable[Row], path: Path) -> None:
+def _write_lines(rows: Iterable[Row], path: Path, _: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8") as stream:
         stream.writelines(json.dumps(row) + "\n" for row in rows)
 
 
-def _write_csv(rows: Iterable[Row], path: Path) -> None:
+def _write_csv(rows: Iterable[Row], path: Path, columns: Sequence[str]) -> None:
     with path.open("w", encoding="utf-8", newline="") as stream:
-        writer = csv.DictWriter(stream, COLUMNS)
+        writer = csv.DictWriter(stream, columns)
         writer.writeheader()
         writer.writerows({**row, "neighbors": json.dumps(row["neighbors"])} for row in rows)
 
@@ -171,13 +183,13 @@ def _is_number(column: str) -> bool:
     return column.startswith(("p_", "anomaly_"))
 
 
-def _write_parquet(rows: Iterable[Row], path: Path) -> None:
+def _write_parquet(rows: Iterable[Row], path: Path, columns: Sequence[str]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
     case = pa.struct([("name", pa.string()), ("label", pa.string()), ("distance", pa.float64())])
     types = {"in_distribution": pa.bool_(), "neighbors": pa.list_(case)}
-    fields = [(name, pa.float64() if _is_number(name) else types.get(name, pa.string())) for name in COLUMNS]
+    fields = [(name, pa.float64() if _is_number(name) else types.get(name, pa.string())) for name in columns]
     schema = pa.schema(fields, metadata={"notice": RESEARCH_USE_ONLY})
     remaining = iter(rows)
     with parquet.ParquetWriter(path, schema) as writer:

@@ -7,17 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.errors import ModelError, PneumoscopeError
 from pneumoscope.io.archive import load_result, save_result
 from pneumoscope.io.json_file import write_json
+from pneumoscope.labels import Task
 from pneumoscope.progress import log
 
 LEDGER_NAME = "study.json"
 # Configurations of a study, in display order.
 CONFIGURATIONS = ("reference", "improved", "default")
+# Classification tasks, from the coarsest to the finest.
+CLASSIFICATIONS: tuple[Task, ...] = ("binary", "multiclass", "multilabel")
 _TASKS = (
-    *("neighbors_binary", "neighbors_three_class", "map_binary", "map_three_class"),
-    *("binary", "three_class", "anomaly", "explain", "held_out"),
+    *(f"{prefix}{task}" for prefix in ("", "neighbors_", "map_") for task in CLASSIFICATIONS),
+    *("anomaly", "explain", "held_out"),
 )
 _WHOLE_STUDY_STAGES = ("audit", "leakage")
 
@@ -27,12 +30,15 @@ class Ledger:
 
     Attributes:
         out_dir: folder of the study.
-        facts: `request` holds the settings of the study, `timing` the seconds of each finished stage.
+        facts: `request` holds the settings of the study, `timing` the seconds of each finished stage, `left_out` the
+            reason for each task that the data do not allow.
+        computed: stages that were computed since the ledger was opened.
     """
 
     def __init__(self, out_dir: Path, facts: dict[str, Any]) -> None:
         self.out_dir = out_dir
         self.facts = facts
+        self.computed: list[str] = []
 
     @classmethod
     def open(cls, out_dir: Path, *, resume: bool) -> "Ledger":
@@ -45,7 +51,7 @@ class Ledger:
         if not path.exists():
             if out_dir.exists() and not out_dir.is_dir():
                 raise PneumoscopeError(f"{out_dir} is a file; expected a folder to write to")
-            return cls(out_dir, {"notice": RESEARCH_USE_ONLY, "request": {}, "timing": {}})
+            return cls(out_dir, {"notice": RESEARCH_USE_ONLY, "request": {}, "timing": {}, "left_out": {}})
         if not resume:
             raise PneumoscopeError(
                 f"{out_dir} contains a study already. Add --resume to continue it, give another --out, or delete it."
@@ -84,10 +90,17 @@ class Ledger:
         seconds = time.perf_counter() - started
         curve = getattr(result, "curve", None)
         save_result(result, path)
+        self.computed.append(stage)
         self.facts["timing"][stage] = round(max(seconds, curve.seconds if curve else 0.0), 2)
         self._save()
         log.info("%s: done in %.1f s", stage, seconds)
         return result
+
+    def leave_out(self, task: str, reason: str) -> None:
+        """Record and log why a task is left out."""
+        log.warning("%s is left out: %s", task, reason)
+        self.facts["left_out"][task] = reason
+        self._save()
 
     def results(self) -> dict[str, Any]:
         """Return the results of all finished stages, by stage name."""
@@ -159,23 +172,44 @@ def load_stages(study_dir: Path) -> dict[str, Any]:
 
 
 def model_dir(study_dir: Path, configuration: str, name: str) -> Path:
-    """Return the folder of a study's model.
-
-    The configuration `default` uses its three-class model for `binary`.
-    """
+    """Return the folder of a study's model; `default` uses its model of the finest task for `binary` as well."""
     if (configuration, name) == ("default", "binary"):
-        name = "three_class"
+        name = find_finest(study_dir, configuration) or name
     return study_dir / "models" / stage_name(configuration, name)
 
 
+def list_classifiers(study_dir: Path, configuration: str) -> list[Task]:
+    """Return the tasks that a configuration has a classifier of, from the coarsest to the finest."""
+    return [task for task in CLASSIFICATIONS if (study_dir / "models" / stage_name(configuration, task)).is_dir()]
+
+
+def find_finest(study_dir: Path, configuration: str) -> Task | None:
+    """Return the finest task that a configuration has a classifier of, or None."""
+    return next(reversed(list_classifiers(study_dir, configuration)), None)
+
+
+def find_finest_model(study_dir: Path) -> Path:
+    """Return the folder of the classifier of the last configuration and its finest task.
+
+    Raises:
+        ModelError: if the study has no classifier.
+    """
+    configurations = {split_stage(path.name)[0] for path in (study_dir / "models").glob("*-*")}
+    for configuration in reversed(order_configurations(configurations)):
+        if task := find_finest(study_dir, configuration):
+            return model_dir(study_dir, configuration, task)
+    raise ModelError(f"{study_dir} has no classifier yet; finish it with `pneumoscope study --resume`")
+
+
 def other_seed_dir(study_dir: Path, configuration: str, seed: int) -> Path:
-    """Return the folder of a study's three-class classifier trained with another seed."""
-    return model_dir(study_dir, configuration, "three_class") / f"seed-{seed}"
+    """Return the folder of a study's finest classifier trained with another seed."""
+    return model_dir(study_dir, configuration, find_finest(study_dir, configuration) or "binary") / f"seed-{seed}"
 
 
 def list_other_seeds(study_dir: Path, configuration: str) -> list[Path]:
-    """Return the folders of a study's three-class classifiers trained with other seeds."""
-    return sorted(model_dir(study_dir, configuration, "three_class").glob("seed-*"))
+    """Return the folders of a study's finest classifiers trained with other seeds."""
+    finest = find_finest(study_dir, configuration)
+    return sorted(model_dir(study_dir, configuration, finest).glob("seed-*")) if finest else []
 
 
 def _stage_path(study_dir: Path, stage: str) -> Path:

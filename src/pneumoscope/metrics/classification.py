@@ -1,15 +1,26 @@
 """Metrics of classifiers and scores, each with a 95 % interval by bootstrap over patients.
 
+Single-label:
+
     accuracy                       share of correct predictions
     balanced_accuracy              macro-averaged recall
     macro_f1                       macro-averaged F1
-    precision_C, recall_C, f1_C    per class C; for two classes, recall_pneumonia is the sensitivity and
-                                   recall_normal the specificity
-    auroc, auprc                   of the second of two classes; for more classes, macro average one-vs-rest
-    auroc_bacterial_vs_viral       on bacterial and viral images, score p(viral) / (p(bacterial) + p(viral))
+    precision_C, recall_C, f1_C    per class C
+    auroc, auprc                   of the positive of two classes, or the second without a negative class; for more
+                                   classes, macro average one-vs-rest
+    auroc_A_vs_B                   for a group of two classes, on images of A and B, score p(B) / (p(A) + p(B))
 
-A metric is NaN if its denominator is zero. A macro average is NaN if it is NaN for one class. AUROC and AUPRC are NaN
-if only one class occurs. Values come from scikit-learn; the bootstrap applies the same definitions to weighted images.
+A macro average is NaN if it is NaN for one class.
+
+Multi-label, where unknown labels are ignored:
+
+    auroc_C, auprc_C, f1_C         per finding C; NaN without images both with and without the finding
+    sensitivity_C, specificity_C, precision_C
+    auroc, auprc, macro_f1         averages over the findings with a defined value
+    subset_accuracy                share of images whose known labels are all predicted correctly
+
+Single-label values come from scikit-learn; multi-label values and the bootstrap apply the same definitions to weighted
+images.
 """
 
 from collections.abc import Mapping, Sequence
@@ -19,99 +30,95 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumoscope.io.results import Estimate, Evaluation
-from pneumoscope.labels import BINARY_CLASSES
+from pneumoscope.labels import UNKNOWN, LabelSet
 from pneumoscope.metrics.intervals import estimate, estimate_mean, require_same_shape
+from pneumoscope.metrics.weighted import (
+    Ranking,
+    score_decisions,
+    score_rankings,
+    weigh_confusion,
+    weigh_decisions,
+    weigh_rankings,
+)
+from pneumoscope.progress import log
 
 ROW_SUM_TOLERANCE = 1e-3
 
-SUBTYPES_METRIC = "auroc_bacterial_vs_viral"
+# Averages of multi-label metrics, with the prefix of the averaged metric.
+AVERAGES = {"auroc": "auroc", "auprc": "auprc", "macro_f1": "f1"}
 
-# Positives, `(n,)` bool, and scores, `(n,)` floats.
-Ranking = tuple[np.ndarray, np.ndarray]
+_ABSENT_PRESENT = ("absent", "present")
 
 
 def evaluate(
     labels: ArrayLike,
     probabilities: ArrayLike,
     *,
-    classes: Sequence[str],
+    label_set: LabelSet,
     split: str,
     patients: ArrayLike,
     names: ArrayLike,
     seed: int = 0,
+    thresholds: Mapping[str, float] | None = None,
 ) -> Evaluation:
-    """Evaluate a classifier. The predicted class is the most probable one.
+    """Evaluate a classifier.
+
+    The predicted class is the most probable one. In a multi-label set, a finding is predicted when
+    `probability >= threshold`.
 
     Args:
-        labels: `(n,)` ints, index into `classes`.
-        probabilities: `(n, classes)` floats in [0, 1]; every row sums to 1.
-        classes: two or more class names, in the order of the columns of `probabilities`.
+        labels: `(n,)` ints, index of the class. Multi-label: `(n, classes)` ints, 1 = present, 0 = absent, -1 =
+            unknown.
+        probabilities: `(n, classes)` floats in [0, 1]; every row of a single-label set sums to 1.
+        label_set: the classes, in the order of the columns of `probabilities`.
         split: name of the split, such as `test`.
         patients: `(n,)` str, the unit of the bootstrap.
         names: `(n,)` str, path of each image relative to the collection's root.
         seed: of the bootstrap.
+        thresholds: of a multi-label set by finding; 0.5 where none is given.
 
     Raises:
         ValueError: if there are no images, or shapes or ranges differ from the above.
     """
     labels, probabilities = np.asarray(labels, dtype=np.int64), np.asarray(probabilities, dtype=np.float32)
-    _check_probabilities(labels, probabilities, classes)
-    require_same_shape(labels=labels, patients=patients)
-    confusion = _weigh_confusion(labels, probabilities.argmax(axis=1), len(classes), np.ones((1, len(labels))))[0]
+    _check_probabilities(labels, probabilities, label_set)
+    require_same_shape(labels=labels[:, 0] if labels.ndim == 2 else labels, patients=patients)
+    if label_set.multi_label:
+        limits = np.array([(thresholds or {}).get(name, 0.5) for name in label_set.classes], dtype=np.float32)
+        decisions = (probabilities >= limits).astype(np.int64)
+        metrics, confusion = _measure_findings(labels, probabilities, decisions, label_set, patients, seed)
+        _warn_of_undefined(metrics, label_set, split)
+    else:
+        metrics, confusion = _measure_classes(labels, probabilities, label_set, patients, seed)
     return Evaluation(
         split=split,
-        classes=tuple(classes),
+        label_set=label_set,
         labels=labels,
         probabilities=probabilities,
         patients=np.asarray(patients, dtype=str),
         names=np.asarray(names, dtype=str),
-        metrics=_estimate_metrics(labels, probabilities, classes, patients, seed),
+        metrics=metrics,
         confusion=confusion.astype(np.int64),
     )
-
-
-def _estimate_metrics(
-    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str], patients: ArrayLike, seed: int
-) -> dict[str, Estimate]:
-    decisions = probabilities.argmax(axis=1)
-    rankings = _list_rankings(labels, probabilities, classes)
-    subtypes = _rank_subtypes(labels, probabilities, classes)
-    values = {**_score_decisions(labels, decisions, classes), **_score_rankings(rankings)}
-    counts = {}
-    for number, name in enumerate(classes):
-        counts[f"precision_{name}"] = int((decisions == number).sum())
-        counts[f"recall_{name}"] = int((labels == number).sum())
-    if subtypes is not None:
-        values[SUBTYPES_METRIC] = _score_rankings([subtypes[1]])["auroc"]
-        counts[SUBTYPES_METRIC] = int(subtypes[0].sum())
-
-    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
-        metrics = {**_weigh_decisions(labels, decisions, classes, weights), **_weigh_rankings(rankings, weights)}
-        if subtypes is not None:
-            rows, ranking = subtypes
-            metrics[SUBTYPES_METRIC] = _weigh_rankings([ranking], weights[:, rows])["auroc"]
-        return metrics
-
-    return estimate(compute, patients, values=values, counts=counts, seed=seed)
 
 
 def evaluate_scores(
     labels: ArrayLike, scores: ArrayLike, thresholds: Mapping[str, float], *, patients: ArrayLike, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Evaluate a score of pneumonia against normal, without and with thresholds.
+    """Evaluate a score of the positive class, without and with thresholds.
 
     An image is positive when `score >= threshold`.
 
     Args:
-        labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
-        scores: `(n,)` floats; higher scores indicate pneumonia.
+        labels: `(n,)` ints, 1 = positive, 0 = negative.
+        scores: `(n,)` floats; higher scores indicate the positive class.
         thresholds: by name, in the unit of `scores`.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.
 
     Returns:
-        `auroc` and `auprc`, and for each threshold NAME `accuracy_NAME`, `f1_NAME` (of pneumonia),
-        `flagged_normal_NAME` (false positive rate) and `flagged_pneumonia_NAME` (sensitivity).
+        `auroc` and `auprc`, and for each threshold NAME `accuracy_NAME`, `f1_NAME` (of the positive class),
+        `false_positive_rate_NAME` and `sensitivity_NAME`.
 
     Raises:
         ValueError: if there are no images, the shapes differ, or a score is not finite.
@@ -123,17 +130,17 @@ def evaluate_scores(
         raise ValueError(f"scores are {scores.shape}, expected {labels.shape} and all finite")
     flagged = {name: (scores >= threshold).astype(np.int64) for name, threshold in thresholds.items()}
     rankings = [(labels == 1, scores)]
-    values = dict(_score_rankings(rankings))
+    values = dict(score_rankings(rankings))
     counts = {}
     for name, flags in flagged.items():
-        values.update(_name_flagged(name, _score_decisions(labels, flags, BINARY_CLASSES)))
-        counts[f"flagged_normal_{name}"] = int((labels == 0).sum())
-        counts[f"flagged_pneumonia_{name}"] = int((labels == 1).sum())
+        values.update(_name_flagged(name, score_decisions(labels, flags, _ABSENT_PRESENT)))
+        counts[f"false_positive_rate_{name}"] = int((labels == 0).sum())
+        counts[f"sensitivity_{name}"] = int((labels == 1).sum())
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
-        metrics = dict(_weigh_rankings(rankings, weights))
+        metrics = dict(weigh_rankings(rankings, weights))
         for name, flags in flagged.items():
-            metrics.update(_name_flagged(name, _weigh_decisions(labels, flags, BINARY_CLASSES, weights)))
+            metrics.update(_name_flagged(name, weigh_decisions(labels, flags, _ABSENT_PRESENT, weights)))
         return metrics
 
     return estimate(compute, patients, values=values, counts=counts, seed=seed)
@@ -165,7 +172,19 @@ def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np
         >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
         array([0.5, 1. ])
     """
-    return _weigh_ranking(np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64), weights)[0]
+    ranking = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
+    return weigh_rankings([ranking], weights)["auroc"]
+
+
+def list_pairs(label_set: LabelSet) -> dict[str, tuple[str, str]]:
+    """Return the groups of two classes by the name of their metric.
+
+    Example:
+        >>> list_pairs(LabelSet(("well", "flu", "cold"), groups={"ill": ("flu", "cold")}))
+        {'auroc_flu_vs_cold': ('flu', 'cold')}
+    """
+    pairs = (group for group in label_set.groups.values() if len(group) == 2)
+    return {f"auroc_{first}_vs_{second}": (first, second) for first, second in pairs}
 
 
 def _check_labels(labels: np.ndarray, num_classes: int) -> None:
@@ -178,113 +197,138 @@ def _check_labels(labels: np.ndarray, num_classes: int) -> None:
         )
 
 
-def _check_probabilities(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> None:
-    _check_labels(labels, len(classes))
-    expected = (len(labels), len(classes))
-    if len(classes) < 2 or probabilities.shape != expected:
-        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected} for {len(classes)} classes")
+def _check_probabilities(labels: np.ndarray, probabilities: np.ndarray, label_set: LabelSet) -> None:
+    expected = (len(labels), len(label_set.classes))
+    if not label_set.multi_label:
+        _check_labels(labels, len(label_set.classes))
+    elif labels.shape != expected or not labels.size or not np.isin(labels, (0, 1, UNKNOWN)).all():
+        raise ValueError(f"labels are {labels.shape}, expected {expected} with one image or more and values 0, 1 or -1")
+    if probabilities.shape != expected:
+        raise ValueError(f"probabilities are {probabilities.shape}, expected {expected} for {expected[1]} classes")
     sums = probabilities.sum(axis=1)
-    if not (probabilities >= 0).all() or not np.allclose(sums, 1, atol=ROW_SUM_TOLERANCE):
+    if label_set.multi_label:
+        if not ((probabilities >= 0) & (probabilities <= 1)).all():
+            raise ValueError(
+                f"probabilities run from {probabilities.min()} to {probabilities.max()}, expected values from 0 to 1"
+            )
+    elif not (probabilities >= 0).all() or not np.allclose(sums, 1, atol=ROW_SUM_TOLERANCE):
         raise ValueError(
             f"probabilities have a minimum of {probabilities.min()} and row sums from {sums.min()} to {sums.max()}, "
             "expected values of 0 or more and row sums of 1"
         )
 
 
-def _list_rankings(labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]) -> list[Ranking]:
-    ranked = [1] if len(classes) == 2 else range(len(classes))
-    return [(labels == number, probabilities[:, number]) for number in ranked]
+def _measure_classes(
+    labels: np.ndarray, probabilities: np.ndarray, label_set: LabelSet, patients: ArrayLike, seed: int
+) -> tuple[dict[str, Estimate], np.ndarray]:
+    classes, decisions = label_set.classes, probabilities.argmax(axis=1)
+    ranked: Sequence[int] = range(len(classes))
+    if len(classes) == 2:
+        ranked = [classes.index(label_set.positives[-1])]
+    rankings = [(labels == number, probabilities[:, number]) for number in ranked]
+    pairs = _rank_pairs(labels, probabilities, label_set)
+    values = {**score_decisions(labels, decisions, classes), **score_rankings(rankings)}
+    counts = {name: int(rows.sum()) for name, (rows, _) in pairs.items()}
+    for number, name in enumerate(classes):
+        counts[f"precision_{name}"] = int((decisions == number).sum())
+        counts[f"recall_{name}"] = int((labels == number).sum())
+    values |= {name: score_rankings([ranking])["auroc"] for name, (_, ranking) in pairs.items()}
+
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
+        metrics = {**weigh_decisions(labels, decisions, classes, weights), **weigh_rankings(rankings, weights)}
+        for name, (rows, ranking) in pairs.items():
+            metrics[name] = weigh_rankings([ranking], weights[:, rows])["auroc"]
+        return metrics
+
+    metrics = estimate(compute, patients, values=values, counts=counts, seed=seed)
+    return metrics, weigh_confusion(labels, decisions, len(classes), np.ones((1, len(labels))))[0]
 
 
-def _rank_subtypes(
-    labels: np.ndarray, probabilities: np.ndarray, classes: Sequence[str]
-) -> tuple[np.ndarray, Ranking] | None:
-    if not {"bacterial", "viral"} <= set(classes):
-        return None
-    bacterial, viral = (list(classes).index(name) for name in ("bacterial", "viral"))
-    rows = (labels == bacterial) | (labels == viral)
-    either = probabilities[rows, bacterial] + probabilities[rows, viral]
-    # If both probabilities are 0, the score is neutral.
-    share = np.divide(probabilities[rows, viral], either, out=np.full_like(either, 0.5), where=either > 0)
-    return rows, (labels[rows] == viral, share)
+def _rank_pairs(
+    labels: np.ndarray, probabilities: np.ndarray, label_set: LabelSet
+) -> dict[str, tuple[np.ndarray, Ranking]]:
+    """Return the images and the ranking of each of `list_pairs`."""
+    pairs = {}
+    for metric, names in list_pairs(label_set).items():
+        one, other = (label_set.classes.index(name) for name in names)
+        rows = (labels == one) | (labels == other)
+        either = probabilities[rows, one] + probabilities[rows, other]
+        # If both probabilities are 0, the score is neutral.
+        share = np.divide(probabilities[rows, other], either, out=np.full_like(either, 0.5), where=either > 0)
+        pairs[metric] = (rows, (labels[rows] == other, share))
+    return pairs
+
+
+def _measure_findings(
+    labels: np.ndarray,
+    probabilities: np.ndarray,
+    decisions: np.ndarray,
+    label_set: LabelSet,
+    patients: ArrayLike,
+    seed: int,
+) -> tuple[dict[str, Estimate], np.ndarray]:
+    known = labels != UNKNOWN
+    columns = [(name, known[:, number], number) for number, name in enumerate(label_set.classes)]
+    cases = {
+        name: (rows, *(values[rows, number] for values in (labels, decisions, probabilities)))
+        for name, rows, number in columns
+    }
+    some, exact = known.any(axis=1), ((decisions == labels) | ~known).all(axis=1)
+
+    def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
+        metrics: dict[str, np.ndarray] = {}
+        for name, (rows, truth, decided, scores) in cases.items():
+            at_threshold = weigh_decisions(truth, decided, _ABSENT_PRESENT, weights[:, rows])
+            ranking = weigh_rankings([(truth == 1, scores)], weights[:, rows])
+            metrics |= _name_finding(name, at_threshold, ranking)
+        for average, kind in AVERAGES.items():
+            metrics[average] = _average_defined([metrics[f"{kind}_{name}"] for name in cases])
+        with np.errstate(invalid="ignore"):
+            metrics["subset_accuracy"] = weights[:, some] @ exact[some] / weights[:, some].sum(axis=1)
+        return metrics
+
+    counts = {"subset_accuracy": int(some.sum())}
+    for name, (rows, truth, decided, _) in cases.items():
+        counts |= dict.fromkeys((f"{kind}_{name}" for kind in AVERAGES.values()), int(rows.sum()))
+        for kind, flags in (("sensitivity", truth == 1), ("specificity", truth == 0), ("precision", decided == 1)):
+            counts[f"{kind}_{name}"] = int(flags.sum())
+    confusion = [
+        weigh_confusion(truth, decided, 2, np.ones((1, len(truth))))[0] for _, truth, decided, _ in cases.values()
+    ]
+    return estimate(compute, patients, counts=counts, seed=seed), np.stack(confusion)
+
+
+def _warn_of_undefined(metrics: Mapping[str, Estimate], label_set: LabelSet, split: str) -> None:
+    undefined = [name for name in label_set.classes if np.isnan(metrics[f"auroc_{name}"].value)]
+    if undefined:
+        names = ", ".join(undefined)
+        log.warning("%s has no images both with and without %s; the averages leave these out", split, names)
+
+
+def _name_finding(
+    name: str, decided: Mapping[str, np.ndarray], ranked: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    return {
+        f"auroc_{name}": ranked["auroc"],
+        f"auprc_{name}": ranked["auprc"],
+        f"sensitivity_{name}": decided["recall_present"],
+        f"specificity_{name}": decided["recall_absent"],
+        f"precision_{name}": decided["precision_present"],
+        f"f1_{name}": np.where(np.isnan(ranked["auroc"]), np.nan, decided["f1_present"]),
+    }
+
+
+def _average_defined(columns: Sequence[np.ndarray]) -> np.ndarray:
+    stacked = np.stack(columns)
+    defined = np.isfinite(stacked)
+    with np.errstate(invalid="ignore"):
+        return np.asarray(np.where(defined, stacked, 0).sum(axis=0) / defined.sum(axis=0))
 
 
 def _name_flagged(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
     return {
         f"accuracy_{name}": metrics["accuracy"],
-        f"f1_{name}": metrics["f1_pneumonia"],
-        f"flagged_normal_{name}": 1 - metrics["recall_normal"],
-        f"flagged_pneumonia_{name}": metrics["recall_pneumonia"],
+        f"f1_{name}": metrics["f1_present"],
+        f"false_positive_rate_{name}": 1 - metrics["recall_absent"],
+        f"sensitivity_{name}": metrics["recall_present"],
     }
-
-
-def _name_by_class(
-    classes: Sequence[str], accuracy: Any, precision: np.ndarray, recall: np.ndarray, f1: np.ndarray
-) -> dict[str, Any]:
-    """Return metrics by name, floats or `(r,)` arrays; the last axis of `precision`, `recall` and `f1` is the class."""
-    metrics = {"accuracy": accuracy, "balanced_accuracy": recall.mean(axis=-1), "macro_f1": f1.mean(axis=-1)}
-    for number, name in enumerate(classes):
-        metrics[f"precision_{name}"] = precision[..., number]
-        metrics[f"recall_{name}"] = recall[..., number]
-        metrics[f"f1_{name}"] = f1[..., number]
-    return metrics
-
-
-def _score_decisions(labels: np.ndarray, decisions: np.ndarray, classes: Sequence[str]) -> dict[str, float]:
-    from sklearn.metrics import accuracy_score, precision_recall_fscore_support
-
-    precision, recall, f1, _ = precision_recall_fscore_support(
-        labels, decisions, labels=range(len(classes)), zero_division=np.nan
-    )
-    return _name_by_class(classes, accuracy_score(labels, decisions), precision, recall, f1)
-
-
-def _score_rankings(rankings: Sequence[Ranking]) -> dict[str, float]:
-    from sklearn.metrics import average_precision_score, roc_auc_score
-
-    if not all(positive.any() and not positive.all() for positive, _ in rankings):
-        return {"auroc": np.nan, "auprc": np.nan}
-    return {
-        "auroc": float(np.mean([roc_auc_score(positive, scores) for positive, scores in rankings])),
-        "auprc": float(np.mean([average_precision_score(positive, scores) for positive, scores in rankings])),
-    }
-
-
-def _weigh_confusion(labels: np.ndarray, decisions: np.ndarray, num_classes: int, weights: np.ndarray) -> np.ndarray:
-    members = np.eye(num_classes**2)[labels * num_classes + decisions]
-    return np.asarray(weights @ members).reshape(-1, num_classes, num_classes)
-
-
-def _weigh_decisions(
-    labels: np.ndarray, decisions: np.ndarray, classes: Sequence[str], weights: np.ndarray
-) -> dict[str, np.ndarray]:
-    confusion = _weigh_confusion(labels, decisions, len(classes), weights)
-    hits = np.diagonal(confusion, axis1=1, axis2=2)
-    truth, decided = confusion.sum(axis=2), confusion.sum(axis=1)
-    with np.errstate(invalid="ignore"):
-        accuracy = hits.sum(axis=1) / weights.sum(axis=1)
-        return _name_by_class(classes, accuracy, hits / decided, hits / truth, 2 * hits / (truth + decided))
-
-
-def _weigh_rankings(rankings: Sequence[Ranking], weights: np.ndarray) -> dict[str, np.ndarray]:
-    areas = np.mean([_weigh_ranking(positive, scores, weights) for positive, scores in rankings], axis=0)
-    return {"auroc": areas[0], "auprc": areas[1]}
-
-
-def _weigh_ranking(positive: np.ndarray, scores: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return `(r,)` float64 areas under the ROC and the precision-recall curve, for each row of `(r, n)` weights."""
-    order = np.argsort(-scores, kind="stable")
-    if not order.size:
-        return np.full(len(weights), np.nan), np.full(len(weights), np.nan)
-    # Images of equal score share one point of the curve.
-    last = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
-    ordered, positive = weights[:, order], positive[order]
-    hits = np.cumsum(ordered * positive, axis=1)[:, last]
-    alarms = np.cumsum(ordered * ~positive, axis=1)[:, last]
-    with np.errstate(invalid="ignore"):
-        recall, fallout = hits / hits[:, -1:], alarms / alarms[:, -1:]
-        precision = np.nan_to_num(hits / (hits + alarms))
-    steps = np.diff(recall, axis=1, prepend=0)
-    auroc = (np.diff(fallout, axis=1, prepend=0) * (recall - steps / 2)).sum(axis=1)
-    one_class = (hits[:, -1] == 0) | (alarms[:, -1] == 0)
-    return auroc, np.where(one_class, np.nan, (steps * precision).sum(axis=1))

@@ -2,7 +2,7 @@
 
 A class is in the set if its nonconformity score `1 - probability` is at most a quantile of the scores of the true
 classes of the validation images. The coverage is marginal, not per class, and holds for images that are exchangeable
-with the validation images.
+with the validation images. They are defined for single-label sets only: a set of findings has no single true class.
 
 Source: M. Sadinle, J. Lei and L. Wasserman, "Least Ambiguous Set-Valued Classifiers With Bounded Error Levels", JASA
 114, 2019; MAPIE computes the quantile. `choose_sets` requires only NumPy.
@@ -68,7 +68,7 @@ def evaluate_sets(
 
     Args:
         sets: `(n, classes)` bool, prediction sets.
-        true_classes: `(n, classes)` bool, possible true classes; more than one if the subtype is unknown. A set covers
+        true_classes: `(n, classes)` bool, possible true classes; more than one if only the group is known. A set covers
             an image if it contains one of them.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.

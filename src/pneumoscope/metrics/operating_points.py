@@ -1,4 +1,4 @@
-"""Operating points: decision thresholds on the probability of pneumonia.
+"""Operating points: decision thresholds on the probability of the positive class, or of each finding.
 
     balanced    highest mean of sensitivity and specificity
     screening   highest specificity at a sensitivity of 97 %; at most `balanced`
@@ -8,22 +8,74 @@ The limits keep the three in order if the classes are nearly separable. An image
 `probability >= threshold`. Choose thresholds on validation, never on test.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumoscope.io.results import Estimate
+from pneumoscope.labels import UNKNOWN, LabelSet
 from pneumoscope.metrics.intervals import estimate, require_same_shape
 
+POINTS = ("screening", "balanced", "specific")
 SCREENING_SENSITIVITY = 0.97
 SPECIFIC_SPECIFICITY = 0.95
+
+
+@dataclass(frozen=True)
+class BinaryCases:
+    """The images with a known label of one class.
+
+    Attributes:
+        rows: `(n,)` bool, whether the label is known.
+        labels: `(m,)` int64, 1 = positive, 0 = negative.
+        scores: `(m,)` floats in [0, 1], probability of the class.
+    """
+
+    rows: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+
+    @property
+    def is_decidable(self) -> bool:
+        """Whether both labels occur."""
+        return set(self.labels.tolist()) == {0, 1}
+
+
+def list_decided(labels: np.ndarray, probabilities: np.ndarray, label_set: LabelSet) -> dict[str, BinaryCases]:
+    """Return the classes that have thresholds: `positive`, or all findings; none without a negative class.
+
+    Args:
+        labels: `(n,)` ints, index of the class, or -1. Multi-label: `(n, classes)` ints, 1, 0, or -1.
+        probabilities: `(n, classes)` floats in [0, 1].
+        label_set: the classes.
+
+    Example:
+        >>> cases = list_decided(np.array([0, 2]), np.eye(3)[[0, 1]], LabelSet(("well", "flu", "cold"), "well"))
+        >>> cases["abnormal"].labels, cases["abnormal"].scores
+        (array([0, 1]), array([0., 1.]))
+    """
+    if label_set.multi_label:
+        known = labels != UNKNOWN
+        return {
+            name: BinaryCases(
+                known[:, column], *(values[known[:, column], column] for values in (labels, probabilities))
+            )
+            for column, name in enumerate(label_set.classes)
+        }
+    if label_set.positive is None or label_set.negative is None:
+        return {}
+    rows = labels != UNKNOWN
+    positive = (labels[rows] != label_set.classes.index(label_set.negative)).astype(np.int64)
+    return {label_set.positive: BinaryCases(rows, positive, label_set.score_positive(probabilities[rows]))}
 
 
 def choose_operating_points(labels: ArrayLike, probabilities: ArrayLike) -> dict[str, float]:
     """Return the thresholds `screening`, `balanced` and `specific`.
 
     Args:
-        labels: `(n,)` ints, 1 = pneumonia, 0 = normal; both occur.
-        probabilities: `(n,)` floats in [0, 1], probability of pneumonia.
+        labels: `(n,)` ints, 1 = positive, 0 = negative; both occur.
+        probabilities: `(n,)` floats in [0, 1], probability of the positive class.
 
     Raises:
         ValueError: if the shapes differ or a class is missing.
@@ -38,19 +90,19 @@ def choose_operating_points(labels: ArrayLike, probabilities: ArrayLike) -> dict
             f"labels are {labels.shape} with values {sorted(set(labels.tolist()))} and probabilities "
             f"{probabilities.shape}, expected the same shape and both 0 and 1"
         )
-    pneumonias, normals = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
+    positives, negatives = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
     scores = np.unique(probabilities)
     # All thresholds between two scores give the same decisions; take the midpoint.
     between = (scores[1:] + scores[:-1]) / 2
-    sensitivity = 1 - np.searchsorted(pneumonias, between) / len(pneumonias)
-    specificity = np.searchsorted(normals, between) / len(normals)
+    sensitivity = 1 - np.searchsorted(positives, between) / len(positives)
+    specificity = np.searchsorted(negatives, between) / len(negatives)
     balance = sensitivity + specificity
     best = between[balance >= balance.max() - 1e-9]
     specific = between[specificity >= SPECIFIC_SPECIFICITY]
-    missed = int(np.floor((1 - SCREENING_SENSITIVITY) * len(pneumonias) + 1e-9))
+    missed = int(np.floor((1 - SCREENING_SENSITIVITY) * len(positives) + 1e-9))
     balanced = float(best[len(best) // 2])
     return {
-        "screening": min(float(pneumonias[missed]), balanced),
+        "screening": min(float(positives[missed]), balanced),
         "balanced": balanced,
         "specific": max(float(specific[0] if len(specific) else np.nextafter(scores[-1], np.inf)), balanced),
     }
@@ -64,8 +116,8 @@ def estimate_specificity(
     The threshold is chosen in each resample. The metric therefore describes the ranking, not a fixed threshold.
 
     Args:
-        labels: `(n,)` ints, 1 = pneumonia, 0 = normal.
-        probabilities: `(n,)` floats, probability of pneumonia.
+        labels: `(n,)` ints, 1 = positive, 0 = negative.
+        probabilities: `(n,)` floats, probability of the positive class.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.
 

@@ -19,8 +19,8 @@ def compare_rankings(
     """Compare the AUROC of two scores by DeLong's test; the difference is `second - first`.
 
     Args:
-        labels: `(n,)` ints, 1 = pneumonia, 0 = normal; both occur.
-        first, second: `(n,)` floats; higher scores indicate pneumonia.
+        labels: `(n,)` ints, 1 = positive, 0 = negative; both occur.
+        first, second: `(n,)` floats; higher scores indicate the positive class.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.
 

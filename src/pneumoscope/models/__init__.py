@@ -3,11 +3,16 @@
 registry.py         architectures by name
 architectures/      one file per architecture
 settings.py         training settings of each configuration
+settings_file.py    training settings as a TOML file
 training.py         training loop with a checkpoint per epoch
+history.py          `history.csv` of a training, and TensorBoard
 optimizer.py        optimizer with layer-wise learning rates
 augmentation.py     random augmentation
 card.py             `card.json` of a trained model
 saved_model.py      a trained model as a folder
+flatten.py          flat copies of models, with every layer accessible by name
+keras_file.py       any `.keras` file as a model of gray levels
+prediction.py       probabilities of a classifier
 linear.py           a classifier as one flat model with logits as outputs
 gradients.py        gradients by TensorFlow, JAX or PyTorch
 keras_import.py     import of Keras without messages of TensorFlow

@@ -43,18 +43,20 @@ class TrainingRecord:
         precision: Keras dtype policy of the training.
         seed: of initialization, batch order and augmentation.
         chosen_epoch: epoch of the saved weights.
-        training_data_sha256: hash of the training images, see `hash_table`.
+        training_data_sha256: hash of the training images, see `hash_table`; empty if they are not known.
+        init_from: name of the model whose weights the training started from.
         embedding_layer: name of the embedding layer of a classifier.
         thresholds: thresholds on the score of an anomaly detector by name.
         thresholds_from: images that the thresholds were chosen on.
     """
 
-    label_set: LabelSet | None
+    label_set: LabelSet | None = None
     settings: TrainingSettings
     precision: str
     seed: int
     chosen_epoch: int | None = None
     training_data_sha256: str
+    init_from: str | None = None
     embedding_layer: str | None = None
     thresholds: dict[str, float] | None = None
     thresholds_from: str | None = None

@@ -5,10 +5,9 @@ softmax.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
+from pneumoscope.models.flatten import check_ends, copy_layer, copy_weights, find_last_layer, run_layers
 
 if TYPE_CHECKING:
     import keras
@@ -32,44 +31,32 @@ def copy_linear(
         rectify: function that replaces each ReLU.
 
     Raises:
-        ValueError: if a layer is shared, or the number of inputs or outputs is not 1.
+        ModelError: if the number of inputs or outputs is not 1.
+        ValueError: if a layer is shared.
     """
     import keras
 
-    _check_ends(model)
-    last = _find_last_layer(model)
+    check_ends(model)
+    last = find_last_layer(model)
     openings: dict[str, tuple[Any, Any]] = dict.fromkeys(opened, (None, None))
 
-    def call(layer: Any, *args: Any, prefix: str, **kwargs: Any) -> Any:
-        name = prefix + layer.name
-        if isinstance(layer, keras.Model):
-            return follow(layer, args[0], f"{name}.")
+    def call(layer: Any, path: str, *args: Any, **kwargs: Any) -> Any:
         if layer is last and isinstance(layer, keras.layers.Softmax):
             return args[0]
-        split = before_activation and name in openings
-        copy, activation = _copy_layer(layer, name, rectify, linear=layer is last, split=split)
+        split = before_activation and path in openings
+        copy, activation = _copy_layer(layer, path, rectify, linear=layer is last, split=split)
         output = copy(*args, **kwargs)
-        _copy_weights(layer, copy)
-        if name in openings:
-            output = _add_change(output, name, openings)
+        copy_weights(layer, copy)
+        if path in openings:
+            output = _add_change(output, path, openings)
         return output if activation is None else activation(output)
 
-    def follow(part: "keras.Model", inputs: Any, prefix: str) -> Any:
-        graph = part._functional if isinstance(part, keras.Sequential) else part
-        return graph._run_through_graph(inputs, call_fn=partial(call, prefix=prefix))
-
     image = keras.Input(model.inputs[0].shape[1:], name=model.inputs[0].name)
-    (scores,) = keras.tree.flatten(follow(model, [image], ""))
+    (scores,) = keras.tree.flatten(run_layers(model, [image], call))
     if not opened:
         return keras.Model(image, scores, name=model.name)
     changes, outputs = zip(*openings.values(), strict=True)
     return keras.Model([image, *changes], [scores, *outputs], name=model.name)
-
-
-def _check_ends(model: "keras.Model") -> None:
-    if len(model.inputs) != 1 or len(model.outputs) != 1:
-        counts = f"{len(model.inputs)} inputs and {len(model.outputs)} outputs"
-        raise ValueError(f"{model.name} has {counts}, expected 1 of each")
 
 
 def _add_change(output: Any, name: str, openings: dict[str, tuple[Any, Any]]) -> Any:
@@ -102,43 +89,21 @@ def find_layer(flat: "keras.Model", name: str) -> str:
     return matches[0] if matches else name
 
 
-def _find_last_layer(model: "keras.Model") -> Any:
-    """Return the output layer, of the innermost nested model."""
-    import keras
-
-    while isinstance(model, keras.Model):
-        graph = model._functional if isinstance(model, keras.Sequential) else model
-        model = graph.outputs[0]._keras_history.operation
-    return model
-
-
-def _copy_weights(layer: Any, copy: Any) -> None:
-    from keras import ops
-
-    if weights := getattr(layer, "weights", []):
-        # Copy the arrays: JAX frees arrays that two models share.
-        copy.set_weights([np.array(ops.convert_to_numpy(weight)) for weight in weights])
-
-
 def _copy_layer(
     layer: Any, name: str, rectify: Callable[[Any], Any] | None, *, linear: bool, split: bool
 ) -> tuple[Any, Any]:
     """Return a copy of a layer, and a separate activation layer if `split`."""
     import keras
 
-    config = {**layer.get_config(), "name": name}
-    if not isinstance(layer, keras.Layer):
-        return type(layer).from_config(config), None
-    config["dtype"] = "float32"
     if rectify is not None and isinstance(layer, keras.layers.ReLU):
         return keras.layers.Activation(rectify, dtype="float32", name=name), None
-    activation = getattr(layer, "activation", None)
+    activation, changes = getattr(layer, "activation", None), {}
     if linear and activation is not None:
-        config["activation"] = activation = keras.activations.linear
+        changes["activation"] = activation = keras.activations.linear
     if rectify is not None and activation is keras.activations.relu:
-        config["activation"] = activation = rectify
+        changes["activation"] = activation = rectify
     if not split or activation in (None, keras.activations.linear):
-        return type(layer).from_config(config), None
-    config["activation"] = keras.activations.linear
+        return copy_layer(layer, name, **changes), None
+    changes["activation"] = keras.activations.linear
     split_off = keras.layers.Activation(activation, dtype="float32", name=f"{name}.activation")
-    return type(layer).from_config(config), split_off
+    return copy_layer(layer, name, **changes), split_off

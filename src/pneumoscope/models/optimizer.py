@@ -19,15 +19,20 @@ def build_optimizer(model: keras.Model, settings: TrainingSettings, num_steps: i
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(1, num_steps - warmup), warmup_target=settings.learning_rate, warmup_steps=warmup
         )
+    decay = 0.0 if settings.optimizer == "adam" else settings.weight_decay
     if settings.layer_decay < 1:
         shares = list_rate_factors(model, settings.layer_decay)
         names = [variable.name for variable in model.trainable_variables]
-        decays = [0.0 if name in NOT_DECAYED else settings.weight_decay for name in names]
-        return LayerwiseAdam(rate, shares=shares, decays=decays)
-    if not settings.weight_decay:
+        return LayerwiseAdam(rate, shares=shares, decays=[0.0 if name in NOT_DECAYED else decay for name in names])
+    optimizer: keras.optimizers.Optimizer
+    if settings.optimizer == "sgd":
+        optimizer = keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay or None)
+    elif decay:
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=decay)
+    else:
         return keras.optimizers.Adam(rate)
-    optimizer = keras.optimizers.AdamW(rate, weight_decay=settings.weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
+    if decay:
+        optimizer.exclude_from_weight_decay(var_names=list(NOT_DECAYED))
     return optimizer
 
 

@@ -5,30 +5,78 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.errors import ImageError
+from pneumoscope.errors import ImageError, ModelError
+from pneumoscope.labels import LabelSet
 
+MIN_SPREAD = 1e-3
 _BATCH_SIZE = 128
+# Images in memory at once, a multiple of the batch size: images may be a file that is mapped into memory.
+_PART_SIZE = 32 * _BATCH_SIZE
 
 
-def predict_classes(model: Any, images: NDArray[np.generic]) -> NDArray[np.float64]:
+def predict_probabilities(model: Any, images: NDArray[np.generic], label_set: LabelSet) -> NDArray[np.float64]:
     """Return the probability of each class.
 
     Args:
-        model: a Keras classifier that takes `(n, H, W, channels)` with values 0 to 255.
+        model: a Keras classifier that takes `(n, H, W, channels)` with values 0 to 255. One output stands for the
+            second of two classes.
         images: `(n, H, W)` gray levels from 0 to 255. Each channel of the model gets the same gray levels.
+        label_set: classes in the order of the outputs.
 
     Returns:
-        `(n, classes)` float64. Rows sum to 1: the outputs, such as one sigmoid per class, are divided by their sum.
+        `(n, classes)` float64. Rows of a single-label set sum to 1: the outputs, such as one sigmoid per class, are
+        divided by their sum.
 
     Raises:
         ImageError: if the images have another size than the model takes.
+        ModelError: if the model has another number of outputs.
     """
+    check_outputs(model, label_set)
     height, width, channels = model.input_shape[1:]
     if images.ndim != 3 or images.shape[1:] != (height or images.shape[1], width or images.shape[2]):
         raise ImageError(f"images of shape {images.shape}; expected (n, {height}, {width}), as the model takes them")
-    if not len(images):
-        return np.empty((0, model.output_shape[-1]))
-    inputs = np.repeat(images[..., None], channels, axis=-1) if channels else images[..., None]
-    outputs = np.asarray(model.predict(inputs, batch_size=_BATCH_SIZE, verbose=0), dtype=np.float64)
+    parts = [
+        model.predict(
+            np.repeat(images[start : start + _PART_SIZE, ..., None], channels or 1, axis=-1),
+            batch_size=_BATCH_SIZE,
+            verbose=0,
+        )
+        for start in range(0, len(images), _PART_SIZE)
+    ]
+    outputs = np.concatenate([np.empty((0, model.output_shape[-1])), *parts]).astype(np.float64)
+    if label_set.multi_label:
+        return np.clip(outputs, 0, 1)
+    if outputs.shape[1] == 1:
+        return np.concatenate([1 - outputs, outputs], axis=1)
     outputs = np.clip(outputs, 1e-7, 1)
     return np.asarray(outputs / outputs.sum(axis=1, keepdims=True))
+
+
+def check_outputs(model: Any, label_set: LabelSet) -> None:
+    """Make sure that a model has one output per class, or one for two classes.
+
+    Raises:
+        ModelError: if it has not.
+    """
+    actual, expected = model.output_shape[-1], len(label_set.classes)
+    if actual != expected and not (actual == 1 and expected == 2 and not label_set.multi_label):
+        raise ModelError(
+            f"the model has {actual} outputs; expected {expected}, one for each class: {', '.join(label_set.classes)}"
+        )
+
+
+def describe_constant_output(outputs: NDArray[np.floating], images: NDArray[np.generic]) -> str | None:
+    """Return a sentence if a model gives nearly the same for all images, such as after a wrong preprocessing.
+
+    Args:
+        outputs: `(n, classes)` probabilities.
+        images: `(n, H, W)` gray levels that the model got.
+    """
+    if len(outputs) < 2 or (spread := float(np.ptp(outputs, axis=0).max())) >= MIN_SPREAD:
+        return None
+    means = ", ".join(f"{mean:.4f}" for mean in outputs.mean(axis=0))
+    return (
+        f"the model gives nearly the same output for all {len(outputs)} images: {means}, with differences up to "
+        f"{spread:.1g}. Its input ranges from {images.min()} to {images.max()}; a wrong --preprocess, images of one "
+        "gray level, or a training that failed have this effect"
+    )

@@ -98,21 +98,22 @@ def _fields_by_layer(model: "keras.Model") -> dict[str, tuple[Field, Field]]:
     for layer in getattr(model, "operations", model.layers):
         if isinstance(layer, keras.layers.InputLayer):
             continue
-        sources = [by_tensor.get(id(tensor)) for tensor in keras.tree.flatten(layer.input)]
+        inputs = keras.tree.flatten(layer.input)
+        # Inputs of one position scale whole feature maps, as squeeze and excitation does.
+        inputs = [tensor for tensor in inputs if tensor.shape[1:3] != (1, 1)] or inputs
+        sources = [by_tensor.get(id(tensor)) for tensor in inputs]
         fields = [source for source in sources if source is not None]
-        if len(fields) == len(sources) and _keeps_grid(layer):
+        if len(fields) == len(sources) and _keeps_grid(layer, inputs):
             rows, columns = (_step_through(layer, [field[axis] for field in fields], axis=axis) for axis in (0, 1))
             by_tensor[id(layer.output)] = by_layer[layer.name] = (rows, columns)
     return by_layer
 
 
-def _keeps_grid(layer: Any) -> bool:
-    """Return whether the positions of a layer's output correspond to positions of its input."""
-    import keras
-
+def _keeps_grid(layer: Any, inputs: list[Any]) -> bool:
+    """Return whether the positions of a layer's output correspond to positions of its inputs."""
     if _is_window(layer):
         return True
-    shapes = [tensor.shape for tensor in keras.tree.flatten([layer.input, layer.output])]
+    shapes = [tensor.shape for tensor in (*inputs, layer.output)]
     return all(len(shape) == 4 and shape[1:3] == shapes[0][1:3] for shape in shapes)
 
 

@@ -1,11 +1,18 @@
 """Training settings: one frozen dataclass, saved with the weights."""
 
-from dataclasses import asdict, dataclass, replace
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from pneumoscope.errors import TrainingError
+from pneumoscope.io.json_file import parse_json
+
 Configuration = Literal["reference", "improved", "default", "transfer"]
-# Configurations that a study trains by default; `transfer` also needs a backbone.
+Optimizer = Literal["adam", "adamw", "sgd"]
+ClassWeights = Literal["none", "balanced"]
+# Configurations that a study trains by default; `transfer` also needs an architecture.
 STUDY_CONFIGURATIONS: tuple[Configuration, ...] = ("reference", "improved")
 MIN_AUTOENCODER_EPOCHS = 8
 PHANTOM_SIZE = 96
@@ -57,22 +64,26 @@ class TrainingSettings:
         epochs: number of epochs. With `balanced`, an epoch draws the same number of images of every class: the number
             of images of the rarest class.
         batch_size: number of images per step.
-        learning_rate: learning rate of Adam; with `cosine`, the peak.
+        learning_rate: learning rate; with `cosine`, the peak.
         cosine: linear warmup and cosine decay to zero; otherwise the learning rate is constant.
         warmup: share of the steps with linear warmup.
-        weight_decay: decoupled weight decay of AdamW.
+        optimizer: `adam` has no weight decay; `sgd` has a momentum of 0.9.
+        weight_decay: decoupled weight decay of `adamw` and `sgd`.
         label_smoothing: share of the target that is spread over the classes.
         dropout: dropout rate before the last layer.
         balanced: draw all classes equally often, and weight them equally in validation.
         averaging: weight of the past in an exponential moving average of the weights, updated after each epoch; 0
             disables it. Use 0 with batch normalization in every layer: averaged moving statistics do not match averaged
             weights.
+        class_weights: `balanced` weights the classes equally in the training loss.
         keep_best: keep the epoch with the lowest validation loss; otherwise keep the last epoch.
+        patience: number of epochs without a lower validation loss after which training stops, with the best epoch
+            kept; None disables it.
         mixup: both parameters of the beta distribution of mixup; 0 disables mixup.
         augmentation: ranges of the random changes of training images.
         size: side of the input images in pixels.
-        backbone: name of a backbone of `models.architectures.pretrained`; None is the configuration's own architecture.
-        weights: pretrained weights of the backbone, a file or `imagenet`; None is random weights.
+        architecture: see `build_architecture`; None is the configuration's own architecture.
+        weights: pretrained weights of the architecture, a file or `imagenet`; None is random weights.
         head_epochs: number of first epochs that train the last layer only. The whole network then trains with a new
             optimizer and a new learning rate schedule.
         layer_decay: factor of the learning rate and weight decay between consecutive fifths of the layers, from the
@@ -85,27 +96,36 @@ class TrainingSettings:
     learning_rate: float = 1e-3
     cosine: bool = False
     warmup: float = 0.0
+    optimizer: Optimizer = "adamw"
     weight_decay: float = 0.0
     label_smoothing: float = 0.0
     dropout: float = 0.5
     balanced: bool = False
+    class_weights: ClassWeights = "none"
     averaging: float = 0.0
     keep_best: bool = False
+    patience: int | None = None
     mixup: float = 0.0
     augmentation: Augmentation = Augmentation()
     size: int = 128
-    backbone: str | None = None
+    architecture: str | None = None
     weights: str | None = None
     head_epochs: int = 0
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        if self.epochs < 1 or self.batch_size < 1:
-            raise ValueError(f"epochs {self.epochs} and batch_size {self.batch_size} are expected to be 1 or more")
+        for name in ("epochs", "batch_size", "size", "patience"):
+            if (value := getattr(self, name)) is not None and value < 1:
+                raise ValueError(f"{name} is {value}, expected to be 1 or more")
         if self.head_epochs < 0 or not 0 < self.layer_decay <= 1:
             raise ValueError(
                 f"head_epochs {self.head_epochs} is expected to be 0 or more, layer_decay {self.layer_decay} to be "
                 "above 0 and at most 1"
+            )
+        if self.learning_rate <= 0 or (self.layer_decay < 1 and self.optimizer == "sgd"):
+            raise ValueError(
+                f"learning_rate {self.learning_rate} is expected to be above 0; with optimizer {self.optimizer!r}, "
+                f"layer_decay {self.layer_decay} is expected to be 1, other values need 'adam' or 'adamw'"
             )
 
     def to_json(self) -> dict[str, Any]:
@@ -113,26 +133,32 @@ class TrainingSettings:
         return asdict(self.without_paths())
 
     def without_paths(self) -> "TrainingSettings":
-        """Return the settings with the path of the weights file replaced by its name."""
-        return self if self.weights is None else replace(self, weights=Path(self.weights).name)
+        """Return the settings with the paths of a weights file and of a model file replaced by their names."""
+        weights, architecture = (path and Path(path).name for path in (self.weights, self.architecture))
+        return replace(self, weights=weights, architecture=architecture)
 
 
-_EXPOSURE_AUGMENTATION = Augmentation(
-    rotation=10,
-    zoom=0.12,
-    aspect=0.08,
-    shift=0.08,
-    gamma=0.4,
-    contrast=0.25,
-    brightness=0.1,
-    local_contrast=0.1,
-    blur=0.8,
-    noise=0.02,
-    erase=0.3,
-)
+AUGMENTATIONS = {
+    "none": Augmentation(),
+    "light": Augmentation(rotation=5, zoom=0.05, shift=0.05),
+    "default": Augmentation(rotation=10, zoom=0.12, shift=0.08, gamma=0.35, contrast=0.2, brightness=0.1, erase=0.3),
+    "strong": Augmentation(
+        rotation=10,
+        zoom=0.12,
+        aspect=0.08,
+        shift=0.08,
+        gamma=0.4,
+        contrast=0.25,
+        brightness=0.1,
+        local_contrast=0.1,
+        blur=0.8,
+        noise=0.02,
+        erase=0.3,
+    ),
+}
 
 _CONFIGURATIONS: dict[str, TrainingSettings] = {
-    "reference": TrainingSettings(),
+    "reference": TrainingSettings(optimizer="adam"),
     "improved": TrainingSettings(
         configuration="improved",
         learning_rate=5e-4,
@@ -143,9 +169,7 @@ _CONFIGURATIONS: dict[str, TrainingSettings] = {
         balanced=True,
         averaging=0.7,
         keep_best=True,
-        augmentation=Augmentation(
-            rotation=10, zoom=0.12, shift=0.08, gamma=0.35, contrast=0.2, brightness=0.1, erase=0.3
-        ),
+        augmentation=AUGMENTATIONS["default"],
     ),
     "default": TrainingSettings(
         configuration="default",
@@ -158,7 +182,7 @@ _CONFIGURATIONS: dict[str, TrainingSettings] = {
         label_smoothing=0.1,
         dropout=0.2,
         balanced=True,
-        augmentation=_EXPOSURE_AUGMENTATION,
+        augmentation=AUGMENTATIONS["strong"],
     ),
     "transfer": TrainingSettings(
         configuration="transfer",
@@ -169,7 +193,7 @@ _CONFIGURATIONS: dict[str, TrainingSettings] = {
         label_smoothing=0.1,
         dropout=0.3,
         balanced=True,
-        augmentation=_EXPOSURE_AUGMENTATION,
+        augmentation=AUGMENTATIONS["strong"],
         size=160,
         head_epochs=2,
         layer_decay=0.6,
@@ -183,7 +207,7 @@ def configuration_settings(configuration: str, *, epochs: int | None = None) -> 
     Args:
         configuration: `reference` has the settings that the reference study reports; `improved` has the same
             architectures and improved settings; `default` has the shipped architecture; `transfer` has a pretrained
-            backbone.
+            architecture.
         epochs: number of epochs; by default 40, 20 or 10, as the configuration sets. At least one epoch trains the
             whole network.
 
@@ -193,22 +217,69 @@ def configuration_settings(configuration: str, *, epochs: int | None = None) -> 
     if configuration not in _CONFIGURATIONS:
         raise ValueError(f"configuration is {configuration!r}, expected one of {', '.join(_CONFIGURATIONS)}")
     settings = _CONFIGURATIONS[configuration]
-    if epochs is None:
-        return settings
+    return settings if epochs is None else _change_epochs(settings, epochs)
+
+
+def _change_epochs(settings: TrainingSettings, epochs: int) -> TrainingSettings:
     return replace(
         settings,
         epochs=epochs,
-        head_epochs=min(settings.head_epochs, epochs - 1),
+        head_epochs=min(settings.head_epochs, max(0, epochs - 1)),
         # The moving average covers the same share of the epochs in runs of any length.
-        averaging=settings.averaging ** (settings.epochs / epochs),
+        averaging=settings.averaging ** (settings.epochs / max(1, epochs)),
     )
+
+
+def augmentation_preset(name: str) -> Augmentation:
+    """Return the ranges of `none`, `light` (pose), `default` (pose and exposure) or `strong`.
+
+    Raises:
+        TrainingError: if there is no such preset.
+    """
+    if name not in AUGMENTATIONS:
+        raise TrainingError(f"augmentation is {name!r}, expected one of {', '.join(AUGMENTATIONS)}")
+    return AUGMENTATIONS[name]
+
+
+def override_settings(settings: TrainingSettings, **changes: Any) -> TrainingSettings:
+    """Return settings with some of them changed, as by the options of a command or a file.
+
+    Args:
+        settings: the settings to change. `averaging` and `head_epochs` follow a change of `epochs`.
+        changes: by name; None changes nothing, `none` is None. `augmentation` is the name of a preset, an
+            `Augmentation`, or a dictionary of its ranges.
+
+    Raises:
+        TrainingError: if a name is unknown, or a value has the wrong type or range.
+    """
+    given = {name: value for name, value in changes.items() if value is not None}
+    ranges = given.get("augmentation", {})
+    if isinstance(ranges, str):
+        ranges = augmentation_preset(ranges)
+    ranges = asdict(ranges) if isinstance(ranges, Augmentation) else ranges
+    _check_names(given, TrainingSettings, "setting")
+    _check_names(ranges if isinstance(ranges, dict) else {}, Augmentation, "range of the augmentation")
+    given |= {name: None for name in ("architecture", "weights", "patience") if given.get(name) == "none"}
+    given |= {"augmentation": ranges} if "augmentation" in given else {}
+    try:
+        if type(epochs := given.get("epochs")) is int:
+            settings = _change_epochs(settings, epochs)
+        return parse_json(TrainingSettings, json.dumps({**asdict(settings), **given}))
+    except (TypeError, ValueError) as error:
+        raise TrainingError(f"the settings are not usable: {error}") from None
+
+
+def _check_names(names: Iterable[str], owner: type, kind: str) -> None:
+    known = [field.name for field in fields(owner)]
+    if unknown := [name for name in names if name not in known]:
+        raise TrainingError(f"there is no {kind} {', '.join(unknown)}; expected one of {', '.join(known)}")
 
 
 def adapt_to_phantoms(settings: TrainingSettings) -> TrainingSettings:
     """Return classifier settings for a short training on phantoms.
 
     Images and batches are smaller. A short training needs less regularization: `improved` has less dropout and augments
-    the pose only. Its cosine decay needs two more epochs. It trains on all images, because phantoms of all subtypes are
+    the pose only. Its cosine decay needs two more epochs. It trains on all images, because phantoms of all classes are
     equally frequent.
     """
     settings = replace(settings, size=PHANTOM_SIZE, batch_size=PHANTOM_BATCH_SIZE)
@@ -220,7 +291,7 @@ def adapt_to_phantoms(settings: TrainingSettings) -> TrainingSettings:
         learning_rate=8e-4,
         dropout=0.1,
         balanced=False,
-        augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05),
+        augmentation=AUGMENTATIONS["light"],
     )
 
 
@@ -238,6 +309,7 @@ def autoencoder_settings(
         epochs=max(min_epochs, settings.epochs // 2),
         batch_size=16,
         learning_rate=2e-3 if settings.cosine else 1e-3,
+        optimizer="adam",
         balanced=False,
         weight_decay=0.0,
         label_smoothing=0.0,

@@ -1,10 +1,12 @@
 """Training with a checkpoint after every epoch.
 
 The random choices of an epoch depend on the seed and the number of the epoch only. The checkpoint holds the whole state
-of the model and its optimizer. A resumed run therefore gives the same result as an uninterrupted run.
+of the model and its optimizer. A resumed run therefore gives the same result as an uninterrupted run. A run with more
+epochs than its checkpoint continues it; a decaying learning rate is then planned anew for the additional epochs.
 """
 
 import json
+import os
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterator
@@ -22,13 +24,19 @@ import numpy as np
 from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.io.write import atomic_write
+from pneumoscope.models.history import CURVES, HISTORY, HISTORY_NAME, open_tensorboard, write_history
 from pneumoscope.models.optimizer import build_optimizer
+from pneumoscope.models.saved_model import init_weights
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log, progress_bar
 
-CURVES = ("loss", "accuracy", "val_loss", "val_accuracy")
+# Settings that may differ if a run is continued: `configuration_settings` derives some from the number of epochs.
+_CONTINUED = ("epochs", "averaging", "head_epochs", "patience")
 
-Batch = tuple[np.ndarray, np.ndarray]
+_STATE = ("epoch", "planned_from", "chosen", "curves")
+
+# Inputs, targets and optionally sample weights.
+Batch = tuple[np.ndarray, ...]
 
 
 @dataclass(frozen=True)
@@ -37,7 +45,8 @@ class TrainingData:
 
     Attributes:
         draw_order: `rng -> (m,)` int, the training examples of one epoch in their order.
-        make_batch: `(indices, rng) -> (inputs, targets)`, the batch of one step.
+        make_batch: `(indices, rng) -> (inputs, targets)` or `(inputs, targets, weights)`, the batch of one step;
+            weights are `(n,)` float32.
         validation: inputs, targets, and sample weights as `(n,)` float32 or None.
         sha256: hash of the training data; a checkpoint is resumed only on the same data.
     """
@@ -57,26 +66,36 @@ def fit_model(
     checkpoint_path: Path,
     seed: int,
     title: str,
+    init_from: str | os.PathLike[str] | None = None,
+    tensorboard: Path | None = None,
 ) -> LearningCurve:
     """Train a model in place; it ends with the weights of the chosen epoch.
+
+    `history.csv` beside the checkpoint has one row per epoch.
 
     Args:
         model, data, settings: newly built model, its data, and the settings of the training.
         loss: loss of `(targets, outputs)`.
-        checkpoint_path: `.npz` file, written after every epoch. If it exists, training resumes from it.
+        checkpoint_path: `.npz` file, written after every epoch. If it exists, training resumes from it, or continues it
+            if the settings have more epochs and are otherwise the same.
         seed: seed of order, augmentation and dropout.
         title: title of the progress bar and of the log lines.
+        init_from: model whose weights a new training starts from, see `init_weights`; a resumed training ignores it.
+        tensorboard: folder for the history in the format of TensorBoard.
 
     Raises:
-        TrainingError: if the image size differs, the checkpoint has other settings or data, or the loss is not finite.
+        TrainingError: if the image size differs, the checkpoint has other settings or data, or the loss is not finite;
+            or if `tensorboard` is given and the backend of Keras is not TensorFlow.
     """
     _check_size(model, data.validation[0])
+    write_scalars = open_tensorboard(tensorboard)
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
-    fingerprint = json.dumps({**settings.to_json(), "seed": seed, "data": data.sha256, "model": model.name})
+    plan = {**settings.to_json(), "seed": seed, "data": data.sha256, "model": model.name}
     prepare = partial(_start_stage, model, settings, loss, steps)
-    state = _State.open(checkpoint_path, model, fingerprint, prepare)
-    if state.epoch:
-        log.info("%s: resuming after epoch %d of %d", title, state.epoch, settings.epochs)
+    state = _State.open(checkpoint_path, model, plan, prepare, title)
+    if init_from and not state.epoch:
+        init_weights(model, init_from)
+        state.average = state.kept = _read(model.weights)
     with progress_bar() as bar:
         task = bar.add_task(title, total=settings.epochs * steps, completed=state.epoch * steps)
 
@@ -84,19 +103,23 @@ def fit_model(
             text = f"{title}: epoch {state.epoch + 1}/{settings.epochs}, loss {mean_loss:.3f}"
             bar.update(task, completed=state.epoch * steps + step, description=text)
 
-        while state.epoch < settings.epochs:
+        while state.epoch < settings.epochs and not _ran_out_of_patience(settings, state, title):
             started = time.perf_counter()
             keras.utils.set_random_seed(seed + state.epoch)  # dropout on torch draws from the global generator
             logs = _run_epoch(model, data, settings, np.random.default_rng([seed, state.epoch]), report)
             _finish_epoch(model, data, settings, state, logs)
             if state.epoch == settings.head_epochs:
-                prepare(state.epoch)
-            state.seconds += time.perf_counter() - started
-            state.save(checkpoint_path, model, fingerprint)
+                prepare(state.epoch, state.planned_from)
+            state.curves["seconds"].append(time.perf_counter() - started)
+            state.save(checkpoint_path, model, plan)
+            write_history(checkpoint_path.with_name(HISTORY_NAME), state.curves)
+            write_scalars({name: values[-1] for name, values in state.curves.items()}, state.epoch)
             _log_epoch(title, settings.epochs, state)
     _assign(model.weights, state.kept)
     return LearningCurve(
-        **{name: np.array(state.curves[name]) for name in CURVES}, chosen_epoch=state.chosen, seconds=state.seconds
+        **{name: np.array(state.curves[name]) for name in CURVES},
+        chosen_epoch=state.chosen,
+        seconds=sum(state.curves["seconds"]),
     )
 
 
@@ -109,16 +132,25 @@ def _check_size(model: keras.Model, images: np.ndarray) -> None:
 
 
 def _start_stage(
-    model: keras.Model, settings: TrainingSettings, loss: keras.losses.Loss, steps: int, epoch: int
+    model: keras.Model,
+    settings: TrainingSettings,
+    loss: keras.losses.Loss,
+    steps: int,
+    epoch: int,
+    planned_from: int = 0,
 ) -> None:
-    """Compile a model for the epochs after `epoch`; the first `head_epochs` train the last layer only."""
+    """Compile a model for the epochs after `epoch`; the first `head_epochs` train the last layer only.
+
+    The learning rate schedule is that of a training which starts after the epoch `planned_from`.
+    """
     head_epochs = min(settings.head_epochs, settings.epochs)
     head_alone = epoch < head_epochs
     if settings.head_epochs:
         # A learning rate of 0 would still update the statistics of batch normalization.
         for layer in model.layers[:-1]:
             layer.trainable = not head_alone
-    num_epochs = head_epochs if head_alone else max(1, settings.epochs - head_epochs)
+    end = head_epochs if head_alone else settings.epochs
+    num_epochs = max(1, end - (planned_from if head_alone else max(planned_from, head_epochs)))
     classifies = isinstance(loss, keras.losses.CategoricalCrossentropy | keras.losses.BinaryCrossentropy)
     model.compile(
         build_optimizer(model, settings, num_epochs * steps),
@@ -139,11 +171,11 @@ def _run_epoch(
 ) -> dict[str, float]:
     sums: dict[str, float] = defaultdict(float)
     examples = 0
-    for step, (inputs, targets) in enumerate(_draw_batches(data, settings.batch_size, rng), start=1):
-        logs = model.train_on_batch(inputs, targets, return_dict=True)
-        examples += len(inputs)
+    for step, batch in enumerate(_draw_batches(data, settings.batch_size, rng), start=1):
+        logs = model.train_on_batch(*batch, return_dict=True)
+        examples += len(batch[0])
         for name, value in logs.items():
-            sums[name] += float(value) * len(inputs)
+            sums[name] += float(value) * len(batch[0])
         report(step, sums["loss"] / examples)
     if not np.isfinite(sums["loss"]):
         raise TrainingError(f"the loss became {sums['loss']}; expected a finite value. Try a lower learning rate.")
@@ -164,22 +196,24 @@ def _draw_batches(data: TrainingData, batch_size: int, rng: np.random.Generator)
 
 @dataclass
 class _State:
-    """State that changes with every epoch."""
+    """State that changes with every epoch; `planned_from` is the epoch after which the schedule starts."""
 
     epoch: int
-    seconds: float
+    planned_from: int
     chosen: int
     curves: dict[str, list[float]]
     average: list[np.ndarray]
     kept: list[np.ndarray]
 
     @classmethod
-    def open(cls, path: Path, model: keras.Model, fingerprint: str, prepare: Callable[[int], None]) -> "_State":
+    def open(
+        cls, path: Path, model: keras.Model, plan: dict[str, Any], prepare: Callable[[int, int], None], title: str
+    ) -> "_State":
         """Return the state of a checkpoint, or a new state if there is no checkpoint."""
         if not path.exists():
-            prepare(0)
+            prepare(0, 0)
             weights = _read(model.weights)
-            return cls(0, 0.0, 1, {name: [] for name in CURVES}, weights, weights)
+            return cls(0, 0, 1, {name: [] for name in HISTORY}, weights, weights)
         try:
             with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
                 head = json.loads(str(archive["head"]))
@@ -189,17 +223,16 @@ class _State:
                 }
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise TrainingError(f"{path} is not a checkpoint ({error}); delete it to restart the training") from None
-        if head.pop("fingerprint") != fingerprint:
-            raise TrainingError(
-                f"{path} comes from a run with other settings or data. "
-                "Choose another output folder, or delete the file to restart the training."
-            )
-        prepare(head["epoch"])
+        state = cls(**{name: head[name] for name in _STATE}, average=groups["average"], kept=groups["kept"])
+        continued = _compare_plans(path, head.get("plan", {}), plan, state.epoch, title)
+        state.planned_from = state.epoch if continued else state.planned_from
+        prepare(state.epoch, state.planned_from)
         _assign(model.variables, groups["variables"])
-        _assign(model.optimizer.variables, groups["optimizer"])
-        return cls(**head, average=groups["average"], kept=groups["kept"])
+        if not (continued and _is_planned_anew(plan, state.epoch)):
+            _assign(model.optimizer.variables, groups["optimizer"])
+        return state
 
-    def save(self, path: Path, model: keras.Model, fingerprint: str) -> None:
+    def save(self, path: Path, model: keras.Model, plan: dict[str, Any]) -> None:
         groups = {
             "variables": _read(model.variables),
             "optimizer": _read(model.optimizer.variables),
@@ -207,13 +240,50 @@ class _State:
             "kept": self.kept,
         }
         head = {
-            "fingerprint": fingerprint,
+            "plan": plan,
             "counts": {name: len(group) for name, group in groups.items()},
-            **{name: getattr(self, name) for name in ("epoch", "seconds", "chosen", "curves")},
+            **{name: getattr(self, name) for name in _STATE},
         }
         arrays = {f"{name}_{number}": item for name, group in groups.items() for number, item in enumerate(group)}
         with atomic_write(path) as partial, partial.open("wb") as stream:
             np.savez(stream, head=np.array(json.dumps(head)), **arrays)  # type: ignore[arg-type]
+
+
+def _compare_plans(path: Path, old: dict[str, Any], new: dict[str, Any], epoch: int, title: str) -> bool:
+    """Log how the checkpoint of a run is used; return whether the run is continued, with more epochs.
+
+    Raises:
+        TrainingError: if the checkpoint belongs to another run.
+    """
+    if old == new:
+        log.info("%s: resuming after epoch %d of %d", title, epoch, new["epochs"])
+        return False
+    differences = [name for name in new if name not in old or old[name] != new[name]]
+    if set(differences) - {*_CONTINUED} or not old["epochs"] < new["epochs"]:
+        differences = [name for name in differences if name == "epochs" or name not in _CONTINUED] or differences
+        raise TrainingError(
+            f"{path} comes from a run with other settings or data ({', '.join(differences)}). "
+            "Choose another output folder, or delete the file to restart the training."
+        )
+    anew = _is_planned_anew(new, epoch)
+    schedule = f"planned anew for {new['epochs'] - epoch} epochs" if anew else "constant, as before"
+    text = "%s: continuing after epoch %d of %d up to epoch %d; the learning rate is %s"
+    log.info(text, title, epoch, old["epochs"], new["epochs"], schedule)
+    return True
+
+
+def _is_planned_anew(plan: dict[str, Any], epoch: int) -> bool:
+    """Whether a continued run needs a new schedule and with it a new optimizer."""
+    return bool(plan["cosine"]) or epoch < plan["head_epochs"]
+
+
+def _ran_out_of_patience(settings: TrainingSettings, state: _State, title: str) -> bool:
+    """Return whether the validation loss was not lower for `patience` epochs; a continued run counts anew."""
+    since = state.epoch - max(state.chosen, state.planned_from)
+    if settings.patience is None or not state.epoch or since < settings.patience:
+        return False
+    log.info("%s: stopped after epoch %d, %d epochs after the lowest validation loss", title, state.epoch, since)
+    return True
 
 
 def _read(variables: list[Any]) -> list[np.ndarray]:
@@ -228,6 +298,7 @@ def _assign(variables: list[Any], values: list[np.ndarray]) -> None:
 def _finish_epoch(
     model: keras.Model, data: TrainingData, settings: TrainingSettings, state: _State, logs: dict[str, float]
 ) -> None:
+    rate = float(keras.ops.convert_to_numpy(model.optimizer.learning_rate))
     weights = _read(model.weights)
     past = min(settings.averaging, state.epoch / (state.epoch + 1))
     state.average = [past * old + (1 - past) * new for old, new in zip(state.average, weights, strict=True)]
@@ -236,15 +307,16 @@ def _finish_epoch(
     val_logs = model.evaluate(inputs, targets, sample_weight=sample_weight, batch_size=128, verbose=0, return_dict=True)
     _assign(model.weights, weights)
     state.epoch += 1
-    logs |= {f"val_{name}": value for name, value in val_logs.items()}
-    for name in CURVES:
+    logs |= {f"val_{name}": value for name, value in val_logs.items()} | {"learning_rate": rate}
+    for name in HISTORY[:-1]:
         state.curves[name].append(float(logs.get(name, np.nan)))
-    if not settings.keep_best or logs["val_loss"] <= min(state.curves["val_loss"]):
+    keeps_best = settings.keep_best or settings.patience is not None
+    if not keeps_best or logs["val_loss"] <= min(state.curves["val_loss"]):
         state.kept, state.chosen = state.average, state.epoch
 
 
 def _log_epoch(title: str, epochs: int, state: _State) -> None:
-    left = timedelta(seconds=round(state.seconds / state.epoch * (epochs - state.epoch)))
-    last = {name: values[-1] for name, values in state.curves.items()}
+    left = timedelta(seconds=round(np.mean(state.curves["seconds"]) * (epochs - state.epoch)))
+    last = {name: state.curves[name][-1] for name in CURVES}
     metrics = ", ".join(f"{name} {value:.4f}" for name, value in last.items() if np.isfinite(value))
     log.info("%s: epoch %d/%d, %s, %s left", title, state.epoch, epochs, metrics, left)

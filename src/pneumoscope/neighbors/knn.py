@@ -1,15 +1,18 @@
 """Embeddings of a classifier, and classification by the k nearest neighbors (k-NN)."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.examples import is_labeled, simplify_labels, take_turns
 from pneumoscope.data.image import check_images
-from pneumoscope.errors import ModelError
+from pneumoscope.errors import CollectionError, ModelError
 from pneumoscope.io.results import Evaluation, Neighbors
+from pneumoscope.labels import UNKNOWN, LabelSet
 from pneumoscope.metrics.classification import estimate_share, evaluate
 from pneumoscope.neighbors.search import EmbeddingIndex, LabeledEmbeddings
 from pneumoscope.progress import track
@@ -18,6 +21,7 @@ K_TRIED = (1, 3, 5, 9, 15, 25, 51, 101)
 NUM_QUERIES = 6
 NUM_NEAREST = 5
 _BATCH_SIZE = 64
+_VOTES_AT_ONCE = 1024  # images, because votes take memory in proportion to classes
 
 
 def embed_images(model: Any, images: NDArray[np.uint8], *, layer: str = "embedding") -> NDArray[np.float32]:
@@ -62,7 +66,7 @@ def find_neighbors(
     embeddings: NDArray[np.floating],
     dataset: Dataset,
     *,
-    classes: Sequence[str],
+    label_set: LabelSet,
     probabilities: NDArray[np.floating],
     seed: int = 0,
 ) -> Neighbors:
@@ -70,12 +74,13 @@ def find_neighbors(
 
     The value of k is chosen from `K_TRIED`: the highest balanced accuracy on the validation split wins, and the
     smallest k if several are equal. Metrics on the validation split are therefore slightly optimistic. Images without
-    one of the classes are left out. Votes are weighted, see `count_votes`.
+    a known class or finding are left out. Votes are weighted, see `count_votes`. In a multi-label set, two predictions
+    agree if all findings do, and a prediction is right if all known findings are.
 
     Args:
         embeddings: `(n, d)` floats, one row per image of `dataset`, as `embed_images` returns them.
         dataset: images with the splits `train`, `val` and `test`.
-        classes: class names of the classifier, such as `BINARY_CLASSES`.
+        label_set: the classes of the classifier.
         probabilities: `(m, classes)` floats, the classifier's output for the test images in the order of `dataset`.
         seed: seed of the bootstrap and of the choice of example images.
 
@@ -84,26 +89,28 @@ def find_neighbors(
         with their nearest neighbors.
 
     Raises:
-        ValueError: if a split has no image of these classes, or the shapes do not match.
+        CollectionError: if a split has no image of these classes.
+        ValueError: if the shapes do not match.
     """
-    parts, rows = split_embeddings(embeddings, dataset, classes)
-    expected = (len(dataset.rows("test")), len(classes))
+    parts, rows = split_embeddings(embeddings, dataset, label_set)
+    expected = (len(dataset.rows("test")), len(label_set.classes))
     if probabilities.shape != expected:
         raise ValueError(f"probabilities are {probabilities.shape}, expected {expected}: one row per test image")
-    model_decisions = probabilities.argmax(axis=1)[np.isin(dataset.rows("test"), rows["test"])]
-    k_scores, evaluations = _evaluate_votes(parts, dataset.names, rows, classes, seed)
-    labels, decisions = parts["test"].labels, evaluations["test"].decisions
-    queries = rows["test"][_choose_queries(labels, decisions, len(classes), seed)]
+    k_scores, evaluations = _evaluate_votes(parts, dataset.names, rows, label_set, seed)
+    evaluation = evaluations["test"]
+    of_model = replace(evaluation, probabilities=probabilities[np.isin(dataset.rows("test"), rows["test"])])
+    correct, model_correct = _are_right(evaluation), _are_right(of_model)
+    queries = rows["test"][_choose_queries(evaluation, correct, seed)]
     nearest, distances = _find_nearest(queries, embeddings, dataset)
-    differ = decisions != model_decisions
+    differ = (evaluation.decisions != of_model.decisions).reshape(len(correct), -1).any(axis=1)
     return Neighbors(
         k=max(k_scores, key=lambda k: k_scores[k]),
         k_scores={str(k): score for k, score in k_scores.items()},
         evaluations=evaluations,
         agreement=estimate_share(~differ, parts["test"].patients, seed=seed),
-        model_right=int((differ & (model_decisions == labels)).sum()),
-        knn_right=int((differ & (decisions == labels)).sum()),
-        neither_right=int((differ & (model_decisions != labels) & (decisions != labels)).sum()),
+        model_right=int((differ & model_correct).sum()),
+        knn_right=int((differ & correct).sum()),
+        neither_right=int((differ & ~model_correct & ~correct).sum()),
         queries=queries,
         nearest=nearest,
         distances=distances,
@@ -114,23 +121,24 @@ def _evaluate_votes(
     parts: dict[str, LabeledEmbeddings],
     names: NDArray[np.str_],
     rows: dict[str, NDArray[np.int64]],
-    classes: Sequence[str],
+    label_set: LabelSet,
     seed: int,
 ) -> tuple[dict[int, float], dict[str, Evaluation]]:
     """Return the validation balanced accuracy by k, and by split the evaluation with the best k."""
+    num_classes = len(label_set.classes)
     shares = {
         split: count_votes(
-            parts["train"], parts[split].embeddings, parts[split].patients, num_classes=len(classes), ks=K_TRIED
+            parts["train"], parts[split].embeddings, parts[split].patients, num_classes=num_classes, ks=K_TRIED
         )
         for split in ("val", "test")
     }
-    k_scores = {k: _balanced_accuracy(parts["val"].labels, votes.argmax(axis=1)) for k, votes in shares["val"].items()}
+    k_scores = {k: _balanced_accuracy(parts["val"].labels, votes) for k, votes in shares["val"].items()}
     best = max(k_scores, key=lambda k: k_scores[k])
     return k_scores, {
         split: evaluate(
             parts[split].labels,
             shares[split][best],
-            classes=classes,
+            label_set=label_set,
             split=split,
             patients=parts[split].patients,
             names=names[rows[split]],
@@ -141,22 +149,25 @@ def _evaluate_votes(
 
 
 def split_embeddings(
-    embeddings: NDArray[np.floating], dataset: Dataset, classes: Sequence[str]
+    embeddings: NDArray[np.floating], dataset: Dataset, label_set: LabelSet
 ) -> tuple[dict[str, LabeledEmbeddings], dict[str, NDArray[np.int64]]]:
-    """Return by split the images with one of the classes, and their rows in the dataset.
+    """Return by split the images with a known class or finding, and their rows in the dataset.
 
     Raises:
-        ValueError: if the shapes do not match, or a split has no image of these classes.
+        CollectionError: if a split has no image of these classes.
+        ValueError: if the shapes do not match.
     """
     if embeddings.ndim != 2 or len(embeddings) != len(dataset):
         raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row per image")
-    labels, patients = dataset.labels(classes), dataset.patients
+    labels, patients = dataset.labels(label_set), dataset.patients
+    labeled = is_labeled(labels)
     rows = {split: dataset.rows(split) for split in ("train", "val", "test")}
-    rows = {split: members[labels[members] >= 0] for split, members in rows.items()}
+    rows = {split: members[labeled[members]] for split, members in rows.items()}
     empty = [split for split, members in rows.items() if not len(members)]
     if empty:
         splits = ", ".join(empty)
-        raise ValueError(f"no image of {', '.join(classes)} in {splits}; split the dataset with split_dataset first")
+        names = ", ".join(label_set.classes)
+        raise CollectionError(f"no image of {names} in {splits}; split the dataset with split_dataset first")
     parts = {
         split: LabeledEmbeddings(embeddings[members], labels[members], patients[members])
         for split, members in rows.items()
@@ -211,7 +222,8 @@ def count_votes(
     """Return the share of votes of each class, by k.
 
     The k nearest reference images of other patients vote. Each vote is divided by the number of reference images of its
-    class, so that all classes have the same weight, as in training.
+    class, so that all classes have the same weight, as in training. Multi-label: they vote on each finding, present or
+    absent, unless its label is unknown; the share is 0.5 if no neighbor's label is known.
 
     Args:
         references: the images that vote.
@@ -221,35 +233,63 @@ def count_votes(
         ks: values of k. A value is left out if an image has fewer neighbors.
 
     Returns:
-        `(m, num_classes)` float64 by k; rows sum to 1.
+        `(m, num_classes)` float64 by k; rows sum to 1 unless multi-label.
     """
     nearest, _ = references.find_nearest(embeddings, patients, min(max(ks), len(references)))
-    weights = 1 / np.maximum(np.bincount(references.labels, minlength=num_classes), 1)
-    votes = np.cumsum((np.eye(num_classes) * weights)[references.labels[nearest]], axis=1)
     most = int((nearest >= 0).sum(axis=1).min(initial=nearest.shape[1]))
-    return {k: votes[:, k - 1] / votes[:, k - 1].sum(axis=1, keepdims=True) for k in ks if k <= most}
+    tried = [k for k in ks if k <= most]
+    if references.labels.ndim == 2:
+        return _count_findings(references.labels, nearest, tried)
+    weights = 1 / np.maximum(np.bincount(references.labels, minlength=num_classes), 1)
+    one_vote, last = np.eye(num_classes) * weights, np.array(tried, dtype=np.int64) - 1
+    chunks = np.array_split(references.labels[nearest], -(-len(nearest) // _VOTES_AT_ONCE) or 1)
+    votes = np.concatenate([np.cumsum(one_vote[chunk], axis=1)[:, last] for chunk in chunks])
+    return {k: votes[:, place] / votes[:, place].sum(axis=1, keepdims=True) for place, k in enumerate(tried)}
 
 
-def _balanced_accuracy(labels: NDArray[np.integer], decisions: NDArray[np.integer]) -> float:
+def _count_findings(
+    labels: NDArray[np.integer], nearest: NDArray[np.int64], ks: Sequence[int]
+) -> dict[int, NDArray[np.float64]]:
+    """Return the share of votes for each finding by k, `(m, findings)` each."""
+    present, absent = (labels == value for value in (1, 0))
+    weighted = [part / np.maximum(part.sum(axis=0), 1) for part in (present, absent)]
+    shares = {}
+    for k in ks:
+        votes, against = (part[nearest[:, :k]].sum(axis=1) for part in weighted)
+        total = votes + against
+        shares[k] = np.divide(votes, total, out=np.full(total.shape, 0.5), where=total > 0)
+    return shares
+
+
+def _balanced_accuracy(labels: NDArray[np.integer], votes: NDArray[np.float64]) -> float:
+    """Return the mean recall of the classes; multi-label: the mean over findings of that of present and absent."""
     from sklearn.metrics import recall_score
 
-    # Only over the classes that occur: a small validation split may lack one.
-    return float(recall_score(labels, decisions, labels=np.unique(labels), average="macro"))
+    if labels.ndim == 1:
+        # Only over the classes that occur: a small validation split may lack one.
+        return float(recall_score(labels, votes.argmax(axis=1), labels=np.unique(labels), average="macro"))
+    columns = ((labels[:, number], votes[:, number] >= 0.5) for number in range(labels.shape[1]))
+    known = ((truth[truth != UNKNOWN], flagged[truth != UNKNOWN]) for truth, flagged in columns)
+    scores = [recall_score(*pair, labels=np.unique(pair[0]), average="macro") for pair in known if len(pair[0])]
+    return float(np.mean(scores))
 
 
-def _choose_queries(
-    labels: NDArray[np.integer], decisions: NDArray[np.integer], num_classes: int, seed: int
-) -> NDArray[np.int64]:
+def _are_right(evaluation: Evaluation) -> NDArray[np.bool_]:
+    """Return `(n,)` bool, whether the predicted class, or each known finding, of each image is right."""
+    right = evaluation.decisions == evaluation.labels
+    return right if right.ndim == 1 else np.asarray((right | (evaluation.labels == UNKNOWN)).all(axis=1))
+
+
+def _choose_queries(evaluation: Evaluation, correct: NDArray[np.bool_], seed: int) -> NDArray[np.int64]:
     """Return indices of example images: of each class, correct predictions and errors in turn."""
+    labels, names = simplify_labels(evaluation.labels, evaluation.label_set)
     shuffled = np.random.default_rng(seed).permutation(len(labels))
-    correct = labels == decisions
     groups = [
         shuffled[(labels[shuffled] == label) & (correct[shuffled] == outcome)]
         for outcome in (True, False)
-        for label in range(num_classes)
+        for label in range(len(names))
     ]
-    in_turn = [group[turn] for turn in range(NUM_QUERIES) for group in groups if turn < len(group)]
-    return np.array(in_turn[:NUM_QUERIES], dtype=np.int64)
+    return take_turns(groups)[:NUM_QUERIES]
 
 
 def _find_nearest(

@@ -7,15 +7,16 @@ A map preserves local neighborhoods under cosine distance. Distances between clu
 """
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.examples import simplify_labels
 from pneumoscope.errors import CollectionError, MissingExtraError, TrainingError
 from pneumoscope.io.results import EmbeddingMap
+from pneumoscope.labels import LabelSet
 from pneumoscope.neighbors.search import EmbeddingIndex, scale_to_length_one
 
 Method = Literal["tsne", "umap"]
@@ -34,7 +35,7 @@ def compute_map(
     embeddings: NDArray[np.floating],
     dataset: Dataset,
     *,
-    classes: Sequence[str],
+    label_set: LabelSet,
     seed: int = 0,
     new_embeddings: NDArray[np.floating] | None = None,
     new_names: Sequence[str] = (),
@@ -48,7 +49,7 @@ def compute_map(
     Args:
         embeddings: `(n, d)` floats, one row per image of `dataset`.
         dataset: with 4 or more images outside the split `test`.
-        classes: class names of the classifier.
+        label_set: the classes of the classifier. Multi-label: each point has one label, see `simplify_labels`.
         seed: of the map and of the sample for its quality metrics.
         new_embeddings, new_names: `(m, d)` floats and `m` names of unlabeled images.
         method: `tsne` or `umap`.
@@ -70,48 +71,16 @@ def compute_map(
     coordinates[origins == "train"] = fitted.coordinates
     coordinates[origins != "train"] = fitted.place(np.concatenate([embeddings[test], new_embeddings]))
     patients = [*dataset.table["patient"].astype(str), *[""] * num_new]
+    labels, classes = simplify_labels(dataset.labels(label_set), label_set)
     return EmbeddingMap(
         coordinates=coordinates,
-        labels=np.concatenate([dataset.labels(classes), np.full(num_new, -1)]),
+        labels=np.concatenate([labels, np.full(num_new, -1)]),
         origins=origins,
         names=np.array([*dataset.table["name"], *new_names], dtype=str),
-        classes=tuple(classes),
+        classes=classes,
         method=method,
         nearest=_find_nearest(np.concatenate([embeddings, new_embeddings]), origins, patients),
         **measure_map(embeddings[~test], coordinates[origins == "train"], seed=seed),
-    )
-
-
-def extend_map(
-    fitted_map: EmbeddingMap,
-    embeddings: NDArray[np.floating],
-    new_embeddings: NDArray[np.floating],
-    new_names: Sequence[str],
-    *,
-    seed: int = 0,
-) -> EmbeddingMap:
-    """Return a t-SNE map with other new images, without a refit.
-
-    Args:
-        fitted_map: from `compute_map`; its new images are replaced.
-        embeddings: `(n, d)` floats of the other images of the map, in order.
-        new_embeddings, new_names: `(m, d)` floats and `m` names of unlabeled images.
-        seed: of the approximate neighbor search.
-
-    Raises:
-        ValueError: if the shapes do not match.
-    """
-    old, train = fitted_map.origins != "new", fitted_map.origins == "train"
-    if len(embeddings) != old.sum():
-        raise ValueError(f"embeddings are {embeddings.shape}, expected ({old.sum()}, d): one row per image of the map")
-    fitted = restore_tsne(embeddings[train[old]], fitted_map.coordinates[train], seed)
-    return replace(
-        fitted_map,
-        coordinates=np.concatenate([fitted_map.coordinates[old], fitted.place(new_embeddings)]),
-        labels=np.concatenate([fitted_map.labels[old], np.full(len(new_embeddings), -1)]),
-        origins=np.array([*fitted_map.origins[old], *["new"] * len(new_embeddings)], dtype=str),
-        names=np.array([*fitted_map.names[old], *new_names], dtype=str),
-        nearest=None,
     )
 
 
@@ -150,30 +119,6 @@ def fit_tsne(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
     )
     fitted = tsne.fit(scale_to_length_one(embeddings).astype(np.float64))
     return FittedMap(fitted, fitted, perplexity=min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3))
-
-
-def restore_tsne(embeddings: NDArray[np.floating], coordinates: NDArray[np.floating], seed: int = 0) -> FittedMap:
-    """Restore a t-SNE map from its `(n, d)` embeddings and `(n, 2)` coordinates.
-
-    Raises:
-        ValueError: if the shapes do not match.
-        MissingExtraError: if openTSNE is not installed.
-    """
-    if coordinates.shape != (len(embeddings), 2):
-        raise ValueError(f"coordinates are {coordinates.shape}, expected {(len(embeddings), 2)}: one row per image")
-    perplexity = min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3)
-    units = scale_to_length_one(embeddings).astype(np.float64)
-    affinities = _import_tsne().affinity.PerplexityBasedNN(
-        units, perplexity=perplexity, method="exact", n_jobs=1, random_state=seed
-    )
-    tsne = _import_tsne().TSNEEmbedding(
-        coordinates.astype(np.float64),
-        affinities,
-        negative_gradient_method=_gradient_method(len(embeddings)),
-        n_jobs=1,
-        random_state=seed,
-    )
-    return FittedMap(tsne, coordinates, perplexity=perplexity)
 
 
 def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:

@@ -125,7 +125,7 @@ class LabeledEmbeddings:
 
     Attributes:
         embeddings: `(n, d)` floats.
-        labels: `(n,)` int, index into the classes.
+        labels: `(n,)` int, index of the class. Multi-label: `(n, classes)` int, 1 = present, 0 = absent, -1 = unknown.
         patients: `(n,)` str, patient of each image.
     """
 

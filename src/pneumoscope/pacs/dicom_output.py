@@ -18,8 +18,9 @@ from pneumoscope import __version__
 from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
 from pneumoscope.data.source import ImageSource, open_source
 from pneumoscope.errors import ImageError
+from pneumoscope.inference.reading import REJECTED
 from pneumoscope.io.write import atomic_write
-from pneumoscope.pacs.structured_report import DECISIONS, make_report
+from pneumoscope.pacs.structured_report import make_report
 from pneumoscope.report.reading_image import draw_reading
 
 if TYPE_CHECKING:
@@ -67,9 +68,7 @@ def make_dicom_reading(
 
     Args:
         source: path, bytes or binary stream of the radiograph; only its header is read.
-        reading: `decision` (normal, pneumonia, uncertain or rejected), `operating_point`, `p_normal`, `p_bacterial`,
-            `p_viral`, `p_pneumonia` (floats in [0, 1], or None where rejected), `anomaly_score`, `anomaly_percentile`,
-            `in_distribution`, `reason`, `model`; `subtype_trust` and `heatmap_trust`, see `Reader.trust`.
+        reading: the reading as `Reader.describe` returns it.
         heatmap: `(H, W)` floats in [0, 1], or None.
         image: `(H, W)` floats in [0, 1], the radiograph, 0 = black.
         deidentify: whether to remove what identifies the patient.
@@ -88,7 +87,7 @@ def make_dicom_reading(
         origin = _describe_origin(source, deidentify)
         radiograph = origin if "SOPInstanceUID" in origin else None
         capture = _make_capture(draw_reading(reading, heatmap, image), origin, radiograph)
-        if reading["decision"] == "rejected":
+        if reading["decision"] == REJECTED:
             capture.Laterality = ""  # the body part is unknown (PS3.3 C.7.3.1)
         else:
             capture.BodyPartExamined = "CHEST"
@@ -122,9 +121,8 @@ def write_dicom_reading(
 
 
 def _check_arguments(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: np.ndarray) -> None:
-    if reading.get("error") or reading.get("decision") not in DECISIONS:
-        expected = ", ".join(DECISIONS)
-        raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected one of {expected}")
+    if reading.get("error") or not reading.get("decision"):
+        raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected a reading without an error")
     if image.ndim != 2 or (heatmap is not None and heatmap.shape != image.shape):
         shapes = f"{image.shape} and {None if heatmap is None else heatmap.shape}"
         raise ValueError(f"image and heatmap have the shapes {shapes}; expected the same shape (H, W)")

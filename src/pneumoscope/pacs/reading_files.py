@@ -44,7 +44,7 @@ def write_reading(
     from PIL import Image
 
     radiograph, heatmap = illustrate(reader, path, image, reading)
-    fields = {**reading.to_row(), **reader.trust}
+    fields = reader.describe(reading)
     if heatmaps_dir:
         heatmaps_dir.mkdir(parents=True, exist_ok=True)
         # The hash keeps files of the same name in different folders from overwriting each other.

@@ -1,10 +1,14 @@
 """A prediction as a DICOM structured report: Measurement Report, template TID 1500 (PS3.16)."""
 
+import hashlib
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.data.finding_codes import find_code
+from pneumoscope.inference.reading import REJECTED, UNCERTAIN
+from pneumoscope.labels import SEPARATOR, LabelSet
 
 if TYPE_CHECKING:
     from highdicom.sr import AlgorithmIdentification, ComprehensiveSR, MeasurementsAndQualitativeEvaluations
@@ -12,17 +16,9 @@ if TYPE_CHECKING:
     from pydicom.sr.coding import Code
 
 SCHEME = "99PNEUMOSCOPE"
-FINDINGS = {
-    "normal": ("17621005", "SCT", "Normal"),
-    "pneumonia": ("233604007", "SCT", "Pneumonia"),
-    "bacterial": ("53084003", "SCT", "Bacterial pneumonia"),
-    "viral": ("75570004", "SCT", "Viral pneumonia"),
-}
 DECISIONS = {
-    "normal": FINDINGS["normal"],
-    "pneumonia": FINDINGS["pneumonia"],
-    "uncertain": ("82334004", "SCT", "Indeterminate"),
-    "rejected": ("REJECTED", SCHEME, "Rejected: not a valid frontal chest radiograph"),
+    UNCERTAIN: ("82334004", "SCT", "Indeterminate"),
+    REJECTED: ("REJECTED", SCHEME, "Rejected: not a valid frontal chest radiograph"),
 }
 _YES_NO = {True: ("373066001", "SCT", "Yes"), False: ("373067005", "SCT", "No")}
 _PROCEDURE = ("399208008", "SCT", "Plain X-ray of chest")
@@ -85,12 +81,12 @@ def _list_groups(
     reading: Mapping[str, Any], capture: "Dataset", radiograph: "Dataset | None"
 ) -> list["MeasurementsAndQualitativeEvaluations"]:
     from highdicom.sr import Measurement, QualitativeEvaluation
-    from pydicom.sr.codedict import codes
 
-    in_distribution = reading.get("in_distribution")
+    in_distribution, labels = reading.get("in_distribution"), reading["label_set"]
+    decision = _own("DECISION", "Decision at the operating point")
     pairs = [
         (_own("INTENDED_USE", "Intended use"), _own("RESEARCH_ONLY", RESEARCH_USE_ONLY)),
-        (_own("DECISION", "Decision at the operating point"), _code(DECISIONS[reading["decision"]])),
+        *((decision, code_name(name)) for name in reading["decision"].split(SEPARATOR)),
         (_own("OPERATING_POINT", "Operating point"), _code_point(str(reading["operating_point"]))),
     ]
     if in_distribution is not None:
@@ -98,13 +94,10 @@ def _list_groups(
         pairs.append((concept, _code(_YES_NO[bool(in_distribution)])))
     evaluations = [QualitativeEvaluation(*pair) for pair in pairs]
     overview = _make_group("decision", reading, radiograph, evaluations=evaluations)
-    comments = ["reason", "subtype_trust"] if reading["decision"] == "pneumonia" else ["reason"]
+    in_group = any(reading["decision"] in (name, *members) for name, members in labels.groups.items())
+    comments = ["reason", "label_trust"] if in_group else ["reason"]
     _add_capture_and_comments(overview, capture, [str(reading.get(name) or "") for name in comments])
-    groups = [overview]
-    for name, finding in FINDINGS.items():
-        if reading.get(f"p_{name}") is not None:
-            number = Measurement(codes.DCM.Probability, float(reading[f"p_{name}"]), _code(_NO_UNITS))
-            groups.append(_make_group(name, reading, radiograph, finding=finding, measurements=[number]))
+    groups = [overview, *_list_findings(reading, labels, radiograph)]
     scores = [
         ("anomaly_score", _own("ANOMALY_SCORE", "Anomaly score (distance from normal radiographs)"), _NO_UNITS),
         ("anomaly_percentile", _own("ANOMALY_PERCENT", "Percentile among held-out normal radiographs"), _PERCENT),
@@ -119,6 +112,34 @@ def _list_groups(
     return groups
 
 
+def _list_findings(
+    reading: Mapping[str, Any], labels: LabelSet, radiograph: "Dataset | None"
+) -> "list[MeasurementsAndQualitativeEvaluations]":
+    """Return a group for each name with a probability; it states the threshold, if there is one."""
+    from highdicom.sr import Measurement
+    from pydicom.sr.codedict import codes
+
+    groups = []
+    for name in labels.scored:
+        if reading.get(f"p_{name}") is not None:
+            numbers = [Measurement(codes.DCM.Probability, float(reading[f"p_{name}"]), _code(_NO_UNITS))]
+            if name in reading["thresholds"]:
+                limit = _own("DECISION_LIMIT", "Threshold of the probability")
+                numbers.append(Measurement(limit, float(reading["thresholds"][name]), _code(_NO_UNITS)))
+            groups.append(_make_group(name, reading, radiograph, finding=code_name(name), measurements=numbers))
+    return groups
+
+
+def code_name(name: str) -> "Code":
+    """Return the SNOMED CT code of a class or decision, or else a code of this package with the name as its meaning."""
+    if name in DECISIONS:
+        return _code(DECISIONS[name])
+    if known := find_code(name):
+        return _code((known[0], "SCT", known[1]))
+    digest = hashlib.sha256(name.encode()).hexdigest()[:11].upper()
+    return _own(f"CLASS{digest}", name.replace("\\", "/")[:64])
+
+
 def _code_point(point: str) -> "Code":
     """Return the operating point as a code. The algorithm parameters state the value of a user-defined threshold."""
     if point.isalpha():
@@ -131,7 +152,7 @@ def _make_group(
     reading: Mapping[str, Any],
     radiograph: "Dataset | None",
     *,
-    finding: tuple[str, str, str] | None = None,
+    finding: "Code | None" = None,
     measurements: list[Any] | None = None,
     evaluations: list[Any] | None = None,
 ) -> "MeasurementsAndQualitativeEvaluations":
@@ -143,7 +164,7 @@ def _make_group(
     return MeasurementsAndQualitativeEvaluations(
         tracking_identifier=TrackingIdentifier(identifier=f"Pneumoscope {name}"),
         algorithm_id=_identify_algorithm(reading),
-        finding_type=None if finding is None else _code(finding),
+        finding_type=finding,
         measurements=measurements,
         qualitative_evaluations=evaluations,
         source_images=sources,

@@ -1,8 +1,8 @@
-"""Vessels and lesions of phantoms: branching vessels, lobar consolidation, interstitial patterns.
+"""Vessels and lesions of phantoms: branching vessels, consolidation, interstitial patterns, nodules, effusions.
 
-Positions are in the thorax coordinates of `pneumoscope.phantoms.anatomy`. Patterns follow textbook descriptions:
-bacterial phantoms have one consolidated lobe with air bronchograms; viral phantoms have bilateral perihilar streaks,
-reticular lines and haze.
+Positions are in the thorax coordinates of `pneumoscope.phantoms.anatomy`. Patterns follow textbook descriptions: a
+consolidation is one lobe with air bronchograms; interstitial patterns are bilateral perihilar streaks, reticular lines
+and haze; a nodule is round and dense; an effusion fills the base of one lung up to a line that rises at the ribs.
 """
 
 from dataclasses import dataclass
@@ -197,10 +197,7 @@ def sample_interstitial(children: np.ndarray, rng: np.random.Generator) -> tuple
     """
     bounds = {"reach": (0.36, 0.58), "haze": (0.27, 0.46), "streaks": (0.09, 0.16), "mesh": (0.09, 0.15)}
     bounds |= {"balance": (-0.25, 0.25), "drift": (-0.02, 0.16)}  # left-right asymmetry, downward shift
-    patterns = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
-    for name, (low, high) in bounds.items():
-        patterns[name] = rng.uniform(low, high, len(patterns))
-    patterns = patterns[children]
+    patterns = _sample_children(bounds, children, rng)
     streaks = np.zeros((len(children), 120), _BRANCH)
     direction = rng.uniform(-1.5, 1.6, streaks.shape)
     distance = patterns["reach"][:, None] * rng.uniform(0.05, 1.0, streaks.shape) ** 0.8
@@ -226,3 +223,58 @@ def draw_interstitial(
     mesh = np.clip(1 - np.abs(draw_texture(num_images, size, 44, rng)) / 0.45, 0, 1)
     lines = patterns["mesh"] * mesh + _draw_branches(streaks, cases, size)
     return Lesion(patterns["haze"] * share, lines * share, (share > 0.4) & (chest.lungs > 0.5))
+
+
+def sample_nodules(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sample the nodule of each child, `(n,)` structured float32: sign of the `side`, center and `radius`."""
+    bounds = {"side": (-1, 1), "height": (0.25, 0.72), "lateral": (0.52, 0.76), "radius": (0.07, 0.13)}
+    return _sample_children(bounds, children, rng)
+
+
+def draw_nodules(nodules: np.ndarray, chest: Chest, rng: np.random.Generator) -> Lesion:
+    """Draw one round nodule per chest; `nodules` from `sample_nodules`."""
+    nodules = nodules[:, None, None]
+    # The lungs are about 1.2 high and 0.7 wide in the units of `radius`.
+    down, aside = 1.2 * (chest.height - nodules["height"]), 0.7 * (chest.lateral - nodules["lateral"])
+    distance = (down**2 + aside**2) / nodules["radius"] ** 2 + 0.08 * draw_texture(
+        len(chest.u), chest.u.shape[1], 20, rng
+    )
+    return _fill(smooth((1.35 - distance) / 0.7) * (chest.u * nodules["side"] > 0), chest)
+
+
+def sample_effusions(children: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Sample the effusion of each child, `(n,)` structured float32: sign of the `side`, `level` and `rise`."""
+    return _sample_children({"side": (-1, 1), "level": (0.62, 0.88), "rise": (0.15, 0.35)}, children, rng)
+
+
+def draw_effusions(effusions: np.ndarray, chest: Chest, rng: np.random.Generator) -> Lesion:
+    """Draw one effusion per chest, with a meniscus at the ribs; `effusions` from `sample_effusions`."""
+    effusions = effusions[:, None, None]
+    surface = effusions["level"] - effusions["rise"] * chest.lateral**3
+    surface = surface + 0.01 * draw_texture(len(chest.u), chest.u.shape[1], 8, rng)
+    return _fill(smooth((chest.height - surface) / 0.07) * (chest.u * effusions["side"] > 0), chest)
+
+
+def join_lesions(lesions: list[Lesion]) -> Lesion:
+    """Return several lesions of the same chests as one."""
+    return Lesion(
+        np.maximum.reduce([lesion.filled for lesion in lesions]),
+        np.sum([lesion.lines for lesion in lesions], axis=0),
+        np.logical_or.reduce([lesion.mask for lesion in lesions]),
+    )
+
+
+def _fill(shape: np.ndarray, chest: Chest) -> Lesion:
+    """Return a dense lesion of a `(n, size, size)` shape in [0, 1]."""
+    filled = shape.astype(np.float32)
+    return Lesion(filled, np.zeros_like(filled), (filled > 0.4) & (chest.lungs > 0.5))
+
+
+def _sample_children(
+    bounds: dict[str, tuple[float, float]], children: np.ndarray, rng: np.random.Generator
+) -> np.ndarray:
+    """Return `(n,)` structured float32, uniform between the bounds and equal for all images of a child."""
+    samples = np.zeros(children.max(initial=-1) + 1, dtype=[(name, np.float32) for name in bounds])
+    for name, (low, high) in bounds.items():
+        samples[name] = rng.uniform(low, high, len(samples))
+    return np.asarray(samples[children])

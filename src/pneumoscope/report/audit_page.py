@@ -13,11 +13,13 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.data.audit import group_by_label
 from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Audit
 from pneumoscope.io.write import write_text
+from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import shows_phantoms
-from pneumoscope.report.figures.exposure import SUBTYPE_TITLES, draw_exposures
+from pneumoscope.report.figures.exposure import draw_exposures
 from pneumoscope.report.figures.palette import save_page_figure
 from pneumoscope.report.tables import Cell, Table, tabulate_counts, tabulate_exposure
 from pneumoscope.report.templates import write_page
@@ -42,15 +44,15 @@ def write_audit(audit: Audit, dataset: Dataset, out_dir: str | os.PathLike[str])
         Path of `audit.html`, which works offline.
     """
     out_dir = Path(out_dir)
-    write_text(out_dir / "audit.txt", format_audit(audit))
+    write_text(out_dir / "audit.txt", format_audit(audit, dataset.label_set))
     document = {"notice": RESEARCH_USE_ONLY, "pneumoscope_version": __version__, **asdict(audit)}
     write_json(out_dir / "audit.json", document)
     return _write_page(audit, dataset, out_dir)
 
 
-def format_audit(audit: Audit) -> str:
-    """Return an audit as text for a terminal."""
-    counts, exposure = tabulate_counts("", audit.counts, audit.patients), tabulate_exposure(audit.exposure)
+def format_audit(audit: Audit, label_set: LabelSet | None = None) -> str:
+    """Return an audit as text for a terminal, with the classes in the order of `label_set`."""
+    counts, exposure = _tabulate_counts("", audit, label_set), tabulate_exposure(audit.exposure)
     lines = ["Audit", RESEARCH_USE_ONLY, "", *_align(counts), ""]
     lines += [f"- {note}" for note in audit.notes]
     for title, entries in _list_findings(audit):
@@ -59,6 +61,10 @@ def format_audit(audit: Audit) -> str:
             lines.append(f"  {len(entries) - _NAMES_LISTED} more in audit.json")
     lines += ["", "Mean gray level of an image, 0 to 255:", *_align(exposure)]
     return "\n".join(lines) + "\n"
+
+
+def _tabulate_counts(caption: str, audit: Audit, label_set: LabelSet | None) -> Table:
+    return tabulate_counts(caption, audit.counts, audit.patients, label_set=label_set, images=audit.images)
 
 
 def _list_findings(audit: Audit) -> list[tuple[str, list[str]]]:
@@ -91,13 +97,11 @@ def _align(table: Table) -> list[str]:
 def _collect_examples(dataset: Dataset) -> list[dict[str, Any]]:
     """Return some images of each class, evenly spaced in the table, each from a different patient."""
     shown = []
-    for name, title in SUBTYPE_TITLES.items():
-        rows = dataset.table.index[dataset.table["subtype"] == name]
-        firsts = dataset.table.loc[rows].drop_duplicates("patient").index.to_numpy()
-        if len(firsts):
-            chosen = firsts[np.linspace(0, len(firsts) - 1, min(_EXAMPLES, len(firsts))).round().astype(int)]
-            images = [_show_image(dataset, row, f"Example of class {title}: ") for row in chosen]
-            shown.append({"title": title, "images": images})
+    for name, rows in group_by_label(dataset.table, dataset.label_set).items():
+        firsts = dataset.table[rows].drop_duplicates("patient").index.to_numpy()
+        chosen = firsts[np.linspace(0, len(firsts) - 1, min(_EXAMPLES, len(firsts))).round().astype(int)]
+        images = [_show_image(dataset, row, f"Example of class {name}: ") for row in chosen]
+        shown.append({"title": name, "images": images})
     return shown
 
 
@@ -142,7 +146,7 @@ def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
         phantoms=shows_phantoms(dataset),
         audit=audit,
         num_images=len(dataset),
-        counts=tabulate_counts("Images by split and class", audit.counts, audit.patients),
+        counts=_tabulate_counts("Images by split and class", audit, dataset.label_set),
         findings=findings,
         exposure=save_page_figure(figure, out_dir / "exposure", caption="Histogram of the mean gray level by class."),
         exposure_table=tabulate_exposure(audit.exposure),

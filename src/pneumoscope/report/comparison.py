@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fnmatch
 import math
 from dataclasses import dataclass
 from typing import Any
 
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.study_folder import order_configurations
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
+from pneumoscope.labels import LabelSet
 from pneumoscope.report.published import (
     APPROXIMATE,
     REFERENCE,
@@ -16,27 +19,30 @@ from pneumoscope.report.published import (
     best_published,
     list_published,
 )
-from pneumoscope.report.wording import TASK_TITLES, metric_title
+from pneumoscope.report.wording import metric_title, task_titles
 
 COMPARED = (
     ("binary", "accuracy"),
     ("binary", "auroc"),
-    ("three_class", "accuracy"),
-    ("three_class", "precision_normal"),
-    ("three_class", "precision_bacterial"),
-    ("three_class", "precision_viral"),
-    ("three_class", "auroc_bacterial_vs_viral"),
+    ("multiclass", "accuracy"),
+    ("multiclass", "precision_*"),
+    ("multiclass", "auroc_*"),
+    ("multilabel", "auroc"),
+    ("multilabel", "auroc_*"),
     ("neighbors", "accuracy"),
     ("neighbors", "agreement"),
     ("anomaly", "auroc"),
     ("anomaly", "accuracy"),
     ("anomaly", "f1"),
-    ("anomaly", "flagged_normal_mean_plus_sd"),
-    ("anomaly", "flagged_pneumonia_mean_plus_sd"),
+    ("anomaly", "false_positive_rate_mean_plus_sd"),
+    ("anomaly", "sensitivity_mean_plus_sd"),
 )
+# The table compares each class of sets with at most this number.
+MOST_CLASSES = 8
 HEADLINE_METRICS = (
     ("binary", "accuracy"),
-    ("three_class", "accuracy"),
+    ("multiclass", "accuracy"),
+    ("multilabel", "auroc"),
     ("neighbors", "accuracy"),
     ("anomaly", "auroc"),
 )
@@ -95,16 +101,36 @@ def read_metrics(results: dict[str, Any], task: str) -> dict[str, dict[str, Esti
     }
 
 
+def read_label_set(results: dict[str, Any]) -> LabelSet:
+    """Return the classes of the study's data."""
+    entry = results["data"]["label_set"]
+    groups = {name: tuple(members) for name, members in entry["groups"].items()}
+    return LabelSet(tuple(entry["classes"]), entry["negative"], groups, entry["multi_label"])
+
+
+def is_comparable(results: dict[str, Any]) -> bool:
+    """Return whether the metrics are of radiographs with the classes of the reference study and the publications."""
+    known = (KERMANY_LABELS.classes, KERMANY_LABELS.binary().classes)
+    return not results["data"]["phantoms"] and read_label_set(results).classes in known
+
+
+def list_titles(results: dict[str, Any]) -> dict[str, str]:
+    """Return the titles of the tasks of a study."""
+    tasks = {task: results["tasks"].get(task, {}) for task in CLASSIFICATIONS}
+    return task_titles({task: next(iter(e.values()))["label_set"]["classes"] for task, e in tasks.items() if e})
+
+
 def compare_metrics(results: dict[str, Any]) -> list[ComparedMetric]:
-    """Return the metrics of the comparison table; metrics of radiographs are not compared with those of phantoms."""
-    comparable = not results["data"]["phantoms"]
+    """Return the metrics of the comparison table; `*` in `COMPARED` stands for each class."""
+    comparable = is_comparable(results)
     compared = []
-    for task, metric in COMPARED:
-        ours = _collect_ours(results, task, metric)
-        if ours:
+    for task, pattern in COMPARED:
+        found = dict.fromkeys(name for metrics in read_metrics(results, task).values() for name in metrics)
+        metrics = fnmatch.filter(found, pattern)
+        for metric in metrics if len(metrics) <= MOST_CLASSES else ():
             reference = reference_estimate(task, metric) if comparable else None
             best = best_published(task, metric) if comparable else None
-            compared.append(ComparedMetric(task, metric, reference, ours, best))
+            compared.append(ComparedMetric(task, metric, reference, _collect_ours(results, task, metric), best))
     return compared
 
 
@@ -114,19 +140,19 @@ def _collect_ours(results: dict[str, Any], task: str, metric: str) -> dict[str, 
 
 def collect_scores(results: dict[str, Any]) -> dict[str, list[Score]]:
     """Return scores by task title: the reference study, this study, then publications from low to high."""
-    panels = {}
+    panels, comparable, titles = {}, is_comparable(results), list_titles(results)
     for task, metric in HEADLINE_METRICS:
         scores = [
             Score(f"ours, {name}", "ours", estimate) for name, estimate in _collect_ours(results, task, metric).items()
         ]
-        if scores and not results["data"]["phantoms"]:
+        if scores and comparable:
             reference = reference_estimate(task, metric)
             first = [Score("reference study", "reference", reference)] if reference else []
             others = sorted(list_published(task, metric), key=lambda pair: pair[1])
             scores = first + scores
             scores += [Score(source.name, "published", sampling_interval(metric, value)) for source, value in others]
         if scores:
-            panels[f"{TASK_TITLES[task]}: {metric_title(metric)}"] = scores
+            panels[f"{titles[task]}: {metric_title(metric)}"] = scores
     return panels
 
 

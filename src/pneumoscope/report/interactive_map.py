@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from pneumoscope.report.figures.palette import CLASS_COLORS, SOFT
+from pneumoscope.report.figures.palette import class_style
 from pneumoscope.report.templates import embed_json
 
 if TYPE_CHECKING:
@@ -21,12 +21,13 @@ THUMBNAILS_ACROSS = 64
 JPEG_QUALITY = 60
 
 
-def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None) -> str:
+def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None, *, negative: str | None = None) -> str:
     """Return the data of one map as JSON for a `<script>` of a page; see `map.js`.
 
     Args:
         embedding_map: the map.
         dataset: the images on the map, matched by name; without a dataset the map has no thumbnails.
+        negative: the negative class; by default guessed from the classes.
     """
     nearest = (
         embedding_map.nearest
@@ -37,7 +38,7 @@ def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None) -> str:
     return embed_json(
         {
             "classes": list(embedding_map.classes),
-            "colors": {name: CLASS_COLORS.get(name, SOFT) for name in embedding_map.classes},
+            "styles": class_style(embedding_map.classes, negative),
             "names": embedding_map.names.tolist(),
             "labels": labels,
             "coordinates": [[float(f"{value:.5g}") for value in point] for point in embedding_map.coordinates.tolist()],

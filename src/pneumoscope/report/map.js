@@ -6,14 +6,19 @@
  */
 const [MARGIN, REACH, MAX_ZOOM, MOST_LISTED] = [36, 14, 40, 100];
 const PROBE = document.createElement("canvas").getContext("2d"); // tests which points lie inside a loop
-const CORNERS = [12, 3, 4, 6, 5]; // circle, triangle, square, hexagon: one for each class; pentagon: class unknown
+const PLUS = [[1, 0.35], [0.35, 0.35], [0.35, 1]];
+/** Corners of the shapes in a square from -1 to 1, by the name that matplotlib gives the marker. */
+export const SHAPES = {
+  o: polygon(16), "^": polygon(3), s: polygon(4), v: polygon(3, 0.5), D: polygon(4, 0.125), h: polygon(6), p: polygon(5),
+  P: [0, 1, 2, 3].flatMap((turn) => PLUS.map((corner) => rotate(corner, turn / 4))),
+  X: [0, 1, 2, 3].flatMap((turn) => PLUS.map((corner) => rotate(corner, turn / 4 + 0.125))),
+};
 const UNKNOWN = "class unknown";
 const MARK_SIDE = 14; // of a shape in the legend, in CSS pixels
 
 /** A scatter plot on a canvas, and the lists next to it. */
 export class PointMap {
   #parts;
-  #mark;
   #hint;
   #points = { classes: [], names: [], labels: [] };
   #thumbnails = null;
@@ -30,12 +35,11 @@ export class PointMap {
   /**
    * @param {HTMLElement} root contains `.map-canvas`, `.map-hint`, `.map-list` and `.map-filters`. Optional:
    *   `.map-card`, `.map-search`, `.map-loop` and buttons with `data-map`. Without `.map-loop` every drag draws a loop.
-   * @param {object} [options] `follow` attaches gestures (see `gestures.js`); `mark` returns the legend mark of a class.
+   * @param {object} [options] `follow` attaches gestures (see `gestures.js`).
    */
-  constructor(root, { follow = followPointer, mark } = {}) {
+  constructor(root, { follow = followPointer } = {}) {
     const names = ["canvas", "hint", "list", "card", "search", "filters", "loop"];
     this.#parts = Object.fromEntries(names.map((name) => [name, root.querySelector(`.map-${name}`)]));
-    this.#mark = mark ?? ((name) => this.#makeMark(name));
     this.#hint = this.#parts.hint.textContent;
     const { canvas, search, loop } = this.#parts;
     follow(canvas, {
@@ -80,8 +84,8 @@ export class PointMap {
   /**
    * Show the points of a map.
    *
-   * @param {object} points `classes`; for each image `names`, `labels` (class name, or null if unknown) and
-   *   `coordinates` ([x, y], y upwards). The report adds `colors` for each class, and for each image `emphasized`,
+   * @param {object} points `classes`, `styles` ([color, shape] of each class); for each image `names`, `labels` (class
+   *   name, or null if unknown) and `coordinates` ([x, y], y upwards). The report adds for each image `emphasized`,
    *   `nearest` and `thumbnails` (a number, or null).
    * @param {object} [thumbnails] one image with all thumbnails: `address`, `side` in pixels, number `across`.
    */
@@ -183,12 +187,12 @@ export class PointMap {
 
   #makeFilter(name) {
     const box = make("input", { type: "checkbox", checked: true });
-    box.style.accentColor = this.#points.colors?.[name] ?? "";
+    box.style.accentColor = this.#readStyle(name)[0];
     box.addEventListener("change", () => {
       this.#hidden[box.checked ? "delete" : "add"](name);
       this.#redraw();
     });
-    return make("label", { className: "small" }, box, this.#mark(name ?? UNKNOWN), name ?? UNKNOWN);
+    return make("label", { className: "small" }, box, this.#makeMark(name), name ?? UNKNOWN);
   }
 
   /** Return the shape of a class in its color, as on the map. */
@@ -196,22 +200,18 @@ export class PointMap {
     const ratio = 2; // sharp on screens with two device pixels per CSS pixel
     const mark = make("canvas", { className: "map-mark", width: ratio * MARK_SIDE, height: ratio * MARK_SIDE });
     const context = mark.getContext("2d");
-    context.fillStyle = this.#readClassColor(name);
-    traceShape(context, [ratio * MARK_SIDE / 2, ratio * MARK_SIDE / 2], 0.4 * ratio * MARK_SIDE, this.#countCorners(name));
+    const [color, shape] = this.#readStyle(name);
+    context.fillStyle = color;
+    traceShape(context, [ratio * MARK_SIDE / 2, ratio * MARK_SIDE / 2], 0.4 * ratio * MARK_SIDE, shape);
     context.fill();
     return mark;
-  }
-
-  #countCorners(name) {
-    const number = this.#points.classes.indexOf(name);
-    return number < 0 ? CORNERS.at(-1) : CORNERS[number % (CORNERS.length - 1)];
   }
 
   #list(title, numbers) {
     const { hint, list } = this.#parts;
     hint.textContent = title ? `${title}: ${numbers.length}` : this.#hint;
     const entries = numbers.slice(0, MOST_LISTED).map((number) => {
-      const mark = this.#mark(this.#points.labels[number] ?? UNKNOWN);
+      const mark = this.#makeMark(this.#points.labels[number]);
       const button = make("button", { type: "button" }, mark, this.#describe(number));
       for (const name of ["focus", "mouseenter"]) button.addEventListener(name, () => this.#choose(number));
       return make("li", {}, button);
@@ -266,12 +266,12 @@ export class PointMap {
     context.globalAlpha = 0.75;
     for (const name of [...classes, null]) {
       if (this.#hidden.has(name)) continue;
-      const corners = this.#countCorners(name);
-      context.fillStyle = this.#readClassColor(name);
+      const [color, shape] = this.#readStyle(name);
+      context.fillStyle = color;
       context.beginPath();
       places.forEach((place, number) => {
         const radius = emphasized?.[number] ? 1.6 * size : size;
-        if (labels[number] === name) traceShape(context, place, radius, corners);
+        if (labels[number] === name) traceShape(context, place, radius, shape);
       });
       context.fill();
     }
@@ -295,9 +295,9 @@ export class PointMap {
     if (this.#loop) context.stroke(this.#loop);
   }
 
-  #readClassColor(name) {
-    const { classes, colors } = this.#points;
-    return colors?.[name] ?? this.#readColor(classes.includes(name) ? `--${name}` : "--ink");
+  /** Return color and shape of a class. */
+  #readStyle(name) {
+    return this.#points.styles?.[name] ?? [this.#readColor("--ink"), "X"];
   }
 
   /** Return a color of the style sheet in the current color scheme. */
@@ -324,13 +324,23 @@ function make(tag, properties = {}, ...children) {
   return element;
 }
 
-/** Add a regular polygon to the path; with many corners it looks like a circle. */
-function traceShape(context, [x, y], size, corners = 4) {
-  for (let corner = 0; corner < corners; corner += 1) {
-    const angle = Math.PI * (0.5 + (2 * corner + 1) / corners);
-    context[corner ? "lineTo" : "moveTo"](x + 1.1 * size * Math.cos(angle), y + 1.1 * size * Math.sin(angle));
-  }
+/** Add a shape to the path. */
+function traceShape(context, [x, y], size, shape) {
+  SHAPES[shape].forEach(([across, down], corner) => {
+    context[corner ? "lineTo" : "moveTo"](x + 1.1 * size * across, y + 1.1 * size * down);
+  });
   context.closePath();
+}
+
+/** Return the corners of a regular polygon that stands on a side, or is turned by a share of a full turn. */
+function polygon(corners, turn = 0) {
+  const corner = rotate([1, 0], 0.25 + 0.5 / corners + turn);
+  return Array.from({ length: corners }, (_, number) => rotate(corner, number / corners));
+}
+
+function rotate([x, y], turn) {
+  const [cosine, sine] = [Math.cos(2 * Math.PI * turn), Math.sin(2 * Math.PI * turn)];
+  return [x * cosine - y * sine, x * sine + y * cosine];
 }
 
 for (const figure of document.querySelectorAll(".interactive-map")) {

@@ -11,6 +11,7 @@ from pneumoscope.inference.cards import (
     AnomalyCard,
     CardHead,
     ClassifierCard,
+    DataSummary,
     ExportedModel,
     ReferenceCard,
     load_card,
@@ -19,6 +20,7 @@ from pneumoscope.inference.model_set import load_cards
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.results.calibration import OperatingPoint, SeedComparison, SplitMetrics
 from pneumoscope.io.write import write_text
+from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.report.templates import make_environment
@@ -27,19 +29,18 @@ from pneumoscope.report.wording import format_estimate, format_value, metric_tit
 LEAST_DROP = 0.05
 
 _SPLITS = {"val": "validation", "held_out": "held-out series", "test": "test"}
-_TASKS = {"normal_or_pneumonia": "normal or pneumonia", "three_class": "three classes"}
-_BINARY = {"auroc": "AUROC", "auprc": "AUPRC"}
-_THREE_CLASSES = (
-    *("accuracy", "balanced_accuracy", "auroc", "auroc_bacterial_vs_viral"),
-    *("recall_normal", "recall_bacterial", "recall_viral"),
-    *("precision_normal", "precision_bacterial", "precision_viral"),
+_POSITIVE = {"auroc": "AUROC", "auprc": "AUPRC"}
+# Metrics of all classes on the card: these, and those of single classes that begin with them.
+_CLASSES = (
+    *("accuracy", "subset_accuracy", "balanced_accuracy", "auroc", "recall"),
+    *("sensitivity", "specificity", "precision"),
 )
 # Metrics of the heatmaps on the card; `card.json` contains all.
 _EXPLANATION = (
     *("peak_in_lesion", "lesion_area", "heat_in_lungs", "lungs_area"),
     *("survives_last", "survives_all", "other_seed"),
 )
-_SUBTYPE_TITLES = {
+_AUDIT_TITLES = {
     "predictions_outside": "whole image, outside error runs",
     "predictions_inside": "whole image, inside error runs",
     "borders_outside": "outer tenth of the image only, outside error runs",
@@ -63,15 +64,15 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
         write_model_card(load_card(ExportedModel, export_dir), export_dir / "README.md")
     else:
         for part, card in vars(load_cards(export_dir)).items():
-            write_model_card(card, export_dir / part / "README.md")
+            if card is not None:
+                write_model_card(card, export_dir / part / "README.md")
 
 
 def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
-    content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop"))
-    content |= {
-        name: [] for name in ("training", "points", "splits", "rows", "test", "explanation", "subtypes", "seeds")
-    }
+    content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop", "audited"))
+    content |= dict.fromkeys(("training", "points", "splits", "rows", "test", "explanation", "audit", "seeds"), ())
+    content["sums"] = {}
     if isinstance(card, ExportedModel):
         content |= {"model": card, "training": _describe_training(card)}
     if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard):
@@ -80,31 +81,44 @@ def write_model_card(card: CardHead, path: Path) -> None:
         content["test"] = _list_metrics(card.metrics["test"])
     if isinstance(card, ClassifierCard):
         content |= _describe_classifier(card)
-    of_kermany = content["data"] is not None and _KERMANY in content["data"].license
     template = make_environment(autoescape=False).get_template("model_card.md.j2")
-    write_text(path, template.render(card=card, of_kermany=of_kermany, **content))
+    write_text(path, template.render(card=card, of_kermany=is_kermany(content["data"]), **content))
+
+
+def is_kermany(data: DataSummary | None) -> bool:
+    """Return whether the training data are the collection of the included models."""
+    return data is not None and _KERMANY in data.license
 
 
 def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
+    labels = card.label_set
     return {
         "classifier": card,
-        "points": [(name, *_format_point(point)) for name, point in card.operating_points.items()],
+        "sums": {name: labels.members(name) for name in labels.scored if name not in labels.classes},
+        "points": [
+            (name, *([label] if labels.multi_label else []), *_format_point(point))
+            for name, by_label in card.operating_points.items()
+            for label, point in by_label.items()
+        ],
         "splits": _title_splits(card.metrics),
-        "rows": _tabulate_metrics(card.metrics),
+        "rows": _tabulate_metrics(card.metrics, labels),
         "explanation": _list_explanation(card.explanation.metrics) if card.explanation else [],
-        "subtypes": [
-            (_SUBTYPE_TITLES[name], format_estimate("auroc", one)) for name, one in card.subtypes.metrics.items()
+        "audited": next(((name, group) for name, group in labels.groups.items() if len(group) == 2), None),
+        "audit": [
+            (_AUDIT_TITLES[name], format_estimate("auroc", one)) for name, one in card.label_audit.metrics.items()
         ]
-        if card.subtypes
+        if card.label_audit
         else [],
-        "seeds": _list_seeds(card.seeds) if card.seeds else [],
+        "seeds": _list_seeds(card.seeds, labels) if card.seeds else [],
         "drop": _format_drop(card.metrics),
     }
 
 
 def _describe_training(card: ExportedModel) -> list[str]:
     settings = card.settings
-    optimizer = f"AdamW, weight decay {settings.weight_decay:g}" if settings.weight_decay else "Adam"
+    optimizer = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[settings.optimizer]
+    if settings.weight_decay and settings.optimizer != "adam":
+        optimizer += f", weight decay {settings.weight_decay:g}"
     warmup = f"; linear warm-up over {settings.warmup:.0%} of the steps, then cosine decay" if settings.cosine else ""
     return [
         f"{settings.epochs} epochs in batches of {settings.batch_size}, configuration `{settings.configuration}`",
@@ -118,8 +132,10 @@ def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
     # Anomaly detectors have no dropout layer.
     dropout = settings.dropout if card.kind == "classifier" else 0
     options = (
-        (settings.backbone, f"pretrained weights of {settings.backbone}"),
+        (settings.weights, f"pretrained weights: {settings.weights}"),
+        (card.init_from, f"started from the weights of {card.init_from}"),
         (settings.balanced, "class-balanced sampling"),
+        (settings.class_weights == "balanced", "classes weighted equally in the loss"),
         (settings.label_smoothing, f"label smoothing {settings.label_smoothing:g}"),
         (settings.mixup, f"mixup {settings.mixup:g}"),
         (dropout, f"dropout {dropout:g}"),
@@ -144,24 +160,39 @@ def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
     )
 
 
-def _tabulate_metrics(metrics: Mapping[str, SplitMetrics]) -> list[tuple[str, list[str]]]:
+def _tabulate_metrics(metrics: Mapping[str, SplitMetrics], labels: LabelSet) -> list[tuple[str, list[str]]]:
     """Return rows with a title and a cell for each measured split."""
     parts = [metrics[split] for split in _SPLITS if split in metrics]
-    binary, three = [part.normal_or_pneumonia for part in parts], [part.three_class for part in parts]
-    rows = [(f"normal or pneumonia: {title}", _row(name, binary)) for name, title in _BINARY.items()]
-    for name in (key.removeprefix("accuracy_") for key in binary[0] if key.startswith("accuracy_")):
-        specificities = [part[f"flagged_normal_{name}"].complement() for part in binary]
+    positive, classes, titles = [part.positive for part in parts], [part.classes for part in parts], _title(labels)
+    known = positive[0] if parts else {}
+    rows = [(f"{titles['positive']}: {_POSITIVE[name]}", _row(name, positive)) for name in _POSITIVE if name in known]
+    for name in (key.removeprefix("accuracy_") for key in known if key.startswith("accuracy_")):
+        specificities = [part[f"false_positive_rate_{name}"].complement() for part in positive]
         rows += [
-            (f"at `{name}`: sensitivity", _row(f"flagged_pneumonia_{name}", binary)),
+            (f"at `{name}`: sensitivity", _row(f"sensitivity_{name}", positive)),
             (f"at `{name}`: specificity", [format_estimate("specificity", value) for value in specificities]),
-            (f"at `{name}`: accuracy", _row(f"accuracy_{name}", binary)),
+            (f"at `{name}`: accuracy", _row(f"accuracy_{name}", positive)),
         ]
-    names = [name for name in _THREE_CLASSES if name in three[0]]
-    return rows + [(f"three classes: {metric_title(name)}", _row(name, three)) for name in names]
+    names = dict.fromkeys(
+        name for start in _CLASSES for part in classes[:1] for name in part if f"{name}_".startswith(f"{start}_")
+    )
+    return rows + [(f"{titles['classes']}: {metric_title(name)}", _row(name, classes)) for name in names]
+
+
+def _title(labels: LabelSet) -> dict[str, str]:
+    """Return the titles of the two groups of metrics."""
+    return {
+        "positive": f"{labels.negative} or {labels.positive}",
+        "classes": f"{len(labels.classes)} {'findings' if labels.multi_label else 'classes'}",
+    }
 
 
 def _title_splits(metrics: Mapping[str, SplitMetrics]) -> list[str]:
-    counts = {split: metrics[split].three_class["accuracy"].n for split in _SPLITS if split in metrics}
+    counts = {
+        split: max((one.n for one in metrics[split].classes.values()), default=0)
+        for split in _SPLITS
+        if split in metrics
+    }
     return [f"{_SPLITS[split]}, n = {count:,}" for split, count in counts.items()]
 
 
@@ -177,23 +208,23 @@ def _list_explanation(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
     return _list_metrics({name: metrics[name] for name in _EXPLANATION if name in metrics})
 
 
-def _list_seeds(seeds: SeedComparison) -> list[str]:
+def _list_seeds(seeds: SeedComparison, labels: LabelSet) -> list[str]:
     """Return mean and standard deviation of each metric over models with different seeds."""
     sentences = []
     for key, spread in seeds.test.items():
         task, _, name = key.partition("/")
         title = metric_title(name.removesuffix("_balanced"))
         mean, deviation = format_value(name, spread.mean), format_value(name, spread.sd)
-        sentences.append(f"{_TASKS.get(task, task)}: {title} {mean}, sd {deviation}")
+        sentences.append(f"{_title(labels).get(task, task)}: {title} {mean}, sd {deviation}")
     return sentences
 
 
 def _format_drop(metrics: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
     """Return the specificity at `balanced` on validation and test if it is lower on test, else None."""
-    name = "flagged_normal_balanced"
-    if not {"val", "test"} <= metrics.keys():
+    name = "false_positive_rate_balanced"
+    if not all(split in metrics and name in metrics[split].positive for split in ("val", "test")):
         return None
-    val, test = (metrics[split].normal_or_pneumonia[name].complement() for split in ("val", "test"))
+    val, test = (metrics[split].positive[name].complement() for split in ("val", "test"))
     if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
         return None
     return format_value("specificity", val.value), format_estimate("specificity", test)

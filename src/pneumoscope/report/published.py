@@ -13,7 +13,7 @@ REFERENCE_STUDY = '"Deep Learning, Final Course Project", O. Bar, Bar-Ilan Unive
 REFERENCE = MappingProxyType(
     {
         "binary": {"accuracy": 0.7740},
-        "three_class": {
+        "multiclass": {
             "accuracy": 0.6346,
             "precision_normal": 0.96,
             "precision_bacterial": 0.66,
@@ -22,8 +22,8 @@ REFERENCE = MappingProxyType(
         "anomaly": {
             "accuracy": 0.668,
             "auroc": 0.75,
-            "flagged_normal_mean_plus_sd": 0.27,
-            "flagged_pneumonia_mean_plus_sd": 0.63,
+            "false_positive_rate_mean_plus_sd": 0.27,
+            "sensitivity_mean_plus_sd": 0.63,
         },
     }
 )
@@ -65,7 +65,7 @@ PUBLICATIONS = (
         "Kermany, Goldbaum, Cai et al. 2018. Identifying medical diagnoses and treatable diseases by image-based deep "
         "learning. Cell 172(5), 1122-1131.",
         "https://doi.org/10.1016/j.cell.2018.02.010",
-        {"binary": {"accuracy": 0.928, "auroc": 0.968}, "three_class": {"auroc_bacterial_vs_viral": 0.940}},
+        {"binary": {"accuracy": 0.928, "auroc": 0.968}, "multiclass": {"auroc_bacterial_vs_viral": 0.940}},
         "value not checked in the source",
     ),
     Publication(
@@ -100,7 +100,7 @@ PUBLICATIONS = (
         "Ayan, Karabulut, Ünver 2022. Diagnosis of pediatric pneumonia with ensemble of deep convolutional neural "
         "networks in chest X-ray images. Arabian Journal for Science and Engineering 47.",
         "https://doi.org/10.1007/s13369-021-06127-z",
-        {"three_class": {"accuracy": 0.907}},
+        {"multiclass": {"accuracy": 0.907}},
         "ensemble of models pretrained on other images",
     ),
     Publication(

@@ -1,6 +1,6 @@
 """A prediction as one image: the radiograph with its heatmap, and the result below."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.inference.illustration import choose_explained_class
-from pneumoscope.report.figures.palette import CLASS_COLORS
+from pneumoscope.labels import SEPARATOR, LabelSet
+from pneumoscope.report.figures.palette import class_style, shorten
 from pneumoscope.report.figures.sheet import HEAT_COLORS, color_values, overlay_heatmap
 from pneumoscope.report.wording import format_percentile
 
@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 LONG_SIDE = (1024, 2048)
 NARROWEST = 640
 COLUMNS = 46
-BARS = (("normal", 0), ("pneumonia", 0), ("bacterial", 1), ("viral", 1))
+MOST_BARS, MOST_FINDINGS, BAR_LETTERS, LETTERS = 8, 4, 11, 17
 INK, SOFT, DIM, NOTICE = "#f2f4f6", "#9aa4ad", "#24292e", "#ffc04d"
-HEAD, RESULT, REJECTION, LINE, FOOT = 2.2, 8.4, 5.6, 1.2, 1.9
+HEAD, RESULT, REJECTION, LINE, BAR, FOOT = 2.2, 8.4, 5.6, 1.2, 1.3, 1.9
 
 
 def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: np.ndarray) -> np.ndarray:
@@ -32,8 +32,8 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
     The image is resized so that its longer side has 1,024 to 2,048 pixels. No text covers the radiograph.
 
     Args:
-        reading: fields of the result: `decision`, `operating_point`, `p_*`, `anomaly_percentile`, `reason` and `model`.
-            Optional: `subtype_trust`, shown if pneumonia is predicted, and `heatmap_trust`, shown with a heatmap.
+        reading: the result as `Reader.describe` returns it. `label_trust` is shown if the decision is a group or one
+            of its classes, and `heatmap_trust` with a heatmap.
         heatmap: `(H, W)` floats in [0, 1], or None.
         image: `(H, W)` floats in [0, 1], 0 = black.
 
@@ -45,29 +45,30 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
     radiograph = _enlarge(image, heatmap)
     width = max(radiograph.width, NARROWEST)
     unit = round(width / COLUMNS)
-    has_probabilities = reading.get("p_pneumonia") is not None
-    texts = (
-        [("reason", INK)]
-        + [("subtype_trust", SOFT)] * (reading["decision"] == "pneumonia")
-        + [("heatmap_trust", SOFT)] * (heatmap is not None)
-    )
+    bars, unlisted = _choose_bars(reading)
+    labels, decision = reading["label_set"], reading["decision"]
+    in_group = any(decision == name or decision in members for name, members in labels.groups.items())
+    texts = [("reason", INK)] + [("label_trust", SOFT)] * in_group + [("heatmap_trust", SOFT)] * (heatmap is not None)
     notes = [
         (line, color)
         for name, color in texts
         for line in _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width - 2 * unit)
     ]
     top = round(HEAD * unit) + radiograph.height
-    height = RESULT if has_probabilities else REJECTION
+    height = max(RESULT, 3.6 + BAR * len(bars)) if bars else REJECTION
     below = round((height + LINE * len(notes) + FOOT) * unit)
     sheet = Image.new("RGB", (width, top + below), "black")
     sheet.paste(radiograph, ((width - radiograph.width) // 2, round(HEAD * unit)))
     pen = ImageDraw.Draw(sheet)
     _write_head(pen, width, unit)
     _write_result(pen, reading, unit, top + unit)
-    if has_probabilities:
-        _draw_bars(pen, reading, unit, top + unit, (18 * unit, round(30.4 * unit)))
-    if heatmap is not None and has_probabilities:
-        title = choose_explained_class(reading["decision"], float(reading["p_pneumonia"]))
+    if bars:
+        _draw_bars(pen, reading, bars, unit, top + unit)
+        if unlisted:
+            place = (18 * unit, top + round((2.8 + BAR * len(bars)) * unit))
+            pen.text(place, f"{unlisted} less probable ones", fill=SOFT, font=_font(0.7 * unit), anchor="lm")
+    if heatmap is not None and bars:
+        title = shorten(str(reading["explained"]), LETTERS)
         _draw_scale(sheet, unit, top + unit, (round(35.2 * unit), width - unit), title=title)
     for number, (line, color) in enumerate(notes):
         place = (unit, top + round((height + LINE * number) * unit))
@@ -75,6 +76,14 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
     foot = (unit, sheet.height - round(0.6 * unit))
     pen.text(foot, f"model {reading['model']}", fill=SOFT, font=_font(0.7 * unit), anchor="ls")
     return np.asarray(sheet)
+
+
+def _choose_bars(reading: Mapping[str, Any]) -> tuple[list[str], int]:
+    """Return the names to show in display order, none if rejected, and the number of less probable ones."""
+    labels: LabelSet = reading["label_set"]
+    names = [name for name in labels.scored if reading.get(f"p_{name}") is not None]
+    likeliest = sorted(names, key=lambda name: -float(reading[f"p_{name}"]))[:MOST_BARS]
+    return [name for name in names if name in likeliest], len(names) - len(likeliest)
 
 
 def _enlarge(image: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
@@ -101,28 +110,42 @@ def _write_head(pen: "ImageDraw", width: int, unit: int) -> None:
 
 
 def _write_result(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: int) -> None:
-    decision = str(reading["decision"])
-    color = CLASS_COLORS["pneumonia"] if decision == "pneumonia" else INK
-    pen.text((unit, top), decision, fill=color, font=_font(1.9 * unit, bold=True), anchor="la")
-    lines = [f"operating point: {reading['operating_point']}"]
+    names = str(reading["decision"]).split(SEPARATOR)
+    size = 1.9 if len(names) == 1 and len(names[0]) < 12 else 1.1
+    for number, name in enumerate(names[:MOST_FINDINGS]):
+        place, font = (unit, top + round(1.5 * size * number * unit)), _font(size * unit, bold=True)
+        pen.text(place, shorten(name, LETTERS), fill=_color(reading, name, INK), font=font, anchor="la")
+    lines = [f"and {len(names) - MOST_FINDINGS} more"] if len(names) > MOST_FINDINGS else []
+    lines.append(f"operating point: {reading['operating_point']}")
     percentile = reading.get("anomaly_percentile")
     if percentile is not None:
         lines.append(format_percentile(percentile))
+    below = 1.5 * size * min(len(names), MOST_FINDINGS)
     for number, line in enumerate(lines):
-        place = (unit, top + round((2.8 + LINE * number) * unit))
+        place = (unit, top + round((below + LINE * number) * unit))
         pen.text(place, line, fill=SOFT, font=_font(0.8 * unit), anchor="la")
 
 
-def _draw_bars(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: int, sides: tuple[int, int]) -> None:
-    left, right = sides
+def _color(reading: Mapping[str, Any], name: str, other: str) -> str:
+    """Return the color of a class; `other` for the negative class and for names that are no class."""
+    labels: LabelSet = reading["label_set"]
+    return other if name == labels.negative else class_style(labels).get(name, (other, ""))[0]
+
+
+def _draw_bars(pen: "ImageDraw", reading: Mapping[str, Any], bars: Sequence[str], unit: int, top: int) -> None:
+    left, right = 18 * unit, round(30.4 * unit)
     start, half, font = left + 6 * unit, round(0.34 * unit), _font(0.85 * unit)
+    thresholds = reading["thresholds"]
     pen.text((left, top), "probability", fill=SOFT, font=_font(0.8 * unit), anchor="la")
-    for number, (name, depth) in enumerate(BARS):
-        middle, share = top + round((2.1 + 1.3 * number) * unit), float(reading[f"p_{name}"])
+    for number, name in enumerate(bars):
+        middle, share = top + round((2.1 + BAR * number) * unit), float(reading[f"p_{name}"])
         end = start + round(share * (right - start))
-        pen.text((left + depth * round(0.7 * unit), middle), name, fill=SOFT if depth else INK, font=font, anchor="lm")
+        pen.text((left, middle), shorten(name, BAR_LETTERS), fill=INK, font=font, anchor="lm")
         pen.rectangle((start, middle - half, right, middle + half), fill=DIM)
-        pen.rectangle((start, middle - half, end, middle + half), fill=CLASS_COLORS[name])
+        pen.rectangle((start, middle - half, end, middle + half), fill=class_style(reading["label_set"])[name][0])
+        if name in thresholds:
+            place = start + round(thresholds[name] * (right - start))
+            pen.line((place, middle - 2 * half, place, middle + 2 * half), fill=INK, width=max(1, unit // 10))
         pen.text((right + round(0.5 * unit), middle), f"{100 * share:.0f}%", fill=INK, font=font, anchor="lm")
 
 

@@ -6,22 +6,37 @@ import math
 from typing import Any
 
 from pneumoscope.io.results import Audit, Estimate, Leakage
-from pneumoscope.io.study_folder import order_configurations
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
+from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE
-from pneumoscope.report.comparison import HEADLINE_METRICS, read_estimate, read_metrics, reference_estimate
+from pneumoscope.report.comparison import (
+    HEADLINE_METRICS,
+    is_comparable,
+    list_titles,
+    read_estimate,
+    read_metrics,
+    reference_estimate,
+)
 from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
 from pneumoscope.report.tables import Cell, make_cell
 from pneumoscope.report.wording import (
-    TASK_TITLES,
     WITHOUT_OWN_PATIENT,
     format_estimate,
+    format_interval,
     format_value,
     format_with_ci,
     metric_title,
 )
 
-# Smaller differences in the share of normals are not reported.
+# Smaller differences in the share of the negative class are not reported.
 LABEL_SHIFT = 0.02
+KERMANY_LIMITATIONS = (
+    "The collection (Kermany, Zhang and Goldbaum 2018) comes from one hospital. It contains antero-posterior "
+    "radiographs of children of 1 to 5 years. Performance on adults, in other hospitals and on other devices is "
+    "unknown.",
+    "Class and patient are taken from folder and file names. The labels were not reviewed.",
+)
+OWN_DATA = ("The models know one collection. Performance in other hospitals and on other devices is unknown.",)
 
 
 def leading_configuration(configurations: dict[str, Any]) -> str:
@@ -31,25 +46,24 @@ def leading_configuration(configurations: dict[str, Any]) -> str:
 
 
 def write_headlines(results: dict[str, Any]) -> list[str]:
-    """Return the test accuracy of each classifier, compared with the reference study and the majority class."""
-    phantoms = results["data"]["phantoms"]
-    headlines = []
-    for task in ("binary", "three_class"):
-        metrics = read_metrics(results, task)
+    """Return the main test metric of each classifier, compared with the reference study and the majority class."""
+    images = "phantoms" if results["data"]["phantoms"] else "radiographs"
+    headlines, titles = [], list_titles(results)
+    for task, metric in HEADLINE_METRICS:
+        metrics = read_metrics(results, task) if task in CLASSIFICATIONS else {}
         configuration = leading_configuration(metrics) if metrics else ""
-        if not metrics or "accuracy" not in metrics[configuration]:
+        if not metrics or metric not in metrics[configuration]:
             continue
-        ours = metrics[configuration]["accuracy"]
+        ours = metrics[configuration][metric]
+        name = "AUROC, mean of the findings," if task == "multilabel" else "accuracy"
         text = (
-            f"{TASK_TITLES[task]}: accuracy {format_with_ci('accuracy', ours)}, test, "
-            f"n = {ours.n} {'phantoms' if phantoms else 'radiographs'}, configuration {configuration}."
+            f"{titles[task]}: {name} {format_with_ci(metric, ours)}, test, n = {ours.n} {images}, configuration "
+            f"{configuration}."
         )
-        reference = None if phantoms else reference_estimate(task, "accuracy")
+        reference = reference_estimate(task, metric) if is_comparable(results) else None
         if reference:
-            text += f" Reference study: {format_with_ci('accuracy', reference)}; {_compare(ours, reference)}."
-        if task == "binary":
-            text += _write_majority(results)
-        headlines.append(text)
+            text += f" Reference study: {format_with_ci(metric, reference)}; {_compare(ours, reference)}."
+        headlines.append(text + (_write_majority(results["tasks"][task]) if metric == "accuracy" else ""))
     return headlines
 
 
@@ -61,30 +75,32 @@ def _compare(ours: Estimate, reference: Estimate) -> str:
     return "the intervals overlap, so the difference may be chance"
 
 
-def _write_majority(results: dict[str, Any]) -> str:
-    for entry in results["tasks"]["binary"].values():
+def _write_majority(entries: dict[str, Any]) -> str:
+    for entry in entries.values():
         confusion = entry.get("confusion", {}).get("test")
         if confusion:
-            normal, pneumonia = (sum(row) for row in confusion)
-            share = 100 * pneumonia / max(normal + pneumonia, 1)
-            return f" A classifier that always predicts pneumonia has an accuracy of {share:.1f}%."
+            counts = [sum(row) for row in confusion]
+            share = 100 * max(counts) / max(sum(counts), 1)
+            name = entry["label_set"]["classes"][counts.index(max(counts))]
+            return f" A classifier that always predicts {name} has an accuracy of {share:.1f}%."
     return ""
 
 
 def list_tiles(results: dict[str, Any]) -> list[dict[str, str | Cell]]:
     """Return the main metrics as `section`, `title` and `cell`; the note holds the value of the reference study."""
     tiles: list[dict[str, str | Cell]] = []
+    titles, comparable = list_titles(results), is_comparable(results)
     for task, metric in HEADLINE_METRICS:
         metrics = read_metrics(results, task)
         if not metrics or metric not in metrics[leading_configuration(metrics)]:
             continue
         note = f"{metric_title(metric)}, test"
-        reference = None if results["data"]["phantoms"] else reference_estimate(task, metric)
+        reference = reference_estimate(task, metric) if comparable else None
         if reference:
             about = "about " if (task, metric) in APPROXIMATE else ""
             note += f"; reference study: {about}{format_value(metric, reference.value)}"
         cell = make_cell(metric, metrics[leading_configuration(metrics)][metric], note=note)
-        tiles.append({"section": task, "title": TASK_TITLES[task], "cell": cell})
+        tiles.append({"section": task, "title": titles[task], "cell": cell})
     return tiles
 
 
@@ -100,33 +116,34 @@ def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
     return f"{text} Other images: {counts[0]} correct by the classifier, {counts[1]} by k-NN, {counts[2]} by neither."
 
 
-def write_centrality(metrics: dict[str, Estimate], *, phantoms: bool) -> str:
-    """Return whether heatmaps are more central in normals, as the reference study claims."""
+def write_centrality(metrics: dict[str, Estimate], label_set: LabelSet, *, compared: bool) -> str:
+    """Return whether heatmaps are more central in the negative class, as the reference study claims for its data."""
     difference = metrics.get("centrality_difference")
     if difference is None or not math.isfinite(difference.value):
         return ""
+    negative, others = label_set.negative, label_set.positive or "other"
     if difference.low > 0:
-        verdict, claim = "Heatmaps are more central in normals", ", as the reference study reports"
+        verdict, claim = f"Heatmaps are more central in {negative} images", ", as the reference study reports"
     elif difference.high < 0:
-        verdict, claim = "Heatmaps are more central in pneumonias", ", contrary to the reference study"
+        verdict, claim = f"Heatmaps are more central in {others} images", ", contrary to the reference study"
     else:
         verdict, claim = "The interval includes zero", ", so the claim of the reference study is not confirmed"
     value = format_estimate("centrality_difference", difference)
-    return f"Centrality of normals minus centrality of pneumonias: {value}. {verdict}{'' if phantoms else claim}."
+    return f"Centrality of {negative} minus centrality of {others}: {value}. {verdict}{claim if compared else ''}."
 
 
 def write_direction(metrics: dict[str, Estimate]) -> str:
-    """Return a warning if the anomaly score does not separate pneumonias from normals, else an empty string."""
+    """Return a warning if the anomaly score does not separate abnormal images from normals, else an empty string."""
     auroc = metrics.get("auroc")
     if auroc is None or not math.isfinite(auroc.high) or auroc.low > 0.5:
         return ""
     value = format_estimate("auroc", auroc)
     if auroc.high >= 0.5:
-        return f"AUROC {value} is no better than chance. This anomaly score does not detect pneumonia."
+        return f"AUROC {value} is no better than chance. This anomaly score does not detect abnormal images."
     return (
-        f"AUROC {value} is below chance: normals have higher anomaly scores than pneumonias. Reconstruction errors are "
-        "largest at sharp edges, and clear lungs have sharper edges than hazy lungs. The inverted score would measure "
-        "sharpness, not pneumonia."
+        f"AUROC {value} is below chance: normals have higher anomaly scores than other images. Reconstruction errors "
+        "are largest at sharp edges, and clear lungs have sharper edges than hazy lungs. The inverted score would "
+        "measure sharpness, not disease."
     )
 
 
@@ -137,7 +154,7 @@ def write_peaks(metrics: dict[str, Estimate]) -> str:
         return ""
     return (
         f"Pointing game: the heatmap peaks inside the lesion in {format_estimate('peak_in_lesion', peak)} of {peak.n} "
-        f"detected pneumonias (chance {format_value('lesion_area', area.value)})."
+        f"correctly classified images with a lesion (chance {format_value('lesion_area', area.value)})."
     )
 
 
@@ -158,30 +175,30 @@ def write_leakage(leakage: Leakage) -> str:
 
 def write_limitations(results: dict[str, Any], audit: Audit | None) -> list[str]:
     """Return the limitations of the study."""
-    metrics = read_metrics(results, "binary")
-    accuracy = metrics[leading_configuration(metrics)].get("accuracy") if metrics else None
-    limitations = [PHANTOM_NOTE]
-    if not results["data"]["phantoms"]:
-        limitations = [
-            "The collection (Kermany, Zhang and Goldbaum 2018) comes from one hospital. It contains antero-posterior "
-            "radiographs of children of 1 to 5 years. Performance on adults, in other hospitals and on other devices "
-            "is unknown.",
-            "Class, subtype and patient are taken from folder and file names. The labels were not reviewed.",
-        ]
-        if accuracy is not None and accuracy.n != TEST_IMAGES:
+    titles, comparable = list_titles(results), is_comparable(results)
+    task, metric = next(
+        (pair for pair in HEADLINE_METRICS if pair[0] in CLASSIFICATIONS and results["tasks"].get(pair[0])), ("", "")
+    )
+    metrics = read_metrics(results, task)
+    main = metrics[leading_configuration(metrics)].get(metric) if metrics else None
+    limitations = [PHANTOM_NOTE] if results["data"]["phantoms"] else list(OWN_DATA)
+    if comparable:
+        limitations = list(KERMANY_LIMITATIONS)
+        if main is not None and main.n != TEST_IMAGES:
             limitations.append(
-                f"The official test split has {TEST_IMAGES} images. This study used {accuracy.n} of them. The "
+                f"The official test split has {TEST_IMAGES} images. This study used {main.n} of them. The "
                 f"reference study and the publications used all {TEST_IMAGES}."
             )
-    if accuracy is not None and math.isfinite(accuracy.high - accuracy.low):
+    if main is not None and math.isfinite(main.high - main.low):
+        number, interval = titles[task].split()[0], format_interval(metric, main)
         limitations.append(
-            f"The 95% interval of the accuracy of 1.A on {accuracy.n} test images is "
-            f"{100 * (accuracy.high - accuracy.low):.1f} percentage points wide. Smaller differences may be chance."
+            f"{metric_title(metric)} of {number}: the 95% interval on {main.n} test images is {interval}. Differences "
+            "smaller than its width may be chance."
         )
     return [
         *limitations,
         *([] if audit is None else _write_limitations_of_audit(audit)),
-        "The models of the reference study use images of 128 x 128 pixels. Fine structures are lost.",
+        *(["The models of the reference study use images of 128 x 128 pixels. Fine structures are lost."] * comparable),
         "Each model was trained once, with one seed. Intervals resample test patients and do not include the variance "
         "between training runs.",
         "Heatmaps show which pixels influence a prediction. They are not segmentations of lesions.",
@@ -190,11 +207,11 @@ def write_limitations(results: dict[str, Any], audit: Audit | None) -> list[str]
 
 def _write_limitations_of_audit(audit: Audit) -> list[str]:
     limitations = []
-    train, test = (audit.normal_share.get(split) for split in ("train", "test"))
+    train, test = (audit.negative_share.get(split) for split in ("train", "test"))
     if train is not None and test is not None and abs(train - test) >= LABEL_SHIFT:
         limitations.append(
-            f"Label shift: normals are {100 * train:.1f}% of the training images and {100 * test:.1f}% of the test "
-            "images."
+            f"Label shift: the negative class is {100 * train:.1f}% of the training images and {100 * test:.1f}% of "
+            "the test images."
         )
     if audit.shared_numbers:
         limitations.append(

@@ -10,13 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.results import AnomalyResult, Classification, EmbeddingMap, Explanation, LearningCurve, Neighbors
-from pneumoscope.io.study_folder import order_configurations, split_stage, stage_name
-from pneumoscope.labels import TASK_CLASSES
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations, split_stage, stage_name
 from pneumoscope.progress import track
-from pneumoscope.report.comparison import collect_scores
+from pneumoscope.report.comparison import collect_scores, list_titles
 from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores
 from pneumoscope.report.figures.palette import PageFigure, save_page_figure
-from pneumoscope.report.wording import TASK_TITLES
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -76,10 +74,13 @@ def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
     if panels:
         caption, draw = "Metrics on test images with 95% intervals.", partial(comparison.draw_comparison, panels)
         yield Plan("overview", "scores", "comparison", "Comparison", caption, draw, wide=True)
+    titles = list_titles(results)
     for kind, plan in _PLANS.items():
+        task = kind.partition("_")[2] or kind
+        title = titles.get(task, task)
         for configuration in order_configurations({split_stage(stage)[0] for stage in stages}):
             stage = stage_name(configuration, kind)
-            for one in plan(kind, stages[stage], dataset) if stage in stages else ():
+            for one in plan(task, title, stages[stage], dataset) if stage in stages else ():
                 name = f"{stage}-{one.name}" if one.name else stage
                 yield replace(one, name=name, title=f"{one.title}, {configuration}")
     if "leakage" in stages:
@@ -95,19 +96,18 @@ def _plan_curve(section: str, title: str, curve: LearningCurve) -> Plan:
     return Plan(section, "curves", "curve", title, caption, partial(curves.draw_learning_curve, curve))
 
 
-def _plan_classifier(task: str, result: Classification, dataset: Dataset | None) -> Iterator[Plan]:
-    yield _plan_curve(task, TASK_TITLES[task], result.curve)
+def _plan_classifier(task: str, title: str, result: Classification, dataset: Dataset | None) -> Iterator[Plan]:
+    yield _plan_curve(task, title, result.curve)
     if "test" in result.evaluations:
-        test, title = result.evaluations["test"], f"{TASK_TITLES[task]}, test"
+        test, title = result.evaluations["test"], f"{title}, test"
         caption = "Confusion matrix. Rows are true classes, columns are predicted classes."
         yield Plan(task, "confusion", "confusion", title, caption, partial(scores.draw_confusion, test))
         caption = "Dots: decisions by the most probable class. Dotted lines: chance."
         yield Plan(task, "roc", "roc", title, caption, partial(scores.draw_roc_and_precision, test))
 
 
-def _plan_neighbors(kind: str, result: Neighbors, dataset: Dataset | None) -> Iterator[Plan]:
-    task = kind.removeprefix("neighbors_")
-    number = TASK_TITLES[task].split()[0]
+def _plan_neighbors(task: str, title: str, result: Neighbors, dataset: Dataset | None) -> Iterator[Plan]:
+    number, label_set = title.split()[0], next(iter(result.evaluations.values())).label_set
     title, caption = f"Choice of k, {number}", "The number of neighbors k was chosen on validation images."
     yield Plan("neighbors", f"k_{task}", "k", title, caption, partial(neighbors.draw_k_scores, result))
     if dataset is not None and len(result.queries):
@@ -115,29 +115,34 @@ def _plan_neighbors(kind: str, result: Neighbors, dataset: Dataset | None) -> It
             "First column: test images. Other columns: their nearest training images from other patients, with "
             "distances. The color of the frame shows the true class."
         )
-        draw = partial(neighbors.draw_neighbors, result, dataset, classes=TASK_CLASSES[task])
+        draw = partial(neighbors.draw_neighbors, result, dataset, label_set=label_set)
         title = f"Nearest training images, {number}"
         yield Plan("neighbors", f"nearest_{task}", "nearest", title, caption, draw, wide=True)
 
 
-def _plan_map(kind: str, result: EmbeddingMap, dataset: Dataset | None) -> Iterator[Plan]:
-    task = kind.removeprefix("map_")
-    title = f"t-SNE map, {TASK_TITLES[task].split()[0]}"
+def _plan_map(task: str, title: str, result: EmbeddingMap, dataset: Dataset | None) -> Iterator[Plan]:
+    title = f"t-SNE map, {title.split()[0]}"
     caption = (
         "Small marks: training images. Large marks: test images, added to the finished map. Distances between "
         "clusters have no meaning."
     )
-    yield Plan("neighbors", f"map_{task}", "", title, caption, partial(neighbors.draw_map, result))
+    negative = None if dataset is None else dataset.label_set.negative
+    draw = partial(neighbors.draw_map, result, negative=negative)
+    yield Plan("neighbors", f"map_{task}", "", title, caption, draw)
 
 
-def _plan_anomaly(kind: str, result: AnomalyResult, dataset: Dataset | None) -> Iterator[Plan]:
+def _plan_anomaly(kind: str, title: str, result: AnomalyResult, dataset: Dataset | None) -> Iterator[Plan]:
     is_autoencoder = result.reconstructions is not None
     if result.curve is not None:
         yield _plan_curve(kind, "Autoencoder" if is_autoencoder else "Encoder", result.curve)
     title, caption = "Anomaly scores", "Histograms of the anomaly score. Images at or above a threshold are flagged."
     yield Plan(kind, "scores", "scores", title, caption, partial(anomaly.draw_scores, result))
     if len(result.images):
-        names = [] if dataset is None else [str(name) for name in dataset.table["subtype"].iloc[result.examples]]
+        names = (
+            []
+            if dataset is None
+            else [str(name) or "no finding" for name in dataset.table["label"].iloc[result.examples]]
+        )
         title = "Reconstructions" if is_autoencoder else "Anomaly maps"
         between = ", their reconstructions" if is_autoencoder else ""
         caption = f"Test images{between} and anomaly maps. Bright areas are anomalous."
@@ -145,19 +150,19 @@ def _plan_anomaly(kind: str, result: AnomalyResult, dataset: Dataset | None) -> 
         yield Plan(kind, "reconstructions", "reconstructions", title, caption, draw, wide=True)
 
 
-def _plan_explain(kind: str, result: Explanation, dataset: Dataset | None) -> Iterator[Plan]:
+def _plan_explain(kind: str, title: str, result: Explanation, dataset: Dataset | None) -> Iterator[Plan]:
     exists = {
         "heatmaps": len(result.images) > 0,
         "feature_maps": bool(result.feature_maps),
         "patches": bool(result.patches),
-        "centrality": {"centrality_normal", "centrality_pneumonia"} <= set(result.metrics),
+        "centrality": {"centrality_negative", "centrality_positive"} <= set(result.metrics),
     }
     for name, title, caption, draw in (
         ("heatmaps", "Heatmaps", "Bright colors: evidence for the predicted class.", explain.draw_heatmap_examples),
         (
             "feature_maps",
             "Feature maps",
-            "Feature maps of one pneumonia image, the most active filters first.",
+            "Feature maps of one test image, the most active filters first.",
             explain.draw_feature_maps,
         ),
         ("patches", "Patches with the highest activation", "Each row belongs to one filter.", explain.draw_patches),
@@ -172,10 +177,10 @@ def _plan_explain(kind: str, result: Explanation, dataset: Dataset | None) -> It
             yield Plan(kind, name, name, title, caption, partial(draw, result), wide=name != "centrality")
 
 
-_PLANS: dict[str, Callable[[str, Any, Dataset | None], Iterator[Plan]]] = {
-    **dict.fromkeys(TASK_CLASSES, _plan_classifier),
-    **{f"neighbors_{task}": _plan_neighbors for task in TASK_CLASSES},
-    **{f"map_{task}": _plan_map for task in TASK_CLASSES},
+_PLANS: dict[str, Callable[[str, str, Any, Dataset | None], Iterator[Plan]]] = {
+    **dict.fromkeys(CLASSIFICATIONS, _plan_classifier),
+    **{f"neighbors_{task}": _plan_neighbors for task in CLASSIFICATIONS},
+    **{f"map_{task}": _plan_map for task in CLASSIFICATIONS},
     "anomaly": _plan_anomaly,
     "explain": _plan_explain,
 }

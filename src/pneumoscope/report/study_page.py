@@ -8,28 +8,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.results import EmbeddingMap
-from pneumoscope.io.study_folder import load_stages, order_configurations
+from pneumoscope.io.results import EmbeddingMap, Explanation, LabelSet
+from pneumoscope.io.study_folder import CLASSIFICATIONS, load_stages, order_configurations, split_stage
 from pneumoscope.report import sentences, tables
-from pneumoscope.report.comparison import compare_metrics, read_metrics
+from pneumoscope.report.comparison import compare_metrics, is_comparable, list_titles, read_label_set, read_metrics
 from pneumoscope.report.interactive_map import write_map_data, write_thumbnails
 from pneumoscope.report.published import PUBLICATIONS, TEST_IMAGES
 from pneumoscope.report.study_figures import draw_figures
 from pneumoscope.report.templates import read_scripts, write_page
 from pneumoscope.report.threshold_explorer import write_explorer_data
-from pneumoscope.report.wording import TASK_TITLES
+from pneumoscope.report.wording import field_title
 from pneumoscope.study.summary import SCHEMA_VERSION
 
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
-
-METRIC_CAPTIONS = {
-    "binary": "Normal or pneumonia",
-    "three_class": "Normal, bacterial or viral",
-    "neighbors": "k-NN on the embedding of classifier 1.A",
-    "anomaly": "Anomaly detection",
-    "explain": "Heatmaps of the test images",
-}
 
 
 def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None) -> Path:
@@ -49,6 +41,7 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
     results = load_results(out_dir / "results.json")
     stages = load_stages(out_dir)
     explorer = write_explorer_data(stages)
+    label_set = read_label_set(results)
     return write_page(
         out_dir / "report.html",
         "report.html.j2",
@@ -56,7 +49,9 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
         phantoms=results["data"]["phantoms"],
         scripts=read_scripts(),
         maps={
-            name: write_map_data(stage, dataset) for name, stage in stages.items() if isinstance(stage, EmbeddingMap)
+            name: write_map_data(stage, dataset, negative=label_set.negative)
+            for name, stage in stages.items()
+            if isinstance(stage, EmbeddingMap)
         },
         thumbnails=write_thumbnails(dataset) if dataset is not None else None,
         explorer=explorer,
@@ -65,9 +60,11 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
         publications=PUBLICATIONS,
         published_test_images=TEST_IMAGES,
         audit=stages.get("audit"),
-        texts=_write_texts(results, stages),
+        comparable=is_comparable(results),
+        embeddings={task: list_titles(results).get(task, task).split()[0] for task in _list_suffixes(stages)},
+        texts=_write_texts(results, stages, label_set),
         tiles=sentences.list_tiles(results),
-        tables=_list_tables(results, stages.get("audit")),
+        tables=_list_tables(results, stages, label_set),
         shared_settings=tables.list_shared_settings(results["settings"]),
     )
 
@@ -91,8 +88,9 @@ def load_results(path: Path) -> dict[str, Any]:
 
 
 def _list_sections(results: dict[str, Any], stages: dict[str, Any], *, has_explorer: bool) -> dict[str, str]:
-    tasks = {task: title for task, title in TASK_TITLES.items() if results["tasks"].get(task)}
-    sections = {"overview": "Overview"} | {name: tasks[name] for name in ("binary", "three_class") if name in tasks}
+    titles = list_titles(results)
+    tasks = {task: title for task, title in titles.items() if results["tasks"].get(task)}
+    sections = {"overview": "Overview"} | {task: tasks[task] for task in CLASSIFICATIONS if task in tasks}
     sections |= {"thresholds": "Thresholds"} if has_explorer else {}
     sections |= tasks | {"data": "Data"} | ({"leakage": "Data leakage"} if "leakage" in stages else {})
     return sections | {
@@ -103,38 +101,58 @@ def _list_sections(results: dict[str, Any], stages: dict[str, Any], *, has_explo
     }
 
 
-def _list_tables(results: dict[str, Any], audit: Any) -> dict[str, tables.Table]:
-    tasks, data = results["tasks"], results["data"]
-    listed = {
-        task: tables.tabulate_metrics(caption, tasks[task])
-        for task, caption in METRIC_CAPTIONS.items()
-        if tasks.get(task)
-    }
-    caption, suffix = "k-NN on the embedding of classifier 1.B", tables.SECOND_CLASSIFIER
-    second = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
+def _list_tables(results: dict[str, Any], stages: dict[str, Any], label_set: LabelSet) -> dict[str, tables.Table]:
+    tasks, data, audit = results["tasks"], results["data"], stages.get("audit")
+    titles = list_titles(results)
+    captions = {task: titles[task].partition(" ")[2] for task in tasks} | {"explain": "Heatmaps of the test images"}
+    listed = {task: tables.tabulate_metrics(captions[task], tasks[task]) for task in tasks if tasks[task]}
+    for task, suffix in _list_suffixes(stages).items():
+        caption = f"k-NN on the embedding of classifier {titles.get(task, task).split()[0]}"
+        listed[f"neighbors_{task}"] = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
     counts = tables.tabulate_counts(
-        "Images by split and class, as used in the study", data["counts"], data.get("patients", {})
+        "Images by split and class, as used in the study",
+        data["counts"],
+        data.get("patients", {}),
+        label_set=label_set,
+        images=data.get("images"),
     )
     listed |= {
-        "neighbors_three_class": second,
-        "comparison": tables.tabulate_comparison(compare_metrics(results), phantoms=data["phantoms"]),
+        "comparison": tables.tabulate_comparison(compare_metrics(results), titles, compared=is_comparable(results)),
         "counts": counts,
         "settings": tables.tabulate_settings(results["settings"]),
         "timing": tables.tabulate_timing(results["timing"]),
+        "left_out": tables.Table("Left out", ["Part", "Reason"], _list_left_out(results)),
     }
     if audit is not None:
         rows: list[tables.Row] = [(entry["name"], [entry["reason"]]) for entry in audit.unreadable]
         caption = "Images by split and class, as stored in the collection"
         listed |= {
-            "counts_found": tables.tabulate_counts(caption, audit.counts, audit.patients),
+            "counts_found": tables.tabulate_counts(
+                caption, audit.counts, audit.patients, label_set=label_set, images=audit.images
+            ),
             "exposure": tables.tabulate_exposure(audit.exposure),
             "unreadable": tables.Table("Files left out", ["File", "Reason"], rows),
         }
     return listed
 
 
-def _write_texts(results: dict[str, Any], stages: dict[str, Any]) -> dict[str, list[str]]:
+def _list_suffixes(stages: dict[str, Any]) -> dict[str, str]:
+    """Return the suffix of the fields of task 2 in `results.json`, by classifier."""
+    found = {split_stage(name)[1] for name in stages}
+    tasks = [task for task in CLASSIFICATIONS if f"neighbors_{task}" in found]
+    return {task: f"_{task}" if number else "" for number, task in enumerate(tasks)}
+
+
+def _list_left_out(results: dict[str, Any]) -> list[tables.Row]:
+    return [(field_title(part), [reason]) for part, reason in results.get("left_out", {}).items()]
+
+
+def _write_texts(results: dict[str, Any], stages: dict[str, Any], label_set: LabelSet) -> dict[str, list[str]]:
     """Return paragraphs by section."""
+    compared = is_comparable(results)
+    explained = {
+        split_stage(name)[0]: stage.label_set for name, stage in stages.items() if isinstance(stage, Explanation)
+    }
     neighbors = results["tasks"].get("neighbors", {})
     texts = {
         "overview": sentences.write_headlines(results),
@@ -145,18 +163,19 @@ def _write_texts(results: dict[str, Any], stages: dict[str, Any]) -> dict[str, l
             {
                 name: " ".join(
                     [
-                        sentences.write_centrality(metrics, phantoms=results["data"]["phantoms"]),
+                        sentences.write_centrality(metrics, explained[name], compared=compared),
                         sentences.write_peaks(metrics),
                     ]
                 ).strip()
                 for name, metrics in read_metrics(results, "explain").items()
+                if name in explained
             }
         ),
         "leakage": [sentences.write_leakage(stages["leakage"])] if "leakage" in stages else [],
         "limitations": sentences.write_limitations(results, stages.get("audit")),
     }
-    for suffix in ("", tables.SECOND_CLASSIFIER):
-        texts[f"neighbors{suffix}"] = _name_configurations(
+    for task, suffix in _list_suffixes(stages).items():
+        texts[f"neighbors_{task}"] = _name_configurations(
             {
                 name: sentences.write_agreement(neighbors[name], suffix=suffix)
                 for name in order_configurations(neighbors)

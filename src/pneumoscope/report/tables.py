@@ -7,12 +7,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.study_folder import order_configurations
-from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
+from pneumoscope.labels import LabelSet
 from pneumoscope.report.comparison import ComparedMetric, read_estimate
 from pneumoscope.report.published import Publication
 from pneumoscope.report.wording import (
-    TASK_TITLES,
     field_title,
     format_interval,
     format_seconds,
@@ -21,7 +20,8 @@ from pneumoscope.report.wording import (
 )
 
 FIRST_METRICS = ("accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
-SECOND_CLASSIFIER = "_three_class"
+# Of the fields of a second classifier in task 2.
+_SUFFIXES = tuple(f"_{task}" for task in CLASSIFICATIONS)
 
 
 @dataclass(frozen=True)
@@ -121,17 +121,17 @@ def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     if suffix:
         return {name.removesuffix(suffix): metrics[name] for name in metrics if name.endswith(suffix)}
     copies = {name for name in ("accuracy", "f1") if f"{name}_mean_plus_sd" in metrics}
-    return {name: metrics[name] for name in metrics if not name.endswith(SECOND_CLASSIFIER) and name not in copies}
+    return {name: metrics[name] for name in metrics if not name.endswith(_SUFFIXES) and name not in copies}
 
 
-def tabulate_comparison(metrics: Sequence[ComparedMetric], *, phantoms: bool) -> Table:
-    """Return the metrics of the reference study, of this study and of the best publications, grouped by task."""
+def tabulate_comparison(metrics: Sequence[ComparedMetric], titles: Mapping[str, str], *, compared: bool) -> Table:
+    """Return the main metrics grouped by task, if `compared` with the reference study and the best publications."""
     configurations = order_configurations({name for metric in metrics for name in metric.ours})
     header = ["Metric", *(f"Ours, {configuration}" for configuration in configurations)]
-    if not phantoms:
+    if compared:
         header = [header[0], "Reference study", *header[1:], "Best published"]
     rows: list[Row] = []
-    for task, title in TASK_TITLES.items():
+    for task, title in titles.items():
         of_task = [metric for metric in metrics if metric.task == task]
         rows += [(title, [])] if of_task else []
         for metric in of_task:
@@ -139,7 +139,7 @@ def tabulate_comparison(metrics: Sequence[ComparedMetric], *, phantoms: bool) ->
                 make_cell(metric.metric, metric.ours[name]) if name in metric.ours else Cell("not run")
                 for name in configurations
             ]
-            if not phantoms:
+            if compared:
                 cells = [_cell_of_reference(metric), *cells, _cell_of_publication(metric.metric, metric.best)]
             rows.append((metric_title(metric.metric), cells))
     return Table("Metrics on test images. Brackets contain 95% intervals.", header, rows)
@@ -159,22 +159,35 @@ def _cell_of_publication(metric: str, best: tuple[Publication, float] | None) ->
     return Cell(format_value(metric, value), note=publication.name, link=f"source-{publication.key}")
 
 
-def tabulate_counts(caption: str, counts: Mapping[str, int], patients: Mapping[str, int]) -> Table:
+def tabulate_counts(
+    caption: str,
+    counts: Mapping[str, int],
+    patients: Mapping[str, int],
+    *,
+    label_set: LabelSet | None = None,
+    images: Mapping[str, int] | None = None,
+) -> Table:
     """Return the number of images of each split and class.
 
     Args:
         caption: of the table.
         counts: images by `split/class`.
         patients: patients by split.
+        label_set: gives the order of the classes, and the negative class, whose share gets a column.
+        images: images by split; by default the sums of `counts`.
     """
     splits = _order({key.partition("/")[0] for key in counts}, ("train", "val", "test"))
-    classes = _order({key.partition("/")[2] for key in counts}, THREE_CLASSES)
+    classes = _order({key.partition("/")[2] for key in counts}, label_set.classes if label_set else ())
+    negative = label_set.negative if label_set and label_set.negative in classes else None
     rows: list[Row] = []
     for split in splits:
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
-        share = f"{100 * counts.get(f'{split}/normal', 0) / total:.1f}%" if (total := sum(of_class)) else "-"
-        rows.append((split or "not assigned", [*of_class, total, Cell(share), patients.get(split, EMPTY)]))
-    return Table(caption, ["Split", *classes, "All", "Normals", "Patients"], rows)
+        total = (images or {}).get(split, sum(of_class))
+        share = f"{100 * counts.get(f'{split}/{negative}', 0) / total:.1f}%" if total else "-"
+        cells = [*of_class, total, *([Cell(share)] if negative else []), patients.get(split, EMPTY)]
+        rows.append((split or "not assigned", cells))
+    titles = [name or "no finding" for name in classes]
+    return Table(caption, ["Split", *titles, "All", *([f"Share {negative}"] if negative else []), "Patients"], rows)
 
 
 def _order(names: set[str], first: Sequence[str]) -> list[str]:

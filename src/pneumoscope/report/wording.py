@@ -1,28 +1,23 @@
 """Titles of metrics; values, intervals, differences and durations as text."""
 
 import math
+from collections.abc import Mapping, Sequence
 
 from pneumoscope.io.results import Estimate
+from pneumoscope.io.study_folder import CLASSIFICATIONS
 
-TASK_TITLES = {
-    "binary": "1.A Normal or pneumonia",
-    "three_class": "1.B Normal, bacterial or viral",
-    "neighbors": "2 Embeddings and k-NN",
-    "anomaly": "3 Anomaly detection",
-    "explain": "4 Explanations",
-}
+_OTHER_TASKS = {"neighbors": "2 Embeddings and k-NN", "anomaly": "3 Anomaly detection", "explain": "4 Explanations"}
+_MOST_NAMED = 4
 
 _METRIC_TITLES = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
     "accuracy": "Accuracy",
     "balanced_accuracy": "Balanced accuracy",
-    "three_class_accuracy": "Accuracy, three classes",
+    "classes_accuracy": "Accuracy, all classes",
     "agreement": "Agreement with the classifier",
-    "flagged_normal": "Normals flagged",
-    "flagged_pneumonia": "Pneumonias flagged",
-    "centrality_normal": "Centrality, normal",
-    "centrality_pneumonia": "Centrality, pneumonia",
+    "centrality_negative": "Centrality, negative class",
+    "centrality_positive": "Centrality, other classes",
     "centrality_difference": "Centrality, difference",
     "peak_in_lesion": "Peak inside the lesion",
     "lesion_area": "Lesion area, share of the image",
@@ -39,7 +34,7 @@ _METRIC_TITLES = {
     "survives_last": "Similarity with the last layer randomized",
     "survives_all": "Similarity with all layers randomized",
     "macro_f1": "Macro F1",
-    "auroc_bacterial_vs_viral": "AUROC, bacterial against viral",
+    "subset_accuracy": "All findings correct",
     "specificity_at_sensitivity": "Specificity at 97% sensitivity",
 }
 _CONFOUNDER_TITLES = {
@@ -62,19 +57,60 @@ _SUFFIX_TITLES = {
 }
 _CLASS_METRICS = ("precision", "recall", "f1", "specificity", "sensitivity", "auroc", "auprc")
 _PERCENTAGES = (
-    *("accuracy", "balanced_accuracy", "three_class_accuracy", "precision", "recall", "sensitivity", "specificity"),
+    *(
+        "accuracy",
+        "balanced_accuracy",
+        "classes_accuracy",
+        "subset_accuracy",
+        "precision",
+        "recall",
+        "sensitivity",
+        "specificity",
+    ),
     *("f1", "macro_f1"),
-    *("flagged", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
+    *("false_positive_rate", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
     *("coverage", "single", "several", "empty", "rejected", "uncertain", "share"),
 )
+
+
+def task_titles(classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
+    """Return the titles of all tasks of a study, from the classes of its classification tasks.
+
+    Example:
+        >>> titles = task_titles({"binary": ("healthy", "abnormal"), "multiclass": ("healthy", "tumor", "fracture")})
+        >>> titles["binary"], titles["multiclass"]
+        ('1.A Healthy or abnormal', '1.B Healthy, tumor or fracture')
+        >>> task_titles({"multilabel": ("Effusion", "Mass")})["multilabel"]
+        '1 Effusion and Mass'
+    """
+    tasks = [task for task in CLASSIFICATIONS if task in classes]
+    numbers = ("1",) if len(tasks) == 1 else ("1.A", "1.B")
+    titles = {
+        task: f"{number} {name_classes(classes[task], 'and' if task == 'multilabel' else 'or')}"
+        for number, task in zip(numbers, tasks, strict=False)
+    }
+    return titles | _OTHER_TASKS
+
+
+def name_classes(names: Sequence[str], word: str) -> str:
+    """Return a few class names as a list in words that begins with a capital letter, or else their number.
+
+    Example:
+        >>> name_classes(("a", "b", "c"), "or"), name_classes("abcdef", "or")
+        ('A, b or c', '6 classes')
+    """
+    if len(names) > _MOST_NAMED:
+        return f"{len(names)} {'findings' if word == 'and' else 'classes'}"
+    listed = f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else names[0]
+    return listed[:1].upper() + listed[1:]
 
 
 def metric_title(name: str) -> str:
     """Return the title of a metric.
 
     Example:
-        >>> metric_title("recall_bacterial"), metric_title("f1_mean_plus_sd")
-        ('Recall, bacterial', 'F1, mean + 1 sd')
+        >>> metric_title("recall_Mass"), metric_title("auroc_Mass_vs_Nodule"), metric_title("f1_mean_plus_sd")
+        ('Recall, Mass', 'AUROC, Mass against Nodule', 'F1, mean + 1 sd')
     """
     for suffix, title in _SUFFIX_TITLES.items():
         if name.endswith(f"_{suffix}"):
@@ -84,7 +120,7 @@ def metric_title(name: str) -> str:
     metric, _, rest = name.partition("_")
     if metric in _CLASS_METRICS:
         title = _METRIC_TITLES.get(metric, metric.capitalize())
-        return f"{title}, {rest.replace('_', ' ')}" if rest else title
+        return f"{title}, {rest.replace('_vs_', ' against ').replace('_', ' ')}" if rest else title
     return name.replace("_", " ").capitalize()
 
 

@@ -5,7 +5,7 @@ anomaly_benchmark.py    anomaly detectors
 explain_benchmark.py    explanation methods
 ablation.py             ablation study
 label_audit.py          labels contradicted by classifier and neighbors
-label_error_runs.py     contiguous error runs of subtype labels
+label_error_runs.py     contiguous error runs inside a group of two classes
 run.py                  run each of these for a study folder
 write.py                write JSON and CSV files
 """

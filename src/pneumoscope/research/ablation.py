@@ -39,7 +39,7 @@ VARIANTS: dict[str, tuple[str, _Change]] = {
     "hard-targets": ("no label smoothing", lambda settings: replace(settings, label_smoothing=0.0)),
     "unbalanced": ("no class-balanced sampling", lambda settings: replace(settings, balanced=False)),
     "reference-network": (
-        "three-class architecture of the reference study, settings of `improved`",
+        "architecture of the reference study, settings of `improved`",
         lambda settings: configuration_settings("improved", epochs=settings.epochs),
     ),
 }
@@ -101,10 +101,10 @@ def load_crossvalidation(out_dir: str | os.PathLike[str], *, seed: int) -> tuple
 def tabulate_ablations(out_dir: str | os.PathLike[str]) -> MethodTable:
     """Return the metrics of all runs in a folder, by protocol and in the order of `VARIANTS`.
 
-    A row is named `VARIANT, PROTOCOL, seed N`. Columns are `auroc` and `specificity` (at 97 % sensitivity) of pneumonia
-    against normal, three-class `balanced_accuracy` and `auroc_bacterial_vs_viral`. If the unchanged configuration was
-    run with the same seed, `difference` is the AUROC difference to it and `p_value` that of DeLong's test. Variants
-    with two or more seeds get a row with the mean and a row with the standard deviation.
+    A row is named `VARIANT, PROTOCOL, seed N`. Columns are `auroc` and `specificity` (at 97 % sensitivity) of the
+    positive class, if there is a negative one, `balanced_accuracy`, and the AUROC inside groups of two classes. If the
+    unchanged configuration was run with the same seed, `difference` is the AUROC difference to it and `p_value` that of
+    DeLong's test. Variants with two or more seeds get a row with the mean and a row with the standard deviation.
     """
     metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
@@ -135,15 +135,20 @@ def _load_evaluation(path: Path) -> Evaluation:
 
 
 def _measure_run(run: Evaluation, reference: Evaluation | None) -> Metrics:
-    labels, scores = (run.labels > 0).astype(np.int64), 1 - run.probabilities[:, 0]
+    kept = {name: run.metrics[name] for name in run.metrics if name == "balanced_accuracy" or "_vs_" in name}
+    if run.label_set.positive is None:
+        return {"auroc": run.metrics["auroc"], **kept}
+    labels = np.asarray(run.labels != run.classes.index(run.label_set.negative or ""), dtype=np.int64)
+    scores = run.label_set.score_positive(run.probabilities)
     metrics = {
         "auroc": estimate_binary_scores(labels, scores, run.patients)["auroc"],
         "specificity": estimate_specificity(labels, scores, run.patients),
-        "balanced_accuracy": run.metrics["balanced_accuracy"],
-        "auroc_bacterial_vs_viral": run.metrics["auroc_bacterial_vs_viral"],
+        **kept,
     }
     if reference is not None and np.array_equal(reference.names, run.names):
-        comparison = compare_rankings(labels, 1 - reference.probabilities[:, 0], scores, run.patients)
+        comparison = compare_rankings(
+            labels, run.label_set.score_positive(reference.probabilities), scores, run.patients
+        )
         p_value = without_interval(comparison.p_value, len(labels))
         metrics |= {"difference": comparison.difference, "p_value": p_value}
     return metrics

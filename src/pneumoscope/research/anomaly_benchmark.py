@@ -2,10 +2,9 @@
 
 Metrics of the table:
 
-    auroc, auprc                    pneumonia against normal, test
-    accuracy, f1                    test, at the quantile threshold of held-out normals
-    flagged_normal, flagged_pneumonia, flagged_SUBTYPE
-                                    share of test images with score >= threshold
+    auroc, auprc                    other classes against normal, test
+    accuracy, f1, false_positive_rate, sensitivity, sensitivity_CLASS
+                                    test, at the quantile threshold of held-out normals
     auroc_synthetic                 held-out normals against copies with synthetic opacities
     pixel_auroc_synthetic, pro_synthetic
                                     localization of synthetic opacities
@@ -13,7 +12,7 @@ Metrics of the table:
     seconds_per_image               scoring time
     auroc_mean, auroc_sd            over seeds, if there is more than one
 
-`auroc_synthetic` uses no pneumonia images and is therefore suitable for model selection.
+`auroc_synthetic` uses normals only and is therefore suitable for model selection.
 """
 
 import time
@@ -25,6 +24,7 @@ from pneumoscope.anomaly.detector import Detector, FitContext, select_normals
 from pneumoscope.anomaly.evaluation import evaluate_detector
 from pneumoscope.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.examples import label_positive
 from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import AnomalyResult, MethodTable, Metrics, summarize_seeds, without_interval
 from pneumoscope.metrics.classification import estimate_binary_scores, estimate_share
@@ -58,6 +58,7 @@ def benchmark_anomaly(
         seed: first seed of the fits, and the seed of the evaluation.
 
     Raises:
+        LabelError: if the dataset has no negative class.
         TrainingError: if train or validation has no normals.
     """
     normals = select_normals(dataset)
@@ -98,6 +99,7 @@ def _choose_detectors(weights: Path | None) -> list[str]:
 
 def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult, seed: int) -> Metrics:
     test = dataset.split("test")
+    test = test.select(label_positive(test) >= 0)
     patients = test.patients
     metrics = {
         name.removesuffix("_quantile"): estimate
@@ -105,9 +107,9 @@ def _collect_metrics(detector: Detector, dataset: Dataset, result: AnomalyResult
         if not name.endswith("_mean_plus_sd")
     }
     flagged = result.scores >= result.thresholds["quantile"]
-    for subtype in sorted(set(result.subtypes[result.labels == 1])):
-        rows = result.subtypes == subtype
-        metrics[f"flagged_{subtype}"] = estimate_share(flagged[rows], patients[rows], seed=seed)
+    for name in sorted(set(result.classes[result.labels == 1])):
+        rows = result.classes == name
+        metrics[f"sensitivity_{name}"] = estimate_share(flagged[rows], patients[rows], seed=seed)
     started = time.perf_counter()
     detector.score(test.images)
     seconds = (time.perf_counter() - started) / len(test)

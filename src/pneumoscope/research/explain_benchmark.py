@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.classification.classifier import predict_probabilities
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.explain import faithfulness, quality
 from pneumoscope.explain.cases import Cases, choose_lesions, choose_test_images
@@ -30,7 +29,9 @@ from pneumoscope.explain.probes import probe_concepts
 from pneumoscope.explain.scorer import Scorer
 from pneumoscope.explain.verdict import write_verdict
 from pneumoscope.io.results import ExplanationBenchmark, MethodTable, Metrics, without_interval
+from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.intervals import estimate_mean
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.models.receptive_field import scale_to_peak
 from pneumoscope.phantoms.lungs import find_lungs
 from pneumoscope.progress import log
@@ -48,6 +49,7 @@ def benchmark_explanations(
     model: "keras.Model",
     dataset: Dataset,
     *,
+    label_set: LabelSet,
     other: "keras.Model | None" = None,
     layer: str | None = None,
     methods: tuple[str, ...] = tuple(METHODS),
@@ -57,8 +59,9 @@ def benchmark_explanations(
     """Evaluate explanation methods and the baseline `edges`, the gradient magnitude of the image.
 
     Args:
-        model: classifier with class 0 = normal, see `explain`.
+        model: classifier, see `explain`.
         dataset: with a split `test`, and with masks or with normals to paste opacities on.
+        label_set: the classes of the model.
         other: model of the same configuration with another seed, if available.
         layer: see `explain`.
         methods: names from `METHODS`.
@@ -70,7 +73,8 @@ def benchmark_explanations(
     """
     scorer = Scorer(model, layer)
     lesions, cases = (
-        choose(model, dataset, num_images=num_images, seed=seed) for choose in (choose_lesions, choose_test_images)
+        choose(model, dataset, label_set=label_set, num_images=num_images, seed=seed)
+        for choose in (choose_lesions, choose_test_images)
     )
     log.info("%d images with lesion masks and %d test images; layer %s", len(lesions), len(cases), scorer.layer)
     metrics: dict[str, Metrics] = {}
@@ -79,20 +83,20 @@ def benchmark_explanations(
         log.info("evaluating %s", method)
         some = slice(-(-num_images // (_SLOW_SHARE if method in SLOW_METHODS else 1)))
         part = lesions.select(some), cases.select(some)
-        heatmaps[method], metrics[method] = _measure_method(scorer, method, *part, seed)
+        heatmaps[method], metrics[method] = _measure_method(scorer, method, *part, label_set, seed)
     changed = {} if other is None else {"other_seed": _measure_similarity(other, scorer.layer, cases, heatmaps, seed)}
     stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
     for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
         changed[name] = _measure_similarity(randomized, scorer.layer, cases, heatmaps, seed)
     for method, values in metrics.items():
         values |= {name: similarity[method] for name, similarity in changed.items()}
-    claim = choose_test_images(model, dataset, num_images=NUM_CENTRALITY, seed=seed)
+    claim = choose_test_images(model, dataset, label_set=label_set, num_images=NUM_CENTRALITY, seed=seed)
     claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
     return ExplanationBenchmark(
         table=MethodTable(metrics, {method: write_verdict(values) for method, values in metrics.items()}),
         layer=scorer.layer,
         claim=estimate_centrality(claim_maps, claim.labels, claim.patients, seed=seed),
-        probes=probe_concepts(model, cases.images, cases.patients, seed=seed),
+        probes=probe_concepts(model, cases.images, cases.patients, label_set=label_set, seed=seed),
     )
 
 
@@ -109,7 +113,9 @@ def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray
     return explain_with(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
 
 
-def _measure_method(scorer: Scorer, method: str, lesions: Cases, cases: Cases, seed: int) -> tuple[np.ndarray, Metrics]:
+def _measure_method(
+    scorer: Scorer, method: str, lesions: Cases, cases: Cases, label_set: LabelSet, seed: int
+) -> tuple[np.ndarray, Metrics]:
     """Return the heatmaps of the cases, and all metrics that require only this model."""
     on_lesions = _explain(scorer, lesions, method, seed)
     started = time.perf_counter()
@@ -117,7 +123,7 @@ def _measure_method(scorer: Scorer, method: str, lesions: Cases, cases: Cases, s
     seconds = (time.perf_counter() - started) / len(heatmaps)
     return heatmaps, {
         **_measure_localization(on_lesions, lesions, seed),
-        **_measure_maps(scorer, heatmaps, cases, method, seed),
+        **_measure_maps(scorer, heatmaps, cases, method, label_set, seed),
         "seconds": without_interval(seconds, len(heatmaps)),
     }
 
@@ -145,7 +151,9 @@ def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metr
     return _estimate(values, cases, seed)
 
 
-def _measure_maps(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: str, seed: int) -> Metrics:
+def _measure_maps(
+    scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: str, label_set: LabelSet, seed: int
+) -> Metrics:
     lungs = find_lungs(cases.images)
     few = cases.select(slice(-(-len(cases) // 3)))
     shifted = replace(few, images=quality.shift_images(few.images, SHIFT, SHIFT))
@@ -153,7 +161,7 @@ def _measure_maps(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: st
     values = {
         "heat_in_lungs": quality.measure_share_inside(heatmaps, lungs),
         "lungs_area": lungs.mean(axis=(1, 2)),
-        **_measure_faithfulness(scorer.model, heatmaps[: len(few)], few, seed),
+        **_measure_faithfulness(scorer.model, heatmaps[: len(few)], few, label_set, seed),
         "repeatability": quality.measure_repeatability(
             heatmaps[: len(few)], maps_of_shifted, rows=SHIFT, columns=SHIFT
         ),
@@ -161,13 +169,15 @@ def _measure_maps(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: st
     return _estimate(values, cases, seed)
 
 
-def _measure_faithfulness(model: "keras.Model", heatmaps: np.ndarray, cases: Cases, seed: int) -> dict[str, np.ndarray]:
+def _measure_faithfulness(
+    model: "keras.Model", heatmaps: np.ndarray, cases: Cases, label_set: LabelSet, seed: int
+) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(seed)
     values: dict[str, list[float]] = {name: [] for name in ("insertion", "deletion", "road", "sensitivity_n")}
     for image, heatmap, index in zip(cases.images, heatmaps, cases.class_indices, strict=True):
 
         def predict(images: np.ndarray, index: int = index) -> np.ndarray:
-            return predict_probabilities(model, images)[:, index]
+            return predict_probabilities(model, images, label_set)[:, index]
 
         values["insertion"].append(faithfulness.measure_deletion(predict, image, heatmap, insert=True))
         values["deletion"].append(faithfulness.measure_deletion(predict, image, heatmap))

@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 
 from pneumoscope.classification.cross_validation import assign_folds, select_pool
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.errors import PneumoscopeError
+from pneumoscope.errors import LabelError, PneumoscopeError
 from pneumoscope.io.results import Audit, Evaluation
-from pneumoscope.labels import THREE_CLASSES
 from pneumoscope.neighbors.knn import count_votes, embed_images
 from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.progress import track
@@ -83,7 +82,7 @@ def find_confident_labels(
 
 
 def review_labels(
-    evaluation: Evaluation, votes: NDArray[np.float64], audit: Audit, subtypes: dict[str, str]
+    evaluation: Evaluation, votes: NDArray[np.float64], audit: Audit, given: dict[str, str]
 ) -> LabelReview:
     """Return the labels that classifier and neighbors contradict, and duplicates with different labels.
 
@@ -91,7 +90,7 @@ def review_labels(
         evaluation: predictions of `cross_validate` with the protocol `patients`.
         votes: `(n, classes)` floats, vote shares of `vote_held_out` for the same images.
         audit: audit of the collection, with its duplicates.
-        subtypes: class of each image of the collection by file name.
+        given: label of each image of the collection by file name.
     """
     labels, probabilities, classes = evaluation.labels, evaluation.probabilities, evaluation.classes
     rows = np.arange(len(labels))
@@ -99,7 +98,7 @@ def review_labels(
     contradicted = (confident >= 0) & (confident != labels) & (votes.argmax(axis=1) != labels)
     suspicion = np.mean([values[rows, confident] - values[rows, labels] for values in (probabilities, votes)], axis=0)
     order = rows[contradicted][np.argsort(-suspicion[contradicted], kind="stable")]
-    groups = [[(name, subtypes[name]) for name in group] for group in (*audit.exact_duplicates, *audit.near_duplicates)]
+    groups = [[(name, given[name]) for name in group] for group in (*audit.exact_duplicates, *audit.near_duplicates)]
     return LabelReview(
         num_images=len(rows),
         classes=classes,
@@ -132,24 +131,29 @@ def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *,
         `(n, classes)` float64, vote shares in the order of `evaluation`.
 
     Raises:
+        LabelError: if the labels are multi-label.
         PneumoscopeError: if the dataset differs from the cross-validated one.
         ModelError: if a model is missing.
     """
     from pneumoscope.models.saved_model import load_model
 
+    label_set = evaluation.label_set
+    if label_set.multi_label:
+        raise LabelError("the label audit is defined for one class per image; this collection is multi-label")
     pool = select_pool(dataset)
     if not np.array_equal(pool.names, evaluation.names):
         raise PneumoscopeError(
             f"the {len(pool)} images outside test differ from the {len(evaluation.names)} cross-validated images; "
             "expected the same collection and seed"
         )
-    folds, labels, patients = assign_folds(pool, "patients", seed=seed), pool.labels(THREE_CLASSES), pool.patients
-    votes = np.empty((len(pool), len(THREE_CLASSES)))
+    folds, labels, patients = assign_folds(pool, "patients", seed=seed), pool.labels(label_set), pool.patients
+    votes = np.empty((len(pool), len(label_set.classes)))
     for fold in track(range(folds.max() + 1), "Counting votes of neighbors"):
         trained, held_out = folds != fold, folds == fold
-        embeddings = embed_images(load_model(models_dir / f"patients-{fold + 1}").model, pool.images)
+        saved = load_model(models_dir / f"patients-{fold + 1}")
+        embeddings = embed_images(saved.model, pool.images, layer=saved.card.embedding_layer or "embedding")
         references = LabeledEmbeddings(embeddings[trained], labels[trained], patients[trained])
         k = min(NUM_VOTES, len(references))
         queries = embeddings[held_out], patients[held_out]
-        votes[held_out] = count_votes(references, *queries, num_classes=len(THREE_CLASSES), ks=(k,))[k]
+        votes[held_out] = count_votes(references, *queries, num_classes=votes.shape[1], ks=(k,))[k]
     return votes

@@ -1,8 +1,8 @@
-"""Task 2: contiguous error runs, in which cross-validated classifiers contradict most subtype labels.
+"""Task 2: contiguous error runs, in which cross-validated classifiers contradict most labels of a class.
 
-Isolated errors between bacterial and viral are expected. Errors in consecutive images, in file-name order, have two
-possible causes: the labels are wrong, or the images were acquired differently (another device, other markers) and the
-classifiers rely on this confounder.
+They are searched in a group of two classes, such as two causes of one disease. Isolated errors between the classes are
+expected. Errors in consecutive images, in file-name order, have two possible causes: the labels are wrong, or the
+images were acquired differently (another device, other markers) and the classifiers rely on this confounder.
 """
 
 from dataclasses import dataclass
@@ -14,34 +14,38 @@ from pneumoscope.classification.cross_validation import select_pool
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
 from pneumoscope.io.results import Evaluation, Metrics
-from pneumoscope.labels import THREE_CLASSES
+from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.classification import estimate_binary_scores
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
 LIMIT = 0.25
-# Standard deviation of the smoothing kernel, in images of the same subtype.
+# Standard deviation of the smoothing kernel, in images of the same class.
 REACH = 15.0
-# No runs are reported if classifiers hardly distinguish the subtypes, or for few images.
+# No runs are reported if classifiers hardly distinguish the classes, or for few images.
 MIN_GAP = 0.3
 MIN_IMAGES = 100
 
 
 @dataclass(frozen=True)
-class SubtypeRuns:
-    """Contiguous error runs of subtype labels.
+class GroupRuns:
+    """Contiguous error runs of the labels in a group of two classes.
 
     Attributes:
-        names: `(n,)` str, file names of bacterial and then viral images, each in file-name order.
-        subtypes: `(n,)` int, labels as indices into the three classes.
+        group: name of the group; empty if the labels have none of two classes.
+        classes: its two classes.
+        names: `(n,)` str, file names of the first and then the second class, each in file-name order.
+        labels: `(n,)` int, index into `classes`.
         contradicted: `(n,)` floats in [0, 1], estimated share of surrounding images with the same label that
-            classifiers assign to the other subtype.
+            classifiers assign to the other class.
         limit: an image belongs to a run when `contradicted >= limit`.
-        aurocs: AUROC of bacterial against viral, `outside` and `inside` of runs, for `predictions` (cross-validated
+        aurocs: AUROC of the two classes, `outside` and `inside` of runs, for `predictions` (cross-validated
             classifiers) and `borders` (logistic regression on the outer tenth of the image).
     """
 
+    group: str
+    classes: tuple[str, ...]
     names: NDArray[np.str_]
-    subtypes: NDArray[np.integer]
+    labels: NDArray[np.integer]
     contradicted: NDArray[np.floating]
     limit: float
     aurocs: dict[str, Metrics]
@@ -52,88 +56,97 @@ class SubtypeRuns:
         return self.contradicted >= self.limit
 
     def to_rows(self) -> list[dict[str, str | int]]:
-        """Return one row per run: labeled `subtype`, `first` and `last` file name, number of `images`."""
+        """Return one row per run: `label`, `first` and `last` file name, number of `images`."""
         rows: list[dict[str, str | int]] = []
-        for subtype in np.unique(self.subtypes).tolist():
-            names = self.names[self.subtypes == subtype].tolist()
-            for start, end in list_runs(self.inside[self.subtypes == subtype]):
-                run = {"first": names[start], "last": names[end], "images": end - start + 1}
-                rows.append({"subtype": THREE_CLASSES[subtype], **run})
+        for number, label in enumerate(self.classes):
+            names = self.names[self.labels == number].tolist()
+            for start, end in list_runs(self.inside[self.labels == number]):
+                rows.append({"label": label, "first": names[start], "last": names[end], "images": end - start + 1})
         return rows
 
 
-def find_subtype_runs(dataset: Dataset, evaluation: Evaluation) -> SubtypeRuns:
-    """Find contiguous runs in which cross-validated classifiers contradict most subtype labels.
+def find_group_runs(dataset: Dataset, evaluation: Evaluation) -> GroupRuns:
+    """Find contiguous runs in which cross-validated classifiers contradict most labels of a class.
 
-    The score p(viral) / (p(bacterial) + p(viral)) is smoothed in file-name order, without images of the same patient,
-    and interpreted as a mixture of the typical scores of both subtypes.
+    The score p(second) / (p(first) + p(second)) of the first group of two classes is smoothed in file-name order,
+    without images of the same patient, and interpreted as a mixture of the typical scores of both classes.
 
     Args:
         dataset: with splits.
-        evaluation: three-class result of `cross_validate` on `dataset`.
+        evaluation: result of `cross_validate` on `dataset`.
     """
-    pneumonia = evaluation.labels > 0
-    names, labels = evaluation.names[pneumonia], evaluation.labels[pneumonia]
-    patients, viral = evaluation.patients[pneumonia], _share_of_viral(evaluation.probabilities[pneumonia])
+    groups = evaluation.label_set.groups.items()
+    group, classes = next(((name, members) for name, members in groups if len(members) == 2), ("", ()))
+    if not group:
+        return GroupRuns("", (), np.empty(0, str), np.empty(0, np.int64), np.empty(0), LIMIT, {})
+    rows, labels, scores = _select_group(evaluation.label_set, classes, evaluation.labels, evaluation.probabilities)
+    names, patients = evaluation.names[rows], evaluation.patients[rows]
     in_order = order_names(names.tolist())
-    rows = [in_order[labels[in_order] == subtype] for subtype in (1, 2)]
-    around = [smooth_along(viral[members], reach=REACH, groups=patients[members]) for members in rows]
-    order = np.concatenate(rows)
+    by_class = [in_order[labels[in_order] == number] for number in (0, 1)]
+    around = [smooth_along(scores[members], reach=REACH, groups=patients[members]) for members in by_class]
+    order = np.concatenate(by_class)
     shares = np.zeros(len(order))
-    if min(map(len, rows)) >= MIN_IMAGES:
-        # Up to half of a subtype may lie in runs: these quartiles describe images outside of runs.
+    if min(map(len, by_class)) >= MIN_IMAGES:
+        # Up to half of a class may lie in runs: these quartiles describe images outside of runs.
         low, high = np.quantile(around[0], 0.25), np.quantile(around[1], 0.75)
         if high - low >= MIN_GAP:
             shares = np.concatenate([around[0] - low, high - around[1]]) / (high - low)
             shares = np.clip(shares, 0, 1)
     inside = set(names[order][shares >= LIMIT].tolist())
-    aurocs = {"predictions": _estimate_aurocs(names, labels, patients, viral, inside)}
+    aurocs = {"predictions": _estimate_aurocs(names, labels, patients, scores, inside)}
     if inside:
-        aurocs["borders"] = _estimate_border_aurocs(dataset, inside)
-    return SubtypeRuns(names[order], labels[order], shares, LIMIT, aurocs)
+        aurocs["borders"] = _estimate_border_aurocs(dataset, evaluation.label_set, classes, inside)
+    return GroupRuns(group, classes, names[order], labels[order], shares, LIMIT, aurocs)
 
 
-def _share_of_viral(probabilities: NDArray[np.floating]) -> NDArray[np.floating]:
-    return np.asarray(probabilities[:, 2] / np.maximum(probabilities[:, 1:].sum(axis=1), 1e-7))
+def _select_group(
+    label_set: LabelSet, classes: tuple[str, ...], labels: NDArray[np.integer], probabilities: NDArray[np.floating]
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]:
+    """Return the images of two classes as indices, `(m,)` int labels (1 = second), and scores of the second class."""
+    first, second = (label_set.classes.index(name) for name in classes)
+    rows = np.flatnonzero(np.isin(labels, [first, second]))
+    either = np.maximum(probabilities[rows][:, [first, second]].sum(axis=1), 1e-7)
+    return rows, (labels[rows] == second).astype(np.int64), probabilities[rows, second] / either
 
 
 def _estimate_aurocs(
     names: NDArray[np.str_],
     labels: NDArray[np.integer],
     patients: NDArray[np.str_],
-    viral: NDArray[np.floating],
+    scores: NDArray[np.floating],
     inside: set[str],
 ) -> Metrics:
-    """Return the AUROC of bacterial against viral `outside` and `inside` of runs, if both classes occur."""
+    """Return the AUROC of the second class `outside` and `inside` of runs, if both classes occur."""
     within = np.array([name in inside for name in names.tolist()], dtype=bool)
     return {
-        place: estimate_binary_scores((labels[rows] == 2).astype(np.int64), viral[rows], patients[rows])["auroc"]
+        place: estimate_binary_scores(labels[rows], scores[rows], patients[rows])["auroc"]
         for place, rows in (("outside", ~within), ("inside", within))
         if len(set(labels[rows].tolist())) == 2
     }
 
 
-def _estimate_border_aurocs(dataset: Dataset, inside: set[str]) -> Metrics:
+def _estimate_border_aurocs(
+    dataset: Dataset, label_set: LabelSet, classes: tuple[str, ...], inside: set[str]
+) -> Metrics:
     labeled = select_pool(dataset)
     probabilities, _ = fit_pixel_baseline(describe_pixels(labeled)["borders"], labeled, split="val")
     val = labeled.split("val")
-    labels = val.labels(THREE_CLASSES)
-    pneumonia = labels > 0
-    names, patients, viral = val.names[pneumonia], val.patients[pneumonia], _share_of_viral(probabilities[pneumonia])
-    return _estimate_aurocs(names, labels[pneumonia], patients, viral, inside)
+    rows, labels, scores = _select_group(label_set, classes, val.labels(label_set), probabilities)
+    return _estimate_aurocs(val.names[rows], labels, val.patients[rows], scores, inside)
 
 
-def write_subtype_verdict(runs: SubtypeRuns) -> str:
-    """Return a summary of the reliability of bacterial against viral; empty if there are no error runs."""
+def write_group_verdict(runs: GroupRuns) -> str:
+    """Return a summary of the reliability of one class against the other; empty if there are no error runs."""
     if not runs.inside.any():
         return ""
-    share = f"{100 * runs.inside.mean():.0f} % of the training pneumonias"
+    pair = f"{runs.classes[0].capitalize()} versus {runs.classes[1]} is unreliable"
+    share = f"{100 * runs.inside.mean():.0f} % of the training images of {runs.group}"
     held_out, borders = (runs.aurocs.get(source, {}) for source in ("predictions", "borders"))
     if "inside" not in held_out or "outside" not in held_out:
-        return f"Bacterial versus viral is unreliable: cross-validated models contradict most labels of {share}."
+        return f"{pair}: cross-validated models contradict most labels of {share}."
     verdict = (
-        f"Bacterial versus viral is unreliable: cross-validated AUROC {held_out['inside'].value:.2f} in contiguous "
-        f"error runs ({share}), {held_out['outside'].value:.2f} in all other pneumonias."
+        f"{pair}: cross-validated AUROC {held_out['inside'].value:.2f} in contiguous "
+        f"error runs ({share}), {held_out['outside'].value:.2f} in all others."
     )
     if "inside" in borders and "outside" in borders and borders["inside"].high < borders["outside"].low:
         return f"{verdict} The image borders alone show the same difference, so acquisition may be a confounder."

@@ -9,14 +9,16 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.classification.classifier import join_probabilities, predict_probabilities
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.examples import is_labeled
+from pneumoscope.errors import LabelError
 from pneumoscope.io.results import Evaluation, MethodTable, Metrics, Neighbors
-from pneumoscope.io.study_folder import model_dir
-from pneumoscope.labels import TASK_CLASSES, THREE_CLASSES
+from pneumoscope.io.study_folder import list_classifiers, model_dir
+from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate
 from pneumoscope.metrics.reliability import measure_top_label_reliability
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.models.saved_model import load_model
 from pneumoscope.neighbors.knn import embed_images, find_neighbors, split_embeddings
 from pneumoscope.neighbors.retrieval import estimate_means, measure_retrieval
@@ -27,9 +29,9 @@ NUM_NEAREST = 5
 # Pseudo-count per class, so that logarithms are finite.
 _UNSEEN_VOTES = 0.5
 PIXELS_ACROSS = 32
-TITLES = {"three_class": "three classes", "binary": "two classes"}
+TITLES = {"multiclass": "all classes", "binary": "two classes"}
 REMARKS = {
-    "three classes": (
+    "all classes": (
         "L2-normalized embedding of the classifier. Number of neighbors, rejection distance (rejects 5 % of "
         "validation) and vote calibration were chosen on validation."
     ),
@@ -47,33 +49,44 @@ def benchmark_neighbors(study_dir: Path, configuration: str, dataset: Dataset, *
         configuration: configuration of the models.
         dataset: dataset of the study, with splits.
         seed: of the bootstrap.
+
+    Raises:
+        LabelError: if the labels are multi-label.
     """
+    if dataset.label_set.multi_label:
+        raise LabelError("this benchmark is defined for one class per image; this collection is multi-label")
     rows: dict[str, Metrics] = {}
+    tasks, finest = dataset.label_set.tasks(), list_classifiers(study_dir, configuration)[-1]
     for task, title in TITLES.items():
-        classes = TASK_CLASSES[task]
-        labeled = dataset.select(dataset.labels(THREE_CLASSES if configuration == "default" else classes) >= 0)
-        model = load_model(model_dir(study_dir, configuration, task)).model
-        probabilities = join_probabilities(predict_probabilities(model, labeled.split("test").images), classes)
-        embeddings = embed_images(model, labeled.images)
-        neighbors, parts, rows[title] = _measure_neighbors(embeddings, labeled, classes, probabilities, seed)
+        if task not in tasks or not model_dir(study_dir, configuration, task).exists():
+            continue
+        saved, label_set = load_model(model_dir(study_dir, configuration, task)), tasks[task]
+        own = saved.card.label_set or label_set
+        labeled = dataset.select(is_labeled(dataset.labels(own)))
+        probabilities = predict_probabilities(saved.model, labeled.split("test").images, own)
+        if own != label_set:
+            scores = own.score_positive(probabilities)
+            probabilities = np.stack([1 - scores, scores], axis=1)
+        embeddings = embed_images(saved.model, labeled.images, layer=saved.card.embedding_layer or "embedding")
+        neighbors, parts, rows[title] = _measure_neighbors(embeddings, labeled, label_set, probabilities, seed)
         rows[title] |= _measure_uncertainty(neighbors, parts, probabilities, seed)
-        if task == "three_class":
+        if task == finest:
             pixels = shrink_images(labeled.images)
-            rows["raw pixels"] = _measure_neighbors(pixels, labeled, classes, probabilities, seed)[2]
-    return MethodTable(rows, REMARKS)
+            rows["raw pixels"] = _measure_neighbors(pixels, labeled, label_set, probabilities, seed)[2]
+    return MethodTable(rows, {name: remark for name, remark in REMARKS.items() if name in rows})
 
 
 def _measure_neighbors(
     embeddings: NDArray[np.float32],
     dataset: Dataset,
-    classes: tuple[str, ...],
+    label_set: LabelSet,
     probabilities: NDArray[np.floating],
     seed: int,
 ) -> tuple[Neighbors, dict[str, LabeledEmbeddings], Metrics]:
-    neighbors = find_neighbors(embeddings, dataset, classes=classes, probabilities=probabilities, seed=seed)
-    parts, _ = split_embeddings(embeddings, dataset, classes)
+    neighbors = find_neighbors(embeddings, dataset, label_set=label_set, probabilities=probabilities, seed=seed)
+    parts, _ = split_embeddings(embeddings, dataset, label_set)
     votes = {name: neighbors.evaluations["test"].metrics[name] for name in ("accuracy", "balanced_accuracy")}
-    retrieval = measure_retrieval(parts["train"], parts["test"], classes=classes, seed=seed)
+    retrieval = measure_retrieval(parts["train"], parts["test"], classes=label_set.classes, seed=seed)
     return neighbors, parts, votes | retrieval
 
 

@@ -10,7 +10,7 @@ from pneumoscope.classification.cross_validation import Protocol
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.io.results import MethodTable
-from pneumoscope.io.study_folder import list_other_seeds, model_dir
+from pneumoscope.io.study_folder import list_classifiers, list_other_seeds, model_dir
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.research.write import write_result, write_table
 from pneumoscope.study.pipeline import reopen_study
@@ -74,11 +74,15 @@ def run_explain_benchmark(
     from pneumoscope.research.explain_benchmark import benchmark_explanations
 
     request, dataset = reopen_study(study_dir)
-    model = load_model(model_dir(study_dir, configuration, "binary")).model
+    task = next(iter(list_classifiers(study_dir, configuration)), "binary")
+    saved = load_model(model_dir(study_dir, configuration, task))
+    label_set = saved.card.label_set or dataset.label_set
     others = list_other_seeds(study_dir, configuration)
     other = load_model(others[0]).model if others else None
     try:
-        result = benchmark_explanations(model, dataset, other=other, layer=layer, seed=request["seed"])
+        result = benchmark_explanations(
+            saved.model, dataset, label_set=label_set, other=other, layer=layer, seed=request["seed"]
+        )
     except ValueError as error:
         raise PneumoscopeError(str(error)) from None
     table, content = result.table, {"layer": result.layer, "claim": result.claim, "probes": result.probes}
@@ -116,7 +120,7 @@ def run_ablations(
 
 
 def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> dict[str, Any]:
-    """Task 2. Audit labels: those contradicted by classifier and neighbors, and contiguous error runs of subtypes.
+    """Task 2. Audit labels: those contradicted by classifier and neighbors, and error runs in a group of two classes.
 
     Args:
         study_dir: folder of the study.
@@ -125,27 +129,28 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
 
     Returns:
         The content of `labels.json`. `labels` are the contradicted labels, most suspicious first; `error_runs` the
-        contiguous error runs. `images` and `inside` are the numbers of pneumonias and of pneumonias in runs, `metrics`
-        the AUROC of bacterial against viral outside and inside of runs, `verdict` a summary sentence.
+        contiguous error runs in the first group of two classes. `images` and `inside` are the numbers of images of the
+        group and of those in runs, `metrics` the AUROC of its classes outside and inside of runs, `verdict` a summary
+        sentence.
     """
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.research.ablation import load_crossvalidation
     from pneumoscope.research.label_audit import review_labels, vote_held_out
-    from pneumoscope.research.label_error_runs import find_subtype_runs, write_subtype_verdict
+    from pneumoscope.research.label_error_runs import find_group_runs, write_group_verdict
 
     request, dataset = reopen_study(study_dir)
     predictions, models_dir = load_crossvalidation(crossvalidation, seed=request["seed"])
     votes = vote_held_out(dataset, predictions, models_dir, seed=request["seed"])
-    subtypes = dict(zip(dataset.table["name"], dataset.table["subtype"], strict=True))
-    review = review_labels(predictions, votes, audit_dataset(dataset), subtypes)
-    runs = find_subtype_runs(dataset, predictions)
+    given = dict(zip(dataset.table["name"], dataset.table["label"], strict=True))
+    review = review_labels(predictions, votes, audit_dataset(dataset), given)
+    runs = find_group_runs(dataset, predictions)
     aurocs = runs.aurocs.items()
     content = {
         "data_sha256": request["data_sha256"],
         "seed": request["seed"],
         "images": len(runs.names),
         "inside": int(runs.inside.sum()),
-        "verdict": write_subtype_verdict(runs),
+        "verdict": write_group_verdict(runs),
         "metrics": {f"{source}_{place}": auroc for source, places in aurocs for place, auroc in places.items()},
         "num_labels": review.num_images,
         "classes": review.classes,

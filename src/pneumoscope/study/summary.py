@@ -7,18 +7,18 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.io.json_file import to_plain
 from pneumoscope.io.results import AnomalyResult, Classification, LearningCurve, Metrics, Neighbors
-from pneumoscope.io.study_folder import order_configurations, split_stage
+from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations, split_stage
 from pneumoscope.phantoms.phantom import shows_phantoms
 
-SCHEMA_VERSION = "2.0"
+SCHEMA_VERSION = "3.0"
 DECISION_THRESHOLD = "mean_plus_sd"
-TASKS = ("binary", "three_class", "neighbors", "anomaly", "explain")
-# Suffix of the field names of task 2, by classifier.
-_SUFFIXES = {"binary": "", "three_class": "_three_class"}
+TASKS = (*CLASSIFICATIONS, "neighbors", "anomaly", "explain")
 
 
 def summarize_study(
@@ -29,6 +29,7 @@ def summarize_study(
     timing: Mapping[str, float],
     versions: Mapping[str, str],
     hardware: Mapping[str, Any],
+    left_out: Mapping[str, str],
 ) -> dict[str, Any]:
     """Return the content of `results.json`, ready for `json.dumps`.
 
@@ -39,6 +40,7 @@ def summarize_study(
         timing: seconds by stage, and `total`.
         versions: version by package.
         hardware: `processor`, `cores`, `memory_gib`, `precision`.
+        left_out: reason by task that was left out.
     """
     summary: dict[str, Any] = to_plain(
         {
@@ -46,6 +48,7 @@ def summarize_study(
             "research_use_only": RESEARCH_USE_ONLY,
             "written": datetime.now(UTC).isoformat(timespec="seconds"),
             "tasks": _summarize_tasks(stages),
+            "left_out": left_out,
             "data": data,
             "settings": settings,
             "timing": timing,
@@ -59,12 +62,18 @@ def summarize_study(
 
 def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any]:
     """Return `data` of `results.json`; `request` comes from the ledger of the study."""
-    counts = (dataset.table["split"] + "/" + dataset.table["subtype"]).value_counts().sort_index()
-    patients = dataset.table.groupby("split")["patient"].nunique()
+    table, label_set = dataset.table, dataset.label_set
+    counts = (table["split"] + "/" + table["label"]).value_counts().sort_index()
+    if label_set.multi_label:
+        present = pd.DataFrame(dataset.labels() == 1, columns=list(label_set.classes)).groupby(table["split"]).sum()
+        counts = pd.Series({f"{split}/{name}": row[name] for split, row in present.iterrows() for name in row.index})
+    patients = table.groupby("split")["patient"].nunique()
     return {
         "source": Path(request["source"]).name if request["source"] else "drawn phantoms",
         "phantoms": shows_phantoms(dataset),
+        "label_set": label_set,
         "counts": {str(name): int(count) for name, count in counts.items()},
+        "images": {str(split): int(count) for split, count in table["split"].value_counts().items()},
         "patients": {str(split): int(count) for split, count in patients.items()},
         "skipped": len(dataset.skipped),
         "sha256": request["data_sha256"],
@@ -85,15 +94,17 @@ def _summarize_tasks(stages: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
 
 
 def _summarize_configuration(stages: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    entries = {task: _summarize_classifier(stages[task]) for task in _SUFFIXES if task in stages}
+    entries: dict[str, dict[str, Any]] = {
+        task: _summarize_classifier(stages[task]) for task in CLASSIFICATIONS if task in stages
+    }
     parameters = {task: entry["parameters"] for task, entry in entries.items()}
-    if any(f"neighbors_{task}" in stages for task in _SUFFIXES):
+    if any(f"neighbors_{task}" in stages for task in CLASSIFICATIONS):
         entries["neighbors"] = _summarize_neighbors(stages, parameters)
     if "anomaly" in stages:
         entries["anomaly"] = _summarize_anomaly(stages["anomaly"])
     if "explain" in stages:
         entries["explain"] = {
-            "parameters": parameters.get("binary", 0),
+            "parameters": next(iter(parameters.values()), 0),
             "metrics": stages["explain"].metrics,
             "validation": {},
             "layers": stages["explain"].layers,
@@ -116,21 +127,23 @@ def _summarize_classifier(result: Classification) -> dict[str, Any]:
         "validation": _metrics_of(result, "val"),
         **_summarize_curve(result.curve),
         "confusion": {split: evaluation.confusion for split, evaluation in result.evaluations.items()},
-        "classes": result.classes,
+        "label_set": result.label_set,
     }
 
 
 def _summarize_neighbors(stages: dict[str, Any], parameters: dict[str, int]) -> dict[str, Any]:
-    tasks = [task for task in _SUFFIXES if f"neighbors_{task}" in stages]
+    """Return the results of task 2; fields of a second, finer task have its name as suffix."""
+    tasks = [task for task in CLASSIFICATIONS if f"neighbors_{task}" in stages]
+    suffixes = {task: f"_{task}" if number else "" for number, task in enumerate(tasks)}
     entry: dict[str, Any] = {"parameters": parameters.get(tasks[0], 0), "metrics": {}, "validation": {}}
     for task in tasks:
-        suffix, result = _SUFFIXES[task], stages[f"neighbors_{task}"]
+        suffix, result = suffixes[task], stages[f"neighbors_{task}"]
         for target, split in (("metrics", "test"), ("validation", "val")):
             entry[target] |= {f"{name}{suffix}": estimate for name, estimate in _metrics_of(result, split).items()}
         entry["metrics"][f"agreement{suffix}"] = result.agreement
         for name in ("k", "k_scores", "model_right", "knn_right", "neither_right"):
             entry[f"{name}{suffix}"] = getattr(result, name)
-    for task, suffix in _SUFFIXES.items():
+    for task, suffix in suffixes.items():
         if f"map_{task}" in stages:
             for name in ("trustworthiness", "continuity", "knn_preservation"):
                 entry[f"{name}{suffix}"] = getattr(stages[f"map_{task}"], name)

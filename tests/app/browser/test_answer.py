@@ -81,6 +81,21 @@ def test_a_phantom_is_labeled(open_visit: Any) -> None:
     expect(page.locator("#choose")).to_be_focused()
 
 
+def test_findings_are_shown_without_the_parts_that_are_missing(
+    chromium: Any, serve_app: Any, findings_reader: Reader, folder: Path
+) -> None:
+    with serve_app(findings_reader) as address:
+        page = chromium.new_page()
+        page.goto(address)
+        page.locator("#picker").set_input_files(str(folder / "image-0.png"))
+        expect(page.locator("#decision")).to_have_text("Mass <b>, edema")
+        expect(page.locator("#bars .value").first).to_contain_text("threshold 50")
+        for hidden in ("#anomaly", "#in-distribution", "#map", "#similar", 'input[name="mode"][value="anomaly"]'):
+            expect(page.locator(hidden)).to_be_hidden()
+        expect(page.locator('input[name="point"]')).to_have_count(2)
+        page.close()
+
+
 @pytest.mark.parametrize("name", ["inverted.png", "rotated.png"])
 def test_an_image_that_is_not_upright_is_rejected_without_scores(
     open_visit: Any, folder: Path, reader: Reader, name: str
@@ -101,13 +116,13 @@ def test_an_image_that_is_not_upright_is_rejected_without_scores(
     assert visit.read_pixels()[..., :3].mean() > 20
 
 
-def test_the_caution_on_subtypes_is_shown_only_with_predicted_pneumonia(visit: Any, reader: Reader) -> None:
-    if not reader.trust["subtype_trust"]:
-        pytest.skip("the models have no audit of bacterial versus viral")
+def test_the_caution_on_the_labels_is_shown_only_with_their_group(visit: Any, reader: Reader) -> None:
+    if not reader.trust["label_trust"]:
+        pytest.skip("the models have no audit of the labels")
     page = visit.page
-    caution = page.locator("#subtype-trust")
+    caution = page.locator("#label-trust")
     expect(page.locator("#decision")).to_have_text("Pneumonia")
-    expect(caution).to_have_text(reader.trust["subtype_trust"])
+    expect(caution).to_have_text(reader.trust["label_trust"])
     expect(caution).to_be_visible()
     page.get_by_label("Custom", exact=True).check()
     page.locator("#custom-threshold").fill("0.99")

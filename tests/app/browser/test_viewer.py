@@ -44,7 +44,7 @@ def test_heatmaps_equal_those_of_the_reader(open_visit: Any) -> None:
     rows, columns = Field(-7, 10, 10), Field(3, 20, 11)
     values = page.evaluate(
         "async ([values, rows, columns]) => Array.from((await import('/static/render.js'))"
-        ".upsample(new Uint8Array(values), { height: 12, width: 10 }, { rows, columns }))",
+        ".upsample(new Uint8Array(values), { height: 12, width: 10 }, { rows, columns }, 128))",
         [feature_map.ravel().tolist(), vars(rows), vars(columns)],
     )
     expected = upsample(feature_map[None].astype(np.float32), rows, columns, (128, 128))[0]

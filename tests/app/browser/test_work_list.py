@@ -26,8 +26,8 @@ def test_a_work_list_shows_errors_and_rejections(open_visit: Any, folder: Path) 
     expect(rows.nth(4)).to_contain_text("Error: ")
     expect(rows.nth(5)).to_contain_text("Rejected: ")
     expect(rows.nth(6)).to_contain_text(re.compile(r"\d+\s%"))
-    page.get_by_role("button", name="Pneu.").click()
-    expect(page.locator('th[data-sort="pneumonia"]')).to_have_attribute("aria-sort", "descending")
+    page.get_by_role("button", name="Prob.").click()
+    expect(page.locator('th[data-sort="probability"]')).to_have_attribute("aria-sort", "descending")
     shares = [text for text in page.locator("#rows td:nth-child(3)").all_inner_texts() if text]
     values = [float(re.sub(r"[^\d]", "", text)) for text in shares]
     assert len(values) == 9

@@ -1,14 +1,15 @@
 /** The prediction for the selected image: decision, probabilities, anomaly score, reference cases, operating point. */
-import { CLASSES, byId, capitalize, formatNumber, formatPercent, make, makeMark, setText } from "./elements.js";
+import {
+  byId, capitalize, formatNumber, formatPercent, getStyle, isScored, labels, make, makeMark, nameDecision, setText,
+} from "./elements.js";
 
-const TITLES = {
-  normal: "Normal", pneumonia: "Pneumonia", uncertain: "Uncertain", rejected: "Rejected", error: "Unreadable",
-};
 const AIMS = {
-  screening: "High sensitivity: few pneumonias are missed.",
+  screening: "High sensitivity: few positive images are missed.",
   balanced: "Sensitivity and specificity have equal weight.",
   specific: "High specificity: few false positives.",
 };
+const SPECIAL = ["uncertain", "rejected", "error"];
+const MOST_IN_ORDER = 8; // more bars are sorted by probability
 
 /** Shown with each prediction for a phantom. */
 export const PHANTOM_NOTE =
@@ -26,25 +27,37 @@ export function showAnswer(item) {
   byId("answer").classList.toggle("pending", pending);
   byId("answer").setAttribute("aria-busy", String(pending));
   // The previous prediction, for example at another operating point, stays dimmed until the new one arrives.
-  const scored = typeof row?.p_pneumonia === "number";
+  const scored = isScored(row);
   showVerdict(row, decision, scored, item.phantom);
   byId("scores").hidden = byId("facts").hidden = Boolean(row) && !scored;
-  byId("point").hidden = decision === "rejected" || decision === "error";
+  byId("point").hidden = decision === "rejected" || decision === "error" || !document.querySelector('input[name="point"]');
   // Not every model has this metric.
-  const trust = document.getElementById("subtype-trust");
-  if (trust) trust.hidden = decision !== "pneumonia";
+  const trust = document.getElementById("label-trust");
+  if (trust) trust.hidden = !isInGroup(decision);
   for (const id of ["dicom", "print", "deidentify"]) byId(id).disabled = !scored || pending;
-  byId("bars").replaceChildren(...CLASSES.map((name) => drawBar(name, scored ? row : null)));
-  showFacts(scored ? row : null);
+  const shown = scored ? row : null;
+  byId("bars").replaceChildren(...orderBars(shown).map((name) => drawBar(name, shown)));
+  showFacts(shown);
   byId("model").textContent = row?.model ?? "";
 }
 
+function isInGroup(decision) {
+  return Object.entries(labels.label_set.groups).some(([name, members]) => [name, ...members].includes(decision));
+}
+
+function orderBars(row) {
+  if (!row || labels.scored.length <= MOST_IN_ORDER) return labels.scored;
+  return [...labels.scored].sort((a, b) => row[`p_${b}`] - row[`p_${a}`]);
+}
+
 function showVerdict(row, decision, scored, phantom) {
-  byId("verdict").className = `verdict ${decision ?? ""}`;
+  byId("verdict").className = `verdict ${SPECIAL.includes(decision) ? decision : ""}`;
+  byId("decision").classList.toggle("several", Boolean(decision?.includes("|")));
+  place(byId("verdict"), { "--color": scored ? getStyle(decision)[0] : "" });
   const point = Number(row?.operating_point);
   const used = Number.isNaN(point) ? `${row?.operating_point} operating point` : `Custom threshold ${point}`;
-  setText("verdict-kicker", !row ? "Decision" : scored ? capitalize(used) : "No prediction");
-  setText("decision", row ? TITLES[decision] ?? decision : "Predicting…");
+  setText("verdict-kicker", !row || (scored && !Object.keys(row.thresholds).length) ? "Decision" : scored ? capitalize(used) : "No prediction");
+  setText("decision", !row ? "Predicting…" : decision === "error" ? "Unreadable" : nameDecision(decision));
   // Errors of this page have no summary.
   setText("summary", (row?.summary ?? row?.error ?? "").replaceAll(" %", "\u202f%"));
   setText("reason", !row ? "" : scored ? (phantom ? PHANTOM_NOTE : "") : advise(decision));
@@ -60,22 +73,26 @@ function advise(decision) {
 function drawBar(name, row) {
   const share = row?.[`p_${name}`];
   const interval = row?.intervals?.[name];
-  const isTotal = name === "pneumonia";
+  const threshold = row?.thresholds?.[name];
+  const isTotal = name === labels.positive || !labels.label_set.classes.includes(name);
   const track = make("div", { class: "track", "aria-hidden": "true" });
   const value = make("span", { class: "value number" }, row ? formatPercent(share) : "–");
-  const label = make("dt", {}, makeMark(name), isTotal ? "Any pneumonia" : capitalize(name));
+  const label = make("dt", {}, makeMark(name), capitalize(name));
   const detail = make("dd", {}, value, track);
-  if (row) track.append(place(make("i", { class: `fill ${name}` }), { "--to": share }));
+  if (row) track.append(place(make("i", { class: "fill" }), { "--to": share, "--color": getStyle(name)[0] }));
+  const notes = [];
   if (interval) {
     track.append(place(make("i", { class: "whisker" }), { "--from": interval[0], "--to": interval[1] }));
     const [low, high] = interval.map((end) => Math.round(100 * end));
-    value.append(make("small", {}, low === high ? ` (${low}\u202f%)` : ` (${low}–${high}\u202f%)`));
+    notes.push(low === high ? ` (${low}\u202f%)` : ` (${low}–${high}\u202f%)`);
   }
-  if (row && isTotal) {
-    track.append(place(make("i", { class: "threshold" }), { "--to": row.threshold }));
-    const note = make("p", { class: "threshold-note small" }, `threshold ${formatPercent(row.threshold)}`);
-    detail.append(place(note, { "--to": row.threshold }));
+  if (threshold !== undefined) {
+    track.append(place(make("i", { class: "threshold" }), { "--to": threshold }));
+    const note = `threshold ${formatPercent(threshold)}`;
+    if (!isTotal) notes.push(`, ${note}`);
+    else detail.append(place(make("p", { class: "threshold-note small" }, note), { "--to": threshold }));
   }
+  value.append(make("small", {}, notes.join("")));
   return make("div", { class: `bar-row${isTotal ? " total" : ""}` }, label, detail);
 }
 
@@ -90,8 +107,9 @@ function showFacts(row) {
   setText("anomaly-note", percentile === null ? "" : `Score ${formatNumber(row.anomaly_score)}`);
   place(byId("percentile"), { "--to": (percentile ?? 0) / 100 });
   byId("percentile").hidden = percentile === null;
-  setText("in-distribution", row ? (row.in_distribution ? "No" : "Yes") : "–");
-  byId("in-distribution").dataset.state = row ? String(row.in_distribution) : "";
+  const accepted = row?.in_distribution ?? null;
+  setText("in-distribution", accepted === null ? "–" : accepted ? "No" : "Yes");
+  byId("in-distribution").dataset.state = String(accepted);
 }
 
 /** Return where an anomaly score lies among those of held-out normals. */
@@ -109,8 +127,9 @@ export function describePercentile(percentile) {
 export function showNeighbors(row, hasImages) {
   const neighbors = row?.neighbors ?? [];
   byId("similar").hidden = !neighbors.length;
-  const counts = CLASSES.map((name) => [neighbors.filter(({ label }) => label === name).length, name]);
-  const parts = counts.filter(([count]) => count).sort((a, b) => b[0] - a[0]).map((pair) => pair.join(" "));
+  const names = [...new Set(neighbors.map(({ label }) => label))];
+  const counts = names.map((name) => [neighbors.filter(({ label }) => label === name).length, name.replaceAll("|", ", ")]);
+  const parts = counts.sort((a, b) => b[0] - a[0]).map((pair) => pair.join(" "));
   byId("similar-note").textContent = `The ${neighbors.length} nearest training images: ${parts.join(", ")}.`;
   const farthest = Math.max(...neighbors.map(({ distance }) => distance)) || 1;
   byId("neighbors").replaceChildren(...neighbors.map((neighbor) => drawNeighbor(neighbor, farthest, hasImages)));
@@ -119,7 +138,7 @@ export function showNeighbors(row, hasImages) {
 function drawNeighbor({ name, label, distance, index }, farthest, hasImages) {
   const text = make(
     "div", { class: "text" },
-    make("p", { class: "label" }, makeMark(label), label),
+    make("p", { class: "label" }, makeMark(label), label.replaceAll("|", ", ")),
     make("p", { class: "name", title: name }, name),
     make("p", { class: "small soft number" }, `distance ${distance.toFixed(2)}`),
     place(make("i", { class: "length", "aria-hidden": "true" }), { "--to": distance / farthest }),
@@ -144,15 +163,16 @@ export class PointChoice {
     byId("point").addEventListener("change", () => this.#change());
   }
 
-  /** @param {Record<string, {threshold: number, sensitivity?: Share, one_minus_specificity?: Share}>} points */
+  /** @param {Record<string, Record<string, object>>} points threshold and metrics by operating point and class. */
   offer(points) {
     this.#points = points;
-    if (points.balanced) byId("custom-threshold").value = points.balanced.threshold.toFixed(2);
+    const balanced = points.balanced?.[labels.positive];
+    if (balanced) byId("custom-threshold").value = balanced.threshold.toFixed(2);
     this.#explain(this.#name);
   }
 
   get #name() {
-    return document.querySelector('input[name="point"]:checked').value;
+    return document.querySelector('input[name="point"]:checked')?.value;
   }
 
   #change() {
@@ -166,8 +186,9 @@ export class PointChoice {
 
   #explain(name) {
     byId("custom").hidden = name !== "custom";
-    const { threshold, sensitivity, one_minus_specificity: falsePositives } = this.#points[name] ?? {};
+    const { threshold, sensitivity, one_minus_specificity: falsePositives } = this.#points[name]?.[labels.positive] ?? {};
     const parts = [AIMS[name] ?? ""];
+    if (labels.label_set.multi_label) parts.push(name === "custom" ? "For all findings." : "Each finding has its threshold.");
     if (threshold !== undefined) parts.push(`Threshold ${formatPercent(threshold)}.`);
     if (sensitivity && falsePositives) {
       const { value, low, high, n } = falsePositives;

@@ -1,15 +1,31 @@
 /** Elements of the page and formatting of values. Text is never inserted as markup. */
 
-/** The classes in display order. */
-export const CLASSES = ["normal", "bacterial", "viral", "pneumonia"];
+import { SHAPES } from "./map.js";
 
-const SHAPES = {
-  normal: "M8 2a6 6 0 1 0 0 12A6 6 0 0 0 8 2z",
-  bacterial: "M8 1.5l6.8 12.5H1.2z",
-  viral: "M2.5 2.5h11v11h-11z",
-  pneumonia: "M8 1l7 7-7 7-7-7z",
-  uncertain: "M2 6.5h12v3H2z",
-};
+const MINUS = [[-1, -0.3], [1, -0.3], [1, 0.3], [-1, 0.3]];
+
+/**
+ * The classes of the models, as `/api/models` describes them: `label_set`, `scored`, `positive`, `styles`. Empty until
+ * they are loaded.
+ */
+export const labels = { label_set: { classes: [], groups: {} }, scored: [], positive: null, styles: {} };
+
+/** Return whether a prediction has probabilities. */
+export function isScored(row) {
+  return Object.keys(row?.intervals ?? {}).length > 0;
+}
+
+/** Return the probability of the positive class; without one, that of the most probable class. */
+export function getProbability(row) {
+  if (!isScored(row)) return null;
+  const names = labels.positive ? [labels.positive] : labels.label_set.classes;
+  return Math.max(...names.map((name) => row[`p_${name}`]));
+}
+
+/** Return a decision as a title; several findings are separated by commas. */
+export function nameDecision(decision) {
+  return capitalize(decision.replaceAll("|", ", "));
+}
 
 /** Return the element with an id; throw if there is none. */
 export function byId(id) {
@@ -38,17 +54,25 @@ export function showMessage(message, { retry = false } = {}) {
   byId("retry").hidden = !retry;
 }
 
-/** Return the mark of a class, with a shape and a color of its own. */
+/** Return the mark of a class, with a shape and a color of its own; of several findings, that of the first. */
 export function makeMark(name) {
   const space = "http://www.w3.org/2000/svg";
   const mark = document.createElementNS(space, "svg");
-  const shape = document.createElementNS(space, "path");
-  shape.setAttribute("d", SHAPES[name] ?? SHAPES.pneumonia);
+  const path = document.createElementNS(space, "path");
+  const [color, shape] = getStyle(name);
+  const corners = (name === "uncertain" ? MINUS : SHAPES[shape]).map((corner) => corner.map((value) => 8 + 6.5 * value));
+  path.setAttribute("d", `M${corners.map((corner) => corner.map((value) => value.toFixed(1))).join("L")}Z`);
   mark.setAttribute("viewBox", "0 0 16 16");
-  mark.setAttribute("class", `mark ${name}`);
+  mark.setAttribute("class", "mark");
   mark.setAttribute("aria-hidden", "true");
-  mark.append(shape);
+  mark.style.setProperty("--color", color);
+  mark.append(path);
   return mark;
+}
+
+/** Return color and shape of a class; of several findings, those of the first. */
+export function getStyle(name) {
+  return labels.styles[name.split("|")[0]] ?? [name === "uncertain" ? "var(--warn-line)" : "var(--soft)", "X"];
 }
 
 /** Compare names with numbers in numeric order: image-2 before image-10. */

@@ -1,17 +1,20 @@
 /** Export of predictions: CSV, JSON, DICOM and print. */
 import { PHANTOM_NOTE, describePercentile } from "./answer.js";
 import { makeDicom } from "./api.js";
-import { CLASSES, byId, download, formatNumber, formatPercent, make } from "./elements.js";
+import { byId, download, formatNumber, formatPercent, labels, make } from "./elements.js";
 
-// The columns of `pneumoscope read`, in its order.
-const COLUMNS = [
-  "path", "error", "decision", "operating_point", "p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_score",
-  "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model",
-];
+/** Return the columns of `pneumoscope read`, in its order. */
+function listColumns() {
+  return [
+    "path", "error", "decision", "operating_point", ...labels.scored.map((name) => `p_${name}`), "anomaly_score",
+    "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model",
+  ];
+}
 
 /** Save all finished predictions as CSV. */
 export function saveCsv(cases) {
-  const lines = [COLUMNS, ...getRows(cases).map((row) => COLUMNS.map((name) => row[name] ?? null))];
+  const columns = listColumns();
+  const lines = [columns, ...getRows(cases).map((row) => columns.map((name) => row[name] ?? null))];
   const text = lines.map((values) => values.map(writeValue).join(",")).join("\r\n");
   download(new Blob([`${text}\r\n`], { type: "text/csv" }), "pneumoscope.csv");
 }
@@ -54,7 +57,7 @@ export function layOutSheet(item, images, notice) {
   const figures = images.map((image, number) => {
     return make("figure", {}, image, make("figcaption", {}, captions[number]));
   });
-  const trust = document.getElementById("subtype-trust");
+  const trust = document.getElementById("label-trust");
   const printed = new Date().toISOString().slice(0, 16).replace("T", " ");
   byId("sheet").replaceChildren(
     make("p", { class: "sheet-notice" }, notice),
@@ -72,15 +75,19 @@ export function layOutSheet(item, images, notice) {
 }
 
 function tabulateScores(row) {
-  const body = CLASSES.map((name) => {
+  const body = labels.scored.map((name) => {
     const [low, high] = row.intervals[name].map((end) => Math.round(100 * end));
-    return [name === "pneumonia" ? "any pneumonia" : name, formatPercent(row[`p_${name}`]), `${low} to ${high}\u202f%`];
+    const threshold = name in row.thresholds ? formatPercent(row.thresholds[name]) : "";
+    return [name, formatPercent(row[`p_${name}`]), `${low} to ${high}\u202f%`, threshold];
   });
-  return tabulate("Probabilities", ["Class", "Probability", "95 % interval"], body);
+  return tabulate("Probabilities", ["Class", "Probability", "95 % interval", "Threshold"], body);
 }
 
 function tabulateNeighbors(row) {
-  const body = row.neighbors.map(({ name, label, distance }) => [name.split("/").at(-1), label, distance.toFixed(2)]);
+  if (!row.neighbors.length) return "";
+  const body = row.neighbors.map(({ name, label, distance }) => [
+    name.split("/").at(-1), label.replaceAll("|", ", "), distance.toFixed(2),
+  ]);
   return tabulate("Nearest reference cases", ["File", "Class", "Distance"], body);
 }
 
@@ -94,9 +101,10 @@ function tabulate(caption, heads, body) {
 
 function describeDetails(row) {
   const point = Number.isNaN(Number(row.operating_point)) ? row.operating_point : "custom";
-  return [
-    `Operating point ${point}, threshold ${formatPercent(row.threshold)}.`,
-    `Anomaly score ${formatNumber(row.anomaly_score)}, ${describePercentile(row.anomaly_percentile)}.`,
-    `Out-of-distribution: ${row.in_distribution ? "no" : "yes"}.`,
-  ].join(" ");
+  const parts = Object.keys(row.thresholds).length ? [`Operating point ${point}.`] : [];
+  if (row.anomaly_percentile !== null) {
+    parts.push(`Anomaly score ${formatNumber(row.anomaly_score)}, ${describePercentile(row.anomaly_percentile)}.`);
+  }
+  if (row.in_distribution !== null) parts.push(`Out-of-distribution: ${row.in_distribution ? "no" : "yes"}.`);
+  return parts.join(" ");
 }

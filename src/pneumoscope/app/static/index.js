@@ -2,7 +2,7 @@
 import { PointChoice, showAnswer, showNeighbors } from "./answer.js";
 import { decodeBytes, getJson } from "./api.js";
 import { Cases } from "./cases.js";
-import { byId, makeMark, showMessage } from "./elements.js";
+import { byId, labels, showMessage } from "./elements.js";
 import { layOutSheet, saveCsv, saveDicom, saveJson } from "./exports.js";
 import { followGestures } from "./gestures.js";
 import { offerPhantoms, openIntake } from "./intake.js";
@@ -17,7 +17,7 @@ const cases = new Cases(Number(byId("picker").dataset.maxMegabytes) * MIB);
 const controls = new ViewerControls();
 const { viewer } = controls;
 const workList = new WorkList(cases);
-const map = new PointMap(byId("map"), { follow: followGestures, mark: makeMark });
+const map = new PointMap(byId("map"), { follow: followGestures });
 const help = byId("help");
 let hasImages = false;
 
@@ -136,14 +136,15 @@ async function load() {
   const requests = [
     offerPhantoms(take),
     getJson("/api/models").then((models) => {
-      controls.offer(models);
+      Object.assign(labels, models);
+      controls.offer(models.image_size);
       point.offer(models.operating_points);
     }),
     getJson("/api/references").then((references) => {
       hasImages = references.has_images;
       const values = new Float32Array(decodeBytes(references.coordinates).buffer);
       const coordinates = references.names.map((_, number) => values.subarray(2 * number, 2 * number + 2));
-      map.offer({ ...references, coordinates });
+      if (coordinates.length) map.offer({ ...references, coordinates });
     }),
   ];
   for (const { reason } of await Promise.allSettled(requests)) if (reason) showMessage(reason.message);

@@ -1,9 +1,6 @@
 /** Rendering of radiographs with window and level, and of maps as colored overlays. */
 import { decodeBytes } from "./api.js";
 
-/** Side of the square model input in pixels; maps have the same grid. */
-export const GRID = 128;
-
 const MAX_SIDE = 2560;
 // Stops of matplotlib's inferno (CC0), as in the report: perceptually uniform, also for color-blind readers.
 const INFERNO = [
@@ -81,27 +78,28 @@ function mixShades({ level, width, inverted }) {
  * @param {Uint8Array} values of the feature map, row by row.
  * @param {{height: number, width: number}} size of the feature map.
  * @param {{rows: Field, columns: Field}} fields `low`, `high` and `step` in pixels of the grid.
- * @returns {Float32Array} `GRID * GRID` values in [0, 1].
+ * @param {number} side of the grid: the square model input in pixels.
+ * @returns {Float32Array} `side * side` values in [0, 1].
  */
-export function upsample(values, { height, width }, { rows, columns }) {
-  const down = weighPixels(rows, height);
-  const across = weighPixels(columns, width);
-  const map = new Float32Array(GRID * GRID);
-  for (let y = 0; y < GRID; y += 1) {
-    for (let x = 0; x < GRID; x += 1) {
+export function upsample(values, { height, width }, { rows, columns }, side) {
+  const down = weighPixels(rows, height, side);
+  const across = weighPixels(columns, width, side);
+  const map = new Float32Array(side * side);
+  for (let y = 0; y < side; y += 1) {
+    for (let x = 0; x < side; x += 1) {
       let sum = 0;
       for (const [row, share] of down[y]) {
         for (const [column, part] of across[x]) sum += share * part * values[row * width + column];
       }
-      map[y * GRID + x] = sum / 255;
+      map[y * side + x] = sum / 255;
     }
   }
   return map;
 }
 
 /** Return, for each pixel of the grid, the two adjacent positions of the feature map with their weights. */
-function weighPixels({ low, high, step }, length) {
-  return Array.from({ length: GRID }, (_, pixel) => {
+function weighPixels({ low, high, step }, length, side) {
+  return Array.from({ length: side }, (_, pixel) => {
     const place = (pixel - (low + high) / 2) / step;
     const first = Math.floor(place);
     return [[first, 1 - (place - first)], [first + 1, place - first]]
@@ -114,11 +112,12 @@ function weighPixels({ low, high, step }, length) {
  *
  * @param {{shape: number[], rows: Field, columns: Field, data: string}} heatmaps of all classes.
  * @param {number} number index of the class.
+ * @param {number} side of the model input in pixels.
  * @returns {Float32Array} 1 is the largest value over all classes.
  */
-export function pickHeatmap({ shape: [, height, width], rows, columns, data }, number) {
+export function pickHeatmap({ shape: [, height, width], rows, columns, data }, number, side) {
   const values = decodeBytes(data).subarray(number * height * width, (number + 1) * height * width);
-  return upsample(values, { height, width }, { rows, columns });
+  return upsample(values, { height, width }, { rows, columns }, side);
 }
 
 /** Return the color `[red, green, blue]` of a value in [0, 1], each channel 0 to 255. */
@@ -135,7 +134,7 @@ function colorHeat(value) {
  * @param {number} side of the square map.
  * @returns {OffscreenCanvas}
  */
-export function paintHeat(values, side = GRID) {
+export function paintHeat(values, side) {
   const canvas = new OffscreenCanvas(side, values.length / side);
   const context = canvas.getContext("2d");
   const image = context.createImageData(canvas.width, canvas.height);

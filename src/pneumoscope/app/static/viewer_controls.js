@@ -1,7 +1,7 @@
 /** The controls of the viewer: mode, class of the heatmap, opacity, window and caption. */
 import { decodeBytes } from "./api.js";
-import { byId, capitalize } from "./elements.js";
-import { GRID, decodeRadiograph, drawScale, drawWindowed, paintHeat, pickHeatmap } from "./render.js";
+import { byId, capitalize, labels } from "./elements.js";
+import { decodeRadiograph, drawScale, drawWindowed, paintHeat, pickHeatmap } from "./render.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
 
 /** Pan per key, in CSS pixels to the right and down. */
@@ -17,7 +17,7 @@ export class ViewerControls {
   #decoded = { source: null, radiograph: null };
   #shown = null;
   #reading = null;
-  #classes = [];
+  #side = 128; // of the model input, in pixels
 
   constructor() {
     this.#wireModes();
@@ -26,17 +26,18 @@ export class ViewerControls {
     drawScale(byId("scale-bar"));
   }
 
-  /** @param {{classes: string[]}} models */
-  offer({ classes }) {
-    this.#classes = classes;
-    byId("heatmap-class").replaceChildren(new Option("", ""), ...classes.map((name) => new Option(name)));
+  /** @param {number} side of the model input in pixels. */
+  offer(side) {
+    this.#side = side;
+    const names = labels.label_set.classes;
+    byId("heatmap-class").replaceChildren(new Option("", ""), ...names.map((name) => new Option(name)));
   }
 
   /** @param {import("./cases.js").Case | null} item whose image and maps to show, as far as available. */
   async show(item) {
     const changed = item !== this.#case;
     this.#case = item;
-    this.#reading = item?.full?.anomaly_map ? item.full : null;
+    this.#reading = item?.full?.heatmaps || item?.full?.anomaly_map ? item.full : null;
     if (changed) {
       this.#shown = null;
       this.viewer.showRadiograph(null);
@@ -119,7 +120,7 @@ export class ViewerControls {
   }
 
   #showOverlay() {
-    const maps = { radiograph: true, heatmap: this.#reading?.heatmaps, anomaly: this.#reading };
+    const maps = { radiograph: true, heatmap: this.#reading?.heatmaps, anomaly: this.#reading?.anomaly_map };
     const mode = maps[this.mode] ? this.mode : "radiograph";
     for (const choice of document.querySelectorAll(MODES)) {
       choice.disabled = !maps[choice.value];
@@ -130,25 +131,19 @@ export class ViewerControls {
     byId("opacity").value = this.#opacities[mode];
     const overlay = { radiograph: () => null, heatmap: () => this.#paintHeatmap(), anomaly: () => this.#paintAnomaly() };
     this.viewer.set({ opacity: this.#opacities[mode] / 100, overlay: overlay[mode]() });
-    byId("caption").textContent = this.viewer.radiograph ? describe(mode) : "";
+    byId("caption").textContent = this.viewer.radiograph ? describe(mode, this.#side) : "";
     const done = this.#case?.state === "done";
     byId("wait").textContent = done ? "This file cannot be shown." : "Loading…";
     byId("wait").hidden = !this.#case || (done && this.viewer.radiograph !== null);
   }
 
-  #getPredictedClass() {
-    const { decision, p_normal: normal, p_bacterial: bacterial, p_viral: viral } = this.#reading;
-    const subtype = bacterial >= viral ? "bacterial" : "viral";
-    if (decision === "uncertain") return normal >= Math.max(bacterial, viral) ? "normal" : subtype;
-    return decision === "normal" ? "normal" : subtype;
-  }
-
   #paintHeatmap(chosen = byId("heatmap-class").value) {
-    const name = chosen || this.#getPredictedClass();
-    byId("heatmap-class").options[0].textContent = `${this.#getPredictedClass()} (predicted)`;
+    const { heatmaps } = this.#reading;
+    const name = chosen || heatmaps.explained;
+    byId("heatmap-class").options[0].textContent = `${heatmaps.explained} (predicted)`;
     byId("scale-name").textContent = capitalize(name);
     byId("scale-high").textContent = "maximum";
-    return paintHeat(pickHeatmap(this.#reading.heatmaps, this.#classes.indexOf(name)));
+    return paintHeat(pickHeatmap(heatmaps, labels.label_set.classes.indexOf(name), this.#side), this.#side);
   }
 
   #paintAnomaly() {
@@ -171,9 +166,9 @@ export class ViewerControls {
   }
 }
 
-function describe(mode) {
+function describe(mode, side) {
   return {
-    radiograph: `Original radiograph. The models receive ${GRID} × ${GRID} pixels.`,
+    radiograph: `Original radiograph. The models receive ${side} × ${side} pixels.`,
     heatmap: "Class activation map: evidence for the class, relative to the maximum over all classes.",
     anomaly: "Differences from normal radiographs, from a model that was trained on normal radiographs only.",
   }[mode];

@@ -1,14 +1,21 @@
 /** The worklist: one row per image, filled as predictions arrive, sortable by any column. */
-import { byId, capitalize, compareNames, formatPercent, make, makeMark, setText } from "./elements.js";
+import {
+  byId, compareNames, formatPercent, getProbability, isScored, labels, make, makeMark, nameDecision, setText,
+} from "./elements.js";
 
-// Sort order of the decisions: the most urgent first.
-const URGENCY = ["pneumonia", "uncertain", "normal", "rejected", "error", ""];
+// Sort order of the decisions: the most urgent first, other classes before all of these.
+const URGENCY = ["uncertain", "negative", "rejected", "error", ""];
 const KEYS = {
-  decision: (item) => URGENCY.indexOf(item.row?.error ? "error" : item.row?.decision ?? ""),
-  pneumonia: (item) => item.row?.p_pneumonia ?? null,
+  decision: (item) => URGENCY.indexOf(classify(item)),
+  probability: (item) => getProbability(item.row),
   anomaly: (item) => item.row?.anomaly_percentile ?? null,
 };
-const LARGEST_FIRST = new Set(["pneumonia", "anomaly"]);
+const LARGEST_FIRST = new Set(["probability", "anomaly"]);
+
+function classify({ row }) {
+  if (row?.error) return "error";
+  return row?.decision === (labels.label_set.negative ?? "no finding") ? "negative" : row?.decision ?? "";
+}
 
 /** The table of all images. */
 export class WorkList {
@@ -72,22 +79,24 @@ export class WorkList {
     Object.assign(entry, { state: item.state, reading: item.row });
     entry.row.classList.toggle("pending", item.state !== "done");
     const { row } = item;
-    const scored = isNumber(row?.p_pneumonia) || !row;
+    const scored = isScored(row) || !row;
+    const probability = getProbability(row);
     entry.decision.replaceChildren(...describeDecision(item));
     // Without scores, the reason spans the columns of the scores.
     entry.decision.colSpan = scored ? 1 : 3;
-    entry.pneumonia.hidden = entry.anomaly.hidden = !scored;
-    entry.pneumonia.textContent = isNumber(row?.p_pneumonia) ? formatPercent(row.p_pneumonia) : "";
+    entry.probability.hidden = !scored;
+    entry.anomaly.hidden = !scored || document.querySelector('#rows th[data-sort="anomaly"]').hidden;
+    entry.probability.textContent = probability === null ? "" : formatPercent(probability);
     entry.anomaly.textContent = isNumber(row?.anomaly_percentile) ? String(Math.floor(row.anomaly_percentile)) : "";
   }
 
   #begin(item) {
     const open = make("button", { type: "button", class: "open", title: item.name }, make("span", {}, item.name));
     open.addEventListener("click", () => this.#cases.choose(item));
-    const [decision, pneumonia, anomaly] = ["", "number", "number"].map((name) => make("td", { class: name }));
-    const row = make("tr", {}, make("th", { scope: "row" }, open), decision, pneumonia, anomaly);
+    const [decision, probability, anomaly] = ["", "number", "number"].map((name) => make("td", { class: name }));
+    const row = make("tr", {}, make("th", { scope: "row" }, open), decision, probability, anomaly);
     row.addEventListener("click", (event) => !open.contains(event.target) && this.#cases.choose(item));
-    const entry = { row, open, decision, pneumonia, anomaly, state: "", reading: null };
+    const entry = { row, open, decision, probability, anomaly, state: "", reading: null };
     this.#rows.set(item, entry);
     return entry;
   }
@@ -132,7 +141,7 @@ function describeDecision({ state, row }) {
   if (row.decision === "rejected") {
     return [make("span", { class: "fault", title: row.reason }, `Rejected: ${row.reason}`)];
   }
-  const parts = [make("span", { class: "decision" }, makeMark(row.decision), capitalize(row.decision))];
+  const parts = [make("span", { class: "decision" }, makeMark(row.decision), nameDecision(row.decision))];
   if (row.in_distribution === false) parts.push(make("abbr", { class: "soft", title: "out-of-distribution" }, "OOD"));
   return parts;
 }

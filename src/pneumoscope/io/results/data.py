@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pneumoscope.io.results.estimate import Estimate
 
@@ -39,6 +39,7 @@ class Audit:
         sizes: `{width, height, count}` of the most frequent image sizes.
         exposure: by class, quantiles of mean gray level: `{class: [q05, q25, q50, q75, q95]}`.
         notes: findings as sentences.
+        images: images by split; in `counts`, one with several findings counts for each.
     """
 
     counts: dict[str, int]
@@ -52,3 +53,4 @@ class Audit:
     sizes: list[dict[str, int]]
     exposure: dict[str, list[float]]
     notes: list[str]
+    images: dict[str, int] = field(default_factory=dict)

@@ -11,7 +11,7 @@ import keras
 from keras import layers
 
 from pneumoscope.models.architectures.reference import EMBEDDING_LAYER
-from pneumoscope.models.registry import register_architecture
+from pneumoscope.models.registry import Activation, register_architecture
 
 # Filters of the two convolutions of the stem, stride 2 each.
 STEM = (24, 48)
@@ -21,11 +21,16 @@ STAGES = ((96, 1, 2), (192, 1, 2), (192, 1, 1))
 
 @register_architecture("compact_resnet")
 def build_compact_resnet(
-    num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.2
+    num_outputs: int = 3,
+    size: int = 128,
+    channels: int = 1,
+    *,
+    dropout: float = 0.2,
+    activation: Activation = "softmax",
 ) -> keras.Model:
     """Return `compact_resnet`: 1,325,115 parameters for three classes.
 
-    Input `(n, size, size, channels)` in [0, 255], standardized per image; output `(n, num_outputs)` float32, softmax.
+    Input `(n, size, size, channels)` in [0, 255], standardized per image; output `(n, num_outputs)` float32.
     The layer `embedding` is the global average of the last feature map and is followed by one Dense layer, so the
     class-activation map (B. Zhou et al., 2016) is exact.
     """
@@ -37,7 +42,7 @@ def build_compact_resnet(
     features = stack_stages(features, STEM, STAGES)
     features = layers.GlobalAveragePooling2D(dtype="float32", name=EMBEDDING_LAYER)(features)
     features = layers.Dropout(dropout, name="dropout")(features)
-    outputs = layers.Dense(num_outputs, activation="softmax", dtype="float32", name="output")(features)
+    outputs = layers.Dense(num_outputs, activation=activation, dtype="float32", name="output")(features)
     return keras.Model(inputs, outputs, name="compact_resnet")
 
 

@@ -5,55 +5,57 @@ Each model is flat, without nested models, so every layer is accessible by name.
 
 import os
 import warnings
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import TrainingError
-from pneumoscope.models.registry import register_architecture
+from pneumoscope.models.flatten import flatten_model
+from pneumoscope.models.keras_file import PREPROCESSING
+from pneumoscope.models.registry import Activation, register_architecture
 
 if TYPE_CHECKING:
     import keras
 
-MIN_SIZE = 32
 IMAGENET = "imagenet"
 
 
 @dataclass(frozen=True)
 class Backbone:
-    """A model of `keras.applications` with its input normalization `gray level * scale + offset` per channel.
+    """A model of `keras.applications`.
 
     Attributes:
         builder: name of the function in `keras.applications`.
-        scale, offset: normalization of each channel, equal to `preprocess_input` of the model.
+        preprocess: key of `PREPROCESSING` that equals `preprocess_input` of the model.
         options: further arguments of the function.
+        min_size: smallest side length of the images in pixels.
     """
 
     builder: str
-    scale: Sequence[float]
-    offset: Sequence[float]
+    preprocess: str
     options: dict[str, Any] = field(default_factory=dict)
+    min_size: int = 32
 
 
-_FROM_MINUS_ONE_TO_ONE: dict[str, Any] = {"scale": [1 / 127.5] * 3, "offset": [-1.0] * 3}
-_MEAN, _DEVIATION = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-_STANDARDIZED: dict[str, Any] = {
-    "scale": [1 / (255 * deviation) for deviation in _DEVIATION],
-    "offset": [-mean / deviation for mean, deviation in zip(_MEAN, _DEVIATION, strict=True)],
-}
 _NOT_SCALED_TWICE = {"include_preprocessing": False}
 
 BACKBONES: dict[str, Backbone] = {
-    "mobilenet": Backbone("MobileNet", **_FROM_MINUS_ONE_TO_ONE, options={"alpha": 0.75}),
-    "mobilenet-v2": Backbone("MobileNetV2", **_FROM_MINUS_ONE_TO_ONE),
-    "mobilenet-v3-small": Backbone("MobileNetV3Small", **_FROM_MINUS_ONE_TO_ONE, options=_NOT_SCALED_TWICE),
-    "mobilenet-v3-large": Backbone("MobileNetV3Large", **_FROM_MINUS_ONE_TO_ONE, options=_NOT_SCALED_TWICE),
-    "efficientnetv2-b0": Backbone("EfficientNetV2B0", **_STANDARDIZED, options=_NOT_SCALED_TWICE),
-    "densenet121": Backbone("DenseNet121", **_STANDARDIZED),
-    "resnet50v2": Backbone("ResNet50V2", **_FROM_MINUS_ONE_TO_ONE),
-    "convnext-tiny": Backbone("ConvNeXtTiny", **_STANDARDIZED, options=_NOT_SCALED_TWICE),
+    "mobilenet": Backbone("MobileNet", "minus-1-1", {"alpha": 0.75}),
+    "mobilenet-v2": Backbone("MobileNetV2", "minus-1-1"),
+    "mobilenet-v3-small": Backbone("MobileNetV3Small", "minus-1-1", _NOT_SCALED_TWICE),
+    "mobilenet-v3-large": Backbone("MobileNetV3Large", "minus-1-1", _NOT_SCALED_TWICE),
+    **{
+        f"efficientnetv2-b{number}": Backbone(f"EfficientNetV2B{number}", "imagenet-torch", _NOT_SCALED_TWICE)
+        for number in range(4)
+    },
+    "densenet121": Backbone("DenseNet121", "imagenet-torch"),
+    "resnet50": Backbone("ResNet50", "imagenet-caffe"),
+    "resnet50v2": Backbone("ResNet50V2", "minus-1-1"),
+    "convnext-tiny": Backbone("ConvNeXtTiny", "imagenet-torch", _NOT_SCALED_TWICE),
+    "vgg16": Backbone("VGG16", "imagenet-caffe"),
+    "inceptionv3": Backbone("InceptionV3", "minus-1-1", min_size=75),
+    "xception": Backbone("Xception", "minus-1-1", min_size=71),
 }
 
 
@@ -65,20 +67,22 @@ def build_transfer(
     *,
     weights: str | os.PathLike[str] | None = None,
     dropout: float = 0.2,
+    activation: Activation = "softmax",
 ) -> "keras.Model":
     """Return a classifier on a pretrained backbone; the model has the name of the backbone.
 
-    Input `(n, size, size, 1)` in [0, 255]; output `(n, num_outputs)` float32, softmax. The layer `embedding` is the
+    Input `(n, size, size, 1)` in [0, 255]; output `(n, num_outputs)` float32. The layer `embedding` is the
     global average of the last feature map.
 
     Args:
         backbone: one of `BACKBONES`.
         num_outputs: number of classes.
-        size: side length of the images in pixels, 32 or more.
+        size: side length of the images in pixels, `min_size` or more.
         channels: 1; the gray channel is repeated for the backbone.
         weights: weights of the backbone: a Keras weights file without top; `imagenet`, downloaded and cached by Keras;
             or None for random weights.
         dropout: dropout rate before the last layer.
+        activation: of the last layer.
 
     Raises:
         TrainingError: if the backbone does not exist, `size` or `channels` is invalid, or the weights are missing or
@@ -89,19 +93,20 @@ def build_transfer(
 
     if backbone not in BACKBONES:
         raise TrainingError(f"there is no backbone {backbone!r}; expected one of {', '.join(BACKBONES)}")
-    if size < MIN_SIZE:
-        raise TrainingError(f"images of {size} x {size} are too small for {backbone}; expected {MIN_SIZE} or more")
+    smallest = BACKBONES[backbone].min_size
+    if size < smallest:
+        raise TrainingError(f"images of {size} x {size} are too small for {backbone}; expected {smallest} or more")
     if channels != 1:
         raise TrainingError(f"channels is {channels}, expected 1 for {backbone}")
-    scaling = BACKBONES[backbone]
+    factor, offset = PREPROCESSING[BACKBONES[backbone].preprocess]
     inputs = keras.Input((size, size, 1), name="image")
     colors = layers.Concatenate(name="colors")([inputs, inputs, inputs])
     # Normalize in float32: bfloat16 would round gray levels before the offset is subtracted.
-    colors = layers.Rescaling(scaling.scale, scaling.offset, dtype="float32", name="rescaling")(colors)
+    colors = layers.Rescaling(factor, offset, dtype="float32", name="rescaling")(colors)
     model = _build_backbone(backbone, weights, colors)
     features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(model.output)
     features = layers.Dropout(dropout, name="dropout")(features)
-    outputs = layers.Dense(num_outputs, activation="softmax", dtype="float32", name="output")(features)
+    outputs = layers.Dense(num_outputs, activation=activation, dtype="float32", name="output")(features)
     return keras.Model(model.inputs[0], outputs, name=backbone)
 
 
@@ -116,11 +121,11 @@ def _build_backbone(name: str, weights: str | os.PathLike[str] | None, colors: "
     options = {"input_tensor": colors, "input_shape": colors.shape[1:], "include_top": False, **backbone.options}
     build = partial(getattr(keras.applications, backbone.builder), **options)
     if weights == IMAGENET:
-        return _flatten(_download(name, build))
+        return _replace_nested(_download(name, build))
     model = build(weights=None)
     if weights is not None:
         _load_weights(model, name, Path(weights))
-    return _flatten(model)
+    return _replace_nested(model)
 
 
 def _download(name: str, build: Any) -> "keras.Model":
@@ -154,21 +159,7 @@ def _load_weights(model: "keras.Model", name: str, path: Path) -> None:
         ) from None
 
 
-def _flatten(model: "keras.Model") -> "keras.Model":
-    """Return the model with nested models replaced by their layers."""
+def _replace_nested(model: "keras.Model") -> "keras.Model":
     import keras
 
-    if not any(isinstance(layer, keras.Sequential) for layer in model.layers):
-        return model
-
-    def call(layer: Any, *inputs: Any, **options: Any) -> Any:
-        if not isinstance(layer, keras.Sequential):
-            return layer(*inputs, **options)
-        (features,) = inputs
-        for inner in layer.layers:
-            features = inner(features)
-        return features
-
-    flat = keras.models.clone_model(model, call_function=call)
-    flat.set_weights(model.get_weights())
-    return flat
+    return flatten_model(model) if any(isinstance(layer, keras.Model) for layer in model.layers) else model

@@ -6,14 +6,21 @@ Inputs are gray levels in [0, 255], rescaled inside the model. Outputs are float
 import keras
 from keras import layers
 
-from pneumoscope.models.registry import register_architecture
+from pneumoscope.models.registry import Activation, register_architecture
 
 EMBEDDING_LAYER = "embedding"
 
 
-@register_architecture("binary")
-def build_binary(num_outputs: int = 2, size: int = 128, channels: int = 1, *, dropout: float = 0.5) -> keras.Model:
-    """Return the classifier of task 1.A, normal or pneumonia: 3,404,674 parameters for two classes.
+@register_architecture("reference-binary")
+def build_binary(
+    num_outputs: int = 2,
+    size: int = 128,
+    channels: int = 1,
+    *,
+    dropout: float = 0.5,
+    activation: Activation = "sigmoid",
+) -> keras.Model:
+    """Return the classifier of task 1.A, two classes: 3,404,674 parameters.
 
     Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, one sigmoid per class. The
     reference study does not state the dropout rate or the batch normalization momentum. The momentum here averages
@@ -22,21 +29,29 @@ def build_binary(num_outputs: int = 2, size: int = 128, channels: int = 1, *, dr
     inputs = keras.Input((size, size, channels), name="image")
     features = _convolve(inputs, padding="valid")
     features = layers.BatchNormalization(momentum=0.9, name="batch_normalization")(features)
-    return keras.Model(inputs, _classify(features, num_outputs, "sigmoid", dropout), name="binary")
+    return keras.Model(inputs, _classify(features, num_outputs, activation, dropout), name="reference-binary")
 
 
-@register_architecture("three_class")
-def build_three_class(num_outputs: int = 3, size: int = 128, channels: int = 1, *, dropout: float = 0.5) -> keras.Model:
-    """Return the classifier of task 1.B, normal, bacterial or viral: 4,287,491 parameters for three classes.
+@register_architecture("reference-multiclass")
+def build_multiclass(
+    num_outputs: int = 3,
+    size: int = 128,
+    channels: int = 1,
+    *,
+    dropout: float = 0.5,
+    activation: Activation = "softmax",
+) -> keras.Model:
+    """Return the classifier of task 1.B, three or more classes: 4,287,491 parameters for three.
 
     Input `(n, size, size, channels)` in [0, 255]; output `(n, num_outputs)` float32, softmax.
     """
     inputs = keras.Input((size, size, channels), name="image")
     features = _convolve(inputs, padding="same")
-    return keras.Model(inputs, _classify(features, num_outputs, "softmax", dropout), name="three_class")
+    outputs = _classify(features, num_outputs, activation, dropout)
+    return keras.Model(inputs, outputs, name="reference-multiclass")
 
 
-@register_architecture("autoencoder")
+@register_architecture("reference-autoencoder")
 def build_autoencoder(num_outputs: int = 3, size: int = 128, channels: int = 3) -> keras.Model:
     """Return the autoencoder of task 3: 52,067 parameters.
 
@@ -55,7 +70,7 @@ def build_autoencoder(num_outputs: int = 3, size: int = 128, channels: int = 3) 
     outputs = layers.Conv2D(num_outputs, 3, padding="same", activation="sigmoid", dtype="float32", name="output")(
         features
     )
-    return keras.Model(inputs, outputs, name="autoencoder")
+    return keras.Model(inputs, outputs, name="reference-autoencoder")
 
 
 def _convolve(inputs: keras.KerasTensor, *, padding: str) -> keras.KerasTensor:
@@ -66,7 +81,9 @@ def _convolve(inputs: keras.KerasTensor, *, padding: str) -> keras.KerasTensor:
     return layers.Flatten(name="flatten")(features)
 
 
-def _classify(features: keras.KerasTensor, num_classes: int, activation: str, dropout: float) -> keras.KerasTensor:
+def _classify(
+    features: keras.KerasTensor, num_classes: int, activation: Activation, dropout: float
+) -> keras.KerasTensor:
     features = layers.Dense(128, activation="relu", name=EMBEDDING_LAYER)(features)
     features = layers.Dropout(dropout, name="dropout")(features)
     return layers.Dense(num_classes, activation=activation, dtype="float32", name="output")(features)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.io.results import AnomalyResult
-from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, put_legend_below, styled
+from pneumoscope.report.figures.palette import BLUE, INK, VERMILION, new_figure, put_legend_below, shorten, styled
 from pneumoscope.report.figures.sheet import Sheet, color_values
 from pneumoscope.report.wording import format_share
 
@@ -30,11 +30,12 @@ def draw_scores(anomaly: AnomalyResult, *, title: str) -> Figure:
     top = max(np.quantile(anomaly.scores, SHOWN_QUANTILE), *anomaly.thresholds.values())
     bins = np.linspace(min(anomaly.scores.min(), anomaly.validation_scores.min()), top * 1.02, NUM_BINS)
     validation = np.clip(anomaly.validation_scores, None, bins[-1])
-    for number, name in enumerate(("normal", "pneumonia")):
+    negative, positive = _name_sides(anomaly)
+    for number, (name, color) in enumerate(((negative, BLUE), (positive, VERMILION))):
         scores = np.clip(anomaly.scores[anomaly.labels == number], None, bins[-1])
-        style = {"color": CLASS_COLORS[name], "alpha": 0.6, "label": f"{name} (test, {len(scores)})"}
+        style = {"color": color, "alpha": 0.6, "label": f"{name} (test, {len(scores)})"}
         axes.hist(scores, bins, weights=_shares(scores), **style)
-    label = f"held-out normal ({len(validation)})"
+    label = f"held-out {negative} ({len(validation)})"
     axes.hist(validation, bins, weights=_shares(validation), histtype="step", color=INK, linewidth=1.1, label=label)
     for name, threshold in anomaly.thresholds.items():
         dashes = THRESHOLD_STYLES.get(name, ":")
@@ -45,6 +46,13 @@ def draw_scores(anomaly: AnomalyResult, *, title: str) -> Figure:
     axes.yaxis.set_major_formatter("{x:.0%}")
     put_legend_below(figure, axes, columns=2)
     return figure
+
+
+def _name_sides(anomaly: AnomalyResult) -> tuple[str, str]:
+    """Return names for the negative class and for all others."""
+    sides = [sorted({str(name) for name in anomaly.classes[anomaly.labels == number]}) for number in (0, 1)]
+    negative, others = (names[0] if len(names) == 1 else "" for names in sides)
+    return negative or "normal", others or "other classes"
 
 
 def _name_score(anomaly: AnomalyResult) -> str:
@@ -67,18 +75,19 @@ def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
 
 def describe_scores(anomaly: AnomalyResult) -> str:
     """Return the alternative text of `draw_scores`."""
-    normal, pneumonia = (anomaly.scores[anomaly.labels == number] for number in (0, 1))
+    normal, abnormal = (anomaly.scores[anomaly.labels == number] for number in (0, 1))
+    negative, positive = _name_sides(anomaly)
     sentences = [
-        f"Histograms of the {_name_score(anomaly)}: the median is {np.median(normal):.4g} for {len(normal)} normal and "
-        f"{np.median(pneumonia):.4g} for {len(pneumonia)} pneumonia test images."
-        if len(normal) and len(pneumonia)
+        f"Histograms of the {_name_score(anomaly)}: the median is {np.median(normal):.4g} for {len(normal)} test "
+        f"images of {negative} and {np.median(abnormal):.4g} for {len(abnormal)} of {positive}."
+        if len(normal) and len(abnormal)
         else f"Histogram of the {_name_score(anomaly)} of {len(anomaly.scores)} test images."
     ]
     for name, threshold in anomaly.thresholds.items():
-        flagged = [format_share(int((scores >= threshold).sum()), len(scores)) for scores in (normal, pneumonia)]
+        flagged = [format_share(int((scores >= threshold).sum()), len(scores)) for scores in (normal, abnormal)]
         sentences.append(
-            f"The threshold {_name_threshold(name, anomaly)} ({threshold:.4g}) flags {flagged[0]} of the normals and "
-            f"{flagged[1]} of the pneumonias."
+            f"The threshold {_name_threshold(name, anomaly)} ({threshold:.4g}) flags {flagged[0]} of {negative} and "
+            f"{flagged[1]} of {positive}."
         )
     return " ".join(sentences)
 
@@ -107,7 +116,8 @@ def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), t
     for column in range(count):
         name = names[column] if len(names) else f"example {column + 1}"
         anomaly_map = anomaly.anomaly_maps[column]
-        sheet.put(0, column, anomaly.images[column], title=name, bold=True)
+        title = shorten(name, sheet.num_letters)
+        sheet.put(0, column, anomaly.images[column], title=title, bold=True)
         if reconstructions is not None:
             sheet.put(1, column, reconstructions[column])
         shown = color_values(anomaly_map, "magma", low=low, high=high)

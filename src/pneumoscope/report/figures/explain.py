@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pneumoscope.io.results import Explanation
-from pneumoscope.labels import BINARY_CLASSES
 from pneumoscope.report.figures.dots import Dot, draw_dots
-from pneumoscope.report.figures.palette import CLASS_COLORS, INK, new_figure, styled
+from pneumoscope.report.figures.palette import (
+    INK,
+    NEGATIVE_STYLE,
+    POSITIVE_STYLE,
+    UNKNOWN_STYLE,
+    class_style,
+    new_figure,
+    shorten,
+    styled,
+)
 from pneumoscope.report.figures.sheet import HEAT_COLORS, Sheet, color_values, overlay_heatmap
 from pneumoscope.report.wording import format_estimate, metric_title
 
@@ -26,8 +35,8 @@ PATCH_PIXELS = 48
 
 @styled
 def draw_heatmap_examples(explanation: Explanation, *, title: str) -> Figure:
-    """Draw an example in each column, normals first: the image, then the heatmap of each layer over the image."""
-    shown = _pick_examples(explanation)
+    """Draw an example in each column, grouped by class: the image, then the heatmap of each layer over the image."""
+    shown, styles = _pick_examples(explanation), class_style(explanation.label_set)
     titled = [True] + [False] * len(explanation.layers)
     sheet = Sheet(
         title,
@@ -38,9 +47,10 @@ def draw_heatmap_examples(explanation: Explanation, *, title: str) -> Figure:
         scaled=True,
     )
     for column, example in enumerate(shown):
-        image = explanation.images[example]
-        frame = CLASS_COLORS[BINARY_CLASSES[explanation.labels[example]]]
-        sheet.put(0, column, image, title=_name_example(explanation, example), frame=frame)
+        image, name = explanation.images[example], _name_label(explanation, example)
+        correct = explanation.labels[example] == explanation.decisions[example]
+        title = f"{shorten(name, sheet.num_letters - 9)}, {'correct' if correct else 'wrong'}"
+        sheet.put(0, column, image, title=title, frame=styles.get(name, UNKNOWN_STYLE)[0])
         for row, heatmap in enumerate(explanation.heatmaps[example], start=1):
             sheet.put(row, column, overlay_heatmap(image, heatmap))
     sheet.name_rows(("image", *explanation.layers))
@@ -69,29 +79,32 @@ def draw_heatmaps(
 
 
 def _pick_examples(explanation: Explanation) -> list[int]:
-    half = MOST_EXAMPLES // 2
-    return [int(row) for number in (0, 1) for row in np.flatnonzero(explanation.labels == number)[:half]]
+    """Return a few rows of each class, ordered by class."""
+    labels = np.unique(explanation.labels)[:MOST_EXAMPLES]
+    each = MOST_EXAMPLES // max(len(labels), 1)
+    return [int(row) for label in labels for row in np.flatnonzero(explanation.labels == label)[:each]]
 
 
-def _name_example(explanation: Explanation, example: int) -> str:
-    label, decision = explanation.labels[example], explanation.decisions[example]
-    return f"{BINARY_CLASSES[label]}, {'correct' if label == decision else 'wrong'} prediction"
+def _name_label(explanation: Explanation, example: int) -> str:
+    label, label_set = int(explanation.labels[example]), explanation.label_set
+    return label_set.classes[label] if label >= 0 else label_set.negative or "no finding"
 
 
 def describe_heatmap_examples(explanation: Explanation) -> str:
     """Return the alternative text of `draw_heatmap_examples`."""
     shown = _pick_examples(explanation)
     correct = sum(int(explanation.labels[row] == explanation.decisions[row]) for row in shown)
-    normals = sum(int(explanation.labels[row] == 0) for row in shown)
+    counts = Counter(_name_label(explanation, row) for row in shown)
     return (
-        f"Heatmaps of the layers {', '.join(explanation.layers)} over {normals} normal and {len(shown) - normals} "
-        f"pneumonia images. The model predicts {correct} of {len(shown)} images correctly."
+        f"Heatmaps of the layers {', '.join(explanation.layers)} over "
+        f"{', '.join(f'{count} {name}' for name, count in counts.items())} images. The model predicts {correct} of "
+        f"{len(shown)} images correctly."
     )
 
 
 @styled
 def draw_feature_maps(explanation: Explanation, *, title: str) -> Figure:
-    """Draw the most active feature maps of one pneumonia image in each layer, each on its own scale."""
+    """Draw the most active feature maps of one test image in each layer, each on its own scale."""
     layers = list(explanation.feature_maps)
     sheet = Sheet(
         title,
@@ -115,7 +128,7 @@ def describe_feature_maps(explanation: Explanation) -> str:
         f"{name} ({len(maps)} filters, {maps.shape[1]} x {maps.shape[2]}, {100 * np.mean(maps > 0):.0f}% active)"
         for name, maps in explanation.feature_maps.items()
     )
-    return f"The most active feature maps of one pneumonia image in {layers}."
+    return f"The most active feature maps of one test image in {layers}."
 
 
 @styled
@@ -145,10 +158,14 @@ def describe_patches(explanation: Explanation) -> str:
 
 @styled
 def draw_centrality(explanation: Explanation, *, title: str) -> Figure:
-    """Draw the centrality of the heatmaps of normals and of pneumonias, with intervals."""
+    """Draw the centrality of the heatmaps of the negative class and of the others, with intervals."""
     figure = new_figure(title, describe_centrality(explanation), height=2.2)
     axes = figure.subplots()
-    dots = [Dot(name, explanation.metrics[f"centrality_{name}"], CLASS_COLORS[name]) for name in BINARY_CLASSES]
+    negative, positive = explanation.label_set.negative or "no finding", explanation.label_set.positive or "findings"
+    dots = [
+        Dot(negative, explanation.metrics["centrality_negative"], *NEGATIVE_STYLE),
+        Dot(positive, explanation.metrics["centrality_positive"], *POSITIVE_STYLE),
+    ]
     draw_dots(axes, dots, metric="centrality", title="")
     axes.axvline(1, color=INK, linewidth=0.9, linestyle=":")
     axes.margins(x=0.15)

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.data.source import shorten_name
-from pneumoscope.io.results import EmbeddingMap, Neighbors
+from pneumoscope.io.results import EmbeddingMap, LabelSet, Neighbors
 from pneumoscope.report.figures import palette
+from pneumoscope.report.figures.palette import class_style
 from pneumoscope.report.figures.sheet import Sheet
 
 if TYPE_CHECKING:
@@ -55,62 +56,78 @@ def describe_k_scores(neighbors: Neighbors) -> str:
 
 
 @palette.styled
-def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...], title: str) -> Figure:
+def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSet, title: str) -> Figure:
     """Draw test images with their nearest training images, framed in the color of the class.
 
     Args:
         neighbors: at most four of its queries are drawn, evenly spaced.
         dataset: images and labels for the indices in `neighbors`.
-        classes: class names of the labels.
+        label_set: classes of the labels.
         title: above the figure.
     """
-    shown = _spread(len(neighbors.queries))
-    labels = dataset.labels(classes)
-    columns = 1 + neighbors.nearest.shape[1]
+    shown, names, styles = _spread(len(neighbors.queries)), name_labels(dataset, label_set), class_style(label_set)
     sheet = Sheet(
         title,
-        describe_neighbors(neighbors, dataset, classes=classes),
+        describe_neighbors(neighbors, dataset, label_set=label_set),
         titled=[True] * len(shown),
-        columns=columns,
+        columns=1 + neighbors.nearest.shape[1],
         pixels=dataset.images.shape[1],
     )
     for row, query in enumerate(shown):
         indices = [int(neighbors.queries[query]), *(int(index) for index in neighbors.nearest[query])]
         for column, index in enumerate(indices):
-            name = classes[labels[index]] if labels[index] >= 0 else "unknown"
+            name = palette.shorten(names[index], sheet.num_letters - 6)
             text = f"{name}, {neighbors.distances[query, column - 1]:.2f}" if column else f"test: {name}"
-            color = palette.CLASS_COLORS.get(name, palette.SOFT)
+            color, _ = styles.get(names[index], palette.UNKNOWN_STYLE)
             sheet.put(row, column, dataset.images[index] / 255, title=text, frame=color, bold=not column)
     return sheet.finish()
+
+
+def name_labels(dataset: Dataset, label_set: LabelSet) -> list[str]:
+    """Return the label of each image as text: its class, or its findings."""
+    labels = dataset.labels(label_set)
+    if not label_set.multi_label:
+        return [label_set.classes[label] if label >= 0 else "unknown" for label in labels.tolist()]
+    none = label_set.negative or "no finding"
+    return [
+        ", ".join(name for name, present in zip(label_set.classes, row, strict=True) if present == 1) or none
+        for row in labels.tolist()
+    ]
 
 
 def _spread(num_queries: int) -> list[int]:
     return sorted({int(query) for query in np.linspace(0, num_queries - 1, min(num_queries, MOST_QUERIES))})
 
 
-def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, classes: tuple[str, ...]) -> str:
+def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSet) -> str:
     """Return the alternative text of `draw_neighbors`."""
-    labels = dataset.labels(classes)
-    names = np.array([*classes, "unknown"])
+    names = name_labels(dataset, label_set)
     sentences = []
     for query in _spread(len(neighbors.queries)):
         nearest = ", ".join(
-            f"{names[labels[index]]} at {distance:.2f}"
+            f"{names[index]} at {distance:.2f}"
             for index, distance in zip(neighbors.nearest[query], neighbors.distances[query], strict=True)
         )
-        sentences.append(f"Test image, {names[labels[neighbors.queries[query]]]}: {nearest}.")
+        sentences.append(f"Test image, {names[neighbors.queries[query]]}: {nearest}.")
     return "Each row has a test image and its nearest training images from other patients, with distances. " + " ".join(
         sentences
     )
 
 
 @palette.styled
-def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
-    """Draw the map: small marks for training, large marks for test, stars for new images (named if at most 24)."""
+def draw_map(embedding_map: EmbeddingMap, *, negative: str | None = None, title: str) -> Figure:
+    """Draw the map: small marks for training, large marks for test, stars for new images (named if at most 24).
+
+    Args:
+        embedding_map: the map.
+        negative: the negative class; by default guessed from the classes.
+        title: above the figure.
+    """
+    styles = class_style(embedding_map.classes, negative)
     figure = palette.new_figure(title, describe_map(embedding_map), height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
-        _draw_class_points(axes, embedding_map, number, name)
+        _draw_class_points(axes, embedding_map, number, styles[name])
     new = embedding_map.origins == "new"
     if new.any():
         _draw_new_images(axes, embedding_map.coordinates[new], embedding_map.names[new])
@@ -123,11 +140,11 @@ def draw_map(embedding_map: EmbeddingMap, *, title: str) -> Figure:
     return figure
 
 
-def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, name: str) -> None:
+def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, style: tuple[str, str]) -> None:
     of_class = embedding_map.labels == number
     train = of_class & (embedding_map.origins == "train")
     test = of_class & (embedding_map.origins == "test")
-    color, marker = palette.CLASS_COLORS.get(name, palette.SOFT), palette.CLASS_MARKERS.get(name, "o")
+    color, marker = style
     axes.scatter(
         *embedding_map.coordinates[train].T, s=8, c=color, marker=marker, alpha=0.4, linewidths=0, rasterized=True
     )
@@ -138,7 +155,7 @@ def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, nam
         marker=marker,
         edgecolors=palette.INK,
         linewidths=0.5,
-        label=f"{name} (test, {test.sum()})",
+        label=f"{embedding_map.classes[number]} (test, {test.sum()})",
     )
 
 

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.write import atomic_write, write_text
+from pneumoscope.labels import LabelSet, guess_negative
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,13 +28,17 @@ ON_DARK, ON_LIGHT = "#ffffff", "#111111"
 
 # Okabe and Ito 2008: distinguishable with the common types of color blindness.
 BLUE, SKY, GREEN, ORANGE, VERMILION, PURPLE = "#0072B2", "#56B4E9", "#009E73", "#E69F00", "#D55E00", "#CC79A7"
-CLASS_COLORS = {"normal": BLUE, "pneumonia": VERMILION, "bacterial": ORANGE, "viral": PURPLE, "unknown": SOFT}
-CLASS_MARKERS = {"normal": "o", "pneumonia": "^", "bacterial": "^", "viral": "s", "unknown": "x"}
+# Of the classes besides the negative one: bright, then darker colors, legible on white and on black. The numbers of
+# colors and markers have no common divisor, so that 56 classes differ.
+_CLASS_COLORS = (ORANGE, PURPLE, GREEN, SKY, "#A05F00", "#A5527F", "#00785B", "#6A5ACD")
+_CLASS_MARKERS = ("^", "s", "v", "P", "h", "X", "p")
+NEGATIVE_STYLE, POSITIVE_STYLE, UNKNOWN_STYLE = (BLUE, "o"), (VERMILION, "D"), (SOFT, "x")
 
 PNG_DPI = 130
 EMBEDDED_QUALITY = 80  # of WebP
 FULL_WIDTH, HALF_WIDTH = 10.5, 6.0
 NOTE_HEIGHT = 0.17
+LEGEND_LINE, LEGEND_LETTERS = 0.17, 48
 
 _STYLE = {
     "font.family": "DejaVu Sans",
@@ -82,6 +87,33 @@ _LONG_DECIMAL = re.compile(r"(\.\d\d)\d+")
 
 Parameters = ParamSpec("Parameters")
 Result = TypeVar("Result")
+
+
+def class_style(classes: LabelSet | Sequence[str], negative: str | None = None) -> dict[str, tuple[str, str]]:
+    """Return color and matplotlib marker of each class; of a label set also those of groups and `positive`.
+
+    The negative class is a blue circle. The only other class, groups and `positive` are vermilion diamonds.
+
+    Args:
+        classes: the label set, or names of classes in their order.
+        negative: the negative class, if `classes` are names; by default guessed from them.
+
+    Example:
+        >>> class_style(["Healthy", "Tuberculosis", "COVID"])["COVID"]
+        ('#CC79A7', 's')
+    """
+    if isinstance(classes, LabelSet):
+        names, negative = classes.classes, classes.negative
+        totals = [name for name in classes.scored if name not in names]
+    else:
+        names, negative, totals = tuple(classes), negative or guess_negative(classes), []
+    others = [name for name in names if name != negative]
+    styles = {negative: NEGATIVE_STYLE} if negative else {}
+    if negative and len(others) == 1:
+        return {**styles, others[0]: POSITIVE_STYLE}
+    for number, name in enumerate(others):
+        styles[name] = _CLASS_COLORS[number % len(_CLASS_COLORS)], _CLASS_MARKERS[number % len(_CLASS_MARKERS)]
+    return styles | dict.fromkeys(totals, POSITIVE_STYLE)
 
 
 def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
@@ -210,6 +242,25 @@ def _convert_to_webp(match: re.Match[str]) -> str:
 
 
 def put_legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:
-    """Put the legend of `axes` below the figure."""
+    """Put the legend of `axes` below the figure: fewer columns for long names, and a higher figure for many rows."""
     handles, names = axes.get_legend_handles_labels()
+    names = [shorten(name, LEGEND_LETTERS) for name in names]
+    width, height = figure.get_size_inches()
+    columns = max(1, min(columns, int(width / (0.07 * max(map(len, names), default=0) + 0.5))))
+    added = LEGEND_LINE * max(0, -(-len(names) // columns) - 2)
+    figure.set_size_inches(width, height + added)
+    engine = figure.get_layout_engine()
+    if engine is not None:
+        foot = NOTE_HEIGHT / (height + added)
+        engine.set(rect=(0, foot, 1, 1 - foot))
     figure.legend(handles, names, loc="outside lower left", ncols=columns)
+
+
+def shorten(text: str, most: int) -> str:
+    """Return a text with at most `most` letters.
+
+    Example:
+        >>> shorten("No finding at all", 10)
+        'No findin…'
+    """
+    return text if len(text) <= most else f"{text[: most - 1]}…"

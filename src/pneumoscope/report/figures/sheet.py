@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 PIXELS_PER_INCH = 110
+LETTERS_PER_INCH = 14
 GAP, TITLE_HEIGHT = 0.06, 0.22
 LEFT, TOP, SCALE_WIDTH = 0.35, 0.32, 0.95
 HEAT_OPACITY, HEAT_COLORS = 0.65, "inferno"
@@ -27,6 +28,7 @@ class Sheet:
         figure: the figure.
         axes: axes of the whole sheet, in inches from the top left corner.
         side: side of an image in inches.
+        num_letters: number of letters of a title that fits above an image.
     """
 
     def __init__(
@@ -43,6 +45,7 @@ class Sheet:
         """
         width = FULL_WIDTH - LEFT - (SCALE_WIDTH if scaled else GAP)
         self.side = (width + GAP) / columns - GAP
+        self.num_letters = int(self.side * LETTERS_PER_INCH)
         self._pixels = min(pixels, round(self.side * PIXELS_PER_INCH))
         gaps = np.array([TITLE_HEIGHT if has_titles else GAP for has_titles in titled])
         self._tops = np.cumsum(gaps) + self.side * np.arange(len(gaps))

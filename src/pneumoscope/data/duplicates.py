@@ -1,0 +1,106 @@
+"""Copies of a radiograph in other files, found by a perceptual hash.
+
+The hash is the 256-bit pHash of ImageHash. Chest radiographs look alike, so that the usual 64 bits do not tell them
+apart. Measured on the train images of Kermany (5,216, each against those of all other patients): the closest two differ
+in 38 bits, so no image is mistaken for a copy at the limit of 24 (95 % limit: 0.06 % of images). Copies that were
+resized to 100 to 224 pixels, compressed as JPEG of quality 40 to 85, or changed in brightness by 20 and in contrast by
+15 % differ in at most 18 bits, and 90 full-size originals in at most 8: none is missed. Copies shifted by one of 128
+pixels or rotated by one degree are mostly found; copies cropped by 1.5 % or more are mostly missed.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+from pneumoscope.data.dataset import Dataset
+from pneumoscope.io.write import atomic_write
+from pneumoscope.progress import track
+
+MAX_DISTANCE = 24
+
+_HASH_SIDE = 16
+_PAIRS_AT_ONCE = 1 << 22
+
+
+def hash_images(images: np.ndarray) -> np.ndarray:
+    """Return `(n, 4)` uint64, the 256-bit perceptual hash of each image.
+
+    Args:
+        images: `(n, H, W)` uint8, with sides of 48 pixels or more.
+    """
+    import imagehash
+
+    hashes = np.empty((len(images), _HASH_SIDE**2 // 64), np.uint64)
+    for number, pixels in enumerate(track(images, "Hashing images", total=len(images))):
+        bits = imagehash.phash(Image.fromarray(pixels), hash_size=_HASH_SIDE).hash
+        hashes[number] = np.packbits(bits).view(np.uint64)
+    return hashes
+
+
+def find_known(hashes: np.ndarray, known: np.ndarray, *, max_distance: int = MAX_DISTANCE) -> np.ndarray:
+    """Return `(n,)` bool: whether each image is a copy of a known one, such as one that a model was trained on.
+
+    Args:
+        hashes: `(n, 4)` uint64, from `hash_images`.
+        known: `(m, 4)` uint64, hashes of the known images.
+        max_distance: maximum number of differing bits, 0 to 256.
+    """
+    found = np.zeros(len(hashes), bool)
+    for start, distances in _measure_distances(hashes, known):
+        found[start : start + len(distances)] = (distances <= max_distance).any(axis=1)
+    return found
+
+
+def write_known_images(dataset: Dataset, path: Path) -> None:
+    """Write the SHA-256 and the perceptual hash of each image, such as of the training images beside a model."""
+    with atomic_write(path) as partial, partial.open("wb") as stream:
+        np.savez(stream, sha256=dataset.table["sha256"].to_numpy().astype("S64"), hashes=hash_images(dataset.images))
+
+
+def find_known_images(dataset: Dataset, path: Path) -> np.ndarray:
+    """Return `(n,)` str: `same bytes` or `same image` for each image that is among the known ones, else empty.
+
+    Args:
+        dataset: the images to look for.
+        path: file of `write_known_images`.
+    """
+    with np.load(path, allow_pickle=False) as known:
+        copies = find_known(hash_images(dataset.images), known["hashes"])
+        equal = np.isin(dataset.table["sha256"].to_numpy().astype("S64"), known["sha256"])
+    return np.where(equal, "same bytes", np.where(copies, "same image", ""))
+
+
+def find_near_duplicates(
+    images: np.ndarray, sha256: np.ndarray, *, max_distance: int = MAX_DISTANCE
+) -> list[tuple[int, int, int]]:
+    """Find pairs of different files that hold the same radiograph.
+
+    Args:
+        images: `(n, H, W)` uint8.
+        sha256: `(n,)` str, SHA-256 of each file; only the first of several exact duplicates is compared.
+        max_distance: maximum number of differing bits of the hashes, 0 to 256.
+
+    Returns:
+        One `(first, second, distance)` per pair: indices with `first < second`, and the number of differing bits.
+    """
+    rows = np.sort(np.unique(sha256, return_index=True)[1])
+    hashes = hash_images(images)[rows]
+    pairs = []
+    for start, distances in _measure_distances(hashes, hashes):
+        first, second = np.nonzero(distances <= max_distance)
+        for row, other in zip(first + start, second, strict=True):
+            if row < other:
+                pairs.append((int(rows[row]), int(rows[other]), int(distances[row - start, other])))
+    return pairs
+
+
+def _measure_distances(hashes: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield row numbers and `(rows, m)` int, the numbers of differing bits, for some rows at a time."""
+    step = max(1, _PAIRS_AT_ONCE // max(1, len(others)))
+    for start in track(range(0, len(hashes), step), "Comparing images"):
+        distances = np.zeros((len(hashes[start : start + step]), len(others)), np.int16)
+        for word in range(hashes.shape[1]):
+            distances += np.bitwise_count(hashes[start : start + step, word, None] ^ others[:, word])
+        yield start, distances

@@ -1,0 +1,78 @@
+import io
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from pneumoscope.data import duplicates
+from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.duplicates import (
+    find_known,
+    find_known_images,
+    find_near_duplicates,
+    hash_images,
+    write_known_images,
+)
+
+
+def encode_again(pixels: np.ndarray) -> np.ndarray:
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).resize((200, 200)).save(buffer, "JPEG", quality=40)
+    return np.asarray(Image.open(buffer).resize((128, 128)))
+
+
+def brighten(pixels: np.ndarray) -> np.ndarray:
+    return np.clip(pixels.astype(int) + 20, 0, 255).astype(np.uint8)
+
+
+def raise_contrast(pixels: np.ndarray) -> np.ndarray:
+    return np.clip((pixels.astype(float) - 128) * 1.15 + 128, 0, 255).astype(np.uint8)
+
+
+def add_noise(pixels: np.ndarray) -> np.ndarray:
+    return np.clip(pixels + np.random.default_rng(0).normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
+
+
+def name_files(number: int) -> np.ndarray:
+    return np.array([f"file-{row}" for row in range(number)])
+
+
+@pytest.mark.parametrize("change", [encode_again, brighten, raise_contrast, add_noise])
+def test_changed_copies_are_found(
+    change: Callable[[np.ndarray], np.ndarray], phantoms: Dataset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [3, 20, 44]
+    copies = np.stack([change(phantoms.images[row]) for row in rows])
+    images = np.concatenate([phantoms.images, copies])
+    pairs = find_near_duplicates(images, name_files(len(images)))
+    assert [pair[:2] for pair in pairs] == [(row, len(phantoms) + place) for place, row in enumerate(rows)]
+    assert all(0 <= distance <= duplicates.MAX_DISTANCE for _, _, distance in pairs)
+    monkeypatch.setattr(duplicates, "_PAIRS_AT_ONCE", 4 * len(images))
+    assert find_near_duplicates(images, name_files(len(images))) == pairs
+    hashes = hash_images(phantoms.images)
+    assert find_known(hash_images(copies), hashes).all()
+    assert np.flatnonzero(find_known(hashes, hash_images(copies))).tolist() == rows
+    assert not find_known(hashes, hashes[:0]).any()
+
+
+def test_other_images_and_exact_copies_are_no_near_duplicates(phantoms: Dataset) -> None:
+    twice = np.concatenate([phantoms.images, phantoms.images[:5]])
+    assert find_near_duplicates(twice, np.append(name_files(len(phantoms)), name_files(5))) == []
+
+
+def test_training_images_are_found_again(phantoms: Dataset, tmp_path: Path) -> None:
+    write_known_images(phantoms.train, tmp_path / "known.npz")
+    images = np.concatenate([phantoms.test.images, [add_noise(phantoms.train.images[4])], phantoms.train.images[:1]])
+    table = pd.concat([phantoms.test.table, phantoms.train.table[:1].assign(sha256="noisy"), phantoms.train.table[:1]])
+    found = find_known_images(Dataset(images, table, phantoms.skipped, phantoms.label_set), tmp_path / "known.npz")
+    assert found.tolist() == [""] * len(phantoms.test) + ["same image", "same bytes"]
+
+
+@pytest.mark.real_data
+def test_different_radiographs_are_told_apart(real_data: Path) -> None:
+    train, test = (load_dataset(real_data / split, size=128) for split in ("train", "test"))
+    assert not find_known(hash_images(test.images), hash_images(train.images)).any()
+    assert find_near_duplicates(train.images, train.table["sha256"].to_numpy()) == []
