@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -152,27 +152,18 @@ def _match_rows(rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
     Raises:
         CollectionError: if an image has two rows.
     """
-    names = [str(name).replace("\\", "/").removeprefix("./") for name in rows.iloc[:, 0]]
-    keys: dict[str, str] = _list_unique(table["name"], {name: Path(name).name for name in table["name"]})
-    keys |= dict(zip(table["name"], table["name"], strict=True))
-    if "path" in table:
-        keys |= dict(zip(table["path"], table["name"], strict=True))
-    files = _list_unique(names, {name: Path(name).name for name in names})
+    files = Counter(Path(name).name for name in table["name"])
+    images = {Path(name).name: name for name in table["name"] if files[Path(name).name] == 1}
+    images |= {**dict(zip(table["path"], table["name"], strict=True)), **{name: name for name in table["name"]}}
     matched: dict[str, int] = {}
-    for row, name in enumerate(names):
-        file_name = Path(name).name
-        image = keys.get(name) or (keys.get(file_name) if file_name in files else None)
+    for row, text in enumerate(rows.iloc[:, 0]):
+        name = str(text).replace("\\", "/").removeprefix("./")
+        image = images.get(name) or images.get(Path(name).name)
         if image in matched:
             raise CollectionError(f"the image {image} has two predictions; expected one row for each image")
         if image is not None:
             matched[image] = row
     return matched
-
-
-def _list_unique(names: pd.Series[str] | list[str], file_names: Mapping[str, str]) -> dict[str, str]:
-    """Return the name of each file name that occurs once."""
-    counts = pd.Series(list(file_names.values())).value_counts()
-    return {file_name: name for name, file_name in file_names.items() if counts[file_name] == 1}
 
 
 def _find_fault(values: np.ndarray, row: int, path: Path) -> str:
