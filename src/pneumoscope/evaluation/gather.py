@@ -260,7 +260,7 @@ def _read(model: Predictor, names: list[str], images: list[np.ndarray], objectio
 def list_known(reader: Reader | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return SHA-256 and perceptual hashes of a reader's training images; None if it does not list them."""
     references = reader and reader.models.references
-    return getattr(references, "sha256", None), getattr(references, "hashes", None)
+    return (references.sha256, references.hashes) if references else (None, None)
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:
