@@ -105,9 +105,8 @@ def open_collection(
         elif not paths or not Path(next(iter(paths.values()))).is_file():
             side = collection.images.shape[1]
             raise CollectionError(f"the images of the dataset have {side} pixels; expected {size}, as the model takes")
-    table, unclear = relabel(collection, label_set)
-    left_out = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
-    return LabeledCollection(name_source(source), table, label_set, left_out + unclear, decode)
+    table, left_out = relabel(collection, label_set)
+    return LabeledCollection(name_source(source), table, label_set, left_out, decode)
 
 
 def name_source(source: Source) -> str:
@@ -116,13 +115,14 @@ def name_source(source: Source) -> str:
 
 
 def relabel(collection: Collection | Dataset, label_set: LabelSet) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """Return the table with the labels of another set, and name and reason of each file without such a label.
+    """Return the table with the labels of another set, and name and reason of each file that is left out.
 
     Raises:
         CollectionError: if no image has such a label.
         LabelError: if the classes do not match.
     """
     table, source = collection.table, collection.label_set
+    left_out = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
     match_labels(source, label_set)
     if label_set.multi_label:
         known = {fold_name(name) for name in source.classes}
@@ -133,11 +133,11 @@ def relabel(collection: Collection | Dataset, label_set: LabelSet) -> tuple[pd.D
         if ignored:
             log.warning("the model does not predict %s; these findings are not evaluated", ", ".join(ignored))
         uncertain = [SEPARATOR.join(filter(None, (text, *missing))) for text in table["uncertain"]]
-        return table.assign(uncertain=uncertain), []
+        return table.assign(uncertain=uncertain), left_out
     names = {label: _translate(label, source, label_set) for label in table["label"].unique()}
     kept = table["label"].map(names) != ""
     others = zip(table["name"][~kept], table["label"][~kept], strict=True)
-    left_out = [{"name": name, "reason": f"the label {label!r} leaves the class open"} for name, label in others]
+    left_out += [{"name": name, "reason": f"the label {label!r} leaves the class open"} for name, label in others]
     if not kept.any():
         raise CollectionError(f"no image has a class of the model; expected {', '.join(label_set.scored)}")
     return table.assign(label=table["label"].map(names))[kept].reset_index(drop=True), left_out

@@ -64,7 +64,7 @@ def evaluate_predictions(
     collection = scan_source(source, options)
     rows, path = read_predictions(predictions), Path(predictions)
     label_set, columns = _choose_columns(collection.label_set, list(rows.columns), path)
-    table, unclear = relabel(collection, label_set)
+    table, left_out = relabel(collection, label_set)
     matched = _match_rows(rows, collection.table)
     table, split = choose_split(table, split)
     values = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
@@ -81,16 +81,11 @@ def evaluate_predictions(
     )
     probabilities = check_probabilities(probabilities, label_set, len(kept))
     gathered = Gathered(kept, collect_images(kept, model, probabilities), None, failed)
-    skipped = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
-    unmatched = sorted(set(range(len(rows))) - set(matched.values()))
-    extra = [
-        {"name": str(rows.iloc[row, 0]), "reason": f"row of {path.name} without an image of the collection"}
-        for row in unmatched
-    ]
+    extra = _list_unmatched(rows, matched, path)
     if failed or extra:
         log.warning("%d images have no prediction; %d predictions match no image", len(failed), len(extra))
     evaluation = measure_images(model, gathered, split, seed=seed)
-    return replace(evaluation, source=name_source(source), left_out=[*skipped, *unclear, *extra])
+    return replace(evaluation, source=name_source(source), left_out=left_out + extra)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -164,6 +159,13 @@ def _match_rows(rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
         if image is not None:
             matched[image] = row
     return matched
+
+
+def _list_unmatched(rows: pd.DataFrame, matched: dict[str, int], path: Path) -> list[dict[str, str]]:
+    """Return name and reason of each row that belongs to no image."""
+    reason = f"row of {path.name} without an image of the collection"
+    numbers = sorted(set(range(len(rows))) - set(matched.values()))
+    return [{"name": str(rows.iloc[number, 0]), "reason": reason} for number in numbers]
 
 
 def _find_fault(values: np.ndarray, row: int, path: Path) -> str:
