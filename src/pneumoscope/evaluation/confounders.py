@@ -52,8 +52,7 @@ def measure_confounders(
         LabelError: if the dataset has no negative class.
         PneumoscopeError: if `predict` does not return a probability per image and class.
     """
-    label_set = dataset.label_set
-    part = dataset.split(split)
+    label_set, part = dataset.label_set, dataset.split(split)
     if not len(part):
         raise CollectionError(f"the split {split!r} contains no image; expected one or more")
     masks = _choose_hidden(part.images)

@@ -188,14 +188,16 @@ def explain_missing(model: Predictor) -> dict[str, str]:
     if model.predict is None:
         notes["confounders"] = "Confounders cannot be measured, because the predictions come from a table."
     if model.reader is None:
-        notes = {
+        return {
             "label-shift": "Label shift is estimated for exported readers, because it needs calibrated probabilities.",
             "conformal": "Conformal sets are part of exported readers.",
             "rejections": "Rejected and uncertain images are decisions of exported readers.",
             "ood": "The OOD detector is part of exported readers.",
             **notes,
         }
-    elif model.reader.models.ood_detector is None:
+    if "calibration" in model.reader.missing:
+        notes["label-shift"] = "Label shift needs calibrated probabilities, and this reader has no calibration."
+    if model.reader.models.ood_detector is None:
         notes["ood"] = "The reader has no OOD detector."
     return notes
 

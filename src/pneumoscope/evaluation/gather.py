@@ -105,9 +105,8 @@ def open_collection(
         elif not paths or not Path(next(iter(paths.values()))).is_file():
             side = collection.images.shape[1]
             raise CollectionError(f"the images of the dataset have {side} pixels; expected {size}, as the model takes")
-    table, unclear = relabel(collection, label_set)
-    left_out = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
-    return LabeledCollection(name_source(source), table, label_set, left_out + unclear, decode)
+    table, left_out = relabel(collection, label_set)
+    return LabeledCollection(name_source(source), table, label_set, left_out, decode)
 
 
 def name_source(source: Source) -> str:
@@ -116,13 +115,14 @@ def name_source(source: Source) -> str:
 
 
 def relabel(collection: Collection | Dataset, label_set: LabelSet) -> tuple[pd.DataFrame, list[dict[str, str]]]:
-    """Return the table with the labels of another set, and name and reason of each file without such a label.
+    """Return the table with the labels of another set, and name and reason of each file that is left out.
 
     Raises:
         CollectionError: if no image has such a label.
         LabelError: if the classes do not match.
     """
     table, source = collection.table, collection.label_set
+    left_out = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
     match_labels(source, label_set)
     if label_set.multi_label:
         known = {fold_name(name) for name in source.classes}
@@ -133,11 +133,11 @@ def relabel(collection: Collection | Dataset, label_set: LabelSet) -> tuple[pd.D
         if ignored:
             log.warning("the model does not predict %s; these findings are not evaluated", ", ".join(ignored))
         uncertain = [SEPARATOR.join(filter(None, (text, *missing))) for text in table["uncertain"]]
-        return table.assign(uncertain=uncertain), []
+        return table.assign(uncertain=uncertain), left_out
     names = {label: _translate(label, source, label_set) for label in table["label"].unique()}
     kept = table["label"].map(names) != ""
     others = zip(table["name"][~kept], table["label"][~kept], strict=True)
-    left_out = [{"name": name, "reason": f"the label {label!r} leaves the class open"} for name, label in others]
+    left_out += [{"name": name, "reason": f"the label {label!r} leaves the class open"} for name, label in others]
     if not kept.any():
         raise CollectionError(f"no image has a class of the model; expected {', '.join(label_set.scored)}")
     return table.assign(label=table["label"].map(names))[kept].reset_index(drop=True), left_out
@@ -252,7 +252,7 @@ def _read(model: Predictor, names: list[str], images: list[np.ndarray], objectio
     readings = model.reader.predict_images(stack, names, operating_point=model.operating_point, objections=objections)
     thumbnails = [_shrink(image) if list_known(model.reader)[1] is not None else None for image in images]
     return [
-        (row, str(reading.decision), reading.reason, bool(reading.in_distribution), exposure, thumbnail)
+        (row, str(reading.decision), reading.reason, reading.in_distribution is not False, exposure, thumbnail)
         for row, reading, exposure, thumbnail in zip(probabilities, readings, exposures, thumbnails, strict=True)
     ]
 
@@ -260,7 +260,7 @@ def _read(model: Predictor, names: list[str], images: list[np.ndarray], objectio
 def list_known(reader: Reader | None) -> tuple[np.ndarray | None, np.ndarray | None]:
     """Return SHA-256 and perceptual hashes of a reader's training images; None if it does not list them."""
     references = reader and reader.models.references
-    return getattr(references, "sha256", None), getattr(references, "hashes", None)
+    return (references.sha256, references.hashes) if references else (None, None)
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

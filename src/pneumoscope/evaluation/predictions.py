@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Mapping
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -64,7 +64,7 @@ def evaluate_predictions(
     collection = scan_source(source, options)
     rows, path = read_predictions(predictions), Path(predictions)
     label_set, columns = _choose_columns(collection.label_set, list(rows.columns), path)
-    table, unclear = relabel(collection, label_set)
+    table, left_out = relabel(collection, label_set)
     matched = _match_rows(rows, collection.table)
     table, split = choose_split(table, split)
     values = rows[columns].apply(pd.to_numeric, errors="coerce").to_numpy(dtype=np.float64)
@@ -81,16 +81,11 @@ def evaluate_predictions(
     )
     probabilities = check_probabilities(probabilities, label_set, len(kept))
     gathered = Gathered(kept, collect_images(kept, model, probabilities), None, failed)
-    skipped = [{"name": name, "reason": reason} for name, reason in collection.skipped.itertuples(index=False)]
-    unmatched = sorted(set(range(len(rows))) - set(matched.values()))
-    extra = [
-        {"name": str(rows.iloc[row, 0]), "reason": f"row of {path.name} without an image of the collection"}
-        for row in unmatched
-    ]
+    extra = _list_unmatched(rows, matched, path)
     if failed or extra:
         log.warning("%d images have no prediction; %d predictions match no image", len(failed), len(extra))
     evaluation = measure_images(model, gathered, split, seed=seed)
-    return replace(evaluation, source=name_source(source), left_out=[*skipped, *unclear, *extra])
+    return replace(evaluation, source=name_source(source), left_out=left_out + extra)
 
 
 def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
@@ -152,16 +147,13 @@ def _match_rows(rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
     Raises:
         CollectionError: if an image has two rows.
     """
-    names = [str(name).replace("\\", "/").removeprefix("./") for name in rows.iloc[:, 0]]
-    keys: dict[str, str] = _list_unique(table["name"], {name: Path(name).name for name in table["name"]})
-    keys |= dict(zip(table["name"], table["name"], strict=True))
-    if "path" in table:
-        keys |= dict(zip(table["path"], table["name"], strict=True))
-    files = _list_unique(names, {name: Path(name).name for name in names})
+    files = Counter(Path(name).name for name in table["name"])
+    images = {Path(name).name: name for name in table["name"] if files[Path(name).name] == 1}
+    images |= {**dict(zip(table["path"], table["name"], strict=True)), **{name: name for name in table["name"]}}
     matched: dict[str, int] = {}
-    for row, name in enumerate(names):
-        file_name = Path(name).name
-        image = keys.get(name) or (keys.get(file_name) if file_name in files else None)
+    for row, text in enumerate(rows.iloc[:, 0]):
+        name = str(text).replace("\\", "/").removeprefix("./")
+        image = images.get(name) or images.get(Path(name).name)
         if image in matched:
             raise CollectionError(f"the image {image} has two predictions; expected one row for each image")
         if image is not None:
@@ -169,10 +161,11 @@ def _match_rows(rows: pd.DataFrame, table: pd.DataFrame) -> dict[str, int]:
     return matched
 
 
-def _list_unique(names: pd.Series[str] | list[str], file_names: Mapping[str, str]) -> dict[str, str]:
-    """Return the name of each file name that occurs once."""
-    counts = pd.Series(list(file_names.values())).value_counts()
-    return {file_name: name for name, file_name in file_names.items() if counts[file_name] == 1}
+def _list_unmatched(rows: pd.DataFrame, matched: dict[str, int], path: Path) -> list[dict[str, str]]:
+    """Return name and reason of each row that belongs to no image."""
+    reason = f"row of {path.name} without an image of the collection"
+    numbers = sorted(set(range(len(rows))) - set(matched.values()))
+    return [{"name": str(rows.iloc[number, 0]), "reason": reason} for number in numbers]
 
 
 def _find_fault(values: np.ndarray, row: int, path: Path) -> str:

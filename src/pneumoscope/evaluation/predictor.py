@@ -11,12 +11,12 @@ from typing import Protocol
 import numpy as np
 
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.inference.decision import name_nothing
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import SEPARATOR, LabelSet
 
 ROW_SUM_TOLERANCE = 1e-3
-NO_FINDING = "no finding"
 DEFAULT_POINT, DEFAULT_THRESHOLD = "balanced", "0.5"
 
 
@@ -162,7 +162,7 @@ def name_decisions(label_set: LabelSet, probabilities: np.ndarray, thresholds: d
     classes = np.array(label_set.classes)
     if label_set.multi_label:
         present = probabilities >= [thresholds[name] for name in label_set.classes]
-        return np.array([SEPARATOR.join(classes[row]) or label_set.negative or NO_FINDING for row in present])
+        return np.array([SEPARATOR.join(classes[row]) or name_nothing(label_set) for row in present])
     if label_set.positive is None:
         return np.asarray(classes[probabilities.argmax(axis=1)])
     flagged = label_set.score_positive(probabilities) >= thresholds[label_set.positive]

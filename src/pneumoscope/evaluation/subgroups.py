@@ -5,8 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 
 from pneumoscope.data.collection import name_series
-from pneumoscope.evaluation.predictor import NO_FINDING
-from pneumoscope.io.results import EvaluatedImages, Evaluation, Scope, Subgroup
+from pneumoscope.inference.decision import name_nothing
+from pneumoscope.io.results import Estimate, EvaluatedImages, Evaluation, Scope, Subgroup
 from pneumoscope.metrics.classification import estimate_share, evaluate, evaluate_scores
 from pneumoscope.metrics.operating_points import estimate_specificity
 
@@ -83,7 +83,7 @@ def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
     label_set, labels = images.label_set, images.labels
     if label_set.multi_label:
         masks = {name: labels[:, number] == 1 for number, name in enumerate(label_set.classes)}
-        return {**masks, label_set.negative or NO_FINDING: (labels == 0).all(axis=1)}
+        return {**masks, name_nothing(label_set): (labels == 0).all(axis=1)}
     masks = {name: labels == number for number, name in enumerate(label_set.classes)}
     return {**masks, f"{label_set.positive}, class unknown": labels < 0}
 
@@ -91,12 +91,20 @@ def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
 def _measure_scope(
     images: EvaluatedImages, thresholds: Thresholds, operating_point: str, split: str, seed: int
 ) -> Scope:
-    num_patients = len(set(images.patients.tolist()))
+    ranking, points = _measure_positive(images, thresholds, seed)
     classes = _evaluate_classes(images, thresholds.get(operating_point), split, seed)
-    if images.label_set.positive is None:
-        return Scope(len(images), num_patients, {}, {}, classes)
+    return Scope(len(images), len(set(images.patients.tolist())), ranking, points, classes)
+
+
+def _measure_positive(
+    images: EvaluatedImages, thresholds: Thresholds, seed: int
+) -> tuple[dict[str, Estimate], dict[str, dict[str, Estimate]]]:
+    """Return the ranking metrics of the positive class, and those at each operating point; empty without the class."""
+    positive = images.label_set.positive
+    if positive is None:
+        return {}, {}
     labels, scores, patients = images.positive, images.scores, images.patients
-    of_positive = {name: values[images.label_set.positive] for name, values in thresholds.items()}
+    of_positive = {name: values[positive] for name, values in thresholds.items()}
     metrics = evaluate_scores(labels, scores, of_positive, patients=patients, seed=seed)
     ranking = {name: metrics[name] for name in ("auroc", "auprc")}
     ranking["specificity_at_sensitivity"] = estimate_specificity(labels, scores, patients, seed=seed)
@@ -108,7 +116,7 @@ def _measure_scope(
         }
         for name in thresholds
     }
-    return Scope(len(images), num_patients, ranking, points, classes)
+    return ranking, points
 
 
 def _evaluate_classes(
@@ -125,19 +133,20 @@ def _evaluate_classes(
         patients=known.patients,
         names=known.names,
         seed=seed,
-        thresholds=thresholds if images.label_set.multi_label else None,
+        thresholds=thresholds,
+        warn=False,
     )
 
 
 def _measure_subgroup(
     trait: str, name: str, images: EvaluatedImages, thresholds: dict[str, float], seed: int
 ) -> Subgroup:
-    scope = _measure_scope(images, {"point": thresholds} if thresholds else {}, "point", name, seed)
-    if scope.ranking:
-        metrics = {**scope.points["point"], "auroc": scope.ranking["auroc"]}
+    if images.label_set.positive:
+        ranking, points = _measure_positive(images, {"point": thresholds}, seed)
+        metrics = {**points["point"], "auroc": ranking["auroc"]}
     else:
-        averages = scope.classes.metrics if scope.classes else {}
-        metrics = {key: averages[key] for key in AVERAGES if key in averages}
+        classes = _evaluate_classes(images, thresholds, name, seed)
+        metrics = {key: value for key, value in (classes.metrics if classes else {}).items() if key in AVERAGES}
     metrics = {metric: estimate for metric, estimate in metrics.items() if np.isfinite(estimate.value)}
     metrics["rejected"] = estimate_share(images.decisions == "rejected", images.patients, seed=seed)
     return Subgroup(trait, name, len(images), metrics)

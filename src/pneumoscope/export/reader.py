@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from pneumoscope.classification.calibration_report import report_calibration, round_metrics
 from pneumoscope.classification.classifier import hash_table
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.duplicates import hash_images
 from pneumoscope.data.examples import is_labeled, label_positive
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ExportError
@@ -259,6 +260,7 @@ def _export_references(
         patients=data.patients[rows],
         coordinates=np.stack([coordinates[name] for name in names]) if coordinates else _reduce(embeddings[rows]),
         sha256=data.table["sha256"].to_numpy().astype(str)[rows],
+        hashes=hash_images(data.images[rows]),
     )
     missing = _fit_ood_detector(folder / OOD_DETECTOR_NAME, data)
     card = ReferenceCard(

@@ -112,6 +112,7 @@ class ReferenceCases:
         patients: `(n,)` str.
         coordinates: `(n, 2)` float32, positions on a map.
         sha256: `(n,)` str, hash of each file; None in exports that do not list them.
+        hashes: `(n, 4)` uint64, perceptual hash of each image; None in exports that do not list them.
     """
 
     embeddings: np.ndarray
@@ -120,6 +121,7 @@ class ReferenceCases:
     patients: np.ndarray
     coordinates: np.ndarray
     sha256: np.ndarray | None = None
+    hashes: np.ndarray | None = None
 
 
 @dataclass(frozen=True)

@@ -60,6 +60,7 @@ def evaluate(
     names: ArrayLike,
     seed: int = 0,
     thresholds: Mapping[str, float] | None = None,
+    warn: bool = True,
 ) -> Evaluation:
     """Evaluate a classifier.
 
@@ -76,6 +77,7 @@ def evaluate(
         names: `(n,)` str, path of each image relative to the collection's root.
         seed: of the bootstrap.
         thresholds: of a multi-label set by finding; 0.5 where none is given.
+        warn: whether to log findings that are not in the averages, because all images or none have them.
 
     Raises:
         ValueError: if there are no images, or shapes or ranges differ from the above.
@@ -87,7 +89,8 @@ def evaluate(
         limits = np.array([(thresholds or {}).get(name, 0.5) for name in label_set.classes], dtype=np.float32)
         decisions = (probabilities >= limits).astype(np.int64)
         metrics, confusion = _measure_findings(labels, probabilities, decisions, label_set, patients, seed)
-        _warn_of_undefined(metrics, label_set, split)
+        if warn:
+            _warn_of_undefined(metrics, label_set, split)
     else:
         metrics, confusion = _measure_classes(labels, probabilities, label_set, patients, seed)
     return Evaluation(

@@ -12,7 +12,6 @@ from pneumoscope.report.wording import (
     format_estimate,
     format_value,
     format_with_ci,
-    metric_title,
     name_classes,
 )
 
@@ -32,8 +31,9 @@ def write_headline(evaluation: CollectionEvaluation) -> str:
     elif label_set.positive:
         names = ("auroc", "sensitivity", "specificity")
         title = f"{name_classes(label_set.binary().classes, 'or')} at the operating point {evaluation.operating_point}"
+    titles = {"auroc": "AUROC", "macro_f1": "macro F1", "balanced_accuracy": "balanced accuracy"}
     listed = ", ".join(
-        f"{metric_title(name) if name == 'auroc' else name.replace('_', ' ')} {format_with_ci(name, main[name])}"
+        f"{titles.get(name, name)} {format_with_ci(name, main[name])}"
         for name in names
         if math.isfinite(main[name].value)
     )
@@ -98,9 +98,8 @@ def write_corrected(evaluation: CollectionEvaluation) -> str:
 def write_points(evaluation: CollectionEvaluation) -> list[str]:
     """Return how thresholds decide, where they come from, and which operating points share one."""
     positive = evaluation.images.label_set.positive
-    source = "was not chosen on validation images of this model"
-    if evaluation.rejections:
-        source = "belongs to the model and was chosen on other images"
+    chosen = len(evaluation.thresholds) > 1
+    source = "belongs to the model and was chosen on other images" if chosen else "was not chosen on images"
     names_by_threshold: dict[float, list[str]] = {}
     for point, thresholds in evaluation.thresholds.items():
         names_by_threshold.setdefault(thresholds.get(positive or "", math.nan), []).append(point)
@@ -146,7 +145,7 @@ def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
             title = task
         by_bias.setdefault(bias, []).append(title)
     sentences = [f"{bias.capitalize()} on average: {', '.join(titles)}." for bias, titles in by_bias.items()]
-    if evaluation.rejections and not evaluation.corrected and not evaluation.images.label_set.multi_label:
+    if "label-shift" not in evaluation.notes and not evaluation.corrected:
         sentences.append(
             "Probabilities assume equal class frequencies. Other frequencies increase the calibration error."
         )
