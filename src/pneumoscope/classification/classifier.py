@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.duplicates import KNOWN_NAME, write_known_images
 from pneumoscope.data.splits import check_contradictions
 from pneumoscope.errors import CollectionError, TrainingError
 from pneumoscope.io.results import Classification, Evaluation, LearningCurve
@@ -143,6 +144,7 @@ def fit_classifier(
         training_data_sha256=hash_table(train),
         init_from=None if init_from is None else Path(init_from).name,
     )
+    write_known_images(train, out_dir / KNOWN_NAME)
     return save_model(model, out_dir, record), curve
 
 

@@ -18,6 +18,7 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.io.write import atomic_write
 from pneumoscope.progress import track
 
+KNOWN_NAME = "training_images.npz"  # beside a trained model
 MAX_DISTANCE = 24
 
 _HASH_SIDE = 16
@@ -59,17 +60,12 @@ def write_known_images(dataset: Dataset, path: Path) -> None:
         np.savez(stream, sha256=dataset.table["sha256"].to_numpy().astype("S64"), hashes=hash_images(dataset.images))
 
 
-def find_known_images(dataset: Dataset, path: Path) -> np.ndarray:
-    """Return `(n,)` str: `same bytes` or `same image` for each image that is among the known ones, else empty.
-
-    Args:
-        dataset: the images to look for.
-        path: file of `write_known_images`.
-    """
+def read_known_images(path: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
+    """Return `(n,)` str and `(n, 4)` uint64, the hashes that `write_known_images` wrote; None without the file."""
+    if not path.is_file():
+        return None, None
     with np.load(path, allow_pickle=False) as known:
-        copies = find_known(hash_images(dataset.images), known["hashes"])
-        equal = np.isin(dataset.table["sha256"].to_numpy().astype("S64"), known["sha256"])
-    return np.where(equal, "same bytes", np.where(copies, "same image", ""))
+        return known["sha256"].astype(str), known["hashes"]
 
 
 def find_near_duplicates(

@@ -22,7 +22,6 @@ from pneumoscope.evaluation.gather import (
     Source,
     choose_split,
     gather_readings,
-    list_known,
     list_traits,
     load_images,
     open_collection,
@@ -145,7 +144,7 @@ def measure_images(
     shift = _estimate_shift(model, images, correct, seed)
     if correct and shift is not None:
         images = replace(images, probabilities=shift.probabilities)
-    seen = find_seen_in_training(model.reader, gathered)
+    seen = find_seen_in_training(model, gathered)
     if seen:
         log.warning("%d of %d images were in the training data of the model", len(seen), len(images))
     return CollectionEvaluation(
@@ -202,12 +201,12 @@ def explain_missing(model: Predictor) -> dict[str, str]:
     return notes
 
 
-def find_seen_in_training(reader: Reader | None, gathered: Gathered) -> list[str] | None:
-    """Return the names of images that were in a reader's training data: of the same bytes, or copies by their look.
+def find_seen_in_training(model: Predictor, gathered: Gathered) -> list[str] | None:
+    """Return the names of images that were in a model's training data: of the same bytes, or copies by their look.
 
-    None if the reader does not list its training images.
+    None if the model does not list its training images.
     """
-    sha256, hashes = list_known(reader)
+    sha256, hashes = model.training_images
     if sha256 is None and hashes is None:
         return None
     seen = np.isin(gathered.table["sha256"].to_numpy().astype(str), [] if sha256 is None else sha256)

@@ -19,7 +19,6 @@ from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.predictor import Predictor, check_probabilities, name_decisions
 from pneumoscope.inference.batch import map_batches
 from pneumoscope.inference.decode import decode_file
-from pneumoscope.inference.reader import Reader
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, match_labels
 from pneumoscope.progress import log, track
@@ -247,20 +246,16 @@ def _read(model: Predictor, names: list[str], images: list[np.ndarray], objectio
     stack = np.stack(images)
     probabilities = check_probabilities(model.predict(stack), model.label_set, len(stack))
     exposures = stack.mean(axis=(1, 2)).tolist()
+    shrinks = model.training_images[1] is not None
+    thumbnails = [_shrink(image) if shrinks else None for image in images]
     if model.reader is None:
-        return [(row, "", "", True, exposure, None) for row, exposure in zip(probabilities, exposures, strict=True)]
+        rows = zip(probabilities, exposures, thumbnails, strict=True)
+        return [(row, "", "", True, exposure, thumbnail) for row, exposure, thumbnail in rows]
     readings = model.reader.predict_images(stack, names, operating_point=model.operating_point, objections=objections)
-    thumbnails = [_shrink(image) if list_known(model.reader)[1] is not None else None for image in images]
     return [
         (row, str(reading.decision), reading.reason, reading.in_distribution is not False, exposure, thumbnail)
         for row, reading, exposure, thumbnail in zip(probabilities, readings, exposures, thumbnails, strict=True)
     ]
-
-
-def list_known(reader: Reader | None) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return SHA-256 and perceptual hashes of a reader's training images; None if it does not list them."""
-    references = reader and reader.models.references
-    return (references.sha256, references.hashes) if references else (None, None)
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

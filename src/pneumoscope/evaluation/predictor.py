@@ -5,11 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 from threading import Lock
 from typing import Protocol
 
 import numpy as np
 
+from pneumoscope.data.duplicates import KNOWN_NAME, read_known_images
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.decision import name_nothing
 from pneumoscope.inference.reader import Reader
@@ -51,6 +53,7 @@ class Predictor:
         image_size: side of the square input images, in pixels.
         predict: function from `(n, size, size)` uint8 to `(n, classes)` probabilities; None if they are at hand.
         reader: the reader, for what other models do not have: rejections, conformal sets and the OOD detector.
+        training_images: SHA-256 and perceptual hashes of the training images; None if they are not listed.
     """
 
     id: str
@@ -60,6 +63,7 @@ class Predictor:
     image_size: int = 0
     predict: Callable[[np.ndarray], np.ndarray] | None = None
     reader: Reader | None = None
+    training_images: tuple[np.ndarray | None, np.ndarray | None] = (None, None)
 
 
 def describe_model(model: Reader | ImageClassifier, operating_point: str | float = DEFAULT_POINT) -> Predictor:
@@ -75,7 +79,7 @@ def describe_model(model: Reader | ImageClassifier, operating_point: str | float
     if not isinstance(model, Reader):
         return _describe_classifier(model, operating_point)
     card, point = model.models.cards.classifier, str(operating_point)
-    points = dict.fromkeys((*card.operating_points, point))
+    points, cases = dict.fromkeys((*card.operating_points, point)), model.models.references
     return Predictor(
         id=model.models.id,
         label_set=card.label_set,
@@ -84,6 +88,7 @@ def describe_model(model: Reader | ImageClassifier, operating_point: str | float
         image_size=model.models.image_size,
         predict=model.compute_probabilities,
         reader=model,
+        training_images=(cases.sha256, cases.hashes) if cases else (None, None),
     )
 
 
@@ -102,6 +107,7 @@ def _describe_classifier(model: ImageClassifier, operating_point: str | float) -
         thresholds=thresholds,
         image_size=model.size,
         predict=predict,
+        training_images=read_known_images(Path(model.path) / KNOWN_NAME),
     )
 
 

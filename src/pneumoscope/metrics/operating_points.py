@@ -93,7 +93,7 @@ def choose_operating_points(labels: ArrayLike, probabilities: ArrayLike) -> dict
     positives, negatives = np.sort(probabilities[labels == 1]), np.sort(probabilities[labels == 0])
     scores = np.unique(probabilities)
     # All thresholds between two scores give the same decisions; take the midpoint.
-    between = (scores[1:] + scores[:-1]) / 2
+    between = (scores[1:] + scores[:-1]) / 2 if len(scores) > 1 else scores
     sensitivity = 1 - np.searchsorted(positives, between) / len(positives)
     specificity = np.searchsorted(negatives, between) / len(negatives)
     balance = sensitivity + specificity

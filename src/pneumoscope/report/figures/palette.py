@@ -41,6 +41,7 @@ NOTE_HEIGHT = 0.17
 LEGEND_LINE, LEGEND_LETTERS = 0.17, 48
 
 _STYLE = {
+    "text.parse_math": False,  # class names may contain $
     "font.family": "DejaVu Sans",
     "font.size": 9.5,
     "text.color": INK,
