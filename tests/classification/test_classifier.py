@@ -78,6 +78,10 @@ def test_a_missing_class_raises_an_error(tmp_path: Path, five_classes: Dataset, 
     four_findings.table["label"] = four_findings.table["label"].str.replace("mass", "edema")
     with pytest.raises(TrainingError, match="train has no images both with and without mass; expected"):
         train_classifier(four_findings, tmp_path, settings=make_settings("reference"))
+    no_validation = four_findings.select(four_findings.table["split"].to_numpy() != "val")
+    edema = LabelSet(("edema",), multi_label=True)
+    with pytest.raises(TrainingError, match="val has no images both with and without edema; expected"):
+        train_classifier(no_validation, tmp_path, label_set=edema, settings=make_settings("reference"))
 
 
 def test_equal_outputs_and_a_class_without_test_images_are_reported(

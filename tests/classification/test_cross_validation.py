@@ -60,6 +60,12 @@ def test_no_patient_is_on_both_sides(dataset, folds, tmp_path, protocol, num_fol
     assert len(evaluation.names) == len(set(evaluation.names)) == sum(len(held_out) for _, held_out in folds)
 
 
+def test_findings_are_split_by_patient(four_findings, folds, tmp_path):
+    evaluation = cross_validate(four_findings, tmp_path, settings=SETTINGS)
+    assert evaluation.labels.shape == (240, 4) and len(folds) == 5
+    assert all(not set(train.table["patient"]) & set(held_out.table["patient"]) for train, held_out in folds)
+
+
 def test_a_split_by_image_puts_patients_on_both_sides(dataset, folds, tmp_path):
     cross_validate(dataset, tmp_path, settings=SETTINGS, protocol="images")
     assert all(set(train.table["patient"]) & set(held_out.table["patient"]) for train, held_out in folds)

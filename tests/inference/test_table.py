@@ -111,5 +111,3 @@ def test_readings_of_other_settings_are_not_mixed(tmp_path):
 
     with pytest.raises(PneumoscopeError, match="was 'balanced' and is 'specific' now"):
         Table(path, resume=True, head={**HEAD, "operating_point": "specific"}, scored=SCORED)
-    with pytest.raises(PneumoscopeError, match=r"these models need .*p_covid"):
-        Table(path, resume=True, head=HEAD, scored=("normal", "covid"))

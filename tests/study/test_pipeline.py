@@ -13,7 +13,6 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from pneumoscope.data.label_options import LabelOptions
-
 from pneumoscope.errors import LabelError, PneumoscopeError
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import find_finest_model

@@ -91,7 +91,8 @@ def fit_classifier(
     label_set: LabelSet,
     settings: TrainingSettings,
     seed: int,
-    **options: Any,
+    init_from: str | os.PathLike[str] | None = None,
+    tensorboard: Path | None = None,
 ) -> "tuple[SavedModel, LearningCurve]":
     """Build and fit a classifier, without an evaluation.
 
@@ -102,7 +103,7 @@ def fit_classifier(
         label_set: the classes.
         settings: training settings.
         seed: random seed.
-        options: `init_from` and `tensorboard` of `fit_model`.
+        init_from, tensorboard: see `fit_model`.
     """
     import keras
 
@@ -129,7 +130,8 @@ def fit_classifier(
         checkpoint_path=out_dir / "checkpoint.npz",
         seed=seed,
         title=f"{name_classes(label_set)}, {settings.configuration}",
-        **options,
+        init_from=init_from,
+        tensorboard=tensorboard,
     )
     record = TrainingRecord(
         label_set=label_set,
@@ -139,6 +141,7 @@ def fit_classifier(
         seed=seed,
         chosen_epoch=curve.chosen_epoch,
         training_data_sha256=hash_table(train),
+        init_from=None if init_from is None else Path(init_from).name,
     )
     return save_model(model, out_dir, record), curve
 
@@ -258,7 +261,7 @@ def _check_parts(parts: dict[str, Dataset], label_set: LabelSet) -> None:
             problem = "no images of class", "images of every class"
         if not missing:
             continue
-        if split == "train" or (split == "val" and not label_set.multi_label):
+        if split == "train" or (split == "val" and not (label_set.multi_label and len(part))):
             raise TrainingError(
                 f"{split} has {problem[0]} {', '.join(missing)}; expected {problem[1]}. Add images, or leave classes "
                 "out with --classes"

@@ -2,15 +2,17 @@
 
 import inspect
 import json
-import tomllib
 from collections.abc import Callable, Mapping
 from functools import partial, wraps
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from pneumoscope.errors import PneumoscopeError
+
+if TYPE_CHECKING:
+    from pneumoscope.models.settings import TrainingSettings
 
 Configuration = Literal["reference", "improved", "default", "transfer"]
 HoldOut = Literal["patients", "series", "images"]
@@ -58,28 +60,52 @@ PreprocessOption = Annotated[
 
 
 def _read_settings(context: typer.Context, path: Path | None) -> Path | None:
-    """Use the values of a TOML file as the defaults of all options."""
+    """Use the values of a TOML file as defaults; `read_training` returns those that are no options."""
+    from pneumoscope.models.settings import TrainingSettings
+    from pneumoscope.models.settings_file import read_settings
+
     if path is None:
         return None
-    try:
-        values = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise PneumoscopeError(f"{path} cannot be read as TOML: {error}") from None
-    flags = _flags(context)
-    if unknown := sorted(set(values) - set(flags)):
-        raise PneumoscopeError(f"{path} sets {', '.join(unknown)}; expected some of {', '.join(sorted(flags))}")
-    context.default_map = {**(context.default_map or {}), **{flags[flag]: value for flag, value in values.items()}}
+    flags = _list_flags(context)
+    fields = set(TrainingSettings.__dataclass_fields__) if "architecture" in flags else set()
+    values = read_settings(path)
+    if unknown := sorted(set(values) - set(flags) - fields):
+        raise PneumoscopeError(
+            f"{path} sets {', '.join(unknown)}; expected some of {', '.join(sorted({*flags, *fields}))}"
+        )
+    own = {name for name, value in values.items() if name not in flags or isinstance(value, dict)}
+    context.meta["training"] = {name: values[name] for name in own}
+    context.default_map = {flags[name]: value for name, value in values.items() if name not in own}
     return path
 
 
-def _flags(context: typer.Context) -> dict[str, str]:
-    """Return the parameter of each flag, such as `batch-size`, that a settings file can set."""
+def read_training(context: typer.Context, flags: dict[str, Any]) -> dict[str, Any]:
+    """Return the training settings of `--settings` and of the flags; flags win."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return {**context.meta.get("training", {}), **given}
+
+
+def _list_flags(context: typer.Context) -> dict[str, str]:
+    """Return the parameter of each flag, such as `batch_size`, that a settings file can set."""
     return {
-        flag.removeprefix("--"): str(parameter.name)
+        flag.removeprefix("--").replace("-", "_"): str(parameter.name)
         for parameter in context.command.params
         for flag in parameter.opts
         if flag.startswith("--") and flag not in ("--settings", "--help")
     }
+
+
+def format_settings(context: typer.Context, settings: "TrainingSettings") -> str:
+    """Return all options of a training as TOML for `--settings`."""
+    from pneumoscope.models.settings_file import settings_to_toml
+
+    lines = []
+    for flag, parameter in sorted(_list_flags(context).items()):
+        value = context.params.get(parameter)
+        if value not in (None, [], ()) and not hasattr(settings, flag) and flag not in ("out", "tensorboard"):
+            value = [str(item) for item in value] if isinstance(value, tuple | list) else value
+            lines.append(f"{flag} = {json.dumps(str(value) if isinstance(value, Path) else value)}\n")
+    return "".join(lines) + settings_to_toml(settings)
 
 
 SettingsOption = Annotated[
@@ -92,18 +118,6 @@ SettingsOption = Annotated[
         help="Defaults of all options, such as batch-size = 16; flags win.",
     ),
 ]
-
-
-def format_settings(context: typer.Context, effective: Mapping[str, Any]) -> str:
-    """Return the options of a command as TOML for `--settings`; `effective` replaces options that were not given."""
-    lines = []
-    for flag, parameter in sorted(_flags(context).items()):
-        value = context.params.get(parameter)
-        value = effective.get(parameter) if value is None else value
-        value = [str(item) for item in value] if isinstance(value, tuple | list) else value
-        if value not in (None, []):
-            lines.append(f"{flag} = {json.dumps(str(value) if isinstance(value, Path) else value)}")
-    return "\n".join([*lines, ""])
 
 
 def add_options(
@@ -123,7 +137,7 @@ def add_options(
             own = {option: values.pop(option) for option in options}
             command(**values, **{name: build(**own)})
 
-        signature = inspect.signature(command, eval_str=True)
+        signature = inspect.signature(command)
         kept = [parameter for parameter in signature.parameters.values() if parameter.name != name]
         added = [
             inspect.Parameter(option, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)

@@ -14,6 +14,7 @@ from pneumoscope.cli.options import (
     SeedOption,
     SettingsOption,
     StudyArgument,
+    read_training,
     with_labels,
     with_training,
 )
@@ -86,6 +87,7 @@ def explain(
 @with_labels
 @with_training
 def ablate(
+    context: typer.Context,
     data: DataArgument,
     labels: "LabelOptions",
     flags: dict[str, Any],
@@ -105,7 +107,7 @@ def ablate(
     from pneumoscope.research.ablation import BASE
     from pneumoscope.research.run import run_ablations
 
-    chosen = choose_settings(configuration, **flags)
+    chosen = choose_settings(configuration, **read_training(context, flags))
     dataset = load_split(data, out, labels, chosen.size, seed)
     table = run_ablations(dataset, out, settings=chosen, variants=vary or [BASE], protocol=hold_out, seed=seed)
     print_methods(table, as_json=as_json)

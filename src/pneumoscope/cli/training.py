@@ -16,6 +16,7 @@ from pneumoscope.cli.options import (
     SeedOption,
     SettingsOption,
     format_settings,
+    read_training,
     with_labels,
     with_training,
 )
@@ -61,10 +62,10 @@ def train(
     from pneumoscope.classification.classifier import train_classifier
     from pneumoscope.classifier import choose_settings
     from pneumoscope.io.write import write_text
+    from pneumoscope.models.settings_file import SETTINGS_NAME
 
-    chosen = choose_settings(configuration, task=task, **flags)
+    chosen = choose_settings(configuration, task=task, **read_training(context, flags))
     dataset = load_split(data, out, labels, chosen.size, seed)
-    write_text(out / "settings.toml", format_settings(context, vars(chosen)))
     if task == "anomaly":
         train_model = train_normality_model if chosen.configuration == "normality" else train_anomaly
         print_metrics(train_model(dataset, out, settings=chosen, seed=seed)[1].metrics, "test")
@@ -73,6 +74,7 @@ def train(
     result = train_classifier(
         dataset, out, label_set=label_set, settings=chosen, seed=seed, init_from=init_from, tensorboard=tensorboard
     )[1]
+    write_text(out / SETTINGS_NAME, format_settings(context, chosen))
     for split, evaluation in result.evaluations.items():
         print_metrics(evaluation.metrics, split)
 
@@ -89,6 +91,7 @@ def load_split(data: Path, out: Path | None, labels: "LabelOptions", size: int, 
 @with_labels
 @with_training
 def crossvalidate(
+    context: typer.Context,
     data: DataArgument,
     labels: "LabelOptions",
     flags: dict[str, Any],
@@ -102,7 +105,7 @@ def crossvalidate(
     from pneumoscope.classifier import choose_settings
     from pneumoscope.research.ablation import run_ablation
 
-    chosen = choose_settings(configuration, **flags)
+    chosen = choose_settings(configuration, **read_training(context, flags))
     dataset = load_split(data, out, labels, chosen.size, seed)
     evaluation = run_ablation(dataset, out, settings=chosen, protocol=hold_out, seed=seed)
     print_metrics(evaluation.metrics, evaluation.split)

@@ -55,7 +55,8 @@ def split_dataset(
         if by == "image":
             chosen = np.random.default_rng(seed).permutation(pool)[: round(val_share * len(pool))]
         else:
-            folds = split_folds(dataset.select(pool), num_folds=max(2, round(1 / val_share)), seed=seed)
+            rows = replace(dataset, images=np.zeros((len(dataset), 1, 1), np.uint8), masks=None)  # not copied
+            folds = split_folds(rows.select(pool), num_folds=max(2, round(1 / val_share)), seed=seed)
             chosen = pool[folds == 0]
         split[chosen] = name
     table = dataset.table.assign(split=split.astype(str))
@@ -87,7 +88,10 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
     few = {name: count for name, count in patients.items() if count < num_folds}
     if multi_label and len(set(groups)) >= num_folds:
         if few:
-            log.warning("few patients: %s; some parts may have none", ", ".join(f"{n} {c}" for n, c in few.items()))
+            log.warning(
+                "few patients: %s; some parts may have none",
+                ", ".join(f"{name or 'no finding'} {count}" for name, count in few.items()),
+            )
         classes = np.where(np.isin(classes, [*few]), "", classes)
     elif few or not patients:
         found = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "there are no images"

@@ -147,7 +147,8 @@ def load_model(
 def init_weights(model: keras.Model, path: str | os.PathLike[str]) -> None:
     """Start a model from the weights of another, except for its last layer.
 
-    Layers correspond by place if all have the same shapes, otherwise by name. The log says which layers are new.
+    Layers correspond by place if all have the same shapes, otherwise by name. The number of layers taken, and the names
+    of those that are not, are logged.
 
     Args:
         model: newly built model.

@@ -47,6 +47,11 @@ PHANTOM_SETS = {
     "five-class": LabelSet(("normal", "consolidation", "interstitial", "nodule", "effusion"), "normal"),
     "multi-label": LabelSet(("Consolidation", "Interstitial", "Nodule", "Effusion"), "No Finding", multi_label=True),
 }
+_LAYOUTS = {
+    "kermany": "Folders and file names follow 'Chest X-Ray Images (Pneumonia)'. The same tools read both.",
+    "five-class": "Folders are <split>/<class>/<patient>.",
+    "multi-label": "The labels are in manifest.csv.",
+}
 MIN_SIZE = 32
 _FINDING_SHARE = 0.35  # of the children with each finding, in the multi-label set
 LUNG_SHARE = 0.5
@@ -131,19 +136,12 @@ def write_phantoms(
     if root.exists() and (not root.is_dir() or any(root.iterdir())):
         raise CollectionError(f"{root} is not empty; phantoms need a new or empty folder")
     dataset = phantom_dataset(num_train=num_train, num_test=num_test, size=size, seed=seed, label_set=label_set)
-    layout = "The labels are in manifest.csv.\n"
-    if not dataset.label_set.multi_label:
-        layout = "Folders are <split>/<class>/<patient>.\n"
-    if label_set == "kermany":
-        layout = (
-            "Folders and file names follow the data set 'Chest X-Ray Images (Pneumonia)'. The same tools read both.\n"
-        )
     write_text(
         root / "README.txt",
         f"{COMMENT}\n{RESEARCH_USE_ONLY}\n\n"
         f"{PHANTOM_NOTE}\n"
         "A program (pneumoscope, write_phantoms) drew every image in this folder. No image shows a person.\n"
-        f"{layout}"
+        f"{_LAYOUTS[label_set]}\n"
         "masks/ holds the mask of each lesion (255 = lesion, all 0 for normals).\n"
         f"Drawn with num_train={num_train}, num_test={num_test}, size={size}, seed={seed}, label_set={label_set}.\n",
     )

@@ -110,7 +110,11 @@ def _list_tables(results: dict[str, Any], stages: dict[str, Any], label_set: Lab
         caption = f"k-NN on the embedding of classifier {titles.get(task, task).split()[0]}"
         listed[f"neighbors_{task}"] = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
     counts = tables.tabulate_counts(
-        "Images by split and class, as used in the study", data["counts"], data.get("patients", {}), label_set=label_set
+        "Images by split and class, as used in the study",
+        data["counts"],
+        data.get("patients", {}),
+        label_set=label_set,
+        images=data.get("images"),
     )
     listed |= {
         "comparison": tables.tabulate_comparison(compare_metrics(results), titles, compared=is_comparable(results)),

@@ -73,6 +73,7 @@ def describe_data(dataset: Dataset, request: Mapping[str, Any]) -> dict[str, Any
         "phantoms": shows_phantoms(dataset),
         "label_set": label_set,
         "counts": {str(name): int(count) for name, count in counts.items()},
+        "images": {str(split): int(count) for split, count in table["split"].value_counts().items()},
         "patients": {str(split): int(count) for split, count in patients.items()},
         "skipped": len(dataset.skipped),
         "sha256": request["data_sha256"],

@@ -12,6 +12,7 @@ from pneumoscope.io.results.metrics import Conformal, LabelShift, Reliability, R
 from pneumoscope.labels import LabelSet
 
 UNTOUCHED = "untouched"
+CLASS_METRICS = ("auprc", "sensitivity", "specificity", "precision", "recall", "f1")
 
 
 @dataclass(frozen=True)
@@ -285,16 +286,18 @@ class CollectionEvaluation:
     notes: dict[str, str]
 
     def main_metrics(self) -> dict[str, Estimate]:
-        """Return the main metrics: on all images, at the operating point."""
-        scope = self.scopes["all"]
+        """Return the main metrics: on all images, at the operating point; of single findings the AUROC only."""
+        scope, label_set = self.scopes["all"], self.images.label_set
         classes = {} if scope.classes is None else scope.classes.metrics
-        if self.images.label_set.positive:
+        if label_set.positive:
             classes = {"classes_accuracy": classes["accuracy"]} if classes else {}
+        of_class = {f"{kind}_{name}" for kind in CLASS_METRICS for name in label_set.classes}
         shares = self.rejections and {name: getattr(self.rejections, name)["all"] for name in ("rejected", "uncertain")}
+        curves = {} if label_set.multi_label else self.reliability
         return {
             **scope.ranking,
             **scope.points.get(self.operating_point, {}),
-            **classes,
-            **{f"calibration_error_{task}": curve.error for task, curve in self.reliability.items()},
+            **{name: estimate for name, estimate in classes.items() if name not in of_class},
+            **{f"calibration_error_{task}": curve.error for task, curve in curves.items()},
             **(shares or {}),
         }

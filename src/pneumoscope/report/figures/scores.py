@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 LINE_STYLES = ("-", "--", "-.")
-MOST_LETTERS = 60  # below the columns of a confusion matrix
-MOST_COUNTED = 6  # columns of a confusion matrix with shares in each cell
+LONGEST_NAME = 28
+MOST_COUNTED, MOST_LETTERS = 6, 50  # classes, and letters of their names, of a confusion matrix with large cells
 
 
 @palette.styled
@@ -26,37 +26,37 @@ def draw_confusion(evaluation: Evaluation, *, title: str) -> Figure:
     In a multi-label set, a row is a finding, and the columns are the decisions on images with and without it.
     """
     rows, columns, counts, shares = _arrange_confusion(evaluation)
-    few = len(columns) <= MOST_COUNTED
+    multi_label, few = evaluation.label_set.multi_label, max(len(rows), len(columns)) <= MOST_COUNTED
     side = 0.75 if few else 0.42
-    width = max(palette.HALF_WIDTH, 2.6 + side * len(columns))
-    figure = palette.new_figure(
-        title, describe_confusion(evaluation), width=width, height=1.8 + side * max(len(rows), 2)
-    )
+    width = palette.HALF_WIDTH if multi_label else max(palette.HALF_WIDTH, 2.6 + side * len(columns))
+    height = 1.8 + side * max(len(rows), 2)
+    figure = palette.new_figure(title, describe_confusion(evaluation), width=width, height=height)
     axes = figure.subplots()
     shown = axes.imshow(shares, cmap="cividis", vmin=0, vmax=1, aspect="auto")
     axes.grid(False)
-    turned = (
-        {"rotation": 40, "ha": "right", "rotation_mode": "anchor"} if not few or max(map(len, columns)) > 16 else {}
-    )
-    axes.set_xticks(range(len(columns)), columns, **turned)
+    level = multi_label or (few and sum(map(len, columns)) <= MOST_LETTERS)
+    turned = {} if level else {"rotation": 40, "ha": "right", "rotation_mode": "anchor"}
+    axes.set_xticks(range(len(columns)), [name.replace(", ", ",\n") for name in columns], **turned)
     axes.set_yticks(range(len(rows)), rows)
-    axes.set_xlabel("predicted class" if not evaluation.label_set.multi_label else "images")
-    axes.set_ylabel("true class" if not evaluation.label_set.multi_label else "finding")
+    axes.set_xlabel("" if multi_label else "predicted class")
+    axes.set_ylabel("finding" if multi_label else "true class")
     axes.tick_params(length=0)
     axes.spines[:].set_visible(False)
     for (row, column), count in np.ndenumerate(counts):
         color = palette.ON_DARK if shares[row, column] < 0.55 else palette.ON_LIGHT
-        text = f"{count}\n{100 * shares[row, column]:.1f}%" if few else f"{count or ''}"
+        text, share = f"{count or ''}", f"{100 * shares[row, column]:.1f}%"
+        if few or multi_label:
+            text = f"{count}\n{share}" if few else f"{count}, {share}"
         axes.text(column, row, text, ha="center", va="center", color=color, fontsize=11 if few else 8)
     bar = figure.colorbar(shown, ax=axes, ticks=[0, 0.5, 1], format="{x:.0%}", pad=0.02)
-    bar.set_label("share of the images" if evaluation.label_set.multi_label else "share of the row", color=palette.INK)
+    bar.set_label("share of the images" if multi_label else "share of the row", color=palette.INK)
     bar.outline.set_visible(False)
     return figure
 
 
 def _arrange_confusion(evaluation: Evaluation) -> tuple[list[str], list[str], np.ndarray, np.ndarray]:
     """Return the names of rows and columns, and counts and shares, `(rows, columns)` each."""
-    names, counts = list(evaluation.classes), evaluation.confusion
+    names, counts = [palette.shorten(name, LONGEST_NAME) for name in evaluation.classes], evaluation.confusion
     shares = counts / np.maximum(counts.sum(axis=-1, keepdims=True), 1)
     if not evaluation.label_set.multi_label:
         return names, names, counts, shares
