@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 TESTS = Path(__file__).parent
-PARTS = ("models/test_training.py", "models/test_optimizer.py", "neighbors/test_knn.py", "explain")
+PARTS = ("models/test_training.py", "models/test_keras_file.py", "neighbors/test_knn.py", "explain")
 
 
 @pytest.mark.integration

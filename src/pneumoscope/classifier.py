@@ -306,18 +306,9 @@ def open_model(
             raise ModelError(f"{path} has no card: name the classes of its outputs, with --classes a,b,c")
         return open_onnx(Path(path), label_set, preprocess=preprocess)
     is_run = path is not None and (Path(path).is_file() or (Path(path) / MODEL_NAME).exists())
-    return Classifier.open(str(path), label_set=label_set, preprocess=preprocess) if is_run else open_reader(path)
-
-
-def open_reader(path: str | os.PathLike[str] | None, *, num_threads: int = 1) -> Reader:
-    """Open an exported reader, or that of a study; None opens the included models.
-
-    Raises:
-        ModelError: if there is no exported reader; it names the command that exports one.
-    """
-    if path is not None and (Path(path) / LEDGER_NAME).exists():
-        path = Path(path) / "reader"
-    return Reader.open(path, num_threads=num_threads)
+    if not is_run:
+        return Reader.open(path, num_threads=1)
+    return Classifier.open(str(path), label_set=label_set, preprocess=preprocess)
 
 
 def load_training_data(

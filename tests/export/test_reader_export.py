@@ -1,5 +1,7 @@
 """Any classifier becomes a reader; what is missing is named, and nothing is left of a failed export."""
 
+from dataclasses import replace
+
 import keras
 import numpy as np
 import pytest
@@ -71,6 +73,26 @@ def test_five_classes_are_exported_and_read(tmp_path):
     assert reader.models.cards.classifier.data.splits["test"]["images"] == SPLITS["test"]
 
 
+def test_what_the_data_do_not_allow_is_named(tmp_path, caplog):
+    dataset = make_dataset("five-class", 32)
+    labels = LabelSet(dataset.label_set.classes)
+    table = dataset.table.assign(split=dataset.table["split"].replace("val", "test"))
+    table.loc[:2, "label"] = "other"
+    dataset = replace(dataset, label_set=labels, table=table)
+    saved = save_untrained(tmp_path / "run", labels, 32)
+    reader = Reader.open(export_reader(saved, tmp_path / "reader", dataset=dataset))
+    (reading,) = reader.predict_images(dataset.images[:1], ["x"])
+
+    assert "3 of 100 images are left out: their class is unknown" in caplog.messages
+    assert reader.missing == {
+        "calibration": f"there is no image of {', '.join(labels.classes)} to fit on",
+        "ood_detector": "57 training and 0 validation images; it needs 48 and 1",
+        "anomaly": "the labels have no negative class",
+    }
+    assert (reader.thresholds("balanced"), reading.in_distribution) == ({}, None)
+    assert reading.decision == max(labels.classes, key=reading.probabilities.get)
+
+
 def test_four_findings_are_exported_and_read(tmp_path):
     dataset = make_dataset("multi-label", 224)
     saved = save_untrained(tmp_path / "run", dataset.label_set, 224)
@@ -113,9 +135,9 @@ def test_a_file_of_another_tool_becomes_a_classifier_only(tmp_path):
         assert reading.decision in ("uncertain", labels.classes[int(positive >= 0.5)])
     assert (maps.position, maps.anomaly_map, len(maps.heatmaps)) == (None, None, 2)
     onnx = open_onnx(folder / "classifier" / "model.onnx", labels)
-    np.testing.assert_allclose(onnx.predict(images), expected, atol=1e-5)
+    np.testing.assert_allclose(onnx.predict_images(images), expected, atol=1e-5)
     with pytest.raises(ModelError, match=r"expected \(n, 3\)"):
-        open_onnx(folder / "classifier" / "model.onnx", LabelSet(("a", "b", "c"))).predict(images)
+        open_onnx(folder / "classifier" / "model.onnx", LabelSet(("a", "b", "c"))).predict_images(images)
     with pytest.raises(ModelError, match=r"pneumoscope export .*own.keras --out"):
         Reader.open(tmp_path / "own.keras")
     with pytest.raises(ExportError, match="is not an export"):

@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 from pneumoscope.cli import main as cli
-from pneumoscope.cli.inference import _print_table
+from pneumoscope.cli.inference import _print
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference.batch import BatchSettings, find_files, map_batches, read_files
 from pneumoscope.inference.reader import Reader
@@ -119,15 +119,16 @@ def test_a_table_is_printed(monkeypatch, capsys, images):
     code, out, err = run(monkeypatch, capsys, "read", images / "00.png")
 
     (row,) = (line for line in out.splitlines() if "00.png" in line)
-    assert (code, row.count("%")) == (0, 3)
+    assert (code, row.count("%")) == (0, 4)
     assert "Research use only" in out
     assert "1 file:" in err
 
 
 @pytest.mark.parametrize(("decision", "shown"), [("pneumonia", True), ("normal", False), ("uncertain", False)])
-def test_the_caution_on_subtypes_stands_below_pneumonia_only(capsys, decision, shown):
-    scores = {"p_pneumonia": 0.5, "p_bacterial": 0.3, "p_viral": 0.2, "anomaly_percentile": 50.0}
-    _print_table([{"path": "a.png", "error": None, "reason": None, "decision": decision, **scores}], "Be careful.")
+def test_the_caution_on_labels_stands_below_the_positive_class_only(monkeypatch, capsys, reader, decision, shown):
+    monkeypatch.setitem(reader.trust, "label_trust", "Be careful.")
+    row = reader.refuse("a.png", "balanced", "").to_row()
+    _print(iter([{**row, "error": None, "decision": decision}]), reader, as_json=False, shown=True)
 
     assert ("Be careful." in capsys.readouterr().out) is shown
 
@@ -162,7 +163,7 @@ def test_a_table_on_disk_is_continued(monkeypatch, capsys, images, tmp_path):
         (["--operating-point", "often"], "expected screening"),
         (["--output", "t.xlsx"], "expected one of .csv"),
         (["--resume"], "expected --output"),
-        (["--models", "nowhere"], "cannot be read"),
+        (["--model", "nowhere"], "does not exist"),
     ],
 )
 def test_wrong_options_are_one_message(monkeypatch, capsys, images, tmp_path, arguments, message):

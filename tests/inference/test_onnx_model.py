@@ -32,7 +32,7 @@ def test_the_layout_of_the_input_is_found(tmp_path, shape, size):
     write_model(tmp_path / "m.onnx", shape)
     model = open_onnx(tmp_path / "m.onnx", LABELS, preprocess="0-1", size=size)
 
-    np.testing.assert_allclose(model.predict(IMAGES), [[0.8, 0.2], [0.2, 0.8]], atol=1e-6)
+    np.testing.assert_allclose(model.predict_images(IMAGES), [[0.8, 0.2], [0.2, 0.8]], atol=1e-6)
 
 
 @pytest.mark.parametrize(
@@ -50,4 +50,4 @@ def test_another_model_is_an_error(tmp_path, shape, options, message):
     write_model(tmp_path / "m.onnx", shape)
 
     with pytest.raises(ModelError, match=message):
-        open_onnx(tmp_path / "m.onnx", LABELS, **options).predict(IMAGES)
+        open_onnx(tmp_path / "m.onnx", LABELS, **options).predict_images(IMAGES)

@@ -5,8 +5,8 @@ import pytest
 from sklearn import metrics as reference
 
 from pneumoscope.labels import LabelSet
-from pneumoscope.metrics import weighted
-from pneumoscope.metrics.classification import estimate_binary_scores, estimate_share, evaluate, evaluate_scores
+from pneumoscope.metrics.classification import estimate_share, evaluate, evaluate_scores
+from pneumoscope.metrics.weighted import weigh_decisions, weigh_rankings
 
 BINARY = LabelSet(("normal", "pneumonia"), "normal")
 FIVE = LabelSet(("covid", "flu", "healthy", "tb", "other"), "healthy", {"virus": ("covid", "flu")})
@@ -27,16 +27,6 @@ def draw_case(num_images, label_set, seed=0, ties=False):
 def evaluate_case(labels, probabilities, patients, label_set, seed=0):
     names = np.array([f"{number}.jpeg" for number in range(len(labels))])
     return evaluate(labels, probabilities, label_set=label_set, split="test", patients=patients, names=names, seed=seed)
-
-
-def weigh(labels, probabilities, classes, weights):
-    ranked = [1] if len(classes) == 2 else range(len(classes))
-    rankings = [(labels == number, probabilities[:, number]) for number in ranked]
-    decisions = probabilities.argmax(axis=1)
-    return {
-        **weighted.weigh_decisions(labels, decisions, classes, weights),
-        **weighted.weigh_rankings(rankings, weights),
-    }
 
 
 def test_metrics_of_a_small_case():
@@ -93,10 +83,11 @@ def test_weighted_metrics_equal_those_of_scikit_learn(label_set, ties):
     decisions = probabilities.argmax(axis=1)
     weights = np.random.default_rng(1).poisson(1, (5, 80)).astype(float)
 
-    result = weigh(labels, probabilities, classes, weights)
-
-    truths = np.eye(len(classes))[labels]
     ranked = slice(1, 2) if len(classes) == 2 else slice(None)
+    truths = np.eye(len(classes))[labels]
+    rankings = list(zip(truths.T[ranked] == 1, probabilities.T[ranked], strict=True))
+    result = weigh_decisions(labels, decisions, classes, weights) | weigh_rankings(rankings, weights)
+
     for row, weight in enumerate(weights):
         by_class = reference.precision_recall_fscore_support(labels, decisions, sample_weight=weight)
         expected = {
@@ -113,18 +104,6 @@ def test_weighted_metrics_equal_those_of_scikit_learn(label_set, ties):
         for kind, values in zip(("precision", "recall", "f1"), by_class, strict=False):
             expected |= {f"{kind}_{name}": value for name, value in zip(classes, values, strict=True)}
         assert {name: values[row] for name, values in result.items()} == pytest.approx(expected)
-
-
-@pytest.mark.parametrize("label_set", [BINARY, FIVE])
-def test_a_weight_is_as_many_copies_of_the_image(label_set):
-    labels, probabilities, patients = draw_case(60, label_set, seed=2)
-    copies = np.random.default_rng(2).integers(0, 4, 60)
-    weighed = weigh(labels, probabilities, label_set.classes, copies[None].astype(float))
-    rows = np.repeat(np.arange(60), copies)
-    copied = evaluate_case(labels[rows], probabilities[rows], patients[rows], label_set).metrics
-    assert {name: values[0] for name, values in weighed.items()} == pytest.approx(
-        {name: copied[name].value for name in weighed}, nan_ok=True
-    )
 
 
 @pytest.mark.parametrize("label_set", [BINARY, FIVE])
@@ -200,13 +179,6 @@ def test_scores_at_thresholds_of_a_small_case():
         }
     )
     assert (result["false_positive_rate_low"].n, result["sensitivity_low"].n) == (3, 2)
-
-
-def test_metrics_of_a_ranking_do_not_depend_on_thresholds():
-    labels, scores, patients = [0, 1, 0, 1, 1, 0], [1.0, 2.0, 2.0, 5.0, 0.0, 0.0], list("abcdef")
-    alone = estimate_binary_scores(labels, scores, patients)
-    beside = evaluate_scores(labels, scores, {"two": 2.0}, patients=patients)
-    assert alone == {name: beside[name] for name in ("auroc", "auprc")}
 
 
 @pytest.mark.parametrize(

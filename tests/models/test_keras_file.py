@@ -181,7 +181,7 @@ def test_a_function_of_the_user_builds_an_architecture(tmp_path: Path, monkeypat
     (tmp_path / "own_network.py").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     model = build_architecture("own_network:build", num_outputs=3, size=16, dropout=0.3, activation="sigmoid")
-    assert model.layers[-1].activation is keras.activations.sigmoid
+    assert model.layers[-1].activation is keras.activations.sigmoid and model.name == "own_network.build"
     for name, message in (("own_network:wrong", "gives a int; expected a Keras model"), ("no:build", "cannot be imp")):
         with pytest.raises(TrainingError, match=message):
             build_architecture(name, num_outputs=3)

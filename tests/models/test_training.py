@@ -171,7 +171,7 @@ def test_a_run_with_more_epochs_is_continued(tmp_path: Path, uninterrupted, capl
         _, curve = fit(tmp_path / "checkpoint.npz", replace(SETTINGS, epochs=7, averaging=0.2))
     rows = list(csv.DictReader((tmp_path / "history.csv").read_text().splitlines()))
     np.testing.assert_array_equal(curve.loss[:4], uninterrupted[1].loss)
-    assert "continuing after epoch 4 of 4 up to epoch 7; the learning rate is planned anew for 3 epochs" in caplog.text
+    assert "continuing after epoch 4 of 4; the learning rate is planned anew for epochs 5 to 7" in caplog.text
     assert [int(row["epoch"]) for row in rows] == [*range(1, 8)]
     rates = [float(row["learning_rate"]) for row in rows]
     assert rates[3] == rates[6] == 0 and rates[4] > rates[5] > 0

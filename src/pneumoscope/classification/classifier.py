@@ -73,7 +73,7 @@ def train_classifier(
         tensorboard=tensorboard,
     )
     evaluations = {
-        name: evaluate_classifier(bundle.model, dataset, label_set=label_set, split=name, seed=seed)
+        name: evaluate_classifier(bundle.model, parts[name], label_set=label_set, split=name, seed=seed)
         for name in ("val", "test")
         if len(parts[name])
     }

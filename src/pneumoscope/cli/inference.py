@@ -85,9 +85,8 @@ def read(
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
 ) -> None:
     """Classify radiographs and print one row per file."""
-    from pneumoscope.classifier import open_reader
     from pneumoscope.inference.batch import BatchSettings, find_files
-    from pneumoscope.inference.reader import NO_HEATMAPS
+    from pneumoscope.inference.reader import NO_HEATMAPS, Reader
     from pneumoscope.inference.table import Table
 
     if resume and output is None:
@@ -98,7 +97,7 @@ def read(
     settings = BatchSettings(operating_point, batch_size, workers)
     render = _choose_render(heatmaps, dicom_out, deidentify)
     # A single file runs on all cores. Of several files, each runs on one core.
-    reader = open_reader(model, num_threads=0 if len(files) == 1 else 1)
+    reader = Reader.open(model, num_threads=0 if len(files) == 1 else 1)
     if heatmaps and not reader.has_heatmaps:
         raise PneumoscopeError(NO_HEATMAPS)
     head = {"model": reader.models.id, "operating_point": operating_point}

@@ -129,8 +129,8 @@ def export_reader(
             predictor = Graph(folder / "classifier" / MODEL_NAME)
             outputs, embeddings = predictor.run(as_input(data.images), ["probabilities", "embedding"])
             report = _calibrate(outputs, data, label_set, saved.card.seed, evidence)
-            if not len(data.rows("val")) and evidence.held_out is None:
-                missing["calibration"] = NO_VALIDATION
+            if report.calibration.method.startswith("none, "):
+                missing["calibration"] = report.calibration.method.removeprefix("none, ")
             missing |= _export_references(folder / "references", data, embeddings, evidence, label_set, summary)
             missing |= _export_anomaly(folder / "anomaly", anomaly_dir, data, summary)
         for part, reason in missing.items():

@@ -16,7 +16,12 @@ Call = Callable[..., Any]
 
 
 def flatten_model(
-    model: "keras.Model", *, image: Any = None, inputs: Any = None, with_weights: bool = True
+    model: "keras.Model",
+    *,
+    image: Any = None,
+    inputs: Any = None,
+    with_weights: bool = True,
+    name: str | None = None,
 ) -> "keras.Model":
     """Return a float32 copy with nested models replaced by their layers; it shares no weights with the model.
 
@@ -27,6 +32,7 @@ def flatten_model(
         image: input of the copy; by default, the model's own.
         inputs: what the model gets, computed from `image`; by default `image`.
         with_weights: whether to copy the weights; otherwise they are random, but statistics of the input are copied.
+        name: name of the copy; by default, that of the model.
 
     Raises:
         ModelError: if the model is neither functional nor sequential, or the number of inputs or outputs is not 1.
@@ -44,15 +50,15 @@ def flatten_model(
     def call(layer: Any, path: str, *args: Any, **kwargs: Any) -> Any:
         copy = copies.get(id(layer))
         if copy is None:
-            name = layer.name if used[layer.name] == 1 else f"{model.name}.{path}"
-            copy = copies[id(layer)] = copy_layer(layer, name)
+            unique = layer.name if used[layer.name] == 1 else f"{model.name}.{path}"
+            copy = copies[id(layer)] = copy_layer(layer, unique)
         output = copy(*args, **kwargs)
         if with_weights or isinstance(layer, keras.layers.Normalization):
             copy_weights(layer, copy)
         return output
 
     (outputs,) = keras.tree.flatten(run_layers(model, [inputs], call))
-    return keras.Model(image, outputs, name=model.name)
+    return keras.Model(image, outputs, name=name or model.name)
 
 
 def check_ends(model: "keras.Model") -> None:

@@ -127,7 +127,7 @@ def build_like(
     if dropout:
         features = keras.layers.Dropout(dropout, name="new_dropout")(features)
     outputs = keras.layers.Dense(num_outputs, activation=activation, dtype="float32", name="new_output")(features)
-    return keras.Model(body.inputs[0], outputs, name=Path(path).stem)
+    return keras.Model(body.inputs[0], outputs, name=source.name if Path(path).stem == "model" else Path(path).stem)
 
 
 def _check_input(model: "keras.Model", size: int | None, *, fixed: bool) -> tuple[int, int]:

@@ -110,8 +110,9 @@ def _build_foreign(name: str, build: Build, num_outputs: int) -> "keras.Model":
         model = build()
         if not isinstance(model, keras.Model) or model.output_shape[1:] != (num_outputs,):
             actual = f"output {model.output_shape}" if isinstance(model, keras.Model) else type(model).__name__
-            raise TrainingError(f"{name} gives a {actual}; expected a Keras model with output (n, {num_outputs})")
-        return flatten_model(model)
+            raise TrainingError(f"{name} gives a {actual}; expected a Keras model with the output (n, {num_outputs})")
+        # Names that Keras chooses differ from run to run, and a checkpoint knows its model by name.
+        return flatten_model(model, name=None if name.endswith(".keras") else name.replace(":", "."))
     except (TypeError, ValueError, AttributeError) as error:
         reason = " ".join(str(error).split())[:300]
         raise TrainingError(

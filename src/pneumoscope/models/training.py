@@ -221,10 +221,10 @@ class _State:
                     name: [archive[f"{name}_{number}"] for number in range(count)]
                     for name, count in head.pop("counts").items()
                 }
+            state = cls(**{name: head[name] for name in _STATE}, average=groups["average"], kept=groups["kept"])
         except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
             raise TrainingError(f"{path} is not a checkpoint ({error}); delete it to restart the training") from None
-        state = cls(**{name: head[name] for name in _STATE}, average=groups["average"], kept=groups["kept"])
-        continued = _compare_plans(path, head.get("plan", {}), plan, state.epoch, title)
+        continued = _compare_plans(path, head["plan"], plan, state.epoch, title)
         state.planned_from = state.epoch if continued else state.planned_from
         prepare(state.epoch, state.planned_from)
         _assign(model.variables, groups["variables"])
@@ -266,9 +266,8 @@ def _compare_plans(path: Path, old: dict[str, Any], new: dict[str, Any], epoch: 
             "Choose another output folder, or delete the file to restart the training."
         )
     anew = _is_planned_anew(new, epoch)
-    schedule = f"planned anew for {new['epochs'] - epoch} epochs" if anew else "constant, as before"
-    text = "%s: continuing after epoch %d of %d up to epoch %d; the learning rate is %s"
-    log.info(text, title, epoch, old["epochs"], new["epochs"], schedule)
+    schedule = f"planned anew for epochs {epoch + 1} to {new['epochs']}" if anew else "constant, as before"
+    log.info("%s: continuing after epoch %d of %d; the learning rate is %s", title, epoch, old["epochs"], schedule)
     return True
 
 
