@@ -36,7 +36,7 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
         return table
 
     monkeypatch.setattr("pneumoscope.research.anomaly_benchmark.benchmark_anomaly", benchmark_anomaly)
-    arguments = ["research", "anomaly", "--study", str(finished_study), "--out", str(tmp_path), "--epochs", "2"]
+    arguments = ["research", "anomaly", str(finished_study), "--out", str(tmp_path), "--epochs", "2"]
     result = CliRunner().invoke(app, [*arguments, "--weights", str(tmp_path / "net.h5")])
 
     assert result.exit_code == 0, result.output
@@ -52,7 +52,7 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
 
 def test_neighbors_are_measured_by_one_command(finished_study, tmp_path):
     results = json.loads((finished_study / "results.json").read_text())["tasks"]["neighbors"]["improved"]
-    arguments = ["research", "neighbors", "--study", str(finished_study), "--out", str(tmp_path), "--json"]
+    arguments = ["research", "neighbors", str(finished_study), "--out", str(tmp_path), "--json"]
     result = CliRunner().invoke(app, arguments)
 
     assert result.exit_code == 0, result.output
@@ -84,7 +84,7 @@ def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path,
 
 def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch):
     request, dataset = reopen_study(finished_study)
-    arguments = ["research", "labels", "--study", str(finished_study), "--crossvalidation", str(tmp_path)]
+    arguments = ["research", "labels", str(finished_study), "--crossvalidation", str(tmp_path)]
     missing = CliRunner().invoke(app, arguments)
     assert "run `pneumoscope crossvalidate" in str(missing.exception)
 

@@ -141,7 +141,12 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     ("kind", "options", "tasks", "left_out"),
     [
         ("five-class", {}, {"binary", "multiclass", "neighbors", "anomaly", "explain"}, {"held_out"}),
-        ("multi-label", {"classes": ("Nodule", "Effusion")}, {"multilabel", "neighbors", "explain"}, {"held_out"}),
+        (
+            "multi-label",
+            {"classes": ("Nodule", "Effusion")},
+            {"multilabel", "neighbors", "anomaly", "explain"},
+            {"held_out"},
+        ),
     ],
 )
 def test_any_classes_get_the_tasks_that_they_allow(

@@ -46,9 +46,7 @@ DETECTORS: dict[str, Callable[[FitContext], Detector]] = {
 }
 
 
-def load_detector(
-    bundle_dir: str | os.PathLike[str],
-) -> tuple[ReferenceAutoencoder | Mahalanobis, dict[str, float]]:
+def load_detector(bundle_dir: str | os.PathLike[str]) -> tuple[ReferenceAutoencoder | Mahalanobis, dict[str, float]]:
     """Load a trained detector and its thresholds by name.
 
     Args:

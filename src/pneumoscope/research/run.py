@@ -129,9 +129,9 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
 
     Returns:
         The content of `labels.json`. `labels` are the contradicted labels, most suspicious first; `error_runs` the
-        contiguous error runs in the first group of two classes. `images` and `inside` are the numbers of images of the
-        group and of those in runs, `metrics` the AUROC of its classes outside and inside of runs, `verdict` a summary
-        sentence.
+        contiguous error runs in the first group of two classes. `group` holds these classes, `images` and `inside` are
+        the numbers of images of the group and of those in runs, `metrics` the AUROC of its classes outside and inside
+        of runs, `verdict` a summary sentence.
     """
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.research.ablation import load_crossvalidation
@@ -148,6 +148,7 @@ def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> di
     content = {
         "data_sha256": request["data_sha256"],
         "seed": request["seed"],
+        "group": list(runs.classes),
         "images": len(runs.names),
         "inside": int(runs.inside.sum()),
         "verdict": write_group_verdict(runs),
