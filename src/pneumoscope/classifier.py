@@ -22,7 +22,7 @@ from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model
 from pneumoscope.labels import SEPARATOR, LabelSet
-from pneumoscope.models.saved_model import MODEL_NAME
+from pneumoscope.models.card import MODEL_NAME
 from pneumoscope.models.settings import TrainingSettings, configuration_settings, override_settings
 from pneumoscope.progress import log
 
