@@ -270,7 +270,7 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
     """Return the settings of a configuration, with the flags that are not None in place of its own.
 
     Args:
-        configuration: `transfer` with an architecture and `improved` without, by default.
+        configuration: `transfer` with an architecture and `default` without, by default.
         task: `anomaly` for an anomaly detector, else of a classifier.
         flags: fields of `TrainingSettings`.
 
@@ -279,7 +279,7 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
     """
     from pneumoscope.study.settings import anomaly_settings
 
-    configuration = configuration or ("transfer" if flags.get("architecture") else "improved")
+    configuration = configuration or ("transfer" if flags.get("architecture") else "default")
     given = {name: value for name, value in flags.items() if value is not None}
     choose = anomaly_settings if task == "anomaly" else configuration_settings
     return override_settings(choose(configuration, epochs=given.pop("epochs", None)), **given)
