@@ -239,7 +239,7 @@ def train(
         >>> import pneumoscope as ps
         >>> dataset = ps.load_dataset("folder", size=160)  # doctest: +SKIP
         >>> model = ps.train(dataset, "runs/a", architecture="mobilenet", epochs=5)  # doctest: +SKIP
-        >>> ps.evaluate(model, dataset.test).metrics["auroc"]  # doctest: +SKIP
+        >>> ps.evaluate(model, dataset.test).main_metrics()["auroc"]  # doctest: +SKIP
     """
     from pneumoscope.classification.classifier import train_classifier
 
