@@ -49,6 +49,23 @@ def test_folder_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
     assert table["sha256"].str.len().eq(64).all()
 
 
+def test_usual_class_names_alone_are_no_known_data_set(
+    scan: Callable[..., Collection], caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level("INFO"):
+        scan("NORMAL", "PNEUMONIA")
+        assert "recognized" not in caplog.text
+        scan("NORMAL", "PNEUMONIA", data_set="kermany")
+        assert "recognized as Chest X-Ray Images (Pneumonia)" in caplog.text
+
+
+def test_split_folders_with_unknown_names_are_pointed_out(
+    scan: Callable[..., Collection], caplog: pytest.LogCaptureFixture
+) -> None:
+    scan("treino/normal", "treino/tb", "teste/normal", "teste/tb")
+    assert "the folders teste, treino all hold normal, tb" in caplog.text
+
+
 def test_debris_and_nested_copies_are_skipped(tmp_path: Path, write_image: Writer) -> None:
     write_image("chest_xray/train/NORMAL/IM-0001-0001.jpeg")
     write_image("chest_xray/chest_xray/train/NORMAL/IM-0001-0001.jpeg")

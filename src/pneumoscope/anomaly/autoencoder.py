@@ -143,7 +143,7 @@ def _train(
         loss=keras.losses.MeanSquaredError(),
         checkpoint_path=checkpoint_path,
         seed=seed,
-        title=f"3 autoencoder, {settings.configuration}",
+        title=f"autoencoder, {settings.configuration}",
     )
     detector = ReferenceAutoencoder(model)
     check_reconstructions(detector.reconstruct(normals.held_out.images))

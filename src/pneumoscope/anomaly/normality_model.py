@@ -139,7 +139,7 @@ def train_encoder(
         loss=keras.losses.CategoricalCrossentropy(label_smoothing=0.05),
         checkpoint_path=out_dir / "encoder.npz",
         seed=seed,
-        title="3 normality model",
+        title="normality model",
     )
     # Same weights in float32: distances depend on small differences.
     keras.config.set_dtype_policy("float32")

@@ -167,17 +167,27 @@ def _check_splits(root_name: str, folders: Folders, places: Places) -> Places:
 
 
 def _check_depth(root: Path, places: Places, options: LabelOptions) -> None:
-    """Make sure that a single class folder does not hold the classes.
+    """Make sure that a single class folder does not hold the classes; warn if several seem to.
 
     Raises:
         CollectionError: if it has several folders.
     """
     classes = {label for label, _ in places.values() if label}
     below = sorted({folder for label, folder in places.values() if label and folder})
+    names = ", ".join(below[:5]) + (", ..." if len(below) > 5 else "")
     if len(classes) == 1 and len(below) > 1 and options.classes is None:
         only = next(iter(classes))
-        names = ", ".join(below[:5]) + (", ..." if len(below) > 5 else "")
         raise CollectionError(
             f"{root} has one class folder, {only!r}, with the folders {names}. If these are the classes, "
             f"give the folder {root / only}"
+        )
+    inside: dict[str, set[str]] = {}
+    for label, folder in places.values():
+        inside.setdefault(label, set()).add(folder)
+    if len(classes) > 1 and len(below) > 1 and all(inside[label] == set(below) for label in classes):
+        log.warning(
+            "the folders %s all hold %s; if the latter are the classes, rename the former to %s",
+            ", ".join(sorted(classes)),
+            names,
+            ", ".join(SPLIT_NAMES),
         )

@@ -88,8 +88,8 @@ def _assign_classes(
     names = sorted(set(spelling.values()), key=fold_name)
     is_kermany = _is_kermany(names, options)
     labels = [spelling[entry.present[0]] for entry in listing.entries]
-    if is_kermany:
-        log.info("labels are those of %s (%s)", KNOWN_SETS[0].title, KNOWN_SETS[0].source)
+    if is_kermany and (options.data_set or any(parse_name(entry.path.name) for entry in listing.entries)):
+        log.info("recognized as %s (%s)", KNOWN_SETS[0].title, KNOWN_SETS[0].source)
         labels = [_read_cause(entry, label) for entry, label in zip(listing.entries, labels, strict=True)]
     base = _make_base(set(labels) if is_kermany else set(names), is_kermany, options)
     target = base if base is not None and options.classes is None else _choose_classes(options, base, spelling)

@@ -8,6 +8,7 @@ from pneumoscope.io.study_folder import CLASSIFICATIONS
 
 _OTHER_TASKS = {"neighbors": "2 Embeddings and k-NN", "anomaly": "3 Anomaly detection", "explain": "4 Explanations"}
 _MOST_NAMED = 4
+_MOST_LETTERS = 50  # longer figure titles are cut off
 
 _METRIC_TITLES = {
     "auroc": "AUROC",
@@ -61,6 +62,7 @@ _PERCENTAGES = (
         "accuracy",
         "balanced_accuracy",
         "classes_accuracy",
+        "multiclass_accuracy",
         "subset_accuracy",
         "precision",
         "recall",
@@ -93,13 +95,13 @@ def task_titles(classes: Mapping[str, Sequence[str]]) -> dict[str, str]:
 
 
 def name_classes(names: Sequence[str], word: str) -> str:
-    """Return a few class names as a list in words that begins with a capital letter, or else their number.
+    """Return a few short class names as a list in words that begins with a capital letter, or else their number.
 
     Example:
         >>> name_classes(("a", "b", "c"), "or"), name_classes("abcdef", "or")
         ('A, b or c', '6 classes')
     """
-    if len(names) > _MOST_NAMED:
+    if len(names) > _MOST_NAMED or (len(names) > 2 and len(", ".join(names)) > _MOST_LETTERS):
         return f"{len(names)} {'findings' if word == 'and' else 'classes'}"
     listed = f"{', '.join(names[:-1])} {word} {names[-1]}" if len(names) > 1 else names[0]
     return listed[:1].upper() + listed[1:]
