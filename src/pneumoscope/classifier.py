@@ -3,6 +3,7 @@
 A model is a training run, a study, an exported reader, or a `.keras` or `.onnx` file.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.models.saved_model import MODEL_NAME
 from pneumoscope.models.settings import TrainingSettings, configuration_settings, override_settings
 from pneumoscope.progress import log
+
+DATA_NAME = "data.json"
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -312,10 +315,29 @@ def open_model(
 
 
 def load_training_data(
-    classifier: Classifier, source: str | os.PathLike[str] | None, options: LabelOptions, *, seed: int = 0
+    classifier: Classifier, source: str | os.PathLike[str] | None, options: LabelOptions
 ) -> Dataset | None:
-    """Return the data of a classifier with its splits, for an export; None without a source."""
-    if source is None:
-        log.info("no --data: the export has no calibration, reference cases and OOD detector")
+    """Return the data of a classifier with its splits, for an export; None where they are not known.
+
+    Args:
+        classifier: the model.
+        source: folder or table; by default the one that the command line trained on, if it is still there and
+            unchanged.
+        options: how to read the labels of `source`.
+    """
+    from pneumoscope.classification.classifier import hash_table, select_labeled
+
+    record, card = classifier.path / DATA_NAME, classifier.saved.card
+    recorded = source is None and record.is_file()
+    if recorded:
+        values = json.loads(record.read_text(encoding="utf-8"))
+        source, options = values["source"], LabelOptions(**values["labels"])
+    if source is None or (recorded and not Path(source).exists()):
+        missing = f"{source}, the training data, is not there any more" if source else "the training data are not known"
+        log.warning("%s; name them with --data", missing)
         return None
-    return split_dataset(load_dataset(source, size=classifier.size, options=options), seed=seed)
+    dataset = split_dataset(load_dataset(source, size=classifier.size, options=options), seed=card.seed)
+    if recorded and hash_table(select_labeled(dataset.train, classifier.label_set)) != card.training_data_sha256:
+        log.warning("%s, the training data, changed after the training; name them with --data", source)
+        return None
+    return dataset
