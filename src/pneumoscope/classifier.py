@@ -78,6 +78,7 @@ class Classifier:
     Attributes:
         saved: the Keras model with its card.
         path: the training run or `.keras` file.
+        dataset: the training data with splits, after `train`; else None.
 
     Example:
         >>> import pneumoscope as ps
@@ -87,9 +88,8 @@ class Classifier:
         >>> model.explain("x.png", method="gradcam").plot()  # doctest: +SKIP
     """
 
-    def __init__(self, saved: "SavedModel", path: str | os.PathLike[str]) -> None:
-        self.saved = saved
-        self.path = Path(path)
+    def __init__(self, saved: "SavedModel", path: str | os.PathLike[str], dataset: Dataset | None = None) -> None:
+        self.saved, self.path, self.dataset = saved, Path(path), dataset
 
     @classmethod
     def open(
@@ -142,10 +142,7 @@ class Classifier:
     def predict(self, source: Iterable[ImageInput]) -> list[Prediction]: ...
 
     def predict(self, source: ImageInput | Iterable[ImageInput]) -> Prediction | list[Prediction]:
-        """Predict for one or many radiographs.
-
-        Args:
-            source: one radiograph (path, bytes, PIL image, or uint8 array) or an iterable of radiographs.
+        """Predict for one or many radiographs: paths, bytes, PIL images or uint8 arrays.
 
         Raises:
             ImageError: if a radiograph cannot be read.
@@ -206,8 +203,8 @@ class Classifier:
 
         Args:
             out_dir: output folder; an existing export is replaced.
-            dataset: the training data with splits. Adds calibration, operating points, reference cases and the
-                detector of out-of-distribution images.
+            dataset: the training data with splits; after `train` those of the training. Adds calibration, operating
+                points, reference cases and the detector of out-of-distribution images.
             data_license: license of the training images, for the card.
 
         Raises:
@@ -216,7 +213,8 @@ class Classifier:
         from pneumoscope.export.reader import Evidence, export_reader
         from pneumoscope.report.model_card import write_model_cards
 
-        written = export_reader(self.saved, out_dir, dataset=dataset, evidence=Evidence(data_license))
+        evidence = Evidence(data_license)
+        written = export_reader(self.saved, out_dir, dataset=dataset or self.dataset, evidence=evidence)
         write_model_cards(written)
         return written
 
@@ -233,7 +231,7 @@ def train(
     """Train a classifier on all classes of a dataset; the same call resumes a stopped training.
 
     Args:
-        dataset: images; split by patient if they have no split.
+        dataset: images; split by patient if they have no split, and decoded again if `size` is another.
         out_dir: folder of the training run.
         configuration: basic settings: `reference`, `improved`, `default` or `transfer`.
         seed: random seed.
@@ -242,11 +240,12 @@ def train(
 
     Raises:
         TrainingError: if a setting is unknown or a class is missing.
+        CollectionError: if `size` is another than that of the images, and they are no files.
 
     Example:
         >>> import pneumoscope as ps
-        >>> dataset = ps.load_dataset("folder", size=160)  # doctest: +SKIP
-        >>> model = ps.train(dataset, "runs/a", architecture="mobilenet", epochs=5)  # doctest: +SKIP
+        >>> dataset = ps.split_dataset(ps.load_dataset("folder"), by="patient")  # doctest: +SKIP
+        >>> model = ps.train(dataset, "runs/a", architecture="mobilenet", size=160)  # doctest: +SKIP
         >>> ps.evaluate(model, dataset.test).main_metrics()["auroc"]  # doctest: +SKIP
     """
     from pneumoscope.classification.classifier import train_classifier
@@ -254,8 +253,9 @@ def train(
     settings = choose_settings(configuration, **{"size": dataset.images.shape[1], **flags})
     if not len(dataset.val):
         dataset = split_dataset(dataset, seed=seed)
+    dataset = dataset.at_size(settings.size)
     saved, _ = train_classifier(dataset, out_dir, settings=settings, seed=seed, init_from=init_from)
-    return Classifier(saved, out_dir)
+    return Classifier(saved, out_dir, dataset)
 
 
 def evaluate(model: "Classifier | Reader", dataset: Dataset, *, seed: int = 0) -> "CollectionEvaluation":
@@ -332,7 +332,8 @@ def load_training_data(
     """
     from pneumoscope.classification.classifier import hash_table, select_labeled
 
-    record, card = classifier.path / DATA_NAME, classifier.saved.card
+    card, path = classifier.saved.card, classifier.path
+    record = (path.parent if path.name == MODEL_NAME else path) / DATA_NAME
     recorded = source is None and record.is_file()
     if recorded:
         values = json.loads(record.read_text(encoding="utf-8"))
