@@ -21,7 +21,7 @@ def main() -> None:
         out_dir = Path(scratch) / "out"
         command = [Path(sys.executable).with_name("pneumoscope"), "study", "--out", out_dir]
         command += ["--configuration", options.configuration]
-        command += ["--data", options.data] if options.data else []
+        command += [options.data] if options.data else []
         command += ["--epochs", str(options.epochs)] if options.epochs else []
         start = time.perf_counter()
         subprocess.run(command, check=True, stdout=subprocess.DEVNULL)

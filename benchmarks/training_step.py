@@ -89,8 +89,11 @@ def train_ours(folder: Path, *, epochs: int, seed: int, configuration: str) -> O
     with tempfile.TemporaryDirectory() as out_dir:
         start = time.perf_counter()
         dataset = pneumoscope.load_dataset(folder, size=SIZE)
-        _, classification = pneumoscope.train_classifier(dataset, out_dir, settings=settings, seed=seed)
-    counts = np.bincount(dataset.split("train").labels(classification.classes))
+        labels = dataset.label_set.binary()
+        _, classification = pneumoscope.train_classifier(
+            dataset, out_dir, label_set=labels, settings=settings, seed=seed
+        )
+    counts = np.bincount(dataset.train.labels(labels))
     num_images = len(counts) * counts.min() if settings.balanced else counts.sum()
     return int(num_images), ends[-epochs:], classification.evaluations["val"].metrics["accuracy"].value
 
@@ -105,11 +108,13 @@ TRAINERS: dict[str, Callable[..., Outcome]] = {
 
 def link_files(source: Path, folder: Path, *, num_images: int) -> None:
     """Link the radiographs of `source` into `folder`/{train,val}/{NORMAL,PNEUMONIA}, split by patient."""
-    table = pneumoscope.split_dataset(pneumoscope.load_dataset(source, size=SIZE), seed=0).table
+    dataset = pneumoscope.split_dataset(pneumoscope.load_dataset(source, size=SIZE), seed=0)
+    names = np.array(CLASSES)[dataset.labels(dataset.label_set.binary())]
+    table = dataset.table.assign(folder=names)
     for split in ("train", "val"):
         part = table[table["split"] == split].sample(frac=1, random_state=0)
         for row in part.head(num_images or len(part)).itertuples():
-            link = folder / split / row.label.upper() / Path(row.path).name
+            link = folder / split / row.folder / Path(row.path).name
             link.parent.mkdir(parents=True, exist_ok=True)
             link.symlink_to(Path(row.path).resolve())
 

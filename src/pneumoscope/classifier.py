@@ -3,6 +3,7 @@
 A model is a training run, a study, an exported reader, or a `.keras` or `.onnx` file.
 """
 
+import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -25,6 +26,8 @@ from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.models.card import MODEL_NAME
 from pneumoscope.models.settings import TrainingSettings, configuration_settings, override_settings
 from pneumoscope.progress import log
+
+DATA_NAME = "data.json"
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -75,6 +78,7 @@ class Classifier:
     Attributes:
         saved: the Keras model with its card.
         path: the training run or `.keras` file.
+        dataset: the training data with splits, after `train`; else None.
 
     Example:
         >>> import pneumoscope as ps
@@ -84,9 +88,8 @@ class Classifier:
         >>> model.explain("x.png", method="gradcam").plot()  # doctest: +SKIP
     """
 
-    def __init__(self, saved: "SavedModel", path: str | os.PathLike[str]) -> None:
-        self.saved = saved
-        self.path = Path(path)
+    def __init__(self, saved: "SavedModel", path: str | os.PathLike[str], dataset: Dataset | None = None) -> None:
+        self.saved, self.path, self.dataset = saved, Path(path), dataset
 
     @classmethod
     def open(
@@ -107,6 +110,11 @@ class Classifier:
         folder = Path(path)
         if (folder / LEDGER_NAME).exists():
             folder = find_finest_model(folder)
+        elif (folder / "classifier").is_dir():
+            raise ModelError(
+                f"{folder} is an exported reader and has no Keras model; expected a training run, a study or a .keras "
+                "file. `pneumoscope read --heatmaps` draws the class activation maps of a reader"
+            )
         return cls(load_model(folder, label_set=label_set, preprocess=preprocess), folder)
 
     @property
@@ -134,10 +142,7 @@ class Classifier:
     def predict(self, source: Iterable[ImageInput]) -> list[Prediction]: ...
 
     def predict(self, source: ImageInput | Iterable[ImageInput]) -> Prediction | list[Prediction]:
-        """Predict for one or many radiographs.
-
-        Args:
-            source: one radiograph (path, bytes, PIL image, or uint8 array) or an iterable of radiographs.
+        """Predict for one or many radiographs: paths, bytes, PIL images or uint8 arrays.
 
         Raises:
             ImageError: if a radiograph cannot be read.
@@ -198,8 +203,8 @@ class Classifier:
 
         Args:
             out_dir: output folder; an existing export is replaced.
-            dataset: the training data with splits. Adds calibration, operating points, reference cases and the
-                detector of out-of-distribution images.
+            dataset: the training data with splits; after `train` those of the training. Adds calibration, operating
+                points, reference cases and the detector of out-of-distribution images.
             data_license: license of the training images, for the card.
 
         Raises:
@@ -208,7 +213,8 @@ class Classifier:
         from pneumoscope.export.reader import Evidence, export_reader
         from pneumoscope.report.model_card import write_model_cards
 
-        written = export_reader(self.saved, out_dir, dataset=dataset, evidence=Evidence(data_license))
+        evidence = Evidence(data_license)
+        written = export_reader(self.saved, out_dir, dataset=dataset or self.dataset, evidence=evidence)
         write_model_cards(written)
         return written
 
@@ -225,7 +231,7 @@ def train(
     """Train a classifier on all classes of a dataset; the same call resumes a stopped training.
 
     Args:
-        dataset: images; split by patient if they have no split.
+        dataset: images; split by patient if they have no split, and decoded again if `size` is another.
         out_dir: folder of the training run.
         configuration: basic settings: `reference`, `improved`, `default` or `transfer`.
         seed: random seed.
@@ -234,11 +240,12 @@ def train(
 
     Raises:
         TrainingError: if a setting is unknown or a class is missing.
+        CollectionError: if `size` is another than that of the images, and they are no files.
 
     Example:
         >>> import pneumoscope as ps
-        >>> dataset = ps.load_dataset("folder", size=160)  # doctest: +SKIP
-        >>> model = ps.train(dataset, "runs/a", architecture="mobilenet", epochs=5)  # doctest: +SKIP
+        >>> dataset = ps.split_dataset(ps.load_dataset("folder"), by="patient")  # doctest: +SKIP
+        >>> model = ps.train(dataset, "runs/a", architecture="mobilenet", size=160)  # doctest: +SKIP
         >>> ps.evaluate(model, dataset.test).main_metrics()["auroc"]  # doctest: +SKIP
     """
     from pneumoscope.classification.classifier import train_classifier
@@ -246,8 +253,9 @@ def train(
     settings = choose_settings(configuration, **{"size": dataset.images.shape[1], **flags})
     if not len(dataset.val):
         dataset = split_dataset(dataset, seed=seed)
+    dataset = dataset.at_size(settings.size)
     saved, _ = train_classifier(dataset, out_dir, settings=settings, seed=seed, init_from=init_from)
-    return Classifier(saved, out_dir)
+    return Classifier(saved, out_dir, dataset)
 
 
 def evaluate(model: "Classifier | Reader", dataset: Dataset, *, seed: int = 0) -> "CollectionEvaluation":
@@ -312,10 +320,30 @@ def open_model(
 
 
 def load_training_data(
-    classifier: Classifier, source: str | os.PathLike[str] | None, options: LabelOptions, *, seed: int = 0
+    classifier: Classifier, source: str | os.PathLike[str] | None, options: LabelOptions
 ) -> Dataset | None:
-    """Return the data of a classifier with its splits, for an export; None without a source."""
-    if source is None:
-        log.info("no --data: the export has no calibration, reference cases and OOD detector")
+    """Return the data of a classifier with its splits, for an export; None where they are not known.
+
+    Args:
+        classifier: the model.
+        source: folder or table; by default the one that the command line trained on, if it is still there and
+            unchanged.
+        options: how to read the labels of `source`.
+    """
+    from pneumoscope.classification.classifier import hash_table, select_labeled
+
+    card, path = classifier.saved.card, classifier.path
+    record = (path.parent if path.name == MODEL_NAME else path) / DATA_NAME
+    recorded = source is None and record.is_file()
+    if recorded:
+        values = json.loads(record.read_text(encoding="utf-8"))
+        source, options = values["source"], LabelOptions(**values["labels"])
+    if source is None or (recorded and not Path(source).exists()):
+        missing = f"{source}, the training data, is not there any more" if source else "the training data are not known"
+        log.warning("%s; name them with --data", missing)
         return None
-    return split_dataset(load_dataset(source, size=classifier.size, options=options), seed=seed)
+    dataset = split_dataset(load_dataset(source, size=classifier.size, options=options), seed=card.seed)
+    if recorded and hash_table(select_labeled(dataset.train, classifier.label_set)) != card.training_data_sha256:
+        log.warning("%s, the training data, changed after the training; name them with --data", source)
+        return None
+    return dataset

@@ -14,7 +14,6 @@ from pneumoscope.cli.options import (
     ModelOption,
     OperatingPointOption,
     PreprocessOption,
-    SeedOption,
     SettingsOption,
     with_labels,
 )
@@ -107,7 +106,6 @@ def neighbors(
     labels: "LabelOptions",
     model: Annotated[Path, typer.Option(metavar="MODEL", help="A training run, a study or a .keras file.")],
     preprocess: PreprocessOption = None,
-    seed: SeedOption = 0,
     as_json: JsonOption = False,
 ) -> None:
     """Classify the test images by their nearest training images in the embedding of a model."""
@@ -116,6 +114,7 @@ def neighbors(
     from pneumoscope.neighbors.knn import find_neighbors
 
     classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)
+    seed = classifier.saved.card.seed  # the split of the training
     dataset = load_split(data, None, labels, classifier.size, seed)
     result = find_neighbors(
         classifier.embed_images(dataset.images),

@@ -17,7 +17,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import (
     ConfigurationOption,
     JsonOption,
-    ModelOption,
+    KerasModelOption,
     OperatingPointOption,
     OutOption,
     PreprocessOption,
@@ -138,7 +138,7 @@ def app(
 def explain(
     paths: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders or globs.")],
     labels: "LabelOptions",
-    model: ModelOption = None,
+    model: KerasModelOption = None,
     out: OutOption = Path("heatmaps"),
     method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
     layer: Annotated[str | None, typer.Option(help="Layer to explain; all convolutional layers by default.")] = None,
@@ -153,7 +153,7 @@ def explain(
     if model is None:
         raise PneumoscopeError(
             "the included models have no Keras form; expected --model RUN, STUDY or FILE.keras. "
-            "`pneumoscope read --heatmaps` draws their class activation maps."
+            "`pneumoscope read --heatmaps` draws their class activation maps"
         )
     classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)
     rows = [

@@ -32,6 +32,9 @@ ModelOption = Annotated[
         help="A training run, an exported reader, a study, or a .keras or .onnx file; the included models by default.",
     ),
 ]
+KerasModelOption = Annotated[
+    Path | None, typer.Option("--model", metavar="MODEL", help="A training run, a study or a .keras file.")
+]
 ReaderOption = Annotated[
     Path | None,
     typer.Option("--model", metavar="MODEL", help="An exported reader or a study; the included models by default."),

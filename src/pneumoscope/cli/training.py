@@ -60,7 +60,8 @@ def train(
     from pneumoscope.anomaly.autoencoder import train_anomaly
     from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.classification.classifier import train_classifier
-    from pneumoscope.classifier import choose_settings
+    from pneumoscope.classifier import DATA_NAME, choose_settings
+    from pneumoscope.io.json_file import write_json
     from pneumoscope.io.write import write_text
     from pneumoscope.models.settings_file import SETTINGS_NAME
 
@@ -75,6 +76,7 @@ def train(
         dataset, out, label_set=label_set, settings=chosen, seed=seed, init_from=init_from, tensorboard=tensorboard
     )[1]
     write_text(out / SETTINGS_NAME, format_settings(context, chosen))
+    write_json(out / DATA_NAME, {"source": data.absolute(), "labels": labels})
     for split, evaluation in result.evaluations.items():
         print_metrics(evaluation.metrics, split)
 

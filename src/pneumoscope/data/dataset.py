@@ -92,6 +92,21 @@ class Dataset:
         """The images of the split `test`."""
         return self.split("test")
 
+    def at_size(self, size: int) -> "Dataset":
+        """Return a copy with images of another size, from their files.
+
+        Raises:
+            CollectionError: if a file is missing or damaged, or the images are no files.
+        """
+        if self.images.shape[1] == size:
+            return self
+        digests = self.table["sha256"]
+        images, rows, _ = decode_images(dict(zip(digests, self.table["path"], strict=True)), size)
+        if len(rows) < digests.nunique():
+            side = self.images.shape[1]
+            raise CollectionError(f"the images have {side} pixels and cannot be read again; expected size {size}")
+        return replace(self, images=take_images(images, digests.map(rows).to_numpy()), masks=None)
+
     def as_split(self, name: str) -> "Dataset":
         """Return a copy whose images all belong to the split `name`."""
         return replace(self, table=self.table.assign(split=name))

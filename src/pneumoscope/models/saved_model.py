@@ -115,6 +115,7 @@ def load_model(
         path: folder written by `train_classifier`, `train_anomaly` or `run_study`; or any `.keras` file of a
             classifier. The file is opened in safe mode, which executes no code from it.
         label_set: classes of a `.keras` file, in the order of its outputs; one output stands for the second of two.
+            The classes of a folder are those of its card.
         preprocess: what a `.keras` file expects of gray levels, see `PREPROCESSING`; not needed if its model begins
             with Rescaling or Normalization.
         size: side length of the images in pixels, if a `.keras` file takes images of any size.
@@ -213,7 +214,8 @@ def _load_run(folder: Path, label_set: LabelSet | None) -> SavedModel:
     path = folder / MODEL_NAME
     if not path.exists() or hash_file(path) != card.weights_sha256:
         raise ModelError(f"{path} is missing or not the file its card describes. {remedy}")
-    if label_set is not None and label_set != card.label_set:
-        found = ", ".join(card.label_set.classes) if card.label_set else "no classes"
-        raise ModelError(f"{folder} has {found} by its card, not {', '.join(label_set.classes)}; leave the classes out")
+    names = card.label_set.scored if card.label_set else ()
+    if label_set is not None and (others := [name for name in label_set.classes if name not in names]):
+        found = ", ".join(names) or "no classes"
+        raise ModelError(f"{folder} has {found} by its card, not {', '.join(others)}; leave the classes out")
     return SavedModel(open_keras(path), card)
