@@ -14,7 +14,7 @@ from pneumoscope.evaluation.evaluate import measure_images
 from pneumoscope.evaluation.gather import Gathered
 from pneumoscope.evaluation.ood import measure_rejections
 from pneumoscope.evaluation.predictor import Predictor, name_decisions
-from pneumoscope.io.results import Conformal, ErrorRun, Estimate, EvaluatedImages
+from pneumoscope.io.results import Conformal, Estimate, EvaluatedImages
 from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.conformal import evaluate_sets
 from pneumoscope.metrics.label_shift import estimate_label_shift
@@ -111,12 +111,12 @@ def test_page_needs_no_network_and_holds_every_section(written):
 def test_confounders_and_ood_inputs_are_on_the_page(written):
     page = written.read_text(encoding="utf-8")
     for text in (
-        *("lungs hidden", "0.860", "-0.040", "-9.0 points", "outer tenth only", "0.770", "12.5%", "37.0%"),
+        *("lungs hidden", "0.860", "-0.040", "-9.0 points", "outer tenth only", "0.770", "37.0%"),
         *(
             "3.1%",
             "98.0%",
             "Invalid inputs of types not seen in training",
-            "&lt;clouds&gt;, 66.0%",
+            "&lt;clouds&gt;",
             "The image looks tilted.",
         ),
     ):
@@ -126,25 +126,12 @@ def test_confounders_and_ood_inputs_are_on_the_page(written):
 
 def test_every_figure_is_saved_with_its_alternative_text(written):
     page = written.read_text(encoding="utf-8")
-    figures = ["calibration", "classes", "conformal", "confounders", "performance", "selective", "subgroups"]
+    figures = ["calibration", "classes", "confounders", "performance", "subgroups"]
 
     assert sorted(path.stem for path in (written.parent / "figures").glob("*.svg")) == figures
     alternatives = re.findall(r'<img [^>]*alt="([^"]*)"', page)
     assert len(alternatives) == len(figures)
     assert all(len(text) > 60 for text in alternatives)
-
-
-def test_contiguous_error_runs_are_listed(good, tmp_path):
-    run = ErrorRun("normal", "test/a-7.png", "test/a-19.png", 12, 9, 0.002)
-    without, with_run = (
-        write_evaluation(evaluation, tmp_path / name).read_text(encoding="utf-8")
-        for name, evaluation in (("none", good), ("one", dataclasses.replace(good, error_runs=[run])))
-    )
-
-    assert "no contiguous error runs beyond chance" in without and "test/a-7.png" not in without
-    assert "9 errors on 12 images" in with_run and "test/a-19.png" in with_run
-    document = json.loads((tmp_path / "one" / "evaluation.json").read_text())
-    assert document["error_runs"] == [dataclasses.asdict(run)]
 
 
 def test_json_holds_every_metric_and_every_image(written, good):
@@ -163,12 +150,10 @@ def test_json_holds_every_metric_and_every_image(written, good):
     assert document["images"][0]["decision"] == "rejected"
 
 
-def test_equal_thresholds_and_false_positives_are_named(good, written):
-    page = written.read_text(encoding="utf-8")
+def test_false_positives_are_counted(good, written):
     count = int(((good.images.scores >= 0.5) & (good.images.positive == 0)).sum())
 
-    assert "The operating points balanced and specific have the same threshold" in page
-    assert count and f"<summary>False positives: {count}</summary>" in page
+    assert count and f"<summary>False positives: {count}</summary>" in written.read_text(encoding="utf-8")
 
 
 def test_missing_measurements_are_named(tmp_path):

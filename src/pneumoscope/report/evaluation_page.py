@@ -131,7 +131,7 @@ def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict
 
 
 def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
-    hidden, ood = evaluation.confounders, evaluation.ood_check
+    hidden = evaluation.confounders
     missing = "Confounders were not measured: fewer than ten images of a class, or option --no-confounders."
     return {
         "overview": sentences.write_verdict(evaluation),
@@ -139,11 +139,9 @@ def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
         "classes": sentences.write_classes(evaluation),
         "calibration": sentences.write_calibration(evaluation),
         "conformal": [sentences.write_conformal(evaluation)],
-        "selective": sentences.write_selective(evaluation),
         "rejections": sentences.write_rejections(evaluation),
-        "subgroups": [sentences.write_error_runs(evaluation)],
         "confounders": sentences.write_confounders(hidden) if hidden else [missing],
-        "ood": sentences.write_ood(ood) if ood else ["Out-of-distribution inputs were not measured."],
+        "ood": [] if evaluation.ood_check else ["Out-of-distribution inputs were not measured."],
         "label-shift": sentences.write_label_shift(evaluation),
         "limitations": sentences.write_limitations(evaluation),
         **{name: [note] for name, note in evaluation.notes.items()},
@@ -159,7 +157,7 @@ def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
         "conformal": [tables.tabulate_conformal(evaluation)],
         "selective": tables.tabulate_selective(evaluation),
         "rejections": tables.tabulate_rejections(evaluation),
-        "subgroups": [*tables.tabulate_subgroups(evaluation), tables.tabulate_error_runs(evaluation)],
+        "subgroups": tables.tabulate_subgroups(evaluation),
         "confounders": tables.tabulate_confounders(hidden) if hidden else [],
         "ood": [tables.tabulate_ood(ood)] if ood else [],
         "label-shift": [tables.tabulate_shares(evaluation)],
@@ -226,26 +224,27 @@ def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[s
     rows = "Rows are true classes, columns are predicted classes."
     if evaluation.images.label_set.multi_label:
         rows = "Shares of the images with and without each finding."
-    sets = "Left: coverage by true class. Right: number of classes in a prediction set."
-    most = "Accuracy of the most certain images."
     curves = "Each class against the others. Dots: decisions by the most probable class or at 0.5."
     brackets, dotted = "Brackets contain the number of images.", "Dotted line: unchanged images."
     one_class = None if roc else scope.classes
     plans: list[tuple[str, str, str, Callable[..., Figure], Any]] = [
-        ("performance", "ROC", "Operating points with 95% intervals.", figures.draw_operating_points, evaluation),
+        (
+            "performance",
+            "ROC",
+            "Operating points with 95% intervals.",
+            figures.draw_operating_points,
+            evaluation if roc else None,
+        ),
         ("classes", "Confusion matrix", rows, draw_confusion, scope.classes),
         ("classes-curves", "ROC and precision-recall", curves, draw_roc_and_precision, one_class),
         ("calibration", "Reliability diagram", bars, figures.draw_reliability, evaluation),
-        ("conformal", "Prediction sets", sets, figures.draw_coverage, evaluation.conformal),
-        ("selective", "Accuracy by coverage", most, figures.draw_selective, evaluation),
         ("subgroups", "Subgroups", brackets, figures.draw_subgroups, evaluation if evaluation.subgroups else None),
         ("confounders", "Confounders", dotted, draw_confounders, evaluation.confounders),
     ]
-    left_out = {name for name, full in (("performance", roc), ("selective", evaluation.selective)) if not full}
-    wide = ("calibration", "conformal", "subgroups", "confounders")
+    wide = ("calibration", "subgroups", "confounders")
     shown: dict[str, list[PageFigure]] = {}
     for name, title, caption, draw, result in plans:
-        if result is not None and name not in left_out:
+        if result is not None:
             drawn = draw(result, title=title)
             one = save_page_figure(drawn, figures_dir / name, caption=caption, wide=name in wide)
             shown.setdefault(name.partition("-")[0], []).append(one)

@@ -7,7 +7,7 @@ Each figure has an alternative text with its numbers; `describe_...` functions w
     sheet.py        a grid of small images as one image
     curves.py       learning curves
     scores.py       confusion matrix; ROC and precision-recall curves
-    evaluation.py   operating points; reliability diagram; coverage; selective prediction; subgroups
+    evaluation.py   operating points; reliability diagram; subgroups
     confounders.py  metrics with lungs, borders or letters hidden
     comparison.py   metrics of the reference study, this study and publications; data leakage
     neighbors.py    choice of k; nearest neighbors; t-SNE map
