@@ -138,7 +138,7 @@ def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
     sections = {"notes": "Findings", "examples": "Examples of each class"}
     sections |= {"duplicates": "Duplicates"} if duplicates else {}
     sections |= {"exposure": "Exposure"} | ({"lists": "Lists"} if findings else {})
-    figure = draw_exposures(audit, dataset, title="Exposure")
+    figure = draw_exposures(dataset, title="Exposure")
     return write_page(
         out_dir / "audit.html",
         "audit.html.j2",

@@ -17,7 +17,6 @@ from pneumoscope.io.results import CollectionEvaluation, Estimate, EvaluatedImag
 from pneumoscope.report import evaluation_sentences as sentences
 from pneumoscope.report import evaluation_tables as tables
 from pneumoscope.report.figures import evaluation as figures
-from pneumoscope.report.figures.confounders import draw_confounders
 from pneumoscope.report.figures.palette import PageFigure, save_page_figure
 from pneumoscope.report.figures.scores import draw_confusion, draw_roc_and_precision
 from pneumoscope.report.tables import Cell, Table, make_cell
@@ -225,7 +224,7 @@ def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[s
     if evaluation.images.label_set.multi_label:
         rows = "Shares of the images with and without each finding."
     curves = "Each class against the others. Dots: decisions by the most probable class or at 0.5."
-    brackets, dotted = "Brackets contain the number of images.", "Dotted line: unchanged images."
+    brackets = "Brackets contain the number of images."
     one_class = None if roc else scope.classes
     plans: list[tuple[str, str, str, Callable[..., Figure], Any]] = [
         (
@@ -239,9 +238,8 @@ def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[s
         ("classes-curves", "ROC and precision-recall", curves, draw_roc_and_precision, one_class),
         ("calibration", "Reliability diagram", bars, figures.draw_reliability, evaluation),
         ("subgroups", "Subgroups", brackets, figures.draw_subgroups, evaluation if evaluation.subgroups else None),
-        ("confounders", "Confounders", dotted, draw_confounders, evaluation.confounders),
     ]
-    wide = ("calibration", "subgroups", "confounders")
+    wide = ("calibration", "subgroups")
     shown: dict[str, list[PageFigure]] = {}
     for name, title, caption, draw, result in plans:
         if result is not None:

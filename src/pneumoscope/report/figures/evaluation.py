@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.io.results import CollectionEvaluation, Reliability
+from pneumoscope.io.results import CollectionEvaluation, Estimate, Reliability
 from pneumoscope.report.figures import palette
-from pneumoscope.report.figures.dots import Dot, draw_dots, draw_intervals, measure_reach
 from pneumoscope.report.figures.scores import set_up_roc
-from pneumoscope.report.wording import format_estimate, format_value, metric_title
+from pneumoscope.report.wording import format_estimate, format_value, is_percentage, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -52,8 +52,8 @@ def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Fi
         axes.errorbar(
             alarms,
             metrics["sensitivity"].value,
-            xerr=measure_reach([metrics["specificity"]])[::-1],
-            yerr=measure_reach([metrics["sensitivity"]]),
+            xerr=_measure_reach([metrics["specificity"]])[::-1],
+            yerr=_measure_reach([metrics["sensitivity"]]),
             fmt=_POINT_MARKERS[number % len(_POINT_MARKERS)],
             color=_POINT_COLORS[number % len(_POINT_COLORS)],
             markeredgecolor=palette.INK,
@@ -101,7 +101,9 @@ def _draw_bins(above: Axes, below: Axes, reliability: Reliability, name: str, co
     above.plot([0, 1], [0, 1], color=palette.SOFT, linewidth=1, linestyle=":", label="perfect calibration")
     places = reliability.predicted[list(reliability.observed)].tolist()
     estimates = list(reliability.observed.values())
-    draw_intervals(above, places, estimates, fmt="o-", color=color, linewidth=1.2, label="observed, with 95% interval")
+    values, label = [estimate.value for estimate in estimates], "observed, with 95% interval"
+    style = {"fmt": "o-", "color": color, "markeredgecolor": palette.INK, "linewidth": 1.2, "elinewidth": 1}
+    above.errorbar(places, values, yerr=_measure_reach(estimates), label=label, **style)
     above.set(xlim=(-0.02, 1.02), ylim=(-0.03, 1.03), ylabel="observed share")
     above.tick_params(labelbottom=False)
     above.set_title(f"{name}\nECE {format_value('share', reliability.error.value)}")
@@ -125,9 +127,30 @@ def draw_subgroups(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     panels = figure.subplots(1, 2, sharey=True)
     names = [f"{group.trait}: {group.name.partition(',')[0]} ({group.num_images})" for group in groups]
     for axes, metric, color in zip(panels, metrics, (palette.VERMILION, palette.BLUE), strict=True):
-        dots = [Dot(name, group.metrics.get(metric), color) for name, group in zip(names, groups, strict=True)]
-        draw_dots(axes, dots, metric=metric, title=f"{metric_title(metric)} (dashed: all images)")
+        _draw_dots(axes, [group.metrics.get(metric) for group in groups], metric, color)
+        axes.set_title(f"{metric_title(metric)} (dashed: all images)", fontweight="bold")
+        axes.set_yticks([-row for row in range(len(groups))], names)
         if np.isfinite(overall[metric].value):
             axes.axvline(overall[metric].value, color=palette.INK, linestyle="--", linewidth=1)
         axes.set_xlim(-0.03, 1.03)
     return figure
+
+
+def _draw_dots(axes: Axes, estimates: Sequence[Estimate | None], metric: str, color: str) -> None:
+    """Draw metrics with intervals in rows from top to bottom, each with its value on the right."""
+    for row, estimate in enumerate(estimates):
+        if estimate is None:
+            continue
+        axes.hlines(-row, estimate.low, estimate.high, color=color, linewidth=2.2)
+        axes.plot(estimate.value, -row, "o", color=color, markeredgecolor=palette.INK, markersize=6.5)
+        value = format_value(metric, estimate.value)
+        axes.annotate(value, (1.01, -row), xycoords=("axes fraction", "data"), va="center", fontsize=8)
+    axes.set_ylim(0.6 - len(estimates), 0.6)
+    axes.grid(axis="y", visible=False)
+    axes.xaxis.set_major_formatter("{x:.0%}" if is_percentage(metric) else "{x:.2f}")
+
+
+def _measure_reach(estimates: Sequence[Estimate]) -> np.ndarray:
+    """Return `(2, n)` lengths of the intervals below and above the values; 0 where undefined."""
+    ends = [[one.value - one.low for one in estimates], [one.high - one.value for one in estimates]]
+    return np.asarray(np.maximum(np.nan_to_num(np.array(ends)), 0))
