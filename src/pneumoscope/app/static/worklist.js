@@ -47,15 +47,9 @@ export class WorkList {
     setText("progress", numDone < list.length ? `${numDone} of ${list.length} done` : `${list.length} done`);
   }
 
-  /** Scroll the row of the selected image into view, without scrolling the page. */
+  /** Scroll the row of the selected image into view. */
   reveal() {
-    const row = this.#rows.get(this.#cases.chosen)?.row;
-    const frame = document.querySelector("#worklist .scroll");
-    if (!row || !frame.clientHeight) return;
-    const head = frame.querySelector("thead").offsetHeight;
-    if (row.offsetTop - head < frame.scrollTop) frame.scrollTop = row.offsetTop - head;
-    const below = row.offsetTop + row.offsetHeight - frame.clientHeight;
-    if (below > frame.scrollTop) frame.scrollTop = below;
+    this.#rows.get(this.#cases.chosen)?.row.scrollIntoView({ block: "nearest" });
   }
 
   /** Move the focus to the selected image. */

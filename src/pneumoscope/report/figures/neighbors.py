@@ -105,8 +105,9 @@ def draw_map(embedding_map: EmbeddingMap, *, negative: str | None = None, title:
     """
     styles = class_style(embedding_map.classes, negative)
     counts = [int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")]
+    method = METHOD_TITLES[embedding_map.method]
     alt = (
-        f"{METHOD_TITLES[embedding_map.method]} map of {counts[0]} training, {counts[1]} test and {counts[2]} new images, "
+        f"{method} map of {counts[0]} training, {counts[1]} test and {counts[2]} new images, "
         f"colored by class; trustworthiness {embedding_map.trustworthiness:.3f}."
     )
     figure = palette.new_figure(title, alt, height=5.2)
