@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "3.0"
 IMAGE_FIELDS = ("name", "patient", "label", "positive", "probabilities", "decision", "reason", "in_distribution")
 
-# Each section is an entry here and a block in the template; `performance` only with a positive class.
+# Each section is an entry here and a block in the template, if it was measured.
 SECTIONS = {
     "overview": "Overview",
     "performance": "Performance",
@@ -42,6 +42,7 @@ SECTIONS = {
     "confounders": "Confounders",
     "ood": "Out-of-distribution inputs",
     "label-shift": "Label shift",
+    "missing": "Not measured",
     "excluded": "Excluded files",
     "limitations": "Limitations",
     "methods": "Methods",
@@ -80,6 +81,7 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
         tables=_list_tables(evaluation),
         figures=_draw_figures(evaluation, out_dir / "figures"),
         about=sentences.write_about(evaluation),
+        missing=_explain_missing(evaluation),
         errors=_list_errors(evaluation),
         rejected=_list_rejected(evaluation),
     )
@@ -87,7 +89,26 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
 
 def _list_sections(evaluation: CollectionEvaluation) -> dict[str, str]:
     titles = {**SECTIONS, **({"classes": "Findings"} if evaluation.images.label_set.multi_label else {})}
-    return {name: title for name, title in titles.items() if name != "performance" or evaluation.scopes["all"].ranking}
+    missing = _explain_missing(evaluation)
+    empty = {
+        *missing,
+        *([] if missing else ["missing"]),
+        *([] if evaluation.scopes["all"].ranking else ["performance"]),
+    }
+    return {name: title for name, title in titles.items() if name not in empty}
+
+
+def _explain_missing(evaluation: CollectionEvaluation) -> dict[str, str]:
+    """Return why a section is missing, by section."""
+    absent = {
+        "conformal": evaluation.conformal is None
+        and "These models have no conformal limit. Export them again to obtain prediction sets.",
+        "label-shift": evaluation.label_shift is None and "There are too few images to estimate class shares.",
+        "confounders": evaluation.confounders is None
+        and "Confounders were not measured: fewer than ten images of a class, or option --no-confounders.",
+        "ood": evaluation.ood_check is None and "Out-of-distribution inputs were not measured.",
+    }
+    return {name: reason for name, reason in absent.items() if reason} | evaluation.notes
 
 
 def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "") -> dict[str, Any]:
@@ -131,7 +152,6 @@ def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict
 
 def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
     hidden = evaluation.confounders
-    missing = "Confounders were not measured: fewer than ten images of a class, or option --no-confounders."
     return {
         "overview": sentences.write_verdict(evaluation),
         "performance": sentences.write_points(evaluation),
@@ -139,11 +159,9 @@ def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
         "calibration": sentences.write_calibration(evaluation),
         "conformal": [sentences.write_conformal(evaluation)],
         "rejections": sentences.write_rejections(evaluation),
-        "confounders": sentences.write_confounders(hidden) if hidden else [missing],
-        "ood": [] if evaluation.ood_check else ["Out-of-distribution inputs were not measured."],
+        "confounders": sentences.write_confounders(hidden) if hidden else [],
         "label-shift": sentences.write_label_shift(evaluation),
         "limitations": sentences.write_limitations(evaluation),
-        **{name: [note] for name, note in evaluation.notes.items()},
     }
 
 

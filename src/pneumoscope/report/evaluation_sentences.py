@@ -134,7 +134,7 @@ def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
 def write_conformal(evaluation: CollectionEvaluation) -> str:
     """Return whether the prediction sets reach their nominal coverage."""
     if evaluation.conformal is None:
-        return "These models have no conformal limit. Export them again to obtain prediction sets."
+        return ""
     nominal, coverage = evaluation.conformal.nominal_coverage, evaluation.conformal.metrics["all"]["coverage"]
     verdict = "below the nominal coverage" if coverage.high < nominal else "in agreement with the nominal coverage"
     return (
@@ -162,7 +162,7 @@ def write_label_shift(evaluation: CollectionEvaluation) -> list[str]:
     """Return whether the estimated class shares agree with the labels."""
     shift = evaluation.label_shift
     if shift is None:
-        return ["There are too few images to estimate class shares."]
+        return []
     sentences = ["Class shares are estimated from the probabilities, without labels."]
     missed = [name for name, share in evaluation.true_shares.items() if not _holds(shift.shares[name], share)]
     if missed:
@@ -181,33 +181,16 @@ def _holds(estimate: Estimate, value: float) -> bool:
 
 def write_confounders(confounders: Confounders) -> list[str]:
     """Return how much performance remains with the lungs hidden."""
-    untouched, hidden, area = (
-        confounders.metrics[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
-    )
+    hidden, area = (confounders.metrics[name]["auroc"] for name in ("lungs_hidden", "lung_area_hidden"))
     sentences = [
         f"With the lungs hidden, the AUROC is {format_estimate('auroc', hidden)}. With the same area hidden in all "
         f"images, it is {format_estimate('auroc', area)}."
     ]
-    if untouched.value > area.low > CHANCE:
-        share = (area.value - CHANCE) / (untouched.value - CHANCE)
-        lungs_only = format_estimate("auroc", confounders.metrics["lungs_only"]["auroc"])
-        sentences.append(
-            f"This is {min(100 * share, 100):.0f}% of the AUROC above chance, which exposure or structures outside the "
-            f"lungs can explain. With everything but the lungs hidden, the AUROC is {lungs_only}."
-        )
     if confounders.pixel_baselines:
         best = max(confounders.pixel_baselines, key=lambda name: confounders.pixel_baselines[name]["auroc"].value)
         sentences.append(
             f"Best regression without the lungs: {confounder_title(best)}, AUROC "
             f"{format_estimate('auroc', confounders.pixel_baselines[best]['auroc'])}."
-        )
-    else:
-        sentences.append(
-            "Regressions without the lungs were not fitted, because they need training images of both classes."
-        )
-    if any(metrics["auroc"].high < CHANCE for metrics in confounders.pixel_baselines.values()):
-        sentences.append(
-            "An AUROC below 0.5 of a regression shows that training and test images were acquired differently."
         )
     return sentences
 

@@ -40,8 +40,6 @@ function show() {
   if (!item) return;
   byId("case-name").textContent = item.name;
   byId("phantom-tag").hidden = !item.phantom;
-  const [height, width] = item.row?.size ?? [];
-  byId("case-size").textContent = width ? `${width} × ${height} px` : "";
   workList.show();
   showAnswer(item);
   showNeighbors(item.full ?? item.row, hasImages);
