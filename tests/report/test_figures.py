@@ -20,7 +20,6 @@ from pneumoscope.report.figures import (
     neighbors,
     palette,
     scores,
-    sheet,
 )
 
 
@@ -121,16 +120,6 @@ def test_twenty_classes_differ_in_color_or_marker_and_keep_those_of_the_known_se
     assert palette.class_style(("b", "a"), "a")["a"] == palette.NEGATIVE_STYLE
 
 
-def test_sheet_shows_the_pixels_of_the_images(stages, dataset):
-    result = stages["improved-neighbors_binary"]
-    axes = neighbors.draw_neighbors(result, dataset, label_set=KERMANY_LABELS.binary(), title="Nearest").axes[0]
-    sheet = np.asarray(axes.images[0].get_array())
-    height = sheet.shape[0]
-    top = round(axes.patches[0].get_y() / axes.get_ylim()[0] * height)
-    shown = sheet[top : top + 32, :32, 0]
-    assert np.abs(shown.astype(int) - dataset.images[result.queries[0]]).max() <= 1
-
-
 def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
     embedding_map = stages["improved-map_multiclass"]
     axes = neighbors.draw_map(embedding_map, title="Map").axes[0]
@@ -174,15 +163,6 @@ def test_heatmap_examples_have_normals_left_and_pneumonias_right(stages):
     assert [title.partition(",")[0] for title in titles] == ["normal"] * 3 + ["pneumonia"] * 3
     assert titles[3] == "pneumonia, wrong"
     assert set(result.layers) <= texts(axes.figure)
-
-
-def test_a_hot_pixel_is_warm_and_a_cold_one_shows_the_image():
-    image = np.full((4, 4), 0.5)
-    heatmap = np.zeros((4, 4))
-    heatmap[1, 2] = 1.0
-    laid = sheet.overlay_heatmap(image, heatmap)
-    assert laid[0, 0].tolist() == [0.5, 0.5, 0.5]
-    assert laid[1, 2, 0] > 0.75 > laid[1, 2, 2]
 
 
 def test_feature_maps_are_named_by_filter_the_most_active_first(stages):

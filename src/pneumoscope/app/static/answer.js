@@ -127,7 +127,7 @@ export function showNeighbors(row, hasImages) {
   const neighbors = row?.neighbors ?? [];
   byId("similar").hidden = !neighbors.length;
   const names = [...new Set(neighbors.map(({ label }) => label))];
-  const counts = names.map((name) => [neighbors.filter(({ label }) => label === name).length, name.replaceAll("|", ", ")]);
+  const counts = names.map((name) => [neighbors.filter(({ label }) => label === name).length, name.replaceAll("|", " + ")]);
   const parts = counts.sort((a, b) => b[0] - a[0]).map((pair) => pair.join(" "));
   byId("similar-note").textContent = `The ${neighbors.length} nearest training images: ${parts.join(", ")}.`;
   byId("neighbors").replaceChildren(...neighbors.map((neighbor) => drawNeighbor(neighbor, hasImages)));

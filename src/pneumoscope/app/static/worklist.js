@@ -135,7 +135,10 @@ function describeDecision({ state, row }) {
   if (row.decision === "rejected") {
     return [make("span", { class: "fault", title: row.reason }, `Rejected: ${row.reason}`)];
   }
-  const parts = [make("span", { class: "decision" }, makeMark(row.decision), nameDecision(row.decision))];
+  const findings = row.decision.split("|");
+  const text = findings.length > 2 ? `${findings.length} findings` : nameDecision(row.decision);
+  const title = nameDecision(row.decision);
+  const parts = [make("span", { class: "decision", title }, makeMark(row.decision), text)];
   if (row.in_distribution === false) parts.push(make("abbr", { class: "soft", title: "out-of-distribution" }, "OOD"));
   return parts;
 }
