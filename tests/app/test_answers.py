@@ -10,8 +10,7 @@ import pytest
 from PIL import Image
 
 from pneumoscope.app.answers import write_anomaly_trust, write_summary
-from pneumoscope.app.images import convert_for_browser, measure_image
-from pneumoscope.data.image import load_gray
+from pneumoscope.app.images import convert_for_browser
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import Estimate
@@ -68,17 +67,6 @@ def test_a_reading_is_summarized(labels, reading, summary):
     thresholds = {str(labels.positive): 0.7 if reading.decision == "healthy" else 0.45}
 
     assert write_summary(reading, labels, thresholds) == summary
-
-
-def test_the_size_is_that_of_the_upright_image():
-    lying = Image.fromarray(np.arange(20 * 40, dtype=np.uint8).reshape(20, 40))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    stream = io.BytesIO()
-    lying.save(stream, format="JPEG", exif=exif)
-
-    assert measure_image(stream.getvalue()) == load_gray(stream.getvalue()).shape == (40, 20)
-    assert convert_for_browser(stream.getvalue()) is None
 
 
 def test_images_that_browsers_cannot_show_are_converted(encode):

@@ -54,7 +54,7 @@ def test_static_files_are_those_of_the_package(client):
     assert client.get("/static/").status_code == 404
 
 
-@pytest.mark.parametrize("path", ["/", "/api", "/nowhere"])
+@pytest.mark.parametrize("path", ["/", "/nowhere"])
 def test_pages_have_the_notice_and_load_nothing_from_other_hosts(client, path):
     page = client.get(path)
 
@@ -92,8 +92,6 @@ def test_every_route_is_described(client):
     assert openapi["info"]["description"] == RESEARCH_USE_ONLY
     assert {"/api/health", "/api/models", "/api/references", "/api/phantoms", "/api/read", "/api/dicom"} <= set(paths)
     assert all(operation["summary"] for operations in paths.values() for operation in operations.values())
-    page = client.get("/api").text
-    assert all(f"{path}</code>" in page for path in paths)
     form = read["requestBody"]["content"]["multipart/form-data"]["schema"]
     assert set(form["properties"]) == {"files", "operating_point"}
     assert [parameter["name"] for parameter in read["parameters"]] == ["detail"]

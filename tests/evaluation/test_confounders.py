@@ -82,13 +82,6 @@ def test_pixel_baselines_see_the_borders(of_letters):
     assert of_letters.pixel_baselines["borders"]["auroc"].value > 0.95
 
 
-def test_series_are_compared_by_file_name(of_letters, dataset):
-    assert set(of_letters.series) == {"IM", "person"}
-    assert of_letters.series["person"]["flagged"].value > 0.9 > 0.1 > of_letters.series["IM"]["flagged"].value
-    assert of_letters.series["person"]["markers"].value > 0.8
-    assert sum(metrics["exposure"].n for metrics in of_letters.series.values()) == len(dataset.rows("test"))
-
-
 def test_every_metric_has_an_interval_and_hidden_shares_add_up(of_letters):
     for metrics in (*of_letters.metrics.values(), *of_letters.differences.values()):
         assert set(metrics) == {"auroc", "accuracy", "classes_accuracy"}

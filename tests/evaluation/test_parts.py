@@ -1,14 +1,11 @@
 """The parts of an evaluation, on made-up readings."""
 
-import dataclasses
-
 import numpy as np
 import pytest
 
 from pneumoscope.data.collection import name_series
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.evaluation.error_runs import find_error_runs
 from pneumoscope.evaluation.ood import measure_rejections
 from pneumoscope.evaluation.predictor import check_probabilities, find_correct, name_decisions
 from pneumoscope.evaluation.subgroups import measure_subgroups
@@ -87,35 +84,6 @@ def test_series_are_subgroups_by_the_letters_of_file_names():
     series = [(group.name, group.num_images) for group in groups if group.trait == "file series"]
     assert series == [("IM…", 30), ("person…", 30)]
     assert name_series(["00012.png"]).tolist() == [""]
-
-
-def find_runs(places, count=60):
-    """Return the runs where the normals at these places, among as many pneumonias, are called pneumonia."""
-    scores = np.where(np.isin(np.arange(count), places), 0.9, 0.2)
-    names = [f"b/IM-{number}.png" for number in range(count)] + [f"a/person{number}.png" for number in range(count)]
-    shuffled = np.random.default_rng(2).permutation(2 * count)
-    labels, scores = np.repeat([0, 1], count)[shuffled], np.append(scores, np.full(count, 0.9))[shuffled]
-    return find_error_runs(make_images(labels, scores, names=np.array(names)[shuffled]), HALF)
-
-
-def test_contiguous_errors_are_found_and_scattered_ones_are_chance():
-    (run,) = find_runs(range(20, 32))
-
-    assert (run.kind, run.num_wrong) == ("normal", 12)
-    assert 12 <= run.num_images <= 14
-    assert run.first in {f"b/IM-{number}.png" for number in (18, 19, 20)} and run.p_value <= 0.01
-    assert find_runs(range(0, 60, 5)) == []
-
-
-def test_a_wrong_subtype_is_an_error_where_it_is_known():
-    images = make_images(np.full(60, 1), np.full(60, 0.9), names=[f"person{number}.png" for number in range(60)])
-    viral = np.isin(np.arange(60), range(30, 42))
-    probabilities = np.array([0.1, 0.8, 0.1]) * ~viral[:, None] + np.array([0.1, 0.1, 0.8]) * viral[:, None]
-    unknown = dataclasses.replace(images, probabilities=probabilities)
-    bacterial = dataclasses.replace(unknown, labels=np.full(60, 1))
-
-    assert [(run.kind, run.num_wrong) for run in find_error_runs(bacterial, HALF)] == [("bacterial", 12)]
-    assert find_error_runs(unknown, HALF) == []
 
 
 def test_columns_that_differ_in_length_are_an_error():

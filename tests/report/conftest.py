@@ -328,9 +328,6 @@ def confounders():
         differences={name: make_metrics(-0.04, -0.09) for name in changed},
         hidden={name: near(0.37) for name in changed},
         pixel_baselines={"exposure": make_metrics(0.55, 0.52), "borders": make_metrics(0.77, 0.7)},
-        series={
-            "IM": {"exposure": near(121.0), "contrast": near(57.0), "markers": near(0.5), "flagged": near(0.125)},
-        },
     )
 
 

@@ -111,10 +111,3 @@ def test_page_is_escaped_adaptive_and_marked_as_phantoms(written: tuple[Audit, P
     assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text and 'lang="en"' in text
     assert len(re.findall(r"<h1", text)) == 1
     assert "phantoms, not radiographs" in text and PHANTOM_NOTE in text and "Kermany" not in text
-
-
-def test_second_audit_replaces_the_first(written: tuple[Audit, Path], flawed: Dataset) -> None:
-    audit, path = written
-    before = {file.name: file.read_bytes() for file in path.parent.iterdir()}
-    write_audit(audit, flawed, path.parent)
-    assert {file.name: file.read_bytes() for file in path.parent.iterdir()} == before

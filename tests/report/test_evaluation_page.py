@@ -14,7 +14,7 @@ from pneumoscope.evaluation.evaluate import measure_images
 from pneumoscope.evaluation.gather import Gathered
 from pneumoscope.evaluation.ood import measure_rejections
 from pneumoscope.evaluation.predictor import Predictor, name_decisions
-from pneumoscope.io.results import Conformal, ErrorRun, Estimate, EvaluatedImages
+from pneumoscope.io.results import Conformal, EvaluatedImages
 from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.conformal import evaluate_sets
 from pneumoscope.metrics.label_shift import estimate_label_shift
@@ -25,7 +25,6 @@ from pneumoscope.report.evaluation_sentences import (
     write_limitations,
     write_verdict,
 )
-from pneumoscope.report.figures.confounders import draw_confounders
 
 COMMAND = "pneumoscope evaluate 'my images' --out page"
 MANY = LabelSet(("healthy", *(f"finding number {number}" for number in range(19))), "healthy")
@@ -104,47 +103,27 @@ def test_page_needs_no_network_and_holds_every_section(written):
     assert not re.findall(r'(?:src|srcset)="(?!data:)', page)
     assert "<script" not in page and "<link" not in page and "<b>0</b>" not in page and "&#34;" not in page
     names = re.findall(r' id="([^"]+)"', page)
-    assert len(names) == len(set(names)) and set(SECTIONS) <= set(names)
+    assert len(names) == len(set(names)) and set(SECTIONS) - {"missing"} <= set(names)
     assert set(re.findall(r'href="#([^"]+)"', page)) <= set(names)
 
 
 def test_confounders_and_ood_inputs_are_on_the_page(written):
     page = written.read_text(encoding="utf-8")
     for text in (
-        *("lungs hidden", "0.860", "-0.040", "-9.0 points", "outer tenth only", "0.770", "12.5%", "37.0%"),
-        *(
-            "3.1%",
-            "98.0%",
-            "Invalid inputs of types not seen in training",
-            "&lt;clouds&gt;, 66.0%",
-            "The image looks tilted.",
-        ),
+        *("lungs hidden", "0.860", "-0.040", "-9.0 points", "outer tenth only", "0.770", "37.0%"),
+        *("3.1%", "98.0%", "&lt;clouds&gt;", "The image looks tilted."),
     ):
         assert text in page, text
-    assert "From elsewhere" not in page
 
 
 def test_every_figure_is_saved_with_its_alternative_text(written):
     page = written.read_text(encoding="utf-8")
-    figures = ["calibration", "classes", "conformal", "confounders", "performance", "selective", "subgroups"]
+    figures = ["calibration", "classes", "performance", "subgroups"]
 
     assert sorted(path.stem for path in (written.parent / "figures").glob("*.svg")) == figures
     alternatives = re.findall(r'<img [^>]*alt="([^"]*)"', page)
     assert len(alternatives) == len(figures)
     assert all(len(text) > 60 for text in alternatives)
-
-
-def test_contiguous_error_runs_are_listed(good, tmp_path):
-    run = ErrorRun("normal", "test/a-7.png", "test/a-19.png", 12, 9, 0.002)
-    without, with_run = (
-        write_evaluation(evaluation, tmp_path / name).read_text(encoding="utf-8")
-        for name, evaluation in (("none", good), ("one", dataclasses.replace(good, error_runs=[run])))
-    )
-
-    assert "no contiguous error runs beyond chance" in without and "test/a-7.png" not in without
-    assert "9 errors on 12 images" in with_run and "test/a-19.png" in with_run
-    document = json.loads((tmp_path / "one" / "evaluation.json").read_text())
-    assert document["error_runs"] == [dataclasses.asdict(run)]
 
 
 def test_json_holds_every_metric_and_every_image(written, good):
@@ -163,12 +142,10 @@ def test_json_holds_every_metric_and_every_image(written, good):
     assert document["images"][0]["decision"] == "rejected"
 
 
-def test_equal_thresholds_and_false_positives_are_named(good, written):
-    page = written.read_text(encoding="utf-8")
+def test_false_positives_are_counted(good, written):
     count = int(((good.images.scores >= 0.5) & (good.images.positive == 0)).sum())
 
-    assert "The operating points balanced and specific have the same threshold" in page
-    assert count and f"<summary>False positives: {count}</summary>" in page
+    assert count and f"<summary>False positives: {count}</summary>" in written.read_text(encoding="utf-8")
 
 
 def test_missing_measurements_are_named(tmp_path):
@@ -177,7 +154,7 @@ def test_missing_measurements_are_named(tmp_path):
 
     for text in ("The labels do not distinguish bacterial and viral", "no conformal limit", "Confounders were not"):
         assert text in page
-    assert "Out-of-distribution inputs were not measured" in page
+    assert "Out-of-distribution inputs were not measured" in page and 'id="ood"' not in page
     assert not (tmp_path / "figures" / "classes.svg").exists()
 
 
@@ -234,24 +211,6 @@ def test_training_images_are_a_limitation(good):
     assert "used to train" in write_limitations(dataclasses.replace(good, split="train"))[0]
 
 
-def test_sentences_on_confounders(confounders):
-    chance = {"auroc": Estimate(0.51, 0.49, 0.53, 80), "accuracy": Estimate(0.5, 0.48, 0.52, 80)}
-    at_chance = dataclasses.replace(confounders, metrics={**confounders.metrics, "lung_area_hidden": chance})
-    reversed_baseline = dataclasses.replace(
-        confounders, pixel_baselines={"exposure": {"auroc": Estimate(0.3, 0.25, 0.35, 80)}}
-    )
-    text = " ".join(write_confounders(confounders))
-
-    assert "90% of the AUROC above chance" in text and "outer tenth only, AUROC 0.770" in text
-    assert "above chance" not in " ".join(write_confounders(at_chance))
-    assert (
-        "acquired differently" in " ".join(write_confounders(reversed_baseline)) and "acquired differently" not in text
-    )
-    assert "were not fitted" in " ".join(write_confounders(dataclasses.replace(confounders, pixel_baselines={})))
-
-
-def test_figure_of_confounders_shows_every_value(confounders):
-    auroc, accuracy = draw_confounders(confounders, title="test").axes
-
-    assert [axes.get_title("left") for axes in (auroc, accuracy)] == ["AUROC", "Accuracy"]
-    assert [text.get_text() for text in auroc.texts] == ["0.900", *["0.860"] * 5, "0.550", "0.770"]
+def test_the_best_regression_without_the_lungs_is_named(confounders):
+    assert "outer tenth only, AUROC 0.770" in " ".join(write_confounders(confounders))
+    assert "egression" not in " ".join(write_confounders(dataclasses.replace(confounders, pixel_baselines={})))

@@ -53,13 +53,6 @@ def test_metrics_of_each_split_stand_side_by_side_with_the_command(card, write):
     )
 
 
-def test_held_out_series_get_a_column(card, write):
-    metrics = {**card.metrics, "held_out": card.metrics["val"]}
-
-    text = write(replace(card, metrics=metrics))
-    assert "| | validation, n = 749 | held-out series, n = 749 | test, n = 319 |" in text
-
-
 def test_a_drop_of_specificity_is_a_limitation(card, write):
     false_positives = card.metrics["val"].positive["false_positive_rate_balanced"].value
     limitation = f"the specificity is {100 * (1 - false_positives):.1f}% on validation and"
@@ -84,14 +77,6 @@ def test_the_spread_over_seeds_is_listed(card, write):
     assert "2 models with different seeds (7, 8), test:\n\n- normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
 
 
-def test_heatmap_metrics_are_on_the_card(card, write):
-    text = write(card)
-    section = text.partition("## Explanations")[2].partition("##")[0]
-
-    assert f"- Peak inside the lesion: {percent(card.explanation.metrics['peak_in_lesion'])}" in section
-    assert "Similarity with all layers randomized" in section and "Seconds" not in section
-
-
 def test_the_audit_of_labels_is_on_the_card(card, write):
     audit = LabelAudit(100, 31, "Not everywhere.", {"predictions_inside": Estimate(0.49, 0.45, 0.53, 40)})
 
@@ -101,14 +86,6 @@ def test_the_audit_of_labels_is_on_the_card(card, write):
     text = write(replace(card, label_audit=replace(audit, inside=0, verdict="")))
     assert "100 training images of pneumonia, which have no contiguous error runs" in text
     assert "## Bacterial versus viral" not in write(replace(card, label_audit=None))
-
-
-def test_counts_by_split_and_class_are_a_table(card, write):
-    counts = {"images": 30, "patients": 12, "normal": 10, "bacterial": 15, "viral": 5}
-    text = write(replace(card, data=replace(card.data, splits={"train": counts, "test": counts})))
-
-    table = "| | images | patients | normal | bacterial | viral |\n|---|---|---|---|---|---|\n| train | 30 | 12 |"
-    assert table in text
 
 
 def test_other_data_are_not_described_as_the_shipped_collection(card, write):

@@ -70,12 +70,6 @@ def test_neighbors_hold_both_classifiers_and_their_agreement(stages, results):
     assert results["tasks"]["neighbors"]["improved"]["parameters"] == 3_404_674
 
 
-def test_anomaly_accuracy_is_that_of_the_reference_threshold(results):
-    entry = results["tasks"]["anomaly"]["reference"]
-    assert entry["metrics"]["accuracy"] == entry["metrics"][f"accuracy_{entry['decision_threshold']}"]
-    assert entry["metrics"]["f1"] == entry["metrics"]["f1_mean_plus_sd"]
-
-
 def test_undefined_metrics_are_null(stages, facts, check):
     unknown = Estimate(math.nan, math.nan, math.inf, 0)
     stages = {"improved-explain": copy.copy(stages["improved-explain"])}

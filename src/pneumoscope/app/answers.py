@@ -82,21 +82,18 @@ def describe_readings(reader: "Reader", readings: list[ReadingAnswer]) -> Readin
     return {"notice": RESEARCH_USE_ONLY, "model": reader.models.id, "readings": readings}
 
 
-def describe_reading(
-    reading: Reading, labels: LabelSet, thresholds: Mapping[str, float], size: tuple[int, int] | None = None
-) -> ReadingAnswer:
+def describe_reading(reading: Reading, labels: LabelSet, thresholds: Mapping[str, float]) -> ReadingAnswer:
     """Return a reading with the additional values that the page shows.
 
     Args:
         reading: of one file.
         labels: the classes.
         thresholds: by name, see `Reader.thresholds`.
-        size: height and width of the upright original in pixels; None if it could not be read.
     """
     intervals = {name: [round(low, 4), round(high, 4)] for name, (low, high) in reading.intervals.items()}
     summary = write_summary(reading, labels, thresholds)
-    answer = {**reading.to_row(), "intervals": intervals, "thresholds": dict(thresholds), "summary": summary}
-    return cast(ReadingAnswer, {**answer, "size": size and list(size)})
+    more = {"intervals": intervals, "thresholds": dict(thresholds), "summary": summary}
+    return cast(ReadingAnswer, {**reading.to_row(), **more})
 
 
 def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reader: "Reader") -> None:

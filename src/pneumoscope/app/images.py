@@ -1,4 +1,4 @@
-"""Images for the browser: converted radiographs, thumbnails, phantoms, and the size of an image."""
+"""Images for the browser: converted radiographs, thumbnails and phantoms."""
 
 import base64
 import io
@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from pneumoscope.data.dicom import is_dicom, read_header
+from pneumoscope.data.dicom import is_dicom
 from pneumoscope.data.image import load_gray
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ImageError
@@ -24,8 +24,6 @@ PHANTOM_SEED = 7
 
 _SHOWN_FORMATS = ("JPEG", "PNG")
 _SHOWN_MODES = ("1", "L", "P", "RGB")
-_ORIENTATION = 0x0112
-_SWAPS_SIDES = (5, 6, 7, 8)
 
 _phantom_lock = Lock()
 
@@ -35,16 +33,6 @@ class PhantomImage(NamedTuple):
 
     label: str
     png: bytes
-
-
-def measure_image(content: bytes) -> tuple[int, int]:
-    """Return height and width of an image in pixels, as `load_gray` returns it with EXIF orientation applied."""
-    if is_dicom(content):
-        header = read_header(content)
-        return int(header.Rows), int(header.Columns)
-    with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
-        width, height = image.size
-        return (width, height) if image.getexif().get(_ORIENTATION) in _SWAPS_SIDES else (height, width)
 
 
 def convert_for_browser(content: bytes) -> str | None:

@@ -9,7 +9,7 @@ import numpy as np
 from starlette.datastructures import UploadFile
 
 from pneumoscope.app.answers import add_maps, describe_reading
-from pneumoscope.app.images import convert_for_browser, measure_image
+from pneumoscope.app.images import convert_for_browser
 from pneumoscope.app.schema import ReadingAnswer
 from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import ImageError
@@ -47,7 +47,7 @@ def read_uploads(
                 raise ImageError(f"the request took over {seconds:g} s; send fewer files")
             content = upload.file.read()
             image, reading = _read_one(reader, upload, content, operating_point)
-            answer = describe_reading(reading, reader.label_set, thresholds, measure_image(content))
+            answer = describe_reading(reading, reader.label_set, thresholds)
             if full and reading.decision != "rejected":
                 add_maps(answer, reading, reader.compute_maps(image), reader)
             if full:

@@ -106,7 +106,7 @@ class ReadingAnswer(TypedDict):
 
     The first keys are the columns of pneumoscope read, with p_<name> for each name in scored of /api/models.
     Probabilities are calibrated; intervals are 95 % intervals. thresholds are by name: of the positive class, or of
-    each finding. summary is a text in English. size is [height, width].
+    each finding. summary is a text in English.
 
     The last four keys are present only if detail=full. Rejected images have no position, heatmaps or anomaly_map, nor
     have models without these parts. image is the radiograph as a PNG in a data: URL; it is null if browsers can show
@@ -127,7 +127,6 @@ class ReadingAnswer(TypedDict):
     intervals: dict[str, list[float]]
     thresholds: dict[str, float]
     summary: str
-    size: list[int] | None
     position: NotRequired[list[float]]
     heatmaps: NotRequired[Heatmaps]
     anomaly_map: NotRequired[GrayMap]

@@ -231,15 +231,6 @@ def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> Non
                 message, command = str(error), ""
         return show_page("message.html.j2", 404, title="No report", message=message, command=command)
 
-    @app.get("/api", include_in_schema=False)
-    async def show_api(request: Request) -> HTMLResponse:
-        routes = [
-            (method.upper(), path, operation["summary"])
-            for path, operations in app.openapi()["paths"].items()
-            for method, operation in operations.items()
-        ]
-        return show_page("api.html.j2", routes=routes, address=request.base_url)
-
     # Reports contain the same script inline.
     @app.get("/static/map.js", include_in_schema=False)
     async def serve_map_script() -> Response:

@@ -93,8 +93,7 @@ def _report(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bo
         typer.echo(json.dumps(summarize_evaluation(evaluation, command=command)))
         return
     print_metrics(evaluation.main_metrics(), evaluation.split)
-    runs = [sentences.write_error_runs(evaluation)] if evaluation.error_runs else []
-    texts = [sentences.write_headline(evaluation), *sentences.write_verdict(evaluation), *runs]
+    texts = [sentences.write_headline(evaluation), *sentences.write_verdict(evaluation)]
     for text in (*texts, *sentences.write_rejections(evaluation), *([page] if page else [])):
         typer.echo(text)
 

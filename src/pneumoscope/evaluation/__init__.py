@@ -10,5 +10,4 @@ subgroups.py        metrics of subgroups
 ood.py              rejections, and the OOD detector on invalid inputs
 confounders.py      metrics with parts of the images hidden
 pixel_baselines.py  baselines on exposure, gray levels, borders and file size
-error_runs.py       contiguous error runs
 """

@@ -13,7 +13,6 @@ from collections.abc import Callable
 import numpy as np
 from scipy.ndimage import binary_dilation
 
-from pneumoscope.data.collection import name_series
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.pixel_baselines import BORDER_SHARE, describe_pixels, fit_pixel_baseline
@@ -26,7 +25,6 @@ from pneumoscope.phantoms.markers import find_markers
 
 LUNG_MARGIN = 0.03
 LUNG_AREA_SHARE = 0.05
-MIN_SERIES_IMAGES, MAX_SERIES = 10, 8
 
 
 def measure_confounders(
@@ -63,7 +61,6 @@ def measure_confounders(
     }
     features = describe_pixels(dataset) if len(dataset.rows("train")) else {}
     baselines = {name: fit_pixel_baseline(values, dataset, split=split) for name, values in features.items()}
-    patients = part.patients
     return Confounders(
         split=split,
         threshold=threshold,
@@ -75,9 +72,8 @@ def measure_confounders(
             name: _estimate_metrics(part, probabilities, threshold, less=untouched, seed=seed)
             for name, probabilities in predictions.items()
         },
-        hidden={name: estimate_mean(mask.mean(axis=(1, 2)), patients, seed=seed) for name, mask in masks.items()},
+        hidden={name: estimate_mean(mask.mean(axis=(1, 2)), part.patients, seed=seed) for name, mask in masks.items()},
         pixel_baselines={name: _estimate_metrics(part, *fitted, seed=seed) for name, fitted in baselines.items()},
-        series=_measure_series(part, label_set.score_positive(untouched) >= threshold, patients, seed),
     )
 
 
@@ -135,23 +131,3 @@ def _estimate_metrics(
         return {name: value - others.get(name, 0) for name, value in weigh(weights).items()}
 
     return estimate(compare, part.patients, counts={"classes_accuracy": int(known.sum())}, seed=seed)
-
-
-def _measure_series(part: Dataset, flagged: np.ndarray, patients: np.ndarray, seed: int) -> dict[str, Metrics]:
-    """Return exposure, contrast, markers and predictions by series of file names, at most the eight largest."""
-    series = name_series(part.table["name"])
-    names, counts = np.unique(series[series != ""], return_counts=True)
-    names, counts = names[counts >= MIN_SERIES_IMAGES], counts[counts >= MIN_SERIES_IMAGES]
-    measured = {
-        "exposure": part.images.mean(axis=(1, 2)),
-        "contrast": part.images.std(axis=(1, 2)),
-        "markers": find_markers(part.images).any(axis=(1, 2)),
-        "flagged": flagged,
-    }
-    return {
-        name: {
-            metric: estimate_mean(values[series == name], patients[series == name], seed=seed)
-            for metric, values in measured.items()
-        }
-        for name in names[np.argsort(-counts, kind="stable")][:MAX_SERIES].tolist()
-    }

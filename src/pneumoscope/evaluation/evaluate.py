@@ -14,7 +14,6 @@ from pneumoscope.data.duplicates import find_known, hash_images
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.confounders import measure_confounders
-from pneumoscope.evaluation.error_runs import find_error_runs
 from pneumoscope.evaluation.gather import (
     ALL_SPLITS,
     Gathered,
@@ -163,7 +162,6 @@ def measure_images(
         selective=_measure_selective(images, thresholds, seed),
         rejections=measure_rejections(gathered.images, thresholds, seed=seed) if model.reader else None,
         subgroups=measure_subgroups(images, gathered.exposures, list_traits(gathered.table), thresholds, seed=seed),
-        error_runs=find_error_runs(images, thresholds, seed=seed),
         confounders=None,
         ood_check=None,
         label_shift=shift,

@@ -14,6 +14,7 @@ from PIL import Image
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.data.audit import group_by_label
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Audit
 from pneumoscope.io.write import write_text
@@ -126,7 +127,7 @@ def _show_image(dataset: Dataset, row: int, prefix: str) -> dict[str, str]:
 
 
 def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
-    findings = _list_findings(audit)
+    findings, phantoms = _list_findings(audit), shows_phantoms(dataset)
     duplicates = [
         (title, len(groups), _collect_duplicates(groups, dataset, prefix))
         for title, groups, prefix in (
@@ -138,12 +139,13 @@ def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
     sections = {"notes": "Findings", "examples": "Examples of each class"}
     sections |= {"duplicates": "Duplicates"} if duplicates else {}
     sections |= {"exposure": "Exposure"} | ({"lists": "Lists"} if findings else {})
-    figure = draw_exposures(audit, dataset, title="Exposure")
+    figure = draw_exposures(dataset, title="Exposure")
     return write_page(
         out_dir / "audit.html",
         "audit.html.j2",
         sections=sections,
-        phantoms=shows_phantoms(dataset),
+        phantoms=phantoms,
+        of_kermany=not phantoms and dataset.label_set == KERMANY_LABELS,
         audit=audit,
         num_images=len(dataset),
         counts=_tabulate_counts("Images by split and class", audit, dataset.label_set),

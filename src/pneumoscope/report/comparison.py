@@ -17,9 +17,8 @@ from pneumoscope.report.published import (
     TEST_IMAGES,
     Publication,
     best_published,
-    list_published,
 )
-from pneumoscope.report.wording import metric_title, task_titles
+from pneumoscope.report.wording import task_titles
 
 COMPARED = (
     ("binary", "accuracy"),
@@ -69,21 +68,6 @@ class ComparedMetric:
     def approximate(self) -> bool:
         """Whether the value of the reference study was read from a plot."""
         return (self.task, self.metric) in APPROXIMATE
-
-
-@dataclass(frozen=True)
-class Score:
-    """One dot of the comparison figure.
-
-    Attributes:
-        source: name of the study or configuration.
-        group: `reference`, `ours` or `published`.
-        estimate: the metric with its interval.
-    """
-
-    source: str
-    group: str
-    estimate: Estimate
 
 
 def read_estimate(entry: dict[str, Any]) -> Estimate:
@@ -136,24 +120,6 @@ def compare_metrics(results: dict[str, Any]) -> list[ComparedMetric]:
 
 def _collect_ours(results: dict[str, Any], task: str, metric: str) -> dict[str, Estimate]:
     return {name: metrics[metric] for name, metrics in read_metrics(results, task).items() if metric in metrics}
-
-
-def collect_scores(results: dict[str, Any]) -> dict[str, list[Score]]:
-    """Return scores by task title: the reference study, this study, then publications from low to high."""
-    panels, comparable, titles = {}, is_comparable(results), list_titles(results)
-    for task, metric in HEADLINE_METRICS:
-        scores = [
-            Score(f"ours, {name}", "ours", estimate) for name, estimate in _collect_ours(results, task, metric).items()
-        ]
-        if scores and comparable:
-            reference = reference_estimate(task, metric)
-            first = [Score("reference study", "reference", reference)] if reference else []
-            others = sorted(list_published(task, metric), key=lambda pair: pair[1])
-            scores = first + scores
-            scores += [Score(source.name, "published", sampling_interval(metric, value)) for source, value in others]
-        if scores:
-            panels[f"{titles[task]}: {metric_title(metric)}"] = scores
-    return panels
 
 
 def reference_estimate(task: str, metric: str) -> Estimate | None:

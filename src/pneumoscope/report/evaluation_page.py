@@ -17,7 +17,6 @@ from pneumoscope.io.results import CollectionEvaluation, Estimate, EvaluatedImag
 from pneumoscope.report import evaluation_sentences as sentences
 from pneumoscope.report import evaluation_tables as tables
 from pneumoscope.report.figures import evaluation as figures
-from pneumoscope.report.figures.confounders import draw_confounders
 from pneumoscope.report.figures.palette import PageFigure, save_page_figure
 from pneumoscope.report.figures.scores import draw_confusion, draw_roc_and_precision
 from pneumoscope.report.tables import Cell, Table, make_cell
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 SCHEMA_VERSION = "3.0"
 IMAGE_FIELDS = ("name", "patient", "label", "positive", "probabilities", "decision", "reason", "in_distribution")
 
-# Each section is an entry here and a block in the template; `performance` only with a positive class.
+# Each section is an entry here and a block in the template, if it was measured.
 SECTIONS = {
     "overview": "Overview",
     "performance": "Performance",
@@ -43,6 +42,7 @@ SECTIONS = {
     "confounders": "Confounders",
     "ood": "Out-of-distribution inputs",
     "label-shift": "Label shift",
+    "missing": "Not measured",
     "excluded": "Excluded files",
     "limitations": "Limitations",
     "methods": "Methods",
@@ -81,6 +81,7 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
         tables=_list_tables(evaluation),
         figures=_draw_figures(evaluation, out_dir / "figures"),
         about=sentences.write_about(evaluation),
+        missing=_explain_missing(evaluation),
         errors=_list_errors(evaluation),
         rejected=_list_rejected(evaluation),
     )
@@ -88,7 +89,26 @@ def write_evaluation(evaluation: CollectionEvaluation, out_dir: str | os.PathLik
 
 def _list_sections(evaluation: CollectionEvaluation) -> dict[str, str]:
     titles = {**SECTIONS, **({"classes": "Findings"} if evaluation.images.label_set.multi_label else {})}
-    return {name: title for name, title in titles.items() if name != "performance" or evaluation.scopes["all"].ranking}
+    missing = _explain_missing(evaluation)
+    empty = {
+        *missing,
+        *([] if missing else ["missing"]),
+        *([] if evaluation.scopes["all"].ranking else ["performance"]),
+    }
+    return {name: title for name, title in titles.items() if name not in empty}
+
+
+def _explain_missing(evaluation: CollectionEvaluation) -> dict[str, str]:
+    """Return why a section is missing, by section."""
+    absent = {
+        "conformal": evaluation.conformal is None
+        and "These models have no conformal limit. Export them again to obtain prediction sets.",
+        "label-shift": evaluation.label_shift is None and "There are too few images to estimate class shares.",
+        "confounders": evaluation.confounders is None
+        and "Confounders were not measured: fewer than ten images of a class, or option --no-confounders.",
+        "ood": evaluation.ood_check is None and "Out-of-distribution inputs were not measured.",
+    }
+    return {name: reason for name, reason in absent.items() if reason} | evaluation.notes
 
 
 def summarize_evaluation(evaluation: CollectionEvaluation, *, command: str = "") -> dict[str, Any]:
@@ -131,22 +151,17 @@ def _describe_collection(evaluation: CollectionEvaluation, scope: Scope) -> dict
 
 
 def _list_sentences(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
-    hidden, ood = evaluation.confounders, evaluation.ood_check
-    missing = "Confounders were not measured: fewer than ten images of a class, or option --no-confounders."
+    hidden = evaluation.confounders
     return {
         "overview": sentences.write_verdict(evaluation),
         "performance": sentences.write_points(evaluation),
         "classes": sentences.write_classes(evaluation),
         "calibration": sentences.write_calibration(evaluation),
         "conformal": [sentences.write_conformal(evaluation)],
-        "selective": sentences.write_selective(evaluation),
         "rejections": sentences.write_rejections(evaluation),
-        "subgroups": [sentences.write_error_runs(evaluation)],
-        "confounders": sentences.write_confounders(hidden) if hidden else [missing],
-        "ood": sentences.write_ood(ood) if ood else ["Out-of-distribution inputs were not measured."],
+        "confounders": sentences.write_confounders(hidden) if hidden else [],
         "label-shift": sentences.write_label_shift(evaluation),
         "limitations": sentences.write_limitations(evaluation),
-        **{name: [note] for name, note in evaluation.notes.items()},
     }
 
 
@@ -159,7 +174,7 @@ def _list_tables(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
         "conformal": [tables.tabulate_conformal(evaluation)],
         "selective": tables.tabulate_selective(evaluation),
         "rejections": tables.tabulate_rejections(evaluation),
-        "subgroups": [*tables.tabulate_subgroups(evaluation), tables.tabulate_error_runs(evaluation)],
+        "subgroups": tables.tabulate_subgroups(evaluation),
         "confounders": tables.tabulate_confounders(hidden) if hidden else [],
         "ood": [tables.tabulate_ood(ood)] if ood else [],
         "label-shift": [tables.tabulate_shares(evaluation)],
@@ -226,26 +241,26 @@ def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[s
     rows = "Rows are true classes, columns are predicted classes."
     if evaluation.images.label_set.multi_label:
         rows = "Shares of the images with and without each finding."
-    sets = "Left: coverage by true class. Right: number of classes in a prediction set."
-    most = "Accuracy of the most certain images."
     curves = "Each class against the others. Dots: decisions by the most probable class or at 0.5."
-    brackets, dotted = "Brackets contain the number of images.", "Dotted line: unchanged images."
+    brackets = "Brackets contain the number of images."
     one_class = None if roc else scope.classes
     plans: list[tuple[str, str, str, Callable[..., Figure], Any]] = [
-        ("performance", "ROC", "Operating points with 95% intervals.", figures.draw_operating_points, evaluation),
+        (
+            "performance",
+            "ROC",
+            "Operating points with 95% intervals.",
+            figures.draw_operating_points,
+            evaluation if roc else None,
+        ),
         ("classes", "Confusion matrix", rows, draw_confusion, scope.classes),
         ("classes-curves", "ROC and precision-recall", curves, draw_roc_and_precision, one_class),
         ("calibration", "Reliability diagram", bars, figures.draw_reliability, evaluation),
-        ("conformal", "Prediction sets", sets, figures.draw_coverage, evaluation.conformal),
-        ("selective", "Accuracy by coverage", most, figures.draw_selective, evaluation),
         ("subgroups", "Subgroups", brackets, figures.draw_subgroups, evaluation if evaluation.subgroups else None),
-        ("confounders", "Confounders", dotted, draw_confounders, evaluation.confounders),
     ]
-    left_out = {name for name, full in (("performance", roc), ("selective", evaluation.selective)) if not full}
-    wide = ("calibration", "conformal", "subgroups", "confounders")
+    wide = ("calibration", "subgroups")
     shown: dict[str, list[PageFigure]] = {}
     for name, title, caption, draw, result in plans:
-        if result is not None and name not in left_out:
+        if result is not None:
             drawn = draw(result, title=title)
             one = save_page_figure(drawn, figures_dir / name, caption=caption, wide=name in wide)
             shown.setdefault(name.partition("-")[0], []).append(one)

@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import math
 
-from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck
-from pneumoscope.report.figures.evaluation import name_task
+from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate
 from pneumoscope.report.wording import (
     confounder_title,
-    format_difference,
     format_estimate,
-    format_value,
     format_with_ci,
     name_classes,
 )
@@ -96,17 +93,12 @@ def write_corrected(evaluation: CollectionEvaluation) -> str:
 
 
 def write_points(evaluation: CollectionEvaluation) -> list[str]:
-    """Return how thresholds decide, where they come from, and which operating points share one."""
+    """Return how thresholds decide, and where they come from."""
     positive = evaluation.images.label_set.positive
     chosen = len(evaluation.thresholds) > 1
     source = "belongs to the model and was chosen on other images" if chosen else "was not chosen on images"
-    names_by_threshold: dict[float, list[str]] = {}
-    for point, thresholds in evaluation.thresholds.items():
-        names_by_threshold.setdefault(thresholds.get(positive or "", math.nan), []).append(point)
-    equal = [names for names in names_by_threshold.values() if len(names) > 1]
     return [
         f"An image counts as {positive} if its probability is at or above the threshold. The threshold {source}.",
-        *(f"The operating points {' and '.join(names)} have the same threshold." for names in equal),
     ]
 
 
@@ -133,56 +125,26 @@ def write_classes(evaluation: CollectionEvaluation) -> list[str]:
 
 
 def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
-    """Return whether probabilities are too high or too low."""
-    by_bias: dict[str, list[str]] = {}
-    for task, reliability in evaluation.reliability.items():
-        gap = reliability.predicted_mean - reliability.observed_mean
-        bias = "neither too high nor too low" if abs(gap) <= TOLERANCE / 2 else f"too {'high' if gap > 0 else 'low'}"
-        title = f"the probability of {evaluation.images.label_set.positive or task}"
-        if task == "classes" and not evaluation.images.label_set.multi_label:
-            title = "the highest probability of all classes"
-        elif evaluation.images.label_set.multi_label:
-            title = task
-        by_bias.setdefault(bias, []).append(title)
-    sentences = [f"{bias.capitalize()} on average: {', '.join(titles)}." for bias, titles in by_bias.items()]
-    if "label-shift" not in evaluation.notes and not evaluation.corrected:
-        sentences.append(
-            "Probabilities assume equal class frequencies. Other frequencies increase the calibration error."
-        )
-    return sentences
+    """Return what the calibration error depends on."""
+    if "label-shift" in evaluation.notes or evaluation.corrected:
+        return []
+    return ["Probabilities assume equal class frequencies. Other frequencies increase the calibration error."]
 
 
 def write_conformal(evaluation: CollectionEvaluation) -> str:
     """Return whether the prediction sets reach their nominal coverage."""
     if evaluation.conformal is None:
-        return "These models have no conformal limit. Export them again to obtain prediction sets."
-    nominal, metrics = evaluation.conformal.nominal_coverage, evaluation.conformal.metrics
-    coverage = metrics["all"]["coverage"]
+        return ""
+    nominal, coverage = evaluation.conformal.nominal_coverage, evaluation.conformal.metrics["all"]["coverage"]
     verdict = "below the nominal coverage" if coverage.high < nominal else "in agreement with the nominal coverage"
-    worst = min(metrics, key=lambda name: metrics[name]["coverage"].value)
     return (
         f"Prediction sets have a nominal coverage of {nominal:.0%} over all images, not for each class. The measured "
-        f"coverage is {format_estimate('coverage', coverage)}, {verdict}. It is lowest for {worst}: "
-        f"{format_estimate('coverage', metrics[worst]['coverage'])}."
+        f"coverage is {format_estimate('coverage', coverage)}, {verdict}."
     )
 
 
-def write_selective(evaluation: CollectionEvaluation) -> list[str]:
-    """Return the effect of abstaining on the least certain images."""
-    if not evaluation.selective:
-        return []
-    task, curve = next(iter(evaluation.selective.items()))
-    before, after = (format_value("accuracy", curve.at_shares[share].value) for share in (1.0, 0.8))
-    if curve.at_shares[0.8].value <= curve.at_shares[1.0].value:
-        return ["Abstention on the least certain 20% of the images does not increase the accuracy."]
-    return [
-        "Abstention on the least certain 20% of the images increases the accuracy of "
-        f"{name_task(evaluation, task)} from {before} to {after}."
-    ]
-
-
 def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
-    """Return the shares of rejected and uncertain images, and the accuracy of uncertain predictions."""
+    """Return the shares of rejected, uncertain and flagged images."""
     rejections = evaluation.rejections
     if rejections is None:
         return []
@@ -190,29 +152,17 @@ def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
         format_estimate("share", shares["all"])
         for shares in (rejections.rejected, rejections.uncertain, rejections.flagged)
     )
-    sentences = [
+    return [
         f"{rejected} of the images are rejected. {uncertain} are uncertain. {unlike} are accepted although they are "
         "out of distribution."
     ]
-    if {"certain", "uncertain"} <= set(rejections.accuracy):
-        certain, uncertain_accuracy = rejections.accuracy["certain"], rejections.accuracy["uncertain"]
-        verdict = "Uncertain predictions are not less accurate"
-        if uncertain_accuracy.value < certain.value:
-            verdict = (
-                f"Uncertain predictions {'are' if uncertain_accuracy.high < certain.low else 'seem'} less accurate"
-            )
-        sentences.append(
-            f"{verdict}: accuracy {format_estimate('accuracy', uncertain_accuracy)}, compared with "
-            f"{format_estimate('accuracy', certain)} for other predictions."
-        )
-    return sentences
 
 
 def write_label_shift(evaluation: CollectionEvaluation) -> list[str]:
     """Return whether the estimated class shares agree with the labels."""
     shift = evaluation.label_shift
     if shift is None:
-        return ["There are too few images to estimate class shares."]
+        return []
     sentences = ["Class shares are estimated from the probabilities, without labels."]
     missed = [name for name, share in evaluation.true_shares.items() if not _holds(shift.shares[name], share)]
     if missed:
@@ -229,71 +179,18 @@ def _holds(estimate: Estimate, value: float) -> bool:
     return not math.isfinite(estimate.low) or estimate.low <= value <= estimate.high
 
 
-def write_error_runs(evaluation: CollectionEvaluation) -> str:
-    """Return how many errors form contiguous runs in the order of file names."""
-    runs = evaluation.error_runs
-    if not runs:
-        return "There are no contiguous error runs beyond chance, or there are too few patients to detect them."
-    wrong, images = sum(run.num_wrong for run in runs), sum(run.num_images for run in runs)
-    return (
-        f"Contiguous error runs: {wrong:,} errors on {images:,} images with consecutive file names. These images may "
-        "have been acquired or labeled differently. The probability of such runs by chance is at most 1 in 100."
-    )
-
-
 def write_confounders(confounders: Confounders) -> list[str]:
     """Return how much performance remains with the lungs hidden."""
-    untouched, hidden, area = (
-        confounders.metrics[name]["auroc"] for name in ("untouched", "lungs_hidden", "lung_area_hidden")
-    )
-    lost, accuracy = (confounders.differences["lungs_hidden"][name] for name in ("auroc", "accuracy"))
+    hidden, area = (confounders.metrics[name]["auroc"] for name in ("lungs_hidden", "lung_area_hidden"))
     sentences = [
-        f"With the lungs hidden, the AUROC is {format_estimate('auroc', hidden)}, a difference of "
-        f"{format_difference('auroc', lost)} from unchanged images. With the same area hidden in all images, the AUROC "
-        f"is {format_estimate('auroc', area)}."
+        f"With the lungs hidden, the AUROC is {format_estimate('auroc', hidden)}. With the same area hidden in all "
+        f"images, it is {format_estimate('auroc', area)}."
     ]
-    if untouched.value > area.low > CHANCE:
-        share = (area.value - CHANCE) / (untouched.value - CHANCE)
-        lungs_only = format_estimate("auroc", confounders.metrics["lungs_only"]["auroc"])
-        sentences.append(
-            f"This is {min(100 * share, 100):.0f}% of the AUROC above chance, which exposure or structures outside the "
-            f"lungs can explain. With everything but the lungs hidden, the AUROC is {lungs_only}."
-        )
-    if accuracy.high < 0 and lost.value > accuracy.value / 2:
-        sentences.append(
-            f"With the lungs hidden, the accuracy changes by {format_difference('accuracy', accuracy)}. All "
-            "probabilities shift together, which changes decisions but not the ranking."
-        )
     if confounders.pixel_baselines:
         best = max(confounders.pixel_baselines, key=lambda name: confounders.pixel_baselines[name]["auroc"].value)
         sentences.append(
             f"Best regression without the lungs: {confounder_title(best)}, AUROC "
             f"{format_estimate('auroc', confounders.pixel_baselines[best]['auroc'])}."
-        )
-    else:
-        sentences.append(
-            "Regressions without the lungs were not fitted, because they need training images of both classes."
-        )
-    if any(metrics["auroc"].high < CHANCE for metrics in confounders.pixel_baselines.values()):
-        sentences.append(
-            "An AUROC below 0.5 of a regression shows that training and test images were acquired differently."
-        )
-    return sentences
-
-
-def write_ood(check: OODCheck) -> list[str]:
-    """Return the shares of flagged valid images, and the type of invalid input that is detected least."""
-    usual, *others = check.kinds
-    sentences = [
-        f"Of {usual.flagged.n:,} images of the collection, {format_estimate('share', usual.flagged)} are flagged and "
-        f"{format_estimate('share', usual.rejected)} are rejected."
-    ]
-    unseen = [kind for kind in others if kind.origin == "unseen"]
-    if unseen:
-        weakest = min(unseen, key=lambda kind: kind.flagged.value)
-        sentences.append(
-            "Lowest detection rate among types of invalid input not seen in training: "
-            f"{weakest.kind}, {format_estimate('share', weakest.flagged)} flagged."
         )
     return sentences
 

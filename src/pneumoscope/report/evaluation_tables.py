@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate, OODCheck, Scope
+from pneumoscope.io.results import CollectionEvaluation, Confounders, OODCheck, Scope
 from pneumoscope.report.figures.evaluation import name_task
 from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, tabulate
 from pneumoscope.report.wording import confounder_title, format_difference, format_value, metric_title
@@ -21,12 +21,6 @@ SUBGROUP_METRICS = (
     *("sensitivity", "specificity", "accuracy", "balanced_accuracy", "subset_accuracy"),
     *("macro_f1", "auroc", "rejected"),
 )
-SERIES_TITLES = {
-    "exposure": "Mean gray level",
-    "contrast": "Contrast (sd)",
-    "markers": "With letters",
-    "flagged": "Predicted positive",
-}
 
 
 def tabulate_points(evaluation: CollectionEvaluation) -> list[Table]:
@@ -179,14 +173,6 @@ def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:
     return listed
 
 
-def tabulate_error_runs(evaluation: CollectionEvaluation) -> Table:
-    """Return the contiguous error runs."""
-    rows: list[Row] = [
-        (run.kind, [run.first, run.last, run.num_wrong, run.num_images]) for run in evaluation.error_runs
-    ]
-    return Table("Contiguous error runs", ["Label", "First file", "Last file", "Errors", "Images"], rows)
-
-
 def tabulate_shares(evaluation: CollectionEvaluation) -> Table:
     """Return the estimated and the labeled shares of the classes."""
     labeled = evaluation.true_shares
@@ -198,7 +184,7 @@ def tabulate_shares(evaluation: CollectionEvaluation) -> Table:
 
 
 def tabulate_confounders(confounders: Confounders) -> list[Table]:
-    """Return metrics with parts of the images hidden, of regressions without the lungs, and by file series."""
+    """Return metrics with parts of the images hidden, and of regressions without the lungs."""
     columns = {name: metric_title(name) for name in confounders.metrics["untouched"]}
     shown: list[Row] = []
     for name, metrics in confounders.metrics.items():
@@ -208,22 +194,11 @@ def tabulate_confounders(confounders: Confounders) -> list[Table]:
         hidden = Cell(format_value("share", confounders.hidden[name].value)) if name in confounders.hidden else EMPTY
         shown.append((confounder_title(name), [hidden, *cells]))
     baselines = {confounder_title(name): metrics for name, metrics in confounders.pixel_baselines.items()}
-    series: list[Row] = [
-        (name, [metrics["exposure"].n, *(_make_series_cell(title, metrics[title]) for title in SERIES_TITLES)])
-        for name, metrics in confounders.series.items()
-    ]
     caption = "Logistic regressions without the lungs, fitted on training images"
     return [
         Table("Parts of the images hidden, with paired differences", ["Shown", "Hidden", *columns.values()], shown),
         tabulate(caption, "Input", columns, baselines, counted=False),
-        Table("By series of file names", ["Series", "Images", *SERIES_TITLES.values()], series),
     ]
-
-
-def _make_series_cell(name: str, value: Estimate) -> Cell:
-    if name in ("exposure", "contrast"):  # gray levels
-        return Cell(f"{value.value:.0f}", f"[{value.low:.0f}, {value.high:.0f}]")
-    return make_cell("share", value)
 
 
 def tabulate_ood(check: OODCheck) -> Table:

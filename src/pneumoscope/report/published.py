@@ -124,15 +124,6 @@ PUBLICATIONS = (
 )
 
 
-def list_published(task: str, metric: str) -> list[tuple[Publication, float]]:
-    """Return the publications that report a metric of a task, with its value."""
-    return [
-        (publication, publication.metrics[task][metric])
-        for publication in PUBLICATIONS
-        if metric in publication.metrics.get(task, {})
-    ]
-
-
 def best_published(task: str, metric: str) -> tuple[Publication, float] | None:
     """Return the publication with the highest value of a metric and this value, or None.
 
@@ -141,4 +132,9 @@ def best_published(task: str, metric: str) -> tuple[Publication, float] | None:
         >>> publication.name, value
         ('SQUID', 0.847)
     """
-    return max(list_published(task, metric), key=lambda pair: pair[1], default=None)
+    listed = [
+        (publication, publication.metrics[task][metric])
+        for publication in PUBLICATIONS
+        if metric in publication.metrics.get(task, {})
+    ]
+    return max(listed, key=lambda pair: pair[1], default=None)

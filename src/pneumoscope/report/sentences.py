@@ -17,8 +17,7 @@ from pneumoscope.report.comparison import (
     read_metrics,
     reference_estimate,
 )
-from pneumoscope.report.published import APPROXIMATE, TEST_IMAGES
-from pneumoscope.report.tables import Cell, make_cell
+from pneumoscope.report.published import TEST_IMAGES
 from pneumoscope.report.wording import (
     WITHOUT_OWN_PATIENT,
     format_estimate,
@@ -84,24 +83,6 @@ def _write_majority(entries: dict[str, Any]) -> str:
             name = entry["label_set"]["classes"][counts.index(max(counts))]
             return f" A classifier that always predicts {name} has an accuracy of {share:.1f}%."
     return ""
-
-
-def list_tiles(results: dict[str, Any]) -> list[dict[str, str | Cell]]:
-    """Return the main metrics as `section`, `title` and `cell`; the note holds the value of the reference study."""
-    tiles: list[dict[str, str | Cell]] = []
-    titles, comparable = list_titles(results), is_comparable(results)
-    for task, metric in HEADLINE_METRICS:
-        metrics = read_metrics(results, task)
-        if not metrics or metric not in metrics[leading_configuration(metrics)]:
-            continue
-        note = f"{metric_title(metric)}, test"
-        reference = reference_estimate(task, metric) if comparable else None
-        if reference:
-            about = "about " if (task, metric) in APPROXIMATE else ""
-            note += f"; reference study: {about}{format_value(metric, reference.value)}"
-        cell = make_cell(metric, metrics[leading_configuration(metrics)][metric], note=note)
-        tiles.append({"section": task, "title": titles[task], "cell": cell})
-    return tiles
 
 
 def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:

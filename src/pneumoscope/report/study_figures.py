@@ -12,8 +12,8 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.results import AnomalyResult, Classification, EmbeddingMap, Explanation, LearningCurve, Neighbors
 from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations, split_stage, stage_name
 from pneumoscope.progress import track
-from pneumoscope.report.comparison import collect_scores, list_titles
-from pneumoscope.report.figures import anomaly, comparison, curves, explain, neighbors, scores
+from pneumoscope.report.comparison import list_titles
+from pneumoscope.report.figures import anomaly, curves, explain, neighbors, scores
 from pneumoscope.report.figures.palette import PageFigure, save_page_figure
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ class Plan:
     """A figure to draw.
 
     Attributes:
-        section: of the page: a task, `overview` or `leakage`.
+        section: of the page, a task.
         group: figures of one group appear side by side.
         name: file name without suffix.
         title, caption: above and below the figure.
@@ -70,10 +70,6 @@ def draw_figures(
 
 
 def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Dataset | None) -> Iterator[Plan]:
-    panels = collect_scores(results)
-    if panels:
-        caption, draw = "Metrics on test images with 95% intervals.", partial(comparison.draw_comparison, panels)
-        yield Plan("overview", "scores", "comparison", "Comparison", caption, draw, wide=True)
     titles = list_titles(results)
     for kind, plan in _PLANS.items():
         task = kind.partition("_")[2] or kind
@@ -83,12 +79,6 @@ def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Data
             for one in plan(task, title, stages[stage], dataset) if stage in stages else ():
                 name = f"{stage}-{one.name}" if one.name else stage
                 yield replace(one, name=name, title=f"{one.title}, {configuration}")
-    if "leakage" in stages:
-        caption, draw = (
-            "The same nearest-neighbor classifier with two splits.",
-            partial(comparison.draw_leakage, stages["leakage"]),
-        )
-        yield Plan("leakage", "leakage", "leakage", "Data leakage in a random split by image", caption, draw)
 
 
 def _plan_curve(section: str, title: str, curve: LearningCurve) -> Plan:
@@ -155,7 +145,6 @@ def _plan_explain(kind: str, title: str, result: Explanation, dataset: Dataset |
         "heatmaps": len(result.images) > 0,
         "feature_maps": bool(result.feature_maps),
         "patches": bool(result.patches),
-        "centrality": {"centrality_negative", "centrality_positive"} <= set(result.metrics),
     }
     for name, title, caption, draw in (
         ("heatmaps", "Heatmaps", "Bright colors: evidence for the predicted class.", explain.draw_heatmap_examples),
@@ -166,15 +155,9 @@ def _plan_explain(kind: str, title: str, result: Explanation, dataset: Dataset |
             explain.draw_feature_maps,
         ),
         ("patches", "Patches with the highest activation", "Each row belongs to one filter.", explain.draw_patches),
-        (
-            "centrality",
-            "Centrality of the heatmaps",
-            "Mean over all test images with 95% intervals.",
-            explain.draw_centrality,
-        ),
     ):
         if exists[name]:
-            yield Plan(kind, name, name, title, caption, partial(draw, result), wide=name != "centrality")
+            yield Plan(kind, name, name, title, caption, partial(draw, result), wide=True)
 
 
 _PLANS: dict[str, Callable[[str, str, Any, Dataset | None], Iterator[Plan]]] = {

@@ -63,7 +63,6 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
         comparable=is_comparable(results),
         embeddings={task: list_titles(results).get(task, task).split()[0] for task in _list_suffixes(stages)},
         texts=_write_texts(results, stages, label_set),
-        tiles=sentences.list_tiles(results),
         tables=_list_tables(results, stages, label_set),
         shared_settings=tables.list_shared_settings(results["settings"]),
     )

@@ -205,14 +205,13 @@ def tabulate_settings(settings: Mapping[str, Any]) -> Table:
     """Return the settings of each configuration in columns."""
     configurations = order_configurations({name for name, value in settings.items() if isinstance(value, Mapping)})
     flat = [dict(_flatten(settings[configuration])) for configuration in configurations]
-    rows: list[Row] = []
-    group = ""
+    names: dict[str, list[str]] = {}
     for name in dict.fromkeys(name for values in flat for name in values):
-        before, _, title = name.rpartition(": ")
-        if before != group:
-            rows.append((before.capitalize(), []))
-            group = before
-        rows.append((title, [values.get(name, "-") for values in flat]))
+        names.setdefault(name.rpartition(": ")[0], []).append(name)
+    rows: list[Row] = []
+    for group, members in names.items():
+        rows += [(group.capitalize(), [])] if group else []
+        rows += [(name.rpartition(": ")[2], [values.get(name, "-") for values in flat]) for name in members]
     return Table("Settings by configuration", ["Setting", *map(str.capitalize, configurations)], rows)
 
 

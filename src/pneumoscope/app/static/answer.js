@@ -12,8 +12,7 @@ const SPECIAL = ["uncertain", "rejected", "error"];
 const MOST_IN_ORDER = 8; // more bars are sorted by probability
 
 /** Shown with each prediction for a phantom. */
-export const PHANTOM_NOTE =
-  "This is a synthetic phantom. The models were trained on radiographs, so this prediction does not measure their accuracy.";
+export const PHANTOM_NOTE = "This is a synthetic phantom. Its prediction does not measure the accuracy on radiographs.";
 
 /**
  * Show the prediction for an image, or that it is pending.
@@ -115,7 +114,7 @@ function showFacts(row) {
 /** Return where an anomaly score lies among those of held-out normals. */
 export function describePercentile(percentile) {
   const share = percentile === 100 ? "all" : `${Math.floor(percentile)}\u202f% of`;
-  return `higher than ${share} normal radiographs`;
+  return `higher than ${share} held-out normals`;
 }
 
 /**
@@ -128,20 +127,18 @@ export function showNeighbors(row, hasImages) {
   const neighbors = row?.neighbors ?? [];
   byId("similar").hidden = !neighbors.length;
   const names = [...new Set(neighbors.map(({ label }) => label))];
-  const counts = names.map((name) => [neighbors.filter(({ label }) => label === name).length, name.replaceAll("|", ", ")]);
+  const counts = names.map((name) => [neighbors.filter(({ label }) => label === name).length, name.replaceAll("|", " + ")]);
   const parts = counts.sort((a, b) => b[0] - a[0]).map((pair) => pair.join(" "));
   byId("similar-note").textContent = `The ${neighbors.length} nearest training images: ${parts.join(", ")}.`;
-  const farthest = Math.max(...neighbors.map(({ distance }) => distance)) || 1;
-  byId("neighbors").replaceChildren(...neighbors.map((neighbor) => drawNeighbor(neighbor, farthest, hasImages)));
+  byId("neighbors").replaceChildren(...neighbors.map((neighbor) => drawNeighbor(neighbor, hasImages)));
 }
 
-function drawNeighbor({ name, label, distance, index }, farthest, hasImages) {
+function drawNeighbor({ name, label, distance, index }, hasImages) {
   const text = make(
     "div", { class: "text" },
     make("p", { class: "label" }, makeMark(label), label.replaceAll("|", ", ")),
     make("p", { class: "name", title: name }, name),
     make("p", { class: "small soft number" }, `distance ${distance.toFixed(2)}`),
-    place(make("i", { class: "length", "aria-hidden": "true" }), { "--to": distance / farthest }),
   );
   const entry = make("li", {}, text);
   if (hasImages && index !== undefined) {
@@ -194,7 +191,7 @@ export class PointChoice {
       const { value, low, high, n } = falsePositives;
       const specificity = { value: 1 - value, low: 1 - high, high: 1 - low, n };
       const metrics = [sensitivity, specificity].map(formatMetric);
-      parts.push(`Held-out radiographs: sensitivity ${metrics[0]}, specificity ${metrics[1]}.`);
+      parts.push(`Held-out images: sensitivity ${metrics[0]}, specificity ${metrics[1]}.`);
     }
     byId("point-note").textContent = parts.join(" ").trim();
   }

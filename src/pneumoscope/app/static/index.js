@@ -40,8 +40,6 @@ function show() {
   if (!item) return;
   byId("case-name").textContent = item.name;
   byId("phantom-tag").hidden = !item.phantom;
-  const [height, width] = item.row?.size ?? [];
-  byId("case-size").textContent = width ? `${width} × ${height} px` : "";
   workList.show();
   showAnswer(item);
   showNeighbors(item.full ?? item.row, hasImages);
@@ -92,8 +90,6 @@ function toggleFullScreen() {
 const toggleWindow = () => viewer.set({ windowMode: !viewer.windowMode });
 const toggleSide = () => viewer.set({ sideBySide: !viewer.sideBySide });
 const invert = () => viewer.changeWindow({ inverted: !viewer.view.inverted });
-const brighten = (by) => viewer.changeWindow({ level: viewer.view.level - by });
-const flatten = (by) => viewer.changeWindow({ width: viewer.view.width + by });
 
 const BUTTONS = {
   retry, clear, print, invert, dicom: exportDicom, window: toggleWindow, side: toggleSide, full: toggleFullScreen,
@@ -106,9 +102,7 @@ const KEYS = {
   j: () => step(1), k: () => step(-1), p: print, i: invert, w: toggleWindow, s: toggleSide, f: toggleFullScreen,
   "+": () => viewer.zoomBy(1.25), "=": () => viewer.zoomBy(1.25), "-": () => viewer.zoomBy(0.8),
   0: () => viewer.reset(),
-  b: () => brighten(8), B: () => brighten(-8), c: () => flatten(-16), C: () => flatten(16),
   1: () => controls.setMode("radiograph"), 2: () => controls.setMode("heatmap"), 3: () => controls.setMode("anomaly"),
-  o: () => controls.changeOpacity(10), O: () => controls.changeOpacity(-10),
   u: () => byId("picker").click(), "?": () => help.showModal(),
 };
 const KEYS_WITHOUT_IMAGE = ["u", "?"];

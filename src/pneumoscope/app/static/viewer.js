@@ -190,23 +190,6 @@ export class Viewer extends EventTarget {
       context.drawImage(this.overlay, x, y, width, height);
       context.globalAlpha = 1;
     }
-    if (this.sideBySide && this.#pointer) {
-      drawCross(context, x + this.#pointer.x * width, y + this.#pointer.y * height);
-    }
     context.restore();
-  }
-}
-
-/** Draw a cross at a position. */
-function drawCross(context, x, y) {
-  for (const [color, width] of [["#000000", 3], ["#ffffff", 1]]) {
-    context.strokeStyle = color;
-    context.lineWidth = width;
-    context.beginPath();
-    for (const [dx, dy] of [[1, 0], [-1, 0], [0, 1], [0, -1]]) {
-      context.moveTo(x + 4 * dx, y + 4 * dy);
-      context.lineTo(x + 11 * dx, y + 11 * dy);
-    }
-    context.stroke();
   }
 }

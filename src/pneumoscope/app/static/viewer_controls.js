@@ -68,11 +68,6 @@ export class ViewerControls {
     this.#showOverlay();
   }
 
-  /** Change the opacity of the overlay, in percent. */
-  changeOpacity(by) {
-    this.#setOpacity(Math.min(100, Math.max(0, this.#opacities[this.mode] + by)));
-  }
-
   /** Return canvases for print: the radiograph, and the radiograph with its heatmap, as far as available. */
   drawForPrint(side) {
     const { radiograph } = this.viewer;
@@ -170,6 +165,6 @@ function describe(mode, side) {
   return {
     radiograph: `Original radiograph. The models receive ${side} × ${side} pixels.`,
     heatmap: "Class activation map: evidence for the class, relative to the maximum over all classes.",
-    anomaly: "Differences from normal radiographs, from a model that was trained on normal radiographs only.",
+    anomaly: "Differences from normals, from a model that was trained on normals only.",
   }[mode];
 }

@@ -47,15 +47,9 @@ export class WorkList {
     setText("progress", numDone < list.length ? `${numDone} of ${list.length} done` : `${list.length} done`);
   }
 
-  /** Scroll the row of the selected image into view, without scrolling the page. */
+  /** Scroll the row of the selected image into view. */
   reveal() {
-    const row = this.#rows.get(this.#cases.chosen)?.row;
-    const frame = document.querySelector("#worklist .scroll");
-    if (!row || !frame.clientHeight) return;
-    const head = frame.querySelector("thead").offsetHeight;
-    if (row.offsetTop - head < frame.scrollTop) frame.scrollTop = row.offsetTop - head;
-    const below = row.offsetTop + row.offsetHeight - frame.clientHeight;
-    if (below > frame.scrollTop) frame.scrollTop = below;
+    this.#rows.get(this.#cases.chosen)?.row.scrollIntoView({ block: "nearest" });
   }
 
   /** Move the focus to the selected image. */
@@ -141,7 +135,10 @@ function describeDecision({ state, row }) {
   if (row.decision === "rejected") {
     return [make("span", { class: "fault", title: row.reason }, `Rejected: ${row.reason}`)];
   }
-  const parts = [make("span", { class: "decision" }, makeMark(row.decision), nameDecision(row.decision))];
+  const findings = row.decision.split("|");
+  const text = findings.length > 2 ? `${findings.length} findings` : nameDecision(row.decision);
+  const title = nameDecision(row.decision);
+  const parts = [make("span", { class: "decision", title }, makeMark(row.decision), text)];
   if (row.in_distribution === false) parts.push(make("abbr", { class: "soft", title: "out-of-distribution" }, "OOD"));
   return parts;
 }

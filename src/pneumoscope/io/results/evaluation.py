@@ -135,26 +135,6 @@ class Subgroup:
 
 
 @dataclass(frozen=True)
-class ErrorRun:
-    """A contiguous error run: consecutive file names of one class, most of them misclassified.
-
-    Attributes:
-        kind: name of the class.
-        first, last: first and last file name.
-        num_images: number of images of the class in the run.
-        num_wrong: number of misclassified images in the run.
-        p_value: p-value of a permutation test over patients.
-    """
-
-    kind: str
-    first: str
-    last: str
-    num_images: int
-    num_wrong: int
-    p_value: float
-
-
-@dataclass(frozen=True)
 class Confounders:
     """Metrics of a classifier with parts of the images hidden, and of pixel baselines.
 
@@ -170,8 +150,6 @@ class Confounders:
         hidden: mean share of hidden pixels, by modification.
         pixel_baselines: metrics of logistic regressions on `exposure`, `histogram`, `borders` and, if image sizes
             differ, `file_size`; empty without training images.
-        series: by series of file names: `exposure` (mean gray level, 0 to 255), `contrast` (standard deviation of gray
-            levels), `markers` (share of images with markers) and `flagged` (share classified as positive).
     """
 
     split: str
@@ -180,7 +158,6 @@ class Confounders:
     differences: dict[str, dict[str, Estimate]]
     hidden: dict[str, Estimate]
     pixel_baselines: dict[str, dict[str, Estimate]]
-    series: dict[str, dict[str, Estimate]]
 
     def __post_init__(self) -> None:
         require(
@@ -250,7 +227,6 @@ class CollectionEvaluation:
         selective: `positive` and `classes`; empty if multi-label.
         rejections: rejected, flagged and uncertain images; None for other models than a reader.
         subgroups: metrics of subgroups, in display order.
-        error_runs: contiguous error runs.
         confounders: metrics with parts of the images hidden; None if not measured.
         ood_check: the OOD detector on invalid inputs; None if not measured.
         label_shift: estimated label shift; None for fewer than 50 images.
@@ -276,7 +252,6 @@ class CollectionEvaluation:
     selective: dict[str, SelectiveCurve]
     rejections: Rejections | None
     subgroups: list[Subgroup]
-    error_runs: list[ErrorRun]
     confounders: Confounders | None
     ood_check: OODCheck | None
     label_shift: LabelShift | None

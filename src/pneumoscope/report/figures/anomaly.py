@@ -10,7 +10,6 @@ import numpy as np
 from pneumoscope.io.results import AnomalyResult
 from pneumoscope.report.figures.palette import BLUE, INK, VERMILION, new_figure, put_legend_below, shorten, styled
 from pneumoscope.report.figures.sheet import Sheet, color_values
-from pneumoscope.report.wording import format_share
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -25,7 +24,8 @@ SHOWN_QUANTILE = 0.995
 @styled
 def draw_scores(anomaly: AnomalyResult, *, title: str) -> Figure:
     """Draw histograms of the anomaly scores of test images, with the thresholds."""
-    figure = new_figure(title, describe_scores(anomaly), height=3.4)
+    alt = f"Histograms of the anomaly scores of {len(anomaly.scores)} test images, with the thresholds."
+    figure = new_figure(title, alt, height=3.4)
     axes = figure.subplots()
     top = max(np.quantile(anomaly.scores, SHOWN_QUANTILE), *anomaly.thresholds.values())
     bins = np.linspace(min(anomaly.scores.min(), anomaly.validation_scores.min()), top * 1.02, NUM_BINS)
@@ -73,25 +73,6 @@ def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
     return f"{100 * anomaly.false_positive_rate:.0f}% false positives" if name == "quantile" else name
 
 
-def describe_scores(anomaly: AnomalyResult) -> str:
-    """Return the alternative text of `draw_scores`."""
-    normal, abnormal = (anomaly.scores[anomaly.labels == number] for number in (0, 1))
-    negative, positive = _name_sides(anomaly)
-    sentences = [
-        f"Histograms of the {_name_score(anomaly)}: the median is {np.median(normal):.4g} for {len(normal)} test "
-        f"images of {negative} and {np.median(abnormal):.4g} for {len(abnormal)} of {positive}."
-        if len(normal) and len(abnormal)
-        else f"Histogram of the {_name_score(anomaly)} of {len(anomaly.scores)} test images."
-    ]
-    for name, threshold in anomaly.thresholds.items():
-        flagged = [format_share(int((scores >= threshold).sum()), len(scores)) for scores in (normal, abnormal)]
-        sentences.append(
-            f"The threshold {_name_threshold(name, anomaly)} ({threshold:.4g}) flags {flagged[0]} of {negative} and "
-            f"{flagged[1]} of {positive}."
-        )
-    return " ".join(sentences)
-
-
 @styled
 def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), title: str) -> Figure:
     """Draw an example in each column: image, reconstruction (autoencoders only) and anomaly map.
@@ -107,7 +88,7 @@ def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), t
     titled = (True, True) if reconstructions is None else (True, False, True)
     sheet = Sheet(
         title,
-        describe_reconstructions(anomaly, names=names),
+        f"{count} test images with their anomaly maps, bright where an image is anomalous.",
         titled=titled,
         columns=count,
         pixels=anomaly.images.shape[1],
@@ -136,13 +117,3 @@ def _choose_scale(anomaly: AnomalyResult) -> tuple[float, float]:
 
 def _name_maps(anomaly: AnomalyResult) -> tuple[str, str]:
     return ("distance", "distance") if anomaly.reconstructions is None else ("error", "squared error")
-
-
-def describe_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = ()) -> str:
-    """Return the alternative text of `draw_reconstructions`."""
-    errors = anomaly.anomaly_maps.mean(axis=(1, 2))[:MOST_EXAMPLES]
-    labels = list(names[:MOST_EXAMPLES]) or [f"example {number + 1}" for number in range(len(errors))]
-    pairs = ", ".join(f"{label} {error:.4g}" for label, error in zip(labels, errors, strict=True))
-    if anomaly.reconstructions is None:
-        return f"Images and anomaly maps of the distance from normals, with mean distances: {pairs}."
-    return f"Images, their reconstructions and anomaly maps, with mean squared errors: {pairs}."

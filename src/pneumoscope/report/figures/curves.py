@@ -20,7 +20,11 @@ LOG_SCALE_RATIO = 30.0
 @styled
 def draw_learning_curve(curve: LearningCurve, *, title: str) -> Figure:
     """Draw loss and, if measured, accuracy by epoch, and mark the selected epoch."""
-    figure = new_figure(title, describe_learning_curve(curve))
+    loss = curve.val_loss[curve.chosen_epoch - 1]
+    alt = (
+        f"Learning curve of {len(curve.loss)} epochs. Selected: epoch {curve.chosen_epoch}, validation loss {loss:.4g}."
+    )
+    figure = new_figure(title, alt)
     panels = [("Loss", curve.loss, curve.val_loss)]
     if np.isfinite(curve.accuracy).any():
         panels.append(("Accuracy", curve.accuracy, curve.val_accuracy))
@@ -51,16 +55,3 @@ def _needs_log_scale(curve: LearningCurve) -> bool:
     losses = np.concatenate([curve.loss, curve.val_loss])
     losses = losses[np.isfinite(losses)]
     return bool(len(losses) and losses.min() > 0 and losses.max() / losses.min() > LOG_SCALE_RATIO)
-
-
-def describe_learning_curve(curve: LearningCurve) -> str:
-    """Return the alternative text of `draw_learning_curve`."""
-    selected = curve.chosen_epoch - 1
-    text = (
-        f"Learning curve of {len(curve.loss)} epochs. Training loss changes from {curve.loss[0]:.4g} to "
-        f"{curve.loss[-1]:.4g}, validation loss from {curve.val_loss[0]:.4g} to {curve.val_loss[-1]:.4g}. "
-        f"Selected: epoch {curve.chosen_epoch}, with validation loss {curve.val_loss[selected]:.4g}"
-    )
-    if np.isfinite(curve.accuracy).any():
-        text += f" and validation accuracy {100 * curve.val_accuracy[selected]:.1f}%"
-    return text + "."

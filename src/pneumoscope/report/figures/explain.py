@@ -1,27 +1,20 @@
-"""Heatmaps of each layer, feature maps, patches with the highest activation, and centrality."""
+"""Heatmaps of each layer, feature maps, and patches with the highest activation."""
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from pneumoscope.io.results import Explanation
-from pneumoscope.report.figures.dots import Dot, draw_dots
 from pneumoscope.report.figures.palette import (
-    INK,
-    NEGATIVE_STYLE,
-    POSITIVE_STYLE,
     UNKNOWN_STYLE,
     class_style,
-    new_figure,
     shorten,
     styled,
 )
 from pneumoscope.report.figures.sheet import HEAT_COLORS, Sheet, color_values, overlay_heatmap
-from pneumoscope.report.wording import format_estimate, metric_title
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -40,7 +33,7 @@ def draw_heatmap_examples(explanation: Explanation, *, title: str) -> Figure:
     titled = [True] + [False] * len(explanation.layers)
     sheet = Sheet(
         title,
-        describe_heatmap_examples(explanation),
+        f"Heatmaps of {len(explanation.layers)} layers over {len(shown)} test images, with the classes.",
         titled=titled,
         columns=len(shown),
         pixels=explanation.images.shape[1],
@@ -90,25 +83,13 @@ def _name_label(explanation: Explanation, example: int) -> str:
     return label_set.classes[label] if label >= 0 else label_set.negative or "no finding"
 
 
-def describe_heatmap_examples(explanation: Explanation) -> str:
-    """Return the alternative text of `draw_heatmap_examples`."""
-    shown = _pick_examples(explanation)
-    correct = sum(int(explanation.labels[row] == explanation.decisions[row]) for row in shown)
-    counts = Counter(_name_label(explanation, row) for row in shown)
-    return (
-        f"Heatmaps of the layers {', '.join(explanation.layers)} over "
-        f"{', '.join(f'{count} {name}' for name, count in counts.items())} images. The model predicts {correct} of "
-        f"{len(shown)} images correctly."
-    )
-
-
 @styled
 def draw_feature_maps(explanation: Explanation, *, title: str) -> Figure:
     """Draw the most active feature maps of one test image in each layer, each on its own scale."""
     layers = list(explanation.feature_maps)
     sheet = Sheet(
         title,
-        describe_feature_maps(explanation),
+        f"The most active feature maps of one test image in {len(layers)} layers.",
         titled=[True] * len(layers),
         columns=MOST_MAPS,
         pixels=explanation.images.shape[1],
@@ -122,22 +103,14 @@ def draw_feature_maps(explanation: Explanation, *, title: str) -> Figure:
     return sheet.finish()
 
 
-def describe_feature_maps(explanation: Explanation) -> str:
-    """Return the alternative text of `draw_feature_maps`."""
-    layers = ", ".join(
-        f"{name} ({len(maps)} filters, {maps.shape[1]} x {maps.shape[2]}, {100 * np.mean(maps > 0):.0f}% active)"
-        for name, maps in explanation.feature_maps.items()
-    )
-    return f"The most active feature maps of one test image in {layers}."
-
-
 @styled
 def draw_patches(explanation: Explanation, *, title: str) -> Figure:
     """Draw the image patches with the highest activation of the strongest filters, one filter in each row."""
     layers = list(explanation.patches)
     rows = max(min(len(patches), MOST_FILTERS) for patches in explanation.patches.values())
     columns = len(layers) * (MOST_PATCHES + 1) - 1
-    sheet = Sheet(title, describe_patches(explanation), titled=[True] * rows, columns=columns, pixels=PATCH_PIXELS)
+    alt = f"Image patches with the highest activation of the strongest filters in {len(layers)} layers."
+    sheet = Sheet(title, alt, titled=[True] * rows, columns=columns, pixels=PATCH_PIXELS)
     for number, layer in enumerate(layers):
         first = number * (MOST_PATCHES + 1)
         filters = explanation.patch_filters[layer][:MOST_FILTERS]
@@ -145,36 +118,3 @@ def draw_patches(explanation: Explanation, *, title: str) -> Figure:
             for column, patch in enumerate(patches[:MOST_PATCHES]):
                 sheet.put(row, first + column, patch, title="" if column else f"{layer}, filter {name}")
     return sheet.finish()
-
-
-def describe_patches(explanation: Explanation) -> str:
-    """Return the alternative text of `draw_patches`."""
-    layers = "; ".join(
-        f"{name}: filters {', '.join(str(number) for number in numbers[:MOST_FILTERS])}"
-        for name, numbers in explanation.patch_filters.items()
-    )
-    return f"Image patches with the highest activation of the strongest filters. {layers}."
-
-
-@styled
-def draw_centrality(explanation: Explanation, *, title: str) -> Figure:
-    """Draw the centrality of the heatmaps of the negative class and of the others, with intervals."""
-    figure = new_figure(title, describe_centrality(explanation), height=2.2)
-    axes = figure.subplots()
-    negative, positive = explanation.label_set.negative or "no finding", explanation.label_set.positive or "findings"
-    dots = [
-        Dot(negative, explanation.metrics["centrality_negative"], *NEGATIVE_STYLE),
-        Dot(positive, explanation.metrics["centrality_positive"], *POSITIVE_STYLE),
-    ]
-    draw_dots(axes, dots, metric="centrality", title="")
-    axes.axvline(1, color=INK, linewidth=0.9, linestyle=":")
-    axes.margins(x=0.15)
-    axes.set_xlabel("edge of the lungs  \N{LEFTWARDS ARROW}  1: even  \N{RIGHTWARDS ARROW}  middle of the lungs")
-    return figure
-
-
-def describe_centrality(explanation: Explanation) -> str:
-    """Return the alternative text of `draw_centrality`."""
-    names = [name for name in explanation.metrics if name.startswith("centrality")]
-    pairs = "; ".join(f"{metric_title(name)} {format_estimate(name, explanation.metrics[name])}" for name in names)
-    return f"Centrality of the heatmaps of the test images with 95% intervals. {pairs}."

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.io.results import Audit
+from pneumoscope.data.audit import group_by_label
 from pneumoscope.report.figures.palette import UNKNOWN_STYLE, class_style, new_figure, put_legend_below, styled
 
 if TYPE_CHECKING:
@@ -18,10 +18,11 @@ LINE_STYLES = ("-", "--", "-.", ":")
 
 
 @styled
-def draw_exposures(audit: Audit, dataset: Dataset, *, title: str) -> Figure:
+def draw_exposures(dataset: Dataset, *, title: str) -> Figure:
     """Draw histograms of the mean gray level of the images, one line for each class."""
-    levels, present = dataset.images.mean(axis=(1, 2)), list_labels(dataset)
-    figure = new_figure(title, describe_exposures(audit))
+    levels, present = dataset.images.mean(axis=(1, 2)), group_by_label(dataset.table, dataset.label_set)
+    alt = "Histograms of the mean gray level by class. The table below contains the quantiles."
+    figure = new_figure(title, alt)
     axes = figure.subplots()
     bins = np.linspace(np.floor(levels.min()), np.ceil(levels.max()) + 1, 33)
     styles = class_style(dataset.label_set)
@@ -33,27 +34,3 @@ def draw_exposures(audit: Audit, dataset: Dataset, *, title: str) -> Figure:
     axes.set_ylabel("share of the class in %")
     put_legend_below(figure, axes)
     return figure
-
-
-def list_labels(dataset: Dataset) -> dict[str, np.ndarray]:
-    """Return the images of each label, `(n,)` bool: classes or findings, then groups and the images without a finding.
-
-    An image with several findings counts for each.
-    """
-    label_set, table = dataset.label_set, dataset.table["label"].to_numpy()
-    masks = {name: dataset.labels() == number for number, name in enumerate(label_set.classes)}
-    if label_set.multi_label:
-        findings = dataset.labels()
-        masks = dict(zip(label_set.classes, (findings == 1).T, strict=True))
-        masks[label_set.negative or "no finding"] = (findings == 0).all(axis=1)
-    else:
-        masks |= {f"{name}, class unknown": table == name for name in label_set.scored if name not in label_set.classes}
-    return {name: rows for name, rows in masks.items() if rows.any()}
-
-
-def describe_exposures(audit: Audit) -> str:
-    """Return the alternative text of `draw_exposures`."""
-    parts = [
-        f"{name} {levels[0]:.0f} to {levels[-1]:.0f}, median {levels[2]:.0f}" for name, levels in audit.exposure.items()
-    ]
-    return f"Mean gray level by class, 5% to 95% quantile: {'; '.join(parts)}."

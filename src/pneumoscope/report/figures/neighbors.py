@@ -28,7 +28,9 @@ METHOD_TITLES = {"tsne": "t-SNE", "umap": "UMAP"}
 def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     """Draw the validation balanced accuracy for each number of neighbors."""
     scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
-    figure = palette.new_figure(title, describe_k_scores(neighbors), height=2.8)
+    listed = ", ".join(f"{100 * score:.1f}% at k = {k}" for k, score in scores)
+    alt = f"Validation balanced accuracy by number of neighbors: {listed}. Chosen: k = {neighbors.k}."
+    figure = palette.new_figure(title, alt, height=2.8)
     axes = figure.subplots()
     axes.plot(*zip(*scores, strict=True), color=palette.BLUE, marker="o", markersize=4, label="validation")
     axes.plot(
@@ -48,13 +50,6 @@ def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     return figure
 
 
-def describe_k_scores(neighbors: Neighbors) -> str:
-    """Return the alternative text of `draw_k_scores`."""
-    scores = sorted((int(k), score) for k, score in neighbors.k_scores.items())
-    listed = ", ".join(f"{100 * score:.1f}% at k = {k}" for k, score in scores)
-    return f"Validation balanced accuracy by number of neighbors: {listed}. Chosen: k = {neighbors.k}."
-
-
 @palette.styled
 def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSet, title: str) -> Figure:
     """Draw test images with their nearest training images, framed in the color of the class.
@@ -68,7 +63,7 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSe
     shown, names, styles = _spread(len(neighbors.queries)), name_labels(dataset, label_set), class_style(label_set)
     sheet = Sheet(
         title,
-        describe_neighbors(neighbors, dataset, label_set=label_set),
+        f"{len(shown)} test images, each with its nearest training images from other patients.",
         titled=[True] * len(shown),
         columns=1 + neighbors.nearest.shape[1],
         pixels=dataset.images.shape[1],
@@ -99,21 +94,6 @@ def _spread(num_queries: int) -> list[int]:
     return sorted({int(query) for query in np.linspace(0, num_queries - 1, min(num_queries, MOST_QUERIES))})
 
 
-def describe_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSet) -> str:
-    """Return the alternative text of `draw_neighbors`."""
-    names = name_labels(dataset, label_set)
-    sentences = []
-    for query in _spread(len(neighbors.queries)):
-        nearest = ", ".join(
-            f"{names[index]} at {distance:.2f}"
-            for index, distance in zip(neighbors.nearest[query], neighbors.distances[query], strict=True)
-        )
-        sentences.append(f"Test image, {names[neighbors.queries[query]]}: {nearest}.")
-    return "Each row has a test image and its nearest training images from other patients, with distances. " + " ".join(
-        sentences
-    )
-
-
 @palette.styled
 def draw_map(embedding_map: EmbeddingMap, *, negative: str | None = None, title: str) -> Figure:
     """Draw the map: small marks for training, large marks for test, stars for new images (named if at most 24).
@@ -124,7 +104,13 @@ def draw_map(embedding_map: EmbeddingMap, *, negative: str | None = None, title:
         title: above the figure.
     """
     styles = class_style(embedding_map.classes, negative)
-    figure = palette.new_figure(title, describe_map(embedding_map), height=5.2)
+    counts = [int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")]
+    method = METHOD_TITLES[embedding_map.method]
+    alt = (
+        f"{method} map of {counts[0]} training, {counts[1]} test and {counts[2]} new images, "
+        f"colored by class; trustworthiness {embedding_map.trustworthiness:.3f}."
+    )
+    figure = palette.new_figure(title, alt, height=5.2)
     axes = figure.subplots()
     for number, name in enumerate(embedding_map.classes):
         _draw_class_points(axes, embedding_map, number, styles[name])
@@ -177,21 +163,3 @@ def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> 
             fontsize=8,
             arrowprops={"arrowstyle": "-", "relpos": (0, 0.5), "color": palette.SOFT, "linewidth": 0.6},
         )
-
-
-def describe_map(embedding_map: EmbeddingMap) -> str:
-    """Return the alternative text of `draw_map`."""
-    counts = {origin: int((embedding_map.origins == origin).sum()) for origin in ("train", "test", "new")}
-    new = ", ".join(embedding_map.names[embedding_map.origins == "new"])
-    method = METHOD_TITLES[embedding_map.method]
-    metrics = {
-        "trustworthiness": embedding_map.trustworthiness,
-        "continuity": embedding_map.continuity,
-        "share of nearest neighbors kept": embedding_map.knn_preservation,
-    }
-    measured = ", ".join(f"{name} {value:.3f}" for name, value in metrics.items() if np.isfinite(value))
-    return (
-        f"{method} map of {counts['train']} training and {counts['test']} test images, colored by "
-        f"{', '.join(embedding_map.classes)}; {measured}."
-        + (f" {counts['new']} new images are marked with stars: {new}." if counts["new"] else "")
-    )

@@ -8,7 +8,7 @@ import numpy as np
 
 from pneumoscope.io.results import Evaluation
 from pneumoscope.report.figures import palette
-from pneumoscope.report.wording import format_estimate, format_share
+from pneumoscope.report.wording import format_share
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -82,7 +82,10 @@ def describe_confusion(evaluation: Evaluation) -> str:
 @palette.styled
 def draw_roc_and_precision(evaluation: Evaluation, *, title: str) -> Figure:
     """Draw one-versus-rest ROC and precision-recall curves; with two classes, only those of the positive class."""
-    figure = palette.new_figure(title, describe_roc_and_precision(evaluation), height=3.5)
+    alt = (
+        f"ROC and precision-recall curves on {len(evaluation.labels)} images. The tables contain the areas under them."
+    )
+    figure = palette.new_figure(title, alt, height=3.5)
     roc, precision = figure.subplots(1, 2)
     styles = palette.class_style(evaluation.label_set)
     for number, name in _list_curves(evaluation):
@@ -140,15 +143,3 @@ def _draw_class(roc: Axes, precision: Axes, evaluation: Evaluation, number: int,
     roc.plot((predicted & ~positive).sum() / (~positive).sum(), recall, "o", **operating)
     if predicted.any():
         precision.plot(recall, (predicted & positive).sum() / predicted.sum(), "o", **operating)
-
-
-def describe_roc_and_precision(evaluation: Evaluation) -> str:
-    """Return the alternative text of `draw_roc_and_precision`."""
-    names = ", ".join(name for _, name in _list_curves(evaluation)) or "no class"
-    metrics = [
-        f"{title} {format_estimate(key, evaluation.metrics[key])}"
-        for key, title in (("auroc", "area under the ROC curve"), ("auprc", "area under the precision-recall curve"))
-        if key in evaluation.metrics
-    ]
-    numbers = f": {', '.join(metrics)}" if metrics else ""
-    return f"ROC and precision-recall curves for {names} on {len(evaluation.labels)} images{numbers}."
