@@ -45,20 +45,6 @@ def measure_share_inside(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(inside, heat, out=np.full(len(heat), np.nan), where=heat > 0))
 
 
-def measure_overlap(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the intersection over union of each mask and the hottest region of equal size, `(n,)` float64.
-
-    Masks must not be empty. Pixels without heat never belong to the hottest region.
-    """
-    overlaps = []
-    for heatmap, mask in zip(heatmaps, masks, strict=True):
-        hottest = np.zeros(mask.size, bool)
-        hottest[np.argsort(-heatmap.ravel(), kind="stable")[: mask.sum()]] = True
-        hottest &= heatmap.ravel() > 0
-        overlaps.append((hottest & mask.ravel()).sum() / (hottest | mask.ravel()).sum())
-    return np.array(overlaps, dtype=np.float64)
-
-
 def correlate_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     """Return the Spearman rank correlation of each pair of maps, `(n,)` float64; 0 if a map is constant."""
     ranks = [rankdata(maps.reshape(len(maps), -1), axis=1) for maps in (first, second)]
