@@ -44,7 +44,6 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
     assert calls == [(tmp_path / "detectors", options)]
     assert "dark: Dark is anomalous." in result.stdout
     content = json.loads((tmp_path / "anomaly.json").read_text())
-    assert content["configuration"] == "improved"
     (row,) = read_csv(tmp_path / "anomaly.csv").to_dict("records")
     assert (row["method"], row["metric"]) == ("dark", "auroc")
     assert {name: row[name] for name in ("value", "low", "high", "n")} == content["methods"]["dark"]["auroc"]

@@ -33,7 +33,6 @@ def neighbors(
 def anomaly(
     study_dir: StudyArgument = Path("out"),
     out: OutOption = Path("research"),
-    configuration: ConfigurationOption = "improved",
     weights: Annotated[
         Path | None,
         typer.Option("--weights", help="Weights file of Keras MobileNet 0.75 without top, pretrained on ImageNet."),
@@ -47,8 +46,7 @@ def anomaly(
     """
     from pneumoscope.research.run import run_anomaly_benchmark
 
-    table = run_anomaly_benchmark(study_dir, configuration, out, weights=weights, epochs=epochs)
-    print_methods(table, as_json=as_json)
+    print_methods(run_anomaly_benchmark(study_dir, out, weights=weights, epochs=epochs), as_json=as_json)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope research explain out --configuration default")

@@ -32,13 +32,12 @@ def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) 
 
 
 def run_anomaly_benchmark(
-    study_dir: Path, configuration: str, out_dir: Path, *, weights: Path | None = None, epochs: int | None = None
+    study_dir: Path, out_dir: Path, *, weights: Path | None = None, epochs: int | None = None
 ) -> MethodTable:
     """Task 3. Evaluate all anomaly detectors, fitted on the normals of a study. An interrupted run can be resumed.
 
     Args:
         study_dir: folder of the study.
-        configuration: recorded in the result.
         out_dir: folder for `anomaly.json`, `anomaly.csv` and the checkpoints, `detectors/`.
         weights: file of pretrained weights; if None, detectors with pretrained features are skipped.
         epochs: number of epochs; None for the default of each detector.
@@ -47,7 +46,7 @@ def run_anomaly_benchmark(
 
     request, dataset = reopen_study(study_dir)
     table = benchmark_anomaly(dataset, out_dir / "detectors", weights=weights, epochs=epochs, seed=request["seed"])
-    return _write_table("anomaly", table, out_dir, configuration=configuration, data_sha256=request["data_sha256"])
+    return _write_table("anomaly", table, out_dir, data_sha256=request["data_sha256"])
 
 
 def run_explain_benchmark(

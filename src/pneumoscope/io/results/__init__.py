@@ -1,4 +1,4 @@
-"""Result dataclasses, one file per task. Each validates the shapes of its arrays.
+"""Result dataclasses, one file per task.
 
 classification.py  task 1
 neighbors.py       task 2

@@ -182,13 +182,6 @@ class Confounders:
     pixel_baselines: dict[str, dict[str, Estimate]]
     series: dict[str, dict[str, Estimate]]
 
-    def __post_init__(self) -> None:
-        require(
-            {*self.differences, UNTOUCHED} == {*self.hidden, UNTOUCHED} == set(self.metrics),
-            f"the modifications differ: metrics has {sorted(self.metrics)}, differences has "
-            f"{sorted(self.differences)}, hidden has {sorted(self.hidden)}",
-        )
-
 
 @dataclass(frozen=True)
 class OODKind:
@@ -208,10 +201,6 @@ class OODKind:
     rejected: Estimate
     reason: str
 
-    def __post_init__(self) -> None:
-        too_many = f"{self.kind}: rejected {self.rejected} is more than flagged {self.flagged}"
-        require(self.rejected.value <= self.flagged.value, too_many)
-
 
 @dataclass(frozen=True)
 class OODCheck:
@@ -224,9 +213,6 @@ class OODCheck:
 
     split: str
     kinds: tuple[OODKind, ...]
-
-    def __post_init__(self) -> None:
-        require(bool(self.kinds) and self.kinds[0].origin == "usual", "the first type must be unchanged images")
 
 
 @dataclass(frozen=True)
