@@ -7,7 +7,7 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.classification.classifier import evaluate_classifier, join_positives, train_classifier
+from pneumoscope.classification.classifier import evaluate_classifier, hash_table, join_positives, train_classifier
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError, ImageError, ModelError, TrainingError
 from pneumoscope.labels import LabelSet
@@ -116,3 +116,10 @@ def test_images_of_another_size_are_an_error(five_classes: Dataset) -> None:
     model = build_architecture("reference-multiclass", num_outputs=5, size=48)
     with pytest.raises(ImageError, match=r"shape \(40, 32, 32\); expected \(n, 48, 48\)"):
         evaluate_classifier(model, five_classes, label_set=five_classes.label_set)
+
+
+def test_the_hash_of_the_data_includes_the_labels(five_classes: Dataset) -> None:
+    table = five_classes.table
+    changed = [replace(five_classes, table=table.assign(**{name: "tb"})) for name in ("label", "uncertain", "split")]
+    assert len({hash_table(dataset) for dataset in (five_classes, *changed)}) == 4
+    assert hash_table(five_classes) == hash_table(five_classes.select(np.arange(len(table))[::-1]))

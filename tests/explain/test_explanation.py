@@ -162,23 +162,6 @@ class TestGradcam:
         assert np.unravel_index(heatmap.argmax(), heatmap.shape) == (16, 12)
         assert (heatmap[16, [0, 32]] == 0).all(), "no field has its center near the border"
 
-    def test_the_model_is_not_changed_and_precision_is_full(self):
-        keras.utils.set_random_seed(1)
-        model = build_model(32, dtype="mixed_bfloat16")
-        images = np.random.default_rng(0).integers(0, 256, (3, 32, 32), dtype=np.uint8)
-        before = [keras.ops.convert_to_numpy(weight).copy() for weight in model.weights]
-        full = build_model(32)
-        full.set_weights(before)
-
-        given, expected = (
-            explain(one, images, method="hirescam", layer="conv_2", class_indices=[0, 1, 0]) for one in (model, full)
-        )
-
-        np.testing.assert_allclose(given, expected, atol=1e-5)
-        assert model.get_layer("conv_2").compute_dtype == "bfloat16"
-        for weight, kept in zip(model.weights, before, strict=True):
-            np.testing.assert_array_equal(keras.ops.convert_to_numpy(weight), kept)
-
 
 class TestPatches:
     def test_patches_are_those_that_activate_a_filter_most(self):
@@ -197,16 +180,6 @@ class TestPatches:
         assert patches["conv_1"].dtype == np.float32
         assert (patches["conv_1"][0, :, 16, 16] > 0.7).all()
         assert (patches["conv_1"][0][:, [0, 0, 31, 31], [0, 31, 0, 31]] == 0).all()
-
-    def test_patches_beyond_the_image_repeat_its_border(self):
-        inputs = keras.Input((8, 8, 1))
-        features = layers.Conv2D(1, 5, padding="same", kernel_initializer="ones", name="conv_1")(inputs)
-        image = np.zeros((1, 8, 8), np.uint8)
-        image[0, 0, 0] = 255
-        patches, _ = find_patches(keras.Model(inputs, features), image, layers=("conv_1",))
-        assert patches["conv_1"].shape == (1, 1, 32, 32)
-        assert patches["conv_1"][0, 0, 0, 0] == 1
-        assert patches["conv_1"][0, 0, -1, -1] == 0
 
     def test_feature_maps_are_the_outputs_of_the_layers(self):
         model, image = build_model(32), np.random.default_rng(0).integers(0, 256, (32, 32), dtype=np.uint8)

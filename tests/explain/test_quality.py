@@ -9,7 +9,7 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.explain import faithfulness, quality
 from pneumoscope.explain.methods import explain
-from pneumoscope.explain.probes import probe_concepts
+from pneumoscope.explain.scorer import Scorer
 from pneumoscope.research import explain_benchmark as benchmark
 
 BINARY = KERMANY_LABELS.binary()
@@ -35,12 +35,11 @@ class TestPlace:
     def test_a_map_of_the_lesion_scores_1_and_its_opposite_0(self, draw_blobs):
         _, masks = draw_blobs(4)
         right, wrong, empty = masks.astype(float), 1.0 - quality.dilate_masks(masks), np.zeros(masks.shape)
-        for measure in (quality.hit_lesion, quality.measure_share_inside, quality.measure_overlap):
+        for measure in (quality.hit_lesion, quality.measure_share_inside):
             np.testing.assert_array_equal(measure(right, masks), 1)
             np.testing.assert_array_equal(measure(wrong, masks), 0)
         assert not quality.hit_lesion(empty, masks).any()
         assert np.isnan(quality.measure_share_inside(empty, masks)).all()
-        np.testing.assert_array_equal(quality.measure_overlap(empty, masks), 0)
 
     def test_only_maps_that_shift_with_the_image_are_repeatable(self):
         maps = np.random.default_rng(0).random((3, 32, 32))
@@ -55,16 +54,9 @@ class TestFaithfulness:
         images, masks = draw_blobs(1)
         heatmap = explain(blob_model, images, method="hirescam", layer="conv_1", class_indices=[1])[0] + masks[0]
         rng = np.random.default_rng(0)
-
-        inserted = faithfulness.measure_deletion(predict, images[0], heatmap, insert=True)
-        assert inserted > faithfulness.measure_deletion(predict, images[0], heatmap) + 0.2
-        assert inserted > faithfulness.measure_deletion(predict, images[0], -heatmap, insert=True) + 0.2
         road, opposite = (faithfulness.measure_road(predict, images[0], sign * heatmap, rng) for sign in (1, -1))
         assert road > 0.2
         assert opposite < -0.2
-        good, bad = (faithfulness.measure_sensitivity(predict, images[0], sign * heatmap, rng) for sign in (1, -1))
-        assert good > 0.5
-        assert bad < -0.5
 
     def test_missing_pixels_are_filled_from_their_neighbors(self):
         ramp = np.tile(np.linspace(20, 200, 32), (32, 1)).astype(np.uint8)
@@ -119,16 +111,15 @@ class TestBenchmark:
     def test_the_benchmark_compares_methods_with_a_map_of_edges(self, blob_model, collection, monkeypatch):
         monkeypatch.setattr(benchmark, "find_lungs", lambda images: np.ones(images.shape, bool))
 
-        result = benchmark.benchmark_explanations(
-            blob_model,
+        table = benchmark.benchmark_explanations(
+            Scorer(blob_model, "conv_1"),
             collection,
             label_set=BINARY,
             other=blob_model,
-            layer="conv_1",
             methods=("hirescam", "integrated_gradients", "rise"),
             num_images=12,
         )
-        metrics = result.table.metrics
+        metrics = table.metrics
 
         assert tuple(metrics) == ("hirescam", "integrated_gradients", "rise", "edges")
         assert metrics["hirescam"]["peak_in_lesion"].value == 1
@@ -139,9 +130,8 @@ class TestBenchmark:
         assert metrics["hirescam"]["survives_all"].value < 0.99
         assert metrics["hirescam"]["survives_last"] != metrics["hirescam"]["survives_all"]
         assert metrics["hirescam"]["other_seed"].value == pytest.approx(1, abs=1e-6)
-        assert result.table.remarks["edges"].startswith("Fails the parameter-randomization check")
-        assert "pointing-game accuracy 100 %" in result.table.remarks["hirescam"]
-        assert set(result.claim) == {"centrality_negative", "centrality_positive", "centrality_difference"}
+        assert table.remarks["edges"].startswith("Fails the parameter-randomization check")
+        assert "pointing-game accuracy 100 %" in table.remarks["hirescam"]
 
     def test_without_masks_detected_opacities_are_chosen(self, blob_model, collection, monkeypatch, draw_blobs):
         from pneumoscope.explain import cases
@@ -160,11 +150,3 @@ class TestBenchmark:
         assert lesions.masks.any(axis=(1, 2)).all()
         assert lesions.class_indices.tolist() == [1] * 6
         assert set(lesions.patients) <= set(bare.table["patient"][12:])
-
-
-def test_exposure_changes_the_prediction_and_position_does_not(blob_model, draw_blobs):
-    images, _ = draw_blobs(6, seed=2)
-    changes = probe_concepts(blob_model, images, np.arange(6).astype(str), label_set=BINARY)
-    assert changes["gamma 0.7"].value > changes["moved by 6 pixels"].value
-    assert abs(changes["moved by -6 pixels"].value) < 0.1
-    assert changes["changed decisions, hidden border"].n == 6

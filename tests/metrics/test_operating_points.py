@@ -32,11 +32,6 @@ def test_points_are_in_order_for_separable_classes():
     assert points["balanced"] == pytest.approx(0.5)
 
 
-def test_a_single_class_raises_an_error():
-    with pytest.raises(ValueError, match="both 0 and 1"):
-        choose_operating_points([1, 1], [0.2, 0.8])
-
-
 def test_specificity_is_that_of_the_roc_curve():
     rng = np.random.default_rng(1)
     labels = np.repeat([0, 1], [200, 400])

@@ -34,8 +34,3 @@ def test_images_of_equal_confidence_are_answered_together():
     orders = [measure_selective(correct, [1.0, 1.0], ["a", "b"]) for correct in ([True, False], [False, True])]
     assert orders[0].accuracies.tolist() == orders[1].accuracies.tolist() == [0.5]
     assert orders[0].area.value == orders[1].area.value == 0.5
-
-
-def test_shapes_are_checked():
-    with pytest.raises(ValueError, match="same shape"):
-        measure_selective([True], [1.0, 2.0], ["a"])

@@ -19,11 +19,6 @@ def test_the_seed_decides_the_images(phantoms: Dataset) -> None:
     assert first.dtype == np.uint8
 
 
-def test_ranges_of_zero_change_nothing(phantoms: Dataset) -> None:
-    images = phantoms.images[:4]
-    np.testing.assert_array_equal(augment_images(images, Augmentation(), np.random.default_rng(0)), images)
-
-
 def test_flip_mirrors(phantoms: Dataset) -> None:
     images = phantoms.images[:4]
     flipped = augment_images(images, Augmentation(flip=1.0), np.random.default_rng(0))

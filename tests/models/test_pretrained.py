@@ -7,7 +7,6 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.data.image import load_gray
 from pneumoscope.errors import TrainingError
 from pneumoscope.models.architectures.pretrained import BACKBONES, build_transfer
 from pneumoscope.models.flatten import flatten_model
@@ -147,20 +146,3 @@ def test_a_failed_download_names_the_alternatives(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr("keras.applications.MobileNetV2", fail)
     with pytest.raises(TrainingError, match=r"mobilenet-v2 cannot be downloaded \(URL fetch failure\).*--weights FILE"):
         build_transfer("mobilenet-v2", weights="imagenet", size=SIZE)
-
-
-@pytest.mark.real_data
-def test_pretrained_features_separate_the_classes_before_training(real_data: Path) -> None:
-    weights = real_data.parent / "weights" / "mobilenet_7_5_224_tf_no_top.h5"
-    if not weights.exists():
-        pytest.skip("the weights of MobileNet are not at hand")
-    images = [
-        np.stack([load_gray(path, size=160) for path in sorted((real_data / "train" / kind).iterdir())[:24]])
-        for kind in ("NORMAL", "PNEUMONIA")
-    ]
-    model = build_transfer("mobilenet", weights=weights, size=160)
-    normals, pneumonias = (run_to(model, "embedding", 255 * part[..., None]) for part in images)
-    centers = normals[:12].mean(axis=0), pneumonias[:12].mean(axis=0)
-    closer = [np.linalg.norm(part[12:] - center, axis=1) for part in (normals, pneumonias) for center in centers]
-    right = np.concatenate([closer[0] < closer[1], closer[3] < closer[2]])
-    assert right.mean() > 0.75

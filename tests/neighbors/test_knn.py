@@ -8,7 +8,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import CollectionError, ImageError, ModelError
-from pneumoscope.io.archive import load_result, save_result
 from pneumoscope.labels import LabelSet
 from pneumoscope.neighbors.knn import K_TRIED, count_votes, embed_images, find_neighbors, find_similar
 from pneumoscope.neighbors.search import LabeledEmbeddings, scale_to_length_one
@@ -52,12 +51,6 @@ def test_clustered_classes_are_classified_correctly():
     assert result.evaluations["test"].metrics["accuracy"].value > 0.95
     assert result.evaluations["val"].metrics["macro_f1"].value > 0.95
     assert result.evaluations["test"].names.tolist() == dataset.table["name"][dataset.rows("test")].tolist()
-
-
-def test_random_embeddings_classify_by_chance():
-    embeddings, dataset = make_case()
-    noise = np.random.default_rng(1).normal(size=embeddings.shape)
-    assert classify(noise, dataset).evaluations["test"].metrics["balanced_accuracy"].value < 0.6
 
 
 def test_probabilities_are_weighted_shares_of_the_votes():
@@ -171,14 +164,6 @@ def test_images_of_unknown_class_are_left_out():
     assert not set(result.queries) & set(unknown)
 
 
-def test_the_result_of_two_classes_can_be_saved(tmp_path):
-    result = classify(*make_case(spread=0.3), label_set=KERMANY_LABELS.binary())
-    save_result(result, tmp_path / "neighbors.npz")
-    again = load_result(tmp_path / "neighbors.npz")
-    assert again.evaluations["test"].metrics == result.evaluations["test"].metrics
-    np.testing.assert_array_equal(again.nearest, result.nearest)
-
-
 def test_findings_are_classified_by_the_known_labels_of_the_neighbors():
     rng = np.random.default_rng(0)
     splits = rng.permutation(np.repeat(list(SPLITS), list(SPLITS.values())))
@@ -258,14 +243,6 @@ def test_the_embedding_is_the_output_of_the_layer(channels):
     flat = np.repeat(images[..., None], channels, axis=-1).reshape(70, -1) / 255
     np.testing.assert_allclose(result, np.maximum(flat @ kernel + bias, 0), atol=1e-4)
     assert (result.shape, result.dtype) == ((70, 5), np.float32)
-
-
-def test_embeddings_of_a_bfloat16_model_are_float32():
-    pytest.importorskip("keras")
-    images = np.random.default_rng(0).integers(0, 256, (3, 8, 8), dtype=np.uint8)
-    result = embed_images(build_model(1, "mixed_bfloat16"), images)
-    assert result.dtype == np.float32
-    np.testing.assert_allclose(result, embed_images(build_model(1), images), atol=0.05)
 
 
 def test_no_images_give_no_embeddings_and_a_missing_layer_an_error():

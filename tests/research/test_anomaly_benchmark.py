@@ -13,9 +13,8 @@ from pneumoscope.data.examples import label_positive
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import LabelError, TrainingError
 from pneumoscope.labels import LabelSet
-from pneumoscope.metrics.localization import evaluate_maps
 from pneumoscope.phantoms.phantom import phantom_dataset
-from pneumoscope.research.anomaly_benchmark import add_anomalies_to_normals, benchmark_anomaly
+from pneumoscope.research.anomaly_benchmark import benchmark_anomaly
 
 
 class Darkness:
@@ -59,15 +58,13 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> list[FitContext]:
 
 
 def test_every_detector_gets_a_row(contexts: list[FitContext], dataset: Dataset, tmp_path: Path) -> None:
-    table = benchmark_anomaly(dataset, tmp_path, num_seeds=2, seed=5)
+    table = benchmark_anomaly(dataset, tmp_path, seed=5)
 
-    assert [context.seed for context in contexts] == [5, 6]
+    assert [context.seed for context in contexts] == [5]
     assert set(table.metrics) == {"dark", "dead"}
     assert table.metrics["dead"] == {} and "autoencoder collapsed" in table.remarks["dead"]
-    metrics = table.metrics["dark"]
-    assert metrics["auroc_sd"].value == 0
-    assert {"pixel_auroc", "pro", "pro_synthetic", "accuracy", "f1", "seconds_per_image"} <= set(metrics)
-    assert {"false_positive_rate", "sensitivity", "sensitivity_viral"} <= set(metrics)
+    names = {"auroc", "accuracy", "f1", "false_positive_rate", "sensitivity", "sensitivity_viral", "seconds_per_image"}
+    assert names <= set(table.metrics["dark"])
     with_weights = benchmark_anomaly(dataset, tmp_path, weights=tmp_path / "net.h5")
     assert "dark_imagenet" in with_weights.metrics and contexts[-1].weights == tmp_path / "net.h5"
 
@@ -99,26 +96,3 @@ def test_a_threshold_keeps_its_false_positive_rate_on_new_normals(rate: float) -
     rng = np.random.default_rng(0)
     flagged = [(rng.normal(size=200) >= choose_threshold(rng.normal(size=60), rate)).mean() for _ in range(400)]
     assert rate - 0.025 < np.mean(flagged) <= rate + 0.005
-
-
-def test_synthetic_opacities_brighten_their_masks(dataset: Dataset) -> None:
-    normals = select_normals(dataset).held_out
-    copies = add_anomalies_to_normals(normals, 0)
-    masks, change = copies.masks, copies.images.astype(int) - normals.images
-    assert masks.any(axis=(1, 2)).mean() > 0.8
-    assert change[masks].mean() > 5 * np.abs(change[~masks]).mean()
-    np.testing.assert_array_equal(copies.images, add_anomalies_to_normals(normals, 0).images)
-
-
-def test_localization_of_random_maps_is_chance_and_of_true_ones_is_perfect() -> None:
-    rng = np.random.default_rng(0)
-    masks = np.zeros((40, 24, 24), bool)
-    masks[:, 4:9, 5:10] = True
-    masks[::2, 15:17, 15:20] = True
-    patients = np.arange(40).astype(str)
-    random = evaluate_maps(rng.random(masks.shape), masks, patients=patients)
-    assert random["pixel_auroc"].value == pytest.approx(0.5, abs=0.03)
-    assert random["pro"].value == pytest.approx(0.15, abs=0.03)
-    # A map of the large regions alone finds 40 of 60 regions.
-    large = np.where(np.indices(masks.shape)[1] < 12, masks, False) + 0.01 * rng.random(masks.shape)
-    assert evaluate_maps(large, masks, patients=patients)["pro"].value == pytest.approx(2 / 3 + 1 / 3 * 0.15, abs=0.03)

@@ -1,11 +1,9 @@
-import dataclasses
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from pneumoscope.classification.cross_validation import assign_folds
-from pneumoscope.data.audit import audit_dataset
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.metrics.classification import evaluate
@@ -42,62 +40,45 @@ def test_joint_counts_match_flipped_labels():
 
 @pytest.fixture(scope="module")
 def mislabeled(phantoms):
-    """Return phantoms with some labels flipped, which those are, and predictions of a model and of neighbors."""
+    """Return which labels of phantoms are flipped, and predictions of a model and of neighbors."""
     rng = np.random.default_rng(5)
     pool = select_pool(phantoms)
     truth = pool.labels()
     given, flipped = flip(truth, 0.12, rng)
-    table = pool.table.assign(label=np.array(KERMANY_LABELS.classes)[given])
-    dataset = dataclasses.replace(pool, table=table)
     centers = rng.normal(size=(3, 12))
     embeddings = centers[truth] + 0.7 * rng.normal(size=(len(truth), 12))
-    patients = table["patient"].to_numpy().astype(str)
-    references = LabeledEmbeddings(embeddings, given, patients)
-    votes = count_votes(references, embeddings, patients, num_classes=3, ks=(9,))[9]
+    references = LabeledEmbeddings(embeddings, given, pool.patients)
+    votes = count_votes(references, embeddings, pool.patients, num_classes=3, ks=(9,))[9]
     closeness = np.exp(-np.square(embeddings[:, None] - centers).sum(axis=2) / 2)
     predictions = evaluate(
         given,
         closeness / closeness.sum(axis=1, keepdims=True),
         label_set=KERMANY_LABELS,
         split="held out by patients",
-        patients=patients,
-        names=table["name"].to_numpy().astype(str),
+        patients=pool.patients,
+        names=pool.names,
     )
-    return dataset, flipped, predictions, votes
+    return flipped, predictions, votes
 
 
 def test_flipped_labels_are_listed_first(mislabeled):
-    dataset, flipped, predictions, votes = mislabeled
+    flipped, predictions, votes = mislabeled
 
-    review = review_labels(predictions, votes, audit_dataset(dataset), {})
+    rows, _ = review_labels(predictions, votes)
 
     place = {name: row for row, name in enumerate(predictions.names)}
-    correct = flipped[[place[row["name"]] for row in review.rows]]
+    correct = flipped[[place[row["name"]] for row in rows]]
     assert correct.mean() > 0.8 > 5 * flipped.mean()
     assert correct.sum() > 0.6 * flipped.sum()
-    assert (np.diff([row["suspicion"] for row in review.rows]) <= 0).all()
-    assert all(row["given"] != row["proposed"] for row in review.rows)
-
-
-def test_duplicates_that_contradict_each_other_are_listed(mislabeled):
-    dataset, _, predictions, votes = mislabeled
-    first, second, third = dataset.table["name"][:3]
-    labels = dict(zip(dataset.table["name"], dataset.table["label"], strict=True))
-    labels |= {first: "normal", second: "viral", third: "viral"}
-    audit = dataclasses.replace(
-        audit_dataset(dataset), exact_duplicates=[[first, second]], near_duplicates=[[second, third]]
-    )
-
-    assert review_labels(predictions, votes, audit, labels).duplicates == [[(first, "normal"), (second, "viral")]]
+    assert (np.diff([row["suspicion"] for row in rows]) <= 0).all()
+    assert all(row["given"] != row["proposed"] for row in rows)
 
 
 def test_neighbors_of_held_out_images_are_training_images_of_their_model(phantoms, tmp_path, monkeypatch):
     pool = select_pool(phantoms)
     folds, labels = assign_folds(pool, "patients", seed=0), pool.labels()
-    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    predictions = evaluate(
-        labels, np.eye(3)[labels], label_set=KERMANY_LABELS, split="x", patients=patients, names=names
-    )
+    about = {"label_set": KERMANY_LABELS, "split": "x", "patients": pool.patients, "names": pool.names}
+    predictions = evaluate(labels, np.eye(3)[labels], **about)
     embedded_folds = []
 
     class SavedModel:

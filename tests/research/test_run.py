@@ -40,11 +40,10 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
     result = CliRunner().invoke(app, [*arguments, "--weights", str(tmp_path / "net.h5")])
 
     assert result.exit_code == 0, result.output
-    options = {"weights": tmp_path / "net.h5", "epochs": 2, "num_seeds": 1, "seed": 0}
+    options = {"weights": tmp_path / "net.h5", "epochs": 2, "seed": 0}
     assert calls == [(tmp_path / "detectors", options)]
     assert "dark: Dark is anomalous." in result.stdout
     content = json.loads((tmp_path / "anomaly.json").read_text())
-    assert content["configuration"] == "improved"
     (row,) = read_csv(tmp_path / "anomaly.csv").to_dict("records")
     assert (row["method"], row["metric"]) == ("dark", "auroc")
     assert {name: row[name] for name in ("value", "low", "high", "n")} == content["methods"]["dark"]["auroc"]
@@ -78,8 +77,7 @@ def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path,
     content = json.loads((tmp_path / "explain.json").read_text())
     assert "parameter-randomization check" in content["remarks"]["hirescam"]
     assert content["remarks"]["edges"].startswith("Fails the parameter-randomization check")
-    assert set(content["claim"]) == {"centrality_negative", "centrality_positive", "centrality_difference"}
-    assert content["layer"] and content["probes"] and content["metrics"] == content["methods"]["hirescam"]
+    assert content["layer"] and content["metrics"] == content["methods"]["hirescam"]
 
 
 def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch):
@@ -89,17 +87,18 @@ def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch
     assert "run `pneumoscope crossvalidate" in str(missing.exception)
 
     pool = dataset.select(dataset.table["split"].to_numpy() != "test")
-    names, patients = (pool.table[column].to_numpy().astype(str) for column in ("name", "patient"))
-    labels = pool.labels()
+    names, labels = pool.names, pool.labels()
     probabilities = 0.1 + 0.7 * np.eye(3)[labels]
     probabilities[0] = np.roll(probabilities[0], 1)
-    evaluation = evaluate(labels, probabilities, label_set=dataset.label_set, split="x", patients=patients, names=names)
-    save_result(evaluation, tmp_path / f"as-it-is-seed-{request['seed']}" / "patients.npz")
+    evaluation = evaluate(
+        labels, probabilities, label_set=dataset.label_set, split="x", patients=pool.patients, names=names
+    )
+    save_result(evaluation, tmp_path / f"seed-{request['seed']}" / "patients.npz")
     monkeypatch.setattr("pneumoscope.research.label_audit.vote_held_out", lambda *_, **__: probabilities)
     result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "labels")])
 
     assert result.exit_code == 0, result.output
-    assert names[0] in result.stdout and "1 of" in result.stdout
+    assert names[0] in result.stdout and "1 of" in result.stdout and "bacterial against viral" in result.stdout
     content = json.loads((tmp_path / "labels" / "labels.json").read_text())
     assert content["images"] == int((labels > 0).sum())
     assert content["metrics"]["predictions_outside"]["value"] > 0.9

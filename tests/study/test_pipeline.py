@@ -162,6 +162,7 @@ def test_any_classes_get_the_tasks_that_they_allow(
     results = json.loads((out / "results.json").read_text())
     assert set(results["tasks"]) == tasks
     assert set(results["left_out"]) == left_out
+    assert "new" not in load_stage(out, f"default-map_{dataset.label_set.task}").origins, "phantoms have other classes"
     reader = Reader.open(out / "reader")
     assert reader.label_set == dataset.label_set == reopen_study(out)[1].label_set
     assert len(reader.predict_images(dataset.images[:2], ["a", "b"])) == 2

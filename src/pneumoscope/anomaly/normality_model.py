@@ -174,9 +174,9 @@ def _make_training_data(normals: Normals, settings: TrainingSettings, seed: int)
 
     def add_copies(images: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         lungs = find_lungs(images)
-        copies = [add_anomalies(images, lungs, rng) for _ in range(NUM_COPIES)]
-        inputs = augment_images(np.concatenate([images, *(copy.images for copy in copies)]), _EXPOSURES, rng)
-        classes = np.concatenate([np.zeros(len(images), int), *(1 + copy.classes for copy in copies)])
+        copies, kinds = zip(*(add_anomalies(images, lungs, rng) for _ in range(NUM_COPIES)), strict=True)
+        inputs = augment_images(np.concatenate([images, *copies]), _EXPOSURES, rng)
+        classes = np.concatenate([np.zeros(len(images), int), *(1 + kind for kind in kinds)])
         return inputs[..., None], np.eye(1 + len(ANOMALIES), dtype=np.float32)[classes]
 
     validation = (*add_copies(normals.held_out.images, np.random.default_rng(seed)), None)

@@ -243,9 +243,10 @@ def name_classes(label_set: LabelSet) -> str:
 
 
 def hash_table(dataset: Dataset) -> str:
-    """Return a SHA-256 of the file hashes and splits of all images."""
-    lines = "".join(f"{row.sha256} {row.split}\n" for row in dataset.table.sort_values("name").itertuples())
-    return hashlib.sha256(lines.encode()).hexdigest()
+    """Return a SHA-256 of the file hashes, patients, labels and splits of all images."""
+    columns = ["sha256", "patient", "label", "uncertain", "split"]
+    table = dataset.table.sort_values("name").reindex(columns=columns, fill_value="")
+    return hashlib.sha256(table.to_csv(index=False).encode()).hexdigest()
 
 
 def _check_parts(parts: dict[str, Dataset], label_set: LabelSet) -> None:

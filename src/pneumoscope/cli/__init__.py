@@ -5,7 +5,7 @@ training.py    `train`, `crossvalidate`, `study`
 inference.py   `read`, `app`, `explain`, `export`
 evaluation.py  `evaluate`
 data.py        `data`: `prepare`, `audit`, `download`, `phantoms`
-research.py    `research`: benchmarks, ablations, label audits
+research.py    `research`: benchmarks, label audits
 commands.py    the class of all commands
 options.py     shared options
 output.py      tables and JSON on standard output

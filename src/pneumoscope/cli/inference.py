@@ -49,9 +49,8 @@ Columns of --output and keys of --json:
                       abstains) or rejected (by the out-of-distribution
                       detector)
   operating_point     operating point or threshold of the decision
-  p_<class>           calibrated probability of each class and group; the
-                      included models have p_normal, p_bacterial, p_viral
-                      and p_pneumonia
+  p_<class>           calibrated probability of each class and group, such as
+                      p_normal and p_pneumonia
   anomaly_score       distance from normal radiographs
   anomaly_percentile  percentage of held-out normals with a lower score
   in_distribution     whether the image is like the training images; false

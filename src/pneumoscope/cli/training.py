@@ -104,12 +104,12 @@ def crossvalidate(
     settings: SettingsOption = None,
 ) -> None:
     """Cross-validate a configuration on the images outside the test split."""
+    from pneumoscope.classification.cross_validation import cross_validate
     from pneumoscope.classifier import choose_settings
-    from pneumoscope.research.ablation import run_ablation
 
     chosen = choose_settings(configuration, **read_training(context, flags))
     dataset = load_split(data, out, labels, chosen.size, seed)
-    evaluation = run_ablation(dataset, out, settings=chosen, protocol=hold_out, seed=seed)
+    evaluation = cross_validate(dataset, out / f"seed-{seed}", settings=chosen, protocol=hold_out, seed=seed)
     print_metrics(evaluation.metrics, evaluation.split)
 
 

@@ -7,11 +7,10 @@ cams.py            class-activation maps
 gradients.py       pixel-gradient methods
 perturbations.py   occlusion and RISE
 patches.py         feature maps, and patches with the highest activation
-probes.py          sensitivity to exposure, pose, markers and borders
 cases.py           evaluation images
 files.py           heatmaps of single images, for any saved model
 quality.py         localization, repeatability, parameter randomization
-faithfulness.py    deletion, insertion, ROAD, sensitivity-n
+faithfulness.py    ROAD
 centrality.py      centrality of heatmaps, pointing game
 verdict.py         summary sentence of the metrics of a method
 """

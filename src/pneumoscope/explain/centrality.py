@@ -2,12 +2,10 @@
 
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.ndimage import maximum_filter
 
-from pneumoscope.explain.quality import hit_masks
+from pneumoscope.explain.quality import dilate_masks, hit_lesion
 from pneumoscope.io.results import Estimate
 from pneumoscope.metrics.intervals import estimate, estimate_mean
-from pneumoscope.models.receptive_field import Field
 
 LUNG_CENTER = (0.47, 0.50)
 LUNG_AXES = (0.36, 0.42)
@@ -84,29 +82,24 @@ def _mean(values: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndar
 
 
 def estimate_peak_in_lesion(
-    heatmaps: np.ndarray, masks: np.ndarray, patients: ArrayLike, *, fields: tuple[Field, Field], seed: int = 0
+    heatmaps: np.ndarray, masks: np.ndarray, patients: ArrayLike, *, seed: int = 0
 ) -> dict[str, Estimate]:
-    """Return the pointing-game accuracy and its chance level.
-
-    A map hits if its maximum lies in the lesion mask, dilated by one position of the layer.
+    """Return the pointing-game accuracy and its chance level; see `hit_lesion`.
 
     Args:
         heatmaps: `(n, H, W)` float32; an empty map is a miss.
         masks: `(n, H, W)` bool, lesion masks; images with an empty mask are excluded.
         patients: `(n,)` str, the unit of the bootstrap.
-        fields: receptive fields of the layer along rows and columns.
         seed: of the bootstrap.
 
     Returns:
-        `peak_in_lesion`, the accuracy; `lesion_area`, the mean area share of the dilated masks, which is the chance
-        level. NaN if all masks are empty.
+        `peak_in_lesion`, the accuracy; `lesion_area`, the chance level. NaN if all masks are empty.
     """
     present = masks.any(axis=(1, 2))
     if not present.any():
         return dict.fromkeys(("peak_in_lesion", "lesion_area"), Estimate(np.nan, np.nan, np.nan, n=0))
-    heatmaps, patients = heatmaps[present], np.asarray(patients)[present]
-    widened = maximum_filter(masks[present], size=(1, *(2 * field.step + 1 for field in fields)))
+    masks, patients = masks[present], np.asarray(patients)[present]
     return {
-        "peak_in_lesion": estimate_mean(hit_masks(heatmaps, widened), patients, seed=seed),
-        "lesion_area": estimate_mean(widened.mean(axis=(1, 2)), patients, seed=seed),
+        "peak_in_lesion": estimate_mean(hit_lesion(heatmaps[present], masks), patients, seed=seed),
+        "lesion_area": estimate_mean(dilate_masks(masks).mean(axis=(1, 2)), patients, seed=seed),
     }

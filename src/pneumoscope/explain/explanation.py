@@ -12,9 +12,7 @@ from pneumoscope.explain.patches import find_patches, map_features
 from pneumoscope.explain.scorer import choose_class, choose_finding, list_layers, score_findings
 from pneumoscope.io.results import Estimate, Explanation
 from pneumoscope.labels import UNKNOWN, LabelSet
-from pneumoscope.models.linear import copy_linear
 from pneumoscope.models.prediction import predict_probabilities
-from pneumoscope.models.receptive_field import receptive_fields
 from pneumoscope.progress import log
 
 if TYPE_CHECKING:
@@ -118,7 +116,6 @@ def _measure(
     model: "keras.Model", test: Dataset, probabilities: np.ndarray, label_set: LabelSet, layer: str, seed: int
 ) -> dict[str, Estimate]:
     patients, positive = test.patients, label_positive(test)
-    fields = receptive_fields(copy_linear(model), layer)
     classes = choose_class(probabilities, label_set)
     detected = (positive != 0) & (classes == choose_finding(probabilities, label_set))
     if label_set.multi_label:
@@ -129,8 +126,6 @@ def _measure(
         of_method = estimate_centrality(heatmaps, positive, patients, seed=seed) if (positive >= 0).any() else {}
         if test.masks is not None:
             masks = test.masks[detected]
-            of_method |= estimate_peak_in_lesion(
-                heatmaps[detected], masks, patients[detected], fields=fields, seed=seed
-            )
+            of_method |= estimate_peak_in_lesion(heatmaps[detected], masks, patients[detected], seed=seed)
         metrics |= {name if name == "lesion_area" else name + suffix: value for name, value in of_method.items()}
     return metrics

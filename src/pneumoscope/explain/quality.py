@@ -19,17 +19,12 @@ TOLERANCE = 4  # tolerance of the pointing game in pixels
 
 
 def hit_lesion(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return `(n,)` float64, 1 if the maximum of a map lies within 4 pixels of the lesion, else 0.
+    """Return `(n,)` float64, 1 if the maximum of a map lies within 4 pixels of the lesion, else 0; an empty map is 0.
 
     Source: pointing game, J. Zhang et al., "Top-down Neural Attention by Excitation Backprop", ECCV 2016.
     """
-    return hit_masks(heatmaps, dilate_masks(masks))
-
-
-def hit_masks(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return `(n,)` float64, 1 if the maximum of a map lies in its mask, else 0; an empty map is a miss."""
-    peaks = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1)
-    hits = masks.reshape(len(masks), -1)[np.arange(len(masks)), peaks] & heatmaps.any(axis=(1, 2))
+    peaks, near = heatmaps.reshape(len(heatmaps), -1).argmax(axis=1), dilate_masks(masks).reshape(len(masks), -1)
+    hits = near[np.arange(len(masks)), peaks] & heatmaps.any(axis=(1, 2))
     return np.asarray(hits, dtype=np.float64)
 
 
@@ -43,20 +38,6 @@ def measure_share_inside(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
     heat = heatmaps.sum(axis=(1, 2), dtype=np.float64)
     inside = (heatmaps * masks).sum(axis=(1, 2), dtype=np.float64)
     return np.asarray(np.divide(inside, heat, out=np.full(len(heat), np.nan), where=heat > 0))
-
-
-def measure_overlap(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
-    """Return the intersection over union of each mask and the hottest region of equal size, `(n,)` float64.
-
-    Masks must not be empty. Pixels without heat never belong to the hottest region.
-    """
-    overlaps = []
-    for heatmap, mask in zip(heatmaps, masks, strict=True):
-        hottest = np.zeros(mask.size, bool)
-        hottest[np.argsort(-heatmap.ravel(), kind="stable")[: mask.sum()]] = True
-        hottest &= heatmap.ravel() > 0
-        overlaps.append((hottest & mask.ravel()).sum() / (hottest | mask.ravel()).sum())
-    return np.array(overlaps, dtype=np.float64)
 
 
 def correlate_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:

@@ -2,6 +2,5 @@
 
 knn.py        embeddings and k-NN classification
 search.py     exact nearest-neighbor search
-retrieval.py  precision of retrieved images
 map.py        two-dimensional maps: t-SNE and UMAP
 """

@@ -1,21 +1,18 @@
-"""Synthetic anomalies in the lungs of normals, with masks: training data without pneumonia images.
+"""Synthetic anomalies in the lungs of normals: training data without pneumonia images.
 
 A consolidation brightens air to soft tissue. Haze is large, faint and streaked. A pasted patch moves tissue of the same
 image into a lung (C.-L. Li, K. Sohn, J. Yoon and T. Pfister, "CutPaste: Self-Supervised Learning for Anomaly Detection
 and Localization", CVPR 2021).
 """
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from pneumoscope.phantoms.lesions import draw_texture
 
 ANOMALIES = ("consolidation", "haze", "paste")
-PASTE_SHARE = 0.15
 
 # Ranges are sampled uniformly. Lengths are relative to the image side, gray levels to the full range.
-_CONSOLIDATION_WEIGHT, _HAZE_WEIGHT = 0.5, 0.35  # relative frequencies, with `paste_share` for pasted patches
+_WEIGHTS = np.array([0.5, 0.35, 0.15])  # relative frequencies
 _DENSITY = {"consolidation": (0.35, 0.95), "haze": (0.15, 0.5)}  # share of the air that is replaced
 _RADIUS = {"consolidation": (0.07, 0.26), "haze": (0.22, 0.45)}  # semi-axes
 _MAX_SPOTS = 3  # maximum number of ellipses per consolidation
@@ -25,27 +22,9 @@ _RAGGEDNESS = 0.35  # irregularity of the outline; 0 is an ellipse
 _SOFTNESS = 0.8  # width of the edge, relative to the radius
 _PATCH = (0.08, 0.3)  # side lengths of a pasted patch
 _OUTSIDE = 0.25  # opacity outside the lung mask, relative to inside, because the segmentation is coarse
-_VISIBLE = 0.03  # minimum change of gray level of an anomalous pixel
 
 
-@dataclass(frozen=True)
-class SyntheticAnomalies:
-    """Images with synthetic anomalies.
-
-    Attributes:
-        images: `(n, size, size)` uint8.
-        masks: `(n, size, size)` bool, visibly changed pixels.
-        classes: `(n,)` int, index into `ANOMALIES`.
-    """
-
-    images: np.ndarray
-    masks: np.ndarray
-    classes: np.ndarray
-
-
-def add_anomalies(
-    images: np.ndarray, lungs: np.ndarray, rng: np.random.Generator, *, paste_share: float = PASTE_SHARE
-) -> SyntheticAnomalies:
+def add_anomalies(images: np.ndarray, lungs: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
     """Add one synthetic anomaly to each image.
 
     Args:
@@ -53,7 +32,9 @@ def add_anomalies(
         lungs: `(n, size, size)` bool, from `pneumoscope.phantoms.lungs.find_lungs`; an empty mask is replaced by the
             image center.
         rng: random generator.
-        paste_share: relative frequency of pasted patches, 0 or more.
+
+    Returns:
+        The changed images, and `(n,)` int, the index of each anomaly into `ANOMALIES`.
 
     Raises:
         ValueError: if the shapes differ.
@@ -64,12 +45,11 @@ def add_anomalies(
             "expected (n, H, W) uint8 and lungs of equal shape"
         )
     size = images.shape[1]
-    weights = np.array([_CONSOLIDATION_WEIGHT, _HAZE_WEIGHT, paste_share])
-    classes = rng.choice(len(ANOMALIES), len(images), p=weights / weights.sum())
+    classes = rng.choice(len(ANOMALIES), len(images), p=_WEIGHTS / _WEIGHTS.sum())
     bends, textures = draw_texture(len(images), size, 9, rng), draw_texture(len(images), size, size // 3, rng)
     center = np.zeros((size, size), bool)
     center[size // 4 : 3 * size // 4, size // 5 : 4 * size // 5] = True
-    anomalous, masks = images.copy(), np.zeros(images.shape, bool)
+    anomalous = images.copy()
     for number, (image, index) in enumerate(zip(images.astype(np.float32) / 255, classes, strict=True)):
         lung = lungs[number] if lungs[number].any() else center
         anomaly = ANOMALIES[index]
@@ -81,9 +61,8 @@ def add_anomalies(
             if anomaly == "haze":
                 lines = np.clip(1 - np.abs(textures[number]) / 0.45, 0, 1) * rng.uniform(*_LINES)
             changed = _fill_air(image, filled, lines, rng)
-        masks[number] = _close_gaps(np.abs(changed - image) >= _VISIBLE)
         anomalous[number] = np.rint(255 * np.clip(changed, 0, 1)).astype(np.uint8)
-    return SyntheticAnomalies(anomalous, masks, classes)
+    return anomalous, classes
 
 
 def _draw_outline(lung: np.ndarray, bend: np.ndarray, anomaly: str, rng: np.random.Generator) -> np.ndarray:
@@ -131,11 +110,3 @@ def _blur(values: np.ndarray, deviation: float) -> np.ndarray:
     import cv2
 
     return np.asarray(cv2.GaussianBlur(values, (0, 0), deviation))
-
-
-def _close_gaps(mask: np.ndarray) -> np.ndarray:
-    """Close gaps of a mask at ribs and streaks, so that a lesion is one region."""
-    from scipy.ndimage import binary_closing, binary_opening
-
-    closed: np.ndarray = binary_opening(binary_closing(np.pad(mask, 3), iterations=2), iterations=1)[3:-3, 3:-3]
-    return closed

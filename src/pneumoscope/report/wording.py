@@ -23,13 +23,9 @@ _METRIC_TITLES = {
     "peak_in_lesion": "Peak inside the lesion",
     "lesion_area": "Lesion area, share of the image",
     "heat_in_lesion": "Heat inside the lesion",
-    "lesion_overlap": "Overlap with the lesion",
     "heat_in_lungs": "Heat inside the lungs",
     "lungs_area": "Lung area, share of the image",
-    "insertion": "Insertion",
-    "deletion": "Deletion",
     "road": "ROAD",
-    "sensitivity_n": "Sensitivity-n",
     "repeatability": "Similarity after a shift",
     "other_seed": "Similarity to a model with another seed",
     "survives_last": "Similarity with the last layer randomized",
@@ -138,7 +134,7 @@ def confounder_title(name: str) -> str:
 
 def is_percentage(name: str) -> bool:
     """Return whether a metric is shown as a percentage; other metrics have three decimals."""
-    return name.startswith(_PERCENTAGES) and name != "sensitivity_n"  # a correlation
+    return name.startswith(_PERCENTAGES)
 
 
 def format_value(name: str, value: float) -> str:

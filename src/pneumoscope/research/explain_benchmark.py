@@ -3,10 +3,9 @@
 Metrics of a method, each a mean over `n` images with its 95 % interval; slow methods use a quarter of the images:
 
 peak_in_lesion, lesion_area     pointing-game accuracy, and its chance level
-heat_in_lesion, lesion_overlap  share of the heat in the lesion; IoU of the lesion and the hottest region of equal size
+heat_in_lesion                  share of the heat in the lesion
 heat_in_lungs, lungs_area       share of the heat in the lungs, and share of the image covered by lungs
-insertion, deletion             insertion and deletion metrics
-road, sensitivity_n             see `faithfulness`
+road                            faithfulness, see `measure_road`
 repeatability                   rank correlation with the heatmap of the image shifted by 3 pixels
 other_seed                      rank correlation with the heatmap of a model with another seed
 survives_last, survives_all     parameter randomization: rank correlation after randomizing the last or all layers
@@ -21,14 +20,13 @@ import numpy as np
 from scipy.ndimage import gaussian_filter
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.explain import faithfulness, quality
+from pneumoscope.explain import quality
 from pneumoscope.explain.cases import Cases, choose_lesions, choose_test_images
-from pneumoscope.explain.centrality import estimate_centrality
+from pneumoscope.explain.faithfulness import measure_road
 from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain_with
-from pneumoscope.explain.probes import probe_concepts
 from pneumoscope.explain.scorer import Scorer
 from pneumoscope.explain.verdict import write_verdict
-from pneumoscope.io.results import ExplanationBenchmark, MethodTable, Metrics, without_interval
+from pneumoscope.io.results import MethodTable, Metrics, without_interval
 from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.intervals import estimate_mean
 from pneumoscope.models.prediction import predict_probabilities
@@ -40,40 +38,36 @@ if TYPE_CHECKING:
     import keras
 
 CONTROL = "edges"
-NUM_CENTRALITY = 300
 SHIFT = 3
 _SLOW_SHARE = 4
 
 
 def benchmark_explanations(
-    model: "keras.Model",
+    scorer: Scorer,
     dataset: Dataset,
     *,
     label_set: LabelSet,
     other: "keras.Model | None" = None,
-    layer: str | None = None,
     methods: tuple[str, ...] = tuple(METHODS),
     num_images: int = 36,
     seed: int = 0,
-) -> ExplanationBenchmark:
+) -> MethodTable:
     """Evaluate explanation methods and the baseline `edges`, the gradient magnitude of the image.
 
     Args:
-        model: classifier, see `explain`.
+        scorer: of the classifier and the layer of the class-activation maps.
         dataset: with a split `test`, and with masks or with normals to paste opacities on.
         label_set: the classes of the model.
         other: model of the same configuration with another seed, if available.
-        layer: see `explain`.
         methods: names from `METHODS`.
         num_images: number of images for localization; a third for other metrics, a quarter of either for slow methods.
         seed: random seed.
 
     Raises:
-        ValueError: if there is no labeled test image, or an argument is invalid for `explain`.
+        ValueError: if there is no labeled test image.
     """
-    scorer = Scorer(model, layer)
     lesions, cases = (
-        choose(model, dataset, label_set=label_set, num_images=num_images, seed=seed)
+        choose(scorer.model, dataset, label_set=label_set, num_images=num_images, seed=seed)
         for choose in (choose_lesions, choose_test_images)
     )
     log.info("%d images with lesion masks and %d test images; layer %s", len(lesions), len(cases), scorer.layer)
@@ -85,19 +79,12 @@ def benchmark_explanations(
         part = lesions.select(some), cases.select(some)
         heatmaps[method], metrics[method] = _measure_method(scorer, method, *part, label_set, seed)
     changed = {} if other is None else {"other_seed": _measure_similarity(other, scorer.layer, cases, heatmaps, seed)}
-    stages = quality.randomize_cascading(model, num_stages=2, seed=seed)
+    stages = quality.randomize_cascading(scorer.model, num_stages=2, seed=seed)
     for name, (_, randomized) in zip(("survives_last", "survives_all"), stages, strict=True):
         changed[name] = _measure_similarity(randomized, scorer.layer, cases, heatmaps, seed)
     for method, values in metrics.items():
         values |= {name: similarity[method] for name, similarity in changed.items()}
-    claim = choose_test_images(model, dataset, label_set=label_set, num_images=NUM_CENTRALITY, seed=seed)
-    claim_maps = explain_with(scorer, claim.images, method="hirescam", class_indices=claim.class_indices)
-    return ExplanationBenchmark(
-        table=MethodTable(metrics, {method: write_verdict(values) for method, values in metrics.items()}),
-        layer=scorer.layer,
-        claim=estimate_centrality(claim_maps, claim.labels, claim.patients, seed=seed),
-        probes=probe_concepts(model, cases.images, cases.patients, label_set=label_set, seed=seed),
-    )
+    return MethodTable(metrics, {method: write_verdict(values) for method, values in metrics.items()})
 
 
 def compute_edges(images: np.ndarray) -> np.ndarray:
@@ -146,7 +133,6 @@ def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metr
         "peak_in_lesion": quality.hit_lesion(heatmaps, cases.masks),
         "lesion_area": quality.dilate_masks(cases.masks).mean(axis=(1, 2)),
         "heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks),
-        "lesion_overlap": quality.measure_overlap(heatmaps, cases.masks),
     }
     return _estimate(values, cases, seed)
 
@@ -161,7 +147,7 @@ def _measure_maps(
     values = {
         "heat_in_lungs": quality.measure_share_inside(heatmaps, lungs),
         "lungs_area": lungs.mean(axis=(1, 2)),
-        **_measure_faithfulness(scorer.model, heatmaps[: len(few)], few, label_set, seed),
+        "road": _measure_road(scorer, heatmaps[: len(few)], few, label_set, seed),
         "repeatability": quality.measure_repeatability(
             heatmaps[: len(few)], maps_of_shifted, rows=SHIFT, columns=SHIFT
         ),
@@ -169,21 +155,15 @@ def _measure_maps(
     return _estimate(values, cases, seed)
 
 
-def _measure_faithfulness(
-    model: "keras.Model", heatmaps: np.ndarray, cases: Cases, label_set: LabelSet, seed: int
-) -> dict[str, np.ndarray]:
-    rng = np.random.default_rng(seed)
-    values: dict[str, list[float]] = {name: [] for name in ("insertion", "deletion", "road", "sensitivity_n")}
+def _measure_road(scorer: Scorer, heatmaps: np.ndarray, cases: Cases, label_set: LabelSet, seed: int) -> np.ndarray:
+    rng, values = np.random.default_rng(seed), []
     for image, heatmap, index in zip(cases.images, heatmaps, cases.class_indices, strict=True):
 
         def predict(images: np.ndarray, index: int = index) -> np.ndarray:
-            return predict_probabilities(model, images, label_set)[:, index]
+            return predict_probabilities(scorer.model, images, label_set)[:, index]
 
-        values["insertion"].append(faithfulness.measure_deletion(predict, image, heatmap, insert=True))
-        values["deletion"].append(faithfulness.measure_deletion(predict, image, heatmap))
-        values["road"].append(faithfulness.measure_road(predict, image, heatmap, rng))
-        values["sensitivity_n"].append(faithfulness.measure_sensitivity(predict, image, heatmap, rng))
-    return {name: np.array(numbers) for name, numbers in values.items()}
+        values.append(measure_road(predict, image, heatmap, rng))
+    return np.array(values)
 
 
 def _measure_similarity(

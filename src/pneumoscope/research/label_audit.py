@@ -5,7 +5,6 @@ Labels", Journal of Artificial Intelligence Research 70, 2021. A classifier is c
 is at least the mean probability over the images with that label.
 """
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -14,34 +13,12 @@ from numpy.typing import NDArray
 from pneumoscope.classification.cross_validation import assign_folds, select_pool
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import LabelError, PneumoscopeError
-from pneumoscope.io.results import Audit, Evaluation
+from pneumoscope.io.results import Evaluation
 from pneumoscope.neighbors.knn import count_votes, embed_images
 from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.progress import track
 
 NUM_VOTES = 25
-
-
-@dataclass(frozen=True)
-class LabelReview:
-    """Result of a label audit.
-
-    Attributes:
-        num_images: number of labels checked.
-        classes: class names.
-        rows: labels contradicted by classifier and neighbors, most suspicious first. Keys: `name`; `given` label;
-            `proposed` label, the confident class; `suspicion` in [-1, 1], the probability of `proposed` minus that of
-            `given`, averaged over classifier and neighbors; and per class `probability_CLASS` (cross-validated
-            classifier) and `votes_CLASS` (share of neighbor votes).
-        joint: `(classes, classes)` floats, estimated joint counts of given label (row) and true class (column).
-        duplicates: groups of `(name, class)` of duplicate images with different labels.
-    """
-
-    num_images: int
-    classes: tuple[str, ...]
-    rows: list[dict[str, str | float]]
-    joint: NDArray[np.floating]
-    duplicates: list[list[tuple[str, str]]]
 
 
 def find_confident_labels(
@@ -82,15 +59,18 @@ def find_confident_labels(
 
 
 def review_labels(
-    evaluation: Evaluation, votes: NDArray[np.float64], audit: Audit, given: dict[str, str]
-) -> LabelReview:
-    """Return the labels that classifier and neighbors contradict, and duplicates with different labels.
+    evaluation: Evaluation, votes: NDArray[np.float64]
+) -> tuple[list[dict[str, str | float]], NDArray[np.float64]]:
+    """Return the labels that classifier and neighbors contradict, and the joint counts of `find_confident_labels`.
 
     Args:
         evaluation: predictions of `cross_validate` with the protocol `patients`.
         votes: `(n, classes)` floats, vote shares of `vote_held_out` for the same images.
-        audit: audit of the collection, with its duplicates.
-        given: label of each image of the collection by file name.
+
+    Returns:
+        One row per label, most suspicious first. Keys: `name`; `given` label; `proposed` label, the confident class;
+        `suspicion` in [-1, 1], the probability of `proposed` minus that of `given`, averaged over classifier and
+        neighbors; and per class `probability_CLASS` (cross-validated classifier) and `votes_CLASS` (share of votes).
     """
     labels, probabilities, classes = evaluation.labels, evaluation.probabilities, evaluation.classes
     rows = np.arange(len(labels))
@@ -98,24 +78,17 @@ def review_labels(
     contradicted = (confident >= 0) & (confident != labels) & (votes.argmax(axis=1) != labels)
     suspicion = np.mean([values[rows, confident] - values[rows, labels] for values in (probabilities, votes)], axis=0)
     order = rows[contradicted][np.argsort(-suspicion[contradicted], kind="stable")]
-    groups = [[(name, given[name]) for name in group] for group in (*audit.exact_duplicates, *audit.near_duplicates)]
-    return LabelReview(
-        num_images=len(rows),
-        classes=classes,
-        rows=[
-            {
-                "name": str(evaluation.names[row]),
-                "given": classes[labels[row]],
-                "proposed": classes[confident[row]],
-                "suspicion": round(float(suspicion[row]), 3),
-                **{f"probability_{name}": round(float(probabilities[row, k]), 3) for k, name in enumerate(classes)},
-                **{f"votes_{name}": round(float(votes[row, k]), 3) for k, name in enumerate(classes)},
-            }
-            for row in order
-        ],
-        joint=joint,
-        duplicates=[group for group in groups if len({label for _, label in group}) > 1],
-    )
+    return [
+        {
+            "name": str(evaluation.names[row]),
+            "given": classes[labels[row]],
+            "proposed": classes[confident[row]],
+            "suspicion": round(float(suspicion[row]), 3),
+            **{f"probability_{name}": round(float(probabilities[row, k]), 3) for k, name in enumerate(classes)},
+            **{f"votes_{name}": round(float(votes[row, k]), 3) for k, name in enumerate(classes)},
+        }
+        for row in order
+    ], joint
 
 
 def vote_held_out(dataset: Dataset, evaluation: Evaluation, models_dir: Path, *, seed: int = 0) -> NDArray[np.float64]:

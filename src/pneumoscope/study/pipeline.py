@@ -14,6 +14,7 @@ import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import PneumoscopeError
@@ -58,7 +59,7 @@ def run_study(
             for half as many.
         seed: of every random choice.
         resume: continue the study in `out_dir`. A stage whose file was deleted is computed again.
-        new_source: folder or table of images to place on the maps; by default some phantoms.
+        new_source: folder or table of images to place on the maps; by default some phantoms, if the classes are theirs.
 
     Returns:
         The images of the study with their splits.
@@ -82,8 +83,7 @@ def run_study(
         tasks = choose_tasks(dataset, ledger)
         ledger.run("audit", lambda: audit_dataset(collected))
         ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
-        size = dataset.images.shape[1]
-        study = Study(dataset, ledger, seed, tasks, *_load_new_images(new_source, seed, size))
+        study = Study(dataset, ledger, seed, tasks, *_load_new_images(new_source, seed, dataset))
         for configuration in configurations:
             run_configuration(study, configuration)
         export_reader(study, configurations[-1])
@@ -128,10 +128,15 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
     return request, dataset
 
 
-def _load_new_images(new_source: str | os.PathLike[str] | None, seed: int, size: int) -> tuple[np.ndarray, list[str]]:
+def _load_new_images(
+    new_source: str | os.PathLike[str] | None, seed: int, dataset: Dataset
+) -> tuple[np.ndarray, list[str]]:
+    size = dataset.images.shape[1]
     if new_source is not None:
         new = load_dataset(new_source, size=size)
         return new.images, new.table["name"].tolist()
+    if dataset.label_set != KERMANY_LABELS:  # phantoms show its classes
+        return np.empty((0, size, size), np.uint8), []
     phantoms = draw_phantoms(NUM_NEW_PHANTOMS, size=size, seed=seed + 1)
     return phantoms.images, [f"phantom {number}, {label}" for number, label in enumerate(phantoms.labels, start=1)]
 

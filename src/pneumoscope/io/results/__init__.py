@@ -1,4 +1,4 @@
-"""Result dataclasses, one file per task. Each validates the shapes of its arrays.
+"""Result dataclasses, one file per task.
 
 classification.py  task 1
 neighbors.py       task 2
@@ -13,7 +13,7 @@ estimate.py        a metric with its 95 % interval
 """
 
 from pneumoscope.io.results.anomaly import AnomalyResult
-from pneumoscope.io.results.benchmark import MethodTable, Metrics, summarize_seeds, without_interval
+from pneumoscope.io.results.benchmark import MethodTable, Metrics, without_interval
 from pneumoscope.io.results.classification import Classification, Evaluation, LearningCurve
 from pneumoscope.io.results.data import Audit, Leakage
 from pneumoscope.io.results.estimate import Estimate, require
@@ -28,7 +28,7 @@ from pneumoscope.io.results.evaluation import (
     Scope,
     Subgroup,
 )
-from pneumoscope.io.results.explain import Explanation, ExplanationBenchmark
+from pneumoscope.io.results.explain import Explanation
 from pneumoscope.io.results.metrics import Conformal, LabelShift, PairedComparison, Reliability, Roc, SelectiveCurve
 from pneumoscope.io.results.neighbors import EmbeddingMap, Neighbors
 from pneumoscope.labels import LabelSet
@@ -46,7 +46,6 @@ __all__ = [
     "EvaluatedImages",
     "Evaluation",
     "Explanation",
-    "ExplanationBenchmark",
     "LabelSet",
     "LabelShift",
     "Leakage",
@@ -64,6 +63,5 @@ __all__ = [
     "SelectiveCurve",
     "Subgroup",
     "require",
-    "summarize_seeds",
     "without_interval",
 ]

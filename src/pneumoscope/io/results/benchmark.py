@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from pneumoscope.io.results.estimate import Estimate, require
 
 Metrics = dict[str, Estimate]
@@ -45,14 +43,3 @@ class MethodTable:
 def without_interval(value: float, n: int) -> Estimate:
     """Return an estimate of `n` images without an interval."""
     return Estimate(value, float("nan"), float("nan"), n)
-
-
-def summarize_seeds(runs: list[Metrics]) -> dict[str, Metrics]:
-    """Return `mean` and `sd` over seeds of the metrics that all runs share; empty for fewer than two runs."""
-    if len(runs) < 2:
-        return {}
-    values = {name: [run[name].value for run in runs] for name in runs[0] if all(name in run for run in runs)}
-    return {
-        "mean": {name: without_interval(float(np.mean(of)), len(runs)) for name, of in values.items()},
-        "sd": {name: without_interval(float(np.std(of, ddof=1)), len(runs)) for name, of in values.items()},
-    }

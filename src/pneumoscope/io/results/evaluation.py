@@ -159,13 +159,6 @@ class Confounders:
     hidden: dict[str, Estimate]
     pixel_baselines: dict[str, dict[str, Estimate]]
 
-    def __post_init__(self) -> None:
-        require(
-            {*self.differences, UNTOUCHED} == {*self.hidden, UNTOUCHED} == set(self.metrics),
-            f"the modifications differ: metrics has {sorted(self.metrics)}, differences has "
-            f"{sorted(self.differences)}, hidden has {sorted(self.hidden)}",
-        )
-
 
 @dataclass(frozen=True)
 class OODKind:
@@ -185,10 +178,6 @@ class OODKind:
     rejected: Estimate
     reason: str
 
-    def __post_init__(self) -> None:
-        too_many = f"{self.kind}: rejected {self.rejected} is more than flagged {self.flagged}"
-        require(self.rejected.value <= self.flagged.value, too_many)
-
 
 @dataclass(frozen=True)
 class OODCheck:
@@ -201,9 +190,6 @@ class OODCheck:
 
     split: str
     kinds: tuple[OODKind, ...]
-
-    def __post_init__(self) -> None:
-        require(bool(self.kinds) and self.kinds[0].origin == "usual", "the first type must be unchanged images")
 
 
 @dataclass(frozen=True)

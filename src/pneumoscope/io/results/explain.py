@@ -6,7 +6,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.io.results.benchmark import MethodTable
 from pneumoscope.io.results.estimate import Estimate, require
 from pneumoscope.labels import LabelSet
 
@@ -46,20 +45,3 @@ class Explanation:
         e, height, width = self.images.shape
         expected = (e, len(self.layers), height, width)
         require(self.heatmaps.shape == expected, f"heatmaps are {self.heatmaps.shape}, expected {expected}")
-
-
-@dataclass(frozen=True)
-class ExplanationBenchmark:
-    """Comparison of explanation methods.
-
-    Attributes:
-        table: one row per method, see `pneumoscope.research.explain_benchmark`.
-        layer: name of the layer of the class activation maps.
-        claim: `centrality_negative`, `centrality_positive` and `centrality_difference` of HiResCAM on test.
-        probes: change of the probability of the positive class under image changes that are unrelated to disease.
-    """
-
-    table: MethodTable
-    layer: str
-    claim: dict[str, Estimate]
-    probes: dict[str, Estimate]

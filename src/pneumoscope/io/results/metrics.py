@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,6 @@ class Reliability:
     observed_mean: float
     by_chance: float
 
-    def __post_init__(self) -> None:
-        bins = len(self.counts)
-        require(self.edges.shape == (bins + 1,), f"edges are {self.edges.shape}, expected {(bins + 1,)}")
-        require(self.predicted.shape == (bins,), f"predicted is {self.predicted.shape}, expected {(bins,)}")
-
 
 @dataclass(frozen=True)
 class SelectiveCurve:
@@ -55,10 +50,6 @@ class SelectiveCurve:
     area: Estimate
     at_shares: dict[float, Estimate]
 
-    def __post_init__(self) -> None:
-        shapes = f"shares are {self.shares.shape} and accuracies {self.accuracies.shape}, expected the same shape"
-        require(self.shares.shape == self.accuracies.shape, shapes)
-
 
 @dataclass(frozen=True)
 class LabelShift:
@@ -71,10 +62,6 @@ class LabelShift:
 
     shares: dict[str, Estimate]
     probabilities: np.ndarray
-
-    def __post_init__(self) -> None:
-        columns = self.probabilities.shape[-1]
-        require(columns == len(self.shares), f"{columns} columns and {len(self.shares)} shares differ in number")
 
 
 @dataclass(frozen=True)
@@ -103,12 +90,6 @@ class Roc:
 
     false_positive_rate: np.ndarray
     sensitivity: np.ndarray
-
-    def __post_init__(self) -> None:
-        require(
-            self.false_positive_rate.shape == self.sensitivity.shape,
-            "false_positive_rate and sensitivity differ in shape",
-        )
 
 
 @dataclass(frozen=True)
