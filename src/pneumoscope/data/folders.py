@@ -59,7 +59,7 @@ def list_folder(root: Path, options: LabelOptions) -> Listing:
     known = find_known_set(
         options.data_set, folders={label for label, _ in places.values()}, files=[path.stem for path in folders]
     )
-    if known is None or "?P<label>" not in known.files:
+    if "?P<label>" not in known.files:
         places = _check_splits(root.name, folders, places)
         _check_depth(root, places, options)
     entries: list[Entry] = []
@@ -79,10 +79,10 @@ def list_folder(root: Path, options: LabelOptions) -> Listing:
     return Listing(entries, skipped)
 
 
-def _read_file_name(stem: str, known: KnownSet | None, label: str) -> tuple[str, str]:
+def _read_file_name(stem: str, known: KnownSet, label: str) -> tuple[str, str]:
     """Return the patient and the label of an image, from the file name where the data set writes them there."""
-    match = re.fullmatch(known.files, stem) if known is not None and known.files else None
-    if known is None or match is None:
+    match = re.fullmatch(known.files, stem) if known.files else None
+    if match is None:
         return "", label
     groups = match.groupdict()
     text = groups.get("label", "")
