@@ -20,6 +20,5 @@ dataset.py        load a collection into arrays
 splits.py         splits and folds by patient
 duplicates.py     copies found by a perceptual hash
 audit.py          counts, duplicates, leaks, exposure
-prepare.py        arrange a collection into one folder per class
 download.py       download the Kermany data set from Kaggle or Mendeley
 """

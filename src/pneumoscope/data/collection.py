@@ -92,8 +92,7 @@ def scan_collection(source: str | os.PathLike[str], *, options: LabelOptions | N
     skipped = [*listing.skipped, *skipped, *unreadable]
     if not rows or label_set is None:
         raise CollectionError(f"no radiograph with a class found in {source}{format_skipped(skipped)}\n{_LAYOUT}")
-    for reason, count in Counter(entry["reason"] for entry in skipped).most_common(_REASONS_LISTED):
-        log.warning("left out: %d files: %s", count, reason)
+    warn_skipped(skipped)
     # Plain Python strings: with pyarrow, pandas strings do not accept paths that are not UTF-8.
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
     return Collection(table, pd.DataFrame(skipped, columns=["name", "reason"]), label_set)
@@ -102,6 +101,12 @@ def scan_collection(source: str | os.PathLike[str], *, options: LabelOptions | N
 def format_skipped(skipped: Iterable[Mapping[Any, str]]) -> str:
     """Return the first five skipped files with their reasons, one per line, for an error message."""
     return "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in islice(skipped, 5))
+
+
+def warn_skipped(skipped: Iterable[Mapping[Any, str]]) -> None:
+    """Log the most frequent reasons with their numbers of files."""
+    for reason, count in Counter(entry["reason"] for entry in skipped).most_common(_REASONS_LISTED):
+        log.warning("left out: %d files: %s", count, reason)
 
 
 def _describe(entry: Entry) -> tuple[Entry, str, str, str]:

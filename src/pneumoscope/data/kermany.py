@@ -10,10 +10,6 @@ KERMANY_LABELS = LabelSet(("normal", "bacterial", "viral"), "normal", {"pneumoni
 
 _NAMES = ("normal", "pneumonia", "bacterial", "viral")
 KERMANY_WORDS = {name: name for name in _NAMES} | {"bacteria": "bacterial", "virus": "viral"}
-CITATION = """License of "Chest X-Ray Images (Pneumonia)", if it is the source: CC BY 4.0
-(https://creativecommons.org/licenses/by/4.0/). Cite the data set as:
-Kermany, Daniel; Zhang, Kang; Goldbaum, Michael (2018), "Labeled Optical Coherence Tomography (OCT) and
-Chest X-Ray Images for Classification", Mendeley Data, V2, https://doi.org/10.17632/rscbjbr9sj.2"""
 
 _SERIES = re.compile(r"((?:[A-Za-z]+\d*-)?[A-Za-z]+)")
 _KAGGLE_PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
