@@ -63,9 +63,8 @@ def test_a_split_by_image_leaks() -> None:
 
 def test_patient_in_train_and_test_is_an_error() -> None:
     source = make_dataset(60, num_test=9)
-    table = source.table.assign(patient=source.table["patient"].replace({"p60": "p5"}))
     with pytest.raises(LeakError, match="p5"):
-        split_dataset(replace(source, table=table))
+        split_dataset(replace(source, table=source.table.replace({"patient": {"p60": "p5"}})))
 
 
 def test_same_bytes_make_one_group() -> None:
@@ -74,13 +73,6 @@ def test_same_bytes_make_one_group() -> None:
     groups = pd.Series(group_patients(table)).groupby(table["patient"]).first()
     assert groups["p0"] == groups["p3"]
     assert groups.nunique() == 5
-
-
-def test_folds_hold_every_image_once_and_no_patient_twice() -> None:
-    dataset = make_dataset(60)
-    folds = split_folds(dataset, num_folds=5, seed=0)
-    assert sorted(set(folds)) == [0, 1, 2, 3, 4]
-    assert pd.Series(folds).groupby(dataset.table["patient"]).nunique().max() == 1
 
 
 def test_findings_are_stratified_by_the_rarest_of_a_patient(caplog: pytest.LogCaptureFixture) -> None:

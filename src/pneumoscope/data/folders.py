@@ -144,11 +144,7 @@ def _place_by_words(root_name: str, folders: Folders, options: LabelOptions) -> 
 
 
 def _check_splits(root_name: str, folders: Folders, places: Places) -> Places:
-    """Return the places without those of images beside the folders of splits, which have no class.
-
-    Raises:
-        CollectionError: if a folder beside those of splits holds the same classes.
-    """
+    """Return the places without those of images beside the folders of splits, which have no class."""
     inside = {path for path, names in folders.items() if any(map(find_split, (root_name, *names)))}
     if not inside:
         return places
@@ -167,11 +163,7 @@ def _check_splits(root_name: str, folders: Folders, places: Places) -> Places:
 
 
 def _check_depth(root: Path, places: Places, options: LabelOptions) -> None:
-    """Make sure that a single class folder does not hold the classes.
-
-    Raises:
-        CollectionError: if it has several folders.
-    """
+    """Make sure that a single class folder does not hold the classes."""
     classes = {label for label, _ in places.values() if label}
     below = sorted({folder for label, folder in places.values() if label and folder})
     if len(classes) == 1 and len(below) > 1 and options.classes is None:

@@ -28,11 +28,7 @@ def assign_labels(listing: Listing, options: LabelOptions) -> tuple[Labeled, Ski
 
 
 def _spell_names(listing: Listing, options: LabelOptions) -> dict[str, str]:
-    """Return the class name of each name in the source: mapped, and in one spelling.
-
-    Raises:
-        LabelError: if names differ only in accents.
-    """
+    """Return the class name of each name in the source: mapped, and in one spelling."""
     counts = Counter(name for entry in listing.entries for name in (*entry.present, *entry.uncertain))
     mapping = {fold_name(old): new for old, new in options.map.items()}
     names = {name: mapping.get(fold_name(name), name) for name in sorted({*counts, *listing.findings})}

@@ -91,11 +91,7 @@ def _choose_columns(manifest: Manifest, options: LabelOptions, known: KnownSet) 
 def _choose_label_columns(
     manifest: Manifest, columns: Columns, options: LabelOptions, known: KnownSet
 ) -> tuple[str, ...]:
-    """Return the column of labels, or the columns of the findings.
-
-    Raises:
-        CollectionError: if there is none.
-    """
+    """Return the column of labels, or the columns of the findings."""
     names = options.label_column or known.labels
     if names:
         return tuple(map(manifest.require, names))
@@ -117,11 +113,7 @@ def _choose_label_columns(
 
 
 def _read_findings(row: dict[str, str], findings: Sequence[str], options: LabelOptions) -> Labels:
-    """Return present and uncertain findings; if the row says that there is none, empty cells are absent.
-
-    Raises:
-        CollectionError: if a cell is no number.
-    """
+    """Return present and uncertain findings; if the row says that there is none, empty cells are absent."""
     values = {column: _read_number(row[column], options) for column in findings}
     faulty = next((column for column, value in values.items() if value not in ("0", "1", "-1", "")), None)
     if faulty is not None:
@@ -189,11 +181,7 @@ def _split_cell(cell: str, separator: str | None) -> list[str]:
 def _merge_rows(
     manifest: Manifest, path_column: str, labels: list[Labels], *, by_majority: bool
 ) -> tuple[list[dict[str, str]], list[Labels]]:
-    """Return one row per image.
-
-    Raises:
-        CollectionError: if an image has several labels.
-    """
+    """Return one row per image."""
     rows_of: dict[str, list[int]] = {}
     for number, row in enumerate(manifest.rows):
         rows_of.setdefault(row[path_column], []).append(number)
@@ -304,11 +292,7 @@ def _search(pattern: str, text: str) -> str:
 
 
 def _read_splits(manifest: Manifest, column: str | None) -> dict[str, str]:
-    """Return the split that each text of a column names; one text for all images names none.
-
-    Raises:
-        CollectionError: if some texts name no split.
-    """
+    """Return the split that each text of a column names; one text for all images names none."""
     texts = dict.fromkeys(row[column] for row in manifest.rows) if column else {}
     splits = {"": ""} | {text: find_split(text) for text in texts}
     others = [text for text, split in splits.items() if text and not split]
