@@ -89,5 +89,13 @@ def test_findings_are_stratified_by_the_rarest_of_a_patient(caplog: pytest.LogCa
 
 
 def test_too_few_patients_are_an_error() -> None:
-    with pytest.raises(CollectionError, match=r"'bacterial' has 2, 'normal' has 2.*; expected 7 or more"):
+    with pytest.raises(CollectionError, match=r"'bacterial' has 2, 'normal' has 2.*; expected 3 or more"):
         split_dataset(make_dataset(6))
+
+
+def test_each_part_has_a_class_of_three_patients(caplog: pytest.LogCaptureFixture) -> None:
+    source = make_dataset(120)
+    rare = source.table["patient"].isin(["p2", "p5", "p8"]) | (source.table["label"] != "viral")
+    table = split_dataset(source[rare.to_numpy()]).table
+    assert set(table.loc[table["label"] == "viral", "split"]) == {"train", "val", "test"}
+    assert (table["split"] == "test").mean() < 0.25 and "few patients: viral 3" in caplog.text

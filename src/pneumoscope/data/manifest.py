@@ -90,7 +90,8 @@ def join_manifests(manifest: Manifest, names: tuple[str, ...]) -> Manifest:
         joined = table.merge(pd.DataFrame(other.rows, columns=other.columns))
         log.info("%s: %d rows joined with %s, %d rows now", manifest.path.name, len(table), path.name, len(joined))
         table = joined
-    return Manifest(manifest.path, tuple(table.columns), table.to_dict("records"))
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
+    return Manifest(manifest.path, tuple(table.columns), rows)
 
 
 def _read_text(path: Path) -> tuple[list[str], Rows]:
