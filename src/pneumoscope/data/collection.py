@@ -17,8 +17,7 @@ from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
 from pneumoscope.data.folders import IMAGE_EXTENSIONS, list_folder
 from pneumoscope.data.kermany import find_series, parse_name
 from pneumoscope.data.label_options import LabelOptions
-from pneumoscope.data.labeling import Labeled, assign_labels
-from pneumoscope.data.listing import Entry, Skipped
+from pneumoscope.data.labeling import Entry, Labeled, Skipped, assign_labels
 from pneumoscope.data.manifest import is_manifest
 from pneumoscope.data.source import hash_file
 from pneumoscope.data.tables import list_table, read_age

@@ -10,7 +10,7 @@ from pneumoscope.data.dicom import is_dicom
 from pneumoscope.data.kermany import KERMANY_WORDS
 from pneumoscope.data.known_sets import KnownSet, find_known_set
 from pneumoscope.data.label_options import LabelOptions
-from pneumoscope.data.listing import Entry, Listing, Skipped
+from pneumoscope.data.labeling import Entry, Listing, Skipped
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.labels import fold_name

@@ -10,7 +10,7 @@ from pathlib import Path
 from pneumoscope.data.folders import EXTENSIONS, SPLIT_NAMES, find_split
 from pneumoscope.data.known_sets import KnownSet, find_known_set
 from pneumoscope.data.label_options import LabelOptions
-from pneumoscope.data.listing import Entry, Listing, Skipped
+from pneumoscope.data.labeling import Entry, Listing, Skipped
 from pneumoscope.data.manifest import Manifest, join_manifests, read_manifest
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
