@@ -48,7 +48,7 @@ def test_evaluating_loads_no_keras(tmp_path):
     for number, image in enumerate(draw_phantoms(4, size=128, seed=0).images):
         Image.fromarray(image).save(tmp_path / f"{number}.png")
     (tmp_path / "images.csv").write_text("path,label\n0.png,normal\n1.png,normal\n2.png,viral\n3.png,bacterial")
-    words = ["pneumoscope", "evaluate", "--data", str(tmp_path / "images.csv")]
+    words = ["pneumoscope", "evaluate", str(tmp_path / "images.csv")]
     loaded, _ = list_loaded_modules(f"sys.argv = {words}; {RUN_MAIN}")
 
     assert "onnxruntime" in loaded

@@ -22,7 +22,7 @@ from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model
 from pneumoscope.labels import SEPARATOR, LabelSet
-from pneumoscope.models.saved_model import MODEL_NAME
+from pneumoscope.models.card import MODEL_NAME
 from pneumoscope.models.settings import TrainingSettings, configuration_settings, override_settings
 from pneumoscope.progress import log
 
@@ -239,7 +239,7 @@ def train(
         >>> import pneumoscope as ps
         >>> dataset = ps.load_dataset("folder", size=160)  # doctest: +SKIP
         >>> model = ps.train(dataset, "runs/a", architecture="mobilenet", epochs=5)  # doctest: +SKIP
-        >>> ps.evaluate(model, dataset.test).metrics["auroc"]  # doctest: +SKIP
+        >>> ps.evaluate(model, dataset.test).main_metrics()["auroc"]  # doctest: +SKIP
     """
     from pneumoscope.classification.classifier import train_classifier
 
@@ -270,7 +270,7 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
     """Return the settings of a configuration, with the flags that are not None in place of its own.
 
     Args:
-        configuration: `transfer` with an architecture and `improved` without, by default.
+        configuration: `transfer` with an architecture and `default` without, by default.
         task: `anomaly` for an anomaly detector, else of a classifier.
         flags: fields of `TrainingSettings`.
 
@@ -279,7 +279,7 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
     """
     from pneumoscope.study.settings import anomaly_settings
 
-    configuration = configuration or ("transfer" if flags.get("architecture") else "improved")
+    configuration = configuration or ("transfer" if flags.get("architecture") else "default")
     given = {name: value for name, value in flags.items() if value is not None}
     choose = anomaly_settings if task == "anomaly" else configuration_settings
     return override_settings(choose(configuration, epochs=given.pop("epochs", None)), **given)

@@ -46,10 +46,10 @@ def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
 
 def test_a_command_that_loads_keras_prints_only_its_own_lines(tmp_path: Path) -> None:
     pytest.importorskip("keras")
-    done = run_python("from pneumoscope.cli.main import main; main()", "neighbors", "--study", str(tmp_path))
+    done = run_python("from pneumoscope.cli.main import main; main()", "explain", "a.png", "--model", str(tmp_path))
 
     assert done.returncode == 2
-    assert done.stderr.startswith("pneumoscope: ") and "contains no finished improved study" in done.stderr
+    assert done.stderr.startswith("pneumoscope: ") and "holds no trained model" in done.stderr
     assert "oneDNN" not in done.stderr and "absl" not in done.stderr
 
 

@@ -13,6 +13,7 @@ from pneumoscope.labels import LabelSet
 from pneumoscope.models.settings import TrainingSettings
 
 CARD_NAME = "card.json"
+MODEL_NAME = "model.keras"
 CARD_VERSION = 3
 
 Card = TypeVar("Card")

@@ -18,7 +18,15 @@ from pneumoscope.errors import ModelError, TrainingError
 from pneumoscope.io.json_file import write_json
 from pneumoscope.io.write import atomic_write, write_text
 from pneumoscope.labels import LabelSet
-from pneumoscope.models.card import CARD_NAME, CARD_VERSION, ModelCard, ModelInput, TrainingRecord, read_card
+from pneumoscope.models.card import (
+    CARD_NAME,
+    CARD_VERSION,
+    MODEL_NAME,
+    ModelCard,
+    ModelInput,
+    TrainingRecord,
+    read_card,
+)
 from pneumoscope.models.flatten import copy_weights, find_embedding_layer, flatten_model
 from pneumoscope.models.keras_file import activate_logits, open_keras, wrap_model
 from pneumoscope.models.prediction import check_outputs, predict_probabilities
@@ -26,7 +34,6 @@ from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.models.settings_file import SETTINGS_NAME, settings_to_toml
 from pneumoscope.progress import log
 
-MODEL_NAME = "model.keras"
 # Configuration in the card of a `.keras` file; how it was trained is not known.
 IMPORTED = "imported"
 
