@@ -150,7 +150,7 @@ def test_dicom_is_loaded_if_its_header_describes_a_frontal_chest(
     assert dataset.table["name"].tolist() == ["VIRAL/pa.dcm"]
     np.testing.assert_array_equal(dataset.images[0], load_image(tmp_path / "set/VIRAL/pa.dcm", size=32))
     reasons = dict(zip(dataset.skipped["name"], dataset.skipped["reason"], strict=True))
-    assert "left lateral" in reasons["NORMAL/ll.dcm"] and "hand" in reasons["VIRAL/hand.dcm"]
+    assert "is lateral" in reasons["NORMAL/ll.dcm"] and "hand" in reasons["VIRAL/hand.dcm"]
     assert "NORMAL/cut.dcm" in reasons
 
 

@@ -11,7 +11,6 @@ from pydicom.pixels import apply_windowing
 from pydicom.uid import ExplicitVRBigEndian, ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pneumoscope.data.dicom import describe_header
-from pneumoscope.data.dicom_gray import present_gray
 from pneumoscope.data.image import load_gray
 
 Maker = Callable[..., bytes]
@@ -170,14 +169,6 @@ def test_padding_is_black_and_outside_of_the_range(limit: dict[str, int], image:
 def test_padding_of_the_whole_image_is_ignored(image: np.ndarray, make_dicom: Maker) -> None:
     loaded = load_gray(make_dicom(image, PixelPaddingValue=0, PixelPaddingRangeLimit=255))
     np.testing.assert_allclose(loaded, image / 255, atol=1e-6)
-
-
-def test_present_gray_keeps_its_input(image: np.ndarray, make_dataset: Callable) -> None:
-    dataset = make_dataset(image, bits=12, PixelPaddingValue=0)
-    stored = dataset.pixel_array
-    before = stored.copy()
-    present_gray(stored, dataset)
-    np.testing.assert_array_equal(stored, before)
 
 
 @pytest.fixture

@@ -29,10 +29,8 @@ def make_code(value: str, meaning: str, scheme: str = "SCT") -> list[Dataset]:
 
 
 UNSUITABLE = {
-    "left lateral": ({"ViewPosition": "LL"}, "is left lateral;"),
-    "right lateral": ({"ViewPosition": "RL"}, "is right lateral;"),
-    "decubitus": ({"ViewPosition": "RLD"}, "decubitus;"),
-    "oblique": ({"ViewPosition": "LLO"}, "is left oblique;"),
+    "left lateral": ({"ViewPosition": "LL"}, "is lateral or oblique;"),
+    "decubitus": ({"ViewPosition": "RLD"}, "is lateral or oblique;"),
     "lateral in words": ({"ViewPosition": "CHEST LAT"}, "is lateral or oblique;"),
     "lateral by code": ({"ViewCodeSequence": make_code("399067008", "")}, "is lateral or oblique;"),
     "lateral by old code": ({"ViewCodeSequence": make_code("R-10236", "", "SRT")}, "is lateral or oblique;"),
@@ -42,7 +40,7 @@ UNSUITABLE = {
     "thoracic spine": ({"BodyPartExamined": "TSPINE"}, "another region"),
     "named part": ({"BodyPartExamined": "DOE JANE"}, "another region"),
     "hand by code": ({"AnatomicRegionSequence": make_code("85562004", "Hand")}, "not the chest"),
-    "CT": ({"Modality": "CT"}, "computed tomography"),
+    "CT": ({"Modality": "CT"}, "modality is CT;"),
     "unknown modality": ({"Modality": "DOE"}, "another modality"),
     "raw": ({"PresentationIntentType": "FOR PROCESSING"}, "FOR PROCESSING;"),
 }

@@ -118,6 +118,8 @@ def test_download_of_kagglehub_is_moved_into_place(tmp_path: Path, monkeypatch: 
 def test_mendeley_is_the_fallback_of_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=lambda _: 1 / 0))
     assert (download_collection(tmp_path).parent / IMAGE_NAME).exists()
+    with pytest.raises(DownloadError, match="expected auto, kaggle or mendeley"):
+        download_collection(tmp_path, source="elsewhere")
 
 
 def test_without_network_the_error_lists_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -129,14 +131,9 @@ def test_without_network_the_error_lists_the_pages(tmp_path: Path, monkeypatch: 
         assert part in str(caught.value)
 
 
-@pytest.mark.parametrize("source", ["auto", "kaggle", "mendeley"])
+@pytest.mark.parametrize("source", ["kaggle", "mendeley"])
 def test_missing_package_is_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("kagglehub", "pooch"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[download\]'"):
         download_collection(tmp_path, source=source)
-
-
-def test_unknown_source_is_rejected(tmp_path: Path) -> None:
-    with pytest.raises(DownloadError, match="expected auto, kaggle or mendeley"):
-        download_collection(tmp_path, source="elsewhere")

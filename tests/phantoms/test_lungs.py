@@ -5,6 +5,7 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from pneumoscope.data.kermany import KERMANY_LABELS
+from pneumoscope.errors import ImageError
 from pneumoscope.phantoms.lungs import find_lungs
 from pneumoscope.phantoms.markers import find_markers
 from pneumoscope.phantoms.opacity import paste_opacity
@@ -53,8 +54,8 @@ def test_letters_are_markers_and_chests_are_not(phantoms):
 
 @pytest.mark.parametrize("find", [find_lungs, find_markers])
 def test_other_shapes_are_rejected(find):
-    with pytest.raises(ValueError, match=r"\(n, H, W\) uint8"):
-        find(np.zeros((64, 64)))
+    with pytest.raises(ImageError, match=r"expected \(n, H, W\)"):
+        find(np.zeros((64, 64), np.uint8))
     assert find(np.zeros((0, 64, 64), np.uint8)).shape == (0, 64, 64)
 
 

@@ -22,15 +22,20 @@ MIN_TRAIN = 90
 @COMMANDS.command(epilog="Example: pneumoscope data audit chest_xray --out audit")
 @with_labels
 def audit(data: DataArgument, labels: "LabelOptions", out: OutOption = Path("audit")) -> None:
-    """Report class counts, duplicates, damaged files and patients in several splits."""
+    """Report class counts, duplicates, damaged files and patients in several splits.
+
+    It ends with an error if one image has several labels.
+    """
     from pneumoscope.data.audit import audit_dataset
     from pneumoscope.data.dataset import load_dataset
+    from pneumoscope.data.splits import check_contradictions
     from pneumoscope.report.audit_page import format_audit, write_audit
 
     dataset = load_dataset(data, options=labels)
     result = audit_dataset(dataset)
     page = write_audit(result, dataset, out)
     typer.echo(f"{format_audit(result, dataset.label_set)}\n{page}")
+    check_contradictions(dataset.table, dataset.label_set)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope data download chest_xray")

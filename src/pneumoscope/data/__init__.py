@@ -11,8 +11,7 @@ label_options.py  choices: classes, columns, mapping, groups
 manifest.py       read a table (CSV, TSV, Parquet)
 folders.py        list a folder
 tables.py         list a table
-listing.py        what both say about an image
-labeling.py       from labels to classes
+labeling.py       what both say about an image, and from labels to classes
 collection.py     list a folder or table with classes and hashes
 decode.py         decode files as training and inference do
 cache.py          decoded images in one memory-mapped file
@@ -20,6 +19,5 @@ dataset.py        load a collection into arrays
 splits.py         splits and folds by patient
 duplicates.py     copies found by a perceptual hash
 audit.py          counts, duplicates, leaks, exposure
-prepare.py        arrange a collection into one folder per class
 download.py       download the Kermany data set from Kaggle or Mendeley
 """

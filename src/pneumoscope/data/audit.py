@@ -11,6 +11,7 @@ from PIL import Image
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.duplicates import find_near_duplicates
+from pneumoscope.data.examples import NO_FINDING
 from pneumoscope.data.kermany import find_reused_numbers
 from pneumoscope.data.splits import find_contradictions
 from pneumoscope.io.results import Audit
@@ -19,7 +20,6 @@ from pneumoscope.progress import track
 
 UNSPLIT = "unsplit"
 SPLITS = ("train", "val", "test", UNSPLIT)
-NO_FINDING = "no finding"
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 _LISTED_SIZES = 10

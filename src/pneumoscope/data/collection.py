@@ -17,8 +17,7 @@ from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
 from pneumoscope.data.folders import IMAGE_EXTENSIONS, list_folder
 from pneumoscope.data.kermany import find_series, parse_name
 from pneumoscope.data.label_options import LabelOptions
-from pneumoscope.data.labeling import Labeled, assign_labels
-from pneumoscope.data.listing import Entry, Skipped
+from pneumoscope.data.labeling import Entry, Labeled, Skipped, assign_labels
 from pneumoscope.data.manifest import is_manifest
 from pneumoscope.data.source import hash_file
 from pneumoscope.data.tables import list_table, read_age
@@ -92,8 +91,7 @@ def scan_collection(source: str | os.PathLike[str], *, options: LabelOptions | N
     skipped = [*listing.skipped, *skipped, *unreadable]
     if not rows or label_set is None:
         raise CollectionError(f"no radiograph with a class found in {source}{format_skipped(skipped)}\n{_LAYOUT}")
-    for reason, count in Counter(entry["reason"] for entry in skipped).most_common(_REASONS_LISTED):
-        log.warning("left out: %d files: %s", count, reason)
+    warn_skipped(skipped)
     # Plain Python strings: with pyarrow, pandas strings do not accept paths that are not UTF-8.
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
     return Collection(table, pd.DataFrame(skipped, columns=["name", "reason"]), label_set)
@@ -102,6 +100,12 @@ def scan_collection(source: str | os.PathLike[str], *, options: LabelOptions | N
 def format_skipped(skipped: Iterable[Mapping[Any, str]]) -> str:
     """Return the first five skipped files with their reasons, one per line, for an error message."""
     return "".join(f"\n    {entry['name']}: {entry['reason']}" for entry in islice(skipped, 5))
+
+
+def warn_skipped(skipped: Iterable[Mapping[Any, str]]) -> None:
+    """Log the most frequent reasons with their numbers of files."""
+    for reason, count in Counter(entry["reason"] for entry in skipped).most_common(_REASONS_LISTED):
+        log.warning("left out: %d files: %s", count, reason)
 
 
 def _describe(entry: Entry) -> tuple[Entry, str, str, str]:

@@ -1,7 +1,6 @@
 """Dataset: images as one array, and a table with one row per image."""
 
 import os
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from pneumoscope.data.cache import decode_images, take_images
-from pneumoscope.data.collection import format_skipped, scan_collection
+from pneumoscope.data.collection import format_skipped, scan_collection, warn_skipped
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import CollectionError
 from pneumoscope.labels import UNKNOWN, LabelSet, fold_name
@@ -182,9 +181,6 @@ class Dataset:
         return labels, rows
 
 
-_REASONS_LISTED = 20
-
-
 def load_dataset(
     source: str | os.PathLike[str],
     *,
@@ -228,8 +224,7 @@ def load_dataset(
     if len(unreadable) == len(table):
         reason = format_skipped(skipped.to_dict("records"))
         raise CollectionError(f"none of the {len(table)} files in {source} can be decoded:{reason}")
-    for reason, count in Counter(entry["reason"] for entry in unreadable).most_common(_REASONS_LISTED):
-        log.warning("left out: %d files: %s", count, reason)
+    warn_skipped(unreadable)
     kept = table[table["sha256"].isin(rows)].reset_index(drop=True)
     taken = take_images(images, kept["sha256"].map(rows).to_numpy())
     return Dataset(taken, kept, skipped, collection.label_set)

@@ -33,29 +33,9 @@ _IMAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.7.4",  # color
 }
 _MODALITIES = {"CR", "DX", "DR", "RG", "XR", "OT", "SC"}
-_MODALITY_NAMES = {
-    "CT": "computed tomography",
-    "ES": "endoscopy",
-    "IO": "a dental X-ray",
-    "MG": "a mammogram",
-    "MR": "magnetic resonance",
-    "NM": "nuclear medicine",
-    "PT": "positron emission tomography",
-    "PX": "a dental X-ray",
-    "RF": "fluoroscopy",
-    "US": "ultrasound",
-    "XA": "angiography",
-}
-# Defined terms of View Position, PS3.3 C.8.1.1.1 and C.8.11.3.
-_VIEW_POSITIONS = {
-    "LL": "left lateral",
-    "RL": "right lateral",
-    "LLD": "left lateral decubitus",
-    "RLD": "right lateral decubitus",
-    "LLO": "left oblique",
-    "RLO": "right oblique",
-}
-_LATERAL_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus)\b", re.IGNORECASE)
+_OTHER_MODALITIES = {"CT", "ES", "IO", "MG", "MR", "NM", "PT", "PX", "RF", "US", "XA"}
+# Words, and defined terms of View Position (PS3.3 C.8.1.1.1 and C.8.11.3): left and right lateral, decubitus, oblique.
+_LATERAL_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus|[LR]L[DO]?)\b", re.IGNORECASE)
 _LATERAL_VIEW_CODES = {
     *("399067008", "399173006", "399198007", "30730003"),  # lateral, left, right; sagittal: SNOMED CT
     *("399182000", "399184004", "399236003", "399160007"),  # oblique, left, right, frontal
@@ -170,19 +150,16 @@ def _check_modality(header: "Dataset") -> str:
     modality = _text(header, "Modality")
     if not modality or modality in _MODALITIES:
         return ""
-    name = _MODALITY_NAMES.get(modality, "another modality")
+    name = modality if modality in _OTHER_MODALITIES else "another modality"
     return f"The DICOM modality is {name}; expected a plain X-ray (CR or DX)."
 
 
 def _check_view(header: "Dataset") -> str:
     """Check View Position, View Code Sequence (PS3.3 C.8.11.5.1.2) and Patient Orientation (C.7.6.1.1.1)."""
-    position = _text(header, "ViewPosition")
-    named = _VIEW_POSITIONS.get(position) or ("lateral or oblique" if _LATERAL_VIEWS.search(position) else "")
     value, meaning = _first_code(header, "ViewCodeSequence")
-    if not named and (value in _LATERAL_VIEW_CODES or _LATERAL_VIEWS.search(meaning)):
-        named = "lateral or oblique"
-    if named:
-        return f"The DICOM view position is {named}; expected a frontal view (PA or AP)."
+    lateral = _LATERAL_VIEWS.search(_text(header, "ViewPosition")) or _LATERAL_VIEWS.search(meaning)
+    if lateral or value in _LATERAL_VIEW_CODES:
+        return "The DICOM view position is lateral or oblique; expected a frontal view (PA or AP)."
     orientation: Any = header.get("PatientOrientation")
     if orientation and not isinstance(orientation, str) and str(orientation[0])[:1] in ("A", "P"):
         return "The DICOM patient orientation is lateral; expected a frontal view (PA or AP)."
@@ -232,10 +209,10 @@ def _report_damage() -> Iterator[None]:
 
 
 class _QuietPydicom:
-    """Thread-safe context that suppresses warnings and logs of the DICOM packages.
+    """Suppress warnings and logs of pydicom and highdicom, because they can quote patient data.
 
-    `warnings.catch_warnings` must exit in the reverse order of entry, which threads do not guarantee. Therefore the
-    first thread enters it and the last thread exits it.
+    Also suppresses user and deprecation warnings of other packages inside the context. `warnings.catch_warnings` must
+    exit in the reverse order of entry, which threads do not guarantee: the first thread enters it, the last exits it.
     """
 
     def __init__(self) -> None:
@@ -267,8 +244,5 @@ _quiet_pydicom = _QuietPydicom()
 
 
 def quiet_pydicom() -> AbstractContextManager[None]:
-    """Suppress warnings and logs of pydicom and highdicom, because they can quote patient data.
-
-    Thread-safe. Also suppresses user and deprecation warnings of other packages inside the context.
-    """
+    """Return the one thread-safe context of all threads that silences pydicom, see `_QuietPydicom`."""
     return _quiet_pydicom

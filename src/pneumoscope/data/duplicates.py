@@ -40,17 +40,16 @@ def hash_images(images: np.ndarray) -> np.ndarray:
     return hashes
 
 
-def find_known(hashes: np.ndarray, known: np.ndarray, *, max_distance: int = MAX_DISTANCE) -> np.ndarray:
+def find_known(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
     """Return `(n,)` bool: whether each image is a copy of a known one, such as one that a model was trained on.
 
     Args:
         hashes: `(n, 4)` uint64, from `hash_images`.
         known: `(m, 4)` uint64, hashes of the known images.
-        max_distance: maximum number of differing bits, 0 to 256.
     """
     found = np.zeros(len(hashes), bool)
     for start, distances in _measure_distances(hashes, known):
-        found[start : start + len(distances)] = (distances <= max_distance).any(axis=1)
+        found[start : start + len(distances)] = (distances <= MAX_DISTANCE).any(axis=1)
     return found
 
 
@@ -68,15 +67,12 @@ def read_known_images(path: Path) -> tuple[np.ndarray | None, np.ndarray | None]
         return known["sha256"].astype(str), known["hashes"]
 
 
-def find_near_duplicates(
-    images: np.ndarray, sha256: np.ndarray, *, max_distance: int = MAX_DISTANCE
-) -> list[tuple[int, int, int]]:
+def find_near_duplicates(images: np.ndarray, sha256: np.ndarray) -> list[tuple[int, int, int]]:
     """Find pairs of different files that hold the same radiograph.
 
     Args:
         images: `(n, H, W)` uint8.
         sha256: `(n,)` str, SHA-256 of each file; only the first of several exact duplicates is compared.
-        max_distance: maximum number of differing bits of the hashes, 0 to 256.
 
     Returns:
         One `(first, second, distance)` per pair: indices with `first < second`, and the number of differing bits.
@@ -85,7 +81,7 @@ def find_near_duplicates(
     hashes = hash_images(images)[rows]
     pairs = []
     for start, distances in _measure_distances(hashes, hashes):
-        first, second = np.nonzero(distances <= max_distance)
+        first, second = np.nonzero(distances <= MAX_DISTANCE)
         for row, other in zip(first + start, second, strict=True):
             if row < other:
                 pairs.append((int(rows[row]), int(rows[other]), int(distances[row - start, other])))

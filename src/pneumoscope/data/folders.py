@@ -10,7 +10,7 @@ from pneumoscope.data.dicom import is_dicom
 from pneumoscope.data.kermany import KERMANY_WORDS
 from pneumoscope.data.known_sets import KnownSet, find_known_set
 from pneumoscope.data.label_options import LabelOptions
-from pneumoscope.data.listing import Entry, Listing, Skipped
+from pneumoscope.data.labeling import Entry, Listing, Skipped
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.labels import fold_name
@@ -59,7 +59,7 @@ def list_folder(root: Path, options: LabelOptions) -> Listing:
     known = find_known_set(
         options.data_set, folders={label for label, _ in places.values()}, files=[path.stem for path in folders]
     )
-    if known is None or "?P<label>" not in known.files:
+    if "?P<label>" not in known.files:
         places = _check_splits(root.name, folders, places)
         _check_depth(root, places, options)
     entries: list[Entry] = []
@@ -79,10 +79,10 @@ def list_folder(root: Path, options: LabelOptions) -> Listing:
     return Listing(entries, skipped)
 
 
-def _read_file_name(stem: str, known: KnownSet | None, label: str) -> tuple[str, str]:
+def _read_file_name(stem: str, known: KnownSet, label: str) -> tuple[str, str]:
     """Return the patient and the label of an image, from the file name where the data set writes them there."""
-    match = re.fullmatch(known.files, stem) if known is not None and known.files else None
-    if known is None or match is None:
+    match = re.fullmatch(known.files, stem) if known.files else None
+    if match is None:
         return "", label
     groups = match.groupdict()
     text = groups.get("label", "")
@@ -144,11 +144,7 @@ def _place_by_words(root_name: str, folders: Folders, options: LabelOptions) -> 
 
 
 def _check_splits(root_name: str, folders: Folders, places: Places) -> Places:
-    """Return the places without those of images beside the folders of splits, which have no class.
-
-    Raises:
-        CollectionError: if a folder beside those of splits holds the same classes.
-    """
+    """Return the places without those of images beside the folders of splits, which have no class."""
     inside = {path for path, names in folders.items() if any(map(find_split, (root_name, *names)))}
     if not inside:
         return places

@@ -60,16 +60,12 @@ def load_gray(source: ImageInput, *, size: int | None = None) -> NDArray[np.floa
         raise ValueError(f"size is {size!r}; expected the side of a square in pixels, 1 or more, or None")
     if isinstance(source, np.ndarray):
         source = _wrap_array(source)
-    if isinstance(source, Image.Image):
-        with _report_damage():
+    with _report_damage():
+        if isinstance(source, Image.Image):
             gray = _convert_pillow(source, size)
-    else:
-        with open_source(source) as stream:
-            if is_dicom(stream):
-                gray = _load_dicom(stream, size)
-            else:
-                with _report_damage():
-                    gray = _load_pillow(stream, size)
+        else:
+            with open_source(source) as stream:
+                gray = _load_dicom(stream, size) if is_dicom(stream) else _load_pillow(stream, size)
     if gray.min() == gray.max():
         raise ImageError("all pixels have the same gray level")
     return gray

@@ -2,18 +2,16 @@
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from pneumoscope.labels import LabelSet
 
 KERMANY_LABELS = LabelSet(("normal", "bacterial", "viral"), "normal", {"pneumonia": ("bacterial", "viral")})
 
-_NAMES = ("normal", "pneumonia", "bacterial", "viral")
-KERMANY_WORDS = {name: name for name in _NAMES} | {"bacteria": "bacterial", "virus": "viral"}
-CITATION = """License of "Chest X-Ray Images (Pneumonia)", if it is the source: CC BY 4.0
-(https://creativecommons.org/licenses/by/4.0/). Cite the data set as:
-Kermany, Daniel; Zhang, Kang; Goldbaum, Michael (2018), "Labeled Optical Coherence Tomography (OCT) and
-Chest X-Ray Images for Classification", Mendeley Data, V2, https://doi.org/10.17632/rscbjbr9sj.2"""
+KERMANY_WORDS = {name: name for name in ("normal", "pneumonia", "bacterial", "viral")} | {
+    "bacteria": "bacterial",
+    "virus": "viral",
+}
 
 _SERIES = re.compile(r"((?:[A-Za-z]+\d*-)?[A-Za-z]+)")
 _KAGGLE_PNEUMONIA = re.compile(r"person(\d+)_(bacteria|virus)_\d+", re.IGNORECASE)
@@ -21,15 +19,8 @@ _KAGGLE_NORMAL = re.compile(r"(?:NORMAL2-)?IM-(\d+)-\d+", re.IGNORECASE)
 _MENDELEY = re.compile(r"(BACTERIA|VIRUS|NORMAL)-(\d+)-\d+", re.IGNORECASE)
 
 
-@dataclass(frozen=True)
-class ParsedName:
-    """Patient and class of a file name.
-
-    Attributes:
-        patient: patient identifier, such as `person1`.
-        label: `normal`, `bacterial` or `viral`.
-        renumbered: whether the test folder reuses patient numbers for other patients.
-    """
+class ParsedName(NamedTuple):
+    """Patient and class of a file name; `renumbered` if the test folder reuses patient numbers for other patients."""
 
     patient: str
     label: str

@@ -42,9 +42,9 @@ class KnownSet:
         root: folder of the images, relative to the table.
     """
 
-    name: str
-    title: str
-    source: str
+    name: str = ""
+    title: str = ""
+    source: str = ""
     columns: tuple[str, ...] = ()
     folders: tuple[str, ...] = ()
     files: str = ""
@@ -152,8 +152,8 @@ KNOWN_SETS = (
 
 def find_known_set(
     name: str | None, *, columns: Sequence[str] = (), folders: Iterable[str] = (), files: Sequence[str] = ()
-) -> KnownSet | None:
-    """Return the data set of a name, or else the one with these columns, class folders or file names.
+) -> KnownSet:
+    """Return the data set of a name, or the one with these columns, class folders or file names, or else an empty one.
 
     Args:
         name: name of a known set; None to recognize it.
@@ -178,4 +178,4 @@ def find_known_set(
         ):
             log.info("recognized as %s (%s)", entry.title, entry.source)
             return entry
-    return None
+    return KnownSet()

@@ -1,16 +1,64 @@
-"""From the labels of a source to classes: map, merge, choose and check names."""
+"""What a folder or a table says about each image, and from its labels to classes."""
 
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 
 from pneumoscope.data.kermany import KERMANY_LABELS, KERMANY_WORDS, parse_name
 from pneumoscope.data.known_sets import KNOWN_SETS
 from pneumoscope.data.label_options import LabelOptions
-from pneumoscope.data.listing import Entry, Listing, Skipped
 from pneumoscope.errors import LabelError
 from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, guess_negative
 from pneumoscope.progress import log
+
+Skipped = list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One image as its source describes it.
+
+    Attributes:
+        path: file.
+        name: printable path relative to the source, with `/`.
+        present: its label, or all findings that are present, as the source writes them.
+        uncertain: findings whose label is unknown.
+        patient, split, age, sex, view: empty if unknown.
+        folder: folder below the class, a patient or a series; empty if there is none.
+    """
+
+    path: Path
+    name: str
+    present: tuple[str, ...]
+    uncertain: tuple[str, ...] = ()
+    patient: str = ""
+    split: str = ""
+    age: str = ""
+    sex: str = ""
+    view: str = ""
+    folder: str = ""
+
+
+@dataclass(frozen=True)
+class Listing:
+    """All images of a source.
+
+    Attributes:
+        entries: the images with a label.
+        skipped: `name` and `reason` of the others.
+        multi_label: whether an image can have several labels.
+        findings: names of the columns, in a table with one column for each finding.
+        left_out: labels of images that are not to be used.
+    """
+
+    entries: list[Entry]
+    skipped: Skipped
+    multi_label: bool = False
+    findings: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+
 
 Labeled = list[tuple[Entry, str, str]]  # an entry, its label and its uncertain findings
 
@@ -28,11 +76,7 @@ def assign_labels(listing: Listing, options: LabelOptions) -> tuple[Labeled, Ski
 
 
 def _spell_names(listing: Listing, options: LabelOptions) -> dict[str, str]:
-    """Return the class name of each name in the source: mapped, and in one spelling.
-
-    Raises:
-        LabelError: if names differ only in accents.
-    """
+    """Return the class name of each name in the source: mapped, and in one spelling."""
     counts = Counter(name for entry in listing.entries for name in (*entry.present, *entry.uncertain))
     mapping = {fold_name(old): new for old, new in options.map.items()}
     names = {name: mapping.get(fold_name(name), name) for name in sorted({*counts, *listing.findings})}

@@ -5,6 +5,8 @@ import gzip
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
+
 from pneumoscope.errors import CollectionError
 from pneumoscope.labels import fold_name
 from pneumoscope.progress import log
@@ -76,7 +78,7 @@ def join_manifests(manifest: Manifest, names: tuple[str, ...]) -> Manifest:
     Raises:
         CollectionError: if a table is missing.
     """
-    columns, rows = list(manifest.columns), manifest.rows
+    table = pd.DataFrame(manifest.rows, columns=manifest.columns)
     for name in names:
         paths = [manifest.path.with_name(name + end) for end in ("", ".gz")]
         path = next((path for path in paths if path.is_file()), None)
@@ -85,21 +87,11 @@ def join_manifests(manifest: Manifest, names: tuple[str, ...]) -> Manifest:
                 f"{paths[0]} does not exist; expected it beside {manifest.path.name}, whose images it lists"
             )
         other = read_manifest(path)
-        common = [column for column in columns if column in other.columns]
-        matches: dict[tuple[str, ...], Rows] = {}
-        for row in other.rows:
-            matches.setdefault(tuple(row[column] for column in common), []).append(row)
-        joined = [row | match for row in rows for match in matches.get(tuple(row[column] for column in common), [])]
-        log.info(
-            "%s: %d rows joined with %s by %s, %d rows now",
-            manifest.path.name,
-            len(rows),
-            path.name,
-            ", ".join(common),
-            len(joined),
-        )
-        columns, rows = list(dict.fromkeys([*columns, *other.columns])), joined
-    return Manifest(manifest.path, tuple(columns), rows)
+        joined = table.merge(pd.DataFrame(other.rows, columns=other.columns))
+        log.info("%s: %d rows joined with %s, %d rows now", manifest.path.name, len(table), path.name, len(joined))
+        table = joined
+    rows = [dict(zip(table.columns, row, strict=True)) for row in table.itertuples(index=False, name=None)]
+    return Manifest(manifest.path, tuple(table.columns), rows)
 
 
 def _read_text(path: Path) -> tuple[list[str], Rows]:
@@ -121,8 +113,6 @@ def _read_text(path: Path) -> tuple[list[str], Rows]:
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Rows]:
-    import pandas as pd
-
     table = pd.read_parquet(path)
     rows = [{str(name).strip(): _format_cell(cell) for name, cell in row.items()} for row in table.to_dict("records")]
     return [str(name).strip() for name in table.columns], rows

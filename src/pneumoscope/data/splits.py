@@ -48,16 +48,18 @@ def split_dataset(
     split[split == ""] = "train"
     if not keep_val:
         split[split == "val"] = "train"
-    for name in ("test", "val"):
-        if (split == name).any():
-            continue
+    missing = [name for name in ("test", "val") if not (split == name).any()]
+    for number, name in enumerate(missing):
         pool = np.flatnonzero(split == "train")
         if by == "image":
             chosen = np.random.default_rng(seed).permutation(pool)[: round(val_share * len(pool))]
         else:
             rows = replace(dataset, images=np.zeros((len(dataset), 1, 1), np.uint8), masks=None)  # not copied
-            folds = split_folds(rows.select(pool), num_folds=max(2, round(1 / val_share)), seed=seed)
-            chosen = pool[folds == 0]
+            part, num_folds = rows.select(pool), max(2, round(1 / val_share))
+            folds = split_folds(part, num_folds=num_folds, seed=seed, min_patients=len(missing) - number + 1)
+            labels = part.table["label"] if not dataset.label_set.multi_label else np.zeros(len(part))
+            # The first fold, unless a class with few patients is only in others.
+            chosen = pool[folds == max(range(folds.max() + 1), key=lambda fold: len({*labels[folds == fold]}))]
         split[chosen] = name
     table = dataset.table.assign(split=split.astype(str))
     if by == "patient":
@@ -65,7 +67,7 @@ def split_dataset(
     return replace(dataset, table=table)
 
 
-def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
+def split_folds(dataset: Dataset, *, num_folds: int, seed: int, min_patients: int | None = None) -> np.ndarray:
     """Return `(n,)` int, the fold of each image, grouped by patient and stratified by class.
 
     Multi-label images are stratified by the rarest finding of the patient; findings of fewer patients than folds are
@@ -75,9 +77,11 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
         dataset: images to split.
         num_folds: number of folds, 2 or more.
         seed: random seed.
+        min_patients: number of patients that each class must have; `num_folds` by default. If it is less, there are at
+            most as many folds as patients of the largest class (multi-label: of all), and folds may lack a class.
 
     Raises:
-        CollectionError: if a class has fewer patients than `num_folds`.
+        CollectionError: if a class has too few patients.
     """
     from sklearn.model_selection import StratifiedGroupKFold
 
@@ -85,20 +89,22 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int) -> np.ndarray:
     multi_label = dataset.label_set.multi_label
     classes = _find_rarest(dataset, groups) if multi_label else dataset.table["label"].to_numpy()
     patients = {name: len(set(groups[classes == name])) for name in sorted(set(classes))}
-    few = {name: count for name, count in patients.items() if count < num_folds}
-    if multi_label and len(set(groups)) >= num_folds:
-        if few:
-            log.warning(
-                "few patients: %s; some parts may have none",
-                ", ".join(f"{name or 'no finding'} {count}" for name, count in few.items()),
-            )
-        classes = np.where(np.isin(classes, [*few]), "", classes)
-    elif few or not patients:
-        found = ", ".join(f"{name!r} has {count}" for name, count in few.items()) or "there are no images"
+    least = num_folds if min_patients is None else min_patients
+    largest = len(set(groups)) if multi_label else max(patients.values(), default=0)
+    num_folds = min(num_folds, max(least, largest))
+    lacking = {name: count for name, count in patients.items() if count < least and name in dataset.label_set.classes}
+    if (lacking and not multi_label) or len(set(groups)) < num_folds:
+        found = ", ".join(f"{name!r} has {count}" for name, count in lacking.items()) or f"{len(set(groups))} in all"
         raise CollectionError(
-            f"too few patients to split: {found}; expected {num_folds} or more in each class. Add radiographs, leave "
-            "the class out (--classes), or give all splits in folders or in the table"
+            f"too few patients to split: {found}; expected {least} or more in each class. Add radiographs, leave the "
+            "class out (--classes), or give all splits in folders or in the table"
         )
+    few = {name or "no finding": count for name, count in patients.items() if count < num_folds}
+    if few:
+        texts = ", ".join(f"{name} {count}" for name, count in few.items())
+        log.warning("few patients: %s; some parts may have none", texts)
+    if multi_label:
+        classes = np.where([patients[name] < num_folds for name in classes], "", classes)
     folds = np.empty(len(dataset), dtype=np.int64)
     splitter = StratifiedGroupKFold(num_folds, shuffle=True, random_state=seed)
     with warnings.catch_warnings():

@@ -10,7 +10,7 @@ from pathlib import Path
 from pneumoscope.data.folders import EXTENSIONS, SPLIT_NAMES, find_split
 from pneumoscope.data.known_sets import KnownSet, find_known_set
 from pneumoscope.data.label_options import LabelOptions
-from pneumoscope.data.listing import Entry, Listing, Skipped
+from pneumoscope.data.labeling import Entry, Listing, Skipped
 from pneumoscope.data.manifest import Manifest, join_manifests, read_manifest
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
@@ -49,7 +49,7 @@ def list_table(path: Path, options: LabelOptions) -> Listing:
     """
     manifest = read_manifest(path)
     known = find_known_set(options.data_set, columns=manifest.columns)
-    if known is not None and known.joined:
+    if known.joined:
         manifest = join_manifests(manifest, known.joined)
     columns = _choose_columns(manifest, options, known)
     findings = _choose_label_columns(manifest, columns, options, known)
@@ -61,19 +61,21 @@ def list_table(path: Path, options: LabelOptions) -> Listing:
     names = ", ".join(f"{role} {column!r}" for role, column in columns.items() if column)
     shown = ", ".join(map(repr, findings[:5])) + (f" and {len(findings) - 5} others" if len(findings) > 5 else "")
     log.info("columns of %s: %s, labels %s", path.name, names, shown)
-    reader = manifest.find(known.reader) if known is not None and known.reader else None
-    rows, labels = _merge_rows(manifest, columns["path"] or "", labels, by_majority=reader is not None)
+    by_majority = manifest.find(known.reader) is not None
+    rows, labels = _merge_rows(manifest, columns["path"] or "", labels, by_majority=by_majority)
     entries, skipped = _make_entries(Manifest(path, manifest.columns, rows), columns, labels, known)
-    left_out = known.left_out if known is not None else ()
-    return Listing(entries, skipped, multi_label, findings if len(findings) > 1 else (), left_out)
+    return Listing(entries, skipped, multi_label, findings if len(findings) > 1 else (), known.left_out)
 
 
-def _choose_columns(manifest: Manifest, options: LabelOptions, known: KnownSet | None) -> Columns:
+def _choose_columns(manifest: Manifest, options: LabelOptions, known: KnownSet) -> Columns:
     """Return the column of each role: chosen by the user, of the known data set, or with a usual name."""
-    chosen = {"path": options.path_column, "patient": options.patient_column, "split": options.split_column}
-    of_set = {"path": known.path} if known is not None else {}
+    chosen = {
+        "path": options.path_column or known.path,
+        "patient": options.patient_column,
+        "split": options.split_column,
+    }
     columns = {
-        role: manifest.require(name) if (name := chosen.get(role) or of_set.get(role)) else manifest.find(*usual)
+        role: manifest.require(name) if (name := chosen.get(role)) else manifest.find(*usual)
         for role, usual in _USUAL_COLUMNS.items()
         if role != "label"
     }
@@ -87,14 +89,10 @@ def _choose_columns(manifest: Manifest, options: LabelOptions, known: KnownSet |
 
 
 def _choose_label_columns(
-    manifest: Manifest, columns: Columns, options: LabelOptions, known: KnownSet | None
+    manifest: Manifest, columns: Columns, options: LabelOptions, known: KnownSet
 ) -> tuple[str, ...]:
-    """Return the column of labels, or the columns of the findings.
-
-    Raises:
-        CollectionError: if there is none.
-    """
-    names = options.label_column or (known.labels if known is not None else ())
+    """Return the column of labels, or the columns of the findings."""
+    names = options.label_column or known.labels
     if names:
         return tuple(map(manifest.require, names))
     usual = manifest.find(*_USUAL_COLUMNS["label"])
@@ -115,11 +113,7 @@ def _choose_label_columns(
 
 
 def _read_findings(row: dict[str, str], findings: Sequence[str], options: LabelOptions) -> Labels:
-    """Return present and uncertain findings; if the row says that there is none, empty cells are absent.
-
-    Raises:
-        CollectionError: if a cell is no number.
-    """
+    """Return present and uncertain findings; if the row says that there is none, empty cells are absent."""
     values = {column: _read_number(row[column], options) for column in findings}
     faulty = next((column for column, value in values.items() if value not in ("0", "1", "-1", "")), None)
     if faulty is not None:
@@ -141,19 +135,17 @@ def _read_number(cell: str, options: LabelOptions) -> str:
     return text
 
 
-def _read_cells(
-    manifest: Manifest, column: str, options: LabelOptions, known: KnownSet | None
-) -> tuple[list[Labels], bool]:
+def _read_cells(manifest: Manifest, column: str, options: LabelOptions, known: KnownSet) -> tuple[list[Labels], bool]:
     """Return the labels in one column, and whether a cell can hold several."""
     cells = ["" if row[column].lower() == "nan" else row[column] for row in manifest.rows]
-    names = dict(known.names) if known is not None else {}
+    names = dict(known.names)
     if any(cells) and all(cell.lower() in _NUMBERS for cell in cells):
         cells = [_read_number(cell, options).replace("-1", "") for cell in cells]
         if not names and fold_name(column) not in _USUAL_COLUMNS["label"]:
             names = {"0": f"no {column}", "1": column}
         names = {old: new for old, new in names.items() if old not in options.map}
     separator = _choose_separator(cells)
-    multi_label = options.multi_label or separator is not None or (known is not None and known.multi_label)
+    multi_label = options.multi_label or separator is not None or known.multi_label
     labels: list[Labels] = []
     for cell in cells:
         parts = [part for part in (_split_cell(cell, separator) if multi_label else [cell]) if part]
@@ -189,11 +181,7 @@ def _split_cell(cell: str, separator: str | None) -> list[str]:
 def _merge_rows(
     manifest: Manifest, path_column: str, labels: list[Labels], *, by_majority: bool
 ) -> tuple[list[dict[str, str]], list[Labels]]:
-    """Return one row per image.
-
-    Raises:
-        CollectionError: if an image has several labels.
-    """
+    """Return one row per image."""
     rows_of: dict[str, list[int]] = {}
     for number, row in enumerate(manifest.rows):
         rows_of.setdefault(row[path_column], []).append(number)
@@ -221,7 +209,7 @@ def _merge_rows(
 
 
 def _make_entries(
-    manifest: Manifest, columns: Columns, labels: list[Labels], known: KnownSet | None
+    manifest: Manifest, columns: Columns, labels: list[Labels], known: KnownSet
 ) -> tuple[list[Entry], Skipped]:
     splits = _read_splits(manifest, columns["split"])
     tests = _read_test_list(manifest.path, known)
@@ -231,16 +219,14 @@ def _make_entries(
     for row, label in zip(manifest.rows, labels, strict=True):
         cell = {role: row[column] if column else "" for role, column in columns.items()}
         name = printable_name(cell["path"])
-        views = [row[column] for column in known.views] if known is not None else []
-        view = next(filter(None, (*views, cell["view"])), "").upper()
+        views = (*(row[column] for column in known.views), cell["view"])
+        view = next(filter(None, views), "").upper()
         if label is None or not cell["path"] or view in _OTHER_VIEWS:
             reason = "no path" if not cell["path"] else "no label" if label is None else f"view {view}, not frontal"
             skipped.append({"name": name, "reason": reason})
             continue
-        patient, split = cell["patient"], splits[cell["split"]]
-        if known is not None:
-            patient = patient or _search(known.patient, cell["path"])
-            split = split or find_split(_search(known.split, cell["path"]))
+        patient = cell["patient"] or _search(known.patient, cell["path"])
+        split = splits[cell["split"]] or find_split(_search(known.split, cell["path"]))
         if tests:
             split = "test" if cell["path"] in tests else "train"
         age = read_age(cell["age"]) or _count_years(row, known)
@@ -256,7 +242,7 @@ class ImageFinder:
     Windows path. Images of a known data set are also found by their names, with or without a suffix, in any folder.
     """
 
-    def __init__(self, table: Path, known: KnownSet | None) -> None:
+    def __init__(self, table: Path, known: KnownSet) -> None:
         self._folder = table.parent
         self._known = known
         self._by_name: dict[str, Path | None] | None = None
@@ -264,10 +250,10 @@ class ImageFinder:
     def find(self, text: str) -> Path:
         """Return the path of an image; it may not exist."""
         texts = [text, text.replace("\\", "/")]
-        roots = [self._folder, *([self._folder / self._known.root] if self._known is not None else [])]
+        roots = [self._folder, self._folder / self._known.root]
         paths = [root / name for root in roots for name in texts]
         found = next((path for path in paths if os.path.isfile(path)), None)  # noqa: PTH113  is_file fails on long names
-        if found is None and self._known is not None:
+        if found is None and self._known.name:
             found = self._list_names(roots[-1]).get(Path(texts[1]).name)
         return found or paths["\\" in text]
 
@@ -293,8 +279,8 @@ def read_age(text: str) -> str:
     return str(int(match[1]) // {"M": 12, "W": 52, "D": 365}.get(match[2], 1)) if match else ""
 
 
-def _count_years(row: dict[str, str], known: KnownSet | None) -> str:
-    if known is None or not known.birth:
+def _count_years(row: dict[str, str], known: KnownSet) -> str:
+    if not known.birth:
         return ""
     date, birth = (row.get(column, "")[:4] for column in known.birth)
     return str(int(date) - int(birth)) if date.isdigit() and birth.isdigit() else ""
@@ -306,11 +292,7 @@ def _search(pattern: str, text: str) -> str:
 
 
 def _read_splits(manifest: Manifest, column: str | None) -> dict[str, str]:
-    """Return the split that each text of a column names; one text for all images names none.
-
-    Raises:
-        CollectionError: if some texts name no split.
-    """
+    """Return the split that each text of a column names; one text for all images names none."""
     texts = dict.fromkeys(row[column] for row in manifest.rows) if column else {}
     splits = {"": ""} | {text: find_split(text) for text in texts}
     others = [text for text, split in splits.items() if text and not split]
@@ -324,9 +306,9 @@ def _read_splits(manifest: Manifest, column: str | None) -> dict[str, str]:
     return splits
 
 
-def _read_test_list(table: Path, known: KnownSet | None) -> set[str]:
+def _read_test_list(table: Path, known: KnownSet) -> set[str]:
     """Return the names of the test images of a known data set; empty if it has no such list."""
-    if known is None or not known.test_list:
+    if not known.test_list:
         return set()
     path = table.with_name(known.test_list)
     if not path.is_file():

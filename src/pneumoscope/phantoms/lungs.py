@@ -15,6 +15,7 @@ import numpy as np
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from pneumoscope.data.image import check_images
 from pneumoscope.phantoms.anatomy import draw_chest, sample_cases
 
 NUM_CHESTS = 3000
@@ -41,14 +42,8 @@ def find_lungs(images: np.ndarray) -> np.ndarray:
 
     Returns:
         `(n, H, W)` bool, both lungs without the areas behind heart and diaphragm.
-
-    Raises:
-        ValueError: if the images have another shape or dtype.
     """
-    if images.ndim != 3 or images.dtype != np.uint8 or min(images.shape[1:]) < GRID_SIZE:
-        raise ValueError(
-            f"images are {images.shape} {images.dtype}, expected (n, H, W) uint8 with sides of {GRID_SIZE} or more"
-        )
+    check_images(images)
     height, width = images.shape[1:]
     descriptors, lungs = _draw_atlas()
     masks = np.empty(images.shape, bool)

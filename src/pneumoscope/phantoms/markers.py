@@ -7,6 +7,8 @@ the width of a letter. It misses faint letters; electrodes and bone tips near th
 import numpy as np
 from scipy.ndimage import find_objects, grey_opening, label
 
+from pneumoscope.data.image import check_images
+
 MIN_CONTRAST = 45.0  # gray levels
 EDGE_SHARE = 0.22
 MAX_SIDE_SHARE = 0.14
@@ -22,12 +24,8 @@ def find_markers(images: np.ndarray) -> np.ndarray:
 
     Args:
         images: `(n, H, W)` uint8, 0 = black.
-
-    Raises:
-        ValueError: if the images have another shape or dtype.
     """
-    if images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(f"images are {images.shape} {images.dtype}, expected (n, H, W) uint8")
+    check_images(images)
     return np.stack([_find_in_one(image) for image in images]) if len(images) else np.zeros(images.shape, bool)
 
 

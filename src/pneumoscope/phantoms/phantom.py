@@ -177,14 +177,16 @@ def phantom_dataset(
 
     See `write_phantoms` for the parameters and `draw_phantoms` for errors.
     """
-    splits = _draw_splits(num_train, num_test, size, seed, label_set)
+    rngs = [np.random.default_rng([seed, split]) for split in (0, 1)]
+    train = _draw(num_train, size, rngs[0], first_patient=1, label_set=label_set)
+    test = _draw(num_test, size, rngs[1], first_patient=1 + len(set(train.patients)), label_set=label_set)
+    splits = {"train": train, "test": test}
     images, masks, labels, patients = (
         np.concatenate([getattr(phantoms, name) for phantoms in splits.values()])
         for name in ("images", "masks", "labels", "patients")
     )
-    name_files = _name_as_kaggle if label_set == "kermany" else _name_by_patient
     columns = {
-        "name": [name for split, phantoms in splits.items() for name in name_files(split, phantoms)],
+        "name": [name for split, phantoms in splits.items() for name in _name_files(split, phantoms)],
         "sha256": [hashlib.sha256(image.tobytes()).hexdigest() for image in images],
         "label": labels,
         "patient": patients,
@@ -195,39 +197,21 @@ def phantom_dataset(
     return Dataset(images, table, skipped, PHANTOM_SETS[label_set], masks)
 
 
-def _draw_splits(num_train: int, num_test: int, size: int, seed: int, label_set: str) -> dict[str, Phantoms]:
-    """Return the phantoms of `train` and `test`, with consecutive numbers of children."""
-    rngs = [np.random.default_rng([seed, split]) for split in (0, 1)]
-    train = _draw(num_train, size, rngs[0], first_patient=1, label_set=label_set)
-    first_patient = 1 + len(set(train.patients))
-    test = _draw(num_test, size, rngs[1], first_patient=first_patient, label_set=label_set)
-    return {"train": train, "test": test}
-
-
-def _name_as_kaggle(split: str, phantoms: Phantoms) -> list[str]:
-    """Return the path of each image relative to the root, named as in the Kaggle data set."""
+def _name_files(split: str, phantoms: Phantoms) -> list[str]:
+    """Return the path of each image relative to the root; the Kermany set is named as on Kaggle."""
     counts: Counter[str] = Counter()
     names = []
     for label, patient in zip(phantoms.labels.tolist(), phantoms.patients.tolist(), strict=True):
-        # Kaggle numbers normals by child, and pneumonias by subtype.
-        counted = patient if label == "normal" else label
+        cause = {"bacterial": "bacteria", "viral": "virus"}.get(label, "")
+        counted = label if cause else patient  # Kaggle numbers normals by child, and pneumonias by subtype
         counts[counted] += 1
-        if label == "normal":
+        if cause:
+            names.append(f"{split}/PNEUMONIA/{patient}_{cause}_{counts[counted]}.jpeg")
+        elif patient.startswith("IM-"):
             names.append(f"{split}/NORMAL/{patient}-{counts[counted]:04d}.jpeg")
         else:
-            cause = {"bacterial": "bacteria", "viral": "virus"}[label]
-            names.append(f"{split}/PNEUMONIA/{patient}_{cause}_{counts[counted]}.jpeg")
-    return names
-
-
-def _name_by_patient(split: str, phantoms: Phantoms) -> list[str]:
-    """Return the path of each image relative to the root: split, class unless there are several, and patient."""
-    counts: Counter[str] = Counter()
-    names = []
-    for label, patient in zip(phantoms.labels.tolist(), phantoms.patients.tolist(), strict=True):
-        counts[patient] += 1
-        folder = f"{label}/" if label in PHANTOM_SETS["five-class"].classes else ""
-        names.append(f"{split}/{folder}{patient}/{counts[patient]}.jpeg")
+            folder = f"{label}/" if label in PHANTOM_SETS["five-class"].classes else ""
+            names.append(f"{split}/{folder}{patient}/{counts[counted]}.jpeg")
     return names
 
 

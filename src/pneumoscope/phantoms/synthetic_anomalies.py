@@ -39,11 +39,6 @@ def add_anomalies(images: np.ndarray, lungs: np.ndarray, rng: np.random.Generato
     Raises:
         ValueError: if the shapes differ.
     """
-    if images.shape != lungs.shape or images.ndim != 3 or images.dtype != np.uint8:
-        raise ValueError(
-            f"images are {images.shape} {images.dtype}, lungs are {lungs.shape}; "
-            "expected (n, H, W) uint8 and lungs of equal shape"
-        )
     size = images.shape[1]
     classes = rng.choice(len(ANOMALIES), len(images), p=_WEIGHTS / _WEIGHTS.sum())
     bends, textures = draw_texture(len(images), size, 9, rng), draw_texture(len(images), size, size // 3, rng)
