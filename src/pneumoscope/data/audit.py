@@ -40,6 +40,7 @@ def audit_dataset(dataset: Dataset) -> Audit:
     near.sort(key=lambda pair: (_rank_splits({splits[pair[0]], splits[pair[1]]}), pair[2]))
     named_splits = table["split"].replace("", UNSPLIT)
     parts = {split: table[named_splits == split] for split in _order(named_splits, SPLITS)}
+    shared = table[table["split"] != ""].groupby("patient")["split"].nunique()
     sizes = _read_sizes(table["path"])
     audit = Audit(
         counts={
@@ -49,13 +50,10 @@ def audit_dataset(dataset: Dataset) -> Audit:
         },
         patients={split: part["patient"].nunique() for split, part in parts.items()},
         negative_share=_measure_negatives(parts, label_set),
-        unreadable=[
-            {"name": str(name), "reason": str(reason)}
-            for name, reason in zip(dataset.skipped["name"], dataset.skipped["reason"], strict=True)
-        ],
+        unreadable=[{str(key): str(text) for key, text in row.items()} for row in dataset.skipped.to_dict("records")],
         exact_duplicates=[[names[index] for index in group] for group in _group_exact_duplicates(table)],
         near_duplicates=[[names[first], names[second]] for first, second, _ in near],
-        shared_patients=_find_shared_patients(table),
+        shared_patients=sorted(shared.index[shared > 1].astype(str)),
         shared_numbers=find_reused_numbers(names, splits),
         sizes=[
             {"width": width, "height": height, "count": count}
@@ -106,12 +104,6 @@ def _group_exact_duplicates(table: pd.DataFrame) -> list[list[int]]:
     splits = table["split"].tolist()
     repeated = [group for digest, group in groups.items() if digest and len(group) > 1]
     return sorted(repeated, key=lambda group: _rank_splits({splits[index] for index in group}))
-
-
-def _find_shared_patients(table: pd.DataFrame) -> list[str]:
-    official = table[table["split"] != ""]
-    number = official.groupby("patient")["split"].nunique()
-    return sorted(str(patient) for patient in number.index[number > 1])
 
 
 def _read_sizes(paths: Iterable[str]) -> Counter[tuple[int, int]]:
