@@ -50,8 +50,9 @@ def test_groups_have_an_example_that_parses(run: Run, group: typer.Typer) -> Non
 def test_audit_of_an_image_with_two_labels_is_an_error(
     run: Run, write_image: Callable[..., Path], tmp_path: Path
 ) -> None:
-    root = [write_image(f"set/{name}.png", seed) for name, seed in (("a/1", 1), ("b/2", 2), ("b/3", 1))][0].parents[1]
-    code, _, err = run("data", "audit", root, "--out", tmp_path / "audit")
+    for name, seed in (("a/1", 1), ("b/2", 2), ("b/3", 1)):
+        write_image(f"set/{name}.png", seed)
+    code, _, err = run("data", "audit", tmp_path / "set", "--out", tmp_path / "audit")
     assert code == cli.USER_ERROR and "different labels: 1, such as a/1.png (a), b/3.png (b)" in err
     assert (tmp_path / "audit/audit.html").exists()
 

@@ -1,8 +1,7 @@
 """Export a classifier, with what belongs to it, as the ONNX models of a reader."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import astuple, dataclass, field, fields
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -119,7 +118,9 @@ def export_reader(
         raise ExportError(f"{saved.card.architecture} is an anomaly detector; expected a classifier, or a whole study")
     data = None if dataset is None else _select_labeled(dataset, label_set, saved.card.input.shape[0])
     summary = None if data is None else _summarize(data, label_set, evidence)
-    with _replace_folder(out_dir) as folder:
+    if out_dir.exists() and not (out_dir / "classifier" / CARD_NAME).exists() and any(out_dir.iterdir()):
+        raise ExportError(f"{out_dir} is not an export; expected a new folder or an existing export")
+    with atomic_folder(out_dir) as folder:
         (folder / "classifier").mkdir()
         graph = _write_classifier(saved, label_set, folder / "classifier")
         missing = {} if graph.heatmap else {"heatmaps": NO_HEATMAPS}
@@ -141,16 +142,6 @@ def export_reader(
         card = ClassifierCard(**exported | vars(report) | audits, data=summary, missing=missing)
         write_json(folder / "classifier" / CARD_NAME, card)
     return out_dir
-
-
-@contextmanager
-def _replace_folder(target: Path) -> Iterator[Path]:
-    """Yield a temporary folder that replaces `target` on success; `target` must be new or an existing export."""
-    is_export = (target / "classifier" / CARD_NAME).exists()
-    if target.exists() and not is_export and not (target.is_dir() and not any(target.iterdir())):
-        raise ExportError(f"{target} is not an export; expected a new folder or an existing export")
-    with atomic_folder(target) as partial:
-        yield partial
 
 
 def _select_labeled(dataset: Dataset, label_set: LabelSet, size: int) -> Dataset:

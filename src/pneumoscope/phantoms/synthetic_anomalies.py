@@ -36,8 +36,6 @@ def add_anomalies(images: np.ndarray, lungs: np.ndarray, rng: np.random.Generato
     Returns:
         The changed images, and `(n,)` int, the index of each anomaly into `ANOMALIES`.
 
-    Raises:
-        ValueError: if the shapes differ.
     """
     size = images.shape[1]
     classes = rng.choice(len(ANOMALIES), len(images), p=_WEIGHTS / _WEIGHTS.sum())
