@@ -16,7 +16,7 @@ from PIL import Image
 from pneumoscope.cli import main as cli
 from pneumoscope.cli.inference import _print
 from pneumoscope.errors import CollectionError
-from pneumoscope.inference.batch import BatchSettings, find_files, map_batches, read_files
+from pneumoscope.inference.batch import find_files, map_batches, read_files
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.table import list_columns, read_table
 from pneumoscope.pacs.reading_files import write_reading
@@ -73,7 +73,7 @@ def test_no_file_is_an_error(tmp_path):
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_each_file_gets_its_reading_in_order(reader, images, batch_size):
     paths = find_files([str(images)])
-    readings = list(read_files(reader, paths, BatchSettings(batch_size=batch_size, num_workers=2)))
+    readings = list(read_files(reader, paths, batch_size=batch_size, num_workers=2))
 
     assert [reading.path for reading in readings] == paths
     assert [bool(reading.error) for reading in readings] == [False] * 10 + [True, True, False]
@@ -97,7 +97,7 @@ def test_the_last_batches_are_smaller():
 def test_pictures_and_dicom_are_written(reader, images, tmp_path):
     render = partial(write_reading, heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
     paths = find_files([str(images / "0[01].png"), str(images / "12.jpeg")])
-    readings = list(read_files(reader, paths, BatchSettings(), render))
+    readings = list(read_files(reader, paths, render=render))
 
     assert len(list((tmp_path / "dicom").iterdir())) == 6
     for reading in readings:

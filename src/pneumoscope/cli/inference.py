@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
@@ -30,8 +30,9 @@ from pneumoscope.errors import PneumoscopeError
 if TYPE_CHECKING:
     from pneumoscope.classifier import Classifier
     from pneumoscope.data.label_options import LabelOptions
-    from pneumoscope.inference.batch import BatchSettings, Render
+    from pneumoscope.inference.batch import Render
     from pneumoscope.inference.reader import Reader
+    from pneumoscope.inference.reading import Reading
     from pneumoscope.inference.table import Table
 
 COMMANDS = typer.Typer()
@@ -41,28 +42,11 @@ MAX_PATH_LENGTH = 40
 MAX_SHOWN = 4
 READ_HELP = """Classify radiographs (JPEG, PNG or DICOM) and print one row per file.
 
-\b
-Columns of --output and keys of --json:
-  path                the file
-  error               why the file cannot be read
-  decision            class, findings joined by |, uncertain (the model
-                      abstains) or rejected (by the out-of-distribution
-                      detector)
-  operating_point     operating point or threshold of the decision
-  p_<class>           calibrated probability of each class and group; the
-                      included models have p_normal, p_bacterial, p_viral
-                      and p_pneumonia
-  anomaly_score       distance from normal radiographs
-  anomaly_percentile  percentage of held-out normals with a lower score
-  in_distribution     whether the image is like the training images; false
-                      if the out-of-distribution detector flags or rejects
-                      it
-  reason              why the image is uncertain, rejected or flagged
-  neighbors           nearest reference cases: name, label, distance
-  heatmap             figure written by --heatmaps
-  model               version and hash of the models
-
-The probabilities assume equally frequent classes.
+The columns of --output and keys of --json are path, error, decision,
+operating_point, p_<class> for each class and group, anomaly_score,
+anomaly_percentile, in_distribution, reason, neighbors, heatmap and model; the
+page "Tables" of the documentation describes them. The probabilities assume
+equally frequent classes.
 
 The command exits with 1 if a file cannot be read.
 """
@@ -85,16 +69,17 @@ def read(
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
 ) -> None:
     """Classify radiographs and print one row per file."""
-    from pneumoscope.inference.batch import BatchSettings, find_files
+    from pneumoscope.data.source import printable_name
+    from pneumoscope.inference.batch import find_files, read_files
     from pneumoscope.inference.reader import NO_HEATMAPS, Reader
     from pneumoscope.inference.table import Table
+    from pneumoscope.progress import track
 
     if resume and output is None:
         raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
     if deidentify and dicom_out is None:
         raise PneumoscopeError("--deidentify applies to DICOM output; expected --dicom-out FOLDER as well")
     files = find_files(paths)
-    settings = BatchSettings(operating_point, batch_size, workers)
     render = _choose_render(heatmaps, dicom_out, deidentify)
     # A single file runs on all cores. Of several files, each runs on one core.
     reader = Reader.open(model, num_threads=0 if len(files) == 1 else 1)
@@ -102,16 +87,17 @@ def read(
         raise PneumoscopeError(NO_HEATMAPS)
     head = {"model": reader.models.id, "operating_point": operating_point}
     table = Table(output, resume=resume, head=head, scored=reader.models.label_set.scored) if output else None
+    files = [path for path in files if not table or printable_name(path) not in table.done]
+    read_all = partial(read_files, operating_point=operating_point, batch_size=batch_size, num_workers=workers)
+    rows = _write_rows(track(read_all(reader, files, render=render), "Reading", total=len(files)), table)
     try:
-        shown = output is None or sys.stdout.isatty()
-        rows = _read(reader, files, settings, render, table)
-        counts = _print(rows, reader, as_json=as_json, shown=shown)
+        counts = _print(rows, reader, as_json=as_json, shown=output is None or sys.stdout.isatty())
     except KeyboardInterrupt:
         typer.echo("stopped; add --resume to continue" if output else "stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
     decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
-    total, written = counts.total(), f"; {output}" if output else ""
-    typer.echo(f"{total} file{'s' * (total != 1)}: {decisions}{written}. {RESEARCH_USE_ONLY}", err=True)
+    number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
+    typer.echo(f"{number}: {decisions}{f'; {output}' if output else ''}. {RESEARCH_USE_ONLY}", err=True)
     if counts[FAILED]:
         raise typer.Exit(SOME_FAILED)
 
@@ -229,18 +215,10 @@ def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bo
     return partial(write_reading, heatmaps_dir=heatmaps, dicom_dir=dicom_out, deidentify=deidentify)
 
 
-def _read(
-    reader: "Reader", files: list[str], settings: "BatchSettings", render: "Render | None", table: "Table | None"
-) -> Iterator[dict[str, Any]]:
-    """Yield one row per file that the table does not contain yet, and add the row to the table."""
-    from pneumoscope.data.source import printable_name
-    from pneumoscope.inference.batch import read_files
-    from pneumoscope.progress import track
-
+def _write_rows(readings: "Iterable[Reading]", table: "Table | None") -> Iterator[dict[str, Any]]:
+    """Yield one row per reading, and add it to the table."""
     with table or nullcontext():
-        if table:
-            files = [path for path in files if printable_name(path) not in table.done]
-        for reading in track(read_files(reader, files, settings, render), "Reading", total=len(files)):
+        for reading in readings:
             row = reading.to_row()
             if table:
                 table.add(row)

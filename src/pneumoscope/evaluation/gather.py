@@ -13,12 +13,12 @@ from PIL import Image
 
 from pneumoscope.data.collection import Collection, format_skipped, scan_collection
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.decode import decode_file
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.predictor import Predictor, check_probabilities, name_decisions
 from pneumoscope.inference.batch import map_batches
-from pneumoscope.inference.decode import decode_file
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, match_labels
 from pneumoscope.progress import log, track
