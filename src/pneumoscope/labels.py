@@ -28,7 +28,7 @@ class LabelSet:
         classes: two or more class names (one or more findings in a multi-label set), in the order of a model's outputs.
         negative: the class without a finding. None if there is none. In a multi-label set it is the name for images
             without any finding, such as `No Finding`, and not one of the classes.
-        groups: classes by the name of a group, such as `{"pneumonia": ("bacterial", "viral")}`. The label of an image
+        groups: classes by the name of a group, such as `{"abnormal": ("covid", "edema")}`. The label of an image
             may be a group if its class is unknown. Single-label sets only.
         multi_label: whether an image can have several classes.
 
@@ -155,7 +155,7 @@ class LabelSet:
         """Return `(n,)` int64, the class of each label; -1 if the label is no class.
 
         Names are compared without case. With `source`, the labels are those of another set: its classes also count as
-        the groups that contain them, for example `bacterial` as `pneumonia`.
+        the groups that contain them, for example `covid` as `abnormal`.
         """
         known = {fold_name(name): number for number, name in enumerate(self.classes)}
         source = source or self

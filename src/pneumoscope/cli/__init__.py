@@ -3,10 +3,9 @@
 main.py        the program
 training.py    `train`, `crossvalidate`, `study`
 inference.py   `read`, `app`, `explain`, `export`
-evaluation.py  `evaluate`
-data.py        `data`: `prepare`, `audit`, `download`, `phantoms`
+evaluation.py  `evaluate`, `neighbors`
+data.py        `data`: `audit`, `download`, `phantoms`
 research.py    `research`: benchmarks, ablations, label audits
-commands.py    the class of all commands
 options.py     shared options
 output.py      tables and JSON on standard output
 """

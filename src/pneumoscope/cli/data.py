@@ -53,7 +53,7 @@ def phantoms(
     num_test: Annotated[int, typer.Option(min=30, help="Number of test images.")] = 240,
     classes: Annotated[
         Literal["kermany", "five-class", "multi-label"],
-        typer.Option(help="Normal, bacterial and viral; five classes; or four findings in a table."),
+        typer.Option(help="Those of Kermany; five classes; or four findings in a table."),
     ] = "kermany",
     seed: SeedOption = 0,
 ) -> None:

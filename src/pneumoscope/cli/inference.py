@@ -44,9 +44,8 @@ READ_HELP = """Classify radiographs (JPEG, PNG or DICOM) and print one row per f
 
 The columns of --output and keys of --json are path, error, decision,
 operating_point, p_<class> for each class and group, anomaly_score,
-anomaly_percentile, in_distribution, reason, neighbors, heatmap and model; the
-page "Tables" of the documentation describes them. The probabilities assume
-equally frequent classes.
+anomaly_percentile, in_distribution, reason, neighbors, heatmap, model (see the
+page "Tables"). The probabilities assume equally frequent classes.
 
 The command exits with 1 if a file cannot be read.
 """
@@ -127,7 +126,7 @@ def explain(
     model: ModelOption = None,
     out: OutOption = Path("heatmaps"),
     method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
-    layer: Annotated[str | None, typer.Option(help="Layer to explain; all convolutional layers by default.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to explain; the last convolutional one by default.")] = None,
     label: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
     preprocess: PreprocessOption = None,
     as_json: JsonOption = False,
@@ -176,7 +175,7 @@ def export(
         Path | None,
         typer.Option(
             help="Training data of a run or .keras file: adds calibration, operating points, reference cases and the "
-            "OOD detector. By default the data that the run was trained on, if it is still there."
+            "OOD detector."
         ),
     ] = None,
     preprocess: PreprocessOption = None,

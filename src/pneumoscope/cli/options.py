@@ -154,14 +154,14 @@ _label = partial(typer.Option, rich_help_panel="Labels")
 _LABELS: dict[str, tuple[Any, Any]] = {
     "classes": (Annotated[str | None, _label(help="Classes in their order, as a,b,c; others are left out.")], None),
     "label_map": (
-        Annotated[list[str] | None, _label("--map", help="Rename a class, as 'Viral Pneumonia=viral'.")],
+        Annotated[list[str] | None, _label("--map", help="Rename a class, as 'TB=tuberculosis'.")],
         None,
     ),
     "negative": (
         Annotated[str | None, _label(help="Class without a finding; guessed from its name by default.")],
         None,
     ),
-    "group": (Annotated[list[str] | None, _label(help="Join classes, as 'pneumonia=bacterial,viral'.")], None),
+    "group": (Annotated[list[str] | None, _label(help="Join classes, as 'abnormal=covid,tuberculosis'.")], None),
     "path_column": (Annotated[str | None, _label(help="Column of the image paths.")], None),
     "label_column": (Annotated[list[str] | None, _label(help="Column of the labels; several for findings.")], None),
     "patient_column": (Annotated[str | None, _label(help="Column of the patients.")], None),

@@ -130,7 +130,7 @@ def labels(
     if as_json:
         typer.echo((out / "labels.json").read_text(encoding="utf-8"))
         return
-    print_methods(MethodTable({"bacterial against viral": audit["metrics"]}))
+    print_methods(MethodTable({" against ".join(audit["group"]): audit["metrics"]}))
     for rows in filter(None, (audit["error_runs"], audit["labels"][:MAX_PRINTED])):
         print_rows(rows, as_json=False)
     typer.echo(

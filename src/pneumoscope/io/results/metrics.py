@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate, check_shapes, require
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ class Reliability:
 
     def __post_init__(self) -> None:
         bins = len(self.counts)
-        require(self.edges.shape == (bins + 1,), f"edges are {self.edges.shape}, expected {(bins + 1,)}")
-        require(self.predicted.shape == (bins,), f"predicted is {self.predicted.shape}, expected {(bins,)}")
+        check_shapes(self, edges=(bins + 1,), predicted=(bins,))
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,7 @@ class SelectiveCurve:
     at_shares: dict[float, Estimate]
 
     def __post_init__(self) -> None:
-        shapes = f"shares are {self.shares.shape} and accuracies {self.accuracies.shape}, expected the same shape"
-        require(self.shares.shape == self.accuracies.shape, shapes)
+        check_shapes(self, accuracies=self.shares.shape)
 
 
 @dataclass(frozen=True)
@@ -105,10 +103,7 @@ class Roc:
     sensitivity: np.ndarray
 
     def __post_init__(self) -> None:
-        require(
-            self.false_positive_rate.shape == self.sensitivity.shape,
-            "false_positive_rate and sensitivity differ in shape",
-        )
+        check_shapes(self, sensitivity=self.false_positive_rate.shape)
 
 
 @dataclass(frozen=True)
