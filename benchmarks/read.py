@@ -22,8 +22,8 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from PIL import Image
 from timing import parse_options, print_table, take_turns, write_phantom_files
 
-from pneumoscope.inference.batch import BatchSettings, find_files, read_files
-from pneumoscope.inference.decode import decode_radiograph
+from pneumoscope.data.decode import decode_radiograph
+from pneumoscope.inference.batch import find_files, read_files
 from pneumoscope.inference.reader import Reader
 
 KERAS_ONCE = """
@@ -34,10 +34,10 @@ print(build_architecture(sys.argv[2], num_outputs=3).predict(image[None], verbos
 """
 MEMORY = """
 import sys
-from pneumoscope.inference.batch import BatchSettings, find_files, read_files
+from pneumoscope.inference.batch import find_files, read_files
 from pneumoscope.inference.reader import Reader
 paths = find_files([sys.argv[1]]) * int(sys.argv[2])
-count = sum(1 for _ in read_files(Reader.open(num_threads=1), paths, BatchSettings()))
+count = sum(1 for _ in read_files(Reader.open(num_threads=1), paths))
 with open("/proc/self/status") as status:
     print(count, next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024)
 """
@@ -119,7 +119,7 @@ def print_batch(paths: list[str], repeats: int) -> None:
     methods: dict[str, Callable[[], object]] = {
         "decoding alone": lambda: decode_all(decode_radiograph),
         "Pillow's full decode": lambda: decode_all(decode_in_full),
-        "pneumoscope read": lambda: list(read_files(reader, paths, BatchSettings())),
+        "pneumoscope read": lambda: list(read_files(reader, paths)),
     }
     seconds, processor_seconds = take_turns(methods, repeats), take_turns(methods, repeats, time.process_time)
     rates = {name: [len(paths) / run for run in runs] for name, runs in seconds.items()}

@@ -14,8 +14,8 @@ from starlette.datastructures import UploadFile
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app import schema
 from pneumoscope.app.predictions import read_uploads
+from pneumoscope.data.decode import decode_radiograph
 from pneumoscope.data.image import load_image
-from pneumoscope.inference.decode import decode_radiograph
 from pneumoscope.inference.table import list_columns
 
 

@@ -15,11 +15,12 @@ from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import CollectionError, LabelError, PneumoscopeError
 from pneumoscope.evaluation.evaluate import evaluate_models, should_hide
 from pneumoscope.evaluation.gather import choose_split
-from pneumoscope.inference.batch import BatchSettings, read_files
+from pneumoscope.inference.batch import read_files
 from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.reader import Reader
 from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
+from pneumoscope.report.evaluation_sentences import write_verdict
 
 NUM_PHANTOMS = 56
 OPTIONS = LabelOptions(classes=("normal", "pneumonia"))
@@ -68,7 +69,7 @@ def test_every_image_counts_or_is_listed(evaluation):
 
 def test_decisions_are_those_of_read(evaluation, reader, manifest):
     paths = [str(manifest.parent / name) for name in evaluation.images.names]
-    readings = list(read_files(reader, paths, BatchSettings(num_workers=2)))
+    readings = list(read_files(reader, paths, num_workers=2))
 
     assert [reading.decision for reading in readings] == evaluation.images.decisions.tolist()
     for reading, probabilities in zip(readings, evaluation.images.probabilities, strict=True):
@@ -220,6 +221,16 @@ def test_any_classifier_is_evaluated_on_a_dataset(kind):
         evaluate_models(Guesser(dataset.label_set), phantom_dataset(num_train=1, num_test=9, size=96, label_set=kind))
     with pytest.raises(PneumoscopeError, match="'screening'; expected a number"):
         evaluate_models(Guesser(dataset.label_set), dataset, operating_point="screening")
+
+
+def test_a_constant_output_is_reported_with_the_range_of_the_images():
+    dataset = phantom_dataset(num_train=1, num_test=9, size=64)
+    guesser = Guesser(dataset.label_set)
+    guesser.predict_images = lambda images: np.full((len(images), 3), 1 / 3)
+    verdict = write_verdict(evaluate_models(guesser, dataset, confounders=False))[0]
+
+    assert "nearly the same output for all 9 images" in verdict
+    assert f"range from {dataset.test.images.min()} to {dataset.test.images.max()}" in verdict
 
 
 def test_classes_are_translated_to_those_of_the_model(phantom_folder):

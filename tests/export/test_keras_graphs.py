@@ -16,7 +16,8 @@ from pneumoscope.export.keras_graphs import (
     find_last_feature_map,
     locate_feature_map,
 )
-from pneumoscope.export.onnx_file import export_graph, run_file
+from pneumoscope.export.onnx_file import export_graph
+from pneumoscope.inference.model_set import Graph, as_input
 from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
 from pneumoscope.models.architectures.pretrained import build_transfer
 from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_multiclass
@@ -42,9 +43,7 @@ def as_inputs(images):
 def run(graph, path, images):
     """Export a graph, and return the outputs of the file."""
     names = export_graph(graph, path, images)
-    outputs = run_file(path, as_inputs(images))
-    assert names == sorted(outputs)
-    return outputs
+    return dict(zip(names, Graph(path).run(as_input(images), names), strict=True))
 
 
 @pytest.mark.parametrize("build", [build_compact_resnet, build_multiclass, build_binary])

@@ -10,8 +10,7 @@ from PIL import Image
 
 from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
 from pneumoscope.inference.cards import PARTS
-from pneumoscope.inference.explanation import HeatmapExplanation
-from pneumoscope.inference.illustration import illustrate
+from pneumoscope.inference.explanation import HeatmapExplanation, illustrate
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards, load_model_set
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.table import list_columns
@@ -77,19 +76,13 @@ def test_an_unknown_operating_point_is_an_error(reader, point):
         reader.threshold(point)
 
 
-def test_an_objection_of_the_header_rejects_an_image_without_scores(reader, images):
+def test_an_image_of_another_view_is_rejected_without_scores(reader, images):
     (reading,) = reader.predict_images(images[:1], ["x"], objections=[["This is a lateral view."]])
+    rotated = reader.predict_images(np.rot90(images, 1, (1, 2)), ["x"] * len(images))
 
-    assert reading.decision == "rejected"
-    assert "lateral" in reading.reason
-    assert reading.probabilities == {}
-    assert reading.to_row()["p_pneumonia"] is None
-
-
-def test_a_rotated_image_is_rejected(reader, images):
-    readings = reader.predict_images(np.rot90(images, 1, (1, 2)), ["x"] * len(images))
-
-    assert np.mean([reading.decision == "rejected" for reading in readings]) > 0.8
+    assert (reading.decision, reading.reason) == ("rejected", "This is a lateral view.")
+    assert reading.probabilities == {} and reading.to_row()["p_pneumonia"] is None
+    assert np.mean([reading.decision == "rejected" for reading in rotated]) > 0.8
 
 
 def test_neighbors_are_the_nearest_of_other_patients(reader, images):
@@ -125,23 +118,16 @@ def test_one_input_gives_one_reading_and_many_give_a_list(reader, images, tmp_pa
     Image.fromarray(images[0]).save(path)
     (expected,) = reader.predict_images(images[:1], [str(path)])
     one = reader.predict(path)
-    many = reader.predict([str(path), path.read_bytes(), Image.open(path), images[0]], operating_point="screening")
+    data = path.read_bytes()
+    many = reader.predict([str(path), data, memoryview(data), Image.open(path), images[0]], operating_point="screening")
 
     assert one == expected
-    assert [reading.path for reading in many] == [str(path), "", str(path), ""]
+    assert [reading.path for reading in many] == [str(path), "", "", str(path), ""]
     assert {reading.operating_point for reading in many} == {"screening"}
     assert all(reading.probabilities == one.probabilities for reading in many)
     assert reader.predict(iter([path])) == [expected]
     assert reader.predict([]) == []
-
-
-def test_bytes_of_any_type_are_one_input(reader, images):
-    stream = io.BytesIO()
-    Image.fromarray(images[0]).save(stream, format="PNG")
-    expected = reader.predict(stream.getvalue())
-
-    assert reader.predict(bytearray(stream.getvalue())) == reader.predict(memoryview(stream.getvalue())) == expected
-    assert reader.predict(images[0], operating_point=0.3).operating_point == "0.3"
+    assert reader.predict(bytearray(data), operating_point=0.3).operating_point == "0.3"
 
 
 def test_an_unreadable_input_is_an_error_or_a_reading_with_the_error(reader, images, tmp_path):
@@ -233,9 +219,7 @@ def test_embeddings_are_float32_rows(reader, images):
         (lambda reader, images: reader.compute_heatmaps(images, ["x"] * 12), "no class 'x'"),
         (lambda reader, images: reader.predict(images[0], operating_point="high"), "operating point is 'high'"),
         (lambda reader, images: reader.predict_images(images / 255, ["x"] * 12), r"float64 array in \[0, 1\]"),
-        (lambda reader, images: reader.predict_images(images[:, :64], ["x"] * 12), r"expected \(n, 128, 128\)"),
         (lambda reader, images: reader.predict_images(images[:, :64, :64], ["x"] * 12), r"expected \(n, 128, 128\)"),
-        (lambda reader, images: reader.compute_probabilities(images[0]), r"expected \(n, 128, 128\)"),
         (lambda reader, images: reader.compute_maps(images), r"expected \(n, 128, 128\)"),
         (lambda reader, images: reader.embed([images]), "image 0: array of shape"),
     ],
@@ -271,7 +255,6 @@ def test_a_card_keeps_its_json_form(part):
     [
         ("classifier/card.json", None, "cannot be read"),
         ("anomaly/card.json", "{", "cannot be read"),
-        ("anomaly/card.json", None, "cannot be read"),
         ("anomaly/card.json", "[]", "is version None"),
         ("references/reference_cases.npz", None, "is missing"),
         ("references/reference_cases.npz", "x", "does not match its SHA-256 in card.json"),
@@ -287,10 +270,8 @@ def test_damaged_files_are_an_error(copied, name, content, message):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"card_version": 99}, "is version 99"),
         ({"card_version": 1}, "is version 1 .* Export the models again"),
         ({"kind": "anomaly"}, "of part 'anomaly' of an exported model"),
-        ({"kind": []}, "of part"),
         ({"files": {"../../etc/passwd": "0"}}, "files in the same folder only"),
         ({"files": None}, "is damaged .files: Input should be an object, not None"),
         ({"seed": "0"}, "is damaged .seed: Input should be a valid integer, not 0"),

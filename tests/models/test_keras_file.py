@@ -192,5 +192,5 @@ def test_a_function_of_the_user_builds_an_architecture(tmp_path: Path, monkeypat
 def test_a_constant_output_is_described_with_the_range_of_the_input() -> None:
     outputs = np.full((5, 2), 0.5) + np.linspace(0, 1e-4, 5)[:, None]
     assert "nearly the same output for all 5 images" in (describe_constant_output(outputs, GRAY) or "")
-    assert f"ranges from {GRAY.min()} to {GRAY.max()}" in (describe_constant_output(outputs, GRAY) or "")
+    assert f"range from {GRAY.min()} to {GRAY.max()}" in (describe_constant_output(outputs, GRAY) or "")
     assert describe_constant_output(np.eye(2), GRAY[:2]) is None

@@ -11,10 +11,10 @@ from starlette.datastructures import UploadFile
 from pneumoscope.app.answers import add_maps, describe_reading
 from pneumoscope.app.images import convert_for_browser
 from pneumoscope.app.schema import ReadingAnswer
+from pneumoscope.data.decode import decode_radiograph
 from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import ImageError
-from pneumoscope.inference.decode import decode_radiograph
-from pneumoscope.inference.illustration import illustrate
+from pneumoscope.inference.explanation import illustrate
 from pneumoscope.inference.reading import Reading
 
 if TYPE_CHECKING:

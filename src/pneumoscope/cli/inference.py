@@ -4,7 +4,7 @@ import json
 import math
 import sys
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import nullcontext
 from functools import partial
 from itertools import islice
@@ -30,8 +30,9 @@ from pneumoscope.errors import PneumoscopeError
 if TYPE_CHECKING:
     from pneumoscope.classifier import Classifier
     from pneumoscope.data.label_options import LabelOptions
-    from pneumoscope.inference.batch import BatchSettings, Render
+    from pneumoscope.inference.batch import Render
     from pneumoscope.inference.reader import Reader
+    from pneumoscope.inference.reading import Reading
     from pneumoscope.inference.table import Table
 
 COMMANDS = typer.Typer()
@@ -84,16 +85,17 @@ def read(
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
 ) -> None:
     """Classify radiographs and print one row per file."""
-    from pneumoscope.inference.batch import BatchSettings, find_files
+    from pneumoscope.data.source import printable_name
+    from pneumoscope.inference.batch import find_files, read_files
     from pneumoscope.inference.reader import NO_HEATMAPS, Reader
     from pneumoscope.inference.table import Table
+    from pneumoscope.progress import track
 
     if resume and output is None:
         raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
     if deidentify and dicom_out is None:
         raise PneumoscopeError("--deidentify applies to DICOM output; expected --dicom-out FOLDER as well")
     files = find_files(paths)
-    settings = BatchSettings(operating_point, batch_size, workers)
     render = _choose_render(heatmaps, dicom_out, deidentify)
     # A single file runs on all cores. Of several files, each runs on one core.
     reader = Reader.open(model, num_threads=0 if len(files) == 1 else 1)
@@ -101,16 +103,17 @@ def read(
         raise PneumoscopeError(NO_HEATMAPS)
     head = {"model": reader.models.id, "operating_point": operating_point}
     table = Table(output, resume=resume, head=head, scored=reader.models.label_set.scored) if output else None
+    files = [path for path in files if not table or printable_name(path) not in table.done]
+    read_all = partial(read_files, operating_point=operating_point, batch_size=batch_size, num_workers=workers)
+    rows = _write_rows(track(read_all(reader, files, render=render), "Reading", total=len(files)), table)
     try:
-        shown = output is None or sys.stdout.isatty()
-        rows = _read(reader, files, settings, render, table)
-        counts = _print(rows, reader, as_json=as_json, shown=shown)
+        counts = _print(rows, reader, as_json=as_json, shown=output is None or sys.stdout.isatty())
     except KeyboardInterrupt:
         typer.echo("stopped; add --resume to continue" if output else "stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
     decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
-    total, written = counts.total(), f"; {output}" if output else ""
-    typer.echo(f"{total} file{'s' * (total != 1)}: {decisions}{written}. {RESEARCH_USE_ONLY}", err=True)
+    number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
+    typer.echo(f"{number}: {decisions}{f'; {output}' if output else ''}. {RESEARCH_USE_ONLY}", err=True)
     if counts[FAILED]:
         raise typer.Exit(SOME_FAILED)
 
@@ -140,7 +143,7 @@ def explain(
     model: KerasModelOption = None,
     out: OutOption = Path("heatmaps"),
     method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
-    layer: Annotated[str | None, typer.Option(help="Layer to explain; all convolutional layers by default.")] = None,
+    layer: Annotated[str | None, typer.Option(help="Layer to explain; the last convolutional one by default.")] = None,
     label: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
     preprocess: PreprocessOption = None,
     as_json: JsonOption = False,
@@ -189,7 +192,7 @@ def export(
         Path | None,
         typer.Option(
             help="Training data of a run or .keras file: adds calibration, operating points, reference cases and the "
-            "OOD detector. By default the data that the run was trained on, if it is still there."
+            "OOD detector."
         ),
     ] = None,
     preprocess: PreprocessOption = None,
@@ -228,18 +231,10 @@ def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bo
     return partial(write_reading, heatmaps_dir=heatmaps, dicom_dir=dicom_out, deidentify=deidentify)
 
 
-def _read(
-    reader: "Reader", files: list[str], settings: "BatchSettings", render: "Render | None", table: "Table | None"
-) -> Iterator[dict[str, Any]]:
-    """Yield one row per file that the table does not contain yet, and add the row to the table."""
-    from pneumoscope.data.source import printable_name
-    from pneumoscope.inference.batch import read_files
-    from pneumoscope.progress import track
-
+def _write_rows(readings: "Iterable[Reading]", table: "Table | None") -> Iterator[dict[str, Any]]:
+    """Yield one row per reading, and add it to the table."""
     with table or nullcontext():
-        if table:
-            files = [path for path in files if printable_name(path) not in table.done]
-        for reading in track(read_files(reader, files, settings, render), "Reading", total=len(files)):
+        for reading in readings:
             row = reading.to_row()
             if table:
                 table.add(row)

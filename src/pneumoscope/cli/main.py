@@ -2,14 +2,27 @@
 
 import logging
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.cli import data, evaluation, inference, research, training
-from pneumoscope.cli.commands import Command
 from pneumoscope.errors import MissingExtraError, PneumoscopeError
+
+
+class Command(TyperCommand):
+    """A command whose error messages lack the prefix that Pydantic adds."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the arguments of the command line."""
+        try:
+            return super().parse_args(ctx, args)
+        except typer.BadParameter as error:
+            error.message = error.message.removeprefix("Value error, ")
+            raise
+
 
 app = typer.Typer(
     help=f"Classify chest radiographs: use, train, evaluate and explain models. {RESEARCH_USE_ONLY}",

@@ -171,8 +171,8 @@ def _make_base(names: set[str], is_kermany: bool, options: LabelOptions) -> Labe
 def _choose_classes(options: LabelOptions, base: LabelSet | None, spelling: dict[str, str]) -> LabelSet:
     known = {fold_name(name): name for name in (*spelling.values(), *(base.scored if base is not None else ()))}
     classes = tuple(known.get(fold_name(name), name) for name in options.classes or ())
-    if base is not None and base.negative in classes:
-        negative: str | None = base.negative
+    if base is not None and (base.negative in classes or (base.negative is None and {*classes} <= {*base.classes})):
+        negative = base.negative
     else:
         negative = _choose_negative(classes, options)
     groups = base.groups if base is not None else options.groups

@@ -168,7 +168,7 @@ def measure_images(
         true_shares=_count_shares(images),
         corrected=correct,
         seen_in_training=seen,
-        notes=explain_missing(model),
+        notes=explain_missing(model) | ({"constant": gathered.constant} if gathered.constant else {}),
     )
 
 

@@ -13,14 +13,15 @@ from PIL import Image
 
 from pneumoscope.data.collection import Collection, format_skipped, scan_collection
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.data.decode import decode_file
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.predictor import Predictor, check_probabilities, name_decisions
 from pneumoscope.inference.batch import map_batches
-from pneumoscope.inference.decode import decode_file
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, match_labels
+from pneumoscope.models.prediction import describe_constant_output
 from pneumoscope.progress import log, track
 
 ALL_SPLITS = "all"
@@ -29,8 +30,9 @@ TRAITS = ("age", "sex", "view")
 
 # An image with the reasons in its DICOM header to reject it; or the reason why it cannot be read.
 Decoded = tuple[np.ndarray, list[str]] | str
-# Probabilities `(classes,)`, decision, reason, whether in distribution, mean gray level and thumbnail of an image.
-Outcome = tuple[np.ndarray, str, str, bool, float, np.ndarray | None] | str
+# Probabilities `(classes,)`, decision, reason, whether in distribution, gray levels and thumbnail of an image; the gray
+# levels are mean, minimum and maximum.
+Outcome = tuple[np.ndarray, str, str, bool, list[float], np.ndarray | None] | str
 Source = str | os.PathLike[str] | Dataset
 
 
@@ -63,6 +65,7 @@ class Gathered:
         exposures: `(n,)` float64, mean gray level of each image, 0 to 255; None if images were not read.
         thumbnails: `(n, 64, 64)` uint8, for perceptual hashes; None if the model lists no hashes.
         unreadable: `{name, reason}` of each file without a prediction.
+        constant: a sentence if the model gives nearly the same output for all images.
     """
 
     table: pd.DataFrame
@@ -70,6 +73,7 @@ class Gathered:
     exposures: np.ndarray | None
     unreadable: list[dict[str, str]]
     thumbnails: np.ndarray | None = None
+    constant: str | None = None
 
 
 def scan_source(source: Source, options: LabelOptions | None) -> Collection | Dataset:
@@ -194,11 +198,12 @@ def gather_readings(model: Predictor, table: pd.DataFrame, decode: Callable[[str
     if not len(kept):
         raise CollectionError(f"none of the {len(failed)} files can be read{format_skipped(failed)}")
     columns = list(zip(*(outcome for outcome in outcomes if not isinstance(outcome, str)), strict=True))
-    probabilities, decisions, reasons, accepted, exposures, thumbnails = (np.array(column) for column in columns)
+    probabilities, decisions, reasons, accepted, levels, thumbnails = (np.array(column) for column in columns)
     images = collect_images(kept, model, probabilities)
     if model.reader:
         images = replace(images, decisions=decisions, reasons=reasons, in_distribution=accepted)
-    return Gathered(kept, images, exposures, failed, None if thumbnails.ndim == 1 else thumbnails)
+    constant = describe_constant_output(probabilities, levels)
+    return Gathered(kept, images, levels[:, 0], failed, None if thumbnails.ndim == 1 else thumbnails, constant)
 
 
 def collect_images(table: pd.DataFrame, model: Predictor, probabilities: np.ndarray) -> EvaluatedImages:
@@ -245,16 +250,16 @@ def _read(model: Predictor, names: list[str], images: list[np.ndarray], objectio
         raise ValueError(f"{model.id} predicts no images; expected a model with `predict`")
     stack = np.stack(images)
     probabilities = check_probabilities(model.predict(stack), model.label_set, len(stack))
-    exposures = stack.mean(axis=(1, 2)).tolist()
+    levels = np.stack([measure(stack, axis=(1, 2)) for measure in (np.mean, np.min, np.max)], axis=1).tolist()
     shrinks = model.training_images[1] is not None
     thumbnails = [_shrink(image) if shrinks else None for image in images]
     if model.reader is None:
-        rows = zip(probabilities, exposures, thumbnails, strict=True)
-        return [(row, "", "", True, exposure, thumbnail) for row, exposure, thumbnail in rows]
+        rows = zip(probabilities, levels, thumbnails, strict=True)
+        return [(row, "", "", True, gray, thumbnail) for row, gray, thumbnail in rows]
     readings = model.reader.predict_images(stack, names, operating_point=model.operating_point, objections=objections)
     return [
-        (row, str(reading.decision), reading.reason, reading.in_distribution is not False, exposure, thumbnail)
-        for row, reading, exposure, thumbnail in zip(probabilities, readings, exposures, thumbnails, strict=True)
+        (row, str(reading.decision), reading.reason, reading.in_distribution is not False, gray, thumbnail)
+        for row, reading, gray, thumbnail in zip(probabilities, readings, levels, thumbnails, strict=True)
     ]
 
 

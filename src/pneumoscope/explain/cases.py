@@ -8,7 +8,7 @@ import numpy as np
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import label_positive, simplify_labels, take_turns
 from pneumoscope.explain.scorer import choose_class, choose_finding, score_findings
-from pneumoscope.io.results import require
+from pneumoscope.io.results import check_shapes
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.phantoms.opacity import paste_opacity
@@ -38,10 +38,8 @@ class Cases:
     patients: np.ndarray
 
     def __post_init__(self) -> None:
-        require(self.masks.shape == self.images.shape, f"masks are {self.masks.shape}, expected {self.images.shape}")
-        for name in ("class_indices", "labels", "patients"):
-            given = getattr(self, name).shape
-            require(given == (len(self),), f"{name} are {given}, expected ({len(self)},)")
+        n = (len(self),)
+        check_shapes(self, masks=self.images.shape, class_indices=n, labels=n, patients=n)
 
     def __len__(self) -> int:
         return len(self.images)

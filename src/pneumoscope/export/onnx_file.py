@@ -9,6 +9,7 @@ import numpy as np
 from keras import ops
 
 from pneumoscope.errors import ExportError
+from pneumoscope.inference.model_set import Graph
 
 PARITY_BATCHES = (1, 4)
 TOLERANCE = 1e-3
@@ -39,7 +40,11 @@ def export_graph(graph: keras.Model, path: Path, images: np.ndarray, *, toleranc
             # Keras uses a name that NumPy has removed.
             warnings.filterwarnings("ignore", "In the future `np.object`", FutureWarning)
             graph.export(path, format="onnx", input_signature=[signature], verbose=False)
-        results = {count: run_file(path, inputs[:count]) for count in outputs}
+        names = sorted(outputs[PARITY_BATCHES[0]])
+        file = Graph(path)
+        results = {
+            count: dict(zip(names, file.run({"image": inputs[:count]}, names), strict=True)) for count in outputs
+        }
     except Exception as error:  # Keras, tf2onnx and ONNX Runtime raise classes of their own
         path.unlink(missing_ok=True)
         raise ExportError(
@@ -56,16 +61,7 @@ def export_graph(graph: keras.Model, path: Path, images: np.ndarray, *, toleranc
                     f"the exported graph differs from the model: relative difference {difference:.2g} of {name} in a "
                     f"batch of {count}; expected {tolerance:.2g} or less. The export was deleted."
                 )
-    return sorted(outputs[PARITY_BATCHES[0]])
-
-
-def run_file(path: Path, inputs: np.ndarray) -> dict[str, np.ndarray]:
-    """Return all outputs of an ONNX file by name."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
-    names = [output.name for output in session.get_outputs()]
-    return dict(zip(names, session.run(names, {session.get_inputs()[0].name: inputs}), strict=True))
+    return names
 
 
 def _compare(actual: np.ndarray, expected: np.ndarray) -> float:

@@ -23,7 +23,6 @@ from pneumoscope.inference.cards import (
     REFERENCE_CASES_NAME,
     AnomalyCard,
     ClassifierCard,
-    ClassifierGraph,
     DataSummary,
     ExportedModel,
     HeatmapAudit,
@@ -167,16 +166,16 @@ def _summarize(data: Dataset, label_set: LabelSet, evidence: Evidence) -> DataSu
     return DataSummary(sha256, evidence.data_license, train["images"], train["patients"], splits)
 
 
-def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) -> ClassifierGraph:
+def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) -> ModelGraph:
     from pneumoscope.export.keras_graphs import build_classifier_graph, find_activation_map_layer, locate_feature_map
 
     model = saved.model
     graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set)
     outputs = _write_graph(graph, folder, model.input_shape[1])
     if not find_activation_map_layer(model):
-        return ClassifierGraph(outputs)
+        return ModelGraph(outputs)
     rows, columns = locate_feature_map(model)
-    return ClassifierGraph(outputs, LayerGrid(astuple(rows), astuple(columns)))
+    return ModelGraph(outputs, LayerGrid(astuple(rows), astuple(columns)))
 
 
 def _write_graph(graph: "keras.Model", folder: Path, size: int) -> tuple[str, ...]:

@@ -3,7 +3,6 @@
 cards.py         model cards: what an exported model is, and its metrics
 model_set.py     load the models of a reader and check them against their cards
 ood.py           detect out-of-distribution inputs
-decode.py        decode one image to the input of the models
 reading.py       the prediction for one radiograph
 explanation.py   heatmaps and other maps of a radiograph
 decision.py      outputs of the models to a decision
@@ -11,7 +10,6 @@ reader.py        predict, explain and embed radiographs
 batch.py         predictions for many files, in threads
 onnx_model.py    classifiers of any tool as ONNX files
 table.py         predictions as a table on disk; a stopped run can continue it
-illustration.py  a radiograph and its heatmap at display size
 """
 
 import os

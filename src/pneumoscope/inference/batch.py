@@ -6,16 +6,15 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
+from pneumoscope.data.decode import decode_file
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
-from pneumoscope.inference.decode import decode_file
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 
@@ -23,21 +22,6 @@ Outcome = TypeVar("Outcome")
 Render = Callable[[Reader, str, np.ndarray, Reading], Reading]
 
 SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
-
-
-@dataclass(frozen=True)
-class BatchSettings:
-    """Settings of a batch prediction.
-
-    Attributes:
-        operating_point: see `Reader.threshold`.
-        batch_size: see `map_batches`.
-        num_workers: see `map_batches`.
-    """
-
-    operating_point: str = "balanced"
-    batch_size: int = 32
-    num_workers: int = 0
 
 
 def find_files(arguments: Sequence[str]) -> list[str]:
@@ -76,23 +60,27 @@ def _read_names() -> list[str]:
 
 
 def read_files(
-    reader: Reader, paths: Iterable[str], settings: BatchSettings, render: Render | None = None
+    reader: Reader,
+    paths: Iterable[str],
+    *,
+    operating_point: str = "balanced",
+    batch_size: int = 32,
+    num_workers: int = 0,
+    render: Render | None = None,
 ) -> Iterator[Reading]:
     """Yield the reading of each file, in order. An unreadable file gets a reading whose `error` says why.
 
     Args:
         reader: the models. With more than one worker, open the reader with `num_threads=1`.
         paths: the files.
-        settings: operating point, batch size and number of workers.
+        operating_point: see `Reader.threshold`; an unknown one is a `PneumoscopeError`.
+        batch_size, num_workers: see `map_batches`.
         render: writes the output files of one reading. Workers call it for each readable file with the reader, the
             path, the `(size, size)` uint8 image and the reading. It returns the reading, with added fields if any.
-
-    Raises:
-        PneumoscopeError: if there is no such operating point.
     """
-    reader.thresholds(settings.operating_point)
-    work = partial(_read_batch, reader, settings.operating_point, render)
-    yield from map_batches(work, paths, batch_size=settings.batch_size, num_workers=settings.num_workers)
+    reader.thresholds(operating_point)
+    work = partial(_read_batch, reader, operating_point, render)
+    yield from map_batches(work, paths, batch_size=batch_size, num_workers=num_workers)
 
 
 def map_batches(
@@ -142,19 +130,11 @@ def _walk(folder: str) -> list[str]:
 
 
 def _read_batch(reader: Reader, operating_point: str, render: Render | None, paths: list[str]) -> list[Reading]:
-    readings: dict[str, Reading] = {}
-    decoded: dict[str, tuple[np.ndarray, list[str]]] = {}
-    for path in paths:
-        outcome = decode_file(path, size=reader.models.image_size)
-        if isinstance(outcome, str):
-            readings[path] = reader.refuse(printable_name(path), operating_point, outcome)
-        else:
-            decoded[path] = outcome
-    if decoded:
-        images = np.stack([image for image, _ in decoded.values()])
-        objections = [reasons for _, reasons in decoded.values()]
-        names = [printable_name(path) for path in decoded]
-        predictions = reader.predict_images(images, names, operating_point=operating_point, objections=objections)
-        for path, image, reading in zip(decoded, images, predictions, strict=True):
-            readings[path] = render(reader, path, image, reading) if render else reading
-    return [readings[path] for path in paths]
+    outcomes = [decode_file(path, size=reader.models.image_size) for path in paths]
+    readings = reader.predict_decoded(outcomes, [printable_name(path) for path in paths], operating_point)
+    if render is None:
+        return readings
+    return [
+        reading if isinstance(outcome, str) else render(reader, path, outcome[0], reading)
+        for path, outcome, reading in zip(paths, outcomes, readings, strict=True)
+    ]

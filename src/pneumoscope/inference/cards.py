@@ -43,15 +43,9 @@ class LayerGrid:
 
 @dataclass(frozen=True)
 class ModelGraph:
-    """The outputs of `model.onnx` by name."""
+    """The outputs of `model.onnx` by name; `heatmap` describes the class activation maps, None without any."""
 
     outputs: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class ClassifierGraph(ModelGraph):
-    """The outputs of a classifier; `heatmap` describes its feature map, None if it has no class activation map."""
-
     heatmap: LayerGrid | None = None
 
 
@@ -122,7 +116,6 @@ class ClassifierCard(CalibrationReport, ExportedModel):
     """
 
     label_set: LabelSet
-    graph: ClassifierGraph
     data: DataSummary | None = None
     missing: dict[str, str] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None

@@ -11,6 +11,7 @@ from pneumoscope.errors import ModelError
 from pneumoscope.inference.model_set import BATCH_SIZE, Graph
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.keras_file import PREPROCESSING
+from pneumoscope.models.prediction import read_probabilities
 
 
 @dataclass(frozen=True)
@@ -97,27 +98,3 @@ def open_onnx(path: Path, label_set: LabelSet, *, preprocess: str | None = None,
     output = "probabilities" if "probabilities" in names else names[0]
     graph = Graph(path, batch_size=batch or BATCH_SIZE)
     return OnnxModel(label_set, side, graph, preprocess, inputs[0].name, output, first, int(channels or 1))
-
-
-def read_probabilities(outputs: NDArray[np.floating], label_set: LabelSet) -> NDArray[np.float64]:
-    """Return `(n, classes)` probabilities from the outputs of any classifier, see `OnnxModel.predict_images`.
-
-    Raises:
-        ModelError: if the outputs are no probabilities, or not one per class.
-
-    Example:
-        >>> read_probabilities(np.array([[0.25]]), LabelSet(("normal", "covid"), "normal"))
-        array([[0.75, 0.25]])
-    """
-    values, classes = outputs.astype(np.float64), label_set.classes
-    if values.ndim == 2 and values.shape[1] == 1 and len(classes) == 2:
-        values = np.concatenate([1 - values, values], axis=1)
-    if values.ndim != 2 or values.shape[1] != len(classes):
-        raise ModelError(f"the model gives {outputs.shape}; expected (n, {len(classes)}), for {', '.join(classes)}")
-    if not ((values >= -1e-6) & (values <= 1 + 1e-6)).all():
-        raise ModelError(
-            f"the outputs range from {outputs.min():.3g} to {outputs.max():.3g}; expected probabilities. If these are "
-            "logits, add a softmax or sigmoid to the model"
-        )
-    values = np.clip(values, 0 if label_set.multi_label else 1e-7, 1)
-    return values if label_set.multi_label else np.asarray(values / values.sum(axis=1, keepdims=True))

@@ -94,17 +94,6 @@ class OODDetector:
         if self.output.shape != (len(self.hidden_bias), len(CAUSES)) or self.cause_from.shape != (len(CAUSES),):
             raise ValueError(f"the output layer is {self.output.shape}; expected a column for each of {CAUSES}")
 
-    def measure(self, images: np.ndarray) -> np.ndarray:
-        """Return the distance of each image to the training images, `(n,)` float64; typical images have about 1.
-        Args:
-            images: `(n, H, W)` uint8, sides a multiple of 16.
-        """
-        return self._measure(_standardize(images))
-
-    def predict_causes(self, images: np.ndarray) -> np.ndarray:
-        """Return the perceptron's probabilities, `(n, causes)` float64, in the order of `CAUSES`."""
-        return self._predict_causes(_standardize(images))
-
     def check(self, images: np.ndarray) -> list[tuple[bool, bool, str]]:
         """Check each image.
 
@@ -115,10 +104,10 @@ class OODDetector:
             For each image: whether it is in distribution, whether it is rejected, and the reason (empty where the
             image is in distribution).
         """
-        thumbnails = _standardize(images)
-        causes = self._predict_causes(thumbnails)
+        thumbnails = standardize(images)
+        causes = self.predict_causes(thumbnails)
         rows = zip(
-            self._measure(thumbnails).tolist(),
+            self.measure(thumbnails).tolist(),
             (1 + causes[:, 1:].argmax(axis=1)).tolist(),
             (_sum_rejected(causes) >= self.wrong_from).tolist(),
             np.any(causes[:, 1:] >= self.cause_from[1:], axis=1).tolist(),
@@ -145,14 +134,16 @@ class OODDetector:
             return False, False, _CLIPPED
         return (False, False, _UNLIKE) if distance >= self.flagged_from else (True, False, "")
 
-    def _measure(self, thumbnails: np.ndarray) -> np.ndarray:
+    def measure(self, thumbnails: np.ndarray) -> np.ndarray:
+        """Return the distance of each image to the training images, `(n,)` float64; typical images have about 1."""
         centered = thumbnails - self.mean
         scores = centered @ self.components.T
         residual = centered - scores @ self.components
         within = np.sqrt(np.square(scores / self.spreads).mean(axis=1))
         return np.asarray(np.maximum(within, np.sqrt(np.square(residual).mean(axis=1)) / self.residual))
 
-    def _predict_causes(self, thumbnails: np.ndarray) -> np.ndarray:
+    def predict_causes(self, thumbnails: np.ndarray) -> np.ndarray:
+        """Return the perceptron's probabilities, `(n, causes)` float64, in the order of `CAUSES`."""
         logits = np.maximum(thumbnails @ self.hidden + self.hidden_bias, 0) @ self.output + self.output_bias
         exponentials = np.exp(logits - logits.max(axis=1, keepdims=True), dtype=np.float64)
         return np.asarray(exponentials / exponentials.sum(axis=1, keepdims=True))
@@ -191,7 +182,7 @@ def fit_ood_detector(
             f"{counts} are too few to fit an OOD detector; expected at least {2 * NUM_COMPONENTS} training images and "
             "1 validation image"
         )
-    thumbnails = _standardize(train_images)
+    thumbnails = standardize(train_images)
     mean = thumbnails.mean(axis=0)
     _, lengths, components = np.linalg.svd(thumbnails - mean, full_matrices=False)
     components = components[:NUM_COMPONENTS]
@@ -215,7 +206,8 @@ def fit_ood_detector(
 
 
 def _choose_thresholds(detector: OODDetector, images: np.ndarray) -> dict[str, Any]:
-    distances, causes = detector.measure(images), detector.predict_causes(images)
+    thumbnails = standardize(images)
+    distances, causes = detector.measure(thumbnails), detector.predict_causes(thumbnails)
     rejected = float(_sum_rejected(causes).max())
     share = FLAGGED_SHARE / len(REASONS)
     return {
@@ -242,12 +234,12 @@ def _fit_perceptron(images: np.ndarray, *, detect_phantoms: bool, seed: int) -> 
     # Smaller images give the same thumbnails in a quarter of the time.
     smaller = [Image.fromarray(image).resize(_TRAINING_SIZE, Image.Resampling.BOX) for image in images]
     images = np.stack([np.asarray(image) for image in smaller])
-    thumbnails = [_standardize(images), _standardize(np.stack([vary_radiograph(image, rng) for image in images]))]
+    thumbnails = [standardize(images), standardize(np.stack([vary_radiograph(image, rng) for image in images]))]
     labels = [USUAL] * 2 * len(images)
     for name, kind in KINDS.items():
         if kind.learned and (detect_phantoms or kind.cause != PHANTOM):
             sources = images[rng.permutation(len(images))[:_MAX_PER_KIND]]
-            thumbnails.append(_standardize(make_invalid_inputs(sources, name, seed=seed)))
+            thumbnails.append(standardize(make_invalid_inputs(sources, name, seed=seed)))
             labels += [kind.cause] * len(sources)
     perceptron = MLPClassifier((_HIDDEN,), alpha=1e-2, batch_size=128, max_iter=15, random_state=seed)
     # Layers this small run faster in one thread.
@@ -273,8 +265,11 @@ def _measure_exposure(images: np.ndarray) -> np.ndarray:
     return np.column_stack([contrast, np.array(clipped) / levels.shape[1]])
 
 
-def _standardize(images: np.ndarray) -> np.ndarray:
-    """Return 16 x 16 thumbnails of block means, flattened and standardized per image, `(n, 256)` float32."""
+def standardize(images: np.ndarray) -> np.ndarray:
+    """Return 16 x 16 thumbnails of block means, flattened and standardized per image, `(n, 256)` float32.
+
+    The sides of the images are multiples of 16.
+    """
     n, height, width = images.shape
     side = THUMBNAIL_SIDE
     # Sums of gray levels are exact in float32 in any order.

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pneumoscope.data.decode import decode_file
 from pneumoscope.data.image import (
     ImageInput,
     check_images,
@@ -28,7 +29,6 @@ from pneumoscope.inference.decision import (
     choose_explained_class,
     find_thresholds,
 )
-from pneumoscope.inference.decode import decode_file
 from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, shrink
 from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
 from pneumoscope.inference.reading import REJECTED, Reading
@@ -36,7 +36,7 @@ from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
 
-OPERATING_POINTS = ("screening", "balanced", "specific")
+Decoded = tuple[NDArray[np.uint8], list[str]]  # result of `decode_radiograph`
 NO_HEATMAPS = (
     "this classifier has no class activation maps, because it does not end in global average pooling and one Dense "
     "layer; `pneumoscope explain` draws heatmaps of the Keras model"
@@ -141,7 +141,7 @@ class Reader:
     ) -> Reading | list[Reading]:
         """Predict for one or many radiographs.
 
-        Files are decoded in threads. For thousands of files, use `pneumoscope read`, which works in bounded memory.
+        Files are decoded in threads; `read_files` reads thousands of files in bounded memory.
 
         Args:
             source: one radiograph (path, bytes, PIL image, or uint8 array; see `load_image`), or an iterable of them.
@@ -160,17 +160,27 @@ class Reader:
         names = [name_input(item) for item in sources]
         with ThreadPoolExecutor() as pool:
             outcomes = list(pool.map(partial(decode_file, size=self.models.image_size), sources))
-        errors = {number: outcome for number, outcome in enumerate(outcomes) if isinstance(outcome, str)}
-        if errors and is_one_input(source):
-            raise ImageError(f"{names[0] or 'image'}: {errors[0]}")
-        readings = {number: self.refuse(names[number], operating_point, error) for number, error in errors.items()}
-        decoded = {number: outcome for number, outcome in enumerate(outcomes) if not isinstance(outcome, str)}
+        if is_one_input(source) and isinstance(outcomes[0], str):
+            raise ImageError(f"{names[0] or 'image'}: {outcomes[0]}")
+        readings = self.predict_decoded(outcomes, names, operating_point)
+        return readings[0] if is_one_input(source) else readings
+
+    def predict_decoded(
+        self, outcomes: Sequence[Decoded | str], names: Sequence[str], operating_point: str | float
+    ) -> list[Reading]:
+        """Predict for results of `decode_file`; an unreadable image gets a reading whose `error` says why."""
+        readings, decoded = {}, {}
+        for number, outcome in enumerate(outcomes):
+            if isinstance(outcome, str):
+                readings[number] = self.refuse(names[number], operating_point, outcome)
+            else:
+                decoded[number] = outcome
         if decoded:
             images, objections = zip(*decoded.values(), strict=True)
             stack, readable = np.stack(images), [names[number] for number in decoded]
             predictions = self.predict_images(stack, readable, operating_point=operating_point, objections=objections)
             readings |= dict(zip(decoded, predictions, strict=True))
-        return readings[0] if is_one_input(source) else [readings[number] for number in range(len(sources))]
+        return [readings[number] for number in range(len(outcomes))]
 
     @overload
     def explain(  # type: ignore[overload-overlap]
@@ -203,13 +213,12 @@ class Reader:
         images = load_images(sources, size=self.models.image_size)
         explanations = []
         for item, image in zip(sources, images, strict=True):
-            radiograph = shrink(load_gray(item))
             likeliest = self.label_set.classes[int(self.compute_probabilities(image[None])[0].argmax())]
             name = label or self.label_set.positive or likeliest
-            (heatmap,) = self.compute_heatmaps(image[None], [name])
+            radiograph = shrink(load_gray(item))
+            heatmap = resize_heatmap(self.compute_heatmaps(image[None], [name])[0], radiograph.shape)
             pixels = np.rint(255 * radiograph).astype(np.uint8)
-            resized = resize_heatmap(heatmap, radiograph.shape)
-            explanations.append(HeatmapExplanation(name_input(item), name, resized, pixels))
+            explanations.append(HeatmapExplanation(name_input(item), name, heatmap, pixels))
         return explanations[0] if is_one_input(source) else explanations
 
     def embed(self, sources: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
@@ -220,10 +229,8 @@ class Reader:
         """
         images = load_images(sources, size=self.models.image_size)
         if not len(images):
-            width = next(
-                out.shape[1] for out in self.models.classifier.session.get_outputs() if out.name == "embedding"
-            )
-            return np.empty((0, width), np.float32)
+            shapes = {one.name: one.shape for one in self.models.classifier.session.get_outputs()}
+            return np.empty((0, shapes["embedding"][1]), np.float32)
         return np.asarray(self.models.classifier.run(as_input(images), ["embedding"])[0], dtype=np.float32)
 
     def predict_images(
@@ -241,10 +248,6 @@ class Reader:
             paths: `n` names. If a reference case has the same file name, its patient is excluded from the neighbors.
             operating_point: see `threshold`.
             objections: for each image, the reasons in its DICOM header to reject it.
-
-        Raises:
-            ImageError: if the images have another type or shape.
-            PneumoscopeError: if there is no such operating point.
         """
         thresholds, models = self.thresholds(operating_point), self.models
         inputs = self._as_input(images)
@@ -291,9 +294,7 @@ class Reader:
             PneumoscopeError: if the models have no conformal sets.
         """
         if self.coverage is None:
-            why = (
-                "they are not defined for multi-label models" if self.label_set.multi_label else "no validation images"
-            )
+            why = "not defined for multi-label models" if self.label_set.multi_label else "no validation images"
             raise PneumoscopeError(f"the models have no conformal prediction sets ({why}); use the probabilities")
         return choose_sets(probabilities, self._limit)
 
@@ -321,8 +322,7 @@ class Reader:
             `(n, size, size)` float32 in [0, 1]. The largest value of each map is 1, or 0 if the map is empty.
 
         Raises:
-            ImageError: if the images have another type or shape.
-            PneumoscopeError: if there is no such class, or the classifier has no class activation maps.
+            PneumoscopeError: see `explain`.
         """
         members = [self.label_set.members(label) for label in labels]
         if self._fields is None:

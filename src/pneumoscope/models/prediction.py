@@ -29,7 +29,7 @@ def predict_probabilities(model: Any, images: NDArray[np.generic], label_set: La
 
     Raises:
         ImageError: if the images have another size than the model takes.
-        ModelError: if the model has another number of outputs.
+        ModelError: if the model has another number of outputs, or they are no probabilities.
     """
     check_outputs(model, label_set)
     height, width, channels = model.input_shape[1:]
@@ -43,13 +43,36 @@ def predict_probabilities(model: Any, images: NDArray[np.generic], label_set: La
         )
         for start in range(0, len(images), _PART_SIZE)
     ]
-    outputs = np.concatenate([np.empty((0, model.output_shape[-1])), *parts]).astype(np.float64)
+    outputs = np.concatenate([np.empty((0, model.output_shape[-1])), *parts])
+    return read_probabilities(outputs, label_set)
+
+
+def read_probabilities(outputs: NDArray[np.floating], label_set: LabelSet) -> NDArray[np.float64]:
+    """Return the probability of each class from the outputs of any classifier, see `predict_probabilities`.
+
+    Raises:
+        ModelError: if the outputs are no probabilities, or not one per class.
+
+    Example:
+        >>> read_probabilities(np.array([[0.25]]), LabelSet(("normal", "covid"), "normal"))
+        array([[0.75, 0.25]])
+    """
+    values, classes = outputs.astype(np.float64), label_set.classes
+    is_single = values.ndim == 2 and values.shape[1] == 1 and len(classes) == 2 and not label_set.multi_label
+    if not is_single and (values.ndim != 2 or values.shape[1] != len(classes)):
+        raise ModelError(f"the model gives {outputs.shape}; expected (n, {len(classes)}), for {', '.join(classes)}")
+    if not ((values >= -1e-6) & (values <= 1 + 1e-6)).all():
+        raise ModelError(
+            f"the outputs range from {outputs.min():.3g} to {outputs.max():.3g}; expected probabilities. If these are "
+            "logits, add a softmax or sigmoid to the model"
+        )
+    values = np.clip(values, 0, 1)
+    if is_single:
+        return np.concatenate([1 - values, values], axis=1)
     if label_set.multi_label:
-        return np.clip(outputs, 0, 1)
-    if outputs.shape[1] == 1:
-        return np.concatenate([1 - outputs, outputs], axis=1)
-    outputs = np.clip(outputs, 1e-7, 1)
-    return np.asarray(outputs / outputs.sum(axis=1, keepdims=True))
+        return values
+    values = np.maximum(values, 1e-7)
+    return np.asarray(values / values.sum(axis=1, keepdims=True))
 
 
 def check_outputs(model: Any, label_set: LabelSet) -> None:
@@ -70,13 +93,13 @@ def describe_constant_output(outputs: NDArray[np.floating], images: NDArray[np.g
 
     Args:
         outputs: `(n, classes)` probabilities.
-        images: `(n, H, W)` gray levels that the model got.
+        images: gray levels of the images, of any shape.
     """
     if len(outputs) < 2 or (spread := float(np.ptp(outputs, axis=0).max())) >= MIN_SPREAD:
         return None
     means = ", ".join(f"{mean:.4f}" for mean in outputs.mean(axis=0))
     return (
-        f"the model gives nearly the same output for all {len(outputs)} images: {means}, with differences up to "
-        f"{spread:.1g}. Its input ranges from {images.min()} to {images.max()}; a wrong --preprocess, images of one "
-        "gray level, or a training that failed have this effect"
+        f"The model gives nearly the same output for all {len(outputs)} images: {means}, with differences up to "
+        f"{spread:.1g}. The images range from {images.min():g} to {images.max():g}; a wrong --preprocess, images of "
+        "one gray level, or a training that failed have this effect."
     )

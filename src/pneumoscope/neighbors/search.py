@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.io.results import require
+from pneumoscope.io.results import check_shapes, require
 
 _MAX_CHUNK_NUMBERS = 1 << 24
 
@@ -136,7 +136,7 @@ class LabeledEmbeddings:
     def __post_init__(self) -> None:
         n = len(self.labels)
         require(self.embeddings.ndim == 2 and len(self.embeddings) == n, f"embeddings are {self.embeddings.shape}")
-        require(self.patients.shape == (n,), f"patients are {self.patients.shape}, expected {(n,)}")
+        check_shapes(self, patients=(n,))
 
     def __len__(self) -> int:
         return len(self.labels)

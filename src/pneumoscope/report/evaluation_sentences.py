@@ -49,7 +49,7 @@ def write_about(evaluation: CollectionEvaluation) -> str:
 def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
     """Return warnings about the use of the model on similar images."""
     scope, auroc, seen = evaluation.scopes["all"], evaluation.main_metrics()["auroc"], evaluation.seen_in_training
-    verdict = []
+    verdict = [evaluation.notes["constant"]] if "constant" in evaluation.notes else []
     if seen:
         verdict.append(
             f"{len(seen):,} of {scope.num_images:,} images, or copies of them, were in the training data of the model, "

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from pneumoscope.data.decode import decode_radiograph
 from pneumoscope.inference.decision import DecisionRule
-from pneumoscope.inference.decode import decode_radiograph
 from pneumoscope.inference.reader import Reader
 
 expect = pytest.importorskip("playwright.sync_api", reason="playwright is not installed").expect

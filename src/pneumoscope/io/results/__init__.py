@@ -16,7 +16,7 @@ from pneumoscope.io.results.anomaly import AnomalyResult
 from pneumoscope.io.results.benchmark import MethodTable, Metrics, without_interval
 from pneumoscope.io.results.classification import Classification, Evaluation, LearningCurve
 from pneumoscope.io.results.data import Audit, Leakage
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate, check_shapes, require
 from pneumoscope.io.results.evaluation import (
     UNTOUCHED,
     CollectionEvaluation,
@@ -62,6 +62,7 @@ __all__ = [
     "Scope",
     "SelectiveCurve",
     "Subgroup",
+    "check_shapes",
     "require",
     "without_interval",
 ]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.io.results.classification import LearningCurve
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate, check_shapes
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,6 @@ class AnomalyResult:
     examples: np.ndarray
 
     def __post_init__(self) -> None:
-        require(self.scores.shape == self.labels.shape == self.classes.shape, "scores, labels and classes differ")
-        require(self.images.shape == self.anomaly_maps.shape, "images and anomaly maps differ in shape")
-        require(
-            self.reconstructions is None or self.reconstructions.shape == self.images.shape,
-            "images and reconstructions differ in shape",
-        )
+        check_shapes(self, labels=self.scores.shape, classes=self.scores.shape, anomaly_maps=self.images.shape)
+        if self.reconstructions is not None:
+            check_shapes(self, reconstructions=self.images.shape)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate, check_shapes, require
 from pneumoscope.labels import LabelSet
 
 
@@ -38,11 +38,7 @@ class Evaluation:
     def __post_init__(self) -> None:
         n, k = len(self.labels), len(self.classes)
         shape, matrix = ((n, k), (k, 2, 2)) if self.label_set.multi_label else ((n,), (k, k))
-        require(self.labels.shape == shape, f"labels are {self.labels.shape}, expected {shape}")
-        require(self.probabilities.shape == (n, k), f"probabilities are {self.probabilities.shape}, expected {(n, k)}")
-        require(self.patients.shape == (n,), f"patients are {self.patients.shape}, expected {(n,)}")
-        require(self.names.shape == (n,), f"names are {self.names.shape}, expected {(n,)}")
-        require(self.confusion.shape == matrix, f"confusion is {self.confusion.shape}, expected {matrix}")
+        check_shapes(self, labels=shape, probabilities=(n, k), patients=(n,), names=(n,), confusion=matrix)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -76,8 +72,7 @@ class LearningCurve:
 
     def __post_init__(self) -> None:
         n = len(self.loss)
-        for name in ("accuracy", "val_loss", "val_accuracy"):
-            require(getattr(self, name).shape == (n,), f"{name} is {getattr(self, name).shape}, expected {(n,)}")
+        check_shapes(self, accuracy=(n,), val_loss=(n,), val_accuracy=(n,))
         require(1 <= self.chosen_epoch <= n, f"chosen_epoch is {self.chosen_epoch}, expected 1 to {n}")
 
 

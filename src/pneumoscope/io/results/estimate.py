@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 
 def require(condition: bool, message: str) -> None:
     """Raise `ValueError` with the message if the condition is false."""
     if not condition:
         raise ValueError(message)
+
+
+def check_shapes(result: Any, **shapes: tuple[int, ...]) -> None:
+    """Raise `ValueError` if an array of a result has another shape."""
+    for name, shape in shapes.items():
+        actual = getattr(result, name).shape
+        require(actual == shape, f"{name} is {actual}; expected {shape}")
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.io.results.classification import Evaluation
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate, check_shapes
 from pneumoscope.io.results.metrics import Conformal, LabelShift, Reliability, Roc, SelectiveCurve
 from pneumoscope.labels import LabelSet
 
@@ -45,9 +45,8 @@ class EvaluatedImages:
 
     def __post_init__(self) -> None:
         wide = {"probabilities", *(["labels"] if self.label_set.multi_label else [])}
-        for name, values in self._arrays().items():
-            expected = (len(self.names), len(self.label_set.classes)) if name in wide else (len(self.names),)
-            require(values.shape == expected, f"{name} are {values.shape}, expected {expected}")
+        shape = (len(self.names), len(self.label_set.classes))
+        check_shapes(self, **{name: shape if name in wide else shape[:1] for name in self._arrays()})
 
     def __len__(self) -> int:
         return len(self.names)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate, check_shapes
 from pneumoscope.labels import LabelSet
 
 
@@ -43,5 +43,4 @@ class Explanation:
 
     def __post_init__(self) -> None:
         e, height, width = self.images.shape
-        expected = (e, len(self.layers), height, width)
-        require(self.heatmaps.shape == expected, f"heatmaps are {self.heatmaps.shape}, expected {expected}")
+        check_shapes(self, heatmaps=(e, len(self.layers), height, width))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.io.results.classification import Evaluation
-from pneumoscope.io.results.estimate import Estimate, require
+from pneumoscope.io.results.estimate import Estimate, check_shapes, require
 
 
 @dataclass(frozen=True)
@@ -72,6 +72,5 @@ class EmbeddingMap:
 
     def __post_init__(self) -> None:
         n = len(self.labels)
-        require(self.coordinates.shape == (n, 2), f"coordinates are {self.coordinates.shape}, expected {(n, 2)}")
-        require(self.origins.shape == (n,) and self.names.shape == (n,), f"origins and names differ from {(n,)}")
+        check_shapes(self, coordinates=(n, 2), origins=(n,), names=(n,))
         require(self.nearest is None or len(self.nearest) == n, f"nearest has other than {n} rows")
