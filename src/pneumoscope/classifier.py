@@ -182,7 +182,7 @@ class Classifier:
             source: the radiograph.
             method: a method of `pneumoscope.explain.methods`, such as `gradcam`, `hirescam` or `rise`.
             layer: layer of class activation maps; the last convolutional one by default.
-            label: the class; the predicted one by default.
+            label: the class; the most probable one by default.
 
         Raises:
             ImageError: if the radiograph cannot be read.
@@ -192,7 +192,7 @@ class Classifier:
 
         (image,) = load_images([source], size=self.size)
         prediction = self.predict(image)
-        label = label or prediction.label.split(SEPARATOR)[0]
+        label = label or max(self.label_set.classes, key=prediction.probabilities.__getitem__)
         heatmap = explain_images(self.saved, image[None], method=method, layer=layer, label=label)[0]
         return Heatmap(name_input(source), label, heatmap, image, method, prediction.probabilities)
 

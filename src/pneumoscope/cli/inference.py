@@ -22,6 +22,7 @@ from pneumoscope.cli.options import (
     OutOption,
     PreprocessOption,
     ReaderOption,
+    with_classes,
     with_labels,
 )
 from pneumoscope.cli.output import INTERRUPTED, SOME_FAILED, open_console, print_rows
@@ -136,7 +137,7 @@ def app(
 
 
 @COMMANDS.command(epilog="Example: pneumoscope explain image.jpeg --model run --method gradcam --out heatmaps")
-@with_labels
+@with_classes
 def explain(
     paths: Annotated[list[str], typer.Argument(metavar="FILES", help="Files, folders or globs.")],
     labels: "LabelOptions",
@@ -144,7 +145,7 @@ def explain(
     out: OutOption = Path("heatmaps"),
     method: Annotated[str, typer.Option(help="Explanation method, such as gradcam, hirescam or rise.")] = "hirescam",
     layer: Annotated[str | None, typer.Option(help="Layer to explain; the last convolutional one by default.")] = None,
-    label: Annotated[str | None, typer.Option(help="Class to explain; the predicted one by default.")] = None,
+    label: Annotated[str | None, typer.Option(help="Class to explain; the most probable one by default.")] = None,
     preprocess: PreprocessOption = None,
     as_json: JsonOption = False,
 ) -> None:

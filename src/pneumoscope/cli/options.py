@@ -180,10 +180,12 @@ _LABELS: dict[str, tuple[Any, Any]] = {
 def _build_labels(**options: Any) -> Any:
     from pneumoscope.data.label_options import LabelOptions
 
-    return LabelOptions.parse(map=options.pop("label_map") or (), group=options.pop("group") or (), **options)
+    return LabelOptions.parse(map=options.pop("label_map", None) or (), group=options.pop("group") or (), **options)
 
 
 with_labels = add_options("labels", _LABELS, _build_labels)
+_NAMES = {name: _LABELS[name] for name in ("classes", "negative", "group", "multi_label")}
+with_classes = add_options("labels", _NAMES, _build_labels)  # of a model without a card
 
 _train = partial(typer.Option, rich_help_panel="Training")
 _TRAINING: dict[str, tuple[Any, Any]] = {

@@ -120,9 +120,13 @@ def study(
     data: OptionalDataArgument = None,
     out: OutOption = Path("out"),
     configuration: Annotated[
-        Literal["reference", "improved", "default", "both"],
-        typer.Option("--configuration", help="Configuration to train; both trains reference and improved."),
-    ] = "both",
+        Literal["reference", "improved", "default", "both"] | None,
+        typer.Option(
+            "--configuration",
+            help="Configuration to train; both is reference and improved. By default both for the classes of the "
+            "reference study, else default.",
+        ),
+    ] = None,
     epochs: EpochsOption = None,
     seed: SeedOption = 0,
     resume: Annotated[bool, typer.Option("--resume", help="Resume a stopped study.")] = False,
@@ -137,10 +141,7 @@ def study(
     from pneumoscope.report.study_page import write_report
     from pneumoscope.study.pipeline import run_study
 
-    if configuration == "both":
-        configurations: tuple[str, ...] = STUDY_CONFIGURATIONS
-    else:
-        configurations = (configuration,)
+    configurations = STUDY_CONFIGURATIONS if configuration == "both" else configuration and (configuration,)
     try:
         dataset = run_study(
             data, out, configurations=configurations, epochs=epochs, seed=seed, resume=resume, new_source=new,

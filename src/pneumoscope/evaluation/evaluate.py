@@ -20,6 +20,7 @@ from pneumoscope.evaluation.gather import (
     LabeledCollection,
     Source,
     choose_split,
+    drop_training_images,
     gather_readings,
     list_traits,
     load_images,
@@ -89,12 +90,14 @@ def evaluate_models(
     """
     predictor = describe_model(model, operating_point)
     collection = open_collection(source, predictor.label_set, size=predictor.image_size, options=options)
-    table, split = choose_split(collection.table, split)
+    table, chosen = choose_split(collection.table, split)
+    table, training = (table, []) if split else drop_training_images(predictor, table)
+    split = chosen
     hide = should_hide(table, predictor.label_set, confounders)
     log.info("reading %d images; %d files are left out", len(table), len(collection.left_out))
     gathered = gather_readings(predictor, table, collection.decode)
     evaluation = measure_images(predictor, gathered, split, correct=correct_label_shift, seed=seed)
-    evaluation = replace(evaluation, source=collection.name, left_out=collection.left_out)
+    evaluation = replace(evaluation, source=collection.name, left_out=[*collection.left_out, *training])
     if confounders is False:
         skipped = "This part was switched off by the option --no-confounders."
         return replace(evaluation, notes={"confounders": skipped, "ood": skipped, **evaluation.notes})

@@ -297,7 +297,11 @@ def _export_anomaly(
 
     if anomaly_dir is None:
         has_normals = data.label_set.multi_label or data.label_set.negative
-        return {"anomaly": "none was given" if has_normals else "the labels have no negative class"}
+        return {
+            "anomaly": "a study trains one, this is a single model"
+            if has_normals
+            else "the labels have no negative class"
+        }
     positive, val, test = label_positive(data), data.rows("val"), data.rows("test")
     normals, test = data.images[val[positive[val] == 0]], test[positive[test] >= 0]
     if not len(normals) or not len(test):

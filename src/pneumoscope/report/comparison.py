@@ -94,8 +94,7 @@ def read_label_set(results: dict[str, Any]) -> LabelSet:
 
 def is_comparable(results: dict[str, Any]) -> bool:
     """Return whether the metrics are of radiographs with the classes of the reference study and the publications."""
-    known = (KERMANY_LABELS.classes, KERMANY_LABELS.binary().classes)
-    return not results["data"]["phantoms"] and read_label_set(results).classes in known
+    return not results["data"]["phantoms"] and read_label_set(results).classes == KERMANY_LABELS.classes
 
 
 def list_titles(results: dict[str, Any]) -> dict[str, str]:

@@ -39,7 +39,7 @@ def run_study(
     out_dir: str | os.PathLike[str],
     *,
     options: LabelOptions | None = None,
-    configurations: tuple[str, ...] = STUDY_CONFIGURATIONS,
+    configurations: tuple[str, ...] | None = None,
     epochs: int | None = None,
     seed: int = 0,
     resume: bool = False,
@@ -54,7 +54,8 @@ def run_study(
         source: folder or table of radiographs; None draws phantoms and trains for few epochs.
         out_dir: folder for `results.json`, `models/`, `stages/`, `reader/` and `log.txt`.
         options: how to read the labels, see `scan_collection`.
-        configurations: one or more of `reference`, `improved` and `default`.
+        configurations: one or more of `reference`, `improved` and `default`; by default the first two for the classes
+            of the reference study, and `default` for others.
         epochs: number of epochs of the classifiers; by default the number of the configuration. The autoencoder trains
             for half as many.
         seed: of every random choice.
@@ -80,6 +81,9 @@ def run_study(
             epochs = epochs or PHANTOM_EPOCHS
         ledger.claim(_describe_study(source, dataset, options, epochs, seed))
         ledger.facts["left_out"] = {}
+        if configurations is None:
+            configurations = STUDY_CONFIGURATIONS if dataset.label_set == KERMANY_LABELS else ("default",)
+            log.info("configurations: %s; choose with --configuration", ", ".join(configurations))
         tasks = choose_tasks(dataset, ledger)
         ledger.run("audit", lambda: audit_dataset(collected))
         ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))

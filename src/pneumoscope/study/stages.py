@@ -9,6 +9,7 @@ import numpy as np
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import is_labeled
+from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ExportError, LabelError, MissingExtraError, TrainingError
 from pneumoscope.io.results import Classification, EmbeddingMap, Neighbors
 from pneumoscope.io.study_folder import Ledger, model_dir, other_seed_dir, stage_name
@@ -198,6 +199,10 @@ def _run_default(study: Study) -> None:
         _run_classifier(study, "default", task)
     label_set = study.tasks[study.finest]
     labeled = study.dataset.select(is_labeled(study.dataset.labels(label_set)))
+    if label_set.classes != KERMANY_LABELS.classes:
+        reason = "models of other seeds and without a series of names are trained for the reference data set only"
+        study.ledger.leave_out("held_out", reason)
+        return
     settings = classifier_settings("default", **study.options)
 
     def train(seed: int) -> Classification:
@@ -206,7 +211,7 @@ def _run_default(study: Study) -> None:
 
     for seed in (study.seed + step for step in OTHER_SEEDS):
         study.ledger.run(stage_name("default", f"seed_{seed}"), partial(train, seed))
-    if label_set.negative is None or label_set.multi_label or len(list_series(labeled)) < 2:
+    if len(list_series(labeled)) < 2:
         study.ledger.leave_out("held_out", "the file names of the negative class are of fewer than two series")
         return
     out_dir = study.model_dir("default", "held_out")
