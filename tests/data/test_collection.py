@@ -271,7 +271,7 @@ def test_names_are_chosen_mapped_and_grouped(
         ("only", {}, "the classes are only; expected two or more"),
         ("top/a top/b", {}, "one class folder, 'top', with the folders a, b. If these are the classes, give"),
         ("são sao normal", {}, "'sao' and 'são' differ only in accents; if they are one class, use --map 'sao=são'"),
-        ("a b", {"classes": "x,y"}, "class 'a' is not among x, y"),
+        ("a b", {"classes": "x,y"}, "expected some of x, y. .*--map 'a=y'"),
         ("a b", {"negative": "c"}, "the negative class is no class: 'c'"),
         ("a b", {"map": ["a"]}, "'a' has no name on both sides of ="),
         ("a b", {"data_set": "moon"}, "the data set 'moon' is not known; expected one of kermany, nih"),

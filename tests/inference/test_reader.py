@@ -10,7 +10,8 @@ from PIL import Image
 
 from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
 from pneumoscope.inference.cards import PARTS
-from pneumoscope.inference.explanation import HeatmapExplanation, illustrate
+from pneumoscope.inference.explanation import HeatmapExplanation
+from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards, load_model_set
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.table import list_columns

@@ -14,7 +14,7 @@ from pneumoscope.app.schema import ReadingAnswer
 from pneumoscope.data.decode import decode_radiograph
 from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import ImageError
-from pneumoscope.inference.explanation import illustrate
+from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reading import Reading
 
 if TYPE_CHECKING:

@@ -117,17 +117,19 @@ def fit_classifier(
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
     model, activation = _build_model(label_set, settings)
+    loss = build_loss(
+        train.labels(label_set),
+        len(label_set.classes),
+        activation=activation,
+        label_smoothing=settings.label_smoothing,
+        balanced=_needs_weights(label_set, settings),
+    )
+    data = _make_training_data(train, validation, label_set, settings)
     curve = fit_model(
         model,
-        _make_training_data(train, validation, label_set, settings),
+        data,
         settings,
-        loss=build_loss(
-            train.labels(label_set),
-            len(label_set.classes),
-            activation=activation,
-            label_smoothing=settings.label_smoothing,
-            balanced=_needs_weights(label_set, settings),
-        ),
+        loss=loss,
         checkpoint_path=out_dir / "checkpoint.npz",
         seed=seed,
         title=f"{name_classes(label_set)}, {settings.configuration}",

@@ -171,6 +171,12 @@ def _make_base(names: set[str], is_kermany: bool, options: LabelOptions) -> Labe
 def _choose_classes(options: LabelOptions, base: LabelSet | None, spelling: dict[str, str]) -> LabelSet:
     known = {fold_name(name): name for name in (*spelling.values(), *(base.scored if base is not None else ()))}
     classes = tuple(known.get(fold_name(name), name) for name in options.classes or ())
+    if spelling and not {*classes} & {*known.values()}:
+        found, wanted = dict.fromkeys(spelling.values()), ", ".join(classes)
+        raise LabelError(
+            f"the data set has the classes {', '.join(found)}; expected some of {wanted}. Map them, for example with "
+            f"--map '{next(iter(found))}={classes[-1]}'"
+        )
     if base is not None and (base.negative in classes or (base.negative is None and {*classes} <= {*base.classes})):
         negative = base.negative
     else:

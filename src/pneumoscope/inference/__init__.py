@@ -9,6 +9,7 @@ decision.py      outputs of the models to a decision
 reader.py        predict, explain and embed radiographs
 batch.py         predictions for many files, in threads
 onnx_model.py    classifiers of any tool as ONNX files
+illustration.py  a radiograph and its heatmap at display size
 table.py         predictions as a table on disk; a stopped run can continue it
 """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from pneumoscope.errors import ImageError
-from pneumoscope.inference.explanation import illustrate
+from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 from pneumoscope.pacs.dicom_output import write_dicom_reading
