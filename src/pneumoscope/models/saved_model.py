@@ -216,6 +216,6 @@ def _load_run(folder: Path, label_set: LabelSet | None) -> SavedModel:
         raise ModelError(f"{path} is missing or not the file its card describes. {remedy}")
     names = card.label_set.scored if card.label_set else ()
     if label_set is not None and (others := [name for name in label_set.classes if name not in names]):
-        found = ", ".join(names) or "no classes"
+        found = ", ".join(card.label_set.classes) if card.label_set else "no classes"
         raise ModelError(f"{folder} has {found} by its card, not {', '.join(others)}; leave the classes out")
     return SavedModel(open_keras(path), card)
