@@ -117,13 +117,9 @@ def fit_classifier(
     keras.config.set_dtype_policy(precision)
     keras.utils.set_random_seed(seed)
     model, activation = _build_model(label_set, settings)
-    loss = build_loss(
-        train.labels(label_set),
-        len(label_set.classes),
-        activation=activation,
-        label_smoothing=settings.label_smoothing,
-        balanced=_needs_weights(label_set, settings),
-    )
+    balanced, smoothing = _needs_weights(label_set, settings), settings.label_smoothing
+    labels, count = train.labels(label_set), len(label_set.classes)
+    loss = build_loss(labels, count, activation=activation, label_smoothing=smoothing, balanced=balanced)
     data = _make_training_data(train, validation, label_set, settings)
     curve = fit_model(
         model,
