@@ -87,7 +87,7 @@ def test_series_are_subgroups_by_the_letters_of_file_names():
 
 
 def test_columns_that_differ_in_length_are_an_error():
-    with pytest.raises(ValueError, match="decisions are"):
+    with pytest.raises(ValueError, match="decisions is"):
         make_images([0, 1], [0.1, 0.2], decisions=["normal"])
 
 
