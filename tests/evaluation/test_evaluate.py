@@ -167,9 +167,11 @@ def test_training_images_are_noticed_by_their_bytes_and_their_look(known_by, rea
     references = replace(reader.models.references, **{"sha256": None, "hashes": None, known_by: known})
     trained = Reader(replace(reader.models, references=references))
 
-    evaluation = evaluate_models(trained, tmp_path, confounders=False)
+    evaluation = evaluate_models(trained, tmp_path, split="all", confounders=False)
+    without = evaluate_models(trained, tmp_path, confounders=False)
 
     assert evaluation.seen_in_training == names
+    assert [entry["name"] for entry in without.left_out] == (names if known_by == "sha256" else [])
 
 
 def test_the_ood_detector_is_checked_on_invalid_inputs(evaluation):
