@@ -203,6 +203,25 @@ def guess_negative(names: Iterable[str]) -> str | None:
     return next((by_key[key] for key in NEGATIVE_NAMES if key in by_key), None)
 
 
+def propose_mapping(names: Sequence[str], classes: Sequence[str], *, negatives: tuple[str | None, str | None]) -> str:
+    """Return an example of `--map` that never joins a negative class with another.
+
+    Args:
+        names: names to map.
+        classes: what they can be mapped to.
+        negatives: the negative class of each side, if it is known.
+
+    Example:
+        >>> propose_mapping(["normal", "TB"], ["healthy", "sick"], negatives=("normal", "healthy"))
+        "--map 'normal=healthy'"
+    """
+    old, new = negatives
+    if old not in names or new not in classes:
+        old = min(names, key=lambda name: name == old)
+        new = min(reversed(classes), key=lambda name: name == new)
+    return f"--map '{old}={new}'"
+
+
 def match_labels(dataset: LabelSet, model: LabelSet) -> None:
     """Make sure that a model can be evaluated on the labels of a data set.
 
@@ -223,7 +242,7 @@ def match_labels(dataset: LabelSet, model: LabelSet) -> None:
     others = [name for name in dataset.classes if fold_name(name) not in known | through]
     if others and not (dataset.multi_label and len(others) < len(dataset.classes)):
         targets = ", ".join(model.scored)
-        example = f"--map '{others[0]}={model.positives[-1] if model.negative else model.classes[-1]}'"
+        example = propose_mapping(others, model.classes, negatives=(dataset.negative, model.negative))
         raise LabelError(
             f"the data set has the classes {', '.join(dataset.classes)}; the model has {targets}. "
             f"Map {', '.join(map(repr, others))}, for example with {example}, or leave them out with --classes"

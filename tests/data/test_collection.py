@@ -272,6 +272,8 @@ def test_names_are_chosen_mapped_and_grouped(
         ("top/a top/b", {}, "one class folder, 'top', with the folders a, b. If these are the classes, give"),
         ("são sao normal", {}, "'sao' and 'são' differ only in accents; if they are one class, use --map 'sao=são'"),
         ("a b", {"classes": "x,y"}, "expected some of x, y. .*--map 'a=y'"),
+        ("b normal", {"classes": "healthy,y"}, "--map 'normal=healthy'"),
+        ("b normal", {"classes": "x,y"}, "--map 'b=y'"),
         ("a b", {"negative": "c"}, "the negative class is no class: 'c'"),
         ("a b", {"map": ["a"]}, "'a' has no name on both sides of ="),
         ("a b", {"data_set": "moon"}, "the data set 'moon' is not known; expected one of kermany, nih"),

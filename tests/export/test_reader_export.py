@@ -66,7 +66,8 @@ def test_five_classes_are_exported_and_read(tmp_path):
     assert {reading.decision for reading in readings} <= {*dataset.label_set.classes, "uncertain", "rejected"}
     assert all(tuple(row) == list_columns(reader.scored) for row in rows)
     assert (
-        reader.missing == {"anomaly": "a study trains one, this is a single model"} and rows[0]["anomaly_score"] is None
+        reader.missing == {"anomaly": "a study trains the detector, this is a single model"}
+        and rows[0]["anomaly_score"] is None
     )
     assert set(reader.thresholds("screening")) == {"abnormal"}
     assert reader.models.references.names.tolist() == dataset.split("train").names.tolist()

@@ -75,3 +75,9 @@ def test_each_finding_is_calibrated_at_its_prevalence():
     assert fits[0] == pytest.approx([1 / 3, 1 / 3, 1, -2 / 3, 2 / 3, 0], abs=0.05)
     assert calibrate(outputs, fits[:1])[0, :, :2] == pytest.approx(true[:, :2], abs=0.05)
     assert calibrate(np.ones((1, 1)), np.array([[1.0, 0.0]])) == pytest.approx(1)
+
+
+def test_a_calibration_never_reverses_the_model() -> None:
+    outputs = np.linspace(0.1, 0.9, 20)
+    fits = fit_calibration(np.stack([1 - outputs, outputs], axis=1), outputs < 0.5, np.arange(20).astype(str))
+    assert (fits[:, 0] > 0).all()

@@ -10,7 +10,7 @@ from pneumoscope.data.kermany import KERMANY_LABELS, KERMANY_WORDS, parse_name
 from pneumoscope.data.known_sets import KNOWN_SETS
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import LabelError
-from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, guess_negative
+from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, guess_negative, propose_mapping
 from pneumoscope.progress import log
 
 Skipped = list[dict[str, str]]
@@ -172,10 +172,11 @@ def _choose_classes(options: LabelOptions, base: LabelSet | None, spelling: dict
     known = {fold_name(name): name for name in (*spelling.values(), *(base.scored if base is not None else ()))}
     classes = tuple(known.get(fold_name(name), name) for name in options.classes or ())
     if spelling and not {*classes} & {*known.values()}:
-        found, wanted = dict.fromkeys(spelling.values()), ", ".join(classes)
+        found = [*dict.fromkeys(spelling.values())]
+        example = propose_mapping(found, classes, negatives=(guess_negative(found), guess_negative(classes)))
         raise LabelError(
-            f"the data set has the classes {', '.join(found)}; expected some of {wanted}. Map them, for example with "
-            f"--map '{next(iter(found))}={classes[-1]}'"
+            f"the data set has the classes {', '.join(found)}; expected some of {', '.join(classes)}. Map them, for "
+            f"example with {example}"
         )
     if base is not None and (base.negative in classes or (base.negative is None and {*classes} <= {*base.classes})):
         negative = base.negative

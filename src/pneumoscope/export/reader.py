@@ -135,7 +135,7 @@ def export_reader(
             missing |= _export_references(folder / "references", data, embeddings, evidence, label_set, summary)
             missing |= _export_anomaly(folder / "anomaly", anomaly_dir, data, summary)
         for part, reason in missing.items():
-            log.warning("the reader has no %s: %s", part.replace("_", " "), reason)
+            log.warning("left out of this export: %s (%s)", part.replace("_", " "), reason)
         exported = vars(_describe_model(saved, graph, folder / "classifier"))
         audits = {"explanation": evidence.explanation, "label_audit": evidence.label_audit}
         card = ClassifierCard(**exported | vars(report) | audits, data=summary, missing=missing)
@@ -298,7 +298,7 @@ def _export_anomaly(
     if anomaly_dir is None:
         has_normals = data.label_set.multi_label or data.label_set.negative
         return {
-            "anomaly": "a study trains one, this is a single model"
+            "anomaly": "a study trains the detector, this is a single model"
             if has_normals
             else "the labels have no negative class"
         }

@@ -15,6 +15,8 @@ from numpy.typing import ArrayLike
 from pneumoscope.labels import UNKNOWN
 
 NUM_RESAMPLES = 100
+# A scale below zero would reverse the model: it fits validation images on which the model is worse than chance.
+MIN_SCALE = 0.01
 # For separable classes the maximum-likelihood scale is infinite; the penalty keeps it near 1.
 PENALTY = 1e-3
 MARGIN = 1e-7
@@ -132,4 +134,5 @@ def _fit(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, balanced: 
         value = -(shares * logs[np.arange(len(logs)), labels]).sum() + PENALTY * np.square(fit - neutral).sum()
         return float(value), gradient
 
-    return np.asarray(minimize(loss, neutral, jac=True, method="L-BFGS-B").x)
+    bounds = [(MIN_SCALE, None), *[(None, None)] * (len(neutral) - 1)]
+    return np.asarray(minimize(loss, neutral, jac=True, method="L-BFGS-B", bounds=bounds).x)

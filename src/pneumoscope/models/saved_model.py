@@ -136,8 +136,9 @@ def load_model(
         raise ModelError(f"{path} is no folder of a trained model and no .keras file; expected one of them")
     loaded = open_keras(path)
     if label_set is None:
-        outputs = loaded.output_shape[-1]
-        raise ModelError(f"{path} has no card: name the classes of its {outputs} outputs, with --classes a,b,c")
+        count = loaded.output_shape[-1]
+        outputs = "one output (for the second of two classes)" if count == 1 else f"{count} outputs"
+        raise ModelError(f"{path} has no card: name the classes of its {outputs}, with --classes a,b,c")
     model = wrap_model(loaded, preprocess=preprocess, size=size)
     check_outputs(model, label_set)
     activate_logits(model, independent=label_set.multi_label)
