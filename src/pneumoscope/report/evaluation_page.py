@@ -239,9 +239,10 @@ def _draw_figures(evaluation: CollectionEvaluation, figures_dir: Path) -> dict[s
     scope, roc = evaluation.scopes["all"], evaluation.scopes["all"].ranking
     bars = "Dotted line: perfect calibration. Bars: number of images."
     rows = "Rows are true classes, columns are predicted classes."
+    curves = "Each class against the others. Dots: decisions by the most probable class."
     if evaluation.images.label_set.multi_label:
         rows = "Shares of the images with and without each finding."
-    curves = "Each class against the others. Dots: decisions by the most probable class or at 0.5."
+        curves = "One curve per finding. Dots: decisions at its threshold."
     brackets = "Brackets contain the number of images."
     one_class = None if roc else scope.classes
     plans: list[tuple[str, str, str, Callable[..., Figure], Any]] = [

@@ -141,6 +141,24 @@ def test_the_operating_point_sets_the_threshold(visit: Any) -> None:
     expect(page.locator("#verdict-kicker")).to_have_text("Screening operating point")
 
 
+def test_a_specificity_without_an_interval_is_shown_without_one(
+    chromium: Any, serve_app: Any, reader: Reader, folder: Path
+) -> None:
+    def drop_interval(route: Any) -> None:
+        models = route.fetch().json()
+        for point in models["operating_points"].values():
+            point["pneumonia"]["one_minus_specificity"] = {"value": 0.25, "low": None, "high": None, "n": 4}
+        route.fulfill(json=models)
+
+    with serve_app(reader) as address:
+        page = chromium.new_page()
+        page.route("**/api/models", drop_interval)
+        page.goto(address)
+        page.locator("#picker").set_input_files(str(folder / "image-0.png"))
+        expect(page.locator("#point-note")).to_have_text(re.compile(r"specificity 75\s% \(n = 4\)\.$"))
+        page.close()
+
+
 @pytest.mark.parametrize(
     ("viewport", "dark"), [(WIDE, False), (WIDE, True), (NARROW, False)], ids=["light", "dark", "narrow"]
 )

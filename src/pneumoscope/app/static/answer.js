@@ -189,7 +189,9 @@ export class PointChoice {
     if (threshold !== undefined) parts.push(`Threshold ${formatPercent(threshold)}.`);
     if (sensitivity && falsePositives) {
       const { value, low, high, n } = falsePositives;
-      const specificity = { value: 1 - value, low: 1 - high, high: 1 - low, n };
+      // Few cases have no interval, and 1 - null is 1.
+      const [from, to] = low === null ? [null, null] : [1 - high, 1 - low];
+      const specificity = { value: 1 - value, low: from, high: to, n };
       const metrics = [sensitivity, specificity].map(formatMetric);
       parts.push(`Held-out images: sensitivity ${metrics[0]}, specificity ${metrics[1]}.`);
     }
