@@ -14,7 +14,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.data.dataset import Dataset, load_dataset
-from pneumoscope.data.examples import NO_FINDING
 from pneumoscope.data.image import ImageInput, is_one_input, list_inputs, load_images, name_input
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
@@ -22,7 +21,7 @@ from pneumoscope.errors import ModelError
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model
-from pneumoscope.labels import SEPARATOR, LabelSet
+from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import MODEL_NAME
 from pneumoscope.models.settings import TrainingSettings, configuration_settings, override_settings
 from pneumoscope.progress import log
@@ -149,19 +148,12 @@ class Classifier:
         """
         sources, labels = list_inputs(source), self.label_set
         probabilities = self.predict_images(load_images(sources, size=self.size))
-        scored = labels.score(probabilities)
+        decisions = labels.decide(probabilities, dict.fromkeys(labels.classes, 0.5) if labels.multi_label else {})
         predictions = [
-            Prediction(name_input(item), dict(zip(labels.scored, row.tolist(), strict=True)), self._name(own))
-            for item, row, own in zip(sources, scored, probabilities, strict=True)
+            Prediction(name_input(item), dict(zip(labels.scored, row.tolist(), strict=True)), str(decision))
+            for item, row, decision in zip(sources, labels.score(probabilities), decisions, strict=True)
         ]
         return predictions[0] if is_one_input(source) else predictions
-
-    def _name(self, probabilities: NDArray[np.float64]) -> str:
-        labels = self.label_set
-        if not labels.multi_label:
-            return labels.classes[int(probabilities.argmax())]
-        found = [name for name, value in zip(labels.classes, probabilities, strict=True) if value >= 0.5]
-        return SEPARATOR.join(found) or labels.negative or NO_FINDING
 
     def embed(self, sources: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
         """Return the embedding of one or many radiographs: `(n, d)` float32, the input of the last layer."""

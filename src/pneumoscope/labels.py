@@ -12,6 +12,7 @@ from pneumoscope.errors import LabelError
 
 NEGATIVE_NAMES = ("normal", "no finding", "healthy", "negative", "0")
 SEPARATOR = "|"
+NO_FINDING = "no finding"
 UNKNOWN = -1
 
 Task = Literal["binary", "multiclass", "multilabel"]
@@ -104,6 +105,44 @@ class LabelSet:
         """The names with a probability: classes, groups, and `positive`."""
         return tuple(dict.fromkeys([*self.classes, *self.groups, *([self.positive] if self.positive else [])]))
 
+    @property
+    def without_finding(self) -> str:
+        """The name of an image without any finding: the negative name, or `no finding`."""
+        return self.negative or NO_FINDING
+
+    @property
+    def decided(self) -> tuple[str, ...]:
+        """The names that have a threshold: each finding, or `positive`; none without a negative class."""
+        return self.classes if self.multi_label else (self.positive,) if self.positive else ()
+
+    def decide(self, probabilities: NDArray[np.floating], thresholds: Mapping[str, float]) -> NDArray[np.str_]:
+        """Return the decision of each image, `(n,)` str.
+
+        Args:
+            probabilities: `(n, classes)` floats.
+            thresholds: by name of `decided`, reached at `probability >= threshold`. Without them, the most probable
+                class of a single-label set is the decision.
+
+        Example:
+            >>> labels = LabelSet(("well", "flu", "covid"), "well", {"infection": ("flu", "covid")})
+            >>> labels.decide(np.array([[0.4, 0.3, 0.3]]), {"infection": 0.5}).tolist()
+            ['infection']
+            >>> labels.decide(np.array([[0.4, 0.3, 0.3]]), {}).tolist()
+            ['well']
+        """
+        classes = np.array(self.classes)
+        if self.multi_label:
+            present = probabilities >= [thresholds[name] for name in self.classes]
+            return np.array([SEPARATOR.join(classes[row]) or self.without_finding for row in present])
+        likeliest = classes[probabilities.argmax(axis=1)]
+        if self.positive is None or self.positive not in thresholds:
+            return np.asarray(likeliest)
+        positive: NDArray[np.str_] = np.array(self.positive)
+        if self.positive not in (*self.classes, *self.groups):
+            positive = classes[np.where(classes == self.negative, -1, probabilities).argmax(axis=1)]
+        flagged = self.score_positive(probabilities) >= thresholds[self.positive]
+        return np.where(flagged, positive, str(self.negative))
+
     def members(self, name: str) -> tuple[str, ...]:
         """Return the classes of a class, a group or `positive`.
 
@@ -125,7 +164,7 @@ class LabelSet:
             LabelError: if the set is multi-label or has no negative class.
         """
         if self.negative is None or self.positive is None:
-            raise LabelError(f"{', '.join(self.classes)} have no negative class; name one to tell it from all others")
+            raise LabelError(f"{', '.join(self.classes)} have no negative class; name one")
         return LabelSet((self.negative, self.positive), self.negative)
 
     def tasks(self) -> "dict[Task, LabelSet]":
@@ -212,7 +251,7 @@ def propose_mapping(names: Sequence[str], classes: Sequence[str], *, negatives: 
         negatives: the negative class of each side, if it is known.
 
     Example:
-        >>> propose_mapping(["normal", "TB"], ["healthy", "sick"], negatives=("normal", "healthy"))
+        >>> propose_mapping(["normal", "TB"], ["healthy", "tuberculosis"], negatives=("normal", "healthy"))
         "--map 'normal=healthy'"
     """
     old, new = negatives

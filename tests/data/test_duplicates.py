@@ -62,7 +62,7 @@ def test_training_images_are_written_beside_a_model(phantoms: Dataset, tmp_path:
 
 
 @pytest.mark.real_data
-def test_different_radiographs_are_told_apart(real_data: Path) -> None:
+def test_different_radiographs_are_no_duplicates(real_data: Path) -> None:
     train, test = (load_dataset(real_data / split, size=128) for split in ("train", "test"))
     assert not find_known(hash_images(test.images), hash_images(train.images)).any()
     assert find_near_duplicates(train.images, train.table["sha256"].to_numpy()) == []

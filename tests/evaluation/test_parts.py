@@ -7,7 +7,7 @@ from pneumoscope.data.collection import name_series
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.ood import measure_rejections
-from pneumoscope.evaluation.predictor import check_probabilities, find_correct, name_decisions
+from pneumoscope.evaluation.predictor import check_probabilities, find_correct
 from pneumoscope.evaluation.subgroups import measure_subgroups
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import LabelSet
@@ -101,7 +101,7 @@ def test_columns_that_differ_in_length_are_an_error():
     ],
 )
 def test_decisions_of_models_without_a_reader(label_set, probabilities, thresholds, expected):
-    assert name_decisions(label_set, np.array(probabilities), thresholds).tolist() == expected
+    assert label_set.decide(np.array(probabilities), thresholds).tolist() == expected
 
 
 def test_all_known_findings_must_be_correct():

@@ -13,7 +13,7 @@ from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.evaluation.evaluate import measure_images
 from pneumoscope.evaluation.gather import Gathered
 from pneumoscope.evaluation.ood import measure_rejections
-from pneumoscope.evaluation.predictor import Predictor, name_decisions
+from pneumoscope.evaluation.predictor import Predictor
 from pneumoscope.io.results import Conformal, EvaluatedImages
 from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.conformal import evaluate_sets
@@ -51,7 +51,7 @@ def make_evaluation(skill, *, label_set=KERMANY_LABELS, count=150, classes_known
     names = label_set.classes if label_set.multi_label else filter(None, [label_set.positive])
     thresholds = dict.fromkeys(names, 0.5)
     points = {"screening": dict.fromkeys(thresholds, 0.4), "balanced": thresholds, "specific": thresholds}
-    decisions = name_decisions(label_set, probabilities, thresholds).astype("U40")
+    decisions = label_set.decide(probabilities, thresholds).astype("U40")
     if by_reader:
         decisions[:3], decisions[3:9] = "rejected", "uncertain"
     positive = (labels > 0).astype(int) if label_set.positive else np.full(count, -1)

@@ -32,7 +32,7 @@ from pneumoscope.metrics.operating_points import POINTS, BinaryCases, choose_ope
 CALIBRATION_METHOD = "vector scaling with a shared scale, equal class weights"
 FINDINGS_METHOD = "scale and offset per finding, at the prevalence of the images of the fit"
 CONFORMAL_METHOD = "split conformal, least ambiguous sets"
-# Threshold of a class that cannot be told from the others on the images of the fit.
+# Threshold of a class that the images of the fit do not separate from the others.
 DEFAULT_THRESHOLD = 0.5
 
 UNDEFINED = Estimate(math.nan, math.nan, math.nan, n=0)

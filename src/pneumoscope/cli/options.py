@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.models.keras_file import PREPROCESSING
 
 if TYPE_CHECKING:
     from pneumoscope.models.settings import TrainingSettings
 
 Configuration = Literal["reference", "improved", "default", "transfer"]
 HoldOut = Literal["patients", "series", "images"]
-PREPROCESSING = ("0-1", "minus-1-1", "imagenet-torch", "imagenet-caffe", "none")
 
 DATA_HELP = "Folder or table (CSV, TSV, Parquet) of labeled radiographs"
 DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help=f"{DATA_HELP}.")]

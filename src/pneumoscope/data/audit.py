@@ -11,7 +11,6 @@ from PIL import Image
 
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.duplicates import find_near_duplicates
-from pneumoscope.data.examples import NO_FINDING
 from pneumoscope.data.kermany import find_reused_numbers
 from pneumoscope.data.splits import find_contradictions
 from pneumoscope.io.results import Audit
@@ -81,7 +80,7 @@ def group_by_label(table: pd.DataFrame, label_set: LabelSet) -> dict[str, np.nda
     """
     found = [str(text).split(SEPARATOR) for text in table["label"]]
     if label_set.multi_label:
-        found = [[name or label_set.negative or NO_FINDING for name in names] for names in found]
+        found = [[name or label_set.without_finding for name in names] for names in found]
     names = _order((name for row in found for name in row), (*label_set.classes, *label_set.groups))
     return {name: np.array([name in row for row in found]) for name in names}
 

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.labels import UNKNOWN, LabelSet
 
-NO_FINDING = "no finding"
 SEVERAL = "several findings"
 
 
@@ -30,7 +29,7 @@ def simplify_labels(labels: NDArray[np.integer], label_set: LabelSet) -> tuple[N
     """
     if not label_set.multi_label:
         return np.asarray(labels, dtype=np.int64), label_set.classes
-    names = (label_set.negative or NO_FINDING, *label_set.classes, SEVERAL)
+    names = (label_set.without_finding, *label_set.classes, SEVERAL)
     count = (labels == 1).sum(axis=1)
     without = np.where((labels == UNKNOWN).any(axis=1), UNKNOWN, 0)
     return np.select([count == 0, count == 1], [without, 1 + labels.argmax(axis=1)], len(names) - 1), names

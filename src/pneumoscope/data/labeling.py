@@ -10,7 +10,7 @@ from pneumoscope.data.kermany import KERMANY_LABELS, KERMANY_WORDS, parse_name
 from pneumoscope.data.known_sets import KNOWN_SETS
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import LabelError
-from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, guess_negative, propose_mapping
+from pneumoscope.labels import NO_FINDING, SEPARATOR, LabelSet, fold_name, guess_negative, propose_mapping
 from pneumoscope.progress import log
 
 Skipped = list[dict[str, str]]
@@ -209,9 +209,9 @@ def _assign_findings(
             skipped.append({"name": entry.name, "reason": f"label {faulty!r}" if faulty else "no label is known"})
             continue
         names = [name for name in classes if name in present]
-        counts.update(present if present else [negative or "no finding"])
+        counts.update(present if present else [negative or NO_FINDING])
         labeled.append((entry, SEPARATOR.join(names), SEPARATOR.join(doubtful)))
-    _log_counts(counts, (*classes, negative or "no finding"))
+    _log_counts(counts, (*classes, negative or NO_FINDING))
     others = {name: count for name, count in counts.items() if name not in classes and fold_name(name) not in unused}
     others.pop("no finding", None)
     if others:

@@ -99,7 +99,7 @@ def split_folds(dataset: Dataset, *, num_folds: int, seed: int, min_patients: in
             f"too few patients to split: {found}; expected {least} or more in each class. Add radiographs, leave the "
             "class out (--classes), or give all splits in folders or in the table"
         )
-    few = {name or "no finding": count for name, count in patients.items() if count < num_folds}
+    few = {name or dataset.label_set.without_finding: count for name, count in patients.items() if count < num_folds}
     if few:
         texts = ", ".join(f"{name} {count}" for name, count in few.items())
         log.warning("few patients: %s; some parts may have none", texts)

@@ -17,7 +17,7 @@ from pneumoscope.data.decode import decode_file
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
-from pneumoscope.evaluation.predictor import Predictor, check_probabilities, name_decisions
+from pneumoscope.evaluation.predictor import Predictor, check_probabilities
 from pneumoscope.inference.batch import map_batches
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, match_labels
@@ -228,7 +228,7 @@ def collect_images(table: pd.DataFrame, model: Predictor, probabilities: np.ndar
         labels=label_set.encode(table["label"]) if labels is None else labels,
         positive=np.full(len(table), -1) if positive is None else positive,
         probabilities=probabilities,
-        decisions=name_decisions(label_set, probabilities, model.thresholds.get(model.operating_point, {})),
+        decisions=label_set.decide(probabilities, model.thresholds.get(model.operating_point, {})),
         reasons=np.full(len(table), ""),
         in_distribution=np.ones(len(table), dtype=bool),
     )

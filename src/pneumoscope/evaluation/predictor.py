@@ -13,10 +13,9 @@ import numpy as np
 
 from pneumoscope.data.duplicates import KNOWN_NAME, read_known_images
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.inference.decision import name_nothing
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.results import EvaluatedImages
-from pneumoscope.labels import SEPARATOR, LabelSet
+from pneumoscope.labels import LabelSet
 
 ROW_SUM_TOLERANCE = 1e-3
 DEFAULT_POINT, DEFAULT_THRESHOLD = "balanced", "0.5"
@@ -129,8 +128,7 @@ def set_threshold(
             f"the operating point is {point!r}; expected a number between 0 and 1, because only exported readers have "
             "named operating points"
         )
-    names = label_set.classes if label_set.multi_label else filter(None, [label_set.positive])
-    thresholds = dict.fromkeys(names, value)
+    thresholds = dict.fromkeys(label_set.decided, value)
     return point, {point: thresholds} if thresholds else {}
 
 
@@ -155,27 +153,6 @@ def check_probabilities(values: np.ndarray, label_set: LabelSet, count: int) -> 
             "their sum, or evaluate the classes as findings of a multi-label set"
         )
     return values
-
-
-def name_decisions(label_set: LabelSet, probabilities: np.ndarray, thresholds: dict[str, float]) -> np.ndarray:
-    """Return the decision of each image, `(n,)` str, without rejection and uncertainty.
-
-    Args:
-        label_set: the classes.
-        probabilities: `(n, classes)` floats.
-        thresholds: by name, see `Predictor`; empty if the most probable class is the decision.
-    """
-    classes = np.array(label_set.classes)
-    if label_set.multi_label:
-        present = probabilities >= [thresholds[name] for name in label_set.classes]
-        return np.array([SEPARATOR.join(classes[row]) or name_nothing(label_set) for row in present])
-    if label_set.positive is None:
-        return np.asarray(classes[probabilities.argmax(axis=1)])
-    flagged = label_set.score_positive(probabilities) >= thresholds[label_set.positive]
-    positives: np.ndarray = np.array(label_set.positive)
-    if label_set.positive not in (*label_set.classes, *label_set.groups):
-        positives = classes[np.where(classes == label_set.negative, -1, probabilities).argmax(axis=1)]
-    return np.where(flagged, positives, label_set.negative or "")
 
 
 def find_correct(images: EvaluatedImages, thresholds: dict[str, float]) -> np.ndarray:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import numpy as np
 
 from pneumoscope.data.collection import name_series
-from pneumoscope.inference.decision import name_nothing
 from pneumoscope.io.results import Estimate, EvaluatedImages, Evaluation, Scope, Subgroup
 from pneumoscope.metrics.classification import estimate_share, evaluate, evaluate_scores
 from pneumoscope.metrics.operating_points import estimate_specificity
@@ -83,7 +82,7 @@ def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
     label_set, labels = images.label_set, images.labels
     if label_set.multi_label:
         masks = {name: labels[:, number] == 1 for number, name in enumerate(label_set.classes)}
-        return {**masks, name_nothing(label_set): (labels == 0).all(axis=1)}
+        return {**masks, label_set.without_finding: (labels == 0).all(axis=1)}
     masks = {name: labels == number for number, name in enumerate(label_set.classes)}
     return {**masks, f"{label_set.positive}, class unknown": labels < 0}
 

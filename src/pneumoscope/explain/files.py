@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.examples import NO_FINDING
 from pneumoscope.errors import LabelError, ModelError
 from pneumoscope.explain.methods import explain_with
 from pneumoscope.explain.scorer import Scorer, choose_class
-from pneumoscope.labels import LabelSet, fold_name
+from pneumoscope.labels import NO_FINDING, LabelSet, fold_name
 from pneumoscope.models.prediction import predict_probabilities
 
 if TYPE_CHECKING:
@@ -70,7 +69,7 @@ def _prepare(model: "keras.Model", layer: str | None) -> Scorer:
 def _find_members(label: str, label_set: LabelSet) -> tuple[str, ...]:
     members = {fold_name(name): label_set.members(name) for name in label_set.scored}
     if label_set.multi_label:
-        members |= dict.fromkeys(map(fold_name, (label_set.negative or NO_FINDING, NO_FINDING)), label_set.classes)
+        members |= dict.fromkeys(map(fold_name, (label_set.without_finding, NO_FINDING)), label_set.classes)
     if fold_name(label) not in members:
         raise LabelError(f"there is no class {label!r}; expected one of {', '.join(label_set.scored)}")
     return members[fold_name(label)]

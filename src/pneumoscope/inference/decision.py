@@ -69,13 +69,12 @@ class DecisionRule:
         self, thresholds: Mapping[str, float], calibrated: np.ndarray, nearest: Nearest
     ) -> tuple[dict[str, Any], str]:
         """Return the fields of `Reading`, and what is uncertain, else an empty text."""
-        rows = dict(zip(self._label_set.scored, calibrated.tolist(), strict=True))
-        if self._label_set.multi_label:
-            decision, doubt = decide_findings(self._label_set, thresholds, rows)
-        elif self._label_set.positive is None:
-            decision, doubt = decide_class(self._label_set, rows)
-        else:
-            decision, doubt = self._decide_positive(thresholds[self._label_set.positive], rows, nearest[0])
+        labels = self._label_set
+        rows = dict(zip(labels.scored, calibrated.tolist(), strict=True))
+        decision = str(labels.decide(calibrated[None, : len(labels.classes), 0], thresholds)[0])
+        doubt = find_doubt(labels, thresholds, rows) or self._compare_nearest(decision, nearest[0])
+        if doubt and (not labels.multi_label or decision == labels.without_finding):
+            decision = UNCERTAIN
         values = {
             "decision": decision,
             "probabilities": {name: value for name, (value, _, _) in rows.items()},
@@ -84,21 +83,16 @@ class DecisionRule:
         }
         return values, doubt
 
-    def _decide_positive(self, threshold: float, rows: Rows, nearest: np.ndarray) -> tuple[str, str]:
-        """Decide between the negative class and all others, and name the positive one."""
-        labels, positive = self._label_set, str(self._label_set.positive)
-        probability, low, high = rows[positive]
-        is_positive = probability >= threshold
-        named = positive in labels.classes or positive in labels.groups
-        likeliest = positive if named else max(labels.positives, key=lambda name: rows[name][0])
-        if low < threshold <= high:
-            return UNCERTAIN, "The interval of the probability includes the threshold."
-        if self._references is not None and len(nearest):
-            share = (self._references.labels[nearest] != labels.classes.index(str(labels.negative))).mean()
-            if is_positive != (share >= 0.5):
-                others = labels.negative if is_positive else positive
-                return UNCERTAIN, f"Most of the nearest reference cases are {others}."
-        return (likeliest if is_positive else str(labels.negative)), ""
+    def _compare_nearest(self, decision: str, nearest: np.ndarray) -> str:
+        """Return that most of the nearest reference cases are on the other side than the decision; empty if not so."""
+        labels = self._label_set
+        if labels.positive is None or self._references is None or not len(nearest):
+            return ""
+        share = (self._references.labels[nearest] != labels.classes.index(str(labels.negative))).mean()
+        if (decision != labels.negative) == (share >= 0.5):
+            return ""
+        others = labels.positive if decision == labels.negative else labels.negative
+        return f"Most of the nearest reference cases are {others}."
 
     def _describe_nearest(self, nearest: np.ndarray, distances: np.ndarray) -> tuple[ReferenceCase, ...]:
         if self._references is None:
@@ -110,40 +104,27 @@ class DecisionRule:
         )
 
 
-def decide_findings(label_set: LabelSet, thresholds: Mapping[str, float], rows: Rows) -> tuple[str, str]:
-    """Return the findings at or above their thresholds, and what is uncertain; see `Reading.decision`.
+def find_doubt(label_set: LabelSet, thresholds: Mapping[str, float], rows: Rows) -> str:
+    """Return what is uncertain by the intervals of the probabilities, else an empty text; see `Reading.decision`.
 
     Example:
         >>> rows = {"mass": (0.7, 0.6, 0.8), "edema": (0.4, 0.3, 0.6)}
-        >>> decide_findings(LabelSet(("mass", "edema"), multi_label=True), {"mass": 0.5, "edema": 0.5}, rows)
-        ('mass', 'The interval of the probability includes the threshold: edema.')
+        >>> find_doubt(LabelSet(("mass", "edema"), multi_label=True), {"mass": 0.5, "edema": 0.5}, rows)
+        'The interval of the probability includes the threshold: edema.'
+        >>> find_doubt(LabelSet(("mass", "edema")), {}, {**rows, "mass": (0.6, 0.4, 0.8)})
+        'The intervals of mass and edema overlap.'
     """
-    present = [name for name in label_set.classes if rows[name][0] >= thresholds[name]]
-    doubtful = [name for name in label_set.classes if rows[name][1] < thresholds[name] <= rows[name][2]]
-    doubt = f"The interval of the probability includes the threshold: {', '.join(doubtful)}." if doubtful else ""
-    if doubtful and not present:
-        return UNCERTAIN, doubt
-    return SEPARATOR.join(present) or name_nothing(label_set), doubt
-
-
-def decide_class(label_set: LabelSet, rows: Rows) -> tuple[str, str]:
-    """Return the most probable class; it is uncertain if its interval overlaps that of the second.
-
-    Example:
-        >>> rows = {"covid": (0.6, 0.4, 0.8), "tuberculosis": (0.4, 0.2, 0.6)}
-        >>> decide_class(LabelSet(("covid", "tuberculosis")), rows)
-        ('uncertain', 'The intervals of covid and tuberculosis overlap.')
-    """
-    first, second = sorted(label_set.classes, key=lambda name: -rows[name][0])[:2]
-    if rows[first][1] <= rows[second][2]:
-        return UNCERTAIN, f"The intervals of {first} and {second} overlap."
-    return first, ""
+    if not label_set.decided:
+        first, second = sorted(label_set.classes, key=lambda name: -rows[name][0])[:2]
+        return f"The intervals of {first} and {second} overlap." if rows[first][1] <= rows[second][2] else ""
+    doubtful = [name for name in label_set.decided if rows[name][1] < thresholds[name] <= rows[name][2]]
+    names = f": {', '.join(doubtful)}" if label_set.multi_label else ""
+    return f"The interval of the probability includes the threshold{names}." if doubtful else ""
 
 
 def find_thresholds(card: ClassifierCard, operating_point: str | float) -> dict[str, float]:
     """Return the thresholds of an operating point by name, see `Reader.thresholds`."""
-    labels, points = card.label_set, card.operating_points
-    names = labels.classes if labels.multi_label else (labels.positive,) if labels.positive else ()
+    names, points = card.label_set.decided, card.operating_points
     if operating_point in points or (not points and operating_point == "balanced"):
         chosen = {name: point.threshold for name, point in points.get(str(operating_point), {}).items()}
         return {name: chosen.get(name, DEFAULT_THRESHOLD) for name in names}
@@ -178,14 +159,9 @@ def choose_explained_class(label_set: LabelSet, decision: str | None, probabilit
     return max(present or label_set.classes, key=lambda name: probabilities[name])
 
 
-def name_nothing(label_set: LabelSet) -> str:
-    """Return the name of a multi-label decision without any finding."""
-    return label_set.negative or "no finding"
-
-
 def name_label(label_set: LabelSet, label: np.ndarray | np.integer) -> str:
     """Return the text of a label of `Dataset.labels`: a class, or the present findings joined by `|`."""
     if not label_set.multi_label:
         return label_set.classes[int(label)]
     present = [name for name, value in zip(label_set.classes, np.atleast_1d(label).tolist(), strict=True) if value == 1]
-    return SEPARATOR.join(present) or name_nothing(label_set)
+    return SEPARATOR.join(present) or label_set.without_finding

@@ -25,7 +25,7 @@ import os
 from pneumoscope.models.keras_import import quiet_keras_import
 
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # errors are raised in Python, too
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 quiet_keras_import()

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.io.results import AnomalyResult, Classification, EmbeddingMap, Explanation, LearningCurve, Neighbors
 from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations, split_stage, stage_name
+from pneumoscope.labels import NO_FINDING
 from pneumoscope.progress import track
 from pneumoscope.report.comparison import list_titles
 from pneumoscope.report.figures import anomaly, curves, explain, neighbors, scores
@@ -128,11 +129,8 @@ def _plan_anomaly(kind: str, title: str, result: AnomalyResult, dataset: Dataset
     title, caption = "Anomaly scores", "Histograms of the anomaly score. Images at or above a threshold are flagged."
     yield Plan(kind, "scores", "scores", title, caption, partial(anomaly.draw_scores, result))
     if len(result.images):
-        names = (
-            []
-            if dataset is None
-            else [str(name) or "no finding" for name in dataset.table["label"].iloc[result.examples]]
-        )
+        labels: list[str] = [] if dataset is None else dataset.table["label"].iloc[result.examples].tolist()
+        names = [label or NO_FINDING for label in labels]
         title = "Reconstructions" if is_autoencoder else "Anomaly maps"
         between = ", their reconstructions" if is_autoencoder else ""
         caption = f"Test images{between} and anomaly maps. Bright areas are anomalous."

@@ -8,7 +8,7 @@ from typing import Any
 
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
-from pneumoscope.labels import LabelSet
+from pneumoscope.labels import NO_FINDING, LabelSet
 from pneumoscope.report.comparison import ComparedMetric, read_estimate
 from pneumoscope.report.published import Publication
 from pneumoscope.report.wording import (
@@ -186,7 +186,7 @@ def tabulate_counts(
         share = f"{100 * counts.get(f'{split}/{negative}', 0) / total:.1f}%" if total else "-"
         cells = [*of_class, total, *([Cell(share)] if negative else []), patients.get(split, EMPTY)]
         rows.append((split or "not assigned", cells))
-    titles = [name or "no finding" for name in classes]
+    titles = [name or NO_FINDING for name in classes]
     return Table(caption, ["Split", *titles, "All", *([f"Share {negative}"] if negative else []), "Patients"], rows)
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.io.results import AnomalyResult
+from pneumoscope.labels import NO_FINDING
 from pneumoscope.report.figures.palette import BLUE, INK, VERMILION, new_figure, put_legend_below, shorten, styled
 from pneumoscope.report.figures.sheet import Sheet, color_values
 
@@ -52,7 +53,7 @@ def _name_sides(anomaly: AnomalyResult) -> tuple[str, str]:
     """Return names for the negative class and for all others."""
     sides = [sorted({str(name) for name in anomaly.classes[anomaly.labels == number]}) for number in (0, 1)]
     negative, others = (names[0] if len(names) == 1 else "" for names in sides)
-    return negative or "no finding", others or "other classes"
+    return negative or NO_FINDING, others or "other classes"
 
 
 def _name_score(anomaly: AnomalyResult) -> str:

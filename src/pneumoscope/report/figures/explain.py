@@ -80,7 +80,7 @@ def _pick_examples(explanation: Explanation) -> list[int]:
 
 def _name_label(explanation: Explanation, example: int) -> str:
     label, label_set = int(explanation.labels[example]), explanation.label_set
-    return label_set.classes[label] if label >= 0 else label_set.negative or "no finding"
+    return label_set.classes[label] if label >= 0 else label_set.without_finding
 
 
 @styled

@@ -83,7 +83,7 @@ def name_labels(dataset: Dataset, label_set: LabelSet) -> list[str]:
     labels = dataset.labels(label_set)
     if not label_set.multi_label:
         return [label_set.classes[label] if label >= 0 else "unknown" for label in labels.tolist()]
-    none = label_set.negative or "no finding"
+    none = label_set.without_finding
     return [
         ", ".join(name for name, present in zip(label_set.classes, row, strict=True) if present == 1) or none
         for row in labels.tolist()
