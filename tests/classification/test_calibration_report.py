@@ -47,6 +47,11 @@ def test_without_series_validation_chooses(dataset):
     assert report.seeds is None and set(report.metrics) == {"val", "test"}
 
 
+def test_outputs_that_do_not_separate_the_classes_are_noticed(dataset, caplog):
+    report_calibration(predict((dataset.labels() + 1) % 3, 2), dataset, 0)
+    assert f"do not separate the classes of the {PER_SPLIT} images" in caplog.text
+
+
 def test_thresholds_come_from_held_out_series(dataset, held_out):
     first, second = (
         report_calibration(predict(dataset.labels(), seed), dataset, 0, held_out=held_out) for seed in (2, 3)

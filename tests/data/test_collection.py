@@ -161,6 +161,12 @@ def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_image: W
     assert sorted(table["label"]) == ["bacterial", "viral"]
 
 
+def test_a_table_in_another_encoding_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "data.csv").write_bytes("path,label\na.png,pulmão\n".encode("latin-1"))
+    with pytest.raises(CollectionError, match="save the table as UTF-8"):
+        scan_collection(tmp_path / "data.csv")
+
+
 def test_manifest_becomes_a_table(tmp_path: Path, write_image: Writer, caplog: pytest.LogCaptureFixture) -> None:
     write_image("images/a.png", 1)
     write_image("images/b.png", 2)

@@ -24,10 +24,11 @@ from pneumoscope.io.results.calibration import (
     Spread,
 )
 from pneumoscope.labels import UNKNOWN, LabelSet
-from pneumoscope.metrics.calibration import calibrate, fit_calibration
+from pneumoscope.metrics.calibration import MIN_SCALE, calibrate, fit_calibration
 from pneumoscope.metrics.classification import evaluate, evaluate_scores, list_pairs
 from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.metrics.operating_points import POINTS, BinaryCases, choose_operating_points, list_decided
+from pneumoscope.progress import log
 
 CALIBRATION_METHOD = "vector scaling with a shared scale, equal class weights"
 FINDINGS_METHOD = "scale and offset per finding, at the prevalence of the images of the fit"
@@ -94,6 +95,12 @@ def report_calibration(
     label_set = label_set or dataset.label_set
     cases = _select_cases(outputs, dataset, label_set, "val") if held_out is None else _Cases.of(held_out)
     fits = fit_calibration(cases.probabilities, cases.labels, cases.patients, seed=seed)
+    scales = fits[0, : len(label_set.classes) if label_set.multi_label else 1]
+    if (scales <= MIN_SCALE).any():
+        log.warning(
+            "the outputs do not separate the classes of the %d images of the fit: probabilities say little",
+            len(cases.labels),
+        )
     calibrated = replace(cases, probabilities=calibrate(cases.probabilities, fits[:1])[0])
     thresholds = _choose_thresholds(calibrated)
     probabilities = calibrate(outputs, fits[:1])[0]

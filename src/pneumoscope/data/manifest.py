@@ -65,6 +65,8 @@ def read_manifest(path: Path) -> Manifest:
     """
     try:
         columns, rows = _read_parquet(path) if path.suffix.lower() == ".parquet" else _read_text(path)
+    except UnicodeDecodeError:
+        raise CollectionError(f"{path} is no UTF-8 text; save the table as UTF-8 or Parquet") from None
     except (OSError, EOFError, ValueError, csv.Error) as error:
         raise CollectionError(f"{path} cannot be read as a table: {error}") from None
     return Manifest(path, tuple(columns), rows)
