@@ -63,7 +63,7 @@ def _measure(detector: Detector, dataset: Dataset, seed: int) -> Metrics:
     metrics = {
         name.removesuffix("_quantile"): estimate
         for name, estimate in result.metrics.items()
-        if not name.endswith("_mean_plus_sd")
+        if not name.endswith(("_one_sided", "_two_sided"))
     }
     flagged = result.scores >= result.thresholds["quantile"]
     for name in sorted(set(result.classes[result.labels == 1])):
