@@ -274,7 +274,7 @@ def _check_parts(parts: dict[str, Dataset], label_set: LabelSet) -> None:
 def _build_model(label_set: LabelSet, settings: TrainingSettings) -> "tuple[keras.Model, str]":
     """Return a new model and the activation of its last layer."""
     own = "reference-binary" if label_set.task == "binary" else "reference-multiclass"
-    name = settings.architecture or ("compact_resnet" if settings.configuration == "default" else own)
+    name = settings.architecture or own
     activation = "sigmoid" if label_set.multi_label or name == "reference-binary" else "softmax"
     pretrained: dict[str, Any] = {"weights": settings.weights} if settings.weights else {}
     model = build_architecture(
@@ -302,7 +302,7 @@ def _make_training_data(
     train: Dataset, validation: Dataset, label_set: LabelSet, settings: TrainingSettings
 ) -> "TrainingData":
     from pneumoscope.classification.losses import encode_targets
-    from pneumoscope.models.augmentation import augment_images, mix_pairs
+    from pneumoscope.models.augmentation import augment_images
     from pneumoscope.models.training import TrainingData
 
     num_classes = len(label_set.classes)
@@ -318,11 +318,7 @@ def _make_training_data(
         return rng.permutation(np.concatenate(sample))
 
     def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        images = augment_images(train.images[indices], settings.augmentation, rng)[..., None]
-        targets = encoded[indices]
-        if settings.mixup:
-            images, targets = mix_pairs(images, targets, settings.mixup, rng)
-        return images, targets
+        return augment_images(train.images[indices], settings.augmentation, rng)[..., None], encoded[indices]
 
     weights = np.ones(len(val_labels), dtype=np.float32)
     if balanced:
