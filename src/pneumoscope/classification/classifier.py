@@ -74,7 +74,9 @@ def train_classifier(
         tensorboard=tensorboard,
     )
     evaluations = {
-        name: evaluate_classifier(bundle.model, parts[name], label_set=label_set, split=name, seed=seed)
+        name: evaluate_classifier(
+            bundle.model, parts[name], label_set=label_set, split=name, seed=seed, mirror=settings.mirror
+        )
         for name in ("val", "test")
         if len(parts[name])
     }
@@ -147,7 +149,13 @@ def fit_classifier(
 
 
 def evaluate_classifier(
-    model: "keras.Model", dataset: Dataset, *, label_set: LabelSet, split: str = "test", seed: int = 0
+    model: "keras.Model",
+    dataset: Dataset,
+    *,
+    label_set: LabelSet,
+    split: str = "test",
+    seed: int = 0,
+    mirror: bool = False,
 ) -> Evaluation:
     """Evaluate a trained classifier on one split, with 95 % intervals by bootstrap over patients.
 
@@ -157,6 +165,7 @@ def evaluate_classifier(
         label_set: the classes of the model, in the order of its outputs; images of no such class are left out.
         split: the split to evaluate on.
         seed: seed of the bootstrap.
+        mirror: see `predict_probabilities`.
 
     Raises:
         CollectionError: if the split has no image of these classes.
@@ -169,7 +178,7 @@ def evaluate_classifier(
         raise CollectionError(
             f"no image of {', '.join(label_set.classes)} in the split {split!r}; the dataset has {splits}"
         )
-    probabilities = predict_probabilities(model, part.images, label_set)
+    probabilities = predict_probabilities(model, part.images, label_set, mirror=mirror)
     return evaluate_dataset(part, probabilities, label_set=label_set, split=split, seed=seed)
 
 

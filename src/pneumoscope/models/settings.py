@@ -81,6 +81,7 @@ class TrainingSettings:
         size: side of the input images in pixels.
         architecture: see `build_architecture`; None is the configuration's own architecture.
         weights: pretrained weights of the architecture, a file or `imagenet`; None is random weights.
+        mirror: predict the average of an image and its mirror image.
         frozen_until: name of the last layer that keeps its pretrained weights, and all layers before it; None trains
             all layers.
     """
@@ -105,6 +106,7 @@ class TrainingSettings:
     size: int = 128
     architecture: str | None = None
     weights: str | None = None
+    mirror: bool = False
     frozen_until: str | None = None
 
     def __post_init__(self) -> None:
@@ -157,6 +159,7 @@ _DEFAULT = TrainingSettings(
     size=192,
     architecture="efficientnet-lite0",
     weights="imagenet",
+    mirror=True,
     frozen_until="stage_2_2",
 )
 
@@ -299,6 +302,7 @@ def autoencoder_settings(
         size=128,
         architecture=None,
         weights=None,
+        mirror=False,
         frozen_until=None,
     )
 
