@@ -78,7 +78,9 @@ def cross_validate(
             settings=replace(settings, keep_best=False),
             seed=seed,
         )
-        probabilities[held_out] = predict_probabilities(bundle.model, pool.images[held_out], label_set)
+        probabilities[held_out] = predict_probabilities(
+            bundle.model, pool.images[held_out], label_set, mirror=settings.mirror
+        )
     rows, split = folds >= 0, f"held out by {protocol}"
     result = evaluate_dataset(pool.select(rows), probabilities[rows], label_set=label_set, split=split, seed=seed)
     save_result(result, Path(out_dir) / f"{protocol}.npz")

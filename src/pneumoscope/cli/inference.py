@@ -214,7 +214,7 @@ def export(
     from pneumoscope.study.pipeline import reopen_study
 
     if (model / LEDGER_NAME).exists():
-        dataset = reopen_study(model)[1]
+        dataset = reopen_study(model, configuration)[1]
         audits = {"explain_results": explain_results, "label_audit": label_audit}
         export_study(model, dataset, out, configuration=configuration, data_license=data_license, **audits)
         write_model_cards(out)

@@ -39,7 +39,7 @@ def train(
     flags: dict[str, Any],
     out: OutOption = Path("run"),
     configuration: Annotated[
-        Configuration | None, typer.Option(help="Basic settings; transfer with --architecture, else default.")
+        Configuration | None, typer.Option(help="Basic settings; by default those of the included model.")
     ] = None,
     task: Annotated[
         Literal["binary", "classes", "anomaly"] | None,

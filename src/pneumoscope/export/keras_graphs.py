@@ -14,7 +14,9 @@ from pneumoscope.models.receptive_field import Field, receptive_fields
 FLOOR = 1e-7
 
 
-def build_classifier_graph(model: keras.Model, embedding_layer: str, label_set: LabelSet) -> keras.Model:
+def build_classifier_graph(
+    model: keras.Model, embedding_layer: str, label_set: LabelSet, *, mirror: bool = False
+) -> keras.Model:
     """Return a classifier with its probabilities, embedding, last feature map and heatmaps as outputs.
 
     Outputs by name:
@@ -31,6 +33,7 @@ def build_classifier_graph(model: keras.Model, embedding_layer: str, label_set: 
         model: functional classifier, `(n, H, W, channels)` float32 in [0, 255] to `(n, outputs)`.
         embedding_layer: name of the layer of the embedding.
         label_set: its classes.
+        mirror: whether the probabilities are the mean of an image and its mirror image.
     """
     embedding = model.get_layer(embedding_layer).output
     outputs = {
@@ -48,10 +51,16 @@ def build_classifier_graph(model: keras.Model, embedding_layer: str, label_set: 
             outputs["heatmaps"] = ops.relu(ops.transpose(ops.matmul(features, kernel), (0, 3, 1, 2)))
     graph = keras.Model(model.inputs[0], outputs, name="classifier")
     height, width, channels = model.input_shape[1:]
-    if channels == 1:
+    if channels == 1 and not mirror:
         return graph
     image = keras.Input((height, width, 1), name="image")
-    return keras.Model(image, graph(ops.repeat(image, channels, axis=-1)), name="classifier")
+    if not mirror:
+        return keras.Model(image, graph(ops.repeat(image, channels, axis=-1)), name="classifier")
+    pairs = ops.reshape(ops.stack([image, ops.flip(image, axis=2)], axis=1), (-1, height, width, 1))
+    both = graph(ops.repeat(pairs, channels, axis=-1))
+    both = {name: ops.reshape(values, (-1, 2, *values.shape[1:])) for name, values in both.items()}
+    outputs = {name: values[:, 0] for name, values in both.items()}
+    return keras.Model(image, outputs | {"probabilities": ops.mean(both["probabilities"], axis=1)}, name="classifier")
 
 
 def find_last_feature_map(model: keras.Model) -> str | None:

@@ -170,7 +170,7 @@ def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) ->
     from pneumoscope.export.keras_graphs import build_classifier_graph, find_activation_map_layer, locate_feature_map
 
     model = saved.model
-    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set)
+    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set, mirror=saved.card.settings.mirror)
     outputs = _write_graph(graph, folder, model.input_shape[1])
     if not find_activation_map_layer(model):
         return ModelGraph(outputs)
@@ -212,7 +212,10 @@ def _calibrate(
     from pneumoscope.models.saved_model import load_model
 
     others = [load_model(folder) for folder in evidence.other_seeds]
-    other_seeds = {one.card.seed: predict_probabilities(one.model, data.images, label_set) for one in others}
+    other_seeds = {
+        one.card.seed: predict_probabilities(one.model, data.images, label_set, mirror=one.card.settings.mirror)
+        for one in others
+    }
     held_out = evidence.held_out
     return report_calibration(outputs, data, seed, label_set=label_set, held_out=held_out, other_seeds=other_seeds)
 

@@ -216,7 +216,7 @@ class Reader:
             likeliest = self.label_set.classes[int(self.compute_probabilities(image[None])[0].argmax())]
             name = label or self.label_set.positive or likeliest
             radiograph = shrink(load_gray(item))
-            heatmap = resize_heatmap(self.compute_heatmaps(image[None], [name])[0], radiograph.shape)
+            heatmap = resize_heatmap(self.compute_heatmaps(image[None], [name])[0], radiograph)
             pixels = np.rint(255 * radiograph).astype(np.uint8)
             explanations.append(HeatmapExplanation(name_input(item), name, heatmap, pixels))
         return explanations[0] if is_one_input(source) else explanations

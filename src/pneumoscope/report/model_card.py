@@ -137,7 +137,7 @@ def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
         (settings.balanced, "class-balanced sampling"),
         (settings.class_weights == "balanced", "classes weighted equally in the loss"),
         (settings.label_smoothing, f"label smoothing {settings.label_smoothing:g}"),
-        (settings.mixup, f"mixup {settings.mixup:g}"),
+        (settings.frozen_until, f"layers up to {settings.frozen_until} keep their pretrained weights"),
         (dropout, f"dropout {dropout:g}"),
         (settings.averaging, f"exponential moving average of the weights over epochs, decay {settings.averaging:g}"),
         (settings.keep_best, f"selected epoch: {card.chosen_epoch}, with the lowest validation loss"),

@@ -26,7 +26,7 @@ def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) 
     """Task 2. Evaluate the embeddings of a study; writes `neighbors.json` and `neighbors.csv`."""
     from pneumoscope.research.neighbors_benchmark import benchmark_neighbors
 
-    request, dataset = reopen_study(study_dir)
+    request, dataset = reopen_study(study_dir, configuration)
     table = benchmark_neighbors(study_dir, configuration, dataset, seed=request["seed"])
     return _write_table("neighbors", table, out_dir, configuration=configuration, data_sha256=request["data_sha256"])
 
@@ -65,7 +65,7 @@ def run_explain_benchmark(
     from pneumoscope.models.saved_model import load_model
     from pneumoscope.research.explain_benchmark import benchmark_explanations
 
-    request, dataset = reopen_study(study_dir)
+    request, dataset = reopen_study(study_dir, configuration)
     task = next(iter(list_classifiers(study_dir, configuration)), "binary")
     saved = load_model(model_dir(study_dir, configuration, task))
     label_set = saved.card.label_set or dataset.label_set
