@@ -278,14 +278,17 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
         flags: fields of `TrainingSettings`.
 
     Raises:
-        TrainingError: if a flag is unknown.
+        TrainingError: if a flag is unknown, or the anomaly detector of the configuration is not trained.
     """
     from pneumoscope.study.settings import anomaly_settings
 
     configuration = configuration or "default"
     given = {name: value for name, value in flags.items() if value is not None}
     choose = anomaly_settings if task == "anomaly" else configuration_settings
-    return override_settings(choose(configuration, epochs=given.pop("epochs", None)), **given)
+    settings = choose(configuration, epochs=given.pop("epochs", None))
+    if settings is None:
+        raise TrainingError(f"the anomaly detector of the configuration {configuration} is not trained")
+    return override_settings(settings, **given)
 
 
 def open_model(

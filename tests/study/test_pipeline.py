@@ -131,8 +131,6 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Train small networks."""
     monkeypatch.setattr("pneumoscope.models.architectures.compact_resnet.STEM", (4, 8))
     monkeypatch.setattr("pneumoscope.models.architectures.compact_resnet.STAGES", ((8, 1, 1), (16, 1, 2)))
-    monkeypatch.setattr("pneumoscope.models.architectures.encoder.STEM", (4, 8))
-    monkeypatch.setattr("pneumoscope.models.architectures.encoder.STAGES", ((8, 1, 1), (16, 1, 2), (24, 1, 2)))
     monkeypatch.setattr("pneumoscope.study.stages.OTHER_SEEDS", ())
 
 

@@ -145,12 +145,12 @@ def _name_classes(dataset: Dataset) -> np.ndarray:
 
 
 def describe_training(
-    result: AnomalyResult, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
+    result: AnomalyResult, dataset: Dataset, settings: TrainingSettings | None, *, precision: str, seed: int
 ) -> TrainingRecord:
-    """Return the training record of a detector with its thresholds, for its card."""
+    """Return the training record of a detector with its thresholds, for its card; without settings if not trained."""
     return TrainingRecord(
         label_set=None,
-        settings=settings.without_paths(),
+        settings=settings and settings.without_paths(),
         precision=precision,
         seed=seed,
         chosen_epoch=None if result.curve is None else result.curve.chosen_epoch,

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pneumoscope.anomaly.detector import Detector, FitContext, select_normals
 from pneumoscope.anomaly.evaluation import evaluate_detector
-from pneumoscope.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
+from pneumoscope.anomaly.registry import DETECTORS
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import label_positive
 from pneumoscope.errors import TrainingError
@@ -23,7 +23,7 @@ from pneumoscope.progress import log
 
 
 def benchmark_anomaly(
-    dataset: Dataset, out_dir: Path, *, weights: Path | None = None, epochs: int | None = None, seed: int = 0
+    dataset: Dataset, out_dir: Path, *, epochs: int | None = None, seed: int = 0
 ) -> MethodTable:
     """Fit detectors on the normals of train and return their metrics; see the module docstring.
 
@@ -32,21 +32,17 @@ def benchmark_anomaly(
     Args:
         dataset: with the splits `train`, `val` and `test`.
         out_dir: folder for checkpoints; interrupted training resumes from it.
-        weights: see `FitContext`; if None, detectors with ImageNet features are skipped.
-        epochs: number of epochs; None for the default of each detector.
+        epochs: number of epochs of the autoencoder; None for its default.
         seed: of the fits and of the evaluation.
 
     Raises:
         LabelError: if the dataset has no negative class.
         TrainingError: if train or validation has no normals.
     """
-    context = FitContext(select_normals(dataset), out_dir, epochs, weights, seed)
+    context = FitContext(select_normals(dataset), out_dir, epochs, seed)
     metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
     for name, fit in DETECTORS.items():
-        if name.endswith(IMAGENET_SUFFIX) and weights is None:
-            log.info("skipped without ImageNet weights: %s", name)
-            continue
         log.info("fitting %s", name)
         try:
             metrics[name] = _measure(fit(context), dataset, seed)
