@@ -18,11 +18,16 @@ from pneumoscope.export.keras_graphs import (
 )
 from pneumoscope.export.onnx_file import export_graph
 from pneumoscope.inference.model_set import Graph, as_input
-from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
 from pneumoscope.models.architectures.pretrained import build_transfer
 from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_multiclass
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.models.receptive_field import upsample
+from pneumoscope.models.registry import build_architecture
 from pneumoscope.phantoms.phantom import draw_phantoms
+
+
+def build_tiny():
+    return build_architecture("tiny", num_outputs=3)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +51,7 @@ def run(graph, path, images):
     return dict(zip(names, Graph(path).run(as_input(images), names), strict=True))
 
 
-@pytest.mark.parametrize("build", [build_compact_resnet, build_multiclass, build_binary])
+@pytest.mark.parametrize("build", [build_tiny, build_multiclass, build_binary])
 def test_a_classifier_gives_its_probabilities_and_embedding(build, images, tmp_path):
     model = build()
     labels = KERMANY_LABELS if model.output_shape[-1] == 3 else KERMANY_LABELS.binary()
@@ -60,7 +65,7 @@ def test_a_classifier_gives_its_probabilities_and_embedding(build, images, tmp_p
 
 
 def test_heatmaps_are_the_gradients_of_the_last_feature_map(images, tmp_path):
-    model = build_compact_resnet()
+    model = build_tiny()
     graph = build_classifier_graph(model, "embedding", KERMANY_LABELS)
     heatmaps = run(graph, tmp_path / "model.onnx", images)["heatmaps"]
     layer = find_last_feature_map(model)
@@ -75,13 +80,13 @@ def test_heatmaps_are_the_gradients_of_the_last_feature_map(images, tmp_path):
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (build_compact_resnet, True),
+        (build_tiny, True),
         (build_multiclass, False),
         (build_binary, False),
         (lambda: build_transfer("mobilenet", size=32), True),
         (lambda: build_transfer("mobilenet-v3-small", size=32), True),
     ],
-    ids=["compact_resnet", "multiclass", "binary", "mobilenet", "mobilenet-v3-small"],
+    ids=["tiny", "multiclass", "binary", "mobilenet", "mobilenet-v3-small"],
 )
 def test_networks_that_end_in_pooling_and_one_dense_layer_have_heatmaps(build, expected):
     model = build()
@@ -138,3 +143,15 @@ def test_an_export_with_other_outputs_is_not_kept(tmp_path, images):
         export_graph(AutoencoderGraph(build_autoencoder()), tmp_path / "a.onnx", images, tolerance=0.0)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mirrored_probabilities_are_the_mean_of_both_sides(tmp_path, images):
+    model = build_tiny()
+    outputs = run(build_classifier_graph(model, "embedding", KERMANY_LABELS, mirror=True), tmp_path / "a.onnx", images)
+    plain = run(build_classifier_graph(model, "embedding", KERMANY_LABELS), tmp_path / "b.onnx", images)
+
+    expected = predict_probabilities(model, images, KERMANY_LABELS, mirror=True)
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
+    assert np.abs(outputs["probabilities"] - plain["probabilities"]).max() > 1e-4
+    for name in ("embedding", "heatmaps", "feature_map"):
+        np.testing.assert_allclose(outputs[name], plain[name], atol=1e-4)

@@ -38,7 +38,7 @@ def make_dataset(name, size):
 def save_untrained(folder, label_set, size):
     activation = "sigmoid" if label_set.multi_label else "softmax"
     count = len(label_set.classes)
-    model = build_architecture("compact_resnet", num_outputs=count, size=size, activation=activation)
+    model = build_architecture("tiny", num_outputs=count, size=size, activation=activation)
     record = TrainingRecord(
         label_set=label_set,
         settings=TrainingSettings(configuration="default", epochs=1, size=size),
