@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import keras
 
 ARCHITECTURE = "efficientnet-lite0"
-LEVELS = ("stage_4_3", "stage_5_3")  # last layers of the stages with a stride of 16 pixels
+TRUNK = f"{ARCHITECTURE}-patches"
+LEVELS = ("stage_4_3", "stage_5_3")  # last layers of the stages with a stride of `LEVEL_STRIDE` pixels
+LEVEL_STRIDE = 16
 STRIDE = 32  # pixels between the positions of the grid
 BATCH_SIZE = 64
 BORDER = 1 / 6  # share of the grid at each side that does not count for the score: arms, neck, letters
@@ -30,7 +32,8 @@ def build_trunk(size: int, *, weights: str | os.PathLike[str] | None = "imagenet
     """Return the frozen network up to the deepest of `LEVELS`.
 
     Input `(n, size, size, 1)` in [0, 255]; output `(n, h, w, d)` float32, the patch features on a grid with a step of
-    `STRIDE` pixels.
+    `STRIDE` pixels. Each image is standardized to a mean of 128 and a standard deviation of 64, so that exposure has no
+    effect.
 
     Args:
         size: side length of the images in pixels.
@@ -41,6 +44,7 @@ def build_trunk(size: int, *, weights: str | os.PathLike[str] | None = "imagenet
     """
     import keras
 
+    from pneumoscope.models.flatten import flatten_model
     from pneumoscope.models.registry import build_architecture
 
     # Distances depend on small differences, which bfloat16 cannot represent.
@@ -48,17 +52,17 @@ def build_trunk(size: int, *, weights: str | os.PathLike[str] | None = "imagenet
     keras.config.set_dtype_policy("float32")
     try:
         network = build_architecture(ARCHITECTURE, num_outputs=1, size=size, weights=weights)
-        grid = -(-size // STRIDE)
+        inner = keras.Model(network.inputs, [network.get_layer(name).output for name in LEVELS], name="network")
+        image = keras.Input((size, size, 1), name="image")
+        standardize = keras.layers.LayerNormalization(axis=(1, 2, 3), center=False, scale=False, name="standardization")
         levels = []
-        for name in LEVELS:
-            features = network.get_layer(name).output
-            step = -(-features.shape[1] // grid)
-            pool = keras.layers.AveragePooling2D(step, padding="same", name=f"{name}_on_grid")
+        for name, features in zip(LEVELS, inner(keras.layers.Rescaling(64.0, 128.0)(standardize(image))), strict=True):
+            pool = keras.layers.AveragePooling2D(STRIDE // LEVEL_STRIDE, padding="same", name=f"{name}_on_grid")
             levels.append(pool(features))
         patches = keras.layers.Concatenate(name="patches")(levels)
     finally:
         keras.config.set_dtype_policy(policy)
-    trunk = keras.Model(network.inputs, patches, name=f"{ARCHITECTURE}-patches")
+    trunk = flatten_model(keras.Model(image, patches, name=TRUNK))
     trunk.trainable = False
     return trunk
 
@@ -83,9 +87,7 @@ def extract_normals(trunk: "keras.Model", images: np.ndarray, *, seed: int = 0) 
     return extract_patches(trunk, images)
 
 
-def score_batches(
-    score: Callable[[np.ndarray], np.ndarray], trunk: "keras.Model", images: np.ndarray
-) -> np.ndarray:
+def score_batches(score: Callable[[np.ndarray], np.ndarray], trunk: "keras.Model", images: np.ndarray) -> np.ndarray:
     """Return `(n,)` float32 anomaly scores of `(n, H, W)` uint8 images, in batches to limit memory.
 
     Args:

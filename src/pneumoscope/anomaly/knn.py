@@ -1,7 +1,7 @@
-"""Anomaly detection by the distance to the nearest normals.
+"""Anomaly detection by the distance to the nearest normals; the included normality model.
 
-Source: L. Bergman, N. Cohen and Y. Hoshen, "Deep Nearest Neighbor Anomaly Detection", arXiv 2002.10445, 2020. Features
-are those of the mean patch; anomaly maps use the patches at the same position.
+Source: L. Bergman, N. Cohen and Y. Hoshen, "Deep Nearest Neighbor Anomaly Detection", arXiv 2002.10445, 2020. The score
+compares mean patch features of images, the anomaly map patch features at the same position.
 """
 
 from dataclasses import dataclass
@@ -22,40 +22,49 @@ if TYPE_CHECKING:
     import keras
 
 NUM_NEIGHBORS = 5
+MAP_NORMALS = 200  # normals whose patches are kept for the anomaly map; limits the size of the model
 
 
 @dataclass(frozen=True)
 class NearestNormals:
-    """Anomaly detector by the mean distance to the nearest normals.
+    """Anomaly detector by the mean distance to the `NUM_NEIGHBORS` nearest normals.
 
     Attributes:
         trunk: patch feature extractor.
-        patches: `(m, h, w, d)` float32, patch features of the normals.
+        features: `(m, d)` float32, mean patch features of the normals without their borders.
+        patches: `(k, h, w, d)` float32, patch features of `MAP_NORMALS` random normals.
     """
 
     trunk: "keras.Model"
+    features: np.ndarray
     patches: np.ndarray
 
+    @property
+    def image_size(self) -> int:
+        """Side length of the input images in pixels."""
+        return int(self.trunk.input_shape[1])
+
     def score(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n,)` float32, the mean distance of the mean patch feature to those of the nearest normals."""
-        normals = pool_patches(self.patches)
-        return score_batches(lambda patches: _measure(pool_patches(patches), normals), self.trunk, images)
+        """Return `(n,)` float32, the distance of the mean patch feature from those of the nearest normals."""
+        return score_batches(lambda patches: _measure(pool_patches(patches), self.features), self.trunk, images)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
-        """Return `(n, H, W)` float32, the same for the patch at each position, upsampled."""
+        """Return `(n, H, W)` float32, the distance of each patch from the nearest at its position, upsampled."""
         patches = extract_patches(self.trunk, images)
-        height, width = patches.shape[1:3]
-        distances = [_measure(patches[:, row, column], self.patches[:, row, column])
-                     for row in range(height) for column in range(width)]  # fmt: skip
-        return upsample_maps(np.stack(distances, axis=1).reshape(-1, height, width), images.shape[1])
+        distances = np.empty(patches.shape[:3], np.float32)
+        for row, column in np.ndindex(patches.shape[1:3]):
+            distances[:, row, column] = _measure(patches[:, row, column], self.patches[:, row, column])
+        return upsample_maps(distances, images.shape[1])
 
 
 def fit_knn(trunk: "keras.Model", images: np.ndarray, *, seed: int = 0) -> NearestNormals:
-    """Keep the patch features of `(n, H, W)` uint8 normals; see `extract_normals`."""
-    return NearestNormals(trunk, extract_normals(trunk, images, seed=seed))
+    """Keep the features of `(n, H, W)` uint8 normals; see `extract_normals`."""
+    patches = extract_normals(trunk, images, seed=seed)
+    kept = np.sort(np.random.default_rng(seed).permutation(len(patches))[:MAP_NORMALS])
+    return NearestNormals(trunk, pool_patches(patches), patches[kept])
 
 
 def _measure(features: np.ndarray, normals: np.ndarray) -> np.ndarray:
-    count = min(NUM_NEIGHBORS, len(normals))
-    nearest = np.partition(square_distances(features, normals), count - 1, axis=1)[:, :count]
+    count, center = min(NUM_NEIGHBORS, len(normals)), normals.mean(axis=0)  # centered for the precision of float32
+    nearest = np.partition(square_distances(features - center, normals - center), count - 1, axis=1)[:, :count]
     return np.asarray(np.sqrt(nearest).mean(axis=1))

@@ -32,11 +32,6 @@ class Mahalanobis:
     patch_mean: np.ndarray
     patch_whitening: np.ndarray
 
-    @property
-    def image_size(self) -> int:
-        """Side length of the input images in pixels."""
-        return int(self.trunk.input_shape[1])
-
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the Mahalanobis distance of the mean patch feature of each image."""
         return score_batches(

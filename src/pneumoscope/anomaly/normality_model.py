@@ -1,6 +1,7 @@
-"""Normality model: the Mahalanobis distance from normals in the features of a frozen network with ImageNet weights.
+"""Normality model: the distance from the nearest normals in the features of a frozen network with ImageNet weights.
 
-The network is a saved model (`pneumoscope.models.saved_model`); `gaussians.npz` in the same folder holds the Gaussians.
+The network is a saved model (`pneumoscope.models.saved_model`); `normals.npz` in the same folder holds the features of the
+normals.
 """
 
 import os
@@ -13,7 +14,7 @@ import numpy as np
 from pneumoscope.anomaly.detector import select_normals
 from pneumoscope.anomaly.evaluation import FALSE_POSITIVE_RATE, describe_training, evaluate_detector
 from pneumoscope.anomaly.features import build_trunk
-from pneumoscope.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
+from pneumoscope.anomaly.knn import NearestNormals, fit_knn
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import ModelError
 from pneumoscope.io.results import AnomalyResult
@@ -24,8 +25,8 @@ if TYPE_CHECKING:
 
     from pneumoscope.models.saved_model import SavedModel
 
-GAUSSIANS_NAME = "gaussians.npz"
-_ARRAYS = ("mean", "whitening", "patch_mean", "patch_whitening")
+NORMALS_NAME = "normals.npz"
+_ARRAYS = ("features", "patches")
 
 
 def fit_normality_model(
@@ -40,7 +41,7 @@ def fit_normality_model(
     Args:
         dataset: with the splits `train`, `val` and `test`.
         out_dir: folder for the saved model.
-        seed: of the bootstrap and of the sample of many normals, see `extract_normals`.
+        seed: of the bootstrap and of samples of the normals, see `fit_knn`.
         false_positive_rate: of the quantile threshold, in (0, 1).
 
     Raises:
@@ -51,25 +52,25 @@ def fit_normality_model(
 
     normals, out_dir = select_normals(dataset), Path(out_dir)
     trunk = build_trunk(dataset.images.shape[1])
-    model = fit_mahalanobis(trunk, normals.train.images, seed=seed)
+    model = fit_knn(trunk, normals.train.images, seed=seed)
     result = evaluate_detector(
         model, dataset, parameters=trunk.count_params(), false_positive_rate=false_positive_rate, seed=seed
     )
     record = describe_training(result, dataset, None, precision="float32", seed=seed)
-    with atomic_write(out_dir / GAUSSIANS_NAME) as partial:
+    with atomic_write(out_dir / NORMALS_NAME) as partial:
         np.savez(partial, **{name: getattr(model, name) for name in _ARRAYS})
     return save_model(trunk, out_dir, record), result
 
 
-def load_normality_model(trunk: "keras.Model", bundle_dir: str | os.PathLike[str]) -> Mahalanobis:
-    """Load the normality model: `trunk` with the Gaussians in `bundle_dir`.
+def load_normality_model(trunk: "keras.Model", bundle_dir: str | os.PathLike[str]) -> NearestNormals:
+    """Load the normality model: `trunk` with the features of normals in `bundle_dir`.
 
     Raises:
-        ModelError: if the Gaussians are missing or damaged.
+        ModelError: if the features are missing or damaged.
     """
-    path = Path(bundle_dir) / GAUSSIANS_NAME
+    path = Path(bundle_dir) / NORMALS_NAME
     try:
         with np.load(path, allow_pickle=False) as archive:
-            return Mahalanobis(trunk, *(archive[name] for name in _ARRAYS))
+            return NearestNormals(trunk, *(archive[name] for name in _ARRAYS))
     except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
-        raise ModelError(f"{path} cannot be read ({error}); expected the Gaussians of a study. Train again.") from None
+        raise ModelError(f"{path} cannot be read ({error}); expected the normals of a study. Train again.") from None

@@ -34,9 +34,7 @@ class Padim:
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the mean of the patch distances."""
-        return score_batches(
-            lambda patches: crop_border(self._measure(patches)).mean(axis=(1, 2)), self.trunk, images
-        )
+        return score_batches(lambda patches: crop_border(self._measure(patches)).mean(axis=(1, 2)), self.trunk, images)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the Mahalanobis distance at each position, upsampled."""

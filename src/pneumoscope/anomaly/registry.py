@@ -6,8 +6,8 @@ from collections.abc import Callable
 from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder, fit_autoencoder
 from pneumoscope.anomaly.detector import Detector, FitContext
 from pneumoscope.anomaly.features import build_trunk
-from pneumoscope.anomaly.knn import fit_knn
-from pneumoscope.anomaly.mahalanobis import Mahalanobis, fit_mahalanobis
+from pneumoscope.anomaly.knn import NearestNormals, fit_knn
+from pneumoscope.anomaly.mahalanobis import fit_mahalanobis
 from pneumoscope.anomaly.normality_model import load_normality_model
 from pneumoscope.anomaly.padim import fit_padim
 from pneumoscope.anomaly.patchcore import fit_patchcore
@@ -37,7 +37,7 @@ DETECTORS: dict[str, Callable[[FitContext], Detector]] = {
 }
 
 
-def load_detector(bundle_dir: str | os.PathLike[str]) -> tuple[ReferenceAutoencoder | Mahalanobis, dict[str, float]]:
+def load_detector(bundle_dir: str | os.PathLike[str]) -> tuple[ReferenceAutoencoder | NearestNormals, dict[str, float]]:
     """Load a trained detector and its thresholds by name.
 
     Args:

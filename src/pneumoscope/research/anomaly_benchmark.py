@@ -22,9 +22,7 @@ from pneumoscope.metrics.classification import estimate_share
 from pneumoscope.progress import log
 
 
-def benchmark_anomaly(
-    dataset: Dataset, out_dir: Path, *, epochs: int | None = None, seed: int = 0
-) -> MethodTable:
+def benchmark_anomaly(dataset: Dataset, out_dir: Path, *, epochs: int | None = None, seed: int = 0) -> MethodTable:
     """Fit detectors on the normals of train and return their metrics; see the module docstring.
 
     A detector that fails has no metrics; its remark states the error.
