@@ -17,7 +17,7 @@ from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.image import ImageInput, is_one_input, list_inputs, load_images, name_input
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
-from pneumoscope.errors import ModelError
+from pneumoscope.errors import ModelError, TrainingError
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model

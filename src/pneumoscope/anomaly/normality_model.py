@@ -1,7 +1,7 @@
 """Normality model: the distance from the nearest normals in the features of a frozen network with ImageNet weights.
 
-The network is a saved model (`pneumoscope.models.saved_model`); `normals.npz` in the same folder holds the features of the
-normals.
+The network is a saved model (`pneumoscope.models.saved_model`); `normals.npz` in the same folder holds the features of
+the normals.
 """
 
 import os

@@ -56,7 +56,7 @@ def _name_sides(anomaly: AnomalyResult) -> tuple[str, str]:
 
 def _name_score(anomaly: AnomalyResult) -> str:
     return (
-        "Mahalanobis distance from normals"
+        "distance from the nearest normals"
         if anomaly.reconstructions is None
         else "mean squared error of the reconstruction"
     )
