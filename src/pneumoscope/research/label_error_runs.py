@@ -15,7 +15,7 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
 from pneumoscope.io.results import Evaluation, Metrics
 from pneumoscope.labels import LabelSet
-from pneumoscope.metrics.classification import estimate_binary_scores
+from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
 
 LIMIT = 0.25
@@ -119,7 +119,7 @@ def _estimate_aurocs(
     """Return the AUROC of the second class `outside` and `inside` of runs, if both classes occur."""
     within = np.array([name in inside for name in names.tolist()], dtype=bool)
     return {
-        place: estimate_binary_scores(labels[rows], scores[rows], patients[rows])["auroc"]
+        place: evaluate_scores(labels[rows], scores[rows], {}, patients=patients[rows])["auroc"]
         for place, rows in (("outside", ~within), ("inside", within))
         if len(set(labels[rows].tolist())) == 2
     }
