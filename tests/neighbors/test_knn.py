@@ -9,21 +9,21 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import CollectionError, ImageError, ModelError
 from pneumoscope.labels import LabelSet
-from pneumoscope.neighbors.knn import K_TRIED, count_votes, embed_images, find_neighbors, find_similar
+from pneumoscope.neighbors.knn import K_TRIED, count_votes, embed_images, find_neighbors
 from pneumoscope.neighbors.search import LabeledEmbeddings, scale_to_length_one
 
 SPLITS = {"train": 90, "val": 30, "test": 30}
 FINDINGS = LabelSet(("edema", "mass"), negative="healthy", multi_label=True)
 
 
-def make_dataset(labels, splits, patients=None, label_set=KERMANY_LABELS):
+def make_dataset(labels, splits, label_set=KERMANY_LABELS):
     number = len(labels)
     table = pd.DataFrame(
         {
             "name": [f"{split}/{row}.jpeg" for row, split in enumerate(splits)],
             "label": labels,
             "uncertain": "",
-            "patient": [f"p{row}" for row in range(number)] if patients is None else patients,
+            "patient": [f"p{row}" for row in range(number)],
             "split": splits,
         }
     )
@@ -197,28 +197,6 @@ def test_invalid_arguments_raise_an_error():
     everything = dataclasses.replace(dataset, table=dataset.table.assign(split="train"))
     with pytest.raises(CollectionError, match=r"no image of normal, .* in val, test; split the dataset"):
         classify(embeddings, everything, probabilities=np.ones((0, 3)))
-
-
-def test_similar_images_are_ordered_and_of_other_patients():
-    dataset = make_dataset(["normal"] * 6, ["train"] * 5 + ["test"], ["a", "a", "b", "c", "d", "e"])
-    angles = np.radians([0, 10, 60, 40, 90, 1])
-    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array([[5], [1], [2], [3], [1], [1]])
-
-    anyone, _ = find_similar(np.array([7.0, 0.0]), embeddings, dataset, num_neighbors=3)
-    others, distances = find_similar(np.array([7.0, 0.0]), embeddings, dataset, patient="a")
-
-    assert anyone.tolist() == [0, 1, 3]
-    assert others.tolist() == [3, 2, 4]
-    np.testing.assert_allclose(distances, 2 * np.sin(np.radians([20, 30, 45])), rtol=1e-6)
-    assert distances.dtype == np.float32
-
-
-def test_missing_references_raise_an_error():
-    dataset = make_dataset(["normal"] * 2, ["train", "test"], ["a", "b"])
-    with pytest.raises(ValueError, match="no training image of another patient"):
-        find_similar(np.zeros(3), np.zeros((2, 3)), dataset, patient="a")
-    with pytest.raises(ValueError, match=r"embeddings are \(2, 4\), expected \(2, 3\)"):
-        find_similar(np.zeros(3), np.zeros((2, 4)), dataset)
 
 
 def build_model(channels, dtype=None):
