@@ -22,8 +22,9 @@ from scipy.ndimage import gaussian_filter
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.explain import quality
 from pneumoscope.explain.cases import Cases, choose_lesions, choose_test_images
+from pneumoscope.explain.centrality import estimate_peak_in_lesion
 from pneumoscope.explain.faithfulness import measure_road
-from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain_with
+from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain
 from pneumoscope.explain.scorer import Scorer
 from pneumoscope.explain.verdict import write_verdict
 from pneumoscope.io.results import MethodTable, Metrics, without_interval
@@ -97,7 +98,7 @@ def compute_edges(images: np.ndarray) -> np.ndarray:
 def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray:
     if method == CONTROL:
         return compute_edges(cases.images)
-    return explain_with(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
+    return explain(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
 
 
 def _measure_method(
@@ -129,12 +130,8 @@ def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics
 def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metrics:
     if not len(cases):
         return {}
-    values = {
-        "peak_in_lesion": quality.hit_lesion(heatmaps, cases.masks),
-        "lesion_area": quality.dilate_masks(cases.masks).mean(axis=(1, 2)),
-        "heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks),
-    }
-    return _estimate(values, cases, seed)
+    metrics = estimate_peak_in_lesion(heatmaps, cases.masks, cases.patients, seed=seed)
+    return metrics | _estimate({"heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks)}, cases, seed)
 
 
 def _measure_maps(
