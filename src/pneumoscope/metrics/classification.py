@@ -149,19 +149,6 @@ def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> E
     return estimate_mean(np.asarray(flags, dtype=bool), patients, seed=seed)
 
 
-def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """Return `(r,)` floats, the AUROC of `(n,)` scores for each row of `(r, n)` image weights; see `estimate`.
-
-    The AUROC is NaN if a class has no weight.
-
-    Example:
-        >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
-        array([0.5, 1. ])
-    """
-    ranking = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
-    return weigh_rankings([ranking], weights)["auroc"]
-
-
 def list_pairs(label_set: LabelSet) -> dict[str, tuple[str, str]]:
     """Return the groups of two classes by the name of their metric.
 
