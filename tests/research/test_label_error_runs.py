@@ -134,7 +134,7 @@ def test_the_verdict_names_what_was_measured(share, predictions, borders, expect
     }
     names, labels = np.array([f"person{number}" for number in range(100)]), np.repeat([0, 1], 50)
     runs = GroupRuns(
-        "pneumonia", ("bacterial", "viral"), names, labels, (np.arange(100) < 100 * share).astype(float), 0.25, aurocs
+        "pneumonia", ("bacterial", "viral"), names, labels, (np.arange(100) < 100 * share).astype(float), aurocs
     )
     verdict = write_group_verdict(runs)
 

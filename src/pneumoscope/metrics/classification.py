@@ -199,7 +199,7 @@ def _measure_classes(
     if len(classes) == 2:
         ranked = [classes.index(label_set.positives[-1])]
     rankings = [(labels == number, probabilities[:, number]) for number in ranked]
-    pairs = _rank_pairs(labels, probabilities, label_set)
+    pairs = {name: rank_pair(labels, probabilities, pair, label_set) for name, pair in list_pairs(label_set).items()}
     counts = {name: int(rows.sum()) for name, (rows, _) in pairs.items()}
     for number, name in enumerate(classes):
         counts[f"precision_{name}"] = int((decisions == number).sum())
@@ -215,19 +215,23 @@ def _measure_classes(
     return metrics, weigh_confusion(labels, decisions, len(classes), np.ones((1, len(labels))))[0]
 
 
-def _rank_pairs(
-    labels: np.ndarray, probabilities: np.ndarray, label_set: LabelSet
-) -> dict[str, tuple[np.ndarray, Ranking]]:
-    """Return the images and the ranking of each of `list_pairs`."""
-    pairs = {}
-    for metric, names in list_pairs(label_set).items():
-        one, other = (label_set.classes.index(name) for name in names)
-        rows = (labels == one) | (labels == other)
-        either = probabilities[rows, one] + probabilities[rows, other]
-        # If both probabilities are 0, the score is neutral.
-        share = np.divide(probabilities[rows, other], either, out=np.full_like(either, 0.5), where=either > 0)
-        pairs[metric] = (rows, (labels[rows] == other, share))
-    return pairs
+def rank_pair(
+    labels: np.ndarray, probabilities: np.ndarray, pair: Sequence[str], label_set: LabelSet
+) -> tuple[np.ndarray, Ranking]:
+    """Return `(n,)` bool, the images of two classes, and the ranking of the second of them by p(B) / (p(A) + p(B)).
+
+    Args:
+        labels: `(n,)` ints, index of the class, or -1.
+        probabilities: `(n, classes)` floats in [0, 1].
+        pair: names of two classes.
+        label_set: the classes.
+    """
+    one, other = (label_set.classes.index(name) for name in pair)
+    rows = (labels == one) | (labels == other)
+    either = probabilities[rows, one] + probabilities[rows, other]
+    # If both probabilities are 0, the score is neutral.
+    share = np.divide(probabilities[rows, other], either, out=np.full_like(either, 0.5), where=either > 0)
+    return rows, (labels[rows] == other, share)
 
 
 def _measure_findings(
