@@ -17,7 +17,7 @@ from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.image import ImageInput, is_one_input, list_inputs, load_images, name_input
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
-from pneumoscope.errors import ModelError
+from pneumoscope.errors import ModelError, TrainingError
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model
@@ -278,14 +278,17 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
         flags: fields of `TrainingSettings`.
 
     Raises:
-        TrainingError: if a flag is unknown.
+        TrainingError: if a flag is unknown, or the anomaly detector of the configuration is not trained.
     """
     from pneumoscope.study.settings import anomaly_settings
 
     configuration = configuration or "default"
     given = {name: value for name, value in flags.items() if value is not None}
     choose = anomaly_settings if task == "anomaly" else configuration_settings
-    return override_settings(choose(configuration, epochs=given.pop("epochs", None)), **given)
+    settings = choose(configuration, epochs=given.pop("epochs", None))
+    if settings is None:
+        raise TrainingError(f"the anomaly detector of the configuration {configuration} is not trained")
+    return override_settings(settings, **given)
 
 
 def open_model(

@@ -4,13 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from pneumoscope.anomaly.features import build_trunk, upsample_maps
+from pneumoscope.anomaly.knn import fit_knn
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ExportError
 from pneumoscope.explain.methods import explain
 from pneumoscope.explain.scorer import list_layers
 from pneumoscope.export.keras_graphs import (
     AutoencoderGraph,
-    GaussianGraph,
+    NearestNormalsGraph,
     build_classifier_graph,
     find_activation_map_layer,
     find_last_feature_map,
@@ -23,7 +25,7 @@ from pneumoscope.models.architectures.reference import build_autoencoder, build_
 from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.models.receptive_field import upsample
 from pneumoscope.models.registry import build_architecture
-from pneumoscope.phantoms.phantom import draw_phantoms
+from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
 
 
 def build_tiny():
@@ -107,26 +109,16 @@ def test_the_score_of_an_autoencoder_is_its_squared_error(tmp_path, images):
     np.testing.assert_allclose(outputs["score"], outputs["map"].mean(axis=(1, 2)), rtol=1e-4)
 
 
-def test_distances_from_normals_are_those_of_mahalanobis(tmp_path, images):
-    image = keras.Input((128, 128, 1))
-    fine = keras.layers.Conv2D(3, 3, padding="same")(image)
-    coarse = keras.layers.Conv2D(2, 16, 16)(fine)
-    joined = keras.layers.Concatenate()([keras.layers.AveragePooling2D(16)(fine), coarse])
-    model, join = keras.Model(image, [fine, coarse]), keras.Model([fine, coarse], joined)
-    weights = [np.full((side, side), 1 / side**2, np.float32) for side in (128, 8)]
-    patches, rng = keras.Model(image, joined), np.random.default_rng(0)
-    normals = rng.normal(size=(400, 5)).astype(np.float32) @ rng.normal(size=(5, 5)).astype(np.float32)
-    precision = np.linalg.inv(np.cov(normals.T))
-    gaussian = normals.mean(axis=0), np.linalg.cholesky(precision).astype(np.float32)
+def test_distances_from_normals_are_those_of_the_detector(tmp_path, images):
+    normals = phantom_dataset(num_train=30, num_test=3, size=images.shape[1], seed=2).images
+    detector = fit_knn(build_trunk(images.shape[1]), normals)
 
-    graph = GaussianGraph(model, join, weights, whole=gaussian, single=gaussian)
-    outputs = run(graph, tmp_path / "gaussian.onnx", images)
+    outputs = run(NearestNormalsGraph(detector), tmp_path / "normals.onnx", images)
 
-    features = np.array(patches(as_inputs(images)), dtype=np.float64)
-    for name, values in (("map", features), ("score", features.mean(axis=(1, 2)))):
-        offsets = values - normals.mean(axis=0)
-        expected = np.sqrt(np.einsum("...i,ij,...j->...", offsets, precision, offsets))
-        np.testing.assert_allclose(outputs[name], expected, rtol=1e-3)
+    np.testing.assert_allclose(outputs["score"], detector.score(images), rtol=1e-3)
+    maps = upsample_maps(outputs["map"], images.shape[1])
+    np.testing.assert_allclose(maps, detector.anomaly_maps(images), rtol=1e-3)
+    assert (tmp_path / "normals.onnx").stat().st_size < 12e6
 
 
 def test_a_network_without_an_onnx_form_is_an_error(tmp_path, images):

@@ -153,7 +153,7 @@ def test_normality_model_without_reconstructions_shows_distances(stages):
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Maps"))
     assert {f"distance {distance.mean():.4g}" for distance in result.anomaly_maps} <= shown
     assert "reconstruction" not in shown
-    assert anomaly.draw_scores(result, title="Scores").axes[0].get_xlabel() == "Mahalanobis distance from normals"
+    assert anomaly.draw_scores(result, title="Scores").axes[0].get_xlabel() == "distance from the nearest normals"
 
 
 def test_heatmap_examples_have_normals_left_and_pneumonias_right(stages):

@@ -14,6 +14,7 @@ from pneumoscope.report import sentences
 from pneumoscope.report import study_page as page
 from pneumoscope.report.comparison import compare_metrics
 from pneumoscope.report.published import PUBLICATIONS, REFERENCE_STUDY
+from pneumoscope.report.tables import tabulate_false_positives, tabulate_reference_rules
 from pneumoscope.study.summary import SCHEMA_VERSION, TASKS, summarize_study
 
 BAD_NAME = "<script>alert('x')</script>.jpeg"
@@ -223,6 +224,18 @@ def test_comparison_holds_reference_ours_and_best_published(stages, facts):
     assert rows["multiclass", "accuracy"].reference.value == 0.6346
     assert rows["anomaly", "auroc"].approximate
     assert list(rows["binary", "accuracy"].ours) == ["reference", "improved"]
+    assert rows["anomaly", "sensitivity_two_sided"].reference.value == 0.63
+
+
+def test_anomaly_tables_separate_our_threshold_from_the_reference_protocol(stages, facts):
+    tasks = summarize_study(stages, **facts)["tasks"]["anomaly"]
+    table = tabulate_reference_rules(tasks, compared=True)
+    titles = [title for title, _ in table.rows]
+    assert len(titles) == 2 * len(tasks) + 1 and "Improved, |score - mean| > sd of the test normals" in titles
+    assert [cell.value for cell in table.rows[-1][1]] == ["27.0%", "63.0%"]
+    assert len(tabulate_reference_rules(tasks, compared=False).rows) == 2 * len(tasks)
+    rates = {title: [cell.value for cell in cells] for title, cells in tabulate_false_positives(tasks).rows}
+    assert rates["Improved"] == ["5.0%", "16.0%", "66.0%"]
 
 
 def test_limitations_follow_the_data(stages, facts):

@@ -16,15 +16,11 @@ COMMANDS = typer.Typer(
 MAX_PRINTED = 40
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research anomaly out --weights mobilenet.h5")
+@COMMANDS.command(epilog="Example: pneumoscope research anomaly out")
 def anomaly(
     study_dir: StudyArgument = Path("out"),
     out: OutOption = Path("research"),
-    weights: Annotated[
-        Path | None,
-        typer.Option("--weights", help="Weights file of Keras MobileNet 0.75 without top, pretrained on ImageNet."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; each method's own by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs of the autoencoder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Benchmark anomaly detectors trained on normals.
@@ -33,7 +29,7 @@ def anomaly(
     """
     from pneumoscope.research.run import run_anomaly_benchmark
 
-    print_methods(run_anomaly_benchmark(study_dir, out, weights=weights, epochs=epochs), as_json=as_json)
+    print_methods(run_anomaly_benchmark(study_dir, out, epochs=epochs), as_json=as_json)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope research explain out --configuration default")

@@ -330,13 +330,10 @@ def _export_anomaly(
 
 def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
-    from pneumoscope.anomaly.features import weigh_positions
     from pneumoscope.anomaly.registry import load_detector
-    from pneumoscope.export.keras_graphs import AutoencoderGraph, GaussianGraph
+    from pneumoscope.export.keras_graphs import AutoencoderGraph, NearestNormalsGraph
 
     detector, _ = load_detector(model_dir)
     if isinstance(detector, ReferenceAutoencoder):
         return AutoencoderGraph(detector.model)
-    whole, single = (detector.mean, detector.whitening), (detector.patch_mean, detector.patch_whitening)
-    source = detector.source
-    return GaussianGraph(source.extractor, source.join, weigh_positions(source), whole=whole, single=single)
+    return NearestNormalsGraph(detector)

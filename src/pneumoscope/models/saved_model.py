@@ -98,7 +98,8 @@ def save_model(model: keras.Model, model_dir: str | os.PathLike[str], record: Tr
         keras.saving.save_model(copy, partial)
     card = _describe(copy, record, hash_file(model_dir / MODEL_NAME))
     write_json(model_dir / CARD_NAME, card)
-    write_text(model_dir / SETTINGS_NAME, settings_to_toml(record.settings))
+    if record.settings is not None:
+        write_text(model_dir / SETTINGS_NAME, settings_to_toml(record.settings))
     return SavedModel(copy, card)
 
 

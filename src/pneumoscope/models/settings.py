@@ -61,7 +61,7 @@ class TrainingSettings:
     """Settings of one training.
 
     Attributes:
-        configuration: a name that `configuration_settings` accepts, or `normality` for the normality model.
+        configuration: a name that `configuration_settings` accepts.
         epochs: number of epochs. With `balanced`, an epoch draws the same number of images of every class: the number
             of images of the rarest class.
         batch_size: number of images per step.

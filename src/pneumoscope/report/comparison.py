@@ -33,8 +33,9 @@ COMPARED = (
     ("anomaly", "auroc"),
     ("anomaly", "accuracy"),
     ("anomaly", "f1"),
-    ("anomaly", "false_positive_rate_mean_plus_sd"),
-    ("anomaly", "sensitivity_mean_plus_sd"),
+    ("anomaly", "accuracy_two_sided"),
+    ("anomaly", "false_positive_rate_two_sided"),
+    ("anomaly", "sensitivity_two_sided"),
 )
 # The table compares each class of sets with at most this number.
 MOST_CLASSES = 8

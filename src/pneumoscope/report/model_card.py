@@ -116,6 +116,8 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
 
 def _describe_training(card: ExportedModel) -> list[str]:
     settings = card.settings
+    if settings is None:
+        return ["not trained: a frozen network with ImageNet weights; the normals of train are its reference"]
     optimizer = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[settings.optimizer]
     if settings.weight_decay and settings.optimizer != "adam":
         optimizer += f", weight decay {settings.weight_decay:g}"

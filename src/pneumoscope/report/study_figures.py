@@ -125,7 +125,7 @@ def _plan_map(task: str, title: str, result: EmbeddingMap, dataset: Dataset | No
 def _plan_anomaly(kind: str, title: str, result: AnomalyResult, dataset: Dataset | None) -> Iterator[Plan]:
     is_autoencoder = result.reconstructions is not None
     if result.curve is not None:
-        yield _plan_curve(kind, "Autoencoder" if is_autoencoder else "Encoder", result.curve)
+        yield _plan_curve(kind, "Autoencoder", result.curve)
     title, caption = "Anomaly scores", "Histograms of the anomaly score. Images at or above a threshold are flagged."
     yield Plan(kind, "scores", "scores", title, caption, partial(anomaly.draw_scores, result))
     if len(result.images):

@@ -116,6 +116,8 @@ def _list_tables(results: dict[str, Any], stages: dict[str, Any], label_set: Lab
         images=data.get("images"),
     )
     listed |= {
+        "false_positives": tables.tabulate_false_positives(tasks.get("anomaly", {})),
+        "reference_rules": tables.tabulate_reference_rules(tasks.get("anomaly", {}), compared=is_comparable(results)),
         "comparison": tables.tabulate_comparison(compare_metrics(results), titles, compared=is_comparable(results)),
         "counts": counts,
         "settings": tables.tabulate_settings(results["settings"]),

@@ -48,7 +48,8 @@ _CONFOUNDER_TITLES = {
 }
 WITHOUT_OWN_PATIENT = "_without_own_patient"
 _SUFFIX_TITLES = {
-    "mean_plus_sd": "mean + 1 sd",
+    "one_sided": "score > mean + sd of the test normals",
+    "two_sided": "|score - mean| > sd of the test normals",
     "quantile": "quantile",
     "averaged": "gradients averaged",
 }
@@ -107,8 +108,8 @@ def metric_title(name: str) -> str:
     """Return the title of a metric.
 
     Example:
-        >>> metric_title("recall_Mass"), metric_title("auroc_Mass_vs_Nodule"), metric_title("f1_mean_plus_sd")
-        ('Recall, Mass', 'AUROC, Mass against Nodule', 'F1, mean + 1 sd')
+        >>> metric_title("recall_Mass"), metric_title("auroc_Mass_vs_Nodule"), metric_title("f1_quantile")
+        ('Recall, Mass', 'AUROC, Mass against Nodule', 'F1, quantile')
     """
     for suffix, title in _SUFFIX_TITLES.items():
         if name.endswith(f"_{suffix}"):

@@ -22,21 +22,18 @@ from pneumoscope.study.pipeline import reopen_study
 READER_METHOD = "hirescam"  # heatmap method of exported classifiers
 
 
-def run_anomaly_benchmark(
-    study_dir: Path, out_dir: Path, *, weights: Path | None = None, epochs: int | None = None
-) -> MethodTable:
+def run_anomaly_benchmark(study_dir: Path, out_dir: Path, *, epochs: int | None = None) -> MethodTable:
     """Task 3. Evaluate all anomaly detectors, fitted on the normals of a study. An interrupted run can be resumed.
 
     Args:
         study_dir: folder of the study.
         out_dir: folder for `anomaly.json`, `anomaly.csv` and the checkpoints, `detectors/`.
-        weights: file of pretrained weights; if None, detectors with pretrained features are skipped.
-        epochs: number of epochs; None for the default of each detector.
+        epochs: number of epochs of the autoencoder; None for its default.
     """
     from pneumoscope.research.anomaly_benchmark import benchmark_anomaly
 
     request, dataset = reopen_study(study_dir)
-    table = benchmark_anomaly(dataset, out_dir / "detectors", weights=weights, epochs=epochs, seed=request["seed"])
+    table = benchmark_anomaly(dataset, out_dir / "detectors", epochs=epochs, seed=request["seed"])
     return _write_table("anomaly", table, out_dir, data_sha256=request["data_sha256"])
 
 

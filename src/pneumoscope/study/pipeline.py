@@ -172,9 +172,10 @@ def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     settings = {
         configuration: {
             "classifier": classifier_settings(configuration, **options).to_json(),
-            "anomaly": anomaly_settings(configuration, **options).to_json(),
+            **({"anomaly": autoencoder.to_json()} if autoencoder else {}),
         }
         for configuration in configurations
+        for autoencoder in (anomaly_settings(configuration, **options),)
     }
     summary = summarize_study(
         stages,

@@ -3,5 +3,4 @@
 reference.py         the three architectures of the reference study
 efficientnet_lite.py EfficientNet-Lite; `efficientnet-lite0` is the shipped classifier
 pretrained.py        backbones of `keras.applications`
-encoder.py           the encoder of the normality model
 """

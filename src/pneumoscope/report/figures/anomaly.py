@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MOST_EXAMPLES = 8
 NUM_BINS = 40
-THRESHOLD_STYLES = {"mean_plus_sd": "-", "quantile": "--"}
 # Scores above this quantile go into the last bin; a few outliers would compress the histogram.
 SHOWN_QUANTILE = 0.995
 
@@ -39,9 +38,8 @@ def draw_scores(anomaly: AnomalyResult, *, title: str) -> Figure:
     label = f"held-out {negative} ({len(validation)})"
     axes.hist(validation, bins, weights=_shares(validation), histtype="step", color=INK, linewidth=1.1, label=label)
     for name, threshold in anomaly.thresholds.items():
-        dashes = THRESHOLD_STYLES.get(name, ":")
         label = f"threshold: {_name_threshold(name, anomaly)}"
-        axes.axvline(threshold, color=INK, linestyle=dashes, linewidth=1.4, label=label)
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.4, label=label)
     axes.set_xlabel(_name_score(anomaly))
     axes.set_ylabel("share of the images")
     axes.yaxis.set_major_formatter("{x:.0%}")
@@ -58,7 +56,7 @@ def _name_sides(anomaly: AnomalyResult) -> tuple[str, str]:
 
 def _name_score(anomaly: AnomalyResult) -> str:
     return (
-        "Mahalanobis distance from normals"
+        "distance from the nearest normals"
         if anomaly.reconstructions is None
         else "mean squared error of the reconstruction"
     )
@@ -69,8 +67,6 @@ def _shares(scores: np.ndarray) -> np.ndarray:
 
 
 def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
-    if name == "mean_plus_sd":
-        return "mean + 1 sd"
     return f"{100 * anomaly.false_positive_rate:.0f}% false positives" if name == "quantile" else name
 
 
