@@ -94,7 +94,7 @@ def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path, uninterrupte
 
 
 def test_training_lowers_the_loss_and_the_curve_holds_the_accuracy(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=8, learning_rate=0.05, keep_best=True)
+    settings = replace(SETTINGS, epochs=8, learning_rate=0.05, frozen_until=None, keep_best=True)
     model, curve = fit(tmp_path / "checkpoint.npz", settings)
     assert curve.loss[-1] < curve.loss[0]
     assert curve.val_accuracy[curve.chosen_epoch - 1] > 0.8

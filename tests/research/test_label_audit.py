@@ -3,17 +3,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from pneumoscope.classification.cross_validation import assign_folds
+from pneumoscope.classification.cross_validation import assign_folds, select_pool
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.metrics.classification import evaluate
 from pneumoscope.neighbors.knn import count_votes
 from pneumoscope.neighbors.search import LabeledEmbeddings
 from pneumoscope.research.label_audit import find_confident_labels, review_labels, vote_held_out
-
-
-def select_pool(dataset):
-    return dataset.select(dataset.table["split"].to_numpy() != "test")
 
 
 def flip(labels, share, rng):

@@ -112,29 +112,27 @@ def test_correct_labels_are_in_no_run():
     [
         (
             0.31,
-            {"outside": 0.92, "inside": 0.49},
-            {"outside": 0.88, "inside": 0.37},
+            (0.92, 0.49),
+            (0.88, 0.37),
             ["AUROC 0.49 in contiguous error runs (31 %", "0.92 in all others", "borders"],
         ),
-        (
-            0.31,
-            {"outside": 0.92, "inside": 0.49},
-            {"outside": 0.6, "inside": 0.58},
-            ["AUROC 0.49 in", "0.92 in all other"],
-        ),
-        (0.31, {"outside": 0.92}, {}, ["models contradict most labels", "31 %"]),
-        (0, {"outside": 0.92}, {}, []),
+        (0.31, (0.92, 0.49), (0.6, 0.58), ["AUROC 0.49 in", "0.92 in all other"]),
+        (0.31, (0.92,), (), ["models contradict most labels", "31 %"]),
+        (0, (0.92,), (), []),
     ],
     ids=["confounded", "borders differ little", "one class inside", "no run"],
 )
 def test_the_verdict_names_what_was_measured(share, predictions, borders, expected):
     aurocs = {
-        source: {place: Estimate(value, value - 0.05, value + 0.05, 40) for place, value in values.items()}
+        source: {
+            place: Estimate(value, value - 0.05, value + 0.05, 40)
+            for place, value in zip(("outside", "inside"), values, strict=False)
+        }
         for source, values in (("predictions", predictions), ("borders", borders))
     }
     names, labels = np.array([f"person{number}" for number in range(100)]), np.repeat([0, 1], 50)
     runs = GroupRuns(
-        "pneumonia", ("bacterial", "viral"), names, labels, (np.arange(100) < 100 * share).astype(float), 0.25, aurocs
+        "pneumonia", ("bacterial", "viral"), names, labels, (np.arange(100) < 100 * share).astype(float), aurocs
     )
     verdict = write_group_verdict(runs)
 

@@ -49,20 +49,6 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
     assert {name: row[name] for name in ("value", "low", "high", "n")} == content["methods"]["dark"]["auroc"]
 
 
-def test_neighbors_are_measured_by_one_command(finished_study, tmp_path):
-    results = json.loads((finished_study / "results.json").read_text())["tasks"]["neighbors"]["improved"]
-    arguments = ["research", "neighbors", str(finished_study), "--out", str(tmp_path), "--json"]
-    result = CliRunner().invoke(app, arguments)
-
-    assert result.exit_code == 0, result.output
-    methods = json.loads((tmp_path / "neighbors.json").read_text())["methods"]
-    assert json.loads(result.stdout)["methods"] == methods
-    assert {"all classes", "two classes", "raw pixels"} <= set(methods)
-    assert "index ivfpq" not in methods
-    assert methods["two classes"]["accuracy"]["value"] == results["metrics"]["accuracy"]["value"]
-    assert 0 <= methods["two classes"]["rejected"]["value"] < 0.5
-
-
 def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path, monkeypatch):
     from pneumoscope.research import explain_benchmark as benchmark
 

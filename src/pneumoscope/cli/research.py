@@ -16,19 +16,6 @@ COMMANDS = typer.Typer(
 MAX_PRINTED = 40
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research neighbors out")
-def neighbors(
-    study_dir: StudyArgument = Path("out"),
-    out: OutOption = Path("research"),
-    configuration: ConfigurationOption = "improved",
-    as_json: JsonOption = False,
-) -> None:
-    """Benchmark nearest neighbors: retrieval, rejection, calibration and uncertainty."""
-    from pneumoscope.research.run import run_neighbors_benchmark
-
-    print_methods(run_neighbors_benchmark(study_dir, configuration, out), as_json=as_json)
-
-
 @COMMANDS.command(epilog="Example: pneumoscope research anomaly out")
 def anomaly(
     study_dir: StudyArgument = Path("out"),

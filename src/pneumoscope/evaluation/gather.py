@@ -250,11 +250,6 @@ def spread_evenly(count: int, limit: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))
 
 
-def list_traits(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the columns `age`, `sex` and `view` of a table, each `(n,)` str."""
-    return {trait: table[trait].to_numpy().astype(str) for trait in TRAITS if trait in table}
-
-
 def _read(model: Predictor, names: list[str], images: list[np.ndarray], objections: list[list[str]]) -> list[Outcome]:
     if model.predict is None:
         raise ValueError(f"{model.id} predicts no images; expected a model with `predict`")

@@ -16,8 +16,8 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import LabelSet
+from pneumoscope.metrics.classification import ROW_SUM_TOLERANCE
 
-ROW_SUM_TOLERANCE = 1e-3
 DEFAULT_POINT, DEFAULT_THRESHOLD = "balanced", "0.5"
 
 

@@ -30,21 +30,16 @@ def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
         >>> measure_centrality(np.ones((1, 128, 128))).round(6)
         array([1.])
     """
-    radius = _lung_radius(heatmaps.shape[1:])
+    down, across = (
+        ((np.arange(size) + 0.5) / size - center) / axis
+        for size, center, axis in zip(heatmaps.shape[1:], LUNG_CENTER, LUNG_AXES, strict=True)
+    )
+    radius = np.hypot(down[:, None], across)  # 0 at the lung center, 1 on the outline
     lungs, middle = radius <= 1, radius <= np.sqrt(0.5)
     heat = heatmaps[:, lungs].sum(axis=1, dtype=np.float64)
     heat_in_middle = heatmaps[:, middle].sum(axis=1, dtype=np.float64)
     share = np.divide(heat_in_middle, heat, out=np.full(len(heat), np.nan), where=heat > 0)
     return np.asarray(share * lungs.sum() / middle.sum())
-
-
-def _lung_radius(shape: tuple[int, ...]) -> np.ndarray:
-    """Return float64 of the given shape, the elliptic radius: 0 at the lung center, 1 on the outline."""
-    down, across = (
-        ((np.arange(size) + 0.5) / size - center) / axis
-        for size, center, axis in zip(shape, LUNG_CENTER, LUNG_AXES, strict=True)
-    )
-    return np.hypot(down[:, None], across)
 
 
 def estimate_centrality(

@@ -117,6 +117,7 @@ def _fit_resamples(
 
 def _fit(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, balanced: bool) -> np.ndarray:
     from scipy.optimize import minimize
+    from scipy.special import log_softmax
 
     num_classes = scores.shape[1]
     shares = weights / weights.sum()
@@ -126,9 +127,7 @@ def _fit(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, balanced: 
     targets = np.eye(num_classes)[labels]
 
     def loss(fit: np.ndarray) -> tuple[float, np.ndarray]:
-        scaled = fit[0] * scores + fit[1:]
-        scaled -= scaled.max(axis=1, keepdims=True)
-        logs = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
+        logs = log_softmax(fit[0] * scores + fit[1:], axis=1)
         gaps = shares[:, None] * (np.exp(logs) - targets)
         gradient = np.concatenate([[np.sum(gaps * scores)], gaps.sum(axis=0)]) + 2 * PENALTY * (fit - neutral)
         value = -(shares * logs[np.arange(len(logs)), labels]).sum() + PENALTY * np.square(fit - neutral).sum()

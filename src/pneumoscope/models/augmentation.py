@@ -41,6 +41,8 @@ def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) 
 def _sample_pose(height: int, width: int, ranges: Augmentation, rng: np.random.Generator) -> np.ndarray:
     angle = np.deg2rad(rng.uniform(-ranges.rotation, ranges.rotation))
     zoom = 1 + rng.uniform(-ranges.zoom, ranges.zoom, 2)
+    if ranges.crop or ranges.pad:
+        zoom /= np.exp(rng.uniform(np.log(1 - ranges.crop), np.log(1 + ranges.pad)))
     shift = rng.uniform(-ranges.shift, ranges.shift, 2) * (width, height)
     if rng.random() < ranges.flip:
         zoom[0] = -zoom[0]

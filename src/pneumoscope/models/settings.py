@@ -27,6 +27,8 @@ class Augmentation:
     Attributes:
         rotation: largest angle in degrees, in both directions.
         zoom: largest change of each side, as a share of the size.
+        crop: largest share of both sides that is cut away. The kept share is log-uniform from `1 - crop` to `1 + pad`.
+        pad: largest share of both sides that is added.
         aspect: largest change of aspect ratio; one side is multiplied by `exp(x)`, the other by `exp(-x)`.
         shift: largest shift along each axis, as a share of the size.
         flip: probability of a left-right flip.
@@ -41,6 +43,8 @@ class Augmentation:
 
     rotation: float = 0.0
     zoom: float = 0.0
+    crop: float = 0.0
+    pad: float = 0.0
     aspect: float = 0.0
     shift: float = 0.0
     flip: float = 0.0
@@ -155,12 +159,11 @@ _DEFAULT = TrainingSettings(
     label_smoothing=0.05,
     dropout=0.3,
     balanced=True,
-    augmentation=replace(AUGMENTATIONS["strong"], zoom=0.08, aspect=0.04, shift=0.06, flip=0.5),
+    augmentation=replace(AUGMENTATIONS["strong"], zoom=0.0, crop=0.25, pad=0.1, aspect=0.05, shift=0.06, flip=0.5),
     size=192,
     architecture="efficientnet-lite0",
     weights="imagenet",
     mirror=True,
-    frozen_until="stage_2_2",
 )
 
 _CONFIGURATIONS: dict[str, TrainingSettings] = {
@@ -178,9 +181,7 @@ _CONFIGURATIONS: dict[str, TrainingSettings] = {
         augmentation=AUGMENTATIONS["default"],
     ),
     "default": _DEFAULT,
-    "large": replace(
-        _DEFAULT, configuration="large", epochs=12, size=260, architecture="efficientnet-lite2", frozen_until=None
-    ),
+    "large": replace(_DEFAULT, configuration="large", epochs=12, size=260, architecture="efficientnet-lite2"),
 }
 
 

@@ -1,6 +1,5 @@
 """Method benchmarks and label audits, written as tables, JSON and CSV.
 
-neighbors_benchmark.py  retrieval, and uncertainty from nearest neighbors
 anomaly_benchmark.py    anomaly detectors
 explain_benchmark.py    explanation methods
 label_audit.py          labels contradicted by classifier and neighbors

@@ -15,8 +15,9 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.evaluation.pixel_baselines import describe_pixels, fit_pixel_baseline
 from pneumoscope.io.results import Evaluation, Metrics
 from pneumoscope.labels import LabelSet
-from pneumoscope.metrics.classification import estimate_binary_scores
+from pneumoscope.metrics.classification import evaluate_scores, rank_pair
 from pneumoscope.metrics.error_runs import list_runs, order_names, smooth_along
+from pneumoscope.metrics.weighted import Ranking
 
 LIMIT = 0.25
 # Standard deviation of the smoothing kernel, in images of the same class.
@@ -37,7 +38,6 @@ class GroupRuns:
         labels: `(n,)` int, index into `classes`.
         contradicted: `(n,)` floats in [0, 1], estimated share of surrounding images with the same label that
             classifiers assign to the other class.
-        limit: an image belongs to a run when `contradicted >= limit`.
         aurocs: AUROC of the two classes, `outside` and `inside` of runs, for `predictions` (cross-validated
             classifiers) and `borders` (logistic regression on the outer tenth of the image).
     """
@@ -47,13 +47,12 @@ class GroupRuns:
     names: NDArray[np.str_]
     labels: NDArray[np.integer]
     contradicted: NDArray[np.floating]
-    limit: float
     aurocs: dict[str, Metrics]
 
     @property
     def inside(self) -> NDArray[np.bool_]:
-        """`(n,)` bool, True for images in a run."""
-        return self.contradicted >= self.limit
+        """`(n,)` bool, True for images in a run: `contradicted >= LIMIT`."""
+        return self.contradicted >= LIMIT
 
     def to_rows(self) -> list[dict[str, str | int]]:
         """Return one row per run: `label`, `first` and `last` file name, number of `images`."""
@@ -78,9 +77,10 @@ def find_group_runs(dataset: Dataset, evaluation: Evaluation) -> GroupRuns:
     groups = evaluation.label_set.groups.items()
     group, classes = next(((name, members) for name, members in groups if len(members) == 2), ("", ()))
     if not group:
-        return GroupRuns("", (), np.empty(0, str), np.empty(0, np.int64), np.empty(0), LIMIT, {})
-    rows, labels, scores = _select_group(evaluation.label_set, classes, evaluation.labels, evaluation.probabilities)
+        return GroupRuns("", (), np.empty(0, str), np.empty(0, np.int64), np.empty(0), {})
+    rows, ranking = rank_pair(evaluation.labels, evaluation.probabilities, classes, evaluation.label_set)
     names, patients = evaluation.names[rows], evaluation.patients[rows]
+    labels, scores = ranking[0].astype(np.int64), ranking[1]
     in_order = order_names(names.tolist())
     by_class = [in_order[labels[in_order] == number] for number in (0, 1)]
     around = [smooth_along(scores[members], reach=REACH, groups=patients[members]) for members in by_class]
@@ -93,35 +93,22 @@ def find_group_runs(dataset: Dataset, evaluation: Evaluation) -> GroupRuns:
             shares = np.concatenate([around[0] - low, high - around[1]]) / (high - low)
             shares = np.clip(shares, 0, 1)
     inside = set(names[order][shares >= LIMIT].tolist())
-    aurocs = {"predictions": _estimate_aurocs(names, labels, patients, scores, inside)}
+    aurocs = {"predictions": _estimate_aurocs(names, patients, ranking, inside)}
     if inside:
         aurocs["borders"] = _estimate_border_aurocs(dataset, evaluation.label_set, classes, inside)
-    return GroupRuns(group, classes, names[order], labels[order], shares, LIMIT, aurocs)
-
-
-def _select_group(
-    label_set: LabelSet, classes: tuple[str, ...], labels: NDArray[np.integer], probabilities: NDArray[np.floating]
-) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.floating]]:
-    """Return the images of two classes as indices, `(m,)` int labels (1 = second), and scores of the second class."""
-    first, second = (label_set.classes.index(name) for name in classes)
-    rows = np.flatnonzero(np.isin(labels, [first, second]))
-    either = np.maximum(probabilities[rows][:, [first, second]].sum(axis=1), 1e-7)
-    return rows, (labels[rows] == second).astype(np.int64), probabilities[rows, second] / either
+    return GroupRuns(group, classes, names[order], labels[order], shares, aurocs)
 
 
 def _estimate_aurocs(
-    names: NDArray[np.str_],
-    labels: NDArray[np.integer],
-    patients: NDArray[np.str_],
-    scores: NDArray[np.floating],
-    inside: set[str],
+    names: NDArray[np.str_], patients: NDArray[np.str_], ranking: Ranking, inside: set[str]
 ) -> Metrics:
     """Return the AUROC of the second class `outside` and `inside` of runs, if both classes occur."""
     within = np.array([name in inside for name in names.tolist()], dtype=bool)
+    positive, scores = ranking
     return {
-        place: estimate_binary_scores(labels[rows], scores[rows], patients[rows])["auroc"]
+        place: evaluate_scores(positive[rows], scores[rows], {}, patients=patients[rows])["auroc"]
         for place, rows in (("outside", ~within), ("inside", within))
-        if len(set(labels[rows].tolist())) == 2
+        if len(set(positive[rows].tolist())) == 2
     }
 
 
@@ -131,8 +118,8 @@ def _estimate_border_aurocs(
     labeled = select_pool(dataset)
     probabilities, _ = fit_pixel_baseline(describe_pixels(labeled)["borders"], labeled, split="val")
     val = labeled.split("val")
-    rows, labels, scores = _select_group(label_set, classes, val.labels(label_set), probabilities)
-    return _estimate_aurocs(val.names[rows], labels, val.patients[rows], scores, inside)
+    rows, ranking = rank_pair(val.labels(label_set), probabilities, classes, label_set)
+    return _estimate_aurocs(val.names[rows], val.patients[rows], ranking, inside)
 
 
 def write_group_verdict(runs: GroupRuns) -> str:

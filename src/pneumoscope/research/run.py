@@ -22,15 +22,6 @@ from pneumoscope.study.pipeline import reopen_study
 READER_METHOD = "hirescam"  # heatmap method of exported classifiers
 
 
-def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) -> MethodTable:
-    """Task 2. Evaluate the embeddings of a study; writes `neighbors.json` and `neighbors.csv`."""
-    from pneumoscope.research.neighbors_benchmark import benchmark_neighbors
-
-    request, dataset = reopen_study(study_dir, configuration)
-    table = benchmark_neighbors(study_dir, configuration, dataset, seed=request["seed"])
-    return _write_table("neighbors", table, out_dir, configuration=configuration, data_sha256=request["data_sha256"])
-
-
 def run_anomaly_benchmark(study_dir: Path, out_dir: Path, *, epochs: int | None = None) -> MethodTable:
     """Task 3. Evaluate all anomaly detectors, fitted on the normals of a study. An interrupted run can be resumed.
 
