@@ -1,8 +1,8 @@
 """Patch features of a frozen network with ImageNet weights, and anomaly maps from patch distances.
 
 A patch feature concatenates the channels of several layers at one position of a coarse grid. Each layer is averaged to
-this grid (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022). The network was trained on
-photographs only, so no radiograph of any class decides what its features show.
+this grid (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022). The network was trained
+on photographs only, so no radiograph of any class decides what its features show.
 """
 
 import os

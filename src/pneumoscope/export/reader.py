@@ -170,7 +170,7 @@ def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) ->
     from pneumoscope.export.keras_graphs import build_classifier_graph, find_activation_map_layer, locate_feature_map
 
     model = saved.model
-    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set, mirror=saved.card.settings.mirror)
+    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set, mirror=saved.card.mirror)
     outputs = _write_graph(graph, folder, model.input_shape[1])
     if not find_activation_map_layer(model):
         return ModelGraph(outputs)
@@ -213,7 +213,7 @@ def _calibrate(
 
     others = [load_model(folder) for folder in evidence.other_seeds]
     other_seeds = {
-        one.card.seed: predict_probabilities(one.model, data.images, label_set, mirror=one.card.settings.mirror)
+        one.card.seed: predict_probabilities(one.model, data.images, label_set, mirror=one.card.mirror)
         for one in others
     }
     held_out = evidence.held_out
