@@ -132,7 +132,7 @@ class Classifier:
         """Return `(n, classes)` float64 uncalibrated probabilities of `(n, size, size)` uint8 images."""
         from pneumoscope.models.prediction import predict_probabilities
 
-        return predict_probabilities(self.saved.model, images, self.label_set, mirror=self.saved.card.settings.mirror)
+        return predict_probabilities(self.saved.model, images, self.label_set, mirror=self.saved.card.mirror)
 
     @overload
     def predict(self, source: ImageInput) -> Prediction: ...  # type: ignore[overload-overlap]

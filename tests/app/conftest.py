@@ -60,7 +60,6 @@ def findings_reader(reader: Reader) -> Reader:
         calibration=calibration,
         operating_points={},
         missing={"anomaly": "no negative images", "references": "no training images"},
-        label_audit=None,
     )
     cards = ModelCards(card, None, None)
     return Reader(ModelSet(cards, NoisyGraph(), anomaly=None, references=None, ood_detector=None))  # type: ignore[arg-type]

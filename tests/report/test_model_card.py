@@ -4,7 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pneumoscope.inference.cards import PARTS, ExportedModel, LabelAudit
+from pneumoscope.inference.cards import PARTS, ExportedModel
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.results.calibration import ConformalLimit, SeedComparison, SplitMetrics, Spread
@@ -75,17 +75,6 @@ def test_the_spread_over_seeds_is_listed(card, write):
     text = write(replace(card, seeds=SeedComparison((7, 8), spread)))
 
     assert "2 models with different seeds (7, 8), test:\n\n- normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
-
-
-def test_the_audit_of_labels_is_on_the_card(card, write):
-    audit = LabelAudit(100, 31, "Not everywhere.", {"predictions_inside": Estimate(0.49, 0.45, 0.53, 40)})
-
-    text = write(replace(card, label_audit=audit))
-    assert "Not everywhere.\n\nCross-validated AUROC on 100 training images of pneumonia, 31 of them" in text
-    assert "- whole image, inside error runs: 0.490 [0.450, 0.530]" in text
-    text = write(replace(card, label_audit=replace(audit, inside=0, verdict="")))
-    assert "100 training images of pneumonia, which have no contiguous error runs" in text
-    assert "## Bacterial versus viral" not in write(replace(card, label_audit=None))
 
 
 def test_other_data_are_not_described_as_the_shipped_collection(card, write):

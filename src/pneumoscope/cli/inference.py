@@ -202,9 +202,6 @@ def export(
     explain_results: Annotated[
         Path | None, typer.Option(help="explain.json of `research explain`; adds heatmap metrics to the card.")
     ] = None,
-    label_audit: Annotated[
-        Path | None, typer.Option(help="labels.json of `research labels`; adds label reliability to the card.")
-    ] = None,
 ) -> None:
     """Export a trained model to ONNX, for `read`, `app` and `evaluate`."""
     from pneumoscope.classifier import Classifier, load_training_data
@@ -215,8 +212,9 @@ def export(
 
     if (model / LEDGER_NAME).exists():
         dataset = reopen_study(model, configuration)[1]
-        audits = {"explain_results": explain_results, "label_audit": label_audit}
-        export_study(model, dataset, out, configuration=configuration, data_license=data_license, **audits)
+        export_study(
+            model, dataset, out, configuration=configuration, data_license=data_license, explain_results=explain_results
+        )
         write_model_cards(out)
     else:
         classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)

@@ -26,7 +26,6 @@ from pneumoscope.inference.cards import (
     DataSummary,
     ExportedModel,
     HeatmapAudit,
-    LabelAudit,
     LayerGrid,
     ModelGraph,
     ReferenceCard,
@@ -68,7 +67,7 @@ class Evidence:
         other_seeds: folders of models that differ only in the seed.
         coordinates: `(2,)` floats by name of the image, a map of the training images; by default the first two
             principal components of their embeddings.
-        explanation, label_audit: reliability of heatmaps and labels; None if not measured.
+        explanation: reliability of the heatmaps; None if not measured.
     """
 
     data_license: str = "not stated"
@@ -77,7 +76,6 @@ class Evidence:
     other_seeds: Sequence[Path] = ()
     coordinates: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
-    label_audit: LabelAudit | None = None
 
 
 def export_reader(
@@ -137,8 +135,9 @@ def export_reader(
         for part, reason in missing.items():
             log.warning("left out of this export: %s (%s)", part.replace("_", " "), reason)
         exported = vars(_describe_model(saved, graph, folder / "classifier"))
-        audits = {"explanation": evidence.explanation, "label_audit": evidence.label_audit}
-        card = ClassifierCard(**exported | vars(report) | audits, data=summary, missing=missing)
+        card = ClassifierCard(
+            **exported | vars(report), explanation=evidence.explanation, data=summary, missing=missing
+        )
         write_json(folder / "classifier" / CARD_NAME, card)
     return out_dir
 
@@ -170,7 +169,7 @@ def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) ->
     from pneumoscope.export.keras_graphs import build_classifier_graph, find_activation_map_layer, locate_feature_map
 
     model = saved.model
-    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set, mirror=saved.card.settings.mirror)
+    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set, mirror=saved.card.mirror)
     outputs = _write_graph(graph, folder, model.input_shape[1])
     if not find_activation_map_layer(model):
         return ModelGraph(outputs)
@@ -213,7 +212,7 @@ def _calibrate(
 
     others = [load_model(folder) for folder in evidence.other_seeds]
     other_seeds = {
-        one.card.seed: predict_probabilities(one.model, data.images, label_set, mirror=one.card.settings.mirror)
+        one.card.seed: predict_probabilities(one.model, data.images, label_set, mirror=one.card.mirror)
         for one in others
     }
     held_out = evidence.held_out

@@ -62,26 +62,6 @@ class HeatmapAudit:
 
 
 @dataclass(frozen=True)
-class LabelAudit:
-    """The reliability of the labels inside a group of two classes, from `pneumoscope research labels`.
-
-    Attributes:
-        images: number of images of the group.
-        inside: number of these images inside contiguous error runs.
-        verdict: one or two sentences; empty if there are no such runs.
-        metrics: AUROC of the two classes inside and outside of the error runs, for held-out predictions
-            (`predictions_inside`, `predictions_outside`) and for image borders alone (`borders_inside`,
-            `borders_outside`).
-    """
-
-    images: int
-    inside: int
-    verdict: str
-    metrics: dict[str, Estimate]
-    data_sha256: str | None = None
-
-
-@dataclass(frozen=True)
 class DataSummary:
     """The training data: hash, license, counts of the training split, and counts by split."""
 
@@ -112,14 +92,12 @@ class ClassifierCard(CalibrationReport, ExportedModel):
         missing: why a part of the reader was left out, by its name: `heatmaps`, `calibration`, `anomaly`, `references`,
             `ood_detector`.
         explanation: reliability of the heatmaps; None if not measured.
-        label_audit: reliability of the labels; None if not measured.
     """
 
     label_set: LabelSet
     data: DataSummary | None = None
     missing: dict[str, str] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
-    label_audit: LabelAudit | None = None
 
     def __post_init__(self) -> None:
         count = len(self.label_set.classes)

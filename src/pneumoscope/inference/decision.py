@@ -16,6 +16,7 @@ from pneumoscope.neighbors.search import EmbeddingIndex
 
 NUM_NEIGHBORS = 5
 NUM_VOTES = 15
+RELIABLE_AUROC = 0.9
 DEFAULT_THRESHOLD = 0.5  # of names without a chosen threshold
 
 Nearest = tuple[np.ndarray, np.ndarray]  # indices and distances of reference cases, nearest first
@@ -136,6 +137,18 @@ def find_thresholds(card: ClassifierCard, operating_point: str | float) -> dict[
         expected = f"{', '.join(points or ['balanced'])}, or a number between 0 and 1"
         raise PneumoscopeError(f"the operating point is {operating_point!r}; expected {expected}")
     return dict.fromkeys(names, number)
+
+
+def describe_groups(card: ClassifierCard) -> str:
+    """Return a caution for each group of two classes that the classifier hardly tells apart on held-out images."""
+    held_out = [metrics.classes for split in ("held_out", "val") if (metrics := card.metrics.get(split))]
+    cautions = []
+    for first, second in (pair for pair in card.label_set.groups.values() if len(pair) == 2):
+        auroc = next((one[name] for one in held_out if (name := f"auroc_{first}_vs_{second}") in one), None)
+        if auroc is not None and auroc.value < RELIABLE_AUROC:
+            numbers = f"AUROC {auroc.value:.2f} on {auroc.n:,} held-out images"
+            cautions.append(f"{first.capitalize()} versus {second} is unreliable: {numbers}.")
+    return " ".join(cautions)
 
 
 def choose_explained_class(label_set: LabelSet, decision: str | None, probabilities: Mapping[str, float]) -> str:

@@ -27,6 +27,7 @@ from pneumoscope.inference.decision import (
     NUM_VOTES,
     DecisionRule,
     choose_explained_class,
+    describe_groups,
     find_thresholds,
 )
 from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, shrink
@@ -79,7 +80,7 @@ class Reader:
         self._rule = DecisionRule(models)
         self.trust: dict[str, str] = {
             "heatmap_trust": card.explanation.verdict if card.explanation else "",
-            "label_trust": card.label_audit.verdict if card.label_audit else "",
+            "label_trust": describe_groups(card),
         }
         self.coverage: float | None = card.conformal.coverage if card.conformal else None
         self._limit: float = card.conformal.limit if card.conformal else np.nan

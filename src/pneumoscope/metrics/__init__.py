@@ -10,5 +10,4 @@ reliability.py       reliability diagram and expected calibration error
 conformal.py         split conformal prediction
 selective.py         selective classification: accuracy by coverage
 label_shift.py       class prevalence from unlabeled images
-error_runs.py        contiguous error runs in file-name order
 """

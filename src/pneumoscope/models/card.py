@@ -62,6 +62,11 @@ class TrainingRecord:
     thresholds: dict[str, float] | None = None
     thresholds_from: str | None = None
 
+    @property
+    def mirror(self) -> bool:
+        """Whether predictions are averaged with those of the mirror image."""
+        return self.settings is not None and self.settings.mirror
+
 
 @dataclass(frozen=True, kw_only=True)
 class ModelCard(TrainingRecord):

@@ -78,7 +78,7 @@ class SavedModel:
         if self.card.label_set is None:
             raise ModelError(f"{self.card.architecture} is an anomaly detector; expected a classifier")
         images = load_images(sources, size=self.card.input.shape[0])
-        return predict_probabilities(self.model, images, self.card.label_set, mirror=self.card.settings.mirror)
+        return predict_probabilities(self.model, images, self.card.label_set, mirror=self.card.mirror)
 
 
 def save_model(model: keras.Model, model_dir: str | os.PathLike[str], record: TrainingRecord) -> SavedModel:

@@ -40,12 +40,6 @@ _EXPLANATION = (
     *("peak_in_lesion", "lesion_area", "heat_in_lungs", "lungs_area"),
     *("survives_last", "survives_all", "other_seed"),
 )
-_AUDIT_TITLES = {
-    "predictions_outside": "whole image, outside error runs",
-    "predictions_inside": "whole image, inside error runs",
-    "borders_outside": "outer tenth of the image only, outside error runs",
-    "borders_inside": "outer tenth of the image only, inside error runs",
-}
 # DOI of the collection of the shipped models; its description is part of the template.
 _KERMANY = "10.17632/rscbjbr9sj"
 
@@ -103,12 +97,6 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
         "splits": _title_splits(card.metrics),
         "rows": _tabulate_metrics(card.metrics, labels),
         "explanation": _list_explanation(card.explanation.metrics) if card.explanation else [],
-        "audited": next(((name, group) for name, group in labels.groups.items() if len(group) == 2), None),
-        "audit": [
-            (_AUDIT_TITLES[name], format_estimate("auroc", one)) for name, one in card.label_audit.metrics.items()
-        ]
-        if card.label_audit
-        else [],
         "seeds": _list_seeds(card.seeds, labels) if card.seeds else [],
         "drop": _format_drop(card.metrics),
     }
