@@ -2,11 +2,7 @@
 
 A patch feature concatenates the channels of several layers at one position of a coarse grid. Each layer is averaged to
 this grid (K. Roth et al., "Towards Total Recall in Industrial Anomaly Detection", CVPR 2022). The network was trained
-<<<<<<< HEAD
 on photographs only: no radiograph of any class decides what its features show.
-=======
-on photographs only, so no radiograph of any class decides what its features show.
->>>>>>> main
 """
 
 import os
