@@ -203,7 +203,7 @@ def test_verdict_on_good_models(good):
     assert "Do not use" not in verdict
     assert "lungs of all images hidden, the AUROC is still 0.860" in verdict
     assert "hidden" not in " ".join(write_verdict(dataclasses.replace(good, confounders=None)))
-    assert "in agreement with the nominal coverage" in write_conformal(good)
+    assert "in agreement with the nominal coverage" in " ".join(write_conformal(good))
 
 
 def test_training_images_are_a_limitation(good):
