@@ -2,8 +2,7 @@
 
 import math
 import os
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -70,15 +69,14 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
 
 def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
-    content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop", "audited"))
-    content |= dict.fromkeys(("training", "points", "splits", "rows", "test", "explanation", "audit", "seeds"), ())
-    content["sums"] = {}
-    if isinstance(card, ExportedModel):
-        content |= {"model": card, "training": _describe_training(card)}
-    if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard):
-        content["data"] = card.data
-    if isinstance(card, AnomalyCard):
-        content["test"] = _list_metrics(card.metrics["test"])
+    content: dict[str, Any] = {
+        "model": card if isinstance(card, ExportedModel) else None,
+        "data": card.data if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard) else None,
+        "training": _describe_training(card) if isinstance(card, ExportedModel) else [],
+        "test": _list_metrics(card.metrics["test"]) if isinstance(card, AnomalyCard) else [],
+        **dict.fromkeys(("classifier", "drop")),
+        "sums": {},
+    }
     if isinstance(card, ClassifierCard):
         content |= _describe_classifier(card)
     template = make_environment(autoescape=False).get_template("model_card.md.j2")
@@ -91,7 +89,7 @@ def is_kermany(data: DataSummary | None) -> bool:
 
 
 def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
-    labels = card.label_set
+    labels, explained, audit = card.label_set, card.explanation, card.label_audit
     return {
         "classifier": card,
         "sums": {name: labels.members(name) for name in labels.scored if name not in labels.classes},
@@ -102,12 +100,10 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
         ],
         "splits": _title_splits(card.metrics),
         "rows": _tabulate_metrics(card.metrics, labels),
-        "explanation": _list_explanation(card.explanation.metrics) if card.explanation else [],
+        "explanation": _list_metrics(explained.metrics, _EXPLANATION) if explained else [],
         "audited": next(((name, group) for name, group in labels.groups.items() if len(group) == 2), None),
-        "audit": [
-            (_AUDIT_TITLES[name], format_estimate("auroc", one)) for name, one in card.label_audit.metrics.items()
-        ]
-        if card.label_audit
+        "audit": [(_AUDIT_TITLES[name], format_estimate("auroc", one)) for name, one in audit.metrics.items()]
+        if audit
         else [],
         "seeds": _list_seeds(card.seeds, labels) if card.seeds else [],
         "drop": _format_drop(card.metrics),
@@ -146,8 +142,7 @@ def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
 
 
 def _list_augmentation(settings: TrainingSettings) -> list[str]:
-    names = [field.name for field in fields(settings.augmentation)]
-    used = [name.replace("_", " ") for name in names if getattr(settings.augmentation, name)]
+    used = [name.replace("_", " ") for name, value in vars(settings.augmentation).items() if value]
     return [f"augmentation: {', '.join(used)}"] if used else []
 
 
@@ -192,24 +187,17 @@ def _title(labels: LabelSet) -> dict[str, str]:
 
 
 def _title_splits(metrics: Mapping[str, SplitMetrics]) -> list[str]:
-    counts = {
-        split: max((one.n for one in metrics[split].classes.values()), default=0)
-        for split in _SPLITS
-        if split in metrics
-    }
-    return [f"{_SPLITS[split]}, n = {count:,}" for split, count in counts.items()]
+    counts = {split: [one.n for one in metrics[split].classes.values()] for split in _SPLITS if split in metrics}
+    return [f"{_SPLITS[split]}, n = {max(of_split, default=0):,}" for split, of_split in counts.items()]
 
 
 def _row(name: str, parts: list[dict[str, Estimate]]) -> list[str]:
     return [format_estimate(name, part[name]) if name in part else "-" for part in parts]
 
 
-def _list_metrics(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return [(metric_title(name), format_estimate(name, metric)) for name, metric in metrics.items()]
-
-
-def _list_explanation(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return _list_metrics({name: metrics[name] for name in _EXPLANATION if name in metrics})
+def _list_metrics(metrics: Mapping[str, Estimate], names: Iterable[str] | None = None) -> list[tuple[str, str]]:
+    chosen = metrics if names is None else [name for name in names if name in metrics]
+    return [(metric_title(name), format_estimate(name, metrics[name])) for name in chosen]
 
 
 def _list_seeds(seeds: SeedComparison, labels: LabelSet) -> list[str]:

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.io.results import Explanation
-from pneumoscope.report.figures.palette import (
-    UNKNOWN_STYLE,
-    class_style,
-    shorten,
-    styled,
-)
+from pneumoscope.report.figures.palette import UNKNOWN_STYLE, class_style, shorten, styled
 from pneumoscope.report.figures.sheet import HEAT_COLORS, Sheet, color_values, overlay_heatmap
 
 if TYPE_CHECKING:
@@ -29,19 +24,20 @@ PATCH_PIXELS = 48
 @styled
 def draw_heatmap_examples(explanation: Explanation, *, title: str) -> Figure:
     """Draw an example in each column, grouped by class: the image, then the heatmap of each layer over the image."""
-    shown, styles = _pick_examples(explanation), class_style(explanation.label_set)
-    titled = [True] + [False] * len(explanation.layers)
+    label_set, shown = explanation.label_set, _pick_examples(explanation)
+    styles = class_style(label_set)
     sheet = Sheet(
         title,
         f"Heatmaps of {len(explanation.layers)} layers over {len(shown)} test images, with the classes.",
-        titled=titled,
+        titled=[True] + [False] * len(explanation.layers),
         columns=len(shown),
         pixels=explanation.images.shape[1],
         scaled=True,
     )
     for column, example in enumerate(shown):
-        image, name = explanation.images[example], _name_label(explanation, example)
-        correct = explanation.labels[example] == explanation.decisions[example]
+        image, label = explanation.images[example], int(explanation.labels[example])
+        name = label_set.classes[label] if label >= 0 else label_set.without_finding
+        correct = label == explanation.decisions[example]
         title = f"{shorten(name, sheet.num_letters - 9)}, {'correct' if correct else 'wrong'}"
         sheet.put(0, column, image, title=title, frame=styles.get(name, UNKNOWN_STYLE)[0])
         for row, heatmap in enumerate(explanation.heatmaps[example], start=1):
@@ -76,11 +72,6 @@ def _pick_examples(explanation: Explanation) -> list[int]:
     labels = np.unique(explanation.labels)[:MOST_EXAMPLES]
     each = MOST_EXAMPLES // max(len(labels), 1)
     return [int(row) for label in labels for row in np.flatnonzero(explanation.labels == label)[:each]]
-
-
-def _name_label(explanation: Explanation, example: int) -> str:
-    label, label_set = int(explanation.labels[example]), explanation.label_set
-    return label_set.classes[label] if label >= 0 else label_set.without_finding
 
 
 @styled
