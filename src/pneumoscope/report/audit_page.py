@@ -77,10 +77,7 @@ def _list_findings(audit: Audit) -> list[tuple[str, list[str]]]:
         (NEAR_DUPLICATES, [" ~ ".join(pair) for pair in audit.near_duplicates]),
         ("Patients in more than one split", audit.shared_patients),
         ("Patient numbers in both training and test", audit.shared_numbers),
-        (
-            "Most frequent sizes, in pixels",
-            ["{width} x {height}: {count} files".format(**size) for size in audit.sizes],
-        ),
+        ("Most frequent sizes, in pixels", sizes),
     ]
     return [(title, entries) for title, entries in findings if entries]
 

@@ -68,7 +68,7 @@ def read_label_set(results: dict[str, Any]) -> LabelSet:
     """Return the classes of the study's data."""
     entry = results["data"]["label_set"]
     groups = {name: tuple(members) for name, members in entry["groups"].items()}
-    return LabelSet(tuple(entry["classes"]), entry["negative"], groups, entry["multi_label"])
+    return LabelSet(**{**entry, "classes": tuple(entry["classes"]), "groups": groups})
 
 
 def is_comparable(results: dict[str, Any]) -> bool:

@@ -1,6 +1,5 @@
 """The model card of an exported model as `README.md`."""
 
-import math
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -17,7 +16,7 @@ from pneumoscope.inference.cards import (
 )
 from pneumoscope.inference.model_set import load_cards
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.results.calibration import OperatingPoint, SeedComparison, SplitMetrics
+from pneumoscope.io.results.calibration import SeedComparison, SplitMetrics
 from pneumoscope.io.write import write_text
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME
@@ -94,7 +93,12 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
         "classifier": card,
         "sums": {name: labels.members(name) for name in labels.scored if name not in labels.classes},
         "points": [
-            (name, *([label] if labels.multi_label else []), *_format_point(point))
+            (
+                *((name, label) if labels.multi_label else (name,)),
+                f"{point.threshold:.3f}",
+                format_estimate("sensitivity", point.sensitivity),
+                format_estimate("specificity", point.one_minus_specificity.complement()),
+            )
             for name, by_label in card.operating_points.items()
             for label, point in by_label.items()
         ],
@@ -120,13 +124,13 @@ def _describe_training(card: ExportedModel) -> list[str]:
         f"{settings.epochs} epochs in batches of {settings.batch_size}, configuration `{settings.configuration}`",
         f"{optimizer}, learning rate {settings.learning_rate:g}{warmup}",
         *_list_options(settings, card),
-        *_list_augmentation(settings),
     ]
 
 
 def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
     # Anomaly detectors have no dropout layer.
     dropout = settings.dropout if card.kind == "classifier" else 0
+    augmentation = [name.replace("_", " ") for name, value in vars(settings.augmentation).items() if value]
     options = (
         (settings.weights, f"pretrained weights: {settings.weights}"),
         (card.init_from, f"started from the weights of {card.init_from}"),
@@ -137,22 +141,9 @@ def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
         (dropout, f"dropout {dropout:g}"),
         (settings.averaging, f"exponential moving average of the weights over epochs, decay {settings.averaging:g}"),
         (settings.keep_best, f"selected epoch: {card.chosen_epoch}, with the lowest validation loss"),
+        (augmentation, f"augmentation: {', '.join(augmentation)}"),
     )
     return [text for used, text in options if used]
-
-
-def _list_augmentation(settings: TrainingSettings) -> list[str]:
-    used = [name.replace("_", " ") for name, value in vars(settings.augmentation).items() if value]
-    return [f"augmentation: {', '.join(used)}"] if used else []
-
-
-def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
-    """Return threshold, sensitivity and specificity on the images used to choose the operating point."""
-    return (
-        f"{point.threshold:.3f}",
-        format_estimate("sensitivity", point.sensitivity),
-        format_estimate("specificity", point.one_minus_specificity.complement()),
-    )
 
 
 def _tabulate_metrics(metrics: Mapping[str, SplitMetrics], labels: LabelSet) -> list[tuple[str, list[str]]]:
@@ -202,21 +193,20 @@ def _list_metrics(metrics: Mapping[str, Estimate], names: Iterable[str] | None =
 
 def _list_seeds(seeds: SeedComparison, labels: LabelSet) -> list[str]:
     """Return mean and standard deviation of each metric over models with different seeds."""
-    sentences = []
+    sentences, titles = [], _title(labels)
     for key, spread in seeds.test.items():
         task, _, name = key.partition("/")
-        title = metric_title(name.removesuffix("_balanced"))
-        mean, deviation = format_value(name, spread.mean), format_value(name, spread.sd)
-        sentences.append(f"{_title(labels).get(task, task)}: {title} {mean}, sd {deviation}")
+        values = f"{format_value(name, spread.mean)}, sd {format_value(name, spread.sd)}"
+        sentences.append(f"{titles.get(task, task)}: {metric_title(name.removesuffix('_balanced'))} {values}")
     return sentences
 
 
 def _format_drop(metrics: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
     """Return the specificity at `balanced` on validation and test if it is lower on test, else None."""
-    name = "false_positive_rate_balanced"
-    if not all(split in metrics and name in metrics[split].positive for split in ("val", "test")):
+    parts = [metrics[split].positive for split in ("val", "test") if split in metrics]
+    pair = [
+        part["false_positive_rate_balanced"].complement() for part in parts if "false_positive_rate_balanced" in part
+    ]
+    if len(pair) < 2 or not pair[1].value < pair[0].value - LEAST_DROP:
         return None
-    val, test = (metrics[split].positive[name].complement() for split in ("val", "test"))
-    if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
-        return None
-    return format_value("specificity", val.value), format_estimate("specificity", test)
+    return format_value("specificity", pair[0].value), format_estimate("specificity", pair[1])

@@ -19,7 +19,6 @@ from pneumoscope.report.comparison import (
 )
 from pneumoscope.report.published import TEST_IMAGES
 from pneumoscope.report.wording import (
-    WITHOUT_OWN_PATIENT,
     format_estimate,
     format_interval,
     format_value,
@@ -74,14 +73,13 @@ def _compare(ours: Estimate, reference: Estimate) -> str:
 
 
 def _write_majority(entries: dict[str, Any]) -> str:
-    for entry in entries.values():
-        confusion = entry.get("confusion", {}).get("test")
-        if confusion:
-            counts = [sum(row) for row in confusion]
-            share = 100 * max(counts) / max(sum(counts), 1)
-            name = entry["label_set"]["classes"][counts.index(max(counts))]
-            return f" A classifier that always predicts {name} has an accuracy of {share:.1f}%."
-    return ""
+    entry = next((entry for entry in entries.values() if "test" in entry["confusion"]), None)
+    if entry is None:
+        return ""
+    counts = [sum(row) for row in entry["confusion"]["test"]]
+    share = 100 * max(counts) / max(sum(counts), 1)
+    name = entry["label_set"]["classes"][counts.index(max(counts))]
+    return f" A classifier that always predicts {name} has an accuracy of {share:.1f}%."
 
 
 def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
@@ -144,7 +142,7 @@ def write_leakage(leakage: Leakage) -> str:
         f"{metric_title(name).lower()} {format_estimate(name, leakage.random_split[name])} with images of the same "
         f"patient and {format_estimate(name, fair)} without them"
         for name in leakage.grouped_split
-        if (fair := leakage.random_split.get(f"{name}{WITHOUT_OWN_PATIENT}")) is not None
+        if (fair := leakage.random_split.get(f"{name}_without_own_patient")) is not None
     ]
     text = (
         f"A random split by image puts {leakage.shared_patients:,} patients in both training and validation: "

@@ -11,13 +11,7 @@ from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
 from pneumoscope.labels import NO_FINDING, LabelSet
 from pneumoscope.report.comparison import ComparedMetric, read_estimate
 from pneumoscope.report.published import Publication
-from pneumoscope.report.wording import (
-    field_title,
-    format_interval,
-    format_seconds,
-    format_value,
-    metric_title,
-)
+from pneumoscope.report.wording import field_title, format_interval, format_seconds, format_value, metric_title
 
 FIRST_METRICS = ("accuracy", "subset_accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
 # Of the fields of a second classifier in task 2.

@@ -43,7 +43,6 @@ _CONFOUNDER_TITLES = {
     "borders": "outer tenth only",
     "file_size": "file size only",
 }
-WITHOUT_OWN_PATIENT = "_without_own_patient"
 _SUFFIX_TITLES = {"mean_plus_sd": "mean + 1 sd", "quantile": "quantile", "averaged": "gradients averaged"}
 _CLASS_METRICS = ("precision", "recall", "f1", "specificity", "sensitivity", "auroc", "auprc")
 _PERCENTAGES = (

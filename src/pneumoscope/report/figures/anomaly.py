@@ -82,7 +82,6 @@ def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), t
         f"{count} test images with their anomaly maps, bright where an image is anomalous.",
         titled=titled,
         columns=count,
-        pixels=anomaly.images.shape[1],
         scaled=True,
     )
     for column, anomaly_map in enumerate(maps):
@@ -94,4 +93,4 @@ def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), t
         sheet.put(len(rows) - 1, column, shown, title=f"{what} {anomaly_map.mean():.4g}")
     sheet.name_rows(rows)
     sheet.add_scale("magma", f"{rows[-1]} of a pixel", low=low, high=high)
-    return sheet.finish()
+    return sheet.figure

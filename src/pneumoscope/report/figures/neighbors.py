@@ -60,7 +60,6 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSe
         f"{len(shown)} test images, each with its nearest training images from other patients.",
         titled=[True] * len(shown),
         columns=1 + neighbors.nearest.shape[1],
-        pixels=dataset.images.shape[1],
     )
     for row, query in enumerate(shown):
         indices = [int(neighbors.queries[query]), *(int(index) for index in neighbors.nearest[query])]
@@ -69,7 +68,7 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSe
             text = f"{name}, {neighbors.distances[query, column - 1]:.2f}" if column else f"test: {name}"
             color, _ = styles.get(names[index], palette.UNKNOWN_STYLE)
             sheet.put(row, column, dataset.images[index] / 255, title=text, frame=color, bold=not column)
-    return sheet.finish()
+    return sheet.figure
 
 
 def name_labels(dataset: Dataset, label_set: LabelSet) -> list[str]:
