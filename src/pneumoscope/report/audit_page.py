@@ -52,21 +52,17 @@ def write_audit(audit: Audit, dataset: Dataset, out_dir: str | os.PathLike[str])
     return _write_page(audit, dataset, out_dir)
 
 
-def format_audit(audit: Audit, label_set: LabelSet | None = None) -> str:
+def format_audit(audit: Audit, label_set: LabelSet) -> str:
     """Return an audit as text for a terminal, with the classes in the order of `label_set`."""
-    counts, exposure = _tabulate_counts("", audit, label_set), tabulate_exposure(audit.exposure)
+    counts = tabulate_counts("", audit.counts, audit.patients, audit.images, label_set)
     lines = ["Audit", RESEARCH_USE_ONLY, "", *_align(counts), ""]
     lines += [f"- {note}" for note in audit.notes]
     for title, entries in _list_findings(audit):
         lines += ["", f"{title} ({len(entries)}):", *(f"  {entry}" for entry in entries[:_NAMES_LISTED])]
         if len(entries) > _NAMES_LISTED:
             lines.append(f"  {len(entries) - _NAMES_LISTED} more in audit.json")
-    lines += ["", "Mean gray level of an image, 0 to 255:", *_align(exposure)]
+    lines += ["", "Mean gray level of an image, 0 to 255:", *_align(tabulate_exposure(audit.exposure))]
     return "\n".join(lines) + "\n"
-
-
-def _tabulate_counts(caption: str, audit: Audit, label_set: LabelSet | None) -> Table:
-    return tabulate_counts(caption, audit.counts, audit.patients, label_set=label_set, images=audit.images)
 
 
 def _list_findings(audit: Audit) -> list[tuple[str, list[str]]]:
@@ -147,7 +143,9 @@ def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
         of_kermany=not phantoms and dataset.label_set == KERMANY_LABELS,
         audit=audit,
         num_images=len(dataset),
-        counts=_tabulate_counts("Images by split and class", audit, dataset.label_set),
+        counts=tabulate_counts(
+            "Images by split and class", audit.counts, audit.patients, audit.images, dataset.label_set
+        ),
         findings=findings,
         exposure=save_page_figure(
             draw_exposures(dataset, title="Exposure"),

@@ -136,7 +136,11 @@ def write_label_shift(evaluation: CollectionEvaluation) -> list[str]:
     if shift is None:
         return []
     sentences = ["Class shares are estimated from the probabilities, without labels."]
-    missed = [name for name, share in evaluation.true_shares.items() if not _holds(shift.shares[name], share)]
+    missed = [
+        name
+        for name, share in evaluation.true_shares.items()
+        if math.isfinite(shift.shares[name].low) and not shift.shares[name].low <= share <= shift.shares[name].high
+    ]
     if missed:
         sentences.append(
             f"The intervals do not include the labeled shares of {', '.join(missed)}. The images differ from the "
@@ -145,10 +149,6 @@ def write_label_shift(evaluation: CollectionEvaluation) -> list[str]:
     elif evaluation.true_shares:
         sentences.append("The intervals include the labeled shares.")
     return sentences
-
-
-def _holds(estimate: Estimate, value: float) -> bool:
-    return not math.isfinite(estimate.low) or estimate.low <= value <= estimate.high
 
 
 def write_confounders(confounders: Confounders) -> list[str]:

@@ -122,16 +122,11 @@ def _list_tables(
     for task, suffix in suffixes.items():
         caption = f"k-NN on the embedding of classifier {titles.get(task, task).split()[0]}"
         listed[f"neighbors_{task}"] = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
+    caption, images = "Images by split and class, as used in the study", data.get("images", {})
     left_out: list[tables.Row] = [(field_title(part), [reason]) for part, reason in results["left_out"].items()]
     listed |= {
         "comparison": tables.tabulate_comparison(compare_metrics(results), titles, compared=is_comparable(results)),
-        "counts": tables.tabulate_counts(
-            "Images by split and class, as used in the study",
-            data["counts"],
-            data.get("patients", {}),
-            label_set=label_set,
-            images=data.get("images"),
-        ),
+        "counts": tables.tabulate_counts(caption, data["counts"], data.get("patients", {}), images, label_set),
         "settings": tables.tabulate_settings(results["settings"]),
         "timing": tables.tabulate_timing(results["timing"]),
         "left_out": tables.Table("Left out", ["Part", "Reason"], left_out),
@@ -140,9 +135,7 @@ def _list_tables(
         caption = "Images by split and class, as stored in the collection"
         rows: list[tables.Row] = [(entry["name"], [entry["reason"]]) for entry in audit.unreadable]
         listed |= {
-            "counts_found": tables.tabulate_counts(
-                caption, audit.counts, audit.patients, label_set=label_set, images=audit.images
-            ),
+            "counts_found": tables.tabulate_counts(caption, audit.counts, audit.patients, audit.images, label_set),
             "exposure": tables.tabulate_exposure(audit.exposure),
             "unreadable": tables.Table("Files left out", ["File", "Reason"], rows),
         }
