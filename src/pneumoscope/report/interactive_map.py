@@ -30,7 +30,8 @@ def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None, *, nega
     names, origins = embedding_map.names.tolist(), embedding_map.origins.tolist()
     row_of = {} if dataset is None else {name: row for row, name in enumerate(dataset.table["name"])}
     rows = [None if origin == "new" else row_of.get(name) for name, origin in zip(names, origins, strict=True)]
-    nearest = [[]] * len(names) if embedding_map.nearest is None else embedding_map.nearest.tolist()
+    unknown: list[list[int]] = [[]] * len(names)
+    nearest = unknown if embedding_map.nearest is None else embedding_map.nearest.tolist()
     labels = [embedding_map.classes[label] if label >= 0 else None for label in embedding_map.labels.tolist()]
     return embed_json(
         {
