@@ -77,9 +77,9 @@ def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     grid = figure.subplots(2 * blocks, columns, squeeze=False, height_ratios=[4, 1] * blocks)
     for number, task in enumerate(tasks):
         block, column = divmod(number, columns)
-        panels = grid[2 * block : 2 * block + 2, column]
+        above, below = grid[2 * block : 2 * block + 2, column]
         color = TASK_COLORS.get(task, palette.VERMILION)
-        _draw_bins(*panels, evaluation.reliability[task], name_task(evaluation, task), color)
+        _draw_bins(above, below, evaluation.reliability[task], name_task(evaluation, task), color)
     for axes in grid.reshape(blocks, 2, columns).swapaxes(1, 2).reshape(-1, 2)[len(tasks) :].ravel():
         axes.set_axis_off()
     palette.put_legend_below(figure, grid[0, 0])
