@@ -11,13 +11,7 @@ from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
 from pneumoscope.labels import NO_FINDING, LabelSet
 from pneumoscope.report.comparison import ComparedMetric, read_estimate, reference_estimate
 from pneumoscope.report.published import Publication
-from pneumoscope.report.wording import (
-    field_title,
-    format_interval,
-    format_seconds,
-    format_value,
-    metric_title,
-)
+from pneumoscope.report.wording import field_title, format_interval, format_seconds, format_value, metric_title
 
 FIRST_METRICS = ("accuracy", "subset_accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
 # Of the rules of the reference protocol in task 3.
@@ -199,12 +193,7 @@ def _cell_of_publication(metric: str, best: tuple[Publication, float] | None) ->
 
 
 def tabulate_counts(
-    caption: str,
-    counts: Mapping[str, int],
-    patients: Mapping[str, int],
-    *,
-    label_set: LabelSet | None = None,
-    images: Mapping[str, int] | None = None,
+    caption: str, counts: Mapping[str, int], patients: Mapping[str, int], images: Mapping[str, int], labels: LabelSet
 ) -> Table:
     """Return the number of images of each split and class.
 
@@ -212,16 +201,16 @@ def tabulate_counts(
         caption: of the table.
         counts: images by `split/class`.
         patients: patients by split.
-        label_set: gives the order of the classes, and the negative class, whose share gets a column.
-        images: images by split; by default the sums of `counts`.
+        images: images by split, where they are not the sums of `counts`.
+        labels: gives the order of the classes, and the negative class, whose share gets a column.
     """
     splits = _order({key.partition("/")[0] for key in counts}, ("train", "val", "test"))
-    classes = _order({key.partition("/")[2] for key in counts}, label_set.classes if label_set else ())
-    negative = label_set.negative if label_set and label_set.negative in classes else None
+    classes = _order({key.partition("/")[2] for key in counts}, labels.classes)
+    negative = labels.negative if labels.negative in classes else None
     rows: list[Row] = []
     for split in splits:
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
-        total = (images or {}).get(split, sum(of_class))
+        total = images.get(split, sum(of_class))
         share = f"{100 * counts.get(f'{split}/{negative}', 0) / total:.1f}%" if total else "-"
         cells = [*of_class, total, *([Cell(share)] if negative else []), patients.get(split, EMPTY)]
         rows.append((split or "not assigned", cells))

@@ -13,8 +13,6 @@ _MOST_LETTERS = 50  # longer figure titles are cut off
 _METRIC_TITLES = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
     "classes_accuracy": "Accuracy, all classes",
     "agreement": "Agreement with the classifier",
     "centrality_negative": "Centrality, negative class",
@@ -39,14 +37,12 @@ _CONFOUNDER_TITLES = {
     "borders_hidden": "outer tenth hidden",
     "markers_hidden": "letters hidden",
     "lungs_only": "everything but the lungs hidden",
-    "lungs_hidden": "lungs hidden",
     "lung_area_hidden": "same area hidden in all images",
     "exposure": "mean gray level only",
     "histogram": "gray-level histogram only",
     "borders": "outer tenth only",
     "file_size": "file size only",
 }
-WITHOUT_OWN_PATIENT = "_without_own_patient"
 _SUFFIX_TITLES = {
     "one_sided": "score > mean + sd of the test normals",
     "two_sided": "|score - mean| > sd of the test normals",
@@ -55,19 +51,9 @@ _SUFFIX_TITLES = {
 }
 _CLASS_METRICS = ("precision", "recall", "f1", "specificity", "sensitivity", "auroc", "auprc")
 _PERCENTAGES = (
-    *(
-        "accuracy",
-        "balanced_accuracy",
-        "classes_accuracy",
-        "multiclass_accuracy",
-        "subset_accuracy",
-        "precision",
-        "recall",
-        "sensitivity",
-        "specificity",
-    ),
-    *("f1", "macro_f1"),
-    *("false_positive_rate", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
+    *("accuracy", "balanced_accuracy", "classes_accuracy", "multiclass_accuracy", "subset_accuracy"),
+    *("f1", "macro_f1", "precision", "recall", "sensitivity", "specificity", "false_positive_rate", "agreement"),
+    *("peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
     *("coverage", "single", "several", "empty", "rejected", "uncertain", "share"),
 )
 
