@@ -34,11 +34,12 @@ def test_overconfidence_is_the_calibration_error():
 def test_the_error_equals_that_of_mapie():
     metrics = pytest.importorskip("mapie.metrics.calibration")
     rng = np.random.default_rng(1)
-    events, probabilities = rng.integers(0, 2, 500), rng.dirichlet([1, 1, 1], 500).max(axis=1)
+    labels, probabilities = rng.integers(0, 3, 500), rng.dirichlet([1, 1, 1], 500)
+    correct, highest = (probabilities.argmax(axis=1) == labels).astype(int), probabilities.max(axis=1)
 
-    reliability = measure_reliability(events, probabilities, np.arange(500).astype(str))
+    reliability = measure_reliability(correct, highest, np.arange(500).astype(str))
 
-    expected = metrics.expected_calibration_error(events, probabilities, num_bins=NUM_BINS, split_strategy="uniform")
+    expected = metrics.expected_calibration_error(correct, highest, num_bins=NUM_BINS, split_strategy="uniform")
     assert reliability.error.value == pytest.approx(expected)
 
 

@@ -50,8 +50,7 @@ def estimate_centrality(
     Args:
         heatmaps: `(n, H, W)` floats of 0 or more; maps without heat in the lung region are excluded.
         labels: `(n,)` ints, 0 = normal, 1 = other, -1 = unknown.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Returns:
         `centrality_negative` and `centrality_positive` in [0, 2], `centrality_difference` in [-2, 2]; NaN if one of
@@ -84,8 +83,7 @@ def estimate_peak_in_lesion(
     Args:
         heatmaps: `(n, H, W)` float32; an empty map is a miss.
         masks: `(n, H, W)` bool, lesion masks; images with an empty mask are excluded.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Returns:
         `peak_in_lesion`, the accuracy; `lesion_area`, the chance level. NaN if all masks are empty.

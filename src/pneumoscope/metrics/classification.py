@@ -107,8 +107,7 @@ def evaluate_scores(
         labels: `(n,)` ints, 1 = positive, 0 = negative.
         scores: `(n,)` floats; higher scores indicate the positive class.
         thresholds: by name, in the unit of `scores`.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Returns:
         `auroc` and `auprc`, and for each threshold NAME `accuracy_NAME`, `f1_NAME` (of the positive class),

@@ -61,12 +61,7 @@ def estimate(
 
 
 def estimate_mean(values: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> Estimate:
-    """Return the mean of a value per image with its 95 % interval.
-
-    Args:
-        values: `(n,)` floats.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+    """Return the mean of `(n,)` floats, one value per image, with its 95 % interval by bootstrap over `(n,)` patients.
 
     Raises:
         ValueError: if the shapes differ or there are no images.
