@@ -5,8 +5,8 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -151,8 +151,9 @@ def serve(
         announce("Images stay on this machine and are not stored. Press Ctrl-C to stop.")
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        with _warmed_up(reader):
-            uvicorn.Server(configure_server(app)).run(sockets=[listener])
+        # No daemon: ONNX Runtime aborts the process if it is interrupted at exit.
+        threading.Thread(target=_warm_up, args=(reader,)).start()
+        uvicorn.Server(configure_server(app)).run(sockets=[listener])
 
 
 def bind_port(port: int) -> socket.socket:
@@ -265,32 +266,13 @@ def _add_faults(app: FastAPI, show_page: ShowPage) -> None:
         return response
 
 
-@contextmanager
-def _warmed_up(reader: "Reader") -> Iterator[None]:
-    """Run each model once in the background, because the first run is slow."""
+def _warm_up(reader: "Reader") -> None:
+    """Run each model once, because the first run is slow. What fails here fails again in a request."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
-    steps: list[Callable[[], Any]] = [
-        lambda: reader.predict_images(blank[None], [""]),
-        lambda: reader.compute_maps(blank),
-        render_phantoms,
-    ]
-    ended = threading.Event()
-
-    def warm_up() -> None:
-        # A step that fails here fails again in a request and is reported there.
-        with suppress(Exception):
-            for step in steps:
-                if not ended.is_set():
-                    step()
-
-    thread = threading.Thread(target=warm_up)
-    thread.start()
-    try:
-        yield
-    finally:
-        # ONNX Runtime aborts the process if it is interrupted at exit, so the thread is joined.
-        ended.set()
-        thread.join()
+    with suppress(Exception):
+        reader.predict_images(blank[None], [""])
+        reader.compute_maps(blank)
+        render_phantoms()
 
 
 def _check_folder(folder: str | os.PathLike[str] | None, option: str) -> Path | None:
