@@ -94,6 +94,7 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
     labels = card.label_set
     return {
         "classifier": card,
+        "population": vars(card.population).items(),
         "sums": {name: labels.members(name) for name in labels.scored if name not in labels.classes},
         "points": [
             (name, *([label] if labels.multi_label else []), *_format_point(point))
