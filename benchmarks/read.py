@@ -3,7 +3,7 @@
 python benchmarks/read.py [--model READER] [--data DIR] [--num-files 400] [--repeats 7]
 
 Prints one Markdown table with the goals. Without --data, phantoms of 2 megapixels stand for radiographs. The two sides
-of a comparison take turns. A full reading is decoding, probabilities, heatmaps, neighbors, OOD detector and anomaly map.
+of a comparison take turns. A full reading is decoding, probabilities, heatmaps, neighbors, OOD check and anomaly map.
 """
 
 import os
@@ -54,9 +54,9 @@ class Row(NamedTuple):
 
     task: str
     ours: str
-    other: str = "–"
-    ratio: str = "–"
-    goal: str = "–"
+    other: str
+    ratio: str
+    goal: str
 
 
 def main() -> None:
