@@ -4,6 +4,7 @@ from dataclasses import fields, replace
 
 import pytest
 
+from pneumoscope.data.population import Population
 from pneumoscope.inference.cards import PARTS, ExportedModel
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.io.results import Estimate
@@ -64,7 +65,7 @@ def test_conformal_sets_and_the_spread_over_seeds_are_described(card, write):
 
 
 def test_other_data_are_not_described_as_the_shipped_collection(card, write):
-    text = write(replace(card, data=replace(card.data, license="our own")))
+    text = write(replace(card, data=replace(card.data, license="our own"), population=Population()))
 
     assert "License: our own" in text
     assert "Guangzhou" not in text and "children" not in text

@@ -140,7 +140,7 @@ def test_centrality_is_compared_with_the_reference_study(low, high, verdict):
 def test_comparison_holds_reference_ours_and_best_published(stages, facts):
     rows = {(row.task, row.metric): row for row in compare_metrics(summarize_study(stages, **facts))}
     publication, value = rows["binary", "accuracy"].best
-    assert (publication.name, value) == ("MedViTV2-L", 0.973)
+    assert (publication.name, value) == ("ConvNeXt-V2-Tiny", 599 / 624)  # MedViTV2 was chosen on the test set
     assert rows["multiclass", "accuracy"].reference.value == 0.6346
     assert rows["anomaly", "auroc"].approximate
     assert list(rows["binary", "accuracy"].ours) == ["reference", "improved"]

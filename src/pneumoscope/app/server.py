@@ -212,6 +212,7 @@ def _describe_parts(reader: "Reader") -> dict[str, Any]:
         "points": [*cards.classifier.operating_points]
         or (["balanced"] if labels.positive or labels.multi_label else []),
         "missing": reader.missing,
+        "population": str(cards.classifier.population),
     }
 
 

@@ -14,6 +14,7 @@ from pneumoscope.classification.classifier import hash_table
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.duplicates import hash_images
 from pneumoscope.data.examples import is_labeled, label_positive
+from pneumoscope.data.population import Population, describe_population
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ExportError
 from pneumoscope.inference.cards import (
@@ -135,9 +136,9 @@ def export_reader(
         for part, reason in missing.items():
             log.warning("left out of this export: %s (%s)", part.replace("_", " "), reason)
         exported = vars(_describe_model(saved, graph, folder / "classifier"))
-        card = ClassifierCard(
-            **exported | vars(report), explanation=evidence.explanation, data=summary, missing=missing
-        )
+        known = {"explanation": evidence.explanation, "data": summary, "missing": missing}
+        population = Population() if data is None else _describe_population(data)
+        card = ClassifierCard(**exported | vars(report) | known, population=population)
         write_json(folder / "classifier" / CARD_NAME, card)
     return out_dir
 
@@ -163,6 +164,11 @@ def _summarize(data: Dataset, label_set: LabelSet, evidence: Evidence) -> DataSu
         splits[name] |= dict(zip(label_set.classes, present[rows].sum(axis=0).tolist(), strict=True))
     sha256, train = evidence.data_sha256 or hash_table(data), splits["train"]
     return DataSummary(sha256, evidence.data_license, train["images"], train["patients"], splits)
+
+
+def _describe_population(data: Dataset) -> Population:
+    train = data.table[data.table["split"] == "train"]
+    return describe_population(train, "" if shows_phantoms(data) else data.known_set)
 
 
 def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) -> ModelGraph:

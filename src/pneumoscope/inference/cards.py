@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.data.population import Population
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ModelError
 from pneumoscope.io.results import Estimate, require
@@ -89,6 +90,7 @@ class ClassifierCard(CalibrationReport, ExportedModel):
 
     Attributes:
         data: the training data; None if it is unknown.
+        population: patients and radiographs of the training data.
         missing: why a part of the reader was left out, by its name: `heatmaps`, `calibration`, `anomaly`, `references`,
             `ood_detector`.
         explanation: reliability of the heatmaps; None if not measured.
@@ -96,6 +98,7 @@ class ClassifierCard(CalibrationReport, ExportedModel):
 
     label_set: LabelSet
     data: DataSummary | None = None
+    population: Population = field(default_factory=Population)
     missing: dict[str, str] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
 

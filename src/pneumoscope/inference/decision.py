@@ -9,7 +9,7 @@ import numpy as np
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.cards import ClassifierCard
 from pneumoscope.inference.model_set import ModelSet
-from pneumoscope.inference.reading import UNCERTAIN, ReferenceCase
+from pneumoscope.inference.reading import REJECTED, UNCERTAIN, Reading, ReferenceCase
 from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.neighbors.search import EmbeddingIndex
@@ -21,6 +21,7 @@ DEFAULT_THRESHOLD = 0.5  # of names without a chosen threshold
 
 Nearest = tuple[np.ndarray, np.ndarray]  # indices and distances of reference cases, nearest first
 Rows = Mapping[str, Sequence[float]]  # probability, low and high end by name
+Check = tuple[bool | None, bool, str]  # whether an image is in distribution, whether it is rejected, and why
 
 
 class DecisionRule:
@@ -32,6 +33,7 @@ class DecisionRule:
 
     def __init__(self, models: ModelSet) -> None:
         self._label_set, self._references = models.cards.classifier.label_set, models.references
+        self._id = models.id
         calibration = models.cards.classifier.calibration
         self.calibrations = np.array([calibration.fitted, *calibration.resampled], dtype=np.float64)
         scores = models.cards.anomaly.normal_scores if models.cards.anomaly else ()
@@ -42,6 +44,37 @@ class DecisionRule:
         for name, patient in zip(models.references.names, models.references.patients, strict=True):
             self._patients.setdefault(PurePath(str(name)).name, set()).add(str(patient))
         self._index = EmbeddingIndex(models.references.embeddings, models.references.patients.tolist())
+
+    def make_readings(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        checks: Sequence[Check],
+        paths: Sequence[str],
+        thresholds: Mapping[str, float],
+        operating_point: str,
+    ) -> list[Reading]:
+        """Return the reading of each image.
+
+        Args:
+            outputs: `probabilities` and `embedding` of the classifier; `score` of the anomaly detector, if any.
+            checks: of the OOD detector and the DICOM header, one per image.
+            paths: one per image.
+            thresholds: by name, see `find_thresholds`.
+            operating_point: where the thresholds come from.
+        """
+        scores = outputs["score"].tolist() if "score" in outputs else [None] * len(paths)
+        nearest = self.find_nearest(outputs["embedding"], paths, NUM_VOTES)
+        calibrated = self.calibrate(outputs["probabilities"])
+        readings = []
+        for number, (path, (in_distribution, rejected, reason)) in enumerate(zip(paths, checks, strict=True)):
+            values: dict[str, Any] = {"decision": REJECTED}
+            if not rejected:
+                values, doubt = self.decide(thresholds, calibrated[number], nearest[number])
+                values |= {"anomaly_score": scores[number], "anomaly_percentile": self.rank_score(scores[number])}
+                reason = " ".join(filter(None, (reason, doubt)))
+            values |= {"in_distribution": in_distribution, "reason": reason, "scored": self._label_set.scored}
+            readings.append(Reading(path, operating_point, self._id, **values))
+        return readings
 
     def find_nearest(self, embeddings: np.ndarray, paths: Sequence[str], count: int) -> list[Nearest]:
         """Return the indices and distances of the nearest reference cases of each path, nearest first.

@@ -88,3 +88,10 @@ def resize_heatmap(heatmap: NDArray[np.float32], radiograph: NDArray[np.float32]
     placed = np.zeros(radiograph.shape, np.float32)
     placed[top:bottom, left:right] = np.clip(np.asarray(resized), 0, 1)
     return placed
+
+
+def scale_map(anomaly_map: NDArray[np.float32], scale: tuple[float, float], side: int) -> NDArray[np.float32]:
+    """Return an anomaly map as `(side, side)` float32 in [0, 1]; `scale` are the values that become 0 and 1."""
+    low, high = scale
+    resized = Image.fromarray(anomaly_map).resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(np.clip((np.asarray(resized) - low) / (high - low), 0, 1))

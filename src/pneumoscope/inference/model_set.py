@@ -35,7 +35,7 @@ from pneumoscope.models.card import CARD_NAME
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 READER_NAME = "reader"  # the exported reader in the folder of a study
-BATCH_SIZE = 8
+BATCH_SIZE = 2
 
 
 @dataclass(frozen=True)

@@ -85,6 +85,7 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
     labels, explained = card.label_set, card.explanation
     return {
         "classifier": card,
+        "population": vars(card.population).items(),
         "sums": {name: labels.members(name) for name in labels.scored if name not in labels.classes},
         "points": [
             (
