@@ -59,15 +59,17 @@ def _find_last_layer(model: Any, path: Path) -> tuple[Any, Any]:
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     producers = {output: node for node in model.graph.node for output in node.output}
     names, bias = ["probabilities"], None
-    while names and (node := producers.get(names.pop(0))) is not None:
-        found = [constants[name] for name in node.input if name in constants]
+    for name in names:  # grows: breadth-first search from the output
+        if (node := producers.get(name)) is None:
+            continue
+        found = [constants[one] for one in node.input if one in constants]
         if node.op_type == "MatMul" and len(found) == 1 and bias is not None:
             return found[0], bias
-        if node.op_type == "Gemm" and len(found) == 2 and not node.attribute:
+        if node.op_type == "Gemm" and len(found) == 2 and not any(one.i for one in node.attribute):
             return found[0], found[1]
         if node.op_type == "Add" and len(found) == 1:
             bias = found[0]
-        names += [name for name in node.input if name not in constants]
+        names += [one for one in node.input if one not in constants and one not in names]
     raise ModelError(
         f"the last layer of {path} is no Dense layer with a bias; expected one to fit it. Adapt calibration and "
         "thresholds only, without --last-layer"

@@ -82,6 +82,33 @@ class LabelAudit:
 
 
 @dataclass(frozen=True)
+class Adaptation:
+    """How a reader was adapted to another hospital, see `pneumoscope.adapt`.
+
+    Attributes:
+        base: identity of the reader that was adapted.
+        refitted: what was fitted again.
+        images, patients: number of local images and patients.
+        classes: number of images by class, or of the negative and the positive class.
+        data_sha256: hash of the local images and their labels.
+        verdict: whether the adaptation helps, in one or two sentences.
+        metrics: metrics `before` and `after` the adaptation and their paired `difference`, cross-validated on the local
+            images.
+        sha256: hash of each local image, by which `evaluate` leaves it out.
+    """
+
+    base: str
+    refitted: tuple[str, ...]
+    images: int
+    patients: int
+    classes: dict[str, int]
+    data_sha256: str
+    verdict: str
+    metrics: dict[str, dict[str, Estimate]]
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """The training data: hash, license, counts of the training split, and counts by split."""
 
@@ -113,6 +140,7 @@ class ClassifierCard(CalibrationReport, ExportedModel):
             `ood_detector`.
         explanation: reliability of the heatmaps; None if not measured.
         label_audit: reliability of the labels; None if not measured.
+        adapted: how the reader was adapted to another hospital; None if it was not.
     """
 
     label_set: LabelSet
@@ -120,6 +148,7 @@ class ClassifierCard(CalibrationReport, ExportedModel):
     missing: dict[str, str] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
     label_audit: LabelAudit | None = None
+    adapted: Adaptation | None = None
 
     def __post_init__(self) -> None:
         count = len(self.label_set.classes)
