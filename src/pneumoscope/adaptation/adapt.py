@@ -30,7 +30,6 @@ from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.results.calibration import Calibration, ConformalLimit, OperatingPoint
 from pneumoscope.io.write import atomic_folder
-from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.models.card import CARD_NAME
@@ -168,13 +167,12 @@ def _check_counts(images: LocalImages) -> None:
     names = _name_groups(images)
     counts = {name: int((images.labels == number).sum()) for number, name in enumerate(names)}
     patients = {name: len(set(images.patients[images.labels == number])) for number, name in enumerate(names)}
-    if len(images.labels) >= MIN_IMAGES and min(counts.values()) >= MIN_PER_CLASS:
-        if min(patients.values()) >= MIN_PATIENTS:
-            return
+    smallest = (len(images.labels), min(counts.values()), min(patients.values()))
+    if all(count >= least for count, least in zip(smallest, (MIN_IMAGES, MIN_PER_CLASS, MIN_PATIENTS), strict=True)):
+        return
     came = ", ".join(f"{name} {counts[name]} of {patients[name]} patients" for name in names)
-    remedy = ""
-    if len(names) > 2:
-        remedy = f", or map rare classes, for example with --map '{min(counts, key=counts.__getitem__)}={images.label_set.positive}'"
+    rarest = min(counts, key=counts.__getitem__)
+    remedy = f", or join classes, as --map '{rarest}={images.label_set.positive}'" if len(names) > 2 else ""
     raise CollectionError(
         f"{len(images.labels)} images can be used ({came}); expected {MIN_IMAGES} or more, with {MIN_PER_CLASS} images "
         f"and {MIN_PATIENTS} patients of each class. Add images{remedy}"
