@@ -1,4 +1,4 @@
-"""`evaluate`: any model, or the predictions of any tool; `adapt`: a reader to them; `neighbors`: k-NN on its embedding."""
+"""`evaluate` any model on labeled radiographs, `adapt` a reader to them, `neighbors`: k-NN on an embedding."""
 
 import json
 import shlex

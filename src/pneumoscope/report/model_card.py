@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope.inference.cards import (
+    Adaptation,
     AnomalyCard,
     CardHead,
     ClassifierCard,
@@ -70,7 +71,7 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
 
 def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
-    content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop", "audited"))
+    content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop", "audited", "adapted"))
     content |= dict.fromkeys(("training", "points", "splits", "rows", "test", "explanation", "audit", "seeds"), ())
     content["sums"] = {}
     if isinstance(card, ExportedModel):
@@ -111,7 +112,15 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
         else [],
         "seeds": _list_seeds(card.seeds, labels) if card.seeds else [],
         "drop": _format_drop(card.metrics),
+        "adapted": card.adapted,
+        "adapted_rows": _tabulate_adaptation(card.adapted) if card.adapted else [],
     }
+
+
+def _tabulate_adaptation(adapted: Adaptation) -> list[list[str]]:
+    """Return a row for each metric: its title, and its value before, after and the difference."""
+    sides = [adapted.metrics[side] for side in ("before", "after", "difference")]
+    return [[metric_title(name), *(str(side[name]) for side in sides)] for name in sides[0]]
 
 
 def _describe_training(card: ExportedModel) -> list[str]:
