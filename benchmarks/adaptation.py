@@ -2,7 +2,8 @@
 
     python benchmarks/adaptation.py DATA [--model READER] [--classes normal,pneumonia] [--draws 10]
 
-Each draw samples patients until every class has its share of the images.
+Each draw samples patients until every class has its share of the images. The first draw is cross-validated as `adapt`
+does it; all draws are evaluated on the images that they leave out.
 """
 
 import argparse
@@ -45,6 +46,7 @@ def main() -> None:
     reader = Reader.open(arguments.model, num_threads=1)
     gathered, stack = _gather(describe_model(reader), arguments.data, options)
     images, threshold = _collect(reader, gathered, stack), reader.threshold("balanced")
+    views = np.unique(gathered.table["view"].to_numpy().astype(str), return_inverse=True)[1]
     results = {}
     for size in SIZES:
         for last_layer in (False, True):
@@ -56,14 +58,19 @@ def main() -> None:
                 fit = fit_locally(local, last_layer=last_layer, num_resamples=0)
                 new = (fit.predict(rest), np.full(len(rest.labels), fit.thresholds["balanced"]))
                 old = (rest.probabilities, np.full(len(rest.labels), threshold))
-                held_out.append(compare_metrics(rest, old, new, np.zeros(len(rest.labels), int)))
+                metrics = compare_metrics(rest, old, new, np.zeros(len(rest.labels), int))
+                within = compare_metrics(rest, old, new, views[~chosen])
+                for side, values in metrics.items():
+                    values["auroc_within_view"] = within[side]["auroc"]
+                held_out.append(metrics)
             name = f"{size} images, {'last layer' if last_layer else 'calibration and thresholds'}"
             results[name] = {"cross_validated": crossed, "held_out": held_out}
             print(f"{name}: first draw cross-validated; {len(held_out)} draws on the other images, mean (sd)")
-            for metric in crossed["after"]:
+            for metric in held_out[0]["after"]:
                 means = {side: np.array([one[side][metric].value for one in held_out]) for side in ("before", "after")}
                 sides = "  ".join(f"{side} {value.mean():.3f} ({value.std():.3f})" for side, value in means.items())
-                print(f"  {metric:18} {crossed['before'][metric]}  {crossed['after'][metric]}   {sides}", flush=True)
+                pair = "  ".join(str(crossed[side].get(metric, "-")) for side in ("before", "after"))
+                print(f"  {metric:18} {pair}   {sides}", flush=True)
     print(RESEARCH_USE_ONLY)
     if arguments.out:
         arguments.out.write_text(json.dumps(to_plain(results), indent=1))

@@ -43,8 +43,14 @@ def hospital():
 
 @pytest.fixture(scope="module")
 def adapted(hospital, tmp_path_factory):
+    """Return readers with a new calibration, and with a last layer that must contradict the old one."""
     folder = tmp_path_factory.mktemp("adapted")
-    reports = {name: ps.adapt(hospital, folder / name, last_layer=name == "layer") for name in ("calibration", "layer")}
+    names = {"normal": "pneumonia", "pneumonia": "normal"}
+    swapped = replace(hospital, table=hospital.table.assign(label=hospital.table["label"].map(names)))
+    reports = {
+        "calibration": ps.adapt(hospital, folder / "calibration"),
+        "layer": ps.adapt(swapped, folder / "layer", last_layer=True),
+    }
     return folder, reports
 
 
@@ -211,7 +217,7 @@ def test_a_dataset_of_training_images_is_an_error(hospital, adapted, tmp_path, m
 
 
 def test_classes_are_adapted_where_every_image_names_one(tmp_path):
-    dataset = phantom_dataset(num_train=45, num_test=0, size=128, seed=6)
+    dataset = phantom_dataset(num_train=45, num_test=1, size=128, seed=6)
     report = ps.adapt(dataset, tmp_path / "out")
     assert tuple(report.classes) and set(report.classes) == set(LABELS.classes)
     assert ps.Reader.open(tmp_path / "out").coverage is not None
