@@ -183,19 +183,9 @@ def split_patients(images: LocalImages, seed: int) -> np.ndarray:
 def cross_validate_fit(
     images: LocalImages, threshold: float, *, last_layer: bool, seed: int = 0
 ) -> dict[str, dict[str, Estimate]]:
-    """Return the metrics `before` and `after` a fit, and their paired `difference`, by cross-validation.
+    """Return `compare_metrics` of a model with a threshold and of fits on the images of other patients.
 
-    Each image is predicted by a fit on the images of other patients; folds without an image of each label on the other
-    side keep the model as it is.
-
-    Args:
-        images: the images.
-        threshold: the threshold of the model before the adaptation, on the probability of the positive class.
-        last_layer: see `fit_locally`.
-        seed: of the folds and of the bootstrap.
-
-    Returns:
-        See `compare_metrics`.
+    A fold keeps the model as it is if the images outside of it lack a label.
     """
     folds = split_patients(images, seed)
     probabilities, thresholds = images.probabilities.copy(), np.full(len(images.labels), threshold)
