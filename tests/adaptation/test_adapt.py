@@ -86,6 +86,13 @@ def test_the_adapted_reader_predicts_and_says_that_it_was_adapted(adapted, hospi
     assert len({original.models.id, *(reader.models.id for reader in readers.values())}) == 3
 
 
+def test_reference_cases_of_the_original_hospital_make_no_adapted_reading_uncertain(adapted, hospital):
+    readings = ps.Reader.open(adapted[0] / "layer").predict(hospital.images)
+    decisions = {reading.decision for reading in readings}
+    assert {"normal", "pneumonia"} & decisions
+    assert not any("reference cases" in reading.reason for reading in readings)
+
+
 def test_heatmaps_follow_the_last_layer(adapted, hospital):
     folder, reports = adapted
     assert "last layer" in reports["layer"].refitted
