@@ -87,7 +87,7 @@ def test_the_adapted_reader_predicts_and_says_that_it_was_adapted(adapted, hospi
 
 
 def test_reference_cases_of_the_original_hospital_make_no_adapted_reading_uncertain(adapted, hospital):
-    readings = ps.Reader.open(adapted[0] / "layer").predict(hospital.images)
+    readings = ps.Reader.open(adapted[0] / "layer").predict(list(hospital.images))
     decisions = {reading.decision for reading in readings}
     assert {"normal", "pneumonia"} & decisions
     assert not any("reference cases" in reading.reason for reading in readings)

@@ -207,7 +207,8 @@ def _describe(
 
 def write_verdict(metrics: dict[str, dict[str, Estimate]]) -> str:
     """Return in one or two sentences whether an adaptation helps, see `compare_metrics`."""
-    better, worse = [], []
+    better: list[str] = []
+    worse: list[str] = []
     for name, (is_higher_better, title) in _DECISIVE.items():
         difference = metrics["difference"][name]
         if difference.low > 0 or difference.high < 0:
