@@ -114,6 +114,8 @@ def read(
         raise typer.Exit(INTERRUPTED) from None
     decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
     number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
+    if adapted := reader.models.cards.classifier.adapted:
+        typer.echo(f"The model was adapted to {adapted.images} images of another hospital. {adapted.verdict}", err=True)
     typer.echo(f"{number}: {decisions}{f'; {output}' if output else ''}. {RESEARCH_USE_ONLY}", err=True)
     if counts[FAILED]:
         raise typer.Exit(SOME_FAILED)

@@ -116,8 +116,7 @@ def export_reader(
         raise ExportError(f"{saved.card.architecture} is an anomaly detector; expected a classifier, or a whole study")
     data = None if dataset is None else _select_labeled(dataset, label_set, saved.card.input.shape[0])
     summary = None if data is None else _summarize(data, label_set, evidence)
-    if out_dir.exists() and not (out_dir / "classifier" / CARD_NAME).exists() and any(out_dir.iterdir()):
-        raise ExportError(f"{out_dir} is not an export; expected a new folder or an existing export")
+    require_export_folder(out_dir)
     with atomic_folder(out_dir) as folder:
         (folder / "classifier").mkdir()
         graph = _write_classifier(saved, label_set, folder / "classifier")
@@ -141,6 +140,12 @@ def export_reader(
         card = ClassifierCard(**exported | vars(report) | known, population=population)
         write_json(folder / "classifier" / CARD_NAME, card)
     return out_dir
+
+
+def require_export_folder(out_dir: Path) -> None:
+    """Make sure that a folder can be written: it is new, empty or an earlier export; else raise an `ExportError`."""
+    if out_dir.exists() and not (out_dir / "classifier" / CARD_NAME).exists() and any(out_dir.iterdir()):
+        raise ExportError(f"{out_dir} is not an export; expected a new folder or an existing export")
 
 
 def _select_labeled(dataset: Dataset, label_set: LabelSet, size: int) -> Dataset:

@@ -63,6 +63,33 @@ class HeatmapAudit:
 
 
 @dataclass(frozen=True)
+class Adaptation:
+    """How a reader was adapted to another hospital, see `pneumoscope.adapt`.
+
+    Attributes:
+        base: identity of the reader that was adapted.
+        refitted: what was fitted again.
+        images, patients: number of local images and patients.
+        classes: number of images by class, or of the negative and the positive class.
+        data_sha256: hash of the local images and their labels.
+        verdict: whether the adaptation helps, in one or two sentences.
+        metrics: metrics `before` and `after` the adaptation and their paired `difference`, cross-validated on the local
+            images.
+        sha256: hash of each local image, by which `evaluate` leaves it out.
+    """
+
+    base: str
+    refitted: tuple[str, ...]
+    images: int
+    patients: int
+    classes: dict[str, int]
+    data_sha256: str
+    verdict: str
+    metrics: dict[str, dict[str, Estimate]]
+    sha256: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class DataSummary:
     """The training data: hash, license, counts of the training split, and counts by split."""
 
@@ -94,6 +121,7 @@ class ClassifierCard(CalibrationReport, ExportedModel):
         missing: why a part of the reader was left out, by its name: `heatmaps`, `calibration`, `anomaly`, `references`,
             `ood_detector`.
         explanation: reliability of the heatmaps; None if not measured.
+        adapted: how the reader was adapted to another hospital; None if it was not.
     """
 
     label_set: LabelSet
@@ -101,6 +129,7 @@ class ClassifierCard(CalibrationReport, ExportedModel):
     population: Population = field(default_factory=Population)
     missing: dict[str, str] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
+    adapted: Adaptation | None = None
 
     def __post_init__(self) -> None:
         count = len(self.label_set.classes)

@@ -34,6 +34,7 @@ class DecisionRule:
     def __init__(self, models: ModelSet) -> None:
         self._label_set, self._references = models.cards.classifier.label_set, models.references
         self._id = models.id
+        self._is_adapted = models.cards.classifier.adapted is not None
         calibration = models.cards.classifier.calibration
         self.calibrations = np.array([calibration.fitted, *calibration.resampled], dtype=np.float64)
         scores = models.cards.anomaly.normal_scores if models.cards.anomaly else ()
@@ -118,9 +119,12 @@ class DecisionRule:
         return values, doubt
 
     def _compare_nearest(self, decision: str, nearest: np.ndarray) -> str:
-        """Return that most of the nearest reference cases are on the other side than the decision; empty if not so."""
+        """Return that most of the nearest reference cases are on the other side than the decision; empty if not so.
+
+        The reference cases of an adapted reader are of another hospital than its images, and are not compared.
+        """
         labels = self._label_set
-        if labels.positive is None or self._references is None or not len(nearest):
+        if labels.positive is None or self._references is None or not len(nearest) or self._is_adapted:
             return ""
         share = (self._references.labels[nearest] != labels.classes.index(str(labels.negative))).mean()
         if (decision != labels.negative) == (share >= 0.5):

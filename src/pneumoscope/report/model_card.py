@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from pneumoscope.inference.cards import (
+    Adaptation,
     AnomalyCard,
     CardHead,
     ClassifierCard,
@@ -67,7 +68,7 @@ def write_model_card(card: CardHead, path: Path) -> None:
         "data": card.data if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard) else None,
         "training": _describe_training(card) if isinstance(card, ExportedModel) else [],
         "test": _list_metrics(card.metrics["test"]) if isinstance(card, AnomalyCard) else [],
-        **dict.fromkeys(("classifier", "drop")),
+        **dict.fromkeys(("classifier", "drop", "adapted")),
         "sums": {},
     }
     if isinstance(card, ClassifierCard):
@@ -102,7 +103,15 @@ def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
         "explanation": _list_metrics(explained.metrics, _EXPLANATION) if explained else [],
         "seeds": _list_seeds(card.seeds, labels) if card.seeds else [],
         "drop": _format_drop(card.metrics),
+        "adapted": card.adapted,
+        "adapted_rows": _tabulate_adaptation(card.adapted) if card.adapted else [],
     }
+
+
+def _tabulate_adaptation(adapted: Adaptation) -> list[list[str]]:
+    """Return a row for each metric: its title, and its value before, after and the difference."""
+    sides = [adapted.metrics[side] for side in ("before", "after", "difference")]
+    return [[metric_title(name), *(str(side[name]) for side in sides)] for name in sides[0]]
 
 
 def _describe_training(card: ExportedModel) -> list[str]:
