@@ -292,13 +292,12 @@ class Reader:
         return self._rule.make_readings(outputs, checks, paths, thresholds, str(operating_point))
 
     def compute_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Return calibrated probabilities, without the OOD detector.
+        """Return calibrated probabilities, `(n, classes)` float64, without the OOD detector.
+
+        Rows sum to 1 unless the classes are multi-label.
 
         Args:
             images: `(n, size, size)` uint8, 0 = black; another type or shape is an `ImageError`.
-
-        Returns:
-            `(n, classes)` float64; rows sum to 1 unless the classes are multi-label.
         """
         (outputs,) = self.models.classifier.run(self._as_input(images), ["probabilities"])
         return np.asarray(calibrate(outputs, self._rule.calibrations[:1])[0])
