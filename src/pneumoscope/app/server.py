@@ -184,36 +184,29 @@ def bind_port(port: int) -> socket.socket:
 def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPage:
     """Return a function that renders a template with the values that all pages share."""
     environment = make_environment().overlay(loader=PackageLoader("pneumoscope", "app/templates"))
+    cards, labels = reader.models.cards, reader.label_set
+    thresholded = labels.positive is not None or labels.multi_label
     values = {
         "notice": RESEARCH_USE_ONLY,
         "version": __version__,
         "has_study": has_study,
         "max_megabytes": limits.max_file_bytes // MIB,
         **reader.trust,
-        **_describe_parts(reader),
-    }
-
-    def show_page(template: str, status: int = 200, **more: Any) -> HTMLResponse:
-        return HTMLResponse(environment.get_template(template).render(values | more), status)
-
-    return show_page
-
-
-def _describe_parts(reader: "Reader") -> dict[str, Any]:
-    """Return what the start page needs to know about the classes and the parts of the models."""
-    cards, labels = reader.models.cards, reader.label_set
-    return {
         "label_set": labels,
         "anomaly_trust": write_anomaly_trust(cards.anomaly, labels.positive or "findings") if cards.anomaly else "",
         "has_anomaly": cards.anomaly is not None,
         "has_ood_detector": reader.models.ood_detector is not None,
         "has_heatmaps": reader.has_heatmaps,
         "of_children": is_kermany(cards.classifier.data),
-        "points": [*cards.classifier.operating_points]
-        or (["balanced"] if labels.positive or labels.multi_label else []),
+        "points": list(cards.classifier.operating_points) or (["balanced"] if thresholded else []),
         "missing": reader.missing,
         "population": str(cards.classifier.population),
     }
+
+    def show_page(template: str, status: int = 200, **more: Any) -> HTMLResponse:
+        return HTMLResponse(environment.get_template(template).render(values | more), status)
+
+    return show_page
 
 
 def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> None:
