@@ -23,7 +23,7 @@ HEATMAPS = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "metr
 @pytest.fixture(scope="module")
 def study(finished_study):
     """Return the arguments of an export, and the hash of the study's data."""
-    request, dataset = reopen_study(finished_study)
+    request, dataset = reopen_study(finished_study, "improved")
     return (finished_study, dataset), request["data_sha256"]
 
 

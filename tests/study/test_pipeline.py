@@ -117,7 +117,7 @@ def test_a_killed_study_resumes_to_the_same_metrics(phantom_folder: Path, finish
 def test_a_study_can_be_reopened_until_its_data_change(
     phantom_folder: Path, finished_study: Path, tmp_path: Path
 ) -> None:
-    request, dataset = reopen_study(finished_study)
+    request, dataset = reopen_study(finished_study, "improved")
     assert request["epochs"] == 1
     assert len(dataset) == 165
     with pytest.raises(PneumoscopeError, match="holds no study"):
