@@ -1,103 +1,159 @@
-"""Time to read a radiograph: `pneumoscope read` against Keras `predict` and a GradientTape Grad-CAM.
+"""Time and memory to read radiographs, against Keras `predict` and a GradientTape Grad-CAM of the same network.
 
-python benchmarks/read.py [--data DIR] [--num-files 400] [--repeats 7]
+python benchmarks/read.py [--model READER] [--data DIR] [--num-files 400] [--repeats 7]
 
-Without --data, phantoms of 1500 x 1300 stand for full-size radiographs. The tables are: a cold process; a warm reading
-with heatmap, embedding, neighbors and anomaly score; a batch of files against decoding alone on as many threads, by
-our decoder and by Pillow in full, in wall-clock and processor time; and the peak memory of a short and a long batch.
+Prints one Markdown table with the goals. Without --data, phantoms of 2 megapixels stand for radiographs. The two sides
+of a comparison take turns. A full reading is decoding, probabilities, heatmaps, neighbors, OOD check and anomaly map.
 """
 
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
-import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import cycle, islice
 from pathlib import Path
+from typing import NamedTuple
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
-from PIL import Image
-from timing import parse_options, print_table, take_turns, write_phantom_files
+from timing import parse_options, take_turns, write_phantom_files
 
 from pneumoscope.data.decode import decode_radiograph
 from pneumoscope.inference.batch import find_files, read_files
+from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.reader import Reader
+from pneumoscope.study.provenance import describe_hardware
 
+WIDTH, HEIGHT = 1600, 1250  # 2 megapixels
+MEMORY_FILES = (200, 2000)
 KERAS_ONCE = """
-import sys, numpy as np, keras
+import sys, keras
 from pneumoscope.models.registry import build_architecture
-image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[1], color_mode='grayscale', target_size=(128, 128)))
-print(build_architecture(sys.argv[2], num_outputs=3).predict(image[None], verbose=0))
+size, outputs = int(sys.argv[3]), int(sys.argv[4])
+image = keras.utils.img_to_array(keras.utils.load_img(sys.argv[1], color_mode='grayscale', target_size=(size, size)))
+print(build_architecture(sys.argv[2], num_outputs=outputs, size=size).predict(image[None], verbose=0))
 """
 MEMORY = """
 import sys
+from itertools import cycle, islice
 from pneumoscope.inference.batch import find_files, read_files
 from pneumoscope.inference.reader import Reader
-paths = find_files([sys.argv[1]]) * int(sys.argv[2])
-count = sum(1 for _ in read_files(Reader.open(num_threads=1), paths))
+paths = list(islice(cycle(find_files([sys.argv[2]])), int(sys.argv[3])))
+count = sum(reading.error is None for reading in read_files(Reader.open(sys.argv[1], num_threads=1), paths))
+assert count == len(paths), f"{len(paths) - count} files cannot be read"
 with open("/proc/self/status") as status:
-    print(count, next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) / 1024)
+    print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e6)
 """
 
 
+class Row(NamedTuple):
+    """One line of the table: what was measured, on our side and the other, their ratio, and the goal."""
+
+    task: str
+    ours: str
+    other: str
+    ratio: str
+    goal: str
+
+
 def main() -> None:
-    options = parse_options(__doc__, data=None, num_files=400, repeats=7)
+    options = parse_options(__doc__, model=None, data=None, num_files=400, repeats=7)
+    model = options.model or SHIPPED_DIR
     with tempfile.TemporaryDirectory() as name:
-        folder = options.data or write_phantom_files(Path(name), num_files=16, size=512, shape=(1500, 1300))
-        paths = find_files([str(folder)])
-        paths = [paths[number % len(paths)] for number in range(options.num_files)]
-        print_cold(paths[0], options.repeats)
-        print_warm(paths[0], 20 * options.repeats)
-        print_batch(paths, max(3, options.repeats // 2))
-        print_memory(Path(paths[0]).parent)
+        folder = options.data or write_phantom_files(Path(name), num_files=16, size=512, shape=(WIDTH, HEIGHT))
+        files = find_files([str(folder)])
+        paths = list(islice(cycle(files), options.num_files))
+        rows = [
+            measure_cold(model, files[0], options.repeats),
+            *measure_warm(model, files, 20 * options.repeats),
+            *measure_folder(model, paths, max(3, options.repeats // 2)),
+            *measure_memory(model, Path(files[0]).parent),
+        ]
+    print_rows(Reader.open(model), rows)
 
 
-def print_cold(path: str, repeats: int) -> None:
-    program = str(Path(sys.executable).with_name("pneumoscope"))
+def print_rows(reader: Reader, rows: Sequence[Row]) -> None:
+    card, hardware = reader.models.cards.classifier, describe_hardware()
+    vectors = "AVX-512" if has_avx512() else "no AVX-512"
+    passes = "an image and its mirror image" if card.settings.mirror else "one image"
+    print(f"\nMachine: {hardware['cores']} cores of {hardware['processor']} ({vectors}).")
+    print(
+        f"Models: {reader.models.id}; classifier {card.architecture}, {card.input.shape[0]} pixels, {passes}; anomaly"
+    )
+    print(f"detector {reader.models.cards.anomaly.architecture if reader.models.cards.anomaly else 'none'}.")
+    print("\n| task | Pneumoscope | Keras, or as stated | ratio | goal |\n|---|---|---|---|---|")
+    print("\n".join(f"| {' | '.join(row)} |" for row in rows))
+
+
+def has_avx512() -> bool:
+    path = Path("/proc/cpuinfo")
+    return path.exists() and "avx512f" in path.read_text(encoding="utf-8").split()
+
+
+def measure_cold(model: Path, path: str, repeats: int) -> Row:
+    """Fresh processes: our command, and Keras that builds the network and predicts."""
+    program, (architecture, size, outputs) = str(Path(sys.executable).with_name("pneumoscope")), find_network(model)
     commands = {
-        "pneumoscope read one.jpeg": [program, "read", path, "--json"],
-        "Keras, build and predict": [sys.executable, "-c", KERAS_ONCE, path, find_architecture(Reader.open())],
+        "ours": [program, "read", path, "--json", "--model", str(model)],
+        "keras": [sys.executable, "-c", KERAS_ONCE, path, architecture, str(size), str(outputs)],
     }
-    methods = {n: partial(subprocess.run, words, check=True, capture_output=True) for n, words in commands.items()}
-    print_table("cold process, seconds", take_turns(methods, repeats), "Keras, build and predict")
+    methods = {
+        name: partial(subprocess.run, words, check=True, capture_output=True) for name, words in commands.items()
+    }
+    take_turns(methods, 1)
+    ours, keras = (statistics.median(runs) for runs in take_turns(methods, repeats).values())
+    return Row("one file, cold process, s", f"{ours:.2f}", f"{keras:.2f}", f"{keras / ours:.1f}", "under 1 s")
 
 
-def find_architecture(reader: Reader) -> str:
-    return str(reader.models.cards.classifier.architecture)
+def find_network(model: Path) -> tuple[str, int, int]:
+    """Return architecture, image size and number of outputs of a reader's classifier."""
+    card = Reader.open(model).models.cards.classifier
+    return card.architecture, card.input.shape[0], len(card.label_set.classes)
 
 
-def print_warm(path: str, repeats: int) -> None:
-    reader = Reader.open()
+def measure_warm(model: Path, files: Sequence[str], repeats: int) -> list[Row]:
+    """One file after another in a warm process."""
+    reader, ours_files, keras_files = Reader.open(model), cycle(files), cycle(files)
+    predict = prepare_keras(*find_network(model))
 
     def read() -> None:
-        image, objections = decode_radiograph(path)
-        reader.predict_images(image[None], [path], objections=[objections])
-        reader.compute_heatmaps(image[None], ["pneumonia"])
+        path = next(ours_files)
+        image, objections = decode_radiograph(path, size=reader.models.image_size)
+        reader.predict_with_maps(image, path, objections=objections)
 
-    other = prepare_keras(path, find_architecture(reader))
-    methods = {"pneumoscope, full reading": read, "Keras predict + Grad-CAM": other}
-    take_turns(methods, 1)
-    seconds = {name: take_turns({name: method}, repeats)[name] for name, method in methods.items()}
-    milliseconds = {name: [1000 * run for run in runs] for name, runs in seconds.items()}
-    print_table("warm, milliseconds", milliseconds, "Keras predict + Grad-CAM")
+    methods: dict[str, Callable[[], object]] = {"ours": read, "keras": lambda: predict(next(keras_files))}
+    take_turns(methods, 3)
+    seconds = take_turns(methods, repeats)
+    (ours, ours_95), (keras, keras_95) = (find_quantiles(runs) for runs in seconds.values())
+    goal = "40 ms" if has_avx512() else "60 ms"
+    task = "full reading of a 2-megapixel JPEG, warm"
+    return [
+        Row(f"{task}, median, ms", f"{ours:.1f}", f"{keras:.1f}", f"{keras / ours:.1f}", f"{goal}, 3 times as fast"),
+        Row(f"{task}, 95th percentile, ms", f"{ours_95:.1f}", f"{keras_95:.1f}", f"{keras_95 / ours_95:.1f}", goal),
+    ]
 
 
-def prepare_keras(path: str, architecture: str) -> Callable[[], None]:
-    """Return what a notebook does for one image: probabilities, and a heatmap of its last convolutional layer."""
+def find_quantiles(seconds: Sequence[float]) -> tuple[float, float]:
+    """Return the median and the 95th percentile in milliseconds."""
+    return 1000 * statistics.median(seconds), 1000 * statistics.quantiles(seconds, n=20)[-1]
+
+
+def prepare_keras(architecture: str, size: int, num_outputs: int) -> Callable[[str], None]:
+    """Return what a notebook does for one image: probabilities, and a heatmap of the last convolutional layer."""
     import keras
     import tensorflow as tf
 
     from pneumoscope.models.registry import build_architecture
 
-    model = build_architecture(architecture, num_outputs=3)
+    model = build_architecture(architecture, num_outputs=num_outputs, size=size)
     (*_, features) = (layer.output for layer in model.layers if len(layer.output.shape) == 4)
     both = keras.Model(model.input, [features, model.output])
 
-    def read() -> None:
-        loaded = keras.utils.load_img(path, color_mode="grayscale", target_size=(128, 128), interpolation="bilinear")
+    def read(path: str) -> None:
+        loaded = keras.utils.load_img(path, color_mode="grayscale", target_size=(size, size), interpolation="bilinear")
         image = keras.utils.img_to_array(loaded)[None]
         decision = int(model.predict(image, verbose=0).argmax())
         with tf.GradientTape() as tape:
@@ -109,37 +165,36 @@ def prepare_keras(path: str, architecture: str) -> Callable[[], None]:
     return read
 
 
-def print_batch(paths: list[str], repeats: int) -> None:
-    reader, cores = Reader.open(num_threads=1), os.cpu_count() or 1
-
-    def decode_all(decode: Callable[[str], object]) -> None:
-        with ThreadPoolExecutor(cores) as pool:
-            list(pool.map(decode, paths))
-
+def measure_folder(model: Path, paths: list[str], repeats: int) -> list[Row]:
+    """Many files: each core reads its own, against all cores on one file at a time."""
+    apart, together = Reader.open(model, num_threads=1), Reader.open(model)
     methods: dict[str, Callable[[], object]] = {
-        "decoding alone": lambda: decode_all(decode_radiograph),
-        "Pillow's full decode": lambda: decode_all(decode_in_full),
-        "pneumoscope read": lambda: list(read_files(reader, paths)),
+        "apart": lambda: list(read_files(apart, paths)),
+        "together": lambda: list(read_files(together, paths, num_workers=1)),
     }
-    seconds, processor_seconds = take_turns(methods, repeats), take_turns(methods, repeats, time.process_time)
-    rates = {name: [len(paths) / run for run in runs] for name, runs in seconds.items()}
-    costs = {name: 1000 * min(runs) / len(paths) for name, runs in processor_seconds.items()}
-    print_table("batch, files a second", rates, "decoding alone")
-    print_table("batch, ms of a core per file", costs, "decoding alone")
+    take_turns(methods, 1)
+    rates = {name: len(paths) / statistics.median(runs) for name, runs in take_turns(methods, repeats).items()}
+    return [
+        Row(
+            "folder, files/s; the other side reads one file at a time on all cores",
+            f"{rates['apart']:.0f}",
+            f"{rates['together']:.0f}",
+            f"{rates['apart'] / rates['together']:.1f}",
+            f"{100 if has_avx512() else 40} files/s",
+        )
+    ]
 
 
-def decode_in_full(path: str) -> None:
-    with Image.open(path) as image:
-        image.convert("L").resize((128, 128), Image.Resampling.BILINEAR)
-
-
-def print_memory(folder: Path) -> None:
-    peaks = {}
-    for times in (1, 10):
-        command = [sys.executable, "-c", MEMORY, str(folder), str(times)]
-        count, mebibytes = subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()
-        peaks[f"{count} files"] = float(mebibytes)
-    print_table("peak resident memory, MiB", peaks, next(iter(peaks)))
+def measure_memory(model: Path, folder: Path) -> list[Row]:
+    """Peak resident memory of fresh processes that read few and many files."""
+    peaks = []
+    for count in MEMORY_FILES:
+        command = [sys.executable, "-c", MEMORY, str(model), str(folder), str(count)]
+        peaks.append(float(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+    few, many = MEMORY_FILES
+    task = f"peak memory of {many:,} files, MB; the other side is {few} files"
+    goal = "under 400 MB, not growing"
+    return [Row(task, f"{peaks[1]:.0f}", f"{peaks[0]:.0f}", f"{peaks[1] / peaks[0]:.2f}", goal)]
 
 
 if __name__ == "__main__":

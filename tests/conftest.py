@@ -1,6 +1,7 @@
 """Shared fixtures: phantoms, folders of phantoms, a finished study, and the real radiographs where they are at hand."""
 
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +10,8 @@ from filelock import FileLock
 from PIL import Image
 
 from pneumoscope.data.splits import split_dataset
+from pneumoscope.models.registry import register_architecture
+from pneumoscope.models.settings import _CONFIGURATIONS
 from pneumoscope.phantoms.phantom import phantom_dataset, write_phantoms
 from pneumoscope.progress import log
 
@@ -19,6 +22,28 @@ def pytest_collection_modifyitems(items):
     """Start with the files that need a finished study, which take longest."""
     with_study = {item.path for item in items if "finished_study" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in with_study)
+
+
+@register_architecture("tiny")
+def build_tiny(num_outputs=3, size=128, channels=1, *, activation="softmax"):
+    """Return a network of the form of the included one, which trains in seconds."""
+    import keras
+    from keras import layers
+
+    features = inputs = keras.Input((size, size, channels), name="image")
+    features = layers.Rescaling(1 / 128, -1.0, name="rescaling")(features)
+    for number, filters in enumerate((8, 16), start=1):
+        features = layers.Conv2D(filters, 3, 4, "same", activation="relu", name=f"stage_{number}_1")(features)
+    features = layers.GlobalAveragePooling2D(dtype="float32", name="embedding")(features)
+    outputs = layers.Dense(num_outputs, activation=activation, dtype="float32", name="output")(features)
+    return keras.Model(inputs, outputs, name="tiny")
+
+
+@pytest.fixture
+def tiny_default(monkeypatch):
+    """Give the configuration `default` the network `tiny`, and the phantoms of a study its image size."""
+    tiny = replace(_CONFIGURATIONS["default"], architecture="tiny", weights=None, frozen_until=None, size=128)
+    monkeypatch.setitem(_CONFIGURATIONS, "default", tiny)
 
 
 @pytest.fixture(autouse=True)

@@ -21,7 +21,7 @@ def folder(tmp_path_factory):
 def trained(folder, tmp_path_factory):
     dataset = ps.split_dataset(ps.load_dataset(folder), by="patient")
     run = tmp_path_factory.mktemp("runs") / "a"
-    return dataset, ps.train(dataset, run, architecture="compact_resnet", size=64, epochs=1, batch_size=32)
+    return dataset, ps.train(dataset, run, architecture="tiny", size=64, epochs=1, batch_size=32)
 
 
 def test_a_folder_becomes_a_reader_in_nine_lines(trained, tmp_path):

@@ -12,6 +12,7 @@ The packages form layers. A package imports from its own line and from the lines
 
     cli                                             command line
     app, pacs                                       web app; DICOM output
+    adaptation                                      a reader to the images of another hospital
     report                                          figures, pages and tables
     research, evaluation, study                     benchmarks; any model on any collection; the reference study
     export, inference                               Keras to ONNX; radiographs to predictions

@@ -1,3 +1,4 @@
+from .adaptation.adapt import adapt as adapt
 from .anomaly.autoencoder import train_anomaly as train_anomaly
 from .classification.classifier import evaluate_classifier as evaluate_classifier
 from .classification.classifier import train_classifier as train_classifier

@@ -17,7 +17,7 @@ from pneumoscope.data.dataset import Dataset, load_dataset
 from pneumoscope.data.image import ImageInput, is_one_input, list_inputs, load_images, name_input
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import split_dataset
-from pneumoscope.errors import ModelError
+from pneumoscope.errors import ModelError, TrainingError
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model
@@ -132,7 +132,7 @@ class Classifier:
         """Return `(n, classes)` float64 uncalibrated probabilities of `(n, size, size)` uint8 images."""
         from pneumoscope.models.prediction import predict_probabilities
 
-        return predict_probabilities(self.saved.model, images, self.label_set)
+        return predict_probabilities(self.saved.model, images, self.label_set, mirror=self.saved.card.mirror)
 
     @overload
     def predict(self, source: ImageInput) -> Prediction: ...  # type: ignore[overload-overlap]
@@ -223,9 +223,10 @@ def train(
     """Train a classifier on all classes of a dataset; the same call resumes a stopped training.
 
     Args:
-        dataset: images; split by patient if they have no split, and decoded again if `size` is another.
+        dataset: images; split by patient if they have no split, and decoded again if the settings have
+            another size.
         out_dir: folder of the training run.
-        configuration: basic settings: `reference`, `improved`, `default` or `transfer`.
+        configuration: basic settings: `reference`, `improved`, `default` (the default) or `large`.
         seed: random seed.
         init_from: training run or `.keras` file to fine-tune.
         flags: fields of `TrainingSettings`, such as `architecture="mobilenet"`, `size=160`, `epochs=5`.
@@ -242,7 +243,9 @@ def train(
     """
     from pneumoscope.classification.classifier import train_classifier
 
-    settings = choose_settings(configuration, **{"size": dataset.images.shape[1], **flags})
+    if not Path(dataset.table["path"].iloc[0]).is_file():  # images without files cannot be decoded at another size
+        flags = {"size": dataset.images.shape[1], **flags}
+    settings = choose_settings(configuration, **flags)
     if not len(dataset.val):
         dataset = split_dataset(dataset, seed=seed)
     dataset = dataset.at_size(settings.size)
@@ -270,19 +273,22 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
     """Return the settings of a configuration, with the flags that are not None in place of its own.
 
     Args:
-        configuration: `transfer` with an architecture and `default` without, by default.
+        configuration: see `train`.
         task: `anomaly` for an anomaly detector, else of a classifier.
         flags: fields of `TrainingSettings`.
 
     Raises:
-        TrainingError: if a flag is unknown.
+        TrainingError: if a flag is unknown, or the anomaly detector of the configuration is not trained.
     """
     from pneumoscope.study.settings import anomaly_settings
 
-    configuration = configuration or ("transfer" if flags.get("architecture") else "default")
+    configuration = configuration or "default"
     given = {name: value for name, value in flags.items() if value is not None}
     choose = anomaly_settings if task == "anomaly" else configuration_settings
-    return override_settings(choose(configuration, epochs=given.pop("epochs", None)), **given)
+    settings = choose(configuration, epochs=given.pop("epochs", None))
+    if settings is None:
+        raise TrainingError(f"the anomaly detector of the configuration {configuration} is not trained")
+    return override_settings(settings, **given)
 
 
 def open_model(

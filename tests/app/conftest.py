@@ -17,6 +17,9 @@ import numpy as np
 import pytest
 import uvicorn
 from PIL import Image
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import DigitalXRayImageStorageForPresentation, ExplicitVRLittleEndian, generate_uid
 
 from pneumoscope.app.server import bind_port, build_app, configure_server
 from pneumoscope.inference.model_set import ModelCards, ModelSet
@@ -60,7 +63,6 @@ def findings_reader(reader: Reader) -> Reader:
         calibration=calibration,
         operating_points={},
         missing={"anomaly": "no negative images", "references": "no training images"},
-        label_audit=None,
     )
     cards = ModelCards(card, None, None)
     return Reader(ModelSet(cards, NoisyGraph(), anomaly=None, references=None, ood_detector=None))  # type: ignore[arg-type]
@@ -123,12 +125,22 @@ def server_recovers(app_url: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def send_bytes() -> Callable[[str, bytes], bytes]:
+def connect() -> Callable[[str], socket.socket]:
+    """Return a function that connects to the server at an address."""
+
+    def open_one(address: str) -> socket.socket:
+        host, port = address.removeprefix("http://").split(":")
+        return socket.create_connection((host, int(port)), timeout=20)
+
+    return open_one
+
+
+@pytest.fixture(scope="session")
+def send_bytes(connect: Callable[[str], socket.socket]) -> Callable[[str, bytes], bytes]:
     """Return a function that sends bytes to an address, and returns all until the server closes."""
 
     def send(address: str, data: bytes) -> bytes:
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
+        with connect(address) as connection:
             connection.sendall(data)
             return b"".join(iter(lambda: connection.recv(1 << 16), b""))
 
@@ -165,3 +177,24 @@ def encode_image(pixels: np.ndarray, image_format: str = "PNG", size: tuple[int,
 def encode() -> Callable[..., bytes]:
     """Return `encode_image`."""
     return encode_image
+
+
+@pytest.fixture(scope="session")
+def make_dicom() -> Callable[..., bytes]:
+    """Return a function that makes a digital X-ray of 8-bit pixels, with more elements by keyword."""
+
+    def make(pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, **elements: str) -> bytes:
+        dataset = Dataset()
+        dataset.file_meta = FileMetaDataset()
+        dataset.file_meta.TransferSyntaxUID = syntax
+        dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
+        dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
+        dataset.Modality, dataset.PatientName, dataset.PatientID = "DX", "Sample^Case", "SAMPLE-1"
+        dataset.set_pixel_data(pixels, "MONOCHROME2", 8, generate_instance_uid=False)
+        for name, value in elements.items():
+            setattr(dataset, name, value)
+        stream = io.BytesIO()
+        dataset.save_as(stream, enforce_file_format=True)
+        return stream.getvalue()
+
+    return make

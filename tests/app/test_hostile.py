@@ -12,13 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image, PngImagePlugin
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
+from pneumoscope.app.images import draw_thumbnail
 from pneumoscope.errors import ImageError
 
 pytestmark = pytest.mark.usefixtures("server_recovers")
 
 BOUNDARY = b"form"
-HEADERS = {"content-type": "multipart/form-data; boundary=form"}
+FORM = "multipart/form-data; boundary=form"
+HEADERS = {"content-type": FORM}
 
 
 def part(name, content, file_name=None, kind=b"image/jpeg"):
@@ -87,60 +90,35 @@ def test_no_path_leads_out_of_the_served_files(app_url, send_bytes, path):
 
 @pytest.mark.parametrize("name", ["../secret.png", "/secret.png", "..\\secret.png", "a/../../secret.png", "", "C:x"])
 def test_a_reference_name_outside_the_collection_shows_nothing(tmp_path, name):
-    from pneumoscope.app.images import draw_thumbnail
-
     Image.fromarray(np.eye(32, dtype=np.uint8) * 255).save(tmp_path / "secret.png")
     (tmp_path / "collection").mkdir()
     with pytest.raises(ImageError):
         draw_thumbnail(tmp_path / "collection", name)
 
 
-def make_bomb(kind):
-    pixels = png_chunk(b"IDAT", zlib.compress(bytes(41 * 40)))
-    if kind == "declared":
-        return make_png(60_000, 60_000, png_chunk(b"IDAT", zlib.compress(bytes(1000))))
-    if kind == "packed":
-        return make_png(12_000, 10_000, png_chunk(b"IDAT", compress_zeros(120 << 20)))
-    if kind == "more than declared":
-        return make_png(40, 40, png_chunk(b"IDAT", compress_zeros(100 << 20)))
-    if kind == "text":
-        return make_png(40, 40, png_chunk(b"zTXt", b"Comment\0\0" + compress_zeros(80 << 20)), pixels)
-    if kind == "color profile":
-        return make_png(40, 40, png_chunk(b"iCCP", b"Profile\0\0" + compress_zeros(80 << 20)), pixels)
-    if kind == "deflated DICOM":
-        return make_dicom_bomb()
-    stream = io.BytesIO()
-    if kind == "animation":
-        frames = [Image.new("L", (64, 64), level) for level in range(50)]
-        frames[0].save(stream, format="PNG", save_all=True, append_images=frames[1:])
-        return stream.getvalue()
-    Image.new("L", (16, 16)).save(stream, format="JPEG")
-    data = stream.getvalue()
-    start = data.index(b"\xff\xc0") + 5
-    return data[:start] + struct.pack(">HH", 65_000, 65_000) + data[start + 4 :]
+def make_dicom_bomb(make_dicom):
+    data = make_dicom(np.eye(32, dtype=np.uint8), DeflatedExplicitVRLittleEndian)
+    end_of_header = data.index(DeflatedExplicitVRLittleEndian.encode()) + len(DeflatedExplicitVRLittleEndian)
+    return data[:end_of_header] + compress_zeros(150 << 20, wbits=-15)
 
 
-def make_dicom_bomb():
-    from pydicom.dataset import Dataset, FileMetaDataset
-    from pydicom.uid import DeflatedExplicitVRLittleEndian
-
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = DeflatedExplicitVRLittleEndian
-    dataset.file_meta.MediaStorageSOPClassUID = dataset.SOPClassUID = "1.2.840.10008.5.1.4.1.1.7"
-    dataset.file_meta.MediaStorageSOPInstanceUID = dataset.SOPInstanceUID = "1.2.3"
-    stream = io.BytesIO()
-    dataset.save_as(stream, enforce_file_format=True)
-    start = stream.getvalue()[: stream.getvalue().index(b"1.2.840.10008.1.2.1.99") + 22]
-    return start + compress_zeros(150 << 20, wbits=-15)
+def make_profile_bomb(make_dicom):
+    profile = png_chunk(b"iCCP", b"Profile\0\0" + compress_zeros(80 << 20))
+    return make_png(40, 40, profile, png_chunk(b"IDAT", zlib.compress(bytes(41 * 40))))
 
 
-@pytest.mark.parametrize(
-    "kind",
-    ["declared", "packed", "more than declared", "text", "color profile", "jpeg", "animation", "deflated DICOM"],
-)
-def test_a_decompression_bomb_is_a_reading_with_its_error(client, kind):
-    bomb = make_bomb(kind)
+# Other bombs are tested with the decoder.
+BOMBS = {
+    "packed": lambda make_dicom: make_png(12_000, 10_000, png_chunk(b"IDAT", compress_zeros(120 << 20))),
+    "more than declared": lambda make_dicom: make_png(40, 40, png_chunk(b"IDAT", compress_zeros(100 << 20))),
+    "color profile": make_profile_bomb,
+    "deflated DICOM": make_dicom_bomb,
+}
+
+
+@pytest.mark.parametrize("make_bomb", BOMBS.values(), ids=BOMBS)
+def test_a_decompression_bomb_is_a_reading_with_its_error(client, make_dicom, make_bomb):
+    bomb = make_bomb(make_dicom)
     assert len(bomb) < 1 << 20
 
     started = time.monotonic()
@@ -201,44 +179,32 @@ def test_the_media_type_of_a_part_is_ignored(client, radiographs, kind):
 FILE = part(b"files", b"x", b"image.jpeg")
 BROKEN = (
     *(b"", b"garbage", b"\0" * 10_000, body_of(), body_of(part(b"operating_point", b"balanced"))),
-    *(body_of(part(b"files", b"", b"")), body_of(part(b"files", b"text, no file"))),
-    *(body_of(part(b"other", b"x", b"image.jpeg")), body_of(FILE)[:-8], body_of(FILE, FILE)[:-8]),
+    *(body_of(part(b"files", b"", b"")), body_of(FILE)[:-8], body_of(FILE, FILE)[:-8]),
     body_of(FILE).replace(b"--form", b"--other"),
     b"--form\r\nContent-Type: image/jpeg\r\n\r\nx\r\n--form--\r\n",
     b"--form\r\nContent-Disposition: form-data\r\n\r\nx\r\n--form--\r\n",
     b"--form\r\n" + b"X-Long: " + b"a" * 100_000 + b"\r\n\r\nx\r\n--form--\r\n",
     b"--form\r\n" + b"X: y\r\n" * 1000 + b"\r\nx\r\n--form--\r\n",
 )
-TOO_LARGE = (
-    body_of(*[part(b"f", b"x")] * 100),
-    body_of(part(b"operating_point", b"9" * 100_000)),
-    body_of(*[FILE] * 33),
+TOO_LARGE = (body_of(*[part(b"f", b"x")] * 100), body_of(part(b"operating_point", b"9" * 100_000)))
+UNUSABLE_TYPES = (
+    *("multipart/form-data", "multipart/form-data; boundary=", "multipart/form-data; boundary=" + "b" * 5000),
+    "multipart/form-data; boundary=form; charset=undefined",
 )
-
-
-@pytest.mark.parametrize(("body", "status"), [*((body, 400) for body in BROKEN), *((body, 413) for body in TOO_LARGE)])
-def test_a_broken_body_is_answered_with_its_error(client, body, status):
-    answer = client.post("/api/read", content=body, headers=HEADERS)
-
-    assert answer.status_code == status, answer.text
-    assert answer.json()["error"]
+OTHER_TYPES = ("multipart/mixed; boundary=form", "application/x-www-form-urlencoded", "\x7f/\x7f")
 
 
 @pytest.mark.parametrize(
-    ("media_type", "status"),
+    ("status", "body", "media_type"),
     [
-        ("multipart/form-data", 400),
-        ("multipart/form-data; boundary=", 400),
-        ("multipart/form-data; boundary=" + "b" * 5000, 400),
-        ("multipart/form-data; boundary=form; charset=undefined", 400),
-        ("multipart/mixed; boundary=form", 415),
-        ("application/json", 415),
-        ("application/x-www-form-urlencoded", 415),
-        ("\x7f/\x7f", 415),
+        *((400, body, FORM) for body in BROKEN),
+        *((413, body, FORM) for body in TOO_LARGE),
+        *((400, body_of(FILE), media_type) for media_type in UNUSABLE_TYPES),
+        *((415, body_of(FILE), media_type) for media_type in OTHER_TYPES),
     ],
 )
-def test_a_wrong_media_type_is_answered_with_its_error(client, media_type, status):
-    answer = client.post("/api/read", content=body_of(FILE), headers={"content-type": media_type})
+def test_a_broken_body_or_another_media_type_is_answered_with_its_error(client, status, body, media_type):
+    answer = client.post("/api/read", content=body, headers={"content-type": media_type})
 
     assert answer.status_code == status, answer.text
     assert answer.json()["error"]

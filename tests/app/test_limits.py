@@ -4,7 +4,6 @@ import asyncio
 import os
 import re
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -37,7 +36,7 @@ def post(client, *files):
 
 
 @pytest.mark.integration
-def test_a_stopped_or_slow_body_gets_408(serve_app, send_bytes, radiographs):
+def test_a_stopped_or_slow_body_gets_408(serve_app, connect, send_bytes, radiographs):
     head, content = write_request(radiographs["normal"])
     with serve_app(limits=Limits(receive_seconds=1.5)) as address, httpx.Client(base_url=address) as client:
         started = time.monotonic()
@@ -46,7 +45,7 @@ def test_a_stopped_or_slow_body_gets_408(serve_app, send_bytes, radiographs):
         assert stopped.startswith(b"HTTP/1.1 408")
         assert b"in time" in stopped
 
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as slow:
+        with connect(address) as slow:
             slow.sendall(head)
             started = time.monotonic()
             for byte in content:
@@ -59,12 +58,11 @@ def test_a_stopped_or_slow_body_gets_408(serve_app, send_bytes, radiographs):
                 assert time.monotonic() - started < 20
 
 
-def test_connections_over_the_limit_get_503(serve_app):
+def test_connections_over_the_limit_get_503(serve_app, connect):
     with serve_app(limits=Limits(max_connections=5)) as address:
         with ExitStack() as idle:
             for _ in range(5):
-                host, port = address.removeprefix("http://").split(":")
-                idle.enter_context(socket.create_connection((host, int(port))))
+                idle.enter_context(connect(address))
             rejected = httpx.get(f"{address}/api/health")
         time.sleep(0.2)
         served = httpx.get(f"{address}/api/health")
@@ -77,10 +75,10 @@ def test_a_full_queue_gets_503(serve_app, reader, radiographs, monkeypatch):
     monkeypatch.setattr(reader, "predict_images", slow_down(reader.predict_images, 1.5))
     narrow = Limits(num_readers=1, wait_seconds=0.3)
     with serve_app(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
-        statuses = asyncio.run(post_at_once(address, radiographs["normal"], 3))
+        answers = asyncio.run(post_at_once(address, [("image.jpeg", radiographs["normal"])] * 3))
         later = post(client, radiographs["normal"])
 
-    assert sorted(statuses) == [200, 503, 503]
+    assert sorted(answer.status_code for answer in answers) == [200, 503, 503]
     assert later.status_code == 200
 
 
@@ -106,10 +104,11 @@ def slow_down(work, seconds):
     return slow
 
 
-async def post_at_once(address, file, count):
-    async with httpx.AsyncClient(base_url=address, timeout=60) as client:
-        requests = [post(client, file) for _ in range(count)]
-        return [answer.status_code for answer in await asyncio.gather(*requests)]
+async def post_at_once(address, files):
+    """Send each file, a name and its bytes, in a request of its own, and return the responses."""
+    limits = httpx.Limits(max_connections=len(files))
+    async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as client:
+        return await asyncio.gather(*(client.post("/api/read", files={"files": file}) for file in files))
 
 
 @pytest.mark.integration
@@ -136,31 +135,29 @@ def test_a_body_over_its_limit_gets_413(serve_app, send_bytes, radiographs):
 
 
 @pytest.mark.parametrize("framing", [b"Transfer-Encoding: chunked", b"Content-Length: 99999999999"])
-def test_an_endless_body_is_rejected_without_being_read(serve_app, framing):
+def test_an_endless_body_is_rejected_without_being_read(serve_app, connect, framing):
     piece = bytes(1 << 16)
     head = b"POST /api/read HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: multipart/form-data; boundary=b\r\n"
     part = b'--b\r\nContent-Disposition: form-data; name="files"; filename="a"\r\n\r\n'
     num_bytes = 0
-    with serve_app(limits=NARROW) as address:
-        host, port = address.removeprefix("http://").split(":")
-        with socket.create_connection((host, int(port)), timeout=20) as connection:
-            connection.sendall(head + framing + b"\r\n\r\n")
-            with suppress(ConnectionError):
-                for content in chain([part], repeat(piece)):
-                    connection.sendall(b"%x\r\n%s\r\n" % (len(content), content))
-                    num_bytes += len(content)
-                    assert num_bytes < 64 << 20
-            answer = connection.recv(1 << 16)
+    with serve_app(limits=NARROW) as address, connect(address) as connection:
+        connection.sendall(head + framing + b"\r\n\r\n")
+        with suppress(ConnectionError):
+            for content in chain([part], repeat(piece)):
+                connection.sendall(b"%x\r\n%s\r\n" % (len(content), content))
+                num_bytes += len(content)
+                assert num_bytes < 64 << 20
+        answer = connection.recv(1 << 16)
 
     assert answer.startswith(b"HTTP/1.1 413")
     assert b"connection: close" in answer.lower()
 
 
-def test_uploads_over_the_memory_limit_get_503(serve_app):
+def test_uploads_over_the_memory_limit_get_503(serve_app, connect):
     files = [bytes(40_000)] * 2
     head, content = write_request(*files)
     with serve_app(limits=NARROW) as address, httpx.Client(base_url=address, timeout=60) as client:
-        with socket.create_connection((client.base_url.host, client.base_url.port), timeout=20) as waiting:
+        with connect(address) as waiting:
             waiting.sendall(head + content[:-10])
             time.sleep(0.5)
             rejected = post(client, *files)
@@ -193,28 +190,17 @@ def test_two_hundred_parallel_uploads_are_answered_and_nothing_is_written_or_log
         lines = [process.stdout.readline() for _ in range(3)]
         assert lines[1].strip() == RESEARCH_USE_ONLY
         address = lines[0].split()[-1]
-        answers = asyncio.run(send_at_once(address, kinds))
+        files = [(f"Doe_Jane_{number}.jpeg", kinds[number % len(kinds)]) for number in range(PARALLEL)]
+        answers = asyncio.run(post_at_once(address, files))
         health = httpx.get(f"{address}api/health", timeout=20)
         process.send_signal(signal.SIGINT)
         rest = process.communicate(timeout=60)[0]
 
-    assert [status for status, _ in answers] == [200] * PARALLEL
-    for number, (_, answer) in enumerate(answers):
-        (reading,) = answer["readings"]
+    for number, answer in enumerate(answers):
+        assert answer.status_code == 200
+        (reading,) = answer.json()["readings"]
         assert reading["path"] == f"Doe_Jane_{number}.jpeg"
         assert (reading["error"] is None) is (number % len(kinds) in (0, 1, 3))
     assert health.json()["status"] == "ok"
     assert (process.returncode, rest) == (0, "")
     assert list(tmp_path.iterdir()) == []
-
-
-async def send_at_once(address, kinds):
-    limits = httpx.Limits(max_connections=PARALLEL)
-    async with httpx.AsyncClient(base_url=address, timeout=300, limits=limits) as client:
-
-        async def send(number):
-            named = (f"Doe_Jane_{number}.jpeg", kinds[number % len(kinds)])
-            answer = await client.post("/api/read", files={"files": named})
-            return answer.status_code, answer.json()
-
-        return await asyncio.gather(*(send(number) for number in range(PARALLEL)))

@@ -1,5 +1,6 @@
 """The pages, and the server from its start to its end."""
 
+import html
 import re
 import sys
 from pathlib import Path
@@ -74,6 +75,10 @@ def test_trust_in_the_labels_is_shown_if_it_was_measured(serve_app, reader, monk
 
     assert ('id="label-trust"' in page) == bool(trust)
     assert trust in page
+
+
+def test_the_training_population_is_stated(client, reader):
+    assert f"Training population: {reader.models.cards.classifier.population}." in html.unescape(client.get("/").text)
 
 
 def test_without_a_study_its_page_shows_the_command(client):

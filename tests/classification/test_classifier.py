@@ -53,7 +53,7 @@ def test_five_classes_are_learned(tmp_path: Path, five_classes: Dataset, caplog:
 
 
 def test_four_findings_are_learned_with_unknown_labels(tmp_path: Path, four_findings: Dataset) -> None:
-    settings = make_settings("reference", 4, mixup=0.1, label_smoothing=0.02)
+    settings = make_settings("reference", 4, label_smoothing=0.02)
     bundle, trained = train_classifier(four_findings, tmp_path, settings=settings)
     test = trained.evaluations["test"]
     assert bundle.card.label_set == four_findings.label_set and bundle.card.architecture == "reference-multiclass"
@@ -65,9 +65,10 @@ def test_four_findings_are_learned_with_unknown_labels(tmp_path: Path, four_find
 @pytest.mark.parametrize("configuration", ["reference", "default"])
 def test_two_classes_are_trained(tmp_path: Path, five_classes: Dataset, configuration: str) -> None:
     binary = five_classes.label_set.binary()
-    bundle, trained = train_classifier(five_classes, tmp_path, label_set=binary, settings=make_settings(configuration))
+    settings = make_settings(configuration)
+    bundle, trained = train_classifier(five_classes, tmp_path, label_set=binary, settings=settings)
     assert trained.classes == binary.classes
-    assert bundle.card.architecture == ("compact_resnet" if configuration == "default" else "reference-binary")
+    assert bundle.card.architecture == ("efficientnet-lite0" if configuration == "default" else "reference-binary")
     np.testing.assert_allclose(trained.evaluations["val"].probabilities.sum(axis=1), 1, atol=1e-6)
 
 

@@ -42,7 +42,7 @@ def folds(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Dataset, Dataset]]:
         folds.append((train, validation))
         return SimpleNamespace(model=None), None
 
-    def predict(model: None, images: np.ndarray, label_set: LabelSet) -> np.ndarray:
+    def predict(model: None, images: np.ndarray, label_set: LabelSet, *, mirror: bool) -> np.ndarray:
         return np.full((len(images), len(label_set.classes)), 1 / len(label_set.classes))
 
     monkeypatch.setattr(cross_validation, "fit_classifier", fit)

@@ -112,7 +112,7 @@ def findings(tmp_path_factory):
     """Phantoms with four findings, and settings of a short training."""
     folder = tmp_path_factory.mktemp("findings")
     write_phantoms(folder / "data", num_train=90, num_test=30, size=224, label_set="multi-label", seed=0)
-    (folder / "short.toml").write_text('epochs = 2\nsize = 224\nbatch-size = 16\narchitecture = "compact_resnet"\n')
+    (folder / "short.toml").write_text('epochs = 2\nsize = 224\nbatch-size = 16\narchitecture = "efficientnet-lite0"\n')
     return folder
 
 

@@ -200,12 +200,12 @@ def test_folders_of_any_class_and_patient(tmp_path, write_image, make_dicom, ima
     (tmp_path / "set/train/Normal/1.2.840.7").write_bytes(make_dicom(image, PatientAge="018M", ViewPosition="PA"))
     collection = scan_collection(tmp_path / "set")
     assert collection.label_set == LabelSet(("Normal", "Coração aumentado", "Pneumonia viral"), "Normal")
-    columns = ["label", "patient", "split", "age", "view"]
+    columns = ["label", "patient", "split", "age", "view", "modality"]
     assert sorted(collection.table[columns].to_numpy().tolist()) == [
-        ["Coração aumentado", "train/Coração aumentado/images/2.png", "train", "", ""],
-        ["Normal", "4711", "train", "1", "PA"],
-        ["Normal", "train/Normal/3.png", "train", "", ""],
-        ["Pneumonia viral", "ana", "test", "", ""],
+        ["Coração aumentado", "train/Coração aumentado/images/2.png", "train", "", "", ""],
+        ["Normal", "4711", "train", "1", "PA", "CR"],
+        ["Normal", "train/Normal/3.png", "train", "", "", ""],
+        ["Pneumonia viral", "ana", "test", "", "", ""],
     ]
     assert collection.skipped["reason"].tolist() == [
         "image in the folder 'other', which is no class", "image in the folder 'train', which is no class"

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscope.data.image import check_images, load_gray, load_image, load_images
+from pneumoscope.data.image import check_images, find_content, load_gray, load_image, load_images
 from pneumoscope.errors import ImageError
 
 
@@ -169,3 +169,14 @@ def test_a_text_stream_is_an_error(tmp_path):
     (tmp_path / "a.dcm").write_text("DICM")
     with (tmp_path / "a.dcm").open() as stream, pytest.raises(ImageError, match="binary"):
         load_gray(stream)
+
+
+def test_uniform_bars_are_cropped_before_the_resizing():
+    content = np.random.default_rng(0).integers(0, 256, (120, 80), dtype=np.uint8)
+    framed = np.pad(content, ((10, 0), (7, 20)), constant_values=30)
+    assert find_content(framed, 255) == (7, 10, 87, 130)
+    np.testing.assert_array_equal(load_image(framed, size=64), load_image(content, size=64))
+    assert load_image(framed).shape == framed.shape
+    mostly_blank = np.zeros((100, 100), np.uint8)
+    mostly_blank[40:60, 40:60] = content[:20, :20]
+    assert find_content(mostly_blank, 255) == (25, 25, 75, 75)

@@ -51,9 +51,6 @@ def test_a_detector_that_accepts_all_is_noticed(detector, phantoms):
     check = check_ood_detector(replace(detector, **never, **exposure), phantoms, split="test")
 
     assert {(kind.flagged.value, kind.reason) for kind in check.kinds} == {(0.0, "")}
-
-
-def test_a_missing_split_is_an_error(detector, phantoms):
     with pytest.raises(ValueError, match="contains no image"):
         check_ood_detector(detector, phantoms, split="elsewhere")
 

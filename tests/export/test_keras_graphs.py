@@ -4,13 +4,15 @@ import keras
 import numpy as np
 import pytest
 
+from pneumoscope.anomaly.features import build_trunk, upsample_maps
+from pneumoscope.anomaly.knn import fit_knn
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ExportError
 from pneumoscope.explain.methods import explain
 from pneumoscope.explain.scorer import list_layers
 from pneumoscope.export.keras_graphs import (
     AutoencoderGraph,
-    GaussianGraph,
+    NearestNormalsGraph,
     build_classifier_graph,
     find_activation_map_layer,
     find_last_feature_map,
@@ -18,11 +20,16 @@ from pneumoscope.export.keras_graphs import (
 )
 from pneumoscope.export.onnx_file import export_graph
 from pneumoscope.inference.model_set import Graph, as_input
-from pneumoscope.models.architectures.compact_resnet import build_compact_resnet
 from pneumoscope.models.architectures.pretrained import build_transfer
 from pneumoscope.models.architectures.reference import build_autoencoder, build_binary, build_multiclass
+from pneumoscope.models.prediction import predict_probabilities
 from pneumoscope.models.receptive_field import upsample
-from pneumoscope.phantoms.phantom import draw_phantoms
+from pneumoscope.models.registry import build_architecture
+from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
+
+
+def build_tiny():
+    return build_architecture("tiny", num_outputs=3)
 
 
 @pytest.fixture(autouse=True)
@@ -46,7 +53,7 @@ def run(graph, path, images):
     return dict(zip(names, Graph(path).run(as_input(images), names), strict=True))
 
 
-@pytest.mark.parametrize("build", [build_compact_resnet, build_multiclass, build_binary])
+@pytest.mark.parametrize("build", [build_tiny, build_multiclass, build_binary])
 def test_a_classifier_gives_its_probabilities_and_embedding(build, images, tmp_path):
     model = build()
     labels = KERMANY_LABELS if model.output_shape[-1] == 3 else KERMANY_LABELS.binary()
@@ -60,7 +67,7 @@ def test_a_classifier_gives_its_probabilities_and_embedding(build, images, tmp_p
 
 
 def test_heatmaps_are_the_gradients_of_the_last_feature_map(images, tmp_path):
-    model = build_compact_resnet()
+    model = build_tiny()
     graph = build_classifier_graph(model, "embedding", KERMANY_LABELS)
     heatmaps = run(graph, tmp_path / "model.onnx", images)["heatmaps"]
     layer = find_last_feature_map(model)
@@ -75,13 +82,13 @@ def test_heatmaps_are_the_gradients_of_the_last_feature_map(images, tmp_path):
 @pytest.mark.parametrize(
     ("build", "expected"),
     [
-        (build_compact_resnet, True),
+        (build_tiny, True),
         (build_multiclass, False),
         (build_binary, False),
         (lambda: build_transfer("mobilenet", size=32), True),
         (lambda: build_transfer("mobilenet-v3-small", size=32), True),
     ],
-    ids=["compact_resnet", "multiclass", "binary", "mobilenet", "mobilenet-v3-small"],
+    ids=["tiny", "multiclass", "binary", "mobilenet", "mobilenet-v3-small"],
 )
 def test_networks_that_end_in_pooling_and_one_dense_layer_have_heatmaps(build, expected):
     model = build()
@@ -102,26 +109,16 @@ def test_the_score_of_an_autoencoder_is_its_squared_error(tmp_path, images):
     np.testing.assert_allclose(outputs["score"], outputs["map"].mean(axis=(1, 2)), rtol=1e-4)
 
 
-def test_distances_from_normals_are_those_of_mahalanobis(tmp_path, images):
-    image = keras.Input((128, 128, 1))
-    fine = keras.layers.Conv2D(3, 3, padding="same")(image)
-    coarse = keras.layers.Conv2D(2, 16, 16)(fine)
-    joined = keras.layers.Concatenate()([keras.layers.AveragePooling2D(16)(fine), coarse])
-    model, join = keras.Model(image, [fine, coarse]), keras.Model([fine, coarse], joined)
-    weights = [np.full((side, side), 1 / side**2, np.float32) for side in (128, 8)]
-    patches, rng = keras.Model(image, joined), np.random.default_rng(0)
-    normals = rng.normal(size=(400, 5)).astype(np.float32) @ rng.normal(size=(5, 5)).astype(np.float32)
-    precision = np.linalg.inv(np.cov(normals.T))
-    gaussian = normals.mean(axis=0), np.linalg.cholesky(precision).astype(np.float32)
+def test_distances_from_normals_are_those_of_the_detector(tmp_path, images):
+    normals = phantom_dataset(num_train=30, num_test=3, size=images.shape[1], seed=2).images
+    detector = fit_knn(build_trunk(images.shape[1]), normals)
 
-    graph = GaussianGraph(model, join, weights, whole=gaussian, single=gaussian)
-    outputs = run(graph, tmp_path / "gaussian.onnx", images)
+    outputs = run(NearestNormalsGraph(detector), tmp_path / "normals.onnx", images)
 
-    features = np.array(patches(as_inputs(images)), dtype=np.float64)
-    for name, values in (("map", features), ("score", features.mean(axis=(1, 2)))):
-        offsets = values - normals.mean(axis=0)
-        expected = np.sqrt(np.einsum("...i,ij,...j->...", offsets, precision, offsets))
-        np.testing.assert_allclose(outputs[name], expected, rtol=1e-3)
+    np.testing.assert_allclose(outputs["score"], detector.score(images), rtol=1e-3)
+    maps = upsample_maps(outputs["map"], images.shape[1])
+    np.testing.assert_allclose(maps, detector.anomaly_maps(images), rtol=1e-3)
+    assert (tmp_path / "normals.onnx").stat().st_size < 12e6
 
 
 def test_a_network_without_an_onnx_form_is_an_error(tmp_path, images):
@@ -138,3 +135,15 @@ def test_an_export_with_other_outputs_is_not_kept(tmp_path, images):
         export_graph(AutoencoderGraph(build_autoencoder()), tmp_path / "a.onnx", images, tolerance=0.0)
 
     assert list(tmp_path.iterdir()) == []
+
+
+def test_mirrored_probabilities_are_the_mean_of_both_sides(tmp_path, images):
+    model = build_tiny()
+    outputs = run(build_classifier_graph(model, "embedding", KERMANY_LABELS, mirror=True), tmp_path / "a.onnx", images)
+    plain = run(build_classifier_graph(model, "embedding", KERMANY_LABELS), tmp_path / "b.onnx", images)
+
+    expected = predict_probabilities(model, images, KERMANY_LABELS, mirror=True)
+    np.testing.assert_allclose(outputs["probabilities"], expected, atol=1e-5)
+    assert np.abs(outputs["probabilities"] - plain["probabilities"]).max() > 1e-4
+    for name in ("embedding", "heatmaps", "feature_map"):
+        np.testing.assert_allclose(outputs[name], plain[name], atol=1e-4)

@@ -6,6 +6,7 @@ import keras
 import numpy as np
 import pytest
 
+from pneumoscope.data.population import Population
 from pneumoscope.errors import ExportError, ModelError, PneumoscopeError
 from pneumoscope.export.reader import export_reader
 from pneumoscope.inference.onnx_model import open_onnx
@@ -38,7 +39,7 @@ def make_dataset(name, size):
 def save_untrained(folder, label_set, size):
     activation = "sigmoid" if label_set.multi_label else "softmax"
     count = len(label_set.classes)
-    model = build_architecture("compact_resnet", num_outputs=count, size=size, activation=activation)
+    model = build_architecture("tiny", num_outputs=count, size=size, activation=activation)
     record = TrainingRecord(
         label_set=label_set,
         settings=TrainingSettings(configuration="default", epochs=1, size=size),
@@ -74,6 +75,7 @@ def test_five_classes_are_exported_and_read(tmp_path):
     assert reader.compute_maps(test.images[0]).position.shape == (2,)
     assert reader.explain(test.images[0]).label == "abnormal"
     assert reader.models.cards.classifier.data.splits["test"]["images"] == SPLITS["test"]
+    assert reader.models.cards.classifier.population == Population()  # nothing is known of phantoms
 
 
 def test_what_the_data_do_not_allow_is_named(tmp_path, caplog):

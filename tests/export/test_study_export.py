@@ -17,14 +17,13 @@ from pneumoscope.phantoms.phantom import draw_phantoms
 from pneumoscope.study.pipeline import reopen_study
 
 AUROC = {"value": 0.912345, "low": 0.9, "high": None, "n": 40}
-LABELS = {"images": 90, "inside": 20, "verdict": "Take care.", "metrics": {"predictions_outside": AUROC}, "labels": []}
 HEATMAPS = {"method": "hirescam", "layer": "conv_1", "verdict": "A hint.", "metrics": {"road": AUROC}}
 
 
 @pytest.fixture(scope="module")
 def study(finished_study):
     """Return the arguments of an export, and the hash of the study's data."""
-    request, dataset = reopen_study(finished_study)
+    request, dataset = reopen_study(finished_study, "improved")
     return (finished_study, dataset), request["data_sha256"]
 
 
@@ -33,12 +32,9 @@ def exported(study, tmp_path_factory):
     """Return an export with audits."""
     arguments, data = study
     folder = tmp_path_factory.mktemp("export")
-    audit, explained = folder / "labels.json", folder / "explain.json"
-    audit.write_text(json.dumps({"data_sha256": data, **LABELS}))
+    explained = folder / "explain.json"
     explained.write_text(json.dumps({"data_sha256": data, "configuration": "improved", **HEATMAPS}))
-    return export_study(
-        *arguments, folder / "models", data_license="our own", explain_results=explained, label_audit=audit
-    )
+    return export_study(*arguments, folder / "models", data_license="our own", explain_results=explained)
 
 
 def test_a_reader_predicts_as_the_models_of_the_study_do(exported, finished_study, study):
@@ -78,19 +74,18 @@ def test_audits_are_part_of_the_card(exported):
     reader = Reader.open(exported)
     card = reader.models.cards.classifier
 
-    assert (card.label_audit.images, card.label_audit.inside) == (90, 20)
-    assert card.label_audit.metrics["predictions_outside"].value == 0.9123
     assert (card.explanation.layer, card.explanation.metrics["road"].value) == ("conv_1", 0.9123)
-    assert reader.trust == {"label_trust": "Take care.", "heatmap_trust": "A hint."}
+    assert reader.trust["heatmap_trust"] == "A hint."
+    assert reader.trust["label_trust"].startswith("Bacterial versus viral is unreliable: AUROC 0.")
     assert not reader.has_heatmaps
 
 
 @pytest.mark.parametrize(
     ("argument", "content", "message"),
     [
-        ("label_audit", {**LABELS, "data_sha256": "0"}, "measured on other data"),
-        ("label_audit", {"images": "many"}, "cannot be read .images: "),
-        ("label_audit", None, "cannot be read"),
+        ("explain_results", {**HEATMAPS, "data_sha256": "0"}, "measured on other data"),
+        ("explain_results", {"layer": 3}, "cannot be read .method: "),
+        ("explain_results", None, "cannot be read"),
         ("explain_results", HEATMAPS, "the configuration None, expected improved"),
     ],
     ids=["other-data", "damaged", "missing", "other-configuration"],

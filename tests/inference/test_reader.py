@@ -12,7 +12,7 @@ from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
 from pneumoscope.inference.cards import PARTS
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.illustration import illustrate
-from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards, load_model_set
+from pneumoscope.inference.model_set import SHIPPED_DIR, Graph, load_cards, load_model_set
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.table import list_columns
 from pneumoscope.io.json_file import to_plain
@@ -112,6 +112,23 @@ def test_maps_have_their_shapes_and_ranges(reader, images):
     assert 0 <= maps.anomaly_map.min() < maps.anomaly_map.max() <= 1
     low, high = reader.models.references.coordinates.min(axis=0), reader.models.references.coordinates.max(axis=0)
     assert (maps.position >= low).all() and (maps.position <= high).all()
+
+
+def test_maps_come_with_the_reading_from_one_run_of_each_model(reader, images, monkeypatch):
+    (expected,) = reader.predict_images(images[:1], ["x"])
+    separate = reader.compute_maps(images[0])
+    runs = []
+    run = Graph.run
+    monkeypatch.setattr(Graph, "run", lambda graph, *arguments: runs.append(graph.path) or run(graph, *arguments))
+    reading, maps = reader.predict_with_maps(images[0], "x")
+    (rejected, _) = reader.predict_with_maps(images[0], "x", objections=["This is a lateral view."])
+
+    assert reading == expected
+    assert runs == 2 * [reader.models.classifier.path, reader.models.anomaly.path]
+    np.testing.assert_array_equal(maps.heatmaps, separate.heatmaps)
+    np.testing.assert_array_equal(maps.anomaly_map, separate.anomaly_map)
+    np.testing.assert_array_equal(maps.position, separate.position)
+    assert (rejected.decision, rejected.reason) == ("rejected", "This is a lateral view.")
 
 
 def test_one_input_gives_one_reading_and_many_give_a_list(reader, images, tmp_path):

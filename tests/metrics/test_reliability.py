@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from pneumoscope.metrics.reliability import NUM_BINS, measure_reliability, measure_top_label_reliability
+from pneumoscope.metrics.reliability import NUM_BINS, measure_reliability
 
 
 def draw(count, seed=0):
@@ -35,13 +35,11 @@ def test_the_error_equals_that_of_mapie():
     metrics = pytest.importorskip("mapie.metrics.calibration")
     rng = np.random.default_rng(1)
     labels, probabilities = rng.integers(0, 3, 500), rng.dirichlet([1, 1, 1], 500)
+    correct, highest = (probabilities.argmax(axis=1) == labels).astype(int), probabilities.max(axis=1)
 
-    reliability = measure_top_label_reliability(labels, probabilities, np.arange(500).astype(str))
+    reliability = measure_reliability(correct, highest, np.arange(500).astype(str))
 
-    right = (probabilities.argmax(axis=1) == labels).astype(int)
-    expected = metrics.expected_calibration_error(
-        right, probabilities.max(axis=1), num_bins=NUM_BINS, split_strategy="uniform"
-    )
+    expected = metrics.expected_calibration_error(correct, highest, num_bins=NUM_BINS, split_strategy="uniform")
     assert reliability.error.value == pytest.approx(expected)
 
 

@@ -185,8 +185,8 @@ def test_a_function_of_the_user_builds_an_architecture(tmp_path: Path, monkeypat
     for name, message in (("own_network:wrong", "gives a int; expected a Keras model"), ("no:build", "cannot be imp")):
         with pytest.raises(TrainingError, match=message):
             build_architecture(name, num_outputs=3)
-    with pytest.raises(TrainingError, match="compact_resnet takes no pretrained weights"):
-        build_architecture("compact_resnet", num_outputs=3, weights="imagenet")
+    with pytest.raises(TrainingError, match="tiny takes no pretrained weights"):
+        build_architecture("tiny", num_outputs=3, weights="imagenet")
 
 
 def test_a_constant_output_is_described_with_the_range_of_the_input() -> None:

@@ -1,8 +1,7 @@
-"""Training: checkpoints, the chosen epoch, head epochs, and a learning rate for each layer."""
+"""Training: checkpoints, the chosen epoch, and frozen layers."""
 
 import csv
 from dataclasses import replace
-from itertools import pairwise
 from pathlib import Path
 from shutil import copyfile
 from typing import Any
@@ -15,12 +14,11 @@ keras = pytest.importorskip("keras")
 from pneumoscope.errors import TrainingError
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.models import training
-from pneumoscope.models.optimizer import LayerwiseAdam, list_rate_factors
 from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.models.training import TrainingData, fit_model
 
 SETTINGS = TrainingSettings(
-    epochs=4, batch_size=16, cosine=True, weight_decay=0.02, averaging=0.5, head_epochs=2, layer_decay=0.5
+    epochs=4, batch_size=16, cosine=True, weight_decay=0.02, averaging=0.5, max_gradient=1.0, frozen_until="hidden_2"
 )
 HIDDEN = tuple(f"hidden_{number}" for number in range(1, 6))
 
@@ -72,43 +70,18 @@ def uninterrupted(tmp_path_factory: pytest.TempPathFactory) -> tuple["keras.Mode
         return *fit(folder / "checkpoint.npz"), folder
 
 
-def measure_moves(checkpoint: Path) -> dict[str, float]:
-    """Return by path the largest change of each weight, moving statistics included."""
-    with np.load(checkpoint, allow_pickle=False) as archive:
-        return {
-            start.path: float(np.abs(archive[f"variables_{number}"] - np.asarray(start)).max())
-            for number, start in enumerate(build_deep().variables)
-            if "seed" not in start.path
-        }
-
-
-def test_the_rate_falls_by_fifths_of_the_layers() -> None:
-    model = build_deep()
-    by_layer = dict(
-        zip([variable.path for variable in model.trainable_variables], list_rate_factors(model, 0.5), strict=True)
-    )
-    kernels = [by_layer[f"{name}/kernel"] for name in (*HIDDEN, "output")]
-    assert kernels == [1 / 32, 1 / 32, 1 / 16, 1 / 8, 1 / 4, 1]
-    assert by_layer["normalization/gamma"] == 1 / 2
-
-
-def test_early_layers_move_less_than_late_ones(uninterrupted) -> None:
-    moves = measure_moves(uninterrupted[2] / "after-4.npz")
-    assert 4 * moves["hidden_1/kernel"] < 2 * moves["hidden_4/kernel"] < moves["output/kernel"]
-    assert all(moves[f"{early}/kernel"] < moves[f"{late}/kernel"] for early, late in pairwise(HIDDEN[1:]))
-
-
-def test_head_epochs_train_the_last_layer_only(uninterrupted) -> None:
-    moves = measure_moves(uninterrupted[2] / "after-2.npz")
-    assert min(moves.pop("output/kernel"), moves.pop("output/bias")) > 0
-    assert set(moves.values()) == {0.0}
-    assert min(measure_moves(uninterrupted[2] / "after-3.npz").values()) > 0
+def test_frozen_layers_keep_their_weights(uninterrupted, tmp_path: Path) -> None:
+    start = dict(zip([weight.path for weight in build_deep().weights], build_deep().get_weights(), strict=True))
+    model = uninterrupted[0]
+    for weight, value in zip(model.weights, model.get_weights(), strict=True):
+        frozen = weight.path.startswith(("hidden_1", "hidden_2"))
+        assert np.array_equal(start[weight.path], value) is frozen
+    with pytest.raises(TrainingError, match="frozen_until is 'block'; expected a layer of deep, such as hidden_"):
+        fit(tmp_path / "checkpoint.npz", replace(SETTINGS, frozen_until="block"))
 
 
 @pytest.mark.parametrize("stopped_after", [1, 2, 3])
-def test_a_run_resumed_in_either_stage_ends_as_an_uninterrupted_one(
-    tmp_path: Path, uninterrupted, stopped_after: int
-) -> None:
+def test_a_resumed_run_ends_as_an_uninterrupted_one(tmp_path: Path, uninterrupted, stopped_after: int) -> None:
     whole_model, whole, folder = uninterrupted
     copyfile(folder / f"after-{stopped_after}.npz", tmp_path / "checkpoint.npz")
 
@@ -120,21 +93,8 @@ def test_a_run_resumed_in_either_stage_ends_as_an_uninterrupted_one(
         np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-7)
 
 
-def test_at_the_full_rate_it_is_adam_with_decoupled_decay() -> None:
-    outcomes = []
-    for optimizer in (
-        LayerwiseAdam(0.01, shares=[1.0], decays=[0.1]),
-        keras.optimizers.AdamW(0.01, weight_decay=0.1),
-    ):
-        weight = keras.Variable(np.array([1.0, -2.0, 3.0], dtype=np.float32))
-        for number in range(3):
-            optimizer.apply([keras.ops.convert_to_tensor(np.array([1.0, 2.0, -number], dtype=np.float32))], [weight])
-        outcomes.append(np.asarray(weight))
-    np.testing.assert_allclose(*outcomes, rtol=1e-6)
-
-
 def test_training_lowers_the_loss_and_the_curve_holds_the_accuracy(tmp_path: Path) -> None:
-    settings = replace(SETTINGS, epochs=8, learning_rate=0.05, head_epochs=0, layer_decay=1.0, keep_best=True)
+    settings = replace(SETTINGS, epochs=8, learning_rate=0.05, frozen_until=None, keep_best=True)
     model, curve = fit(tmp_path / "checkpoint.npz", settings)
     assert curve.loss[-1] < curve.loss[0]
     assert curve.val_accuracy[curve.chosen_epoch - 1] > 0.8

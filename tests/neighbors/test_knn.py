@@ -9,21 +9,21 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import CollectionError, ImageError, ModelError
 from pneumoscope.labels import LabelSet
-from pneumoscope.neighbors.knn import K_TRIED, count_votes, embed_images, find_neighbors, find_similar
+from pneumoscope.neighbors.knn import K_TRIED, count_votes, embed_images, find_neighbors
 from pneumoscope.neighbors.search import LabeledEmbeddings, scale_to_length_one
 
 SPLITS = {"train": 90, "val": 30, "test": 30}
 FINDINGS = LabelSet(("edema", "mass"), negative="healthy", multi_label=True)
 
 
-def make_dataset(labels, splits, patients=None, label_set=KERMANY_LABELS):
+def make_dataset(labels, splits, label_set=KERMANY_LABELS):
     number = len(labels)
     table = pd.DataFrame(
         {
             "name": [f"{split}/{row}.jpeg" for row, split in enumerate(splits)],
             "label": labels,
             "uncertain": "",
-            "patient": [f"p{row}" for row in range(number)] if patients is None else patients,
+            "patient": [f"p{row}" for row in range(number)],
             "split": splits,
         }
     )
@@ -45,14 +45,6 @@ def classify(embeddings, dataset, label_set=KERMANY_LABELS, probabilities=None, 
     return find_neighbors(embeddings, dataset, label_set=label_set, probabilities=probabilities, seed=seed)
 
 
-def test_clustered_classes_are_classified_correctly():
-    embeddings, dataset = make_case(spread=0.3)
-    result = classify(embeddings, dataset)
-    assert result.evaluations["test"].metrics["accuracy"].value > 0.95
-    assert result.evaluations["val"].metrics["macro_f1"].value > 0.95
-    assert result.evaluations["test"].names.tolist() == dataset.table["name"][dataset.rows("test")].tolist()
-
-
 def test_probabilities_are_weighted_shares_of_the_votes():
     embeddings, dataset = make_case(spread=2.5)
 
@@ -65,6 +57,7 @@ def test_probabilities_are_weighted_shares_of_the_votes():
         expected = reference.predict_proba(embeddings[dataset.rows(split)]) / np.bincount(labels[train])
         expected /= expected.sum(axis=1, keepdims=True)
         np.testing.assert_allclose(evaluation.probabilities, expected, atol=1e-6)
+        assert evaluation.names.tolist() == dataset.names[dataset.rows(split)].tolist()
 
 
 def test_k_is_chosen_on_validation_alone():
@@ -199,36 +192,14 @@ def test_invalid_arguments_raise_an_error():
         classify(embeddings, everything, probabilities=np.ones((0, 3)))
 
 
-def test_similar_images_are_ordered_and_of_other_patients():
-    dataset = make_dataset(["normal"] * 6, ["train"] * 5 + ["test"], ["a", "a", "b", "c", "d", "e"])
-    angles = np.radians([0, 10, 60, 40, 90, 1])
-    embeddings = np.stack([np.cos(angles), np.sin(angles)], axis=1) * np.array([[5], [1], [2], [3], [1], [1]])
-
-    anyone, _ = find_similar(np.array([7.0, 0.0]), embeddings, dataset, num_neighbors=3)
-    others, distances = find_similar(np.array([7.0, 0.0]), embeddings, dataset, patient="a")
-
-    assert anyone.tolist() == [0, 1, 3]
-    assert others.tolist() == [3, 2, 4]
-    np.testing.assert_allclose(distances, 2 * np.sin(np.radians([20, 30, 45])), rtol=1e-6)
-    assert distances.dtype == np.float32
-
-
-def test_missing_references_raise_an_error():
-    dataset = make_dataset(["normal"] * 2, ["train", "test"], ["a", "b"])
-    with pytest.raises(ValueError, match="no training image of another patient"):
-        find_similar(np.zeros(3), np.zeros((2, 3)), dataset, patient="a")
-    with pytest.raises(ValueError, match=r"embeddings are \(2, 4\), expected \(2, 3\)"):
-        find_similar(np.zeros(3), np.zeros((2, 4)), dataset)
-
-
-def build_model(channels, dtype=None):
+def build_model(channels):
     import keras
 
     keras.utils.set_random_seed(0)
     inputs = keras.Input((8, 8, channels))
     hidden = keras.layers.Rescaling(1 / 255)(inputs)
     hidden = keras.layers.Flatten()(hidden)
-    hidden = keras.layers.Dense(5, activation="relu", name="embedding", dtype=dtype)(hidden)
+    hidden = keras.layers.Dense(5, activation="relu", name="embedding")(hidden)
     hidden = keras.layers.Dropout(0.5)(hidden)
     return keras.Model(inputs, keras.layers.Dense(2, activation="softmax", name="output", dtype="float32")(hidden))
 
@@ -245,17 +216,12 @@ def test_the_embedding_is_the_output_of_the_layer(channels):
     assert (result.shape, result.dtype) == ((70, 5), np.float32)
 
 
-def test_no_images_give_no_embeddings_and_a_missing_layer_an_error():
+def test_no_images_give_no_embeddings_and_unusable_arguments_an_error():
     pytest.importorskip("keras")
     model = build_model(1)
     assert embed_images(model, np.empty((0, 8, 8), np.uint8)).shape == (0, 5)
     with pytest.raises(ModelError, match=r"no layer 'hidden'; expected one of .*embedding"):
         embed_images(model, np.empty((0, 8, 8), np.uint8), layer="hidden")
-
-
-def test_images_in_another_range_or_size_are_an_error():
-    pytest.importorskip("keras")
-    model = build_model(1)
     with pytest.raises(ImageError, match=r"use .array . 255..astype"):
         embed_images(model, np.zeros((2, 8, 8), np.float32))
     with pytest.raises(ImageError, match=r"expected .n, 8, 8."):

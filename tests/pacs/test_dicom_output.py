@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 from pydicom import Dataset, dcmread
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.data.kermany import KERMANY_LABELS
@@ -74,6 +74,8 @@ REQUIRED = {
     "StudyID": "STUDY-77",
     "AccessionNumber": "ACC-88",
 }
+HEATMAP, IMAGE = np.zeros((80, 96), np.float32), np.full((80, 96), 0.5, np.float32)
+HEATMAP[40:, 48:] = 1
 BEYOND = {
     "InstitutionName": "Princeton-Plainsboro",
     "OtherPatientIDs": "OTHER-99",
@@ -87,15 +89,11 @@ def make_source(**elements: object) -> Dataset:
     source = Dataset()
     source.file_meta = FileMetaDataset()
     source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    source.file_meta.MediaStorageSOPClassUID = source.SOPClassUID = "1.2.840.10008.5.1.4.1.1.1"
-    source.file_meta.MediaStorageSOPInstanceUID = source.SOPInstanceUID = generate_uid()
+    source.SOPClassUID, source.SOPInstanceUID = ComputedRadiographyImageStorage, generate_uid()
     source.StudyInstanceUID, source.SeriesInstanceUID = generate_uid(), generate_uid()
-    source.Rows, source.Columns, source.Modality = 80, 96, "CR"
-    source.SamplesPerPixel, source.PhotometricInterpretation = 1, "MONOCHROME2"
-    source.BitsAllocated, source.BitsStored, source.HighBit, source.PixelRepresentation = 8, 8, 7, 0
-    source.PixelData = np.random.default_rng(0).integers(0, 256, (80, 96), dtype=np.uint8).tobytes()
-    source["PixelData"].VR = "OB"
-    source.PatientOrientation = ["L", "F"]
+    source.Modality, source.PatientOrientation = "CR", ["L", "F"]
+    pixels = np.random.default_rng(0).integers(0, 256, (80, 96), dtype=np.uint8)
+    source.set_pixel_data(pixels, "MONOCHROME2", 8, generate_instance_uid=False)
     for keyword, value in (REQUIRED | BEYOND | elements).items():
         setattr(source, keyword, value)
     return source
@@ -107,17 +105,10 @@ def encode(dataset: Dataset) -> bytes:
     return stream.getvalue()
 
 
-def draw_arrays() -> tuple[np.ndarray, np.ndarray]:
-    """Return a heatmap with one hot quadrant, and a gray image."""
-    heatmap = np.zeros((80, 96), np.float32)
-    heatmap[40:, 48:] = 1
-    return heatmap, np.full((80, 96), 0.5, np.float32)
-
-
 def make(source: object, reading: dict[str, Any] = PREDICTED, **options: object) -> tuple[Dataset, Dataset]:
     """Return secondary capture and report, encoded and read back."""
-    heatmap, image = draw_arrays()
-    made = make_dicom_reading(source, reading, heatmap if reading["explained"] else None, image, **options)
+    heatmap = HEATMAP if reading["explained"] else None
+    made = make_dicom_reading(source, reading, heatmap, IMAGE, **options)
     capture, document = (dcmread(io.BytesIO(encode(one))) for one in made)
     return capture, document
 
@@ -139,10 +130,7 @@ def list_items(item: Dataset) -> list[tuple[str, Any]]:
 
 def list_probabilities(document: Dataset) -> dict[str, float]:
     """Return the probability of each finding."""
-    (measurements,) = [
-        item for item in document.ContentSequence if item.ConceptNameCodeSequence[0].CodeValue == "126010"
-    ]
-    items = [dict(list_items(group)) for group in measurements.ContentSequence]
+    items = [dict(list_items(group)) for group in document.ContentSequence[-1].ContentSequence]
     return {item["Finding"]: item["Probability"] for item in items if "Probability" in item}
 
 
@@ -170,7 +158,7 @@ def test_files_conform_to_the_standard(
     if file_format == "PNG":
         source = io.BytesIO()
         Image.new("L", (96, 80)).save(source, "PNG")
-    paths = write_dicom_reading(source, reading, *draw_arrays(), tmp_path / "new", deidentify=deidentify)
+    paths = write_dicom_reading(source, reading, HEATMAP, IMAGE, tmp_path / "new", deidentify=deidentify)
     assert [path.name.split("_")[0] for path in paths] == ["heatmap", "report"]
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
     check(paths)
@@ -257,7 +245,7 @@ def test_other_patient_data_are_not_copied(deidentify: bool) -> None:
     if deidentify:
         secrets += [value for value in REQUIRED.values() if value != "F"] + [date.today().strftime("%Y%m%d")]
         secrets += [source.StudyInstanceUID, source.SeriesInstanceUID, source.SOPInstanceUID]
-    for one in make_dicom_reading(encode(source), PREDICTED, *draw_arrays(), deidentify=deidentify):
+    for one in make_dicom_reading(encode(source), PREDICTED, HEATMAP, IMAGE, deidentify=deidentify):
         data = encode(one)
         assert [text for text in secrets if text.encode() in data] == []
         if deidentify:
@@ -317,26 +305,24 @@ def test_radiograph_without_series_uid_is_reported_without_references() -> None:
 def test_nothing_is_logged_or_printed(caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]) -> None:
     data = encode(make_source(PatientName="NoCaret")).replace(b"19700102", b"in 1970.")
     with caplog.at_level(logging.DEBUG):
-        make_dicom_reading(data, PREDICTED, *draw_arrays())
+        make_dicom_reading(data, PREDICTED, HEATMAP, IMAGE)
     assert [record for record in caplog.records if record.name.startswith(("pydicom", "highdicom"))] == []
     assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("reading", [PREDICTED, REJECTED])
 def test_capture_contains_the_drawn_reading(reading: dict[str, Any]) -> None:
-    heatmap, image = draw_arrays()
-    expected = draw_reading(reading, None if reading is REJECTED else heatmap, image)
+    expected = draw_reading(reading, None if reading is REJECTED else HEATMAP, IMAGE)
     np.testing.assert_array_equal(make(encode(make_source()), reading)[0].pixel_array, expected)
 
 
 def test_invalid_arguments_are_errors() -> None:
-    heatmap, image = draw_arrays()
     with pytest.raises(ValueError, match="decision is None"):
-        make_dicom_reading(b"", PREDICTED | {"error": "empty file", "decision": None}, heatmap, image)
+        make_dicom_reading(b"", PREDICTED | {"error": "empty file", "decision": None}, HEATMAP, IMAGE)
     with pytest.raises(ValueError, match=r"\(80, 96\) and \(40, 96\)"):
-        make_dicom_reading(b"", PREDICTED, heatmap[:40], image)
+        make_dicom_reading(b"", PREDICTED, HEATMAP[:40], IMAGE)
     with pytest.raises(ImageError, match="does not exist"):
-        make_dicom_reading("nowhere.dcm", PREDICTED, heatmap, image)
+        make_dicom_reading("nowhere.dcm", PREDICTED, HEATMAP, IMAGE)
 
 
 @pytest.mark.integration
@@ -347,4 +333,4 @@ def test_real_radiographs_are_reported(real_data: Path, tmp_path: Path) -> None:
         pytest.skip("the real DICOM files are missing (folder `dicom` next to PNEUMOSCOPE_DATA)")
     for path in paths:
         for deidentify in (False, True):
-            check(write_dicom_reading(path, PREDICTED, *draw_arrays(), tmp_path, deidentify=deidentify))
+            check(write_dicom_reading(path, PREDICTED, HEATMAP, IMAGE, tmp_path, deidentify=deidentify))

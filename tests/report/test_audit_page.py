@@ -1,9 +1,8 @@
 import base64
 import io
 import json
-import re
+from collections.abc import Callable
 from dataclasses import replace
-from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
@@ -18,22 +17,6 @@ from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import Audit
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.audit_page import format_audit, write_audit
-
-
-class Page(HTMLParser):
-    """Images and addresses of a page."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__()
-        self.images: list[dict] = []
-        self.addresses: list[str] = []
-        self.feed(text)
-
-    def handle_starttag(self, tag: str, attrs: list) -> None:
-        attributes = dict(attrs)
-        if tag == "img":
-            self.images.append(attributes)
-        self.addresses += [attributes[key] for key in ("src", "href", "srcset") if key in attributes]
 
 
 @pytest.fixture(scope="module")
@@ -69,32 +52,22 @@ def test_all_files_carry_the_notice(written: tuple[Audit, Path]) -> None:
 def test_text_holds_every_count_and_finding(written: tuple[Audit, Path]) -> None:
     audit, _ = written
     text = format_audit(audit, KERMANY_LABELS)
-    for note in audit.notes:
-        assert note in text
-    for group in (*audit.exact_duplicates, *audit.near_duplicates):
-        assert all(name in text for name in group)
+    groups = (audit.notes, *audit.exact_duplicates, *audit.near_duplicates)
+    assert all(name in text for group in groups for name in group)
     row = next(line.split() for line in text.splitlines() if line.startswith("test "))
-    classes = ("normal", "bacterial", "viral")
-    numbers = [audit.counts[f"test/{name}"] for name in classes]
-    assert row[1:] == [
-        *map(str, (*numbers, sum(numbers))),
-        f"{100 * audit.negative_share['test']:.1f}%",
-        str(audit.patients["test"]),
-    ]
+    numbers = [audit.counts[f"test/{name}"] for name in KERMANY_LABELS.classes]
+    share = f"{100 * audit.negative_share['test']:.1f}%"
+    assert row[1:] == [*map(str, (*numbers, sum(numbers))), share, str(audit.patients["test"])]
 
 
 def test_long_lists_are_cut_in_the_text(written: tuple[Audit, Path]) -> None:
-    audit = Audit(**{**written[0].__dict__, "shared_numbers": [f"person{number}" for number in range(170)]})
+    audit = replace(written[0], shared_numbers=[f"person{number}" for number in range(170)])
     text = format_audit(audit, KERMANY_LABELS)
     assert "person11\n  158 more in audit.json" in text and "person12" not in text
 
 
-def test_page_needs_no_network_and_describes_every_image(written: tuple[Audit, Path], flawed: Dataset) -> None:
-    _, path = written
-    page = Page(path.read_text(encoding="utf-8"))
-    assert all(address.startswith(("data:", "#", "https://doi.org/")) for address in page.addresses)
-    assert all(image["alt"].strip() for image in page.images)
-    assert "@import" not in path.read_text(encoding="utf-8")
+def test_page_shows_examples_and_duplicates(written: tuple[Audit, Path], flawed: Dataset, read_page: Callable) -> None:
+    page = read_page(written[1])
     radiographs = [image for image in page.images if image["src"].startswith("data:image/png")]
     assert len(radiographs) == 3 * 4 + 2 + 2
     assert sum(image["alt"].startswith("Same bytes") for image in radiographs) == 2
@@ -102,12 +75,5 @@ def test_page_needs_no_network_and_describes_every_image(written: tuple[Audit, P
     shown = next(image for image in page.images if image["alt"] == "Same bytes: test/copy.jpeg")
     pixels = np.asarray(Image.open(io.BytesIO(base64.b64decode(shown["src"].partition(",")[2]))))
     np.testing.assert_array_equal(pixels, flawed.images[0])
-
-
-def test_page_is_escaped_adaptive_and_marked_as_phantoms(written: tuple[Audit, Path]) -> None:
-    text = written[1].read_text(encoding="utf-8")
-    assert "<script" not in text and "<b>brighter" not in text
-    assert "&lt;script&gt;alert(1)" in text
-    assert "prefers-color-scheme: dark" in text and 'name="viewport"' in text and 'lang="en"' in text
-    assert len(re.findall(r"<h1", text)) == 1
-    assert "phantoms, not radiographs" in text and PHANTOM_NOTE in text and "Kermany" not in text
+    assert "script" not in page.tags and "<b>brighter" not in page.source and "<script>alert(1)" in page.text
+    assert "phantoms, not radiographs" in page.text and PHANTOM_NOTE in page.text and "Kermany" not in page.text

@@ -13,19 +13,17 @@ from PIL import Image
 
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.labels import LabelSet
-from pneumoscope.report.figures import (
-    anomaly,
-    curves,
-    explain,
-    neighbors,
-    palette,
-    scores,
-)
+from pneumoscope.report.figures import anomaly, curves, explain, neighbors, palette, scores
 
 
 def texts(figure):
     labels = {text.get_text() for axes in figure.axes for text in axes.texts}
     return labels | {axes.get_title(loc) for axes in figure.axes for loc in ("left", "center")}
+
+
+def find_mark(axes, marker):
+    (line,) = (line for line in axes.lines if line.get_marker() == marker)
+    return line.get_xydata()
 
 
 def test_no_figure_needs_pyplot():
@@ -42,15 +40,16 @@ def test_no_figure_needs_pyplot():
     subprocess.run([sys.executable, "-c", code], check=True, timeout=60)
 
 
-def test_learning_curve_marks_the_epoch_that_was_kept(stages):
-    curve = stages["improved-binary"].curve
-    figure = curves.draw_learning_curve(curve, title="1.A")
-    loss, accuracy = figure.axes
-    for axes, values in ((loss, curve.val_loss), (accuracy, curve.val_accuracy)):
-        mark = next(line for line in axes.lines if line.get_marker() == "D")
-        assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (curve.chosen_epoch, values[curve.chosen_epoch - 1])
-    curve = stages["improved-anomaly"].curve  # an autoencoder has no accuracy
-    assert [axes.get_title("left") for axes in curves.draw_learning_curve(curve, title="3").axes] == ["Loss"]
+def test_learning_curve_and_k_scores_mark_what_was_chosen(stages):
+    curve, chosen = stages["improved-binary"].curve, stages["improved-neighbors_binary"]
+    panels = curves.draw_learning_curve(curve, title="1.A").axes
+    for axes, values in zip(panels, (curve.val_loss, curve.val_accuracy), strict=True):
+        assert find_mark(axes, "D").tolist() == [[curve.chosen_epoch, values[curve.chosen_epoch - 1]]]
+    autoencoder = curves.draw_learning_curve(stages["improved-anomaly"].curve, title="3")
+    assert [axes.get_title("left") for axes in autoencoder.axes] == ["Loss"]
+    axes = neighbors.draw_k_scores(chosen, title="k").axes[0]
+    assert find_mark(axes, "D").tolist() == [[chosen.k, chosen.k_scores[str(chosen.k)]]]
+    assert f"Chosen: k = {chosen.k}" in axes.figure.get_label()
 
 
 @pytest.mark.parametrize("stage", ["improved-binary", "improved-multiclass"])
@@ -85,16 +84,7 @@ def test_roc_leaves_out_a_class_without_images(stages):
     without_viral = replace(evaluation, labels=np.minimum(evaluation.labels, 1))
     roc, _ = scores.draw_roc_and_precision(without_viral, title="test").axes
     labels = {line.get_label() for line in roc.lines}
-    assert {"normal", "bacterial"} <= labels
-    assert "viral" not in labels
-
-
-def test_k_scores_mark_the_chosen_k(stages):
-    result = stages["improved-neighbors_binary"]
-    axes = neighbors.draw_k_scores(result, title="k").axes[0]
-    mark = next(line for line in axes.lines if line.get_marker() == "D")
-    assert (mark.get_xdata()[0], mark.get_ydata()[0]) == (result.k, result.k_scores[str(result.k)])
-    assert f"Chosen: k = {result.k}" in axes.figure.get_label()
+    assert {"normal", "bacterial"} <= labels and "viral" not in labels
 
 
 @pytest.mark.parametrize("label_set", KERMANY_LABELS.tasks().values())
@@ -128,8 +118,7 @@ def test_map_shows_train_faint_test_strong_and_new_as_named_stars(stages):
     assert sum(counts[1::2]) == np.sum(embedding_map.origins == "test")
     assert axes.collections[0].get_alpha() < 0.5
     assert axes.collections[1].get_alpha() is None
-    (stars,) = [line.get_xydata() for line in axes.lines if line.get_marker() == "*"]
-    assert np.allclose(stars, embedding_map.coordinates[embedding_map.origins == "new"])
+    assert np.allclose(find_mark(axes, "*"), embedding_map.coordinates[embedding_map.origins == "new"])
     assert set(embedding_map.names[-2:]) <= texts(axes.figure)
     assert "2 new images" in axes.figure.get_label()
 
@@ -142,18 +131,19 @@ def test_errors_stand_beside_their_thresholds(stages):
     anomaly.draw_scores(only_normals, title="Errors").draw_without_rendering()
 
 
-def test_reconstructions_name_each_error(stages):
-    result = stages["improved-anomaly"]
-    shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Reconstructions"))
-    assert {f"error {error.mean():.4g}" for error in result.anomaly_maps} | {"normal", "reconstruction"} <= shown
-
-
-def test_normality_model_without_reconstructions_shows_distances(stages):
-    result = replace(stages["improved-anomaly"], reconstructions=None)
+@pytest.mark.parametrize(
+    ("change", "what", "score"),
+    [
+        ({}, "error", "mean squared error of the reconstruction"),
+        ({"reconstructions": None}, "distance", "distance from the nearest normals"),
+    ],
+)
+def test_anomaly_maps_name_their_mean(stages, change, what, score):
+    result = replace(stages["improved-anomaly"], **change)
     shown = texts(anomaly.draw_reconstructions(result, names=["normal"] * 6, title="Maps"))
-    assert {f"distance {distance.mean():.4g}" for distance in result.anomaly_maps} <= shown
-    assert "reconstruction" not in shown
-    assert anomaly.draw_scores(result, title="Scores").axes[0].get_xlabel() == "Mahalanobis distance from normals"
+    assert {f"{what} {values.mean():.4g}" for values in result.anomaly_maps} | {"normal"} <= shown
+    assert ("reconstruction" in shown) == (result.reconstructions is not None)
+    assert anomaly.draw_scores(result, title="Scores").axes[0].get_xlabel() == score
 
 
 def test_heatmap_examples_have_normals_left_and_pneumonias_right(stages):
@@ -175,28 +165,21 @@ def test_feature_maps_are_named_by_filter_the_most_active_first(stages):
 
 
 def test_saved_figures_carry_note_and_description_and_are_reproducible(stages, tmp_path):
-    curve = stages["improved-binary"].curve
-    saved = []
+    saved = set()
     for _ in range(2):
-        figure = curves.draw_learning_curve(curve, title="1.A")
+        figure = curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A")
         palette.save_figure(figure, tmp_path / "curve", note="Note.")
-        saved.append((tmp_path / "curve.svg").read_text(encoding="utf-8"))
-    assert saved[0] == saved[1]
-    ElementTree.fromstring(saved[0])
+        saved.add((tmp_path / "curve.svg").read_text(encoding="utf-8"))
+    (svg,) = saved
+    ElementTree.fromstring(svg)
     description = f"{figure.get_label()} Note."
-    assert description in saved[0]
     with Image.open(tmp_path / "curve.png") as image:
         assert image.text["Description"] == description
         image.load()
-
-
-def test_embedded_figure_follows_the_color_scheme(stages, tmp_path):
-    figure = curves.draw_learning_curve(stages["improved-binary"].curve, title="1.A")
-    embedded = palette.save_page_figure(figure, tmp_path / "curve", caption="c")
-    assert embedded.address.startswith("data:image/svg+xml,%3Csvg")
-    assert "prefers-color-scheme" in embedded.address and "currentColor" in embedded.address
-    assert "prefers-color-scheme" not in (tmp_path / "curve.svg").read_text(encoding="utf-8")
-    assert not set('"<>#\n') & set(embedded.address)
+    address = palette.embed_svg(svg)
+    assert description in svg and "prefers-color-scheme" not in svg
+    assert address.startswith("data:image/svg+xml,%3Csvg") and not set('"<>#\n') & set(address)
+    assert "prefers-color-scheme" in address and "currentColor" in address
 
 
 def test_embedded_images_keep_their_content_in_fewer_bytes(stages, tmp_path):

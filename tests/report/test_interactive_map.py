@@ -12,12 +12,7 @@ from PIL import Image
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import EmbeddingMap
 from pneumoscope.report.figures import palette
-from pneumoscope.report.interactive_map import (
-    THUMBNAIL_SIDE,
-    THUMBNAILS_ACROSS,
-    write_map_data,
-    write_thumbnails,
-)
+from pneumoscope.report.interactive_map import THUMBNAIL_SIDE, THUMBNAILS_ACROSS, write_map_data, write_thumbnails
 
 MARGIN = 36  # of map.js
 
@@ -63,12 +58,11 @@ def test_a_name_cannot_end_the_script(phantoms):
 
 
 def test_every_marker_has_its_shape():
-    markers = {
-        marker for _, marker in (*palette.class_style([str(n) for n in range(20)], "0").values(), palette.UNKNOWN_STYLE)
-    }
+    styles = palette.class_style([str(number) for number in range(20)], "0").values()
     script = files("pneumoscope.report").joinpath("map.js").read_text()
+    shapes = set(re.findall(r'(?:SHAPES\.|[ {,"])(\w|\^)"?(?::| =) ', script))
 
-    assert markers <= set(re.findall(r'(?:SHAPES\.|[ {,"])(\w|\^)"?(?::| =) ', script))
+    assert {marker for _, marker in (*styles, palette.UNKNOWN_STYLE)} <= shapes
 
 
 PAGE = """<!doctype html><body style="margin:0;width:600px"><style>%s</style><div class="interactive-map" hidden>

@@ -4,22 +4,19 @@ from dataclasses import fields, replace
 
 import pytest
 
-from pneumoscope.inference.cards import PARTS, ExportedModel, LabelAudit
+from pneumoscope.data.population import Population
+from pneumoscope.inference.cards import PARTS, ExportedModel
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.results.calibration import ConformalLimit, SeedComparison, SplitMetrics, Spread
 from pneumoscope.labels import LabelSet
 from pneumoscope.report.model_card import write_model_card
+from pneumoscope.report.wording import format_estimate
 
 
 @pytest.fixture(scope="module")
-def cards():
-    return load_cards(SHIPPED_DIR)
-
-
-@pytest.fixture(scope="module")
-def card(cards):
-    return cards.classifier
+def card():
+    return load_cards(SHIPPED_DIR).classifier
 
 
 @pytest.fixture
@@ -32,25 +29,19 @@ def write(tmp_path):
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_shipped_cards_are_those_of_this_version(cards, part, write):
-    assert write(getattr(cards, part)) == (SHIPPED_DIR / part / "README.md").read_text()
-
-
-def percent(metric):
-    return f"{100 * metric.value:.1f}% [{100 * metric.low:.1f}, {100 * metric.high:.1f}]"
+def test_the_shipped_cards_are_those_of_this_version(part, write):
+    assert write(getattr(load_cards(SHIPPED_DIR), part)) == (SHIPPED_DIR / part / "README.md").read_text()
 
 
 def test_metrics_of_each_split_stand_side_by_side_with_the_command(card, write):
     metrics = {split: card.metrics[split] for split in ("val", "test")}
     text = write(replace(card, metrics=metrics))
 
-    cells = [percent(part.positive["accuracy_balanced"]) for part in metrics.values()]
+    cells = [format_estimate("accuracy", part.positive["accuracy_balanced"]) for part in metrics.values()]
     assert "| | validation, n = 749 | test, n = 319 |" in text
     assert f"| at `balanced`: accuracy | {cells[0]} | {cells[1]} |" in text
-    assert (
-        "`pneumoscope export` writes these metrics" in text
-        and "`pneumoscope evaluate DATA --model READER --out DIR`" in text
-    )
+    for command in ("export", "evaluate DATA --model READER --out DIR"):
+        assert f"`pneumoscope {command}`" in text
 
 
 def test_a_drop_of_specificity_is_a_limitation(card, write):
@@ -62,34 +53,19 @@ def test_a_drop_of_specificity_is_a_limitation(card, write):
     assert "% on validation and" not in write(replace(card, metrics=same))
 
 
-def test_conformal_sets_are_described_where_there_are_any(card, write):
+def test_conformal_sets_and_the_spread_over_seeds_are_described(card, write):
     conformal = ConformalLimit("split conformal", coverage=0.9, fitted_on="validation", limit=0.8)
+    seeds = SeedComparison((7, 8), {"positive/accuracy_balanced": Spread(0.91, 0.012, (0.9, 0.92))})
 
-    text = write(replace(card, conformal=conformal))
+    text = write(replace(card, conformal=conformal, seeds=seeds))
     assert "a coverage of 90%: a prediction set contains\n  each class with a probability of 0.200 or more" in text
-    assert "Conformal prediction" not in write(replace(card, conformal=None))
-
-
-def test_the_spread_over_seeds_is_listed(card, write):
-    spread = {"positive/accuracy_balanced": Spread(0.91, 0.012, (0.9, 0.92))}
-    text = write(replace(card, seeds=SeedComparison((7, 8), spread)))
-
     assert "2 models with different seeds (7, 8), test:\n\n- normal or pneumonia: Accuracy 91.0%, sd 1.2%" in text
-
-
-def test_the_audit_of_labels_is_on_the_card(card, write):
-    audit = LabelAudit(100, 31, "Not everywhere.", {"predictions_inside": Estimate(0.49, 0.45, 0.53, 40)})
-
-    text = write(replace(card, label_audit=audit))
-    assert "Not everywhere.\n\nCross-validated AUROC on 100 training images of pneumonia, 31 of them" in text
-    assert "- whole image, inside error runs: 0.490 [0.450, 0.530]" in text
-    text = write(replace(card, label_audit=replace(audit, inside=0, verdict="")))
-    assert "100 training images of pneumonia, which have no contiguous error runs" in text
-    assert "## Bacterial versus viral" not in write(replace(card, label_audit=None))
+    text = write(replace(card, conformal=None, seeds=None))
+    assert "Conformal prediction" not in text and "different seeds" not in text
 
 
 def test_other_data_are_not_described_as_the_shipped_collection(card, write):
-    text = write(replace(card, data=replace(card.data, license="our own")))
+    text = write(replace(card, data=replace(card.data, license="our own"), population=Population()))
 
     assert "License: our own" in text
     assert "Guangzhou" not in text and "children" not in text

@@ -23,24 +23,16 @@ READING: dict[str, Any] = {
     "anomaly_percentile": 97.3,
 }
 PROBABILITIES = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_percentile")
-REJECTED: dict[str, Any] = {
-    **READING,
-    **dict.fromkeys(PROBABILITIES),
-    "decision": "rejected",
-    "reason": "Lateral view.",
-}
+REJECTED = READING | dict.fromkeys(PROBABILITIES) | {"decision": "rejected", "reason": "Lateral view."}
 
 
-def draw_arrays() -> tuple[np.ndarray, np.ndarray]:
-    """Return a heatmap with one hot quarter, and a gray image."""
-    heatmap = np.zeros((80, 96), np.float32)
-    heatmap[40:, 48:] = 1
-    return heatmap, np.full((80, 96), 0.5, np.float32)
+IMAGE = np.full((80, 96), 0.5, np.float32)
+HEATMAP = np.zeros((80, 96), np.float32)
+HEATMAP[40:, 48:] = 1  # one hot quarter
 
 
 def test_image_is_large_and_warm_where_the_heatmap_is() -> None:
-    heatmap, image = draw_arrays()
-    pixels = draw_reading(READING, heatmap, image)
+    pixels = draw_reading(READING, HEATMAP, IMAGE)
     assert pixels.dtype == np.uint8 and pixels.shape[1] == 1024 and pixels.shape[2] == 3
     top = np.flatnonzero((pixels[:, 5] == 128).all(axis=1))[0]
     radiograph = pixels[top : top + 853].astype(int)
@@ -50,31 +42,25 @@ def test_image_is_large_and_warm_where_the_heatmap_is() -> None:
 
 
 def test_notice_is_above_the_radiograph_and_the_result_below() -> None:
-    heatmap, image = draw_arrays()
-    pixels = draw_reading(READING, heatmap, image).astype(int)
+    pixels = draw_reading(READING, HEATMAP, IMAGE).astype(int)
     amber = (pixels[..., 0] > 200) & (pixels[..., 1] > 140) & (pixels[..., 2] < 120)
     assert amber[:48].sum() > 1000
-    normal = draw_reading(READING | {"decision": "normal"}, heatmap, image).astype(int)
+    normal = draw_reading(READING | {"decision": "normal"}, HEATMAP, IMAGE).astype(int)
     changed = np.flatnonzero((pixels != normal).any(axis=(1, 2)))
     assert changed.min() > 48 + 853
 
 
 def test_label_note_is_shown_only_if_its_group_is_predicted() -> None:
-    heatmap, image = draw_arrays()
     trust = {"label_trust": "Unreliable in a subset."}
     for reading, expected in ((READING, True), (READING | {"decision": "normal"}, False), (REJECTED, False)):
-        plain, noted = (draw_reading({**reading, **more}, heatmap, image) for more in ({}, trust))
+        plain, noted = (draw_reading({**reading, **more}, HEATMAP, IMAGE) for more in ({}, trust))
         assert (len(noted) > len(plain)) == expected
 
 
 def test_heatmap_note_is_shown_only_with_a_heatmap() -> None:
-    heatmap, image = draw_arrays()
-    plain, noted = (
-        draw_reading({**READING, "heatmap_trust": trust}, heatmap, image) for trust in ("", "Chance level.")
-    )
-    assert len(noted) > len(plain)
-    without = draw_reading({**READING, "heatmap_trust": "Chance level."}, None, image)
-    np.testing.assert_array_equal(without, draw_reading(READING, None, image))
+    noted = READING | {"heatmap_trust": "Chance level."}
+    assert len(draw_reading(noted, HEATMAP, IMAGE)) > len(draw_reading(READING, HEATMAP, IMAGE))
+    np.testing.assert_array_equal(draw_reading(noted, None, IMAGE), draw_reading(READING, None, IMAGE))
 
 
 def test_large_image_is_reduced_and_keeps_its_aspect() -> None:
@@ -89,5 +75,4 @@ def test_many_findings_are_shown_as_their_most_probable_bars() -> None:
     reading = {**READING, **shares, "label_set": labels, "thresholds": dict.fromkeys(labels.classes, 0.5)}
     reading |= {"decision": "|".join(labels.classes[10:]), "explained": labels.classes[-1]}
     few = {**reading, **dict.fromkeys(list(shares)[:18])}
-    heatmap, image = draw_arrays()
-    assert len(draw_reading(reading, heatmap, image)) > len(draw_reading(few, heatmap, image))
+    assert len(draw_reading(reading, HEATMAP, IMAGE)) > len(draw_reading(few, HEATMAP, IMAGE))

@@ -7,7 +7,7 @@ import pytest
 keras = pytest.importorskip("keras")
 
 from pneumoscope.anomaly.detector import FitContext, select_normals
-from pneumoscope.anomaly.evaluation import choose_threshold, evaluate_detector
+from pneumoscope.anomaly.evaluation import choose_threshold, evaluate_detector, measure_reference_rules
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import label_positive
 from pneumoscope.data.splits import split_dataset
@@ -52,7 +52,7 @@ def contexts(monkeypatch: pytest.MonkeyPatch) -> list[FitContext]:
         contexts.append(context)
         return fit_darkness(context)
 
-    detectors = {"dark": fit, "dead": fail, "dark_imagenet": fit}
+    detectors = {"dark": fit, "dead": fail}
     monkeypatch.setattr("pneumoscope.research.anomaly_benchmark.DETECTORS", detectors)
     return contexts
 
@@ -65,8 +65,6 @@ def test_every_detector_gets_a_row(contexts: list[FitContext], dataset: Dataset,
     assert table.metrics["dead"] == {} and "autoencoder collapsed" in table.remarks["dead"]
     names = {"auroc", "accuracy", "f1", "false_positive_rate", "sensitivity", "sensitivity_viral", "seconds_per_image"}
     assert names <= set(table.metrics["dark"])
-    with_weights = benchmark_anomaly(dataset, tmp_path, weights=tmp_path / "net.h5")
-    assert "dark_imagenet" in with_weights.metrics and contexts[-1].weights == tmp_path / "net.h5"
 
 
 def test_thresholds_depend_on_normals_alone(dataset: Dataset, tmp_path: Path) -> None:
@@ -89,6 +87,20 @@ def test_normals_are_the_negative_class_or_have_no_finding(dataset: Dataset, tmp
     assert first.classes.tolist() == second.classes.tolist()
     with pytest.raises(LabelError, match="bacterial, viral have no negative class"):
         select_normals(replace(dataset, label_set=LabelSet(("bacterial", "viral"))))
+
+
+def test_reference_rules_use_mean_and_standard_deviation_of_the_test_normals() -> None:
+    normals, others = np.array([-3.0, -1.0, 1.0, 3.0]), np.array([-9.0, -2.0, 2.0, 9.0])  # mean 0, sd sqrt(5)
+    labels, scores = np.repeat([0, 1], 4), 10 + np.concatenate([normals, others])
+    patients = np.arange(8).astype(str)
+    metrics = measure_reference_rules(labels, scores, patients=patients)
+    flagged = {rule: (metrics[f"false_positive_rate_{rule}"].value, metrics[f"sensitivity_{rule}"].value)
+               for rule in ("one_sided", "two_sided")}  # fmt: skip
+    assert flagged == {"one_sided": (0.25, 0.25), "two_sided": (0.5, 0.5)}
+    at_one_sd = np.array([0.0, 2.0, 0.0, 2.0])  # no score exceeds 1 standard deviation
+    metrics = measure_reference_rules(np.repeat([0, 1], 2), at_one_sd, patients=patients[:4])
+    assert metrics["sensitivity_two_sided"].value == metrics["false_positive_rate_two_sided"].value == 0
+    assert measure_reference_rules(labels[4:], scores[4:], patients=patients[4:]) == {}
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.3])

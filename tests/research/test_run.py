@@ -3,18 +3,14 @@
 import json
 from functools import partial
 
-import numpy as np
 import pandas as pd
 import pytest
 from typer.testing import CliRunner
 
 from pneumoscope.cli.main import app
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.archive import save_result
 from pneumoscope.io.results import Estimate, MethodTable
-from pneumoscope.metrics.classification import evaluate
 from pneumoscope.research.run import run_explain_benchmark
-from pneumoscope.study.pipeline import reopen_study
 
 
 def read_csv(path):
@@ -37,30 +33,16 @@ def test_anomaly_detectors_are_compared_by_one_command(finished_study, tmp_path,
 
     monkeypatch.setattr("pneumoscope.research.anomaly_benchmark.benchmark_anomaly", benchmark_anomaly)
     arguments = ["research", "anomaly", str(finished_study), "--out", str(tmp_path), "--epochs", "2"]
-    result = CliRunner().invoke(app, [*arguments, "--weights", str(tmp_path / "net.h5")])
+    result = CliRunner().invoke(app, arguments)
 
     assert result.exit_code == 0, result.output
-    options = {"weights": tmp_path / "net.h5", "epochs": 2, "seed": 0}
+    options = {"epochs": 2, "seed": 0}
     assert calls == [(tmp_path / "detectors", options)]
     assert "dark: Dark is anomalous." in result.stdout
     content = json.loads((tmp_path / "anomaly.json").read_text())
     (row,) = read_csv(tmp_path / "anomaly.csv").to_dict("records")
     assert (row["method"], row["metric"]) == ("dark", "auroc")
     assert {name: row[name] for name in ("value", "low", "high", "n")} == content["methods"]["dark"]["auroc"]
-
-
-def test_neighbors_are_measured_by_one_command(finished_study, tmp_path):
-    results = json.loads((finished_study / "results.json").read_text())["tasks"]["neighbors"]["improved"]
-    arguments = ["research", "neighbors", str(finished_study), "--out", str(tmp_path), "--json"]
-    result = CliRunner().invoke(app, arguments)
-
-    assert result.exit_code == 0, result.output
-    methods = json.loads((tmp_path / "neighbors.json").read_text())["methods"]
-    assert json.loads(result.stdout)["methods"] == methods
-    assert {"all classes", "two classes", "raw pixels"} <= set(methods)
-    assert "index ivfpq" not in methods
-    assert methods["two classes"]["accuracy"]["value"] == results["metrics"]["accuracy"]["value"]
-    assert 0 <= methods["two classes"]["rejected"]["value"] < 0.5
 
 
 def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path, monkeypatch):
@@ -78,30 +60,3 @@ def test_explanation_methods_are_written_with_verdicts(finished_study, tmp_path,
     assert "parameter-randomization check" in content["remarks"]["hirescam"]
     assert content["remarks"]["edges"].startswith("Fails the parameter-randomization check")
     assert content["layer"] and content["metrics"] == content["methods"]["hirescam"]
-
-
-def test_labels_are_audited_by_one_command(finished_study, tmp_path, monkeypatch):
-    request, dataset = reopen_study(finished_study)
-    arguments = ["research", "labels", str(finished_study), "--crossvalidation", str(tmp_path)]
-    missing = CliRunner().invoke(app, arguments)
-    assert "run `pneumoscope crossvalidate" in str(missing.exception)
-
-    pool = dataset.select(dataset.table["split"].to_numpy() != "test")
-    names, labels = pool.names, pool.labels()
-    probabilities = 0.1 + 0.7 * np.eye(3)[labels]
-    probabilities[0] = np.roll(probabilities[0], 1)
-    evaluation = evaluate(
-        labels, probabilities, label_set=dataset.label_set, split="x", patients=pool.patients, names=names
-    )
-    save_result(evaluation, tmp_path / f"seed-{request['seed']}" / "patients.npz")
-    monkeypatch.setattr("pneumoscope.research.label_audit.vote_held_out", lambda *_, **__: probabilities)
-    result = CliRunner().invoke(app, [*arguments, "--out", str(tmp_path / "labels")])
-
-    assert result.exit_code == 0, result.output
-    assert names[0] in result.stdout and "1 of" in result.stdout and "bacterial against viral" in result.stdout
-    content = json.loads((tmp_path / "labels" / "labels.json").read_text())
-    assert content["images"] == int((labels > 0).sum())
-    assert content["metrics"]["predictions_outside"]["value"] > 0.9
-    rows = read_csv(tmp_path / "labels" / "labels.csv")
-    assert rows["name"].tolist() == [row["name"] for row in content["labels"]] == [names[0]]
-    assert {"given", "proposed", "suspicion", "probability_normal", "votes_viral"} <= set(rows.columns)

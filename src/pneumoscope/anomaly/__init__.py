@@ -2,11 +2,12 @@
 
 registry.py         all detectors by name
 detector.py         interface of detectors
-features.py         patch features from layers of a model
 autoencoder.py      autoencoder of the reference study
-normality_model.py  shipped normality model: features learned from synthetic anomalies
+features.py         patch features of a frozen pretrained network
+knn.py              distance to the nearest normals
 mahalanobis.py      Mahalanobis distance
 padim.py            PaDiM
 patchcore.py        PatchCore
+normality_model.py  the included detector, `knn.py`, as a saved model
 evaluation.py       thresholds from held-out normals, metrics on test
 """

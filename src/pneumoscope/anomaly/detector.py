@@ -10,8 +10,6 @@ from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import label_positive
 from pneumoscope.errors import TrainingError
 
-BATCH_SIZE = 64
-
 
 class Detector(Protocol):
     """Anomaly detector, fitted on normals only."""
@@ -44,14 +42,12 @@ class FitContext:
         normals: normal radiographs.
         out_dir: folder for checkpoints.
         epochs: number of epochs; None for the default of each detector.
-        weights: file of ImageNet weights (`keras.applications` MobileNet 0.75, without top), or None.
         seed: random seed.
     """
 
     normals: Normals
     out_dir: Path
     epochs: int | None = None
-    weights: Path | None = None
     seed: int = 0
 
 
@@ -69,8 +65,3 @@ def select_normals(dataset: Dataset) -> Normals:
     if not len(train) or not len(held_out):
         raise TrainingError(f"train has {len(train)} normals, val {len(held_out)}; expected one or more in both")
     return Normals(train, held_out)
-
-
-def split_images(images: np.ndarray) -> list[np.ndarray]:
-    """Return images in batches of at most `BATCH_SIZE`."""
-    return [images[start : start + BATCH_SIZE] for start in range(0, len(images), BATCH_SIZE)]

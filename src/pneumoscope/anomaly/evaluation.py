@@ -9,7 +9,7 @@ from pneumoscope.classification.classifier import hash_table
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import label_positive, simplify_labels, take_turns
 from pneumoscope.errors import TrainingError
-from pneumoscope.io.results import AnomalyResult, LearningCurve
+from pneumoscope.io.results import AnomalyResult, LearningCurve, Metrics
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.models.card import TrainingRecord
 from pneumoscope.models.settings import TrainingSettings
@@ -60,9 +60,8 @@ def evaluate_detector(
 ) -> AnomalyResult:
     """Return scores, thresholds and test metrics of a fitted detector.
 
-    Both thresholds come from the normals of `val`: mean + 1 standard deviation, as in the reference study, and the
-    quantile of `choose_threshold`. Images of other classes are used only for test metrics; images of unknown class are
-    left out.
+    The threshold is the quantile of `choose_threshold` on the normals of `val`. Images of other classes are used only
+    for test metrics; images of unknown class are left out. The metrics include those of `measure_reference_rules`.
 
     Args:
         detector: fitted on the normals of `train`.
@@ -78,15 +77,13 @@ def evaluate_detector(
         TrainingError: if there are no held-out normals, or no labeled test images.
     """
     validation_scores = detector.score(select_normals(dataset).held_out.images)
-    thresholds = {
-        "mean_plus_sd": float(validation_scores.mean() + validation_scores.std()),
-        "quantile": choose_threshold(validation_scores, false_positive_rate),
-    }
+    thresholds = {"quantile": choose_threshold(validation_scores, false_positive_rate)}
     test, examples = dataset.split("test"), choose_examples(dataset, seed)
     test = test.select(label_positive(test) >= 0)
     if not len(test):
         raise TrainingError("the dataset has 0 labeled test images, expected 1 or more to evaluate a detector")
     scores, labels, images = detector.score(test.images), label_positive(test), dataset.images[examples]
+    metrics = evaluate_scores(labels, scores, thresholds, patients=test.patients, seed=seed)
     return AnomalyResult(
         parameters=parameters,
         curve=curve,
@@ -96,12 +93,40 @@ def evaluate_detector(
         scores=scores,
         labels=labels,
         classes=_name_classes(test),
-        metrics=evaluate_scores(labels, scores, thresholds, patients=test.patients, seed=seed),
+        metrics=metrics | measure_reference_rules(labels, scores, patients=test.patients, seed=seed),
         images=images.astype(np.float32) / 255,
         reconstructions=None if reconstruct is None else reconstruct(images),
         anomaly_maps=detector.anomaly_maps(images),
         examples=examples,
     )
+
+
+def measure_reference_rules(labels: np.ndarray, scores: np.ndarray, *, patients: np.ndarray, seed: int = 0) -> Metrics:
+    """Return the metrics of both readings of the rule of the reference study.
+
+    The reference study flags an image "if its error exceeds one standard deviation from the mean" of the test normals.
+    `one_sided` is `score > mean + sd`, `two_sided` is `abs(score - mean) > sd`. Mean and standard deviation come from
+    the test images themselves, so these metrics are comparable with the reference study and with nothing else. Their
+    intervals treat both as known.
+
+    Args:
+        labels: `(n,)` ints of the test images, 0 = normal.
+        scores: `(n,)` floats, anomaly scores of the test images.
+        patients: `(n,)` str, the unit of the bootstrap.
+        seed: of the bootstrap.
+
+    Returns:
+        `accuracy_RULE`, `f1_RULE`, `false_positive_rate_RULE` and `sensitivity_RULE`; empty without test normals.
+    """
+    if not (labels == 0).any():
+        return {}
+    normals = np.asarray(scores, dtype=np.float64)[labels == 0]
+    offsets, above = scores - normals.mean(), float(np.nextafter(normals.std(), np.inf))
+    metrics: Metrics = {}
+    for rule, values in (("one_sided", offsets), ("two_sided", np.abs(offsets))):
+        measured = evaluate_scores(labels, values, {rule: above}, patients=patients, seed=seed)
+        metrics |= {name: one for name, one in measured.items() if name.endswith(rule)}
+    return metrics
 
 
 def choose_examples(dataset: Dataset, seed: int) -> np.ndarray:
@@ -120,12 +145,12 @@ def _name_classes(dataset: Dataset) -> np.ndarray:
 
 
 def describe_training(
-    result: AnomalyResult, dataset: Dataset, settings: TrainingSettings, *, precision: str, seed: int
+    result: AnomalyResult, dataset: Dataset, settings: TrainingSettings | None, *, precision: str, seed: int
 ) -> TrainingRecord:
-    """Return the training record of a detector with its thresholds, for its card."""
+    """Return the training record of a detector with its thresholds, for its card; without settings if not trained."""
     return TrainingRecord(
         label_set=None,
-        settings=settings.without_paths(),
+        settings=settings and settings.without_paths(),
         precision=precision,
         seed=seed,
         chosen_epoch=None if result.curve is None else result.curve.chosen_epoch,

@@ -5,14 +5,14 @@ for Anomaly Detection", ICPR 2020, with the shrunk covariance of O. Ledoit and M
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.anomaly.detector import split_images
-from pneumoscope.anomaly.features import FeatureSource, average_patches, extract_patches, map_patches
-from pneumoscope.progress import track
+from pneumoscope.anomaly.features import extract_normals, extract_patches, pool_patches, score_batches, upsample_maps
 
-PATCHES_FOR_COVARIANCE = 40_000
+if TYPE_CHECKING:
+    import keras
 
 
 @dataclass(frozen=True)
@@ -20,59 +20,36 @@ class Mahalanobis:
     """Anomaly detector by one Gaussian of image features, and one of patch features for anomaly maps.
 
     Attributes:
-        source: patch feature extractor.
-        mean, whitening: `(d,)` and `(d, d)` float32, Gaussian of the mean patch feature of an image.
+        trunk: patch feature extractor.
+        mean, whitening: `(d,)` and `(d, d)` float32, Gaussian of the mean patch feature of an image without its border.
         patch_mean: `(h, w, d)` float32, mean patch feature at each position.
         patch_whitening: `(d, d)` float32, shared by all positions.
     """
 
-    source: FeatureSource
+    trunk: "keras.Model"
     mean: np.ndarray
     whitening: np.ndarray
     patch_mean: np.ndarray
     patch_whitening: np.ndarray
 
-    @property
-    def image_size(self) -> int:
-        """Side length of the input images in pixels."""
-        return int(self.source.patches.input_shape[1])
-
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the Mahalanobis distance of the mean patch feature of each image."""
-        return _measure(average_patches(self.source, images) - self.mean, self.whitening)
+        return score_batches(
+            lambda patches: _measure(pool_patches(patches) - self.mean, self.whitening), self.trunk, images
+        )
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the Mahalanobis distance of each patch, upsampled."""
-
-        def measure(part: np.ndarray) -> np.ndarray:
-            return _measure(extract_patches(self.source, part) - self.patch_mean, self.patch_whitening)
-
-        return map_patches(measure, images)
+        offsets = extract_patches(self.trunk, images) - self.patch_mean
+        return upsample_maps(_measure(offsets, self.patch_whitening), images.shape[1])
 
 
-def fit_mahalanobis(source: FeatureSource, images: np.ndarray, *, seed: int = 0) -> Mahalanobis:
-    """Fit both Gaussians to normals.
-
-    Args:
-        source: patch feature extractor.
-        images: `(n, H, W)` uint8 normals.
-        seed: of the sample of at most `PATCHES_FOR_COVARIANCE` patches for the patch covariance.
-    """
-    rng = np.random.default_rng(seed)
-    means, patches, positions = [], [], []
-    total: np.ndarray | float = 0.0
-    share = max(1, PATCHES_FOR_COVARIANCE // len(images))
-    for part in track(split_images(images), f"Fitting Gaussians on {source.name}"):
-        features = extract_patches(source, part)
-        means.append(features.mean(axis=(1, 2)))
-        total = total + features.sum(axis=0, dtype=np.float64)
-        flat = features.reshape(len(features), -1, features.shape[-1])
-        sample = rng.integers(0, flat.shape[1], (len(flat), min(share, flat.shape[1])))
-        positions.append(sample.ravel())
-        patches.append(np.take_along_axis(flat, sample[..., None], axis=1).reshape(-1, flat.shape[-1]))
-    patch_mean = (np.asarray(total) / len(images)).astype(np.float32)
-    offsets = np.concatenate(patches) - patch_mean.reshape(-1, patch_mean.shape[-1])[np.concatenate(positions)]
-    return Mahalanobis(source, *fit_gaussian(np.concatenate(means)), patch_mean, fit_gaussian(offsets)[1])
+def fit_mahalanobis(trunk: "keras.Model", images: np.ndarray, *, seed: int = 0) -> Mahalanobis:
+    """Fit both Gaussians to `(n, H, W)` uint8 normals; see `extract_normals`."""
+    patches = extract_normals(trunk, images, seed=seed)
+    patch_mean = patches.mean(axis=0)
+    offsets = (patches - patch_mean).reshape(-1, patches.shape[-1])
+    return Mahalanobis(trunk, *fit_gaussian(pool_patches(patches)), patch_mean, fit_gaussian(offsets)[1])
 
 
 def fit_gaussian(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -5,13 +5,21 @@ Detection", CVPR 2022.
 """
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from pneumoscope.anomaly.detector import split_images
-from pneumoscope.anomaly.features import FeatureSource, extract_patches, map_patches
-from pneumoscope.errors import TrainingError
+from pneumoscope.anomaly.features import (
+    extract_normals,
+    extract_patches,
+    score_batches,
+    square_distances,
+    upsample_maps,
+)
 from pneumoscope.progress import track
+
+if TYPE_CHECKING:
+    import keras
 
 BANK_SIZE = 2000
 NUM_CANDIDATES = 30_000
@@ -24,31 +32,27 @@ class Patchcore:
     """Anomaly detector by the distance to a memory bank.
 
     Attributes:
-        source: patch feature extractor.
+        trunk: patch feature extractor.
         bank: `(m, d)` float32, memory bank of patch features of normals.
     """
 
-    source: FeatureSource
+    trunk: "keras.Model"
     bank: np.ndarray
 
     def score(self, images: np.ndarray) -> np.ndarray:
         """Return `(n,)` float32, the reweighted maximum patch distance of each image."""
-        scores = []
-        for part in track(split_images(images), "Scoring by PatchCore"):
-            patches = extract_patches(self.source, part)
-            scores.append(self._weigh_largest(patches, *self._measure(patches)))
-        return np.concatenate(scores).astype(np.float32)
+        return score_batches(lambda patches: self._weigh_largest(patches, *self._measure(patches)), self.trunk, images)
 
     def anomaly_maps(self, images: np.ndarray) -> np.ndarray:
         """Return `(n, H, W)` float32, the distance of each patch to the memory bank, upsampled."""
-        return map_patches(lambda part: self._measure(extract_patches(self.source, part))[0], images)
+        return upsample_maps(self._measure(extract_patches(self.trunk, images))[0], images.shape[1])
 
     def _measure(self, patches: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return distance and index of the nearest patch in the memory bank, `(n, h, w)` each."""
         shape = patches.shape[:3]
         distances, nearest = [], []
         for image in patches.reshape(shape[0], -1, patches.shape[-1]):
-            squares = _square_distances(image, self.bank)
+            squares = square_distances(image, self.bank)
             nearest.append(squares.argmin(axis=1))
             distances.append(np.sqrt(squares.min(axis=1)))
         return np.stack(distances).reshape(shape).astype(np.float32), np.stack(nearest).reshape(shape)
@@ -60,7 +64,7 @@ class Patchcore:
         patch = patches.reshape(len(patches), -1, patches.shape[-1])[places]
         centers = self.bank[nearest.reshape(len(patches), -1)[places]]
         count = min(NUM_NEIGHBORS, len(self.bank))
-        around = np.argpartition(_square_distances(centers, self.bank), count - 1, axis=1)[:, :count]
+        around = np.argpartition(square_distances(centers, self.bank), count - 1, axis=1)[:, :count]
         neighbors = np.linalg.norm(patch[:, None] - self.bank[around], axis=-1)
         # Softmax as published, shifted against overflow. Distances are divided by the root of the dimension: with
         # hundreds of channels the softmax would saturate.
@@ -71,7 +75,7 @@ class Patchcore:
 
 
 def fit_patchcore(
-    source: FeatureSource,
+    trunk: "keras.Model",
     images: np.ndarray,
     *,
     bank_size: int = BANK_SIZE,
@@ -81,28 +85,16 @@ def fit_patchcore(
     """Build a memory bank of patch features of normals by coreset selection.
 
     Args:
-        source: patch feature extractor.
-        images: `(n, H, W)` uint8 normals.
+        trunk: patch feature extractor.
+        images: `(n, H, W)` uint8 normals; see `extract_normals`.
         bank_size: maximum size of the memory bank.
-        num_candidates: maximum number of random patches to select from; bounds memory use.
+        num_candidates: maximum number of random patches to select from.
         seed: of the candidates, the projection and the first point.
-
-    Raises:
-        TrainingError: if there are no images.
     """
-    if not len(images):
-        raise TrainingError("there are 0 normals to fit PatchCore on; expected one or more")
-    rng = np.random.default_rng(seed)
-    share = -(-num_candidates // len(images))
-    candidates = []
-    for part in track(split_images(images), f"Extracting patches with {source.name}"):
-        features = extract_patches(source, part)
-        flat = features.reshape(len(features), -1, features.shape[-1])
-        sample = np.stack([rng.permutation(flat.shape[1])[:share] for _ in flat])
-        candidates.append(np.take_along_axis(flat, sample[..., None], axis=1).reshape(-1, flat.shape[-1]))
-    pool = np.concatenate(candidates)
-    pool = pool[np.sort(rng.permutation(len(pool))[:num_candidates])]
-    return Patchcore(source, pool[choose_coreset(pool, bank_size, seed=seed)])
+    patches = extract_normals(trunk, images, seed=seed)
+    pool = patches.reshape(-1, patches.shape[-1])
+    pool = pool[np.sort(np.random.default_rng(seed).permutation(len(pool))[:num_candidates])]
+    return Patchcore(trunk, pool[choose_coreset(pool, bank_size, seed=seed)])
 
 
 def choose_coreset(points: np.ndarray, num_chosen: int, *, seed: int = 0) -> np.ndarray:
@@ -139,11 +131,3 @@ def choose_coreset(points: np.ndarray, num_chosen: int, *, seed: int = 0) -> np.
         nearest[last] = -np.inf
         chosen[number] = nearest.argmax()
     return chosen
-
-
-def _square_distances(queries: np.ndarray, bank: np.ndarray) -> np.ndarray:
-    """Return `(n, m)` float32, squared Euclidean distances."""
-    squares = -2 * (queries @ bank.T)
-    squares += np.einsum("nd,nd->n", queries, queries)[:, None]
-    squares += np.einsum("md,md->m", bank, bank)
-    return np.asarray(np.maximum(squares, 0, out=squares))

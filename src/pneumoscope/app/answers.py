@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.app.schema import GrayMap, Health, Models, ReadingAnswer, Readings, ReferenceCases
+from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.app.schema import GrayMap, Models, ReadingAnswer, ReferenceCases
 from pneumoscope.inference.cards import PARTS, AnomalyCard
 from pneumoscope.inference.decision import choose_explained_class, name_label
 from pneumoscope.inference.reading import REJECTED, UNCERTAIN, Reading
@@ -25,11 +25,6 @@ _LIKELIEST_FROM = 0.6
 SEVERAL = "several findings"  # on the map of reference cases
 
 
-def describe_health(reader: "Reader") -> Health:
-    """Return the status of the server and the identity of its models."""
-    return {"status": "ok", "notice": RESEARCH_USE_ONLY, "version": __version__, "model": reader.models.id}
-
-
 def describe_models(reader: "Reader") -> Models:
     """Return the model cards without long lists, and the classes and operating points."""
     labels = reader.label_set
@@ -44,7 +39,7 @@ def describe_models(reader: "Reader") -> Models:
         "label_set": to_plain(labels),
         "scored": list(labels.scored),
         "positive": labels.positive,
-        "styles": _list_styles(labels),
+        "styles": class_style(labels),
         "operating_points": cards["classifier"]["operating_points"],
         "image_size": reader.models.image_size,
     }
@@ -65,21 +60,12 @@ def describe_references(reader: "Reader", *, has_images: bool) -> ReferenceCases
     return {
         "notice": RESEARCH_USE_ONLY,
         "classes": [*labels.classes, *others],
-        "styles": _list_styles(labels) | {name: list(UNKNOWN_STYLE) for name in others if name != labels.negative},
+        "styles": class_style(labels) | {name: UNKNOWN_STYLE for name in others if name != labels.negative},
         "names": [] if references is None else [str(name) for name in references.names],
         "labels": names,
         "coordinates": _encode(coordinates.astype("<f4")),
         "has_images": has_images and references is not None,
     }
-
-
-def _list_styles(labels: LabelSet) -> dict[str, list[str]]:
-    return {name: list(style) for name, style in class_style(labels).items()}
-
-
-def describe_readings(reader: "Reader", readings: list[ReadingAnswer]) -> Readings:
-    """Return the response to a request with one or more files."""
-    return {"notice": RESEARCH_USE_ONLY, "model": reader.models.id, "readings": readings}
 
 
 def describe_reading(reading: Reading, labels: LabelSet, thresholds: Mapping[str, float]) -> ReadingAnswer:

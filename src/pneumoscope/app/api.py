@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
 
-from pneumoscope.app.answers import describe_health, describe_models, describe_readings, describe_references
+from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.app.answers import describe_models, describe_references
 from pneumoscope.app.images import draw_thumbnail, render_phantoms
 from pneumoscope.app.limits import Limits, RequestError
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.predictions import read_uploads, zip_dicom_reading
 from pneumoscope.app.schema import Fault, Health, Models, Phantom, Readings, ReferenceCases
 from pneumoscope.app.uploads import receive_form
-from pneumoscope.errors import ImageError, PneumoscopeError
+from pneumoscope.errors import ImageError
 
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
@@ -65,11 +66,13 @@ def build_routes(context: ApiContext) -> APIRouter:
 
 
 def _add_descriptions(router: APIRouter, context: ApiContext) -> None:
+    models_id = context.reader.models.id
     models_once = cache(partial(describe_models, context.reader))
 
     @router.get("/health", summary="Status of the server", responses=_answer(Health, "Status and version"))
     async def health() -> JSONResponse:
-        return JSONResponse(describe_health(context.reader))
+        answer: Health = {"status": "ok", "notice": RESEARCH_USE_ONLY, "version": __version__, "model": models_id}
+        return JSONResponse(answer)
 
     @router.get("/models", summary="Models and their cards", responses=_answer(Models, "Cards and operating points"))
     async def models(request: Request) -> JSONResponse:
@@ -89,10 +92,8 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
         references = context.reader.models.references
         names: Sequence[str] = () if references is None else references.names.tolist()
         if context.references_dir is None:
-            raise RequestError(
-                404,
-                "the server has no images of reference cases; start it with --references and their folder",
-            )
+            expected = "start the server with --references and the folder of the training images"
+            raise RequestError(404, f"there are no images of reference cases; {expected}")
         if not 0 <= index < len(names):
             raise RequestError(404, f"there is no reference case {index}; there are {len(names)}")
         try:
@@ -135,11 +136,13 @@ def _add_reading(router: APIRouter, context: ApiContext) -> None:
                 read_uploads,
                 context.reader,
                 uploads,
-                operating_point=_get_operating_point(context, fields),
+                operating_point=fields.get("operating_point", DEFAULT_POINT).strip(),
                 full=detail == "full",
                 seconds=context.limits.read_seconds,
             )
-            return JSONResponse(describe_readings(context.reader, await context.pool.run(request, work)))
+            readings = await context.pool.run(request, work)
+        answer: Readings = {"notice": RESEARCH_USE_ONLY, "model": context.reader.models.id, "readings": readings}
+        return JSONResponse(answer)
 
 
 def _add_dicom(router: APIRouter, context: ApiContext) -> None:
@@ -160,7 +163,7 @@ def _add_dicom(router: APIRouter, context: ApiContext) -> None:
                 zip_dicom_reading,
                 context.reader,
                 upload,
-                operating_point=_get_operating_point(context, fields),
+                operating_point=fields.get("operating_point", DEFAULT_POINT).strip(),
                 deidentify=fields.get("deidentify", "").strip().lower() in ("1", "true", "on", "yes"),
             )
             try:
@@ -169,15 +172,6 @@ def _add_dicom(router: APIRouter, context: ApiContext) -> None:
                 raise RequestError(400, f"the file cannot be exported as DICOM: {error}") from None
         disposition = {"content-disposition": 'attachment; filename="pneumoscope-reading.zip"'}
         return Response(archive, media_type="application/zip", headers=disposition)
-
-
-def _get_operating_point(context: ApiContext, fields: dict[str, str]) -> str:
-    point = fields.get("operating_point", DEFAULT_POINT).strip()
-    try:
-        context.reader.thresholds(point)
-    except PneumoscopeError as error:
-        raise RequestError(400, str(error)) from None
-    return point
 
 
 def _answer(model: Any, description: str) -> dict[int | str, dict[str, Any]]:

@@ -2,9 +2,8 @@
 
 import base64
 import io
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path, PurePosixPath
-from threading import Lock
 from typing import NamedTuple
 
 import numpy as np
@@ -24,8 +23,6 @@ PHANTOM_SEED = 7
 
 _SHOWN_FORMATS = ("JPEG", "PNG")
 _SHOWN_MODES = ("1", "L", "P", "RGB")
-
-_phantom_lock = Lock()
 
 
 class PhantomImage(NamedTuple):
@@ -68,14 +65,9 @@ def draw_thumbnail(data_dir: Path, name: str) -> bytes:
     return _encode_png(load_gray(data_dir / path), THUMBNAIL_SIDE)
 
 
+@cache
 def render_phantoms() -> tuple[PhantomImage, ...]:
     """Return six phantoms, two of each class. The first call draws them."""
-    with _phantom_lock:
-        return _render_phantoms()
-
-
-@lru_cache(maxsize=1)
-def _render_phantoms() -> tuple[PhantomImage, ...]:
     # This import loads pandas, which other requests do not need.
     from pneumoscope.phantoms.phantom import COMMENT, draw_phantoms
 

@@ -14,8 +14,9 @@ from pneumoscope.app.schema import ReadingAnswer
 from pneumoscope.data.decode import decode_radiograph
 from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import ImageError
+from pneumoscope.inference.explanation import ReadingMaps
 from pneumoscope.inference.illustration import illustrate
-from pneumoscope.inference.reading import Reading
+from pneumoscope.inference.reading import REJECTED, Reading
 
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
@@ -46,10 +47,13 @@ def read_uploads(
             if time.monotonic() > deadline:
                 raise ImageError(f"the request took over {seconds:g} s; send fewer files")
             content = upload.file.read()
-            image, reading = _read_one(reader, upload, content, operating_point)
+            if full:
+                reading, maps = _read_in_full(reader, upload, content, operating_point)
+            else:
+                reading = _read_one(reader, upload, content, operating_point)[1]
             answer = describe_reading(reading, reader.label_set, thresholds)
-            if full and reading.decision != "rejected":
-                add_maps(answer, reading, reader.compute_maps(image), reader)
+            if full and reading.decision != REJECTED:
+                add_maps(answer, reading, maps, reader)
             if full:
                 answer["image"] = convert_for_browser(content)
         except ImageError as error:
@@ -84,6 +88,14 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
             dataset.save_as(stream, enforce_file_format=True)
             zip_file.writestr(name, stream.getvalue())
     return archive.getvalue()
+
+
+def _read_in_full(
+    reader: "Reader", upload: UploadFile, content: bytes, operating_point: str
+) -> tuple[Reading, ReadingMaps]:
+    image, objections = decode_radiograph(content, size=reader.models.image_size)
+    name = upload.filename or ""
+    return reader.predict_with_maps(image, name, operating_point=operating_point, objections=objections)
 
 
 def _read_one(reader: "Reader", upload: UploadFile, content: bytes, operating_point: str) -> tuple[np.ndarray, Reading]:

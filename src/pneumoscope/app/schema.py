@@ -1,5 +1,6 @@
 """The types of the JSON API, documented at `/api/openapi.json`."""
 
+from collections.abc import Mapping, Sequence
 from typing import Any, NotRequired
 
 from pydantic import ConfigDict, with_config
@@ -44,7 +45,7 @@ class Models(TypedDict):
     label_set: dict[str, Any]
     scored: list[str]
     positive: str | None
-    styles: dict[str, list[str]]
+    styles: Mapping[str, Sequence[str]]
     operating_points: dict[str, dict[str, Any]]
     image_size: int
 
@@ -58,7 +59,7 @@ class ReferenceCases(TypedDict):
 
     notice: str
     classes: list[str]
-    styles: dict[str, list[str]]
+    styles: Mapping[str, Sequence[str]]
     names: list[str]
     labels: list[str]
     coordinates: str

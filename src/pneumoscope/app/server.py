@@ -5,8 +5,8 @@ import socket
 import sys
 import threading
 import webbrowser
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager, suppress
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager, suppress
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -151,8 +151,9 @@ def serve(
         announce("Images stay on this machine and are not stored. Press Ctrl-C to stop.")
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
-        with _warmed_up(reader):
-            uvicorn.Server(configure_server(app)).run(sockets=[listener])
+        # No daemon: ONNX Runtime aborts the process if it is interrupted at exit.
+        threading.Thread(target=_warm_up, args=(reader,)).start()
+        uvicorn.Server(configure_server(app)).run(sockets=[listener])
 
 
 def bind_port(port: int) -> socket.socket:
@@ -183,35 +184,29 @@ def bind_port(port: int) -> socket.socket:
 def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPage:
     """Return a function that renders a template with the values that all pages share."""
     environment = make_environment().overlay(loader=PackageLoader("pneumoscope", "app/templates"))
+    cards, labels = reader.models.cards, reader.label_set
+    thresholded = labels.positive is not None or labels.multi_label
     values = {
         "notice": RESEARCH_USE_ONLY,
         "version": __version__,
         "has_study": has_study,
         "max_megabytes": limits.max_file_bytes // MIB,
         **reader.trust,
-        **_describe_parts(reader),
-    }
-
-    def show_page(template: str, status: int = 200, **more: Any) -> HTMLResponse:
-        return HTMLResponse(environment.get_template(template).render(values | more), status)
-
-    return show_page
-
-
-def _describe_parts(reader: "Reader") -> dict[str, Any]:
-    """Return what the start page needs to know about the classes and the parts of the models."""
-    cards, labels = reader.models.cards, reader.label_set
-    return {
         "label_set": labels,
         "anomaly_trust": write_anomaly_trust(cards.anomaly, labels.positive or "findings") if cards.anomaly else "",
         "has_anomaly": cards.anomaly is not None,
         "has_ood_detector": reader.models.ood_detector is not None,
         "has_heatmaps": reader.has_heatmaps,
         "of_children": is_kermany(cards.classifier.data),
-        "points": [*cards.classifier.operating_points]
-        or (["balanced"] if labels.positive or labels.multi_label else []),
+        "points": list(cards.classifier.operating_points) or (["balanced"] if thresholded else []),
         "missing": reader.missing,
+        "population": str(cards.classifier.population),
     }
+
+    def show_page(template: str, status: int = 200, **more: Any) -> HTMLResponse:
+        return HTMLResponse(environment.get_template(template).render(values | more), status)
+
+    return show_page
 
 
 def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> None:
@@ -265,32 +260,13 @@ def _add_faults(app: FastAPI, show_page: ShowPage) -> None:
         return response
 
 
-@contextmanager
-def _warmed_up(reader: "Reader") -> Iterator[None]:
-    """Run each model once in the background, because the first run is slow."""
+def _warm_up(reader: "Reader") -> None:
+    """Run each model once, because the first run is slow. What fails here fails again in a request."""
     blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
-    steps: list[Callable[[], Any]] = [
-        lambda: reader.predict_images(blank[None], [""]),
-        lambda: reader.compute_maps(blank),
-        render_phantoms,
-    ]
-    ended = threading.Event()
-
-    def warm_up() -> None:
-        # A step that fails here fails again in a request and is reported there.
-        with suppress(Exception):
-            for step in steps:
-                if not ended.is_set():
-                    step()
-
-    thread = threading.Thread(target=warm_up)
-    thread.start()
-    try:
-        yield
-    finally:
-        # ONNX Runtime aborts the process if it is interrupted at exit, so the thread is joined.
-        ended.set()
-        thread.join()
+    with suppress(Exception):
+        reader.predict_images(blank[None], [""])
+        reader.compute_maps(blank)
+        render_phantoms()
 
 
 def _check_folder(folder: str | os.PathLike[str] | None, option: str) -> Path | None:

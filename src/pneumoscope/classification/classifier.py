@@ -74,7 +74,9 @@ def train_classifier(
         tensorboard=tensorboard,
     )
     evaluations = {
-        name: evaluate_classifier(bundle.model, parts[name], label_set=label_set, split=name, seed=seed)
+        name: evaluate_classifier(
+            bundle.model, parts[name], label_set=label_set, split=name, seed=seed, mirror=settings.mirror
+        )
         for name in ("val", "test")
         if len(parts[name])
     }
@@ -147,7 +149,13 @@ def fit_classifier(
 
 
 def evaluate_classifier(
-    model: "keras.Model", dataset: Dataset, *, label_set: LabelSet, split: str = "test", seed: int = 0
+    model: "keras.Model",
+    dataset: Dataset,
+    *,
+    label_set: LabelSet,
+    split: str = "test",
+    seed: int = 0,
+    mirror: bool = False,
 ) -> Evaluation:
     """Evaluate a trained classifier on one split, with 95 % intervals by bootstrap over patients.
 
@@ -157,6 +165,7 @@ def evaluate_classifier(
         label_set: the classes of the model, in the order of its outputs; images of no such class are left out.
         split: the split to evaluate on.
         seed: seed of the bootstrap.
+        mirror: see `predict_probabilities`.
 
     Raises:
         CollectionError: if the split has no image of these classes.
@@ -169,7 +178,7 @@ def evaluate_classifier(
         raise CollectionError(
             f"no image of {', '.join(label_set.classes)} in the split {split!r}; the dataset has {splits}"
         )
-    probabilities = predict_probabilities(model, part.images, label_set)
+    probabilities = predict_probabilities(model, part.images, label_set, mirror=mirror)
     return evaluate_dataset(part, probabilities, label_set=label_set, split=split, seed=seed)
 
 
@@ -274,7 +283,7 @@ def _check_parts(parts: dict[str, Dataset], label_set: LabelSet) -> None:
 def _build_model(label_set: LabelSet, settings: TrainingSettings) -> "tuple[keras.Model, str]":
     """Return a new model and the activation of its last layer."""
     own = "reference-binary" if label_set.task == "binary" else "reference-multiclass"
-    name = settings.architecture or ("compact_resnet" if settings.configuration == "default" else own)
+    name = settings.architecture or own
     activation = "sigmoid" if label_set.multi_label or name == "reference-binary" else "softmax"
     pretrained: dict[str, Any] = {"weights": settings.weights} if settings.weights else {}
     model = build_architecture(
@@ -302,7 +311,7 @@ def _make_training_data(
     train: Dataset, validation: Dataset, label_set: LabelSet, settings: TrainingSettings
 ) -> "TrainingData":
     from pneumoscope.classification.losses import encode_targets
-    from pneumoscope.models.augmentation import augment_images, mix_pairs
+    from pneumoscope.models.augmentation import augment_images
     from pneumoscope.models.training import TrainingData
 
     num_classes = len(label_set.classes)
@@ -318,11 +327,7 @@ def _make_training_data(
         return rng.permutation(np.concatenate(sample))
 
     def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
-        images = augment_images(train.images[indices], settings.augmentation, rng)[..., None]
-        targets = encoded[indices]
-        if settings.mixup:
-            images, targets = mix_pairs(images, targets, settings.mixup, rng)
-        return images, targets
+        return augment_images(train.images[indices], settings.augmentation, rng)[..., None], encoded[indices]
 
     weights = np.ones(len(val_labels), dtype=np.float32)
     if balanced:

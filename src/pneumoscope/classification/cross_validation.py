@@ -20,8 +20,8 @@ from pneumoscope.classification.classifier import evaluate_dataset, fit_classifi
 from pneumoscope.data.collection import name_series
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.splits import group_patients, split_folds
-from pneumoscope.errors import CollectionError, LeakError, PneumoscopeError
-from pneumoscope.io.archive import load_result, save_result
+from pneumoscope.errors import CollectionError, LeakError
+from pneumoscope.io.archive import save_result
 from pneumoscope.io.results import Evaluation
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.prediction import predict_probabilities
@@ -78,26 +78,13 @@ def cross_validate(
             settings=replace(settings, keep_best=False),
             seed=seed,
         )
-        probabilities[held_out] = predict_probabilities(bundle.model, pool.images[held_out], label_set)
+        probabilities[held_out] = predict_probabilities(
+            bundle.model, pool.images[held_out], label_set, mirror=settings.mirror
+        )
     rows, split = folds >= 0, f"held out by {protocol}"
     result = evaluate_dataset(pool.select(rows), probabilities[rows], label_set=label_set, split=split, seed=seed)
     save_result(result, Path(out_dir) / f"{protocol}.npz")
     return result
-
-
-def load_predictions(out_dir: str | os.PathLike[str], *, seed: int) -> tuple[Evaluation, Path]:
-    """Return the result by patients of `pneumoscope crossvalidate`, and the folder of its models.
-
-    Raises:
-        PneumoscopeError: if the folder contains no such cross-validation.
-    """
-    path = Path(out_dir) / f"seed-{seed}" / "patients.npz"
-    if not path.exists():
-        raise PneumoscopeError(
-            f"{path} is missing; run `pneumoscope crossvalidate --seed {seed} --out {out_dir}` on the same data"
-        )
-    result: Evaluation = load_result(path)
-    return result, path.parent
 
 
 def select_pool(dataset: Dataset, label_set: LabelSet | None = None) -> Dataset:

@@ -1,4 +1,4 @@
-"""`evaluate`: any model, or the predictions of any tool, on labeled radiographs; `neighbors`: k-NN on its embedding."""
+"""`evaluate` any model on labeled radiographs, `adapt` a reader to them, `neighbors`: k-NN on an embedding."""
 
 import json
 import shlex
@@ -8,16 +8,20 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import (
     DataArgument,
     JsonOption,
     ModelOption,
     OperatingPointOption,
+    OutOption,
     PreprocessOption,
+    ReaderOption,
+    SeedOption,
     SettingsOption,
     with_labels,
 )
-from pneumoscope.cli.output import print_metrics
+from pneumoscope.cli.output import print_metrics, print_table
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
@@ -96,6 +100,36 @@ def _report(evaluation: "CollectionEvaluation", out: Path | None, *, as_json: bo
     texts = [sentences.write_headline(evaluation), *sentences.write_verdict(evaluation)]
     for text in (*texts, *sentences.write_rejections(evaluation), *([page] if page else [])):
         typer.echo(text)
+
+
+@COMMANDS.command(epilog="Example: pneumoscope adapt local/ --out reader-local --last-layer")
+@with_labels
+def adapt(
+    data: DataArgument,
+    labels: "LabelOptions",
+    out: OutOption,
+    model: ReaderOption = None,
+    last_layer: Annotated[
+        bool, typer.Option("--last-layer", help="Also fit the last layer; heatmaps follow. Needs the extra `train`.")
+    ] = False,
+    seed: SeedOption = 0,
+    as_json: JsonOption = False,
+) -> None:
+    """Fit calibration and thresholds of a reader on 20 to 200 labeled images of another hospital."""
+    from pneumoscope.adaptation.adapt import adapt as adapt_reader
+    from pneumoscope.io.json_file import to_plain
+
+    adapted = adapt_reader(data, out, model=model, options=labels, last_layer=last_layer, seed=seed)
+    if as_json:
+        typer.echo(json.dumps({"notice": RESEARCH_USE_ONLY, **to_plain(adapted)}))
+        return
+    columns = list(adapted.metrics)
+    rows = [[name, *(str(adapted.metrics[side][name]) for side in columns)] for name in adapted.metrics["before"]]
+    title = f"Cross-validation on {adapted.images} images of {adapted.patients} patients (95 % CI)"
+    print_table(title, ["metric", *columns], rows)
+    counts = ", ".join(f"{name} {count}" for name, count in adapted.classes.items())
+    typer.echo(f"Fitted on {counts}: {', '.join(adapted.refitted)}. {adapted.verdict}")
+    typer.echo(out)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope neighbors folder/ --model run")

@@ -114,6 +114,8 @@ def read(
         raise typer.Exit(INTERRUPTED) from None
     decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
     number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
+    if adapted := reader.models.cards.classifier.adapted:
+        typer.echo(f"The model was adapted to {adapted.images} images of another hospital. {adapted.verdict}", err=True)
     typer.echo(f"{number}: {decisions}{f'; {output}' if output else ''}. {RESEARCH_USE_ONLY}", err=True)
     if counts[FAILED]:
         raise typer.Exit(SOME_FAILED)
@@ -202,9 +204,6 @@ def export(
     explain_results: Annotated[
         Path | None, typer.Option(help="explain.json of `research explain`; adds heatmap metrics to the card.")
     ] = None,
-    label_audit: Annotated[
-        Path | None, typer.Option(help="labels.json of `research labels`; adds label reliability to the card.")
-    ] = None,
 ) -> None:
     """Export a trained model to ONNX, for `read`, `app` and `evaluate`."""
     from pneumoscope.classifier import Classifier, load_training_data
@@ -214,9 +213,10 @@ def export(
     from pneumoscope.study.pipeline import reopen_study
 
     if (model / LEDGER_NAME).exists():
-        dataset = reopen_study(model)[1]
-        audits = {"explain_results": explain_results, "label_audit": label_audit}
-        export_study(model, dataset, out, configuration=configuration, data_license=data_license, **audits)
+        dataset = reopen_study(model, configuration)[1]
+        export_study(
+            model, dataset, out, configuration=configuration, data_license=data_license, explain_results=explain_results
+        )
         write_model_cards(out)
     else:
         classifier = Classifier.open(model, label_set=labels.label_set, preprocess=preprocess)

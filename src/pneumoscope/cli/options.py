@@ -15,7 +15,7 @@ from pneumoscope.models.keras_file import PREPROCESSING
 if TYPE_CHECKING:
     from pneumoscope.models.settings import TrainingSettings
 
-Configuration = Literal["reference", "improved", "default", "transfer"]
+Configuration = Literal["reference", "improved", "default", "large"]
 HoldOut = Literal["patients", "series", "images"]
 
 DATA_HELP = "Folder or table (CSV, TSV, Parquet) of labeled radiographs"

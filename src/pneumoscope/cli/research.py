@@ -1,4 +1,4 @@
-"""`research`: method benchmarks and label audits. Each prints a table and writes JSON and CSV."""
+"""`research`: method benchmarks. Each prints a table and writes JSON and CSV."""
 
 from pathlib import Path
 from typing import Annotated
@@ -6,38 +6,20 @@ from typing import Annotated
 import typer
 
 from pneumoscope.cli.options import ConfigurationOption, JsonOption, OutOption, StudyArgument
-from pneumoscope.cli.output import print_methods, print_rows
+from pneumoscope.cli.output import print_methods
 
 COMMANDS = typer.Typer(
-    help="Benchmark methods and audit labels; each command writes JSON and CSV.",
+    help="Benchmark methods; each command writes JSON and CSV.",
     epilog="Example: pneumoscope research explain out",
     no_args_is_help=True,
 )
-MAX_PRINTED = 40
 
 
-@COMMANDS.command(epilog="Example: pneumoscope research neighbors out")
-def neighbors(
-    study_dir: StudyArgument = Path("out"),
-    out: OutOption = Path("research"),
-    configuration: ConfigurationOption = "improved",
-    as_json: JsonOption = False,
-) -> None:
-    """Benchmark nearest neighbors: retrieval, rejection, calibration and uncertainty."""
-    from pneumoscope.research.run import run_neighbors_benchmark
-
-    print_methods(run_neighbors_benchmark(study_dir, configuration, out), as_json=as_json)
-
-
-@COMMANDS.command(epilog="Example: pneumoscope research anomaly out --weights mobilenet.h5")
+@COMMANDS.command(epilog="Example: pneumoscope research anomaly out")
 def anomaly(
     study_dir: StudyArgument = Path("out"),
     out: OutOption = Path("research"),
-    weights: Annotated[
-        Path | None,
-        typer.Option("--weights", help="Weights file of Keras MobileNet 0.75 without top, pretrained on ImageNet."),
-    ] = None,
-    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs; each method's own by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(min=1, help="Number of epochs of the autoencoder.")] = None,
     as_json: JsonOption = False,
 ) -> None:
     """Benchmark anomaly detectors trained on normals.
@@ -46,7 +28,7 @@ def anomaly(
     """
     from pneumoscope.research.run import run_anomaly_benchmark
 
-    print_methods(run_anomaly_benchmark(study_dir, out, weights=weights, epochs=epochs), as_json=as_json)
+    print_methods(run_anomaly_benchmark(study_dir, out, epochs=epochs), as_json=as_json)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope research explain out --configuration default")
@@ -61,30 +43,3 @@ def explain(
     from pneumoscope.research.run import run_explain_benchmark
 
     print_methods(run_explain_benchmark(study_dir, configuration, out, layer=layer), as_json=as_json)
-
-
-@COMMANDS.command(epilog="Example: pneumoscope research labels out --crossvalidation crossvalidation")
-def labels(
-    study_dir: StudyArgument = Path("out"),
-    crossvalidation: Annotated[
-        Path, typer.Option(help="Output of `crossvalidate --hold-out patients` on the same data and seed.")
-    ] = Path("crossvalidation"),
-    out: OutOption = Path("research"),
-    as_json: JsonOption = False,
-) -> None:
-    """List labels that both cross-validated models and nearest neighbors contradict."""
-    from pneumoscope.io.results import MethodTable
-    from pneumoscope.research.run import run_label_audit
-
-    audit = run_label_audit(study_dir, crossvalidation, out)
-    if as_json:
-        typer.echo((out / "labels.json").read_text(encoding="utf-8"))
-        return
-    if audit["group"]:
-        print_methods(MethodTable({" against ".join(audit["group"]): audit["metrics"]}))
-    for rows in filter(None, (audit["error_runs"], audit["labels"][:MAX_PRINTED])):
-        print_rows(rows, as_json=False)
-    typer.echo(
-        f"A model and the nearest neighbors contradict {len(audit['labels'])} of {audit['num_labels']} labels. "
-        f"Estimated number of wrong labels: {audit['estimated_wrong']:.0f}. {audit['verdict']}".rstrip()
-    )

@@ -21,6 +21,7 @@ from pneumoscope.cli.options import (
     with_training,
 )
 from pneumoscope.cli.output import INTERRUPTED, print_metrics
+from pneumoscope.errors import TrainingError
 
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
@@ -39,7 +40,7 @@ def train(
     flags: dict[str, Any],
     out: OutOption = Path("run"),
     configuration: Annotated[
-        Configuration | None, typer.Option(help="Basic settings; transfer with --architecture, else default.")
+        Configuration | None, typer.Option(help="Basic settings; by default those of the included model.")
     ] = None,
     task: Annotated[
         Literal["binary", "classes", "anomaly"] | None,
@@ -58,18 +59,21 @@ def train(
     The same command resumes a stopped training; with more --epochs it trains a finished model further.
     """
     from pneumoscope.anomaly.autoencoder import train_anomaly
-    from pneumoscope.anomaly.normality_model import train_normality_model
     from pneumoscope.classification.classifier import train_classifier
     from pneumoscope.classifier import DATA_NAME, choose_settings
     from pneumoscope.io.json_file import write_json
     from pneumoscope.io.write import write_text
     from pneumoscope.models.settings_file import SETTINGS_NAME
+    from pneumoscope.study.settings import anomaly_settings
 
-    chosen = choose_settings(configuration, task=task, **read_training(context, flags))
+    given = read_training(context, flags)
+    if task == "anomaly" and anomaly_settings(configuration or "default") is None:
+        _fit_normality_model(data, out, labels, configuration or "default", given, seed)
+        return
+    chosen = choose_settings(configuration, task=task, **given)
     dataset = load_split(data, out, labels, chosen.size, seed)
     if task == "anomaly":
-        train_model = train_normality_model if chosen.configuration == "normality" else train_anomaly
-        print_metrics(train_model(dataset, out, settings=chosen, seed=seed)[1].metrics, "test")
+        print_metrics(train_anomaly(dataset, out, settings=chosen, seed=seed)[1].metrics, "test")
         return
     label_set = dataset.label_set.binary() if task == "binary" else dataset.label_set
     result = train_classifier(
@@ -79,6 +83,21 @@ def train(
     write_json(out / DATA_NAME, {"source": data.absolute(), "labels": labels})
     for split, evaluation in result.evaluations.items():
         print_metrics(evaluation.metrics, split)
+
+
+def _fit_normality_model(
+    data: Path, out: Path, labels: "LabelOptions", configuration: str, given: dict[str, Any], seed: int
+) -> None:
+    from pneumoscope.anomaly.normality_model import fit_normality_model
+    from pneumoscope.models.settings import configuration_settings
+
+    size = given.pop("size", None) or configuration_settings(configuration).size
+    if given:
+        raise TrainingError(
+            f"the anomaly detector of the configuration {configuration} is fitted, not trained: expected no option but "
+            f"the image size, got {', '.join(given)}. Use --configuration improved for an autoencoder."
+        )
+    print_metrics(fit_normality_model(load_split(data, out, labels, size, seed), out, seed=seed)[1].metrics, "test")
 
 
 def load_split(data: Path, out: Path | None, labels: "LabelOptions", size: int, seed: int) -> "Dataset":

@@ -18,6 +18,7 @@ cache.py          decoded images in one memory-mapped file
 dataset.py        load a collection into arrays
 splits.py         splits and folds by patient
 duplicates.py     copies found by a perceptual hash
+population.py     age, sex, view and origin, measured or stated
 audit.py          counts, duplicates, leaks, exposure
 download.py       download the Kermany data set from Kaggle or Mendeley
 """

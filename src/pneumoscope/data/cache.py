@@ -15,7 +15,7 @@ from pneumoscope.errors import CollectionError
 from pneumoscope.progress import log, track
 
 MAX_IN_MEMORY = 2 << 30
-DECODER_VERSION = 2
+DECODER_VERSION = 3
 
 _AT_ONCE = 256
 _DIGEST = 64  # hexadecimal digits of a SHA-256

@@ -25,7 +25,10 @@ from pneumoscope.errors import CollectionError, ImageError
 from pneumoscope.labels import LabelSet
 from pneumoscope.progress import log, track
 
-COLUMNS = ["path", "name", "sha256", "label", "uncertain", "patient", "split", "age", "sex", "view"]
+COLUMNS = [
+    *("path", "name", "sha256", "label", "uncertain", "patient", "split"),
+    *("age", "sex", "view", "modality", "body_part"),
+]
 
 _LAYOUT = """expected a folder such as
     images/train/normal/a.png
@@ -43,15 +46,17 @@ class Collection:
     Attributes:
         table: one row per file, all columns str: `path`; `name`, the path relative to the source, with `/`; `sha256`;
             `label`, a class, or a group if the class is unknown; `uncertain`, empty; `patient`; `split`, `train`,
-            `val`, `test` or empty; `age` in years, `sex` and `view`, empty if unknown. In a multi-label set, `label`
-            holds the present findings and `uncertain` those of unknown label, joined by `|`.
+            `val`, `test` or empty; `age` in years, `sex`, `view`, `modality` and `body_part`, empty if unknown. In a
+            multi-label set, `label` holds the present findings and `uncertain` those of unknown label, joined by `|`.
         skipped: `name` and `reason` of each skipped file.
         label_set: the classes.
+        known_set: name of the known data set, see `KNOWN_SETS`; empty for another one.
     """
 
     table: pd.DataFrame
     skipped: pd.DataFrame
     label_set: LabelSet
+    known_set: str = ""
 
 
 def name_series(names: Iterable[str]) -> np.ndarray:
@@ -94,7 +99,9 @@ def scan_collection(source: str | os.PathLike[str], *, options: LabelOptions | N
     warn_skipped(skipped)
     # Plain Python strings: with pyarrow, pandas strings do not accept paths that are not UTF-8.
     table = pd.DataFrame(rows, columns=COLUMNS, dtype=object)
-    return Collection(table, pd.DataFrame(skipped, columns=["name", "reason"]), label_set)
+    by_name = all(parse_name(name.rpartition("/")[2]) for name in table["name"])
+    known_set = listing.known_set or ("kermany" if by_name else "")
+    return Collection(table, pd.DataFrame(skipped, columns=["name", "reason"]), label_set, known_set)
 
 
 def format_skipped(skipped: Iterable[Mapping[Any, str]]) -> str:
@@ -118,10 +125,11 @@ def _describe(entry: Entry) -> tuple[Entry, str, str, str]:
             return entry, digest, "", ""
         header = read_header(entry.path)
         with quiet_pydicom():
-            words = ("PatientID", "PatientAge", "PatientSex", "ViewPosition")
-            patient, age, sex, view = (str(header.get(word) or "").strip() for word in words)
+            words = ("PatientID", "PatientAge", "PatientSex", "ViewPosition", "Modality", "BodyPartExamined")
+            patient, age, sex, view, modality, body_part = (str(header.get(word) or "").strip() for word in words)
         age, sex, view = entry.age or read_age(age), entry.sex or sex[:1], entry.view or view
-        return replace(entry, age=age, sex=sex, view=view), digest, patient, ""
+        described = replace(entry, age=age, sex=sex, view=view, modality=modality, body_part=body_part)
+        return described, digest, patient, ""
     except (FileNotFoundError, ValueError):  # a null byte in the name
         return entry, "", "", "the file does not exist (or is a broken link)"
     except ImageError:
@@ -158,7 +166,7 @@ def _make_rows(labeled: Labeled, by_file_name: bool) -> tuple[list[dict[str, str
         unknown += not patient
         row = {"path": str(entry.path), "name": entry.name, "sha256": digest, "label": label, "uncertain": uncertain}
         row |= {"patient": patient or entry.name, "split": entry.split, "age": entry.age}
-        kept[key] = row | {"sex": entry.sex, "view": entry.view}
+        kept[key] = row | {name: getattr(entry, name) for name in ("sex", "view", "modality", "body_part")}
     if copies:
         log.info("%d nested duplicates (same folders, name and bytes) were skipped", copies)
     if unknown:

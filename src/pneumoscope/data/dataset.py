@@ -30,6 +30,7 @@ class Dataset:
         skipped: `name` and `reason` of each skipped file.
         label_set: the classes.
         masks: `(n, size, size)` bool, lesion masks of phantoms; None for radiographs.
+        known_set: name of the known data set, see `KNOWN_SETS`; empty for another one.
     """
 
     images: np.ndarray
@@ -37,6 +38,7 @@ class Dataset:
     skipped: pd.DataFrame
     label_set: LabelSet
     masks: np.ndarray | None = None
+    known_set: str = ""
 
     def __post_init__(self) -> None:
         if self.images.ndim != 3 or self.images.dtype != np.uint8:
@@ -227,4 +229,4 @@ def load_dataset(
     warn_skipped(unreadable)
     kept = table[table["sha256"].isin(rows)].reset_index(drop=True)
     taken = take_images(images, kept["sha256"].map(rows).to_numpy())
-    return Dataset(taken, kept, skipped, collection.label_set)
+    return Dataset(taken, kept, skipped, collection.label_set, known_set=collection.known_set)

@@ -76,7 +76,7 @@ def list_folder(root: Path, options: LabelOptions) -> Listing:
             entries.append(Entry(path, name, (label,), patient=patient, split=split, folder=places[path][1]))
             continue
         skipped.append({"name": name, "reason": f"image in the folder {path.parent.name!r}, which is no class"})
-    return Listing(entries, skipped)
+    return Listing(entries, skipped, known_set=known.name)
 
 
 def _read_file_name(stem: str, known: KnownSet, label: str) -> tuple[str, str]:

@@ -18,6 +18,9 @@ ImageInput = ImageSource | Image.Image | NDArray[np.uint8]
 
 FORMATS = ("JPEG", "PNG")
 
+UNIFORM = 4 / 255  # range of gray levels of a row or column that belongs to a uniform bar
+LARGEST_BAR = 0.25  # of the side
+
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
 
 
@@ -26,8 +29,9 @@ def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uin
 
     The content of a file decides its format, not its name. EXIF orientation is applied, color is converted to luma
     (ITU-R BT.601), and alpha is dropped. DICOM gray levels are windowed as a viewer shows them, and MONOCHROME1 is
-    inverted. Downsizing is anti-aliased (bilinear). A large JPEG file is first reduced by its decoder, to at least
-    twice `size`; the difference is smaller than JPEG noise.
+    inverted. With `size`, uniform bars at the sides are cropped, see `find_content`. Downsizing is anti-aliased
+    (bilinear). A large JPEG file is first reduced by its decoder, to at least twice `size`; the difference is smaller
+    than JPEG noise.
 
     Args:
         source: path or bytes of a JPEG, PNG or DICOM file, a PIL image, or a uint8 array of shape `(H, W)` or
@@ -69,6 +73,33 @@ def load_gray(source: ImageInput, *, size: int | None = None) -> NDArray[np.floa
     if gray.min() == gray.max():
         raise ImageError("all pixels have the same gray level")
     return gray
+
+
+def find_content(gray: NDArray[Any], white: float = 1.0) -> tuple[int, int, int, int]:
+    """Return the part of an image inside of uniform bars: left, top, right and bottom, as `PIL.Image.crop` takes them.
+
+    A bar is made of rows or columns whose gray levels differ by at most `UNIFORM`. Scanners and exports add them, more
+    often to some classes than to others. At most `LARGEST_BAR` of the side is cropped at each side.
+
+    Args:
+        gray: `(H, W)` gray levels in [0, white].
+        white: the highest gray level.
+
+    Example:
+        >>> image = np.zeros((100, 80))
+        >>> image[10:, 5:] = np.random.default_rng(0).random((90, 75))
+        >>> find_content(image)
+        (5, 10, 80, 100)
+    """
+    top, bottom = (_count_uniform(rows, white) for rows in (gray, gray[::-1]))
+    inside = gray[top : len(gray) - bottom].T
+    left, right = (_count_uniform(columns, white) for columns in (inside, inside[::-1]))
+    return left, top, len(inside) - right, len(gray) - bottom
+
+
+def _count_uniform(rows: NDArray[Any], white: float) -> int:
+    limit = int(LARGEST_BAR * len(rows))
+    return next((number for number in range(limit) if np.ptp(rows[number]) > UNIFORM * white), limit)
 
 
 def load_images(sources: ImageInput | Iterable[ImageInput], *, size: int) -> NDArray[np.uint8]:
@@ -153,10 +184,12 @@ def _wrap_array(array: NDArray[np.uint8]) -> Image.Image:
 
 def _load_dicom(stream: BinaryIO, size: int | None) -> NDArray[np.float32]:
     gray = load_dicom(stream)
-    if size is None:
-        return gray
-    resized = Image.fromarray(gray).resize((size, size), Image.Resampling.BILINEAR)
-    return np.clip(np.asarray(resized, dtype=np.float32), 0, 1)
+    return gray if size is None else np.clip(_resize(Image.fromarray(gray), size, 1.0), 0, 1)
+
+
+def _resize(gray: Image.Image, size: int, white: float) -> NDArray[np.float32]:
+    content = gray.crop(find_content(np.asarray(gray), white))
+    return np.asarray(content.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 @contextmanager
@@ -197,6 +230,5 @@ def _convert_pillow(image: Image.Image, size: int | None) -> NDArray[np.float32]
         gray, white = Image.fromarray(np.asarray(upright).astype(np.float32)), 65535.0
     else:
         gray, white = upright.convert("L"), 255.0
-    if size is not None:
-        gray = gray.resize((size, size), Image.Resampling.BILINEAR)
-    return np.asarray(gray, dtype=np.float32) / np.float32(white)
+    pixels = np.asarray(gray, dtype=np.float32) if size is None else _resize(gray, size, white)
+    return pixels / np.float32(white)

@@ -40,6 +40,7 @@ class KnownSet:
         joined: tables beside it that list the images, joined by their common columns; `.gz` is allowed.
         test_list: file beside it that names the test images.
         root: folder of the images, relative to the table.
+        population: what its description states of the population, by attribute of `Population`.
     """
 
     name: str = ""
@@ -61,6 +62,11 @@ class KnownSet:
     joined: tuple[str, ...] = ()
     test_list: str = ""
     root: str = "."
+    population: dict[str, str] = field(default_factory=dict)
+
+
+def _radiographed_at(institution: str, **others: str) -> dict[str, str]:
+    return {"modality": "radiography", "body_part": "chest", "institution": institution, **others}
 
 
 KNOWN_SETS = (
@@ -68,6 +74,11 @@ KNOWN_SETS = (
         "kermany",
         "Chest X-Ray Images (Pneumonia), Kermany 2018, of Kaggle or Mendeley Data",
         "https://doi.org/10.17632/rscbjbr9sj",
+        population=_radiographed_at(
+            "Guangzhou Women and Children's Medical Center, Guangzhou, China",
+            age="1 to 5 years",
+            view="antero-posterior",
+        ),
     ),
     KnownSet(
         "nih",
@@ -77,6 +88,7 @@ KNOWN_SETS = (
         files=r"(?P<patient>\d{8})_\d{3}",
         multi_label=True,
         test_list="test_list.txt",
+        population=_radiographed_at("NIH Clinical Center, Bethesda, USA"),
     ),
     KnownSet(
         "chexpert",
@@ -89,6 +101,7 @@ KNOWN_SETS = (
         patient=r"(patient\d+)/",
         split=r"/(train|valid|test)/patient",
         root="..",
+        population=_radiographed_at("Stanford Hospital, Stanford, USA"),
     ),
     KnownSet(
         "mimic-cxr-jpg",
@@ -99,6 +112,7 @@ KNOWN_SETS = (
         labels=("No Finding", *CHEXPERT_FINDINGS),
         multi_label=True,
         joined=("mimic-cxr-2.0.0-split.csv", "mimic-cxr-2.0.0-metadata.csv"),
+        population=_radiographed_at("Beth Israel Deaconess Medical Center, Boston, USA"),
     ),
     KnownSet(
         "vindr-cxr",
@@ -108,6 +122,7 @@ KNOWN_SETS = (
         multi_label=True,
         reader="rad_id",
         root="..",
+        population=_radiographed_at("Hospital 108 and Hanoi Medical University Hospital, Hanoi, Vietnam"),
     ),
     KnownSet(
         "rsna-boxes",
@@ -117,6 +132,7 @@ KNOWN_SETS = (
         path="patientId",
         labels=("Target",),
         names={"0": "no pneumonia", "1": "pneumonia"},
+        population=_radiographed_at("NIH Clinical Center, Bethesda, USA"),
     ),
     KnownSet(
         "rsna-classes",
@@ -124,12 +140,14 @@ KNOWN_SETS = (
         "https://www.kaggle.com/c/rsna-pneumonia-detection-challenge",
         columns=("patientId", "class"),
         path="patientId",
+        population=_radiographed_at("NIH Clinical Center, Bethesda, USA"),
     ),
     KnownSet(
         "covid-19-radiography",
         "COVID-19 Radiography Database, Chowdhury 2020, Rahman 2021",
         "https://www.kaggle.com/datasets/tawsifurrahman/covid19-radiography-database",
         folders=("COVID", "Lung_Opacity", "Normal", "Viral Pneumonia"),
+        population=_radiographed_at("several, from other public collections"),
     ),
     KnownSet(
         "montgomery-shenzhen",
@@ -137,6 +155,7 @@ KNOWN_SETS = (
         "https://data.lhncbc.nlm.nih.gov/public/Tuberculosis-Chest-X-ray-Datasets",
         files=r"(?P<patient>(CHN|MCU)CXR_\d{4})_(?P<label>[01])",
         names={"0": "normal", "1": "tuberculosis"},
+        population=_radiographed_at("Montgomery County, Maryland, USA, and Shenzhen No. 3 People's Hospital, China"),
     ),
     KnownSet(
         "padchest",
@@ -146,6 +165,7 @@ KNOWN_SETS = (
         left_out=("exclude", "suboptimal study"),
         multi_label=True,
         birth=("StudyDate_DICOM", "PatientBirth"),
+        population=_radiographed_at("Hospital San Juan, Alicante, Spain"),
     ),
 )
 

@@ -27,6 +27,7 @@ class Entry:
         uncertain: findings whose label is unknown.
         patient, split, age, sex, view: empty if unknown.
         folder: folder below the class, a patient or a series; empty if there is none.
+        modality, body_part: empty if unknown.
     """
 
     path: Path
@@ -39,6 +40,8 @@ class Entry:
     sex: str = ""
     view: str = ""
     folder: str = ""
+    modality: str = ""
+    body_part: str = ""
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,7 @@ class Listing:
         multi_label: whether an image can have several labels.
         findings: names of the columns, in a table with one column for each finding.
         left_out: labels of images that are not to be used.
+        known_set: name of the known data set; empty for another one.
     """
 
     entries: list[Entry]
@@ -58,6 +62,7 @@ class Listing:
     multi_label: bool = False
     findings: tuple[str, ...] = ()
     left_out: tuple[str, ...] = ()
+    known_set: str = ""
 
 
 Labeled = list[tuple[Entry, str, str]]  # an entry, its label and its uncertain findings

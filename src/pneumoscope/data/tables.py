@@ -64,7 +64,8 @@ def list_table(path: Path, options: LabelOptions) -> Listing:
     by_majority = manifest.find(known.reader) is not None
     rows, labels = _merge_rows(manifest, columns["path"] or "", labels, by_majority=by_majority)
     entries, skipped = _make_entries(Manifest(path, manifest.columns, rows), columns, labels, known)
-    return Listing(entries, skipped, multi_label, findings if len(findings) > 1 else (), known.left_out)
+    several = findings if len(findings) > 1 else ()
+    return Listing(entries, skipped, multi_label, several, known.left_out, known.name)
 
 
 def _choose_columns(manifest: Manifest, options: LabelOptions, known: KnownSet) -> Columns:

@@ -18,8 +18,8 @@ from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.pixel_baselines import BORDER_SHARE, describe_pixels, fit_pixel_baseline
 from pneumoscope.evaluation.predictor import check_probabilities
 from pneumoscope.io.results import UNTOUCHED, Confounders, Metrics
-from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate, estimate_mean
+from pneumoscope.metrics.weighted import weigh_rankings
 from pneumoscope.phantoms.lungs import find_lungs
 from pneumoscope.phantoms.markers import find_markers
 
@@ -119,7 +119,8 @@ def _estimate_metrics(
         columns = label_set if probabilities.shape[1] == len(label_set.classes) else binary
         scores = columns.score_positive(probabilities)
         correct = (scores >= threshold) == positive
-        metrics = {"auroc": weigh_auroc(positive, scores, weights), "accuracy": weights @ correct / weights.sum(axis=1)}
+        metrics = {"auroc": weigh_rankings([(positive, scores)], weights)["auroc"]}
+        metrics["accuracy"] = weights @ correct / weights.sum(axis=1)
         if has_classes:
             hits = (probabilities.argmax(axis=1) == labels)[known]
             with np.errstate(invalid="ignore"):

@@ -16,13 +16,13 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.confounders import measure_confounders
 from pneumoscope.evaluation.gather import (
     ALL_SPLITS,
+    TRAITS,
     Gathered,
     LabeledCollection,
     Source,
     choose_split,
     drop_training_images,
     gather_readings,
-    list_traits,
     load_images,
     open_collection,
 )
@@ -44,7 +44,7 @@ from pneumoscope.io.results import (
 from pneumoscope.labels import LabelSet
 from pneumoscope.metrics.conformal import evaluate_sets
 from pneumoscope.metrics.label_shift import MIN_IMAGES, estimate_label_shift
-from pneumoscope.metrics.reliability import measure_reliability, measure_top_label_reliability
+from pneumoscope.metrics.reliability import measure_reliability
 from pneumoscope.metrics.selective import measure_selective
 from pneumoscope.progress import log, track
 
@@ -146,6 +146,7 @@ def measure_images(
     shift = _estimate_shift(model, images, correct, seed)
     if correct and shift is not None:
         images = replace(images, probabilities=shift.probabilities)
+    traits = {name: gathered.table[name].to_numpy().astype(str) for name in TRAITS if name in gathered.table}
     seen = find_seen_in_training(model, gathered)
     if seen:
         log.warning("%d of %d images were in the training data of the model", len(seen), len(images))
@@ -164,7 +165,7 @@ def measure_images(
         conformal=_measure_conformal(model.reader, gathered.images, seed),
         selective=_measure_selective(images, thresholds, seed),
         rejections=measure_rejections(gathered.images, thresholds, seed=seed) if model.reader else None,
-        subgroups=measure_subgroups(images, gathered.exposures, list_traits(gathered.table), thresholds, seed=seed),
+        subgroups=measure_subgroups(images, gathered.exposures, traits, thresholds, seed=seed),
         confounders=None,
         ood_check=None,
         label_shift=shift,
@@ -218,16 +219,13 @@ def find_seen_in_training(model: Predictor, gathered: Gathered) -> list[str] | N
 
 def _estimate_shift(model: Predictor, images: EvaluatedImages, correct: bool, seed: int) -> LabelShift | None:
     note = explain_missing(model).get("label-shift")
+    if note is None and len(images) < MIN_IMAGES:
+        note = f"The collection has {len(images)} images; expected {MIN_IMAGES} or more."
     if correct and note:
         raise PneumoscopeError(f"the probabilities cannot be corrected for label shift. {note}")
-    if note is None and len(images) >= MIN_IMAGES:
-        classes = model.label_set.classes
-        return estimate_label_shift(images.probabilities, images.patients, classes=classes, seed=seed)
-    if correct:
-        raise PneumoscopeError(
-            f"the collection has {len(images)} images; expected {MIN_IMAGES} or more to correct for label shift"
-        )
-    return None
+    if note:
+        return None
+    return estimate_label_shift(images.probabilities, images.patients, classes=model.label_set.classes, seed=seed)
 
 
 def trace_roc(images: EvaluatedImages) -> Roc | None:
@@ -282,17 +280,16 @@ def _measure_reliability(images: EvaluatedImages, seed: int) -> dict[str, Reliab
     curves = {}
     if images.label_set.multi_label:
         for name, labels, scores in zip(images.label_set.classes, images.labels.T, images.probabilities.T, strict=True):
-            known = labels >= 0
-            if known.any():
+            if (known := labels >= 0).any():
                 patients = images.patients[known]
                 curves[name] = measure_reliability(labels[known] == 1, scores[known], patients, seed=seed)
         return curves
     if images.label_set.positive:
         curves["positive"] = measure_reliability(images.positive == 1, images.scores, images.patients, seed=seed)
     if (known_images := images.with_classes) is not None:
-        curves["classes"] = measure_top_label_reliability(
-            known_images.labels, known_images.probabilities, known_images.patients, seed=seed
-        )
+        correct = known_images.probabilities.argmax(axis=1) == known_images.labels
+        highest = known_images.probabilities.max(axis=1)
+        curves["classes"] = measure_reliability(correct, highest, known_images.patients, seed=seed)
     return curves
 
 

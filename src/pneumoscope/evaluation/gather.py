@@ -178,13 +178,15 @@ def choose_split(table: pd.DataFrame, split: str | None) -> tuple[pd.DataFrame, 
     return rows.reset_index(drop=True), split
 
 
-def drop_training_images(model: Predictor, table: pd.DataFrame) -> tuple[pd.DataFrame, list[dict[str, str]]]:
+def drop_training_images(
+    model: Predictor, table: pd.DataFrame, *, remedy: str = "; --split all evaluates them, too"
+) -> tuple[pd.DataFrame, list[dict[str, str]]]:
     """Return the rows that are not of training images, and `{name, reason}` of the others; all rows if none is left."""
     seen = np.isin(table["sha256"].to_numpy().astype(str), [] if (known := model.training_images[0]) is None else known)
     if not seen.any() or seen.all():
         return table, []
-    log.warning("%d images are left out: the model was trained on them; --split all evaluates them, too", seen.sum())
-    reason = "in the training data of the model; --split all evaluates it"
+    log.warning("%d images are left out: the model was trained on them%s", seen.sum(), remedy)
+    reason = f"in the training data of the model{remedy}"
     return table[~seen].reset_index(drop=True), [{"name": str(name), "reason": reason} for name in table["name"][seen]]
 
 
@@ -248,11 +250,6 @@ def load_images(collection: LabeledCollection, table: pd.DataFrame, limit: int, 
 def spread_evenly(count: int, limit: int) -> np.ndarray:
     """Return at most `limit` evenly spaced indices below `count`, `(m,)` int."""
     return np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))
-
-
-def list_traits(table: pd.DataFrame) -> dict[str, np.ndarray]:
-    """Return the columns `age`, `sex` and `view` of a table, each `(n,)` str."""
-    return {trait: table[trait].to_numpy().astype(str) for trait in TRAITS if trait in table}
 
 
 def _read(model: Predictor, names: list[str], images: list[np.ndarray], objections: list[list[str]]) -> list[Outcome]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import os
 from collections import Counter
 from dataclasses import replace
@@ -13,6 +12,7 @@ import pandas as pd
 
 from pneumoscope.data.collection import format_skipped
 from pneumoscope.data.label_options import LabelOptions
+from pneumoscope.data.manifest import read_manifest
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.evaluate import measure_images
@@ -94,16 +94,11 @@ def read_predictions(path: str | os.PathLike[str]) -> pd.DataFrame:
     Raises:
         CollectionError: if the file cannot be read or has no column of file names.
     """
-    try:
-        rows = pd.read_csv(path, dtype=str, keep_default_na=False, sep=None, engine="python", encoding="utf-8-sig")
-    except (OSError, ValueError, csv.Error) as error:  # pandas' errors of parsing and decoding are ValueErrors
-        raise CollectionError(f"{path} cannot be read as a table ({error}); expected a CSV file") from None
-    rows.columns = [str(column).strip() for column in rows.columns]
-    by_key = {fold_name(column): column for column in rows.columns}
-    names = [by_key[name] for name in NAME_COLUMNS if name in by_key]
-    if not names:
-        raise CollectionError(f"{path} has the columns {', '.join(rows.columns)}; expected one named path or name")
-    return rows[[names[0], *(column for column in rows.columns if column != names[0])]]
+    manifest = read_manifest(Path(path))
+    name = manifest.find(*NAME_COLUMNS)
+    if name is None:
+        raise CollectionError(f"{path} has the columns {', '.join(manifest.columns)}; expected one named path or name")
+    return pd.DataFrame(manifest.rows, columns=[*dict.fromkeys((name, *manifest.columns))])
 
 
 def _choose_columns(source: LabelSet, columns: list[str], path: Path) -> tuple[LabelSet, list[str]]:

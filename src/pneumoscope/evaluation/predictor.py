@@ -16,8 +16,8 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.reader import Reader
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import LabelSet
+from pneumoscope.metrics.classification import ROW_SUM_TOLERANCE
 
-ROW_SUM_TOLERANCE = 1e-3
 DEFAULT_POINT, DEFAULT_THRESHOLD = "balanced", "0.5"
 
 
@@ -79,6 +79,8 @@ def describe_model(model: Reader | ImageClassifier, operating_point: str | float
         return _describe_classifier(model, operating_point)
     card, point = model.models.cards.classifier, str(operating_point)
     points, cases = dict.fromkeys((*card.operating_points, point)), model.models.references
+    listed = [cases.sha256] if cases and cases.sha256 is not None else []
+    listed += [np.array(card.adapted.sha256)] if card.adapted else []
     return Predictor(
         id=model.models.id,
         label_set=card.label_set,
@@ -87,7 +89,7 @@ def describe_model(model: Reader | ImageClassifier, operating_point: str | float
         image_size=model.models.image_size,
         predict=model.compute_probabilities,
         reader=model,
-        training_images=(cases.sha256, cases.hashes) if cases else (None, None),
+        training_images=(np.concatenate(listed) if listed else None, cases.hashes if cases else None),
     )
 
 

@@ -34,16 +34,16 @@ def measure_scopes(
         split: name of the split, stored in the result.
         seed: seed of the bootstrap.
     """
-    scopes = {"all": _measure_scope(images, thresholds, operating_point, split, seed)}
-    masks = {
-        "accepted": images.decisions != "rejected",
-        "certain": ~np.isin(images.decisions, ("rejected", "uncertain")),
-    }
-    for name, rows in masks.items():
-        if rows.all():
+    scopes: dict[str, Scope] = {}
+    for name, excluded in (("all", ()), ("accepted", ("rejected",)), ("certain", ("rejected", "uncertain"))):
+        rows = ~np.isin(images.decisions, excluded)
+        if rows.all() and scopes:
             scopes[name] = scopes["all"]
         elif rows.any():
-            scopes[name] = _measure_scope(images.select(rows), thresholds, operating_point, split, seed)
+            part = images.select(rows)
+            ranking, points = _measure_positive(part, thresholds, seed)
+            classes = _evaluate_classes(part, thresholds.get(operating_point), split, seed)
+            scopes[name] = Scope(len(part), len(set(part.patients.tolist())), ranking, points, classes)
     return scopes
 
 
@@ -85,14 +85,6 @@ def list_classes(images: EvaluatedImages) -> dict[str, np.ndarray]:
         return {**masks, label_set.without_finding: (labels == 0).all(axis=1)}
     masks = {name: labels == number for number, name in enumerate(label_set.classes)}
     return {**masks, f"{label_set.positive}, class unknown": labels < 0}
-
-
-def _measure_scope(
-    images: EvaluatedImages, thresholds: Thresholds, operating_point: str, split: str, seed: int
-) -> Scope:
-    ranking, points = _measure_positive(images, thresholds, seed)
-    classes = _evaluate_classes(images, thresholds.get(operating_point), split, seed)
-    return Scope(len(images), len(set(images.patients.tolist())), ranking, points, classes)
 
 
 def _measure_positive(

@@ -30,21 +30,16 @@ def measure_centrality(heatmaps: np.ndarray) -> np.ndarray:
         >>> measure_centrality(np.ones((1, 128, 128))).round(6)
         array([1.])
     """
-    radius = _lung_radius(heatmaps.shape[1:])
+    down, across = (
+        ((np.arange(size) + 0.5) / size - center) / axis
+        for size, center, axis in zip(heatmaps.shape[1:], LUNG_CENTER, LUNG_AXES, strict=True)
+    )
+    radius = np.hypot(down[:, None], across)  # 0 at the lung center, 1 on the outline
     lungs, middle = radius <= 1, radius <= np.sqrt(0.5)
     heat = heatmaps[:, lungs].sum(axis=1, dtype=np.float64)
     heat_in_middle = heatmaps[:, middle].sum(axis=1, dtype=np.float64)
     share = np.divide(heat_in_middle, heat, out=np.full(len(heat), np.nan), where=heat > 0)
     return np.asarray(share * lungs.sum() / middle.sum())
-
-
-def _lung_radius(shape: tuple[int, ...]) -> np.ndarray:
-    """Return float64 of the given shape, the elliptic radius: 0 at the lung center, 1 on the outline."""
-    down, across = (
-        ((np.arange(size) + 0.5) / size - center) / axis
-        for size, center, axis in zip(shape, LUNG_CENTER, LUNG_AXES, strict=True)
-    )
-    return np.hypot(down[:, None], across)
 
 
 def estimate_centrality(
@@ -55,8 +50,7 @@ def estimate_centrality(
     Args:
         heatmaps: `(n, H, W)` floats of 0 or more; maps without heat in the lung region are excluded.
         labels: `(n,)` ints, 0 = normal, 1 = other, -1 = unknown.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Returns:
         `centrality_negative` and `centrality_positive` in [0, 2], `centrality_difference` in [-2, 2]; NaN if one of
@@ -89,8 +83,7 @@ def estimate_peak_in_lesion(
     Args:
         heatmaps: `(n, H, W)` float32; an empty map is a miss.
         masks: `(n, H, W)` bool, lesion masks; images with an empty mask are excluded.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Returns:
         `peak_in_lesion`, the accuracy; `lesion_area`, the chance level. NaN if all masks are empty.

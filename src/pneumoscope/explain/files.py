@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from pneumoscope.errors import LabelError, ModelError
-from pneumoscope.explain.methods import explain_with
+from pneumoscope.explain.methods import explain
 from pneumoscope.explain.scorer import Scorer, choose_class
 from pneumoscope.labels import NO_FINDING, LabelSet, fold_name
 from pneumoscope.models.prediction import predict_probabilities
@@ -55,7 +55,7 @@ def explain_images(
         named = np.isin(label_set.classes, _find_members(label, label_set))
         explained = np.where(named, probabilities, -1).argmax(axis=1)
     try:
-        return explain_with(_prepare(saved.model, layer), images, method=method, class_indices=explained, seed=seed)
+        return explain(_prepare(saved.model, layer), images, method=method, class_indices=explained, seed=seed)
     except ValueError as error:
         raise ModelError(str(error)) from None
 

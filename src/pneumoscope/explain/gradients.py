@@ -7,7 +7,7 @@ returns `(n, H, W)` float32 in [0, 1]; the maximum of each map is 1, or 0 if the
 import numpy as np
 from scipy.ndimage import gaussian_filter
 
-from pneumoscope.explain.scorer import BATCH_SIZE, Method, Scorer
+from pneumoscope.explain.scorer import Method, Scorer, differentiate_batches
 from pneumoscope.models.gradients import compile_gradient
 from pneumoscope.models.linear import copy_linear
 from pneumoscope.models.receptive_field import receptive_fields, scale_to_peak, upsample
@@ -82,20 +82,14 @@ def fullgrad(scorer: Scorer, images: np.ndarray, chosen: np.ndarray, *, seed: in
     |gradient x pixel| and |gradient x bias|, with the filters of each layer divided by their maximum. The bias of a
     normalization layer is its additive constant.
     """
-    from keras import ops
-
     biases = _list_biases(scorer)
     names = tuple(biases)
     opened = copy_linear(scorer.model, opened=names, before_activation=True)
     differentiate = compile_gradient(opened, range(1 + len(names)))
-    shapes = [tensor.shape[1:] for tensor in opened.inputs[1:]]
-    parts = []
-    for start in range(0, len(images), BATCH_SIZE):
-        batch = images[start : start + BATCH_SIZE].astype(np.float32)
-        changes = [np.zeros((len(batch), *shape), np.float32) for shape in shapes]
-        _, gradients = differentiate([batch[..., None], *changes], chosen[start : start + BATCH_SIZE])
-        at_pixels, *at_layers = (ops.convert_to_numpy(gradient) for gradient in gradients)
-        total = scale_to_peak(np.abs(at_pixels[..., 0] * batch))
+    parts: list[np.ndarray] = []
+    for _, (at_pixels, *at_layers) in differentiate_batches(differentiate, images, chosen, opened):
+        start = sum(map(len, parts))
+        total = scale_to_peak(np.abs(at_pixels[..., 0] * images[start : start + len(at_pixels)].astype(np.float32)))
         for name, gradient in zip(names, at_layers, strict=True):
             sizes = np.abs(gradient * biases[name])
             largest = sizes.max(axis=(1, 2, 3), keepdims=True)

@@ -13,6 +13,9 @@ def list_heatmap_layers(model: "keras.Model") -> tuple[str, ...]:
     These are convolutions with an activation. If convolution, normalization and ReLU are separate layers, they are the
     ReLU layers at inputs and outputs of residual blocks. In models with neither, they are the last activation layer at
     each resolution, or else the last convolution at each resolution. Feature maps of one position do not count.
+
+    Raises:
+        ValueError: if the model has no convolutional layer.
     """
     import keras
     from keras import layers
@@ -36,7 +39,10 @@ def list_heatmap_layers(model: "keras.Model") -> tuple[str, ...]:
     size = by_name[names[-1]].output.shape[1:3] if names else ()
     if names and size <= min(last_of_size, default=size):
         return names
-    return tuple((last_of_size or _find_last(mapped, (layers.Conv2D,))).values())
+    names = tuple((last_of_size or _find_last(mapped, (layers.Conv2D,))).values())
+    if not names:
+        raise ValueError(f"model {model.name!r} has no convolutional layer for heatmaps")
+    return names
 
 
 def _find_last(mapped: "list[Any]", kinds: tuple[type, ...]) -> dict[tuple[int, ...], str]:

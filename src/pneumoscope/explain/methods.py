@@ -14,12 +14,11 @@ if TYPE_CHECKING:
 IMAGES_AT_ONCE = 64
 
 METHODS = {**cams.METHODS, **gradients.METHODS, **perturbations.METHODS}
-LAYER_METHODS = tuple(cams.METHODS)
 SLOW_METHODS = (*cams.SLOW_METHODS, *perturbations.SLOW_METHODS)
 
 
 def explain(
-    model: "keras.Model",
+    model: "keras.Model | Scorer",
     images: np.ndarray,
     *,
     method: str = "gradcam",
@@ -34,10 +33,10 @@ def explain(
 
     Args:
         model: built Keras functional classifier of `(n, H, W, 1)` images with values 0 to 255, on any backend; it may
-            contain nested models.
+            contain nested models. Or a `Scorer` of such a classifier and of its layer, which several calls share.
         images: `(n, H, W)` uint8.
         method: one of `METHODS`.
-        layer: layer of class-activation maps, with output `(n, h, w, filters)`; see `Scorer`.
+        layer: layer of class-activation maps, with output `(n, h, w, filters)`, see `Scorer`; not used with a `Scorer`.
         class_indices: `(n,)` ints, the class to explain for each image; by default the predicted class.
         seed: of the masks of RISE and the noise of SmoothGrad.
 
@@ -48,30 +47,9 @@ def explain(
         ValueError: if the method or layer does not exist, the layer has no feature map, the images are not uint8 of
             the model's input size, or `class_indices` is invalid.
     """
-    return explain_with(Scorer(model, layer), images, method=method, class_indices=class_indices, seed=seed)
-
-
-def explain_with(
-    scorer: Scorer, images: np.ndarray, *, method: str, class_indices: ArrayLike | None = None, seed: int = 0
-) -> np.ndarray:
-    """Return the heatmaps of `explain`, with a scorer that several methods share.
-
-    Args:
-        scorer: of the classifier and layer.
-        images: `(n, H, W)` uint8.
-        method: one of `METHODS`.
-        class_indices: `(n,)` ints, the class to explain for each image; by default the predicted class.
-        seed: of the masks of RISE and the noise of SmoothGrad.
-
-    Returns:
-        `(n, H, W)` float32 in [0, 1].
-
-    Raises:
-        ValueError: see `explain`.
-    """
     if method not in METHODS:
         raise ValueError(f"method is {method!r}, expected one of {', '.join(METHODS)}")
-    scorer.check_images(images)
+    scorer = model if isinstance(model, Scorer) else Scorer(model, layer)
     chosen = scorer.choose(class_indices, images)
     heatmaps = np.zeros(images.shape, np.float32)
     # Feature maps of early layers are large: process in batches.

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import keras
 
 TOLERANCE = 4  # tolerance of the pointing game in pixels
+SHIFT = 3  # pixels
 
 
 def hit_lesion(heatmaps: np.ndarray, masks: np.ndarray) -> np.ndarray:
@@ -49,21 +50,14 @@ def correlate_ranks(first: np.ndarray, second: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(products, lengths, out=np.zeros(len(products)), where=lengths > 0))
 
 
-def shift_images(images: np.ndarray, rows: int, columns: int) -> np.ndarray:
-    """Return images or maps `(n, H, W)` shifted down and to the right; border pixels are repeated."""
-    return np.asarray(shift(images, (0, rows, columns), order=0, mode="nearest"))
+def shift_images(images: np.ndarray) -> np.ndarray:
+    """Return images or maps `(n, H, W)` shifted by 3 pixels down and to the right; border pixels are repeated."""
+    return np.asarray(shift(images, (0, SHIFT, SHIFT), order=0, mode="nearest"))
 
 
-def measure_repeatability(heatmaps: np.ndarray, shifted: np.ndarray, *, rows: int, columns: int) -> np.ndarray:
-    """Return the rank correlation of maps before and after a shift of the image, `(n,)` float64 in [-1, 1].
-
-    Args:
-        heatmaps: `(n, H, W)` floats, maps of the images.
-        shifted: `(n, H, W)` floats, maps of the images after `shift_images`.
-        rows, columns: the shift in pixels, 0 or more.
-    """
-    height, width = heatmaps.shape[1:]
-    return correlate_ranks(heatmaps[:, : height - rows, : width - columns], shifted[:, rows:, columns:])
+def measure_repeatability(heatmaps: np.ndarray, shifted: np.ndarray) -> np.ndarray:
+    """Return the rank correlation of `(n, H, W)` maps of images and of `shift_images`, `(n,)` float64 in [-1, 1]."""
+    return correlate_ranks(heatmaps[:, :-SHIFT, :-SHIFT], shifted[:, SHIFT:, SHIFT:])
 
 
 def randomize_cascading(

@@ -1,14 +1,15 @@
 """Scores of a classifier and their gradients at a layer and at the pixels, shared by all explanation methods."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
+from pneumoscope.explain.layers import list_heatmap_layers
 from pneumoscope.labels import LabelSet
-from pneumoscope.models.gradients import compile_gradient
+from pneumoscope.models.gradients import Gradient, compile_gradient
 from pneumoscope.models.linear import copy_linear, find_layer
 from pneumoscope.models.receptive_field import Field, receptive_fields, upsample
 
@@ -49,17 +50,8 @@ class Scorer:
         """
         self.model = model
         self.flat = copy_linear(model)
-        self.layer = find_layer(self.flat, layer or _list_heatmap_layers(self.flat)[-1])
+        self.layer = find_layer(self.flat, layer or list_heatmap_layers(self.flat)[-1])
         self.fields: tuple[Field, Field] = receptive_fields(self.flat, self.layer)
-
-    @property
-    def num_classes(self) -> int:
-        """Number of classes; a model with one output has two."""
-        return max(2, self._num_outputs)
-
-    @property
-    def _num_outputs(self) -> int:
-        return int(self.flat.outputs[0].shape[-1])
 
     @cached_property
     def _opened(self) -> "keras.Model":
@@ -77,19 +69,6 @@ class Scorer:
     def _guided(self) -> Any:
         return compile_gradient(copy_linear(self.model, rectify=rectify_guided()), [0])
 
-    def check_images(self, images: np.ndarray) -> None:
-        """Check that images are `(n, H, W)` uint8 of the model's input size.
-
-        Raises:
-            ValueError: if they are not.
-        """
-        expected = tuple(self.model.inputs[0].shape[1:])
-        if images.dtype != np.uint8 or (*images.shape[1:], 1) != expected:
-            raise ValueError(
-                f"images are {images.shape} {images.dtype}, expected (n, {expected[0]}, {expected[1]}) uint8, "
-                f"the input size of the model"
-            )
-
     def choose(self, class_indices: ArrayLike | None, images: np.ndarray) -> np.ndarray:
         """Return the weights of the outputs whose sum is explained; by default the predicted classes are.
 
@@ -97,20 +76,29 @@ class Scorer:
             `(n, outputs)` float32, one-hot. With one output, which is the logit of class 1: 1, and -1 for class 0.
 
         Raises:
-            ValueError: if `class_indices` has another length than `images`, or an index is out of range.
+            ValueError: if `images` are not `(n, H, W)` uint8 of the model's input size, `class_indices` has another
+                length, or an index is out of range.
         """
+        expected = tuple(self.model.inputs[0].shape[1:])
+        if images.dtype != np.uint8 or (*images.shape[1:], 1) != expected:
+            raise ValueError(
+                f"images are {images.shape} {images.dtype}, expected (n, {expected[0]}, {expected[1]}) uint8, "
+                f"the input size of the model"
+            )
+        num_outputs = int(self.flat.outputs[0].shape[-1])
+        num_classes = max(2, num_outputs)
         if class_indices is None:
-            scores = self.score(images.astype(np.float32)) if len(images) else np.empty((0, self._num_outputs))
-            class_indices = scores.argmax(axis=1) if self._num_outputs > 1 else (scores[:, 0] > 0).astype(int)
+            scores = self.score(images.astype(np.float32)) if len(images) else np.empty((0, num_outputs))
+            class_indices = scores.argmax(axis=1) if num_outputs > 1 else (scores[:, 0] > 0).astype(int)
         indices = np.asarray(class_indices)
-        if indices.shape != (len(images),) or not np.isin(indices, np.arange(self.num_classes)).all():
+        if indices.shape != (len(images),) or not np.isin(indices, np.arange(num_classes)).all():
             raise ValueError(
                 f"class_indices are {indices.shape} with values {np.unique(indices)}, "
-                f"expected ({len(images)},) with values 0 to {self.num_classes - 1}"
+                f"expected ({len(images)},) with values 0 to {num_classes - 1}"
             )
-        if self._num_outputs == 1:
+        if num_outputs == 1:
             return np.asarray(2 * indices[:, None] - 1, dtype=np.float32)
-        return np.asarray(np.eye(self.num_classes, dtype=np.float32)[indices.astype(int)])
+        return np.asarray(np.eye(num_classes, dtype=np.float32)[indices.astype(int)])
 
     def score(self, pixels: np.ndarray, *, change: np.ndarray | None = None) -> np.ndarray:
         """Return the logits, `(n, outputs)` float32.
@@ -130,14 +118,8 @@ class Scorer:
             images: `(n, H, W)`, values 0 to 255.
             chosen: `(n, outputs)` float32, from `choose`.
         """
-        shape = self._opened.inputs[1].shape[1:]
-        features, gradients = [], []
-        for batch in _batches(len(images)):
-            pixels = images[batch, ..., None].astype(np.float32)
-            inputs = [pixels, np.zeros((len(pixels), *shape), np.float32)]
-            outputs, (gradient,) = self._at_layer(inputs, chosen[batch])
-            features.append(_to_numpy(outputs[1]))
-            gradients.append(_to_numpy(gradient))
+        batches = differentiate_batches(self._at_layer, images, chosen, self._opened)
+        features, gradients = zip(*((outputs[1], gradient) for outputs, (gradient,) in batches), strict=True)
         return np.concatenate(features), np.concatenate(gradients)
 
     def differentiate_pixels(self, images: np.ndarray, chosen: np.ndarray, *, guided: bool = False) -> np.ndarray:
@@ -149,11 +131,8 @@ class Scorer:
             guided: whether ReLU layers block negative gradients (guided backpropagation).
         """
         differentiate = self._guided if guided else self._at_pixels
-        parts = []
-        for batch in _batches(len(images)):
-            _, (gradient,) = differentiate([images[batch, ..., None].astype(np.float32)], chosen[batch])
-            parts.append(_to_numpy(gradient)[..., 0])
-        return np.concatenate(parts)
+        batches = differentiate_batches(differentiate, images, chosen, self.flat)
+        return np.concatenate([gradient[..., 0] for _, (gradient,) in batches])
 
     def upsample(self, maps: np.ndarray) -> np.ndarray:
         """Upsample maps of the layer, `(n, h, w)`, to `(n, H, W)` float32 in [0, 1]; negative values are set to 0.
@@ -164,23 +143,8 @@ class Scorer:
 
 
 def list_layers(model: "keras.Model") -> tuple[str, ...]:
-    """Return the names of the convolutional layers for heatmaps, in order from the input.
-
-    A layer of a nested model is named by its path, joined by dots.
-
-    Raises:
-        ValueError: if the model has no convolutional layer.
-    """
-    return _list_heatmap_layers(copy_linear(model))
-
-
-def _list_heatmap_layers(flat: "keras.Model") -> tuple[str, ...]:
-    from pneumoscope.explain.layers import list_heatmap_layers
-
-    names = list_heatmap_layers(flat)
-    if not names:
-        raise ValueError(f"model {flat.name!r} has no convolutional layer for heatmaps")
-    return names
+    """Return `list_heatmap_layers` of a model; a layer of a nested model is named by its path, joined by dots."""
+    return list_heatmap_layers(copy_linear(model))
 
 
 def choose_finding(probabilities: np.ndarray, label_set: LabelSet) -> np.ndarray:
@@ -223,11 +187,22 @@ def rectify_guided() -> Any:
     return ops.custom_gradient(rectify)
 
 
-def _batches(count: int) -> list[slice]:
-    return [slice(start, start + BATCH_SIZE) for start in range(0, count, BATCH_SIZE)]
+def differentiate_batches(
+    differentiate: Gradient, images: np.ndarray, chosen: np.ndarray, model: "keras.Model"
+) -> Iterator[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """Yield outputs and gradients of batches of `(n, H, W)` images; further inputs of the model are zeros.
 
-
-def _to_numpy(tensor: Any) -> np.ndarray:
+    Args:
+        differentiate: from `compile_gradient` of the model.
+        images: `(n, H, W)`, values 0 to 255.
+        chosen: `(n, outputs)` float32, from `Scorer.choose`.
+        model: the model.
+    """
     from keras import ops
 
-    return np.asarray(ops.convert_to_numpy(tensor))
+    for start in range(0, len(images), BATCH_SIZE):
+        pixels = images[start : start + BATCH_SIZE, ..., None].astype(np.float32)
+        changes = [np.zeros((len(pixels), *tensor.shape[1:]), np.float32) for tensor in model.inputs[1:]]
+        results = differentiate([pixels, *changes], chosen[start : start + BATCH_SIZE])
+        outputs, gradients = ([np.asarray(ops.convert_to_numpy(part)) for part in parts] for parts in results)
+        yield outputs, gradients

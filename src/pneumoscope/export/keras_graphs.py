@@ -1,20 +1,23 @@
 """Keras models with all outputs of an exported model."""
 
 import math
-from collections.abc import Sequence
 from typing import Any
 
 import keras
 import numpy as np
 from keras import layers, ops
 
+from pneumoscope.anomaly.features import crop_border
+from pneumoscope.anomaly.knn import NUM_NEIGHBORS, NearestNormals
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.receptive_field import Field, receptive_fields
 
 FLOOR = 1e-7
 
 
-def build_classifier_graph(model: keras.Model, embedding_layer: str, label_set: LabelSet) -> keras.Model:
+def build_classifier_graph(
+    model: keras.Model, embedding_layer: str, label_set: LabelSet, *, mirror: bool = False
+) -> keras.Model:
     """Return a classifier with its probabilities, embedding, last feature map and heatmaps as outputs.
 
     Outputs by name:
@@ -31,6 +34,7 @@ def build_classifier_graph(model: keras.Model, embedding_layer: str, label_set: 
         model: functional classifier, `(n, H, W, channels)` float32 in [0, 255] to `(n, outputs)`.
         embedding_layer: name of the layer of the embedding.
         label_set: its classes.
+        mirror: whether the probabilities are the mean of an image and its mirror image.
     """
     embedding = model.get_layer(embedding_layer).output
     outputs = {
@@ -48,10 +52,16 @@ def build_classifier_graph(model: keras.Model, embedding_layer: str, label_set: 
             outputs["heatmaps"] = ops.relu(ops.transpose(ops.matmul(features, kernel), (0, 3, 1, 2)))
     graph = keras.Model(model.inputs[0], outputs, name="classifier")
     height, width, channels = model.input_shape[1:]
-    if channels == 1:
+    if channels == 1 and not mirror:
         return graph
     image = keras.Input((height, width, 1), name="image")
-    return keras.Model(image, graph(ops.repeat(image, channels, axis=-1)), name="classifier")
+    if not mirror:
+        return keras.Model(image, graph(ops.repeat(image, channels, axis=-1)), name="classifier")
+    pairs = ops.reshape(ops.stack([image, ops.flip(image, axis=2)], axis=1), (-1, height, width, 1))
+    both = graph(ops.repeat(pairs, channels, axis=-1))
+    both = {name: ops.reshape(values, (-1, 2, *values.shape[1:])) for name, values in both.items()}
+    outputs = {name: values[:, 0] for name, values in both.items()}
+    return keras.Model(image, outputs | {"probabilities": ops.mean(both["probabilities"], axis=1)}, name="classifier")
 
 
 def find_last_feature_map(model: keras.Model) -> str | None:
@@ -105,48 +115,44 @@ class AutoencoderGraph(keras.Model):
         return {"map": errors, "score": ops.mean(errors, axis=(1, 2))}
 
 
-class GaussianGraph(keras.Model):
-    """Mahalanobis distances of the image features and of the patch features.
+class NearestNormalsGraph(keras.Model):
+    """Distances of the image features and of the patch features from the nearest normals.
 
     Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, h, w)`, the distance of each patch feature; `score`
-    `(n,)`, the distance of the mean patch feature.
+    `(n,)`, the distance of the mean patch feature without the border.
 
     Attributes:
-        model: maps images to the feature maps of several layers.
-        join: maps these feature maps to patch features, `(n, h, w, d)`.
-        weights: position weights of the mean patch feature for each layer, `(h, w)` float32.
-        whole, single: mean `(d,)` and whitening matrix `(d, d)` float32, of mean patch features and of patch features.
+        detector: see `pneumoscope.anomaly.knn`.
     """
 
-    def __init__(
-        self,
-        model: keras.Model,
-        join: keras.Model,
-        weights: Sequence[np.ndarray],
-        *,
-        whole: tuple[np.ndarray, np.ndarray],
-        single: tuple[np.ndarray, np.ndarray],
-    ) -> None:
+    def __init__(self, detector: NearestNormals) -> None:
         super().__init__(name="anomaly")
-        self.model, self.join = model, join
-        self.place_weights = [layer.reshape(1, -1) for layer in weights]
-        self.whole, self.single = whole, single
+        self.trunk, self.features = detector.trunk, detector.features
+        self.shape = detector.patches.shape[1:]
+        self.positions = detector.patches.reshape(len(detector.patches), -1, self.shape[-1]).transpose(1, 0, 2)
 
     def call(self, images: Any) -> dict[str, Any]:
         """Return all outputs by name."""
-        feature_maps = self.model(images)
-        means = [
-            ops.matmul(weights, ops.reshape(features, (-1, weights.size, features.shape[-1])))[:, 0]
-            for weights, features in zip(self.place_weights, feature_maps, strict=True)
-        ]
+        patches = self.trunk(images)
+        height, width, depth = self.shape
+        pooled = ops.mean(crop_border(patches), axis=(1, 2))
+        by_position = ops.transpose(ops.reshape(patches, (-1, height * width, depth)), (1, 0, 2))
+        distances = _measure_nearest(by_position, self.positions)
         return {
-            "map": _measure_distance(self.join(feature_maps), *self.single),
-            "score": _measure_distance(ops.concatenate(means, axis=-1), *self.whole),
+            "map": ops.reshape(ops.transpose(distances), (-1, height, width)),
+            "score": _measure_nearest(pooled, self.features),
         }
 
 
-def _measure_distance(values: Any, mean: np.ndarray, whitening: np.ndarray) -> Any:
-    return ops.sqrt(ops.sum(ops.square(ops.matmul(values - mean, whitening)), axis=-1))
+def _measure_nearest(features: Any, normals: np.ndarray) -> Any:
+    """Return the mean distances `(..., n)` of `(..., n, d)` features from the nearest of `(..., m, d)` normals."""
+    # Centered features keep float32 exact: the distances are small differences of large squares.
+    center = normals.mean(axis=-2, keepdims=True)
+    features, normals = features - center, normals - center
+    squares = ops.sum(ops.square(features), axis=-1, keepdims=True) + np.square(normals).sum(axis=-1)[..., None, :]
+    squares = squares - 2 * ops.matmul(features, np.swapaxes(normals, -1, -2))
+    nearest, _ = ops.top_k(-squares, min(NUM_NEIGHBORS, normals.shape[-2]))
+    return ops.mean(ops.sqrt(ops.maximum(-nearest, 0)), axis=-1)
 
 
 def _normalize(outputs: Any, label_set: LabelSet) -> Any:

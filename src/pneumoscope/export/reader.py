@@ -14,6 +14,7 @@ from pneumoscope.classification.classifier import hash_table
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.duplicates import hash_images
 from pneumoscope.data.examples import is_labeled, label_positive
+from pneumoscope.data.population import Population, describe_population
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ExportError
 from pneumoscope.inference.cards import (
@@ -26,7 +27,6 @@ from pneumoscope.inference.cards import (
     DataSummary,
     ExportedModel,
     HeatmapAudit,
-    LabelAudit,
     LayerGrid,
     ModelGraph,
     ReferenceCard,
@@ -68,7 +68,7 @@ class Evidence:
         other_seeds: folders of models that differ only in the seed.
         coordinates: `(2,)` floats by name of the image, a map of the training images; by default the first two
             principal components of their embeddings.
-        explanation, label_audit: reliability of heatmaps and labels; None if not measured.
+        explanation: reliability of the heatmaps; None if not measured.
     """
 
     data_license: str = "not stated"
@@ -77,7 +77,6 @@ class Evidence:
     other_seeds: Sequence[Path] = ()
     coordinates: Mapping[str, NDArray[np.floating]] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
-    label_audit: LabelAudit | None = None
 
 
 def export_reader(
@@ -117,8 +116,7 @@ def export_reader(
         raise ExportError(f"{saved.card.architecture} is an anomaly detector; expected a classifier, or a whole study")
     data = None if dataset is None else _select_labeled(dataset, label_set, saved.card.input.shape[0])
     summary = None if data is None else _summarize(data, label_set, evidence)
-    if out_dir.exists() and not (out_dir / "classifier" / CARD_NAME).exists() and any(out_dir.iterdir()):
-        raise ExportError(f"{out_dir} is not an export; expected a new folder or an existing export")
+    require_export_folder(out_dir)
     with atomic_folder(out_dir) as folder:
         (folder / "classifier").mkdir()
         graph = _write_classifier(saved, label_set, folder / "classifier")
@@ -137,10 +135,17 @@ def export_reader(
         for part, reason in missing.items():
             log.warning("left out of this export: %s (%s)", part.replace("_", " "), reason)
         exported = vars(_describe_model(saved, graph, folder / "classifier"))
-        audits = {"explanation": evidence.explanation, "label_audit": evidence.label_audit}
-        card = ClassifierCard(**exported | vars(report) | audits, data=summary, missing=missing)
+        known = {"explanation": evidence.explanation, "data": summary, "missing": missing}
+        population = Population() if data is None else _describe_population(data)
+        card = ClassifierCard(**exported | vars(report) | known, population=population)
         write_json(folder / "classifier" / CARD_NAME, card)
     return out_dir
+
+
+def require_export_folder(out_dir: Path) -> None:
+    """Make sure that a folder can be written: it is new, empty or an earlier export; else raise an `ExportError`."""
+    if out_dir.exists() and not (out_dir / "classifier" / CARD_NAME).exists() and any(out_dir.iterdir()):
+        raise ExportError(f"{out_dir} is not an export; expected a new folder or an existing export")
 
 
 def _select_labeled(dataset: Dataset, label_set: LabelSet, size: int) -> Dataset:
@@ -166,11 +171,16 @@ def _summarize(data: Dataset, label_set: LabelSet, evidence: Evidence) -> DataSu
     return DataSummary(sha256, evidence.data_license, train["images"], train["patients"], splits)
 
 
+def _describe_population(data: Dataset) -> Population:
+    train = data.table[data.table["split"] == "train"]
+    return describe_population(train, "" if shows_phantoms(data) else data.known_set)
+
+
 def _write_classifier(saved: "SavedModel", label_set: LabelSet, folder: Path) -> ModelGraph:
     from pneumoscope.export.keras_graphs import build_classifier_graph, find_activation_map_layer, locate_feature_map
 
     model = saved.model
-    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set)
+    graph = build_classifier_graph(model, str(saved.card.embedding_layer), label_set, mirror=saved.card.mirror)
     outputs = _write_graph(graph, folder, model.input_shape[1])
     if not find_activation_map_layer(model):
         return ModelGraph(outputs)
@@ -212,7 +222,10 @@ def _calibrate(
     from pneumoscope.models.saved_model import load_model
 
     others = [load_model(folder) for folder in evidence.other_seeds]
-    other_seeds = {one.card.seed: predict_probabilities(one.model, data.images, label_set) for one in others}
+    other_seeds = {
+        one.card.seed: predict_probabilities(one.model, data.images, label_set, mirror=one.card.mirror)
+        for one in others
+    }
     held_out = evidence.held_out
     return report_calibration(outputs, data, seed, label_set=label_set, held_out=held_out, other_seeds=other_seeds)
 
@@ -327,13 +340,10 @@ def _export_anomaly(
 
 def _build_anomaly_graph(model_dir: Path) -> "keras.Model":
     from pneumoscope.anomaly.autoencoder import ReferenceAutoencoder
-    from pneumoscope.anomaly.features import weigh_positions
     from pneumoscope.anomaly.registry import load_detector
-    from pneumoscope.export.keras_graphs import AutoencoderGraph, GaussianGraph
+    from pneumoscope.export.keras_graphs import AutoencoderGraph, NearestNormalsGraph
 
     detector, _ = load_detector(model_dir)
     if isinstance(detector, ReferenceAutoencoder):
         return AutoencoderGraph(detector.model)
-    whole, single = (detector.mean, detector.whitening), (detector.patch_mean, detector.patch_whitening)
-    source = detector.source
-    return GaussianGraph(source.extractor, source.join, weigh_positions(source), whole=whole, single=single)
+    return NearestNormalsGraph(detector)

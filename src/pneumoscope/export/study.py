@@ -3,19 +3,16 @@
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from pneumoscope.classification.calibration_report import round_metrics
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import ExportError, PneumoscopeError
 from pneumoscope.export.reader import Evidence, export_reader
-from pneumoscope.inference.cards import HeatmapAudit, LabelAudit
+from pneumoscope.inference.cards import HeatmapAudit
 from pneumoscope.inference.model_set import READER_NAME
 from pneumoscope.io.json_file import parse_json
 from pneumoscope.io.study_folder import Ledger, find_finest, find_stage, list_other_seeds, model_dir
 from pneumoscope.models.card import CARD_NAME
-
-Audit = TypeVar("Audit", HeatmapAudit, LabelAudit)
 
 
 def export_study(
@@ -26,7 +23,6 @@ def export_study(
     configuration: str = "improved",
     data_license: str = "not stated",
     explain_results: str | os.PathLike[str] | None = None,
-    label_audit: str | os.PathLike[str] | None = None,
 ) -> Path:
     """Export the models of a study, see `export_reader`.
 
@@ -37,13 +33,12 @@ def export_study(
         configuration: configuration of the models.
         data_license: license of the training images, for the cards.
         explain_results: `explain.json` of `pneumoscope research explain`; adds heatmap reliability to the card.
-        label_audit: `labels.json` of `pneumoscope research labels`; adds label reliability to the card.
 
     Returns:
         The folder of the reader.
 
     Raises:
-        PneumoscopeError: if the study has no finished models of the configuration, or a JSON file is missing, damaged
+        PneumoscopeError: if the study has no finished models of the configuration, or the JSON file is missing, damaged
             or of other data.
         ExportError: if the outputs of an exported model differ from Keras.
     """
@@ -65,8 +60,7 @@ def export_study(
         held_out=find_stage(study_dir, configuration, "held_out"),
         other_seeds=list_other_seeds(study_dir, configuration),
         coordinates=dict(pairs),
-        explanation=_load_audit(HeatmapAudit, explain_results, sha256, configuration),
-        label_audit=_load_audit(LabelAudit, label_audit, sha256, configuration),
+        explanation=_load_audit(explain_results, sha256, configuration),
     )
     anomaly_dir = model_dir(study_dir, configuration, "anomaly")
     return export_reader(
@@ -78,20 +72,18 @@ def export_study(
     )
 
 
-def _load_audit(
-    audit_type: type[Audit], path: str | os.PathLike[str] | None, data_sha256: str, configuration: str
-) -> Audit | None:
+def _load_audit(path: str | os.PathLike[str] | None, data_sha256: str, configuration: str) -> HeatmapAudit | None:
     if path is None:
         return None
     try:
-        audit = parse_json(audit_type, Path(path).read_text(encoding="utf-8"))
+        audit = parse_json(HeatmapAudit, Path(path).read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise PneumoscopeError(
-            f"{path} cannot be read ({error}); expected a file of `pneumoscope research explain` or `research labels`"
+            f"{path} cannot be read ({error}); expected a file of `pneumoscope research explain`"
         ) from None
     if audit.data_sha256 != data_sha256:
         raise PneumoscopeError(f"{path} was measured on other data or with another seed; expected those of the study")
-    if isinstance(audit, HeatmapAudit) and audit.configuration != configuration:
+    if audit.configuration != configuration:
         raise PneumoscopeError(
             f"{path} was measured on the configuration {audit.configuration}, expected {configuration}; run "
             f"`pneumoscope research explain --configuration {configuration}`"

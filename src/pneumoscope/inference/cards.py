@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
+from pneumoscope.data.population import Population
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ModelError
 from pneumoscope.io.results import Estimate, require
@@ -62,23 +63,30 @@ class HeatmapAudit:
 
 
 @dataclass(frozen=True)
-class LabelAudit:
-    """The reliability of the labels inside a group of two classes, from `pneumoscope research labels`.
+class Adaptation:
+    """How a reader was adapted to another hospital, see `pneumoscope.adapt`.
 
     Attributes:
-        images: number of images of the group.
-        inside: number of these images inside contiguous error runs.
-        verdict: one or two sentences; empty if there are no such runs.
-        metrics: AUROC of the two classes inside and outside of the error runs, for held-out predictions
-            (`predictions_inside`, `predictions_outside`) and for image borders alone (`borders_inside`,
-            `borders_outside`).
+        base: identity of the reader that was adapted.
+        refitted: what was fitted again.
+        images, patients: number of local images and patients.
+        classes: number of images by class, or of the negative and the positive class.
+        data_sha256: hash of the local images and their labels.
+        verdict: whether the adaptation helps, in one or two sentences.
+        metrics: metrics `before` and `after` the adaptation and their paired `difference`, cross-validated on the local
+            images.
+        sha256: hash of each local image, by which `evaluate` leaves it out.
     """
 
+    base: str
+    refitted: tuple[str, ...]
     images: int
-    inside: int
+    patients: int
+    classes: dict[str, int]
+    data_sha256: str
     verdict: str
-    metrics: dict[str, Estimate]
-    data_sha256: str | None = None
+    metrics: dict[str, dict[str, Estimate]]
+    sha256: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -109,17 +117,19 @@ class ClassifierCard(CalibrationReport, ExportedModel):
 
     Attributes:
         data: the training data; None if it is unknown.
+        population: patients and radiographs of the training data.
         missing: why a part of the reader was left out, by its name: `heatmaps`, `calibration`, `anomaly`, `references`,
             `ood_detector`.
         explanation: reliability of the heatmaps; None if not measured.
-        label_audit: reliability of the labels; None if not measured.
+        adapted: how the reader was adapted to another hospital; None if it was not.
     """
 
     label_set: LabelSet
     data: DataSummary | None = None
+    population: Population = field(default_factory=Population)
     missing: dict[str, str] = field(default_factory=dict)
     explanation: HeatmapAudit | None = None
-    label_audit: LabelAudit | None = None
+    adapted: Adaptation | None = None
 
     def __post_init__(self) -> None:
         count = len(self.label_set.classes)

@@ -9,17 +9,19 @@ import numpy as np
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.cards import ClassifierCard
 from pneumoscope.inference.model_set import ModelSet
-from pneumoscope.inference.reading import UNCERTAIN, ReferenceCase
+from pneumoscope.inference.reading import REJECTED, UNCERTAIN, Reading, ReferenceCase
 from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.neighbors.search import EmbeddingIndex
 
 NUM_NEIGHBORS = 5
 NUM_VOTES = 15
+RELIABLE_AUROC = 0.9
 DEFAULT_THRESHOLD = 0.5  # of names without a chosen threshold
 
 Nearest = tuple[np.ndarray, np.ndarray]  # indices and distances of reference cases, nearest first
 Rows = Mapping[str, Sequence[float]]  # probability, low and high end by name
+Check = tuple[bool | None, bool, str]  # whether an image is in distribution, whether it is rejected, and why
 
 
 class DecisionRule:
@@ -31,6 +33,8 @@ class DecisionRule:
 
     def __init__(self, models: ModelSet) -> None:
         self._label_set, self._references = models.cards.classifier.label_set, models.references
+        self._id = models.id
+        self._is_adapted = models.cards.classifier.adapted is not None
         calibration = models.cards.classifier.calibration
         self.calibrations = np.array([calibration.fitted, *calibration.resampled], dtype=np.float64)
         scores = models.cards.anomaly.normal_scores if models.cards.anomaly else ()
@@ -41,6 +45,37 @@ class DecisionRule:
         for name, patient in zip(models.references.names, models.references.patients, strict=True):
             self._patients.setdefault(PurePath(str(name)).name, set()).add(str(patient))
         self._index = EmbeddingIndex(models.references.embeddings, models.references.patients.tolist())
+
+    def make_readings(
+        self,
+        outputs: Mapping[str, np.ndarray],
+        checks: Sequence[Check],
+        paths: Sequence[str],
+        thresholds: Mapping[str, float],
+        operating_point: str,
+    ) -> list[Reading]:
+        """Return the reading of each image.
+
+        Args:
+            outputs: `probabilities` and `embedding` of the classifier; `score` of the anomaly detector, if any.
+            checks: of the OOD detector and the DICOM header, one per image.
+            paths: one per image.
+            thresholds: by name, see `find_thresholds`.
+            operating_point: where the thresholds come from.
+        """
+        scores = outputs["score"].tolist() if "score" in outputs else [None] * len(paths)
+        nearest = self.find_nearest(outputs["embedding"], paths, NUM_VOTES)
+        calibrated = self.calibrate(outputs["probabilities"])
+        readings = []
+        for number, (path, (in_distribution, rejected, reason)) in enumerate(zip(paths, checks, strict=True)):
+            values: dict[str, Any] = {"decision": REJECTED}
+            if not rejected:
+                values, doubt = self.decide(thresholds, calibrated[number], nearest[number])
+                values |= {"anomaly_score": scores[number], "anomaly_percentile": self.rank_score(scores[number])}
+                reason = " ".join(filter(None, (reason, doubt)))
+            values |= {"in_distribution": in_distribution, "reason": reason, "scored": self._label_set.scored}
+            readings.append(Reading(path, operating_point, self._id, **values))
+        return readings
 
     def find_nearest(self, embeddings: np.ndarray, paths: Sequence[str], count: int) -> list[Nearest]:
         """Return the indices and distances of the nearest reference cases of each path, nearest first.
@@ -84,9 +119,12 @@ class DecisionRule:
         return values, doubt
 
     def _compare_nearest(self, decision: str, nearest: np.ndarray) -> str:
-        """Return that most of the nearest reference cases are on the other side than the decision; empty if not so."""
+        """Return that most of the nearest reference cases are on the other side than the decision; empty if not so.
+
+        The reference cases of an adapted reader are of another hospital than its images, and are not compared.
+        """
         labels = self._label_set
-        if labels.positive is None or self._references is None or not len(nearest):
+        if labels.positive is None or self._references is None or not len(nearest) or self._is_adapted:
             return ""
         share = (self._references.labels[nearest] != labels.classes.index(str(labels.negative))).mean()
         if (decision != labels.negative) == (share >= 0.5):
@@ -136,6 +174,18 @@ def find_thresholds(card: ClassifierCard, operating_point: str | float) -> dict[
         expected = f"{', '.join(points or ['balanced'])}, or a number between 0 and 1"
         raise PneumoscopeError(f"the operating point is {operating_point!r}; expected {expected}")
     return dict.fromkeys(names, number)
+
+
+def describe_groups(card: ClassifierCard) -> str:
+    """Return a caution for each group of two classes that the classifier hardly tells apart on held-out images."""
+    held_out = [metrics.classes for split in ("held_out", "val") if (metrics := card.metrics.get(split))]
+    cautions = []
+    for first, second in (pair for pair in card.label_set.groups.values() if len(pair) == 2):
+        auroc = next((one[name] for one in held_out if (name := f"auroc_{first}_vs_{second}") in one), None)
+        if auroc is not None and auroc.value < RELIABLE_AUROC:
+            numbers = f"AUROC {auroc.value:.2f} on {auroc.n:,} held-out images"
+            cautions.append(f"{first.capitalize()} versus {second} is unreliable: {numbers}.")
+    return " ".join(cautions)
 
 
 def choose_explained_class(label_set: LabelSet, decision: str | None, probabilities: Mapping[str, float]) -> str:

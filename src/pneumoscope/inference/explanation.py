@@ -7,6 +7,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from pneumoscope.data.image import find_content
+
 MAX_SIDE = 2048
 
 _OPACITY = 0.65
@@ -79,7 +81,17 @@ def shrink(gray: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.asarray(np.clip(np.asarray(image), 0, 1))
 
 
-def resize_heatmap(heatmap: NDArray[np.float32], shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return a heatmap in [0, 1] at the height and width of a radiograph."""
-    resized = Image.fromarray(heatmap).resize(shape[::-1], Image.Resampling.BILINEAR)
-    return np.asarray(np.clip(np.asarray(resized), 0, 1))
+def resize_heatmap(heatmap: NDArray[np.float32], radiograph: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return a heatmap in [0, 1] at the height and width of a radiograph, empty on uniform bars at its sides."""
+    left, top, right, bottom = find_content(radiograph)
+    resized = Image.fromarray(heatmap).resize((right - left, bottom - top), Image.Resampling.BILINEAR)
+    placed = np.zeros(radiograph.shape, np.float32)
+    placed[top:bottom, left:right] = np.clip(np.asarray(resized), 0, 1)
+    return placed
+
+
+def scale_map(anomaly_map: NDArray[np.float32], scale: tuple[float, float], side: int) -> NDArray[np.float32]:
+    """Return an anomaly map as `(side, side)` float32 in [0, 1]; `scale` are the values that become 0 and 1."""
+    low, high = scale
+    resized = Image.fromarray(anomaly_map).resize((side, side), Image.Resampling.BILINEAR)
+    return np.asarray(np.clip((np.asarray(resized) - low) / (high - low), 0, 1))

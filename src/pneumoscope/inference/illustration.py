@@ -30,4 +30,4 @@ def illustrate(
         return radiograph, None
     label = choose_explained_class(reader.label_set, reading.decision, reading.probabilities)
     (heatmap,) = reader.compute_heatmaps(image[None], [label])
-    return radiograph, resize_heatmap(heatmap, radiograph.shape)
+    return radiograph, resize_heatmap(heatmap, radiograph)

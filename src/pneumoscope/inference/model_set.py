@@ -35,7 +35,7 @@ from pneumoscope.models.card import CARD_NAME
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 READER_NAME = "reader"  # the exported reader in the folder of a study
-BATCH_SIZE = 8
+BATCH_SIZE = 2
 
 
 @dataclass(frozen=True)
@@ -155,8 +155,12 @@ class ModelSet:
     def id(self) -> str:
         """Identity of the models: version of the exporting package, 8 digits of their hash, and the notice."""
         files = json.dumps([sorted(card.files.items()) for card in vars(self.cards).values() if card])
+        adapted = self.cards.classifier.adapted
+        if adapted:  # an adaptation may change the card alone
+            files += json.dumps([adapted.data_sha256, self.cards.classifier.calibration.fitted])
         digest = hashlib.sha256(files.encode()).hexdigest()[:8]
-        return f"pneumoscope-{self.cards.classifier.pneumoscope}-{digest} (research use only)"
+        name = f"pneumoscope-{self.cards.classifier.pneumoscope}-{digest}{', adapted' if adapted else ''}"
+        return f"{name} (research use only)"
 
     @property
     def classes(self) -> tuple[str, ...]:

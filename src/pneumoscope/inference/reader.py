@@ -8,7 +8,6 @@ from typing import Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image
 
 from pneumoscope.data.decode import decode_file
 from pneumoscope.data.image import (
@@ -24,14 +23,15 @@ from pneumoscope.errors import ImageError, PneumoscopeError
 from pneumoscope.inference.decision import (
     DEFAULT_THRESHOLD,
     NUM_NEIGHBORS,
-    NUM_VOTES,
+    Check,
     DecisionRule,
     choose_explained_class,
+    describe_groups,
     find_thresholds,
 )
-from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, shrink
+from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, scale_map, shrink
 from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
-from pneumoscope.inference.reading import REJECTED, Reading
+from pneumoscope.inference.reading import Reading
 from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
@@ -79,7 +79,7 @@ class Reader:
         self._rule = DecisionRule(models)
         self.trust: dict[str, str] = {
             "heatmap_trust": card.explanation.verdict if card.explanation else "",
-            "label_trust": card.label_audit.verdict if card.label_audit else "",
+            "label_trust": describe_groups(card),
         }
         self.coverage: float | None = card.conformal.coverage if card.conformal else None
         self._limit: float = card.conformal.limit if card.conformal else np.nan
@@ -216,7 +216,7 @@ class Reader:
             likeliest = self.label_set.classes[int(self.compute_probabilities(image[None])[0].argmax())]
             name = label or self.label_set.positive or likeliest
             radiograph = shrink(load_gray(item))
-            heatmap = resize_heatmap(self.compute_heatmaps(image[None], [name])[0], radiograph.shape)
+            heatmap = resize_heatmap(self.compute_heatmaps(image[None], [name])[0], radiograph)
             pixels = np.rint(255 * radiograph).astype(np.uint8)
             explanations.append(HeatmapExplanation(name_input(item), name, heatmap, pixels))
         return explanations[0] if is_one_input(source) else explanations
@@ -249,37 +249,55 @@ class Reader:
             operating_point: see `threshold`.
             objections: for each image, the reasons in its DICOM header to reject it.
         """
-        thresholds, models = self.thresholds(operating_point), self.models
-        inputs = self._as_input(images)
-        outputs, embeddings = models.classifier.run(inputs, ["probabilities", "embedding"])
-        scores = models.anomaly.run(inputs, ["score"])[0].tolist() if models.anomaly else [None] * len(images)
-        unchecked: list[tuple[bool | None, bool, str]] = [(None, False, "")] * len(images)
-        checks = models.ood_detector.check(images) if models.ood_detector else unchecked
-        nearest = self._rule.find_nearest(embeddings, paths, NUM_VOTES)
-        calibrated = self._rule.calibrate(outputs)
-        readings = []
-        for number, path in enumerate(paths):
-            in_distribution, rejected, reason = checks[number]
-            if objections and objections[number]:
-                in_distribution, rejected, reason = False, True, " ".join(objections[number])
-            values: dict[str, Any] = {"decision": REJECTED}
-            if not rejected:
-                values, doubt = self._rule.decide(thresholds, calibrated[number], nearest[number])
-                rank = self._rule.rank_score(scores[number])
-                values |= {"anomaly_score": scores[number], "anomaly_percentile": rank}
-                reason = " ".join(filter(None, (reason, doubt)))
-            values |= {"in_distribution": in_distribution, "reason": reason, "scored": self.scored}
-            readings.append(Reading(path, str(operating_point), models.id, **values))
-        return readings
+        outputs = self._run(images, ("probabilities", "embedding"), ("score",))
+        return self._make_readings(outputs, images, paths, operating_point, objections)
+
+    def predict_with_maps(
+        self, image: np.ndarray, path: str, *, operating_point: str | float = "balanced", objections: Sequence[str] = ()
+    ) -> tuple[Reading, ReadingMaps]:
+        """Return the reading of one `(size, size)` uint8 image and its maps; each model runs once."""
+        names = ("probabilities", "embedding", *(["heatmaps"] if self.has_heatmaps else []))
+        outputs = self._run(image[None], names, ("score", "map"))
+        (reading,) = self._make_readings(outputs, image[None], [path], operating_point, [objections])
+        references, card = self.models.references, self.models.cards.anomaly
+        ((nearest, _),) = self._rule.find_nearest(outputs["embedding"], [path], NUM_NEIGHBORS)
+        return reading, ReadingMaps(
+            heatmaps=outputs["heatmaps"][0] if self.has_heatmaps else None,
+            anomaly_map=scale_map(outputs["map"][0], card.map_scale, len(image)) if card else None,
+            position=None if references is None else np.median(references.coordinates[nearest], axis=0),
+        )
+
+    def _run(self, images: np.ndarray, names: Sequence[str], anomaly_names: Sequence[str]) -> dict[str, np.ndarray]:
+        """Return outputs of the classifier and, if there is one, of the anomaly detector."""
+        inputs, anomaly = self._as_input(images), self.models.anomaly
+        outputs = dict(zip(names, self.models.classifier.run(inputs, list(names)), strict=True))
+        if anomaly is not None:
+            outputs |= dict(zip(anomaly_names, anomaly.run(inputs, list(anomaly_names)), strict=True))
+        return outputs
+
+    def _make_readings(
+        self,
+        outputs: dict[str, np.ndarray],
+        images: np.ndarray,
+        paths: Sequence[str],
+        operating_point: str | float,
+        objections: Sequence[Sequence[str]] | None,
+    ) -> list[Reading]:
+        detector = self.models.ood_detector
+        checks: list[Check] = [*detector.check(images)] if detector else [(None, False, "")] * len(images)
+        for number, reasons in enumerate(objections or ()):
+            if reasons:
+                checks[number] = False, True, " ".join(reasons)
+        thresholds = self.thresholds(operating_point)
+        return self._rule.make_readings(outputs, checks, paths, thresholds, str(operating_point))
 
     def compute_probabilities(self, images: np.ndarray) -> np.ndarray:
-        """Return calibrated probabilities, without the OOD detector.
+        """Return calibrated probabilities, `(n, classes)` float64, without the OOD detector.
+
+        Rows sum to 1 unless the classes are multi-label.
 
         Args:
             images: `(n, size, size)` uint8, 0 = black; another type or shape is an `ImageError`.
-
-        Returns:
-            `(n, classes)` float64; rows sum to 1 unless the classes are multi-label.
         """
         (outputs,) = self.models.classifier.run(self._as_input(images), ["probabilities"])
         return np.asarray(calibrate(outputs, self._rule.calibrations[:1])[0])
@@ -300,16 +318,7 @@ class Reader:
 
     def compute_maps(self, image: np.ndarray) -> ReadingMaps:
         """Return the maps that belong to the reading of one `(size, size)` uint8 image."""
-        inputs = self._as_input(image[None])
-        names = ["embedding", "heatmaps"] if self.has_heatmaps else ["embedding"]
-        embedding, *heatmaps = self.models.classifier.run(inputs, names)
-        ((nearest, _),) = self._rule.find_nearest(embedding, [""], NUM_NEIGHBORS)
-        references = self.models.references
-        return ReadingMaps(
-            heatmaps=heatmaps[0][0] if heatmaps else None,
-            anomaly_map=self._map_anomaly(inputs),
-            position=None if references is None else np.median(references.coordinates[nearest], axis=0),
-        )
+        return self.predict_with_maps(image, "")[1]
 
     def compute_heatmaps(self, images: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Return the class activation map of one class for each image.
@@ -339,11 +348,3 @@ class Reader:
     def _as_input(self, images: np.ndarray) -> dict[str, np.ndarray]:
         check_images(images, size=self.models.image_size)
         return as_input(images)
-
-    def _map_anomaly(self, inputs: dict[str, np.ndarray]) -> np.ndarray | None:
-        if self.models.anomaly is None or self.models.cards.anomaly is None:
-            return None
-        low, high = self.models.cards.anomaly.map_scale
-        (anomaly_map,) = self.models.anomaly.run(inputs, ["map"])[0]
-        resized = Image.fromarray(anomaly_map).resize((self.models.image_size,) * 2, Image.Resampling.BILINEAR)
-        return np.asarray(np.clip((np.asarray(resized) - low) / (high - low), 0, 1))

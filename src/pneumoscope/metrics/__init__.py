@@ -10,6 +10,4 @@ reliability.py       reliability diagram and expected calibration error
 conformal.py         split conformal prediction
 selective.py         selective classification: accuracy by coverage
 label_shift.py       class prevalence from unlabeled images
-localization.py      pixel AUROC and per-region overlap of anomaly maps
-error_runs.py        contiguous error runs in file-name order
 """

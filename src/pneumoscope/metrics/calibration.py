@@ -23,7 +23,15 @@ MARGIN = 1e-7
 _MAX_DRAWS = 100
 
 
-def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> np.ndarray:
+def fit_calibration(
+    outputs: np.ndarray,
+    labels: ArrayLike,
+    patients: ArrayLike,
+    *,
+    seed: int = 0,
+    members: np.ndarray | None = None,
+    num_resamples: int = NUM_RESAMPLES,
+) -> np.ndarray:
     """Fit a calibration on held-out images.
 
     If a class has no image, the calibration changes nothing. The same holds for each finding of a multi-label set
@@ -35,6 +43,9 @@ def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike,
             unknown.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.
+        members: `(groups, classes)` bool, the groups that the labels are about, if the classes inside them are unknown;
+            each class is in one group. `labels` are then indices of groups. Classes of a group share one offset.
+        num_resamples: number of bootstrap resamples.
 
     Returns:
         `(101, 1 + classes)` float64, a scale and the offset of each class. Multi-label: `(101, 2 * classes)` float64,
@@ -52,12 +63,13 @@ def fit_calibration(outputs: np.ndarray, labels: ArrayLike, patients: ArrayLike,
             "expected (n, classes), (n,) or (n, classes), (n,)"
         )
     if labels.ndim == 1:
-        return _fit_resamples(outputs, labels, patients, seed, balanced=True)
+        groups = np.eye(outputs.shape[1]) if members is None else members.astype(np.float64)
+        return _fit_resamples(outputs, labels, patients, seed, groups, num_resamples=num_resamples)
     columns = []
     for truth, probability in zip(labels.T, outputs.T, strict=True):
         known = truth != UNKNOWN
         pair = np.stack([1 - probability, probability], axis=1)[known]
-        columns.append(_fit_resamples(pair, truth[known], patients[known], seed, balanced=False))
+        columns.append(_fit_resamples(pair, truth[known], patients[known], seed, np.eye(2), balanced=False))
     fits = np.stack(columns, axis=1)
     return np.concatenate([fits[..., 0], fits[..., 2] - fits[..., 1]], axis=1)
 
@@ -90,49 +102,100 @@ def calibrate(outputs: np.ndarray, fits: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
-def _fit_resamples(
-    outputs: np.ndarray, labels: np.ndarray, patients: np.ndarray, seed: int, *, balanced: bool
+def weigh_groups(labels: np.ndarray, members: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Return `(..., n)` weights that sum to 1 and give each group the share of its classes among all classes.
+
+    Args:
+        labels: `(n,)` ints, index of the group.
+        members: `(groups, classes)`, 1 if the class is in the group, else 0.
+        weights: `(..., n)` floats. The result is NaN where a group has a weight of 0.
+    """
+    totals = weights @ np.eye(len(members))[labels]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(weights * (members.sum(axis=1) / members.sum() / totals)[..., labels])
+
+
+def fit_scores(
+    scores: np.ndarray,
+    labels: np.ndarray,
+    shares: np.ndarray,
+    members: np.ndarray,
+    *,
+    features: np.ndarray | None = None,
+    strength: float = 0.0,
 ) -> np.ndarray:
-    num_classes = outputs.shape[1]
-    if len(set(labels.tolist())) < num_classes:
-        return np.tile([1.0] + [0.0] * num_classes, (1 + NUM_RESAMPLES, 1))
-    from threadpoolctl import threadpool_limits
+    """Fit `softmax(scale * scores + offsets + features @ kernel)` by maximum likelihood of the groups of classes.
 
-    scores = np.log(np.maximum(outputs.astype(np.float64), MARGIN))
-    groups, members = np.unique(patients, return_inverse=True)
-    rng = np.random.default_rng(seed)
-    # Threads make the many small steps of the optimizer several times slower.
-    with threadpool_limits(1, "blas"):
-        fits = [_fit(scores, labels, np.ones(len(labels)), balanced)]
-        for _ in range(NUM_RESAMPLES):
-            for _ in range(_MAX_DRAWS):
-                weights = np.bincount(rng.integers(len(groups), size=len(groups)), minlength=len(groups))[members]
-                present = np.bincount(labels, weights, minlength=num_classes) > 0
-                if present.all():
-                    break
-            # A class of very few patients keeps its images if no draw has one of them.
-            fits.append(_fit(scores, labels, np.where(present[labels], weights, 1).astype(np.float64), balanced))
-    return np.array(fits)
+    Args:
+        scores: `(n, classes)` float64, log probabilities.
+        labels: `(n,)` ints, index of the group.
+        shares: `(n,)` float64, weights that sum to 1.
+        members: `(groups, classes)` float64, 1 if the class is in the group, else 0.
+        features: `(n, d)` float64 of an additional linear term; None without one.
+        strength: L2 penalty of the kernel; scale and offsets have the penalty `PENALTY` towards 1 and 0.
 
-
-def _fit(scores: np.ndarray, labels: np.ndarray, weights: np.ndarray, balanced: bool) -> np.ndarray:
+    Returns:
+        `(1 + (1 + d) * groups,)` float64: the scale, the offset of each group, and the kernel `(d, groups)` flattened.
+    """
     from scipy.optimize import minimize
 
-    num_classes = scores.shape[1]
-    shares = weights / weights.sum()
-    if balanced:
-        shares = weights / np.bincount(labels, weights, minlength=num_classes)[labels] / num_classes
-    neutral = np.array([1.0] + [0.0] * num_classes)
-    targets = np.eye(num_classes)[labels]
+    count = len(members)
+    inputs = np.zeros((len(labels), 0)) if features is None else features
+    neutral = np.zeros(1 + (1 + inputs.shape[1]) * count)
+    neutral[0] = 1.0
+    penalties = np.append(np.full(1 + count, PENALTY), np.full(inputs.shape[1] * count, strength))
+    outside = members[labels] == 0
 
     def loss(fit: np.ndarray) -> tuple[float, np.ndarray]:
-        scaled = fit[0] * scores + fit[1:]
+        scaled = fit[0] * scores + (fit[1 : 1 + count] + inputs @ fit[1 + count :].reshape(-1, count)) @ members
         scaled -= scaled.max(axis=1, keepdims=True)
-        logs = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-        gaps = shares[:, None] * (np.exp(logs) - targets)
-        gradient = np.concatenate([[np.sum(gaps * scores)], gaps.sum(axis=0)]) + 2 * PENALTY * (fit - neutral)
-        value = -(shares * logs[np.arange(len(logs)), labels]).sum() + PENALTY * np.square(fit - neutral).sum()
-        return float(value), gradient
+        weights = np.exp(scaled)
+        inside = np.where(outside, 0, weights)
+        gaps = shares[:, None] * (
+            weights / weights.sum(axis=1, keepdims=True) - inside / inside.sum(axis=1, keepdims=True)
+        )
+        of_group = gaps @ members.T
+        gradient = np.concatenate([[np.sum(gaps * scores)], of_group.sum(axis=0), (inputs.T @ of_group).ravel()])
+        likelihood = shares @ np.log(inside.sum(axis=1) / weights.sum(axis=1))
+        return float(penalties @ np.square(fit - neutral) - likelihood), gradient + 2 * penalties * (fit - neutral)
 
     bounds = [(MIN_SCALE, None), *[(None, None)] * (len(neutral) - 1)]
     return np.asarray(minimize(loss, neutral, jac=True, method="L-BFGS-B", bounds=bounds).x)
+
+
+def _fit_resamples(
+    outputs: np.ndarray,
+    labels: np.ndarray,
+    patients: np.ndarray,
+    seed: int,
+    members: np.ndarray,
+    *,
+    balanced: bool = True,
+    num_resamples: int = NUM_RESAMPLES,
+) -> np.ndarray:
+    num_groups, num_classes = members.shape
+    if len(set(labels.tolist())) < num_groups:
+        return np.tile([1.0] + [0.0] * num_classes, (1 + num_resamples, 1))
+    from threadpoolctl import threadpool_limits
+
+    scores = np.log(np.maximum(outputs.astype(np.float64), MARGIN))
+    groups, units = np.unique(patients, return_inverse=True)
+    rng = np.random.default_rng(seed)
+
+    def fit(weights: np.ndarray) -> np.ndarray:
+        shares = weigh_groups(labels, members, weights) if balanced else weights / weights.sum()
+        fitted = fit_scores(scores, labels, shares, members)
+        return np.append(fitted[0], fitted[1:] @ members)
+
+    # Threads make the many small steps of the optimizer several times slower.
+    with threadpool_limits(1, "blas"):
+        fits = [fit(np.ones(len(labels)))]
+        for _ in range(num_resamples):
+            for _ in range(_MAX_DRAWS):
+                weights = np.bincount(rng.integers(len(groups), size=len(groups)), minlength=len(groups))[units]
+                present = np.bincount(labels, weights, minlength=num_groups) > 0
+                if present.all():
+                    break
+            # A class of very few patients keeps its images if no draw has one of them.
+            fits.append(fit(np.where(present[labels], weights, 1).astype(np.float64)))
+    return np.array(fits)

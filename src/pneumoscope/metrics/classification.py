@@ -19,12 +19,10 @@ Multi-label, where unknown labels are ignored:
     auroc, auprc, macro_f1         averages over the findings with a defined value
     subset_accuracy                share of images whose known labels are all predicted correctly
 
-Single-label values come from scikit-learn; multi-label values and the bootstrap apply the same definitions to weighted
-images.
+Definitions are those of scikit-learn; the bootstrap applies them to weighted images.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -32,14 +30,7 @@ from numpy.typing import ArrayLike
 from pneumoscope.io.results import Estimate, Evaluation
 from pneumoscope.labels import UNKNOWN, LabelSet
 from pneumoscope.metrics.intervals import estimate, estimate_mean, require_same_shape
-from pneumoscope.metrics.weighted import (
-    Ranking,
-    score_decisions,
-    score_rankings,
-    weigh_confusion,
-    weigh_decisions,
-    weigh_rankings,
-)
+from pneumoscope.metrics.weighted import Ranking, weigh_confusion, weigh_decisions, weigh_rankings
 from pneumoscope.progress import log
 
 ROW_SUM_TOLERANCE = 1e-3
@@ -116,8 +107,7 @@ def evaluate_scores(
         labels: `(n,)` ints, 1 = positive, 0 = negative.
         scores: `(n,)` floats; higher scores indicate the positive class.
         thresholds: by name, in the unit of `scores`.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Returns:
         `auroc` and `auprc`, and for each threshold NAME `accuracy_NAME`, `f1_NAME` (of the positive class),
@@ -132,28 +122,20 @@ def evaluate_scores(
     if scores.shape != labels.shape or not np.isfinite(scores).all():
         raise ValueError(f"scores are {scores.shape}, expected {labels.shape} and all finite")
     flagged = {name: (scores >= threshold).astype(np.int64) for name, threshold in thresholds.items()}
-    rankings = [(labels == 1, scores)]
-    values = dict(score_rankings(rankings))
-    counts = {}
-    for name, flags in flagged.items():
-        values.update(_name_flagged(name, score_decisions(labels, flags, _ABSENT_PRESENT)))
-        counts[f"false_positive_rate_{name}"] = int((labels == 0).sum())
-        counts[f"sensitivity_{name}"] = int((labels == 1).sum())
+    counts = {f"false_positive_rate_{name}": int((labels == 0).sum()) for name in thresholds}
+    counts |= {f"sensitivity_{name}": int((labels == 1).sum()) for name in thresholds}
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
-        metrics = dict(weigh_rankings(rankings, weights))
+        metrics = weigh_rankings([(labels == 1, scores)], weights)
         for name, flags in flagged.items():
-            metrics.update(_name_flagged(name, weigh_decisions(labels, flags, _ABSENT_PRESENT, weights)))
+            decided = weigh_decisions(labels, flags, _ABSENT_PRESENT, weights)
+            metrics[f"accuracy_{name}"] = decided["accuracy"]
+            metrics[f"f1_{name}"] = decided["f1_present"]
+            metrics[f"false_positive_rate_{name}"] = 1 - decided["recall_absent"]
+            metrics[f"sensitivity_{name}"] = decided["recall_present"]
         return metrics
 
-    return estimate(compute, patients, values=values, counts=counts, seed=seed)
-
-
-def estimate_binary_scores(
-    labels: ArrayLike, scores: ArrayLike, patients: ArrayLike, *, seed: int = 0
-) -> dict[str, Estimate]:
-    """Return `auroc` and `auprc` of a score; see `evaluate_scores`."""
-    return evaluate_scores(labels, scores, {}, patients=patients, seed=seed)
+    return estimate(compute, patients, counts=counts, seed=seed)
 
 
 def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> Estimate:
@@ -164,19 +146,6 @@ def estimate_share(flags: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> E
         0.500 [0.500, 0.500]
     """
     return estimate_mean(np.asarray(flags, dtype=bool), patients, seed=seed)
-
-
-def weigh_auroc(labels: ArrayLike, scores: ArrayLike, weights: np.ndarray) -> np.ndarray:
-    """Return `(r,)` floats, the AUROC of `(n,)` scores for each row of `(r, n)` image weights; see `estimate`.
-
-    The AUROC is NaN if a class has no weight.
-
-    Example:
-        >>> weigh_auroc([0, 1, 1], [0.2, 0.1, 0.9], np.array([[1.0, 1.0, 1.0], [1.0, 0.0, 2.0]]))
-        array([0.5, 1. ])
-    """
-    ranking = np.asarray(labels, dtype=bool), np.asarray(scores, dtype=np.float64)
-    return weigh_rankings([ranking], weights)["auroc"]
 
 
 def list_pairs(label_set: LabelSet) -> dict[str, tuple[str, str]]:
@@ -229,13 +198,11 @@ def _measure_classes(
     if len(classes) == 2:
         ranked = [classes.index(label_set.positives[-1])]
     rankings = [(labels == number, probabilities[:, number]) for number in ranked]
-    pairs = _rank_pairs(labels, probabilities, label_set)
-    values = {**score_decisions(labels, decisions, classes), **score_rankings(rankings)}
+    pairs = {name: rank_pair(labels, probabilities, pair, label_set) for name, pair in list_pairs(label_set).items()}
     counts = {name: int(rows.sum()) for name, (rows, _) in pairs.items()}
     for number, name in enumerate(classes):
         counts[f"precision_{name}"] = int((decisions == number).sum())
         counts[f"recall_{name}"] = int((labels == number).sum())
-    values |= {name: score_rankings([ranking])["auroc"] for name, (_, ranking) in pairs.items()}
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
         metrics = {**weigh_decisions(labels, decisions, classes, weights), **weigh_rankings(rankings, weights)}
@@ -243,23 +210,27 @@ def _measure_classes(
             metrics[name] = weigh_rankings([ranking], weights[:, rows])["auroc"]
         return metrics
 
-    metrics = estimate(compute, patients, values=values, counts=counts, seed=seed)
+    metrics = estimate(compute, patients, counts=counts, seed=seed)
     return metrics, weigh_confusion(labels, decisions, len(classes), np.ones((1, len(labels))))[0]
 
 
-def _rank_pairs(
-    labels: np.ndarray, probabilities: np.ndarray, label_set: LabelSet
-) -> dict[str, tuple[np.ndarray, Ranking]]:
-    """Return the images and the ranking of each of `list_pairs`."""
-    pairs = {}
-    for metric, names in list_pairs(label_set).items():
-        one, other = (label_set.classes.index(name) for name in names)
-        rows = (labels == one) | (labels == other)
-        either = probabilities[rows, one] + probabilities[rows, other]
-        # If both probabilities are 0, the score is neutral.
-        share = np.divide(probabilities[rows, other], either, out=np.full_like(either, 0.5), where=either > 0)
-        pairs[metric] = (rows, (labels[rows] == other, share))
-    return pairs
+def rank_pair(
+    labels: np.ndarray, probabilities: np.ndarray, pair: Sequence[str], label_set: LabelSet
+) -> tuple[np.ndarray, Ranking]:
+    """Return `(n,)` bool, the images of two classes, and the ranking of the second of them by p(B) / (p(A) + p(B)).
+
+    Args:
+        labels: `(n,)` ints, index of the class, or -1.
+        probabilities: `(n, classes)` floats in [0, 1].
+        pair: names of two classes.
+        label_set: the classes.
+    """
+    one, other = (label_set.classes.index(name) for name in pair)
+    rows = (labels == one) | (labels == other)
+    either = probabilities[rows, one] + probabilities[rows, other]
+    # If both probabilities are 0, the score is neutral.
+    share = np.divide(probabilities[rows, other], either, out=np.full_like(either, 0.5), where=either > 0)
+    return rows, (labels[rows] == other, share)
 
 
 def _measure_findings(
@@ -326,12 +297,3 @@ def _average_defined(columns: Sequence[np.ndarray]) -> np.ndarray:
     defined = np.isfinite(stacked)
     with np.errstate(invalid="ignore"):
         return np.asarray(np.where(defined, stacked, 0).sum(axis=0) / defined.sum(axis=0))
-
-
-def _name_flagged(name: str, metrics: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        f"accuracy_{name}": metrics["accuracy"],
-        f"f1_{name}": metrics["f1_present"],
-        f"false_positive_rate_{name}": 1 - metrics["recall_absent"],
-        f"sensitivity_{name}": metrics["recall_present"],
-    }

@@ -70,8 +70,7 @@ def evaluate_sets(
         sets: `(n, classes)` bool, prediction sets.
         true_classes: `(n, classes)` bool, possible true classes; more than one if only the group is known. A set covers
             an image if it contains one of them.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Returns:
         `coverage`; `size`, the mean number of classes per set; `single`, `several` and `empty`, the shares of sets with

@@ -9,6 +9,7 @@ from scipy.stats import DegenerateDataWarning, bootstrap
 
 from pneumoscope.io.results import Estimate
 
+NUM_RESAMPLES = 1000
 MAX_UNDEFINED_SHARE = 0.05
 _BATCH = 100
 
@@ -20,10 +21,8 @@ def estimate(
     compute: ComputeMetrics,
     patients: ArrayLike,
     *,
-    values: Mapping[str, float] | None = None,
     counts: Mapping[str, int] | None = None,
     seed: int = 0,
-    num_resamples: int = 1000,
 ) -> dict[str, Estimate]:
     """Return metrics with 95 % intervals from one bootstrap over patients.
 
@@ -34,12 +33,10 @@ def estimate(
     uncertainty.
 
     Args:
-        compute: see `ComputeMetrics`.
+        compute: see `ComputeMetrics`; weights of 1 give the values of the metrics.
         patients: `(n,)` str, the patient of each image.
-        values: metrics of the original images; by default `compute` with weights of 1.
         counts: number of images by metric, if it differs from `n`.
         seed: of the bootstrap.
-        num_resamples: number of resamples.
 
     Raises:
         ValueError: if there are no images.
@@ -52,26 +49,19 @@ def estimate(
     groups, members = np.unique(np.asarray(patients, dtype=str), return_inverse=True)
     if not len(members):
         raise ValueError("there are 0 images, expected 1 or more to estimate a metric")
-    if values is None:
-        values = {name: float(column[0]) for name, column in compute(np.ones((1, len(members)))).items()}
+    values = {name: float(column[0]) for name, column in compute(np.ones((1, len(members)))).items()}
     bounds = np.full((2, len(values)), np.nan)
     if len(groups) > 1:
-        bounds = _bootstrap_bounds(compute, tuple(values), members, seed, num_resamples)
+        bounds = _bootstrap_bounds(compute, tuple(values), members, seed)
     bounds[:, np.isnan(list(values.values()))] = np.nan
-    counts = counts or {}
     return {
-        name: Estimate(float(value), float(low), float(high), n=counts.get(name, len(members)))
+        name: Estimate(value, float(low), float(high), n=(counts or {}).get(name, len(members)))
         for (name, value), low, high in zip(values.items(), *bounds, strict=True)
     }
 
 
 def estimate_mean(values: ArrayLike, patients: ArrayLike, *, seed: int = 0) -> Estimate:
-    """Return the mean of a value per image with its 95 % interval.
-
-    Args:
-        values: `(n,)` floats.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+    """Return the mean of `(n,)` floats, one value per image, with its 95 % interval by bootstrap over `(n,)` patients.
 
     Raises:
         ValueError: if the shapes differ or there are no images.
@@ -93,9 +83,7 @@ def require_same_shape(**columns: ArrayLike) -> None:
         raise ValueError(f"{listed}; expected the same shape (n,)")
 
 
-def _bootstrap_bounds(
-    compute: ComputeMetrics, names: tuple[str, ...], members: np.ndarray, seed: int, num_resamples: int
-) -> np.ndarray:
+def _bootstrap_bounds(compute: ComputeMetrics, names: tuple[str, ...], members: np.ndarray, seed: int) -> np.ndarray:
     """Return `(2, metrics)` float64, lower and upper bounds; `members` is the patient index of each image."""
     num_groups = int(members.max()) + 1
 
@@ -111,7 +99,7 @@ def _bootstrap_bounds(
         resampled = bootstrap(
             (np.arange(num_groups),),
             compute_resamples,
-            n_resamples=num_resamples,
+            n_resamples=NUM_RESAMPLES,
             batch=_BATCH,
             vectorized=True,
             method="percentile",

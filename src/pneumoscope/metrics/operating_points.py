@@ -118,8 +118,7 @@ def estimate_specificity(
     Args:
         labels: `(n,)` ints, 1 = positive, 0 = negative.
         probabilities: `(n,)` floats, probability of the positive class.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Raises:
         ValueError: if the shapes differ or there are no images.

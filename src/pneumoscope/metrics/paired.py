@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from pneumoscope.io.results import PairedComparison
-from pneumoscope.metrics.classification import weigh_auroc
 from pneumoscope.metrics.intervals import estimate, estimate_mean, require_same_shape
+from pneumoscope.metrics.weighted import weigh_rankings
 
 
 def compare_rankings(
@@ -37,7 +37,7 @@ def compare_rankings(
         raise ValueError(f"labels hold {sorted(set(labels.tolist()))}, expected both 0 and 1")
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
-        earlier, later = (weigh_auroc(labels == 1, values, weights) for values in scores)
+        earlier, later = (weigh_rankings([(labels == 1, values)], weights)["auroc"] for values in scores)
         return {"difference": later - earlier}
 
     # Equal rankings have zero variance, by which the test divides.

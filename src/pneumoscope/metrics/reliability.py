@@ -62,18 +62,3 @@ def measure_reliability(
         observed_mean=float(events.mean()),
         by_chance=float((np.abs((simulated - predicted) @ members).sum(axis=1) / len(predicted)).mean()),
     )
-
-
-def measure_top_label_reliability(
-    labels: ArrayLike, probabilities: np.ndarray, patients: ArrayLike, *, seed: int = 0
-) -> Reliability:
-    """Compare the probability of the predicted class with its accuracy; see `measure_reliability`.
-
-    Args:
-        labels: `(n,)` ints, index of the true class.
-        probabilities: `(n, classes)` floats in [0, 1].
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap and of the simulation of `by_chance`.
-    """
-    correct = probabilities.argmax(axis=1) == np.asarray(labels)
-    return measure_reliability(correct, probabilities.max(axis=1), patients, seed=seed)

@@ -21,8 +21,7 @@ def measure_selective(
     Args:
         correct: `(n,)` bool, whether the prediction is correct.
         confidences: `(n,)` floats; images of equal confidence are accepted or withheld together.
-        patients: `(n,)` str, the unit of the bootstrap.
-        seed: of the bootstrap.
+        patients, seed: of the bootstrap, see `estimate`.
 
     Raises:
         ValueError: if there are no images, or the shapes differ.

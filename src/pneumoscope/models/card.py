@@ -40,7 +40,7 @@ class TrainingRecord:
 
     Attributes:
         label_set: classes in the order of the outputs; None for an anomaly detector.
-        settings: training settings.
+        settings: training settings; None for an anomaly detector on a frozen network.
         precision: Keras dtype policy of the training.
         seed: of initialization, batch order and augmentation.
         chosen_epoch: epoch of the saved weights.
@@ -52,7 +52,7 @@ class TrainingRecord:
     """
 
     label_set: LabelSet | None = None
-    settings: TrainingSettings
+    settings: TrainingSettings | None = None
     precision: str
     seed: int
     chosen_epoch: int | None = None
@@ -61,6 +61,11 @@ class TrainingRecord:
     embedding_layer: str | None = None
     thresholds: dict[str, float] | None = None
     thresholds_from: str | None = None
+
+    @property
+    def mirror(self) -> bool:
+        """Whether predictions are averaged with those of the mirror image."""
+        return self.settings is not None and self.settings.mirror
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -14,7 +14,9 @@ _BATCH_SIZE = 128
 _PART_SIZE = 32 * _BATCH_SIZE
 
 
-def predict_probabilities(model: Any, images: NDArray[np.generic], label_set: LabelSet) -> NDArray[np.float64]:
+def predict_probabilities(
+    model: Any, images: NDArray[np.generic], label_set: LabelSet, *, mirror: bool = False
+) -> NDArray[np.float64]:
     """Return the probability of each class.
 
     Args:
@@ -22,6 +24,7 @@ def predict_probabilities(model: Any, images: NDArray[np.generic], label_set: La
             second of two classes.
         images: `(n, H, W)` gray levels from 0 to 255. Each channel of the model gets the same gray levels.
         label_set: classes in the order of the outputs.
+        mirror: whether to average the probabilities of each image and of its mirror image.
 
     Returns:
         `(n, classes)` float64. Rows of a single-label set sum to 1: the outputs, such as one sigmoid per class, are
@@ -31,6 +34,9 @@ def predict_probabilities(model: Any, images: NDArray[np.generic], label_set: La
         ImageError: if the images have another size than the model takes.
         ModelError: if the model has another number of outputs, or they are no probabilities.
     """
+    if mirror:
+        pair = [predict_probabilities(model, each, label_set) for each in (images, images[:, :, ::-1])]
+        return np.asarray(np.mean(pair, axis=0))
     check_outputs(model, label_set)
     height, width, channels = model.input_shape[1:]
     if images.ndim != 3 or images.shape[1:] != (height or images.shape[1], width or images.shape[2]):

@@ -78,7 +78,7 @@ class SavedModel:
         if self.card.label_set is None:
             raise ModelError(f"{self.card.architecture} is an anomaly detector; expected a classifier")
         images = load_images(sources, size=self.card.input.shape[0])
-        return predict_probabilities(self.model, images, self.card.label_set)
+        return predict_probabilities(self.model, images, self.card.label_set, mirror=self.card.mirror)
 
 
 def save_model(model: keras.Model, model_dir: str | os.PathLike[str], record: TrainingRecord) -> SavedModel:
@@ -98,7 +98,8 @@ def save_model(model: keras.Model, model_dir: str | os.PathLike[str], record: Tr
         keras.saving.save_model(copy, partial)
     card = _describe(copy, record, hash_file(model_dir / MODEL_NAME))
     write_json(model_dir / CARD_NAME, card)
-    write_text(model_dir / SETTINGS_NAME, settings_to_toml(record.settings))
+    if record.settings is not None:
+        write_text(model_dir / SETTINGS_NAME, settings_to_toml(record.settings))
     return SavedModel(copy, card)
 
 

@@ -9,13 +9,14 @@ from typing import Any, Literal
 from pneumoscope.errors import TrainingError
 from pneumoscope.io.json_file import parse_json
 
-Configuration = Literal["reference", "improved", "default", "transfer"]
+Configuration = Literal["reference", "improved", "default", "large"]
 Optimizer = Literal["adam", "adamw", "sgd"]
 ClassWeights = Literal["none", "balanced"]
-# Configurations that a study trains by default; `transfer` also needs an architecture.
+# Configurations that a study trains by default.
 STUDY_CONFIGURATIONS: tuple[Configuration, ...] = ("reference", "improved")
 MIN_AUTOENCODER_EPOCHS = 8
 PHANTOM_SIZE = 96
+_OPTIONAL = ("architecture", "weights", "frozen_until", "patience", "max_gradient")
 PHANTOM_BATCH_SIZE = 16
 
 
@@ -26,33 +27,33 @@ class Augmentation:
     Attributes:
         rotation: largest angle in degrees, in both directions.
         zoom: largest change of each side, as a share of the size.
+        crop: largest share of both sides that is cut away. The kept share is log-uniform from `1 - crop` to `1 + pad`.
+        pad: largest share of both sides that is added.
         aspect: largest change of aspect ratio; one side is multiplied by `exp(x)`, the other by `exp(-x)`.
         shift: largest shift along each axis, as a share of the size.
         flip: probability of a left-right flip.
         gamma: largest natural logarithm of the exponent of a gamma correction, in both directions.
         contrast: largest relative change of contrast.
         brightness: largest change of brightness, as a share of the full range.
-        local_contrast: probability of contrast-limited adaptive histogram equalization (CLAHE).
         blur: largest standard deviation of a Gaussian filter in pixels. A quarter of the images is blurred, a quarter
             is sharpened.
         noise: largest standard deviation of Gaussian noise, as a share of the full range, on half of the images.
         erase: largest side of an erased rectangle, as a share of the size.
-        frame: largest width of a blank strip along each side, as a share of the size, on half of the images.
     """
 
     rotation: float = 0.0
     zoom: float = 0.0
+    crop: float = 0.0
+    pad: float = 0.0
     aspect: float = 0.0
     shift: float = 0.0
     flip: float = 0.0
     gamma: float = 0.0
     contrast: float = 0.0
     brightness: float = 0.0
-    local_contrast: float = 0.0
     blur: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
-    frame: float = 0.0
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class TrainingSettings:
     """Settings of one training.
 
     Attributes:
-        configuration: a name that `configuration_settings` accepts, or `normality` for the normality model.
+        configuration: a name that `configuration_settings` accepts.
         epochs: number of epochs. With `balanced`, an epoch draws the same number of images of every class: the number
             of images of the rarest class.
         batch_size: number of images per step.
@@ -68,6 +69,7 @@ class TrainingSettings:
         cosine: linear warmup and cosine decay to zero; otherwise the learning rate is constant.
         warmup: share of the steps with linear warmup.
         optimizer: `adam` has no weight decay; `sgd` has a momentum of 0.9.
+        max_gradient: largest norm of the gradient of a weight; larger gradients are scaled down. None disables it.
         weight_decay: decoupled weight decay of `adamw` and `sgd`.
         label_smoothing: share of the target that is spread over the classes.
         dropout: dropout rate before the last layer.
@@ -79,15 +81,13 @@ class TrainingSettings:
         keep_best: keep the epoch with the lowest validation loss; otherwise keep the last epoch.
         patience: number of epochs without a lower validation loss after which training stops, with the best epoch
             kept; None disables it.
-        mixup: both parameters of the beta distribution of mixup; 0 disables mixup.
         augmentation: ranges of the random changes of training images.
         size: side of the input images in pixels.
         architecture: see `build_architecture`; None is the configuration's own architecture.
         weights: pretrained weights of the architecture, a file or `imagenet`; None is random weights.
-        head_epochs: number of first epochs that train the last layer only. The whole network then trains with a new
-            optimizer and a new learning rate schedule.
-        layer_decay: factor of the learning rate and weight decay between consecutive fifths of the layers, from the
-            output to the input. The last layer has the full learning rate. 1 disables it.
+        mirror: predict the average of an image and its mirror image.
+        frozen_until: name of the last layer that keeps its pretrained weights, and all layers before it; None trains
+            all layers.
     """
 
     configuration: str = "reference"
@@ -98,6 +98,7 @@ class TrainingSettings:
     warmup: float = 0.0
     optimizer: Optimizer = "adamw"
     weight_decay: float = 0.0
+    max_gradient: float | None = None
     label_smoothing: float = 0.0
     dropout: float = 0.5
     balanced: bool = False
@@ -105,28 +106,19 @@ class TrainingSettings:
     averaging: float = 0.0
     keep_best: bool = False
     patience: int | None = None
-    mixup: float = 0.0
     augmentation: Augmentation = Augmentation()
     size: int = 128
     architecture: str | None = None
     weights: str | None = None
-    head_epochs: int = 0
-    layer_decay: float = 1.0
+    mirror: bool = False
+    frozen_until: str | None = None
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "size", "patience"):
             if (value := getattr(self, name)) is not None and value < 1:
                 raise ValueError(f"{name} is {value}, expected to be 1 or more")
-        if self.head_epochs < 0 or not 0 < self.layer_decay <= 1:
-            raise ValueError(
-                f"head_epochs {self.head_epochs} is expected to be 0 or more, layer_decay {self.layer_decay} to be "
-                "above 0 and at most 1"
-            )
-        if self.learning_rate <= 0 or (self.layer_decay < 1 and self.optimizer == "sgd"):
-            raise ValueError(
-                f"learning_rate {self.learning_rate} is expected to be above 0; with optimizer {self.optimizer!r}, "
-                f"layer_decay {self.layer_decay} is expected to be 1, other values need 'adam' or 'adamw'"
-            )
+        if self.learning_rate <= 0:
+            raise ValueError(f"learning_rate {self.learning_rate} is expected to be above 0")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values for JSON; see `without_paths`."""
@@ -150,12 +142,29 @@ AUGMENTATIONS = {
         gamma=0.4,
         contrast=0.25,
         brightness=0.1,
-        local_contrast=0.1,
         blur=0.8,
         noise=0.02,
         erase=0.3,
     ),
 }
+
+_DEFAULT = TrainingSettings(
+    configuration="default",
+    epochs=8,
+    learning_rate=6e-4,
+    cosine=True,
+    warmup=0.1,
+    weight_decay=0.02,
+    max_gradient=1.0,
+    label_smoothing=0.05,
+    dropout=0.3,
+    balanced=True,
+    augmentation=replace(AUGMENTATIONS["strong"], zoom=0.0, crop=0.25, pad=0.1, aspect=0.05, shift=0.06, flip=0.5),
+    size=192,
+    architecture="efficientnet-lite0",
+    weights="imagenet",
+    mirror=True,
+)
 
 _CONFIGURATIONS: dict[str, TrainingSettings] = {
     "reference": TrainingSettings(optimizer="adam"),
@@ -171,33 +180,8 @@ _CONFIGURATIONS: dict[str, TrainingSettings] = {
         keep_best=True,
         augmentation=AUGMENTATIONS["default"],
     ),
-    "default": TrainingSettings(
-        configuration="default",
-        epochs=20,
-        batch_size=32,
-        learning_rate=1.5e-3,
-        cosine=True,
-        warmup=0.05,
-        weight_decay=0.02,
-        label_smoothing=0.1,
-        dropout=0.2,
-        balanced=True,
-        augmentation=AUGMENTATIONS["strong"],
-    ),
-    "transfer": TrainingSettings(
-        configuration="transfer",
-        epochs=10,
-        cosine=True,
-        warmup=0.05,
-        weight_decay=0.02,
-        label_smoothing=0.1,
-        dropout=0.3,
-        balanced=True,
-        augmentation=AUGMENTATIONS["strong"],
-        size=160,
-        head_epochs=2,
-        layer_decay=0.6,
-    ),
+    "default": _DEFAULT,
+    "large": replace(_DEFAULT, configuration="large", epochs=12, size=260, architecture="efficientnet-lite2"),
 }
 
 
@@ -206,10 +190,9 @@ def configuration_settings(configuration: str, *, epochs: int | None = None) -> 
 
     Args:
         configuration: `reference` has the settings that the reference study reports; `improved` has the same
-            architectures and improved settings; `default` has the shipped architecture; `transfer` has a pretrained
-            architecture.
-        epochs: number of epochs; by default 40, 20 or 10, as the configuration sets. At least one epoch trains the
-            whole network.
+            architectures and improved settings; `default` has the shipped architecture, pretrained; `large` has a
+            larger one and more pixels, for a GPU.
+        epochs: number of epochs; by default as the configuration sets.
 
     Raises:
         ValueError: if the configuration is unknown.
@@ -224,7 +207,6 @@ def _change_epochs(settings: TrainingSettings, epochs: int) -> TrainingSettings:
     return replace(
         settings,
         epochs=epochs,
-        head_epochs=min(settings.head_epochs, max(0, epochs - 1)),
         # The moving average covers the same share of the epochs in runs of any length.
         averaging=settings.averaging ** (settings.epochs / max(1, epochs)),
     )
@@ -245,7 +227,8 @@ def override_settings(settings: TrainingSettings, **changes: Any) -> TrainingSet
     """Return settings with some of them changed, as by the options of a command or a file.
 
     Args:
-        settings: the settings to change. `averaging` and `head_epochs` follow a change of `epochs`.
+        settings: the settings to change. `averaging` follows a change of `epochs`. Another
+            architecture starts from random weights and trains all layers, unless they are given.
         changes: by name; None changes nothing, `none` is None. `augmentation` is the name of a preset, an
             `Augmentation`, or a dictionary of its ranges.
 
@@ -253,13 +236,15 @@ def override_settings(settings: TrainingSettings, **changes: Any) -> TrainingSet
         TrainingError: if a name is unknown, or a value has the wrong type or range.
     """
     given = {name: value for name, value in changes.items() if value is not None}
+    if given.get("architecture", settings.architecture) != settings.architecture:
+        given = {"weights": "none", "frozen_until": "none"} | given
     ranges = given.get("augmentation", {})
     if isinstance(ranges, str):
         ranges = augmentation_preset(ranges)
     ranges = asdict(ranges) if isinstance(ranges, Augmentation) else ranges
     _check_names(given, TrainingSettings, "setting")
     _check_names(ranges if isinstance(ranges, dict) else {}, Augmentation, "range of the augmentation")
-    given |= {name: None for name in ("architecture", "weights", "patience") if given.get(name) == "none"}
+    given |= {name: None for name in _OPTIONAL if given.get(name) == "none"}
     given |= {"augmentation": ranges} if "augmentation" in given else {}
     try:
         if type(epochs := given.get("epochs")) is int:
@@ -314,11 +299,12 @@ def autoencoder_settings(
         weight_decay=0.0,
         label_smoothing=0.0,
         averaging=0.0,
-        mixup=0.0,
         augmentation=Augmentation(rotation=5, zoom=0.05, shift=0.05, flip=0.5),
         size=128,
-        head_epochs=0,
-        layer_decay=1.0,
+        architecture=None,
+        weights=None,
+        mirror=False,
+        frozen_until=None,
     )
 
 

@@ -31,7 +31,7 @@ from pneumoscope.models.settings import TrainingSettings
 from pneumoscope.progress import log, progress_bar
 
 # Settings that may differ if a run is continued: `configuration_settings` derives some from the number of epochs.
-_CONTINUED = ("epochs", "averaging", "head_epochs", "patience")
+_CONTINUED = ("epochs", "averaging", "patience")
 
 _STATE = ("epoch", "planned_from", "chosen", "curves")
 
@@ -91,7 +91,7 @@ def fit_model(
     write_scalars = open_tensorboard(tensorboard)
     steps = -(-len(data.draw_order(np.random.default_rng(seed))) // settings.batch_size)
     plan = {**settings.to_json(), "seed": seed, "data": data.sha256, "model": model.name}
-    prepare = partial(_start_stage, model, settings, loss, steps)
+    prepare = partial(_compile, model, settings, loss, steps)
     state = _State.open(checkpoint_path, model, plan, prepare, title)
     if init_from and not state.epoch:
         init_weights(model, init_from)
@@ -108,8 +108,6 @@ def fit_model(
             keras.utils.set_random_seed(seed + state.epoch)  # dropout on torch draws from the global generator
             logs = _run_epoch(model, data, settings, np.random.default_rng([seed, state.epoch]), report)
             _finish_epoch(model, data, settings, state, logs)
-            if state.epoch == settings.head_epochs:
-                prepare(state.epoch, state.planned_from)
             state.curves["seconds"].append(time.perf_counter() - started)
             state.save(checkpoint_path, model, plan)
             write_history(checkpoint_path.with_name(HISTORY_NAME), state.curves)
@@ -131,26 +129,12 @@ def _check_size(model: keras.Model, images: np.ndarray) -> None:
         )
 
 
-def _start_stage(
-    model: keras.Model,
-    settings: TrainingSettings,
-    loss: keras.losses.Loss,
-    steps: int,
-    epoch: int,
-    planned_from: int = 0,
+def _compile(
+    model: keras.Model, settings: TrainingSettings, loss: keras.losses.Loss, steps: int, planned_from: int
 ) -> None:
-    """Compile a model for the epochs after `epoch`; the first `head_epochs` train the last layer only.
-
-    The learning rate schedule is that of a training which starts after the epoch `planned_from`.
-    """
-    head_epochs = min(settings.head_epochs, settings.epochs)
-    head_alone = epoch < head_epochs
-    if settings.head_epochs:
-        # A learning rate of 0 would still update the statistics of batch normalization.
-        for layer in model.layers[:-1]:
-            layer.trainable = not head_alone
-    end = head_epochs if head_alone else settings.epochs
-    num_epochs = max(1, end - (planned_from if head_alone else max(planned_from, head_epochs)))
+    """Compile a model; the learning rate schedule is that of a training which starts after the epoch `planned_from`."""
+    num_epochs = max(1, settings.epochs - planned_from)
+    _freeze(model, settings.frozen_until)
     classifies = isinstance(loss, keras.losses.CategoricalCrossentropy | keras.losses.BinaryCrossentropy)
     model.compile(
         build_optimizer(model, settings, num_epochs * steps),
@@ -160,6 +144,17 @@ def _start_stage(
         jit_compile=keras.backend.backend() == "jax",
     )
     model.optimizer.build(model.trainable_variables)
+
+
+def _freeze(model: keras.Model, last: str | None) -> None:
+    """Freeze all layers up to one, with the statistics of their normalizations."""
+    names = [layer.name for layer in model.layers]
+    if last is not None and last not in names:
+        raise TrainingError(
+            f"frozen_until is {last!r}; expected a layer of {model.name}, such as {names[len(names) // 2]}"
+        )
+    for layer in model.layers[: 0 if last is None else names.index(last) + 1]:
+        layer.trainable = False
 
 
 def _run_epoch(
@@ -207,11 +202,11 @@ class _State:
 
     @classmethod
     def open(
-        cls, path: Path, model: keras.Model, plan: dict[str, Any], prepare: Callable[[int, int], None], title: str
+        cls, path: Path, model: keras.Model, plan: dict[str, Any], prepare: Callable[[int], None], title: str
     ) -> "_State":
         """Return the state of a checkpoint, or a new state if there is no checkpoint."""
         if not path.exists():
-            prepare(0, 0)
+            prepare(0)
             weights = _read(model.weights)
             return cls(0, 0, 1, {name: [] for name in HISTORY}, weights, weights)
         try:
@@ -226,9 +221,9 @@ class _State:
             raise TrainingError(f"{path} is not a checkpoint ({error}); delete it to restart the training") from None
         continued = _compare_plans(path, head["plan"], plan, state.epoch, title)
         state.planned_from = state.epoch if continued else state.planned_from
-        prepare(state.epoch, state.planned_from)
+        prepare(state.planned_from)
         _assign(model.variables, groups["variables"])
-        if not (continued and _is_planned_anew(plan, state.epoch)):
+        if not (continued and plan["cosine"]):
             _assign(model.optimizer.variables, groups["optimizer"])
         return state
 
@@ -265,15 +260,10 @@ def _compare_plans(path: Path, old: dict[str, Any], new: dict[str, Any], epoch: 
             f"{path} comes from a run with other settings or data ({', '.join(differences)}). "
             "Choose another output folder, or delete the file to restart the training."
         )
-    anew = _is_planned_anew(new, epoch)
+    anew = new["cosine"]
     schedule = f"planned anew for epochs {epoch + 1} to {new['epochs']}" if anew else "constant, as before"
     log.info("%s: continuing after epoch %d of %d; the learning rate is %s", title, epoch, old["epochs"], schedule)
     return True
-
-
-def _is_planned_anew(plan: dict[str, Any], epoch: int) -> bool:
-    """Whether a continued run needs a new schedule and with it a new optimizer."""
-    return bool(plan["cosine"]) or epoch < plan["head_epochs"]
 
 
 def _ran_out_of_patience(settings: TrainingSettings, state: _State, title: str) -> bool:

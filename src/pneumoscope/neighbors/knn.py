@@ -92,11 +92,12 @@ def find_neighbors(
         CollectionError: if a split has no image of these classes.
         ValueError: if the shapes do not match.
     """
-    parts, rows = split_embeddings(embeddings, dataset, label_set)
+    parts, rows = _split_embeddings(embeddings, dataset, label_set)
     expected = (len(dataset.rows("test")), len(label_set.classes))
     if probabilities.shape != expected:
         raise ValueError(f"probabilities are {probabilities.shape}, expected {expected}: one row per test image")
-    k_scores, evaluations = _evaluate_votes(parts, dataset.names, rows, label_set, seed)
+    names = {split: dataset.names[members] for split, members in rows.items()}
+    k_scores, evaluations = _evaluate_votes(parts, names, label_set, seed)
     evaluation = evaluations["test"]
     of_model = replace(evaluation, probabilities=probabilities[np.isin(dataset.rows("test"), rows["test"])])
     correct, model_correct = _are_right(evaluation), _are_right(of_model)
@@ -118,45 +119,39 @@ def find_neighbors(
 
 
 def _evaluate_votes(
-    parts: dict[str, LabeledEmbeddings],
-    names: NDArray[np.str_],
-    rows: dict[str, NDArray[np.int64]],
-    label_set: LabelSet,
-    seed: int,
+    parts: dict[str, LabeledEmbeddings], names: dict[str, NDArray[np.str_]], label_set: LabelSet, seed: int
 ) -> tuple[dict[int, float], dict[str, Evaluation]]:
     """Return the validation balanced accuracy by k, and by split the evaluation with the best k."""
-    num_classes = len(label_set.classes)
-    shares = {
+    votes = {
         split: count_votes(
-            parts["train"], parts[split].embeddings, parts[split].patients, num_classes=num_classes, ks=K_TRIED
+            parts["train"],
+            parts[split].embeddings,
+            parts[split].patients,
+            num_classes=len(label_set.classes),
+            ks=K_TRIED,
         )
         for split in ("val", "test")
     }
-    k_scores = {k: _balanced_accuracy(parts["val"].labels, votes) for k, votes in shares["val"].items()}
+    k_scores = {k: _balanced_accuracy(parts["val"].labels, shares) for k, shares in votes["val"].items()}
     best = max(k_scores, key=lambda k: k_scores[k])
     return k_scores, {
         split: evaluate(
             parts[split].labels,
-            shares[split][best],
+            shares[best],
             label_set=label_set,
             split=split,
             patients=parts[split].patients,
-            names=names[rows[split]],
+            names=names[split],
             seed=seed,
         )
-        for split in ("val", "test")
+        for split, shares in votes.items()
     }
 
 
-def split_embeddings(
+def _split_embeddings(
     embeddings: NDArray[np.floating], dataset: Dataset, label_set: LabelSet
 ) -> tuple[dict[str, LabeledEmbeddings], dict[str, NDArray[np.int64]]]:
-    """Return by split the images with a known class or finding, and their rows in the dataset.
-
-    Raises:
-        CollectionError: if a split has no image of these classes.
-        ValueError: if the shapes do not match.
-    """
+    """Return by split the images with a known class or finding, and their rows in the dataset."""
     if embeddings.ndim != 2 or len(embeddings) != len(dataset):
         raise ValueError(f"embeddings are {embeddings.shape}, expected ({len(dataset)}, d): one row per image")
     labels, patients = dataset.labels(label_set), dataset.patients
@@ -165,50 +160,13 @@ def split_embeddings(
     rows = {split: members[labeled[members]] for split, members in rows.items()}
     empty = [split for split, members in rows.items() if not len(members)]
     if empty:
-        splits = ", ".join(empty)
         names = ", ".join(label_set.classes)
-        raise CollectionError(f"no image of {names} in {splits}; split the dataset with split_dataset first")
+        raise CollectionError(f"no image of {names} in {', '.join(empty)}; split the dataset with split_dataset first")
     parts = {
         split: LabeledEmbeddings(embeddings[members], labels[members], patients[members])
         for split, members in rows.items()
     }
     return parts, rows
-
-
-def find_similar(
-    embedding: NDArray[np.floating],
-    embeddings: NDArray[np.floating],
-    dataset: Dataset,
-    *,
-    patient: str | None = None,
-    num_neighbors: int = NUM_NEAREST,
-) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    """Return the nearest training images of one image, without images of the same patient.
-
-    Args:
-        embedding: `(d,)` floats, embedding of the image.
-        embeddings: `(n, d)` floats, one row per image of `dataset`.
-        dataset: the images to search. Only the split `train` is searched.
-        patient: patient of the image, as in the table of `dataset`; None if unknown.
-        num_neighbors: largest number of neighbors.
-
-    Returns:
-        `(k,)` int64, the neighbors as indices into `dataset`, nearest first; and `(k,)` float32, their Euclidean
-        distances between embeddings scaled to length 1. `k` is at most `num_neighbors`.
-
-    Raises:
-        ValueError: if there is no training image of another patient, or the shapes do not match.
-    """
-    expected = (len(dataset), *np.shape(embedding))
-    if embeddings.shape != expected:
-        raise ValueError(f"embeddings are {embeddings.shape}, expected {expected}: one row per image")
-    rows = dataset.rows("train")
-    index = EmbeddingIndex(embeddings[rows], dataset.table["patient"].to_numpy()[rows].tolist())
-    nearest, distances = index.search(embedding[None], num_neighbors, exclude=[() if patient is None else (patient,)])
-    present = nearest[0] >= 0
-    if not present.any():
-        raise ValueError("no training image of another patient to compare with; expected a dataset that was split")
-    return rows[nearest[0][present]], distances[0][present]
 
 
 def count_votes(
@@ -295,7 +253,9 @@ def _choose_queries(evaluation: Evaluation, correct: NDArray[np.bool_], seed: in
 def _find_nearest(
     queries: NDArray[np.int64], embeddings: NDArray[np.floating], dataset: Dataset
 ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-    patients = dataset.table["patient"].to_numpy()
-    pairs = [find_similar(embeddings[row], embeddings, dataset, patient=patients[row]) for row in queries]
-    width = min(len(nearest) for nearest, _ in pairs)
-    return np.stack([nearest[:width] for nearest, _ in pairs]), np.stack([gaps[:width] for _, gaps in pairs])
+    """Return indices and distances of the nearest training images of other patients, `(q, 5)` each, or fewer."""
+    rows, patients = dataset.rows("train"), dataset.patients
+    index = EmbeddingIndex(embeddings[rows], patients[rows].tolist())
+    nearest, distances = index.search(embeddings[queries], NUM_NEAREST, exclude=[(name,) for name in patients[queries]])
+    width = (nearest >= 0).sum(axis=1).min(initial=NUM_NEAREST)
+    return rows[nearest[:, :width]], distances[:, :width]

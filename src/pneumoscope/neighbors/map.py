@@ -6,7 +6,7 @@
 A map preserves local neighborhoods under cosine distance. Distances between clusters have no meaning.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import numpy as np
@@ -20,6 +20,7 @@ from pneumoscope.labels import LabelSet
 from pneumoscope.neighbors.search import EmbeddingIndex, scale_to_length_one
 
 Method = Literal["tsne", "umap"]
+Place = Callable[[NDArray[np.float64]], Any]  # embeds normalized embeddings into a fitted map
 PERPLEXITY = 30
 PLACING_PERPLEXITY = 5
 MIN_IMAGES = 4
@@ -67,9 +68,13 @@ def compute_map(
     _check_fit(embeddings[~test])
     origins = np.array([*np.where(test, "test", "train"), *["new"] * num_new], dtype=str)
     coordinates = np.empty((len(origins), 2), dtype=np.float32)
-    fitted = _FITS[method](embeddings[~test], seed)
-    coordinates[origins == "train"] = fitted.coordinates
-    coordinates[origins != "train"] = fitted.place(np.concatenate([embeddings[test], new_embeddings]))
+    units, others = (
+        scale_to_length_one(part).astype(np.float64)
+        for part in (embeddings[~test], np.concatenate([embeddings[test], new_embeddings]))
+    )
+    coordinates[origins == "train"], place = _FITS[method](units, seed)
+    if len(others):
+        coordinates[origins != "train"] = place(others)
     patients = [*dataset.table["patient"].astype(str), *[""] * num_new]
     labels, classes = simplify_labels(dataset.labels(label_set), label_set)
     return EmbeddingMap(
@@ -84,63 +89,39 @@ def compute_map(
     )
 
 
-class FittedMap:
-    """A fitted map that can embed new images.
-
-    Attributes:
-        coordinates: `(n, 2)` float32, of the images that the map was fitted on.
-    """
-
-    def __init__(self, fitted: Any, coordinates: NDArray[np.floating], **settings: Any) -> None:
-        self.coordinates = np.asarray(coordinates, dtype=np.float32)
-        self._fitted = fitted
-        self._settings = settings
-
-    def place(self, embeddings: NDArray[np.floating]) -> NDArray[np.floating]:
-        """Return the coordinates of `(m, d)` embeddings, `(m, 2)` float32; the map does not change.
-
-        The first call computes and caches an interpolation grid; later calls take 0.05 s per image.
-        """
-        if not len(embeddings):
-            return np.empty((0, 2), dtype=np.float32)
-        units = scale_to_length_one(embeddings).astype(np.float64)
-        return np.asarray(self._fitted.transform(units, **self._settings), dtype=np.float32)
-
-
-def fit_tsne(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
-    """Return the t-SNE map of `(n, d)` embeddings."""
-    tsne = _import_tsne().TSNE(
-        perplexity=min(PERPLEXITY, (len(embeddings) - 1) / 3),
+def _fit_tsne(units: NDArray[np.float64], seed: int) -> tuple[Any, Place]:
+    try:
+        from openTSNE import TSNE
+    except ImportError as error:
+        raise MissingExtraError("the method `tsne` requires openTSNE. Run: pip install '.[train]'") from error
+    most = (len(units) - 1) / 3
+    tsne = TSNE(
+        perplexity=min(PERPLEXITY, most),
         neighbors="exact",
-        negative_gradient_method=_gradient_method(len(embeddings)),
+        negative_gradient_method="fft" if len(units) >= MIN_FFT_IMAGES else "bh",
         # OpenMP threads busy-wait, so two threads are slower than one on a loaded machine.
         n_jobs=1,
         random_state=seed,
     )
-    fitted = tsne.fit(scale_to_length_one(embeddings).astype(np.float64))
-    return FittedMap(fitted, fitted, perplexity=min(PLACING_PERPLEXITY, (len(embeddings) - 1) / 3))
+    fitted = tsne.fit(units)
+    return fitted, lambda others: fitted.transform(others, perplexity=min(PLACING_PERPLEXITY, most))
 
 
-def fit_umap(embeddings: NDArray[np.floating], seed: int = 0) -> FittedMap:
-    """Return the UMAP map of `(n, d)` embeddings."""
+def _fit_umap(units: NDArray[np.float64], seed: int) -> tuple[Any, Place]:
     try:
         from umap import UMAP
     except ImportError as error:
         raise MissingExtraError(
             "the method `umap` requires umap-learn. Run: pip install '.[umap]', or use the method `tsne`"
         ) from error
-    num_neighbors = min(NUM_UMAP_NEIGHBORS, len(embeddings) - 1)
-    start = "spectral" if len(embeddings) > MIN_IMAGES else "random"
+    num_neighbors = min(NUM_UMAP_NEIGHBORS, len(units) - 1)
+    start = "spectral" if len(units) > MIN_IMAGES else "random"
     umap = UMAP(n_neighbors=num_neighbors, init=start, random_state=seed, n_jobs=1)
-    umap.fit(scale_to_length_one(embeddings))
-    return FittedMap(umap, umap.embedding_)
+    umap.fit(units)
+    return umap.embedding_, umap.transform
 
 
-def _gradient_method(num_images: int) -> str:
-    return "fft" if num_images >= MIN_FFT_IMAGES else "bh"
-
-
-_FITS = {"tsne": fit_tsne, "umap": fit_umap}
+_FITS = {"tsne": _fit_tsne, "umap": _fit_umap}
 
 
 def _check_shapes(
@@ -162,14 +143,6 @@ def _check_fit(embeddings: NDArray[np.floating]) -> None:
         )
     if np.ptp(embeddings, axis=0).max() == 0:
         raise TrainingError("all images have the same embedding: the training collapsed. Train with another seed.")
-
-
-def _import_tsne() -> Any:
-    try:
-        import openTSNE
-    except ImportError as error:
-        raise MissingExtraError("the method `tsne` requires openTSNE. Run: pip install '.[train]'") from error
-    return openTSNE
 
 
 def measure_map(

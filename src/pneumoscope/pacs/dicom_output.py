@@ -14,13 +14,12 @@ from uuid import UUID
 
 import numpy as np
 
-from pneumoscope import __version__
 from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
 from pneumoscope.data.source import ImageSource, open_source
 from pneumoscope.errors import ImageError
 from pneumoscope.inference.reading import REJECTED
 from pneumoscope.io.write import atomic_write
-from pneumoscope.pacs.structured_report import make_report
+from pneumoscope.pacs.structured_report import describe_series, make_report
 from pneumoscope.report.reading_image import draw_reading
 
 if TYPE_CHECKING:
@@ -91,9 +90,9 @@ def make_dicom_reading(
             capture.Laterality = ""  # the body part is unknown (PS3.3 C.7.3.1)
         else:
             capture.BodyPartExamined = "CHEST"
+        _finish(capture, origin, deidentify)
         report = make_report(reading, capture, radiograph, REPORT_SERIES)
-        for dataset in (capture, report):
-            _finish(dataset, origin, deidentify)
+        _finish(report, origin, deidentify)
     return [capture, report]
 
 
@@ -147,7 +146,7 @@ def _describe_origin(source: ImageSource, deidentify: bool) -> "Dataset":
         raise ImageError(
             "BurnedInAnnotation is YES: the pixels contain identifying text; such an image cannot be deidentified"
         )
-    uids = {keyword: _read_uid(header, keyword) for keyword in _REFERENCES}
+    uids = {keyword: _read_text(header, keyword) for keyword in _REFERENCES}
     origin.StudyInstanceUID = uids["StudyInstanceUID"] or UID()
     if all(uids.values()):
         for keyword, uid in uids.items():
@@ -180,13 +179,6 @@ def _read_text(header: "Dataset", keyword: str) -> str:
     return value
 
 
-def _read_uid(header: "Dataset", keyword: str) -> str:
-    from pydicom.uid import UID
-
-    value = _read_text(header, keyword)
-    return value if value and UID(value).is_valid else ""
-
-
 def _is_jpeg(source: ImageSource) -> bool:
     with open_source(source) as stream:
         return stream.read(2) == b"\xff\xd8"
@@ -201,7 +193,7 @@ def _replace_identifiers(origin: "Dataset") -> None:
     origin.PatientName, origin.PatientID = f"{patient}^", patient
     for keyword in _REFERENCES[1:]:
         if keyword in origin:
-            setattr(origin, keyword, UID.from_uuid(str(UUID(_digest(str(origin[keyword].value))[:32]))))
+            setattr(origin, keyword, UID.from_uuid(str(UUID(_digest(str(origin[keyword].value))))))
 
 
 def _pseudonym(text: str) -> str:
@@ -213,7 +205,6 @@ def _digest(text: str) -> str:
 
 
 def _make_capture(pixels: np.ndarray, origin: "Dataset", radiograph: "Dataset | None") -> "Dataset":
-    from highdicom import UID
     from highdicom.sc import SCImage
 
     capture = SCImage(
@@ -223,14 +214,7 @@ def _make_capture(pixels: np.ndarray, origin: "Dataset", radiograph: "Dataset | 
         coordinate_system="PATIENT",
         patient_orientation=("L", "F"),
         study_instance_uid=origin.StudyInstanceUID,
-        series_instance_uid=UID(),
-        series_number=901,
-        sop_instance_uid=UID(),
-        instance_number=1,
-        manufacturer="Pneumoscope",
-        manufacturer_model_name="Pneumoscope",
-        software_versions=__version__,
-        series_description=CAPTURE_SERIES,
+        **describe_series(901, CAPTURE_SERIES),
     )
     # highdicom requires an orientation, but an unknown one must be empty (PS3.3 C.7.6.1).
     capture.PatientOrientation = origin.get("PatientOrientation")
@@ -240,9 +224,6 @@ def _make_capture(pixels: np.ndarray, origin: "Dataset", radiograph: "Dataset | 
         capture.BurnedInAnnotation = origin.BurnedInAnnotation
     if radiograph is not None:
         capture.SourceImageSequence = [_refer_to(radiograph)]
-    # PS3.5 6.2.1.1 allows names without a caret, but highdicom rejects them.
-    for keyword in (*_PATIENT, *_STUDY):
-        capture[keyword] = origin[keyword]
     return capture
 
 
@@ -264,6 +245,7 @@ def _finish(dataset: "Dataset", origin: "Dataset", deidentify: bool) -> None:
     dataset.SpecificCharacterSet = "ISO_IR 192"
     # Keep the last item, which describes highdicom. The others name the equipment of the capture as the radiograph's.
     dataset.ContributingEquipmentSequence = dataset.ContributingEquipmentSequence[-1:]
+    # Set here, because PS3.5 6.2.1.1 allows names without a caret, but highdicom rejects them.
     for keyword in (*_PATIENT, *_STUDY):
         dataset[keyword] = origin[keyword]
     if not deidentify:

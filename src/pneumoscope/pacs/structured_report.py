@@ -11,7 +11,7 @@ from pneumoscope.inference.reading import REJECTED, UNCERTAIN
 from pneumoscope.labels import SEPARATOR, LabelSet
 
 if TYPE_CHECKING:
-    from highdicom.sr import AlgorithmIdentification, ComprehensiveSR, MeasurementsAndQualitativeEvaluations
+    from highdicom.sr import ComprehensiveSR, MeasurementsAndQualitativeEvaluations
     from pydicom import Dataset
     from pydicom.sr.coding import Code
 
@@ -36,7 +36,6 @@ def make_report(
         radiograph: SOP class and UIDs of the radiograph; None where the source is not a DICOM file.
         series_description: 64 characters or fewer.
     """
-    from highdicom import UID
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.sr import ComprehensiveSR, MeasurementReport
 
@@ -48,19 +47,28 @@ def make_report(
     return ComprehensiveSR(
         evidence=[capture] if radiograph is None else [capture, radiograph],
         content=content[0],
-        series_instance_uid=UID(),
-        series_number=902,
-        sop_instance_uid=UID(),
-        instance_number=1,
-        manufacturer="Pneumoscope",
-        manufacturer_model_name="Pneumoscope",
-        software_versions=__version__,
-        series_description=series_description,
+        **describe_series(902, series_description),
         coding_schemes=[CodingSchemeIdentificationItem(SCHEME, name="Pneumoscope")],
         is_complete=True,
         is_final=False,
         is_verified=False,
     )
+
+
+def describe_series(number: int, description: str) -> dict[str, Any]:
+    """Return the arguments of highdicom's constructors for the only instance of a new series from this package."""
+    from highdicom import UID
+
+    return {
+        "series_instance_uid": UID(),
+        "series_number": number,
+        "series_description": description,
+        "sop_instance_uid": UID(),
+        "instance_number": 1,
+        "manufacturer": "Pneumoscope",
+        "manufacturer_model_name": "Pneumoscope",
+        "software_versions": __version__,
+    }
 
 
 def _describe_observer() -> Any:
@@ -156,30 +164,25 @@ def _make_group(
     measurements: list[Any] | None = None,
     evaluations: list[Any] | None = None,
 ) -> "MeasurementsAndQualitativeEvaluations":
-    from highdicom.sr import MeasurementsAndQualitativeEvaluations, SourceImageForMeasurementGroup, TrackingIdentifier
-
-    sources = None
-    if radiograph is not None:
-        sources = [SourceImageForMeasurementGroup(radiograph.SOPClassUID, radiograph.SOPInstanceUID)]
-    return MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=TrackingIdentifier(identifier=f"Pneumoscope {name}"),
-        algorithm_id=_identify_algorithm(reading),
-        finding_type=finding,
-        measurements=measurements,
-        qualitative_evaluations=evaluations,
-        source_images=sources,
-    )
-
-
-def _identify_algorithm(reading: Mapping[str, Any]) -> "AlgorithmIdentification":
-    from highdicom.sr import AlgorithmIdentification
+    from highdicom import sr
     from pydicom.sr.codedict import codes
 
-    return AlgorithmIdentification(
+    algorithm = sr.AlgorithmIdentification(
         name="pneumoscope",
         version=__version__,
         parameters=[f"model {reading['model']}", f"operating point {reading['operating_point']}"],
         family=codes.DCM.ArtificialIntelligence,
+    )
+    sources = None
+    if radiograph is not None:
+        sources = [sr.SourceImageForMeasurementGroup(radiograph.SOPClassUID, radiograph.SOPInstanceUID)]
+    return sr.MeasurementsAndQualitativeEvaluations(
+        tracking_identifier=sr.TrackingIdentifier(identifier=f"Pneumoscope {name}"),
+        algorithm_id=algorithm,
+        finding_type=finding,
+        measurements=measurements,
+        qualitative_evaluations=evaluations,
+        source_images=sources,
     )
 
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import base64
-import io
 import os
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,13 +20,15 @@ from pneumoscope.io.write import write_text
 from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import shows_phantoms
 from pneumoscope.report.figures.exposure import draw_exposures
-from pneumoscope.report.figures.palette import save_page_figure
+from pneumoscope.report.figures.palette import embed_image, save_page_figure
 from pneumoscope.report.tables import Cell, Table, tabulate_counts, tabulate_exposure
 from pneumoscope.report.templates import write_page
 
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
 
+EXACT_DUPLICATES = "Exact duplicates: files with the same bytes"
+NEAR_DUPLICATES = "Near duplicates: different files with the same image"
 _EXAMPLES = 4
 _DUPLICATES_SHOWN = 8
 _NAMES_LISTED = 12
@@ -51,43 +52,36 @@ def write_audit(audit: Audit, dataset: Dataset, out_dir: str | os.PathLike[str])
     return _write_page(audit, dataset, out_dir)
 
 
-def format_audit(audit: Audit, label_set: LabelSet | None = None) -> str:
+def format_audit(audit: Audit, label_set: LabelSet) -> str:
     """Return an audit as text for a terminal, with the classes in the order of `label_set`."""
-    counts, exposure = _tabulate_counts("", audit, label_set), tabulate_exposure(audit.exposure)
+    counts = tabulate_counts("", audit.counts, audit.patients, audit.images, label_set)
     lines = ["Audit", RESEARCH_USE_ONLY, "", *_align(counts), ""]
     lines += [f"- {note}" for note in audit.notes]
     for title, entries in _list_findings(audit):
         lines += ["", f"{title} ({len(entries)}):", *(f"  {entry}" for entry in entries[:_NAMES_LISTED])]
         if len(entries) > _NAMES_LISTED:
             lines.append(f"  {len(entries) - _NAMES_LISTED} more in audit.json")
-    lines += ["", "Mean gray level of an image, 0 to 255:", *_align(exposure)]
+    lines += ["", "Mean gray level of an image, 0 to 255:", *_align(tabulate_exposure(audit.exposure))]
     return "\n".join(lines) + "\n"
 
 
-def _tabulate_counts(caption: str, audit: Audit, label_set: LabelSet | None) -> Table:
-    return tabulate_counts(caption, audit.counts, audit.patients, label_set=label_set, images=audit.images)
-
-
 def _list_findings(audit: Audit) -> list[tuple[str, list[str]]]:
+    sizes = ["{width} x {height}: {count} files".format(**size) for size in audit.sizes]
     findings = [
-        ("Files left out", [f"{entry['name']}: {entry['reason']}" for entry in audit.unreadable]),
-        ("Exact duplicates: files with the same bytes", [" = ".join(group) for group in audit.exact_duplicates]),
-        ("Near duplicates: different files with the same image", [" ~ ".join(pair) for pair in audit.near_duplicates]),
+        ("Files left out", ["{name}: {reason}".format(**entry) for entry in audit.unreadable]),
+        (EXACT_DUPLICATES, [" = ".join(group) for group in audit.exact_duplicates]),
+        (NEAR_DUPLICATES, [" ~ ".join(pair) for pair in audit.near_duplicates]),
         ("Patients in more than one split", audit.shared_patients),
         ("Patient numbers in both training and test", audit.shared_numbers),
-        (
-            "Most frequent sizes, in pixels",
-            [f"{size['width']} x {size['height']}: {size['count']} files" for size in audit.sizes],
-        ),
+        ("Most frequent sizes, in pixels", sizes),
     ]
     return [(title, entries) for title, entries in findings if entries]
 
 
 def _align(table: Table) -> list[str]:
     rows = [list(table.header)]
-    rows += [
-        [title, *(cell.value if isinstance(cell, Cell) else str(cell) for cell in cells)] for title, cells in table.rows
-    ]
+    for title, cells in table.rows:
+        rows.append([title, *(cell.value if isinstance(cell, Cell) else str(cell) for cell in cells)])
     first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join([row[0].ljust(first), *(cell.rjust(width) for cell, width in zip(row[1:], others, strict=True))])
@@ -101,29 +95,28 @@ def _collect_examples(dataset: Dataset) -> list[dict[str, Any]]:
     for name, rows in group_by_label(dataset.table, dataset.label_set).items():
         firsts = dataset.table[rows].drop_duplicates("patient").index.to_numpy()
         chosen = firsts[np.linspace(0, len(firsts) - 1, min(_EXAMPLES, len(firsts))).round().astype(int)]
-        images = [_show_image(dataset, row, f"Example of class {name}: ") for row in chosen]
-        shown.append({"title": name, "images": images})
+        shown.append({"title": name, "images": _show_images(dataset, chosen, f"Example of class {name}: ")})
     return shown
 
 
 def _collect_duplicates(groups: list[list[str]], dataset: Dataset, prefix: str) -> list[dict[str, Any]]:
     row_of = {name: row for row, name in enumerate(dataset.table["name"])}
-    splits = dataset.table["split"].tolist()
     shown = []
     for group in groups[:_DUPLICATES_SHOWN]:
         rows = [row_of[name] for name in group]
-        crosses = len({splits[row] for row in rows}) > 1
-        images = [_show_image(dataset, row, f"{prefix}: ") for row in rows]
-        shown.append({"title": "In different splits" if crosses else "", "images": images})
+        crosses = dataset.table["split"].iloc[rows].nunique() > 1
+        title = "In different splits" if crosses else ""
+        shown.append({"title": title, "images": _show_images(dataset, rows, prefix)})
     return shown
 
 
-def _show_image(dataset: Dataset, row: int, prefix: str) -> dict[str, str]:
-    buffer = io.BytesIO()
-    Image.fromarray(dataset.images[row]).save(buffer, "PNG", optimize=True)
-    address = "data:image/png;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-    name = dataset.table["name"].iloc[row]
-    return {"address": address, "name": name, "alt": f"{prefix}{name}"}
+def _show_images(dataset: Dataset, rows: Iterable[int], prefix: str) -> list[dict[str, str]]:
+    shown = []
+    for row in rows:
+        name = dataset.table["name"].iloc[row]
+        address = embed_image(Image.fromarray(dataset.images[row]), "PNG", optimize=True)
+        shown.append({"address": address, "name": name, "alt": f"{prefix}{name}"})
+    return shown
 
 
 def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
@@ -131,26 +124,34 @@ def _write_page(audit: Audit, dataset: Dataset, out_dir: Path) -> Path:
     duplicates = [
         (title, len(groups), _collect_duplicates(groups, dataset, prefix))
         for title, groups, prefix in (
-            ("Near duplicates: different files with the same image", audit.near_duplicates, "Same image"),
-            ("Exact duplicates: files with the same bytes", audit.exact_duplicates, "Same bytes"),
+            (NEAR_DUPLICATES, audit.near_duplicates, "Same image: "),
+            (EXACT_DUPLICATES, audit.exact_duplicates, "Same bytes: "),
         )
         if groups
     ]
-    sections = {"notes": "Findings", "examples": "Examples of each class"}
-    sections |= {"duplicates": "Duplicates"} if duplicates else {}
-    sections |= {"exposure": "Exposure"} | ({"lists": "Lists"} if findings else {})
-    figure = draw_exposures(dataset, title="Exposure")
     return write_page(
         out_dir / "audit.html",
         "audit.html.j2",
-        sections=sections,
+        sections={
+            "notes": "Findings",
+            "examples": "Examples of each class",
+            **({"duplicates": "Duplicates"} if duplicates else {}),
+            "exposure": "Exposure",
+            **({"lists": "Lists"} if findings else {}),
+        },
         phantoms=phantoms,
         of_kermany=not phantoms and dataset.label_set == KERMANY_LABELS,
         audit=audit,
         num_images=len(dataset),
-        counts=_tabulate_counts("Images by split and class", audit, dataset.label_set),
+        counts=tabulate_counts(
+            "Images by split and class", audit.counts, audit.patients, audit.images, dataset.label_set
+        ),
         findings=findings,
-        exposure=save_page_figure(figure, out_dir / "exposure", caption="Histogram of the mean gray level by class."),
+        exposure=save_page_figure(
+            draw_exposures(dataset, title="Exposure"),
+            out_dir / "exposure",
+            caption="Histogram of the mean gray level by class.",
+        ),
         exposure_table=tabulate_exposure(audit.exposure),
         examples=_collect_examples(dataset),
         duplicates=duplicates,

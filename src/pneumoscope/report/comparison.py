@@ -11,40 +11,26 @@ from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
 from pneumoscope.labels import LabelSet
-from pneumoscope.report.published import (
-    APPROXIMATE,
-    REFERENCE,
-    TEST_IMAGES,
-    Publication,
-    best_published,
-)
+from pneumoscope.report.published import APPROXIMATE, REFERENCE, TEST_IMAGES, Publication, best_published
 from pneumoscope.report.wording import task_titles
 
-COMPARED = (
-    ("binary", "accuracy"),
-    ("binary", "auroc"),
-    ("multiclass", "accuracy"),
-    ("multiclass", "precision_*"),
-    ("multiclass", "auroc_*"),
-    ("multilabel", "auroc"),
-    ("multilabel", "auroc_*"),
-    ("neighbors", "accuracy"),
-    ("neighbors", "agreement"),
-    ("anomaly", "auroc"),
-    ("anomaly", "accuracy"),
-    ("anomaly", "f1"),
-    ("anomaly", "false_positive_rate_mean_plus_sd"),
-    ("anomaly", "sensitivity_mean_plus_sd"),
-)
+COMPARED = {
+    "binary": ("accuracy", "auroc"),
+    "multiclass": ("accuracy", "precision_*", "auroc_*"),
+    "multilabel": ("auroc", "auroc_*"),
+    "neighbors": ("accuracy", "agreement"),
+    "anomaly": (
+        "auroc",
+        "accuracy",
+        "f1",
+        "accuracy_two_sided",
+        "false_positive_rate_two_sided",
+        "sensitivity_two_sided",
+    ),
+}
 # The table compares each class of sets with at most this number.
 MOST_CLASSES = 8
-HEADLINE_METRICS = (
-    ("binary", "accuracy"),
-    ("multiclass", "accuracy"),
-    ("multilabel", "auroc"),
-    ("neighbors", "accuracy"),
-    ("anomaly", "auroc"),
-)
+HEADLINE_METRICS = {"binary": "accuracy", "multiclass": "accuracy", "multilabel": "auroc"}
 
 
 @dataclass(frozen=True)
@@ -89,7 +75,7 @@ def read_label_set(results: dict[str, Any]) -> LabelSet:
     """Return the classes of the study's data."""
     entry = results["data"]["label_set"]
     groups = {name: tuple(members) for name, members in entry["groups"].items()}
-    return LabelSet(tuple(entry["classes"]), entry["negative"], groups, entry["multi_label"])
+    return LabelSet(**{**entry, "classes": tuple(entry["classes"]), "groups": groups})
 
 
 def is_comparable(results: dict[str, Any]) -> bool:
@@ -107,39 +93,32 @@ def compare_metrics(results: dict[str, Any]) -> list[ComparedMetric]:
     """Return the metrics of the comparison table; `*` in `COMPARED` stands for each class."""
     comparable = is_comparable(results)
     compared = []
-    for task, pattern in COMPARED:
-        found = dict.fromkeys(name for metrics in read_metrics(results, task).values() for name in metrics)
-        metrics = fnmatch.filter(found, pattern)
-        for metric in metrics if len(metrics) <= MOST_CLASSES else ():
+    for task, patterns in COMPARED.items():
+        ours = read_metrics(results, task)
+        measured = dict.fromkeys(name for metrics in ours.values() for name in metrics)
+        matches = [fnmatch.filter(measured, pattern) for pattern in patterns]
+        for metric in (name for names in matches if len(names) <= MOST_CLASSES for name in names):
+            values = {name: metrics[metric] for name, metrics in ours.items() if metric in metrics}
             reference = reference_estimate(task, metric) if comparable else None
             best = best_published(task, metric) if comparable else None
-            compared.append(ComparedMetric(task, metric, reference, _collect_ours(results, task, metric), best))
+            compared.append(ComparedMetric(task, metric, reference, values, best))
     return compared
 
 
-def _collect_ours(results: dict[str, Any], task: str, metric: str) -> dict[str, Estimate]:
-    return {name: metrics[metric] for name, metrics in read_metrics(results, task).items() if metric in metrics}
-
-
 def reference_estimate(task: str, metric: str) -> Estimate | None:
-    """Return a value of the reference study with the interval from `sampling_interval`."""
-    value = REFERENCE.get(task, {}).get(metric)
-    return None if value is None else sampling_interval(metric, value)
-
-
-def sampling_interval(metric: str, value: float) -> Estimate:
-    """Return a published value with an interval computed from the number of official test images.
+    """Return a value of the reference study with an interval computed from the number of official test images.
 
     An accuracy gets the 95 % Wilson interval. It treats images as independent, so it is too narrow. Other metrics get
     no interval.
 
     Example:
-        >>> print(sampling_interval("accuracy", 0.774))
+        >>> print(reference_estimate("binary", "accuracy"))
         0.774 [0.740, 0.805]
     """
     from scipy.stats import binomtest
 
-    if metric != "accuracy":
-        return Estimate(value, math.nan, math.nan, TEST_IMAGES)
+    value = REFERENCE.get(task, {}).get(metric)
+    if value is None or metric != "accuracy":
+        return None if value is None else Estimate(value, math.nan, math.nan, TEST_IMAGES)
     interval = binomtest(round(value * TEST_IMAGES), TEST_IMAGES).proportion_ci(method="wilson")
     return Estimate(value, interval.low, interval.high, TEST_IMAGES)

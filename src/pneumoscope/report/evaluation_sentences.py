@@ -5,17 +5,26 @@ from __future__ import annotations
 import math
 
 from pneumoscope.io.results import CollectionEvaluation, Confounders, Estimate
-from pneumoscope.report.wording import (
-    confounder_title,
-    format_estimate,
-    format_with_ci,
-    name_classes,
-)
+from pneumoscope.report.wording import confounder_title, format_estimate, format_with_ci, name_classes
 
 TOLERANCE = 0.05
 FEW_REJECTED = 0.05
 CHANCE, GOOD = 0.5, 0.9
 ZERO = Estimate(0, 0, 0, 0)
+
+
+def write_paragraphs(evaluation: CollectionEvaluation) -> dict[str, list[str]]:
+    """Return the paragraphs that depend on the metrics, by section of the page."""
+    hidden = evaluation.confounders
+    return {
+        "overview": write_verdict(evaluation),
+        "classes": write_classes(evaluation),
+        "conformal": write_conformal(evaluation),
+        "rejections": write_rejections(evaluation),
+        "confounders": write_confounders(hidden) if hidden else [],
+        "label-shift": write_label_shift(evaluation),
+        "limitations": write_limitations(evaluation),
+    }
 
 
 def write_headline(evaluation: CollectionEvaluation) -> str:
@@ -35,15 +44,6 @@ def write_headline(evaluation: CollectionEvaluation) -> str:
         if math.isfinite(main[name].value)
     )
     return f"{title}: {listed}, n = {scope.num_images:,} images of {scope.num_patients:,} patients."
-
-
-def write_about(evaluation: CollectionEvaluation) -> str:
-    """Return which images and which decisions the main metrics are about."""
-    rejected = "All readable images are included, rejected images too."
-    about = rejected if evaluation.rejections else "All images with a prediction are included."
-    if not evaluation.thresholds:
-        return f"{about} The decision is the most probable class."
-    return f"{about} Decisions use the operating point {evaluation.operating_point}."
 
 
 def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
@@ -82,26 +82,6 @@ def write_verdict(evaluation: CollectionEvaluation) -> list[str]:
     return verdict
 
 
-def write_corrected(evaluation: CollectionEvaluation) -> str:
-    """Return what the correction for label shift changed, or an empty string without a correction."""
-    if not evaluation.corrected:
-        return ""
-    return (
-        "Probabilities were corrected for label shift, with class shares estimated on these images. Thresholds, "
-        "rejections, uncertainty, prediction sets and confounders use uncorrected probabilities."
-    )
-
-
-def write_points(evaluation: CollectionEvaluation) -> list[str]:
-    """Return how thresholds decide, and where they come from."""
-    positive = evaluation.images.label_set.positive
-    chosen = len(evaluation.thresholds) > 1
-    source = "belongs to the model and was chosen on other images" if chosen else "was not chosen on images"
-    return [
-        f"An image counts as {positive} if its probability is at or above the threshold. The threshold {source}.",
-    ]
-
-
 def write_classes(evaluation: CollectionEvaluation) -> list[str]:
     """Return how classes or findings are decided, and which have no metrics."""
     result, label_set = evaluation.scopes["all"].classes, evaluation.images.label_set
@@ -124,36 +104,28 @@ def write_classes(evaluation: CollectionEvaluation) -> list[str]:
     ]
 
 
-def write_calibration(evaluation: CollectionEvaluation) -> list[str]:
-    """Return what the calibration error depends on."""
-    if "label-shift" in evaluation.notes or evaluation.corrected:
-        return []
-    return ["Probabilities assume equal class frequencies. Other frequencies increase the calibration error."]
-
-
-def write_conformal(evaluation: CollectionEvaluation) -> str:
+def write_conformal(evaluation: CollectionEvaluation) -> list[str]:
     """Return whether the prediction sets reach their nominal coverage."""
     if evaluation.conformal is None:
-        return ""
+        return []
     nominal, coverage = evaluation.conformal.nominal_coverage, evaluation.conformal.metrics["all"]["coverage"]
     verdict = "below the nominal coverage" if coverage.high < nominal else "in agreement with the nominal coverage"
-    return (
+    return [
         f"Prediction sets have a nominal coverage of {nominal:.0%} over all images, not for each class. The measured "
         f"coverage is {format_estimate('coverage', coverage)}, {verdict}."
-    )
+    ]
 
 
 def write_rejections(evaluation: CollectionEvaluation) -> list[str]:
     """Return the shares of rejected, uncertain and flagged images."""
-    rejections = evaluation.rejections
-    if rejections is None:
+    if evaluation.rejections is None:
         return []
-    rejected, uncertain, unlike = (
-        format_estimate("share", shares["all"])
-        for shares in (rejections.rejected, rejections.uncertain, rejections.flagged)
+    rejected, uncertain, flagged = (
+        format_estimate("share", getattr(evaluation.rejections, name)["all"])
+        for name in ("rejected", "uncertain", "flagged")
     )
     return [
-        f"{rejected} of the images are rejected. {uncertain} are uncertain. {unlike} are accepted although they are "
+        f"{rejected} of the images are rejected. {uncertain} are uncertain. {flagged} are accepted although they are "
         "out of distribution."
     ]
 
@@ -164,7 +136,11 @@ def write_label_shift(evaluation: CollectionEvaluation) -> list[str]:
     if shift is None:
         return []
     sentences = ["Class shares are estimated from the probabilities, without labels."]
-    missed = [name for name, share in evaluation.true_shares.items() if not _holds(shift.shares[name], share)]
+    missed = [
+        name
+        for name, share in evaluation.true_shares.items()
+        if math.isfinite(shift.shares[name].low) and not shift.shares[name].low <= share <= shift.shares[name].high
+    ]
     if missed:
         sentences.append(
             f"The intervals do not include the labeled shares of {', '.join(missed)}. The images differ from the "
@@ -173,10 +149,6 @@ def write_label_shift(evaluation: CollectionEvaluation) -> list[str]:
     elif evaluation.true_shares:
         sentences.append("The intervals include the labeled shares.")
     return sentences
-
-
-def _holds(estimate: Estimate, value: float) -> bool:
-    return not math.isfinite(estimate.low) or estimate.low <= value <= estimate.high
 
 
 def write_confounders(confounders: Confounders) -> list[str]:

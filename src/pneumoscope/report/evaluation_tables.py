@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
+import numpy as np
+
 from pneumoscope.io.results import CollectionEvaluation, Confounders, OODCheck, Scope
 from pneumoscope.report.figures.evaluation import name_task
-from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, tabulate
+from pneumoscope.report.tables import EMPTY, Cell, Row, Table, make_cell, make_cells, tabulate
 from pneumoscope.report.wording import confounder_title, format_difference, format_value, metric_title
 
 SCOPE_TITLES = {"all": "all images", "accepted": "not rejected", "certain": "not uncertain"}
@@ -21,6 +23,25 @@ SUBGROUP_METRICS = (
     *("sensitivity", "specificity", "accuracy", "balanced_accuracy", "subset_accuracy"),
     *("macro_f1", "auroc", "rejected"),
 )
+
+
+def tabulate_evaluation(evaluation: CollectionEvaluation) -> dict[str, list[Table]]:
+    """Return the tables of each section."""
+    hidden, ood = evaluation.confounders, evaluation.ood_check
+    left_out = Counter(entry["reason"] for entry in evaluation.left_out)
+    return {
+        "performance": tabulate_points(evaluation),
+        "classes": tabulate_classes(evaluation),
+        "calibration": [tabulate_calibration(evaluation)],
+        "conformal": [tabulate_conformal(evaluation)],
+        "selective": tabulate_selective(evaluation),
+        "rejections": tabulate_rejections(evaluation),
+        "subgroups": tabulate_subgroups(evaluation),
+        "confounders": tabulate_confounders(hidden) if hidden else [],
+        "ood": [tabulate_ood(ood)] if ood else [],
+        "label-shift": [tabulate_shares(evaluation)],
+        "excluded": [tabulate_reasons("Excluded files of the collection", left_out.most_common())],
+    }
 
 
 def tabulate_points(evaluation: CollectionEvaluation) -> list[Table]:
@@ -62,27 +83,28 @@ def tabulate_classes(evaluation: CollectionEvaluation) -> list[Table]:
         for name in metrics
         if name not in own
     ]
-    kinds = [kind for kind in CLASS_METRICS if any(kind in values for values in by_class.values())]
-    limits = evaluation.thresholds.get(evaluation.operating_point, {})
-    limits = limits if label_set.multi_label and len(set(limits.values())) > 1 else {}
-    each = tabulate("", "", {kind: metric_title(kind) for kind in kinds}, by_class, counted=len(kinds) < 4)
+    columns = {kind: metric_title(kind) for kind in CLASS_METRICS if any(kind in one for one in by_class.values())}
+    limits = evaluation.thresholds.get(evaluation.operating_point, {}) if label_set.multi_label else {}
+    has_limits = len(set(limits.values())) > 1
     first = "Finding" if label_set.multi_label else "Class"
-    counts = _count_images(evaluation)
-    header = [first, *(["Threshold"] if limits else []), "Images", *each.header[1:]]
-    each_rows: list[Row] = [
-        (name, [*([Cell(f"{limits[name]:.3f}")] if limits else []), counts[name], *cells]) for name, cells in each.rows
+    labels = evaluation.images.labels
+    present = labels == 1 if label_set.multi_label else labels[:, None] == np.arange(len(label_set.classes))
+    class_rows: list[Row] = [
+        (
+            name,
+            [
+                *([Cell(f"{limits[name]:.3f}")] if has_limits else []),
+                count,
+                *make_cells(by_class[name], columns, counted=len(columns) < 4),
+            ],
+        )
+        for name, count in zip(label_set.classes, present.sum(axis=0).tolist(), strict=True)
     ]
+    header = [first, *(["Threshold"] if has_limits else []), "Images", *columns.values()]
     return [
         Table("Averages", ["Metric", *(SCOPE_TITLES[name] for name in scopes)], rows),
-        Table(f"By {first.lower()}, all images", header, each_rows),
+        Table(f"By {first.lower()}, all images", header, class_rows),
     ]
-
-
-def _count_images(evaluation: CollectionEvaluation) -> dict[str, int]:
-    images = evaluation.images
-    numbers = range(len(images.label_set.classes))
-    present = images.labels == 1 if images.label_set.multi_label else images.labels[:, None] == list(numbers)
-    return dict(zip(images.label_set.classes, present.sum(axis=0).tolist(), strict=True))
 
 
 def tabulate_calibration(evaluation: CollectionEvaluation) -> Table:
@@ -150,12 +172,6 @@ def tabulate_rejections(evaluation: CollectionEvaluation) -> list[Table]:
 def tabulate_reasons(caption: str, counts: Iterable[tuple[str, int]]) -> Table:
     """Return the number of images for each reason."""
     return Table(caption, ["Reason", "Images"], [(reason, [count]) for reason, count in counts])
-
-
-def tabulate_left_out(evaluation: CollectionEvaluation) -> Table:
-    """Return the number of excluded files for each reason."""
-    reasons = Counter(entry["reason"] for entry in evaluation.left_out).most_common()
-    return tabulate_reasons("Excluded files of the collection", reasons)
 
 
 def tabulate_subgroups(evaluation: CollectionEvaluation) -> list[Table]:

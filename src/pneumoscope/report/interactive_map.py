@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import io
 from typing import TYPE_CHECKING
 
-import numpy as np
 from PIL import Image
 
-from pneumoscope.report.figures.palette import class_style
+from pneumoscope.report.figures.palette import class_style, embed_image
 from pneumoscope.report.templates import embed_json
 
 if TYPE_CHECKING:
@@ -26,34 +23,28 @@ def write_map_data(embedding_map: EmbeddingMap, dataset: Dataset | None, *, nega
 
     Args:
         embedding_map: the map.
-        dataset: the images on the map, matched by name; without a dataset the map has no thumbnails.
+        dataset: the images on the map, matched by name; without a dataset the map has no thumbnails. New images
+            have none.
         negative: the negative class; by default guessed from the classes.
     """
-    nearest = (
-        embedding_map.nearest
-        if embedding_map.nearest is not None
-        else np.empty((len(embedding_map.names), 0), dtype=np.int64)
-    )
+    names, origins = embedding_map.names.tolist(), embedding_map.origins.tolist()
+    row_of = {} if dataset is None else {name: row for row, name in enumerate(dataset.table["name"])}
+    rows = [None if origin == "new" else row_of.get(name) for name, origin in zip(names, origins, strict=True)]
+    unknown: list[list[int]] = [[]] * len(names)
+    nearest = unknown if embedding_map.nearest is None else embedding_map.nearest.tolist()
     labels = [embedding_map.classes[label] if label >= 0 else None for label in embedding_map.labels.tolist()]
     return embed_json(
         {
             "classes": list(embedding_map.classes),
             "styles": class_style(embedding_map.classes, negative),
-            "names": embedding_map.names.tolist(),
+            "names": names,
             "labels": labels,
             "coordinates": [[float(f"{value:.5g}") for value in point] for point in embedding_map.coordinates.tolist()],
             "emphasized": (embedding_map.origins != "train").tolist(),
-            "nearest": [[row for row in rows if row >= 0] for rows in nearest.tolist()],
-            "thumbnails": _list_thumbnails(embedding_map, dataset),
+            "nearest": [[number for number in numbers if number >= 0] for numbers in nearest],
+            "thumbnails": rows,
         }
     )
-
-
-def _list_thumbnails(embedding_map: EmbeddingMap, dataset: Dataset | None) -> list[int | None]:
-    """Return the row in the dataset for each image; None for new images and without a dataset."""
-    row_of = {} if dataset is None else {name: row for row, name in enumerate(dataset.table["name"])}
-    pairs = zip(embedding_map.names.tolist(), embedding_map.origins.tolist(), strict=True)
-    return [None if origin == "new" else row_of.get(name) for name, origin in pairs]
 
 
 def write_thumbnails(dataset: Dataset) -> str:
@@ -64,7 +55,5 @@ def write_thumbnails(dataset: Dataset) -> str:
         down, across = divmod(number, THUMBNAILS_ACROSS)
         thumbnail = Image.fromarray(image).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE))
         sheet.paste(thumbnail, (THUMBNAIL_SIDE * across, THUMBNAIL_SIDE * down))
-    buffer = io.BytesIO()
-    sheet.save(buffer, "JPEG", quality=JPEG_QUALITY)
-    address = "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+    address = embed_image(sheet, "JPEG", quality=JPEG_QUALITY)
     return embed_json({"address": address, "side": THUMBNAIL_SIDE, "across": THUMBNAILS_ACROSS})

@@ -15,7 +15,7 @@ export const SHAPES = {
 };
 SHAPES.x = SHAPES.X; // class unknown
 const UNKNOWN = "class unknown";
-const MARK_SIDE = 14; // of a shape in the legend, in CSS pixels
+const MARK_SIDE = 28; // of a shape in the legend, in pixels; the style sheet shows it in half the size
 
 /** A scatter plot on a canvas, and the lists next to it. */
 export class PointMap {
@@ -78,8 +78,7 @@ export class PointMap {
       event.preventDefault();
       event.stopPropagation();
     });
-    const buttons = root.querySelectorAll("[data-map]");
-    for (const button of buttons) button.addEventListener("click", acts[button.dataset.map]);
+    for (const button of root.querySelectorAll("[data-map]")) button.addEventListener("click", acts[button.dataset.map]);
   }
 
   /**
@@ -198,12 +197,11 @@ export class PointMap {
 
   /** Return the shape of a class in its color, as on the map. */
   #makeMark(name) {
-    const ratio = 2; // sharp on screens with two device pixels per CSS pixel
-    const mark = make("canvas", { className: "map-mark", width: ratio * MARK_SIDE, height: ratio * MARK_SIDE });
+    const mark = make("canvas", { className: "map-mark", width: MARK_SIDE, height: MARK_SIDE });
     const context = mark.getContext("2d");
     const [color, shape] = this.#readStyle(name);
     context.fillStyle = color;
-    traceShape(context, [ratio * MARK_SIDE / 2, ratio * MARK_SIDE / 2], 0.4 * ratio * MARK_SIDE, shape);
+    traceShape(context, [MARK_SIDE / 2, MARK_SIDE / 2], 0.4 * MARK_SIDE, shape);
     context.fill();
     return mark;
   }
@@ -238,10 +236,10 @@ export class PointMap {
   #extendLoop(x, y) {
     this.#loop ??= new Path2D();
     this.#loop.lineTo(x, y);
-    const isInside = (place) => PROBE.isPointInPath(this.#loop, ...place, "evenodd");
     const places = this.#project(this.#scaled);
-    const numbers = [...places.keys()].filter((number) => isInside(places[number]));
-    this.#list("Images inside the loop", numbers.filter((number) => !this.#hidden.has(this.#points.labels[number])));
+    const isInside = (number) => PROBE.isPointInPath(this.#loop, ...places[number], "evenodd");
+    const shown = [...places.keys()].filter((number) => !this.#hidden.has(this.#points.labels[number]));
+    this.#list("Images inside the loop", shown.filter(isInside));
   }
 
   #redraw() {
@@ -282,8 +280,8 @@ export class PointMap {
   /** Draw rings around the neighbors and the chosen image, two rings around the subject, and the loop. */
   #drawMarks(context, places) {
     const { position, neighbors } = this.#subject;
-    const rings = [...neighbors, ...this.#chosen].map((number) => [places[number], 6]);
-    for (const number of this.#chosen.slice(0, 1)) rings.push([places[number], 9]);
+    const [circled, chosen] = [[...neighbors, ...this.#chosen], this.#chosen.slice(0, 1)];
+    const rings = [...circled.map((number) => [places[number], 6]), ...chosen.map((number) => [places[number], 9])];
     if (position) rings.push([...this.#project([position]), 3], [...this.#project([position]), 11]);
     for (const [color, lineWidth] of [["--paper", 5], ["--ink", 2]]) {
       Object.assign(context, { strokeStyle: this.#readColor(color), lineWidth });

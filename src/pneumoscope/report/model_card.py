@@ -1,13 +1,12 @@
 """The model card of an exported model as `README.md`."""
 
-import math
 import os
-from collections.abc import Mapping
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from pneumoscope.inference.cards import (
+    Adaptation,
     AnomalyCard,
     CardHead,
     ClassifierCard,
@@ -18,7 +17,7 @@ from pneumoscope.inference.cards import (
 )
 from pneumoscope.inference.model_set import load_cards
 from pneumoscope.io.results import Estimate
-from pneumoscope.io.results.calibration import OperatingPoint, SeedComparison, SplitMetrics
+from pneumoscope.io.results.calibration import SeedComparison, SplitMetrics
 from pneumoscope.io.write import write_text
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME
@@ -40,12 +39,6 @@ _EXPLANATION = (
     *("peak_in_lesion", "lesion_area", "heat_in_lungs", "lungs_area"),
     *("survives_last", "survives_all", "other_seed"),
 )
-_AUDIT_TITLES = {
-    "predictions_outside": "whole image, outside error runs",
-    "predictions_inside": "whole image, inside error runs",
-    "borders_outside": "outer tenth of the image only, outside error runs",
-    "borders_inside": "outer tenth of the image only, inside error runs",
-}
 # DOI of the collection of the shipped models; its description is part of the template.
 _KERMANY = "10.17632/rscbjbr9sj"
 
@@ -70,15 +63,14 @@ def write_model_cards(export_dir: str | os.PathLike[str]) -> None:
 
 def write_model_card(card: CardHead, path: Path) -> None:
     """Write the card of one exported model as Markdown."""
-    content: dict[str, Any] = dict.fromkeys(("model", "classifier", "data", "drop", "audited"))
-    content |= dict.fromkeys(("training", "points", "splits", "rows", "test", "explanation", "audit", "seeds"), ())
-    content["sums"] = {}
-    if isinstance(card, ExportedModel):
-        content |= {"model": card, "training": _describe_training(card)}
-    if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard):
-        content["data"] = card.data
-    if isinstance(card, AnomalyCard):
-        content["test"] = _list_metrics(card.metrics["test"])
+    content: dict[str, Any] = {
+        "model": card if isinstance(card, ExportedModel) else None,
+        "data": card.data if isinstance(card, ClassifierCard | AnomalyCard | ReferenceCard) else None,
+        "training": _describe_training(card) if isinstance(card, ExportedModel) else [],
+        "test": _list_metrics(card.metrics["test"]) if isinstance(card, AnomalyCard) else [],
+        **dict.fromkeys(("classifier", "drop", "adapted")),
+        "sums": {},
+    }
     if isinstance(card, ClassifierCard):
         content |= _describe_classifier(card)
     template = make_environment(autoescape=False).get_template("model_card.md.j2")
@@ -91,31 +83,41 @@ def is_kermany(data: DataSummary | None) -> bool:
 
 
 def _describe_classifier(card: ClassifierCard) -> dict[str, Any]:
-    labels = card.label_set
+    labels, explained = card.label_set, card.explanation
     return {
         "classifier": card,
+        "population": vars(card.population).items(),
         "sums": {name: labels.members(name) for name in labels.scored if name not in labels.classes},
         "points": [
-            (name, *([label] if labels.multi_label else []), *_format_point(point))
+            (
+                *((name, label) if labels.multi_label else (name,)),
+                f"{point.threshold:.3f}",
+                format_estimate("sensitivity", point.sensitivity),
+                format_estimate("specificity", point.one_minus_specificity.complement()),
+            )
             for name, by_label in card.operating_points.items()
             for label, point in by_label.items()
         ],
         "splits": _title_splits(card.metrics),
         "rows": _tabulate_metrics(card.metrics, labels),
-        "explanation": _list_explanation(card.explanation.metrics) if card.explanation else [],
-        "audited": next(((name, group) for name, group in labels.groups.items() if len(group) == 2), None),
-        "audit": [
-            (_AUDIT_TITLES[name], format_estimate("auroc", one)) for name, one in card.label_audit.metrics.items()
-        ]
-        if card.label_audit
-        else [],
+        "explanation": _list_metrics(explained.metrics, _EXPLANATION) if explained else [],
         "seeds": _list_seeds(card.seeds, labels) if card.seeds else [],
         "drop": _format_drop(card.metrics),
+        "adapted": card.adapted,
+        "adapted_rows": _tabulate_adaptation(card.adapted) if card.adapted else [],
     }
+
+
+def _tabulate_adaptation(adapted: Adaptation) -> list[list[str]]:
+    """Return a row for each metric: its title, and its value before, after and the difference."""
+    sides = [adapted.metrics[side] for side in ("before", "after", "difference")]
+    return [[metric_title(name), *(str(side[name]) for side in sides)] for name in sides[0]]
 
 
 def _describe_training(card: ExportedModel) -> list[str]:
     settings = card.settings
+    if settings is None:
+        return ["not trained: a frozen network with ImageNet weights; the normals of train are its reference"]
     optimizer = {"adam": "Adam", "adamw": "AdamW", "sgd": "SGD"}[settings.optimizer]
     if settings.weight_decay and settings.optimizer != "adam":
         optimizer += f", weight decay {settings.weight_decay:g}"
@@ -124,40 +126,26 @@ def _describe_training(card: ExportedModel) -> list[str]:
         f"{settings.epochs} epochs in batches of {settings.batch_size}, configuration `{settings.configuration}`",
         f"{optimizer}, learning rate {settings.learning_rate:g}{warmup}",
         *_list_options(settings, card),
-        *_list_augmentation(settings),
     ]
 
 
 def _list_options(settings: TrainingSettings, card: ExportedModel) -> list[str]:
     # Anomaly detectors have no dropout layer.
     dropout = settings.dropout if card.kind == "classifier" else 0
+    augmentation = [name.replace("_", " ") for name, value in vars(settings.augmentation).items() if value]
     options = (
         (settings.weights, f"pretrained weights: {settings.weights}"),
         (card.init_from, f"started from the weights of {card.init_from}"),
         (settings.balanced, "class-balanced sampling"),
         (settings.class_weights == "balanced", "classes weighted equally in the loss"),
         (settings.label_smoothing, f"label smoothing {settings.label_smoothing:g}"),
-        (settings.mixup, f"mixup {settings.mixup:g}"),
+        (settings.frozen_until, f"layers up to {settings.frozen_until} keep their pretrained weights"),
         (dropout, f"dropout {dropout:g}"),
         (settings.averaging, f"exponential moving average of the weights over epochs, decay {settings.averaging:g}"),
         (settings.keep_best, f"selected epoch: {card.chosen_epoch}, with the lowest validation loss"),
+        (augmentation, f"augmentation: {', '.join(augmentation)}"),
     )
     return [text for used, text in options if used]
-
-
-def _list_augmentation(settings: TrainingSettings) -> list[str]:
-    names = [field.name for field in fields(settings.augmentation)]
-    used = [name.replace("_", " ") for name in names if getattr(settings.augmentation, name)]
-    return [f"augmentation: {', '.join(used)}"] if used else []
-
-
-def _format_point(point: OperatingPoint) -> tuple[str, str, str]:
-    """Return threshold, sensitivity and specificity on the images used to choose the operating point."""
-    return (
-        f"{point.threshold:.3f}",
-        format_estimate("sensitivity", point.sensitivity),
-        format_estimate("specificity", point.one_minus_specificity.complement()),
-    )
 
 
 def _tabulate_metrics(metrics: Mapping[str, SplitMetrics], labels: LabelSet) -> list[tuple[str, list[str]]]:
@@ -192,43 +180,35 @@ def _title(labels: LabelSet) -> dict[str, str]:
 
 
 def _title_splits(metrics: Mapping[str, SplitMetrics]) -> list[str]:
-    counts = {
-        split: max((one.n for one in metrics[split].classes.values()), default=0)
-        for split in _SPLITS
-        if split in metrics
-    }
-    return [f"{_SPLITS[split]}, n = {count:,}" for split, count in counts.items()]
+    counts = {split: [one.n for one in metrics[split].classes.values()] for split in _SPLITS if split in metrics}
+    return [f"{_SPLITS[split]}, n = {max(of_split, default=0):,}" for split, of_split in counts.items()]
 
 
 def _row(name: str, parts: list[dict[str, Estimate]]) -> list[str]:
     return [format_estimate(name, part[name]) if name in part else "-" for part in parts]
 
 
-def _list_metrics(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return [(metric_title(name), format_estimate(name, metric)) for name, metric in metrics.items()]
-
-
-def _list_explanation(metrics: Mapping[str, Estimate]) -> list[tuple[str, str]]:
-    return _list_metrics({name: metrics[name] for name in _EXPLANATION if name in metrics})
+def _list_metrics(metrics: Mapping[str, Estimate], names: Iterable[str] | None = None) -> list[tuple[str, str]]:
+    chosen = metrics if names is None else [name for name in names if name in metrics]
+    return [(metric_title(name), format_estimate(name, metrics[name])) for name in chosen]
 
 
 def _list_seeds(seeds: SeedComparison, labels: LabelSet) -> list[str]:
     """Return mean and standard deviation of each metric over models with different seeds."""
-    sentences = []
+    sentences, titles = [], _title(labels)
     for key, spread in seeds.test.items():
         task, _, name = key.partition("/")
-        title = metric_title(name.removesuffix("_balanced"))
-        mean, deviation = format_value(name, spread.mean), format_value(name, spread.sd)
-        sentences.append(f"{_title(labels).get(task, task)}: {title} {mean}, sd {deviation}")
+        values = f"{format_value(name, spread.mean)}, sd {format_value(name, spread.sd)}"
+        sentences.append(f"{titles.get(task, task)}: {metric_title(name.removesuffix('_balanced'))} {values}")
     return sentences
 
 
 def _format_drop(metrics: Mapping[str, SplitMetrics]) -> tuple[str, str] | None:
     """Return the specificity at `balanced` on validation and test if it is lower on test, else None."""
-    name = "false_positive_rate_balanced"
-    if not all(split in metrics and name in metrics[split].positive for split in ("val", "test")):
+    parts = [metrics[split].positive for split in ("val", "test") if split in metrics]
+    pair = [
+        part["false_positive_rate_balanced"].complement() for part in parts if "false_positive_rate_balanced" in part
+    ]
+    if len(pair) < 2 or not pair[1].value < pair[0].value - LEAST_DROP:
         return None
-    val, test = (metrics[split].positive[name].complement() for split in ("val", "test"))
-    if math.isnan(val.value - test.value) or test.value >= val.value - LEAST_DROP:
-        return None
-    return format_value("specificity", val.value), format_estimate("specificity", test)
+    return format_value("specificity", pair[0].value), format_estimate("specificity", pair[1])

@@ -46,21 +46,16 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
     width = max(radiograph.width, NARROWEST)
     unit = round(width / COLUMNS)
     bars, unlisted = _choose_bars(reading)
-    labels, decision = reading["label_set"], reading["decision"]
-    in_group = any(decision == name or decision in members for name, members in labels.groups.items())
-    texts = [("reason", INK)] + [("label_trust", SOFT)] * in_group + [("heatmap_trust", SOFT)] * (heatmap is not None)
-    notes = [
-        (line, color)
-        for name, color in texts
-        for line in _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width - 2 * unit)
-    ]
+    notes = _list_notes(reading, heatmap is not None, unit, width - 2 * unit)
     top = round(HEAD * unit) + radiograph.height
     height = max(RESULT, 3.6 + BAR * len(bars)) if bars else REJECTION
     below = round((height + LINE * len(notes) + FOOT) * unit)
     sheet = Image.new("RGB", (width, top + below), "black")
     sheet.paste(radiograph, ((width - radiograph.width) // 2, round(HEAD * unit)))
     pen = ImageDraw.Draw(sheet)
-    _write_head(pen, width, unit)
+    middle = round(HEAD * unit / 2)
+    pen.text((unit, middle), RESEARCH_USE_ONLY, fill=NOTICE, font=_font(1.05 * unit, bold=True), anchor="lm")
+    pen.text((width - unit, middle), f"Pneumoscope {__version__}", fill=SOFT, font=_font(0.8 * unit), anchor="rm")
     _write_result(pen, reading, unit, top + unit)
     if bars:
         _draw_bars(pen, reading, bars, unit, top + unit)
@@ -76,6 +71,15 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
     foot = (unit, sheet.height - round(0.6 * unit))
     pen.text(foot, f"model {reading['model']}", fill=SOFT, font=_font(0.7 * unit), anchor="ls")
     return np.asarray(sheet)
+
+
+def _list_notes(reading: Mapping[str, Any], has_heatmap: bool, unit: int, width: int) -> list[tuple[str, str]]:
+    """Return the lines of the notes below the result, each with its color."""
+    labels, decision = reading["label_set"], reading["decision"]
+    in_group = any(decision == name or decision in members for name, members in labels.groups.items())
+    texts = [("reason", INK)] + [("label_trust", SOFT)] * in_group + [("heatmap_trust", SOFT)] * has_heatmap
+    lines = {name: _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width) for name, _ in texts}
+    return [(line, color) for name, color in texts for line in lines[name]]
 
 
 def _choose_bars(reading: Mapping[str, Any]) -> tuple[list[str], int]:
@@ -102,19 +106,14 @@ def _enlarge(image: np.ndarray, heatmap: np.ndarray | None) -> "Image.Image":
     return Image.fromarray(np.rint(255 * shown).astype(np.uint8))
 
 
-def _write_head(pen: "ImageDraw", width: int, unit: int) -> None:
-    middle = round(HEAD * unit / 2)
-    pen.text((unit, middle), RESEARCH_USE_ONLY, fill=NOTICE, font=_font(1.05 * unit, bold=True), anchor="lm")
-    name = f"Pneumoscope {__version__}"
-    pen.text((width - unit, middle), name, fill=SOFT, font=_font(0.8 * unit), anchor="rm")
-
-
 def _write_result(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: int) -> None:
-    names = str(reading["decision"]).split(SEPARATOR)
+    names, labels = str(reading["decision"]).split(SEPARATOR), reading["label_set"]
+    styles: dict[str, tuple[str, str]] = class_style(labels)
     size = 1.9 if len(names) == 1 and len(names[0]) < 12 else 1.1
     for number, name in enumerate(names[:MOST_FINDINGS]):
         place, font = (unit, top + round(1.5 * size * number * unit)), _font(size * unit, bold=True)
-        pen.text(place, shorten(name, LETTERS), fill=_color(reading, name, INK), font=font, anchor="la")
+        color = styles[name][0] if name in styles and name != labels.negative else INK
+        pen.text(place, shorten(name, LETTERS), fill=color, font=font, anchor="la")
     lines = [f"and {len(names) - MOST_FINDINGS} more"] if len(names) > MOST_FINDINGS else []
     lines.append(f"operating point: {reading['operating_point']}")
     percentile = reading.get("anomaly_percentile")
@@ -124,12 +123,6 @@ def _write_result(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: 
     for number, line in enumerate(lines):
         place = (unit, top + round((below + LINE * number) * unit))
         pen.text(place, line, fill=SOFT, font=_font(0.8 * unit), anchor="la")
-
-
-def _color(reading: Mapping[str, Any], name: str, other: str) -> str:
-    """Return the color of a class; `other` for the negative class and for names that are no class."""
-    labels: LabelSet = reading["label_set"]
-    return other if name == labels.negative else class_style(labels).get(name, (other, ""))[0]
 
 
 def _draw_bars(pen: "ImageDraw", reading: Mapping[str, Any], bars: Sequence[str], unit: int, top: int) -> None:

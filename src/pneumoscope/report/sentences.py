@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from pneumoscope.io.results import Audit, Estimate, Leakage
-from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
+from pneumoscope.io.study_folder import order_configurations
 from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.comparison import (
@@ -19,7 +19,6 @@ from pneumoscope.report.comparison import (
 )
 from pneumoscope.report.published import TEST_IMAGES
 from pneumoscope.report.wording import (
-    WITHOUT_OWN_PATIENT,
     format_estimate,
     format_interval,
     format_value,
@@ -48,8 +47,8 @@ def write_headlines(results: dict[str, Any]) -> list[str]:
     """Return the main test metric of each classifier, compared with the reference study and the majority class."""
     images = "phantoms" if results["data"]["phantoms"] else "radiographs"
     headlines, titles = [], list_titles(results)
-    for task, metric in HEADLINE_METRICS:
-        metrics = read_metrics(results, task) if task in CLASSIFICATIONS else {}
+    for task, metric in HEADLINE_METRICS.items():
+        metrics = read_metrics(results, task)
         configuration = leading_configuration(metrics) if metrics else ""
         if not metrics or metric not in metrics[configuration]:
             continue
@@ -67,22 +66,20 @@ def write_headlines(results: dict[str, Any]) -> list[str]:
 
 
 def _compare(ours: Estimate, reference: Estimate) -> str:
-    if ours.low > reference.high:
-        return "the intervals do not overlap, so chance does not explain the gain"
-    if ours.high < reference.low:
-        return "the intervals do not overlap, so chance does not explain the loss"
+    change = "gain" if ours.low > reference.high else "loss" if ours.high < reference.low else ""
+    if change:
+        return f"the intervals do not overlap, so chance does not explain the {change}"
     return "the intervals overlap, so the difference may be chance"
 
 
 def _write_majority(entries: dict[str, Any]) -> str:
-    for entry in entries.values():
-        confusion = entry.get("confusion", {}).get("test")
-        if confusion:
-            counts = [sum(row) for row in confusion]
-            share = 100 * max(counts) / max(sum(counts), 1)
-            name = entry["label_set"]["classes"][counts.index(max(counts))]
-            return f" A classifier that always predicts {name} has an accuracy of {share:.1f}%."
-    return ""
+    entry = next((entry for entry in entries.values() if "test" in entry["confusion"]), None)
+    if entry is None:
+        return ""
+    counts = [sum(row) for row in entry["confusion"]["test"]]
+    share = 100 * max(counts) / max(sum(counts), 1)
+    name = entry["label_set"]["classes"][counts.index(max(counts))]
+    return f" A classifier that always predicts {name} has an accuracy of {share:.1f}%."
 
 
 def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
@@ -90,11 +87,11 @@ def write_agreement(entry: dict[str, Any], *, suffix: str = "") -> str:
     if f"agreement{suffix}" not in entry["metrics"]:
         return ""
     agreement = format_estimate("agreement", read_estimate(entry["metrics"][f"agreement{suffix}"]))
-    text = f"k-NN (k = {entry.get(f'k{suffix}')}) and the classifier agree on {agreement} of the test images."
-    counts = [entry.get(f"{name}{suffix}") for name in ("model_right", "knn_right", "neither_right")]
-    if None in counts:
-        return text
-    return f"{text} Other images: {counts[0]} correct by the classifier, {counts[1]} by k-NN, {counts[2]} by neither."
+    model, knn, neither = (entry[f"{name}{suffix}"] for name in ("model_right", "knn_right", "neither_right"))
+    return (
+        f"k-NN (k = {entry[f'k{suffix}']}) and the classifier agree on {agreement} of the test images. Other images: "
+        f"{model} correct by the classifier, {knn} by k-NN, {neither} by neither."
+    )
 
 
 def write_centrality(metrics: dict[str, Estimate], label_set: LabelSet, *, compared: bool) -> str:
@@ -145,7 +142,7 @@ def write_leakage(leakage: Leakage) -> str:
         f"{metric_title(name).lower()} {format_estimate(name, leakage.random_split[name])} with images of the same "
         f"patient and {format_estimate(name, fair)} without them"
         for name in leakage.grouped_split
-        if (fair := leakage.random_split.get(f"{name}{WITHOUT_OWN_PATIENT}")) is not None
+        if (fair := leakage.random_split.get(f"{name}_without_own_patient")) is not None
     ]
     text = (
         f"A random split by image puts {leakage.shared_patients:,} patients in both training and validation: "
@@ -157,9 +154,8 @@ def write_leakage(leakage: Leakage) -> str:
 def write_limitations(results: dict[str, Any], audit: Audit | None) -> list[str]:
     """Return the limitations of the study."""
     titles, comparable = list_titles(results), is_comparable(results)
-    task, metric = next(
-        (pair for pair in HEADLINE_METRICS if pair[0] in CLASSIFICATIONS and results["tasks"].get(pair[0])), ("", "")
-    )
+    measured = [pair for pair in HEADLINE_METRICS.items() if results["tasks"].get(pair[0])]
+    task, metric = measured[0] if measured else ("", "")
     metrics = read_metrics(results, task)
     main = metrics[leading_configuration(metrics)].get(metric) if metrics else None
     limitations = [PHANTOM_NOTE] if results["data"]["phantoms"] else list(OWN_DATA)

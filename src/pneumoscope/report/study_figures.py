@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -30,16 +30,12 @@ class Plan:
     """A figure to draw.
 
     Attributes:
-        section: of the page, a task.
-        group: figures of one group appear side by side.
-        name: file name without suffix.
+        name: of the figure among those of its stage; part of the file name.
         title, caption: above and below the figure.
         draw: called with `title`; returns the figure.
         wide: whether the figure takes the full width of the page.
     """
 
-    section: str
-    group: str
     name: str
     title: str
     caption: str
@@ -59,106 +55,97 @@ def draw_figures(
         dataset: the images; without a dataset there are no figures of nearest neighbors.
 
     Returns:
-        Figures by section and group, in the order of the page.
+        By task of the stage, such as `map_binary`, and name: the figures of all configurations, which appear side by
+        side.
     """
     note = f"{RESEARCH_USE_ONLY} {_PHANTOM_TAG}" if results["data"]["phantoms"] else RESEARCH_USE_ONLY
     figures: dict[str, dict[str, list[PageFigure]]] = {}
-    for plan in track(list(_plan_figures(stages, results, dataset)), "Drawing figures"):
-        drawn = plan.draw(title=plan.title)
-        figure = save_page_figure(drawn, figures_dir / plan.name, caption=plan.caption, note=note, wide=plan.wide)
-        figures.setdefault(plan.section, {}).setdefault(plan.group, []).append(figure)
+    for stage, plan in track(list(_plan_figures(stages, list_titles(results), dataset)), "Drawing figures"):
+        configuration, task = split_stage(stage)
+        drawn = plan.draw(title=f"{plan.title}, {configuration}")
+        stem = figures_dir / (f"{stage}-{plan.name}" if plan.name else stage)
+        figure = save_page_figure(drawn, stem, caption=plan.caption, note=note, wide=plan.wide)
+        figures.setdefault(task, {}).setdefault(plan.name, []).append(figure)
     return figures
 
 
-def _plan_figures(stages: dict[str, Any], results: dict[str, Any], dataset: Dataset | None) -> Iterator[Plan]:
-    titles = list_titles(results)
-    for kind, plan in _PLANS.items():
-        task = kind.partition("_")[2] or kind
-        title = titles.get(task, task)
+def _plan_figures(
+    stages: dict[str, Any], titles: dict[str, str], dataset: Dataset | None
+) -> Iterator[tuple[str, Plan]]:
+    for task, plan in _PLANS.items():
+        section = task.partition("_")[2] or task
         for configuration in order_configurations({split_stage(stage)[0] for stage in stages}):
-            stage = stage_name(configuration, kind)
-            for one in plan(task, title, stages[stage], dataset) if stage in stages else ():
-                name = f"{stage}-{one.name}" if one.name else stage
-                yield replace(one, name=name, title=f"{one.title}, {configuration}")
+            stage = stage_name(configuration, task)
+            for one in plan(titles.get(section, section), stages[stage], dataset) if stage in stages else ():
+                yield stage, one
 
 
-def _plan_curve(section: str, title: str, curve: LearningCurve) -> Plan:
+def _plan_curve(title: str, curve: LearningCurve) -> Plan:
     caption = "Training and validation metrics by epoch. The diamond marks the selected epoch."
-    return Plan(section, "curves", "curve", title, caption, partial(curves.draw_learning_curve, curve))
+    return Plan("curve", title, caption, partial(curves.draw_learning_curve, curve))
 
 
-def _plan_classifier(task: str, title: str, result: Classification, dataset: Dataset | None) -> Iterator[Plan]:
-    yield _plan_curve(task, title, result.curve)
+def _plan_classifier(title: str, result: Classification, dataset: Dataset | None) -> Iterator[Plan]:
+    yield _plan_curve(title, result.curve)
     if "test" in result.evaluations:
         test, title = result.evaluations["test"], f"{title}, test"
         caption = "Confusion matrix. Rows are true classes, columns are predicted classes."
-        yield Plan(task, "confusion", "confusion", title, caption, partial(scores.draw_confusion, test))
+        yield Plan("confusion", title, caption, partial(scores.draw_confusion, test))
         caption = "Dots: decisions by the most probable class. Dotted lines: chance."
-        yield Plan(task, "roc", "roc", title, caption, partial(scores.draw_roc_and_precision, test))
+        yield Plan("roc", title, caption, partial(scores.draw_roc_and_precision, test))
 
 
-def _plan_neighbors(task: str, title: str, result: Neighbors, dataset: Dataset | None) -> Iterator[Plan]:
+def _plan_neighbors(title: str, result: Neighbors, dataset: Dataset | None) -> Iterator[Plan]:
     number, label_set = title.split()[0], next(iter(result.evaluations.values())).label_set
-    title, caption = f"Choice of k, {number}", "The number of neighbors k was chosen on validation images."
-    yield Plan("neighbors", f"k_{task}", "k", title, caption, partial(neighbors.draw_k_scores, result))
+    caption = "The number of neighbors k was chosen on validation images."
+    yield Plan("k", f"Choice of k, {number}", caption, partial(neighbors.draw_k_scores, result))
     if dataset is not None and len(result.queries):
         caption = (
             "First column: test images. Other columns: their nearest training images from other patients, with "
             "distances. The color of the frame shows the true class."
         )
         draw = partial(neighbors.draw_neighbors, result, dataset, label_set=label_set)
-        title = f"Nearest training images, {number}"
-        yield Plan("neighbors", f"nearest_{task}", "nearest", title, caption, draw, wide=True)
+        yield Plan("nearest", f"Nearest training images, {number}", caption, draw, wide=True)
 
 
-def _plan_map(task: str, title: str, result: EmbeddingMap, dataset: Dataset | None) -> Iterator[Plan]:
-    title = f"t-SNE map, {title.split()[0]}"
+def _plan_map(title: str, result: EmbeddingMap, dataset: Dataset | None) -> Iterator[Plan]:
     caption = (
         "Small marks: training images. Large marks: test images, added to the finished map. Distances between "
         "clusters have no meaning."
     )
     negative = None if dataset is None else dataset.label_set.negative
     draw = partial(neighbors.draw_map, result, negative=negative)
-    yield Plan("neighbors", f"map_{task}", "", title, caption, draw)
+    yield Plan("", f"t-SNE map, {title.split()[0]}", caption, draw)
 
 
-def _plan_anomaly(kind: str, title: str, result: AnomalyResult, dataset: Dataset | None) -> Iterator[Plan]:
+def _plan_anomaly(title: str, result: AnomalyResult, dataset: Dataset | None) -> Iterator[Plan]:
     is_autoencoder = result.reconstructions is not None
     if result.curve is not None:
-        yield _plan_curve(kind, "Autoencoder" if is_autoencoder else "Encoder", result.curve)
-    title, caption = "Anomaly scores", "Histograms of the anomaly score. Images at or above a threshold are flagged."
-    yield Plan(kind, "scores", "scores", title, caption, partial(anomaly.draw_scores, result))
+        yield _plan_curve("Autoencoder", result.curve)
+    caption = "Histograms of the anomaly score. Images at or above a threshold are flagged."
+    yield Plan("scores", "Anomaly scores", caption, partial(anomaly.draw_scores, result))
     if len(result.images):
         labels: list[str] = [] if dataset is None else dataset.table["label"].iloc[result.examples].tolist()
-        names = [label or NO_FINDING for label in labels]
         title = "Reconstructions" if is_autoencoder else "Anomaly maps"
         between = ", their reconstructions" if is_autoencoder else ""
         caption = f"Test images{between} and anomaly maps. Bright areas are anomalous."
-        draw = partial(anomaly.draw_reconstructions, result, names=names)
-        yield Plan(kind, "reconstructions", "reconstructions", title, caption, draw, wide=True)
+        draw = partial(anomaly.draw_reconstructions, result, names=[label or NO_FINDING for label in labels])
+        yield Plan("reconstructions", title, caption, draw, wide=True)
 
 
-def _plan_explain(kind: str, title: str, result: Explanation, dataset: Dataset | None) -> Iterator[Plan]:
-    exists = {
-        "heatmaps": len(result.images) > 0,
-        "feature_maps": bool(result.feature_maps),
-        "patches": bool(result.patches),
-    }
-    for name, title, caption, draw in (
-        ("heatmaps", "Heatmaps", "Bright colors: evidence for the predicted class.", explain.draw_heatmap_examples),
-        (
-            "feature_maps",
-            "Feature maps",
-            "Feature maps of one test image, the most active filters first.",
-            explain.draw_feature_maps,
-        ),
-        ("patches", "Patches with the highest activation", "Each row belongs to one filter.", explain.draw_patches),
-    ):
-        if exists[name]:
-            yield Plan(kind, name, name, title, caption, partial(draw, result), wide=True)
+def _plan_explain(title: str, result: Explanation, dataset: Dataset | None) -> Iterator[Plan]:
+    if len(result.images):
+        caption = "Bright colors: evidence for the predicted class."
+        yield Plan("heatmaps", "Heatmaps", caption, partial(explain.draw_heatmap_examples, result), wide=True)
+    if result.feature_maps:
+        caption = "Feature maps of one test image, the most active filters first."
+        yield Plan("feature_maps", "Feature maps", caption, partial(explain.draw_feature_maps, result), wide=True)
+    if result.patches:
+        title, caption = "Patches with the highest activation", "Each row belongs to one filter."
+        yield Plan("patches", title, caption, partial(explain.draw_patches, result), wide=True)
 
 
-_PLANS: dict[str, Callable[[str, str, Any, Dataset | None], Iterator[Plan]]] = {
+_PLANS: dict[str, Callable[[str, Any, Dataset | None], Iterator[Plan]]] = {
     **dict.fromkeys(CLASSIFICATIONS, _plan_classifier),
     **{f"neighbors_{task}": _plan_neighbors for task in CLASSIFICATIONS},
     **{f"map_{task}": _plan_map for task in CLASSIFICATIONS},

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.io.results import EmbeddingMap, Explanation, LabelSet
+from pneumoscope.io.results import EmbeddingMap, Explanation
 from pneumoscope.io.study_folder import CLASSIFICATIONS, load_stages, order_configurations, split_stage
 from pneumoscope.report import sentences, tables
 from pneumoscope.report.comparison import compare_metrics, is_comparable, list_titles, read_label_set, read_metrics
@@ -42,10 +42,11 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
     stages = load_stages(out_dir)
     explorer = write_explorer_data(stages)
     label_set = read_label_set(results)
+    titles, suffixes = list_titles(results), _list_suffixes(stages)
     return write_page(
         out_dir / "report.html",
         "report.html.j2",
-        sections=_list_sections(results, stages, has_explorer=explorer is not None),
+        sections=_list_sections(results, stages, titles, has_explorer=explorer is not None),
         phantoms=results["data"]["phantoms"],
         scripts=read_scripts(),
         maps={
@@ -61,10 +62,11 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
         published_test_images=TEST_IMAGES,
         audit=stages.get("audit"),
         comparable=is_comparable(results),
-        embeddings={task: list_titles(results).get(task, task).split()[0] for task in _list_suffixes(stages)},
-        texts=_write_texts(results, stages, label_set),
-        tables=_list_tables(results, stages, label_set),
+        embeddings={task: titles.get(task, task).split()[0] for task in suffixes},
+        texts=_write_texts(results, stages, suffixes),
+        tables=_list_tables(results, stages, titles, suffixes),
         shared_settings=tables.list_shared_settings(results["settings"]),
+        machine={field_title(name): value for name, value in results["hardware"].items()} | results["versions"],
     )
 
 
@@ -86,53 +88,22 @@ def load_results(path: Path) -> dict[str, Any]:
     return dict(results)
 
 
-def _list_sections(results: dict[str, Any], stages: dict[str, Any], *, has_explorer: bool) -> dict[str, str]:
-    titles = list_titles(results)
+def _list_sections(
+    results: dict[str, Any], stages: dict[str, Any], titles: dict[str, str], *, has_explorer: bool
+) -> dict[str, str]:
     tasks = {task: title for task, title in titles.items() if results["tasks"].get(task)}
-    sections = {"overview": "Overview"} | {task: tasks[task] for task in CLASSIFICATIONS if task in tasks}
-    sections |= {"thresholds": "Thresholds"} if has_explorer else {}
-    sections |= tasks | {"data": "Data"} | ({"leakage": "Data leakage"} if "leakage" in stages else {})
-    return sections | {
+    return {
+        "overview": "Overview",
+        **{task: title for task, title in tasks.items() if task in CLASSIFICATIONS},
+        **({"thresholds": "Thresholds"} if has_explorer else {}),
+        **tasks,
+        "data": "Data",
+        **({"leakage": "Data leakage"} if "leakage" in stages else {}),
         "limitations": "Limitations",
         "settings": "Training settings",
         "machine": "Reproducibility",
         "sources": "Sources",
     }
-
-
-def _list_tables(results: dict[str, Any], stages: dict[str, Any], label_set: LabelSet) -> dict[str, tables.Table]:
-    tasks, data, audit = results["tasks"], results["data"], stages.get("audit")
-    titles = list_titles(results)
-    captions = {task: titles[task].partition(" ")[2] for task in tasks} | {"explain": "Heatmaps of the test images"}
-    listed = {task: tables.tabulate_metrics(captions[task], tasks[task]) for task in tasks if tasks[task]}
-    for task, suffix in _list_suffixes(stages).items():
-        caption = f"k-NN on the embedding of classifier {titles.get(task, task).split()[0]}"
-        listed[f"neighbors_{task}"] = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
-    counts = tables.tabulate_counts(
-        "Images by split and class, as used in the study",
-        data["counts"],
-        data.get("patients", {}),
-        label_set=label_set,
-        images=data.get("images"),
-    )
-    listed |= {
-        "comparison": tables.tabulate_comparison(compare_metrics(results), titles, compared=is_comparable(results)),
-        "counts": counts,
-        "settings": tables.tabulate_settings(results["settings"]),
-        "timing": tables.tabulate_timing(results["timing"]),
-        "left_out": tables.Table("Left out", ["Part", "Reason"], _list_left_out(results)),
-    }
-    if audit is not None:
-        rows: list[tables.Row] = [(entry["name"], [entry["reason"]]) for entry in audit.unreadable]
-        caption = "Images by split and class, as stored in the collection"
-        listed |= {
-            "counts_found": tables.tabulate_counts(
-                caption, audit.counts, audit.patients, label_set=label_set, images=audit.images
-            ),
-            "exposure": tables.tabulate_exposure(audit.exposure),
-            "unreadable": tables.Table("Files left out", ["File", "Reason"], rows),
-        }
-    return listed
 
 
 def _list_suffixes(stages: dict[str, Any]) -> dict[str, str]:
@@ -142,46 +113,64 @@ def _list_suffixes(stages: dict[str, Any]) -> dict[str, str]:
     return {task: f"_{task}" if number else "" for number, task in enumerate(tasks)}
 
 
-def _list_left_out(results: dict[str, Any]) -> list[tables.Row]:
-    return [(field_title(part), [reason]) for part, reason in results.get("left_out", {}).items()]
-
-
-def _write_texts(results: dict[str, Any], stages: dict[str, Any], label_set: LabelSet) -> dict[str, list[str]]:
-    """Return paragraphs by section."""
-    compared = is_comparable(results)
-    explained = {
-        split_stage(name)[0]: stage.label_set for name, stage in stages.items() if isinstance(stage, Explanation)
+def _list_tables(
+    results: dict[str, Any], stages: dict[str, Any], titles: dict[str, str], suffixes: dict[str, str]
+) -> dict[str, tables.Table]:
+    tasks, data, audit, label_set = results["tasks"], results["data"], stages.get("audit"), read_label_set(results)
+    captions = {task: titles[task].partition(" ")[2] for task in tasks} | {"explain": "Heatmaps of the test images"}
+    listed = {task: tables.tabulate_metrics(captions[task], tasks[task]) for task in tasks if tasks[task]}
+    for task, suffix in suffixes.items():
+        caption = f"k-NN on the embedding of classifier {titles.get(task, task).split()[0]}"
+        listed[f"neighbors_{task}"] = tables.tabulate_metrics(caption, tasks.get("neighbors", {}), suffix=suffix)
+    caption, images = "Images by split and class, as used in the study", data.get("images", {})
+    left_out: list[tables.Row] = [(field_title(part), [reason]) for part, reason in results["left_out"].items()]
+    anomaly, comparable = tasks.get("anomaly", {}), is_comparable(results)
+    listed |= {
+        "false_positives": tables.tabulate_false_positives(anomaly),
+        "reference_rules": tables.tabulate_reference_rules(anomaly, compared=comparable),
+        "comparison": tables.tabulate_comparison(compare_metrics(results), titles, compared=comparable),
+        "counts": tables.tabulate_counts(caption, data["counts"], data.get("patients", {}), images, label_set),
+        "settings": tables.tabulate_settings(results["settings"]),
+        "timing": tables.tabulate_timing(results["timing"]),
+        "left_out": tables.Table("Left out", ["Part", "Reason"], left_out),
     }
-    neighbors = results["tasks"].get("neighbors", {})
-    texts = {
+    if audit is not None:
+        caption = "Images by split and class, as stored in the collection"
+        rows: list[tables.Row] = [(entry["name"], [entry["reason"]]) for entry in audit.unreadable]
+        listed |= {
+            "counts_found": tables.tabulate_counts(caption, audit.counts, audit.patients, audit.images, label_set),
+            "exposure": tables.tabulate_exposure(audit.exposure),
+            "unreadable": tables.Table("Files left out", ["File", "Reason"], rows),
+        }
+    return listed
+
+
+def _write_texts(results: dict[str, Any], stages: dict[str, Any], suffixes: dict[str, str]) -> dict[str, list[str]]:
+    """Return paragraphs by section."""
+    compared, neighbors = is_comparable(results), results["tasks"].get("neighbors", {})
+    explained = {split_stage(name)[0]: stage for name, stage in stages.items() if isinstance(stage, Explanation)}
+    by_configuration = {
+        "anomaly": {
+            name: sentences.write_direction(metrics) for name, metrics in read_metrics(results, "anomaly").items()
+        },
+        "explain": {
+            name: f"{sentences.write_centrality(metrics, explained[name].label_set, compared=compared)} "
+            f"{sentences.write_peaks(metrics)}".strip()
+            for name, metrics in read_metrics(results, "explain").items()
+            if name in explained
+        },
+    }
+    for task, suffix in suffixes.items():
+        names = order_configurations(neighbors)
+        by_configuration[f"neighbors_{task}"] = {
+            name: sentences.write_agreement(neighbors[name], suffix=suffix) for name in names
+        }
+    return {
         "overview": sentences.write_headlines(results),
-        "anomaly": _name_configurations(
-            {name: sentences.write_direction(metrics) for name, metrics in read_metrics(results, "anomaly").items()}
-        ),
-        "explain": _name_configurations(
-            {
-                name: " ".join(
-                    [
-                        sentences.write_centrality(metrics, explained[name], compared=compared),
-                        sentences.write_peaks(metrics),
-                    ]
-                ).strip()
-                for name, metrics in read_metrics(results, "explain").items()
-                if name in explained
-            }
-        ),
         "leakage": [sentences.write_leakage(stages["leakage"])] if "leakage" in stages else [],
         "limitations": sentences.write_limitations(results, stages.get("audit")),
+        **{
+            section: [f"{name.capitalize()}: {text}" for name, text in texts.items() if text]
+            for section, texts in by_configuration.items()
+        },
     }
-    for task, suffix in _list_suffixes(stages).items():
-        texts[f"neighbors_{task}"] = _name_configurations(
-            {
-                name: sentences.write_agreement(neighbors[name], suffix=suffix)
-                for name in order_configurations(neighbors)
-            }
-        )
-    return texts
-
-
-def _name_configurations(texts: dict[str, str]) -> list[str]:
-    return [f"{name.capitalize()}: {text}" for name, text in texts.items() if text]

@@ -9,19 +9,15 @@ from typing import Any
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations
 from pneumoscope.labels import NO_FINDING, LabelSet
-from pneumoscope.report.comparison import ComparedMetric, read_estimate
+from pneumoscope.report.comparison import ComparedMetric, read_estimate, reference_estimate
 from pneumoscope.report.published import Publication
-from pneumoscope.report.wording import (
-    field_title,
-    format_interval,
-    format_seconds,
-    format_value,
-    metric_title,
-)
+from pneumoscope.report.wording import field_title, format_interval, format_seconds, format_value, metric_title
 
 FIRST_METRICS = ("accuracy", "subset_accuracy", "balanced_accuracy", "auroc", "auprc", "macro_f1", "agreement")
-# Of the fields of a second classifier in task 2.
-_SUFFIXES = tuple(f"_{task}" for task in CLASSIFICATIONS)
+# Of the rules of the reference protocol in task 3.
+RULES = ("one_sided", "two_sided")
+# Of the fields of a second classifier in task 2, and of these rules; they have their own tables.
+_SUFFIXES = tuple(f"_{name}" for name in (*CLASSIFICATIONS, *RULES))
 
 
 @dataclass(frozen=True)
@@ -120,8 +116,45 @@ def tabulate_metrics(caption: str, configurations: Mapping[str, Mapping[str, Any
 def _choose_metrics(metrics: Mapping[str, Any], suffix: str) -> dict[str, Any]:
     if suffix:
         return {name.removesuffix(suffix): metrics[name] for name in metrics if name.endswith(suffix)}
-    copies = {name for name in ("accuracy", "f1") if f"{name}_mean_plus_sd" in metrics}
+    copies = {name for name in ("accuracy", "f1") if f"{name}_quantile" in metrics}
     return {name: metrics[name] for name in metrics if not name.endswith(_SUFFIXES) and name not in copies}
+
+
+def tabulate_false_positives(configurations: Mapping[str, Mapping[str, Any]]) -> Table:
+    """Return the nominal and the measured false positive rate of task 3, with the sensitivity, by configuration."""
+    name, rows = "false_positive_rate_quantile", []
+    for configuration in order_configurations(configurations):
+        entry = configurations[configuration]
+        measured = {metric: read_estimate(one) for metric, one in entry["metrics"].items()}
+        cells = make_cells(measured, [name, "sensitivity_quantile"], counted=True)
+        rows.append((configuration.capitalize(), [Cell(format_value(name, entry["false_positive_rate"])), *cells]))
+    caption = (
+        "Threshold from held-out normals: nominal rate, and rates measured on test. Brackets contain 95% intervals."
+    )
+    return Table(caption, ["Configuration", "Nominal", "False positive rate", "Sensitivity"], rows)
+
+
+def tabulate_reference_rules(configurations: Mapping[str, Mapping[str, Any]], *, compared: bool) -> Table:
+    """Return the flagged normals and others of task 3 by the rules of the reference protocol.
+
+    Args:
+        configurations: entries of task 3 of `results.json` by configuration.
+        compared: whether to add the values of the reference study, which names one rule for both.
+    """
+    names = ("false_positive_rate", "sensitivity")
+    rows: list[Row] = []
+    for configuration in order_configurations(configurations):
+        measured = {name: read_estimate(one) for name, one in configurations[configuration]["metrics"].items()}
+        for rule in RULES:
+            cells = make_cells(measured, [f"{name}_{rule}" for name in names], counted=True)
+            title = metric_title(f"f1_{rule}").partition(", ")[2]
+            rows.append((f"{configuration.capitalize()}, {title}", cells))
+    reported = [reference_estimate("anomaly", f"{name}_two_sided") for name in names]
+    if compared:
+        cells = [make_cell(name, one, counted=True) for name, one in zip(names, reported, strict=True) if one]
+        rows.append(("Reported by the reference study", cells))
+    caption = "Reference protocol: images flagged by mean and standard deviation (sd) of the test normals"
+    return Table(f"{caption}. Brackets contain 95% intervals.", ["Rule", "Normals", "Others"], rows)
 
 
 def tabulate_comparison(metrics: Sequence[ComparedMetric], titles: Mapping[str, str], *, compared: bool) -> Table:
@@ -160,12 +193,7 @@ def _cell_of_publication(metric: str, best: tuple[Publication, float] | None) ->
 
 
 def tabulate_counts(
-    caption: str,
-    counts: Mapping[str, int],
-    patients: Mapping[str, int],
-    *,
-    label_set: LabelSet | None = None,
-    images: Mapping[str, int] | None = None,
+    caption: str, counts: Mapping[str, int], patients: Mapping[str, int], images: Mapping[str, int], labels: LabelSet
 ) -> Table:
     """Return the number of images of each split and class.
 
@@ -173,16 +201,16 @@ def tabulate_counts(
         caption: of the table.
         counts: images by `split/class`.
         patients: patients by split.
-        label_set: gives the order of the classes, and the negative class, whose share gets a column.
-        images: images by split; by default the sums of `counts`.
+        images: images by split, where they are not the sums of `counts`.
+        labels: gives the order of the classes, and the negative class, whose share gets a column.
     """
     splits = _order({key.partition("/")[0] for key in counts}, ("train", "val", "test"))
-    classes = _order({key.partition("/")[2] for key in counts}, label_set.classes if label_set else ())
-    negative = label_set.negative if label_set and label_set.negative in classes else None
+    classes = _order({key.partition("/")[2] for key in counts}, labels.classes)
+    negative = labels.negative if labels.negative in classes else None
     rows: list[Row] = []
     for split in splits:
         of_class = [counts.get(f"{split}/{name}", 0) for name in classes]
-        total = (images or {}).get(split, sum(of_class))
+        total = images.get(split, sum(of_class))
         share = f"{100 * counts.get(f'{split}/{negative}', 0) / total:.1f}%" if total else "-"
         cells = [*of_class, total, *([Cell(share)] if negative else []), patients.get(split, EMPTY)]
         rows.append((split or "not assigned", cells))

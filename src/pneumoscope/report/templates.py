@@ -9,7 +9,6 @@ from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.io.write import write_text
 from pneumoscope.phantoms.phantom import PHANTOM_NOTE
 from pneumoscope.report.published import REFERENCE_STUDY
-from pneumoscope.report.wording import field_title
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -60,7 +59,6 @@ def write_page(path: Path, template: str, *, sections: dict[str, str], phantoms:
         content: further variables of the template.
     """
     environment = make_environment()
-    environment.filters["field_title"] = field_title
     environment.globals |= {
         "css": files("pneumoscope.report").joinpath("report.css").read_text(encoding="utf-8"),
         "research_use_only": RESEARCH_USE_ONLY,

@@ -13,8 +13,6 @@ _MOST_LETTERS = 50  # longer figure titles are cut off
 _METRIC_TITLES = {
     "auroc": "AUROC",
     "auprc": "AUPRC",
-    "accuracy": "Accuracy",
-    "balanced_accuracy": "Balanced accuracy",
     "classes_accuracy": "Accuracy, all classes",
     "agreement": "Agreement with the classifier",
     "centrality_negative": "Centrality, negative class",
@@ -39,34 +37,23 @@ _CONFOUNDER_TITLES = {
     "borders_hidden": "outer tenth hidden",
     "markers_hidden": "letters hidden",
     "lungs_only": "everything but the lungs hidden",
-    "lungs_hidden": "lungs hidden",
     "lung_area_hidden": "same area hidden in all images",
     "exposure": "mean gray level only",
     "histogram": "gray-level histogram only",
     "borders": "outer tenth only",
     "file_size": "file size only",
 }
-WITHOUT_OWN_PATIENT = "_without_own_patient"
 _SUFFIX_TITLES = {
-    "mean_plus_sd": "mean + 1 sd",
+    "one_sided": "score > mean + sd of the test normals",
+    "two_sided": "|score - mean| > sd of the test normals",
     "quantile": "quantile",
     "averaged": "gradients averaged",
 }
 _CLASS_METRICS = ("precision", "recall", "f1", "specificity", "sensitivity", "auroc", "auprc")
 _PERCENTAGES = (
-    *(
-        "accuracy",
-        "balanced_accuracy",
-        "classes_accuracy",
-        "multiclass_accuracy",
-        "subset_accuracy",
-        "precision",
-        "recall",
-        "sensitivity",
-        "specificity",
-    ),
-    *("f1", "macro_f1"),
-    *("false_positive_rate", "agreement", "peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
+    *("accuracy", "balanced_accuracy", "classes_accuracy", "multiclass_accuracy", "subset_accuracy"),
+    *("f1", "macro_f1", "precision", "recall", "sensitivity", "specificity", "false_positive_rate", "agreement"),
+    *("peak_in_lesion", "lesion_area", "heat_in", "lungs_area"),
     *("coverage", "single", "several", "empty", "rejected", "uncertain", "share"),
 )
 
@@ -107,8 +94,8 @@ def metric_title(name: str) -> str:
     """Return the title of a metric.
 
     Example:
-        >>> metric_title("recall_Mass"), metric_title("auroc_Mass_vs_Nodule"), metric_title("f1_mean_plus_sd")
-        ('Recall, Mass', 'AUROC, Mass against Nodule', 'F1, mean + 1 sd')
+        >>> metric_title("recall_Mass"), metric_title("auroc_Mass_vs_Nodule"), metric_title("f1_quantile")
+        ('Recall, Mass', 'AUROC, Mass against Nodule', 'F1, quantile')
     """
     for suffix, title in _SUFFIX_TITLES.items():
         if name.endswith(f"_{suffix}"):

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from pneumoscope.anomaly.detector import Detector, FitContext, select_normals
 from pneumoscope.anomaly.evaluation import evaluate_detector
-from pneumoscope.anomaly.registry import DETECTORS, IMAGENET_SUFFIX
+from pneumoscope.anomaly.registry import DETECTORS
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.examples import label_positive
 from pneumoscope.errors import TrainingError
@@ -22,9 +22,7 @@ from pneumoscope.metrics.classification import estimate_share
 from pneumoscope.progress import log
 
 
-def benchmark_anomaly(
-    dataset: Dataset, out_dir: Path, *, weights: Path | None = None, epochs: int | None = None, seed: int = 0
-) -> MethodTable:
+def benchmark_anomaly(dataset: Dataset, out_dir: Path, *, epochs: int | None = None, seed: int = 0) -> MethodTable:
     """Fit detectors on the normals of train and return their metrics; see the module docstring.
 
     A detector that fails has no metrics; its remark states the error.
@@ -32,21 +30,17 @@ def benchmark_anomaly(
     Args:
         dataset: with the splits `train`, `val` and `test`.
         out_dir: folder for checkpoints; interrupted training resumes from it.
-        weights: see `FitContext`; if None, detectors with ImageNet features are skipped.
-        epochs: number of epochs; None for the default of each detector.
+        epochs: number of epochs of the autoencoder; None for its default.
         seed: of the fits and of the evaluation.
 
     Raises:
         LabelError: if the dataset has no negative class.
         TrainingError: if train or validation has no normals.
     """
-    context = FitContext(select_normals(dataset), out_dir, epochs, weights, seed)
+    context = FitContext(select_normals(dataset), out_dir, epochs, seed)
     metrics: dict[str, Metrics] = {}
     remarks: dict[str, str] = {}
     for name, fit in DETECTORS.items():
-        if name.endswith(IMAGENET_SUFFIX) and weights is None:
-            log.info("skipped without ImageNet weights: %s", name)
-            continue
         log.info("fitting %s", name)
         try:
             metrics[name] = _measure(fit(context), dataset, seed)
@@ -63,7 +57,7 @@ def _measure(detector: Detector, dataset: Dataset, seed: int) -> Metrics:
     metrics = {
         name.removesuffix("_quantile"): estimate
         for name, estimate in result.metrics.items()
-        if not name.endswith("_mean_plus_sd")
+        if not name.endswith(("_one_sided", "_two_sided"))
     }
     flagged = result.scores >= result.thresholds["quantile"]
     for name in sorted(set(result.classes[result.labels == 1])):

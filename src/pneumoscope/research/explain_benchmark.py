@@ -22,8 +22,9 @@ from scipy.ndimage import gaussian_filter
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.explain import quality
 from pneumoscope.explain.cases import Cases, choose_lesions, choose_test_images
+from pneumoscope.explain.centrality import estimate_peak_in_lesion
 from pneumoscope.explain.faithfulness import measure_road
-from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain_with
+from pneumoscope.explain.methods import METHODS, SLOW_METHODS, explain
 from pneumoscope.explain.scorer import Scorer
 from pneumoscope.explain.verdict import write_verdict
 from pneumoscope.io.results import MethodTable, Metrics, without_interval
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
     import keras
 
 CONTROL = "edges"
-SHIFT = 3
 _SLOW_SHARE = 4
 
 
@@ -97,22 +97,24 @@ def compute_edges(images: np.ndarray) -> np.ndarray:
 def _explain(scorer: Scorer, cases: Cases, method: str, seed: int) -> np.ndarray:
     if method == CONTROL:
         return compute_edges(cases.images)
-    return explain_with(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
+    return explain(scorer, cases.images, method=method, class_indices=cases.class_indices, seed=seed)
 
 
 def _measure_method(
     scorer: Scorer, method: str, lesions: Cases, cases: Cases, label_set: LabelSet, seed: int
 ) -> tuple[np.ndarray, Metrics]:
     """Return the heatmaps of the cases, and all metrics that require only this model."""
-    on_lesions = _explain(scorer, lesions, method, seed)
+    metrics: Metrics = {}
+    if len(lesions):
+        on_lesions = _explain(scorer, lesions, method, seed)
+        metrics |= estimate_peak_in_lesion(on_lesions, lesions.masks, lesions.patients, seed=seed)
+        inside = quality.measure_share_inside(on_lesions, lesions.masks)
+        metrics |= _estimate({"heat_in_lesion": inside}, lesions, seed)
     started = time.perf_counter()
     heatmaps = _explain(scorer, cases, method, seed)
     seconds = (time.perf_counter() - started) / len(heatmaps)
-    return heatmaps, {
-        **_measure_localization(on_lesions, lesions, seed),
-        **_measure_maps(scorer, heatmaps, cases, method, label_set, seed),
-        "seconds": without_interval(seconds, len(heatmaps)),
-    }
+    metrics |= _measure_maps(scorer, heatmaps, cases, method, label_set, seed)
+    return heatmaps, {**metrics, "seconds": without_interval(seconds, len(heatmaps))}
 
 
 def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics:
@@ -126,31 +128,18 @@ def _estimate(values: dict[str, np.ndarray], cases: Cases, seed: int) -> Metrics
     return metrics
 
 
-def _measure_localization(heatmaps: np.ndarray, cases: Cases, seed: int) -> Metrics:
-    if not len(cases):
-        return {}
-    values = {
-        "peak_in_lesion": quality.hit_lesion(heatmaps, cases.masks),
-        "lesion_area": quality.dilate_masks(cases.masks).mean(axis=(1, 2)),
-        "heat_in_lesion": quality.measure_share_inside(heatmaps, cases.masks),
-    }
-    return _estimate(values, cases, seed)
-
-
 def _measure_maps(
     scorer: Scorer, heatmaps: np.ndarray, cases: Cases, method: str, label_set: LabelSet, seed: int
 ) -> Metrics:
     lungs = find_lungs(cases.images)
     few = cases.select(slice(-(-len(cases) // 3)))
-    shifted = replace(few, images=quality.shift_images(few.images, SHIFT, SHIFT))
+    shifted = replace(few, images=quality.shift_images(few.images))
     maps_of_shifted = _explain(scorer, shifted, method, seed)
     values = {
         "heat_in_lungs": quality.measure_share_inside(heatmaps, lungs),
         "lungs_area": lungs.mean(axis=(1, 2)),
         "road": _measure_road(scorer, heatmaps[: len(few)], few, label_set, seed),
-        "repeatability": quality.measure_repeatability(
-            heatmaps[: len(few)], maps_of_shifted, rows=SHIFT, columns=SHIFT
-        ),
+        "repeatability": quality.measure_repeatability(heatmaps[: len(few)], maps_of_shifted),
     }
     return _estimate(values, cases, seed)
 

@@ -1,4 +1,4 @@
-"""Run the benchmarks and the label audit on a study, and write NAME.json and NAME.csv.
+"""Run the benchmarks on a study, and write NAME.json and NAME.csv.
 
 `study_dir` is the folder of a study, `configuration` the configuration of its models. All functions raise
 PneumoscopeError if the folder contains no study or its radiographs have changed.
@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
@@ -22,30 +21,18 @@ from pneumoscope.study.pipeline import reopen_study
 READER_METHOD = "hirescam"  # heatmap method of exported classifiers
 
 
-def run_neighbors_benchmark(study_dir: Path, configuration: str, out_dir: Path) -> MethodTable:
-    """Task 2. Evaluate the embeddings of a study; writes `neighbors.json` and `neighbors.csv`."""
-    from pneumoscope.research.neighbors_benchmark import benchmark_neighbors
-
-    request, dataset = reopen_study(study_dir)
-    table = benchmark_neighbors(study_dir, configuration, dataset, seed=request["seed"])
-    return _write_table("neighbors", table, out_dir, configuration=configuration, data_sha256=request["data_sha256"])
-
-
-def run_anomaly_benchmark(
-    study_dir: Path, out_dir: Path, *, weights: Path | None = None, epochs: int | None = None
-) -> MethodTable:
+def run_anomaly_benchmark(study_dir: Path, out_dir: Path, *, epochs: int | None = None) -> MethodTable:
     """Task 3. Evaluate all anomaly detectors, fitted on the normals of a study. An interrupted run can be resumed.
 
     Args:
         study_dir: folder of the study.
         out_dir: folder for `anomaly.json`, `anomaly.csv` and the checkpoints, `detectors/`.
-        weights: file of pretrained weights; if None, detectors with pretrained features are skipped.
-        epochs: number of epochs; None for the default of each detector.
+        epochs: number of epochs of the autoencoder; None for its default.
     """
     from pneumoscope.research.anomaly_benchmark import benchmark_anomaly
 
     request, dataset = reopen_study(study_dir)
-    table = benchmark_anomaly(dataset, out_dir / "detectors", weights=weights, epochs=epochs, seed=request["seed"])
+    table = benchmark_anomaly(dataset, out_dir / "detectors", epochs=epochs, seed=request["seed"])
     return _write_table("anomaly", table, out_dir, data_sha256=request["data_sha256"])
 
 
@@ -65,7 +52,7 @@ def run_explain_benchmark(
     from pneumoscope.models.saved_model import load_model
     from pneumoscope.research.explain_benchmark import benchmark_explanations
 
-    request, dataset = reopen_study(study_dir)
+    request, dataset = reopen_study(study_dir, configuration)
     task = next(iter(list_classifiers(study_dir, configuration)), "binary")
     saved = load_model(model_dir(study_dir, configuration, task))
     label_set = saved.card.label_set or dataset.label_set
@@ -81,50 +68,6 @@ def run_explain_benchmark(
         content |= {"method": READER_METHOD, "verdict": table.remarks[READER_METHOD]}
         content |= {"metrics": table.metrics[READER_METHOD]}
     return _write_table("explain", table, out_dir, data_sha256=request["data_sha256"], **content)
-
-
-def run_label_audit(study_dir: Path, crossvalidation: Path, out_dir: Path) -> dict[str, Any]:
-    """Task 2. Audit labels: those contradicted by classifier and neighbors, and error runs in a group of two classes.
-
-    Args:
-        study_dir: folder of the study.
-        crossvalidation: output folder of `pneumoscope crossvalidate`, by patients, with data and seed of the study.
-        out_dir: folder for `labels.csv`, one line per contradicted label, and `labels.json`, which the export reads.
-
-    Returns:
-        The content of `labels.json`. `labels` are the contradicted labels, most suspicious first; `error_runs` the
-        contiguous error runs in the first group of two classes. `group` holds these classes, `images` and `inside` are
-        the numbers of images of the group and of those in runs, `metrics` the AUROC of its classes outside and inside
-        of runs, `verdict` a summary sentence.
-    """
-    from pneumoscope.classification.cross_validation import load_predictions
-    from pneumoscope.research.label_audit import review_labels, vote_held_out
-    from pneumoscope.research.label_error_runs import find_group_runs, write_group_verdict
-
-    request, dataset = reopen_study(study_dir)
-    predictions, models_dir = load_predictions(crossvalidation, seed=request["seed"])
-    votes = vote_held_out(dataset, predictions, models_dir, seed=request["seed"])
-    rows, joint = review_labels(predictions, votes)
-    runs = find_group_runs(dataset, predictions)
-    content = {
-        "data_sha256": request["data_sha256"],
-        "seed": request["seed"],
-        "group": list(runs.classes),
-        "images": len(runs.names),
-        "inside": int(runs.inside.sum()),
-        "verdict": write_group_verdict(runs),
-        "metrics": {
-            f"{source}_{place}": one for source, places in runs.aurocs.items() for place, one in places.items()
-        },
-        "num_labels": len(predictions.names),
-        "classes": predictions.classes,
-        "estimated_wrong": float(joint.sum() - np.trace(joint)),
-        "joint": joint,
-        "labels": rows,
-        "error_runs": runs.to_rows(),
-    }
-    _write_result("labels", rows, content, out_dir)
-    return content
 
 
 def _write_result(name: str, rows: Sequence[Mapping[str, Any]], content: Mapping[str, Any], out_dir: Path) -> None:

@@ -75,10 +75,10 @@ def run_study(
     out_dir, options = Path(out_dir), options or LabelOptions()
     ledger = Ledger.open(out_dir, resume=resume)
     with _log_to(out_dir / "log.txt"):
-        collected = load_study_dataset(source, out_dir, options=options, seed=seed)
-        dataset = split_dataset(collected, seed=seed)
         if source is None:
             epochs = epochs or PHANTOM_EPOCHS
+        collected = load_study_dataset(source, out_dir, options=options, seed=seed)
+        dataset = split_dataset(collected, seed=seed)
         ledger.claim(_describe_study(source, dataset, options, epochs, seed))
         ledger.facts["left_out"] = {}
         if configurations is None:
@@ -87,8 +87,12 @@ def run_study(
         tasks = choose_tasks(dataset, ledger)
         ledger.run("audit", lambda: audit_dataset(collected))
         ledger.run("leakage", lambda: measure_leakage(dataset, seed=seed))
-        study = Study(dataset, ledger, seed, tasks, *_load_new_images(new_source, seed, dataset))
         for configuration in configurations:
+            size = classifier_settings(configuration, **settings_options(ledger)).size
+            if dataset.images.shape[1] != size:
+                collected = load_study_dataset(source, out_dir, options=options, seed=seed, size=size)
+                dataset = split_dataset(collected, seed=seed)
+            study = Study(dataset, ledger, seed, tasks, *_load_new_images(new_source, seed, dataset))
             run_configuration(study, configuration)
         export_reader(study, configurations[-1])
         _write_results(ledger, dataset)
@@ -112,8 +116,8 @@ def load_study_dataset(
     return load_dataset(source, size=size or 128, cache_dir=out_dir / "cache", options=options or LabelOptions())
 
 
-def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Dataset]:
-    """Return the `request` of a study's ledger, and its dataset with splits.
+def reopen_study(out_dir: str | os.PathLike[str], configuration: str = "default") -> tuple[dict[str, Any], Dataset]:
+    """Return the `request` of a study's ledger, and its dataset with splits, of the image size of a configuration.
 
     Raises:
         PneumoscopeError: if the folder holds no study, or its radiographs have changed.
@@ -126,7 +130,8 @@ def reopen_study(out_dir: str | os.PathLike[str]) -> tuple[dict[str, Any], Datas
             f"{out_dir} holds no study of this version; expected the output of `pneumoscope study --out {out_dir}`"
         )
     options = LabelOptions(**request["labels"])
-    collected = load_study_dataset(request["source"], out_dir, options=options, seed=request["seed"])
+    size = classifier_settings(configuration, **settings_options(ledger)).size
+    collected = load_study_dataset(request["source"], out_dir, options=options, seed=request["seed"], size=size)
     dataset = split_dataset(collected, seed=request["seed"])
     ledger.claim(_describe_study(request["source"], dataset, options, request["epochs"], request["seed"]))
     return request, dataset
@@ -167,9 +172,10 @@ def _write_results(ledger: Ledger, dataset: Dataset) -> None:
     settings = {
         configuration: {
             "classifier": classifier_settings(configuration, **options).to_json(),
-            "anomaly": anomaly_settings(configuration, **options).to_json(),
+            **({"anomaly": autoencoder.to_json()} if autoencoder else {}),
         }
         for configuration in configurations
+        for autoencoder in (anomaly_settings(configuration, **options),)
     }
     summary = summarize_study(
         stages,

@@ -19,14 +19,15 @@ def classifier_settings(configuration: str, *, epochs: int | None = None, phanto
     return adapt_to_phantoms(settings) if phantoms else settings
 
 
-def anomaly_settings(configuration: str, *, epochs: int | None = None, phantoms: bool = False) -> TrainingSettings:
-    """Return the settings of a configuration's anomaly detector; the one of `default` trains for at most `epochs`."""
-    from pneumoscope.anomaly.normality_model import normality_settings
+def anomaly_settings(
+    configuration: str, *, epochs: int | None = None, phantoms: bool = False
+) -> TrainingSettings | None:
+    """Return the settings of a configuration's autoencoder; None for the normality model, which is not trained.
 
-    if configuration == "default":
-        settings = normality_settings()
-        settings = settings if epochs is None else replace(settings, epochs=min(settings.epochs, epochs))
-        return replace(settings, size=PHANTOM_SIZE) if phantoms else settings
+    `reference` and `improved` have the autoencoder, other configurations the normality model.
+    """
+    if configuration not in ("reference", "improved"):
+        return None
     if not phantoms:
         return autoencoder_settings(configuration, epochs=epochs)
     settings = autoencoder_settings(configuration, epochs=epochs, min_epochs=PHANTOM_AUTOENCODER["epochs"])

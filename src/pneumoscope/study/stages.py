@@ -160,14 +160,13 @@ def _run_neighbors(study: Study, configuration: str, task: Task, rows: np.ndarra
 def _run_anomaly(study: Study, configuration: str) -> None:
     """Task 3, if there are normals."""
     from pneumoscope.anomaly.autoencoder import train_anomaly
-    from pneumoscope.anomaly.normality_model import train_normality_model
+    from pneumoscope.anomaly.normality_model import fit_normality_model
 
-    train = train_normality_model if configuration == "default" else train_anomaly
     settings, out_dir = anomaly_settings(configuration, **study.options), study.model_dir(configuration, "anomaly")
+    train = partial(train_anomaly, settings=settings) if settings else fit_normality_model
     try:
         study.ledger.run(
-            stage_name(configuration, "anomaly"),
-            lambda: train(study.dataset, out_dir, settings=settings, seed=study.seed)[1],
+            stage_name(configuration, "anomaly"), lambda: train(study.dataset, out_dir, seed=study.seed)[1]
         )
     except (LabelError, TrainingError) as error:
         study.ledger.leave_out("anomaly", str(error))

@@ -17,7 +17,7 @@ from pneumoscope.io.study_folder import CLASSIFICATIONS, order_configurations, s
 from pneumoscope.phantoms.phantom import shows_phantoms
 
 SCHEMA_VERSION = "3.0"
-DECISION_THRESHOLD = "mean_plus_sd"
+DECISION_THRESHOLD = "quantile"
 TASKS = (*CLASSIFICATIONS, "neighbors", "anomaly", "explain")
 
 
@@ -151,7 +151,7 @@ def _summarize_neighbors(stages: dict[str, Any], parameters: dict[str, int]) -> 
 
 
 def _summarize_anomaly(result: AnomalyResult) -> dict[str, Any]:
-    # `accuracy` and `f1` repeat the metrics at the threshold of the reference study: every task has an accuracy.
+    # `accuracy` and `f1` repeat the metrics at the threshold from held-out normals: every task has an accuracy.
     plain = {name: f"{name}_{DECISION_THRESHOLD}" for name in ("accuracy", "f1")}
     named = {name: result.metrics[full] for name, full in plain.items() if full in result.metrics}
     return {

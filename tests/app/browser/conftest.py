@@ -5,6 +5,7 @@ import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -19,17 +20,15 @@ TIMEOUT_MS = 30_000
 
 @dataclass
 class Visit:
-    """One visitor of the page.
-
-    Attributes:
-        page: of playwright.
-    """
+    """One visitor of a page of playwright, with a folder of images."""
 
     page: Any
+    folder: Path
 
-    def pick(self, *paths: Path) -> None:
-        """Pick files in the browser's dialog."""
-        self.page.locator("#picker").set_input_files([str(path) for path in paths])
+    def pick(self, *names: str) -> None:
+        """Pick images of the folder in the browser's dialog, and wait for the reading of the first."""
+        self.page.locator("#picker").set_input_files([str(self.folder / name) for name in names])
+        self.wait()
 
     def wait(self) -> None:
         """Wait until the chosen image has its reading and is shown."""
@@ -52,23 +51,38 @@ class Visit:
 
 
 @pytest.fixture
-def open_visit(chromium: Any, app_url: str) -> Iterator[Callable[..., Visit]]:
-    """Return a function that opens the page; afterwards no request to another host and no error must have occurred."""
+def open_visit(chromium: Any, app_url: str, folder: Path) -> Iterator[Callable[..., Visit]]:
+    """Return a function that opens the page and picks images of `folder`.
+
+    Afterwards no request to another host and no error must have occurred.
+    """
     contexts, errors = [], []
 
-    def open_one(viewport: dict[str, int] = WIDE, *, dark: bool = False, may_fail: bool = False) -> Visit:
+    def open_one(
+        *names: str,
+        viewport: dict[str, int] = WIDE,
+        dark: bool = False,
+        may_fail: bool = False,
+        address: str = app_url,
+        routes: dict[str, Callable[[Any], None]] = MappingProxyType({}),
+    ) -> Visit:
         scheme = "dark" if dark else "light"
         context = chromium.new_context(viewport=viewport, color_scheme=scheme, reduced_motion="reduce")
         contexts.append(context)
         page = context.new_page()
         page.set_default_timeout(TIMEOUT_MS)
-        own = (app_url, "data:", f"blob:{app_url}")
+        own = (address, "data:", f"blob:{address}")
         page.on("request", lambda request: request.url.startswith(own) or errors.append(request.url))
         page.on("pageerror", lambda error: errors.append(str(error)))
         if not may_fail:
             page.on("console", lambda message: message.type == "error" and errors.append(message.text))
-        page.goto(app_url)
-        return Visit(page)
+        for pattern, answer in routes.items():
+            page.route(pattern, answer)
+        page.goto(address)
+        visit = Visit(page, folder)
+        if names:
+            visit.pick(*names)
+        return visit
 
     yield open_one
     for context in contexts:
@@ -77,12 +91,9 @@ def open_visit(chromium: Any, app_url: str) -> Iterator[Callable[..., Visit]]:
 
 
 @pytest.fixture
-def visit(open_visit: Callable[..., Visit], folder: Path) -> Visit:
+def visit(open_visit: Callable[..., Visit]) -> Visit:
     """Return a visit whose chosen image, `image-0.png`, has its reading."""
-    visit = open_visit()
-    visit.pick(folder / "image-0.png")
-    visit.wait()
-    return visit
+    return open_visit("image-0.png")
 
 
 @pytest.fixture(scope="session")

@@ -35,19 +35,16 @@ def test_an_image_gets_its_reading(visit: Any, reader: Reader) -> None:
 
 @pytest.mark.parametrize(("percentile", "share"), [(99.7, "99\u202f% of"), (100, "all")])
 def test_percentile_100_means_all_normals(
-    open_visit: Any, folder: Path, monkeypatch: pytest.MonkeyPatch, percentile: float, share: str
+    open_visit: Any, monkeypatch: pytest.MonkeyPatch, percentile: float, share: str
 ) -> None:
     monkeypatch.setattr(DecisionRule, "rank_score", lambda rule, score: percentile)
-    visit = open_visit()
-    visit.pick(folder / "image-0.png")
-    visit.wait()
+    visit = open_visit("image-0.png")
     expect(visit.page.locator("#anomaly")).to_have_text(f"Higher than {share} held-out normals")
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])
 def test_images_are_dropped_or_pasted(open_visit: Any, folder: Path, way: str) -> None:
-    visit = open_visit()
-    page = visit.page
+    page = open_visit().page
     image = base64.b64encode((folder / "image-3.png").read_bytes()).decode()
     page.evaluate(
         """([way, image]) => {
@@ -81,18 +78,15 @@ def test_a_phantom_is_labeled(open_visit: Any) -> None:
 
 
 def test_findings_are_shown_without_the_parts_that_are_missing(
-    chromium: Any, serve_app: Any, findings_reader: Reader, folder: Path
+    open_visit: Any, serve_app: Any, findings_reader: Reader
 ) -> None:
     with serve_app(findings_reader) as address:
-        page = chromium.new_page()
-        page.goto(address)
-        page.locator("#picker").set_input_files(str(folder / "image-0.png"))
+        page = open_visit("image-0.png", address=address).page
         expect(page.locator("#decision")).to_have_text("Mass <b>, edema")
         expect(page.locator("#bars .value").first).to_contain_text("threshold 50")
         for hidden in ("#anomaly", "#in-distribution", "#map", "#similar", 'input[name="mode"][value="anomaly"]'):
             expect(page.locator(hidden)).to_be_hidden()
         expect(page.locator('input[name="point"]')).to_have_count(2)
-        page.close()
 
 
 @pytest.mark.parametrize("name", ["inverted.png", "rotated.png"])
@@ -101,10 +95,8 @@ def test_an_image_that_is_not_upright_is_rejected_without_scores(
 ) -> None:
     image, objections = decode_radiograph(folder / name)
     (reading,) = reader.predict_images(image[None], [name], objections=[objections])
-    visit = open_visit()
+    visit = open_visit(name)
     page = visit.page
-    visit.pick(folder / name)
-    visit.wait()
     expect(page.locator("#decision")).to_have_text("Rejected")
     expect(page.locator("#summary")).to_contain_text(reading.reason[1:])
     expect(page.locator("#verdict-kicker")).to_have_text("No prediction")
@@ -141,30 +133,23 @@ def test_the_operating_point_sets_the_threshold(visit: Any) -> None:
     expect(page.locator("#verdict-kicker")).to_have_text("Screening operating point")
 
 
-def test_a_specificity_without_an_interval_is_shown_without_one(
-    chromium: Any, serve_app: Any, reader: Reader, folder: Path
-) -> None:
+def test_a_specificity_without_an_interval_is_shown_without_one(open_visit: Any) -> None:
     def drop_interval(route: Any) -> None:
         models = route.fetch().json()
         for point in models["operating_points"].values():
             point["pneumonia"]["one_minus_specificity"] = {"value": 0.25, "low": None, "high": None, "n": 4}
         route.fulfill(json=models)
 
-    with serve_app(reader) as address:
-        page = chromium.new_page()
-        page.route("**/api/models", drop_interval)
-        page.goto(address)
-        page.locator("#picker").set_input_files(str(folder / "image-0.png"))
-        expect(page.locator("#point-note")).to_have_text(re.compile(r"specificity 75\s% \(n = 4\)\.$"))
-        page.close()
+    page = open_visit("image-0.png", routes={"**/api/models": drop_interval}).page
+    expect(page.locator("#point-note")).to_have_text(re.compile(r"specificity 75\s% \(n = 4\)\.$"))
 
 
 @pytest.mark.parametrize(
     ("viewport", "dark"), [(WIDE, False), (WIDE, True), (NARROW, False)], ids=["light", "dark", "narrow"]
 )
-def test_axe_finds_nothing_serious(open_visit: Any, folder: Path, viewport: dict[str, int], dark: bool) -> None:
+def test_axe_finds_nothing_serious(open_visit: Any, viewport: dict[str, int], dark: bool) -> None:
     axe = pytest.importorskip("axe_playwright_python.sync_playwright").Axe()
-    visit = open_visit(viewport, dark=dark)
+    visit = open_visit(viewport=viewport, dark=dark)
     page = visit.page
 
     def check(state: str) -> None:
@@ -179,9 +164,8 @@ def test_axe_finds_nothing_serious(open_visit: Any, folder: Path, viewport: dict
 
     expect(page.locator("#phantoms button")).to_have_count(6)
     check("first screen")
-    visit.pick(*[folder / name for name in ("image-0.png", "broken.jpeg", "inverted.png", "image-1.png")])
+    visit.pick("image-0.png", "broken.jpeg", "inverted.png", "image-1.png")
     expect(page.locator("#progress")).to_have_text("4 done")
-    visit.wait()
     page.keyboard.press("2")
     check("answer")
     page.locator("#rows .open").nth(2).click()
@@ -192,8 +176,7 @@ def test_axe_finds_nothing_serious(open_visit: Any, folder: Path, viewport: dict
 
 
 def test_the_theme_is_kept(open_visit: Any) -> None:
-    visit = open_visit()
-    page = visit.page
+    page = open_visit().page
     paper = "getComputedStyle(document.body).backgroundColor"
     light = page.evaluate(paper)
     page.locator("#theme").click()

@@ -1,7 +1,6 @@
 """The app in a browser: the viewer and the map."""
 
 import re
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -38,8 +37,7 @@ def test_overlays_change_the_radiograph(visit: Any) -> None:
 
 
 def test_heatmaps_equal_those_of_the_reader(open_visit: Any) -> None:
-    visit = open_visit()
-    page = visit.page
+    page = open_visit().page
     feature_map = np.random.default_rng(0).integers(0, 256, (12, 10), dtype=np.uint8)
     rows, columns = Field(-7, 10, 10), Field(3, 20, 11)
     values = page.evaluate(
@@ -52,11 +50,9 @@ def test_heatmaps_equal_those_of_the_reader(open_visit: Any) -> None:
     assert np.allclose(heatmap / heatmap.max(), expected, atol=1e-5)
 
 
-def test_the_viewer_zooms_moves_windows_and_resets(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
+def test_the_viewer_zooms_moves_windows_and_resets(open_visit: Any) -> None:
+    visit = open_visit("deep.png")
     page = visit.page
-    visit.pick(folder / "deep.png")
-    visit.wait()
     plain = visit.read_pixels()
     box = page.locator("#canvas").bounding_box()
     middle = (box["x"] + box["width"] / 2, box["y"] + box["height"] / 2)

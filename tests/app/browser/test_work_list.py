@@ -5,7 +5,6 @@ import io
 import json
 import re
 import zipfile
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,12 +13,10 @@ expect = pytest.importorskip("playwright.sync_api", reason="playwright is not in
 pytestmark = pytest.mark.integration
 
 
-def test_a_work_list_shows_errors_and_rejections(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
-    page = visit.page
+def test_a_work_list_shows_errors_and_rejections(open_visit: Any) -> None:
     names = [f"image-{number}.png" for number in range(9)]
     names[4:4] = ["broken.jpeg", "inverted.png"]
-    visit.pick(*[folder / name for name in names])
+    page = open_visit(*names).page
     expect(page.locator("#progress")).to_have_text("11 done")
     rows = page.locator("#rows tbody tr")
     assert [row.split("\n")[0].split("\t")[0] for row in page.locator("#rows .open").all_inner_texts()] == names
@@ -35,10 +32,9 @@ def test_a_work_list_shows_errors_and_rejections(open_visit: Any, folder: Path) 
     assert set(page.locator("#rows .open").all_inner_texts()[-2:]) == {"broken.jpeg", "inverted.png"}
 
 
-def test_keys_step_through_the_work_list(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
+def test_keys_step_through_the_work_list(open_visit: Any) -> None:
+    visit = open_visit(*(f"image-{number}.png" for number in range(4)))
     page = visit.page
-    visit.pick(*[folder / f"image-{number}.png" for number in range(4)])
     expect(page.locator("#progress")).to_have_text("4 done")
     name, current = page.locator("#case-name"), page.locator('#rows [aria-current="true"]')
     for key, expected in (("j", 1), ("j", 2), ("k", 1)):
@@ -60,13 +56,10 @@ def test_keys_step_through_the_work_list(open_visit: Any, folder: Path) -> None:
     expect(name).to_have_text("image-2.png")
 
 
-def test_readings_are_exported(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
-    page = visit.page
+def test_readings_are_exported(open_visit: Any) -> None:
     names = ["image-0.png", "broken.jpeg"]
-    visit.pick(*[folder / name for name in names])
-    expect(page.locator("#progress")).to_have_text("2 done")
-    visit.wait()
+    visit = open_visit(*names)
+    expect(visit.page.locator("#progress")).to_have_text("2 done")
     rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
     assert list(rows[0])[:4] == ["path", "error", "decision", "operating_point"]
     assert len(rows[0]) == 15
@@ -79,11 +72,8 @@ def test_readings_are_exported(open_visit: Any, folder: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(visit.download("#dicom"))).namelist()
 
 
-def test_one_page_is_printed(open_visit: Any, folder: Path) -> None:
-    visit = open_visit(dark=True)
-    page = visit.page
-    visit.pick(folder / "image-0.png")
-    visit.wait()
+def test_one_page_is_printed(open_visit: Any) -> None:
+    page = open_visit("image-0.png", dark=True).page
     page.evaluate("window.print = () => { document.title = 'printed'; }")
     page.locator("#print").click()
     expect(page).to_have_title("printed")
@@ -95,21 +85,17 @@ def test_one_page_is_printed(open_visit: Any, folder: Path) -> None:
     expect(page.locator("#workspace")).to_be_hidden()
 
 
-def test_a_file_name_is_shown_as_text(open_visit: Any, folder: Path) -> None:
-    visit = open_visit()
-    page = visit.page
-    (hostile,) = folder.glob("<img*")
-    visit.pick(hostile, folder / "image-1.png")
+def test_a_file_name_is_shown_as_text(open_visit: Any) -> None:
+    hostile = "<img src=x onerror=alert(1)>.png"
+    page = open_visit(hostile, "image-1.png").page
     expect(page.locator("#progress")).to_have_text("2 done")
-    expect(page.locator("#case-name")).to_have_text(hostile.name)
+    expect(page.locator("#case-name")).to_have_text(hostile)
     assert page.locator("#workspace h1 img, #rows img").count() == 0
 
 
-def test_without_a_server_there_is_a_message_and_another_try(open_visit: Any, folder: Path) -> None:
-    visit = open_visit(may_fail=True)
-    page = visit.page
-    page.route("**/api/read*", lambda route: route.abort())
-    visit.pick(*[folder / f"image-{number}.png" for number in range(3)])
+def test_without_a_server_there_is_a_message_and_another_try(open_visit: Any) -> None:
+    names = [f"image-{number}.png" for number in range(3)]
+    page = open_visit(*names, may_fail=True, routes={"**/api/read*": lambda route: route.abort()}).page
     expect(page.get_by_role("alert")).to_contain_text("does not respond")
     page.unroute("**/api/read*")
     page.get_by_role("button", name="Try again").click()

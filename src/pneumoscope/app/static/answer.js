@@ -8,6 +8,10 @@ const AIMS = {
   balanced: "Sensitivity and specificity have equal weight.",
   specific: "High specificity: few false positives.",
 };
+const ADVICE = {
+  rejected: "Use an upright frontal chest radiograph with bright bones.",
+  error: "Check that the file is a complete JPEG, PNG or DICOM image.",
+};
 const SPECIAL = ["uncertain", "rejected", "error"];
 const MOST_IN_ORDER = 8; // more bars are sorted by probability
 
@@ -59,13 +63,8 @@ function showVerdict(row, decision, scored, phantom) {
   setText("decision", !row ? "Predicting…" : decision === "error" ? "Unreadable" : nameDecision(decision));
   // Errors of this page have no summary.
   setText("summary", (row?.summary ?? row?.error ?? "").replaceAll(" %", "\u202f%"));
-  setText("reason", !row ? "" : scored ? (phantom ? PHANTOM_NOTE : "") : advise(decision));
+  setText("reason", scored ? (phantom ? PHANTOM_NOTE : "") : ADVICE[decision] ?? "");
   byId("reason").hidden = !byId("reason").textContent;
-}
-
-function advise(decision) {
-  if (decision === "error") return "Check that the file is a complete JPEG, PNG or DICOM image.";
-  return "Use an upright frontal chest radiograph with bright bones.";
 }
 
 /** Return the row of one class: name, probability with interval, and a bar with the interval and the threshold. */

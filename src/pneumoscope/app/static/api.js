@@ -21,9 +21,9 @@ async function request(url, options = {}) {
   throw new RequestError(error ?? `The server responded with ${response.status} ${response.statusText}.`, response.status);
 }
 
-async function post(url, fileField, files, fields, signal) {
+async function post(url, fileField, file, fields, signal) {
   const body = new FormData();
-  for (const file of files) body.append(fileField, file, file.name || "image");
+  body.append(fileField, file, file.name || "image");
   for (const [name, value] of Object.entries(fields)) body.append(name, String(value));
   return request(url, { method: "POST", body, signal });
 }
@@ -40,23 +40,19 @@ export async function getFile(url, name) {
 }
 
 /**
- * Return one prediction per file, in the order of the files.
+ * Return the prediction for one file.
  *
- * @param {File[]} files
+ * @param {File} file
  * @param {{point: string, detail: "row" | "full", signal?: AbortSignal}} options
  */
-export async function readFiles(files, { point, detail, signal }) {
-  const response = await post(`/api/read?detail=${detail}`, "files", files, { operating_point: point }, signal);
-  const { readings = [] } = await response.json();
-  if (readings.length !== files.length) {
-    throw new RequestError(`${files.length} images were sent, but ${readings.length} predictions were received.`, 200);
-  }
-  return readings;
+export async function readFile(file, { point, detail, signal }) {
+  const response = await post(`/api/read?detail=${detail}`, "files", file, { operating_point: point }, signal);
+  return (await response.json()).readings[0];
 }
 
 /** Return a zip with the secondary capture and the structured report of one image. */
 export async function makeDicom(file, { point, deidentify }) {
-  return (await post("/api/dicom", "file", [file], { operating_point: point, deidentify })).blob();
+  return (await post("/api/dicom", "file", file, { operating_point: point, deidentify })).blob();
 }
 
 /** Decode base64 to bytes. */

@@ -1,12 +1,6 @@
-/**
- * The images of the worklist and the queue of their predictions. Closing the page discards them.
- *
- * The selected image is requested at once, with its maps. The rows of the other images are filled in the background.
- */
-import { RequestError, readFiles } from "./api.js";
+/** The images of the worklist and the queue of their predictions. Closing the page discards them. */
+import { RequestError, readFile } from "./api.js";
 
-const MAX_BATCH_FILES = 8;
-const MAX_BATCH_BYTES = 64e6;
 const MAX_FULL = 8;
 const RETRY_MS = 2000;
 const MAX_TRIES = 5;
@@ -33,8 +27,7 @@ export class Cases extends EventTarget {
   point = "balanced";
   maxBytes;
   #order = [];
-  #rows = null; // AbortController of the requests for rows
-  #full = null; // the request of one image with maps: `item`, `control`, `waited`
+  #request = null; // the one in progress: `item`, `detail`, `control`
   #recent = [];
 
   /** @param {number} maxBytes larger files are not sent. */
@@ -60,21 +53,23 @@ export class Cases extends EventTarget {
     if (added.length) this.choose(added[0]);
   }
 
-  /** Remove all images and cancel all requests. */
+  /** Remove all images and cancel the request. */
   clear() {
-    this.#stop();
+    this.#cancel();
     Object.assign(this, { list: [], chosen: null });
     this.#order = [];
     this.#recent = [];
     this.#announce();
   }
 
-  /** @param {Case} item to select. */
+  /** @param {Case} item to select; it is requested at once, and again if its request failed before. */
   choose(item) {
     this.chosen = item;
+    if (item.row?.error && !item.full && this.#fits(item)) item.state = "waiting";
+    const isRequested = this.#request?.item === item && this.#request.detail === "full";
+    if (this.#lacksMaps(item) && !isRequested) this.#cancel();
     this.#announce();
-    this.#readFull(item);
-    this.#readRows();
+    this.#readNext();
   }
 
   /** @param {Case[]} items all images in the order of `step`. */
@@ -102,7 +97,7 @@ export class Cases extends EventTarget {
 
   /** Request all predictions again. */
   retry() {
-    this.#stop();
+    this.#cancel();
     for (const item of this.list.filter((one) => this.#fits(one))) item.state = "waiting";
     if (this.chosen) this.choose(this.chosen);
   }
@@ -112,18 +107,10 @@ export class Cases extends EventTarget {
     return this.list.filter((item) => item.state === "done").length;
   }
 
-  #stop() {
-    this.#rows?.abort();
-    this.#rows = null;
-    this.#cancelFull();
-  }
-
-  #cancelFull() {
-    if (!this.#full) return;
-    const { item, control, waited } = this.#full;
-    control.abort();
-    if (waited && item.state === "reading") item.state = "waiting";
-    this.#full = null;
+  #cancel() {
+    this.#request?.control.abort();
+    if (this.#request?.item.state === "reading") this.#request.item.state = "waiting";
+    this.#request = null;
   }
 
   #announce() {
@@ -134,28 +121,53 @@ export class Cases extends EventTarget {
     return item.file.size <= this.maxBytes;
   }
 
+  #lacksMaps(item) {
+    return item.state !== "done" || !(item.full || item.row.error);
+  }
+
   #settle(item, row, full = null) {
     Object.assign(item, { state: "done", row: { ...row, path: item.name }, full });
   }
 
-  /** Request one image with its maps, and cancel such a request for another image. */
-  async #readFull(item) {
-    if (this.#full?.item === item) return;
-    this.#cancelFull();
-    if ((item.full && item.state === "done") || !this.#fits(item)) return;
+  /** Return what to request next: the selected image with its maps, then all rows, then the next image with its maps. */
+  #pick() {
+    const { arranged, chosen } = this;
+    if (this.#lacksMaps(chosen)) return { item: chosen, detail: "full" };
+    const waiting = arranged.find(({ state }) => state === "waiting");
+    if (waiting) return { item: waiting, detail: "row" };
+    const next = arranged[arranged.indexOf(chosen) + 1];
+    return next && this.#lacksMaps(next) ? { item: next, detail: "full" } : null;
+  }
+
+  /** Request one image after the other, until all have their predictions or the server does not respond. */
+  async #readNext() {
+    if (this.#request) return;
+    const picked = this.#pick();
+    if (!picked) return;
+    const { item, detail } = picked;
     const control = new AbortController();
-    this.#full = { item, control, waited: item.state === "waiting" };
+    this.#request = { item, detail, control };
     if (item.state === "waiting") item.state = "reading";
-    try {
-      const [reading] = await this.#request([item], "full", control.signal);
-      if (!control.signal.aborted) this.#keepFull(item, reading);
-    } catch (error) {
-      if (!control.signal.aborted) this.#fail([item], error);
-    }
-    if (control.signal.aborted) return;
-    this.#full = null;
     this.#announce();
-    if (item.full) this.#readRows();
+    const reached = await this.#read(item, detail, control.signal);
+    if (control.signal.aborted) return;
+    this.#request = null;
+    this.#announce();
+    if (reached) this.#readNext();
+  }
+
+  /** Request the prediction for one image and keep it; return false if the server does not respond. */
+  async #read(item, detail, signal) {
+    try {
+      const reading = await this.#send(item, detail, signal);
+      if (signal.aborted) return false;
+      if (detail === "full") this.#keepFull(item, reading);
+      else this.#settle(item, reading);
+      return true;
+    } catch (error) {
+      if (!signal.aborted) this.#fail(item, error);
+      return Boolean(error.status);
+    }
   }
 
   #keepFull(item, reading) {
@@ -168,52 +180,11 @@ export class Cases extends EventTarget {
     for (const old of this.#recent.splice(MAX_FULL)) Object.assign(old, { full: null, image: null });
   }
 
-  /** Fill the waiting rows, one request at a time, then request the next image with its maps. Runs once at a time. */
-  async #readRows() {
-    if (this.#rows) return;
-    this.#rows = new AbortController();
-    const { signal } = this.#rows;
-    for (let batch = this.#nextBatch(); batch.length; batch = this.#nextBatch()) {
-      for (const item of batch) item.state = "reading";
-      this.#announce();
-      const reached = await this.#readBatch(batch, signal);
-      if (signal.aborted) return;
-      if (!reached) break;
-    }
-    this.#rows = null;
-    this.#announce();
-    this.#readAhead();
-  }
-
-  /** Request the next image in advance, so that it is shown without delay. */
-  #readAhead() {
-    const next = this.arranged[this.arranged.indexOf(this.chosen) + 1];
-    if (next?.state === "done" && !next.row.error && this.chosen.full && !this.#full) this.#readFull(next);
-  }
-
-  /** Fill the rows of some images; return false if the server does not respond. */
-  async #readBatch(batch, signal) {
-    try {
-      const readings = await this.#request(batch, "row", signal);
-      // An image that was selected meanwhile may be complete already.
-      batch.forEach((item, number) => item.state === "reading" && this.#settle(item, readings[number]));
-    } catch (error) {
-      if (signal.aborted) return false;
-      if (batch.length === 1 || !error.status) {
-        this.#fail(batch, error);
-        return Boolean(error.status);
-      }
-      // One file must not make the other files of the request fail.
-      for (const item of batch) if (!(await this.#readBatch([item], signal))) return false;
-    }
-    return true;
-  }
-
-  /** Request predictions; try again later if the server is busy. */
-  async #request(items, detail, signal) {
+  /** Request the prediction for one image; try again later if the server is busy. */
+  async #send(item, detail, signal) {
     for (let tries = 1; ; tries += 1) {
       try {
-        return await readFiles(items.map(({ file }) => file), { point: this.point, detail, signal });
+        return await readFile(item.file, { point: this.point, detail, signal });
       } catch (error) {
         if (error.status !== 503 || tries === MAX_TRIES || signal.aborted) throw error;
         await new Promise((resolve) => setTimeout(resolve, RETRY_MS * tries));
@@ -221,24 +192,11 @@ export class Cases extends EventTarget {
     }
   }
 
-  #nextBatch() {
-    const batch = [];
-    let bytes = 0;
-    for (const item of this.arranged.filter((one) => one.state === "waiting")) {
-      bytes += item.file.size;
-      if (batch.length && (batch.length === MAX_BATCH_FILES || bytes > MAX_BATCH_BYTES)) break;
-      batch.push(item);
-    }
-    return batch;
-  }
-
-  /** Show the error in the rows. If the server did not respond, images that are not selected wait for a retry. */
-  #fail(items, error) {
+  /** Show the error in the row. If the server did not respond, an image that is not selected waits for a retry. */
+  #fail(item, error) {
     const message = error instanceof RequestError ? error.message : `Error in this page: ${error.message}`;
-    for (const item of items) {
-      if (error.status || item === this.chosen) this.#settle(item, { error: message });
-      else item.state = "waiting";
-    }
+    if (error.status || item === this.chosen) this.#settle(item, { error: message });
+    else item.state = "waiting";
     if (!error.status) this.dispatchEvent(new CustomEvent("trouble", { detail: message }));
   }
 }

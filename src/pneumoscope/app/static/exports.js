@@ -3,17 +3,12 @@ import { PHANTOM_NOTE, describePercentile } from "./answer.js";
 import { makeDicom } from "./api.js";
 import { byId, download, formatNumber, formatPercent, labels, make } from "./elements.js";
 
-/** Return the columns of `pneumoscope read`, in its order. */
-function listColumns() {
-  return [
+/** Save all finished predictions as CSV, with the columns of `pneumoscope read` in its order. */
+export function saveCsv(cases) {
+  const columns = [
     "path", "error", "decision", "operating_point", ...labels.scored.map((name) => `p_${name}`), "anomaly_score",
     "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model",
   ];
-}
-
-/** Save all finished predictions as CSV. */
-export function saveCsv(cases) {
-  const columns = listColumns();
   const lines = [columns, ...getRows(cases).map((row) => columns.map((name) => row[name] ?? null))];
   const text = lines.map((values) => values.map(writeValue).join(",")).join("\r\n");
   download(new Blob([`${text}\r\n`], { type: "text/csv" }), "pneumoscope.csv");
@@ -54,9 +49,7 @@ function writeValue(value) {
 export function layOutSheet(item, images, notice) {
   const { row } = item;
   const captions = ["Radiograph", "Heatmap of the predicted class"];
-  const figures = images.map((image, number) => {
-    return make("figure", {}, image, make("figcaption", {}, captions[number]));
-  });
+  const figures = images.map((image, number) => make("figure", {}, image, make("figcaption", {}, captions[number])));
   const trust = document.getElementById("label-trust");
   const printed = new Date().toISOString().slice(0, 16).replace("T", " ");
   byId("sheet").replaceChildren(

@@ -25,7 +25,9 @@ export function followGestures(canvas, handlers) {
     canvas.addEventListener(end, (event) => {
       const pointer = pointers.get(event.pointerId);
       pointers.delete(event.pointerId);
-      if (end === "pointerup" && pointer && isTap(pointer)) handlers.point(pointer.x, pointer.y);
+      if (end === "pointercancel" || !pointer) return;
+      const { x, y, start } = pointer;
+      if (Math.hypot(x - start.x, y - start.y) < TAP_DISTANCE) handlers.point(x, y);
     });
   }
   canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && handlers.leave());
@@ -60,10 +62,6 @@ function movePointer(event, pointers, handlers) {
     handlers[pointer.right || handlers.windows() ? "window" : "move"](dx, dy, x, y);
   }
   Object.assign(pointer, { x, y });
-}
-
-function isTap({ x, y, start }) {
-  return Math.hypot(x - start.x, y - start.y) < TAP_DISTANCE;
 }
 
 function getPosition(event) {

@@ -53,14 +53,14 @@ export function drawWindowed({ width, height, gray }, view, canvas) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  const shades = mixShades(view);
+  const shades = listShades(view);
   const pixels = new Uint32Array(image.data.buffer);
   for (let pixel = 0; pixel < pixels.length; pixel += 1) pixels[pixel] = shades[gray[pixel]];
   context.putImageData(image, 0, 0);
 }
 
 /** Return 256 opaque grays, each as the four bytes of a pixel. */
-function mixShades({ level, width, inverted }) {
+function listShades({ level, width, inverted }) {
   const shades = new Uint32Array(256);
   const bytes = new Uint8ClampedArray(shades.buffer);
   for (let gray = 0; gray < 256; gray += 1) {
@@ -105,19 +105,6 @@ function weighPixels({ low, high, step }, length, side) {
     return [[first, 1 - (place - first)], [first + 1, place - first]]
       .filter(([index, share]) => index >= 0 && index < length && share > 0);
   });
-}
-
-/**
- * Return the heatmap of one class.
- *
- * @param {{shape: number[], rows: Field, columns: Field, data: string}} heatmaps of all classes.
- * @param {number} number index of the class.
- * @param {number} side of the model input in pixels.
- * @returns {Float32Array} 1 is the largest value over all classes.
- */
-export function pickHeatmap({ shape: [, height, width], rows, columns, data }, number, side) {
-  const values = decodeBytes(data).subarray(number * height * width, (number + 1) * height * width);
-  return upsample(values, { height, width }, { rows, columns }, side);
 }
 
 /** Return the color `[red, green, blue]` of a value in [0, 1], each channel 0 to 255. */

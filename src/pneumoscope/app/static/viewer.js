@@ -74,9 +74,8 @@ export class Viewer extends EventTarget {
     const pane = x === null ? this.#panes()[0] : this.#paneAt(x, y);
     const [px, py] = x === null ? [pane.x + pane.width / 2, pane.y + pane.height / 2] : [x, y];
     const before = this.#place(pane);
-    const zoom = Math.min(MAX_ZOOM, Math.max(1, this.zoom * factor));
     const [fx, fy] = [(px - before.x) / before.width, (py - before.y) / before.height];
-    this.zoom = zoom;
+    this.zoom = Math.min(MAX_ZOOM, Math.max(1, this.zoom * factor));
     const after = this.#place(pane);
     this.center.x += fx - (px - after.x) / after.width;
     this.center.y += fy - (py - after.y) / after.height;
@@ -188,7 +187,6 @@ export class Viewer extends EventTarget {
     if (covered && this.overlay) {
       context.globalAlpha = this.opacity;
       context.drawImage(this.overlay, x, y, width, height);
-      context.globalAlpha = 1;
     }
     context.restore();
   }

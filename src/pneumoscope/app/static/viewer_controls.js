@@ -1,7 +1,7 @@
 /** The controls of the viewer: mode, class of the heatmap, opacity, window and caption. */
 import { decodeBytes } from "./api.js";
 import { byId, capitalize, labels } from "./elements.js";
-import { decodeRadiograph, drawScale, drawWindowed, paintHeat, pickHeatmap } from "./render.js";
+import { decodeRadiograph, drawScale, drawWindowed, paintHeat, upsample } from "./render.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
 
 /** Pan per key, in CSS pixels to the right and down. */
@@ -20,9 +20,24 @@ export class ViewerControls {
   #side = 128; // of the model input, in pixels
 
   constructor() {
-    this.#wireModes();
-    this.#wireWindow();
-    this.viewer.addEventListener("change", () => this.#report());
+    const { viewer } = this;
+    for (const choice of document.querySelectorAll(MODES)) {
+      choice.addEventListener("change", () => this.setMode(choice.value));
+    }
+    byId("heatmap-class").addEventListener("change", () => this.#showOverlay());
+    byId("opacity").addEventListener("input", (event) => {
+      this.#opacities[this.mode] = event.target.valueAsNumber;
+      viewer.set({ opacity: event.target.valueAsNumber / 100 });
+    });
+    for (const name of ["level", "width"]) {
+      byId(name).addEventListener("input", (event) => viewer.changeWindow({ [name]: event.target.valueAsNumber }));
+    }
+    byId("canvas").addEventListener("keydown", (event) => {
+      if (!(event.key in ARROWS)) return;
+      event.preventDefault();
+      viewer.moveBy(...ARROWS[event.key]);
+    });
+    viewer.addEventListener("change", () => this.#report());
     drawScale(byId("scale-bar"));
   }
 
@@ -88,32 +103,6 @@ export class ViewerControls {
     });
   }
 
-  #wireModes() {
-    for (const choice of document.querySelectorAll(MODES)) {
-      choice.addEventListener("change", () => this.setMode(choice.value));
-    }
-    byId("heatmap-class").addEventListener("change", () => this.#showOverlay());
-    byId("opacity").addEventListener("input", (event) => this.#setOpacity(event.target.valueAsNumber));
-  }
-
-  #wireWindow() {
-    const { viewer } = this;
-    for (const name of ["level", "width"]) {
-      byId(name).addEventListener("input", (event) => viewer.changeWindow({ [name]: event.target.valueAsNumber }));
-    }
-    byId("canvas").addEventListener("keydown", (event) => {
-      if (!(event.key in ARROWS)) return;
-      event.preventDefault();
-      viewer.moveBy(...ARROWS[event.key]);
-    });
-  }
-
-  #setOpacity(percent) {
-    this.#opacities[this.mode] = percent;
-    byId("opacity").value = percent;
-    this.viewer.set({ opacity: percent / 100 });
-  }
-
   #showOverlay() {
     const maps = { radiograph: true, heatmap: this.#reading?.heatmaps, anomaly: this.#reading?.anomaly_map };
     const mode = maps[this.mode] ? this.mode : "radiograph";
@@ -138,7 +127,10 @@ export class ViewerControls {
     byId("heatmap-class").options[0].textContent = `${heatmaps.explained} (predicted)`;
     byId("scale-name").textContent = capitalize(name);
     byId("scale-high").textContent = "maximum";
-    return paintHeat(pickHeatmap(heatmaps, labels.label_set.classes.indexOf(name), this.#side), this.#side);
+    const { shape: [, height, width], data } = heatmaps;
+    const start = labels.label_set.classes.indexOf(name) * height * width;
+    const values = decodeBytes(data).subarray(start, start + height * width);
+    return paintHeat(upsample(values, { height, width }, heatmaps, this.#side), this.#side);
   }
 
   #paintAnomaly() {

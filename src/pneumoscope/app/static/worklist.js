@@ -20,7 +20,7 @@ function classify({ row }) {
 /** The table of all images. */
 export class WorkList {
   #cases;
-  #rows = new Map();
+  #rows = new WeakMap(); // entry by image
   #sort = { key: null, down: false };
 
   /** @param {import("./cases.js").Cases} cases */
@@ -36,7 +36,6 @@ export class WorkList {
     const { list, chosen, numDone } = this.#cases;
     byId("worklist").hidden = list.length < 2;
     byId("workspace").classList.toggle("many", list.length > 1);
-    for (const item of this.#rows.keys()) if (!list.includes(item)) this.#forget(item);
     for (const item of list) this.#fill(item);
     this.#arrange();
     const place = this.#cases.arranged.indexOf(chosen) + 1;
@@ -57,11 +56,6 @@ export class WorkList {
     this.#rows.get(this.#cases.chosen)?.open.focus({ preventScroll: true });
   }
 
-  #forget(item) {
-    this.#rows.get(item).row.remove();
-    this.#rows.delete(item);
-  }
-
   #fill(item) {
     const entry = this.#rows.get(item) ?? this.#begin(item);
     const isChosen = item === this.#cases.chosen;
@@ -75,13 +69,14 @@ export class WorkList {
     const { row } = item;
     const scored = isScored(row) || !row;
     const probability = getProbability(row);
+    const percentile = row?.anomaly_percentile ?? null;
     entry.decision.replaceChildren(...describeDecision(item));
     // Without scores, the reason spans the columns of the scores.
     entry.decision.colSpan = scored ? 1 : 3;
     entry.probability.hidden = !scored;
     entry.anomaly.hidden = !scored || document.querySelector('#rows th[data-sort="anomaly"]').hidden;
     entry.probability.textContent = probability === null ? "" : formatPercent(probability);
-    entry.anomaly.textContent = isNumber(row?.anomaly_percentile) ? String(Math.floor(row.anomaly_percentile)) : "";
+    entry.anomaly.textContent = percentile === null ? "" : String(Math.floor(percentile));
   }
 
   #begin(item) {
@@ -113,6 +108,7 @@ export class WorkList {
       const { row } = this.#rows.get(item);
       if (body.children[number] !== row) body.insertBefore(row, body.children[number] ?? null);
     });
+    while (body.children.length > order.length) body.lastElementChild.remove(); // of a former list
     for (const head of document.querySelectorAll("#rows th[data-sort]")) {
       if (head.dataset.sort === key) head.setAttribute("aria-sort", down ? "descending" : "ascending");
       else head.removeAttribute("aria-sort");
@@ -125,19 +121,13 @@ function compareNumbers(a, b, down) {
   return (a === null) - (b === null) || (a - b) * (down ? -1 : 1);
 }
 
-function isNumber(value) {
-  return typeof value === "number";
-}
-
 function describeDecision({ state, row }) {
   if (!row) return [make("span", { class: "soft" }, state === "reading" ? "predicting…" : "waiting")];
-  if (row.error) return [make("span", { class: "fault", title: row.error }, `Error: ${row.error}`)];
-  if (row.decision === "rejected") {
-    return [make("span", { class: "fault", title: row.reason }, `Rejected: ${row.reason}`)];
-  }
-  const findings = row.decision.split("|");
-  const text = findings.length > 2 ? `${findings.length} findings` : nameDecision(row.decision);
+  const fault = row.error ? `Error: ${row.error}` : row.decision === "rejected" ? `Rejected: ${row.reason}` : "";
+  if (fault) return [make("span", { class: "fault", title: fault }, fault)];
   const title = nameDecision(row.decision);
+  const count = row.decision.split("|").length;
+  const text = count > 2 ? `${count} findings` : title;
   const parts = [make("span", { class: "decision", title }, makeMark(row.decision), text)];
   if (row.in_distribution === false) parts.push(make("abbr", { class: "soft", title: "out-of-distribution" }, "OOD"));
   return parts;

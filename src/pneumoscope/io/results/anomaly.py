@@ -19,14 +19,15 @@ class AnomalyResult:
     Attributes:
         parameters: number of parameters of its network; 0 if not counted.
         curve: learning curve of its network, with NaN accuracies; None if it is not trained.
-        thresholds: by name: `mean_plus_sd` (the reference study's) and `quantile`, both from held-out normals.
+        thresholds: by name: `quantile`, from held-out normals.
         false_positive_rate: nominal false positive rate of the `quantile` threshold, in (0, 1).
         validation_scores: `(m,)` float32, anomaly scores of the held-out normals.
         scores: `(n,)` float32, anomaly scores of the test images.
         labels: `(n,)` int, 1 = not of the negative class.
         classes: `(n,)` str, label of each test image.
-        metrics: `auroc`, `auprc`, and for each threshold NAME: `accuracy_NAME`, `f1_NAME`,
-            `false_positive_rate_NAME` and `sensitivity_NAME`.
+        metrics: `auroc`, `auprc`, and for each NAME `accuracy_NAME`, `f1_NAME`, `false_positive_rate_NAME` and
+            `sensitivity_NAME`. NAME is `quantile`, or a rule of the reference protocol, whose thresholds come from the
+            test normals: `one_sided` or `two_sided`.
         images: `(e, H, W)` float32 in [0, 1], example images from test.
         reconstructions: `(e, H, W)` float32 in [0, 1], reconstructions of the examples; None if the detector does not
             reconstruct.

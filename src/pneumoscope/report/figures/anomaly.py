@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 MOST_EXAMPLES = 8
 NUM_BINS = 40
-THRESHOLD_STYLES = {"mean_plus_sd": "-", "quantile": "--"}
 # Scores above this quantile go into the last bin; a few outliers would compress the histogram.
 SHOWN_QUANTILE = 0.995
 
@@ -38,11 +37,12 @@ def draw_scores(anomaly: AnomalyResult, *, title: str) -> Figure:
         axes.hist(scores, bins, weights=_shares(scores), **style)
     label = f"held-out {negative} ({len(validation)})"
     axes.hist(validation, bins, weights=_shares(validation), histtype="step", color=INK, linewidth=1.1, label=label)
+    names = {"quantile": f"{100 * anomaly.false_positive_rate:.0f}% false positives"}
     for name, threshold in anomaly.thresholds.items():
-        dashes = THRESHOLD_STYLES.get(name, ":")
-        label = f"threshold: {_name_threshold(name, anomaly)}"
-        axes.axvline(threshold, color=INK, linestyle=dashes, linewidth=1.4, label=label)
-    axes.set_xlabel(_name_score(anomaly))
+        label = f"threshold: {names.get(name, name)}"
+        axes.axvline(threshold, color=INK, linestyle="--", linewidth=1.4, label=label)
+    distances = anomaly.reconstructions is None
+    axes.set_xlabel("distance from the nearest normals" if distances else "mean squared error of the reconstruction")
     axes.set_ylabel("share of the images")
     axes.yaxis.set_major_formatter("{x:.0%}")
     put_legend_below(figure, axes, columns=2)
@@ -56,22 +56,8 @@ def _name_sides(anomaly: AnomalyResult) -> tuple[str, str]:
     return negative or NO_FINDING, others or "other classes"
 
 
-def _name_score(anomaly: AnomalyResult) -> str:
-    return (
-        "Mahalanobis distance from normals"
-        if anomaly.reconstructions is None
-        else "mean squared error of the reconstruction"
-    )
-
-
 def _shares(scores: np.ndarray) -> np.ndarray:
     return np.full(len(scores), 1 / max(len(scores), 1))
-
-
-def _name_threshold(name: str, anomaly: AnomalyResult) -> str:
-    if name == "mean_plus_sd":
-        return "mean + 1 sd"
-    return f"{100 * anomaly.false_positive_rate:.0f}% false positives" if name == "quantile" else name
 
 
 @styled
@@ -83,38 +69,27 @@ def draw_reconstructions(anomaly: AnomalyResult, *, names: Sequence[str] = (), t
         names: class of each example; may be empty.
         title: above the figure.
     """
-    count = min(len(anomaly.images), MOST_EXAMPLES)
-    low, high = _choose_scale(anomaly)
-    reconstructions, (what, unit) = anomaly.reconstructions, _name_maps(anomaly)
-    titled = (True, True) if reconstructions is None else (True, False, True)
+    count, reconstructions = min(len(anomaly.images), MOST_EXAMPLES), anomaly.reconstructions
+    maps, low = anomaly.anomaly_maps[:MOST_EXAMPLES], 0.0
+    rows, titled, what = ["image", "reconstruction", "squared error"], [True, False, True], "error"
+    if reconstructions is None:
+        rows, titled, what = ["image", "distance"], [True, True], "distance"
+        low = float(np.quantile(maps, 0.05))  # distances of normals are far from 0, squared errors are not
+    high = max(float(np.quantile(maps, 0.995)), low + 1e-6)
     sheet = Sheet(
         title,
         f"{count} test images with their anomaly maps, bright where an image is anomalous.",
         titled=titled,
         columns=count,
-        pixels=anomaly.images.shape[1],
         scaled=True,
     )
-    for column in range(count):
+    for column, anomaly_map in enumerate(maps):
         name = names[column] if len(names) else f"example {column + 1}"
-        anomaly_map = anomaly.anomaly_maps[column]
-        title = shorten(name, sheet.num_letters)
-        sheet.put(0, column, anomaly.images[column], title=title, bold=True)
+        sheet.put(0, column, anomaly.images[column], title=shorten(name, sheet.num_letters), bold=True)
         if reconstructions is not None:
             sheet.put(1, column, reconstructions[column])
         shown = color_values(anomaly_map, "magma", low=low, high=high)
-        sheet.put(len(titled) - 1, column, shown, title=f"{what} {anomaly_map.mean():.4g}")
-    sheet.name_rows(("image", *(() if reconstructions is None else ("reconstruction",)), unit))
-    sheet.add_scale("magma", f"{unit} of a pixel", low=low, high=high)
-    return sheet.finish()
-
-
-def _choose_scale(anomaly: AnomalyResult) -> tuple[float, float]:
-    """Return the limits of the color scale; distances of normals are far from 0, squared errors are not."""
-    maps = anomaly.anomaly_maps[:MOST_EXAMPLES]
-    low = 0.0 if anomaly.reconstructions is not None else float(np.quantile(maps, 0.05))
-    return low, max(float(np.quantile(maps, 0.995)), low + 1e-6)
-
-
-def _name_maps(anomaly: AnomalyResult) -> tuple[str, str]:
-    return ("distance", "distance") if anomaly.reconstructions is None else ("error", "squared error")
+        sheet.put(len(rows) - 1, column, shown, title=f"{what} {anomaly_map.mean():.4g}")
+    sheet.name_rows(rows)
+    sheet.add_scale("magma", f"{rows[-1]} of a pixel", low=low, high=high)
+    return sheet.figure

@@ -32,7 +32,9 @@ def draw_learning_curve(curve: LearningCurve, *, title: str) -> Figure:
     for panel, (name, train, validation) in zip(axes, panels, strict=True):
         _draw_panel(panel, train, validation, curve.chosen_epoch)
         panel.set_title(name)
-    if _needs_log_scale(curve):
+    losses = np.concatenate([curve.loss, curve.val_loss])
+    losses = losses[np.isfinite(losses)]
+    if len(losses) and 0 < losses.min() < losses.max() / LOG_SCALE_RATIO:
         axes[0].set_yscale("log")
     put_legend_below(figure, axes[0])
     return figure
@@ -49,9 +51,3 @@ def _draw_panel(axes: Axes, train: np.ndarray, validation: np.ndarray, chosen_ep
     )
     axes.set_xlabel("epoch")
     axes.xaxis.get_major_locator().set_params(integer=True)
-
-
-def _needs_log_scale(curve: LearningCurve) -> bool:
-    losses = np.concatenate([curve.loss, curve.val_loss])
-    losses = losses[np.isfinite(losses)]
-    return bool(len(losses) and losses.min() > 0 and losses.max() / losses.min() > LOG_SCALE_RATIO)

@@ -39,18 +39,13 @@ def draw_operating_points(evaluation: CollectionEvaluation, *, title: str) -> Fi
     figure = palette.new_figure(title, alt, height=4.6)
     axes = figure.subplots()
     if evaluation.roc is not None:
-        axes.plot(
-            evaluation.roc.false_positive_rate,
-            evaluation.roc.sensitivity,
-            color=palette.VERMILION,
-            label="all thresholds",
-        )
+        curve = evaluation.roc.false_positive_rate, evaluation.roc.sensitivity
+        axes.plot(*curve, color=palette.VERMILION, label="all thresholds")
         axes.set_title(f"AUROC {format_estimate('auroc', evaluation.scopes['all'].ranking['auroc'])}")
     points = evaluation.scopes["all"].points
     for number, (name, metrics) in enumerate(points.items()):
-        alarms = 1 - metrics["specificity"].value
         axes.errorbar(
-            alarms,
+            1 - metrics["specificity"].value,
             metrics["sensitivity"].value,
             xerr=_measure_reach([metrics["specificity"]])[::-1],
             yerr=_measure_reach([metrics["sensitivity"]]),
@@ -83,16 +78,10 @@ def draw_reliability(evaluation: CollectionEvaluation, *, title: str) -> Figure:
     for number, task in enumerate(tasks):
         block, column = divmod(number, columns)
         above, below = grid[2 * block : 2 * block + 2, column]
-        _draw_bins(
-            above,
-            below,
-            evaluation.reliability[task],
-            name_task(evaluation, task),
-            TASK_COLORS.get(task, palette.VERMILION),
-        )
-    for number in range(len(tasks), blocks * columns):
-        for axes in grid[2 * (number // columns) : 2 * (number // columns) + 2, number % columns]:
-            axes.set_axis_off()
+        color = TASK_COLORS.get(task, palette.VERMILION)
+        _draw_bins(above, below, evaluation.reliability[task], name_task(evaluation, task), color)
+    for axes in grid.reshape(blocks, 2, columns).swapaxes(1, 2).reshape(-1, 2)[len(tasks) :].ravel():
+        axes.set_axis_off()
     palette.put_legend_below(figure, grid[0, 0])
     return figure
 

@@ -8,12 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from pneumoscope.io.results import Explanation
-from pneumoscope.report.figures.palette import (
-    UNKNOWN_STYLE,
-    class_style,
-    shorten,
-    styled,
-)
+from pneumoscope.report.figures.palette import UNKNOWN_STYLE, class_style, shorten, styled
 from pneumoscope.report.figures.sheet import HEAT_COLORS, Sheet, color_values, overlay_heatmap
 
 if TYPE_CHECKING:
@@ -23,32 +18,31 @@ MOST_EXAMPLES = 6
 MOST_MAPS = 12
 MOST_FILTERS, MOST_PATCHES = 6, 5
 HEAT_TITLE = "heat, relative to the maximum"
-PATCH_PIXELS = 48
 
 
 @styled
 def draw_heatmap_examples(explanation: Explanation, *, title: str) -> Figure:
     """Draw an example in each column, grouped by class: the image, then the heatmap of each layer over the image."""
-    shown, styles = _pick_examples(explanation), class_style(explanation.label_set)
-    titled = [True] + [False] * len(explanation.layers)
+    label_set, shown = explanation.label_set, _pick_examples(explanation)
+    styles = class_style(label_set)
     sheet = Sheet(
         title,
         f"Heatmaps of {len(explanation.layers)} layers over {len(shown)} test images, with the classes.",
-        titled=titled,
+        titled=[True] + [False] * len(explanation.layers),
         columns=len(shown),
-        pixels=explanation.images.shape[1],
         scaled=True,
     )
     for column, example in enumerate(shown):
-        image, name = explanation.images[example], _name_label(explanation, example)
-        correct = explanation.labels[example] == explanation.decisions[example]
+        image, label = explanation.images[example], int(explanation.labels[example])
+        name = label_set.classes[label] if label >= 0 else label_set.without_finding
+        correct = label == explanation.decisions[example]
         title = f"{shorten(name, sheet.num_letters - 9)}, {'correct' if correct else 'wrong'}"
         sheet.put(0, column, image, title=title, frame=styles.get(name, UNKNOWN_STYLE)[0])
         for row, heatmap in enumerate(explanation.heatmaps[example], start=1):
             sheet.put(row, column, overlay_heatmap(image, heatmap))
     sheet.name_rows(("image", *explanation.layers))
     sheet.add_scale(HEAT_COLORS, HEAT_TITLE)
-    return sheet.finish()
+    return sheet.figure
 
 
 @styled
@@ -63,12 +57,12 @@ def draw_heatmaps(
         layers: names of the layers.
         title, alt: of the figure.
     """
-    sheet = Sheet(title, alt, titled=[True], columns=1 + len(layers), pixels=image.shape[0], scaled=True)
+    sheet = Sheet(title, alt, titled=[True], columns=1 + len(layers), scaled=True)
     sheet.put(0, 0, image, title="image")
     for column, (name, heatmap) in enumerate(zip(layers, heatmaps, strict=True), start=1):
         sheet.put(0, column, overlay_heatmap(image, heatmap), title=name)
     sheet.add_scale(HEAT_COLORS, HEAT_TITLE)
-    return sheet.finish()
+    return sheet.figure
 
 
 def _pick_examples(explanation: Explanation) -> list[int]:
@@ -76,11 +70,6 @@ def _pick_examples(explanation: Explanation) -> list[int]:
     labels = np.unique(explanation.labels)[:MOST_EXAMPLES]
     each = MOST_EXAMPLES // max(len(labels), 1)
     return [int(row) for label in labels for row in np.flatnonzero(explanation.labels == label)[:each]]
-
-
-def _name_label(explanation: Explanation, example: int) -> str:
-    label, label_set = int(explanation.labels[example]), explanation.label_set
-    return label_set.classes[label] if label >= 0 else label_set.without_finding
 
 
 @styled
@@ -92,7 +81,6 @@ def draw_feature_maps(explanation: Explanation, *, title: str) -> Figure:
         f"The most active feature maps of one test image in {len(layers)} layers.",
         titled=[True] * len(layers),
         columns=MOST_MAPS,
-        pixels=explanation.images.shape[1],
     )
     for row, maps in enumerate(explanation.feature_maps.values()):
         strongest = np.argsort(maps.mean(axis=(1, 2)))[::-1][:MOST_MAPS]
@@ -100,7 +88,7 @@ def draw_feature_maps(explanation: Explanation, *, title: str) -> Figure:
             values = color_values(maps[number], "viridis", low=maps[number].min(), high=maps[number].max())
             sheet.put(row, column, values, title=f"filter {number}")
     sheet.name_rows(layers)
-    return sheet.finish()
+    return sheet.figure
 
 
 @styled
@@ -110,11 +98,11 @@ def draw_patches(explanation: Explanation, *, title: str) -> Figure:
     rows = max(min(len(patches), MOST_FILTERS) for patches in explanation.patches.values())
     columns = len(layers) * (MOST_PATCHES + 1) - 1
     alt = f"Image patches with the highest activation of the strongest filters in {len(layers)} layers."
-    sheet = Sheet(title, alt, titled=[True] * rows, columns=columns, pixels=PATCH_PIXELS)
+    sheet = Sheet(title, alt, titled=[True] * rows, columns=columns)
     for number, layer in enumerate(layers):
         first = number * (MOST_PATCHES + 1)
         filters = explanation.patch_filters[layer][:MOST_FILTERS]
         for row, (patches, name) in enumerate(zip(explanation.patches[layer], filters, strict=False)):
             for column, patch in enumerate(patches[:MOST_PATCHES]):
                 sheet.put(row, first + column, patch, title="" if column else f"{layer}, filter {name}")
-    return sheet.finish()
+    return sheet.figure

@@ -33,19 +33,12 @@ def draw_k_scores(neighbors: Neighbors, *, title: str) -> Figure:
     figure = palette.new_figure(title, alt, height=2.8)
     axes = figure.subplots()
     axes.plot(*zip(*scores, strict=True), color=palette.BLUE, marker="o", markersize=4, label="validation")
-    axes.plot(
-        neighbors.k,
-        dict(scores)[neighbors.k],
-        "D",
-        color=palette.ORANGE,
-        markeredgecolor=palette.INK,
-        label=f"chosen: k = {neighbors.k}",
-    )
+    chosen = {"color": palette.ORANGE, "markeredgecolor": palette.INK, "label": f"chosen: k = {neighbors.k}"}
+    axes.plot(neighbors.k, dict(scores)[neighbors.k], "D", **chosen)
     axes.set_xscale("log")
     axes.set_xticks([k for k, _ in scores], [str(k) for k, _ in scores])
     axes.minorticks_off()
-    axes.set_xlabel("number of neighbors (k)")
-    axes.set_ylabel("balanced accuracy")
+    axes.set(xlabel="number of neighbors (k)", ylabel="balanced accuracy")
     palette.put_legend_below(figure, axes)
     return figure
 
@@ -60,13 +53,13 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSe
         label_set: classes of the labels.
         title: above the figure.
     """
-    shown, names, styles = _spread(len(neighbors.queries)), name_labels(dataset, label_set), class_style(label_set)
+    num_queries, names, styles = len(neighbors.queries), name_labels(dataset, label_set), class_style(label_set)
+    shown = np.linspace(0, num_queries - 1, min(num_queries, MOST_QUERIES)).astype(int)
     sheet = Sheet(
         title,
         f"{len(shown)} test images, each with its nearest training images from other patients.",
         titled=[True] * len(shown),
         columns=1 + neighbors.nearest.shape[1],
-        pixels=dataset.images.shape[1],
     )
     for row, query in enumerate(shown):
         indices = [int(neighbors.queries[query]), *(int(index) for index in neighbors.nearest[query])]
@@ -75,7 +68,7 @@ def draw_neighbors(neighbors: Neighbors, dataset: Dataset, *, label_set: LabelSe
             text = f"{name}, {neighbors.distances[query, column - 1]:.2f}" if column else f"test: {name}"
             color, _ = styles.get(names[index], palette.UNKNOWN_STYLE)
             sheet.put(row, column, dataset.images[index] / 255, title=text, frame=color, bold=not column)
-    return sheet.finish()
+    return sheet.figure
 
 
 def name_labels(dataset: Dataset, label_set: LabelSet) -> list[str]:
@@ -88,10 +81,6 @@ def name_labels(dataset: Dataset, label_set: LabelSet) -> list[str]:
         ", ".join(name for name, present in zip(label_set.classes, row, strict=True) if present == 1) or none
         for row in labels.tolist()
     ]
-
-
-def _spread(num_queries: int) -> list[int]:
-    return sorted({int(query) for query in np.linspace(0, num_queries - 1, min(num_queries, MOST_QUERIES))})
 
 
 @palette.styled
@@ -117,8 +106,7 @@ def draw_map(embedding_map: EmbeddingMap, *, negative: str | None = None, title:
     new = embedding_map.origins == "new"
     if new.any():
         _draw_new_images(axes, embedding_map.coordinates[new], embedding_map.names[new])
-    axes.set_xticks([])
-    axes.set_yticks([])
+    axes.set(xticks=[], yticks=[])
     axes.grid(False)
     axes.spines[:].set_visible(True)
     axes.set_aspect("equal", adjustable="datalim")
@@ -127,29 +115,18 @@ def draw_map(embedding_map: EmbeddingMap, *, negative: str | None = None, title:
 
 
 def _draw_class_points(axes: Axes, embedding_map: EmbeddingMap, number: int, style: tuple[str, str]) -> None:
-    of_class = embedding_map.labels == number
-    train = of_class & (embedding_map.origins == "train")
-    test = of_class & (embedding_map.origins == "test")
+    of_class, origins = embedding_map.labels == number, embedding_map.origins
+    train, test = (embedding_map.coordinates[of_class & (origins == origin)] for origin in ("train", "test"))
     color, marker = style
-    axes.scatter(
-        *embedding_map.coordinates[train].T, s=8, c=color, marker=marker, alpha=0.4, linewidths=0, rasterized=True
-    )
-    axes.scatter(
-        *embedding_map.coordinates[test].T,
-        s=20,
-        c=color,
-        marker=marker,
-        edgecolors=palette.INK,
-        linewidths=0.5,
-        label=f"{embedding_map.classes[number]} (test, {test.sum()})",
-    )
+    axes.scatter(*train.T, s=8, c=color, marker=marker, alpha=0.4, linewidths=0, rasterized=True)
+    label = f"{embedding_map.classes[number]} (test, {len(test)})"
+    axes.scatter(*test.T, s=20, c=color, marker=marker, edgecolors=palette.INK, linewidths=0.5, label=label)
 
 
 def _draw_new_images(axes: Axes, coordinates: np.ndarray, names: np.ndarray) -> None:
     """Draw stars for new images, and a column of their names next to the map if the names fit."""
-    axes.plot(
-        *coordinates.T, "*", color="#F0E442", markeredgecolor=palette.INK, markersize=17, linestyle="none", label="new"
-    )
+    style = {"color": "#F0E442", "markeredgecolor": palette.INK, "markersize": 17, "linestyle": "none"}
+    axes.plot(*coordinates.T, "*", label="new", **style)
     if len(names) > MOST_NAMED:
         return
     heights = (len(names) - np.arange(len(names)) - 0.5) / len(names)

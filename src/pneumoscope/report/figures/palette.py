@@ -21,6 +21,7 @@ from pneumoscope.labels import LabelSet, guess_negative
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from PIL import Image
 
 INK = "#1f2328"
 SOFT = "#7d8590"
@@ -236,10 +237,15 @@ def embed_svg(svg: str) -> str:
 def _convert_to_webp(match: re.Match[str]) -> str:
     from PIL import Image
 
-    buffer = io.BytesIO()
     with Image.open(io.BytesIO(base64.b64decode(match.group(1)))) as image:
-        image.save(buffer, "WEBP", quality=EMBEDDED_QUALITY, method=2)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
+        return embed_image(image, "WEBP", quality=EMBEDDED_QUALITY, method=2)
+
+
+def embed_image(image: Image.Image, file_format: str, **options: Any) -> str:
+    """Return an image as a data URI; `options` are those of Pillow for the format."""
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode('ascii')}"
 
 
 def put_legend_below(figure: Figure, axes: Axes, *, columns: int = 4) -> None:

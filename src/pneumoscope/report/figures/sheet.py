@@ -1,4 +1,4 @@
-"""A grid of small images, drawn as one image."""
+"""A grid of small images. Files in vector formats contain it as one image."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PIL import Image
 
 from pneumoscope.report.figures.palette import FULL_WIDTH, INK, NOTE_HEIGHT, SOFT, new_figure
 
@@ -31,42 +30,31 @@ class Sheet:
         num_letters: number of letters of a title that fits above an image.
     """
 
-    def __init__(
-        self, title: str, alt: str, *, titled: Sequence[bool], columns: int, pixels: int, scaled: bool = False
-    ) -> None:
+    def __init__(self, title: str, alt: str, *, titled: Sequence[bool], columns: int, scaled: bool = False) -> None:
         """Create an empty sheet.
 
         Args:
             title, alt: of the figure.
             titled: for each row, whether its images have titles.
             columns: number of images in a row.
-            pixels: maximum side of an image in pixels.
             scaled: whether to leave space for a color scale on the right.
         """
         width = FULL_WIDTH - LEFT - (SCALE_WIDTH if scaled else GAP)
         self.side = (width + GAP) / columns - GAP
         self.num_letters = int(self.side * LETTERS_PER_INCH)
-        self._pixels = min(pixels, round(self.side * PIXELS_PER_INCH))
         gaps = np.array([TITLE_HEIGHT if has_titles else GAP for has_titles in titled])
         self._tops = np.cumsum(gaps) + self.side * np.arange(len(gaps))
         height = float(self._tops[-1] + self.side)
         self.figure: Figure = new_figure(title, alt, width=FULL_WIDTH, height=TOP + height + NOTE_HEIGHT)
         self.figure.set_layout_engine("none")
+        self.figure.set_dpi(PIXELS_PER_INCH)
         self.axes: Axes = self._add_axes(LEFT, TOP, width, height)
         self.axes.set_axis_off()
-        self.axes.set_xlim(0, width)
-        self.axes.set_ylim(height, 0)
-        self._canvas = np.zeros((self._to_pixels(height), self._to_pixels(width), 4), dtype=np.uint8)
+        self.axes.set(xlim=(0, width), ylim=(height, 0))
 
     def _add_axes(self, left: float, top: float, width: float, height: float) -> Axes:
         across, down = self.figure.get_size_inches()
         return self.figure.add_axes((left / across, 1 - (top + height) / down, width / across, height / down))
-
-    def _to_pixels(self, inches: float) -> int:
-        return round(inches / self.side * self._pixels)
-
-    def _corner(self, row: int, column: int) -> tuple[float, float]:
-        return float(self._tops[row]), column * (self.side + GAP)
 
     def put(
         self, row: int, column: int, image: np.ndarray, *, title: str = "", frame: str = "", bold: bool = False
@@ -82,12 +70,17 @@ class Sheet:
         """
         from matplotlib.patches import Rectangle
 
-        top, left = self._corner(row, column)
-        down, across = self._to_pixels(top), self._to_pixels(left)
-        color = np.broadcast_to(np.atleast_3d(_resize(image, self._pixels)), (self._pixels, self._pixels, 3))
-        tile = self._canvas[down : down + self._pixels, across : across + self._pixels]
-        tile[..., :3] = np.rint(np.clip(color, 0, 1) * 255)[: tile.shape[0], : tile.shape[1]]
-        tile[..., 3] = 255
+        top, left = float(self._tops[row]), column * (self.side + GAP)
+        reduced = max(image.shape[:2]) > self.side * PIXELS_PER_INCH
+        self.axes.imshow(
+            np.clip(image, 0, 1),
+            cmap="gray",
+            vmin=0,
+            vmax=1,
+            extent=(left, left + self.side, top + self.side, top),
+            aspect="auto",
+            interpolation="antialiased" if reduced else "catrom",
+        )
         if title:
             weight = "bold" if bold else "normal"
             self.axes.text(left, top - 0.035, title, fontsize=8.5, fontweight=weight, va="bottom", clip_on=False)
@@ -113,12 +106,6 @@ class Sheet:
         bar.ax.tick_params(labelsize=8.5)
         bar.outline.set_edgecolor(SOFT)
 
-    def finish(self) -> Figure:
-        """Return the figure with all images."""
-        (_, width), (height, _) = self.axes.get_xlim(), self.axes.get_ylim()
-        self.axes.imshow(self._canvas, extent=(0, width, height, 0), interpolation="none", aspect="auto")
-        return self.figure
-
 
 def color_values(values: np.ndarray, cmap: str, *, low: float = 0.0, high: float = 1.0) -> np.ndarray:
     """Return values between `low` and `high` as colors of a color map: `(H, W, 3)` floats in [0, 1]."""
@@ -132,11 +119,3 @@ def overlay_heatmap(image: np.ndarray, heatmap: np.ndarray) -> np.ndarray:
     """Return an image blended with its heatmap, `(H, W, 3)` floats in [0, 1]; opacity grows with the heat."""
     opacity = HEAT_OPACITY * np.sqrt(heatmap)[..., None]  # the square root keeps faint heat visible
     return np.asarray((1 - opacity) * image[..., None] + opacity * color_values(heatmap, HEAT_COLORS))
-
-
-def _resize(image: np.ndarray, side: int) -> np.ndarray:
-    """Return the image resized to `side` pixels: bicubic to enlarge, mean of pixels to reduce."""
-    channels = np.moveaxis(np.atleast_3d(image).astype(np.float32), -1, 0)
-    method = Image.Resampling.BOX if max(image.shape[:2]) > side else Image.Resampling.BICUBIC
-    resized = [np.asarray(Image.fromarray(channel).resize((side, side), method)) for channel in channels]
-    return resized[0] if image.ndim == 2 else np.stack(resized, axis=-1)
