@@ -1,17 +1,14 @@
 """Shared fixtures: phantoms, folders of phantoms, a finished study, and the real radiographs where they are at hand."""
 
 import os
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
 
-from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.splits import split_dataset
 from pneumoscope.models.registry import register_architecture
 from pneumoscope.models.settings import _CONFIGURATIONS
@@ -21,14 +18,14 @@ from pneumoscope.progress import log
 os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(items):
     """Start with the files that need a finished study, which take longest."""
     with_study = {item.path for item in items if "finished_study" in getattr(item, "fixturenames", ())}
     items.sort(key=lambda item: item.path not in with_study)
 
 
 @register_architecture("tiny")
-def build_tiny(num_outputs: int = 3, size: int = 128, channels: int = 1, *, activation: str = "softmax") -> Any:
+def build_tiny(num_outputs=3, size=128, channels=1, *, activation="softmax"):
     """Return a network of the form of the included one, which trains in seconds."""
     import keras
     from keras import layers
@@ -43,14 +40,14 @@ def build_tiny(num_outputs: int = 3, size: int = 128, channels: int = 1, *, acti
 
 
 @pytest.fixture
-def tiny_default(monkeypatch: pytest.MonkeyPatch) -> None:
+def tiny_default(monkeypatch):
     """Give the configuration `default` the network `tiny`, and the phantoms of a study its image size."""
     tiny = replace(_CONFIGURATIONS["default"], architecture="tiny", weights=None, frozen_until=None, size=128)
     monkeypatch.setitem(_CONFIGURATIONS, "default", tiny)
 
 
 @pytest.fixture(autouse=True)
-def _own_log_handlers() -> Iterator[None]:
+def _own_log_handlers():
     """Remove the handlers that a command added to the log: the next test has another standard error."""
     before = list(log.handlers)
     yield
@@ -58,19 +55,19 @@ def _own_log_handlers() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def phantoms() -> Dataset:
+def phantoms():
     """Return 120 phantoms of 128 x 128, split by patient into train, val and test."""
     return split_dataset(phantom_dataset(num_train=90, num_test=30, seed=3), seed=3, val_share=0.25)
 
 
 @pytest.fixture(scope="session")
-def phantom_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def phantom_folder(tmp_path_factory):
     """Return a small folder of phantoms, laid out as the real set; tests do not change it."""
     return write_phantoms(tmp_path_factory.mktemp("phantoms") / "set", num_train=120, num_test=45, size=128, seed=1)
 
 
 @pytest.fixture(scope="session")
-def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Path:
+def finished_study(phantom_folder, tmp_path_factory, worker_id):
     """Return the folder of a finished study of one configuration and one epoch; tests do not change it.
 
     One test process makes it, and the others wait.
@@ -92,7 +89,7 @@ def finished_study(phantom_folder: Path, tmp_path_factory: pytest.TempPathFactor
 
 
 @pytest.fixture(scope="session")
-def real_data() -> Path:
+def real_data():
     """Return the folder of the real radiographs, or skip the test."""
     beside = Path(__file__).resolve().parents[2] / "shared" / "data" / "chest_xray"
     folder = Path(os.environ.get("PNEUMOSCOPE_DATA", beside))
@@ -102,10 +99,10 @@ def real_data() -> Path:
 
 
 @pytest.fixture
-def write_image(tmp_path: Path) -> Callable[..., Path]:
+def write_image(tmp_path):
     """Return a function that writes one small image with a gray level of its own below `tmp_path`."""
 
-    def write(name: str, seed: int = 0) -> Path:
+    def write(name, seed=0):
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(np.random.default_rng(seed).integers(0, 256, (32, 32), dtype=np.uint8)).save(path)

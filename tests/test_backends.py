@@ -13,7 +13,7 @@ PARTS = ("models/test_training.py", "models/test_keras_file.py", "neighbors/test
 
 @pytest.mark.integration
 @pytest.mark.parametrize("backend", ["jax", "torch"])
-def test_small_models_run_on_another_backend(backend: str) -> None:
+def test_small_models_run_on_another_backend(backend):
     pytest.importorskip(backend)
     command = [sys.executable, "-m", "pytest", "-q", "-W", "default", *(str(TESTS / name) for name in PARTS)]
     done = subprocess.run(command, env={**os.environ, "KERAS_BACKEND": backend}, capture_output=True, text=True)

@@ -17,7 +17,7 @@ HEAVY = {"keras", "tensorflow", "jax", "torch", "pandas", "scipy", "matplotlib",
 RUN_MAIN = "from pneumoscope.cli.main import app; app(standalone_mode=False)"
 
 
-def list_loaded_modules(statement: str) -> tuple[set[str], str]:
+def list_loaded_modules(statement):
     """Run `statement` in a fresh process; return the top-level modules that it loaded, and what it printed."""
     code = f"""
 import json, sys

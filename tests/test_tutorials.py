@@ -3,7 +3,6 @@
 import ast
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -14,11 +13,11 @@ LIBRARIES = {"dataclasses", "matplotlib.pyplot", "numpy", "pandas", "pathlib", "
 LIBRARIES |= {"sklearn.calibration", "sklearn.covariance", "sklearn.metrics"}
 
 
-def read_cells(path: Path) -> list[dict[str, Any]]:
+def read_cells(path):
     return json.loads(path.read_text(encoding="utf-8"))["cells"]
 
 
-def parse_code(path: Path) -> ast.Module:
+def parse_code(path):
     code = ["".join(cell["source"]) for cell in read_cells(path) if cell["cell_type"] == "code"]
     return ast.parse("\n".join(code))
 

@@ -1,25 +1,20 @@
 import json
 import shlex
-from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import pytest
-import typer
 
 from pneumoscope.cli import data, evaluation, inference, research, training
 from pneumoscope.cli import main as cli
 from pneumoscope.inference.table import FIRST_COLUMNS, LAST_COLUMNS
 from pneumoscope.phantoms.phantom import write_phantoms
 
-Run = Callable[..., tuple[int, str, str]]
-
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def run(monkeypatch, capsys):
     """Return a function that gives exit code, standard output and standard error of `pneumoscope WORDS`."""
 
-    def run_command(*words: object) -> tuple[int, str, str]:
+    def run_command(*words):
         monkeypatch.setattr("sys.argv", ["pneumoscope", *map(str, words)])
         with pytest.raises(SystemExit) as stopped:
             cli.main()
@@ -28,12 +23,12 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> 
     return run_command
 
 
-def test_version_shows_the_notice(run: Run) -> None:
+def test_version_shows_the_notice(run):
     assert "Research use only" in run("--version")[1]
 
 
 @pytest.mark.parametrize("module", [data, evaluation, inference, research, training])
-def test_each_help_starts_with_one_line_and_ends_with_an_example_that_parses(run: Run, module: ModuleType) -> None:
+def test_each_help_starts_with_one_line_and_ends_with_an_example_that_parses(run, module):
     for command in module.COMMANDS.registered_commands:
         summary = command.callback.__doc__.split("\n\n")[0]
         assert summary.endswith(".") and "\n" not in summary
@@ -42,14 +37,12 @@ def test_each_help_starts_with_one_line_and_ends_with_an_example_that_parses(run
 
 
 @pytest.mark.parametrize("group", [cli.app, data.COMMANDS, research.COMMANDS])
-def test_groups_have_an_example_that_parses(run: Run, group: typer.Typer) -> None:
+def test_groups_have_an_example_that_parses(run, group):
     _, _, *words = shlex.split(group.info.epilog)
     assert run(*words, "--help")[0] == 0
 
 
-def test_audit_of_an_image_with_two_labels_is_an_error(
-    run: Run, write_image: Callable[..., Path], tmp_path: Path
-) -> None:
+def test_audit_of_an_image_with_two_labels_is_an_error(run, write_image, tmp_path):
     for name, seed in (("a/1", 1), ("b/2", 2), ("b/3", 1)):
         write_image(f"set/{name}.png", seed)
     code, _, err = run("data", "audit", tmp_path / "set", "--out", tmp_path / "audit")
@@ -57,12 +50,12 @@ def test_audit_of_an_image_with_two_labels_is_an_error(
     assert (tmp_path / "audit/audit.html").exists()
 
 
-def test_help_of_read_explains_every_column(run: Run) -> None:
+def test_help_of_read_explains_every_column(run):
     words = run("read", "--help")[1].replace(",", " ").split()
     assert {*FIRST_COLUMNS, *LAST_COLUMNS, "p_<class>"} <= set(words)
 
 
-def test_an_invalid_choice_is_named_with_the_valid_ones(run: Run) -> None:
+def test_an_invalid_choice_is_named_with_the_valid_ones(run):
     code, _, err = run("train", "folder", "--configuration", "paper")
     assert code == cli.USER_ERROR
     assert "'paper' is not one of" in err and "'improved'" in err
@@ -83,7 +76,7 @@ def test_an_invalid_choice_is_named_with_the_valid_ones(run: Run) -> None:
         (["read", "a.png", "--model", "MODEL.keras"], "pneumoscope export"),
     ],
 )
-def test_an_error_that_a_user_can_fix_is_one_message(run: Run, tmp_path: Path, words, message) -> None:
+def test_an_error_that_a_user_can_fix_is_one_message(run, tmp_path, words, message):
     (tmp_path / "model.keras").touch()
     paths = {"OUT": tmp_path / "out", "MODEL.keras": tmp_path / "model.keras"}
     code, out, err = run(*(paths.get(word, word) for word in words))
@@ -91,8 +84,8 @@ def test_an_error_that_a_user_can_fix_is_one_message(run: Run, tmp_path: Path, w
     assert message in err and "Traceback" not in err
 
 
-def test_a_missing_extra_is_named(run: Run, monkeypatch) -> None:
-    def fail(*_: object, **__: object) -> None:
+def test_a_missing_extra_is_named(run, monkeypatch):
+    def fail(*_, **__):
         raise ModuleNotFoundError("No module named 'keras'", name="keras")
 
     monkeypatch.setattr("pneumoscope.study.pipeline.run_study", fail)
@@ -101,7 +94,7 @@ def test_a_missing_extra_is_named(run: Run, monkeypatch) -> None:
     assert "pip install '.[train]'" in err
 
 
-def test_the_included_models_are_evaluated(run: Run, phantom_folder: Path, tmp_path: Path) -> None:
+def test_the_included_models_are_evaluated(run, phantom_folder, tmp_path):
     code, out, err = run("evaluate", phantom_folder, "--out", tmp_path, "--no-confounders", "--json")
 
     assert code == 0
@@ -115,7 +108,7 @@ def test_the_included_models_are_evaluated(run: Run, phantom_folder: Path, tmp_p
 
 
 @pytest.fixture(scope="module")
-def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def findings(tmp_path_factory):
     """Phantoms with four findings, and settings of a short training."""
     folder = tmp_path_factory.mktemp("findings")
     write_phantoms(folder / "data", num_train=90, num_test=30, size=224, label_set="multi-label", seed=0)
@@ -124,7 +117,7 @@ def findings(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.integration
-def test_findings_from_training_to_reading(run: Run, findings: Path) -> None:
+def test_findings_from_training_to_reading(run, findings):
     """The whole grammar on a multi-label table: train, continue, evaluate, explain, export, read."""
     data, made, reader = findings / "data/manifest.csv", findings / "run", findings / "reader"
     words = ["train", data, "--out", made, "--settings", findings / "short.toml"]

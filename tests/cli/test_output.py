@@ -2,7 +2,6 @@
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
@@ -13,7 +12,7 @@ NAMES = [f"metric_{number}" for number in range(12)]
 
 
 @pytest.fixture
-def table() -> MethodTable:
+def table():
     metrics = {name: Estimate(number / 12, 0.0, 1.0, 9) for number, name in enumerate(NAMES)}
     return MethodTable({"hirescam": metrics, "occlusion": {NAMES[0]: metrics[NAMES[0]]}}, {"occlusion": "Slow."})
 
@@ -40,11 +39,11 @@ def test_a_narrow_terminal_gets_several_tables_of_whole_columns(table, capsys, m
     assert all(any(str(estimate) in row for row in rows) for estimate in table.metrics["hirescam"].values())
 
 
-def run_python(code: str, *words: str) -> subprocess.CompletedProcess[str]:
+def run_python(code, *words):
     return subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
 
 
-def test_a_command_that_loads_keras_prints_only_its_own_lines(tmp_path: Path) -> None:
+def test_a_command_that_loads_keras_prints_only_its_own_lines(tmp_path):
     pytest.importorskip("keras")
     done = run_python("from pneumoscope.cli.main import main; main()", "explain", "a.png", "--model", str(tmp_path))
 
@@ -54,14 +53,14 @@ def test_a_command_that_loads_keras_prints_only_its_own_lines(tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("module", ["models.saved_model", "classification.classifier", "export.keras_graphs"])
-def test_importing_keras_through_the_library_prints_nothing(module: str) -> None:
+def test_importing_keras_through_the_library_prints_nothing(module):
     pytest.importorskip("keras")
     done = run_python(f"import pneumoscope.{module}, keras; keras.Input((1,))")
 
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_only_native_messages_are_dropped() -> None:
+def test_only_native_messages_are_dropped():
     done = run_python(
         "import logging, os, sys\n"
         "from pneumoscope.models.keras_import import drop_native_stderr\n"

@@ -1,8 +1,6 @@
 """DICOM files of every kind that a viewer meets, made with pydicom."""
 
 import io
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -24,32 +22,30 @@ from pydicom.uid import (
 CR = "1.2.840.10008.5.1.4.1.1.1"
 
 
-def draw_image(seed: int = 0, size: tuple[int, int] = (96, 80)) -> np.ndarray:
+def draw_image(seed=0, size=(96, 80)):
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 11), dtype=np.uint8)
     smooth = np.asarray(Image.fromarray(coarse).resize(size, Image.Resampling.BICUBIC), dtype=np.float64)
     return np.rint(255 * (smooth - smooth.min()) / np.ptp(smooth)).astype(np.uint8)
 
 
 @pytest.fixture
-def image() -> np.ndarray:
+def image():
     """Return `(80, 96)` uint8 that spans all gray levels."""
     return draw_image()
 
 
 @pytest.fixture
-def color_image() -> np.ndarray:
+def color_image():
     """Return `(80, 96, 3)` uint8."""
     return np.stack([draw_image(seed) for seed in range(3)], axis=-1)
 
 
-def to_bits(image: np.ndarray, bits: int, *, signed: bool = False) -> np.ndarray:
+def to_bits(image, bits, *, signed=False):
     levels = np.rint(image.astype(np.float64) * (2**bits - 1) / 255).astype(np.int64) - signed * 2 ** (bits - 1)
     return levels.astype(f"{'i' if signed else 'u'}{1 if bits == 8 else 2}")
 
 
-def build_dataset(
-    pixels: np.ndarray, *, bits: int = 0, signed: bool = False, syntax: str = ExplicitVRLittleEndian, **elements: object
-) -> Dataset:
+def build_dataset(pixels, *, bits=0, signed=False, syntax=ExplicitVRLittleEndian, **elements):
     if pixels.dtype == np.uint8 and bits and pixels.ndim == 2:
         pixels = to_bits(pixels, bits, signed=signed)
     dataset = Dataset()
@@ -77,7 +73,7 @@ def build_dataset(
     return dataset
 
 
-def encode_dataset(dataset: Dataset) -> bytes:
+def encode_dataset(dataset):
     dataset.file_meta.MediaStorageSOPClassUID = dataset.get("SOPClassUID", CR)
     dataset.file_meta.MediaStorageSOPInstanceUID = dataset.get("SOPInstanceUID", generate_uid())
     stream = io.BytesIO()
@@ -86,28 +82,28 @@ def encode_dataset(dataset: Dataset) -> bytes:
 
 
 @pytest.fixture
-def make_dataset() -> Callable[..., Dataset]:
+def make_dataset():
     """Return a function that makes a computed radiograph: 8-bit pixels are scaled to `bits`, elements are set last."""
     return build_dataset
 
 
 @pytest.fixture
-def encode() -> Callable[[Dataset], bytes]:
+def encode():
     """Return a function that encodes a dataset as a file."""
     return encode_dataset
 
 
 @pytest.fixture
-def make_dicom() -> Callable[..., bytes]:
+def make_dicom():
     """Return a function as `make_dataset` that returns the bytes of the file."""
     return lambda pixels, **options: encode_dataset(build_dataset(pixels, **options))
 
 
 @pytest.fixture
-def make_png() -> Callable[..., bytes]:
+def make_png():
     """Return a function that encodes pixels as a PNG or another format of Pillow."""
 
-    def make(pixels: np.ndarray, kind: str = "PNG", **options: object) -> bytes:
+    def make(pixels, kind="PNG", **options):
         stream = io.BytesIO()
         Image.fromarray(pixels).save(stream, kind, **options)
         return stream.getvalue()
@@ -116,10 +112,10 @@ def make_png() -> Callable[..., bytes]:
 
 
 @pytest.fixture
-def compress(make_png: Callable[..., bytes], tmp_path: Path) -> Callable[..., bytes]:
+def compress(make_png, tmp_path):
     """Return a function that makes a DICOM file whose pixels are compressed in one of five ways."""
 
-    def make(pixels: np.ndarray, kind: str, **options: object) -> bytes:
+    def make(pixels, kind, **options):
         dataset = build_dataset(pixels, **options)
         if kind in ("RLE", "JPEG-LS"):
             dataset.compress(RLELossless if kind == "RLE" else JPEGLSLossless, generate_instance_uid=False)
@@ -138,7 +134,7 @@ def compress(make_png: Callable[..., bytes], tmp_path: Path) -> Callable[..., by
     return make
 
 
-def compress_with_gdcm(data: bytes, folder: Path) -> bytes:
+def compress_with_gdcm(data, folder):
     gdcm = pytest.importorskip("gdcm")
     path = folder / "gdcm.dcm"
     path.write_bytes(data)

@@ -1,6 +1,4 @@
-from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -16,16 +14,16 @@ OFFICIAL_TEST = 624
 HALF_OF_TEST = 319
 
 
-def brighten(pixels: np.ndarray) -> np.ndarray:
+def brighten(pixels):
     return np.clip(pixels.astype(int) + 20, 0, 255).astype(np.uint8)
 
 
 @pytest.fixture(scope="module")
-def plain() -> Dataset:
+def plain():
     return phantom_dataset(num_train=45, num_test=21, seed=5)
 
 
-def test_sound_data_has_no_findings(plain: Dataset) -> None:
+def test_sound_data_has_no_findings(plain):
     audit = audit_dataset(plain)
     assert audit.counts == {
         f"{split}/{name}": number for split, number in (("train", 15), ("test", 7)) for name in KERMANY_LABELS.classes
@@ -40,7 +38,7 @@ def test_sound_data_has_no_findings(plain: Dataset) -> None:
         assert levels[2] == pytest.approx(np.median(means)) and levels == sorted(levels)
 
 
-def test_leaks_come_first_and_are_noted(plain: Dataset) -> None:
+def test_leaks_come_first_and_are_noted(plain):
     names, hashes = plain.table["name"], plain.table["sha256"]
     copies = [
         (plain.images[0], {"name": "train/again.jpeg", "sha256": hashes[0]}),
@@ -58,7 +56,7 @@ def test_leaks_come_first_and_are_noted(plain: Dataset) -> None:
     assert sum("across splits (leak)" in note for note in audit.notes) == 2
 
 
-def test_reused_numbers_are_no_shared_patients(write_image: Callable[..., Path]) -> None:
+def test_reused_numbers_are_no_shared_patients(write_image):
     names = [
         *("train/PNEUMONIA/person1_bacteria_1.png", "train/PNEUMONIA/person2_virus_2.png"),
         *("train/PNEUMONIA/BACTERIA-77-0001.png", "val/PNEUMONIA/person3_virus_2.png"),
@@ -76,7 +74,7 @@ def test_reused_numbers_are_no_shared_patients(write_image: Callable[..., Path])
     assert any(note.startswith("Label shift") for note in audit.notes)
 
 
-def test_data_without_splits_are_audited(write_image: Callable[..., Path]) -> None:
+def test_data_without_splits_are_audited(write_image):
     write_image("NORMAL/a.png", 1)
     audit = audit_dataset(load_dataset(write_image("PNEUMONIA/b.png", 2).parents[1]))
     assert audit.counts == {"unsplit/normal": 1, "unsplit/pneumonia": 1}
@@ -84,7 +82,7 @@ def test_data_without_splits_are_audited(write_image: Callable[..., Path]) -> No
     assert any("no test split" in note for note in audit.notes)
 
 
-def test_findings_and_contradictions_are_counted() -> None:
+def test_findings_and_contradictions_are_counted():
     labels, splits = ["a|b", "b", "", "", "a"], ["train", "train", "train", "test", "test"]
     table = pd.DataFrame({"label": labels, "split": splits, "uncertain": "", "path": "", "patient": [*"12345"]})
     table = table.assign(name=[*"vwxyz"], sha256=["h", "i", "j", "k", "h"])
@@ -98,7 +96,7 @@ def test_findings_and_contradictions_are_counted() -> None:
 
 
 @pytest.mark.real_data
-def test_flaws_of_the_public_data_set(real_data: Path) -> None:
+def test_flaws_of_the_public_data_set(real_data):
     audit = audit_dataset(load_dataset(real_data))
     inside_train = [group for group in audit.exact_duplicates if all(name.startswith("train/") for name in group)]
     assert sum(len(group) * (len(group) - 1) // 2 for group in inside_train) == 28

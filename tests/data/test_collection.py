@@ -1,19 +1,12 @@
-from collections.abc import Callable
-from pathlib import Path
-from typing import Any
-
-import numpy as np
 import pandas as pd
 import pytest
 
-from pneumoscope.data.collection import Collection, scan_collection
+from pneumoscope.data.collection import scan_collection
 from pneumoscope.data.kermany import KERMANY_LABELS, parse_name
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.splits import check_contradictions
 from pneumoscope.errors import CollectionError, LabelError
 from pneumoscope.labels import LabelSet
-
-Writer = Callable[..., Path]
 
 
 @pytest.mark.parametrize(
@@ -28,14 +21,14 @@ Writer = Callable[..., Path]
         ("NORMAL-1003233-0001.jpeg", "1003233", "normal"),
     ],
 )
-def test_both_naming_schemes_are_parsed(name: str, patient: str, label: str) -> None:
+def test_both_naming_schemes_are_parsed(name, patient, label):
     parsed = parse_name(name)
     assert parsed is not None
     assert (parsed.patient, parsed.label) == (patient, label)
     assert parse_name(f"chest-{name}") is None
 
 
-def test_folder_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
+def test_folder_becomes_a_table(tmp_path, write_image):
     write_image("Train/normal/IM-0001-0001.jpeg", 1)
     write_image("Train/Pneumonia/person1_bacteria_1.JPG", 2)
     write_image("test/PNEUMONIA/person1_virus_6.png", 3)
@@ -49,9 +42,7 @@ def test_folder_becomes_a_table(tmp_path: Path, write_image: Writer) -> None:
     assert table["sha256"].str.len().eq(64).all()
 
 
-def test_usual_class_names_alone_are_no_known_data_set(
-    scan: Callable[..., Collection], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_usual_class_names_alone_are_no_known_data_set(scan, caplog):
     with caplog.at_level("INFO"):
         scan("NORMAL", "PNEUMONIA")
         assert "recognized" not in caplog.text
@@ -59,14 +50,12 @@ def test_usual_class_names_alone_are_no_known_data_set(
         assert "recognized as Chest X-Ray Images (Pneumonia)" in caplog.text
 
 
-def test_split_folders_with_unknown_names_are_pointed_out(
-    scan: Callable[..., Collection], caplog: pytest.LogCaptureFixture
-) -> None:
+def test_split_folders_with_unknown_names_are_pointed_out(scan, caplog):
     scan("treino/normal", "treino/tb", "teste/normal", "teste/tb")
     assert "the folders teste, treino all hold normal, tb" in caplog.text
 
 
-def test_debris_and_nested_copies_are_skipped(tmp_path: Path, write_image: Writer) -> None:
+def test_debris_and_nested_copies_are_skipped(tmp_path, write_image):
     write_image("chest_xray/train/NORMAL/IM-0001-0001.jpeg")
     write_image("chest_xray/chest_xray/train/NORMAL/IM-0001-0001.jpeg")
     write_image("chest_xray/__MACOSX/train/NORMAL/IM-0001-0001.jpeg")
@@ -82,19 +71,19 @@ def test_debris_and_nested_copies_are_skipped(tmp_path: Path, write_image: Write
     ("folder", "split"),
     [("Training", "train"), ("dev", "val"), ("Validate", "val"), ("validation_set", "val"), ("Test Set", "test")],
 )
-def test_usual_names_of_splits_are_recognized(tmp_path: Path, write_image: Writer, folder: str, split: str) -> None:
+def test_usual_names_of_splits_are_recognized(tmp_path, write_image, folder, split):
     write_image(f"{folder}/NORMAL/a.jpeg")
     assert scan_collection(tmp_path).table["split"].tolist() == [split]
 
 
-def test_a_folder_beside_the_splits_is_an_error(tmp_path: Path, write_image: Writer) -> None:
+def test_a_folder_beside_the_splits_is_an_error(tmp_path, write_image):
     write_image("train/NORMAL/a.jpeg", 1)
     write_image("holdout/NORMAL/b.jpeg", 2)
     with pytest.raises(CollectionError, match=r"those in holdout are not; expected all in folders named train,"):
         scan_collection(tmp_path)
 
 
-def test_an_unknown_split_of_a_manifest_is_an_error(tmp_path: Path, write_image: Writer) -> None:
+def test_an_unknown_split_of_a_manifest_is_an_error(tmp_path, write_image):
     for number, name in enumerate("ab"):
         write_image(f"{name}.png", number)
     (tmp_path / "images.csv").write_text("path,label,split\na.png,normal,holdout\nb.png,viral,Train\n")
@@ -116,7 +105,7 @@ def test_an_unknown_split_of_a_manifest_is_an_error(tmp_path: Path, write_image:
     ],
     ids=["bom-crlf", "semicolons-padding", "tabs", "trailing-commas", "backslashes", "quotes-and-twice"],
 )
-def test_the_usual_forms_of_tables_are_read(tmp_path: Path, write_image: Writer, text: str) -> None:
+def test_the_usual_forms_of_tables_are_read(tmp_path, write_image, text):
     for number, name in enumerate("ab"):
         write_image(f"im/{name}.png", number)
     (tmp_path / "images.csv").write_bytes(text.encode())
@@ -125,7 +114,7 @@ def test_the_usual_forms_of_tables_are_read(tmp_path: Path, write_image: Writer,
     assert collection.skipped.empty
 
 
-def test_a_parquet_table_is_read(tmp_path: Path, write_image: Writer) -> None:
+def test_a_parquet_table_is_read(tmp_path, write_image):
     write_image("a.png")
     table = pd.DataFrame({"path": ["a.png"], "labels": [["mass", "edema"]], "patient": [7.0], "split": [None]})
     table.to_parquet(tmp_path / "images.parquet")
@@ -146,14 +135,14 @@ def test_a_parquet_table_is_read(tmp_path: Path, write_image: Writer) -> None:
     ],
     ids=["two-labels", "too-many-cells", "empty", "html", "no-labels", "empty-findings", "empty-labels"],
 )
-def test_an_unusable_table_is_an_error(tmp_path: Path, write_image: Writer, text: str, message: str) -> None:
+def test_an_unusable_table_is_an_error(tmp_path, write_image, text, message):
     write_image("a.png")
     (tmp_path / "images.csv").write_text(text)
     with pytest.raises(CollectionError, match=message):
         scan_collection(tmp_path / "images.csv")
 
 
-def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_image: Writer) -> None:
+def test_prepared_folders_and_link_loops_are_read(tmp_path, write_image):
     write_image("train/viral/person1_virus_6.jpeg")
     write_image("train/BACTERIAL/a.jpeg", 1)
     (tmp_path / "train/again").symlink_to(tmp_path)
@@ -161,13 +150,13 @@ def test_prepared_folders_and_link_loops_are_read(tmp_path: Path, write_image: W
     assert sorted(table["label"]) == ["bacterial", "viral"]
 
 
-def test_a_table_in_another_encoding_is_an_error(tmp_path: Path) -> None:
+def test_a_table_in_another_encoding_is_an_error(tmp_path):
     (tmp_path / "data.csv").write_bytes("path,label\na.png,pulmão\n".encode("latin-1"))
     with pytest.raises(CollectionError, match="save the table as UTF-8"):
         scan_collection(tmp_path / "data.csv")
 
 
-def test_manifest_becomes_a_table(tmp_path: Path, write_image: Writer, caplog: pytest.LogCaptureFixture) -> None:
+def test_manifest_becomes_a_table(tmp_path, write_image, caplog):
     write_image("images/a.png", 1)
     write_image("images/b.png", 2)
     rows = [
@@ -192,7 +181,7 @@ def test_manifest_becomes_a_table(tmp_path: Path, write_image: Writer, caplog: p
     )
 
 
-def test_error_for_other_sources_shows_the_layout(tmp_path: Path) -> None:
+def test_error_for_other_sources_shows_the_layout(tmp_path):
     for source in (tmp_path, tmp_path / "missing"):
         with pytest.raises(CollectionError, match="expected a folder such as"):
             scan_collection(source)
@@ -201,9 +190,7 @@ def test_error_for_other_sources_shows_the_layout(tmp_path: Path) -> None:
         scan_collection(tmp_path / "image.jpeg")
 
 
-def test_folders_of_any_class_and_patient(
-    tmp_path: Path, write_image: Writer, make_dicom: Callable[..., bytes], image: np.ndarray
-) -> None:
+def test_folders_of_any_class_and_patient(tmp_path, write_image, make_dicom, image):
     write_image("set/Treino/Pneumonia viral/ana/1.png", 1)
     write_image("set/train/Coração aumentado/images/2.png", 2)
     write_image("set/train/Normal/3.png", 3)
@@ -225,9 +212,7 @@ def test_folders_of_any_class_and_patient(
     ]  # fmt: skip
 
 
-def test_a_patient_of_all_dicom_files_is_ignored(
-    tmp_path: Path, make_dicom: Callable[..., bytes], image: np.ndarray, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_a_patient_of_all_dicom_files_is_ignored(tmp_path, make_dicom, image, caplog):
     for number in range(10):
         path = tmp_path / f"{'ab'[number % 2]}/{number}.dcm"
         path.parent.mkdir(exist_ok=True)
@@ -237,10 +222,10 @@ def test_a_patient_of_all_dicom_files_is_ignored(
 
 
 @pytest.fixture
-def scan(tmp_path: Path, write_image: Writer) -> Callable[..., Collection]:
+def scan(tmp_path, write_image):
     """Return a function that scans a folder with one image in each of these folders."""
 
-    def scan(*folders: str, **options: object) -> Collection:
+    def scan(*folders, **options):
         for number, folder in enumerate(folders):
             write_image(f"set/{folder}/{number}.png", number)
         return scan_collection(tmp_path / "set", options=LabelOptions.parse(**options))
@@ -262,9 +247,7 @@ def scan(tmp_path: Path, write_image: Writer) -> Callable[..., Collection]:
         ("normal pneumonia", {"group": ["pneumonia=a,b"]}, ("normal", "a", "b"), "normal pneumonia"),
     ],
 )  # fmt: skip
-def test_names_are_chosen_mapped_and_grouped(
-    scan: Callable[..., Collection], folders: str, options: dict[str, Any], classes: tuple[str, ...], labels: str
-) -> None:
+def test_names_are_chosen_mapped_and_grouped(scan, folders, options, classes, labels):
     collection = scan(*folders.split(), **options)
     assert collection.label_set.classes == classes
     assert sorted(collection.table["label"]) == sorted(labels.split())
@@ -285,14 +268,12 @@ def test_names_are_chosen_mapped_and_grouped(
         ("a b", {"data_set": "moon"}, "the data set 'moon' is not known; expected one of kermany, nih"),
     ],
 )
-def test_unusable_names_are_errors(
-    scan: Callable[..., Collection], folders: str, options: dict[str, Any], message: str
-) -> None:
+def test_unusable_names_are_errors(scan, folders, options, message):
     with pytest.raises((CollectionError, LabelError), match=message):
         scan(*folders.split(), **options)
 
 
-def test_same_bytes_under_different_labels_are_an_error(scan: Callable[..., Collection], write_image: Writer) -> None:
+def test_same_bytes_under_different_labels_are_an_error(scan, write_image):
     write_image("set/NORMAL/x.png", 1)
     write_image("set/VIRAL/y.png", 0)
     collection = scan("PNEUMONIA", "VIRAL")  # 0.png, which may be viral, and 1.png

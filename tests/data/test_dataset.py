@@ -3,7 +3,6 @@ import signal
 import subprocess
 import sys
 import textwrap
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -18,12 +17,11 @@ from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import CollectionError
 from pneumoscope.labels import LabelSet
 
-Writer = Callable[..., Path]
 FINDINGS = LabelSet(("Effusion", "Nodule"), "No Finding", multi_label=True)
 
 
 @pytest.fixture
-def folder(tmp_path: Path, write_image: Writer) -> Path:
+def folder(tmp_path, write_image):
     write_image("images/train/NORMAL/IM-0001-0001.png", 1)
     write_image("images/train/PNEUMONIA/person1_virus_6.png", 2)
     write_image("images/train/PNEUMONIA/other.png", 3)
@@ -33,11 +31,11 @@ def folder(tmp_path: Path, write_image: Writer) -> Path:
 
 
 @pytest.fixture
-def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+def decoded(monkeypatch):
     """Return the list of the files that are decoded, in order."""
     names: list[str] = []
 
-    def decode(paths: list[str], *, size: int) -> object:
+    def decode(paths, *, size):
         names.extend(Path(path).name for path in paths)
         return decode_files(paths, size=size)
 
@@ -45,7 +43,7 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     return names
 
 
-def make_findings() -> Dataset:
+def make_findings():
     labels, uncertain = ["Effusion|Nodule", "", "nodule"], ["", "Effusion", ""]
     table = pd.DataFrame({"name": ["a", "b", "c"], "label": labels, "uncertain": uncertain, "split": "train"})
     images = np.arange(3, dtype=np.uint8)[:, None, None] * np.ones((1, 16, 16), np.uint8)
@@ -53,7 +51,7 @@ def make_findings() -> Dataset:
 
 
 @pytest.mark.parametrize("on_disk", [False, True])
-def test_images_are_in_the_order_of_the_table(folder: Path, on_disk: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_are_in_the_order_of_the_table(folder, on_disk, monkeypatch):
     monkeypatch.setattr(cache, "MAX_IN_MEMORY", 2000 if on_disk else 3 * 32 * 32 * 2)
     dataset = load_dataset(folder, size=32)
     assert dataset.images.shape == (3, 32, 32) and isinstance(dataset.images, np.memmap) == on_disk
@@ -66,7 +64,7 @@ def test_images_are_in_the_order_of_the_table(folder: Path, on_disk: bool, monke
     np.testing.assert_array_equal(shuffled.images, np.asarray(dataset.images)[[2, 0, 1]])
 
 
-def test_labels_follow_the_classes(folder: Path) -> None:
+def test_labels_follow_the_classes(folder):
     dataset = load_dataset(folder, size=32)
     by_name = dict(zip(dataset.table["name"], dataset.labels(), strict=True))
     assert by_name["train/PNEUMONIA/person1_virus_6.png"] == 2
@@ -75,16 +73,14 @@ def test_labels_follow_the_classes(folder: Path) -> None:
     assert sorted(dataset.targets.tolist()) == [[-1, -1, -1], [0, 0, 1], [1, 0, 0]]
 
 
-def test_findings_that_a_dataset_does_not_list_are_unknown() -> None:
+def test_findings_that_a_dataset_does_not_list_are_unknown():
     dataset = make_findings()
     assert dataset.labels().tolist() == dataset.targets.tolist() == [[1, 1], [-1, 0], [0, 1]]
     other = LabelSet(("Mass", "EFFUSION"), multi_label=True)
     assert dataset.labels(other).tolist() == [[-1, 1], [-1, -1], [-1, 0]]
 
 
-def test_cache_is_used_until_a_file_changes(
-    folder: Path, tmp_path: Path, write_image: Writer, decoded: list[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cache_is_used_until_a_file_changes(folder, tmp_path, write_image, decoded, monkeypatch):
     for name in ("broken.jpeg", "page.jpg"):
         (folder / "train/NORMAL" / name).unlink()
     monkeypatch.setattr(cache, "MAX_IN_MEMORY", 0)
@@ -101,7 +97,7 @@ def test_cache_is_used_until_a_file_changes(
 
 
 @pytest.mark.parametrize("damaged", ["raw", "sha256"])
-def test_damaged_cache_is_completed(folder: Path, tmp_path: Path, damaged: str, decoded: list[str]) -> None:
+def test_damaged_cache_is_completed(folder, tmp_path, damaged, decoded):
     expected = load_dataset(folder, size=32, cache_dir=tmp_path / "cache").images
     (path,) = (tmp_path / "cache").glob(f"*.{damaged}")
     path.write_bytes(path.read_bytes()[:-10])
@@ -112,7 +108,7 @@ def test_damaged_cache_is_completed(folder: Path, tmp_path: Path, damaged: str, 
 
 
 @pytest.mark.integration
-def test_killed_run_continues(tmp_path: Path, write_image: Writer, decoded: list[str]) -> None:
+def test_killed_run_continues(tmp_path, write_image, decoded):
     for number in range(6):
         write_image(f"images/train/{'NORMAL' if number % 2 else 'VIRAL'}/{number}.png", number)
     script = """
@@ -136,9 +132,7 @@ def test_killed_run_continues(tmp_path: Path, write_image: Writer, decoded: list
         np.testing.assert_array_equal(image, load_image(path, size=128))
 
 
-def test_dicom_is_loaded_if_its_header_describes_a_frontal_chest(
-    tmp_path: Path, make_dicom: Callable[..., bytes], image: np.ndarray
-) -> None:
+def test_dicom_is_loaded_if_its_header_describes_a_frontal_chest(tmp_path, make_dicom, image):
     elements: dict[str, dict[str, object]] = {"pa": {"ViewPosition": "PA"}, "ll": {"ViewPosition": "LL"}}
     elements |= {"hand": {"BodyPartExamined": "HAND"}, "cut": {}}
     for number, (name, options) in enumerate(elements.items()):
@@ -154,7 +148,7 @@ def test_dicom_is_loaded_if_its_header_describes_a_frontal_chest(
     assert "NORMAL/cut.dcm" in reasons
 
 
-def test_no_readable_file_is_an_error(tmp_path: Path) -> None:
+def test_no_readable_file_is_an_error(tmp_path):
     for name in ("NORMAL", "VIRAL"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "a.jpeg").write_text("no image")
@@ -162,7 +156,7 @@ def test_no_readable_file_is_an_error(tmp_path: Path) -> None:
         load_dataset(tmp_path)
 
 
-def test_select_keeps_rows_and_masks_aligned(phantoms: Dataset) -> None:
+def test_select_keeps_rows_and_masks_aligned(phantoms):
     for rows in (np.array([5, 2]), slice(4, 9), np.arange(len(phantoms)) % 7 == 0, -1):
         part, names = phantoms[rows], phantoms.table["name"].to_numpy()[rows]
         assert part.table["name"].tolist() == np.atleast_1d(names).tolist() and len(part) == len(part.table)
@@ -172,14 +166,14 @@ def test_select_keeps_rows_and_masks_aligned(phantoms: Dataset) -> None:
     assert len(phantoms.train) + len(phantoms.val) + len(phantoms.test) == len(phantoms)
 
 
-def test_shapes_are_checked(phantoms: Dataset) -> None:
+def test_shapes_are_checked(phantoms):
     with pytest.raises(ValueError, match="expected"):
         Dataset(phantoms.images.astype(float), phantoms.table, phantoms.skipped, phantoms.label_set)
     with pytest.raises(ValueError, match="expected one per image"):
         Dataset(phantoms.images[:3], phantoms.table, phantoms.skipped, phantoms.label_set)
 
 
-def test_images_of_a_known_class_go_to_tensorflow(phantoms: Dataset) -> None:
+def test_images_of_a_known_class_go_to_tensorflow(phantoms):
     pytest.importorskip("tensorflow")
     few = phantoms[:5]
     few.table.loc[1, "label"] = "pneumonia"
@@ -190,7 +184,7 @@ def test_images_of_a_known_class_go_to_tensorflow(phantoms: Dataset) -> None:
     assert [label.numpy().tolist() for _, label in make_findings().to_tf()] == [[1, 1], [-1, 0], [0, 1]]
 
 
-def test_images_go_to_torch() -> None:
+def test_images_go_to_torch():
     torch = pytest.importorskip("torch")
     images, labels = next(iter(torch.utils.data.DataLoader(make_findings().to_torch(), batch_size=3)))
     assert images.shape == (3, 1, 16, 16) and images.dtype == torch.float32

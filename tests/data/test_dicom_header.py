@@ -6,8 +6,6 @@ import subprocess
 import sys
 import threading
 import warnings
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,11 +16,10 @@ from pneumoscope.data.dicom import describe_header, is_dicom, quiet_pydicom, rea
 from pneumoscope.data.image import load_gray
 from pneumoscope.errors import ImageError
 
-Maker = Callable[..., bytes]
 DX, SC = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
 
 
-def make_code(value: str, meaning: str, scheme: str = "SCT") -> list[Dataset]:
+def make_code(value, meaning, scheme="SCT"):
     item = Dataset()
     item.CodeValue, item.CodingSchemeDesignator, item.CodeMeaning = value, scheme, meaning
     return [item]
@@ -60,26 +57,24 @@ SUITABLE = {
 
 
 @pytest.mark.parametrize("name", UNSUITABLE)
-def test_unsuitable_header_gives_a_reason(name: str, image: np.ndarray, make_dicom: Maker) -> None:
+def test_unsuitable_header_gives_a_reason(name, image, make_dicom):
     elements, expected = UNSUITABLE[name]
     (reason,) = describe_header(make_dicom(image, **elements))
     assert expected in reason and reason.endswith(".") and "DOE" not in reason
 
 
 @pytest.mark.parametrize("name", SUITABLE)
-def test_frontal_chest_radiograph_gives_no_reason(name: str, image: np.ndarray, make_dicom: Maker) -> None:
+def test_frontal_chest_radiograph_gives_no_reason(name, image, make_dicom):
     assert describe_header(make_dicom(image, **SUITABLE[name])) == []
 
 
-def test_every_reason_is_listed(image: np.ndarray, make_dicom: Maker) -> None:
+def test_every_reason_is_listed(image, make_dicom):
     assert len(describe_header(make_dicom(image, ViewPosition="LL", BodyPartExamined="KNEE", Modality="MR"))) == 3
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
 @pytest.mark.parametrize("meta", [True, False], ids=["meta", "bare"])
-def test_file_without_preamble_is_loaded(
-    syntax: str, meta: bool, image: np.ndarray, make_dataset: Callable, encode: Maker
-) -> None:
+def test_file_without_preamble_is_loaded(syntax, meta, image, make_dataset, encode):
     dataset = make_dataset(image, syntax=syntax)
     whole = encode(dataset)
     bare = io.BytesIO()
@@ -93,7 +88,7 @@ def test_file_without_preamble_is_loaded(
     np.testing.assert_array_equal(load_gray(bare.getvalue()), load_gray(whole))
 
 
-def test_other_content_is_no_dicom(image: np.ndarray, make_png: Maker) -> None:
+def test_other_content_is_no_dicom(image, make_png):
     jpeg = make_png(image, "JPEG")
     for data in (make_png(image), jpeg, b"", b"\0" * 200, b"text, " * 60, b"\x08\x00" * 90):
         assert not is_dicom(data)
@@ -103,16 +98,14 @@ def test_other_content_is_no_dicom(image: np.ndarray, make_png: Maker) -> None:
 
 
 @pytest.fixture
-def invalid_birth_date(image: np.ndarray, make_dicom: Maker) -> bytes:
+def invalid_birth_date(image, make_dicom):
     """Return a file that pydicom warns of, quoting its values."""
     data = make_dicom(image, PatientBirthDate="19700101", PixelData=image.tobytes() + bytes(40))
     assert b"19700101" in data
     return data.replace(b"19700101", b"DOE BORN").replace(b"\x10\x00\x10\x00PN", b"\x10\x00\x10\x00DA")
 
 
-def test_nothing_is_warned_or_logged(
-    invalid_birth_date: bytes, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_nothing_is_warned_or_logged(invalid_birth_date, caplog, capfd):
     with caplog.at_level(logging.DEBUG):
         load_gray(invalid_birth_date)
         describe_header(invalid_birth_date)
@@ -121,13 +114,13 @@ def test_nothing_is_warned_or_logged(
     assert capfd.readouterr() == ("", "")
 
 
-def test_silence_ends_when_the_last_thread_leaves(make_dicom: Maker, image: np.ndarray) -> None:
+def test_silence_ends_when_the_last_thread_leaves(make_dicom, image):
     logger = logging.getLogger("pydicom")
     before, level = list(warnings.filters), logger.level
     barrier = threading.Barrier(8)
     data = make_dicom(image)
 
-    def load() -> None:
+    def load():
         barrier.wait()
         for _ in range(5):
             load_gray(data)
@@ -143,9 +136,7 @@ def test_silence_ends_when_the_last_thread_leaves(make_dicom: Maker, image: np.n
 
 
 @pytest.mark.parametrize("name", ["a.jpeg", "a.dcm"])
-def test_pydicom_is_imported_for_dicom_alone_and_stays_silent(
-    name: str, tmp_path: Path, image: np.ndarray, make_png: Maker, invalid_birth_date: bytes
-) -> None:
+def test_pydicom_is_imported_for_dicom_alone_and_stays_silent(name, tmp_path, image, make_png, invalid_birth_date):
     path = tmp_path / name
     path.write_bytes(make_png(image, "JPEG") if name == "a.jpeg" else invalid_birth_date)
     code = (

@@ -1,7 +1,6 @@
 """DICOM files that are damaged or no radiograph are rejected with a reason that never quotes the header."""
 
 import io
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -11,8 +10,6 @@ from pydicom.uid import DeflatedExplicitVRLittleEndian
 from pneumoscope.data.dicom import describe_header
 from pneumoscope.data.image import load_gray
 from pneumoscope.errors import ImageError
-
-Maker = Callable[..., bytes]
 
 REJECTED = {
     "several frames": ({"NumberOfFrames": 4}, "4 frames"),
@@ -38,14 +35,14 @@ REJECTED = {
 
 
 @pytest.mark.parametrize("name", REJECTED)
-def test_unsuitable_file_is_rejected(name: str, image: np.ndarray, make_dicom: Maker) -> None:
+def test_unsuitable_file_is_rejected(name, image, make_dicom):
     options, reason = REJECTED[name]
     with pytest.raises(ImageError, match=reason) as caught:
         load_gray(make_dicom(image, **options))
     assert "DOE" not in str(caught.value)
 
 
-def test_unknown_encoding_is_rejected(image: np.ndarray, make_dicom: Maker) -> None:
+def test_unknown_encoding_is_rejected(image, make_dicom):
     data = make_dicom(image).replace(b"1.2.840.10008.1.2.1\0", b"1.2.840.99999.1.2.1\0", 1)
     for read in (load_gray, describe_header):
         with pytest.raises(ImageError, match="transfer syntax is unknown"):
@@ -53,16 +50,14 @@ def test_unknown_encoding_is_rejected(image: np.ndarray, make_dicom: Maker) -> N
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "JPEG 2000", "JPEG-LS", "JPEG lossless"])
-def test_compressed_pixels_of_another_size_are_rejected_before_decoding(
-    kind: str, image: np.ndarray, compress: Maker, encode: Maker
-) -> None:
+def test_compressed_pixels_of_another_size_are_rejected_before_decoding(kind, image, compress, encode):
     dataset = dcmread(io.BytesIO(compress(image, kind)))
     dataset.Rows += 1
     with pytest.raises(ImageError, match="header declares 96 x 81 x 1"):
         load_gray(encode(dataset))
 
 
-def test_12_bit_lossy_jpeg_is_rejected(image: np.ndarray, compress: Maker, encode: Maker) -> None:
+def test_12_bit_lossy_jpeg_is_rejected(image, compress, encode):
     dataset = dcmread(io.BytesIO(compress(image, "JPEG")))
     dataset.file_meta.TransferSyntaxUID = "1.2.840.10008.1.2.4.51"
     load_gray(encode(dataset))
@@ -71,7 +66,7 @@ def test_12_bit_lossy_jpeg_is_rejected(image: np.ndarray, compress: Maker, encod
         load_gray(encode(dataset))
 
 
-def check_damaged(data: bytes) -> None:
+def check_damaged(data):
     """Load a damaged file: it gives an image or an `ImageError`, nothing else."""
     try:
         loaded = load_gray(data)
@@ -81,7 +76,7 @@ def check_damaged(data: bytes) -> None:
         assert loaded.dtype == np.float32 and 0 <= loaded.min() < loaded.max() <= 1
 
 
-def overwrite(data: bytes, places: np.ndarray, rng: np.random.Generator) -> bytes:
+def overwrite(data, places, rng):
     damaged = bytearray(data)
     for place in places:
         damaged[place] = int(rng.integers(0, 256))
@@ -89,7 +84,7 @@ def overwrite(data: bytes, places: np.ndarray, rng: np.random.Generator) -> byte
 
 
 @pytest.mark.parametrize("kind", ["native", "RLE", "JPEG", "JPEG 2000"])
-def test_damage_raises_an_image_error_at_most(kind: str, image: np.ndarray, compress: Maker, make_dicom: Maker) -> None:
+def test_damage_raises_an_image_error_at_most(kind, image, compress, make_dicom):
     data = make_dicom(image) if kind == "native" else compress(image, kind)
     for length in np.linspace(132, len(data) - 5, 40).astype(int):
         with pytest.raises(ImageError):
@@ -101,9 +96,7 @@ def test_damage_raises_an_image_error_at_most(kind: str, image: np.ndarray, comp
 
 
 @pytest.mark.parametrize("kind", ["JPEG-LS", "JPEG lossless"])
-def test_decoders_that_may_abort_run_in_another_process(
-    kind: str, image: np.ndarray, compress: Maker, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_decoders_that_may_abort_run_in_another_process(kind, image, compress, capfd):
     data = compress(image, kind, bits=16)
     with pytest.raises(ImageError):
         load_gray(data[: len(data) // 2])

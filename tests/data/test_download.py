@@ -5,7 +5,6 @@ import os
 import sys
 import threading
 import zipfile
-from collections.abc import Callable, Iterator
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -23,7 +22,7 @@ IMAGE_NAME = "chest_xray/train/NORMAL/IM-0115-0001.jpeg"
 IMAGE_DATA = b"radiograph" * 10_000
 
 
-def make_zip(*extra: str) -> bytes:
+def make_zip(*extra):
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w") as bundle:
         bundle.writestr(IMAGE_NAME, IMAGE_DATA)
@@ -35,18 +34,18 @@ def make_zip(*extra: str) -> bytes:
 class Handler(SimpleHTTPRequestHandler):
     """Serve files without a log."""
 
-    def log_message(self, *_: object) -> None:
+    def log_message(self, *_):
         pass
 
 
 @pytest.fixture
-def serve(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., None]]:
+def serve(monkeypatch, tmp_path_factory):
     """Return a function that sets what a local server answers in place of Mendeley Data."""
     folder = tmp_path_factory.mktemp("served")
     http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
     address = f"http://127.0.0.1:{http.server_address[1]}"
 
-    def set_answers(data: bytes, *, sha256: str = "", listing: object = None) -> None:
+    def set_answers(data, *, sha256="", listing=None):
         digest = sha256 or hashlib.sha256(data).hexdigest()
         details = {"download_url": f"{address}/zip", "sha256_hash": digest, "size": len(data)}
         listing = listing or [{"filename": "ChestXRay2017.zip", "content_details": details}]
@@ -66,7 +65,7 @@ def serve(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFact
 
 
 @pytest.mark.parametrize("extra", [(), ("../escaped.txt", "chest_xray/../../escaped.txt", "/tmp/escaped.txt")])
-def test_images_alone_are_unpacked_and_kept(extra: tuple[str, ...], serve: Callable[..., None], tmp_path: Path) -> None:
+def test_images_alone_are_unpacked_and_kept(extra, serve, tmp_path):
     serve(make_zip(*extra))
     folder = download_collection(tmp_path / "data", source="mendeley")
     serve(b"no zip")
@@ -84,9 +83,7 @@ def test_images_alone_are_unpacked_and_kept(extra: tuple[str, ...], serve: Calla
         (make_zip(), {"listing": {"message": "moved"}}, r"does not list ChestXRay2017\.zip"),
     ],
 )
-def test_damaged_answers_are_errors(
-    data: bytes, options: dict[str, object], message: str, serve: Callable[..., None], tmp_path: Path
-) -> None:
+def test_damaged_answers_are_errors(data, options, message, serve, tmp_path):
     serve(data, **options)
     with pytest.raises(DownloadError, match=message):
         download_collection(tmp_path, source="mendeley")
@@ -94,15 +91,15 @@ def test_damaged_answers_are_errors(
 
 
 @pytest.mark.usefixtures("serve")
-def test_full_disk_is_an_error_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_disk_is_an_error_before_anything_is_written(tmp_path, monkeypatch):
     monkeypatch.setattr(download.shutil, "disk_usage", lambda _: SimpleNamespace(free=10))
     with pytest.raises(DownloadError, match="GB of free space"):
         download_collection(tmp_path, source="mendeley")
     assert list(tmp_path.iterdir()) == []
 
 
-def test_download_of_kagglehub_is_moved_into_place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def dataset_download(handle: str) -> str:
+def test_download_of_kagglehub_is_moved_into_place(tmp_path, monkeypatch):
+    def dataset_download(handle):
         fetched = Path(os.environ["KAGGLEHUB_CACHE"], "datasets", handle, "versions", "2")
         (fetched / "chest_xray" / "train").mkdir(parents=True)
         return str(fetched)
@@ -115,14 +112,14 @@ def test_download_of_kagglehub_is_moved_into_place(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.usefixtures("serve")
-def test_mendeley_is_the_fallback_of_kaggle(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_mendeley_is_the_fallback_of_kaggle(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "kagglehub", SimpleNamespace(dataset_download=lambda _: 1 / 0))
     assert (download_collection(tmp_path).parent / IMAGE_NAME).exists()
     with pytest.raises(DownloadError, match="expected auto, kaggle or mendeley"):
         download_collection(tmp_path, source="elsewhere")
 
 
-def test_without_network_the_error_lists_the_pages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_network_the_error_lists_the_pages(tmp_path, monkeypatch):
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
     monkeypatch.setattr(download, "MENDELEY_API", "http://127.0.0.1:9/files")
     with pytest.raises(DownloadError) as caught:
@@ -132,7 +129,7 @@ def test_without_network_the_error_lists_the_pages(tmp_path: Path, monkeypatch: 
 
 
 @pytest.mark.parametrize("source", ["kaggle", "mendeley"])
-def test_missing_package_is_named(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_package_is_named(source, tmp_path, monkeypatch):
     for name in ("kagglehub", "pooch"):
         monkeypatch.setitem(sys.modules, name, None)
     with pytest.raises(MissingExtraError, match=r"pip install '\.\[download\]'"):

@@ -1,38 +1,34 @@
 import io
-from collections.abc import Callable
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from pneumoscope.data import duplicates
-from pneumoscope.data.dataset import Dataset, load_dataset
+from pneumoscope.data.dataset import load_dataset
 from pneumoscope.data.duplicates import find_known, find_near_duplicates, hash_images
 
 
-def encode_again(pixels: np.ndarray) -> np.ndarray:
+def encode_again(pixels):
     buffer = io.BytesIO()
     Image.fromarray(pixels).resize((200, 200)).save(buffer, "JPEG", quality=40)
     return np.asarray(Image.open(buffer).resize((128, 128)))
 
 
-def brighten(pixels: np.ndarray) -> np.ndarray:
+def brighten(pixels):
     return np.clip((pixels.astype(float) - 128) * 1.15 + 148, 0, 255).astype(np.uint8)
 
 
-def add_noise(pixels: np.ndarray) -> np.ndarray:
+def add_noise(pixels):
     return np.clip(pixels + np.random.default_rng(0).normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
 
 
-def name_files(number: int) -> np.ndarray:
+def name_files(number):
     return np.arange(number).astype(str)
 
 
 @pytest.mark.parametrize("change", [encode_again, brighten, add_noise])
-def test_changed_copies_are_found(
-    change: Callable[[np.ndarray], np.ndarray], phantoms: Dataset, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_changed_copies_are_found(change, phantoms, monkeypatch):
     rows = [3, 20, 44]
     copies = np.stack([change(phantoms.images[row]) for row in rows])
     images = np.concatenate([phantoms.images, copies])
@@ -47,12 +43,12 @@ def test_changed_copies_are_found(
     assert not find_known(hashes, hashes[:0]).any()
 
 
-def test_other_images_and_exact_copies_are_no_near_duplicates(phantoms: Dataset) -> None:
+def test_other_images_and_exact_copies_are_no_near_duplicates(phantoms):
     twice = np.concatenate([phantoms.images, phantoms.images[:5]])
     assert find_near_duplicates(twice, np.append(name_files(len(phantoms)), name_files(5))) == []
 
 
-def test_training_images_are_written_beside_a_model(phantoms: Dataset, tmp_path: Path) -> None:
+def test_training_images_are_written_beside_a_model(phantoms, tmp_path):
     duplicates.write_known_images(phantoms.train, tmp_path / "known.npz")
     sha256, hashes = duplicates.read_known_images(tmp_path / "known.npz")
     assert sha256.tolist() == phantoms.train.table["sha256"].tolist()
@@ -62,7 +58,7 @@ def test_training_images_are_written_beside_a_model(phantoms: Dataset, tmp_path:
 
 
 @pytest.mark.real_data
-def test_different_radiographs_are_no_duplicates(real_data: Path) -> None:
+def test_different_radiographs_are_no_duplicates(real_data):
     train, test = (load_dataset(real_data / split, size=128) for split in ("train", "test"))
     assert not find_known(hash_images(test.images), hash_images(train.images)).any()
     assert find_near_duplicates(train.images, train.table["sha256"].to_numpy()) == []

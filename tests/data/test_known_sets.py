@@ -1,11 +1,8 @@
 """Tables and folders in the form of public data sets, with the columns of the real ones and drawn images."""
 
-from collections.abc import Callable
-from pathlib import Path
-
 import pytest
 
-from pneumoscope.data.collection import Collection, scan_collection
+from pneumoscope.data.collection import scan_collection
 from pneumoscope.data.known_sets import CHEXPERT_FINDINGS, KNOWN_SETS
 from pneumoscope.data.label_options import LabelOptions
 
@@ -67,7 +64,7 @@ IMAGES = {
 
 
 @pytest.fixture
-def scan(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., Collection]:
+def scan(tmp_path, write_image):
     """Return a function that scans a table or a folder of the drawn data sets."""
     for number, path in enumerate(f"{folder}/{name}" for folder, names in IMAGES.items() for name in names):
         write_image(path, number)
@@ -128,14 +125,7 @@ def scan(tmp_path: Path, write_image: Callable[..., Path]) -> Callable[..., Coll
         ),
     ],
 )  # fmt: skip
-def test_public_data_sets_are_recognized(
-    scan: Callable[..., Collection],
-    caplog: pytest.LogCaptureFixture,
-    name: str,
-    known: str,
-    negative: str | None,
-    rows: list[list[str]],
-) -> None:
+def test_public_data_sets_are_recognized(scan, caplog, name, known, negative, rows):
     with caplog.at_level("INFO"):
         collection = scan(name)
     title = next(entry.title for entry in KNOWN_SETS if entry.name == known)
@@ -145,7 +135,7 @@ def test_public_data_sets_are_recognized(
     assert collection.label_set.negative == negative
 
 
-def test_uncertain_findings_are_missing_unless_mapped(scan: Callable[..., Collection]) -> None:
+def test_uncertain_findings_are_missing_unless_mapped(scan):
     classes = ("Hernia", "Cardiomegaly", "Lung Opacity")
     row = scan("CheXpert-v1.0-small/train.csv", map={"-1": "1", "empty": "0"}, classes=classes).table.iloc[1]
     assert (row["label"], row["uncertain"]) == ("Cardiomegaly|Lung Opacity", "Hernia")
@@ -165,15 +155,7 @@ def test_uncertain_findings_are_missing_unless_mapped(scan: Callable[..., Collec
         ("file,label\na.png,mass|edema\nb.png,node\n", {"classes": ("mass",)}, ("mass",), ["mass", ""], ""),
     ],
 )  # fmt: skip
-def test_the_usual_forms_of_labels_are_read(
-    tmp_path: Path,
-    write_image: Callable[..., Path],
-    text: str,
-    options: dict[str, object],
-    classes: tuple[str, ...],
-    labels: list[str],
-    uncertain: str,
-) -> None:
+def test_the_usual_forms_of_labels_are_read(tmp_path, write_image, text, options, classes, labels, uncertain):
     for number, name in enumerate("ab"):
         write_image(f"{name}.png", number)
     (tmp_path / "images.csv").write_text(text)

@@ -8,7 +8,7 @@ import socket
 import struct
 import zipfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -35,12 +35,12 @@ class Case(NamedTuple):
     fate: str = "left out"
 
 
-def draw_image(seed: int = 0) -> Image.Image:
+def draw_image(seed=0):
     coarse = np.random.default_rng(seed).integers(0, 256, (9, 11), dtype=np.uint8)
     return Image.fromarray(coarse).resize((96, 80), Image.Resampling.BICUBIC)
 
 
-def encode(image: Image.Image, kind: str, **options: object) -> bytes:
+def encode(image, kind, **options):
     buffer = io.BytesIO()
     image.save(buffer, kind, **options)
     return buffer.getvalue()
@@ -50,17 +50,17 @@ JPEG, PNG = (encode(draw_image(), kind) for kind in ("JPEG", "PNG"))
 BY_SUFFIX = {"jpeg": JPEG, "png": PNG}
 
 
-def make_chunk(kind: bytes, data: bytes) -> bytes:
+def make_chunk(kind, data):
     return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
-def make_png(width: int, height: int, raw: bytes, *, depth: int = 8, extra: bytes = b"") -> bytes:
+def make_png(width, height, raw, *, depth=8, extra=b""):
     header = make_chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, 0, 0, 0, 0))
     body = make_chunk(b"IDAT", zlib.compress(raw, 1)) + make_chunk(b"IEND", b"")
     return b"\x89PNG\r\n\x1a\n" + header + extra + body
 
 
-def list_damaged() -> Iterator[Case]:
+def list_damaged():
     rng = np.random.default_rng(7)
     for suffix, data in BY_SUFFIX.items():
         for number, length in enumerate(np.linspace(1, len(data) * 0.95, 45).astype(int)):
@@ -76,7 +76,7 @@ def list_damaged() -> Iterator[Case]:
             yield Case(f"garbage-{number}.{suffix}", data[:20] + rng.bytes(400 + number))
 
 
-def list_other_content() -> Iterator[Case]:
+def list_other_content():
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as bundle:
         bundle.writestr("image.jpeg", JPEG)
@@ -99,7 +99,7 @@ def list_other_content() -> Iterator[Case]:
     yield from (Case(f"content-{name}.{suffix}", data) for name, data in contents.items() for suffix in BY_SUFFIX)
 
 
-def list_sizes() -> Iterator[Case]:
+def list_sizes():
     for width, height in ((1, 1), (1, 500), (15, 64), (64, 15), (3, 4000)):
         pixels = np.random.default_rng(width).integers(0, 256, (height, width), dtype=np.uint8)
         for suffix in BY_SUFFIX:
@@ -118,7 +118,7 @@ def list_sizes() -> Iterator[Case]:
         yield Case(f"flat.{suffix}", encode(Image.new("L", (64, 64), 128), suffix))
 
 
-def list_readable() -> Iterator[Case]:
+def list_readable():
     image = draw_image()
     contents = {f"mode-{mode}.png": encode(image.convert(mode), "PNG") for mode in ("1", "L", "LA", "P", "RGB", "RGBA")}
     for mode in ("CMYK", "YCbCr", "L"):
@@ -145,7 +145,7 @@ def list_readable() -> Iterator[Case]:
     yield from (Case(name, data, "read") for name, data in contents.items())
 
 
-def list_names() -> Iterator[Case]:
+def list_names():
     names = [
         *("emoji-🫁", "combining-e\u0301", "right-to-left-\u202egepj", "zero-\u200bwidth", "new\nline"),
         *("escape\x1b[31m", "-rf", "a b  c ", "quote'\"", "percent%s%n", "brace{0}", "back\\slash", "<script>"),
@@ -156,7 +156,7 @@ def list_names() -> Iterator[Case]:
         yield Case(name, encode(draw_image(number), "JPEG"), "read")
 
 
-def list_no_files() -> Iterator[Case]:
+def list_no_files():
     yield Case("folder.jpeg", lambda path: path.mkdir())
     links = {"broken.jpeg": "nowhere.jpeg", "loop.jpeg": "loop.jpeg", "loop-a.png": "loop-b.png"}
     links |= {"loop-b.png": "loop-a.png", "device.jpeg": "/dev/zero", "null.jpeg": "/dev/null"}
@@ -168,7 +168,7 @@ def list_no_files() -> Iterator[Case]:
         yield Case("locked.jpeg", lambda path: (path.write_bytes(JPEG), path.chmod(0)))
 
 
-def open_socket(path: Path) -> None:
+def open_socket(path):
     """Leave a socket at `path`, whose name may be too long to bind it there directly."""
     with contextlib.chdir(path.parent), socket.socket(socket.AF_UNIX) as bound:
         bound.bind(path.name)
@@ -183,7 +183,7 @@ class Loaded(NamedTuple):
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
+def loaded(tmp_path_factory):
     root = tmp_path_factory.mktemp("images")
     folder = root / FOLDER
     folder.mkdir(parents=True)
@@ -201,7 +201,7 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> Loaded:
     return Loaded(fates, good, load_dataset(root, size=SIZE))
 
 
-def test_good_files_are_loaded_unchanged(loaded: Loaded) -> None:
+def test_good_files_are_loaded_unchanged(loaded):
     assert len(loaded.good) == 12
     row_of = {name: row for row, name in enumerate(loaded.together.table["name"])}
     part = loaded.together.select(np.array([row_of[name] for name in loaded.good.table["name"]]))
@@ -209,7 +209,7 @@ def test_good_files_are_loaded_unchanged(loaded: Loaded) -> None:
     pd.testing.assert_frame_equal(part.table, loaded.good.table)
 
 
-def test_every_file_is_loaded_or_listed_with_a_reason(loaded: Loaded) -> None:
+def test_every_file_is_loaded_or_listed_with_a_reason(loaded):
     assert sum(fate != "read" for fate in loaded.fates.values()) >= 250
     actual = [(name, "read") for name in loaded.together.table["name"]]
     actual += [(name, "left out") for name in loaded.together.skipped["name"]]
@@ -220,13 +220,13 @@ def test_every_file_is_loaded_or_listed_with_a_reason(loaded: Loaded) -> None:
     assert not wrong
 
 
-def test_reasons_are_one_printable_line(loaded: Loaded) -> None:
+def test_reasons_are_one_printable_line(loaded):
     for name, reason in loaded.together.skipped.itertuples(index=False):
         assert len(reason) > 8 and "\n" not in reason and not reason.startswith("<"), (name, reason)
         assert name.isprintable(), name
 
 
-def test_audit_lists_what_was_left_out(loaded: Loaded) -> None:
+def test_audit_lists_what_was_left_out(loaded):
     audit = audit_dataset(loaded.together)
     assert len(audit.unreadable) == len(loaded.together.skipped)
     json.dumps(audit.unreadable).encode()

@@ -13,7 +13,7 @@ from pneumoscope.errors import CollectionError, LeakError
 from pneumoscope.labels import LabelSet
 
 
-def make_dataset(num_patients: int, *, seed: int = 0, num_test: int = 0) -> Dataset:
+def make_dataset(num_patients, *, seed=0, num_test=0):
     """Return a dataset of 1 to 4 blank images a patient, a third of the patients of each class."""
     rng = np.random.default_rng(seed)
     rows = []
@@ -29,7 +29,7 @@ def make_dataset(num_patients: int, *, seed: int = 0, num_test: int = 0) -> Data
 
 @settings(max_examples=20, deadline=None)
 @given(seed=st.integers(0, 1000), num_patients=st.integers(45, 120))
-def test_patients_stay_together_and_classes_in_proportion(seed: int, num_patients: int) -> None:
+def test_patients_stay_together_and_classes_in_proportion(seed, num_patients):
     dataset = split_dataset(make_dataset(num_patients, seed=seed, num_test=12), seed=seed)
     table = dataset.table
     assert table.groupby("patient")["split"].nunique().max() == 1
@@ -38,7 +38,7 @@ def test_patients_stay_together_and_classes_in_proportion(seed: int, num_patient
     assert shares.between(0.03, 0.35).all()
 
 
-def test_the_test_split_stays_and_val_joins_train_unless_asked() -> None:
+def test_the_test_split_stays_and_val_joins_train_unless_asked():
     source = make_dataset(60, num_test=9)
     merged, kept = (split_dataset(source, seed=1, keep_val=keep) for keep in (False, True))
     for dataset in (merged, kept):
@@ -47,27 +47,27 @@ def test_the_test_split_stays_and_val_joins_train_unless_asked() -> None:
     assert (merged.table["split"] == "val").sum() > 10
 
 
-def test_collection_without_test_gets_one_by_patient_and_seed() -> None:
+def test_collection_without_test_gets_one_by_patient_and_seed():
     first, second, other = (split_dataset(make_dataset(60), seed=seed).table for seed in (4, 4, 5))
     assert set(first["split"]) == {"train", "val", "test"}
     check_patients(first)
     assert first["split"].tolist() == second["split"].tolist() != other["split"].tolist()
 
 
-def test_a_split_by_image_leaks() -> None:
+def test_a_split_by_image_leaks():
     dataset = split_dataset(make_dataset(60), by="image")
     assert set(dataset.table["split"]) == {"train", "val", "test"}
     with pytest.raises(LeakError, match="patients are in more than one split"):
         check_patients(dataset.table)
 
 
-def test_patient_in_train_and_test_is_an_error() -> None:
+def test_patient_in_train_and_test_is_an_error():
     source = make_dataset(60, num_test=9)
     with pytest.raises(LeakError, match="p5"):
         split_dataset(replace(source, table=source.table.replace({"patient": {"p60": "p5"}})))
 
 
-def test_same_bytes_make_one_group() -> None:
+def test_same_bytes_make_one_group():
     table = make_dataset(6).table
     table.loc[table["patient"] == "p3", "sha256"] = table.loc[table["patient"] == "p0", "sha256"].iloc[0]
     groups = pd.Series(group_patients(table)).groupby(table["patient"]).first()
@@ -75,7 +75,7 @@ def test_same_bytes_make_one_group() -> None:
     assert groups.nunique() == 5
 
 
-def test_findings_are_stratified_by_the_rarest_of_a_patient(caplog: pytest.LogCaptureFixture) -> None:
+def test_findings_are_stratified_by_the_rarest_of_a_patient(caplog):
     source = make_dataset(120)
     rare = source.table["patient"].isin([f"p{number}" for number in range(0, 60, 3)])
     label = source.table["label"].replace({"normal": "", "bacterial": "a", "viral": "b"}).where(~rare, "a|rare")
@@ -88,12 +88,12 @@ def test_findings_are_stratified_by_the_rarest_of_a_patient(caplog: pytest.LogCa
     assert "few patients: single 1" in caplog.text
 
 
-def test_too_few_patients_are_an_error() -> None:
+def test_too_few_patients_are_an_error():
     with pytest.raises(CollectionError, match=r"'bacterial' has 2, 'normal' has 2.*; expected 3 or more"):
         split_dataset(make_dataset(6))
 
 
-def test_each_part_has_a_class_of_three_patients(caplog: pytest.LogCaptureFixture) -> None:
+def test_each_part_has_a_class_of_three_patients(caplog):
     source = make_dataset(120)
     rare = source.table["patient"].isin(["p2", "p5", "p8"]) | (source.table["label"] != "viral")
     table = split_dataset(source[rare.to_numpy()]).table
