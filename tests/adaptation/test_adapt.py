@@ -35,7 +35,7 @@ def make_images(count=200, *, members=BINARY, signal=0.0, shift=0.0, seed=0):
 @pytest.fixture(scope="module")
 def hospital():
     """Return phantoms of which only normal or pneumonia is known, in train and test."""
-    dataset = phantom_dataset(num_train=40, num_test=8, size=128, seed=5)
+    dataset = phantom_dataset(num_train=40, num_test=8, size=192, seed=5)
     label = np.where(dataset.table["label"] == "normal", "normal", "pneumonia")
     table = dataset.table.assign(label=label)
     return replace(dataset, table=table, label_set=LabelSet(("normal", "pneumonia"), "normal"))
@@ -224,7 +224,7 @@ def test_a_dataset_of_training_images_is_an_error(hospital, adapted, tmp_path, m
 
 
 def test_classes_are_adapted_where_every_image_names_one(tmp_path):
-    dataset = phantom_dataset(num_train=45, num_test=1, size=128, seed=6)
+    dataset = phantom_dataset(num_train=45, num_test=1, size=192, seed=6)
     report = ps.adapt(dataset, tmp_path / "out")
     assert tuple(report.classes) and set(report.classes) == set(LABELS.classes)
     assert ps.Reader.open(tmp_path / "out").coverage is not None

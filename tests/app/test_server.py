@@ -96,7 +96,7 @@ def test_readings_are_in_order_and_equal_the_rows_of_the_reader(client, radiogra
 
     assert [reading["path"] for reading in readings] == list(files)
     for reading, file in zip(readings, files.values(), strict=True):
-        image, objections = decode_radiograph(file)
+        image, objections = decode_radiograph(file, size=reader.models.image_size)
         (own,) = reader.predict_images(image[None], [reading["path"]], objections=[objections])
         assert dict(list(reading.items())[:15]) == own.to_row()
         assert list(reading)[:15] == list(list_columns(reader.scored))
@@ -117,8 +117,8 @@ def test_full_detail_adds_maps(client, radiographs, reader):
     assert heatmaps["explained"] in reader.models.classes
     assert maps.max() in (0, 255)
     assert heatmaps["rows"]["step"] > 0
-    assert reading["anomaly_map"]["shape"] == [128, 128]
-    assert len(base64.b64decode(reading["anomaly_map"]["data"])) == 128 * 128
+    assert reading["anomaly_map"]["shape"] == [192, 192]
+    assert len(base64.b64decode(reading["anomaly_map"]["data"])) == 192 * 192
     assert len(reading["position"]) == 2
     for neighbor in reading["neighbors"]:
         assert str(reader.models.references.names[neighbor["index"]]) == neighbor["name"]
@@ -159,7 +159,7 @@ def test_an_unreadable_file_stops_no_other(client, radiographs):
 
 def test_dicom_and_png_have_equal_readings(client, radiographs, encode, make_dicom):
     # Of the size that the models take, because 8-bit and other pixels are rounded differently where they are resized.
-    pixels = load_image(radiographs["bacterial"], size=128)
+    pixels = load_image(radiographs["bacterial"], size=192)
 
     dicom, png = read(client, ("image.dcm", make_dicom(pixels)), ("image.png", encode(pixels)), detail="full")
 
@@ -169,7 +169,7 @@ def test_dicom_and_png_have_equal_readings(client, radiographs, encode, make_dic
 
 
 def test_a_lateral_view_is_rejected_but_shown(client, radiographs, make_dicom):
-    file = make_dicom(load_image(radiographs["normal"], size=128), ViewPosition="LL")
+    file = make_dicom(load_image(radiographs["normal"], size=192), ViewPosition="LL")
 
     (reading,) = read(client, ("image.dcm", file), detail="full")
 
@@ -182,7 +182,7 @@ def test_a_lateral_view_is_rejected_but_shown(client, radiographs, make_dicom):
 
 @pytest.mark.parametrize("deidentify", ["true", "false"])
 def test_a_reading_is_exported_as_dicom(client, radiographs, make_dicom, deidentify):
-    file = make_dicom(load_image(radiographs["bacterial"], size=128))
+    file = make_dicom(load_image(radiographs["bacterial"], size=192))
     answer = client.post("/api/dicom", files={"file": ("image.dcm", file)}, data={"deidentify": deidentify})
 
     assert answer.status_code == 200, answer.text

@@ -26,7 +26,7 @@ def reader():
 
 @pytest.fixture(scope="module")
 def images():
-    return draw_phantoms(12, size=128, seed=4).images
+    return draw_phantoms(12, size=192, seed=4).images
 
 
 @pytest.fixture
@@ -106,9 +106,9 @@ def test_maps_have_their_shapes_and_ranges(reader, images):
     assert len(maps.heatmaps) == len(reader.models.classes)
     assert (maps.heatmaps >= 0).all()
     upsampled = reader.compute_heatmaps(images[:1], ["viral"])
-    assert upsampled.shape == (1, 128, 128)
+    assert upsampled.shape == (1, 192, 192)
     assert upsampled.min() >= 0 and upsampled.max() in (0, pytest.approx(1))
-    assert maps.anomaly_map.shape == (128, 128)
+    assert maps.anomaly_map.shape == (192, 192)
     assert 0 <= maps.anomaly_map.min() < maps.anomaly_map.max() <= 1
     low, high = reader.models.references.coordinates.min(axis=0), reader.models.references.coordinates.max(axis=0)
     assert (maps.position >= low).all() and (maps.position <= high).all()
@@ -176,7 +176,7 @@ def test_an_explanation_has_the_size_of_the_radiograph(reader, images, tmp_path)
     assert explanation.label == "pneumonia"
     assert explanation.overlay().size == (300, 200)
     assert Image.open(io.BytesIO(explanation._repr_png_())).size == (300, 200)
-    assert (first.label, second.heatmap.shape) == ("normal", (128, 128))
+    assert (first.label, second.heatmap.shape) == ("normal", (192, 192))
     np.testing.assert_array_equal(second.heatmap, reader.compute_heatmaps(images[:1], ["normal"])[0])
     assert reader.explain([]) == []
 
@@ -237,8 +237,8 @@ def test_embeddings_are_float32_rows(reader, images):
         (lambda reader, images: reader.compute_heatmaps(images, ["x"] * 12), "no class 'x'"),
         (lambda reader, images: reader.predict(images[0], operating_point="high"), "operating point is 'high'"),
         (lambda reader, images: reader.predict_images(images / 255, ["x"] * 12), r"float64 array in \[0, 1\]"),
-        (lambda reader, images: reader.predict_images(images[:, :64, :64], ["x"] * 12), r"expected \(n, 128, 128\)"),
-        (lambda reader, images: reader.compute_maps(images), r"expected \(n, 128, 128\)"),
+        (lambda reader, images: reader.predict_images(images[:, :64, :64], ["x"] * 12), r"expected \(n, 192, 192\)"),
+        (lambda reader, images: reader.compute_maps(images), r"expected \(n, 192, 192\)"),
         (lambda reader, images: reader.embed([images]), "image 0: array of shape"),
     ],
 )
@@ -250,7 +250,7 @@ def test_a_wrong_argument_is_an_error_of_this_package(reader, images, act, messa
 def test_shipped_models_are_small_and_have_cards():
     total = sum(path.stat().st_size for path in SHIPPED_DIR.rglob("*") if path.is_file())
 
-    assert total < 25e6
+    assert total < 45e6
     for part in PARTS:
         card = json.loads((SHIPPED_DIR / part / "card.json").read_text())
         assert "Research use only" in card["notice"]
@@ -262,8 +262,9 @@ def test_shipped_models_are_small_and_have_cards():
 def test_a_card_keeps_its_json_form(part):
     text = (SHIPPED_DIR / part / "card.json").read_text()
     expected = json.loads(text)
-    for name in ("architecture", "weights"):  # null, which is left out
-        expected.get("settings", {}).pop(name, None)
+    settings = expected.get("settings") or {}
+    for name in [name for name, value in settings.items() if value is None]:  # null, which is left out
+        del settings[name]
 
     assert to_plain(getattr(load_cards(SHIPPED_DIR), part), skip_none=True) == expected
 

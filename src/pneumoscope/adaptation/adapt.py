@@ -30,6 +30,7 @@ from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Estimate
 from pneumoscope.io.results.calibration import Calibration, ConformalLimit, OperatingPoint
 from pneumoscope.io.write import atomic_folder
+from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.classification import evaluate_scores
 from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.models.card import CARD_NAME
@@ -93,6 +94,8 @@ def adapt(
     predictor = describe_model(reader)
     gathered, stack = _gather(predictor, source, options)
     images = _collect(reader, gathered, stack)
+    if last_layer and reader.models.cards.classifier.mirror:
+        images = replace(images, sides=_split_sides(reader, stack))
     _check_counts(images)
     if len(images.labels) > MANY_IMAGES:
         log.info("%d images are enough to train: compare with `pneumoscope train --init-from`", len(images.labels))
@@ -161,6 +164,21 @@ def _collect(reader: Reader, gathered: Gathered, stack: np.ndarray) -> LocalImag
         log.info("the labels do not name every class: %s or %s is adapted", label_set.negative, label_set.positive)
     patients = group_patients(gathered.table).astype(str)
     return LocalImages(label_set, evaluated.probabilities, embeddings.astype(np.float64), members, labels, patients)
+
+
+def _split_sides(reader: Reader, stack: np.ndarray) -> tuple[tuple[np.ndarray, np.ndarray], ...]:
+    """Return calibrated probabilities and embeddings of images and of their mirror images."""
+    from scipy.special import softmax
+
+    kernel, bias = read_last_layer(reader.models.classifier.path)
+    fits = np.array([reader.models.cards.classifier.calibration.fitted])
+    sides = []
+    for images in (stack, stack[:, :, ::-1]):
+        (embeddings,) = reader.models.classifier.run(as_input(images), ["embedding"])
+        logits = embeddings.astype(np.float64) @ kernel + bias
+        outputs = softmax(np.pad(logits, ((0, 0), (logits.shape[1] == 1, 0))), axis=1)
+        sides.append((calibrate(outputs, fits)[0], embeddings.astype(np.float64)))
+    return tuple(sides)
 
 
 def _check_counts(images: LocalImages) -> None:

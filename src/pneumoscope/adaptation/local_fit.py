@@ -39,6 +39,8 @@ class LocalImages:
             and all others.
         labels: `(n,)` ints, index of the group.
         patients: `(n,)` str.
+        sides: calibrated probabilities and embeddings of the images and of their mirror images, if the model averages
+            their probabilities and its last layer is adapted.
     """
 
     label_set: LabelSet
@@ -47,11 +49,13 @@ class LocalImages:
     members: np.ndarray
     labels: np.ndarray
     patients: np.ndarray
+    sides: tuple[tuple[np.ndarray, np.ndarray], ...] = ()
 
     @property
     def scores(self) -> np.ndarray:
-        """`(n, classes)` float64, log probabilities of the model."""
-        return np.asarray(np.log(np.maximum(self.probabilities, MARGIN)))
+        """`(n, classes)` float64, log probabilities of the model, without the mirror images."""
+        probabilities = self.sides[0][0] if self.sides else self.probabilities
+        return np.asarray(np.log(np.maximum(probabilities, MARGIN)))
 
     @property
     def positive(self) -> np.ndarray:
@@ -62,7 +66,8 @@ class LocalImages:
     def select(self, rows: np.ndarray) -> "LocalImages":
         """Return a subset of the images by mask or indices."""
         names = ("probabilities", "embeddings", "labels", "patients")
-        return replace(self, **{name: getattr(self, name)[rows] for name in names})
+        sides = tuple((probabilities[rows], embeddings[rows]) for probabilities, embeddings in self.sides)
+        return replace(self, sides=sides, **{name: getattr(self, name)[rows] for name in names})
 
 
 @dataclass(frozen=True)
@@ -83,9 +88,15 @@ class LastLayer:
 
     def predict(self, images: LocalImages) -> np.ndarray:
         """Return `(n, classes)` probabilities."""
-        logits = self.scale * images.scores + self.offsets + images.embeddings @ self.kernel
-        weights = np.exp(logits - logits.max(axis=1, keepdims=True))
-        return np.asarray(weights / weights.sum(axis=1, keepdims=True))
+        from scipy.special import softmax
+
+        sides = images.sides or ((images.probabilities, images.embeddings),)
+        scores = [np.log(np.maximum(probabilities, MARGIN)) for probabilities, _ in sides]
+        logits = [
+            self.scale * one + self.offsets + embeddings @ self.kernel
+            for one, (_, embeddings) in zip(scores, sides, strict=True)
+        ]
+        return np.asarray(softmax(logits, axis=-1).mean(axis=0))
 
 
 @dataclass(frozen=True)

@@ -241,7 +241,8 @@ def write_published_table() -> str:
         ]
         if reference := REFERENCE.get(task):
             auroc = f"AUROC about {reference['auroc']:.2f}, " if "auroc" in reference else ""
-            result = f"{auroc}accuracy {100 * reference['accuracy']:.1f} %"
+            accuracy = reference.get("accuracy", reference.get("accuracy_two_sided", 0))
+            result = f"{auroc}accuracy {100 * accuracy:.1f} %"
             rows.insert(0, (result, "reference study", "threshold from the test normals" if auroc else "40 epochs"))
         lines += [f"| {title if not number else ''} | {' | '.join(row)} |" for number, row in enumerate(rows)]
         if task == "multiclass":
