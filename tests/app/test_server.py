@@ -119,9 +119,17 @@ def test_full_detail_adds_maps(client, radiographs, reader):
     assert heatmaps["rows"]["step"] > 0
     assert reading["anomaly_map"]["shape"] == [192, 192]
     assert len(base64.b64decode(reading["anomaly_map"]["data"])) == 192 * 192
+    assert reading["content"] == [0, 0, 1, 1]
     assert len(reading["position"]) == 2
     for neighbor in reading["neighbors"]:
         assert str(reader.models.references.names[neighbor["index"]]) == neighbor["name"]
+
+
+def test_the_part_inside_of_uniform_bars_is_located(client, radiographs, encode):
+    framed = np.pad(load_image(radiographs["normal"]), ((0, 0), (0, 60)))
+    (reading,) = read(client, ("image.png", encode(framed)), detail="full")
+
+    assert reading["decision"] == "rejected" or reading["content"] == [0, 0, round(340 / 400, 4), 1]
 
 
 def test_a_reader_of_findings_without_optional_parts_answers(serve_app, findings_reader, radiographs):

@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pneumoscope.data.dicom import is_dicom
-from pneumoscope.data.image import load_gray
+from pneumoscope.data.image import find_content, load_gray
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ImageError
 
@@ -46,6 +46,14 @@ def convert_for_browser(content: bytes) -> str | None:
                 return None
     png = _encode_png(load_gray(content), MAX_SIDE)
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
+
+
+def locate_content(content: bytes) -> list[float]:
+    """Return the part of an image that the models see: left, top, right and bottom as shares of its sides."""
+    gray = load_gray(content)
+    height, width = gray.shape
+    sides = zip(find_content(gray), (width, height, width, height), strict=True)
+    return [round(place / side, 4) for place, side in sides]
 
 
 @lru_cache(maxsize=512)

@@ -9,7 +9,7 @@ import numpy as np
 from starlette.datastructures import UploadFile
 
 from pneumoscope.app.answers import add_maps, describe_reading
-from pneumoscope.app.images import convert_for_browser
+from pneumoscope.app.images import convert_for_browser, locate_content
 from pneumoscope.app.schema import ReadingAnswer
 from pneumoscope.data.decode import decode_radiograph
 from pneumoscope.data.dicom import quiet_pydicom
@@ -54,6 +54,7 @@ def read_uploads(
             answer = describe_reading(reading, reader.label_set, thresholds)
             if full and reading.decision != REJECTED:
                 add_maps(answer, reading, maps, reader)
+                answer["content"] = locate_content(content)
             if full:
                 answer["image"] = convert_for_browser(content)
         except ImageError as error:

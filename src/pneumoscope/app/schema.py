@@ -109,9 +109,10 @@ class ReadingAnswer(TypedDict):
     Probabilities are calibrated; intervals are 95 % intervals. thresholds are by name: of the positive class, or of
     each finding. summary is a text in English.
 
-    The last four keys are present only if detail=full. Rejected images have no position, heatmaps or anomaly_map, nor
-    have models without these parts. image is the radiograph as a PNG in a data: URL; it is null if browsers can show
-    the file itself.
+    The last five keys are present only if detail=full. Rejected images have no position, heatmaps, anomaly_map or
+    content, nor have models without the parts. content is the part of the image that the models see, inside of uniform
+    bars: left, top, right and bottom as shares of its sides. image is the radiograph as a PNG in a data: URL; it is null
+    if browsers can show the file itself.
     """
 
     path: str
@@ -131,6 +132,7 @@ class ReadingAnswer(TypedDict):
     position: NotRequired[list[float]]
     heatmaps: NotRequired[Heatmaps]
     anomaly_map: NotRequired[GrayMap]
+    content: NotRequired[list[float]]
     image: NotRequired[str | None]
 
 

@@ -171,10 +171,10 @@ export class Cases extends EventTarget {
   }
 
   #keepFull(item, reading) {
-    const { heatmaps, anomaly_map, image, position, ...row } = reading;
+    const { heatmaps, anomaly_map, content, image, position, ...row } = reading;
     // The table has no index of reference cases.
     const neighbors = row.neighbors.map(({ index, ...neighbor }) => neighbor);
-    this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, anomaly_map, position });
+    this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, anomaly_map, content, position });
     item.image = image ?? null;
     this.#recent = [item, ...this.#recent.filter((other) => other !== item)];
     for (const old of this.#recent.splice(MAX_FULL)) Object.assign(old, { full: null, image: null });

@@ -133,6 +133,21 @@ export function paintHeat(values, side) {
   return canvas;
 }
 
+/**
+ * Place a map on the part of the radiograph that the models see, inside of uniform bars at its sides.
+ *
+ * @param {OffscreenCanvas} map
+ * @param {number[]} content left, top, right and bottom of this part, as shares of the radiograph.
+ * @returns {OffscreenCanvas} of the form of the whole radiograph.
+ */
+export function placeMap(map, [left, top, right, bottom]) {
+  const canvas = new OffscreenCanvas(map.width / (right - left), map.height / (bottom - top));
+  const { width, height } = canvas;
+  const sides = [(right - left) * width, (bottom - top) * height];
+  canvas.getContext("2d").drawImage(map, left * width, top * height, ...sides);
+  return canvas;
+}
+
 /** Draw the color bar of the overlays on a canvas. */
 export function drawScale(canvas) {
   const context = canvas.getContext("2d");

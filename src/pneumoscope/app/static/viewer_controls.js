@@ -1,7 +1,7 @@
 /** The controls of the viewer: mode, class of the heatmap, opacity, window and caption. */
 import { decodeBytes } from "./api.js";
 import { byId, capitalize, labels } from "./elements.js";
-import { decodeRadiograph, drawScale, drawWindowed, paintHeat, upsample } from "./render.js";
+import { decodeRadiograph, drawScale, drawWindowed, paintHeat, placeMap, upsample } from "./render.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
 
 /** Pan per key, in CSS pixels to the right and down. */
@@ -130,14 +130,16 @@ export class ViewerControls {
     const { shape: [, height, width], data } = heatmaps;
     const start = labels.label_set.classes.indexOf(name) * height * width;
     const values = decodeBytes(data).subarray(start, start + height * width);
-    return paintHeat(upsample(values, { height, width }, heatmaps, this.#side), this.#side);
+    const map = paintHeat(upsample(values, { height, width }, heatmaps, this.#side), this.#side);
+    return placeMap(map, this.#reading.content);
   }
 
   #paintAnomaly() {
     const { data, shape } = this.#reading.anomaly_map;
     byId("scale-name").textContent = "Anomaly";
     byId("scale-high").textContent = "99.9\u202f% quantile of normals";
-    return paintHeat(Float32Array.from(decodeBytes(data), (value) => value / 255), shape[1]);
+    const map = paintHeat(Float32Array.from(decodeBytes(data), (value) => value / 255), shape[1]);
+    return placeMap(map, this.#reading.content);
   }
 
   #report() {
