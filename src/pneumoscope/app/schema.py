@@ -111,7 +111,7 @@ class ReadingAnswer(TypedDict):
 
     The last five keys are present only if detail=full. Rejected images have no position, heatmaps, anomaly_map or
     content, nor have models without the parts. content is the part of the image that the models see, inside of uniform
-    bars: left, top, right and bottom as shares of its sides. image is the radiograph as a PNG in a data: URL, or null if
+    bars: left, top, right and bottom as shares of its sides. image is the radiograph as PNG in a data: URL, or null if
     browsers can show the file itself.
     """
 

@@ -93,7 +93,7 @@ def test_findings_are_shown_without_the_parts_that_are_missing(
 def test_an_image_that_is_not_upright_is_rejected_without_scores(
     open_visit: Any, folder: Path, reader: Reader, name: str
 ) -> None:
-    image, objections = decode_radiograph(folder / name)
+    image, objections = decode_radiograph(folder / name, size=reader.models.image_size)
     (reading,) = reader.predict_images(image[None], [name], objections=[objections])
     visit = open_visit(name)
     page = visit.page
@@ -112,10 +112,12 @@ def test_the_caution_on_the_labels_is_shown_only_with_their_group(visit: Any, re
         pytest.skip("the models have no audit of the labels")
     page = visit.page
     caution = page.locator("#label-trust")
+    page.get_by_label("Custom", exact=True).check()
+    page.locator("#custom-threshold").fill("0.01")
+    page.locator("#custom-threshold").press("Tab")
     expect(page.locator("#decision")).to_have_text("Pneumonia")
     expect(caution).to_have_text(reader.trust["label_trust"])
     expect(caution).to_be_visible()
-    page.get_by_label("Custom", exact=True).check()
     page.locator("#custom-threshold").fill("0.99")
     page.locator("#custom-threshold").press("Tab")
     expect(page.locator("#decision")).to_have_text(re.compile("^(Normal|Uncertain)$"))
