@@ -107,13 +107,13 @@ def test_an_image_that_is_not_upright_is_rejected_without_scores(
     assert visit.read_pixels()[..., :3].mean() > 20
 
 
-def test_the_caution_on_the_labels_is_shown_only_with_their_group(visit: Any, reader: Reader) -> None:
+def test_the_caution_on_the_labels_is_shown_only_with_their_group(open_visit: Any, reader: Reader) -> None:
     if not reader.trust["label_trust"]:
         pytest.skip("the models have no audit of the labels")
-    page = visit.page
+    page = open_visit("image-5.png").page
     caution = page.locator("#label-trust")
     page.get_by_label("Custom", exact=True).check()
-    page.locator("#custom-threshold").fill("0.01")
+    page.locator("#custom-threshold").fill("0.2")
     page.locator("#custom-threshold").press("Tab")
     expect(page.locator("#decision")).to_have_text("Pneumonia")
     expect(caution).to_have_text(reader.trust["label_trust"])
