@@ -159,6 +159,6 @@ function describe(mode, side) {
   return {
     radiograph: `Original radiograph. The models receive ${side} × ${side} pixels.`,
     heatmap: "Class activation map: evidence for the class, relative to the maximum over all classes.",
-    anomaly: "Differences from normals, from a model that was trained on normals only.",
+    anomaly: "Differences from normals, by the anomaly detector, which knows normals only.",
   }[mode];
 }
