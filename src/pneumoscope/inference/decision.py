@@ -177,7 +177,7 @@ def find_thresholds(card: ClassifierCard, operating_point: str | float) -> dict[
 
 
 def describe_groups(card: ClassifierCard) -> str:
-    """Return a caution for each group of two classes that the classifier hardly tells apart on held-out images."""
+    """Return a caution for each group of two classes that the classifier can hardly distinguish on held-out images."""
     held_out = [metrics.classes for split in ("held_out", "val") if (metrics := card.metrics.get(split))]
     cautions = []
     for first, second in (pair for pair in card.label_set.groups.values() if len(pair) == 2):

@@ -151,7 +151,7 @@ def tabulate_reference_rules(configurations: Mapping[str, Mapping[str, Any]], *,
             rows.append((f"{configuration.capitalize()}, {title}", cells))
     reported = [reference_estimate("anomaly", f"{name}_two_sided") for name in names]
     if compared:
-        cells = [make_cell(name, one, counted=True) for name, one in zip(names, reported, strict=True) if one]
+        cells = [make_cell(name, one) for name, one in zip(names, reported, strict=True) if one]
         rows.append(("Reported by the reference study", cells))
     caption = "Reference protocol: images flagged by mean and standard deviation (sd) of the test normals"
     return Table(f"{caption}. Brackets contain 95% intervals.", ["Rule", "Normals", "Others"], rows)
