@@ -7,7 +7,13 @@ import pytest
 
 keras = pytest.importorskip("keras")
 
-from pneumoscope.classification.classifier import evaluate_classifier, hash_table, join_positives, train_classifier
+from pneumoscope.classification.classifier import (
+    draw_balanced,
+    evaluate_classifier,
+    hash_table,
+    join_positives,
+    train_classifier,
+)
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import CollectionError, ImageError, ModelError, TrainingError
 from pneumoscope.labels import LabelSet
@@ -124,3 +130,12 @@ def test_the_hash_of_the_data_includes_the_labels(five_classes: Dataset) -> None
     changed = [replace(five_classes, table=table.assign(**{name: "tb"})) for name in ("label", "uncertain", "split")]
     assert len({hash_table(dataset) for dataset in (five_classes, *changed)}) == 4
     assert hash_table(five_classes) == hash_table(five_classes.select(np.arange(len(table))[::-1]))
+
+
+def test_balanced_epochs_repeat_rare_classes_evenly() -> None:
+    labels = np.repeat([0, 1, 2], [4, 10, 50])
+    rows = draw_balanced(labels, np.random.default_rng(0))
+    assert np.bincount(labels[rows]).tolist() == [10, 10, 10]
+    assert sorted(np.bincount(rows)[:4]) == [2, 2, 3, 3]
+    assert np.bincount(rows)[4:].max() == 1
+    assert len(draw_balanced(np.repeat([0, 1], [4, 50]), np.random.default_rng(0))) == 8

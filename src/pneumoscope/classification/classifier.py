@@ -2,6 +2,7 @@
 
 import hashlib
 import os
+import statistics
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -307,6 +308,16 @@ def _needs_weights(label_set: LabelSet, settings: TrainingSettings) -> bool:
     return wanted and not _draws_equally(label_set, settings)
 
 
+def draw_balanced(labels: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return `(m,)` int, rows in random order with equally many of every class in `(n,)` int labels.
+
+    The number per class is the lower median of the classes. Images of a rarer class repeat.
+    """
+    rows = [np.flatnonzero(labels == label) for label in np.unique(labels)]
+    count = statistics.median_low(len(of_class) for of_class in rows)
+    return rng.permutation(np.concatenate([np.resize(rng.permutation(of_class), count) for of_class in rows]))
+
+
 def _make_training_data(
     train: Dataset, validation: Dataset, label_set: LabelSet, settings: TrainingSettings
 ) -> "TrainingData":
@@ -320,11 +331,7 @@ def _make_training_data(
     balanced = _draws_equally(label_set, settings)
 
     def draw_order(rng: np.random.Generator) -> np.ndarray:
-        if not balanced:
-            return rng.permutation(len(labels))
-        rarest = np.bincount(labels, minlength=num_classes).min()
-        sample = [rng.choice(np.flatnonzero(labels == number), rarest, replace=False) for number in range(num_classes)]
-        return rng.permutation(np.concatenate(sample))
+        return draw_balanced(labels, rng) if balanced else rng.permutation(len(labels))
 
     def make_batch(indices: np.ndarray, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
         return augment_images(train.images[indices], settings.augmentation, rng)[..., None], encoded[indices]

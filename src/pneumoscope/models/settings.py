@@ -35,10 +35,10 @@ class Augmentation:
         gamma: largest natural logarithm of the exponent of a gamma correction, in both directions.
         contrast: largest relative change of contrast.
         brightness: largest change of brightness, as a share of the full range.
-        blur: largest standard deviation of a Gaussian filter in pixels. A quarter of the images is blurred, a quarter
-            is sharpened.
-        noise: largest standard deviation of Gaussian noise, as a share of the full range, on half of the images.
+        blur: largest standard deviation of a Gaussian filter in pixels, on 30 % of the images.
+        noise: largest standard deviation of Gaussian noise, as a share of the full range, on 30 % of the images.
         erase: largest side of an erased rectangle, as a share of the size.
+        erase_share: share of the images with an erased rectangle.
     """
 
     rotation: float = 0.0
@@ -54,6 +54,7 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
+    erase_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,8 @@ class TrainingSettings:
 
     Attributes:
         configuration: a name that `configuration_settings` accepts.
-        epochs: number of epochs. With `balanced`, an epoch draws the same number of images of every class: the number
-            of images of the rarest class.
+        epochs: number of epochs. With `balanced`, an epoch draws the same number of images of every class: the lower
+            median of the numbers of images per class, which is that of the rarer of two classes. Rarer classes repeat.
         batch_size: number of images per step.
         learning_rate: learning rate; with `cosine`, the peak.
         cosine: linear warmup and cosine decay to zero; otherwise the learning rate is constant.
@@ -145,6 +146,7 @@ AUGMENTATIONS = {
         blur=0.8,
         noise=0.02,
         erase=0.3,
+        erase_share=0.25,
     ),
 }
 
@@ -159,11 +161,12 @@ _DEFAULT = TrainingSettings(
     label_smoothing=0.05,
     dropout=0.3,
     balanced=True,
-    augmentation=replace(AUGMENTATIONS["strong"], zoom=0.0, crop=0.25, pad=0.1, aspect=0.05, shift=0.06, flip=0.5),
+    augmentation=replace(AUGMENTATIONS["strong"], zoom=0.0, crop=0.1, pad=0.1, aspect=0.05, shift=0.06, flip=0.5),
     size=192,
     architecture="efficientnet-lite0",
     weights="imagenet",
     mirror=True,
+    frozen_until="stage_2_2",
 )
 
 _CONFIGURATIONS: dict[str, TrainingSettings] = {
