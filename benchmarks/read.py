@@ -22,7 +22,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 from timing import parse_options, take_turns, write_phantom_files
 
 from pneumoscope.data.decode import decode_radiograph
-from pneumoscope.inference.batch import find_files, read_files
+from pneumoscope.inference.batch import ReadBatch, find_files, read_files
 from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.reader import Reader
 from pneumoscope.study.provenance import describe_hardware
@@ -39,10 +39,10 @@ print(build_architecture(sys.argv[2], num_outputs=outputs, size=size).predict(im
 MEMORY = """
 import sys
 from itertools import cycle, islice
-from pneumoscope.inference.batch import find_files, read_files
+from pneumoscope.inference.batch import ReadBatch, find_files, read_files
 from pneumoscope.inference.reader import Reader
 paths = list(islice(cycle(find_files([sys.argv[2]])), int(sys.argv[3])))
-count = sum(reading.error is None for reading in read_files(Reader.open(sys.argv[1], num_threads=1), paths))
+count = sum(reading.error is None for reading in read_files(ReadBatch(sys.argv[1]), paths))
 assert count == len(paths), f"{len(paths) - count} files cannot be read"
 with open("/proc/self/status") as status:
     print(next(int(line.split()[1]) for line in status if line.startswith("VmHWM")) * 1024 / 1e6)
@@ -121,8 +121,7 @@ def measure_warm(model: Path, files: Sequence[str], repeats: int) -> list[Row]:
 
     def read() -> None:
         path = next(ours_files)
-        image, objections = decode_radiograph(path, size=reader.models.image_size)
-        reader.predict_with_maps(image, path, objections=objections)
+        reader.predict_with_maps(decode_radiograph(path, size=reader.models.image_size), path)
 
     methods: dict[str, Callable[[], object]] = {"ours": read, "keras": lambda: predict(next(keras_files))}
     take_turns(methods, 3)
@@ -169,8 +168,8 @@ def measure_folder(model: Path, paths: list[str], repeats: int) -> list[Row]:
     """Many files: each core reads its own, against all cores on one file at a time."""
     apart, together = Reader.open(model, num_threads=1), Reader.open(model)
     methods: dict[str, Callable[[], object]] = {
-        "apart": lambda: list(read_files(apart, paths)),
-        "together": lambda: list(read_files(together, paths, num_workers=1)),
+        "apart": lambda: list(read_files(ReadBatch(apart), paths)),
+        "together": lambda: list(read_files(ReadBatch(together), paths, num_workers=1)),
     }
     take_turns(methods, 1)
     rates = {name: len(paths) / statistics.median(runs) for name, runs in take_turns(methods, repeats).items()}

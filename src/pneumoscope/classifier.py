@@ -292,7 +292,11 @@ def choose_settings(configuration: str | None, *, task: str | None = None, **fla
 
 
 def open_model(
-    path: str | os.PathLike[str] | None, *, label_set: LabelSet | None = None, preprocess: str | None = None
+    path: str | os.PathLike[str] | None,
+    *,
+    label_set: LabelSet | None = None,
+    preprocess: str | None = None,
+    ignore_population: bool = False,
 ) -> "Reader | Classifier | OnnxModel":
     """Open a model of any kind to evaluate it.
 
@@ -301,6 +305,7 @@ def open_model(
             models.
         label_set: classes of a `.keras` or `.onnx` file, in the order of its outputs.
         preprocess: input of a `.keras` or `.onnx` file, see `Classifier.open`.
+        ignore_population: see `Reader.open`.
 
     Raises:
         ModelError: if there is no model.
@@ -313,7 +318,7 @@ def open_model(
         return open_onnx(Path(path), label_set, preprocess=preprocess)
     is_run = path is not None and (Path(path).is_file() or (Path(path) / MODEL_NAME).exists())
     if not is_run:
-        return Reader.open(path, num_threads=1)
+        return Reader.open(path, num_threads=1, ignore_population=ignore_population)
     return Classifier.open(str(path), label_set=label_set, preprocess=preprocess)
 
 

@@ -72,7 +72,7 @@ def test_connections_over_the_limit_get_503(serve_app, connect):
 
 @pytest.mark.integration
 def test_a_full_queue_gets_503(serve_app, reader, radiographs, monkeypatch):
-    monkeypatch.setattr(reader, "predict_images", slow_down(reader.predict_images, 1.5))
+    monkeypatch.setattr(reader, "predict_decoded", slow_down(reader.predict_decoded, 1.5))
     narrow = Limits(num_readers=1, wait_seconds=0.3)
     with serve_app(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
         answers = asyncio.run(post_at_once(address, [("image.jpeg", radiographs["normal"])] * 3))
@@ -84,7 +84,7 @@ def test_a_full_queue_gets_503(serve_app, reader, radiographs, monkeypatch):
 
 @pytest.mark.integration
 def test_work_over_its_time_gets_503_and_holds_its_thread(serve_app, reader, radiographs, monkeypatch):
-    monkeypatch.setattr(reader, "predict_images", slow_down(reader.predict_images, 4))
+    monkeypatch.setattr(reader, "predict_decoded", slow_down(reader.predict_decoded, 4))
     narrow = Limits(num_readers=1, wait_seconds=0.5, read_seconds=0.5)
     with serve_app(limits=narrow) as address, httpx.Client(base_url=address, timeout=60) as client:
         late = post(client, radiographs["normal"])

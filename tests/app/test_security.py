@@ -52,7 +52,7 @@ def test_an_internal_error_shows_no_file_name_to_client_or_log(serve_app, reader
     def fail(images, paths, **keywords):
         raise RuntimeError(f"cannot read {paths}")
 
-    monkeypatch.setattr(reader, "predict_images", fail)
+    monkeypatch.setattr(reader, "predict_decoded", fail)
     with (
         caplog.at_level(logging.DEBUG),
         serve_app() as address,

@@ -96,8 +96,8 @@ def test_readings_are_in_order_and_equal_the_rows_of_the_reader(client, radiogra
 
     assert [reading["path"] for reading in readings] == list(files)
     for reading, file in zip(readings, files.values(), strict=True):
-        image, objections = decode_radiograph(file, size=reader.models.image_size)
-        (own,) = reader.predict_images(image[None], [reading["path"]], objections=[objections])
+        image = decode_radiograph(file, size=reader.models.image_size)
+        (own,) = reader.predict_decoded([image], [reading["path"]])
         assert dict(list(reading.items())[:15]) == own.to_row()
         assert list(reading)[:15] == list(list_columns(reader.scored))
         assert reading["thresholds"] == reader.thresholds("balanced")

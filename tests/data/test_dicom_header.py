@@ -13,9 +13,12 @@ from pydicom import Dataset
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
 from pneumoscope.data.dicom import describe_header, is_dicom, quiet_pydicom, read_header
+from pneumoscope.data.identity import Identity
 from pneumoscope.data.image import load_gray
+from pneumoscope.data.remarks import Remarks
 from pneumoscope.errors import ImageError
 
+pytestmark = pytest.mark.filterwarnings("ignore:Invalid value for VR")  # pydicom writes faulty elements, too
 DX, SC = "1.2.840.10008.5.1.4.1.1.1.1", "1.2.840.10008.5.1.4.1.1.7"
 
 
@@ -34,8 +37,10 @@ UNSUITABLE = {
     "lateral by meaning": ({"ViewCodeSequence": make_code("1", "Left lateral", "99X")}, "is lateral or oblique;"),
     "lateral by orientation": ({"PatientOrientation": ["P", "F"]}, "orientation is lateral"),
     "hand": ({"BodyPartExamined": "HAND"}, "is hand; expected the chest"),
-    "thoracic spine": ({"BodyPartExamined": "TSPINE"}, "another region"),
-    "named part": ({"BodyPartExamined": "DOE JANE"}, "another region"),
+    "lateral with side": ({"ViewPosition": "LLAT"}, "is lateral or oblique;"),
+    "two views": ({"ViewPosition": "PA_LAT"}, "is lateral or oblique;"),
+    "right lateral in French": ({"ViewPosition": "profil rlat"}, "is lateral or oblique;"),
+    "thoracic spine": ({"BodyPartExamined": "TSPINE"}, "is tspine; expected the chest"),
     "hand by code": ({"AnatomicRegionSequence": make_code("85562004", "Hand")}, "not the chest"),
     "CT": ({"Modality": "CT"}, "modality is CT;"),
     "unknown modality": ({"Modality": "DOE"}, "another modality"),
@@ -53,23 +58,51 @@ SUITABLE = {
     "secondary capture": {"Modality": "OT", "SOPClassUID": SC, "PatientOrientation": ["L", "F"]},
     "empty": {"ViewPosition": "", "BodyPartExamined": "", "PatientOrientation": "", "ViewCodeSequence": []},
     "presentation": {"PresentationIntentType": "FOR PRESENTATION", "Modality": "RG"},
+    **{part: {"BodyPartExamined": part} for part in ("POITRINE", "TORAX", "CHST", "THX", "T\u00d3RAX", "Pulm\u00f5es")},
+    "view with a word": {"ViewPosition": "PA erect, plate"},
 }
+
+
+def list_objections(source):
+    remarks = Remarks()
+    describe_header(source, remarks)
+    assert not remarks.cautions
+    return remarks.objections
 
 
 @pytest.mark.parametrize("name", UNSUITABLE)
 def test_unsuitable_header_gives_a_reason(name, image, make_dicom):
     elements, expected = UNSUITABLE[name]
-    (reason,) = describe_header(make_dicom(image, **elements))
+    (reason,) = list_objections(make_dicom(image, **elements))
     assert expected in reason and reason.endswith(".") and "DOE" not in reason
 
 
 @pytest.mark.parametrize("name", SUITABLE)
 def test_frontal_chest_radiograph_gives_no_reason(name, image, make_dicom):
-    assert describe_header(make_dicom(image, **SUITABLE[name])) == []
+    assert list_objections(make_dicom(image, **SUITABLE[name])) == []
+
+
+@pytest.mark.parametrize("part", ["DOE JANE", "ZZ"])
+def test_an_unknown_body_part_is_a_caution(part, image, make_dicom):
+    remarks = Remarks()
+    describe_header(make_dicom(image, BodyPartExamined=part), remarks)
+    assert remarks.cautions == ["The DICOM body part is an unknown term; expected the chest."]
+    assert not remarks.objections
+
+
+def test_identity_is_read_and_damaged_elements_are_none(image, make_dicom):
+    elements = {"PatientAge": "018M", "PatientSex": "F", "ViewPosition": "AP", "StudyDate": "20240305"}
+    data = make_dicom(image, **elements, AccessionNumber="A1", StudyInstanceUID="1.2.3", Laterality="")
+    identity = describe_header(data, Remarks())
+    assert (identity.patient_id, identity.accession_number, identity.study_instance_uid) == ("4711", "A1", "1.2.3")
+    assert (identity.age_years, identity.sex, identity.view, identity.laterality) == (1.5, "F", "AP", None)
+    born = make_dicom(image, PatientBirthDate="19620305", StudyDate="20240305")
+    assert describe_header(born, Remarks()).age_years == 62
+    assert describe_header(make_dicom(image, PatientAge="old", StudyDate="2024"), Remarks()).age_years is None
 
 
 def test_every_reason_is_listed(image, make_dicom):
-    assert len(describe_header(make_dicom(image, ViewPosition="LL", BodyPartExamined="KNEE", Modality="MR"))) == 3
+    assert len(list_objections(make_dicom(image, ViewPosition="LL", BodyPartExamined="KNEE", Modality="MR"))) == 3
 
 
 @pytest.mark.parametrize("syntax", [ImplicitVRLittleEndian, ExplicitVRLittleEndian])
@@ -92,7 +125,8 @@ def test_other_content_is_no_dicom(image, make_png):
     jpeg = make_png(image, "JPEG")
     for data in (make_png(image), jpeg, b"", b"\0" * 200, b"text, " * 60, b"\x08\x00" * 90):
         assert not is_dicom(data)
-        assert describe_header(data) == []
+        assert list_objections(data) == []
+        assert describe_header(data, Remarks()) == Identity()
     with pytest.raises(ImageError, match="not a DICOM file"):
         read_header(jpeg)
 
@@ -108,7 +142,7 @@ def invalid_birth_date(image, make_dicom):
 def test_nothing_is_warned_or_logged(invalid_birth_date, caplog, capfd):
     with caplog.at_level(logging.DEBUG):
         load_gray(invalid_birth_date)
-        describe_header(invalid_birth_date)
+        describe_header(invalid_birth_date, Remarks())
     assert "DOE" not in caplog.text
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     assert capfd.readouterr() == ("", "")

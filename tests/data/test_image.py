@@ -55,10 +55,10 @@ def test_unsuitable_images_are_rejected(tmp_path, ramp):
     Image.fromarray(ramp).save(tmp_path / "two.png", save_all=True, append_images=[Image.fromarray(ramp[::-1])])
     (tmp_path / "empty.png").touch()
     (tmp_path / "text.png").write_text("hello, this is no image")
-    reasons = {"dot.png": "1 x 1 pixels", "flat.png": "same gray level", "two.png": "animation of 2 frames"}
+    reasons = {"dot.png": "1 x 1 pixels", "flat.png": "same gray level", "two.png": "2 images in one PNG file"}
     reasons |= {
         "empty.png": "empty file",
-        "text.png": "neither JPEG nor PNG",
+        "text.png": "no image by its content",
         "missing.png": "does not exist",
         "": "folder",
     }
@@ -99,7 +99,7 @@ def test_a_given_pil_image_is_not_changed(tmp_path, ramp):
         (lambda ramp: ramp[0], "expected .H, W. or"),
         (lambda ramp: ramp[:0], "0 pixels; expected sides of 16 or more"),
         (lambda ramp: ramp * 0, "same gray level"),
-        (lambda ramp: Image.fromarray(ramp.astype(np.float32)), "PIL image of mode F"),
+        (lambda ramp: Image.fromarray(ramp.astype(np.float32)), "image of mode F"),
         (lambda ramp: ramp.tolist(), "list; expected a path, bytes, a PIL image or a uint8 array"),
         (lambda ramp: np.array(["a.png"]), "array; expected uint8"),
         (lambda ramp: None, "NoneType; expected a path"),

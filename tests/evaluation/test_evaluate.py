@@ -15,7 +15,7 @@ from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import CollectionError, LabelError, PneumoscopeError
 from pneumoscope.evaluation.evaluate import evaluate_models, should_hide
 from pneumoscope.evaluation.gather import choose_split
-from pneumoscope.inference.batch import read_files
+from pneumoscope.inference.batch import ReadBatch, read_files
 from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.reader import Reader
 from pneumoscope.labels import LabelSet
@@ -69,7 +69,7 @@ def test_every_image_counts_or_is_listed(evaluation):
 
 def test_decisions_are_those_of_read(evaluation, reader, manifest):
     paths = [str(manifest.parent / name) for name in evaluation.images.names]
-    readings = list(read_files(reader, paths, num_workers=2))
+    readings = list(read_files(ReadBatch(reader), paths, num_workers=2))
 
     assert [reading.decision for reading in readings] == evaluation.images.decisions.tolist()
     for reading, probabilities in zip(readings, evaluation.images.probabilities, strict=True):

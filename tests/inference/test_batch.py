@@ -16,7 +16,7 @@ from PIL import Image
 from pneumoscope.cli import main as cli
 from pneumoscope.cli.inference import _print
 from pneumoscope.errors import CollectionError
-from pneumoscope.inference.batch import find_files, map_batches, read_files
+from pneumoscope.inference.batch import ReadBatch, find_files, map_batches, read_files
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.table import list_columns, read_table
 from pneumoscope.pacs.reading_files import write_reading
@@ -49,11 +49,15 @@ def run(monkeypatch, capsys, *arguments):
     return left.value.code or 0, output.out, output.err
 
 
+def type_names(monkeypatch, text):
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(os.fsencode(text))))
+
+
 def test_files_folders_globs_and_standard_input_are_found(tmp_path, write_image, monkeypatch):
     for name in ("b.PNG", "deep/a.jpg", "deep/__MACOSX/x.png", ".hidden/x.png", ".y.png"):
         write_image(name)
     (tmp_path / "notes.txt").write_text("x")
-    monkeypatch.setattr(sys, "stdin", io.StringIO(f"{tmp_path / 'b.PNG'}\n\n"))
+    type_names(monkeypatch, f"{tmp_path / 'b.PNG'}\n\n")
 
     def names(*arguments):
         return [os.path.relpath(path, tmp_path) for path in find_files([str(one) for one in arguments])]
@@ -70,11 +74,11 @@ def test_files_folders_globs_and_standard_input_are_found(tmp_path, write_image,
 @pytest.mark.parametrize("batch_size", [1, 4, 100])
 def test_each_file_gets_its_reading_in_order(reader, images, batch_size):
     paths = find_files([str(images)])
-    readings = list(read_files(reader, paths, batch_size=batch_size, num_workers=2))
+    readings = list(read_files(ReadBatch(reader), paths, batch_size=batch_size, num_workers=2))
 
     assert [reading.path for reading in readings] == paths
     assert [bool(reading.error) for reading in readings] == [False] * 10 + [True, True, False]
-    assert "neither JPEG nor PNG" in readings[10].error
+    assert "no image by its content" in readings[10].error
     assert "empty" in readings[11].error
     assert readings[12].decision == "rejected"
 
@@ -94,7 +98,7 @@ def test_the_last_batches_are_smaller():
 def test_pictures_and_dicom_are_written(reader, images, tmp_path):
     render = partial(write_reading, heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
     paths = find_files([str(images / "0[01].png"), str(images / "12.jpeg")])
-    readings = list(read_files(reader, paths, render=render))
+    readings = list(read_files(ReadBatch(reader, render=render), paths))
 
     assert len(list((tmp_path / "dicom").iterdir())) == 6
     for reading in readings:
@@ -121,7 +125,7 @@ def test_the_caution_on_labels_stands_below_the_positive_class_only(monkeypatch,
 
 
 def test_the_content_of_a_file_on_standard_input_is_an_error(monkeypatch):
-    monkeypatch.setattr("sys.stdin", io.StringIO("\xff\xd8\0JFIF"))
+    type_names(monkeypatch, "\xff\xd8\0JFIF")
     with pytest.raises(CollectionError, match="expected names of files, one per line"):
         find_files(["-"])
 
@@ -143,7 +147,6 @@ def test_a_table_on_disk_is_continued(monkeypatch, capsys, images, tmp_path):
         (["--operating-point", "often"], "expected screening"),
         (["--output", "t.xlsx"], "expected one of .csv"),
         (["--resume"], "expected --output"),
-        (["--deidentify"], "expected --dicom-out FOLDER"),
         (["--model", "nowhere"], "does not exist"),
     ],
 )

@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumoscope.data.decode import DecodedImage
+from pneumoscope.data.remarks import Remarks
 from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
 from pneumoscope.inference.cards import PARTS
 from pneumoscope.inference.explanation import HeatmapExplanation
@@ -27,6 +29,10 @@ def reader():
 @pytest.fixture(scope="module")
 def images():
     return draw_phantoms(12, size=192, seed=4).images
+
+
+def make_lateral(image):
+    return DecodedImage(image, Remarks(objections=["This is a lateral view."]))
 
 
 @pytest.fixture
@@ -78,7 +84,7 @@ def test_an_unknown_operating_point_is_an_error(reader, point):
 
 
 def test_an_image_of_another_view_is_rejected_without_scores(reader, images):
-    (reading,) = reader.predict_images(images[:1], ["x"], objections=[["This is a lateral view."]])
+    (reading,) = reader.predict_decoded([make_lateral(images[0])], ["x"])
     rotated = reader.predict_images(np.rot90(images, 1, (1, 2)), ["x"] * len(images))
 
     assert (reading.decision, reading.reason) == ("rejected", "This is a lateral view.")
@@ -120,8 +126,8 @@ def test_maps_come_with_the_reading_from_one_run_of_each_model(reader, images, m
     runs = []
     run = Graph.run
     monkeypatch.setattr(Graph, "run", lambda graph, *arguments: runs.append(graph.path) or run(graph, *arguments))
-    reading, maps = reader.predict_with_maps(images[0], "x")
-    (rejected, _) = reader.predict_with_maps(images[0], "x", objections=["This is a lateral view."])
+    reading, maps = reader.predict_with_maps(DecodedImage(images[0]), "x")
+    (rejected, _) = reader.predict_with_maps(make_lateral(images[0]), "x")
 
     assert reading == expected
     assert runs == 2 * [reader.models.classifier.path, reader.models.anomaly.path]

@@ -1,10 +1,12 @@
 """Tables on disk: all formats are read as written, and an interrupted one is continued."""
 
+import csv
 import json
 
 import pandas
 import pytest
 
+from pneumoscope.data.identity import Identity
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.reading import Reading, ReferenceCase
 from pneumoscope.inference.table import FORMATS, Table, list_columns, read_table
@@ -17,9 +19,12 @@ SCORED = tuple(PROBABILITIES)
 def make_rows():
     case = ReferenceCase('quoted "name", one.jpeg', "viral", 1.5, 3)
     scores = {"probabilities": PROBABILITIES, "anomaly_score": 0.002, "anomaly_percentile": 40.0}
+    described = {"in_distribution": True, "anomalous": False, "width": 300, "height": 200, "dicom_files": ("a b.dcm",)}
+    described |= {"warnings": ("bars_cropped", "range_stretched"), "intervals": {"viral": (0.2, 0.3)}}
+    described["identity"] = Identity(sop_instance_uid="1.2", age_years=62.5, sex="F", study_date="20240101")
     turned = {"decision": "rejected", "in_distribution": False, "reason": "It looks upside down."}
     readings = [
-        Reading("a.png", "balanced", "m", decision="viral", in_distribution=True, neighbors=(case,), **scores),
+        Reading("a.png", "balanced", "m", decision="viral", neighbors=(case,), **described, **scores),
         Reading("naïve\\nname.png", "balanced", "m", error="empty file", scored=SCORED),
         Reading("c.png", "balanced", "m", scored=SCORED, **turned),
     ]
@@ -57,6 +62,44 @@ def test_a_killed_or_finished_table_is_continued(tmp_path, suffix):
     write_table(path, rows[2:], resume=True)
 
     assert list(read_table(path)) == rows
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_rows_with_an_error_are_read_again(tmp_path, suffix):
+    path = tmp_path / f"readings{suffix}"
+    rows = make_rows()
+    write_table(path, rows)
+    with Table(path, resume=True, head=HEAD, scored=SCORED, retry=False) as table:
+        assert table.done == {row["path"] for row in rows}
+        table.finish()
+    repaired = {**rows[1], "error": None, "decision": "viral"}
+    with Table(path, resume=True, head=HEAD, scored=SCORED) as table:
+        assert table.done == {rows[0]["path"], rows[2]["path"]}
+        table.add(repaired)
+    write_table(path, [], resume=True)
+
+    assert list(read_table(path)) == [rows[0], rows[2], repaired]
+
+
+def test_a_second_run_cannot_write_the_same_table(tmp_path):
+    path = tmp_path / "readings.csv"
+    with Table(path, resume=True, head=HEAD, scored=SCORED) as table:
+        with pytest.raises(PneumoscopeError, match="another process writes"):
+            Table(path, resume=True, head=HEAD, scored=SCORED)
+        for row in make_rows():
+            table.add(row)
+        table.finish()
+    assert len(list(read_table(path))) == 3
+
+
+@pytest.mark.parametrize("start", ["=1+1", "+1", "-1", "@SUM", "\tx", "'=1"])
+def test_no_cell_of_a_csv_file_begins_a_formula(tmp_path, start):
+    path, name = tmp_path / "readings.csv", f"{start}.png"
+    write_table(path, [{**make_rows()[0], "path": name}])
+    with path.open(newline="") as stream:
+        cell = list(csv.reader(stream))[1][0]
+    assert cell == f"'{name}"
+    assert next(read_table(path))["path"] == name
 
 
 def test_an_existing_file_is_not_overwritten(tmp_path):

@@ -14,6 +14,7 @@ from pneumoscope.adaptation.last_layer import MAX_DIFFERENCE, read_last_layer, r
 from pneumoscope.adaptation.local_fit import LastLayer, LocalFit, LocalImages, cross_validate_fit, fit_locally
 from pneumoscope.classification.calibration_report import CONFORMAL_METHOD, round_metrics
 from pneumoscope.data.label_options import LabelOptions
+from pneumoscope.data.population import describe_population
 from pneumoscope.data.source import hash_file
 from pneumoscope.data.splits import check_contradictions, group_patients
 from pneumoscope.errors import CollectionError, ModelError
@@ -105,6 +106,7 @@ def adapt(
     metrics = cross_validate_fit(images, threshold, last_layer=last_layer, seed=seed)
     adapted = _describe(reader, images, gathered.table, fit, metrics)
     card = _refit_card(reader.models.cards.classifier, images, fit, adapted, seed)
+    card = replace(card, population=describe_population(gathered.table))
     with atomic_folder(out_dir) as folder:
         for part in filter(lambda one: (base / one).is_dir(), PARTS):
             shutil.copytree(base / part, folder / part)

@@ -5,18 +5,16 @@ import time
 import zipfile
 from typing import TYPE_CHECKING
 
-import numpy as np
 from starlette.datastructures import UploadFile
 
 from pneumoscope.app.answers import add_maps, describe_reading
 from pneumoscope.app.images import convert_for_browser, locate_content
 from pneumoscope.app.schema import ReadingAnswer
-from pneumoscope.data.decode import decode_radiograph
+from pneumoscope.data.decode import DecodedImage, decode_radiograph
 from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import ImageError
-from pneumoscope.inference.explanation import ReadingMaps
 from pneumoscope.inference.illustration import illustrate
-from pneumoscope.inference.reading import REJECTED, Reading
+from pneumoscope.inference.reading import REJECTED
 
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
@@ -43,14 +41,16 @@ def read_uploads(
     deadline = time.monotonic() + seconds
     answers = []
     for upload in uploads:
+        name = upload.filename or ""
         try:
             if time.monotonic() > deadline:
                 raise ImageError(f"the request took over {seconds:g} s; send fewer files")
             content = upload.file.read()
+            image = _decode(reader, content)
             if full:
-                reading, maps = _read_in_full(reader, upload, content, operating_point)
+                reading, maps = reader.predict_with_maps(image, name, operating_point=operating_point)
             else:
-                reading = _read_one(reader, upload, content, operating_point)[1]
+                (reading,) = reader.predict_decoded([image], [name], operating_point)
             answer = describe_reading(reading, reader.label_set, thresholds)
             if full and reading.decision != REJECTED:
                 add_maps(answer, reading, maps, reader)
@@ -58,7 +58,7 @@ def read_uploads(
             if full:
                 answer["image"] = convert_for_browser(content)
         except ImageError as error:
-            reading = reader.refuse(upload.filename or "", operating_point, str(error))
+            reading = reader.refuse(name, operating_point, str(error))
             answer = describe_reading(reading, reader.label_set, thresholds)
         answers.append(answer)
     return answers
@@ -79,8 +79,9 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
     from pneumoscope.pacs.dicom_output import make_dicom_reading
 
     content = upload.file.read()
-    image, reading = _read_one(reader, upload, content, operating_point)
-    pixels, heatmap = illustrate(reader, content, image, reading)
+    image = _decode(reader, content)
+    (reading,) = reader.predict_decoded([image], [upload.filename or ""], operating_point)
+    pixels, heatmap = illustrate(reader, content, image.pixels, reading)
     datasets = make_dicom_reading(content, reader.describe(reading), heatmap, pixels, deidentify=deidentify)
     archive = io.BytesIO()
     with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
@@ -91,16 +92,5 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
     return archive.getvalue()
 
 
-def _read_in_full(
-    reader: "Reader", upload: UploadFile, content: bytes, operating_point: str
-) -> tuple[Reading, ReadingMaps]:
-    image, objections = decode_radiograph(content, size=reader.models.image_size)
-    name = upload.filename or ""
-    return reader.predict_with_maps(image, name, operating_point=operating_point, objections=objections)
-
-
-def _read_one(reader: "Reader", upload: UploadFile, content: bytes, operating_point: str) -> tuple[np.ndarray, Reading]:
-    image, objections = decode_radiograph(content, size=reader.models.image_size)
-    names = [upload.filename or ""]
-    (reading,) = reader.predict_images(image[None], names, operating_point=operating_point, objections=[objections])
-    return image, reading
+def _decode(reader: "Reader", content: bytes) -> DecodedImage:
+    return decode_radiograph(content, size=reader.models.image_size)

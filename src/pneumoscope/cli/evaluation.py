@@ -11,6 +11,7 @@ import typer
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import (
     DataArgument,
+    IgnorePopulationOption,
     JsonOption,
     ModelOption,
     OperatingPointOption,
@@ -48,6 +49,7 @@ def evaluate(
     ] = None,
     split: Annotated[Split | None, typer.Option(help="Split; by default test if it exists, else all.")] = None,
     operating_point: OperatingPointOption = "balanced",
+    ignore_population: IgnorePopulationOption = False,
     preprocess: PreprocessOption = None,
     correct_label_shift: Annotated[
         bool, typer.Option("--correct-label-shift", help="Correct probabilities for estimated class frequencies.")
@@ -68,7 +70,9 @@ def evaluate(
     from pneumoscope.evaluation.predictions import evaluate_predictions
 
     if predictions is None:
-        predictor = open_model(model, label_set=labels.label_set, preprocess=preprocess)
+        predictor = open_model(
+            model, label_set=labels.label_set, preprocess=preprocess, ignore_population=ignore_population
+        )
         evaluation = evaluate_models(
             predictor,
             data,

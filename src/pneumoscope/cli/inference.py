@@ -1,7 +1,6 @@
 """`read`, `app` and `export`: predictions for new radiographs."""
 
 import json
-import math
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -16,6 +15,7 @@ import typer
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.cli.options import (
     ConfigurationOption,
+    IgnorePopulationOption,
     JsonOption,
     KerasModelOption,
     OperatingPointOption,
@@ -25,7 +25,7 @@ from pneumoscope.cli.options import (
     with_classes,
     with_labels,
 )
-from pneumoscope.cli.output import INTERRUPTED, SOME_FAILED, open_console, print_rows
+from pneumoscope.cli.output import INTERRUPTED, NOT_WRITTEN, SOME_FAILED, open_console, print_rows
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
@@ -41,31 +41,38 @@ FAILED = "unreadable"
 ROWS_PER_TABLE = 500
 MAX_PATH_LENGTH = 40
 MAX_SHOWN = 4
-READ_HELP = """Classify radiographs (JPEG, PNG or DICOM) and print one row per file.
+READ_HELP = """Classify radiographs (DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000) and print one row per file.
 
 \b
 Columns of --output and keys of --json:
   path                the file
   error               why the file cannot be read
   decision            class, findings joined by |, uncertain (the model
-                      abstains) or rejected (by the out-of-distribution
-                      detector)
+                      abstains) or rejected (not an image for the model)
   operating_point     operating point or threshold of the decision
   p_<class>           calibrated probability of each class and group, such as
                       p_normal and p_pneumonia
+  p_<class>_low       95 % interval of this probability, by resampling the
+  p_<class>_high      calibration
   anomaly_score       distance from normal radiographs
   anomaly_percentile  percentage of held-out normals with a lower score
+  anomalous           whether this percentage is above 95
   in_distribution     whether the image is like the training images; false
-                      if the out-of-distribution detector flags or rejects
-                      it
+                      if it is flagged or rejected
   reason              why the image is uncertain, rejected or flagged
+  warnings            codes of what was ignored, guessed or noticed
   neighbors           nearest reference cases: name, label, distance
+  width, height       size of the file in pixels
+  sop_instance_uid, study_instance_uid, patient_id, accession_number,
+  age_years, sex, view, laterality, study_date
+                      from the DICOM header; empty with --deidentify
   heatmap             figure written by --heatmaps
+  dicom_files         files written by --dicom-out
   model               version and hash of the models
 
 The probabilities assume equally frequent classes.
 
-The command exits with 1 if a file cannot be read.
+The command exits with 1 if a file cannot be read, and with 3 if the output cannot be written.
 """
 
 
@@ -79,39 +86,49 @@ def read(
     dicom_out: Annotated[
         Path | None, typer.Option(help="Folder for one DICOM secondary capture and structured report per image.")
     ] = None,
-    deidentify: Annotated[bool, typer.Option("--deidentify", help="Deidentify the DICOM output.")] = False,
+    deidentify: Annotated[
+        bool, typer.Option("--deidentify", help="Leave the patient out of the table and of the DICOM output.")
+    ] = False,
     model: ReaderOption = None,
+    ignore_population: IgnorePopulationOption = False,
     workers: Annotated[int, typer.Option(min=0, help="Number of threads; 0 is one per core.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of files per batch.")] = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
+    no_retry: Annotated[bool, typer.Option("--no-retry", help="With --resume, also skip rows with an error.")] = False,
+    null: Annotated[bool, typer.Option("--null", help="Names on standard input end with a null byte.")] = False,
 ) -> None:
     """Classify radiographs and print one row per file."""
     from pneumoscope.data.source import printable_name
-    from pneumoscope.inference.batch import find_files, read_files
+    from pneumoscope.inference.batch import ReadBatch, find_files, read_files
     from pneumoscope.inference.reader import NO_HEATMAPS, Reader
     from pneumoscope.inference.table import Table
     from pneumoscope.progress import track
 
     if resume and output is None:
         raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
-    if deidentify and dicom_out is None:
-        raise PneumoscopeError("--deidentify applies to DICOM output; expected --dicom-out FOLDER as well")
-    files = find_files(paths)
+    files = find_files(paths, null=null)
     render = _choose_render(heatmaps, dicom_out, deidentify)
     # A single file runs on all cores. Of several files, each runs on one core.
-    reader = Reader.open(model, num_threads=0 if len(files) == 1 else 1)
+    reader = Reader.open(model, num_threads=0 if len(files) == 1 else 1, ignore_population=ignore_population)
     if heatmaps and not reader.has_heatmaps:
         raise PneumoscopeError(NO_HEATMAPS)
+    batch = ReadBatch(reader, operating_point=operating_point, deidentify=deidentify, render=render)
     head = {"model": reader.models.id, "operating_point": operating_point}
-    table = Table(output, resume=resume, head=head, scored=reader.models.label_set.scored) if output else None
+    table = Table(output, resume=resume, head=head, scored=reader.scored, retry=not no_retry) if output else None
     files = [path for path in files if not table or printable_name(path) not in table.done]
-    read_all = partial(read_files, operating_point=operating_point, batch_size=batch_size, num_workers=workers)
-    rows = _write_rows(track(read_all(reader, files, render=render), "Reading", total=len(files)), table)
+    readings = read_files(batch, files, batch_size=batch_size, num_workers=workers)
+    rows = _write_rows(track(readings, "Reading", total=len(files)), table)
     try:
         counts = _print(rows, reader, as_json=as_json, shown=output is None or sys.stdout.isatty())
     except KeyboardInterrupt:
         typer.echo("stopped; add --resume to continue" if output else "stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        rest = f"{output}.partial keeps the finished rows; free space and add --resume to continue" if output else ""
+        typer.echo(f"pneumoscope: the output cannot be written: {error}. {rest}".rstrip(), err=True)
+        raise typer.Exit(NOT_WRITTEN) from None
     decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
     number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
     if adapted := reader.models.cards.classifier.adapted:
@@ -267,17 +284,16 @@ def _print_table(rows: list[dict[str, Any]], scored: tuple[str, ...], trust: str
     # Relative widths make rows wrap on a terminal. A file gets one line per row.
     table.add_column("file", overflow="fold", ratio=3 if console.is_terminal else None)
     shown = scored[-1:] if console.is_terminal and len(scored) > MAX_SHOWN else scored
-    for name in ("decision", *shown, "anomaly\npercentile"):
+    for name in ("decision", *shown, "anomalous"):
         table.add_column(name, no_wrap=True)
     table.add_column("reason", ratio=4 if console.is_terminal else None)
     for row in rows:
         values = [row[f"p_{name}"] for name in shown]
-        percentile = row["anomaly_percentile"]
         table.add_row(
             shorten_name(row["path"], most=MAX_PATH_LENGTH),
             row["decision"] or "error",
             *("" if value is None else f"{value:.0%}" for value in values),
-            "" if percentile is None else f"{math.floor(percentile)}",
+            {True: "yes", False: "no", None: ""}[row["anomalous"]],
             row["error"] or row["reason"] or "",
         )
     console.print(table)

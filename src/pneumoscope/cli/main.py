@@ -1,5 +1,6 @@
 """The program `pneumoscope`: registers the commands and prints errors that a user can fix."""
 
+import io
 import logging
 import sys
 from typing import Annotated, Any
@@ -61,6 +62,9 @@ def _start(
 
 def main() -> None:
     """Run the command line. An error that a user can fix prints one message and exits with 2."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal may lack characters of a name
     try:
         app(standalone_mode=True)
     except PneumoscopeError as error:

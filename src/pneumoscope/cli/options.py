@@ -39,6 +39,13 @@ ReaderOption = Annotated[
     Path | None,
     typer.Option("--model", metavar="MODEL", help="An exported reader or a study; the included models by default."),
 ]
+IgnorePopulationOption = Annotated[
+    bool,
+    typer.Option(
+        "--ignore-population",
+        help="Predict for ages and views outside of those of the training images; such images are flagged.",
+    ),
+]
 StudyArgument = Annotated[Path, typer.Argument(metavar="STUDY", help="Folder of a study.")]
 ConfigurationOption = Annotated[Configuration, typer.Option("--configuration", help="Configuration of the model.")]
 HoldOutOption = Annotated[

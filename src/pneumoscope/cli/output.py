@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 INTERRUPTED = 130
 SOME_FAILED = 1
+NOT_WRITTEN = 3
 _PADDING = 3  # border and padding of a column, in characters
 _FILE_WIDTH = 2000
 

@@ -12,6 +12,7 @@ import numpy as np
 
 from pneumoscope.data.decode import decode_files
 from pneumoscope.errors import CollectionError
+from pneumoscope.io.write import lock_file
 from pneumoscope.progress import log, track
 
 MAX_IN_MEMORY = 2 << 30
@@ -106,10 +107,10 @@ def _decode_each(files: Mapping[str, str], size: int, add: Callable[[str, np.nda
     for digest, outcome in zip(files, track(decoded, "Decoding radiographs", total=len(files)), strict=True):
         if isinstance(outcome, str):
             reasons[digest] = outcome
-        elif objections := outcome[1]:
+        elif objections := outcome.remarks.objections:
             reasons[digest] = " ".join(objections)
         else:
-            add(digest, outcome[0])
+            add(digest, outcome.pixels)
     return reasons
 
 
@@ -164,13 +165,10 @@ class ImageCache:
 
 
 def _lock(file: BinaryIO) -> None:
-    """Lock a file until it is closed. Windows has no `fcntl`: there, do not share a cache between processes."""
+    """Lock a file until it is closed."""
     try:
-        import fcntl
-
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        log.info("another process fills the image cache; waiting")
-        fcntl.flock(file, fcntl.LOCK_EX)
+        if not lock_file(file, wait=False):
+            log.info("another process fills the image cache; waiting")
+            lock_file(file, wait=True)
     except (ImportError, OSError) as error:
         log.warning("the image cache cannot be locked (%s); do not use it in two processes at once", error)

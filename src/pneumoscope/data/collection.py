@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from pneumoscope.data.dicom import is_dicom, quiet_pydicom, read_header
-from pneumoscope.data.folders import IMAGE_EXTENSIONS, list_folder
+from pneumoscope.data.folders import list_folder
 from pneumoscope.data.kermany import find_series, parse_name
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.labeling import Entry, Labeled, Skipped, assign_labels
@@ -121,7 +121,7 @@ def _describe(entry: Entry) -> tuple[Entry, str, str, str]:
         if not stat.S_ISREG(entry.path.stat().st_mode):
             return entry, "", "", "a folder, pipe or device, not a file"  # reading a pipe could block forever
         digest = hash_file(entry.path)
-        if entry.path.suffix.lower() in IMAGE_EXTENSIONS or not is_dicom(entry.path):
+        if not is_dicom(entry.path):
             return entry, digest, "", ""
         header = read_header(entry.path)
         with quiet_pydicom():

@@ -8,15 +8,18 @@ import logging
 import re
 import threading
 import warnings
+import zlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
-from pneumoscope.data.dicom_frame import NATIVE_SYNTAXES, check_pixels, check_syntax, decode_frame
+from pneumoscope.data.dicom_frame import DEFLATED, NATIVE_SYNTAXES, check_pixels, check_syntax, decode_frame
 from pneumoscope.data.dicom_gray import present_gray
-from pneumoscope.data.source import ImageSource, open_source, read_all
+from pneumoscope.data.identity import Identity, describe_identity
+from pneumoscope.data.remarks import Remarks
+from pneumoscope.data.source import MAX_BYTES, ImageSource, open_source, read_all
 from pneumoscope.errors import ImageError
 
 if TYPE_CHECKING:
@@ -35,7 +38,10 @@ _IMAGE_CLASSES = {
 _MODALITIES = {"CR", "DX", "DR", "RG", "XR", "OT", "SC"}
 _OTHER_MODALITIES = {"CT", "ES", "IO", "MG", "MR", "NM", "PT", "PX", "RF", "US", "XA"}
 # Words, and defined terms of View Position (PS3.3 C.8.1.1.1 and C.8.11.3): left and right lateral, decubitus, oblique.
-_LATERAL_VIEWS = re.compile(r"\b(lateral|lat|oblique|obl|sagittal|axial|decubitus|[LR]L[DO]?)\b", re.IGNORECASE)
+_LATERAL_VIEWS = re.compile(
+    r"(?<![a-z])([lr]?lat(eral|eralis|[eé]ral|erale)?|oblique|obl|sagittal|axial|decubitus|[lr]l[do]?)(?![a-z])",
+    re.IGNORECASE,
+)
 _LATERAL_VIEW_CODES = {
     *("399067008", "399173006", "399198007", "30730003"),  # lateral, left, right; sagittal: SNOMED CT
     *("399182000", "399184004", "399236003", "399160007"),  # oblique, left, right, frontal
@@ -43,12 +49,17 @@ _LATERAL_VIEW_CODES = {
     *("R-102CD", "R-10236", "R-10232", "G-A145"),  # the same by SNOMED RT
     *("R-102C1", "R-10238", "R-10234", "R-10204", "R-10220", "R-40985", "R-10212", "R-10210", "R-10208", "R-10216"),
 }
-_CHEST = re.compile(r"chest|thorax|torax|torace|lung|^$|^unknown$", re.IGNORECASE)
+# Chest and lung in languages of Europe, with usual abbreviations.
+_CHEST = re.compile(
+    r"ch(e)?st|th?[oó]ra[xckç]|torace|\bthx|\bcxr|lung|pulm|poumon|polmon|p[eé]cho|peito|poitrine|petto|brust|borst|"
+    r"bryst|klatk|hrud|mellkas|grudn|^$|^unknown$",
+    re.IGNORECASE,
+)
 _CHEST_CODES = {"816094009", "51185008", "43799004", "39607008", "T-D3000", "T-D3200", "T-28000"}
 _BODY_PARTS = {
     *("ABDOMEN", "ANKLE", "ARM", "BREAST", "CALCANEUS", "CLAVICLE", "ELBOW", "EXTREMITY", "FEMUR", "FINGER", "FOOT"),
     *("FOREARM", "HAND", "HEAD", "HIP", "HUMERUS", "JAW", "KNEE", "LEG", "NECK", "PELVIS", "SHOULDER", "SKULL"),
-    *("SPINE", "STERNUM", "TOE", "WRIST"),
+    *("SPINE", "CSPINE", "TSPINE", "LSPINE", "STERNUM", "TOE", "WRIST"),
 }
 # First element of a data set without a preamble: any of group 2, or a common one of group 8.
 _BARE_START = re.compile(
@@ -68,8 +79,12 @@ def is_dicom(source: ImageSource) -> bool:
     return head[128:] == b"DICM" or _BARE_START.match(head) is not None
 
 
-def load_dicom(stream: BinaryIO) -> np.ndarray:
+def load_dicom(stream: BinaryIO, remarks: Remarks) -> np.ndarray:
     """Load a DICOM radiograph as gray levels; see `present_gray`.
+
+    Args:
+        stream: seekable.
+        remarks: gets a warning for what is ignored or guessed.
 
     Returns:
         `(H, W)` float32 in [0, 1] at full resolution, 0 = black, bone bright.
@@ -83,7 +98,7 @@ def load_dicom(stream: BinaryIO) -> np.ndarray:
         _check_class(dataset)
         check_pixels(dataset)
         with np.errstate(all="ignore"):
-            return present_gray(decode_frame(dataset, data), dataset)
+            return present_gray(decode_frame(dataset, data, remarks), dataset, remarks)
 
 
 def read_header(source: ImageSource) -> "Dataset":
@@ -98,23 +113,29 @@ def read_header(source: ImageSource) -> "Dataset":
         return _parse(read_all(stream), pixels=False)
 
 
-def describe_header(source: ImageSource) -> list[str]:
-    """Return the reasons why a DICOM header does not describe a frontal chest radiograph.
+def describe_header(source: ImageSource, remarks: Remarks) -> Identity:
+    """Return the identity that a DICOM header states, and note why it describes no frontal chest radiograph.
 
-    Missing attributes are accepted. Reasons never contain patient data.
+    Missing attributes are accepted, and unknown terms are reasons to flag the image. Nothing is noted if the file is
+    not DICOM. Reasons never contain patient data.
 
-    Returns:
-        One sentence per reason; an empty list if the header passes or the file is not DICOM.
+    Args:
+        source: the file.
+        remarks: gets one sentence per reason.
 
     Raises:
         ImageError: if the source cannot be opened, or is a damaged DICOM file.
     """
     if not is_dicom(source):
-        return []
+        return Identity()
     header = read_header(source)
     with quiet_pydicom(), _report_damage():
         checks = (_check_modality, _check_view, _check_body_part, _check_intent)
-        return [reason for check in checks if (reason := check(header))]
+        remarks.objections += [reason for check in checks if (reason := check(header))]
+        part = _text(header, "BodyPartExamined")
+        if not _CHEST.search(part) and part not in _BODY_PARTS:
+            remarks.cautions.append("The DICOM body part is an unknown term; expected the chest.")
+        return describe_identity(header)
 
 
 def _parse(data: bytes, *, pixels: bool) -> "Dataset":
@@ -125,16 +146,30 @@ def _parse(data: bytes, *, pixels: bool) -> "Dataset":
 
     start = io.BytesIO(data)
     read_preamble(start, force=True)
-    # Check the transfer syntax first: pydicom inflates deflated files without a size limit.
     meta = read_dataset(start, False, True, stop_when=lambda tag, vr, length: tag.group != 2)
     if syntax := meta.get("TransferSyntaxUID"):
         check_syntax(syntax)
+    if syntax == DEFLATED:
+        meta.TransferSyntaxUID = UID(NATIVE_SYNTAXES[1])
+        dataset = read_dataset(io.BytesIO(_inflate(data[start.tell() :])), False, True)
+        dataset.file_meta = FileMetaDataset(meta)
+        dataset.set_original_encoding(False, True)
+        return dataset
     dataset = dcmread(io.BytesIO(data), force=True, stop_before_pixels=not pixels)
     if not syntax:
         implicit, little = dataset.original_encoding
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = UID(NATIVE_SYNTAXES[0 if implicit else 1 if little else 2])
     return dataset
+
+
+def _inflate(data: bytes) -> bytes:
+    """Return the data set of a deflated file. pydicom would inflate it without a limit."""
+    inflater = zlib.decompressobj(-zlib.MAX_WBITS)
+    inflated = inflater.decompress(data, MAX_BYTES)
+    if inflater.unconsumed_tail:
+        raise ImageError(f"more than {MAX_BYTES >> 20} MiB after decompression; expected less")
+    return inflated
 
 
 def _check_class(header: "Dataset") -> None:
@@ -169,9 +204,8 @@ def _check_view(header: "Dataset") -> str:
 def _check_body_part(header: "Dataset") -> str:
     """Check Body Part Examined (PS3.16 annex L) and Anatomic Region Sequence (PS3.3 10.5)."""
     part = _text(header, "BodyPartExamined")
-    if not _CHEST.search(part):
-        name = part.lower() if part in _BODY_PARTS else "another region"
-        return f"The DICOM body part is {name}; expected the chest."
+    if part in _BODY_PARTS:
+        return f"The DICOM body part is {part.lower()}; expected the chest."
     value, meaning = _first_code(header, "AnatomicRegionSequence")
     if value in _CHEST_CODES or _CHEST.search(meaning):
         return ""

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pneumoscope.data.remarks import Remarks
 from pneumoscope.data.source import check_size
 from pneumoscope.errors import ImageError
 
@@ -22,6 +23,7 @@ SUBPROCESS_TIMEOUT = 60
 
 # Transfer syntaxes of PS3.5 annex A, and the pydicom decoding plugin of each.
 NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
+DEFLATED = "1.2.840.10008.1.2.1.99"
 _DECODERS = {
     "1.2.840.10008.1.2.5": "pydicom",  # RLE
     "1.2.840.10008.1.2.4.50": "pillow",  # JPEG baseline
@@ -37,18 +39,17 @@ _SUBPROCESS_DECODERS = {"gdcm": ("gdcm", "python-gdcm"), "pyjpegls": ("jpeg_ls",
 _GRAY, _COLOR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _RLE, _JPEG_EXTENDED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.51"
 _J2K_START = b"\xff\x4f\xff\x51"
+_SAMPLE, _SAMPLED_ROWS = 1_000_000, 500
 _NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # Huffman tables, reserved, arithmetic conditioning
 
 
 def check_syntax(syntax: str) -> None:
     """Check that a transfer syntax UID is supported (PS3.5 section 10).
 
-    The deflated transfer syntax is not supported, because the inflated size is unknown in advance.
-
     Raises:
         ImageError: if the transfer syntax is not supported.
     """
-    if syntax in NATIVE_SYNTAXES or syntax in _DECODERS:
+    if syntax in (*NATIVE_SYNTAXES, DEFLATED, *_DECODERS):
         return
     from pydicom.uid import UID
 
@@ -65,8 +66,8 @@ def check_pixels(header: "Dataset") -> None:
     """
     if "Rows" not in header or "Columns" not in header:
         raise ImageError("DICOM file without an image, or truncated")
-    if (frames := read_int(header, "NumberOfFrames", 1)) != 1:
-        raise ImageError(f"DICOM image has {frames} frames; expected a single frame")
+    if (frames := read_number(header, "NumberOfFrames") or 1) > 1:
+        raise ImageError(f"DICOM image has {frames:.0f} frames; expected a single frame")
     check_size(read_int(header, "Columns"), read_int(header, "Rows"))
     samples, photometric = read_int(header, "SamplesPerPixel", 1), header.get("PhotometricInterpretation")
     if (samples, photometric) not in [*((1, gray) for gray in _GRAY), *((3, color) for color in _COLOR)]:
@@ -101,16 +102,37 @@ def read_int(header: "Dataset", keyword: str, default: int | None = None) -> int
         raise ImageError(f"damaged DICOM file: {keyword} is missing or not a number") from None
 
 
-def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
+def read_number(header: "Dataset", keyword: str, remarks: Remarks | None = None) -> float | None:
+    """Return the first number of an optional element; None if it is missing or, with a warning, no number.
+
+    A decimal comma is read as a decimal point.
+    """
+    try:
+        value: Any = header.get(keyword)
+        if value is not None and not isinstance(value, str | float | int):
+            value = value[0] if len(value) else None
+        number = None if value is None or value == "" else float(str(value).replace(",", "."))
+    except Exception:  # pydicom raises any type on values that do not match their VR
+        number = np.nan
+    if number is not None and not np.isfinite(number):
+        if remarks:
+            remarks.warn("header_damaged")
+        return None
+    return number
+
+
+def decode_frame(dataset: "Dataset", data: bytes, remarks: Remarks) -> np.ndarray:
     """Decode the stored values of a single-frame image.
 
     Args:
-        dataset: parsed from `data`; passes `check_pixels`.
+        dataset: parsed from `data`; passes `check_pixels`. If the pixels have more bits than it declares, its bit depth
+            becomes that of the pixels.
         data: bytes of the file.
+        remarks: gets a warning if the bit depth is wrong.
 
     Returns:
         Stored values, uint8, int8, uint16 or int16: `(H, W)`, or `(H, W, 3)` RGB for color. Bits above the stored
-        bits are cleared.
+        bits, as of overlays, are cleared.
 
     Raises:
         ImageError: if the pixel data are missing, truncated, or do not match the header.
@@ -120,7 +142,7 @@ def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
         raise ImageError("DICOM file without pixel data, or truncated")
     if syntax in NATIVE_SYNTAXES:
         _check_length(dataset)
-        frame = _decode(dataset, "")
+        frame = _decode_all_bits(dataset)
     else:
         _check_codestream(dataset, syntax)
         decoder = _DECODERS[syntax]
@@ -130,7 +152,45 @@ def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
         raise ImageError(
             f"damaged DICOM file: pixels are {_format_shape(frame.shape)}, header declares {_format_shape(expected)}"
         )
+    return _keep_stored_bits(frame, dataset, remarks)
+
+
+def _decode_all_bits(dataset: "Dataset") -> np.ndarray:
+    """Return native pixels with the bits above the stored ones."""
+    stored, high = dataset.BitsStored, dataset.get("HighBit")
+    dataset.BitsStored, dataset.HighBit = dataset.BitsAllocated, dataset.BitsAllocated - 1
+    try:
+        return _decode(dataset, "")
+    finally:
+        dataset.BitsStored, dataset.HighBit = stored, high
+
+
+def _keep_stored_bits(frame: np.ndarray, dataset: "Dataset", remarks: Remarks) -> np.ndarray:
+    """Clear the bits above the stored ones, unless that would make a continuous image discontinuous."""
+    stored, signed = read_int(dataset, "BitsStored"), frame.dtype.kind == "i"
+    frame = frame.astype(frame.dtype.newbyteorder("="), copy=False)
+    kept = frame.view(f"u{frame.itemsize}") & ((1 << stored) - 1)
+    if signed:
+        sign = 1 << (stored - 1)
+        kept = (kept.astype(np.int32) ^ sign) - sign
+    kept = kept.astype(frame.dtype)
+    if frame.ndim == 3 or np.array_equal(kept, frame):
+        return kept
+    sample = np.abs(frame.ravel()[:: frame.size // _SAMPLE + 1].astype(np.int32))
+    bits = int(sample.max()).bit_length() + signed
+    if _count_jumps(kept, stored) <= _count_jumps(frame, bits):
+        return kept
+    remarks.warn("bits_stored_wrong")
+    # A few outliers do not decide the depth.
+    bits = int(np.quantile(sample, 0.999)).bit_length() + signed
+    dataset.BitsStored = min(max(stored, bits), 8 * frame.itemsize)
     return frame
+
+
+def _count_jumps(frame: np.ndarray, bits: int) -> int:
+    """Return the number of neighbors in a row that differ by nearly half of the range of the bits, or more."""
+    steps = np.abs(np.diff(frame[:: len(frame) // _SAMPLED_ROWS + 1].astype(np.int32), axis=1))
+    return int((steps > 0.45 * (1 << bits)).sum())
 
 
 def _decode(dataset: "Dataset", decoder: str) -> np.ndarray:

@@ -1,30 +1,27 @@
 """List a folder: class, split and patient of each image from the names of its folders."""
 
-import os
 import re
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
-from pneumoscope.data.dicom import is_dicom
 from pneumoscope.data.kermany import KERMANY_WORDS
 from pneumoscope.data.known_sets import KnownSet, find_known_set
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.labeling import Entry, Listing, Skipped
+from pneumoscope.data.listing import HIDDEN, IGNORED, is_image_file, walk_files
 from pneumoscope.data.source import printable_name
-from pneumoscope.errors import CollectionError, ImageError
+from pneumoscope.errors import CollectionError
 from pneumoscope.labels import fold_name
 from pneumoscope.progress import log
 
-IMAGE_EXTENSIONS = (".jpeg", ".jpg", ".png")
-EXTENSIONS = (*IMAGE_EXTENSIONS, ".dcm", ".dicom")
 SPLIT_NAMES = {
     "train": ("train", "training"),
     "val": ("dev", "val", "valid", "validate", "validation"),
     "test": ("test", "testing"),
 }
 _SPLITS = {f"{name}{end}": split for split, names in SPLIT_NAMES.items() for name in names for end in ("", "set")}
-_IGNORED_FOLDERS = {"__macosx", "masks", "mask", "manualmask"}
+_IGNORED_FOLDERS = frozenset({"__macosx", "masks", "mask", "manualmask"})
 _PASSED_FOLDERS = {"images", "cxr png"}  # they say nothing: the class is the folder above
 
 Folders = dict[Path, tuple[str, ...]]  # the folders from the root to each image
@@ -53,7 +50,7 @@ def list_folder(root: Path, options: LabelOptions) -> Listing:
         CollectionError: if only some images are in folders of splits, or if there is one class only.
     """
     files = sorted(_walk(root), key=lambda path: (len(path.parts), path))
-    images = {path for path in files if path.suffix.lower() in EXTENSIONS or _is_unnamed_dicom(path)}
+    images = set(filter(is_image_file, files))
     folders = {path: path.relative_to(root).parts[:-1] for path in files if path in images}
     places = _place_by_words(root.name, folders, options) or {path: _place(names) for path, names in folders.items()}
     known = find_known_set(
@@ -67,7 +64,7 @@ def list_folder(root: Path, options: LabelOptions) -> Listing:
     for path in files:
         name = printable_name(path.relative_to(root))
         if path not in images:
-            reason = f"extension {path.suffix!r}; expected {', '.join(EXTENSIONS)}, or DICOM"
+            reason = f"no image by its content, extension {path.suffix!r}"
             skipped += [{"name": name, "reason": reason}] if path.parent != root else []
             continue
         split = next(filter(None, map(find_split, reversed((root.name, *folders[path])))), "")
@@ -90,32 +87,17 @@ def _read_file_name(stem: str, known: KnownSet, label: str) -> tuple[str, str]:
 
 
 def _walk(root: Path) -> Iterator[Path]:
-    seen: set[str] = set()
     ignored: Counter[str] = Counter()
 
-    def warn(error: OSError) -> None:
-        log.warning("%s cannot be listed: %s", printable_name(error.filename), error.strerror)
+    def report(path: str, reason: str) -> None:
+        if reason == IGNORED:
+            ignored[Path(path).name] += 1
+        elif reason != HIDDEN:
+            log.warning("%s %s", printable_name(path), reason)
 
-    for folder, folders, files in os.walk(root, onerror=warn, followlinks=True):
-        real = os.path.realpath(folder)
-        if real in seen:
-            folders.clear()
-            continue
-        seen.add(real)
-        ignored.update(name for name in folders if name.lower() in _IGNORED_FOLDERS)
-        folders[:] = sorted(name for name in folders if name.lower() not in _IGNORED_FOLDERS and name[0] != ".")
-        disguised = [name for name in folders if Path(name).suffix.lower() in EXTENSIONS]
-        yield from (Path(folder, name) for name in sorted((*files, *disguised)) if name[0] != ".")
+    yield from map(Path, walk_files(root, report, ignored=_IGNORED_FOLDERS))
     for name, count in ignored.items():
         log.info("%d folders named %s are ignored", count, name)
-
-
-def _is_unnamed_dicom(path: Path) -> bool:
-    """Return whether a file without a suffix, or whose suffix is a number of a UID, is DICOM."""
-    try:
-        return (not path.suffix or path.suffix[1:].isdigit()) and path.is_file() and is_dicom(path)
-    except (OSError, ImageError):
-        return False
 
 
 def _place(folders: tuple[str, ...]) -> tuple[str, str]:

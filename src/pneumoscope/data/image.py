@@ -1,5 +1,6 @@
 """Load one radiograph as an array. Training and inference decode images with this code."""
 
+import io
 import os
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -11,17 +12,24 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from pneumoscope.data.dicom import is_dicom, load_dicom
-from pneumoscope.data.source import MAX_PIXELS, ImageSource, check_size, open_source, printable_name
+from pneumoscope.data.dicom_gray import choose_range, rescale
+from pneumoscope.data.remarks import Remarks
+from pneumoscope.data.source import MAX_PIXELS, ImageSource, check_size, open_source, printable_name, read_all
 from pneumoscope.errors import ImageError
 
 ImageInput = ImageSource | Image.Image | NDArray[np.uint8]
 
-FORMATS = ("JPEG", "PNG")
+FORMATS = ("JPEG", "PNG", "TIFF", "WEBP", "BMP", "JPEG2000")
 
 UNIFORM = 4 / 255  # range of gray levels of a row or column that belongs to a uniform bar
 LARGEST_BAR = 0.25  # of the side
+COLORED = 48  # difference of the color channels of a colored pixel
+MAX_COLORED = 0.2  # share of colored pixels of a gray image, such as one with colored letters
 
 _DEEP_MODES = ("I", "I;16", "I;16B", "I;16L", "I;16N")
+_PREVIEW = 64
+_PNG_START = b"\x89PNG\r\n\x1a\n"
+_PNG_CHUNKS = (b"IHDR", b"PLTE", b"tRNS", b"eXIf", b"acTL", b"IDAT", b"IEND")  # those that matter for the pixels
 
 
 def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uint8]:
@@ -29,13 +37,13 @@ def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uin
 
     The content of a file decides its format, not its name. EXIF orientation is applied, color is converted to luma
     (ITU-R BT.601), and alpha is dropped. DICOM gray levels are windowed as a viewer shows them, and MONOCHROME1 is
-    inverted. With `size`, uniform bars at the sides are cropped, see `find_content`. Downsizing is anti-aliased
-    (bilinear). A large JPEG file is first reduced by its decoder, to at least twice `size`; the difference is smaller
-    than JPEG noise.
+    inverted. Images of 16 bits that fill less than half of their range, as 12-bit values do, are stretched. With
+    `size`, uniform bars at the sides are cropped, see `find_content`. Downsizing is anti-aliased (bilinear). A large
+    JPEG file is first reduced by its decoder, to at least twice `size`; the difference is smaller than JPEG noise.
 
     Args:
-        source: path or bytes of a JPEG, PNG or DICOM file, a PIL image, or a uint8 array of shape `(H, W)` or
-            `(H, W, 3)` with 0 = black.
+        source: path or bytes of a DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000 file, a PIL image, or a uint8 array of
+            shape `(H, W)` or `(H, W, 3)` with 0 = black.
         size: side in pixels of the square to resize to. The aspect ratio is not kept. None keeps all pixels.
 
     Returns:
@@ -58,18 +66,25 @@ def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uin
     return np.asarray(np.rint(load_gray(source, size=size) * 255), dtype=np.uint8)
 
 
-def load_gray(source: ImageInput, *, size: int | None = None) -> NDArray[np.float32]:
-    """Load a radiograph as `(H, W)` float32 in [0, 1]; 16-bit images keep their depth. See `load_image`."""
+def load_gray(source: ImageInput, *, size: int | None = None, remarks: Remarks | None = None) -> NDArray[np.float32]:
+    """Load a radiograph as `(H, W)` float32 in [0, 1]; 16-bit images keep their depth.
+
+    Args:
+        source, size: see `load_image`.
+        remarks: gets what is noticed on the way.
+    """
+    remarks = Remarks() if remarks is None else remarks
     if size is not None and (not isinstance(size, int | np.integer) or size < 1):
         raise ValueError(f"size is {size!r}; expected the side of a square in pixels, 1 or more, or None")
     if isinstance(source, np.ndarray):
         source = _wrap_array(source)
     with _report_damage():
         if isinstance(source, Image.Image):
-            gray = _convert_pillow(source, size)
+            gray = _convert_pillow(source, size, remarks)
         else:
             with open_source(source) as stream:
-                gray = _load_dicom(stream, size) if is_dicom(stream) else _load_pillow(stream, size)
+                load = _load_dicom if is_dicom(stream) else _load_pillow
+                gray = load(stream, size, remarks)
     if gray.min() == gray.max():
         raise ImageError("all pixels have the same gray level")
     return gray
@@ -182,14 +197,17 @@ def _wrap_array(array: NDArray[np.uint8]) -> Image.Image:
     return Image.fromarray(array)
 
 
-def _load_dicom(stream: BinaryIO, size: int | None) -> NDArray[np.float32]:
-    gray = load_dicom(stream)
-    return gray if size is None else np.clip(_resize(Image.fromarray(gray), size, 1.0), 0, 1)
+def _load_dicom(stream: BinaryIO, size: int | None, remarks: Remarks) -> NDArray[np.float32]:
+    gray = load_dicom(stream, remarks)
+    remarks.height, remarks.width = gray.shape
+    return gray if size is None else np.clip(_resize(Image.fromarray(gray), size, 1.0, remarks), 0, 1)
 
 
-def _resize(gray: Image.Image, size: int, white: float) -> NDArray[np.float32]:
-    content = gray.crop(find_content(np.asarray(gray), white))
-    return np.asarray(content.resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
+def _resize(gray: Image.Image, size: int, white: float, remarks: Remarks) -> NDArray[np.float32]:
+    box = find_content(np.asarray(gray), white)
+    if box != (0, 0, *gray.size):
+        remarks.warn("bars_cropped")
+    return np.asarray(gray.crop(box).resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 @contextmanager
@@ -204,31 +222,82 @@ def _report_damage() -> Iterator[None]:
         raise ImageError(f"damaged or unreadable: {error}") from None
 
 
-def _load_pillow(stream: BinaryIO, size: int | None) -> NDArray[np.float32]:
+def _load_pillow(stream: BinaryIO, size: int | None, remarks: Remarks) -> NDArray[np.float32]:
     stream.seek(0)
+    start = stream.read(len(_PNG_START))
     try:
-        with Image.open(stream, formats=FORMATS) as image:
-            check_size(*image.size)
-            if size is not None:
-                image.draft("L", (2 * size, 2 * size))
-            return _convert_pillow(image, size)
+        return _open_pillow(stream, size, remarks)
+    except ImageError:
+        raise
     except UnidentifiedImageError:
-        stream.seek(0)
-        raise ImageError("neither JPEG nor PNG nor DICOM by its content" if stream.read(1) else "empty file") from None
+        if start != _PNG_START:
+            known = "expected DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000"
+            raise ImageError(f"no image by its content; {known}" if start else "empty file") from None
+    except Exception:  # Pillow raises any type, also on damaged text beside intact pixels
+        if start != _PNG_START:
+            raise
+    gray = _open_pillow(_drop_text_chunks(stream), size, remarks)
+    remarks.warn("text_chunks_ignored")
+    return gray
 
 
-def _convert_pillow(image: Image.Image, size: int | None) -> NDArray[np.float32]:
+def _open_pillow(stream: BinaryIO, size: int | None, remarks: Remarks) -> NDArray[np.float32]:
+    stream.seek(0)
+    with Image.open(stream, formats=FORMATS) as image:
+        check_size(*image.size)
+        remarks.width, remarks.height = image.size
+        if image.format == "JPEG" and image.mode != "L":
+            with Image.open(stream, formats=FORMATS) as preview:
+                preview.draft("RGB", (_PREVIEW, _PREVIEW))
+                _check_color(preview, remarks)
+        if size is not None:
+            image.draft("L", (2 * size, 2 * size))
+        return _convert_pillow(image, size, remarks)
+
+
+def _drop_text_chunks(stream: BinaryIO) -> BinaryIO:
+    """Return a PNG file without the chunks that do not matter for its pixels."""
+    data = read_all(stream)
+    kept, place = [_PNG_START], len(_PNG_START)
+    while place + 12 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4])
+        if data[place + 4 : place + 8] in _PNG_CHUNKS:
+            kept.append(data[place:end])
+        place = end
+    return io.BytesIO(b"".join(kept))
+
+
+def _convert_pillow(image: Image.Image, size: int | None, remarks: Remarks) -> NDArray[np.float32]:
     check_size(*image.size)
+    if not remarks.width:  # else it is the size before a JPEG decoder reduced the image
+        remarks.width, remarks.height = image.size
     if image.mode == "F":
-        raise ImageError("PIL image of mode F; expected 8-bit or 16-bit integers, 0 = black, such as mode L")
+        raise ImageError("image of mode F (float); expected 8-bit or 16-bit integers, 0 = black, such as mode L")
     frames = getattr(image, "n_frames", 1)
-    if image.format == "PNG" and frames > 1:
-        raise ImageError(f"an animation of {frames} frames; expected a single image")
+    if image.format not in (None, "JPEG", "MPO") and frames > 1:
+        raise ImageError(f"{frames} images in one {image.format} file; expected a single image")
     image.load()
     upright = ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_MODES:
-        gray, white = Image.fromarray(np.asarray(upright).astype(np.float32)), 65535.0
+        gray, white = _scale_deep(np.asarray(upright), remarks), 1.0
     else:
+        _check_color(upright, remarks)
         gray, white = upright.convert("L"), 255.0
-    pixels = np.asarray(gray, dtype=np.float32) if size is None else _resize(gray, size, white)
+    pixels = np.asarray(gray, dtype=np.float32) if size is None else _resize(gray, size, white, remarks)
     return pixels / np.float32(white)
+
+
+def _scale_deep(pixels: NDArray[Any], remarks: Remarks) -> Image.Image:
+    """Return an image of 16 bits or more as floats in [0, 1]."""
+    white = 65535.0 if pixels.max() <= 65535 else float(pixels.max())
+    low, high = choose_range(pixels, 0.0, white, remarks)
+    return Image.fromarray(rescale(pixels.astype(np.float32), low, high))
+
+
+def _check_color(image: Image.Image, remarks: Remarks) -> None:
+    if image.mode in ("L", "LA", "1"):
+        return
+    small = np.asarray(image.convert("RGB").resize((_PREVIEW, _PREVIEW), Image.Resampling.BOX))
+    colored = float((np.ptp(small, axis=2) > COLORED).mean())
+    if colored > MAX_COLORED:
+        remarks.objections.append(f"{colored:.0%} of the image are colored; expected gray levels.")

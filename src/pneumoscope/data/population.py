@@ -1,5 +1,6 @@
 """The population of a data set: measured from its table, or else stated by the description of a known set."""
 
+import re
 from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING
 
@@ -51,6 +52,41 @@ class Population:
         """Return all properties in one line."""
         return "; ".join(f"{name.replace('_', ' ')} {statement.text}" for name, statement in vars(self).items())
 
+    def find_conflicts(self, *, age: float | None = None, view: str | None = None) -> list[str]:
+        """Return why a patient or a radiograph is outside of the population, in sentences without the given values.
+
+        Args:
+            age: in years; whole years are compared.
+            view: as a DICOM header or a table writes it; views other than AP and PA are not compared.
+
+        Example:
+            >>> stated = Population(age=Statement("1 to 5 years", "", {"minimum": 1, "maximum": 5}))
+            >>> stated.find_conflicts(age=62.4)
+            ['The age is outside of the population of the training images (1 to 5 years).']
+            >>> stated.find_conflicts(age=5.9), stated.find_conflicts(view="PA")
+            ([], [])
+        """
+        conflicts = []
+        low, high = (self.age.values.get(name) for name in ("minimum", "maximum"))
+        if age is not None and low is not None and high is not None and not int(low) <= int(age) <= high:
+            conflicts.append(f"The age is outside of the population of the training images ({self.age.text}).")
+        trained = {name_projection(name) for name in self.view.values or [self.view.text]} - {""}
+        if trained and (projection := name_projection(view or "")) and projection not in trained:
+            conflicts.append(f"The view is outside of the population of the training images ({self.view.text}).")
+        return conflicts
+
+
+def name_projection(view: str) -> str:
+    """Return `AP` or `PA` if a text names one of them, else an empty text.
+
+    Example:
+        >>> name_projection("antero-posterior"), name_projection("CHEST PA erect"), name_projection("LL")
+        ('AP', 'PA', '')
+    """
+    text = re.sub(r"antero-?\s?posterior", "AP", re.sub(r"postero-?\s?anterior", "PA", view.lower()))
+    named = {word for word in re.findall(r"[A-Za-z]+", text.upper()) if word in ("AP", "PA")}
+    return named.pop() if len(named) == 1 else ""
+
 
 def describe_population(table: "pd.DataFrame", known_set: str = "") -> Population:
     """Return the population of the images of a table.
@@ -74,7 +110,9 @@ def describe_population(table: "pd.DataFrame", known_set: str = "") -> Populatio
     for name in (item.name for item in fields(Population)):
         statement = _measure(name, table[name]) if name in table else Statement()
         if statement.text == UNKNOWN and known is not None and name in known.population:
-            statement = Statement(known.population[name], f"{known.title} ({known.source})")
+            limits = re.fullmatch(r"(\d+) to (\d+) years", known.population[name])
+            values = {"minimum": float(limits[1]), "maximum": float(limits[2])} if limits else {}
+            statement = Statement(known.population[name], f"{known.title} ({known.source})", values)
         statements[name] = statement
     return Population(**statements)
 

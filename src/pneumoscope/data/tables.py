@@ -7,10 +7,11 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from pneumoscope.data.folders import EXTENSIONS, SPLIT_NAMES, find_split
+from pneumoscope.data.folders import SPLIT_NAMES, find_split
 from pneumoscope.data.known_sets import KnownSet, find_known_set
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.labeling import Entry, Listing, Skipped
+from pneumoscope.data.listing import SUFFIXES
 from pneumoscope.data.manifest import Manifest, join_manifests, read_manifest
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
@@ -263,7 +264,7 @@ class ImageFinder:
         if self._by_name is None:
             self._by_name = {}
             for path in root.rglob("*"):
-                if path.suffix.lower() in EXTENSIONS:
+                if path.suffix.lower() in SUFFIXES:
                     for key in (path.name, path.stem):
                         self._by_name[key] = None if key in self._by_name else path
         return self._by_name

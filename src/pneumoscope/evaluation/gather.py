@@ -13,7 +13,8 @@ from PIL import Image
 
 from pneumoscope.data.collection import Collection, format_skipped, scan_collection
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.decode import decode_file
+from pneumoscope.data.decode import DecodedImage, decode_file
+from pneumoscope.data.identity import Identity
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
@@ -28,8 +29,8 @@ ALL_SPLITS = "all"
 THUMBNAIL_SIDE = 64
 TRAITS = ("age", "sex", "view")
 
-# An image with the reasons in its DICOM header to reject it; or the reason why it cannot be read.
-Decoded = tuple[np.ndarray, list[str]] | str
+# A decoded image, or the reason why it cannot be read.
+Decoded = DecodedImage | str
 # Probabilities `(classes,)`, decision, reason, whether in distribution, gray levels and thumbnail of an image; the gray
 # levels are mean, minimum and maximum.
 Outcome = tuple[np.ndarray, str, str, bool, list[float], np.ndarray | None] | str
@@ -100,16 +101,31 @@ def open_collection(
     collection = scan_source(source, options)
     paths = dict(zip(collection.table["name"], collection.table.get("path", ()), strict=False))
     decode: Callable[[str], Decoded] = lambda name: decode_file(paths[name], size=size)  # noqa: E731
+    identities = _list_identities(collection.table)
     if isinstance(collection, Dataset):
         rows = {name: row for row, name in enumerate(collection.table["name"])}
         if collection.images.shape[1:] == (size, size):
             images = collection.images
-            decode = lambda name: (images[rows[name]], [])  # noqa: E731
+            decode = lambda name: DecodedImage(images[rows[name]])  # noqa: E731
         elif not paths or not Path(next(iter(paths.values()))).is_file():
             side = collection.images.shape[1]
             raise CollectionError(f"the images of the dataset have {side} pixels; expected {size}, as the model takes")
     table, left_out = relabel(collection, label_set)
-    return LabeledCollection(name_source(source), table, label_set, left_out, decode)
+
+    def decode_named(name: str) -> Decoded:
+        image = decode(name)
+        return image if isinstance(image, str) else replace(image, identity=identities[name])
+
+    return LabeledCollection(name_source(source), table, label_set, left_out, decode_named)
+
+
+def _list_identities(table: pd.DataFrame) -> dict[str, Identity]:
+    """Return age, sex and view of each image by name; they come from the table or the DICOM header."""
+    columns = [table[name] if name in table else [""] * len(table) for name in TRAITS]
+    return {
+        name: Identity(age_years=float(age) if age.isdigit() else None, sex=sex or None, view=view or None)
+        for name, age, sex, view in zip(table["name"], *columns, strict=True)
+    }
 
 
 def name_source(source: Source) -> str:
@@ -201,8 +217,8 @@ def gather_readings(model: Predictor, table: pd.DataFrame, decode: Callable[[str
 
     def work(names: list[str]) -> list[Outcome]:
         decoded = [decode(name) for name in names]
-        readable = [(name, *image) for name, image in zip(names, decoded, strict=True) if not isinstance(image, str)]
-        results = iter(_read(model, *map(list, zip(*readable, strict=True))) if readable else ())
+        readable = [(name, image) for name, image in zip(names, decoded, strict=True) if not isinstance(image, str)]
+        results = iter(_read(model, readable) if readable else ())
         return [image if isinstance(image, str) else next(results) for image in decoded]
 
     outcomes = list(track(map_batches(work, table["name"]), "Reading", total=len(table)))
@@ -241,7 +257,7 @@ def load_images(collection: LabeledCollection, table: pd.DataFrame, limit: int, 
     rows = table.iloc[spread_evenly(len(table), limit)]
     work = map_batches(lambda names: [collection.decode(name) for name in names], rows["name"])
     outcomes = list(track(work, description, total=len(rows)))
-    images = [outcome[0] for outcome in outcomes if not isinstance(outcome, str)]
+    images = [outcome.pixels for outcome in outcomes if not isinstance(outcome, str)]
     kept, _ = split_failures(rows, [outcome if isinstance(outcome, str) else "" for outcome in outcomes])
     stack = np.stack(images) if images else np.empty((0, 1, 1), np.uint8)
     return Dataset(stack, kept, pd.DataFrame(columns=["name", "reason"]), collection.label_set)
@@ -252,18 +268,19 @@ def spread_evenly(count: int, limit: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(limit, count)).round().astype(int))
 
 
-def _read(model: Predictor, names: list[str], images: list[np.ndarray], objections: list[list[str]]) -> list[Outcome]:
+def _read(model: Predictor, decoded: list[tuple[str, DecodedImage]]) -> list[Outcome]:
     if model.predict is None:
         raise ValueError(f"{model.id} predicts no images; expected a model with `predict`")
-    stack = np.stack(images)
+    names, images = zip(*decoded, strict=True)
+    stack = np.stack([image.pixels for image in images])
     probabilities = check_probabilities(model.predict(stack), model.label_set, len(stack))
     levels = np.stack([measure(stack, axis=(1, 2)) for measure in (np.mean, np.min, np.max)], axis=1).tolist()
     shrinks = model.training_images[1] is not None
-    thumbnails = [_shrink(image) if shrinks else None for image in images]
+    thumbnails = [_shrink(image) if shrinks else None for image in stack]
     if model.reader is None:
         rows = zip(probabilities, levels, thumbnails, strict=True)
         return [(row, "", "", True, gray, thumbnail) for row, gray, thumbnail in rows]
-    readings = model.reader.predict_images(stack, names, operating_point=model.operating_point, objections=objections)
+    readings = model.reader.predict_decoded(images, names, model.operating_point)
     return [
         (row, str(reading.decision), reading.reason, reading.in_distribution is not False, gray, thumbnail)
         for row, reading, gray, thumbnail in zip(probabilities, readings, levels, thumbnails, strict=True)

@@ -3,84 +3,189 @@
 import glob
 import os
 import sys
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
-from typing import TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
-import numpy as np
-
-from pneumoscope.data.decode import decode_file
+from pneumoscope.data.decode import DecodedImage, decode_file
+from pneumoscope.data.identity import Identity
+from pneumoscope.data.listing import is_image_file, walk_files
 from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
+from pneumoscope.inference.table import make_schema
+from pneumoscope.progress import log
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 Outcome = TypeVar("Outcome")
-Render = Callable[[Reader, str, np.ndarray, Reading], Reading]
+# Writes the output files of one image, and returns the reading with their names.
+Render = Callable[[Reader, str, DecodedImage, Reading], Reading]
 
-SUFFIXES = (".jpeg", ".jpg", ".png", ".dcm", ".dicom", "")
+_IGNORED = frozenset({"__macosx"})
+_BOM = "\ufeff"
 
 
-def find_files(arguments: Sequence[str]) -> list[str]:
+class ReadBatch:
+    """Reads a batch of files. It can be pickled; the models are opened on the first call.
+
+    Attributes:
+        operating_point: see `Reader.thresholds`.
+
+    Example:
+        >>> import pyarrow as pa
+        >>> read = ReadBatch()
+        >>> read(pa.table({"path": ["missing.png"]}))["error"].to_pylist()
+        ['the file does not exist (or is a broken link)']
+        >>> read.schema.names[:3]
+        ['path', 'error', 'decision']
+    """
+
+    def __init__(
+        self,
+        model: str | os.PathLike[str] | Reader | None = None,
+        *,
+        operating_point: str | float = "balanced",
+        ignore_population: bool = False,
+        deidentify: bool = False,
+        render: Render | None = None,
+    ) -> None:
+        """Describe what to read with.
+
+        Args:
+            model: exported reader, a study that contains one, or an open reader; None is the included models.
+            operating_point: see `Reader.thresholds`.
+            ignore_population: see `Reader.open`.
+            deidentify: whether to leave the elements of DICOM headers out of the readings. Paths stay.
+            render: called for each readable image; it may write files, and returns the reading with their names.
+        """
+        self._model, self._ignore_population, self._render = model, ignore_population, render
+        self._deidentify, self.operating_point = deidentify, operating_point
+        if isinstance(model, Reader):
+            model.thresholds(operating_point)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {name: value for name, value in vars(self).items() if name != "reader"}
+        if isinstance(self._model, Reader):
+            raise TypeError("ReadBatch holds an open reader; expected the path of the models, to be pickled")
+        return state
+
+    @cached_property
+    def reader(self) -> Reader:
+        """The reader, with one thread per model."""
+        if isinstance(self._model, Reader):
+            return self._model
+        reader = Reader.open(self._model, num_threads=1, ignore_population=self._ignore_population)
+        reader.thresholds(self.operating_point)
+        return reader
+
+    @property
+    def schema(self) -> "pa.Schema":
+        """Columns and types of the result, which depend on the model alone."""
+        return make_schema(self.reader.scored)
+
+    def __call__(self, batch: "pa.Table | pa.RecordBatch") -> "pa.Table":
+        """Return one row per file.
+
+        Args:
+            batch: with the column `path`, and optionally `bytes`, the content of the files.
+        """
+        import pyarrow as pa
+
+        contents = batch["bytes"].to_pylist() if "bytes" in batch.schema.names else None
+        readings = self.read(batch["path"].to_pylist(), contents)
+        return pa.Table.from_pylist([reading.to_row() for reading in readings], self.schema)
+
+    def read(self, paths: Sequence[str], contents: Sequence[bytes] | None = None) -> list[Reading]:
+        """Return the reading of each file, or of each content with a name."""
+        size, names = self.reader.models.image_size, [printable_name(path) for path in paths]
+        images = [decode_file(source, size=size) for source in (paths if contents is None else contents)]
+        readings = self.reader.predict_decoded(images, names, self.operating_point)
+        if self._deidentify:
+            readings = [replace(reading, identity=Identity()) for reading in readings]
+        if self._render is None:
+            return readings
+        return [
+            reading if isinstance(image, str) else self._render(self.reader, path, image, reading)
+            for path, image, reading in zip(paths, images, readings, strict=True)
+        ]
+
+
+def find_files(arguments: Sequence[str], *, null: bool = False) -> list[str]:
     """Return the files that the arguments name, in order and without duplicates.
+
+    Files in folders that are no images are passed over, and their number is logged, as that of folders that cannot be
+    listed.
 
     Args:
         arguments: files, folders, glob patterns, or `-` to read such names from standard input, one per line. A folder
-            stands for all files below it with the suffix of a radiograph; hidden files and `__MACOSX` are skipped.
+            stands for all images below it, recognised by suffix or content.
+        null: whether names on standard input end with a null byte instead of a line end.
 
     Raises:
         CollectionError: if there is no file.
     """
     paths: list[str] = []
+    passed: Counter[str] = Counter()
+    examples: dict[str, str] = {}
+
+    def report(path: str, reason: str) -> None:
+        passed[reason] += 1
+        examples.setdefault(reason, printable_name(path))
+
     for argument in arguments:
         if argument == "-":
-            paths += _read_names()
+            paths += _read_names(null)
         elif Path(argument).is_dir():
-            paths += _walk(argument)
+            for path in walk_files(argument, report, ignored=_IGNORED):
+                if is_image_file(path):
+                    paths.append(path)
+                else:
+                    report(path, "no image by suffix or content")
         elif not os.path.lexists(argument) and glob.has_magic(argument):
             # Path.glob does not accept absolute patterns.
             paths += sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
         else:
             paths.append(argument)
+    for reason, count in passed.items():
+        log.warning("passed over: %d, such as %s: %s", count, examples[reason], reason)
     if not paths:
         names = ", ".join("standard input" if argument == "-" else argument for argument in arguments)
-        raise CollectionError(f"no file in {names}; expected JPEG, PNG or DICOM files, or folders with such files")
+        raise CollectionError(f"no file in {names}; expected images or DICOM files, or folders with such files")
     return list(dict.fromkeys(paths))
 
 
-def _read_names() -> list[str]:
+def _read_names(null: bool) -> list[str]:
     """Return the files that standard input names."""
-    names = [line for line in sys.stdin.read().splitlines() if line]
+    text = os.fsdecode(sys.stdin.buffer.read()).removeprefix(_BOM)
+    # `splitlines` would also split at other characters that a name may contain.
+    names = [name for name in (text.split("\0") if null else text.replace("\r\n", "\n").split("\n")) if name]
     if any("\0" in name for name in names):
-        raise CollectionError("standard input holds the content of a file; expected names of files, one per line")
+        raise CollectionError(
+            "standard input holds the content of a file, or names that end with null bytes; expected names of files, "
+            "one per line. Use --null for null bytes"
+        )
     return find_files(names) if names else []
 
 
 def read_files(
-    reader: Reader,
-    paths: Iterable[str],
-    *,
-    operating_point: str = "balanced",
-    batch_size: int = 32,
-    num_workers: int = 0,
-    render: Render | None = None,
+    read: ReadBatch, paths: Iterable[str], *, batch_size: int = 32, num_workers: int = 0
 ) -> Iterator[Reading]:
     """Yield the reading of each file, in order. An unreadable file gets a reading whose `error` says why.
 
     Args:
-        reader: the models. With more than one worker, open the reader with `num_threads=1`.
+        read: what to read with.
         paths: the files.
-        operating_point: see `Reader.threshold`; an unknown one is a `PneumoscopeError`.
         batch_size, num_workers: see `map_batches`.
-        render: writes the output files of one reading. Workers call it for each readable file with the reader, the
-            path, the `(size, size)` uint8 image and the reading. It returns the reading, with added fields if any.
     """
-    reader.thresholds(operating_point)
-    work = partial(_read_batch, reader, operating_point, render)
-    yield from map_batches(work, paths, batch_size=batch_size, num_workers=num_workers)
+    _ = read.reader  # opened here, not by several threads at once
+    yield from map_batches(read.read, paths, batch_size=batch_size, num_workers=num_workers)
 
 
 def map_batches(
@@ -117,24 +222,3 @@ def _split(paths: list[str], batch_size: int, num_workers: int) -> Iterator[list
         size = max(1, min(batch_size, (len(paths) - start) // (2 * num_workers)))
         yield paths[start : start + size]
         start += size
-
-
-def _walk(folder: str) -> list[str]:
-    return sorted(
-        str(Path(root, name))
-        for root, _, names in os.walk(folder)
-        if not any(part.startswith(".") or part == "__MACOSX" for part in Path(root).relative_to(folder).parts)
-        for name in names
-        if Path(name).suffix.lower() in SUFFIXES and not name.startswith(".") and name != "DICOMDIR"
-    )
-
-
-def _read_batch(reader: Reader, operating_point: str, render: Render | None, paths: list[str]) -> list[Reading]:
-    outcomes = [decode_file(path, size=reader.models.image_size) for path in paths]
-    readings = reader.predict_decoded(outcomes, [printable_name(path) for path in paths], operating_point)
-    if render is None:
-        return readings
-    return [
-        reading if isinstance(outcome, str) else render(reader, path, outcome[0], reading)
-        for path, outcome, reading in zip(paths, outcomes, readings, strict=True)
-    ]

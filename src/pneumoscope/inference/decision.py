@@ -6,8 +6,10 @@ from typing import Any
 
 import numpy as np
 
+from pneumoscope.data.decode import DecodedImage
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.cards import ClassifierCard
+from pneumoscope.inference.checks import Check
 from pneumoscope.inference.model_set import ModelSet
 from pneumoscope.inference.reading import REJECTED, UNCERTAIN, Reading, ReferenceCase
 from pneumoscope.labels import SEPARATOR, LabelSet
@@ -17,11 +19,11 @@ from pneumoscope.neighbors.search import EmbeddingIndex
 NUM_NEIGHBORS = 5
 NUM_VOTES = 15
 RELIABLE_AUROC = 0.9
+FALSE_POSITIVE_RATE = 0.05  # nominal, of the anomaly detector
 DEFAULT_THRESHOLD = 0.5  # of names without a chosen threshold
 
 Nearest = tuple[np.ndarray, np.ndarray]  # indices and distances of reference cases, nearest first
 Rows = Mapping[str, Sequence[float]]  # probability, low and high end by name
-Check = tuple[bool | None, bool, str]  # whether an image is in distribution, whether it is rejected, and why
 
 
 class DecisionRule:
@@ -49,6 +51,7 @@ class DecisionRule:
     def make_readings(
         self,
         outputs: Mapping[str, np.ndarray],
+        images: Sequence[DecodedImage],
         checks: Sequence[Check],
         paths: Sequence[str],
         thresholds: Mapping[str, float],
@@ -58,7 +61,8 @@ class DecisionRule:
 
         Args:
             outputs: `probabilities` and `embedding` of the classifier; `score` of the anomaly detector, if any.
-            checks: of the OOD detector and the DICOM header, one per image.
+            images: the decoded images.
+            checks: what was found about each image.
             paths: one per image.
             thresholds: by name, see `find_thresholds`.
             operating_point: where the thresholds come from.
@@ -67,14 +71,14 @@ class DecisionRule:
         nearest = self.find_nearest(outputs["embedding"], paths, NUM_VOTES)
         calibrated = self.calibrate(outputs["probabilities"])
         readings = []
-        for number, (path, (in_distribution, rejected, reason)) in enumerate(zip(paths, checks, strict=True)):
-            values: dict[str, Any] = {"decision": REJECTED}
-            if not rejected:
+        for number, (path, image, check) in enumerate(zip(paths, images, checks, strict=True)):
+            values: dict[str, Any] = {"decision": REJECTED, "reason": check.reason}
+            if not check.rejected:
                 values, doubt = self.decide(thresholds, calibrated[number], nearest[number])
-                values |= {"anomaly_score": scores[number], "anomaly_percentile": self.rank_score(scores[number])}
-                reason = " ".join(filter(None, (reason, doubt)))
-            values |= {"in_distribution": in_distribution, "reason": reason, "scored": self._label_set.scored}
-            readings.append(Reading(path, operating_point, self._id, **values))
+                values |= {"reason": " ".join(filter(None, (check.reason, doubt))), **self._rank(scores[number])}
+            values |= {"in_distribution": check.in_distribution, "warnings": check.warnings}
+            values |= {"width": image.remarks.width, "height": image.remarks.height, "identity": image.identity}
+            readings.append(Reading(path, operating_point, self._id, scored=self._label_set.scored, **values))
         return readings
 
     def find_nearest(self, embeddings: np.ndarray, paths: Sequence[str], count: int) -> list[Nearest]:
@@ -94,11 +98,13 @@ class DecisionRule:
         low, high = np.quantile(scored[1:], [0.025, 0.975], axis=0)
         return np.stack([scored[0], np.minimum(low, scored[0]), np.maximum(high, scored[0])], axis=-1)
 
-    def rank_score(self, score: float | None) -> float | None:
-        """Return the percentage of held-out normals with a smaller score; None without a score."""
+    def _rank(self, score: float | None) -> dict[str, Any]:
+        """Return the fields of `Reading` about the anomaly score."""
         if score is None:
-            return None
-        return float(100 * np.searchsorted(self._normal_scores, score) / len(self._normal_scores))
+            return {}
+        percentile = float(100 * np.searchsorted(self._normal_scores, score) / len(self._normal_scores))
+        limit = np.quantile(self._normal_scores, 1 - FALSE_POSITIVE_RATE)
+        return {"anomaly_score": score, "anomaly_percentile": percentile, "anomalous": bool(score > limit)}
 
     def decide(
         self, thresholds: Mapping[str, float], calibrated: np.ndarray, nearest: Nearest

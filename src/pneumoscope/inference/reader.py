@@ -9,7 +9,7 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from pneumoscope.data.decode import decode_file
+from pneumoscope.data.decode import DecodedImage, decode_file
 from pneumoscope.data.image import (
     ImageInput,
     check_images,
@@ -20,10 +20,10 @@ from pneumoscope.data.image import (
     name_input,
 )
 from pneumoscope.errors import ImageError, PneumoscopeError
+from pneumoscope.inference.checks import ImageChecks
 from pneumoscope.inference.decision import (
     DEFAULT_THRESHOLD,
     NUM_NEIGHBORS,
-    Check,
     DecisionRule,
     choose_explained_class,
     describe_groups,
@@ -36,7 +36,6 @@ from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
 
-Decoded = tuple[NDArray[np.uint8], list[str]]  # result of `decode_radiograph`
 NO_HEATMAPS = (
     "this classifier has no class activation maps, because it does not end in global average pooling and one Dense "
     "layer; `pneumoscope explain` draws heatmaps of the Keras model"
@@ -69,7 +68,7 @@ class Reader:
         (256, 256)
     """
 
-    def __init__(self, models: ModelSet) -> None:
+    def __init__(self, models: ModelSet, *, ignore_population: bool = False) -> None:
         self.models = models
         card = models.cards.classifier
         self.label_set, self.scored, self.missing = card.label_set, card.label_set.scored, card.missing
@@ -77,6 +76,7 @@ class Reader:
         self.has_heatmaps = grid is not None
         self._fields = (Field(*grid.rows), Field(*grid.columns)) if grid else None
         self._rule = DecisionRule(models)
+        self._checks = ImageChecks(models, ignore_population=ignore_population)
         self.trust: dict[str, str] = {
             "heatmap_trust": card.explanation.verdict if card.explanation else "",
             "label_trust": describe_groups(card),
@@ -85,14 +85,22 @@ class Reader:
         self._limit: float = card.conformal.limit if card.conformal else np.nan
 
     @classmethod
-    def open(cls, models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> "Reader":
+    def open(
+        cls,
+        models_dir: str | os.PathLike[str] | None = None,
+        *,
+        num_threads: int = 0,
+        ignore_population: bool = False,
+    ) -> "Reader":
         """Return a reader of exported models, by default of those included in the package.
 
         Args:
             models_dir: exported reader, or a study that contains one; anything else is a `ModelError`.
             num_threads: threads of each model; 0 is one per core.
+            ignore_population: whether to predict for patients and views outside of the population that the card states;
+                such images are flagged. By default they are rejected.
         """
-        return cls(load_model_set(models_dir, num_threads=num_threads))
+        return cls(load_model_set(models_dir, num_threads=num_threads), ignore_population=ignore_population)
 
     def thresholds(self, operating_point: str | float) -> dict[str, float]:
         """Return the threshold of the positive class, if any, or of each finding of a multi-label model.
@@ -166,20 +174,31 @@ class Reader:
         return readings[0] if is_one_input(source) else readings
 
     def predict_decoded(
-        self, outcomes: Sequence[Decoded | str], names: Sequence[str], operating_point: str | float
+        self,
+        outcomes: Sequence[DecodedImage | str],
+        names: Sequence[str],
+        operating_point: str | float = "balanced",
     ) -> list[Reading]:
-        """Predict for results of `decode_file`; an unreadable image gets a reading whose `error` says why."""
-        readings, decoded = {}, {}
-        for number, outcome in enumerate(outcomes):
-            if isinstance(outcome, str):
-                readings[number] = self.refuse(names[number], operating_point, outcome)
-            else:
-                decoded[number] = outcome
-        if decoded:
-            images, objections = zip(*decoded.values(), strict=True)
-            stack, readable = np.stack(images), [names[number] for number in decoded]
-            predictions = self.predict_images(stack, readable, operating_point=operating_point, objections=objections)
-            readings |= dict(zip(decoded, predictions, strict=True))
+        """Predict for results of `decode_file`; an unreadable image gets a reading whose `error` says why.
+
+        Args:
+            outcomes: decoded images, or the reasons why they cannot be read.
+            names: their names. If a reference case has the same file name, its patient is excluded from the neighbors.
+            operating_point: see `thresholds`.
+        """
+        readable = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, str)]
+        images = [outcome for outcome in outcomes if not isinstance(outcome, str)]
+        readings = {
+            number: self.refuse(names[number], operating_point, outcome)
+            for number, outcome in enumerate(outcomes)
+            if isinstance(outcome, str)
+        }
+        if images:
+            outputs = self._run(
+                np.stack([image.pixels for image in images]), ("probabilities", "embedding"), ("score",)
+            )
+            paths = [names[number] for number in readable]
+            readings |= dict(zip(readable, self._decide(outputs, images, paths, operating_point), strict=True))
         return [readings[number] for number in range(len(outcomes))]
 
     @overload
@@ -234,36 +253,24 @@ class Reader:
         return np.asarray(self.models.classifier.run(as_input(images), ["embedding"])[0], dtype=np.float32)
 
     def predict_images(
-        self,
-        images: np.ndarray,
-        paths: Sequence[str],
-        *,
-        operating_point: str | float = "balanced",
-        objections: Sequence[Sequence[str]] | None = None,
+        self, images: np.ndarray, paths: Sequence[str], *, operating_point: str | float = "balanced"
     ) -> list[Reading]:
-        """Predict for decoded images.
-
-        Args:
-            images: `(n, size, size)` uint8, 0 = black.
-            paths: `n` names. If a reference case has the same file name, its patient is excluded from the neighbors.
-            operating_point: see `threshold`.
-            objections: for each image, the reasons in its DICOM header to reject it.
-        """
-        outputs = self._run(images, ("probabilities", "embedding"), ("score",))
-        return self._make_readings(outputs, images, paths, operating_point, objections)
+        """Predict for `(n, size, size)` uint8 images, 0 = black, with `n` names; see `predict_decoded`."""
+        check_images(images, size=self.models.image_size)
+        return self.predict_decoded([DecodedImage(image) for image in images], paths, operating_point)
 
     def predict_with_maps(
-        self, image: np.ndarray, path: str, *, operating_point: str | float = "balanced", objections: Sequence[str] = ()
+        self, image: DecodedImage, path: str, *, operating_point: str | float = "balanced"
     ) -> tuple[Reading, ReadingMaps]:
-        """Return the reading of one `(size, size)` uint8 image and its maps; each model runs once."""
+        """Return the reading of one decoded image and its maps; each model runs once."""
         names = ("probabilities", "embedding", *(["heatmaps"] if self.has_heatmaps else []))
-        outputs = self._run(image[None], names, ("score", "map"))
-        (reading,) = self._make_readings(outputs, image[None], [path], operating_point, [objections])
+        outputs = self._run(image.pixels[None], names, ("score", "map"))
+        (reading,) = self._decide(outputs, [image], [path], operating_point)
         references, card = self.models.references, self.models.cards.anomaly
         ((nearest, _),) = self._rule.find_nearest(outputs["embedding"], [path], NUM_NEIGHBORS)
         return reading, ReadingMaps(
             heatmaps=outputs["heatmaps"][0] if self.has_heatmaps else None,
-            anomaly_map=scale_map(outputs["map"][0], card.map_scale, len(image)) if card else None,
+            anomaly_map=scale_map(outputs["map"][0], card.map_scale, len(image.pixels)) if card else None,
             position=None if references is None else np.median(references.coordinates[nearest], axis=0),
         )
 
@@ -275,21 +282,15 @@ class Reader:
             outputs |= dict(zip(anomaly_names, anomaly.run(inputs, list(anomaly_names)), strict=True))
         return outputs
 
-    def _make_readings(
+    def _decide(
         self,
         outputs: dict[str, np.ndarray],
-        images: np.ndarray,
+        images: Sequence[DecodedImage],
         paths: Sequence[str],
         operating_point: str | float,
-        objections: Sequence[Sequence[str]] | None,
     ) -> list[Reading]:
-        detector = self.models.ood_detector
-        checks: list[Check] = [*detector.check(images)] if detector else [(None, False, "")] * len(images)
-        for number, reasons in enumerate(objections or ()):
-            if reasons:
-                checks[number] = False, True, " ".join(reasons)
-        thresholds = self.thresholds(operating_point)
-        return self._rule.make_readings(outputs, checks, paths, thresholds, str(operating_point))
+        checks, thresholds = self._checks.check(images), self.thresholds(operating_point)
+        return self._rule.make_readings(outputs, images, checks, paths, thresholds, str(operating_point))
 
     def compute_probabilities(self, images: np.ndarray) -> np.ndarray:
         """Return calibrated probabilities, `(n, classes)` float64, without the OOD detector.
@@ -318,7 +319,7 @@ class Reader:
 
     def compute_maps(self, image: np.ndarray) -> ReadingMaps:
         """Return the maps that belong to the reading of one `(size, size)` uint8 image."""
-        return self.predict_with_maps(image, "")[1]
+        return self.predict_with_maps(DecodedImage(image), "")[1]
 
     def compute_heatmaps(self, images: np.ndarray, labels: Sequence[str]) -> np.ndarray:
         """Return the class activation map of one class for each image.

@@ -4,6 +4,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from pneumoscope.data.identity import Identity
+
+# Columns from the DICOM header, in a table of readings.
+IDENTITY_COLUMNS = (
+    *("sop_instance_uid", "study_instance_uid", "patient_id", "accession_number"),
+    *("age_years", "sex", "view", "laterality", "study_date"),
+)
 UNCERTAIN, REJECTED = "uncertain", "rejected"
 
 
@@ -42,10 +49,15 @@ class Reading:
         anomaly_score: score of the normality model, not negative; None without one. The card of the model names the
             unit.
         anomaly_percentile: percentage of held-out normals with a smaller score, in [0, 100].
-        in_distribution: whether the OOD detector accepts the image; None without one.
+        anomalous: whether the anomaly score is above the threshold of the detector; None without one.
+        in_distribution: whether the image is like the training images; None without an OOD detector.
         reason: why the image is rejected or out of distribution, or what is uncertain; may be empty.
+        warnings: stable codes of what was ignored, guessed or noticed, see `pneumoscope.data.remarks.WARNINGS`.
+        width, height: of the file, in pixels; 0 if unknown.
+        identity: of the DICOM header.
         neighbors: the nearest reference cases, nearest first.
         heatmap: path of the heatmap image, if one was written.
+        dicom_files: paths of the DICOM objects, if they were written.
         scored: the names with a probability, which are the columns `p_*` of a table.
     """
 
@@ -58,10 +70,16 @@ class Reading:
     intervals: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     anomaly_score: float | None = None
     anomaly_percentile: float | None = None
+    anomalous: bool | None = None
     in_distribution: bool | None = None
     reason: str = ""
+    warnings: tuple[str, ...] = ()
+    width: int = 0
+    height: int = 0
+    identity: Identity = field(default_factory=Identity)
     neighbors: tuple[ReferenceCase, ...] = ()
     heatmap: str | None = None
+    dicom_files: tuple[str, ...] = ()
     scored: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
@@ -71,7 +89,12 @@ class Reading:
     def to_row(self) -> dict[str, Any]:
         """Return the reading as a dictionary of plain values, one key per column of the table."""
         names = self.scored or tuple(self.probabilities)
-        probabilities = {f"p_{name}": _round(self.probabilities.get(name), 4) for name in names}
+        probabilities: dict[str, float | None] = {}
+        for name in names:
+            low, high = self.intervals.get(name, (None, None))
+            values = (self.probabilities.get(name), low, high)
+            columns = (f"p_{name}", f"p_{name}_low", f"p_{name}_high")
+            probabilities |= {column: _round(value, 4) for column, value in zip(columns, values, strict=True)}
         return {
             "path": self.path,
             "error": self.error,
@@ -80,12 +103,18 @@ class Reading:
             **probabilities,
             "anomaly_score": _round(self.anomaly_score, 6),
             "anomaly_percentile": _round(self.anomaly_percentile, 1),
+            "anomalous": self.anomalous,
             "in_distribution": self.in_distribution,
             "reason": self.reason or None,
+            "warnings": list(self.warnings),
             "neighbors": [
                 {"name": case.name, "label": case.label, "distance": round(case.distance, 3)} for case in self.neighbors
             ],
+            "width": self.width or None,
+            "height": self.height or None,
+            **{name: getattr(self.identity, name) for name in IDENTITY_COLUMNS},
             "heatmap": self.heatmap,
+            "dicom_files": list(self.dicom_files),
             "model": self.model,
         }
 

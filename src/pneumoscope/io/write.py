@@ -4,6 +4,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import IO, Any
 
 
 @contextmanager
@@ -43,3 +44,23 @@ def write_text(path: Path, text: str) -> None:
     """Write a text in UTF-8 in one atomic step."""
     with atomic_write(path) as partial:
         partial.write_text(text, encoding="utf-8")
+
+
+def lock_file(file: IO[Any], *, wait: bool) -> bool:
+    """Lock an open file until it is closed, and return whether the lock was taken.
+
+    Args:
+        file: an open file.
+        wait: whether to wait while another process holds the lock.
+
+    Raises:
+        OSError: if the file system has no locks.
+        ImportError: on Windows, which has no `fcntl`.
+    """
+    import fcntl
+
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True

@@ -5,8 +5,8 @@ import os
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
-
+from pneumoscope.data.decode import DecodedImage
+from pneumoscope.data.source import printable_name
 from pneumoscope.errors import ImageError
 from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reader import Reader
@@ -14,11 +14,13 @@ from pneumoscope.inference.reading import Reading
 from pneumoscope.pacs.dicom_output import write_dicom_reading
 from pneumoscope.report.reading_image import draw_reading
 
+MAX_STEM = 200  # bytes of the source's name in the name of a figure
+
 
 def write_reading(
     reader: Reader,
     path: str,
-    image: np.ndarray,
+    image: DecodedImage,
     reading: Reading,
     *,
     heatmaps_dir: Path | None = None,
@@ -27,12 +29,12 @@ def write_reading(
 ) -> Reading:
     """Write a reading as a figure, as DICOM objects, or both.
 
-    Bind the keyword arguments with `functools.partial` to use this function as `render` of `read_files`.
+    Bind the keyword arguments with `functools.partial` to use this function as `render` of `ReadBatch`.
 
     Args:
         reader: the reader that made the reading.
         path: path of the radiograph.
-        image: `(size, size)` uint8, the models' input.
+        image: the decoded radiograph.
         reading: a reading without an error.
         heatmaps_dir: folder of the figure; None writes no figure.
         dicom_dir: folder of the secondary capture and the structured report; None writes neither.
@@ -43,18 +45,20 @@ def write_reading(
     """
     from PIL import Image
 
-    radiograph, heatmap = illustrate(reader, path, image, reading)
+    radiograph, heatmap = illustrate(reader, path, image.pixels, reading)
     fields = reader.describe(reading)
     if heatmaps_dir:
         heatmaps_dir.mkdir(parents=True, exist_ok=True)
         # The hash keeps files of the same name in different folders from overwriting each other.
         digest = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
-        target = heatmaps_dir / f"{Path(path).stem}-{digest}.png"
-        reading = replace(reading, heatmap=str(target))
+        stem = os.fsdecode(os.fsencode(Path(path).stem)[:MAX_STEM])
+        target = heatmaps_dir / f"{stem}-{digest}.png"
+        reading = replace(reading, heatmap=printable_name(target))
         Image.fromarray(draw_reading(fields, heatmap, radiograph)).save(target)
     if dicom_dir:
         try:
-            write_dicom_reading(path, fields, heatmap, radiograph, dicom_dir, deidentify=deidentify)
+            written = write_dicom_reading(path, fields, heatmap, radiograph, dicom_dir, deidentify=deidentify)
         except ImageError as error:
             return replace(reading, error=f"the DICOM objects cannot be written: {error}")
+        reading = replace(reading, dicom_files=tuple(map(printable_name, written)))
     return reading

@@ -94,8 +94,8 @@ def test_findings_are_shown_without_the_parts_that_are_missing(
 def test_an_image_that_is_not_upright_is_rejected_without_scores(
     open_visit: Any, folder: Path, reader: Reader, name: str
 ) -> None:
-    image, objections = decode_radiograph(folder / name, size=reader.models.image_size)
-    (reading,) = reader.predict_images(image[None], [name], objections=[objections])
+    image = decode_radiograph(folder / name, size=reader.models.image_size)
+    (reading,) = reader.predict_decoded([image], [name])
     visit = open_visit(name)
     page = visit.page
     expect(page.locator("#decision")).to_have_text("Rejected")

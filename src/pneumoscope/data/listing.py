@@ -1,0 +1,66 @@
+"""List the files of folders, and recognise images by their content."""
+
+import os
+import stat
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from pneumoscope.data.dicom import is_dicom
+
+# Files with other endings are opened to see whether they are images.
+SUFFIXES = (
+    *(".jpeg", ".jpg", ".jpe", ".jfif", ".png", ".tif", ".tiff", ".webp", ".bmp", ".jp2", ".j2k"),
+    *(".dcm", ".dicom", ".dc3", ".ima"),
+)
+_STARTS = (
+    *(b"\xff\xd8\xff", b"\x89PNG\r\n\x1a\n", b"II*\0", b"MM\0*"),
+    *(b"\0\0\0\x0cjP  \r\n\x87\n", b"\xff\x4f\xff\x51"),
+)
+
+HIDDEN, IGNORED = "hidden", "in an ignored folder"
+
+Report = Callable[[str, str], None]  # gets a path and a reason
+
+
+def walk_files(root: str | os.PathLike[str], report: Report, *, ignored: frozenset[str] = frozenset()) -> Iterator[str]:
+    """Yield the files below a folder in order. Links to folders are followed, once each.
+
+    Args:
+        root: the folder.
+        report: gets each folder that cannot be listed, each hidden file or folder, and each ignored folder.
+        ignored: names of folders to pass over, in lower case.
+    """
+    seen: set[str] = set()
+
+    def fail(error: OSError) -> None:
+        report(os.fsdecode(error.filename), f"cannot be listed: {error.strerror}")
+
+    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        for name in (*folders, *files):
+            if name.startswith(".") or (name in folders and name.lower() in ignored):
+                report(str(Path(folder, name)), HIDDEN if name.startswith(".") else IGNORED)
+        folders[:] = sorted(name for name in folders if not name.startswith(".") and name.lower() not in ignored)
+        yield from (str(Path(folder, name)) for name in sorted(files) if not name.startswith("."))
+
+
+def is_image_file(path: str | os.PathLike[str]) -> bool:
+    """Return whether a file has the suffix of an image, or is one by its first bytes; pipes are not opened."""
+    if Path(path).name == "DICOMDIR":
+        return False
+    if Path(path).suffix.lower() in SUFFIXES:
+        return True
+    try:
+        if not stat.S_ISREG(Path(path).stat().st_mode):
+            return False
+        with Path(path).open("rb") as stream:
+            head = stream.read(132)
+    except (OSError, ValueError):
+        return False
+    if head.startswith(_STARTS) or (head[:4] == b"RIFF" and head[8:12] == b"WEBP"):
+        return True
+    return (head[:2] == b"BM" and head[6:10] == bytes(4)) or is_dicom(head)

@@ -1,0 +1,62 @@
+"""Whether an image is one that the models are made for: its pixels, its header and its patient."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from pneumoscope.data.decode import DecodedImage
+from pneumoscope.inference.model_set import ModelSet
+
+TRAINING_IMAGE = "The models were trained on this image."
+
+
+@dataclass(frozen=True)
+class Check:
+    """What was found about one image.
+
+    Attributes:
+        in_distribution: false if the image is flagged or rejected; None if the models have no OOD detector and nothing
+            else speaks against the image.
+        rejected: whether the image gets no prediction.
+        reason: why the image is flagged or rejected, in sentences; may be empty.
+        warnings: stable codes, see `pneumoscope.data.remarks.WARNINGS`.
+    """
+
+    in_distribution: bool | None
+    rejected: bool
+    reason: str
+    warnings: tuple[str, ...]
+
+
+class ImageChecks:
+    """Checks images against the card, the OOD detector and the training images of exported models."""
+
+    def __init__(self, models: ModelSet, *, ignore_population: bool) -> None:
+        self._detector, self._population = models.ood_detector, models.cards.classifier.population
+        self._ignore_population = ignore_population
+        listed = models.references.sha256 if models.references else None
+        self._trained_on = frozenset(() if listed is None else listed.tolist())
+
+    def check(self, images: Sequence[DecodedImage]) -> list[Check]:
+        """Return what was found about each image."""
+        found: list[tuple[bool | None, bool, str]] = [(None, False, "")] * len(images)
+        if self._detector:
+            found = [*self._detector.check(np.stack([image.pixels for image in images]))]
+        return [self._join(image, *one) for image, one in zip(images, found, strict=True)]
+
+    def _join(self, image: DecodedImage, in_distribution: bool | None, rejected: bool, reason: str) -> Check:
+        warnings, objections, cautions = [*image.remarks.warnings], [*image.remarks.objections], []
+        conflicts = self._population.find_conflicts(age=image.identity.age_years, view=image.identity.view)
+        if conflicts and self._ignore_population:
+            warnings.append("population_ignored")
+            cautions += conflicts
+        else:
+            objections += conflicts
+        cautions += image.remarks.cautions
+        notes = [TRAINING_IMAGE] if image.sha256 in self._trained_on else []
+        warnings += ["training_image"] * len(notes)
+        if objections:
+            return Check(False, True, " ".join([*objections, *notes]), tuple(warnings))
+        flagged = False if cautions else in_distribution
+        return Check(flagged, rejected, " ".join(filter(None, [reason, *cautions, *notes])), tuple(warnings))
