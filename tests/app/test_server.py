@@ -206,6 +206,19 @@ def test_a_reading_is_exported_as_dicom(client, radiographs, make_dicom, deident
         assert (made.PatientID == "SAMPLE-1") is (deidentify == "false")
 
 
+def test_a_radiograph_with_an_invalid_header_is_exported(client, radiographs, make_dicom):
+    with quiet_pydicom():
+        invalid = {"PatientSex": "U", "PatientBirthDate": "2024-02-03", "StudyInstanceUID": "1.2.03.4"}
+        file = make_dicom(load_image(radiographs["bacterial"], size=192), **invalid)
+    answer = client.post("/api/dicom", files={"file": ("image.dcm", file)})
+
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive, quiet_pydicom():
+        for name in archive.namelist():
+            made = dcmread(io.BytesIO(archive.read(name)))
+            assert (made.PatientSex, made.PatientBirthDate, made.StudyInstanceUID) == ("", "", "1.2.03.4")
+
+
 @pytest.mark.parametrize(("content", "status"), [(None, 200), (b"no image", 400)])
 def test_a_jpeg_is_exported_as_dicom_and_other_data_is_not(client, radiographs, content, status):
     answer = client.post("/api/dicom", files={"file": ("image.jpeg", content or radiographs["normal"])})

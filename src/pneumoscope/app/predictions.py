@@ -17,6 +17,7 @@ from pneumoscope.errors import ImageError
 from pneumoscope.inference.explanation import ReadingMaps
 from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reading import REJECTED, Reading
+from pneumoscope.progress import log
 
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
@@ -81,7 +82,10 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
     content = upload.file.read()
     image, reading = _read_one(reader, upload, content, operating_point)
     pixels, heatmap = illustrate(reader, content, image, reading)
-    datasets = make_dicom_reading(content, reader.describe(reading), heatmap, pixels, deidentify=deidentify)
+    fields = reader.describe(reading)
+    datasets, changes = make_dicom_reading(content, fields, heatmap, pixels, deidentify=deidentify)
+    if changes:
+        log.warning("%d elements of a DICOM header are missing or invalid: %s", len(changes), "; ".join(changes))
     archive = io.BytesIO()
     with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
         for name, dataset in zip(DICOM_NAMES, datasets, strict=True):

@@ -1,4 +1,4 @@
-"""Predictions as a table on disk. A stopped run can be resumed.
+"""Predictions as a table on disk, for the user only. A stopped run can be resumed.
 
 Each finished row is appended to `FILE.partial` as one line of JSON. At the end, `FILE` is written from it in one step.
 A killed run leaves the partial file; at most its last line is incomplete.
@@ -67,11 +67,10 @@ class Table:
                 f"{' and '.join(existing)} exists already; expected a new file. Add --resume, give another --output, "
                 "or delete it."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
         if self._partial.exists():
             self._copy(_read_lines(self._partial), head)
-        elif path.exists():
-            self._copy(read_table(path), head)
+        else:
+            self._copy(read_table(path) if path.exists() else iter(()), head)
         self._stream = self._partial.open("a", encoding="utf-8")
 
     def __enter__(self) -> "Table":
@@ -90,7 +89,7 @@ class Table:
         """Write the finished file and delete the partial one."""
         self._stream.close()
         write = {".csv": _write_csv, ".parquet": _write_parquet, ".jsonl": _write_lines}[self.path.suffix]
-        with atomic_write(self.path) as whole:
+        with atomic_write(self.path, private=True) as whole:
             write(_read_lines(self._partial), whole, self.columns)
         self._partial.unlink()
 
@@ -112,7 +111,7 @@ class Table:
                 self.done.add(row["path"])
                 yield row
 
-        with atomic_write(self._partial) as fresh:
+        with atomic_write(self._partial, private=True) as fresh:
             _write_lines(check(), fresh, self.columns)
 
 

@@ -11,7 +11,9 @@ from pneumoscope.errors import ImageError
 from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
+from pneumoscope.io.write import atomic_write
 from pneumoscope.pacs.dicom_output import write_dicom_reading
+from pneumoscope.progress import log
 from pneumoscope.report.reading_image import draw_reading
 
 
@@ -46,15 +48,18 @@ def write_reading(
     radiograph, heatmap = illustrate(reader, path, image, reading)
     fields = reader.describe(reading)
     if heatmaps_dir:
-        heatmaps_dir.mkdir(parents=True, exist_ok=True)
         # The hash keeps files of the same name in different folders from overwriting each other.
         digest = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
-        target = heatmaps_dir / f"{Path(path).stem}-{digest}.png"
+        stem = os.fsdecode(os.fsencode(Path(path).stem)[:200])  # file systems allow 255 bytes
+        target = heatmaps_dir / f"{stem}-{digest}.png"
         reading = replace(reading, heatmap=str(target))
-        Image.fromarray(draw_reading(fields, heatmap, radiograph)).save(target)
+        with atomic_write(target, private=True) as partial:
+            Image.fromarray(draw_reading(fields, heatmap, radiograph)).save(partial)
     if dicom_dir:
         try:
-            write_dicom_reading(path, fields, heatmap, radiograph, dicom_dir, deidentify=deidentify)
+            changes = write_dicom_reading(path, fields, heatmap, radiograph, dicom_dir, deidentify=deidentify)[1]
         except ImageError as error:
             return replace(reading, error=f"the DICOM objects cannot be written: {error}")
+        if changes:
+            log.warning("%d elements of a DICOM header are missing or invalid: %s", len(changes), "; ".join(changes))
     return reading
