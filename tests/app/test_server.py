@@ -16,6 +16,7 @@ from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app import schema
 from pneumoscope.app.predictions import read_uploads
 from pneumoscope.data.decode import decode_radiograph
+from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.data.image import load_image
 from pneumoscope.inference.table import list_columns
 

@@ -127,7 +127,7 @@ def test_an_invalid_header_is_one_warning_without_its_value(reader, images, tmp_
 
     assert reading.error is None and len(list((tmp_path / "dicom").iterdir())) == 2
     (record,) = caplog.records
-    assert record.getMessage().startswith("2 elements of a DICOM header")
+    assert record.getMessage().startswith("missing or invalid elements of a DICOM header: 2 (")
     assert "SECRET" not in record.getMessage() and "MALE" not in record.getMessage()
 
 

@@ -63,6 +63,13 @@ KEPT = [
     ("StudyID", "S" * 20),
     ("ReferringPhysicianName", "R" * 100),
 ]
+VALID = [
+    *(("PatientID", value) for value in ("ID-1   ", " ID-1", "Größe-1")),
+    *(("PatientName", value) for value in ("NoCaret", "Yamada^Tarou=山田^太郎", "a^b^c^d^e", "Doe^Jane  ")),
+    *(("PatientSex", value) for value in ("O ", "M", "")),
+    *(("StudyTime", value) for value in ("07", "0708", "070809.5", "235960")),
+    ("PatientBirthDate", "20240229"),
+]
 INVALID_UIDS = [
     *(("StudyInstanceUID", value) for value in ("1.2.826.0.1.03.77.5", "1.2.abc.4", "1." + "23" * 34, "1..2", "x")),
     *(("SOPInstanceUID", value) for value in ("1.2.826.0.1.03.77.5", "1.2.")),
@@ -128,6 +135,13 @@ def list_referenced(report: Dataset) -> set[str]:
 def list_uids(report: Dataset) -> list[str]:
     with quiet_pydicom():
         return [str(element.value) for element in report.iterall() if element.VR == "UI"]
+
+
+@pytest.mark.parametrize(("keyword", "value"), VALID, ids=shorten)
+def test_valid_values_stay(keyword: str, value: str) -> None:
+    capture, report, changes = make(encode(**{keyword: value}))
+    assert get(capture, keyword) == get(report, keyword) == value.rstrip()
+    assert changes == []
 
 
 @pytest.mark.parametrize(("keyword", "value"), LEFT_EMPTY, ids=shorten)

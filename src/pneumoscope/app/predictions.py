@@ -85,7 +85,7 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
     fields = reader.describe(reading)
     datasets, changes = make_dicom_reading(content, fields, heatmap, pixels, deidentify=deidentify)
     if changes:
-        log.warning("%d elements of a DICOM header are missing or invalid: %s", len(changes), "; ".join(changes))
+        log.warning("missing or invalid elements of a DICOM header: %d (%s)", len(changes), "; ".join(changes))
     archive = io.BytesIO()
     with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
         for name, dataset in zip(DICOM_NAMES, datasets, strict=True):

@@ -83,8 +83,8 @@ def describe_origin(source: ImageSource, *, deidentify: bool) -> Origin:
     """
     from pydicom import Dataset
 
-    is_file = is_dicom(source)
-    header = read_header(source) if is_file else Dataset()
+    has_header = is_dicom(source)
+    header = read_header(source) if has_header else Dataset()
     burned_in = (_read_text(header, "BurnedInAnnotation") or "").strip().upper() == "YES"
     if deidentify and burned_in:
         raise ImageError(
@@ -98,7 +98,7 @@ def describe_origin(source: ImageSource, *, deidentify: bool) -> Origin:
     origin = Origin(Dataset(), reference, burned_in, key, deidentify)
     origin.elements.StudyInstanceUID = reference.get("StudyInstanceUID") or origin.derive_uid("study")
     identity = _copy_patient_and_study(origin, header)
-    if not is_file:
+    if not has_header:
         origin.elements.PatientName, origin.elements.PatientID = "ANONYMOUS^", origin.derive_pseudonym()
         origin.elements.LossyImageCompression = "01" if _is_jpeg(source) else "00"
         return origin
@@ -196,10 +196,8 @@ def _read_uid(header: "Dataset", keyword: str) -> str:
     from pydicom.config import IGNORE
 
     uid = (_read_text(header, keyword) or "").strip()
-    usable = re.fullmatch(r"[!-\[\]-~]+", uid) and _is_preserved(
-        DataElement(keyword, "UI", uid, validation_mode=IGNORE)
-    )
-    return uid if usable else ""
+    element = DataElement(keyword, "UI", uid, validation_mode=IGNORE)
+    return uid if re.fullmatch(r"[!-\[\]-~]+", uid) and _is_preserved(element) else ""
 
 
 def _is_preserved(element: "DataElement") -> bool:

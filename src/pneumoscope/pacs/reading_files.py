@@ -61,5 +61,5 @@ def write_reading(
         except ImageError as error:
             return replace(reading, error=f"the DICOM objects cannot be written: {error}")
         if changes:
-            log.warning("%d elements of a DICOM header are missing or invalid: %s", len(changes), "; ".join(changes))
+            log.warning("missing or invalid elements of a DICOM header: %d (%s)", len(changes), "; ".join(changes))
     return reading
