@@ -116,11 +116,11 @@ def test_an_invalid_header_is_one_warning_without_its_value(reader, images, tmp_
     source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
     source.SOPClassUID, source.Modality = ComputedRadiographyImageStorage, "CR"
     source.SOPInstanceUID = source.SeriesInstanceUID = source.StudyInstanceUID = "1.2.3"
-    source.PatientID, source.PatientSex = "SECRET" * 12, "MALE"
     pixels = np.asarray(Image.open(images / "00.png"))
     source.set_pixel_data(pixels, "MONOCHROME2", 8, generate_instance_uid=False)
     path = tmp_path / f"{'n' * 250}.dcm"
     with quiet_pydicom():
+        source.PatientID, source.PatientSex = "SECRET" * 12, "MALE"
         source.save_as(path, enforce_file_format=True)
     render = partial(write_reading, heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
     (reading,) = read_files(reader, [str(path)], render=render)
