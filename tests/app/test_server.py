@@ -16,6 +16,7 @@ from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app import schema
 from pneumoscope.app.predictions import read_uploads
 from pneumoscope.data.decode import decode_radiograph
+from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.data.image import load_image
 from pneumoscope.inference.table import list_columns
 
@@ -204,6 +205,19 @@ def test_a_reading_is_exported_as_dicom(client, radiographs, make_dicom, deident
     for made in (capture, report):
         assert "research use only" in made.SeriesDescription.lower()
         assert (made.PatientID == "SAMPLE-1") is (deidentify == "false")
+
+
+def test_a_radiograph_with_an_invalid_header_is_exported(client, radiographs, make_dicom):
+    with quiet_pydicom():
+        invalid = {"PatientSex": "U", "PatientBirthDate": "2024-02-03", "StudyInstanceUID": "1.2.03.4"}
+        file = make_dicom(load_image(radiographs["bacterial"], size=192), **invalid)
+    answer = client.post("/api/dicom", files={"file": ("image.dcm", file)})
+
+    assert answer.status_code == 200, answer.text
+    with zipfile.ZipFile(io.BytesIO(answer.content)) as archive, quiet_pydicom():
+        for name in archive.namelist():
+            made = dcmread(io.BytesIO(archive.read(name)))
+            assert (made.PatientSex, made.PatientBirthDate, made.StudyInstanceUID) == ("", "", "1.2.03.4")
 
 
 @pytest.mark.parametrize(("content", "status"), [(None, 200), (b"no image", 400)])

@@ -4,6 +4,7 @@ import io
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -12,9 +13,13 @@ from functools import partial
 import numpy as np
 import pytest
 from PIL import Image
+from pydicom import Dataset
+from pydicom.dataset import FileMetaDataset
+from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from pneumoscope.cli import main as cli
 from pneumoscope.cli.inference import _print
+from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference.batch import ReadBatch, find_files, map_batches, read_files
 from pneumoscope.inference.reader import Reader
@@ -104,6 +109,30 @@ def test_pictures_and_dicom_are_written(reader, images, tmp_path):
     for reading in readings:
         with Image.open(reading.heatmap) as image:
             assert min(image.size) >= 640
+    files = [*(tmp_path / "dicom").iterdir(), *(tmp_path / "heat").iterdir()]
+    assert {stat.S_IMODE(path.stat().st_mode) for path in files} == {0o600}
+    assert stat.S_IMODE((tmp_path / "heat").stat().st_mode) == 0o700
+
+
+def test_an_invalid_header_is_one_warning_without_its_value(reader, images, tmp_path, caplog):
+    source = Dataset()
+    source.file_meta = FileMetaDataset()
+    source.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    source.SOPClassUID, source.Modality = ComputedRadiographyImageStorage, "CR"
+    source.SOPInstanceUID = source.SeriesInstanceUID = source.StudyInstanceUID = "1.2.3"
+    pixels = np.asarray(Image.open(images / "00.png"))
+    source.set_pixel_data(pixels, "MONOCHROME2", 8, generate_instance_uid=False)
+    path = tmp_path / f"{'n' * 250}.dcm"
+    with quiet_pydicom():
+        source.PatientID, source.PatientSex = "SECRET" * 12, "MALE"
+        source.save_as(path, enforce_file_format=True)
+    render = partial(write_reading, heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
+    (reading,) = read_files(reader, [str(path)], render=render)
+
+    assert reading.error is None and len(list((tmp_path / "dicom").iterdir())) == 2
+    (record,) = caplog.records
+    assert record.getMessage().startswith("missing or invalid elements of a DICOM header: 2 (")
+    assert "SECRET" not in record.getMessage() and "MALE" not in record.getMessage()
 
 
 def test_a_table_is_printed(monkeypatch, capsys, images):

@@ -2,6 +2,7 @@
 
 import csv
 import json
+import stat
 
 import pandas
 import pytest
@@ -48,6 +49,21 @@ def test_a_table_is_read_as_written(tmp_path, suffix):
         table = pandas.read_csv(path)
         assert tuple(table.columns) == list_columns(SCORED) and table["p_abnormal"][0] == 0.75
     assert [file.name for file in tmp_path.iterdir()] == [path.name]
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_only_the_user_can_read_a_table(tmp_path, suffix):
+    path = tmp_path / "new" / f"readings{suffix}"
+    for resume in (False, True):
+        with Table(path, resume=resume, head=HEAD, scored=SCORED) as table:
+            (partial,) = path.parent.glob("*.partial")
+            assert stat.S_IMODE(partial.stat().st_mode) == 0o600
+            table.finish()
+        path.chmod(0o600 if resume else 0o644)
+    write_table(path, make_rows(), resume=True)
+
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
 
 
 @pytest.mark.parametrize("suffix", FORMATS)

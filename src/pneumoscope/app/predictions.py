@@ -15,6 +15,7 @@ from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import ImageError
 from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reading import REJECTED
+from pneumoscope.progress import log
 
 if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
@@ -82,7 +83,10 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
     image = _decode(reader, content)
     (reading,) = reader.predict_decoded([image], [upload.filename or ""], operating_point)
     pixels, heatmap = illustrate(reader, content, image.pixels, reading)
-    datasets = make_dicom_reading(content, reader.describe(reading), heatmap, pixels, deidentify=deidentify)
+    fields = reader.describe(reading)
+    datasets, changes = make_dicom_reading(content, fields, heatmap, pixels, deidentify=deidentify)
+    if changes:
+        log.warning("missing or invalid elements of a DICOM header: %d (%s)", len(changes), "; ".join(changes))
     archive = io.BytesIO()
     with quiet_pydicom(), zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zip_file:
         for name, dataset in zip(DICOM_NAMES, datasets, strict=True):

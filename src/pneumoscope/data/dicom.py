@@ -25,6 +25,8 @@ from pneumoscope.errors import ImageError
 if TYPE_CHECKING:
     from pydicom import Dataset
 
+MANUFACTURER = "Pneumoscope"  # of the secondary captures and structured reports that this package writes
+
 # Storage SOP classes of PS3.4 B.5 that hold plain radiographs.
 _IMAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
@@ -90,7 +92,8 @@ def load_dicom(stream: BinaryIO, remarks: Remarks) -> np.ndarray:
         `(H, W)` float32 in [0, 1] at full resolution, 0 = black, bone bright.
 
     Raises:
-        ImageError: if the file is damaged, has an unsupported transfer syntax or SOP class, or fails `check_pixels`.
+        ImageError: if the file is damaged, was written by this package, has an unsupported transfer syntax or SOP
+            class, or fails `check_pixels`.
     """
     with quiet_pydicom(), _report_damage():
         data = read_all(stream)
@@ -175,6 +178,9 @@ def _inflate(data: bytes) -> bytes:
 def _check_class(header: "Dataset") -> None:
     from pydicom.uid import UID
 
+    keywords = ("Manufacturer", "ManufacturerModelName", "SeriesDescription")
+    if any(_text(header, keyword).startswith(MANUFACTURER.upper()) for keyword in keywords):
+        raise ImageError("a heatmap or report that Pneumoscope wrote; expected the radiograph itself")
     uid = UID(header.get("SOPClassUID") or "")
     if uid and uid not in _IMAGE_CLASSES:
         name = uid.name if uid.type == "SOP Class" else "unknown"

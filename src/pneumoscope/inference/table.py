@@ -1,4 +1,4 @@
-"""Predictions as a table on disk. A stopped run can be resumed.
+"""Predictions as a table on disk, for the user only. A stopped run can be resumed.
 
 Each finished row is appended to `FILE.partial` as one line of JSON. At the end, `FILE` is written from it in one step.
 A killed run leaves the partial file; at most its last line is incomplete. The partial file is locked, so that a second
@@ -7,6 +7,7 @@ run cannot write the same table. Of several rows of one path, the last counts.
 
 import csv
 import json
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
@@ -100,9 +101,12 @@ class Table:
                 f"{' and '.join(existing)} exists already; expected a new file. Add --resume, give another --output, "
                 "or delete it."
             )
-        path.parent.mkdir(parents=True, exist_ok=True)
         continued = self._partial.exists()
-        self._stream = self._partial.open("a+", encoding="utf-8", errors="surrogatepass")
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # The rows are about patients: only the user may read them.
+        self._stream = os.fdopen(
+            os.open(self._partial, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600), "a+", encoding="utf-8"
+        )
         self._lock()
         try:
             self._continue(head, retry, _read_lines(self._partial) if continued else iter(()))
@@ -135,7 +139,7 @@ class Table:
     def finish(self) -> None:
         """Write the finished file and delete the partial one."""
         rows = (row for number, row in enumerate(_read_lines(self._partial)) if self._last[row["path"]] == number)
-        with atomic_write(self.path) as whole:
+        with atomic_write(self.path, private=True) as whole:
             if self.path.suffix == ".parquet":
                 _write_parquet(rows, whole, self.scored)
             else:

@@ -1,6 +1,7 @@
 """Atomic writes of files and folders."""
 
 import shutil
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -8,14 +9,25 @@ from typing import IO, Any
 
 
 @contextmanager
-def atomic_write(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path, *, private: bool = False) -> Iterator[Path]:
     """Yield a temporary path to write to. It replaces `path` when the block ends without an error.
 
-    A missing parent folder is created. After an error, the temporary file is deleted and `path` stays unchanged.
+    Missing parent folders are created. After an error, the temporary file is deleted and `path` stays unchanged.
+
+    Args:
+        path: the file.
+        private: whether only the user may read the file (mode 0600) and enter the folders created (0700), because they
+            hold data of patients.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(f".partial.{path.name}")
+    for folder in reversed([folder for folder in path.parents if not folder.exists()]):
+        folder.mkdir(mode=0o700 if private else 0o777, exist_ok=True)
+    # Threads that read copies of one radiograph write the same file.
+    writer = f"{threading.get_native_id()}." if private else ""
+    partial = path.with_name(f".partial.{writer}{path.name}")
     try:
+        if private:
+            partial.unlink(missing_ok=True)
+            partial.touch(mode=0o600, exist_ok=False)
         yield partial
         partial.replace(path)
     finally:

@@ -11,7 +11,9 @@ from pneumoscope.errors import ImageError
 from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
+from pneumoscope.io.write import atomic_write
 from pneumoscope.pacs.dicom_output import write_dicom_reading
+from pneumoscope.progress import log
 from pneumoscope.report.reading_image import draw_reading
 
 MAX_STEM = 200  # bytes of the source's name in the name of a figure
@@ -48,17 +50,20 @@ def write_reading(
     radiograph, heatmap = illustrate(reader, path, image.pixels, reading)
     fields = reader.describe(reading)
     if heatmaps_dir:
-        heatmaps_dir.mkdir(parents=True, exist_ok=True)
         # The hash keeps files of the same name in different folders from overwriting each other.
         digest = hashlib.sha256(os.fsencode(Path(path).absolute())).hexdigest()[:8]
         stem = os.fsdecode(os.fsencode(Path(path).stem)[:MAX_STEM])
         target = heatmaps_dir / f"{stem}-{digest}.png"
         reading = replace(reading, heatmap=printable_name(target))
-        Image.fromarray(draw_reading(fields, heatmap, radiograph)).save(target)
+        with atomic_write(target, private=True) as partial:
+            Image.fromarray(draw_reading(fields, heatmap, radiograph)).save(partial)
     if dicom_dir:
         try:
-            written = write_dicom_reading(path, fields, heatmap, radiograph, dicom_dir, deidentify=deidentify)
+            written, changes = write_dicom_reading(path, fields, heatmap, radiograph, dicom_dir, deidentify=deidentify)
         except ImageError as error:
             return replace(reading, error=f"the DICOM objects cannot be written: {error}")
         reading = replace(reading, dicom_files=tuple(map(printable_name, written)))
+        if changes:
+            log.warning("missing or invalid elements of a DICOM header: %d (%s)", len(changes), "; ".join(changes))
+            reading = replace(reading, warnings=(*reading.warnings, "dicom_elements"))
     return reading

@@ -1,14 +1,15 @@
 """A prediction as a DICOM structured report: Measurement Report, template TID 1500 (PS3.16)."""
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from uuid import NAMESPACE_URL, uuid5
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.data.finding_codes import find_code
 from pneumoscope.inference.reading import REJECTED, UNCERTAIN
-from pneumoscope.labels import SEPARATOR, LabelSet
+from pneumoscope.labels import SEPARATOR
 
 if TYPE_CHECKING:
     from highdicom.sr import ComprehensiveSR, MeasurementsAndQualitativeEvaluations
@@ -26,15 +27,15 @@ _NO_UNITS, _PERCENT = ("1", "UCUM", "no units"), ("%", "UCUM", "Percent")
 
 
 def make_report(
-    reading: Mapping[str, Any], capture: "Dataset", radiograph: "Dataset | None", series_description: str
+    reading: Mapping[str, Any], capture: "Dataset", radiograph: "Dataset | None", series: Mapping[str, Any]
 ) -> "ComprehensiveSR":
     """Return a reading as a Comprehensive SR with the probabilities as coded findings (TID 1501).
 
     Args:
         reading: values of a reading, see `make_dicom_reading`.
         capture: secondary capture of the same reading. The report takes its patient and study.
-        radiograph: SOP class and UIDs of the radiograph; None where the source is not a DICOM file.
-        series_description: 64 characters or fewer.
+        radiograph: SOP class and UIDs of the radiograph; None where it cannot be referenced.
+        series: series, instance and equipment of the report, as arguments of `ComprehensiveSR`.
     """
     from highdicom.coding_schemes import CodingSchemeIdentificationItem
     from highdicom.sr import ComprehensiveSR, MeasurementReport
@@ -47,28 +48,12 @@ def make_report(
     return ComprehensiveSR(
         evidence=[capture] if radiograph is None else [capture, radiograph],
         content=content[0],
-        **describe_series(902, series_description),
+        **series,
         coding_schemes=[CodingSchemeIdentificationItem(SCHEME, name="Pneumoscope")],
         is_complete=True,
         is_final=False,
         is_verified=False,
     )
-
-
-def describe_series(number: int, description: str) -> dict[str, Any]:
-    """Return the arguments of highdicom's constructors for the only instance of a new series from this package."""
-    from highdicom import UID
-
-    return {
-        "series_instance_uid": UID(),
-        "series_number": number,
-        "series_description": description,
-        "sop_instance_uid": UID(),
-        "instance_number": 1,
-        "manufacturer": "Pneumoscope",
-        "manufacturer_model_name": "Pneumoscope",
-        "software_versions": __version__,
-    }
 
 
 def _describe_observer() -> Any:
@@ -101,11 +86,12 @@ def _list_groups(
         concept = _own("IN_DISTRIBUTION", "In distribution (similar to the training images)")
         pairs.append((concept, _code(_YES_NO[bool(in_distribution)])))
     evaluations = [QualitativeEvaluation(*pair) for pair in pairs]
-    overview = _make_group("decision", reading, radiograph, evaluations=evaluations)
+    make_group = partial(_make_group, reading, capture, radiograph)
+    overview = make_group("decision", evaluations=evaluations)
     in_group = any(reading["decision"] in (name, *members) for name, members in labels.groups.items())
     comments = ["reason", "label_trust"] if in_group else ["reason"]
     _add_capture_and_comments(overview, capture, [str(reading.get(name) or "") for name in comments])
-    groups = [overview, *_list_findings(reading, labels, radiograph)]
+    groups = [overview, *_list_findings(reading, make_group)]
     scores = [
         ("anomaly_score", _own("ANOMALY_SCORE", "Anomaly score (distance from normal radiographs)"), _NO_UNITS),
         ("anomaly_percentile", _own("ANOMALY_PERCENT", "Percentile among held-out normal radiographs"), _PERCENT),
@@ -116,25 +102,25 @@ def _list_groups(
         if reading.get(key) is not None
     ]
     if numbers:
-        groups.append(_make_group("anomaly", reading, radiograph, measurements=numbers))
+        groups.append(make_group("anomaly", measurements=numbers))
     return groups
 
 
 def _list_findings(
-    reading: Mapping[str, Any], labels: LabelSet, radiograph: "Dataset | None"
+    reading: Mapping[str, Any], make_group: "Callable[..., MeasurementsAndQualitativeEvaluations]"
 ) -> "list[MeasurementsAndQualitativeEvaluations]":
     """Return a group for each name with a probability; it states the threshold, if there is one."""
     from highdicom.sr import Measurement
     from pydicom.sr.codedict import codes
 
     groups = []
-    for name in labels.scored:
+    for name in reading["label_set"].scored:
         if reading.get(f"p_{name}") is not None:
             numbers = [Measurement(codes.DCM.Probability, float(reading[f"p_{name}"]), _code(_NO_UNITS))]
             if name in reading["thresholds"]:
                 limit = _own("DECISION_LIMIT", "Threshold of the probability")
                 numbers.append(Measurement(limit, float(reading["thresholds"][name]), _code(_NO_UNITS)))
-            groups.append(_make_group(name, reading, radiograph, finding=code_name(name), measurements=numbers))
+            groups.append(make_group(name, finding=code_name(name), measurements=numbers))
     return groups
 
 
@@ -156,15 +142,16 @@ def _code_point(point: str) -> "Code":
 
 
 def _make_group(
-    name: str,
     reading: Mapping[str, Any],
+    capture: "Dataset",
     radiograph: "Dataset | None",
+    name: str,
     *,
     finding: "Code | None" = None,
     measurements: list[Any] | None = None,
     evaluations: list[Any] | None = None,
 ) -> "MeasurementsAndQualitativeEvaluations":
-    from highdicom import sr
+    from highdicom import UID, sr
     from pydicom.sr.codedict import codes
 
     algorithm = sr.AlgorithmIdentification(
@@ -176,8 +163,9 @@ def _make_group(
     sources = None
     if radiograph is not None:
         sources = [sr.SourceImageForMeasurementGroup(radiograph.SOPClassUID, radiograph.SOPInstanceUID)]
+    uid = UID.from_uuid(str(uuid5(NAMESPACE_URL, f"pneumoscope/{capture.SOPInstanceUID}/{name}")))
     return sr.MeasurementsAndQualitativeEvaluations(
-        tracking_identifier=sr.TrackingIdentifier(identifier=f"Pneumoscope {name}"),
+        tracking_identifier=sr.TrackingIdentifier(uid, f"Pneumoscope {name}"),
         algorithm_id=algorithm,
         finding_type=finding,
         measurements=measurements,
