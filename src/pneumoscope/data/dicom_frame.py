@@ -196,6 +196,7 @@ def _count_jumps(frame: np.ndarray, bits: int) -> int:
 def _decode(dataset: "Dataset", decoder: str) -> np.ndarray:
     from pydicom.pixels.utils import pixel_array
 
+    dataset.pop("NumberOfFrames", None)  # `check_pixels` accepts values that pydicom does not
     return pixel_array(dataset, index=0, decoding_plugin=decoder)
 
 
