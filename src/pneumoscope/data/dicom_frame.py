@@ -66,7 +66,7 @@ def check_pixels(header: "Dataset") -> None:
     """Check that the header declares the pixels of a radiograph (PS3.3 C.7.6.3).
 
     Raises:
-        ImageError: if the image has several frames, a side under 16 pixels, more than 80 megapixels, or a pixel format
+        ImageError: if the image has several frames, a side under 16 pixels, more than 40 megapixels, or a pixel format
             other than one gray or three color samples of 8 to 16 bits.
     """
     if "Rows" not in header or "Columns" not in header:
@@ -168,6 +168,7 @@ def _check_frame(dataset: "Dataset", syntax: str) -> None:
     if len(frame) > MAX_EXPANSION * num_bytes + (1 << 20):
         raise ImageError(f"damaged DICOM file: {len(frame)} bytes of compressed pixels for {num_bytes} of pixels")
     if syntax in _J2K:
+        check_size(expected.width * expected.components, expected.height)  # each sample takes 4 bytes at first
         frame = find_codestream(frame)
     if syntax == _RLE:
         check_rle(frame, expected.width, expected.height)

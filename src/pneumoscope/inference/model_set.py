@@ -15,7 +15,6 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -30,6 +29,7 @@ from pneumoscope.inference.cards import (
     load_card,
 )
 from pneumoscope.inference.ood import OODDetector
+from pneumoscope.io.read import open_regular, read_arrays
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME
 
@@ -67,7 +67,9 @@ class Graph:
         # Spinning threads would take cores from the threads that decode images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+            return onnxruntime.InferenceSession(_read_graph(self.path), options, providers=["CPUExecutionProvider"])
+        except ModelError:
+            raise
         except Exception as error:  # ONNX Runtime raises its own classes
             version = onnxruntime.__version__
             raise ModelError(
@@ -196,8 +198,6 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     for part in graphs:
         card = getattr(cards, part)
         if card is not None:
-            if MODEL_NAME not in card.files:
-                raise ModelError(f"{folder / part / CARD_NAME} does not name {MODEL_NAME}; export the models again")
             graphs[part] = graph = Graph(folder / part / MODEL_NAME, num_threads)
             graph.session  # noqa: B018 loads the graph, so that its errors are raised here
     return ModelSet(cards, references=references, ood_detector=ood_detector, **graphs)  # type: ignore[arg-type]
@@ -248,9 +248,20 @@ def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": images[..., None]}
 
 
+def _read_graph(path: Path) -> bytes:
+    """Return the content of an ONNX file that keeps all weights in itself.
+
+    Tensors in other files are named by an entry `location` of `TensorProto.external_data`.
+    """
+    with open_regular(path) as stream:
+        data = stream.read()
+    if b"location" in data:
+        raise ModelError(f"{path} keeps weights in other files; expected one file with all weights: export it again")
+    return data
+
+
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}); export the models again") from None
