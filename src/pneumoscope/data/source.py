@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pneumoscope.errors import ImageError
+from pneumoscope.errors import ImageError, escape_controls
 from pneumoscope.io.read import open_regular
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO
@@ -88,10 +88,7 @@ def hash_file(path: Path) -> str:
 
 def printable_name(path: str | os.PathLike[str]) -> str:
     """Return a path as printable text: control characters and bytes that are not UTF-8 are escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return escape_controls(os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/"))
 
 
 def shorten_name(name: str, *, most: int) -> str:

@@ -28,8 +28,9 @@ from pneumoscope.inference.cards import (
     ReferenceCard,
     load_card,
 )
-from pneumoscope.inference.ood import OODDetector
+from pneumoscope.inference.ood import THUMBNAIL_SIDE, OODDetector
 from pneumoscope.io.read import open_regular, read_arrays
+from pneumoscope.io.results import check_shapes, require
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME
 
@@ -67,7 +68,10 @@ class Graph:
         # Spinning threads would take cores from the threads that decode images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            return onnxruntime.InferenceSession(_read_graph(self.path), options, providers=["CPUExecutionProvider"])
+            # The fallback prints messages, and tries the same provider again.
+            return onnxruntime.InferenceSession(
+                _read_graph(self.path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
         except ModelError:
             raise
         except Exception as error:  # ONNX Runtime raises its own classes
@@ -236,10 +240,15 @@ def _load_references(folder: Path, card: ReferenceCard | None) -> tuple[Referenc
     arrays = _load_arrays(folder / REFERENCE_CASES_NAME)
     try:
         references = ReferenceCases(**{**arrays, "embeddings": arrays["embeddings"].astype(np.float32)})
+        n, width = references.embeddings.shape
+        require(all(len(values) == n for values in arrays.values()), f"arrays differ in length from {n} embeddings")
+        check_shapes(references, names=(n,), patients=(n,), coordinates=(n, 2), embeddings=(n, width))
         if OOD_DETECTOR_NAME not in card.files:
             return references, None
-        return references, OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
-    except (TypeError, KeyError, ValueError) as error:
+        detector = OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
+        detector.check(np.zeros((1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8))  # raises if the arrays do not fit
+        return references, detector
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
         raise ModelError(f"{folder} has missing or unexpected arrays ({error}); export the models again") from None
 
 
