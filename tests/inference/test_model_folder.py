@@ -82,7 +82,7 @@ def test_weights_in_another_file_are_rejected(tmp_path):
     (tmp_path / "model").mkdir()
     weights = onnx.numpy_helper.from_array(np.ones((4, 4), np.float32), "weights")
     output = onnx.helper.make_tensor_value_info("y", onnx.TensorProto.FLOAT, [4, 4])
-    node = onnx.helper.make_node("Identity", ["weights"], ["y"])
+    node = onnx.helper.make_node("Identity", ["weights"], ["y"], name="locations")
     model = onnx.helper.make_model(onnx.helper.make_graph([node], "g", [], [output], [weights]), ir_version=8)
     onnx.save(model, tmp_path / "whole.onnx")
     assert Graph(tmp_path / "whole.onnx").session

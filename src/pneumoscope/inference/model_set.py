@@ -11,6 +11,7 @@ The card of the classifier names the parts that were left out.
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -37,6 +38,8 @@ from pneumoscope.models.card import CARD_NAME
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 READER_NAME = "reader"  # the exported reader in the folder of a study
 BATCH_SIZE = 2
+# A string of protobuf after its length, 8; a longer form of the same number ends with 0.
+_LOCATION_KEY = re.compile(rb"[\x00\x08]location")
 
 
 @dataclass(frozen=True)
@@ -260,11 +263,11 @@ def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
 def _read_graph(path: Path) -> bytes:
     """Return the content of an ONNX file that keeps all weights in itself.
 
-    Tensors in other files are named by an entry `location` of `TensorProto.external_data`.
+    Weights in other files have an entry with the key `location` in `TensorProto.external_data`.
     """
     with open_regular(path) as stream:
         data = stream.read()
-    if b"location" in data:
+    if _LOCATION_KEY.search(data):
         raise ModelError(f"{path} keeps weights in other files; expected one file with all weights: export it again")
     return data
 

@@ -94,7 +94,9 @@ def _matches(value: Any, hint: Any) -> bool:
         return any(_matches(value, one) for one in arguments)
     if origin is Any:
         return True
-    if not isinstance(value, (int, float) if origin is float else origin):
+    if origin is float:
+        return isinstance(value, int | float)
+    if not isinstance(value, origin):
         return False
     if origin is dict and arguments:
         return all(_matches(item, arguments[1]) for item in value.values())

@@ -6,7 +6,8 @@ import math
 import os
 import stat
 from collections.abc import Callable
-from typing import Any, BinaryIO, NoReturn
+from io import BufferedReader
+from typing import Any, NoReturn
 from zipfile import ZipFile
 
 import numpy as np
@@ -18,7 +19,7 @@ MAX_RATIO = 20
 NOT_REGULAR = "a pipe, socket or device, not a regular file"
 
 
-def open_regular(path: str | os.PathLike[str]) -> BinaryIO:
+def open_regular(path: str | os.PathLike[str]) -> BufferedReader:
     """Open a regular file for reading. A named pipe or a device, which could block for good, is an error.
 
     Raises:
@@ -102,11 +103,11 @@ def _check_claims(archive: ZipFile, most: int) -> None:
         raise ValueError(f"arrays of {total} bytes; expected {most} or fewer")
     for member in archive.infolist():
         with archive.open(member) as stream:
-            version = np.lib.format.read_magic(stream)  # type: ignore[no-untyped-call]
+            version = np.lib.format.read_magic(stream)
             if version not in ((1, 0), (2, 0)):
                 raise ValueError(f"arrays of version {version}; expected 1.0 or 2.0")
             read = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-            shape, _, dtype = read(stream)  # type: ignore[no-untyped-call]
+            shape, _, dtype = read(stream)
             claimed, held = math.prod(shape) * dtype.itemsize, member.file_size - stream.tell()
         if claimed != held or min(shape, default=0) < 0:
             raise ValueError(f"an array of shape {shape} needs {claimed} bytes and has {held}")
