@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 SUBPROCESS_TIMEOUT = 60
 SUBPROCESS_BYTES = 1 << 30  # of memory, without the interpreter
+# Decoding takes up to 20 bytes a pixel and five times the file, and all together under 1 GB. The largest plain
+# radiographs have 20 megapixels.
+MAX_DICOM_PIXELS = 25_000_000
 MAX_EXPANSION = 4  # compressed bytes by byte of the pixels; noise has about 1.3
 
 # Transfer syntaxes of PS3.5 annex A, and the pydicom decoding plugin of each.
@@ -66,14 +69,14 @@ def check_pixels(header: "Dataset") -> None:
     """Check that the header declares the pixels of a radiograph (PS3.3 C.7.6.3).
 
     Raises:
-        ImageError: if the image has several frames, a side under 16 pixels, more than 40 megapixels, or a pixel format
+        ImageError: if the image has several frames, a side under 16 pixels, more than 25 megapixels, or a pixel format
             other than one gray or three color samples of 8 to 16 bits.
     """
     if "Rows" not in header or "Columns" not in header:
         raise ImageError("DICOM file without an image, or truncated")
     if (frames := read_int(header, "NumberOfFrames", 1)) != 1:
         raise ImageError(f"DICOM image has {frames} frames; expected a single frame")
-    check_size(read_int(header, "Columns"), read_int(header, "Rows"))
+    check_size(read_int(header, "Columns"), read_int(header, "Rows"), most=MAX_DICOM_PIXELS)
     samples, photometric = read_int(header, "SamplesPerPixel", 1), header.get("PhotometricInterpretation")
     if (samples, photometric) not in [*((1, gray) for gray in _GRAY), *((3, color) for color in _COLOR)]:
         name = photometric if photometric in (*_GRAY, *_COLOR, "PALETTE COLOR") else "unknown"
@@ -111,7 +114,7 @@ def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
     """Decode the stored values of a single-frame image.
 
     Args:
-        dataset: parsed from `data`; passes `check_pixels`.
+        dataset: parsed from `data`; passes `check_pixels`. It loses its pixel data.
         data: bytes of the file.
 
     Returns:
@@ -131,6 +134,7 @@ def decode_frame(dataset: "Dataset", data: bytes) -> np.ndarray:
         _check_frame(dataset, syntax)
         decoder = _DECODERS[syntax]
         frame = _decode_in_subprocess(data, decoder) if decoder in _SUBPROCESS_DECODERS else _decode(dataset, decoder)
+    del dataset.PixelData  # the memory is needed for the gray levels
     expected = (dataset.Rows, dataset.Columns, 3)[: 3 if read_int(dataset, "SamplesPerPixel", 1) == 3 else 2]
     if frame.shape != expected:
         raise ImageError(
@@ -168,7 +172,6 @@ def _check_frame(dataset: "Dataset", syntax: str) -> None:
     if len(frame) > MAX_EXPANSION * num_bytes + (1 << 20):
         raise ImageError(f"damaged DICOM file: {len(frame)} bytes of compressed pixels for {num_bytes} of pixels")
     if syntax in _J2K:
-        check_size(expected.width * expected.components, expected.height)  # each sample takes 4 bytes at first
         frame = find_codestream(frame)
     if syntax == _RLE:
         check_rle(frame, expected.width, expected.height)

@@ -14,7 +14,7 @@ from pneumoscope.io.read import open_regular
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO
 
 MIN_SIDE = 16
-MAX_PIXELS = 40_000_000  # a DICOM image needs about 16 bytes a pixel; large radiographs have 20 megapixels
+MAX_PIXELS = 40_000_000
 MAX_BYTES = 256 * 1024 * 1024
 _REASONS: dict[type[OSError], str] = {
     FileNotFoundError: "the file does not exist (or is a broken link)",
@@ -50,20 +50,21 @@ def open_source(source: ImageSource) -> Iterator[BinaryIO]:
         yield _make_seekable(source)
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, *, most: int = MAX_PIXELS) -> None:
     """Check the number of pixels of an image.
 
     Args:
         width: number of columns.
         height: number of rows.
+        most: highest number of pixels.
 
     Raises:
-        ImageError: if a side has fewer than 16 pixels, or the image has more than 40 megapixels.
+        ImageError: if a side has fewer than 16 pixels, or the image has more than `most` pixels.
     """
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{width} x {height} pixels; expected sides of {MIN_SIDE} or more")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width} x {height} pixels; expected {MAX_PIXELS // 1_000_000} megapixels or less")
+    if width * height > most:
+        raise ImageError(f"{width} x {height} pixels; expected {most // 1_000_000} megapixels or less: save it smaller")
 
 
 def read_all(stream: BinaryIO) -> bytes:
