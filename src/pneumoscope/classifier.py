@@ -3,7 +3,6 @@
 A model is a training run, a study, an exported reader, or a `.keras` or `.onnx` file.
 """
 
-import json
 import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +19,7 @@ from pneumoscope.data.splits import split_dataset
 from pneumoscope.errors import ModelError, TrainingError
 from pneumoscope.inference.explanation import HeatmapExplanation
 from pneumoscope.inference.reader import Reader
+from pneumoscope.io.read import decode_json, read_text
 from pneumoscope.io.study_folder import LEDGER_NAME, find_finest_model
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import MODEL_NAME
@@ -339,8 +339,11 @@ def load_training_data(
     record = (path.parent if path.name == MODEL_NAME else path) / DATA_NAME
     recorded = source is None and record.is_file()
     if recorded:
-        values = json.loads(record.read_text(encoding="utf-8"))
-        source, options = values["source"], LabelOptions(**values["labels"])
+        try:
+            values = decode_json(read_text(record))
+            source, options = values["source"], LabelOptions(**values["labels"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ModelError(f"{record} is damaged ({error}); delete it and name the data with --data") from None
     if source is None or (recorded and not Path(source).exists()):
         missing = f"{source}, the training data, is not there any more" if source else "the training data are not known"
         log.warning("%s; name them with --data", missing)

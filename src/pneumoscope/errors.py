@@ -43,3 +43,15 @@ class TrainingError(PneumoscopeError):
 
 class MissingExtraError(PneumoscopeError):
     """An optional dependency is not installed."""
+
+
+def escape_controls(text: str) -> str:
+    r"""Return a text whose characters that are not printable are escaped, so that it cannot control a terminal.
+
+    Example:
+        >>> print(escape_controls("a\x1b[31m\u202eb"))
+        a\x1b[31m\u202eb
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)

@@ -7,10 +7,21 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
+from pneumoscope.errors import escape_controls
+
 log = logging.getLogger("pneumoscope")
 console = Console(stderr=True)
 
 Item = TypeVar("Item")
+
+
+def _escape_record(record: logging.LogRecord) -> bool:
+    record.msg, record.args = escape_controls(record.getMessage()), ()
+    return True
+
+
+# Messages name files, whose names may come from anyone.
+log.addFilter(_escape_record)
 
 
 def progress_bar() -> Progress:

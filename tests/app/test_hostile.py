@@ -2,6 +2,7 @@
 
 import io
 import json
+import os
 import struct
 import time
 import zipfile
@@ -94,6 +95,13 @@ def test_a_reference_name_outside_the_collection_shows_nothing(tmp_path, name):
     (tmp_path / "collection").mkdir()
     with pytest.raises(ImageError):
         draw_thumbnail(tmp_path / "collection", name)
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="the system has no named pipes")
+def test_a_pipe_among_the_references_is_an_error(tmp_path):
+    os.mkfifo(tmp_path / "pipe.png")
+    with pytest.raises(ImageError, match="not a regular file"):
+        draw_thumbnail(tmp_path, "pipe.png")
 
 
 def make_dicom_bomb(make_dicom):

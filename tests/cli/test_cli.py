@@ -1,11 +1,13 @@
 import json
 import shlex
+import shutil
 from pathlib import Path
 
 import pytest
 
 from pneumoscope.cli import data, evaluation, inference, research, training
 from pneumoscope.cli import main as cli
+from pneumoscope.inference.model_set import SHIPPED_DIR
 from pneumoscope.inference.table import FIRST_COLUMNS, LAST_COLUMNS
 from pneumoscope.phantoms.phantom import write_phantoms
 
@@ -82,6 +84,24 @@ def test_an_error_that_a_user_can_fix_is_one_message(run, tmp_path, words, messa
     code, out, err = run(*(paths.get(word, word) for word in words))
     assert (code, out) == (cli.USER_ERROR, "")
     assert message in err and "Traceback" not in err
+
+
+def test_control_characters_of_names_are_escaped(run, tmp_path):
+    code, out, err = run("evaluate", tmp_path / "a\x1b[31m\u202eb", "--out", tmp_path / "out")
+    assert (code, out) == (cli.USER_ERROR, "")
+    assert "a\\x1b[31m\\u202eb" in err and "\x1b" not in err
+
+
+@pytest.mark.parametrize("damage", [lambda card: card.update(files={}), lambda card: card.update(label_set=3)])
+def test_a_damaged_card_is_one_message(run, tmp_path, damage):
+    shutil.copytree(SHIPPED_DIR, tmp_path / "reader")
+    path = tmp_path / "reader" / "classifier" / "card.json"
+    card = json.loads(path.read_text())
+    damage(card)
+    path.write_text(json.dumps(card))
+    code, out, err = run("read", "a.png", "--model", tmp_path / "reader")
+    assert (code, out) == (cli.USER_ERROR, "")
+    assert "card.json" in err and len(err.splitlines()) == 1
 
 
 def test_a_missing_extra_is_named(run, monkeypatch):

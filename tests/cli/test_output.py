@@ -5,8 +5,9 @@ import sys
 
 import pytest
 
-from pneumoscope.cli.output import print_methods
+from pneumoscope.cli.output import print_methods, print_table
 from pneumoscope.io.results import Estimate, MethodTable
+from pneumoscope.progress import log
 
 NAMES = [f"metric_{number}" for number in range(12)]
 
@@ -75,3 +76,16 @@ def test_only_native_messages_are_dropped():
 
     assert "native" not in done.stderr
     assert all(text in done.stderr for text in ("logged", "later", "after", "OSError: no AVX"))
+
+
+def test_names_in_brackets_are_no_markup(capsys):
+    print_table(None, ["file"], [["a[/b].png"], ["[red]"]])
+
+    out = capsys.readouterr().out
+    assert "a[/b].png" in out and "[red]" in out
+
+
+def test_control_characters_in_log_messages_are_escaped(caplog):
+    log.warning("%s is left out", "a\x1b[31m\nb")
+
+    assert caplog.messages == ["a\\x1b[31m\\nb is left out"]

@@ -54,6 +54,15 @@ def test_file_names_are_escaped(tmp_path, stages, leave, read_page):
     assert BAD_NAME in outline.text and "Files left out: 1." in outline.text
 
 
+def test_a_damaged_stage_is_named_and_the_rest_is_shown(leave_part, read_page, caplog):
+    out_dir = leave_part("improved-binary", "improved-anomaly", "audit")
+    (out_dir / "stages" / "improved-anomaly.npz").write_bytes(b"PK\3\4")
+    outline = read_page(page.write_report(out_dir))
+    assert "improved-anomaly.npz cannot be read" in outline.text and "resume the study" in outline.text
+    assert any("Confusion" in image["alt"] for image in outline.images)
+    assert "damaged" in caplog.text
+
+
 def test_phantoms_are_announced_and_not_compared(leave_part, read_page):
     out_dir = leave_part("improved-binary", "audit", phantoms=True)
     text = read_page(page.write_report(out_dir)).text
@@ -101,6 +110,9 @@ def test_studies_of_other_classes_are_shown_without_the_reference_study(tmp_path
         ("{", "cannot be read"),
         ("[]", f"schema version None, expected {SCHEMA_VERSION}"),
         ('{"schema_version": "1.1"}', f"schema version 1.1, expected {SCHEMA_VERSION}"),
+        (f'{{"schema_version": "{SCHEMA_VERSION}", "tasks": 3}}', "is damaged: tasks, left_out, data"),
+        ("[" * 100_000, "nested too deeply"),
+        ("NaN", "no finite number"),
     ],
 )
 def test_damaged_results_are_an_error(tmp_path, content, message):

@@ -7,7 +7,6 @@ the normals.
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from pneumoscope.anomaly.features import build_trunk
 from pneumoscope.anomaly.knn import NearestNormals, fit_knn
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import ModelError
+from pneumoscope.io.read import read_arrays
 from pneumoscope.io.results import AnomalyResult
 from pneumoscope.io.write import atomic_write
 
@@ -70,7 +70,7 @@ def load_normality_model(trunk: "keras.Model", bundle_dir: str | os.PathLike[str
     """
     path = Path(bundle_dir) / NORMALS_NAME
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return NearestNormals(trunk, *(archive[name] for name in _ARRAYS))
-    except (OSError, ValueError, KeyError, EOFError, BadZipFile) as error:
+        arrays = read_arrays(path)
+        return NearestNormals(trunk, *(arrays[name] for name in _ARRAYS))
+    except (OSError, ValueError, KeyError) as error:
         raise ModelError(f"{path} cannot be read ({error}); expected the normals of a study. Train again.") from None

@@ -147,7 +147,10 @@ def app(
     port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; the next free port if occupied.")] = 8427,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
 ) -> None:
-    """Start the web app; only this computer can reach it. With a study, it also shows the report."""
+    """Start the web app on 127.0.0.1; only this computer can reach it. With a study, it also shows the report.
+
+    There is no option to listen on other addresses: the app has no accounts.
+    """
     from pneumoscope.app.server import serve
     from pneumoscope.io.study_folder import LEDGER_NAME
 

@@ -10,7 +10,7 @@ from typer.core import TyperCommand
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.cli import data, evaluation, inference, research, training
-from pneumoscope.errors import MissingExtraError, PneumoscopeError
+from pneumoscope.errors import MissingExtraError, PneumoscopeError, escape_controls
 
 
 class Command(TyperCommand):
@@ -81,7 +81,7 @@ def main() -> None:
 
 
 def _fail(message: str) -> None:
-    typer.echo(f"pneumoscope: {message}", err=True)
+    typer.echo(f"pneumoscope: {escape_controls(message)}", err=True)
     sys.exit(USER_ERROR)
 
 

@@ -89,8 +89,11 @@ def print_table(title: str | None, columns: list[str], rows: list[list[str]]) ->
 
 
 def open_console() -> "Console":
-    """Return a console on standard output. Outside of a terminal, it is wide enough for any table."""
+    """Return a console on standard output. Outside of a terminal, it is wide enough for any table.
+
+    Names in brackets are text, not markup.
+    """
     from rich.console import Console
 
-    console = Console()
-    return console if console.is_terminal else Console(width=_FILE_WIDTH)
+    console = Console(markup=False)
+    return console if console.is_terminal else Console(width=_FILE_WIDTH, markup=False)

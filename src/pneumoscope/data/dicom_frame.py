@@ -1,17 +1,21 @@
 """Decoding of the stored pixels of single-frame DICOM images, native or compressed.
 
-The header is checked before decoding, so that a small file cannot allocate much memory. The decoders of JPEG-LS
-(CharLS) and lossless JPEG (GDCM) can crash or hang on damaged data, so they run in a subprocess.
+The header and the compressed data are checked before decoding, so that a small file cannot allocate much memory. The
+decoders of JPEG-LS (CharLS) and lossless JPEG (GDCM) can crash or hang on damaged data, so they run in a subprocess of
+limited memory.
 """
 
 import io
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from pneumoscope.data.codestream import FrameSize, check_rle, find_codestream, read_j2k_size, read_jpeg_size
 from pneumoscope.data.remarks import Remarks
 from pneumoscope.data.source import check_size
 from pneumoscope.errors import ImageError
@@ -20,6 +24,11 @@ if TYPE_CHECKING:
     from pydicom import Dataset
 
 SUBPROCESS_TIMEOUT = 60
+SUBPROCESS_BYTES = 1 << 30  # of memory, without the interpreter
+# Decoding takes up to 20 bytes a pixel and five times the file, and all together under 1 GB. The largest plain
+# radiographs have 20 megapixels.
+MAX_DICOM_PIXELS = 25_000_000
+MAX_EXPANSION = 4  # compressed bytes by byte of the pixels; noise has about 1.3
 
 # Transfer syntaxes of PS3.5 annex A, and the pydicom decoding plugin of each.
 NATIVE_SYNTAXES = ("1.2.840.10008.1.2", "1.2.840.10008.1.2.1", "1.2.840.10008.1.2.2")
@@ -38,9 +47,9 @@ _DECODERS = {
 _SUBPROCESS_DECODERS = {"gdcm": ("gdcm", "python-gdcm"), "pyjpegls": ("jpeg_ls", "pyjpegls")}
 _GRAY, _COLOR = ("MONOCHROME1", "MONOCHROME2"), ("RGB", "YBR_FULL", "YBR_FULL_422", "YBR_RCT", "YBR_ICT")
 _RLE, _JPEG_EXTENDED = "1.2.840.10008.1.2.5", "1.2.840.10008.1.2.4.51"
-_J2K_START = b"\xff\x4f\xff\x51"
+_JPEG_LS = ("1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.4.81")
+_J2K = ("1.2.840.10008.1.2.4.90", "1.2.840.10008.1.2.4.91")
 _SAMPLE, _SAMPLED_ROWS = 1_000_000, 500
-_NO_FRAME_HEADERS = {0xC4, 0xC8, 0xCC}  # Huffman tables, reserved, arithmetic conditioning
 
 
 def check_syntax(syntax: str) -> None:
@@ -61,14 +70,14 @@ def check_pixels(header: "Dataset") -> None:
     """Check that the header declares the pixels of a radiograph (PS3.3 C.7.6.3).
 
     Raises:
-        ImageError: if the image has several frames, a side under 16 pixels, more than 80 megapixels, or a pixel format
+        ImageError: if the image has several frames, a side under 16 pixels, more than 25 megapixels, or a pixel format
             other than one gray or three color samples of 8 to 16 bits.
     """
     if "Rows" not in header or "Columns" not in header:
         raise ImageError("DICOM file without an image, or truncated")
     if (frames := read_number(header, "NumberOfFrames") or 1) > 1:
         raise ImageError(f"DICOM image has {frames:.0f} frames; expected a single frame")
-    check_size(read_int(header, "Columns"), read_int(header, "Rows"))
+    check_size(read_int(header, "Columns"), read_int(header, "Rows"), most=MAX_DICOM_PIXELS)
     samples, photometric = read_int(header, "SamplesPerPixel", 1), header.get("PhotometricInterpretation")
     if (samples, photometric) not in [*((1, gray) for gray in _GRAY), *((3, color) for color in _COLOR)]:
         name = photometric if photometric in (*_GRAY, *_COLOR, "PALETTE COLOR") else "unknown"
@@ -126,7 +135,7 @@ def decode_frame(dataset: "Dataset", data: bytes, remarks: Remarks) -> np.ndarra
 
     Args:
         dataset: parsed from `data`; passes `check_pixels`. If the pixels have more bits than it declares, its bit depth
-            becomes that of the pixels.
+            becomes that of the pixels. It loses its pixel data.
         data: bytes of the file.
         remarks: gets a warning if the bit depth is wrong.
 
@@ -144,9 +153,10 @@ def decode_frame(dataset: "Dataset", data: bytes, remarks: Remarks) -> np.ndarra
         _check_length(dataset)
         frame = _decode_all_bits(dataset)
     else:
-        _check_codestream(dataset, syntax)
+        _check_frame(dataset, syntax)
         decoder = _DECODERS[syntax]
         frame = _decode_in_subprocess(data, decoder) if decoder in _SUBPROCESS_DECODERS else _decode(dataset, decoder)
+    del dataset.PixelData  # the memory is needed for the gray levels
     expected = (dataset.Rows, dataset.Columns, 3)[: 3 if read_int(dataset, "SamplesPerPixel", 1) == 3 else 2]
     if frame.shape != expected:
         raise ImageError(
@@ -208,47 +218,40 @@ def _check_length(dataset: "Dataset") -> None:
         raise ImageError(f"truncated DICOM file: {len(dataset.PixelData)} bytes of pixels; expected {bits // 8}")
 
 
-def _check_codestream(dataset: "Dataset", syntax: str) -> None:
-    from pydicom.encaps import get_frame
+def _check_frame(dataset: "Dataset", syntax: str) -> None:
+    """Check the compressed pixels, and leave nothing else in the dataset that a decoder could take for them."""
+    from pydicom.encaps import encapsulate, get_frame
 
-    if syntax == _RLE:
-        return
     if syntax == _JPEG_EXTENDED and dataset.BitsStored > 8:
         raise ImageError("12-bit lossy JPEG in DICOM is not supported; save the file uncompressed or as JPEG 2000")
     frame = get_frame(dataset.PixelData, 0, number_of_frames=1)
     # JPEG 2000 may end early by design, and Pillow reports truncated JPEG.
     if _DECODERS[syntax] in _SUBPROCESS_DECODERS and not frame.rstrip(b"\0").endswith(b"\xff\xd9"):
         raise ImageError("truncated DICOM file: the compressed pixels have no end marker")
-    size = _read_j2k_size(frame) if _J2K_START in frame[:4096] else _read_jpeg_size(frame)
-    expected = (dataset.Columns, dataset.Rows, read_int(dataset, "SamplesPerPixel", 1))
-    if size != expected:
+    expected = FrameSize(dataset.Columns, dataset.Rows, read_int(dataset, "SamplesPerPixel", 1))
+    num_bytes = expected.width * expected.height * expected.components * dataset.BitsAllocated // 8
+    if len(frame) > MAX_EXPANSION * num_bytes + (1 << 20):
+        raise ImageError(f"damaged DICOM file: {len(frame)} bytes of compressed pixels for {num_bytes} of pixels")
+    if syntax in _J2K:
+        frame = find_codestream(frame)
+    if syntax == _RLE:
+        check_rle(frame, expected.width, expected.height)
+    elif (size := _read_size(frame, syntax)) != expected:
         raise ImageError(
             f"damaged DICOM file: compressed pixels are {_format_shape(size)}, "
             f"header declares {_format_shape(expected)}"
         )
+    dataset.PixelData = encapsulate([frame])
+    for keyword in ("ExtendedOffsetTable", "ExtendedOffsetTableLengths"):
+        dataset.pop(keyword, None)
+
+
+def _read_size(frame: bytes, syntax: str) -> FrameSize:
+    return read_j2k_size(frame) if syntax in _J2K else read_jpeg_size(frame, jpeg_ls=syntax in _JPEG_LS)
 
 
 def _format_shape(shape: tuple[int, ...]) -> str:
     return " x ".join(map(str, shape))
-
-
-def _read_jpeg_size(frame: bytes) -> tuple[int, int, int]:
-    """Return width, height and components from the frame header (ISO 10918-1 B.2.2, ISO 14495-1 C.2.2)."""
-    place = 2
-    while place + 10 <= len(frame) and frame[place] == 0xFF:
-        marker, length = frame[place + 1], int.from_bytes(frame[place + 2 : place + 4])
-        if (0xC0 <= marker <= 0xCF and marker not in _NO_FRAME_HEADERS) or marker == 0xF7:
-            height, width = int.from_bytes(frame[place + 5 : place + 7]), int.from_bytes(frame[place + 7 : place + 9])
-            return width, height, frame[place + 9]
-        place += 1 if marker == 0xFF else 2 + length
-    raise ImageError("damaged DICOM file: compressed pixels without a frame header")
-
-
-def _read_j2k_size(frame: bytes) -> tuple[int, int, int]:
-    """Return width, height and components from the SIZ segment (ISO 15444-1 A.5.1)."""
-    start = frame.index(_J2K_START) + 8
-    right, bottom, left, top = (int.from_bytes(frame[start + 4 * n : start + 4 * n + 4]) for n in range(4))
-    return right - left, bottom - top, int.from_bytes(frame[start + 32 : start + 34])
 
 
 def _decode_in_subprocess(data: bytes, decoder: str) -> np.ndarray:
@@ -264,6 +267,7 @@ def _decode_in_subprocess(data: bytes, decoder: str) -> np.ndarray:
             stderr=subprocess.DEVNULL,
             timeout=SUBPROCESS_TIMEOUT,
             check=True,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # each thread reserves memory
         )
     except subprocess.SubprocessError:
         raise ImageError("damaged DICOM file: the compressed pixels cannot be decoded") from None
@@ -273,19 +277,28 @@ def _decode_in_subprocess(data: bytes, decoder: str) -> np.ndarray:
 
 def _decode_stdin(decoder: str) -> None:
     """Decode the file on standard input and write the stored values as `.npy` to standard output."""
-    import os
     import warnings
 
     from pydicom import dcmread
+    from pydicom.pixels.utils import pixel_array  # noqa: F401  imported before the memory is limited
 
-    if os.name == "posix":
-        import resource
-
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave the radiograph on disk
+    _limit_memory()
     warnings.simplefilter("ignore")
     array = io.BytesIO()
     np.save(array, _decode(dcmread(io.BytesIO(sys.stdin.buffer.read())), decoder))
     sys.stdout.buffer.write(array.getbuffer())
+
+
+def _limit_memory() -> None:
+    if os.name != "posix":
+        return
+    import resource
+
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would leave the radiograph on disk
+    statm = Path("/proc/self/statm")  # Linux only; other systems do not enforce the limit
+    if statm.exists():
+        reserved = int(statm.read_text().split()[0]) * resource.getpagesize()
+        resource.setrlimit(resource.RLIMIT_AS, (reserved + SUBPROCESS_BYTES,) * 2)
 
 
 if __name__ == "__main__":

@@ -40,8 +40,9 @@ def present_gray(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> np.
     """
     bits = read_int(header, "BitsStored")
     if stored.ndim == 3:
-        luma: np.ndarray = np.clip(stored.astype(np.float32) @ np.array(LUMA, np.float32) / (2**bits - 1), 0, 1)
-        return luma
+        # Other products of matrices would first convert all samples.
+        luma: np.ndarray = np.einsum("ijk,k->ij", stored, np.array(LUMA, np.float32), dtype=np.float32)
+        return np.clip(luma / (2**bits - 1), 0, 1)
     padding = _find_padding(stored, header, remarks)
     values, low, high = _apply_modality(stored, header, remarks)
     presented = _apply_voi_lut(values, low, header)

@@ -15,6 +15,8 @@ import numpy as np
 from PIL import Image
 
 from pneumoscope.data.dataset import Dataset
+from pneumoscope.errors import ModelError
+from pneumoscope.io.read import read_arrays
 from pneumoscope.io.write import atomic_write
 from pneumoscope.progress import track
 
@@ -60,11 +62,18 @@ def write_known_images(dataset: Dataset, path: Path) -> None:
 
 
 def read_known_images(path: Path) -> tuple[np.ndarray | None, np.ndarray | None]:
-    """Return `(n,)` str and `(n, 4)` uint64, the hashes that `write_known_images` wrote; None without the file."""
+    """Return `(n,)` str and `(n, 4)` uint64, the hashes that `write_known_images` wrote; None without the file.
+
+    Raises:
+        ModelError: if the file is damaged.
+    """
     if not path.is_file():
         return None, None
-    with np.load(path, allow_pickle=False) as known:
-        return known["sha256"].astype(str), known["hashes"]
+    try:
+        known = read_arrays(path)
+        return known["sha256"].astype(str), known["hashes"].astype(np.uint64).reshape(-1, 4)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(f"{path} cannot be read ({error}); delete it, or train the model again") from None
 
 
 def find_near_duplicates(images: np.ndarray, sha256: np.ndarray) -> list[tuple[int, int, int]]:

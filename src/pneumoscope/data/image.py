@@ -51,8 +51,8 @@ def load_image(source: ImageInput, *, size: int | None = None) -> NDArray[np.uin
 
     Raises:
         ImageError: if the file is missing, damaged, of another format or has several frames, if the array is not
-            uint8, if a side has fewer than 16 pixels, if there are more than 80 megapixels, or if all pixels have the
-            same gray level.
+            uint8, if a side has fewer than 16 pixels, if there are more than 40 megapixels (DICOM: 25), or if all
+            pixels have the same gray level.
         ValueError: if `size` is not a positive integer.
 
     Example:

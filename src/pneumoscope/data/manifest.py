@@ -2,12 +2,14 @@
 
 import csv
 import gzip
+import io
 from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
 
 from pneumoscope.errors import CollectionError
+from pneumoscope.io.read import open_regular
 from pneumoscope.labels import fold_name
 from pneumoscope.progress import log
 
@@ -97,8 +99,11 @@ def join_manifests(manifest: Manifest, names: tuple[str, ...]) -> Manifest:
 
 
 def _read_text(path: Path) -> tuple[list[str], Rows]:
-    open_text = gzip.open if path.suffix.lower() == ".gz" else open
-    with open_text(path, "rt", encoding="utf-8-sig", newline="") as file:
+    with (
+        open_regular(path) as stream,
+        gzip.open(stream) if path.suffix.lower() == ".gz" else stream as plain,
+        io.TextIOWrapper(plain, encoding="utf-8-sig", newline="") as file,
+    ):
         header = file.readline()
         separator = max(_SEPARATORS, key=header.count)
         file.seek(0)
@@ -115,7 +120,8 @@ def _read_text(path: Path) -> tuple[list[str], Rows]:
 
 
 def _read_parquet(path: Path) -> tuple[list[str], Rows]:
-    table = pd.read_parquet(path)
+    with open_regular(path) as stream:
+        table = pd.read_parquet(stream)
     rows = [{str(name).strip(): _format_cell(cell) for name, cell in row.items()} for row in table.to_dict("records")]
     return [str(name).strip() for name in table.columns], rows
 

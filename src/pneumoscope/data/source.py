@@ -8,12 +8,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from pneumoscope.errors import ImageError
+from pneumoscope.errors import ImageError, escape_controls
+from pneumoscope.io.read import open_regular
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO
 
 MIN_SIDE = 16
-MAX_PIXELS = 80_000_000
+MAX_PIXELS = 40_000_000
 MAX_BYTES = 256 * 1024 * 1024
 _REASONS: dict[type[OSError], str] = {
     FileNotFoundError: "the file does not exist (or is a broken link)",
@@ -33,8 +34,8 @@ def open_source(source: ImageSource) -> Iterator[BinaryIO]:
         A seekable binary stream at its first byte. The content of a pipe is held in memory.
 
     Raises:
-        ImageError: if the file does not exist or cannot be opened, if the stream yields text, if a pipe holds more
-            than 256 MiB, or if `source` is of another type.
+        ImageError: if the file does not exist, cannot be opened or is a named pipe or device, if the stream yields
+            text, if a pipe holds more than 256 MiB, or if `source` is of another type.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
@@ -49,20 +50,21 @@ def open_source(source: ImageSource) -> Iterator[BinaryIO]:
         yield _make_seekable(source)
 
 
-def check_size(width: int, height: int) -> None:
+def check_size(width: int, height: int, *, most: int = MAX_PIXELS) -> None:
     """Check the number of pixels of an image.
 
     Args:
         width: number of columns.
         height: number of rows.
+        most: highest number of pixels.
 
     Raises:
-        ImageError: if a side has fewer than 16 pixels, or the image has more than 80 megapixels.
+        ImageError: if a side has fewer than 16 pixels, or the image has more than `most` pixels.
     """
     if min(width, height) < MIN_SIDE:
         raise ImageError(f"{width} x {height} pixels; expected sides of {MIN_SIDE} or more")
-    if width * height > MAX_PIXELS:
-        raise ImageError(f"{width} x {height} pixels; expected {MAX_PIXELS // 1_000_000} megapixels or less")
+    if width * height > most:
+        raise ImageError(f"{width} x {height} pixels; expected {most // 1_000_000} megapixels or less: save it smaller")
 
 
 def read_all(stream: BinaryIO) -> bytes:
@@ -81,16 +83,13 @@ def read_all(stream: BinaryIO) -> bytes:
 
 def hash_file(path: Path) -> str:
     """Return the SHA-256 of a file as 64 hexadecimal digits."""
-    with path.open("rb") as stream:
+    with open_regular(path) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def printable_name(path: str | os.PathLike[str]) -> str:
     """Return a path as printable text: control characters and bytes that are not UTF-8 are escaped."""
-    text = os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/")
-    if text.isprintable():
-        return text
-    return "".join(sign if sign.isprintable() else sign.encode("unicode_escape").decode() for sign in text)
+    return escape_controls(os.fsencode(path).decode("utf-8", "backslashreplace").replace(os.sep, "/"))
 
 
 def shorten_name(name: str, *, most: int) -> str:
@@ -100,7 +99,7 @@ def shorten_name(name: str, *, most: int) -> str:
 
 def _open_path(path: str | os.PathLike[str]) -> BinaryIO:
     try:
-        return Path(path).open("rb")
+        return open_regular(path)
     except OSError as error:
         raise ImageError(_REASONS.get(type(error), f"the file cannot be opened: {error.strerror}")) from None
     except ValueError as error:  # a null byte in the name

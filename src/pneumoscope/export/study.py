@@ -11,6 +11,7 @@ from pneumoscope.export.reader import Evidence, export_reader
 from pneumoscope.inference.cards import HeatmapAudit
 from pneumoscope.inference.model_set import READER_NAME
 from pneumoscope.io.json_file import parse_json
+from pneumoscope.io.read import read_text
 from pneumoscope.io.study_folder import Ledger, find_finest, find_stage, list_other_seeds, model_dir
 from pneumoscope.models.card import CARD_NAME
 
@@ -76,7 +77,7 @@ def _load_audit(path: str | os.PathLike[str] | None, data_sha256: str, configura
     if path is None:
         return None
     try:
-        audit = parse_json(HeatmapAudit, Path(path).read_text(encoding="utf-8"))
+        audit = parse_json(HeatmapAudit, read_text(path))
     except (OSError, ValueError) as error:
         raise PneumoscopeError(
             f"{path} cannot be read ({error}); expected a file of `pneumoscope research explain`"

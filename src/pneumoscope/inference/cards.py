@@ -19,6 +19,7 @@ PARTS = tuple(CARD_VERSIONS)
 MODEL_NAME = "model.onnx"
 REFERENCE_CASES_NAME = "reference_cases.npz"
 OOD_DETECTOR_NAME = "ood_detector.npz"
+_NEEDED = {"classifier": (MODEL_NAME,), "anomaly": (MODEL_NAME,), "references": (REFERENCE_CASES_NAME,)}
 
 FieldValues = tuple[int, int, int]  # low, high and step of a receptive field
 
@@ -177,7 +178,8 @@ def load_card(card_type: type[Card], folder: Path, *, kind: str | None = None) -
         kind: expected part, one of `PARTS`; None accepts every part.
 
     Raises:
-        ModelError: if the card is missing, damaged, or of another part or version, or if a file is missing or changed.
+        ModelError: if the card is missing, damaged, or of another part or version, or if a file is missing, changed
+            or not listed.
     """
     card = read_card(
         card_type,
@@ -186,6 +188,9 @@ def load_card(card_type: type[Card], folder: Path, *, kind: str | None = None) -
         holds=f"exported model; expected {', '.join(PARTS)} as written by `pneumoscope export`",
         remedy="Export the models again with this version of pneumoscope.",
     )
+    for name in _NEEDED.get(card.kind, ()):
+        if name not in card.files:
+            raise ModelError(f"{folder / CARD_NAME} does not list {name}; export the models again")
     for name, digest in card.files.items():
         path = folder / name
         if Path(name).name != name:

@@ -11,11 +11,11 @@ The card of the classifier names the parts that were left out.
 import hashlib
 import json
 import os
+import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 
@@ -29,13 +29,17 @@ from pneumoscope.inference.cards import (
     ReferenceCard,
     load_card,
 )
-from pneumoscope.inference.ood import OODDetector
+from pneumoscope.inference.ood import THUMBNAIL_SIDE, OODDetector
+from pneumoscope.io.read import open_regular, read_arrays
+from pneumoscope.io.results import check_shapes, require
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME
 
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 READER_NAME = "reader"  # the exported reader in the folder of a study
 BATCH_SIZE = 2
+# A string of protobuf after its length, 8; a longer form of the same number ends with 0.
+_LOCATION_KEY = re.compile(rb"[\x00\x08]location")
 
 
 @dataclass(frozen=True)
@@ -67,7 +71,12 @@ class Graph:
         # Spinning threads would take cores from the threads that decode images.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            return onnxruntime.InferenceSession(self.path, options, providers=["CPUExecutionProvider"])
+            # The fallback prints messages, and tries the same provider again.
+            return onnxruntime.InferenceSession(
+                _read_graph(self.path), options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+        except ModelError:
+            raise
         except Exception as error:  # ONNX Runtime raises its own classes
             version = onnxruntime.__version__
             raise ModelError(
@@ -196,8 +205,6 @@ def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_thre
     for part in graphs:
         card = getattr(cards, part)
         if card is not None:
-            if MODEL_NAME not in card.files:
-                raise ModelError(f"{folder / part / CARD_NAME} does not name {MODEL_NAME}; export the models again")
             graphs[part] = graph = Graph(folder / part / MODEL_NAME, num_threads)
             graph.session  # noqa: B018 loads the graph, so that its errors are raised here
     return ModelSet(cards, references=references, ood_detector=ood_detector, **graphs)  # type: ignore[arg-type]
@@ -236,10 +243,15 @@ def _load_references(folder: Path, card: ReferenceCard | None) -> tuple[Referenc
     arrays = _load_arrays(folder / REFERENCE_CASES_NAME)
     try:
         references = ReferenceCases(**{**arrays, "embeddings": arrays["embeddings"].astype(np.float32)})
+        n, width = references.embeddings.shape
+        require(all(len(values) == n for values in arrays.values()), f"arrays differ in length from {n} embeddings")
+        check_shapes(references, names=(n,), patients=(n,), coordinates=(n, 2), embeddings=(n, width))
         if OOD_DETECTOR_NAME not in card.files:
             return references, None
-        return references, OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
-    except (TypeError, KeyError, ValueError) as error:
+        detector = OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
+        detector.check(np.zeros((1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8))  # raises if the arrays do not fit
+        return references, detector
+    except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
         raise ModelError(f"{folder} has missing or unexpected arrays ({error}); export the models again") from None
 
 
@@ -248,9 +260,20 @@ def as_input(images: np.ndarray) -> dict[str, np.ndarray]:
     return {"image": images[..., None]}
 
 
+def _read_graph(path: Path) -> bytes:
+    """Return the content of an ONNX file that keeps all weights in itself.
+
+    Weights in other files have an entry with the key `location` in `TensorProto.external_data`.
+    """
+    with open_regular(path) as stream:
+        data = stream.read()
+    if _LOCATION_KEY.search(data):
+        raise ModelError(f"{path} keeps weights in other files; expected one file with all weights: export it again")
+    return data
+
+
 def _load_arrays(path: Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            return dict(archive)
-    except (OSError, ValueError, EOFError, BadZipFile) as error:
+        return read_arrays(path)
+    except (OSError, ValueError) as error:
         raise ModelError(f"{path} cannot be read ({error}); export the models again") from None

@@ -12,6 +12,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_
 
 import numpy as np
 
+from pneumoscope.io.read import decode_json
 from pneumoscope.io.write import write_text
 
 T = TypeVar("T")
@@ -32,9 +33,12 @@ def parse_json(data_type: type[T], text: str) -> T:
         text: text written by `write_json`; null bounds of an `Estimate` become NaN.
 
     Raises:
-        ValueError: if the text is not JSON, a field is missing, or a value has the wrong type.
+        ValueError: if the text is not JSON, a field is missing, or a value has the wrong type or is not finite.
     """
-    return _parse(data_type, json.loads(text, object_hook=_restore_estimate), "")  # type: ignore[no-any-return]
+    try:
+        return _parse(data_type, decode_json(text, object_hook=_restore_estimate), "")  # type: ignore[no-any-return]
+    except (OverflowError, RecursionError) as error:
+        raise ValueError(f"a number is too large, or the text is nested too deeply ({error})") from None
 
 
 def _parse(data_type: Any, value: Any, place: str) -> Any:

@@ -1,6 +1,5 @@
 """The folder of a study: paths of stages and models, and the ledger of finished stages."""
 
-import json
 import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -10,6 +9,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import ModelError, PneumoscopeError
 from pneumoscope.io.archive import load_result, save_result
 from pneumoscope.io.json_file import write_json
+from pneumoscope.io.read import decode_json, read_text
 from pneumoscope.labels import Task
 from pneumoscope.progress import log
 
@@ -57,8 +57,12 @@ class Ledger:
                 f"{out_dir} contains a study already. Add --resume to continue it, give another --out, or delete it."
             )
         try:
-            return cls(out_dir, json.loads(path.read_text(encoding="utf-8")))
-        except ValueError as error:
+            facts = decode_json(read_text(path))
+            kept = {name: facts[name] for name in ("request", "timing", "left_out")}
+            if not all(isinstance(values, dict) for values in kept.values()):
+                raise TypeError("request, timing and left_out are no objects")
+            return cls(out_dir, facts)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise PneumoscopeError(f"{path} is damaged ({error}); delete {out_dir} or give another --out") from None
 
     def claim(self, request: dict[str, Any]) -> None:
@@ -159,8 +163,12 @@ def load_stage(study_dir: Path, configuration: str, task: str) -> Any:
     return result
 
 
-def load_stages(study_dir: Path) -> dict[str, Any]:
-    """Return the results of all finished stages by name, with configurations in display order."""
+def load_stages(study_dir: Path) -> tuple[dict[str, Any], dict[str, str]]:
+    """Return the results of all finished stages by name, with configurations in display order.
+
+    Returns:
+        The results, and for each stage whose file is damaged the reason, which is also logged.
+    """
     paths = [
         path
         for path in (study_dir / "stages").glob("*.npz")
@@ -168,7 +176,14 @@ def load_stages(study_dir: Path) -> dict[str, Any]:
     ]
     order = order_configurations({split_stage(path.stem)[0] for path in paths})
     paths.sort(key=lambda path: (order.index(split_stage(path.stem)[0]), path.stem))
-    return {path.stem: load_result(path) for path in paths}
+    stages, damaged = {}, {}
+    for path in paths:
+        try:
+            stages[path.stem] = load_result(path)
+        except PneumoscopeError as error:
+            damaged[path.stem] = f"damaged: {error}; delete the file and resume the study"
+            log.warning("%s is %s", path.stem, damaged[path.stem])
+    return stages, damaged
 
 
 def model_dir(study_dir: Path, configuration: str, name: str) -> Path:

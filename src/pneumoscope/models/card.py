@@ -1,14 +1,14 @@
 """`card.json` of a trained model: architecture, settings and training data."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.errors import ModelError
+from pneumoscope.errors import LabelError, ModelError
 from pneumoscope.io.json_file import parse_json
+from pneumoscope.io.read import decode_json, read_text
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.settings import TrainingSettings
 
@@ -100,8 +100,8 @@ def read_card(
     """
     path = folder / CARD_NAME
     try:
-        text = path.read_text(encoding="utf-8")
-        values = json.loads(text)
+        text = read_text(path)
+        values = decode_json(text)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise ModelError(f"{path} cannot be read ({reason}): the folder holds no {holds}") from None
@@ -111,9 +111,10 @@ def read_card(
         raise ModelError(f"{path} is {_describe_version(kind, version)}; expected {expected}. {remedy}")
     try:
         return parse_json(card_type, text)
-    except ValueError as error:
+    except (ValueError, LabelError) as error:
         raise ModelError(f"{path} is damaged ({error}). {remedy}") from None
 
 
 def _describe_version(kind: object, version: object) -> str:
-    return f"version {version} of {'a saved Keras model' if kind is None else f'part {kind!r} of an exported model'}"
+    part = "a saved Keras model" if kind is None else f"part {kind!r:.40} of an exported model"
+    return f"version {version!r:.40} of {part}"

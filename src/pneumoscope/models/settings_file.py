@@ -4,10 +4,10 @@ import json
 import os
 import tomllib
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 from pneumoscope.errors import TrainingError
+from pneumoscope.io.read import read_text
 from pneumoscope.models.settings import TrainingSettings
 
 SETTINGS_NAME = "settings.toml"
@@ -36,8 +36,8 @@ def read_settings(path: str | os.PathLike[str]) -> dict[str, Any]:
         TrainingError: if the file is missing or no TOML.
     """
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+        values = tomllib.loads(read_text(path))
+    except (OSError, ValueError, RecursionError) as error:
         reason = error.strerror if isinstance(error, OSError) else error
         raise TrainingError(
             f"{path} cannot be read ({reason}); expected a TOML file of settings, with lines such as epochs = 20"

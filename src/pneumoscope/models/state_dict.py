@@ -8,12 +8,12 @@ import os
 import pickle
 from collections import OrderedDict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from pneumoscope.errors import TrainingError
+from pneumoscope.io.read import open_regular
 
 MAGIC = 0x1950A86A20F9469CFC6C
 DTYPES = {
@@ -38,7 +38,7 @@ def read_state_dict(path: str | os.PathLike[str]) -> dict[str, np.ndarray]:
         pneumoscope.errors.TrainingError: missing.pth is no PyTorch state dictionary: No such file or directory
     """
     try:
-        with Path(path).open("rb") as stream:
+        with open_regular(path) as stream:
             return _read(stream)
     except (OSError, EOFError, pickle.UnpicklingError, *DAMAGED) as error:
         reason = getattr(error, "strerror", None) or error

@@ -22,6 +22,7 @@ import keras
 import numpy as np
 
 from pneumoscope.errors import TrainingError
+from pneumoscope.io.read import open_regular
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.io.write import atomic_write
 from pneumoscope.models.history import CURVES, HISTORY, HISTORY_NAME, open_tensorboard, write_history
@@ -210,7 +211,7 @@ class _State:
             weights = _read(model.weights)
             return cls(0, 0, 1, {name: [] for name in HISTORY}, weights, weights)
         try:
-            with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:
+            with open_regular(path) as stream, np.load(stream, allow_pickle=False) as archive:
                 head = json.loads(str(archive["head"]))
                 groups = {
                     name: [archive[f"{name}_{number}"] for number in range(count)]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.io.read import decode_json, read_text
 from pneumoscope.io.results import EmbeddingMap, Explanation
 from pneumoscope.io.study_folder import CLASSIFICATIONS, load_stages, order_configurations, split_stage
 from pneumoscope.report import sentences, tables
@@ -23,12 +23,15 @@ from pneumoscope.study.summary import SCHEMA_VERSION
 if TYPE_CHECKING:
     from pneumoscope.data.dataset import Dataset
 
+_FIELDS = ("tasks", "left_out", "data", "settings", "timing", "versions", "hardware")
+
 
 def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None) -> Path:
     """Write `report.html` and its figures into the folder of a study.
 
     Args:
-        out_dir: folder with `results.json` and `stages/*.npz`. The report omits missing stages.
+        out_dir: folder with `results.json` and `stages/*.npz`. The report omits missing stages, and names damaged
+            ones with the reason.
         dataset: the dataset of the study. Without it the report has no thumbnails and no figures of nearest neighbors.
 
     Returns:
@@ -39,7 +42,8 @@ def write_report(out_dir: str | os.PathLike[str], dataset: Dataset | None = None
     """
     out_dir = Path(out_dir)
     results = load_results(out_dir / "results.json")
-    stages = load_stages(out_dir)
+    stages, damaged = load_stages(out_dir)
+    results["left_out"] = results["left_out"] | damaged
     explorer = write_explorer_data(stages)
     label_set = read_label_set(results)
     titles, suffixes = list_titles(results), _list_suffixes(stages)
@@ -79,12 +83,15 @@ def load_results(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise PneumoscopeError(f"{path} is missing; expected the folder that `pneumoscope study --out` has written")
     try:
-        results: Any = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
+        results = decode_json(read_text(path))
+    except (OSError, ValueError) as error:
         raise PneumoscopeError(f"{path} cannot be read ({error}); run the study again with --resume") from None
     version = str(results.get("schema_version") if isinstance(results, dict) else None)
     if version.partition(".")[0] != SCHEMA_VERSION.partition(".")[0]:
         raise PneumoscopeError(f"{path} has schema version {version}, expected {SCHEMA_VERSION}; run the study again")
+    missing = [name for name in _FIELDS if not isinstance(results.get(name), dict)]
+    if missing:
+        raise PneumoscopeError(f"{path} is damaged: {', '.join(missing)} missing; run the study again with --resume")
     return dict(results)
 
 
