@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from pneumoscope.data.dicom_frame import NATIVE_SYNTAXES, check_pixels, check_syntax, decode_frame
-from pneumoscope.data.dicom_gray import present_gray
+from pneumoscope.data.dicom_gray import apply_modality, present_gray
 from pneumoscope.data.source import ImageSource, open_source, read_all
 from pneumoscope.errors import ImageError
 
@@ -84,6 +84,26 @@ def load_dicom(stream: BinaryIO) -> np.ndarray:
         check_pixels(dataset)
         with np.errstate(all="ignore"):
             return present_gray(decode_frame(dataset, data), dataset)
+
+
+def load_values(source: ImageSource) -> tuple[np.ndarray, np.ndarray | None, "Dataset"]:
+    """Return the stored values of a radiograph that `load_dicom` accepts, its values in units, and its header.
+
+    Returns:
+        Stored values, see `decode_frame`; `(H, W)` float32 after the modality LUT, in the unit that Rescale Type names,
+        None for color; the header.
+
+    Raises:
+        ImageError: see `load_dicom`.
+    """
+    with open_source(source) as stream, quiet_pydicom(), _report_damage():
+        data = read_all(stream)
+        dataset = _parse(data, pixels=True)
+        _check_class(dataset)
+        check_pixels(dataset)
+        stored = decode_frame(dataset, data)
+        del dataset.PixelData
+        return stored, None if stored.ndim == 3 else apply_modality(stored, dataset)[0], dataset
 
 
 def read_header(source: ImageSource) -> "Dataset":

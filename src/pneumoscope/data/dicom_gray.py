@@ -40,7 +40,7 @@ def present_gray(stored: np.ndarray, header: "Dataset") -> np.ndarray:
         luma: np.ndarray = np.clip(stored.astype(np.float32) @ np.array(LUMA, np.float32) / (2**bits - 1), 0, 1)
         return luma
     padding = _find_padding(stored, header)
-    values, low, high = _apply_modality(stored, header)
+    values, low, high = apply_modality(stored, header)
     presented = _apply_voi_lut(values, header)
     if presented is None:
         presented = _apply_window(values, header)
@@ -63,7 +63,7 @@ def _find_padding(stored: np.ndarray, header: "Dataset") -> np.ndarray:
     return np.zeros(stored.shape, bool) if padding.all() else padding
 
 
-def _apply_modality(stored: np.ndarray, header: "Dataset") -> tuple[np.ndarray, float, float]:
+def apply_modality(stored: np.ndarray, header: "Dataset") -> tuple[np.ndarray, float, float]:
     """Return float32 values after the modality LUT (PS3.3 C.11.1), and the minimum and maximum possible value."""
     if header.get("ModalityLUTSequence"):
         return _apply_table(stored, header.ModalityLUTSequence[0], header)
