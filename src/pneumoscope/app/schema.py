@@ -112,7 +112,7 @@ class Evidence(TypedDict):
     """
 
     probabilities: dict[str, Share]
-    intervals: dict[str, tuple[Share, Share]]
+    intervals: dict[str, Annotated[list[Share], Field(min_length=2, max_length=2)]]
     positive_share: Share | None
     check: str
 
