@@ -142,8 +142,9 @@ def test_the_map_names_and_filters_reference_cases(visit: Any) -> None:
     assert differ(visit.read_pixels(".map-canvas"), before) > 0.01
 
 
-def test_a_lasso_on_the_map_lists_the_cases_inside(visit: Any) -> None:
-    page = visit.page
+def test_a_lasso_on_the_map_selects_the_cases_inside(open_visit: Any) -> None:
+    page = open_visit("image-0.png", "image-1.png", "inverted.png").page
+    expect(page.locator("#progress")).to_have_text("3 done")
     canvas = page.locator(".map-canvas")
     canvas.scroll_into_view_if_needed()
     page.locator('[data-map="loop"]').click()
@@ -159,5 +160,8 @@ def test_a_lasso_on_the_map_lists_the_cases_inside(visit: Any) -> None:
 
     expect(page.locator(".map-list li")).to_have_count(101)
     expect(page.locator(".map-list li").last).to_have_text(re.compile(r"and \d+ more"))
+    expect(page.locator("#filter")).to_have_value("In the lasso")
+    expect(page.locator("#rows .open")).to_have_text(["image-0.png", "image-1.png"])
     page.locator('[data-map="+"]').click()
     expect(page.locator(".map-list")).to_be_hidden()
+    expect(page.locator("#rows .open")).to_have_count(3)

@@ -19,7 +19,8 @@ const controls = new ViewerControls();
 const { viewer } = controls;
 const reviews = new Reviews();
 const workList = new WorkList(cases, reviews);
-const map = new PointMap(byId("map"), { follow: followGestures });
+const positions = new Map(); // coordinates of the reference cases by name
+const map = new PointMap(byId("map"), { follow: followGestures, onLoop: selectInside });
 const help = byId("help");
 let hasImages = false;
 let unsaved = false; // whether there are images or reviews that no export holds
@@ -49,8 +50,28 @@ function show() {
   reviews.show(item);
   showNeighbors(item.full ?? item.row, hasImages);
   byId("map").hidden = !item.full?.position;
-  map.show(item.full?.position, (item.full?.neighbors ?? []).flatMap(({ index }) => index ?? []));
+  const others = cases.list.filter((other) => other !== item).map(locate).filter(Boolean);
+  map.show(item.full?.position, (item.full?.neighbors ?? []).flatMap(({ index }) => index ?? []), others);
   document.title = `${item.name} · Pneumoscope`;
+}
+
+/** Return the coordinates of an image on the map: the median of its nearest reference cases, as the server computes it. */
+function locate({ row }) {
+  const places = (row?.neighbors ?? []).flatMap(({ name }) => (positions.has(name) ? [positions.get(name)] : []));
+  if (!places.length) return null;
+  return [0, 1].map((axis) => {
+    const values = places.map((place) => place[axis]).sort((a, b) => a - b);
+    const middle = (values.length - 1) / 2;
+    return (values[Math.floor(middle)] + values[Math.ceil(middle)]) / 2;
+  });
+}
+
+/** Show the images of the worklist inside a lasso. */
+function selectInside(contains) {
+  workList.select(contains && ((item) => {
+    const place = locate(item);
+    return place !== null && contains(place);
+  }));
 }
 
 function step(by) {
@@ -59,7 +80,7 @@ function step(by) {
 }
 
 function layOut() {
-  if (byId("print").disabled) byId("sheet").replaceChildren();
+  if (!cases.chosen || byId("print").disabled) byId("sheet").replaceChildren();
   else layOutSheet(cases.chosen, controls.drawForPrint(SHEET_SIDE), reviews, notice);
 }
 
@@ -173,6 +194,7 @@ async function load() {
       const values = new Float32Array(decodeBytes(references.coordinates).buffer);
       const coordinates = references.names.map((_, number) => values.subarray(2 * number, 2 * number + 2));
       if (coordinates.length) map.offer({ ...references, coordinates });
+      references.names.forEach((name, number) => positions.set(name, coordinates[number]));
     }),
   ];
   for (const { reason } of await Promise.allSettled(requests)) if (reason) showMessage(reason.message);

@@ -11,6 +11,7 @@ const KEYS = {
   anomaly: (item) => item.row?.anomaly_percentile ?? null,
 };
 const FLAGGED = ({ row }) => row?.in_distribution === false && row.decision !== "rejected";
+const LASSO = "In the lasso";
 const LARGEST_FIRST = new Set(["probability", "anomaly"]);
 
 function classify({ row }) {
@@ -24,6 +25,7 @@ export class WorkList {
   #reviews;
   #rows = new WeakMap(); // entry by image
   #sort = { key: null, down: false };
+  #selected = null; // whether the lasso on the map contains an image
 
   /**
    * @param {import("./cases.js").Cases} cases
@@ -53,6 +55,15 @@ export class WorkList {
     byId("previous").disabled = place <= 1;
     byId("next").disabled = place >= arranged.length;
     setText("progress", numDone < list.length ? `${numDone} of ${list.length} done` : `${list.length} done`);
+  }
+
+  /** @param {((item: import("./cases.js").Case) => boolean) | null} contains shows these images only, or all again. */
+  select(contains) {
+    if (!contains && !this.#selected) return;
+    this.#selected = contains;
+    this.show();
+    byId("filter").value = contains ? LASSO : "All images";
+    this.show();
   }
 
   /** Scroll the row of the selected image into view. */
@@ -115,6 +126,7 @@ export class WorkList {
     const hasReview = (item) => Boolean(this.#reviews.get(item).review);
     return {
       "All images": () => true,
+      [LASSO]: this.#selected ?? (() => false),
       ...Object.fromEntries(decisions.map((name) => [nameDecision(name), ({ row }) => row?.decision?.split("|").includes(name)])),
       Unreadable: ({ row }) => Boolean(row?.error),
       "Out-of-distribution": FLAGGED,
