@@ -93,9 +93,7 @@ def test_a_dicom_file_has_its_header_windows_and_ruler(open_visit: Any) -> None:
     expect(header).to_contain_text("4 years")
     page.keyboard.press("h")
     expect(header).to_be_hidden()
-    expect(preset.locator("option")).to_have_text(
-        ["Custom", re.compile("^NORMAL"), "BONE", re.compile("Full range")]
-    )
+    expect(preset.locator("option")).to_have_text(["Custom", re.compile("^NORMAL"), "BONE", re.compile("Full range")])
     plain = visit.read_pixels()
     preset.select_option("BONE")
     assert differ(visit.read_pixels(), plain) > 5

@@ -101,9 +101,12 @@ export class WorkList {
   }
 
   #begin(item) {
-    const [folder, name] = item.name.split(/(?<=\/)(?=[^/]*$)/).slice(-2);
-    const parts = name ? [make("span", { class: "folder soft" }, folder), make("span", {}, name)] : [make("span", {}, folder)];
-    const open = make("button", { type: "button", class: "open", title: item.name }, ...parts);
+    const name = item.name.split("/").at(-1);
+    const folder = item.name.slice(0, -name.length);
+    // Long names break after their parts.
+    const parts = name.split(/(?<=[-_. ])/).flatMap((part) => [part, make("wbr")]);
+    const open = make("button", { type: "button", class: "open", title: item.name }, make("span", {}, ...parts));
+    if (folder) open.prepend(make("span", { class: "folder soft" }, folder));
     open.addEventListener("click", () => this.#cases.choose(item));
     const [decision, probability, anomaly] = ["", "number", "number"].map((name) => make("td", { class: name }));
     const row = make("tr", {}, make("th", { scope: "row" }, open), decision, probability, anomaly);
