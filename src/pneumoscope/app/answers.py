@@ -96,7 +96,16 @@ def describe_decision(evidence: Evidence, reader: "Reader", operating_point: str
     names = {*evidence["probabilities"]}
     if not names == {*evidence["intervals"]} == {*labels.scored}:
         raise PneumoscopeError(f"the evidence is of other classes; expected {', '.join(labels.scored)}")
-    undecided = Reading("", operating_point, reader.models.id, scored=labels.scored, **evidence)
+    undecided = Reading(
+        "",
+        operating_point,
+        reader.models.id,
+        probabilities=evidence["probabilities"],
+        intervals={name: (low, high) for name, (low, high) in evidence["intervals"].items()},
+        scored=labels.scored,
+        positive_share=evidence["positive_share"],
+        check=evidence["check"],
+    )
     reading = reader.redecide(undecided, operating_point)
     explained = choose_explained_class(labels, reading.decision, reading.probabilities)
     return {

@@ -5,6 +5,7 @@ import { hashFile } from "./reviews.js";
 const MAX_FULL = 8;
 const RETRY_MS = 2000;
 const MAX_TRIES = 5;
+const SETTLED = ["done", "deciding"]; // states with a prediction
 
 /**
  * One image.
@@ -135,7 +136,7 @@ export class Cases extends EventTarget {
   }
 
   #lacksMaps(item) {
-    return ["waiting", "reading"].includes(item.state) || !(item.full || item.row.error);
+    return !SETTLED.includes(item.state) || !(item.full || item.row.error);
   }
 
   #settle(item, { evidence = null, ...row }, full = null) {
@@ -145,7 +146,7 @@ export class Cases extends EventTarget {
   /** Decide all readings of another operating point again, until there are none. */
   async #decide() {
     const { point } = this;
-    const isStale = ({ row, state }) => row?.operating_point && row.operating_point !== point && state !== "reading";
+    const isStale = ({ row, state }) => row?.operating_point && row.operating_point !== point && SETTLED.includes(state);
     const stale = this.list.filter(isStale);
     if (this.#deciding || !stale.length) return;
     this.#deciding = true;
@@ -153,7 +154,7 @@ export class Cases extends EventTarget {
     this.#announce();
     const failure = await this.#decideAll(stale, point).catch((error) => error);
     this.#deciding = false;
-    if (failure?.status) {
+    if (failure?.status === 400) {
       // The server was started again with other models.
       for (const item of stale) item.state = "waiting";
       this.#readNext();

@@ -25,11 +25,11 @@ export async function saveDicom(item, options) {
   download(await makeDicom(item.file, options), `${stem}-pneumoscope.zip`);
 }
 
-/** Return one row per image. An image without a prediction has an error instead. */
+/** Return one row per image. An image without a prediction has an error instead; others state their operating point. */
 function getRows(cases, reviews) {
   return cases.map((item) => {
     const { review, label, note } = reviews.get(item);
-    const row = item.state === "done" ? item.row : { path: item.name, error: "no prediction yet" };
+    const row = item.row ?? { path: item.name, error: "no prediction yet" };
     return { ...row, review, review_label: label, review_note: note };
   });
 }

@@ -100,7 +100,7 @@ async function exportAll(save) {
   await cases.finish();
   for (const button of buttons) button.disabled = false;
   if (list !== cases.list) return; // started over
-  const numMissing = list.length - cases.numDone;
+  const numMissing = list.filter(({ row }) => !row).length;
   const missing = `The export has no prediction for ${numMissing} of ${list.length} images; they are named in the column error.`;
   if (numInWork) showMessage(numMissing ? missing : "", { retry: numMissing > 0 });
   save();
