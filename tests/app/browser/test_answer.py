@@ -179,7 +179,7 @@ def test_axe_finds_nothing_serious(open_visit: Any, viewport: dict[str, int], da
 
     expect(page.locator("#phantoms button")).to_have_count(6)
     check("first screen")
-    visit.pick("image-0.png", "broken.jpeg", "inverted.png", "image-1.png")
+    visit.pick("chest.dcm", "broken.jpeg", "inverted.png", "image-1.png")
     expect(page.locator("#progress")).to_have_text("4 done")
     page.keyboard.press("2")
     check("answer")
