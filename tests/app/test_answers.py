@@ -11,6 +11,7 @@ from PIL import Image
 
 from pneumoscope.app.answers import write_anomaly_trust, write_summary
 from pneumoscope.app.images import convert_for_browser
+from pneumoscope.data.image import load_gray
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import Estimate
@@ -71,13 +72,14 @@ def test_a_reading_is_summarized(labels, reading, summary):
 
 def test_images_that_browsers_cannot_show_are_converted(encode):
     deep = np.linspace(0, 65535, 2100 * 20).reshape(20, 2100).astype(np.uint16)
+    shallow = encode((deep >> 8).astype(np.uint8))
 
-    address = convert_for_browser(encode(deep))
+    address = convert_for_browser(encode(deep), load_gray(encode(deep)))
 
     assert address is not None
     image = Image.open(io.BytesIO(base64.b64decode(address.removeprefix("data:image/png;base64,"))))
     assert (image.mode, image.width) == ("L", 2048)
-    assert convert_for_browser(encode((deep >> 8).astype(np.uint8))) is None
+    assert convert_for_browser(shallow, load_gray(shallow)) is None
 
 
 @pytest.mark.parametrize(

@@ -77,6 +77,15 @@ def test_the_threshold_sets_the_decision(reader, images):
     assert reader.threshold("screening") <= reader.threshold("balanced") <= reader.threshold("specific")
 
 
+@pytest.mark.parametrize("point", ["screening", "specific", 0.05])
+def test_a_reading_is_decided_again_as_it_is_read(reader, images, point):
+    readings = reader.predict([*images[:4]])
+
+    again = [reader.redecide(reading, point) for reading in readings]
+
+    assert again == reader.predict([*images[:4]], operating_point=point)
+
+
 @pytest.mark.parametrize("point", ["0", "1", "1.5", "nan", "high", ""])
 def test_an_unknown_operating_point_is_an_error(reader, point):
     with pytest.raises(PneumoscopeError, match="expected screening, balanced, specific, or a number"):

@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, cast
 import numpy as np
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.app.schema import GrayMap, Models, ReadingAnswer, ReferenceCases
+from pneumoscope.app.schema import Decision, Evidence, GrayMap, Models, ReadingAnswer, ReferenceCases
+from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.cards import PARTS, AnomalyCard
 from pneumoscope.inference.decision import choose_explained_class, name_label
 from pneumoscope.inference.reading import REJECTED, UNCERTAIN, Reading
+from pneumoscope.inference.table import list_columns
 from pneumoscope.io.json_file import to_plain
 from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.report.figures.palette import UNKNOWN_STYLE, class_style
@@ -41,6 +43,7 @@ def describe_models(reader: "Reader") -> Models:
         "positive": labels.positive,
         "styles": class_style(labels),
         "operating_points": cards["classifier"]["operating_points"],
+        "columns": list(list_columns(labels.scored)),
         "image_size": reader.models.image_size,
     }
 
@@ -78,8 +81,39 @@ def describe_reading(reading: Reading, labels: LabelSet, thresholds: Mapping[str
     """
     intervals = {name: [round(low, 4), round(high, 4)] for name, (low, high) in reading.intervals.items()}
     summary = write_summary(reading, labels, thresholds)
-    more = {"intervals": intervals, "thresholds": dict(thresholds), "summary": summary}
+    evidence = {name: getattr(reading, name) for name in Evidence.__annotations__} if intervals else None
+    more = {"intervals": intervals, "thresholds": dict(thresholds), "summary": summary, "evidence": evidence}
     return cast(ReadingAnswer, {**reading.to_row(), **more})
+
+
+def describe_decision(evidence: Evidence, reader: "Reader", operating_point: str) -> Decision:
+    """Return the decision at an operating point, from the evidence of a reading of the same reader.
+
+    Raises:
+        PneumoscopeError: if the evidence is of other classes, or the operating point is unknown.
+    """
+    labels = reader.label_set
+    names = {*evidence["probabilities"]}
+    if not names == {*evidence["intervals"]} == {*labels.scored}:
+        raise PneumoscopeError(f"the evidence is of other classes; expected {', '.join(labels.scored)}")
+    undecided = Reading(
+        "",
+        operating_point,
+        reader.models.id,
+        probabilities=evidence["probabilities"],
+        intervals={name: (low, high) for name, (low, high) in evidence["intervals"].items()},
+        scored=labels.scored,
+        positive_share=evidence["positive_share"],
+        check=evidence["check"],
+    )
+    reading = reader.redecide(undecided, operating_point)
+    explained = choose_explained_class(labels, reading.decision, reading.probabilities)
+    return {
+        "decision": str(reading.decision),
+        "reason": reading.reason or None,
+        "summary": write_summary(reading, labels, reader.thresholds(operating_point)),
+        "explained": max(labels.members(explained), key=reading.probabilities.__getitem__),
+    }
 
 
 def add_maps(answer: ReadingAnswer, reading: Reading, maps: "ReadingMaps", reader: "Reader") -> None:

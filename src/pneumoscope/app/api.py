@@ -2,20 +2,30 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from fastapi import APIRouter, Request, Response
 from fastapi.responses import JSONResponse
+from pydantic import TypeAdapter, ValidationError
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.app.answers import describe_models, describe_references
-from pneumoscope.app.images import draw_thumbnail, render_phantoms
-from pneumoscope.app.limits import Limits, RequestError
+from pneumoscope.app.answers import describe_decision, describe_models, describe_references
+from pneumoscope.app.images import PhantomImage, choose_phantoms, draw_thumbnail
+from pneumoscope.app.limits import MIB, Limits, RequestError
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.predictions import read_uploads, zip_dicom_reading
-from pneumoscope.app.schema import Fault, Health, Models, Phantom, Readings, ReferenceCases
+from pneumoscope.app.schema import (
+    DecideRequest,
+    Decisions,
+    Fault,
+    Health,
+    Models,
+    Phantom,
+    Readings,
+    ReferenceCases,
+)
 from pneumoscope.app.uploads import receive_form
 from pneumoscope.errors import ImageError
 
@@ -23,6 +33,7 @@ if TYPE_CHECKING:
     from pneumoscope.inference.reader import Reader
 
 DEFAULT_POINT = "balanced"
+MAX_EVIDENCE_BYTES = 16 * MIB
 
 _FAULTS: dict[int | str, dict[str, Any]] = {
     400: {"model": Fault, "description": "No files, a damaged body, or an unknown operating point"},
@@ -53,6 +64,11 @@ class ApiContext:
     pool: ReadingPool
     references_dir: Path | None = None
 
+    @cached_property
+    def phantoms(self) -> tuple[PhantomImage, ...]:
+        """The example phantoms. The first access draws and reads them."""
+        return choose_phantoms(self.reader)
+
 
 def build_routes(context: ApiContext) -> APIRouter:
     """Return the routes of the API."""
@@ -61,6 +77,7 @@ def build_routes(context: ApiContext) -> APIRouter:
     _add_references(router, context)
     _add_phantoms(router, context)
     _add_reading(router, context)
+    _add_deciding(router, context)
     _add_dicom(router, context)
     return router
 
@@ -105,16 +122,20 @@ def _add_references(router: APIRouter, context: ApiContext) -> None:
 
 
 def _add_phantoms(router: APIRouter, context: ApiContext) -> None:
-    @router.get("/phantoms", summary="Example phantoms", responses=_answer(list[Phantom], "Two phantoms of each class"))
+    @router.get(
+        "/phantoms",
+        summary="Example phantoms",
+        responses=_answer(list[Phantom], "Up to three phantoms of each decision"),
+    )
     async def phantoms(request: Request) -> JSONResponse:
-        images = await context.pool.run(request, render_phantoms)
+        images = await context.pool.run(request, lambda: context.phantoms)
         labels = enumerate((image.label for image in images), start=1)
         urls = "/api/phantoms/{}.png"
         return JSONResponse([{"name": f"phantom-{n}", "label": label, "url": urls.format(n)} for n, label in labels])
 
     @router.get("/phantoms/{number}.png", summary="Image of a phantom", response_class=Response, responses=_PNG)
     async def phantom(request: Request, number: int) -> Response:
-        images = await context.pool.run(request, render_phantoms)
+        images = await context.pool.run(request, lambda: context.phantoms)
         if not 1 <= number <= len(images):
             raise RequestError(404, f"there is no phantom {number}; expected 1 to {len(images)}")
         return Response(images[number - 1].png, media_type="image/png")
@@ -143,6 +164,46 @@ def _add_reading(router: APIRouter, context: ApiContext) -> None:
             readings = await context.pool.run(request, work)
         answer: Readings = {"notice": RESEARCH_USE_ONLY, "model": context.reader.models.id, "readings": readings}
         return JSONResponse(answer)
+
+
+def _add_deciding(router: APIRouter, context: ApiContext) -> None:
+    evidence = {"type": "array", "items": {"$ref": "#/components/schemas/Evidence"}}
+    properties = {"model": {"type": "string"}, "operating_point": _POINT, "evidence": evidence}
+    form = TypeAdapter(DecideRequest)
+
+    def decide(body: bytes) -> Decisions:
+        try:
+            wanted = form.validate_json(body)
+        except ValidationError as error:
+            place = ".".join(map(str, error.errors()[0]["loc"])) or "the body"
+            expected = "expected JSON with model, operating_point and evidence, as /api/read answers them"
+            raise RequestError(400, f"{place[:80]}: {error.errors()[0]['msg'].lower()}; {expected}") from None
+        if wanted["model"] != context.reader.models.id:
+            raise RequestError(400, "the readings are of other models; read the images again")
+        point = wanted["operating_point"].strip()
+        return {
+            "notice": RESEARCH_USE_ONLY,
+            "model": context.reader.models.id,
+            "operating_point": point,
+            "thresholds": context.reader.thresholds(point),
+            "decisions": [describe_decision(one, context.reader, point) for one in wanted["evidence"]],
+        }
+
+    @router.post(
+        "/decide",
+        summary="Decide at another operating point",
+        responses={**_answer(Decisions, "One decision per evidence"), **_FAULTS},
+        openapi_extra=_describe_form(properties, "application/json"),
+    )
+    async def answer(request: Request) -> JSONResponse:
+        """Decide again from the evidence of readings, without inference."""
+        body = bytearray()
+        async for piece in request.stream():
+            body += piece
+            if len(body) > MAX_EVIDENCE_BYTES:
+                expected = f"{MAX_EVIDENCE_BYTES // MIB} MiB at most; send the evidence in several requests"
+                raise RequestError(413, f"the request is too large; {expected}")
+        return JSONResponse(await context.pool.run(request, partial(decide, bytes(body))))
 
 
 def _add_dicom(router: APIRouter, context: ApiContext) -> None:
@@ -178,6 +239,6 @@ def _answer(model: Any, description: str) -> dict[int | str, dict[str, Any]]:
     return {200: {"model": model, "description": description}}
 
 
-def _describe_form(properties: dict[str, Any]) -> dict[str, Any]:
+def _describe_form(properties: dict[str, Any], media_type: str = "multipart/form-data") -> dict[str, Any]:
     schema = {"type": "object", "properties": properties, "required": [next(iter(properties))]}
-    return {"requestBody": {"required": True, "content": {"multipart/form-data": {"schema": schema}}}}
+    return {"requestBody": {"required": True, "content": {media_type: {"schema": schema}}}}

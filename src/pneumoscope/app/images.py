@@ -2,9 +2,9 @@
 
 import base64
 import io
-from functools import cache, lru_cache
+from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from PIL import Image
@@ -12,45 +12,48 @@ from PIL.PngImagePlugin import PngInfo
 
 from pneumoscope.data.dicom import is_dicom
 from pneumoscope.data.image import find_content, load_gray
-from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ImageError
+
+if TYPE_CHECKING:
+    from pneumoscope.inference.reader import Reader
 
 MAX_SIDE = 2048
 THUMBNAIL_SIDE = 256
-NUM_PHANTOMS = 6
+NUM_CANDIDATES = 12
+MAX_EXAMPLES = 3  # phantoms of one decision
 PHANTOM_SIZE = 512
-PHANTOM_SEED = 7
+PHANTOM_SEED = 1
 
 _SHOWN_FORMATS = ("JPEG", "PNG")
 _SHOWN_MODES = ("1", "L", "P", "RGB")
 
 
 class PhantomImage(NamedTuple):
-    """The class of a phantom, and its 8-bit grayscale PNG with a comment that it is synthetic."""
+    """The decision for a phantom, if it was drawn of this class, and its 8-bit PNG with a comment."""
 
     label: str
     png: bytes
 
 
-def convert_for_browser(content: bytes) -> str | None:
+def convert_for_browser(content: bytes, gray: np.ndarray) -> str | None:
     """Return an image as PNG in a `data:` URL, or None if browsers show the file as the models receive it.
 
     Browsers do not for DICOM, more than 8 bits, alpha and CMYK.
 
     Args:
         content: of a file that `load_gray` accepts.
+        gray: result of `load_gray`.
     """
     if not is_dicom(content):
         with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
             if image.mode in _SHOWN_MODES and "transparency" not in image.info:
                 return None
-    png = _encode_png(load_gray(content), MAX_SIDE)
+    png = _encode_png(gray, MAX_SIDE)
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
 
 
-def locate_content(content: bytes) -> list[float]:
+def locate_content(gray: np.ndarray) -> list[float]:
     """Return the part of an image that the models see: left, top, right and bottom as shares of its sides."""
-    gray = load_gray(content)
     height, width = gray.shape
     sides = zip(find_content(gray), (width, height, width, height), strict=True)
     return [round(place / side, 4) for place, side in sides]
@@ -73,29 +76,35 @@ def draw_thumbnail(data_dir: Path, name: str) -> bytes:
     return _encode_png(load_gray(data_dir / path), THUMBNAIL_SIDE)
 
 
-@cache
-def render_phantoms() -> tuple[PhantomImage, ...]:
-    """Return six phantoms, two of each class. The first call draws them."""
+def choose_phantoms(reader: "Reader") -> tuple[PhantomImage, ...]:
+    """Return phantoms of each decision that the reader makes as they are drawn.
+
+    If the reader has other classes or rejects phantoms, they have no label.
+    """
     # This import loads pandas, which other requests do not need.
     from pneumoscope.phantoms.phantom import COMMENT, draw_phantoms
 
-    phantoms = draw_phantoms(NUM_PHANTOMS, size=PHANTOM_SIZE, seed=PHANTOM_SEED)
-    order = np.argsort([KERMANY_LABELS.classes.index(label) for label in phantoms.labels], kind="stable")
+    phantoms = draw_phantoms(NUM_CANDIDATES, size=PHANTOM_SIZE, seed=PHANTOM_SEED)
     note = PngInfo()
     note.add_text("Comment", COMMENT)
-    return tuple(
-        PhantomImage(str(phantoms.labels[number]), _save_png(Image.fromarray(phantoms.images[number]), note))
-        for number in order
-    )
+    files = [save_png(Image.fromarray(image), note) for image in phantoms.images]
+    decisions = [str(reading.decision) for reading in reader.predict(files)]
+    chosen: dict[str, list[PhantomImage]] = {}
+    for file, label, decision in zip(files, phantoms.labels.tolist(), decisions, strict=True):
+        if decision in reader.scored and label in reader.label_set.members(decision):
+            chosen.setdefault(decision, []).append(PhantomImage(decision, file))
+    right = [image for name in reader.scored for image in chosen.get(name, [])[:MAX_EXAMPLES]]
+    return tuple(right or [PhantomImage("", file) for file in files[: 2 * MAX_EXAMPLES]])
 
 
 def _encode_png(gray: np.ndarray, max_side: int) -> bytes:
     image = Image.fromarray(np.rint(gray * 255).astype(np.uint8))
     image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
-    return _save_png(image)
+    return save_png(image)
 
 
-def _save_png(image: Image.Image, note: PngInfo | None = None) -> bytes:
+def save_png(image: Image.Image, note: PngInfo | None = None) -> bytes:
+    """Return an image as the bytes of a PNG, compressed fast."""
     stream = io.BytesIO()
-    image.save(stream, format="PNG", pnginfo=note)
+    image.save(stream, format="PNG", pnginfo=note, compress_level=1)
     return stream.getvalue()

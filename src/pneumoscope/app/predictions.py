@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING
 from starlette.datastructures import UploadFile
 
 from pneumoscope.app.answers import add_maps, describe_reading
-from pneumoscope.app.images import convert_for_browser, locate_content
+from pneumoscope.app.dicom_view import describe_dicom
+from pneumoscope.app.images import MAX_SIDE, convert_for_browser, locate_content
 from pneumoscope.app.schema import ReadingAnswer
 from pneumoscope.data.decode import DecodedImage, decode_radiograph
-from pneumoscope.data.dicom import quiet_pydicom
+from pneumoscope.data.dicom import is_dicom, quiet_pydicom
+from pneumoscope.data.image import load_gray
 from pneumoscope.errors import ImageError
 from pneumoscope.inference.illustration import illustrate
 from pneumoscope.inference.reading import REJECTED
@@ -53,11 +55,12 @@ def read_uploads(
             else:
                 (reading,) = reader.predict_decoded([image], [name], operating_point)
             answer = describe_reading(reading, reader.label_set, thresholds)
-            if full and reading.decision != REJECTED:
-                add_maps(answer, reading, maps, reader)
-                answer["content"] = locate_content(content)
             if full:
-                answer["image"] = convert_for_browser(content)
+                _add_image(answer, content)
+                if reading.decision == REJECTED:
+                    del answer["content"]
+                else:
+                    add_maps(answer, reading, maps, reader)
         except ImageError as error:
             reading = reader.refuse(name, operating_point, str(error))
             answer = describe_reading(reading, reader.label_set, thresholds)
@@ -94,6 +97,14 @@ def zip_dicom_reading(reader: "Reader", upload: UploadFile, *, operating_point: 
             dataset.save_as(stream, enforce_file_format=True)
             zip_file.writestr(name, stream.getvalue())
     return archive.getvalue()
+
+
+def _add_image(answer: ReadingAnswer, content: bytes) -> None:
+    gray = load_gray(content)
+    answer["content"] = locate_content(gray)
+    answer["image"] = convert_for_browser(content, gray)
+    answer["size"] = [gray.shape[1], gray.shape[0]]
+    answer["dicom"] = describe_dicom(content, MAX_SIDE) if is_dicom(content) else None
 
 
 def _decode(reader: "Reader", content: bytes) -> DecodedImage:

@@ -1,10 +1,12 @@
 """The types of the JSON API, documented at `/api/openapi.json`."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NotRequired
+from typing import Annotated, Any, NotRequired
 
-from pydantic import ConfigDict, with_config
+from pydantic import ConfigDict, Field, with_config
 from typing_extensions import TypedDict
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
 class Fault(TypedDict):
@@ -36,7 +38,7 @@ class Models(TypedDict):
 
     label_set has classes, negative, groups and multi_label. scored lists the names with a probability; positive is the
     name for all classes but the negative one, or null. styles are [color, shape] by name. Operating points are by name
-    and class. image_size is the side of the model input in pixels.
+    and class. columns are those of a table of readings. image_size is the side of the model input in pixels.
     """
 
     notice: str
@@ -47,6 +49,7 @@ class Models(TypedDict):
     positive: str | None
     styles: Mapping[str, Sequence[str]]
     operating_points: dict[str, dict[str, Any]]
+    columns: list[str]
     image_size: int
 
 
@@ -67,7 +70,7 @@ class ReferenceCases(TypedDict):
 
 
 class Phantom(TypedDict):
-    """A synthetic image that shows no person; label is its class."""
+    """A synthetic image that shows no person; label is its decision, empty if that is not the class it was drawn of."""
 
     name: str
     label: str
@@ -101,6 +104,93 @@ class Heatmaps(GrayMap):
     columns: Axis
 
 
+class Evidence(TypedDict):
+    """What a decision depends on beside the operating point: send it unchanged to /api/decide.
+
+    probabilities and intervals are by name, not rounded. positive_share is the share of positive reference cases among
+    the nearest. check is the reason of the out-of-distribution detector.
+    """
+
+    probabilities: dict[str, Share]
+    intervals: dict[str, Annotated[list[Share], Field(min_length=2, max_length=2)]]
+    positive_share: Share | None
+    check: str
+
+
+class DecideRequest(TypedDict):
+    """Readings of the models `model` to decide at another operating point."""
+
+    model: str
+    operating_point: str
+    evidence: list[Evidence]
+
+
+class Decision(TypedDict):
+    """The keys of a reading that depend on the operating point; explained is the class of the heatmap."""
+
+    decision: str
+    reason: str | None
+    summary: str
+    explained: str
+
+
+class Decisions(TypedDict):
+    """One decision per evidence, in order; thresholds are by name."""
+
+    notice: str
+    model: str
+    operating_point: str
+    thresholds: dict[str, float]
+    decisions: list[Decision]
+
+
+class DicomHeader(TypedDict):
+    """Patient and study as the file states them; empty texts if it does not."""
+
+    name: str
+    id: str
+    age: str
+    sex: str
+    view: str
+    study_date: str
+
+
+class PixelSpacing(TypedDict):
+    """Distance between rows and between columns in mm; plane is `calibrated`, `at the detector` or not stated."""
+
+    rows: float
+    columns: float
+    plane: str
+
+
+class DicomValues(TypedDict):
+    """Values after the modality LUT, in a unit such as HU.
+
+    image is a PNG in a data: URL; its codes are 256 * red + green. Code 0 is ends[0], code 65535 is ends[1].
+    """
+
+    image: str
+    ends: list[float]
+    unit: str
+
+
+class WindowPreset(TypedDict):
+    """A window as [center, width] in the unit of the values, or a table: the gray level of each code, base64."""
+
+    name: str
+    window: list[float] | None
+    table: str | None
+
+
+class DicomView(TypedDict):
+    """What a viewer shows of a DICOM file. The first preset is how the models receive the image."""
+
+    header: DicomHeader
+    spacing: PixelSpacing | None
+    values: DicomValues | None
+    presets: list[WindowPreset]
+
+
 @with_config(ConfigDict(extra="allow"))
 class ReadingAnswer(TypedDict):
     """The prediction for one file.
@@ -109,10 +199,13 @@ class ReadingAnswer(TypedDict):
     Probabilities are calibrated; intervals are 95 % intervals. thresholds are by name: of the positive class, or of
     each finding. summary is a text in English.
 
-    The last five keys are present only if detail=full. Rejected images have no position, heatmaps, anomaly_map or
+    evidence is for /api/decide; it is null without probabilities.
+
+    The last seven keys are present only if detail=full. Rejected images have no position, heatmaps, anomaly_map or
     content, nor have models without the parts. content is the part of the image that the models see, inside of uniform
     bars: left, top, right and bottom as shares of its sides. image is the radiograph as PNG in a data: URL, or null if
-    browsers can show the file itself.
+    browsers can show the file itself. size is the width and height of the file in pixels. dicom is null for other
+    files.
     """
 
     path: str
@@ -129,11 +222,14 @@ class ReadingAnswer(TypedDict):
     intervals: dict[str, list[float]]
     thresholds: dict[str, float]
     summary: str
+    evidence: Evidence | None
     position: NotRequired[list[float]]
     heatmaps: NotRequired[Heatmaps]
     anomaly_map: NotRequired[GrayMap]
     content: NotRequired[list[float]]
     image: NotRequired[str | None]
+    size: NotRequired[list[int]]
+    dicom: NotRequired[DicomView | None]
 
 
 class Readings(TypedDict):

@@ -24,7 +24,6 @@ from starlette.exceptions import HTTPException
 from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.app.answers import write_anomaly_trust
 from pneumoscope.app.api import ApiContext, build_routes
-from pneumoscope.app.images import render_phantoms
 from pneumoscope.app.limits import MIB, LimitRequests, Limits, RequestError
 from pneumoscope.app.pool import ReadingPool
 from pneumoscope.app.schema import Fault
@@ -88,7 +87,9 @@ def build_app(
         lifespan=lifespan,
     )
     show_page = _make_pages(reader, limits, has_study=study_path is not None)
-    app.include_router(build_routes(ApiContext(reader, limits, pool, references_path)))
+    context = ApiContext(reader, limits, pool, references_path)
+    app.include_router(build_routes(context))
+    app.state.context = context
     _add_pages(app, show_page, study_path)
     _add_faults(app, show_page)
     app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
@@ -152,7 +153,7 @@ def serve(
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         # No daemon: ONNX Runtime aborts the process if it is interrupted at exit.
-        threading.Thread(target=_warm_up, args=(reader,)).start()
+        threading.Thread(target=_warm_up, args=(app.state.context,)).start()
         uvicorn.Server(configure_server(app)).run(sockets=[listener])
 
 
@@ -260,13 +261,12 @@ def _add_faults(app: FastAPI, show_page: ShowPage) -> None:
         return response
 
 
-def _warm_up(reader: "Reader") -> None:
+def _warm_up(context: ApiContext) -> None:
     """Run each model once, because the first run is slow. What fails here fails again in a request."""
-    blank = np.zeros((reader.models.image_size, reader.models.image_size), np.uint8)
+    size = context.reader.models.image_size
     with suppress(Exception):
-        reader.predict_images(blank[None], [""])
-        reader.compute_maps(blank)
-        render_phantoms()
+        context.reader.compute_maps(np.zeros((size, size), np.uint8))
+        _ = context.phantoms
 
 
 def _check_folder(folder: str | os.PathLike[str] | None, option: str) -> Path | None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from pneumoscope.data.dicom_frame import DEFLATED, NATIVE_SYNTAXES, check_pixels, check_syntax, decode_frame
-from pneumoscope.data.dicom_gray import present_gray
+from pneumoscope.data.dicom_gray import apply_modality, present_gray
 from pneumoscope.data.identity import Identity, describe_identity
 from pneumoscope.data.remarks import Remarks
 from pneumoscope.data.source import MAX_BYTES, ImageSource, open_source, read_all
@@ -102,6 +102,25 @@ def load_dicom(stream: BinaryIO, remarks: Remarks) -> np.ndarray:
         check_pixels(dataset)
         with np.errstate(all="ignore"):
             return present_gray(decode_frame(dataset, data, remarks), dataset, remarks)
+
+
+def load_values(source: ImageSource) -> tuple[np.ndarray, np.ndarray | None, "Dataset"]:
+    """Return the stored values of a radiograph that `load_dicom` accepts, its values in units, and its header.
+
+    Returns:
+        Stored values, see `decode_frame`; `(H, W)` float32 after the modality LUT, in the unit that Rescale Type names,
+        None for color; the header.
+
+    Raises:
+        ImageError: see `load_dicom`.
+    """
+    with open_source(source) as stream, quiet_pydicom(), _report_damage():
+        data = read_all(stream)
+        dataset = _parse(data, pixels=True)
+        _check_class(dataset)
+        check_pixels(dataset)
+        stored = decode_frame(dataset, data, Remarks())
+        return stored, None if stored.ndim == 3 else apply_modality(stored, dataset, Remarks())[0], dataset
 
 
 def read_header(source: ImageSource) -> "Dataset":

@@ -17,7 +17,7 @@ MAX_CLIPPED = 0.25
 MAX_SAMPLE = 1_000_000
 
 
-def present_gray(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> np.ndarray:
+def present_gray(stored: np.ndarray, header: "Dataset", remarks: Remarks, *, limit_clipping: bool = True) -> np.ndarray:
     """Convert stored values to gray levels: modality LUT, then VOI LUT or window, then polarity.
 
     A VOI LUT takes precedence over a window, and the first of several is used. It is ignored if the result is constant
@@ -31,6 +31,7 @@ def present_gray(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> np.
         stored: `(H, W)` or `(H, W, 3)` ints, see `decode_frame`.
         header: DICOM header of the image.
         remarks: gets a warning for what is ignored or stretched.
+        limit_clipping: whether to ignore a VOI LUT or window that clips too many pixels.
 
     Returns:
         `(H, W)` float32 in [0, 1], 0 = black, bone bright.
@@ -42,13 +43,13 @@ def present_gray(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> np.
     if stored.ndim == 3:
         # Other products of matrices would first convert all samples.
         luma: np.ndarray = np.einsum("ijk,k->ij", stored, np.array(LUMA, np.float32), dtype=np.float32)
-        return np.clip(luma / (2**bits - 1), 0, 1)
+        return np.asarray(np.clip(luma / (2**bits - 1), 0, 1))
     padding = _find_padding(stored, header, remarks)
-    values, low, high = _apply_modality(stored, header, remarks)
+    values, low, high = apply_modality(stored, header, remarks)
     presented = _apply_voi_lut(values, low, header)
     if presented is None:
         presented = _apply_window(values, header, remarks)
-    if presented is not None and _clips(presented[~padding], values[~padding]):
+    if presented is not None and limit_clipping and _clips(presented[~padding], values[~padding]):
         presented = None
     if presented is None:
         if header.get("VOILUTSequence") or header.get("WindowCenter") not in (None, ""):
@@ -82,7 +83,7 @@ def _find_padding(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> np
     return np.zeros(stored.shape, bool) if padding.all() else padding
 
 
-def _apply_modality(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> tuple[np.ndarray, float, float]:
+def apply_modality(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> tuple[np.ndarray, float, float]:
     """Return float32 values after the modality LUT (PS3.3 C.11.1), and the minimum and maximum possible value."""
     bits, signed = read_int(header, "BitsStored"), read_int(header, "PixelRepresentation", 0)
     lowest = -(2 ** (bits - 1)) if signed else 0

@@ -1,6 +1,7 @@
 """Outputs of the models to a decision with its evidence."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
@@ -72,14 +73,24 @@ class DecisionRule:
         calibrated = self.calibrate(outputs["probabilities"])
         readings = []
         for number, (path, image, check) in enumerate(zip(paths, images, checks, strict=True)):
-            values: dict[str, Any] = {"decision": REJECTED, "reason": check.reason}
+            values: dict[str, Any] = {"decision": REJECTED}
             if not check.rejected:
-                values, doubt = self.decide(thresholds, calibrated[number], nearest[number])
-                values |= {"reason": " ".join(filter(None, (check.reason, doubt))), **self._rank(scores[number])}
-            values |= {"in_distribution": check.in_distribution, "warnings": check.warnings}
-            values |= {"width": image.remarks.width, "height": image.remarks.height, "identity": image.identity}
-            readings.append(Reading(path, operating_point, self._id, scored=self._label_set.scored, **values))
+                values = self._collect(calibrated[number], nearest[number]) | self._rank(scores[number])
+            values |= {"in_distribution": check.in_distribution, "reason": check.reason, "check": check.reason}
+            values |= {"warnings": check.warnings, "identity": image.identity}
+            values |= {"width": image.remarks.width, "height": image.remarks.height}
+            reading = Reading(path, operating_point, self._id, scored=self._label_set.scored, **values)
+            readings.append(self.redecide(reading, thresholds, operating_point))
         return readings
+
+    def redecide(self, reading: Reading, thresholds: Mapping[str, float], operating_point: str) -> Reading:
+        """Return a reading with the decision and the reason at other thresholds, from its own probabilities."""
+        reading = replace(reading, operating_point=operating_point)
+        if not reading.probabilities:
+            return reading
+        rows = {name: (value, *reading.intervals[name]) for name, value in reading.probabilities.items()}
+        decision, doubt = self._decide(thresholds, rows, reading.positive_share)
+        return replace(reading, decision=decision, reason=" ".join(filter(None, (reading.check, doubt))))
 
     def find_nearest(self, embeddings: np.ndarray, paths: Sequence[str], count: int) -> list[Nearest]:
         """Return the indices and distances of the nearest reference cases of each path, nearest first.
@@ -106,34 +117,40 @@ class DecisionRule:
         limit = np.quantile(self._normal_scores, 1 - FALSE_POSITIVE_RATE)
         return {"anomaly_score": score, "anomaly_percentile": percentile, "anomalous": bool(score > limit)}
 
-    def decide(
-        self, thresholds: Mapping[str, float], calibrated: np.ndarray, nearest: Nearest
-    ) -> tuple[dict[str, Any], str]:
-        """Return the fields of `Reading`, and what is uncertain, else an empty text."""
-        labels = self._label_set
-        rows = dict(zip(labels.scored, calibrated.tolist(), strict=True))
-        decision = str(labels.decide(calibrated[None, : len(labels.classes), 0], thresholds)[0])
-        doubt = find_doubt(labels, thresholds, rows) or self._compare_nearest(decision, nearest[0])
-        if doubt and (not labels.multi_label or decision == labels.without_finding):
-            decision = UNCERTAIN
-        values = {
-            "decision": decision,
+    def _collect(self, calibrated: np.ndarray, nearest: Nearest) -> dict[str, Any]:
+        """Return the fields of `Reading` that do not depend on the operating point."""
+        rows = dict(zip(self._label_set.scored, calibrated.tolist(), strict=True))
+        return {
             "probabilities": {name: value for name, (value, _, _) in rows.items()},
             "intervals": {name: (low, high) for name, (_, low, high) in rows.items()},
             "neighbors": self._describe_nearest(*nearest),
+            "positive_share": self._find_positive_share(nearest[0]),
         }
-        return values, doubt
 
-    def _compare_nearest(self, decision: str, nearest: np.ndarray) -> str:
-        """Return that most of the nearest reference cases are on the other side than the decision; empty if not so.
+    def _decide(self, thresholds: Mapping[str, float], rows: Rows, positive_share: float | None) -> tuple[str, str]:
+        """Return the decision, and what is uncertain, else an empty text."""
+        labels = self._label_set
+        probabilities = np.array([[rows[name][0] for name in labels.classes]])
+        decision = str(labels.decide(probabilities, thresholds)[0])
+        doubt = find_doubt(labels, thresholds, rows) or self._compare_nearest(decision, positive_share)
+        if doubt and (not labels.multi_label or decision == labels.without_finding):
+            decision = UNCERTAIN
+        return decision, doubt
+
+    def _find_positive_share(self, nearest: np.ndarray) -> float | None:
+        """Return the share of positive ones among reference cases; None if they are not compared with a decision.
 
         The reference cases of an adapted reader are of another hospital than its images, and are not compared.
         """
         labels = self._label_set
         if labels.positive is None or self._references is None or not len(nearest) or self._is_adapted:
-            return ""
-        share = (self._references.labels[nearest] != labels.classes.index(str(labels.negative))).mean()
-        if (decision != labels.negative) == (share >= 0.5):
+            return None
+        return float((self._references.labels[nearest] != labels.classes.index(str(labels.negative))).mean())
+
+    def _compare_nearest(self, decision: str, positive_share: float | None) -> str:
+        """Return that most of the nearest reference cases are on the other side than the decision; empty if not so."""
+        labels = self._label_set
+        if positive_share is None or (decision != labels.negative) == (positive_share >= 0.5):
             return ""
         others = labels.positive if decision == labels.negative else labels.negative
         return f"Most of the nearest reference cases are {others}."

@@ -136,6 +136,10 @@ class Reader:
         """Return the reading of a file that cannot be read."""
         return Reading(path, str(operating_point), self.models.id, error=error, scored=self.scored)
 
+    def redecide(self, reading: Reading, operating_point: str | float) -> Reading:
+        """Return a reading of these models at another operating point (see `thresholds`) without running them again."""
+        return self._rule.redecide(reading, self.thresholds(operating_point), str(operating_point))
+
     @overload
     def predict(  # type: ignore[overload-overlap]  # a str is an iterable of str, too
         self, source: ImageInput, *, operating_point: str | float = "balanced"
@@ -241,11 +245,7 @@ class Reader:
         return explanations[0] if is_one_input(source) else explanations
 
     def embed(self, sources: ImageInput | Iterable[ImageInput]) -> NDArray[np.float32]:
-        """Return the embedding of one or many radiographs, `(n, d)` float32.
-
-        Args:
-            sources: see `predict`; an image that cannot be read is an `ImageError`.
-        """
+        """Return the embeddings of one or many radiographs, `(n, d)` float32; an unreadable one is an `ImageError`."""
         images = load_images(sources, size=self.models.image_size)
         if not len(images):
             shapes = {one.name: one.shape for one in self.models.classifier.session.get_outputs()}

@@ -59,6 +59,9 @@ class Reading:
         heatmap: path of the heatmap image, if one was written.
         dicom_files: paths of the DICOM objects, if they were written.
         scored: the names with a probability, which are the columns `p_*` of a table.
+        positive_share: share of the positive class among the 15 nearest reference cases, in [0, 1], with which the
+            decision is compared; None if it is not compared.
+        check: the part of `reason` that does not depend on the operating point.
     """
 
     path: str
@@ -81,6 +84,8 @@ class Reading:
     heatmap: str | None = None
     dicom_files: tuple[str, ...] = ()
     scored: tuple[str, ...] = ()
+    positive_share: float | None = None
+    check: str = ""
 
     def __post_init__(self) -> None:
         if self.probabilities and set(self.probabilities) != set(self.scored or self.probabilities):

@@ -26,19 +26,21 @@ export class PointMap {
   #scaled = [];
   #scale = null;
   #hidden = new Set();
-  #subject = { position: null, neighbors: [] };
+  #subject = { position: null, neighbors: [], others: [] };
   #zoom = 1;
   #center = [0.5, 0.5];
   #chosen = []; // the image that is described, and its neighbors
   #loop = null;
   #frame = 0;
+  #onLoop;
 
   /**
    * @param {HTMLElement} root contains `.map-canvas`, `.map-hint`, `.map-list` and `.map-filters`. Optional:
    *   `.map-card`, `.map-search`, `.map-loop` and buttons with `data-map`. Without `.map-loop` every drag draws a loop.
-   * @param {object} [options] `follow` attaches gestures (see `gestures.js`).
+   * @param {object} [options] `follow` attaches gestures (see `gestures.js`); `onLoop` gets a test of coordinates, or null.
    */
-  constructor(root, { follow = followPointer } = {}) {
+  constructor(root, { follow = followPointer, onLoop = () => {} } = {}) {
+    this.#onLoop = onLoop;
     const names = ["canvas", "hint", "list", "card", "search", "filters", "loop"];
     this.#parts = Object.fromEntries(names.map((name) => [name, root.querySelector(`.map-${name}`)]));
     this.#hint = this.#parts.hint.textContent;
@@ -98,10 +100,10 @@ export class PointMap {
     this.#redraw();
   }
 
-  /** Mark an image that is not one of the points by its coordinates, and its neighbors by their numbers. */
-  show(position, neighbors) {
+  /** Mark an image that is not one of the points by its coordinates, its neighbors by their numbers, and other images. */
+  show(position, neighbors, others = []) {
     if (!this.#scale) return; // no points yet
-    this.#subject = { position: position && this.#scale(position), neighbors };
+    this.#subject = { position: position && this.#scale(position), neighbors, others: others.map(this.#scale) };
     this.#redraw();
   }
 
@@ -229,6 +231,7 @@ export class PointMap {
 
   #clearLoop() {
     this.#loop = null;
+    this.#onLoop(null);
     this.#list("", []);
   }
 
@@ -236,10 +239,10 @@ export class PointMap {
   #extendLoop(x, y) {
     this.#loop ??= new Path2D();
     this.#loop.lineTo(x, y);
-    const places = this.#project(this.#scaled);
-    const isInside = (number) => PROBE.isPointInPath(this.#loop, ...places[number], "evenodd");
-    const shown = [...places.keys()].filter((number) => !this.#hidden.has(this.#points.labels[number]));
-    this.#list("Images inside the loop", shown.filter(isInside));
+    const isInside = (point) => PROBE.isPointInPath(this.#loop, ...this.#project([point])[0], "evenodd");
+    const shown = [...this.#scaled.keys()].filter((number) => !this.#hidden.has(this.#points.labels[number]));
+    this.#list("Images inside the loop", shown.filter((number) => isInside(this.#scaled[number])));
+    this.#onLoop((coordinates) => isInside(this.#scale(coordinates)));
   }
 
   #redraw() {
@@ -279,10 +282,11 @@ export class PointMap {
 
   /** Draw rings around the neighbors and the chosen image, two rings around the subject, and the loop. */
   #drawMarks(context, places) {
-    const { position, neighbors } = this.#subject;
+    const { position, neighbors, others } = this.#subject;
     const [circled, chosen] = [[...neighbors, ...this.#chosen], this.#chosen.slice(0, 1)];
     const rings = [...circled.map((number) => [places[number], 6]), ...chosen.map((number) => [places[number], 9])];
-    if (position) rings.push([...this.#project([position]), 3], [...this.#project([position]), 11]);
+    const own = position ? [3, 11].map((radius) => [...this.#project([position]), radius]) : [];
+    rings.push(...this.#project(others).map((place) => [place, 4]), ...own);
     for (const [color, lineWidth] of [["--paper", 5], ["--ink", 2]]) {
       Object.assign(context, { strokeStyle: this.#readColor(color), lineWidth });
       for (const [[x, y], radius] of rings) {
@@ -344,9 +348,6 @@ function rotate([x, y], turn) {
 
 for (const figure of document.querySelectorAll(".interactive-map")) {
   figure.hidden = false;
-  const thumbnails = document.querySelector("#map-thumbnails");
-  new PointMap(figure).offer(
-    JSON.parse(figure.querySelector("script").textContent),
-    thumbnails && JSON.parse(thumbnails.textContent),
-  );
+  const thumbnails = document.querySelector("#map-thumbnails")?.textContent ?? "null";
+  new PointMap(figure).offer(JSON.parse(figure.querySelector("script").textContent), JSON.parse(thumbnails));
 }

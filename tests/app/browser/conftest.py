@@ -97,8 +97,8 @@ def visit(open_visit: Callable[..., Visit]) -> Visit:
 
 
 @pytest.fixture(scope="session")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a folder with phantoms, and with inverted, rotated, 16-bit and broken images."""
+def folder(tmp_path_factory: pytest.TempPathFactory, make_dicom: Callable[..., bytes]) -> Path:
+    """Return a folder with phantoms, also as DICOM, and with inverted, rotated, 16-bit and broken images."""
     root = tmp_path_factory.mktemp("images")
     phantoms = draw_phantoms(9, size=256, seed=7).images
     for number, image in enumerate(phantoms):
@@ -106,6 +106,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     Image.fromarray(255 - phantoms[0]).save(root / "inverted.png")
     Image.fromarray(np.rot90(phantoms[0])).save(root / "rotated.png")
     Image.fromarray(phantoms[1].astype(np.uint16) * 257).save(root / "deep.png")
+    windows = {"WindowCenter": ["128", "200"], "WindowWidth": ["256", "60"], "RescaleType": "HU", "PatientAge": "004Y"}
+    windows |= {"WindowCenterWidthExplanation": ["NORMAL", "BONE"], "ImagerPixelSpacing": ["0.5", "0.5"]}
+    (root / "chest.dcm").write_bytes(make_dicom(phantoms[3], RescaleSlope="1", RescaleIntercept="0", **windows))
     (root / "broken.jpeg").write_bytes(b"\xff\xd8\xff\xe0 this is no image")
     Image.fromarray(phantoms[2]).save(root / "<img src=x onerror=alert(1)>.png")
     return root

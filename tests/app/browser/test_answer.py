@@ -28,6 +28,9 @@ def test_an_image_gets_its_reading(visit: Any, reader: Reader) -> None:
     expect(page.locator("#bars .threshold-note")).to_have_text(re.compile(r"threshold \d+\s%"))
     expect(page.locator("#anomaly")).to_have_text(re.compile(r"Higher than (all|\d+\s% of) held-out normals"))
     expect(page.locator("#neighbors li")).to_have_count(5)
+    shares = page.locator(".similarity").evaluate_all("bars => bars.map((bar) => bar.style.getPropertyValue('--to'))")
+    assert sorted(map(float, shares), reverse=True) == [*map(float, shares)], "the nearest has the longest bar"
+    expect(page.locator("#no-references")).to_contain_text("--references FOLDER")
     expect(page.locator(".notice")).to_be_in_viewport()
     assert visit.read_pixels()[..., :3].mean() > 20
     page.evaluate("scrollTo(0, document.body.scrollHeight)")
@@ -176,7 +179,7 @@ def test_axe_finds_nothing_serious(open_visit: Any, viewport: dict[str, int], da
 
     expect(page.locator("#phantoms button")).to_have_count(6)
     check("first screen")
-    visit.pick("image-0.png", "broken.jpeg", "inverted.png", "image-1.png")
+    visit.pick("chest.dcm", "broken.jpeg", "inverted.png", "image-1.png")
     expect(page.locator("#progress")).to_have_text("4 done")
     page.keyboard.press("2")
     check("answer")
@@ -197,3 +200,6 @@ def test_the_theme_is_kept(open_visit: Any) -> None:
     page.reload()
     assert page.evaluate(paper) == dark
     assert page.evaluate("Object.keys(localStorage)") == ["pneumoscope-theme"]
+    for expected in (light, light, dark):  # light, as the system, dark
+        page.locator("#theme").click()
+        assert page.evaluate(paper) == expected

@@ -85,6 +85,42 @@ def test_the_viewer_zooms_moves_windows_and_resets(open_visit: Any) -> None:
     assert differ(visit.read_pixels(), plain) > 1
 
 
+def test_a_dicom_file_has_its_header_windows_and_ruler(open_visit: Any) -> None:
+    visit = open_visit("chest.dcm")
+    page = visit.page
+    header, preset = page.locator("#patient"), page.locator("#preset")
+    expect(header).to_contain_text("Sample, Case")
+    expect(header).to_contain_text("4 years")
+    page.keyboard.press("h")
+    expect(header).to_be_hidden()
+    expect(preset.locator("option")).to_have_text(["Custom", re.compile("^NORMAL"), "BONE", re.compile("Full range")])
+    plain = visit.read_pixels()
+    preset.select_option("BONE")
+    assert differ(visit.read_pixels(), plain) > 5
+    expect(page.locator("#readout")).to_contain_text("level 200, width 59 HU")
+    page.locator("#reset").click()
+    assert differ(visit.read_pixels(), plain) == 0
+    page.keyboard.press("r")
+    box = page.locator("#canvas").bounding_box()
+    side = min(box["width"], box["height"])
+    left, middle = box["x"] + (box["width"] - side) / 2, box["y"] + box["height"] / 2
+    page.mouse.click(left + 0.25 * side, middle)
+    page.mouse.click(left + 0.75 * side, middle)
+    expect(page.locator("#measure")).to_have_text(re.compile(r"^6[34]\.\d mm \(at the detector\)$"))
+    page.mouse.move(left + 0.5 * side, middle)
+    expect(page.locator("#readout")).to_contain_text(re.compile(r"^value \d+ HU"))
+    assert page.evaluate("Object.keys(localStorage)") == []
+
+
+def test_the_ruler_works_with_keys_and_without_a_spacing(visit: Any) -> None:
+    page = visit.page
+    page.locator("#ruler").click()
+    page.locator("#canvas").focus()
+    for key in ("Enter", "+", "+", "+", "ArrowRight", "Enter"):
+        page.keyboard.press(key)
+    expect(page.locator("#measure")).to_have_text(re.compile(r"^[1-9]\d* pixels"))
+
+
 def test_the_map_names_and_filters_reference_cases(visit: Any) -> None:
     page = visit.page
     canvas = page.locator(".map-canvas")
@@ -104,8 +140,9 @@ def test_the_map_names_and_filters_reference_cases(visit: Any) -> None:
     assert differ(visit.read_pixels(".map-canvas"), before) > 0.01
 
 
-def test_a_lasso_on_the_map_lists_the_cases_inside(visit: Any) -> None:
-    page = visit.page
+def test_a_lasso_on_the_map_selects_the_cases_inside(open_visit: Any) -> None:
+    page = open_visit("image-0.png", "image-1.png", "inverted.png").page
+    expect(page.locator("#progress")).to_have_text("3 done")
     canvas = page.locator(".map-canvas")
     canvas.scroll_into_view_if_needed()
     page.locator('[data-map="loop"]').click()
@@ -121,5 +158,8 @@ def test_a_lasso_on_the_map_lists_the_cases_inside(visit: Any) -> None:
 
     expect(page.locator(".map-list li")).to_have_count(101)
     expect(page.locator(".map-list li").last).to_have_text(re.compile(r"and \d+ more"))
+    expect(page.locator("#filter")).to_have_value("In the lasso")
+    expect(page.locator("#rows .open")).to_have_text(["image-0.png", "image-1.png"])
     page.locator('[data-map="+"]').click()
     expect(page.locator(".map-list")).to_be_hidden()
+    expect(page.locator("#rows .open")).to_have_count(3)

@@ -62,7 +62,7 @@ def test_readings_are_exported(open_visit: Any) -> None:
     expect(visit.page.locator("#progress")).to_have_text("2 done")
     rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
     assert list(rows[0])[:4] == ["path", "error", "decision", "operating_point"]
-    assert len(rows[0]) == 15
+    assert len(rows[0]) == 18
     assert [row["path"] for row in rows] == names
     assert len(json.loads(rows[0]["neighbors"])) == 5
     saved = json.loads(visit.download("#json"))
@@ -70,6 +70,80 @@ def test_readings_are_exported(open_visit: Any) -> None:
     assert [reading["path"] for reading in saved["readings"]] == names
     assert "image" not in saved["readings"][0]
     assert zipfile.ZipFile(io.BytesIO(visit.download("#dicom"))).namelist()
+
+
+def test_an_export_waits_for_images_in_work(open_visit: Any) -> None:
+    names = [f"image-{number}.png" for number in range(9)]
+    visit = open_visit(*names)
+    page = visit.page
+    page.get_by_label("Screening").check()
+    rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
+    assert [row["path"] for row in rows] == names
+    assert {row["operating_point"] for row in rows} == {"screening"}
+    assert all(row["decision"] and not row["error"] for row in rows)
+
+
+def test_another_operating_point_needs_no_inference(open_visit: Any) -> None:
+    names = [f"image-{number}.png" for number in range(9)]
+    visit = open_visit(*names)
+    page = visit.page
+    expect(page.locator("#progress")).to_have_text("9 done")
+    before = [row["decision"] for row in json.loads(visit.download("#json"))["readings"]]
+    page.route("**/api/read*", lambda route: route.abort())
+    page.get_by_label("Custom", exact=True).check()
+    page.locator("#custom-threshold").fill("0.01")
+    page.locator("#custom-threshold").press("Tab")
+    readings = json.loads(visit.download("#json"))["readings"]
+    assert {reading["operating_point"] for reading in readings} == {"0.01"}
+    assert {reading["thresholds"]["pneumonia"] for reading in readings} == {0.01}
+    assert "normal" in before
+    assert "normal" not in [reading["decision"] for reading in readings]
+
+
+def test_an_export_without_a_server_names_what_is_missing(open_visit: Any) -> None:
+    names = [f"image-{number}.png" for number in range(3)]
+    visit = open_visit(*names, may_fail=True, routes={"**/api/read*": lambda route: route.abort()})
+    expect(visit.page.get_by_role("alert")).to_contain_text("does not respond")
+    rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
+    assert [row["path"] for row in rows] == names
+    assert all(row["error"] for row in rows)
+    expect(visit.page.get_by_role("alert")).to_contain_text("no prediction for 2 of 3 images")
+
+
+def test_a_review_is_exported_and_kept_without_the_name(open_visit: Any) -> None:
+    names = ["image-0.png", "image-1.png", "inverted.png"]
+    visit = open_visit(*names)
+    page = visit.page
+    dialogs = []
+    page.on("dialog", lambda dialog: (dialogs.append(dialog.type), dialog.accept()))
+    expect(page.locator("#progress")).to_have_text("3 done")
+    page.keyboard.press("a")
+    expect(page.locator("#accept")).to_have_attribute("aria-pressed", "true")
+    page.locator("#note").fill("=clear")
+    page.locator("#next").click()
+    visit.wait()
+    page.locator("#correct").select_option("viral")
+    first, second, third = csv.DictReader(io.StringIO(visit.download("#csv").decode()))
+    assert (first["review"], first["review_label"], first["review_note"]) == ("accepted", first["decision"], "'=clear")
+    assert (second["review"], second["review_label"]) == ("corrected", "viral")
+    assert third["review"] == ""
+
+    page.locator("#filter").select_option("Corrected")
+    assert page.locator("#rows .open").all_inner_texts() == ["image-1.png"]
+    page.locator("#filter").select_option("Rejected")
+    assert page.locator("#rows .open").all_inner_texts() == ["inverted.png"]
+    stored = page.evaluate("JSON.stringify(localStorage)")
+    assert "image" not in stored
+    assert len(re.findall(r"[0-9a-f]{64}", stored)) == 2
+
+    page.reload()
+    assert dialogs == []
+    visit.pick(*names)
+    page.locator("#filter").select_option("Reviewed")
+    expect(page.locator("#rows .open")).to_have_text(names[:2])
+    expect(page.locator("#note")).to_have_value("=clear")
+    page.reload()
+    assert dialogs == ["beforeunload"]
 
 
 def test_one_page_is_printed(open_visit: Any) -> None:
@@ -83,6 +157,21 @@ def test_one_page_is_printed(open_visit: Any) -> None:
     expect(page.locator(".sheet-notice")).to_be_visible()
     expect(page.locator(".sheet canvas")).to_have_count(2)
     expect(page.locator("#workspace")).to_be_hidden()
+
+
+def test_the_print_of_the_browser_is_not_blank(open_visit: Any) -> None:
+    visit = open_visit()
+    page = visit.page
+    page.emulate_media(media="print")
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    expect(page.locator("#intake")).to_be_visible()
+    for name, decision in (("image-0.png", r"\w+"), ("inverted.png", "Rejected"), ("broken.jpeg", "Unreadable")):
+        visit.page.locator("#picker").set_input_files(str(visit.folder / name))
+        expect(page.locator("#case-name")).to_have_text(name)
+        page.wait_for_selector('#answer[aria-busy="false"]', state="attached")
+        page.evaluate("dispatchEvent(new Event('beforeprint'))")
+        expect(page.locator(".sheet-decision")).to_have_text(re.compile(decision))
+        expect(page.locator(".sheet-decision")).to_be_visible()
 
 
 def test_a_file_name_is_shown_as_text(open_visit: Any) -> None:

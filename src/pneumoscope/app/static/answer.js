@@ -1,6 +1,6 @@
 /** The prediction for the selected image: decision, probabilities, anomaly score, reference cases, operating point. */
 import {
-  byId, capitalize, formatNumber, formatPercent, getStyle, isScored, labels, make, makeMark, nameDecision, setText,
+  byId, capitalize, formatNumber, formatPercent, getStyle, isScored, labels, make, makeImage, makeMark, nameDecision, setText,
 } from "./elements.js";
 
 const AIMS = {
@@ -37,7 +37,8 @@ export function showAnswer(item) {
   // Not every model has this metric.
   const trust = document.getElementById("label-trust");
   if (trust) trust.hidden = !isInGroup(decision);
-  for (const id of ["dicom", "print", "deidentify"]) byId(id).disabled = !scored || pending;
+  for (const id of ["dicom", "deidentify"]) byId(id).disabled = !scored || pending;
+  byId("print").disabled = pending;
   const shown = scored ? row : null;
   byId("bars").replaceChildren(...orderBars(shown).map((name) => drawBar(name, shown)));
   showFacts(shown);
@@ -129,20 +130,24 @@ export function showNeighbors(row, hasImages) {
   const counts = names.map((name) => [neighbors.filter(({ label }) => label === name).length, name.replaceAll("|", " + ")]);
   const parts = counts.sort((a, b) => b[0] - a[0]).map((pair) => pair.join(" "));
   byId("similar-note").textContent = `The ${neighbors.length} nearest training images: ${parts.join(", ")}.`;
+  byId("no-references").hidden = hasImages;
   byId("neighbors").replaceChildren(...neighbors.map((neighbor) => drawNeighbor(neighbor, hasImages)));
 }
 
 function drawNeighbor({ name, label, distance, index }, hasImages) {
+  // Of embeddings of length 1: the cosine of their angle.
+  const similarity = Math.max(0, 1 - distance ** 2 / 2);
   const text = make(
     "div", { class: "text" },
     make("p", { class: "label" }, makeMark(label), label.replaceAll("|", ", ")),
     make("p", { class: "name", title: name }, name),
-    make("p", { class: "small soft number" }, `distance ${distance.toFixed(2)}`),
+    place(make("div", { class: "similarity", "aria-hidden": "true" }), { "--to": similarity }),
+    make("p", { class: "small soft number" }, `similarity ${similarity.toFixed(2)} (distance ${distance.toFixed(2)})`),
   );
   const entry = make("li", {}, text);
   if (hasImages && index !== undefined) {
     const [src, alt] = [`/api/references/${index}.png`, `Reference case, ${label}`];
-    entry.prepend(make("img", { src, alt, width: "128", height: "128", loading: "lazy" }));
+    entry.prepend(makeImage({ src, alt, width: "128", height: "128", loading: "lazy" }, "not in the folder"));
   }
   return entry;
 }

@@ -50,6 +50,17 @@ export async function readFile(file, { point, detail, signal }) {
   return (await response.json()).readings[0];
 }
 
+/**
+ * Return the decisions of readings at an operating point; the models do not run again.
+ *
+ * @param {object[]} evidence of readings, see `readFile`.
+ * @param {{point: string, model: string}} options
+ */
+export async function decide(evidence, { point, model }) {
+  const body = JSON.stringify({ model, operating_point: point, evidence });
+  return (await request("/api/decide", { method: "POST", headers: { "content-type": "application/json" }, body })).json();
+}
+
 /** Return a zip with the secondary capture and the structured report of one image. */
 export async function makeDicom(file, { point, deidentify }) {
   return (await post("/api/dicom", "file", file, { operating_point: point, deidentify })).blob();

@@ -1,9 +1,11 @@
 /** The images of the worklist and the queue of their predictions. Closing the page discards them. */
-import { RequestError, readFile } from "./api.js";
+import { RequestError, decide, readFile } from "./api.js";
+import { hashFile } from "./reviews.js";
 
 const MAX_FULL = 8;
 const RETRY_MS = 2000;
 const MAX_TRIES = 5;
+const SETTLED = ["done", "deciding"]; // states with a prediction
 
 /**
  * One image.
@@ -12,9 +14,12 @@ const MAX_TRIES = 5;
  * @property {File} file
  * @property {string} name file name, or path relative to a dropped folder.
  * @property {boolean} phantom whether it is one of the example phantoms.
- * @property {"waiting" | "reading" | "done"} state of its row.
+ * @property {"waiting" | "reading" | "deciding" | "done"} state of its row.
+ * @property {string | null} hash SHA-256 of the file in hexadecimal digits; null until it is read.
  * @property {object | null} row the prediction without maps.
  * @property {object | null} full the prediction with its maps; only for the last few selected images.
+ * @property {object | null} evidence of its decision, see `decide` of api.js.
+ * @property {object | null} dicom header, values and windows of a DICOM file; kept and dropped with `full`.
  * @property {string | null} image the radiograph as a data: URL, if the browser cannot show the file itself.
  */
 
@@ -28,6 +33,7 @@ export class Cases extends EventTarget {
   maxBytes;
   #order = [];
   #request = null; // the one in progress: `item`, `detail`, `control`
+  #deciding = false;
   #recent = [];
 
   /** @param {number} maxBytes larger files are not sent. */
@@ -43,7 +49,7 @@ export class Cases extends EventTarget {
    */
   add(files) {
     const added = files.map(({ file, name, phantom = false }) => ({
-      file, name, phantom, state: "waiting", row: null, full: null, image: null,
+      file, name, phantom, state: "waiting", hash: null, row: null, evidence: null, full: null, dicom: null, image: null,
     }));
     this.list.push(...added);
     for (const item of added.filter((one) => !this.#fits(one))) {
@@ -72,14 +78,14 @@ export class Cases extends EventTarget {
     this.#readNext();
   }
 
-  /** @param {Case[]} items all images in the order of `step`. */
+  /** @param {Case[]} items the images that `step` visits, in order. */
   arrange(items) {
     this.#order = items;
   }
 
-  /** The images in the order of `step`. */
+  /** The images that `step` visits, in order. */
   get arranged() {
-    return this.#order.length === this.list.length ? this.#order : this.list;
+    return this.#order;
   }
 
   /** @param {number} by 1 for the next image, -1 for the previous. */
@@ -88,18 +94,26 @@ export class Cases extends EventTarget {
     if (next) this.choose(next);
   }
 
-  /** @param {string} point operating point; all predictions are requested again. */
+  /** @param {string} point operating point; all decisions are made again from their probabilities. */
   setPoint(point) {
-    if (point === this.point) return;
     this.point = point;
-    this.retry();
+    this.#decide();
   }
 
-  /** Request all predictions again. */
+  /** Request what failed again. */
   retry() {
-    this.#cancel();
-    for (const item of this.list.filter((one) => this.#fits(one))) item.state = "waiting";
+    for (const item of this.list) {
+      if (item.state === "done" && !item.row.operating_point && this.#fits(item)) item.state = "waiting";
+    }
+    this.#decide();
     if (this.chosen) this.choose(this.chosen);
+  }
+
+  /** Wait until all images have their prediction, or the server does not respond. */
+  async finish() {
+    while (this.numDone < this.list.length && (this.#request || this.#deciding)) {
+      await new Promise((resolve) => this.addEventListener("change", resolve, { once: true }));
+    }
   }
 
   /** The number of filled rows. */
@@ -122,18 +136,54 @@ export class Cases extends EventTarget {
   }
 
   #lacksMaps(item) {
-    return item.state !== "done" || !(item.full || item.row.error);
+    return !SETTLED.includes(item.state) || !(item.full || item.row.error);
   }
 
-  #settle(item, row, full = null) {
-    Object.assign(item, { state: "done", row: { ...row, path: item.name }, full });
+  #settle(item, { evidence = null, ...row }, full = null) {
+    Object.assign(item, { state: "done", row: { ...row, path: item.name }, evidence, full });
+  }
+
+  /** Decide all readings of another operating point again, until there are none. */
+  async #decide() {
+    const { point } = this;
+    const isStale = ({ row, state }) => row?.operating_point && row.operating_point !== point && SETTLED.includes(state);
+    const stale = this.list.filter(isStale);
+    if (this.#deciding || !stale.length) return;
+    this.#deciding = true;
+    for (const item of stale) item.state = "deciding";
+    this.#announce();
+    const failure = await this.#decideAll(stale, point).catch((error) => error);
+    this.#deciding = false;
+    if (failure?.status === 400) {
+      // The server was started again with other models.
+      for (const item of stale) item.state = "waiting";
+      this.#readNext();
+    } else if (failure) {
+      this.dispatchEvent(new CustomEvent("trouble", { detail: failure.message }));
+    }
+    this.#announce();
+    if (!failure) this.#decide();
+  }
+
+  async #decideAll(items, point) {
+    const scored = items.filter(({ evidence }) => evidence);
+    const { model } = (scored[0] ?? items[0]).row;
+    const { decisions, thresholds } = await decide(scored.map(({ evidence }) => evidence), { point, model });
+    const decided = new Map(scored.map((item, number) => [item, decisions[number]]));
+    for (const item of items) {
+      const { explained, ...values } = decided.get(item) ?? {};
+      item.row = { ...item.row, ...values, operating_point: point, thresholds };
+      if (item.full?.heatmaps && explained) item.full.heatmaps.explained = explained;
+      item.state = "done";
+    }
   }
 
   /** Return what to request next: the selected image with its maps, then all rows, then the next image with its maps. */
   #pick() {
     const { arranged, chosen } = this;
     if (this.#lacksMaps(chosen)) return { item: chosen, detail: "full" };
-    const waiting = arranged.find(({ state }) => state === "waiting");
+    const isWaiting = ({ state }) => state === "waiting";
+    const waiting = arranged.find(isWaiting) ?? this.list.find(isWaiting);
     if (waiting) return { item: waiting, detail: "row" };
     const next = arranged[arranged.indexOf(chosen) + 1];
     return next && this.#lacksMaps(next) ? { item: next, detail: "full" } : null;
@@ -153,12 +203,14 @@ export class Cases extends EventTarget {
     if (control.signal.aborted) return;
     this.#request = null;
     this.#announce();
+    this.#decide();
     if (reached) this.#readNext();
   }
 
   /** Request the prediction for one image and keep it; return false if the server does not respond. */
   async #read(item, detail, signal) {
     try {
+      item.hash ??= await hashFile(item.file);
       const reading = await this.#send(item, detail, signal);
       if (signal.aborted) return false;
       if (detail === "full") this.#keepFull(item, reading);
@@ -166,18 +218,18 @@ export class Cases extends EventTarget {
       return true;
     } catch (error) {
       if (!signal.aborted) this.#fail(item, error);
-      return Boolean(error.status);
+      return error.status !== 0;
     }
   }
 
   #keepFull(item, reading) {
-    const { heatmaps, anomaly_map, content, image, position, ...row } = reading;
+    const { heatmaps, anomaly_map, content, image, position, size, dicom, ...row } = reading;
     // The table has no index of reference cases.
     const neighbors = row.neighbors.map(({ index, ...neighbor }) => neighbor);
-    this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, anomaly_map, content, position });
-    item.image = image ?? null;
+    this.#settle(item, { ...row, neighbors }, { ...row, heatmaps, anomaly_map, content, position, size });
+    Object.assign(item, { image: image ?? null, dicom: dicom ?? null });
     this.#recent = [item, ...this.#recent.filter((other) => other !== item)];
-    for (const old of this.#recent.splice(MAX_FULL)) Object.assign(old, { full: null, image: null });
+    for (const old of this.#recent.splice(MAX_FULL)) Object.assign(old, { full: null, image: null, dicom: null });
   }
 
   /** Request the prediction for one image; try again later if the server is busy. */
@@ -195,8 +247,8 @@ export class Cases extends EventTarget {
   /** Show the error in the row. If the server did not respond, an image that is not selected waits for a retry. */
   #fail(item, error) {
     const message = error instanceof RequestError ? error.message : `Error in this page: ${error.message}`;
-    if (error.status || item === this.chosen) this.#settle(item, { error: message });
+    if (error.status !== 0 || item === this.chosen) this.#settle(item, { error: message });
     else item.state = "waiting";
-    if (!error.status) this.dispatchEvent(new CustomEvent("trouble", { detail: message }));
+    if (error.status === 0) this.dispatchEvent(new CustomEvent("trouble", { detail: message }));
   }
 }

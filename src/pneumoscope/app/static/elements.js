@@ -5,10 +5,10 @@ import { SHAPES } from "./map.js";
 const MINUS = [[-1, -0.3], [1, -0.3], [1, 0.3], [-1, 0.3]];
 
 /**
- * The classes of the models, as `/api/models` describes them: `label_set`, `scored`, `positive`, `styles`. Empty until
- * they are loaded.
+ * The classes of the models, as `/api/models` describes them: `label_set`, `scored`, `positive`, `styles`, and the `columns`
+ * of a table. Empty until they are loaded.
  */
-export const labels = { label_set: { classes: [], groups: {} }, scored: [], positive: null, styles: {} };
+export const labels = { label_set: { classes: [], groups: {} }, scored: [], positive: null, styles: {}, columns: [] };
 
 /** Return whether a prediction has probabilities. */
 export function isScored(row) {
@@ -40,6 +40,14 @@ export function make(tag, attributes = {}, ...children) {
   for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
   element.append(...children);
   return element;
+}
+
+/** Return an image that is marked as loading until it is shown; `fallback` replaces it if it cannot be loaded. */
+export function makeImage(attributes, fallback) {
+  const image = make("img", { class: "loading", ...attributes });
+  image.addEventListener("load", () => image.classList.remove("loading"));
+  image.addEventListener("error", () => image.replaceWith(make("p", { class: "missing small soft" }, fallback)));
+  return image;
 }
 
 /** Set a text if it differs: screen readers repeat a live region at every change. */

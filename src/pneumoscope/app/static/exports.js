@@ -1,22 +1,21 @@
 /** Export of predictions: CSV, JSON, DICOM and print. */
 import { PHANTOM_NOTE, describePercentile } from "./answer.js";
 import { makeDicom } from "./api.js";
-import { byId, download, formatNumber, formatPercent, labels, make } from "./elements.js";
+import { byId, download, formatNumber, formatPercent, isScored, labels, make } from "./elements.js";
 
-/** Save all finished predictions as CSV, with the columns of `pneumoscope read` in its order. */
-export function saveCsv(cases) {
-  const columns = [
-    "path", "error", "decision", "operating_point", ...labels.scored.map((name) => `p_${name}`), "anomaly_score",
-    "anomaly_percentile", "in_distribution", "reason", "neighbors", "heatmap", "model",
-  ];
-  const lines = [columns, ...getRows(cases).map((row) => columns.map((name) => row[name] ?? null))];
+const REVIEW_COLUMNS = ["review", "review_label", "review_note"];
+
+/** Save all images as CSV, with the columns of `pneumoscope read` in its order, and those of the review. */
+export function saveCsv(cases, reviews) {
+  const columns = [...labels.columns, ...REVIEW_COLUMNS];
+  const lines = [columns, ...getRows(cases, reviews).map((row) => columns.map((name) => row[name] ?? null))];
   const text = lines.map((values) => values.map(writeValue).join(",")).join("\r\n");
   download(new Blob([`${text}\r\n`], { type: "text/csv" }), "pneumoscope.csv");
 }
 
-/** Save all finished predictions as JSON: notice, columns, intervals, threshold and summary. */
-export function saveJson(cases, notice) {
-  const text = JSON.stringify({ notice, readings: getRows(cases) }, null, 2);
+/** Save all images as JSON: notice, columns, intervals, thresholds, summary and review. */
+export function saveJson(cases, reviews, notice) {
+  const text = JSON.stringify({ notice, readings: getRows(cases, reviews) }, null, 2);
   download(new Blob([`${text}\n`], { type: "application/json" }), "pneumoscope.json");
 }
 
@@ -26,8 +25,13 @@ export async function saveDicom(item, options) {
   download(await makeDicom(item.file, options), `${stem}-pneumoscope.zip`);
 }
 
-function getRows(cases) {
-  return cases.filter(({ row, state }) => row && state === "done").map(({ row }) => row);
+/** Return one row per image. An image without a prediction has an error instead; others state their operating point. */
+function getRows(cases, reviews) {
+  return cases.map((item) => {
+    const { review, label, note } = reviews.get(item);
+    const row = item.row ?? { path: item.name, error: "no prediction yet" };
+    return { ...row, review, review_label: label, review_note: note };
+  });
 }
 
 function writeValue(value) {
@@ -44,9 +48,10 @@ function writeValue(value) {
  *
  * @param {import("./cases.js").Case} item
  * @param {HTMLCanvasElement[]} images the radiograph, and the radiograph with its heatmap.
+ * @param {import("./reviews.js").Reviews} reviews
  * @param {string} notice
  */
-export function layOutSheet(item, images, notice) {
+export function layOutSheet(item, images, reviews, notice) {
   const { row } = item;
   const captions = ["Radiograph", "Heatmap of the predicted class"];
   const figures = images.map((image, number) => make("figure", {}, image, make("figcaption", {}, captions[number])));
@@ -58,12 +63,13 @@ export function layOutSheet(item, images, notice) {
     make("p", {}, item.name),
     make("p", { class: "sheet-phantom" }, item.phantom ? PHANTOM_NOTE : ""),
     make("p", { class: "sheet-decision" }, byId("decision").textContent),
-    make("p", { class: "sheet-sentence" }, row.summary),
+    make("p", { class: "sheet-sentence" }, row.summary ?? row.error),
     make("div", { class: "sheet-figures" }, ...figures),
-    make("div", { class: "sheet-tables" }, tabulateScores(row), tabulateNeighbors(row)),
-    make("p", {}, describeDetails(row)),
+    make("div", { class: "sheet-tables" }, ...(isScored(row) ? [tabulateScores(row), tabulateNeighbors(row)] : [])),
+    make("p", {}, isScored(row) ? describeDetails(row) : ""),
+    make("p", {}, describeReview(reviews.get(item))),
     make("p", {}, trust && !trust.hidden ? trust.textContent : ""),
-    make("p", { class: "sheet-foot" }, `Model ${row.model}. Printed ${printed} UTC.`),
+    make("p", { class: "sheet-foot" }, `Model ${row.model ?? "unknown"}. Printed ${printed} UTC.`),
   );
 }
 
@@ -90,6 +96,10 @@ function tabulate(caption, heads, body) {
     "table", {}, make("caption", {}, caption), make("thead", {}, fill("th", heads, { scope: "col" })),
     make("tbody", {}, ...body.map((texts) => fill("td", texts, {}))),
   );
+}
+
+function describeReview({ review, label, note }) {
+  return [review && `Review: ${review}, ${label}.`, note && `Note: ${note}`].filter(Boolean).join(" ");
 }
 
 function describeDetails(row) {

@@ -8,8 +8,8 @@ const TAP_DISTANCE = 5;
  *
  * @param {HTMLCanvasElement} canvas
  * @param {object} handlers `move(dx, dy, x, y)`; `zoom(factor, x, y)` around a position; `window(dx, dy, x, y)` on a right
- *   drag, or any drag while `windows()`; `point(x, y)` at the pointer or a tap; `leave()`; `wheels()`: whether
- *   the wheel zooms, else it scrolls the page.
+ *   drag, or any drag while `windows()`; `point(x, y)` at the pointer or a tap; `tap(x, y)`, optional; `leave()`;
+ *   `wheels()`: whether the wheel zooms, else it scrolls the page.
  */
 export function followGestures(canvas, handlers) {
   const pointers = new Map();
@@ -27,7 +27,9 @@ export function followGestures(canvas, handlers) {
       pointers.delete(event.pointerId);
       if (end === "pointercancel" || !pointer) return;
       const { x, y, start } = pointer;
-      if (Math.hypot(x - start.x, y - start.y) < TAP_DISTANCE) handlers.point(x, y);
+      if (Math.hypot(x - start.x, y - start.y) >= TAP_DISTANCE) return;
+      handlers.point(x, y);
+      handlers.tap?.(x, y);
     });
   }
   canvas.addEventListener("pointerleave", (event) => event.pointerType === "mouse" && handlers.leave());

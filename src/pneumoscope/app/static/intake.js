@@ -1,6 +1,6 @@
 /** Input of images: drop of files and folders, paste, file dialog, and phantoms. */
 import { getFile, getJson } from "./api.js";
-import { byId, compareNames, make, showMessage } from "./elements.js";
+import { byId, compareNames, make, makeImage, showMessage } from "./elements.js";
 
 const MAX_FILES = 5000;
 
@@ -75,8 +75,8 @@ async function walkEntry(entry) {
 export async function offerPhantoms(take) {
   const phantoms = await getJson("/api/phantoms");
   byId("phantoms").replaceChildren(...phantoms.map(({ name, label, url }) => {
-    const image = make("img", { src: url, alt: "", width: "160", height: "160" });
-    const caption = make("span", { class: "label" }, `phantom: ${label}`);
+    const image = makeImage({ src: url, alt: "", width: "160", height: "160" }, "not loaded");
+    const caption = make("span", { class: "label" }, label ? `phantom: ${label}` : name.replace("-", " "));
     const button = make("button", { type: "button", class: "phantom" }, image, caption);
     button.addEventListener("click", async () => {
       try {

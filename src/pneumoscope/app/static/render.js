@@ -14,59 +14,66 @@ const INFERNO = [
  * @typedef {object} Radiograph
  * @property {number} width in pixels, 2,560 at most.
  * @property {number} height
- * @property {Uint8Array} gray row by row, 0 = black.
+ * @property {Uint8Array | Uint16Array} codes row by row, 0 = black.
+ * @property {number} white the largest code: 255 or 65535.
+ * @property {number[]} size width and height of the image before it was scaled down.
  */
 
 /**
  * Decode an image as the server does: with EXIF orientation, and color converted to luma (ITU-R BT.601).
  *
  * @param {Blob | string} source JPEG or PNG as a file or a base64 data: URL.
+ * @param {boolean} packed whether red and green are the high and low byte of 16 bits.
  * @returns {Promise<Radiograph>}
  * @throws {Error} if the browser cannot decode it.
  */
-export async function decodeRadiograph(source) {
+export async function decodeRadiograph(source, packed) {
   const blob = typeof source === "string" ? new Blob([decodeBytes(source.split(",", 2)[1])]) : source;
   const bitmap = await createImageBitmap(blob, { imageOrientation: "from-image", colorSpaceConversion: "none" });
-  const scale = Math.min(1, MAX_SIDE / Math.max(bitmap.width, bitmap.height));
-  const [width, height] = [bitmap.width, bitmap.height].map((side) => Math.max(1, Math.round(side * scale)));
+  const size = [bitmap.width, bitmap.height];
+  const scale = Math.min(1, MAX_SIDE / Math.max(...size));
+  const [width, height] = size.map((side) => Math.max(1, Math.round(side * scale)));
   const context = new OffscreenCanvas(width, height).getContext("2d", { willReadFrequently: true });
   context.imageSmoothingQuality = "high";
   context.drawImage(bitmap, 0, 0, width, height);
   bitmap.close();
   const colors = context.getImageData(0, 0, width, height).data;
-  const gray = new Uint8Array(width * height);
-  for (let pixel = 0, at = 0; pixel < gray.length; pixel += 1, at += 4) {
-    gray[pixel] = (77 * colors[at] + 150 * colors[at + 1] + 29 * colors[at + 2]) >> 8;
+  const codes = packed ? new Uint16Array(width * height) : new Uint8Array(width * height);
+  for (let pixel = 0, at = 0; pixel < codes.length; pixel += 1, at += 4) {
+    const [red, green, blue] = [colors[at], colors[at + 1], colors[at + 2]];
+    codes[pixel] = packed ? 256 * red + green : (77 * red + 150 * green + 29 * blue) >> 8;
   }
-  return { width, height, gray };
+  return { width, height, codes, white: packed ? 65535 : 255, size };
 }
 
 /**
  * Draw gray levels with window and level.
  *
  * @param {Radiograph} radiograph
- * @param {{level: number, width: number, inverted: boolean}} view the gray level shown as middle gray, the span from
- *     black to white, and whether to swap the two.
+ * @param {{level: number, width: number, inverted: boolean, table: Uint8Array | null}} view the gray level (0 to 255)
+ *     shown as middle gray, the span from black to white, whether to swap the two, and the gray level of each code; by
+ *     default, gray levels are proportional to codes.
  * @param {OffscreenCanvas} canvas to draw on; it is resized to the radiograph.
  */
-export function drawWindowed({ width, height, gray }, view, canvas) {
+export function drawWindowed({ width, height, codes, white }, view, canvas) {
   if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
   const context = canvas.getContext("2d");
   const image = context.createImageData(width, height);
-  const shades = listShades(view);
+  const shades = listShades(view, white);
   const pixels = new Uint32Array(image.data.buffer);
-  for (let pixel = 0; pixel < pixels.length; pixel += 1) pixels[pixel] = shades[gray[pixel]];
+  for (let pixel = 0; pixel < pixels.length; pixel += 1) pixels[pixel] = shades[codes[pixel]];
   context.putImageData(image, 0, 0);
 }
 
-/** Return 256 opaque grays, each as the four bytes of a pixel. */
-function listShades({ level, width, inverted }) {
-  const shades = new Uint32Array(256);
+/** Return the opaque gray of each code, as the four bytes of a pixel. */
+function listShades({ level, width, inverted, table }, white) {
+  const shades = new Uint32Array(white + 1);
   const bytes = new Uint8ClampedArray(shades.buffer);
-  for (let gray = 0; gray < 256; gray += 1) {
+  for (let code = 0; code <= white; code += 1) {
+    const gray = table ? table[code] : (255 * code) / white;
     const shown = 127.5 + ((gray - level) / width) * 255;
-    bytes.fill(inverted ? 255 - shown : shown, 4 * gray, 4 * gray + 3);
-    bytes[4 * gray + 3] = 255;
+    bytes.fill(inverted ? 255 - shown : shown, 4 * code, 4 * code + 3);
+    bytes[4 * code + 3] = 255;
   }
   return shades;
 }

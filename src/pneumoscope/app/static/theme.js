@@ -19,16 +19,30 @@
     }
   }
 
-  function toggle() {
-    const isDark = root.dataset.theme ? root.dataset.theme === "dark" : system.matches;
-    root.dataset.theme = isDark ? "light" : "dark";
-    withStorage((storage) => storage.setItem(KEY, root.dataset.theme));
+  /** Set a theme; without one, that of the system. */
+  function setTheme(theme) {
+    if (theme) root.dataset.theme = theme;
+    else delete root.dataset.theme;
+    const button = document.getElementById("theme");
+    button?.setAttribute("aria-label", `Theme: ${theme ?? "as the system"}`);
+    button?.setAttribute("title", `Theme: ${theme ?? "as the system"}`);
+  }
+
+  /** Switch from the theme of the system to the other one, then to the same one, then back to that of the system. */
+  function switchTheme() {
+    const [own, other] = system.matches ? ["dark", "light"] : ["light", "dark"];
+    const next = { [other]: own, [own]: undefined };
+    const theme = root.dataset.theme ? next[root.dataset.theme] : other;
+    setTheme(theme);
+    withStorage((storage) => (theme ? storage.setItem(KEY, theme) : storage.removeItem(KEY)));
     document.dispatchEvent(new CustomEvent("themechange"));
   }
 
   const chosen = withStorage((storage) => storage.getItem(KEY));
-  if (chosen === "light" || chosen === "dark") root.dataset.theme = chosen;
+  const theme = ["light", "dark"].includes(chosen) ? chosen : undefined;
+  setTheme(theme);
   document.addEventListener("DOMContentLoaded", () => {
-    document.getElementById("theme")?.addEventListener("click", toggle);
+    setTheme(theme);
+    document.getElementById("theme")?.addEventListener("click", switchTheme);
   });
 })();

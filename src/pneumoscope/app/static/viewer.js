@@ -4,7 +4,7 @@ import { drawWindowed } from "./render.js";
 
 const MAX_ZOOM = 24;
 const GAP = 6;
-export const FULL_WINDOW = Object.freeze({ level: 128, width: 255, inverted: false });
+export const FULL_WINDOW = Object.freeze({ level: 128, width: 255, inverted: false, table: null });
 
 /** A canvas with a radiograph; fires `change` at every change of its state. */
 export class Viewer extends EventTarget {
@@ -15,6 +15,9 @@ export class Viewer extends EventTarget {
   opacity = 0.55;
   sideBySide = false;
   windowMode = false;
+  rulerMode = false;
+  /** Ends of the ruler as shares of the sides of the radiograph: none, one or two. */
+  ruler = [];
   view = { ...FULL_WINDOW };
   zoom = 1;
   center = { x: 0.5, y: 0.5 };
@@ -23,40 +26,60 @@ export class Viewer extends EventTarget {
   #stale = true;
   #frame = 0;
   #pointer = null;
+  #home = FULL_WINDOW;
 
   /** @param {HTMLCanvasElement} canvas */
   constructor(canvas) {
     super();
     this.#canvas = canvas;
     new ResizeObserver(() => this.#resize()).observe(canvas);
+    for (const name of ["focus", "blur"]) canvas.addEventListener(name, () => this.#changed());
     followGestures(canvas, {
       move: (dx, dy) => this.moveBy(dx, dy),
       zoom: (factor, x, y) => this.zoomBy(factor, x, y),
       window: (dx, dy) => this.changeWindow({ width: this.view.width + dx, level: this.view.level - dy / 2 }),
       windows: () => this.windowMode,
       point: (x, y) => this.#pointAt(x, y),
+      tap: () => this.rulerMode && this.#pointer && this.#measureFrom(this.#pointer),
       leave: () => this.#pointAt(null),
       wheels: () => Boolean(this.radiograph),
     });
   }
 
-  /** @param {import("./render.js").Radiograph | null} radiograph to show; this resets the zoom and keeps the window. */
-  showRadiograph(radiograph) {
-    Object.assign(this, { radiograph, overlay: null, zoom: 1, center: { x: 0.5, y: 0.5 } });
+  /**
+   * Show a radiograph; this resets the zoom. The window is kept between images that have none of their own.
+   *
+   * @param {import("./render.js").Radiograph | null} radiograph
+   * @param {typeof FULL_WINDOW} home the window of the file, or `FULL_WINDOW`.
+   */
+  showRadiograph(radiograph, home = FULL_WINDOW) {
+    Object.assign(this, { radiograph, overlay: null, ruler: [], zoom: 1, center: { x: 0.5, y: 0.5 } });
+    if (home !== this.#home) Object.assign(this.view, home, { inverted: this.view.inverted });
+    this.#home = home;
     this.#stale = true;
     this.#changed();
   }
 
-  /** @param {Partial<typeof FULL_WINDOW>} change of level, width (in gray levels), or inversion. */
+  /** @param {Partial<typeof FULL_WINDOW>} change of level, width (in gray levels), inversion, or table. */
   changeWindow(change) {
     Object.assign(this.view, change);
-    this.view.level = Math.min(255, Math.max(0, this.view.level));
-    this.view.width = Math.min(510, Math.max(1, this.view.width));
+    this.view.level = Math.min(510, Math.max(-255, this.view.level));
+    this.view.width = Math.min(1020, Math.max(0.05, this.view.width));
     this.#stale = true;
     this.#changed();
   }
 
-  /** @param {{overlay?: OffscreenCanvas, opacity?: number, sideBySide?: boolean, windowMode?: boolean}} change */
+  /** Set the next end of the ruler at the center of the view; a third end starts a new ruler. */
+  measureAtCenter() {
+    if (this.rulerMode && this.radiograph) this.#measureFrom(this.center);
+  }
+
+  #measureFrom({ x, y }) {
+    this.ruler = [...(this.ruler.length > 1 ? [] : this.ruler), { x, y }];
+    this.#changed();
+  }
+
+  /** @param {Partial<Pick<Viewer, "overlay" | "opacity" | "sideBySide" | "windowMode" | "rulerMode">>} change */
   set(change) {
     Object.assign(this, change);
     this.#changed();
@@ -65,7 +88,7 @@ export class Viewer extends EventTarget {
   /** Reset zoom and window. */
   reset() {
     Object.assign(this, { zoom: 1, center: { x: 0.5, y: 0.5 } });
-    this.changeWindow(FULL_WINDOW);
+    this.changeWindow({ ...this.#home, inverted: false });
   }
 
   /** Zoom by a factor around a position on the canvas, by default its center. */
@@ -123,11 +146,11 @@ export class Viewer extends EventTarget {
     this.#changed();
   }
 
-  /** The gray level under the pointer, or null. */
+  /** The code under the pointer, or null. */
   get pointed() {
     if (!this.#pointer || !this.radiograph) return null;
-    const { width, height, gray } = this.radiograph;
-    return gray[Math.floor(this.#pointer.y * height) * width + Math.floor(this.#pointer.x * width)];
+    const { width, height, codes } = this.radiograph;
+    return codes[Math.floor(this.#pointer.y * height) * width + Math.floor(this.#pointer.x * width)];
   }
 
   #panes() {
@@ -188,6 +211,29 @@ export class Viewer extends EventTarget {
       context.globalAlpha = this.opacity;
       context.drawImage(this.overlay, x, y, width, height);
     }
+    if (this.rulerMode) this.#drawRuler(context, pane, { x, y, width, height });
     context.restore();
+  }
+
+  /** Draw the ruler; while the keyboard moves the view, also the cross where its next end would be. */
+  #drawRuler(context, pane, { x, y, width, height }) {
+    const places = this.ruler.map((end) => [x + end.x * width, y + end.y * height]);
+    const crosses = [...places];
+    if (this.#canvas.matches(":focus-visible")) crosses.push([pane.x + pane.width / 2, pane.y + pane.height / 2]);
+    context.beginPath();
+    for (const [px, py] of crosses) {
+      for (const [dx, dy] of [[7, 0], [0, 7]]) {
+        context.moveTo(px - dx, py - dy);
+        context.lineTo(px + dx, py + dy);
+      }
+    }
+    if (places.length > 1) {
+      context.moveTo(...places[0]);
+      context.lineTo(...places[1]);
+    }
+    for (const [strokeStyle, lineWidth] of [["#000000", 4], ["#ffd33d", 1.5]]) {
+      Object.assign(context, { strokeStyle, lineWidth });
+      context.stroke();
+    }
   }
 }

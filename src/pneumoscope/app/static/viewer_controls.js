@@ -1,11 +1,14 @@
 /** The controls of the viewer: mode, class of the heatmap, opacity, window and caption. */
 import { decodeBytes } from "./api.js";
-import { byId, capitalize, labels } from "./elements.js";
+import { byId, capitalize, labels, make, setText } from "./elements.js";
 import { decodeRadiograph, drawScale, drawWindowed, paintHeat, placeMap, upsample } from "./render.js";
 import { FULL_WINDOW, Viewer } from "./viewer.js";
 
 /** Pan per key, in CSS pixels to the right and down. */
 const ARROWS = { ArrowLeft: [40, 0], ArrowRight: [-40, 0], ArrowUp: [0, 40], ArrowDown: [0, -40] };
+const HEADER = [
+  ["name", "Patient"], ["id", "ID"], ["age", "Age"], ["sex", "Sex"], ["view", "View"], ["study_date", "Study date"],
+];
 const MODES = 'input[name="mode"]';
 
 /** The viewer with its controls. */
@@ -18,6 +21,8 @@ export class ViewerControls {
   #shown = null;
   #reading = null;
   #side = 128; // of the model input, in pixels
+  #presets = []; // windows of the file, as `view` of the viewer
+  #hidesHeader = false;
 
   constructor() {
     const { viewer } = this;
@@ -32,10 +37,12 @@ export class ViewerControls {
     for (const name of ["level", "width"]) {
       byId(name).addEventListener("input", (event) => viewer.changeWindow({ [name]: event.target.valueAsNumber }));
     }
+    byId("preset").addEventListener("change", ({ target }) => viewer.changeWindow(this.#presets[target.value]));
     byId("canvas").addEventListener("keydown", (event) => {
-      if (!(event.key in ARROWS)) return;
+      if (!(event.key in ARROWS) && event.key !== "Enter") return;
       event.preventDefault();
-      viewer.moveBy(...ARROWS[event.key]);
+      if (event.key === "Enter") viewer.measureAtCenter();
+      else viewer.moveBy(...ARROWS[event.key]);
     });
     viewer.addEventListener("change", () => this.#report());
     drawScale(byId("scale-bar"));
@@ -57,23 +64,56 @@ export class ViewerControls {
       this.#shown = null;
       this.viewer.showRadiograph(null);
     }
-    const source = item?.image ?? item?.file ?? null;
-    const radiograph = source && (await this.#decode(source));
+    this.#showHeader();
+    const source = getSource(item);
+    const radiograph = source && (await this.#decode(source, Boolean(item.dicom?.values)));
     // Another image may have been selected meanwhile.
     if (item !== this.#case) return;
-    if (source === (item?.image ?? item?.file ?? null) && source !== this.#shown) {
+    if (source === getSource(item) && source !== this.#shown) {
       this.#shown = source;
-      this.viewer.showRadiograph(radiograph);
+      this.#offerPresets();
+      this.viewer.showRadiograph(radiograph, this.#presets[0]);
     }
     this.#showOverlay();
   }
 
   /** Decode an image, once for any number of calls; null if the browser cannot decode it. */
-  #decode(source) {
+  #decode(source, packed) {
     if (source !== this.#decoded.source) {
-      this.#decoded = { source, radiograph: decodeRadiograph(source).catch(() => null) };
+      this.#decoded = { source, radiograph: decodeRadiograph(source, packed).catch(() => null) };
     }
     return this.#decoded.radiograph;
+  }
+
+  /** Show or hide patient and study of a DICOM file. */
+  toggleHeader() {
+    this.#hidesHeader = !this.#hidesHeader;
+    this.#showHeader();
+  }
+
+  #showHeader() {
+    const { header } = this.#case?.dicom ?? {};
+    const entries = header ? HEADER.map(([key, name]) => [name, header[key] || "not stated"]) : [];
+    byId("patient").hidden = !entries.length || this.#hidesHeader;
+    byId("patient").replaceChildren(
+      ...entries.map(([name, value]) => make("div", {}, make("dt", {}, name), make("dd", {}, value))),
+    );
+    byId("header").hidden = !entries.length;
+    byId("header").setAttribute("aria-pressed", String(!this.#hidesHeader));
+  }
+
+  #offerPresets() {
+    const { presets = [], values } = this.#case?.dicom ?? {};
+    this.#presets = presets.map(({ window, table }) => {
+      if (table) return { ...FULL_WINDOW, table: decodeBytes(table) };
+      const [low, high] = values.ends;
+      const scale = 255 / (high - low || 1);
+      return { ...FULL_WINDOW, level: (window[0] - low) * scale, width: window[1] * Math.abs(scale) };
+    });
+    for (const preset of this.#presets) delete preset.inverted;
+    const options = presets.map(({ name }, number) => new Option(name, String(number)));
+    byId("preset").replaceChildren(new Option("Custom", ""), ...options);
+    byId("preset").parentElement.hidden = !presets.length;
   }
 
   /** @param {string} mode `radiograph`, `heatmap` or `anomaly`. */
@@ -88,7 +128,7 @@ export class ViewerControls {
     const { radiograph } = this.viewer;
     if (!radiograph) return [];
     const plain = new OffscreenCanvas(1, 1);
-    drawWindowed(radiograph, FULL_WINDOW, plain);
+    drawWindowed(radiograph, this.#presets[0] ?? FULL_WINDOW, plain);
     const overlay = this.#reading?.heatmaps && this.#paintHeatmap("");
     return (overlay ? [null, overlay] : [null]).map((cover) => {
       const scale = side / Math.max(radiograph.width, radiograph.height);
@@ -116,9 +156,11 @@ export class ViewerControls {
     const overlay = { radiograph: () => null, heatmap: () => this.#paintHeatmap(), anomaly: () => this.#paintAnomaly() };
     this.viewer.set({ opacity: this.#opacities[mode] / 100, overlay: overlay[mode]() });
     byId("caption").textContent = this.viewer.radiograph ? describe(mode, this.#side) : "";
-    const done = this.#case?.state === "done";
-    byId("wait").textContent = done ? "This file cannot be shown." : "Loading…";
-    byId("wait").hidden = !this.#case || (done && this.viewer.radiograph !== null);
+    const done = Boolean(this.#case?.full || this.#case?.row?.error) && ["done", "deciding"].includes(this.#case.state);
+    const isEmpty = this.viewer.radiograph === null;
+    byId("canvas").parentElement.classList.toggle("empty", isEmpty);
+    byId("wait").textContent = done ? "This file cannot be shown." : isEmpty ? "Loading the image…" : "Predicting…";
+    byId("wait").hidden = !this.#case || (done && !isEmpty);
   }
 
   #paintHeatmap(chosen = byId("heatmap-class").value) {
@@ -147,12 +189,46 @@ export class ViewerControls {
     const { level, width, inverted } = viewer.view;
     byId("level").value = level;
     byId("width").value = width;
-    const pressed = { invert: inverted, window: viewer.windowMode, side: viewer.sideBySide };
+    const isShown = (preset) => ["level", "width", "table"].every((name) => preset[name] === viewer.view[name]);
+    const preset = this.#presets.findIndex(isShown);
+    byId("preset").value = preset < 0 ? "" : String(preset);
+    const pressed = {
+      invert: inverted, window: viewer.windowMode, side: viewer.sideBySide, ruler: viewer.rulerMode,
+    };
     for (const [id, on] of Object.entries(pressed)) byId(id).setAttribute("aria-pressed", String(on));
-    const pointed = viewer.pointed === null ? "" : `gray ${viewer.pointed} · `;
-    const text = `${pointed}level ${Math.round(level)}, width ${Math.round(width)} · ${Math.round(100 * viewer.zoom)}\u202f%`;
+    const text = `${this.#describeGray()} · ${Math.round(100 * viewer.zoom)}\u202f%`;
     byId("readout").textContent = viewer.radiograph ? text : "";
+    setText("measure", viewer.rulerMode && viewer.radiograph ? this.#measure() : "");
   }
+
+  /** Return the value under the pointer and the window, in units of the file if it has them. */
+  #describeGray() {
+    const { pointed, radiograph, view: { level, width, table } } = this.viewer;
+    const { ends: [low, high], unit } = this.#case?.dicom?.values ?? { ends: [0, 255], unit: "" };
+    const isGray = !this.#case?.dicom?.values;
+    const format = (value) => String(Number(value.toPrecision(Math.abs(value) >= 1000 ? 5 : 3)));
+    const value = pointed === null ? "" : `${isGray ? "gray" : "value"} ${format(low + ((high - low) * pointed) / radiograph.white)}`;
+    // Behind a table, level and width are gray levels.
+    const scale = table ? 1 : (high - low) / 255;
+    const window = `level ${format((table ? 0 : low) + level * scale)}, width ${format(width * Math.abs(scale))}`;
+    return [value && `${value} ${unit}`.trim(), `${window} ${table ? "" : unit}`.trim()].filter(Boolean).join(" · ");
+  }
+
+  #measure() {
+    const { ruler: [start, end], radiograph } = this.viewer;
+    if (!start) return "Click two points to measure.";
+    if (!end) return "Click the second point.";
+    const [width, height] = this.#case?.full?.size ?? radiograph.size;
+    const [across, down] = [(end.x - start.x) * width, (end.y - start.y) * height];
+    const spacing = this.#case?.dicom?.spacing;
+    if (!spacing) return `${Math.hypot(across, down).toFixed(0)} pixels (the file states no spacing)`;
+    return `${Math.hypot(across * spacing.columns, down * spacing.rows).toFixed(1)} mm (${spacing.plane})`;
+  }
+}
+
+/** Return what to show of an image: the values of a DICOM file, the image that the server converted, or the file. */
+function getSource(item) {
+  return item?.dicom?.values?.image ?? item?.image ?? item?.file ?? null;
 }
 
 function describe(mode, side) {
