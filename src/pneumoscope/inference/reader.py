@@ -268,10 +268,12 @@ class Reader:
         )
 
     def _run(self, images: np.ndarray, names: Sequence[str], anomaly_names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return outputs of the classifier and, if there is one, of the anomaly detector."""
+        """Return outputs of the classifier and, if there is one, of the anomaly detector, with the OOD features."""
         inputs, anomaly = self._as_input(images), self.models.anomaly
         outputs = dict(zip(names, self.models.classifier.run(inputs, list(names)), strict=True))
         if anomaly is not None:
+            source, features = self.models.ood_source
+            anomaly_names = (*anomaly_names, *([features] if source is anomaly else []))
             outputs |= dict(zip(anomaly_names, anomaly.run(inputs, list(anomaly_names)), strict=True))
         return outputs
 
@@ -284,7 +286,9 @@ class Reader:
         objections: Sequence[Sequence[str]] | None,
     ) -> list[Reading]:
         detector = self.models.ood_detector
-        checks: list[Check] = [*detector.check(images)] if detector else [(None, False, "")] * len(images)
+        checks: list[Check] = [(None, False, "")] * len(images)
+        if detector:
+            checks = [*detector.check(images, outputs[self.models.ood_source[1]])]
         for number, reasons in enumerate(objections or ()):
             if reasons:
                 checks[number] = False, True, " ".join(reasons)
