@@ -50,6 +50,8 @@ _PHANTOM = "The image differs from the training images and resembles a synthetic
 
 _BLACK, _WHITE = 5, 250
 _JUMP = 192
+# An image unlike all orientations is named after one only if its score is higher than this; upright is -1, turned 1.
+_CLEARLY_TURNED = 0.25
 
 
 @dataclass(frozen=True)
@@ -109,9 +111,9 @@ class OODDetector:
         rejected = any(excess[row] >= self.rejected_from for row, name in enumerate(CHECKS) if name not in ignored)
         if is_phantom and not rejected:
             return False, False, _PHANTOM
-        # A cause that is named says more than the distance, unless the image is like none of the orientations either.
         cause = 1 + int(excess[1:].argmax())
-        if excess[cause] < self.flagged_from or (CHECKS[cause] in ORIENTATIONS and excess[0] > 2 * excess[cause]):
+        is_clear = CHECKS[cause] not in ORIENTATIONS or excess[cause] > excess[0] or values[cause] > _CLEARLY_TURNED
+        if excess[cause] < self.flagged_from or not is_clear:
             return False, rejected, _UNLIKE if rejected else REASONS["distance"]
         return False, rejected, REASONS[CHECKS[cause]].format(values[cause])
 
@@ -146,7 +148,7 @@ class OODDetector:
 def measure_pixels(image: np.ndarray) -> tuple[float, ...]:
     """Return the checks from `contrast` to `bars` for an `(H, W)` uint8 image of 2 pixels a side or more.
 
-    - `contrast`: negative standard deviation of the gray levels.
+    - `contrast`: negative logarithm of the standard deviation of the gray levels.
     - `black`, `white`: shares of pixels at either end of the range.
     - `jumps`: share of horizontal neighbors that differ by nearly the whole range, as after `astype(uint8)`.
     - `blur`, `noise`: negative and positive logarithm of the mean difference of neighbors, relative to the contrast.
@@ -154,8 +156,8 @@ def measure_pixels(image: np.ndarray) -> tuple[float, ...]:
     """
     levels = image.astype(np.int16)
     across, down = np.abs(np.diff(levels, axis=1)), np.abs(np.diff(levels, axis=0))
-    contrast = float(levels.std())
-    sharpness = float(np.log((across.mean() + down.mean() + 0.01) / (contrast + 0.01)))
+    contrast = float(np.log(levels.std() + 0.01))
+    sharpness = float(np.log(across.mean() + down.mean() + 0.01)) - contrast
     bars = max(float(np.mean(~across.any(axis=1))), float(np.mean(~down.any(axis=0))))
     black, white = (np.count_nonzero(pixels) / image.size for pixels in (image <= _BLACK, image >= _WHITE))
     return -contrast, black, white, float(np.mean(across >= _JUMP)), -sharpness, sharpness, bars
