@@ -246,12 +246,12 @@ def _check_images(
     Pixel baselines are fitted on the collection's training images. They are omitted if `train` lacks a class or
     overlaps with the evaluated images.
     """
-    detector = model.reader and model.reader.models.ood_detector
-    if not detector and not hide:
+    models = model.reader.models if model.reader and model.reader.models.ood_detector else None
+    if not models and not hide:
         return None, None
-    log.info("measuring %s", " and ".join(["the OOD detector"] * bool(detector) + ["confounders"] * hide))
+    log.info("measuring %s", " and ".join(["the OOD detector"] * bool(models) + ["confounders"] * hide))
     images = load_images(collection, table, MAX_CHECKED, f"Decoding {split}").as_split(split)
-    ood_check = check_ood_detector(detector, images, split=split, seed=seed) if detector else None
+    ood_check = check_ood_detector(models, images, split=split, seed=seed) if models else None
     if not hide or model.predict is None or model.label_set.positive is None:
         return None, ood_check
     training, predict = collection.table[collection.table["split"] == "train"], model.predict

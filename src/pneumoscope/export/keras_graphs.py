@@ -9,6 +9,7 @@ from keras import layers, ops
 
 from pneumoscope.anomaly.features import crop_border
 from pneumoscope.anomaly.knn import NUM_NEIGHBORS, NearestNormals
+from pneumoscope.inference.model_set import PATCHES_OUTPUT
 from pneumoscope.labels import LabelSet
 from pneumoscope.models.receptive_field import Field, receptive_fields
 
@@ -118,8 +119,8 @@ class AutoencoderGraph(keras.Model):
 class NearestNormalsGraph(keras.Model):
     """Distances of the image features and of the patch features from the nearest normals.
 
-    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, h, w)`, the distance of each patch feature; `score`
-    `(n,)`, the distance of the mean patch feature without the border.
+    Input `(n, H, W, 1)` float32 in [0, 255]. Outputs: `map` `(n, h, w)`, the distance of each patch feature; `patches`
+    `(n, h, w, d)`, the patch features; `score` `(n,)`, the distance of the mean patch feature without the border.
 
     Attributes:
         detector: see `pneumoscope.anomaly.knn`.
@@ -140,6 +141,7 @@ class NearestNormalsGraph(keras.Model):
         distances = _measure_nearest(by_position, self.positions)
         return {
             "map": ops.reshape(ops.transpose(distances), (-1, height, width)),
+            PATCHES_OUTPUT: ops.identity(patches),
             "score": _measure_nearest(pooled, self.features),
         }
 

@@ -17,10 +17,10 @@ from pneumoscope.data.examples import is_labeled, label_positive
 from pneumoscope.data.population import Population, describe_population
 from pneumoscope.data.source import hash_file
 from pneumoscope.errors import ExportError
+from pneumoscope.export.ood import export_ood_detector
 from pneumoscope.inference.cards import (
     CARD_VERSIONS,
     MODEL_NAME,
-    OOD_DETECTOR_NAME,
     REFERENCE_CASES_NAME,
     AnomalyCard,
     ClassifierCard,
@@ -32,7 +32,6 @@ from pneumoscope.inference.cards import (
     ReferenceCard,
 )
 from pneumoscope.inference.model_set import Graph, as_input
-from pneumoscope.inference.ood import NUM_COMPONENTS, THUMBNAIL_SIDE, fit_ood_detector
 from pneumoscope.io.json_file import write_json
 from pneumoscope.io.results import Evaluation
 from pneumoscope.io.results.calibration import Calibration, CalibrationReport
@@ -50,7 +49,6 @@ if TYPE_CHECKING:
     from pneumoscope.models.saved_model import SavedModel
 
 NUM_COMPARED = 8
-MAX_FITTED = 5000  # images of a split that the OOD detector is fitted on
 DATA_PARTS = ("anomaly", "references", "ood_detector")
 NO_HEATMAPS = "the classifier does not end in global average pooling and one Dense layer"
 NO_VALIDATION = "there are no validation images; thresholds are 0.5"
@@ -130,8 +128,8 @@ def export_reader(
             report = _calibrate(outputs, data, label_set, saved.card.seed, evidence)
             if report.calibration.method.startswith("none, "):
                 missing["calibration"] = report.calibration.method.removeprefix("none, ")
-            missing |= _export_references(folder / "references", data, embeddings, evidence, label_set, summary)
             missing |= _export_anomaly(folder / "anomaly", anomaly_dir, data, summary)
+            missing |= _export_references(folder / "references", data, embeddings, evidence, label_set, summary)
         for part, reason in missing.items():
             log.warning("left out of this export: %s (%s)", part.replace("_", " "), reason)
         exported = vars(_describe_model(saved, graph, folder / "classifier"))
@@ -265,7 +263,7 @@ def _export_references(
         sha256=data.table["sha256"].to_numpy().astype(str)[rows],
         hashes=hash_images(data.images[rows]),
     )
-    missing = _fit_ood_detector(folder / OOD_DETECTOR_NAME, data)
+    missing = export_ood_detector(folder, data)
     card = ReferenceCard(
         card_version=CARD_VERSIONS["references"],
         kind="references",
@@ -275,21 +273,6 @@ def _export_references(
     )
     write_json(folder / CARD_NAME, card)
     return missing
-
-
-def _fit_ood_detector(path: Path, data: Dataset) -> dict[str, str]:
-    """Write an OOD detector; return why it was left out, if it was."""
-    size = data.images.shape[1]
-    if size % THUMBNAIL_SIDE:
-        return {"ood_detector": f"images of {size} pixels; it needs a multiple of {THUMBNAIL_SIDE}"}
-    rng = np.random.default_rng(0)
-    train, val = (np.sort(rng.permutation(data.rows(name))[:MAX_FITTED]) for name in ("train", "val"))
-    if len(train) < 2 * NUM_COMPONENTS or not len(val):
-        counts = f"{len(train)} training and {len(val)} validation images"
-        return {"ood_detector": f"{counts}; it needs {2 * NUM_COMPONENTS} and 1"}
-    detector = fit_ood_detector(data.images[train], data.images[val], detect_phantoms=not shows_phantoms(data))
-    np.savez_compressed(path, **detector.to_arrays())
-    return {}
 
 
 def _reduce(embeddings: NDArray[np.float32]) -> NDArray[np.floating]:

@@ -14,7 +14,7 @@ from pneumoscope.labels import LabelSet
 from pneumoscope.models.card import CARD_NAME, ModelInput, TrainingRecord, read_card
 
 # Folders of an export, with the version of their cards.
-CARD_VERSIONS = {"classifier": 4, "anomaly": 5, "references": 4}
+CARD_VERSIONS = {"classifier": 4, "anomaly": 5, "references": 5}
 PARTS = tuple(CARD_VERSIONS)
 MODEL_NAME = "model.onnx"
 REFERENCE_CASES_NAME = "reference_cases.npz"

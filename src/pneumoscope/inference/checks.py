@@ -1,6 +1,6 @@
 """Whether an image is one that the models are made for: its pixels, its header and its patient."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -33,16 +33,23 @@ class ImageChecks:
     """Checks images against the card, the OOD detector and the training images of exported models."""
 
     def __init__(self, models: ModelSet, *, ignore_population: bool) -> None:
+        self._models = models
         self._detector, self._population = models.ood_detector, models.cards.classifier.population
         self._ignore_population = ignore_population
         listed = models.references.sha256 if models.references else None
         self._trained_on = frozenset(() if listed is None else listed.tolist())
 
-    def check(self, images: Sequence[DecodedImage]) -> list[Check]:
-        """Return what was found about each image."""
+    def check(self, images: Sequence[DecodedImage], outputs: Mapping[str, np.ndarray]) -> list[Check]:
+        """Return what was found about each image.
+
+        Args:
+            images: the decoded images.
+            outputs: of the models; the OOD detector uses one of them.
+        """
         found: list[tuple[bool | None, bool, str]] = [(None, False, "")] * len(images)
         if self._detector:
-            found = [*self._detector.check(np.stack([image.pixels for image in images]))]
+            pixels = np.stack([image.pixels for image in images])
+            found = [*self._detector.check(pixels, outputs[self._models.ood_source[1]])]
         return [self._join(image, *one) for image, one in zip(images, found, strict=True)]
 
     def _join(self, image: DecodedImage, in_distribution: bool | None, rejected: bool, reason: str) -> Check:

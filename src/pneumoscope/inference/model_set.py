@@ -2,7 +2,7 @@
 
 READER/
   classifier/   ONNX graph: probabilities, embedding and heatmaps
-  anomaly/      ONNX graph: anomaly score and anomaly map of the normality model
+  anomaly/      ONNX graph: anomaly score, anomaly map and patch features of the normality model
   references/   reference cases: embeddings, labels, names and map positions of the training images; OOD detector
 
 The card of the classifier names the parts that were left out.
@@ -29,7 +29,7 @@ from pneumoscope.inference.cards import (
     ReferenceCard,
     load_card,
 )
-from pneumoscope.inference.ood import THUMBNAIL_SIDE, OODDetector
+from pneumoscope.inference.ood import OODDetector
 from pneumoscope.io.read import open_regular, read_arrays
 from pneumoscope.io.results import check_shapes, require
 from pneumoscope.labels import LabelSet
@@ -40,6 +40,7 @@ READER_NAME = "reader"  # the exported reader in the folder of a study
 BATCH_SIZE = 2
 # A string of protobuf after its length, 8; a longer form of the same number ends with 0.
 _LOCATION_KEY = re.compile(rb"[\x00\x08]location")
+PATCHES_OUTPUT = "patches"  # patch features of the normality model
 
 
 @dataclass(frozen=True)
@@ -83,6 +84,11 @@ class Graph:
                 f"ONNX Runtime {version} cannot load {self.path} ({error}); export the models again or reinstall "
                 "pneumoscope"
             ) from None
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        """Names of the outputs."""
+        return tuple(output.name for output in self.session.get_outputs())
 
     def run(self, inputs: dict[str, np.ndarray], outputs: list[str]) -> list[np.ndarray]:
         """Run the graph in batches.
@@ -172,6 +178,11 @@ class ModelSet:
         return f"{name} (research use only)"
 
     @property
+    def ood_source(self) -> tuple[Graph, str]:
+        """The graph and the output from which the OOD detector takes its features, see `find_ood_source`."""
+        return find_ood_source(self.classifier, self.anomaly)
+
+    @property
     def classes(self) -> tuple[str, ...]:
         """Class names in the order of the classifier's probabilities."""
         return self.label_set.classes
@@ -185,6 +196,16 @@ class ModelSet:
     def image_size(self) -> int:
         """Side of the square input images, in pixels."""
         return self.cards.classifier.input.shape[0]
+
+
+def find_ood_source(classifier: Graph, anomaly: Graph | None) -> tuple[Graph, str]:
+    """Return the graph and the name of its output that the OOD detector takes as features.
+
+    These are the patch features of the normality model. Without one, it is the embedding of the classifier.
+    """
+    if anomaly is not None and PATCHES_OUTPUT in anomaly.outputs:
+        return anomaly, PATCHES_OUTPUT
+    return classifier, "embedding"
 
 
 def load_model_set(models_dir: str | os.PathLike[str] | None = None, *, num_threads: int = 0) -> ModelSet:
@@ -248,9 +269,7 @@ def _load_references(folder: Path, card: ReferenceCard | None) -> tuple[Referenc
         check_shapes(references, names=(n,), patients=(n,), coordinates=(n, 2), embeddings=(n, width))
         if OOD_DETECTOR_NAME not in card.files:
             return references, None
-        detector = OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
-        detector.check(np.zeros((1, THUMBNAIL_SIDE, THUMBNAIL_SIDE), np.uint8))  # raises if the arrays do not fit
-        return references, detector
+        return references, OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
     except (TypeError, KeyError, ValueError, IndexError, AttributeError) as error:
         raise ModelError(f"{folder} has missing or unexpected arrays ({error}); export the models again") from None
 

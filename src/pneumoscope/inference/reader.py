@@ -275,10 +275,12 @@ class Reader:
         )
 
     def _run(self, images: np.ndarray, names: Sequence[str], anomaly_names: Sequence[str]) -> dict[str, np.ndarray]:
-        """Return outputs of the classifier and, if there is one, of the anomaly detector."""
+        """Return outputs of the classifier and, if there is one, of the anomaly detector, with the OOD features."""
         inputs, anomaly = self._as_input(images), self.models.anomaly
         outputs = dict(zip(names, self.models.classifier.run(inputs, list(names)), strict=True))
         if anomaly is not None:
+            source, features = self.models.ood_source
+            anomaly_names = (*anomaly_names, *([features] if source is anomaly else []))
             outputs |= dict(zip(anomaly_names, anomaly.run(inputs, list(anomaly_names)), strict=True))
         return outputs
 
@@ -289,7 +291,7 @@ class Reader:
         paths: Sequence[str],
         operating_point: str | float,
     ) -> list[Reading]:
-        checks, thresholds = self._checks.check(images), self.thresholds(operating_point)
+        checks, thresholds = self._checks.check(images, outputs), self.thresholds(operating_point)
         return self._rule.make_readings(outputs, images, checks, paths, thresholds, str(operating_point))
 
     def compute_probabilities(self, images: np.ndarray) -> np.ndarray:

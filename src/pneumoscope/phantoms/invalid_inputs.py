@@ -1,6 +1,6 @@
-"""Invalid inputs: images other than upright frontal chest radiographs, to train and test the OOD detector.
+"""Invalid inputs: images other than upright frontal chest radiographs, to test the OOD detector.
 
-The detector is trained on some types of invalid input. The others measure its generalization.
+The detector learns the orientation of images. No other type takes part in fitting it or in choosing its thresholds.
 """
 
 from collections.abc import Callable
@@ -8,12 +8,9 @@ from dataclasses import dataclass
 from functools import partial
 
 import numpy as np
-from PIL import Image, ImageDraw
+from PIL import Image, ImageDraw, ImageFilter
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
-
-USUAL = "usual"
-PHANTOM = "drawn"
 
 
 @dataclass(frozen=True)
@@ -21,14 +18,12 @@ class InvalidInput:
     """A type of invalid input.
 
     Attributes:
-        cause: class of the OOD detector, see `pneumoscope.inference.ood`; for test types, the closest class.
         change: maps a radiograph `(H, W)` uint8 to an invalid input of the same shape; None for phantoms.
-        learned: whether the OOD detector is trained on this type.
+        learned: whether the OOD detector learns to recognize this type.
     """
 
-    cause: str
     change: Change | None
-    learned: bool = True
+    learned: bool = False
 
 
 def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.ndarray:
@@ -50,12 +45,6 @@ def make_invalid_inputs(images: np.ndarray, kind: str, *, seed: int = 0) -> np.n
         phantoms = draw_phantoms(len(images), size=max(images.shape[1:]), seed=int(rng.integers(1 << 30)))
         return np.stack([_resize(image, images.shape[1:]) for image in phantoms.images])
     return np.stack([change(image, rng) for image in images])
-
-
-def vary_radiograph(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return a radiograph with a random rotation of up to 9 degrees, crop and exposure."""
-    varied = _crop(_tilt(image, rng, low=0, high=9), rng, low=0.85, high=1.0)
-    return np.asarray(np.rint(255 * (varied / 255.0) ** np.exp(rng.uniform(-0.5, 0.5))), np.uint8)
 
 
 def _resize(
@@ -147,32 +136,94 @@ def _map_gray(
     return np.clip(gray, 0, 255).astype(np.uint8)
 
 
+def _cut(image: np.ndarray, rng: np.random.Generator, *, top: float, bottom: float) -> np.ndarray:
+    height, width = image.shape
+    return _resize(image, image.shape, (0, top * height, width, bottom * height))
+
+
+def _wrap(image: np.ndarray, rng: np.random.Generator, *, enlarged: int) -> np.ndarray:
+    """Return 12-bit values without their upper four bits, as `astype(uint8)` leaves them, at a multiple of the size."""
+    large = Image.fromarray(image.astype(np.float32)).resize(
+        (enlarged * image.shape[1], enlarged * image.shape[0]), Image.Resampling.BICUBIC
+    )
+    values = 16 * np.asarray(large) + rng.normal(0, 6, large.size[::-1])
+    return _resize(np.clip(values, 0, 4095).astype(np.uint16).astype(np.uint8), image.shape)
+
+
+def _blur(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    radius = rng.uniform(0.02, 0.04) * image.shape[1]
+    return np.asarray(Image.fromarray(image).filter(ImageFilter.GaussianBlur(radius)))
+
+
+def _add_noise(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    noisy = image + rng.normal(0, rng.uniform(40, 80), image.shape)
+    return np.clip(noisy, 0, 255).astype(np.uint8)
+
+
+def _put_four(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    small = _resize(image, (-(-image.shape[0] // 2), -(-image.shape[1] // 2)))
+    return np.tile(small, (2, 2))[: image.shape[0], : image.shape[1]]
+
+
+def _put_in_corner(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    height, width = (round(0.6 * side) for side in image.shape)
+    canvas = np.zeros_like(image)
+    rows = slice(0, height) if rng.random() < 0.5 else slice(-height, None)
+    columns = slice(0, width) if rng.random() < 0.5 else slice(-width, None)
+    canvas[rows, columns] = _resize(image, (height, width))
+    return canvas
+
+
+def _put_in_window(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """Return a screenshot: the radiograph in a light window with title bar, buttons and a side panel."""
+    height, width = image.shape
+    canvas = Image.new("L", (width, height), 236)
+    pen, bar, panel = ImageDraw.Draw(canvas), round(0.08 * height), round(rng.uniform(0.12, 0.3) * width)
+    pen.rectangle((0, 0, width, bar), fill=int(rng.integers(40, 200)))
+    for number in range(3):
+        left = width - (number + 1) * bar
+        pen.rectangle((left + bar // 4, bar // 4, left + 3 * bar // 4, 3 * bar // 4), fill=250)
+    for top in range(2 * bar, height - bar, bar):
+        pen.line((panel // 6, top, panel * rng.uniform(0.4, 0.9), top), fill=60, width=max(1, bar // 5))
+    inside = (height - bar - bar // 2, width - panel - bar // 4)
+    canvas.paste(Image.fromarray(_resize(image, inside)), (panel, bar))
+    return np.asarray(canvas)
+
+
 KINDS = {
-    "inverted": InvalidInput("inverted", lambda image, rng: 255 - image),
-    "turned by 90 degrees to the left": InvalidInput("left", lambda image, rng: np.rot90(image, 1)),
-    "turned by 90 degrees to the right": InvalidInput("right", lambda image, rng: np.rot90(image, -1)),
-    "turned by 180 degrees": InvalidInput("down", lambda image, rng: image[::-1, ::-1]),
-    "mirrored top to bottom": InvalidInput("down", lambda image, rng: image[::-1]),
-    "tilted by 22 to 70 degrees": InvalidInput("tilted", partial(_tilt, low=22, high=70)),
-    "one half": InvalidInput("part", _crop_side),
-    "a part of 3 to 6 tenths of the side": InvalidInput("part", partial(_crop, low=0.3, high=0.6)),
-    "as from the side": InvalidInput("part", _imitate_lateral),
-    "two radiographs side by side": InvalidInput("other", _put_two),
-    "noise": InvalidInput("other", lambda image, rng: rng.integers(0, 256, image.shape, dtype=np.uint8)),
-    "texture as in nature": InvalidInput("other", partial(_make_texture, low=1.0, high=1.6)),
-    "shapes": InvalidInput("other", _make_shapes),
-    "mirrored left to right": InvalidInput("mirrored", lambda image, rng: image[:, ::-1]),
-    "drawn phantom": InvalidInput(PHANTOM, None),
-    "inverted and turned": InvalidInput("inverted", lambda image, rng: 255 - np.rot90(image, 1), learned=False),
-    "tilted by 10 to 20 degrees": InvalidInput("tilted", partial(_tilt, low=10, high=20), learned=False),
-    "upper half": InvalidInput(
-        "part", lambda i, rng: _resize(i, i.shape, (0, 0, i.shape[1], i.shape[0] / 2)), learned=False
-    ),
-    "small in a black frame": InvalidInput("other", _put_small, learned=False),
-    "clouds": InvalidInput("other", partial(_make_texture, low=2.0, high=2.0), learned=False),
-    "gradient": InvalidInput("other", _make_gradient, learned=False),
-    "page of print": InvalidInput("other", _make_page, learned=False),
-    "burnt out": InvalidInput("other", partial(_map_gray, factor=3, offset=444), learned=False),
-    "far too dark": InvalidInput("other", partial(_map_gray, factor=1, offset=-22), learned=False),
-    "nearly blank": InvalidInput("other", partial(_map_gray, factor=0.02, offset=200, noise=2), learned=False),
+    "turned by 90 degrees to the left": InvalidInput(lambda image, rng: np.rot90(image, 1), learned=True),
+    "turned by 90 degrees to the right": InvalidInput(lambda image, rng: np.rot90(image, -1), learned=True),
+    "turned by 180 degrees": InvalidInput(lambda image, rng: image[::-1, ::-1], learned=True),
+    "mirrored top to bottom": InvalidInput(lambda image, rng: image[::-1], learned=True),
+    "mirrored left to right": InvalidInput(lambda image, rng: image[:, ::-1], learned=True),
+    "inverted": InvalidInput(lambda image, rng: 255 - image, learned=True),
+    "inverted and turned": InvalidInput(lambda image, rng: 255 - np.rot90(image, 1)),
+    "tilted by 10 to 20 degrees": InvalidInput(partial(_tilt, low=10, high=20)),
+    "tilted by 22 to 70 degrees": InvalidInput(partial(_tilt, low=22, high=70)),
+    "upper half": InvalidInput(partial(_cut, top=0, bottom=0.5)),
+    "lower half": InvalidInput(partial(_cut, top=0.5, bottom=1)),
+    "left or right half": InvalidInput(_crop_side),
+    "a part of 3 to 6 tenths of the side": InvalidInput(partial(_crop, low=0.3, high=0.6)),
+    "as from the side": InvalidInput(_imitate_lateral),
+    "two radiographs side by side": InvalidInput(_put_two),
+    "four radiographs": InvalidInput(_put_four),
+    "small in a black frame": InvalidInput(_put_small),
+    "in the corner of a black frame": InvalidInput(_put_in_corner),
+    "screenshot of a window": InvalidInput(_put_in_window),
+    "far too dark": InvalidInput(partial(_map_gray, factor=1, offset=-22)),
+    "far too bright": InvalidInput(partial(_map_gray, factor=1, offset=278)),
+    "burnt out": InvalidInput(partial(_map_gray, factor=3, offset=444)),
+    "doubled brightness": InvalidInput(partial(_map_gray, factor=2, offset=256)),
+    "nearly blank": InvalidInput(partial(_map_gray, factor=0.02, offset=200, noise=2)),
+    "12-bit values wrapped to 8 bits": InvalidInput(partial(_wrap, enlarged=1)),
+    "12-bit values wrapped to 8 bits, then shrunk": InvalidInput(partial(_wrap, enlarged=4)),
+    "strong blur": InvalidInput(_blur),
+    "heavy noise": InvalidInput(_add_noise),
+    "noise": InvalidInput(lambda image, rng: rng.integers(0, 256, image.shape, dtype=np.uint8)),
+    "texture as in nature": InvalidInput(partial(_make_texture, low=1.0, high=1.6)),
+    "clouds": InvalidInput(partial(_make_texture, low=2.0, high=2.0)),
+    "shapes": InvalidInput(_make_shapes),
+    "gradient": InvalidInput(_make_gradient),
+    "page of print": InvalidInput(_make_page),
+    "drawn phantom": InvalidInput(None),
 }

@@ -15,8 +15,8 @@ from pneumoscope.report.wording import confounder_title, format_difference, form
 SCOPE_TITLES = {"all": "all images", "accepted": "not rejected", "certain": "not uncertain"}
 ORIGIN_TITLES = {
     "usual": "Images of the collection",
-    "learned": "Invalid inputs of types seen in training",
-    "unseen": "Invalid inputs of types not seen in training",
+    "learned": "Invalid inputs of types that the OOD detector learns",
+    "unseen": "Invalid inputs of other types",
 }
 CLASS_METRICS = ("auroc", "auprc", "sensitivity", "specificity", "precision", "recall", "f1")
 SUBGROUP_METRICS = (
@@ -225,11 +225,18 @@ def tabulate_ood(check: OODCheck) -> Table:
         rows += [(title, [])] if kinds else []
         for kind in kinds:
             shares = [make_cell("share", kind.flagged), make_cell("share", kind.rejected)]
-            rows.append((kind.kind, [kind.flagged.n, *shares, kind.reason or "-"]))
+            ranking = [
+                make_cell(name, value) if value else EMPTY
+                for name, value in (("auroc", kind.auroc), ("share", kind.false_positive_rate))
+            ]
+            rows.append((kind.kind, [kind.flagged.n, *shares, *ranking, kind.reason or "-"]))
     caption = (
-        "Shares of flagged images (including rejected images) and of rejected images, and the most frequent reason"
+        "Shares of flagged images (including rejected images) and of rejected images; AUROC of the OOD score against "
+        "unchanged images, and its false positive rate (FPR) where 95 % of the invalid inputs are flagged; and the "
+        "most frequent reason"
     )
-    return Table(caption, ["Type of image", "Images", "Flagged", "Rejected", "Reason"], rows)
+    columns = ["Type of image", "Images", "Flagged", "Rejected", "AUROC", "FPR", "Reason"]
+    return Table(caption, columns, rows)
 
 
 def _list_scopes(evaluation: CollectionEvaluation) -> dict[str, Scope]:

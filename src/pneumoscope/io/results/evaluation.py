@@ -165,10 +165,13 @@ class OODKind:
 
     Attributes:
         kind: name of the type.
-        origin: `usual` for unchanged images, `learned` if the OOD detector was fitted on this type, else `unseen`.
+        origin: `usual` for unchanged images, `learned` if the OOD detector learns this type, else `unseen`.
         flagged: share of inputs that are flagged or rejected.
         rejected: share of inputs that are rejected.
         reason: the most frequent reason; empty if all inputs are in distribution.
+        auroc: of the OOD score, invalid inputs against unchanged images; None for unchanged images.
+        false_positive_rate: share of unchanged images that are flagged where 95 % of the invalid inputs are; None for
+            unchanged images.
     """
 
     kind: str
@@ -176,6 +179,8 @@ class OODKind:
     flagged: Estimate
     rejected: Estimate
     reason: str
+    auroc: Estimate | None = None
+    false_positive_rate: Estimate | None = None
 
 
 @dataclass(frozen=True)
