@@ -195,7 +195,8 @@ class DicomView(TypedDict):
 class ReadingAnswer(TypedDict):
     """The prediction for one file.
 
-    The first keys are the columns of pneumoscope read, with p_<name> for each name in scored of /api/models.
+    The first keys are the columns of pneumoscope read, with p_<name>, p_<name>_low and p_<name>_high for each name in
+    scored of /api/models.
     Probabilities are calibrated; intervals are 95 % intervals. thresholds are by name: of the positive class, or of
     each finding. summary is a text in English.
 
@@ -214,10 +215,24 @@ class ReadingAnswer(TypedDict):
     operating_point: str
     anomaly_score: float | None
     anomaly_percentile: float | None
+    anomalous: bool | None
     in_distribution: bool | None
     reason: str | None
+    warnings: list[str]
     neighbors: list[Neighbor]
+    width: int | None
+    height: int | None
+    sop_instance_uid: str | None
+    study_instance_uid: str | None
+    patient_id: str | None
+    accession_number: str | None
+    age_years: float | None
+    sex: str | None
+    view: str | None
+    laterality: str | None
+    study_date: str | None
     heatmap: str | None
+    dicom_files: list[str]
     model: str
     intervals: dict[str, list[float]]
     thresholds: dict[str, float]

@@ -120,6 +120,7 @@ def serve(
     *,
     study_dir: str | os.PathLike[str] | None = None,
     references_dir: str | os.PathLike[str] | None = None,
+    ignore_population: bool = False,
     port: int = DEFAULT_PORT,
     open_browser: bool = True,
     announce: Callable[[str], None] | None = None,
@@ -127,7 +128,7 @@ def serve(
     """Serve the app on this machine until Ctrl-C.
 
     Args:
-        models_dir: see `Reader.open`; None for the included models.
+        models_dir, ignore_population: see `Reader.open`; None for the included models.
         study_dir, references_dir: see `build_app`.
         port: the next free port is used if it is taken. 0 is any free port.
         open_browser: whether to open the page in a browser, if there is a display.
@@ -141,7 +142,7 @@ def serve(
 
     announce = announce or partial(print, flush=True)
     with suppress(KeyboardInterrupt), bind_port(port) as listener:
-        reader = Reader.open(models_dir)
+        reader = Reader.open(models_dir, ignore_population=ignore_population)
         app = build_app(reader, study_dir=study_dir, references_dir=references_dir)
         bound_port = listener.getsockname()[1]
         address = f"http://{HOST}:{bound_port}/"

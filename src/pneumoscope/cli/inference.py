@@ -144,6 +144,7 @@ def app(
     references: Annotated[
         Path | None, typer.Option(help="Folder of the training images; the app shows the nearest ones.")
     ] = None,
+    ignore_population: IgnorePopulationOption = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; the next free port if occupied.")] = 8427,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
 ) -> None:
@@ -155,7 +156,14 @@ def app(
     from pneumoscope.io.study_folder import LEDGER_NAME
 
     study = model if model and (model / LEDGER_NAME).exists() else None
-    serve(model, study_dir=study, references_dir=references, port=port, open_browser=not no_browser)
+    serve(
+        model,
+        study_dir=study,
+        references_dir=references,
+        ignore_population=ignore_population,
+        port=port,
+        open_browser=not no_browser,
+    )
 
 
 @COMMANDS.command(epilog="Example: pneumoscope explain image.jpeg --model run --method gradcam --out heatmaps")

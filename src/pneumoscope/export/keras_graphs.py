@@ -141,7 +141,7 @@ class NearestNormalsGraph(keras.Model):
         distances = _measure_nearest(by_position, self.positions)
         return {
             "map": ops.reshape(ops.transpose(distances), (-1, height, width)),
-            PATCHES_OUTPUT: ops.identity(patches),
+            PATCHES_OUTPUT: patches * 1.0,  # an output of its own, which no other output shares
             "score": _measure_nearest(pooled, self.features),
         }
 

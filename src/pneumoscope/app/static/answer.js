@@ -102,7 +102,8 @@ function place(element, values) {
 
 function showFacts(row) {
   const percentile = row?.anomaly_percentile ?? null;
-  setText("anomaly", percentile === null ? "–" : capitalize(describePercentile(percentile)));
+  const verdict = row?.anomalous ? "Flagged" : "Not flagged";
+  setText("anomaly", percentile === null ? "–" : `${verdict}: ${describePercentile(percentile)}`);
   setText("anomaly-note", percentile === null ? "" : `Score ${formatNumber(row.anomaly_score)}`);
   place(byId("percentile"), { "--to": (percentile ?? 0) / 100 });
   byId("percentile").hidden = percentile === null;
