@@ -95,7 +95,7 @@ def good(make):
     )
     kinds = (
         OODKind("images of the collection", "usual", near(0.031), near(0.0), ""),
-        OODKind("noise", "learned", near(1.0), near(0.98), "This does not look like a frontal chest radiograph."),
+        OODKind("noise", "learned", near(1.0), near(0.98), "The image is noisy.", near(0.997), near(0.01)),
         OODKind("<clouds>", "unseen", near(0.66), near(0.44), "The image looks tilted."),
     )
     return dataclasses.replace(make(3.0), confounders=confounders, ood_check=OODCheck("val", kinds))
