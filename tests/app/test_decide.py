@@ -105,8 +105,8 @@ def test_values_are_in_units_and_the_first_preset_is_what_models_receive(make_di
         RescaleSlope="4",
         RescaleIntercept="-1000",
         RescaleType="HU",
-        WindowCenter=["-400", "-900"],
-        WindowWidth=["600", "100"],
+        WindowCenter=["-500", "-900"],
+        WindowWidth=["960", "100"],
         WindowCenterWidthExplanation=["LUNG", "AIR"],
     )
     view = describe_dicom(file, 2048)

@@ -35,7 +35,7 @@ def test_a_missing_folder_is_an_error_at_the_start(reader, tmp_path, keyword):
 
 
 def test_another_port_is_announced(monkeypatch, reader):
-    monkeypatch.setattr("pneumoscope.inference.reader.Reader.open", lambda models_dir: reader)
+    monkeypatch.setattr("pneumoscope.inference.reader.Reader.open", lambda models_dir, **options: reader)
     monkeypatch.setattr("uvicorn.Server.run", lambda self, sockets: None)
     lines = []
     with bind_port(0) as taken:

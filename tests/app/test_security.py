@@ -49,7 +49,7 @@ def test_a_link_of_another_site_may_open_the_page_but_not_embed_it():
 
 
 def test_an_internal_error_shows_no_file_name_to_client_or_log(serve_app, reader, radiographs, caplog, monkeypatch):
-    def fail(images, paths, **keywords):
+    def fail(images, paths, *options):
         raise RuntimeError(f"cannot read {paths}")
 
     monkeypatch.setattr(reader, "predict_decoded", fail)

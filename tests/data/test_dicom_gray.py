@@ -124,7 +124,9 @@ def test_voi_table_goes_before_window(bits, top, image, make_dicom):
 
 
 def test_voi_table_may_begin_anywhere(image, make_dataset, encode):
-    dataset = make_dataset(image, bits=12, VOILUTSequence=[make_table(np.linspace(0, 65535, 3500), first=300)])
+    dataset = make_dataset(
+        image, bits=12, VOILUTSequence=[make_table(np.linspace(0, 65535, 3500).astype(int), first=300)]
+    )
     expected = np.clip((dataset.pixel_array - 300.0) / 3499, 0, 1)
     np.testing.assert_allclose(load_gray(encode(dataset)), expected, atol=1e-4)
 

@@ -127,7 +127,7 @@ def test_an_invalid_header_is_one_warning_without_its_value(reader, images, tmp_
         source.PatientID, source.PatientSex = "SECRET" * 12, "MALE"
         source.save_as(path, enforce_file_format=True)
     render = partial(write_reading, heatmaps_dir=tmp_path / "heat", dicom_dir=tmp_path / "dicom")
-    (reading,) = read_files(reader, [str(path)], render=render)
+    (reading,) = read_files(ReadBatch(reader, render=render), [str(path)])
 
     assert reading.error is None and len(list((tmp_path / "dicom").iterdir())) == 2
     (record,) = caplog.records

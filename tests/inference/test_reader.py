@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pneumoscope.data.decode import DecodedImage
+from pneumoscope.data.decode import DecodedImage, decode_radiograph
 from pneumoscope.data.remarks import Remarks
 from pneumoscope.errors import ImageError, ModelError, PneumoscopeError
 from pneumoscope.inference.cards import PARTS
@@ -149,7 +149,7 @@ def test_maps_come_with_the_reading_from_one_run_of_each_model(reader, images, m
 def test_one_input_gives_one_reading_and_many_give_a_list(reader, images, tmp_path):
     path = tmp_path / "a.png"
     Image.fromarray(images[0]).save(path)
-    (expected,) = reader.predict_images(images[:1], [str(path)])
+    (expected,) = reader.predict_decoded([decode_radiograph(path, size=192)], [str(path)])
     one = reader.predict(path)
     data = path.read_bytes()
     many = reader.predict([str(path), data, memoryview(data), Image.open(path), images[0]], operating_point="screening")
@@ -306,13 +306,13 @@ def test_damaged_files_are_an_error(copied, name, content, message):
     [
         ({"card_version": 1}, "is version 1 .* Export the models again"),
         ({"kind": "anomaly"}, "of part 'anomaly' of an exported model"),
-        ({"files": {"../../etc/passwd": "0"}}, "files in the same folder only"),
+        ({"files": {"../../etc/passwd": "0", "model.onnx": "0"}}, "files in the same folder only"),
         ({"files": None}, "is damaged .files: Input should be an object, not None"),
         ({"seed": "0"}, "is damaged .seed: Input should be a valid integer, not 0"),
         ({"calibration": {}}, "is damaged .calibration.method: Field required"),
         ({"label_set": {"classes": ["a", "b"]}}, "calibration.fitted has 4 values; expected 3 for 2 classes"),
         ({"settings": {"epochs": 0}}, "epochs is 0"),
-        ({"files": {}}, "does not name model.onnx"),
+        ({"files": {}}, "does not list model.onnx"),
     ],
 )
 def test_a_changed_card_is_an_error(copied, changes, message):

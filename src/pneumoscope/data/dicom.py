@@ -9,7 +9,7 @@ import re
 import threading
 import warnings
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 MANUFACTURER = "Pneumoscope"  # of the secondary captures and structured reports that this package writes
 
+PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
+MAX_DISORDER = 1000
 # Storage SOP classes of PS3.4 B.5 that hold plain radiographs.
 _IMAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
@@ -161,9 +163,8 @@ def describe_header(source: ImageSource, remarks: Remarks) -> Identity:
 
 
 def _parse(data: bytes, *, pixels: bool) -> "Dataset":
-    from pydicom import dcmread
     from pydicom.dataset import FileMetaDataset
-    from pydicom.filereader import read_dataset, read_preamble
+    from pydicom.filereader import read_dataset, read_partial, read_preamble
     from pydicom.uid import UID
 
     start = io.BytesIO(data)
@@ -173,16 +174,34 @@ def _parse(data: bytes, *, pixels: bool) -> "Dataset":
         check_syntax(syntax)
     if syntax == DEFLATED:
         meta.TransferSyntaxUID = UID(NATIVE_SYNTAXES[1])
-        dataset = read_dataset(io.BytesIO(_inflate(data[start.tell() :])), False, True)
+        dataset = read_dataset(io.BytesIO(_inflate(data[start.tell() :])), False, True, stop_when=_watch_order(pixels))
         dataset.file_meta = FileMetaDataset(meta)
         dataset.set_original_encoding(False, True)
         return dataset
-    dataset = dcmread(io.BytesIO(data), force=True, stop_before_pixels=not pixels)
+    dataset = read_partial(io.BytesIO(data), stop_when=_watch_order(pixels), force=True)
     if not syntax:
         implicit, little = dataset.original_encoding
         dataset.file_meta = FileMetaDataset()
         dataset.file_meta.TransferSyntaxUID = UID(NATIVE_SYNTAXES[0 if implicit else 1 if little else 2])
     return dataset
+
+
+def _watch_order(pixels: bool) -> Callable[[Any, str | None, int], bool]:
+    """Return a condition of pydicom's parser to stop before the pixels, and to give up on many elements out of order.
+
+    Elements ascend (PS3.5 7.1), but millions of empty ones may follow each other in a damaged file.
+    """
+    last = disorder = 0
+
+    def stop(tag: Any, vr: str | None, length: int) -> bool:
+        nonlocal last, disorder
+        disorder += int(tag) <= last
+        last = int(tag)
+        if disorder > MAX_DISORDER:
+            raise ImageError("damaged DICOM file: its elements are not in ascending order")
+        return not pixels and int(tag) in PIXEL_TAGS
+
+    return stop
 
 
 def _inflate(data: bytes) -> bytes:

@@ -28,7 +28,7 @@ SPREAD_QUANTILE = 0.995
 # Lower bounds of the spread, in the unit of the check: on training images these shares may all be 0.
 LEAST_SPREADS = {"black": 0.15, "white": 0.1, "jumps": 0.01, "bars": 0.1}
 # Thresholds in units of the score that 1 % of the validation images exceed. Images of other scanners need a margin.
-SCORE_QUANTILE, FLAGGED_FROM, REJECTED_FROM = 0.99, 1.1, 1.6
+SCORE_QUANTILE, FLAGGED_FROM, REJECTED_FROM = 0.99, 1.25, 2.0
 
 Extract = Callable[[np.ndarray], np.ndarray]
 
