@@ -159,5 +159,5 @@ def test_findings_from_training_to_reading(run, findings):
     code, out, _ = run("read", image, "--model", reader, "--json")
     assert code == 0
     reading = json.loads(out)
-    assert sum(name.startswith("p_") for name in reading) == 4
+    assert sum(name.startswith("p_") for name in reading) == 12
     assert run("evaluate", data, "--model", reader, "--no-confounders")[0] == 0

@@ -93,7 +93,7 @@ def list_other_content():
         "png-magic": b"\x89PNG\r\n\x1a\n",
         "jpeg-magic": b"\xff\xd8\xff",
     }
-    contents |= {kind: encode(draw_image(), kind) for kind in ("GIF", "WEBP", "BMP", "TIFF", "PPM")}
+    contents |= {kind: encode(draw_image(), kind) for kind in ("GIF", "PPM")}
     frames = {"save_all": True, "append_images": [draw_image(2)]}
     contents |= {f"{kind}-animated": encode(draw_image(1), kind, **frames) for kind in ("GIF", "WEBP", "PNG")}
     yield from (Case(f"content-{name}.{suffix}", data) for name, data in contents.items() for suffix in BY_SUFFIX)
@@ -142,6 +142,8 @@ def list_readable():
     info = PngImagePlugin.PngInfo()
     info.add_text("Comment", "line\nline")
     contents["comment.png"] = encode(image, "PNG", pnginfo=info)
+    others = {f"content-{kind}.{suffix}": kind for kind in ("WEBP", "BMP", "TIFF") for suffix in BY_SUFFIX}
+    contents |= {name: encode(image, kind) for name, kind in others.items()}
     yield from (Case(name, data, "read") for name, data in contents.items())
 
 

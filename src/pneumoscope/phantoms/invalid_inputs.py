@@ -225,5 +225,5 @@ KINDS = {
     "shapes": InvalidInput(_make_shapes),
     "gradient": InvalidInput(_make_gradient),
     "page of print": InvalidInput(_make_page),
-    "drawn phantom": InvalidInput(None),
+    "drawn phantom": InvalidInput(None, learned=True),
 }

@@ -26,7 +26,7 @@ def test_an_image_gets_its_reading(visit: Any, reader: Reader) -> None:
     assert all(re.fullmatch(r"[<>]?\d+\s%\s\(\d+(\u2013\d+)?\s%\)", value) for value in values), values
     assert page.locator("#bars .whisker").count() == 4
     expect(page.locator("#bars .threshold-note")).to_have_text(re.compile(r"threshold \d+\s%"))
-    expect(page.locator("#anomaly")).to_have_text(re.compile(r"Higher than (all|\d+\s% of) held-out normals"))
+    expect(page.locator("#anomaly")).to_have_text(re.compile(r"^(Not f|F)lagged: higher than (all|\d+\s% of) held-out normals"))
     expect(page.locator("#neighbors li")).to_have_count(5)
     shares = page.locator(".similarity").evaluate_all("bars => bars.map((bar) => bar.style.getPropertyValue('--to'))")
     assert sorted(map(float, shares), reverse=True) == [*map(float, shares)], "the nearest has the longest bar"
@@ -41,9 +41,10 @@ def test_an_image_gets_its_reading(visit: Any, reader: Reader) -> None:
 def test_percentile_100_means_all_normals(
     open_visit: Any, monkeypatch: pytest.MonkeyPatch, percentile: float, share: str
 ) -> None:
-    monkeypatch.setattr(DecisionRule, "rank_score", lambda rule, score: percentile)
+    ranked = {"anomaly_score": 1.0, "anomaly_percentile": percentile, "anomalous": True}
+    monkeypatch.setattr(DecisionRule, "_rank", lambda rule, score: ranked)
     visit = open_visit("image-0.png")
-    expect(visit.page.locator("#anomaly")).to_have_text(f"Higher than {share} held-out normals")
+    expect(visit.page.locator("#anomaly")).to_have_text(f"Flagged: higher than {share} held-out normals")
 
 
 @pytest.mark.parametrize("way", ["drop", "paste"])

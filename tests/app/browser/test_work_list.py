@@ -62,7 +62,7 @@ def test_readings_are_exported(open_visit: Any) -> None:
     expect(visit.page.locator("#progress")).to_have_text("2 done")
     rows = list(csv.DictReader(io.StringIO(visit.download("#csv").decode())))
     assert list(rows[0])[:4] == ["path", "error", "decision", "operating_point"]
-    assert len(rows[0]) == 18
+    assert list(rows[0])[-4:] == ["model", "review", "review_label", "review_note"] and len(rows[0]) == 40
     assert [row["path"] for row in rows] == names
     assert len(json.loads(rows[0]["neighbors"])) == 5
     saved = json.loads(visit.download("#json"))

@@ -12,6 +12,8 @@ const ADVICE = {
   rejected: "Use an upright frontal chest radiograph with bright bones.",
   error: "Check that the file is a complete JPEG, PNG or DICOM image.",
 };
+const OTHER_POPULATION =
+  "The models were not trained on such patients or views. The app predicts anyway if it is started with --ignore-population.";
 const SPECIAL = ["uncertain", "rejected", "error"];
 const MOST_IN_ORDER = 8; // more bars are sorted by probability
 
@@ -64,8 +66,15 @@ function showVerdict(row, decision, scored, phantom) {
   setText("decision", !row ? "Predicting…" : decision === "error" ? "Unreadable" : nameDecision(decision));
   // Errors of this page have no summary.
   setText("summary", (row?.summary ?? row?.error ?? "").replaceAll(" %", "\u202f%"));
-  setText("reason", scored ? (phantom ? PHANTOM_NOTE : "") : ADVICE[decision] ?? "");
+  setText("reason", scored && phantom ? PHANTOM_NOTE : advise(row, decision, scored));
   byId("reason").hidden = !byId("reason").textContent;
+}
+
+/** Return what to do about an image without a prediction, or what was noticed about another one. */
+function advise(row, decision, scored) {
+  if (!scored) return /population/.test(row?.reason ?? "") ? OTHER_POPULATION : ADVICE[decision] ?? "";
+  const warnings = (row?.warnings ?? []).map((code) => code.replaceAll("_", " "));
+  return warnings.length ? `Noticed: ${warnings.join(", ")}.` : "";
 }
 
 /** Return the row of one class: name, probability with interval, and a bar with the interval and the threshold. */
