@@ -92,6 +92,7 @@ def test_findings_are_shown_without_the_parts_that_are_missing(
         for hidden in ("#anomaly", "#in-distribution", "#map", "#similar", 'input[name="mode"][value="anomaly"]'):
             expect(page.locator(hidden)).to_be_hidden()
         expect(page.locator('input[name="point"]')).to_have_count(2)
+        page.close()  # it would go on to ask the server for phantoms
 
 
 @pytest.mark.parametrize("name", ["inverted.png", "rotated.png"])
