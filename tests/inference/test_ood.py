@@ -68,9 +68,9 @@ def test_an_invalid_input_is_rejected_and_named(detector, phantoms, kind, text):
     assert np.mean([text in reason for _, _, reason in checks]) > 0.8
 
 
-def test_only_orientations_are_learned():
+def test_only_orientations_and_phantoms_are_learned():
     learned = {name for name, kind in KINDS.items() if kind.learned}
-    assert learned == {*ORIENTED, "mirrored left to right"}
+    assert learned == {*ORIENTED, "mirrored left to right", "drawn phantom"}
 
 
 def test_a_mirrored_image_is_never_rejected_for_that(detector, phantoms):
