@@ -67,8 +67,7 @@ class Heatmap(HeatmapExplanation):
         """Return a figure of the radiograph and of the heatmap over it."""
         from pneumoscope.report.figures.explain import draw_heatmaps
 
-        titles = (self.method,)
-        return draw_heatmaps(self.image / 255, self.heatmap[None], titles, title=self.label, alt=repr(self))
+        return draw_heatmaps(self.image / 255, self.heatmap[None], (self.method,), title=self.label, alt=repr(self))
 
 
 class Classifier:
@@ -303,8 +302,7 @@ def open_model(
     Args:
         path: exported reader, study (its exported reader), training run, `.keras` or `.onnx` file; None is the included
             models.
-        label_set: classes of a `.keras` or `.onnx` file, in the order of its outputs.
-        preprocess: input of a `.keras` or `.onnx` file, see `Classifier.open`.
+        label_set, preprocess: of a `.keras` or `.onnx` file, see `Classifier.open`.
         ignore_population: see `Reader.open`.
 
     Raises:
@@ -316,10 +314,9 @@ def open_model(
         if label_set is None:
             raise ModelError(f"{path} has no card: name the classes of its outputs, with --classes a,b,c")
         return open_onnx(Path(path), label_set, preprocess=preprocess)
-    is_run = path is not None and (Path(path).is_file() or (Path(path) / MODEL_NAME).exists())
-    if not is_run:
-        return Reader.open(path, num_threads=1, ignore_population=ignore_population)
-    return Classifier.open(str(path), label_set=label_set, preprocess=preprocess)
+    if path is not None and (Path(path).is_file() or (Path(path) / MODEL_NAME).exists()):
+        return Classifier.open(path, label_set=label_set, preprocess=preprocess)
+    return Reader.open(path, num_threads=1, ignore_population=ignore_population)
 
 
 def load_training_data(

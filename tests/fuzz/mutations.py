@@ -263,7 +263,7 @@ def _reject(*_: object) -> np.ndarray:
 
 
 def measure_peak() -> int:
-    """Return the most resident memory of this process in bytes; 0 if the system does not tell."""
+    """Return the most resident memory of this process in bytes; 0 where the system does not report it."""
     status = Path("/proc/self/status")
     lines = status.read_text().splitlines() if status.exists() else []
     return next((int(line.split()[1]) << 10 for line in lines if line.startswith("VmHWM")), 0)

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shutil
 import signal
 import stat
 import subprocess
@@ -133,6 +134,17 @@ def test_an_invalid_header_is_one_warning_without_its_value(reader, images, tmp_
     (record,) = caplog.records
     assert record.getMessage().startswith("missing or invalid elements of a DICOM header: 2 (")
     assert "SECRET" not in record.getMessage() and "MALE" not in record.getMessage()
+
+
+def test_own_dicom_objects_are_passed_over(monkeypatch, capsys, images, tmp_path):
+    folder, output = tmp_path / "in", tmp_path / "t.csv"
+    folder.mkdir()
+    shutil.copy(images / "00.png", folder)
+    assert run(monkeypatch, capsys, "read", folder, "--dicom-out", folder)[0] == 0
+    code, _, err = run(monkeypatch, capsys, "read", folder, "--output", output)
+
+    assert (code, len(list(read_table(output)))) == (0, 1)
+    assert "passed over: 2 files, each a heatmap or report that Pneumoscope wrote" in err
 
 
 def test_a_table_is_printed(monkeypatch, capsys, images):

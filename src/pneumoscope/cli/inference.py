@@ -117,7 +117,7 @@ def read(
     table = Table(output, resume=resume, head=head, scored=reader.scored, retry=not no_retry) if output else None
     files = [path for path in files if not table or printable_name(path) not in table.done]
     readings = read_files(batch, files, batch_size=batch_size, num_workers=workers)
-    rows = _write_rows(track(readings, "Reading", total=len(files)), table)
+    rows = _write_rows(_pass_over_own(track(readings, "Reading", total=len(files))), table)
     try:
         counts = _print(rows, reader, as_json=as_json, shown=output is None or sys.stdout.isatty())
     except KeyboardInterrupt:
@@ -258,6 +258,20 @@ def _choose_render(heatmaps: Path | None, dicom_out: Path | None, deidentify: bo
     from pneumoscope.pacs.reading_files import write_reading
 
     return partial(write_reading, heatmaps_dir=heatmaps, dicom_dir=dicom_out, deidentify=deidentify)
+
+
+def _pass_over_own(readings: "Iterable[Reading]") -> "Iterator[Reading]":
+    """Yield the readings but for DICOM objects that this program wrote, which are counted."""
+    from pneumoscope.data.dicom import OWN_OBJECT
+    from pneumoscope.progress import log
+
+    count = 0
+    for reading in readings:
+        count += reading.error == OWN_OBJECT
+        if reading.error != OWN_OBJECT:
+            yield reading
+    if count:
+        log.warning("passed over: %d files, each %s", count, OWN_OBJECT)
 
 
 def _write_rows(readings: "Iterable[Reading]", table: "Table | None") -> Iterator[dict[str, Any]]:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 MANUFACTURER = "Pneumoscope"  # of the secondary captures and structured reports that this package writes
 
+OWN_OBJECT = "a heatmap or report that Pneumoscope wrote; expected the radiograph itself"
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 MAX_DISORDER = 1000
 # Storage SOP classes of PS3.4 B.5 that hold plain radiographs.
@@ -218,7 +219,7 @@ def _check_class(header: "Dataset") -> None:
 
     keywords = ("Manufacturer", "ManufacturerModelName", "SeriesDescription")
     if any(_text(header, keyword).startswith(MANUFACTURER.upper()) for keyword in keywords):
-        raise ImageError("a heatmap or report that Pneumoscope wrote; expected the radiograph itself")
+        raise ImageError(OWN_OBJECT)
     uid = UID(header.get("SOPClassUID") or "")
     if uid and uid not in _IMAGE_CLASSES:
         name = uid.name if uid.type == "SOP Class" else "unknown"

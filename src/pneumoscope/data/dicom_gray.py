@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 LUMA = (0.299, 0.587, 0.114)  # ITU-R BT.601, as in Pillow
 OUTLIERS = 0.001
 MIN_FILL = 0.5
+# On 90 originals of Kermany 2018 at 12 bits: of windows from the 10 to the 90 percentile or wider, none is ignored; of
+# 127/255 and 40/400, left over from 8 bits and from CT, all are; of the darkest and brightest half, 86 and 82 are.
 MAX_CLIPPED = 0.25
 MAX_SAMPLE = 1_000_000
 

@@ -1,7 +1,7 @@
 """Radiographs to predictions: decision, probabilities, anomaly score, nearest neighbors and heatmaps."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, overload
@@ -190,20 +190,17 @@ class Reader:
             names: their names. If a reference case has the same file name, its patient is excluded from the neighbors.
             operating_point: see `thresholds`.
         """
-        readable = [number for number, outcome in enumerate(outcomes) if not isinstance(outcome, str)]
         images = [outcome for outcome in outcomes if not isinstance(outcome, str)]
-        readings = {
-            number: self.refuse(names[number], operating_point, outcome)
-            for number, outcome in enumerate(outcomes)
-            if isinstance(outcome, str)
-        }
+        paths = [name for name, outcome in zip(names, outcomes, strict=True) if not isinstance(outcome, str)]
+        readings: Iterator[Reading] = iter(())
         if images:
-            outputs = self._run(
-                np.stack([image.pixels for image in images]), ("probabilities", "embedding"), ("score",)
-            )
-            paths = [names[number] for number in readable]
-            readings |= dict(zip(readable, self._decide(outputs, images, paths, operating_point), strict=True))
-        return [readings[number] for number in range(len(outcomes))]
+            stack = np.stack([image.pixels for image in images])
+            outputs = self._run(stack, ("probabilities", "embedding"), ("score",))
+            readings = iter(self._decide(outputs, images, paths, operating_point))
+        return [
+            self.refuse(name, operating_point, outcome) if isinstance(outcome, str) else next(readings)
+            for name, outcome in zip(names, outcomes, strict=True)
+        ]
 
     @overload
     def explain(  # type: ignore[overload-overlap]
