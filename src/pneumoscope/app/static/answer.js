@@ -10,7 +10,7 @@ const AIMS = {
 };
 const ADVICE = {
   rejected: "Use an upright frontal chest radiograph with bright bones.",
-  error: "Check that the file is a complete JPEG, PNG or DICOM image.",
+  error: "Check that the file is a complete image or DICOM file.",
 };
 const OTHER_POPULATION =
   "The models were not trained on such patients or views. The app predicts anyway if it is started with --ignore-population.";
