@@ -151,7 +151,7 @@ def _add_reading(router: APIRouter, context: ApiContext) -> None:
         openapi_extra=_describe_form({**files, "operating_point": _POINT}),
     )
     async def read(request: Request, detail: Literal["row", "full"] = "row") -> JSONResponse:
-        """Classify DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000 files. A file that cannot be decoded gets a reading with `error` set."""
+        """Classify image or DICOM files. A file that cannot be decoded gets a reading with `error` set."""
         async with receive_form(request, context.limits, file_field="files") as (uploads, fields):
             work = partial(
                 read_uploads,

@@ -15,6 +15,7 @@ from PIL import Image
 from pneumoscope.app.schema import DicomHeader, DicomValues, DicomView, PixelSpacing, WindowPreset
 from pneumoscope.data.dicom import load_values, quiet_pydicom
 from pneumoscope.data.dicom_gray import present_gray
+from pneumoscope.data.identity import describe_identity
 from pneumoscope.data.remarks import Remarks
 
 if TYPE_CHECKING:
@@ -66,12 +67,10 @@ def _describe_header(header: "Dataset") -> DicomHeader:
 
 def _find_age(header: "Dataset") -> str:
     """Return the age as stated, or from birth and study date."""
-    if match := re.fullmatch(r"(\d{1,3})([DWMY])", age := _read_text(header, "PatientAge")):
+    if match := re.fullmatch(r"(\d{1,3})([DWMY])", stated := _read_text(header, "PatientAge")):
         return f"{int(match[1])} {_AGE_UNITS[match[2]]}"
-    dates = [_read_text(header, keyword) for keyword in ("PatientBirthDate", "StudyDate")]
-    if age or not all(re.fullmatch(r"\d{8}", date) for date in dates):
-        return age
-    return f"{(int(dates[1]) - int(dates[0])) // 10000} years"
+    years = describe_identity(header).age_years
+    return stated or ("" if years is None else f"{int(years)} years")
 
 
 def _find_spacing(header: "Dataset") -> PixelSpacing | None:
