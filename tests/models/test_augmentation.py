@@ -44,8 +44,15 @@ def test_exposure_keeps_the_order_of_gray_levels() -> None:
         assert (np.diff(changed[0, 0].astype(int)) >= 0).all()
 
 
-def test_noise_and_sharpness_keep_the_mean_level(phantoms: Dataset) -> None:
-    images = phantoms.images[:8]
+def test_blur_and_noise_keep_the_mean_level(phantoms: Dataset) -> None:
+    images = np.repeat(phantoms.images[:2], 10, axis=0)
     changed = augment_images(images, Augmentation(blur=1.0, noise=0.02), np.random.default_rng(0))
-    assert (changed != images).any()
+    assert 0 < (changed != images).any(axis=(1, 2)).sum() < len(images)
     np.testing.assert_allclose(changed.mean(axis=(1, 2)), images.mean(axis=(1, 2)), atol=3)
+
+
+def test_a_share_of_the_images_gets_an_erased_rectangle() -> None:
+    images = np.tile(np.arange(64, dtype=np.uint8) * 4, (400, 64, 1))
+    changed = augment_images(images, Augmentation(erase=0.3, erase_share=0.25), np.random.default_rng(0))
+    # A rectangle of less than one pixel changes nothing.
+    assert 0.15 < (changed != images).any(axis=(1, 2)).mean() < 0.3

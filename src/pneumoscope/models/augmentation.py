@@ -5,6 +5,8 @@ import numpy as np
 
 from pneumoscope.models.settings import Augmentation
 
+FILTERED_SHARE = 0.3
+
 
 def augment_images(images: np.ndarray, augmentation: Augmentation, rng: np.random.Generator) -> np.ndarray:
     """Return augmented copies of images: pose, then exposure, then an erased rectangle.
@@ -28,12 +30,12 @@ def _augment(image: np.ndarray, ranges: Augmentation, rng: np.random.Generator) 
         image, _sample_pose(height, width, ranges, rng), (width, height), borderMode=cv2.BORDER_REFLECT_101
     )
     changed = cv2.LUT(changed, _sample_exposure(ranges, rng)).reshape(height, width)
-    if ranges.blur and rng.random() < 0.5:
-        changed = _change_sharpness(changed, ranges.blur, rng)
-    if ranges.noise and rng.random() < 0.5:
+    if ranges.blur and rng.random() < FILTERED_SHARE:
+        changed = cv2.GaussianBlur(changed, (0, 0), rng.uniform(0.1 * ranges.blur, ranges.blur))
+    if ranges.noise and rng.random() < FILTERED_SHARE:
         grain = rng.normal(0, 255 * rng.uniform(0, ranges.noise), changed.shape)
         changed = np.clip(np.rint(changed + grain), 0, 255).astype(np.uint8)
-    if ranges.erase:
+    if ranges.erase and rng.random() < ranges.erase_share:
         _erase(changed, ranges.erase, rng)
     return changed
 
@@ -60,13 +62,6 @@ def _sample_exposure(ranges: Augmentation, rng: np.random.Generator) -> np.ndarr
     levels = np.linspace(0, 1, 256) ** gamma
     changed = np.clip((levels - 0.5) * contrast + 0.5 + brightness, 0, 1)
     return np.asarray(np.rint(255 * changed), dtype=np.uint8)
-
-
-def _change_sharpness(image: np.ndarray, largest: float, rng: np.random.Generator) -> np.ndarray:
-    blurred = cv2.GaussianBlur(image, (0, 0), rng.uniform(0.1 * largest, largest))
-    if rng.random() < 0.5:
-        return blurred
-    return cv2.addWeighted(image, 1.7, blurred, -0.7, 0)
 
 
 def _erase(image: np.ndarray, largest: float, rng: np.random.Generator) -> None:

@@ -35,10 +35,10 @@ class Augmentation:
         gamma: largest natural logarithm of the exponent of a gamma correction, in both directions.
         contrast: largest relative change of contrast.
         brightness: largest change of brightness, as a share of the full range.
-        blur: largest standard deviation of a Gaussian filter in pixels. A quarter of the images is blurred, a quarter
-            is sharpened.
-        noise: largest standard deviation of Gaussian noise, as a share of the full range, on half of the images.
+        blur: largest standard deviation of a Gaussian filter in pixels, on 30 % of the images.
+        noise: largest standard deviation of Gaussian noise, as a share of the full range, on 30 % of the images.
         erase: largest side of an erased rectangle, as a share of the size.
+        erase_share: share of the images with an erased rectangle.
     """
 
     rotation: float = 0.0
@@ -54,6 +54,7 @@ class Augmentation:
     blur: float = 0.0
     noise: float = 0.0
     erase: float = 0.0
+    erase_share: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ AUGMENTATIONS = {
         blur=0.8,
         noise=0.02,
         erase=0.3,
+        erase_share=0.25,
     ),
 }
 
