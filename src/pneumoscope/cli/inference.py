@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.cli.archive import CombineOption, OutputOption, ShardOption, choose_part, combine_table, open_table
 from pneumoscope.cli.options import (
     ConfigurationOption,
     IgnorePopulationOption,
@@ -78,10 +79,15 @@ The command exits with 1 if a file cannot be read, and with 3 if the output cann
 
 @COMMANDS.command(help=READ_HELP, epilog="Example: pneumoscope read folder/ image.dcm --output readings.csv")
 def read(
-    paths: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for a list on standard input.")],
+    paths: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SOURCE...", help="Files, folders, globs, or - for a list on standard input."),
+    ] = None,
     operating_point: OperatingPointOption = "balanced",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-    output: Annotated[Path | None, typer.Option(help="Table to write: .csv, .parquet or .jsonl.")] = None,
+    output: OutputOption = None,
+    shard: ShardOption = None,
+    combine: CombineOption = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Folder for one heatmap figure per image.")] = None,
     dicom_out: Annotated[
         Path | None, typer.Option(help="Folder for one DICOM secondary capture and structured report per image.")
@@ -91,7 +97,7 @@ def read(
     ] = False,
     model: ReaderOption = None,
     ignore_population: IgnorePopulationOption = False,
-    workers: Annotated[int, typer.Option(min=0, help="Number of threads; 0 is one per core.")] = 0,
+    workers: Annotated[int, typer.Option(min=0, help="Threads, or processes for a shard; 0 is one per core.")] = 0,
     batch_size: Annotated[int, typer.Option(min=1, help="Maximum number of files per batch.")] = 32,
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
     no_retry: Annotated[bool, typer.Option("--no-retry", help="With --resume, also skip rows with an error.")] = False,
@@ -99,25 +105,41 @@ def read(
 ) -> None:
     """Classify radiographs and print one row per file."""
     from pneumoscope.data.source import printable_name
-    from pneumoscope.inference.batch import ReadBatch, find_files, read_files
+    from pneumoscope.inference.batch import ReadBatch, find_files, list_files, read_files
+    from pneumoscope.inference.processes import read_in_processes
     from pneumoscope.inference.reader import NO_HEATMAPS, Reader
-    from pneumoscope.inference.table import Table
+    from pneumoscope.inference.shards import close_part
     from pneumoscope.progress import track
 
+    if combine:
+        combine_table(combine, output, [*(paths or []), *([shard] if shard else [])])
+        return
+    if not paths:
+        raise PneumoscopeError("nothing to read; expected files, folders, globs or -, or --combine DIR")
     if resume and output is None:
         raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
-    files = find_files(paths, null=null)
-    render = _choose_render(heatmaps, dicom_out, deidentify)
+    part = choose_part(paths, output, shard)
+    files: Iterable[str] = list_files(paths, null=null, holds=part.holds) if part else find_files(paths, null=null)
     # A single file runs on all cores. Of several files, each runs on one core.
-    reader = Reader.open(model, num_threads=0 if len(files) == 1 else 1, ignore_population=ignore_population)
+    num_threads = 0 if isinstance(files, list) and len(files) == 1 else 1
+    batch = ReadBatch(
+        model if part else Reader.open(model, num_threads=num_threads, ignore_population=ignore_population),
+        operating_point=operating_point,
+        ignore_population=ignore_population,
+        deidentify=deidentify,
+        render=_choose_render(heatmaps, dicom_out, deidentify),
+    )
+    reader = batch.reader
     if heatmaps and not reader.has_heatmaps:
         raise PneumoscopeError(NO_HEATMAPS)
-    batch = ReadBatch(reader, operating_point=operating_point, deidentify=deidentify, render=render)
     head = {"model": reader.models.id, "operating_point": operating_point}
-    table = Table(output, resume=resume, head=head, scored=reader.scored, retry=not no_retry) if output else None
-    files = [path for path in files if not table or printable_name(path) not in table.done]
-    readings = read_files(batch, files, batch_size=batch_size, num_workers=workers)
-    rows = _write_rows(_pass_over_own(track(readings, "Reading", total=len(files))), table)
+    table = open_table(output, part, head=head, scored=reader.scored, resume=resume, retry=not no_retry)
+    files = (path for path in files if not table or printable_name(path) not in table.done)
+    files = files if part else list(files)
+    read_all = read_in_processes if part else read_files
+    readings = read_all(batch, files, batch_size=batch_size, num_workers=workers)
+    total = len(files) if isinstance(files, list) else None
+    rows = _write_rows(_pass_over_own(track(readings, "Reading", total=total)), table)
     try:
         counts = _print(rows, reader, as_json=as_json, shown=output is None or sys.stdout.isatty())
     except KeyboardInterrupt:
@@ -129,6 +151,8 @@ def read(
         rest = f"{output}.partial keeps the finished rows; free space and add --resume to continue" if output else ""
         typer.echo(f"pneumoscope: the output cannot be written: {error}. {rest}".rstrip(), err=True)
         raise typer.Exit(NOT_WRITTEN) from None
+    if part and table:
+        close_part(table)
     decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
     number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
     if adapted := reader.models.cards.classifier.adapted:

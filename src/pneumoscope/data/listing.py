@@ -22,30 +22,53 @@ HIDDEN, IGNORED = "hidden", "in an ignored folder"
 Report = Callable[[str, str], None]  # gets a path and a reason
 
 
-def walk_files(root: str | os.PathLike[str], report: Report, *, ignored: frozenset[str] = frozenset()) -> Iterator[str]:
-    """Yield the files below a folder in order. Links to folders are followed, once each.
+def walk_files(
+    root: str | os.PathLike[str], report: Report, *, ignored: frozenset[str] = frozenset(), ordered: bool = True
+) -> Iterator[str]:
+    """Yield the files below a folder. Links to folders are followed, once each.
 
     Args:
         root: the folder.
         report: gets each folder that cannot be listed, each hidden file or folder, and each ignored folder.
         ignored: names of folders to pass over, in lower case.
+        ordered: whether the files of a folder are sorted by name, which needs all their names in memory. Otherwise the
+            memory grows with the number of folders, not of files.
     """
     seen: set[str] = set()
-
-    def fail(error: OSError) -> None:
-        report(os.fsdecode(error.filename), f"cannot be listed: {error.strerror}")
-
-    for folder, folders, files in os.walk(root, onerror=fail, followlinks=True):
+    pending = [str(Path(root))]
+    while pending:
+        folder = pending.pop()
         real = os.path.realpath(folder)
         if real in seen:
-            folders.clear()
             continue
         seen.add(real)
-        for name in (*folders, *files):
-            if name.startswith(".") or (name in folders and name.lower() in ignored):
-                report(str(Path(folder, name)), HIDDEN if name.startswith(".") else IGNORED)
-        folders[:] = sorted(name for name in folders if not name.startswith(".") and name.lower() not in ignored)
-        yield from (str(Path(folder, name)) for name in sorted(files) if not name.startswith("."))
+        folders: list[str] = []
+        entries = _scan(folder, report)
+        for name, is_folder in sorted(entries) if ordered else entries:
+            path = str(Path(folder, name))
+            if name.startswith("."):
+                report(path, HIDDEN)
+            elif not is_folder:
+                yield path
+            elif name.lower() in ignored:
+                report(path, IGNORED)
+            else:
+                folders.append(path)
+        pending += sorted(folders, reverse=True)
+
+
+def _scan(folder: str, report: Report) -> Iterator[tuple[str, bool]]:
+    """Yield the names in a folder, and whether each is a folder or a link to one."""
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                try:
+                    is_folder = entry.is_dir()
+                except OSError:
+                    is_folder = False
+                yield entry.name, is_folder
+    except OSError as error:
+        report(folder, f"cannot be listed: {error.strerror}")
 
 
 def is_image_file(path: str | os.PathLike[str]) -> bool:

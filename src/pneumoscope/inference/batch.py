@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +30,8 @@ Outcome = TypeVar("Outcome")
 Render = Callable[[Reader, str, DecodedImage, Reading], Reading]
 
 _IGNORED = frozenset({"__macosx"})
-_BOM = "\ufeff"
+_BOM = b"\xef\xbb\xbf"
+_BLOCK = 1 << 16  # bytes of names that are read at once
 
 
 class ReadBatch:
@@ -118,7 +120,14 @@ class ReadBatch:
 
 
 def find_files(arguments: Sequence[str], *, null: bool = False) -> list[str]:
-    """Return the files that the arguments name, in order and without duplicates.
+    """Return the files that the arguments name, in order and without duplicates; see `list_files`."""
+    return list(dict.fromkeys(list_files(arguments, null=null)))
+
+
+def list_files(
+    arguments: Sequence[str], *, null: bool = False, holds: Callable[[str], bool] | None = None
+) -> Iterator[str]:
+    """Yield the files that the arguments name, in order. A file that two arguments name comes twice.
 
     Files in folders that are no images are passed over, and their number is logged, as that of folders that cannot be
     listed.
@@ -127,51 +136,68 @@ def find_files(arguments: Sequence[str], *, null: bool = False) -> list[str]:
         arguments: files, folders, glob patterns, or `-` to read such names from standard input, one per line. A folder
             stands for all images below it, recognised by suffix or content.
         null: whether names on standard input end with a null byte instead of a line end.
+        holds: gets the path of each file, with `/`: below the folder that an argument names, else as the argument names
+            the file. Files with a false result are left out. The files of a folder then come in the order of the disk,
+            so that the memory does not grow with their number.
 
     Raises:
-        CollectionError: if there is no file.
+        CollectionError: if there is no file, not even one that `holds` leaves out.
     """
-    paths: list[str] = []
     passed: Counter[str] = Counter()
     examples: dict[str, str] = {}
+    count = 0
 
     def report(path: str, reason: str) -> None:
         passed[reason] += 1
         examples.setdefault(reason, printable_name(path))
 
-    for argument in arguments:
-        if argument == "-":
-            paths += _read_names(null)
-        elif Path(argument).is_dir():
-            for path in walk_files(argument, report, ignored=_IGNORED):
-                if is_image_file(path):
-                    paths.append(path)
-                else:
-                    report(path, "no image by suffix or content")
-        elif not os.path.lexists(argument) and glob.has_magic(argument):
-            # Path.glob does not accept absolute patterns.
-            paths += sorted(glob.glob(argument, recursive=True))  # noqa: PTH207
-        else:
-            paths.append(argument)
-    for reason, count in passed.items():
-        log.warning("passed over: %d, such as %s: %s", count, examples[reason], reason)
-    if not paths:
+    for argument, is_folder in _expand(arguments, null):
+        start = os.path.join(Path(argument), "") if is_folder else ""  # noqa: PTH118  # ends with a separator
+        walk = walk_files(argument, report, ignored=_IGNORED, ordered=holds is None) if is_folder else (argument,)
+        for path in walk:
+            held = holds is None or holds(path.removeprefix(start).replace(os.sep, "/"))
+            if held and is_folder and not is_image_file(path):
+                report(path, "no image by suffix or content")
+                continue
+            count += 1
+            if held:
+                yield path
+    for reason, number in passed.items():
+        log.warning("passed over: %d, such as %s: %s", number, examples[reason], reason)
+    if not count:
         names = ", ".join("standard input" if argument == "-" else argument for argument in arguments)
         raise CollectionError(f"no file in {names}; expected images or DICOM files, or folders with such files")
-    return list(dict.fromkeys(paths))
 
 
-def _read_names(null: bool) -> list[str]:
-    """Return the files that standard input names."""
-    text = os.fsdecode(sys.stdin.buffer.read()).removeprefix(_BOM)
-    # `splitlines` would also split at other characters that a name may contain.
-    names = [name for name in (text.split("\0") if null else text.replace("\r\n", "\n").split("\n")) if name]
-    if any("\0" in name for name in names):
-        raise CollectionError(
-            "standard input holds the content of a file, or names that end with null bytes; expected names of files, "
-            "one per line. Use --null for null bytes"
-        )
-    return find_files(names) if names else []
+def _expand(arguments: Iterable[str], null: bool) -> Iterator[tuple[str, bool]]:
+    """Yield the files and folders that the arguments name, and whether each is a folder."""
+    for argument in arguments:
+        if argument == "-":
+            yield from _expand(_read_names(null), null)
+        elif Path(argument).is_dir():
+            yield argument, True
+        elif not os.path.lexists(argument) and glob.has_magic(argument):
+            # Path.glob does not accept absolute patterns.
+            yield from ((path, False) for path in sorted(glob.glob(argument, recursive=True)))  # noqa: PTH207
+        else:
+            yield argument, False
+
+
+def _read_names(null: bool) -> Iterator[str]:
+    """Yield the names on standard input."""
+    # Lines of a text stream would also end at other characters that a name may contain.
+    rest, start = b"", _BOM
+    while block := sys.stdin.buffer.read(_BLOCK):
+        if b"\0" in block and not null:
+            raise CollectionError(
+                "standard input holds the content of a file, or names that end with null bytes; expected names of "
+                "files, one per line. Use --null for null bytes"
+            )
+        *names, rest = (rest + block).removeprefix(start).split(b"\0" if null else b"\n")
+        yield from (os.fsdecode(name if null else name.removesuffix(b"\r")) for name in names if name.strip(b"\r"))
+        start = b""
+    if rest := rest.removesuffix(b"\r"):
+        yield os.fsdecode(rest)
 
 
 def read_files(
@@ -206,7 +232,7 @@ def map_batches(
     with threadpool_limits(1, user_api="blas"), ThreadPoolExecutor(num_workers) as pool:
         pending: deque[Future[list[Outcome]]] = deque()
         try:
-            for batch in _split(list(paths), batch_size, num_workers):
+            for batch in split_batches(paths, batch_size, num_workers):
                 pending.append(pool.submit(work, batch))
                 if len(pending) >= 2 * num_workers:
                     yield from pending.popleft().result()
@@ -216,9 +242,12 @@ def map_batches(
             pool.shutdown(wait=False, cancel_futures=True)
 
 
-def _split(paths: list[str], batch_size: int, num_workers: int) -> Iterator[list[str]]:
-    start = 0
-    while start < len(paths):
-        size = max(1, min(batch_size, (len(paths) - start) // (2 * num_workers)))
-        yield paths[start : start + size]
-        start += size
+def split_batches(paths: Iterable[str], batch_size: int, num_workers: int) -> Iterator[list[str]]:
+    """Yield batches of files, of which the last ones are smaller; see `map_batches`."""
+    remaining, ahead = iter(paths), deque[str]()
+    while True:
+        ahead.extend(islice(remaining, 2 * num_workers * batch_size - len(ahead)))
+        if not ahead:
+            return
+        size = max(1, min(batch_size, len(ahead) // (2 * num_workers)))
+        yield [ahead.popleft() for _ in range(size)]

@@ -8,7 +8,7 @@ run cannot write the same table. Of several rows of one path, the last counts.
 import csv
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,8 +88,7 @@ class Table:
             PneumoscopeError: if the format is unknown, if the file exists and `resume` is false, if its rows have
                 another model or operating point, or if another process writes it.
         """
-        if path.suffix not in FORMATS:
-            raise PneumoscopeError(f"{path} ends with {path.suffix!r}; expected one of {', '.join(FORMATS)}")
+        _check_format(path)
         self.path, self.scored = path, scored
         self.done: set[str] = set()
         self._last: dict[str, int] = {}  # number of the last row of each path
@@ -129,6 +128,11 @@ class Table:
         """The columns of the table."""
         return list_columns(self.scored)
 
+    @property
+    def paths(self) -> Collection[str]:
+        """Values of the column `path`, also of rows with an error."""
+        return self._last.keys()
+
     def add(self, row: Row) -> None:
         """Append a row to the partial file."""
         self._stream.write(json.dumps(row) + "\n")
@@ -139,11 +143,7 @@ class Table:
     def finish(self) -> None:
         """Write the finished file and delete the partial one."""
         rows = (row for number, row in enumerate(_read_lines(self._partial)) if self._last[row["path"]] == number)
-        with atomic_write(self.path, private=True) as whole:
-            if self.path.suffix == ".parquet":
-                _write_parquet(rows, whole, self.scored)
-            else:
-                {".csv": _write_csv, ".jsonl": _write_lines}[self.path.suffix](rows, whole, self.columns)
+        write_table(rows, self.path, self.scored)
         self._partial.unlink()
         self._stream.close()
 
@@ -182,6 +182,30 @@ class Table:
         if not copy:
             self._stream.truncate(size)
         self._stream.flush()
+
+
+def write_table(rows: Iterable[Row], path: Path, scored: Sequence[str]) -> None:
+    """Write a table in one atomic step, for the user only.
+
+    Args:
+        rows: values of all columns by name.
+        path: file to write: `.csv`, `.parquet` or `.jsonl`.
+        scored: names with a probability, see `list_columns`.
+
+    Raises:
+        PneumoscopeError: if the format is unknown.
+    """
+    _check_format(path)
+    with atomic_write(path, private=True) as whole:
+        if path.suffix == ".parquet":
+            _write_parquet(rows, whole, scored)
+        else:
+            {".csv": _write_csv, ".jsonl": _write_lines}[path.suffix](rows, whole, list_columns(scored))
+
+
+def _check_format(path: Path) -> None:
+    if path.suffix not in FORMATS:
+        raise PneumoscopeError(f"{path} ends with {path.suffix!r}; expected one of {', '.join(FORMATS)}")
 
 
 def read_table(path: Path) -> Iterator[Row]:
