@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
 OutputOption = Annotated[
     str | None,
-    typer.Option(metavar="FILE|DIR/", help="Table to write: .csv, .parquet or .jsonl; or folder of the parts of one."),
+    typer.Option(
+        metavar="FILE|DIR/", help="Table to write: .csv, .parquet or .jsonl; or folder of its parts. Also a URL."
+    ),
 ]
 ShardOption = Annotated[
     str | None,
@@ -28,8 +30,7 @@ ShardOption = Annotated[
     ),
 ]
 CombineOption = Annotated[
-    Path | None,
-    typer.Option(metavar="DIR", file_okay=False, help="Join the parts in a folder into the table --output."),
+    str | None, typer.Option(metavar="DIR", help="Join the parts in a folder or URL into the table --output.")
 ]
 
 
@@ -52,21 +53,75 @@ def choose_part(sources: Sequence[str], output: str | None, shard: str | None) -
     return chosen
 
 
-def open_table(output: str | None, part: "Shard | None", **settings: Any) -> "Table | None":
-    """Return the table of `read`; None if rows are only printed."""
+def open_table(output: str | None, part: "Shard | None", *, resume: bool, **settings: Any) -> "Table | None":
+    """Return the table of `read`; None if rows are only printed. That of a URL is a local file, see `close_table`."""
     from pneumoscope.inference.shards import open_part
     from pneumoscope.inference.table import Table
+    from pneumoscope.io.storage import put_file
 
     if output is None:
         return None
-    return open_part(Path(output), part, **settings) if part else Table(Path(output), **settings)
+    path, url = _locate(output, part)
+    if url:
+        _fetch_existing(path, url, resume=resume)
+    if part is None:
+        return Table(path, resume=resume, **settings)
+    table = open_part(path.parent, part, resume=resume, **settings)
+    if url:
+        put_file(path.with_suffix(".json"), f"{url.rpartition('/')[0]}/{path.stem}.json")
+    return table
 
 
-def combine_table(folder: Path, output: str | None, others: Sequence[str]) -> None:
+def close_table(table: "Table", output: str, part: "Shard | None") -> None:
+    """Complete a finished table: write the manifest of a part, and the objects of a URL."""
+    from pneumoscope.inference.shards import close_part
+    from pneumoscope.io.storage import put_file
+
+    if part:
+        close_part(table)
+    path, url = _locate(output, part)
+    if url:
+        parent = url.rpartition("/")[0]
+        for file in (path, *([path.with_suffix(".json")] if part else [])):  # a manifest says that its part is there
+            put_file(file, f"{parent}/{file.name}")
+            file.unlink()
+
+
+def _locate(output: str, part: "Shard | None") -> tuple[Path, str | None]:
+    """Return the local path of a table, and the URL of its object, if any."""
+    from pneumoscope.io.storage import cache_folder, is_url
+
+    if not is_url(output):
+        return (Path(output) / part.part_name if part else Path(output)), None
+    parent, _, name = f"{output.rstrip('/')}/{part.part_name}".rpartition("/") if part else output.rpartition("/")
+    return cache_folder(parent) / name, f"{parent}/{name}"
+
+
+def _fetch_existing(path: Path, url: str, *, resume: bool) -> None:
+    """Copy the manifests beside a part, and the table itself if it is to be continued."""
+    from pneumoscope.io.storage import exists, fetch_file, fetch_folder
+
+    if path.name.startswith("part-"):
+        fetch_folder(url.rpartition("/")[0], wanted=lambda name: name.endswith(".json"))
+    if path.exists() or path.with_name(f"{path.name}.partial").exists() or not exists(url):
+        return
+    if not resume:
+        raise PneumoscopeError(f"{url} exists already; expected a new object. Add --resume, or give another --output")
+    fetch_file(url, path)
+
+
+def combine_table(source: str, output: str | None, others: Sequence[str]) -> None:
     """Join the parts in a folder into one table."""
     from pneumoscope.inference.shards import combine_parts
+    from pneumoscope.io.storage import exists, fetch_data, put_file
 
     if output is None or others:
-        raise PneumoscopeError(f"--combine {folder} joins parts; expected --output FILE and nothing else to read")
-    number = combine_parts(folder, Path(output))
+        raise PneumoscopeError(f"--combine {source} joins parts; expected --output FILE and nothing else to read")
+    path, url = _locate(output, None)
+    if url and exists(url):
+        raise PneumoscopeError(f"{url} exists already; give another --output, or delete it")
+    number = combine_parts(fetch_data(source), path)
+    if url:
+        put_file(path, url)
+        path.unlink()
     typer.echo(f"{number} files; {output}. {RESEARCH_USE_ONLY}", err=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from pneumoscope import RESEARCH_USE_ONLY
-from pneumoscope.cli.archive import CombineOption, OutputOption, ShardOption, choose_part, combine_table, open_table
+from pneumoscope.cli import archive
 from pneumoscope.cli.options import (
     ConfigurationOption,
     IgnorePopulationOption,
@@ -81,13 +81,13 @@ The command exits with 1 if a file cannot be read, and with 3 if the output cann
 def read(
     paths: Annotated[
         list[str] | None,
-        typer.Argument(metavar="SOURCE...", help="Files, folders, globs, or - for a list on standard input."),
+        typer.Argument(metavar="SOURCE...", help="Files, folders, globs, URLs, or - for a list on standard input."),
     ] = None,
     operating_point: OperatingPointOption = "balanced",
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
-    output: OutputOption = None,
-    shard: ShardOption = None,
-    combine: CombineOption = None,
+    output: archive.OutputOption = None,
+    shard: archive.ShardOption = None,
+    combine: archive.CombineOption = None,
     heatmaps: Annotated[Path | None, typer.Option(help="Folder for one heatmap figure per image.")] = None,
     dicom_out: Annotated[
         Path | None, typer.Option(help="Folder for one DICOM secondary capture and structured report per image.")
@@ -108,17 +108,16 @@ def read(
     from pneumoscope.inference.batch import ReadBatch, find_files, list_files, read_files
     from pneumoscope.inference.processes import read_in_processes
     from pneumoscope.inference.reader import NO_HEATMAPS, Reader
-    from pneumoscope.inference.shards import close_part
     from pneumoscope.progress import track
 
     if combine:
-        combine_table(combine, output, [*(paths or []), *([shard] if shard else [])])
+        archive.combine_table(combine, output, [*(paths or []), *([shard] if shard else [])])
         return
     if not paths:
         raise PneumoscopeError("nothing to read; expected files, folders, globs or -, or --combine DIR")
     if resume and output is None:
         raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
-    part = choose_part(paths, output, shard)
+    part = archive.choose_part(paths, output, shard)
     files: Iterable[str] = list_files(paths, null=null, holds=part.holds) if part else find_files(paths, null=null)
     # A single file runs on all cores. Of several files, each runs on one core.
     num_threads = 0 if isinstance(files, list) and len(files) == 1 else 1
@@ -133,7 +132,7 @@ def read(
     if heatmaps and not reader.has_heatmaps:
         raise PneumoscopeError(NO_HEATMAPS)
     head = {"model": reader.models.id, "operating_point": operating_point}
-    table = open_table(output, part, head=head, scored=reader.scored, resume=resume, retry=not no_retry)
+    table = archive.open_table(output, part, head=head, scored=reader.scored, resume=resume, retry=not no_retry)
     files = (path for path in files if not table or printable_name(path) not in table.done)
     files = files if part else list(files)
     read_all = read_in_processes if part else read_files
@@ -151,8 +150,8 @@ def read(
         rest = f"{output}.partial keeps the finished rows; free space and add --resume to continue" if output else ""
         typer.echo(f"pneumoscope: the output cannot be written: {error}. {rest}".rstrip(), err=True)
         raise typer.Exit(NOT_WRITTEN) from None
-    if part and table:
-        close_part(table)
+    if table and output:
+        archive.close_table(table, output, part)
     decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
     number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
     if adapted := reader.models.cards.classifier.adapted:

@@ -40,7 +40,9 @@ for module in (inference, evaluation, training):
 app.add_typer(data.COMMANDS, name="data")
 app.add_typer(research.COMMANDS, name="research")
 
-EXTRA_MODULES = {"umap": "umap"} | dict.fromkeys(("keras", "tensorflow", "cv2", "openTSNE", "onnx", "mapie"), "train")
+EXTRA_MODULES = {"umap": "umap", "obstore": "cloud"} | dict.fromkeys(
+    ("keras", "tensorflow", "cv2", "openTSNE", "onnx", "mapie"), "train"
+)
 USER_ERROR = 2
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.io.storage import fetch_data
 from pneumoscope.models.keras_file import PREPROCESSING
 
 if TYPE_CHECKING:
@@ -18,10 +19,10 @@ if TYPE_CHECKING:
 Configuration = Literal["reference", "improved", "default", "large"]
 HoldOut = Literal["patients", "series", "images"]
 
-DATA_HELP = "Folder or table (CSV, TSV, Parquet) of labeled radiographs"
-DataArgument = Annotated[Path, typer.Argument(metavar="DATA", help=f"{DATA_HELP}.")]
+DATA_HELP = "Folder or table (CSV, TSV, Parquet) of labeled radiographs, or URL of one"
+DataArgument = Annotated[Path, typer.Argument(metavar="DATA", parser=fetch_data, help=f"{DATA_HELP}.")]
 OptionalDataArgument = Annotated[
-    Path | None, typer.Argument(metavar="[DATA]", help=f"{DATA_HELP}; phantoms by default.")
+    Path | None, typer.Argument(metavar="[DATA]", parser=fetch_data, help=f"{DATA_HELP}; phantoms by default.")
 ]
 OutOption = Annotated[Path, typer.Option("--out", file_okay=False, help="Output folder.")]
 ModelOption = Annotated[

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from itertools import islice
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from pneumoscope.data.manifest import is_manifest
 from pneumoscope.data.source import hash_file
 from pneumoscope.data.tables import list_table, read_age
 from pneumoscope.errors import CollectionError, ImageError
+from pneumoscope.io.storage import fetch_data
 from pneumoscope.labels import LabelSet
 from pneumoscope.progress import log, track
 
@@ -78,14 +78,14 @@ def scan_collection(source: str | os.PathLike[str], *, options: LabelOptions | N
     folder, these patients get the prefix `test/`.
 
     Args:
-        source: folder, or `.csv`, `.tsv` or `.parquet` file.
+        source: folder, or `.csv`, `.tsv` or `.parquet` file; or the URL of one, see `fetch_data`.
         options: how to read the labels.
 
     Raises:
         CollectionError: if the source does not exist or contains no radiograph.
         LabelError: if its class names are not usable.
     """
-    source, options = Path(source), options or LabelOptions()
+    source, options = fetch_data(os.fspath(source)), options or LabelOptions()
     if not source.exists():
         raise CollectionError(f"{source} does not exist; {_LAYOUT}")
     if source.is_file() and not is_manifest(source):

@@ -10,6 +10,7 @@ from typing import BinaryIO
 
 from pneumoscope.errors import ImageError, escape_controls
 from pneumoscope.io.read import open_regular
+from pneumoscope.io.storage import fetch_object, is_url
 
 ImageSource = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -28,14 +29,14 @@ def open_source(source: ImageSource) -> Iterator[BinaryIO]:
     """Open an image file for reading.
 
     Args:
-        source: path, bytes, or a binary stream. A stream is read from its first byte and stays open.
+        source: path or URL, bytes, or a binary stream. A stream is read from its first byte and stays open.
 
     Yields:
         A seekable binary stream at its first byte. The content of a pipe is held in memory.
 
     Raises:
-        ImageError: if the file does not exist, cannot be opened or is a named pipe or device, if the stream yields
-            text, if a pipe holds more than 256 MiB, or if `source` is of another type.
+        ImageError: if the file or object does not exist, cannot be read or is a named pipe or device, if the stream
+            yields text, if a pipe or object holds more than 256 MiB, or if `source` is of another type.
     """
     if isinstance(source, bytes | bytearray | memoryview):
         yield io.BytesIO(source)
@@ -98,6 +99,8 @@ def shorten_name(name: str, *, most: int) -> str:
 
 
 def _open_path(path: str | os.PathLike[str]) -> BinaryIO:
+    if is_url(path):
+        return io.BytesIO(fetch_object(str(path), most=MAX_BYTES))
     try:
         return open_regular(path)
     except OSError as error:

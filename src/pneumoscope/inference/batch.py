@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -20,6 +20,7 @@ from pneumoscope.errors import CollectionError
 from pneumoscope.inference.reader import Reader
 from pneumoscope.inference.reading import Reading
 from pneumoscope.inference.table import make_schema
+from pneumoscope.io.storage import AT_ONCE, is_url
 from pneumoscope.progress import log
 
 if TYPE_CHECKING:
@@ -107,7 +108,12 @@ class ReadBatch:
     def read(self, paths: Sequence[str], contents: Sequence[bytes] | None = None) -> list[Reading]:
         """Return the reading of each file, or of each content with a name."""
         size, names = self.reader.models.image_size, [printable_name(path) for path in paths]
-        images = [decode_file(source, size=size) for source in (paths if contents is None else contents)]
+        decode = partial(decode_file, size=size)
+        if contents is None and any(map(is_url, paths)):
+            with ThreadPoolExecutor(AT_ONCE) as pool:
+                images = list(pool.map(decode, paths))
+        else:
+            images = [decode(source) for source in (paths if contents is None else contents)]
         readings = self.reader.predict_decoded(images, names, self.operating_point)
         if self._deidentify:
             readings = [replace(reading, identity=Identity()) for reading in readings]
@@ -133,8 +139,8 @@ def list_files(
     listed.
 
     Args:
-        arguments: files, folders, glob patterns, or `-` to read such names from standard input, one per line. A folder
-            stands for all images below it, recognised by suffix or content.
+        arguments: files, folders, URLs, glob patterns, or `-` to read such names from standard input, one per line. A
+            folder stands for all images below it, recognised by suffix or content.
         null: whether names on standard input end with a null byte instead of a line end.
         holds: gets the path of each file, with `/`: below the folder that an argument names, else as the argument names
             the file. Files with a false result are left out. The files of a folder then come in the order of the disk,
@@ -152,11 +158,11 @@ def list_files(
         examples.setdefault(reason, printable_name(path))
 
     for argument, is_folder in _expand(arguments, null):
-        start = os.path.join(Path(argument), "") if is_folder else ""  # noqa: PTH118  # ends with a separator
+        start = f"{argument.rstrip('/')}/" if is_url(argument) else os.path.join(Path(argument), "")  # noqa: PTH118
         walk = walk_files(argument, report, ignored=_IGNORED, ordered=holds is None) if is_folder else (argument,)
         for path in walk:
             held = holds is None or holds(path.removeprefix(start).replace(os.sep, "/"))
-            if held and is_folder and not is_image_file(path):
+            if held and path != argument and not is_image_file(path):
                 report(path, "no image by suffix or content")
                 continue
             count += 1
@@ -174,7 +180,7 @@ def _expand(arguments: Iterable[str], null: bool) -> Iterator[tuple[str, bool]]:
     for argument in arguments:
         if argument == "-":
             yield from _expand(_read_names(null), null)
-        elif Path(argument).is_dir():
+        elif is_url(argument) or Path(argument).is_dir():
             yield argument, True
         elif not os.path.lexists(argument) and glob.has_magic(argument):
             # Path.glob does not accept absolute patterns.

@@ -22,6 +22,7 @@ from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.table import ROW_GROUP, Row, Table, read_table, write_table
 from pneumoscope.io.json_file import parse_json, write_json
 from pneumoscope.io.read import read_text
+from pneumoscope.io.storage import is_url
 
 _SHARD = re.compile(r"(\d*)/([1-9]\d*)")
 _INDEX_NAMES = ("SLURM_ARRAY_TASK_ID", "JOB_COMPLETION_INDEX")
@@ -99,10 +100,11 @@ def check_sources(arguments: Sequence[str]) -> None:
         PneumoscopeError: if a source does not exist here, or lies in another one.
     """
     sources = [name for name in arguments if name != "-" and (os.path.lexists(name) or not glob.has_magic(name))]
-    if missing := [source for source in sources if not os.path.lexists(source)]:
+    if missing := [source for source in sources if not (is_url(source) or os.path.lexists(source))]:
         raise PneumoscopeError(f"{', '.join(missing)} does not exist; expected the same files on each machine")
-    for inner, outer in permutations([Path(os.path.abspath(source)) for source in sources], 2):  # noqa: PTH100
-        if inner.is_relative_to(outer):
+    roots = [f"{source if is_url(source) else os.path.abspath(source)}".rstrip("/") + "/" for source in sources]  # noqa: PTH100
+    for inner, outer in permutations(roots, 2):
+        if inner.startswith(outer):
             raise PneumoscopeError(f"{inner} is in {outer}; expected sources apart, as each file is read once")
 
 
