@@ -108,8 +108,10 @@ def test_a_killed_worker_and_a_poison_file_cost_one_row(job, tmp_path):
     assert running.returncode == 0, error[-3000:]
     rows = read_rows(tmp_path / "out")
     paths = sorted(str(path) for path in (tmp_path / "images").iterdir())
-    assert [row["path"] for row in rows] == paths and "'error': 1" in output
-    expected = [reading.to_row() for reading in read_files(ReadBatch(), [path for path in paths if "poison" not in path])]
+    assert [row["path"] for row in rows] == paths and "'unreadable': 1" in output
+    expected = [
+        reading.to_row() for reading in read_files(ReadBatch(), [path for path in paths if "poison" not in path])
+    ]
     *others, poisoned = rows
     assert others == expected
     assert "the file ended the process" in poisoned["error"]
@@ -138,5 +140,5 @@ def test_too_few_processors_are_an_error():
     from pneumoscope.inference.ray_data import check_processors
 
     check_processors(5, num_workers=2)
-    with pytest.raises(PneumoscopeError, match="4 processors; 2 workers need 5.*at most 1 --workers"):
+    with pytest.raises(PneumoscopeError, match=r"4 processors; 2 workers need 5.*at most 1 --workers"):
         check_processors(4, num_workers=2)

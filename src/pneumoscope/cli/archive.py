@@ -3,7 +3,7 @@
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -11,6 +11,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
+    from pneumoscope.inference.batch import ReadBatch
     from pneumoscope.inference.shards import Shard
     from pneumoscope.inference.table import Table
 
@@ -31,6 +32,15 @@ ShardOption = Annotated[
 ]
 CombineOption = Annotated[
     str | None, typer.Option(metavar="DIR", help="Join the parts in a folder or URL into the table --output.")
+]
+
+
+EngineOption = Annotated[
+    Literal["threads", "ray"], typer.Option(help="Read in this process, or with Ray Data into --output DIR/.")
+]
+AddressOption = Annotated[
+    str | None,
+    typer.Option(help="Ray cluster, auto for that of this machine.", show_default="a cluster for this run alone"),
 ]
 
 
@@ -125,3 +135,19 @@ def combine_table(source: str, output: str | None, others: Sequence[str]) -> Non
         put_file(path, url)
         path.unlink()
     typer.echo(f"{number} files; {output}. {RESEARCH_USE_ONLY}", err=True)
+
+
+def read_on_cluster(
+    read: "ReadBatch", sources: Sequence[str], output: str | None, *, null: bool, **settings: Any
+) -> int:
+    """Read files with Ray Data, print how many have which decision, and return how many cannot be read."""
+    from pneumoscope.inference.batch import find_files
+    from pneumoscope.inference.ray_data import read_with_ray
+    from pneumoscope.inference.table import FORMATS
+
+    if output is None or output.endswith(FORMATS) or "://" in output:
+        raise PneumoscopeError(f"--engine ray writes Parquet files into a folder; expected --output DIR/, not {output}")
+    counts = read_with_ray(read, find_files(sources, null=null), Path(output), **settings)
+    decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
+    typer.echo(f"{counts.total()} files: {decisions}; {output}. {RESEARCH_USE_ONLY}", err=True)
+    return counts["unreadable"]

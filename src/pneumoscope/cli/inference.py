@@ -1,6 +1,7 @@
 """`read`, `app` and `export`: predictions for new radiographs."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -102,6 +103,8 @@ def read(
     resume: Annotated[bool, typer.Option("--resume", help="Skip files that --output already contains.")] = False,
     no_retry: Annotated[bool, typer.Option("--no-retry", help="With --resume, also skip rows with an error.")] = False,
     null: Annotated[bool, typer.Option("--null", help="Names on standard input end with a null byte.")] = False,
+    engine: archive.EngineOption = "threads",
+    address: archive.AddressOption = None,
 ) -> None:
     """Classify radiographs and print one row per file."""
     from pneumoscope.data.source import printable_name
@@ -117,15 +120,22 @@ def read(
         raise PneumoscopeError("nothing to read; expected files, folders, globs or -, or --combine DIR")
     if resume and output is None:
         raise PneumoscopeError("--resume continues a table; expected --output FILE as well")
+    settings = {"operating_point": operating_point, "ignore_population": ignore_population, "deidentify": deidentify}
+    if engine == "ray":
+        if heatmaps or dicom_out or shard:
+            raise PneumoscopeError("--engine ray writes the table only; expected no --heatmaps, --dicom-out or --shard")
+        options = {"num_workers": workers or os.cpu_count() or 1, "address": address, "batch_size": batch_size}
+        batch = ReadBatch(model, **settings)
+        if archive.read_on_cluster(batch, paths, output, null=null, resume=resume, **options):
+            raise typer.Exit(SOME_FAILED)
+        return
     part = archive.choose_part(paths, output, shard)
     files: Iterable[str] = list_files(paths, null=null, holds=part.holds) if part else find_files(paths, null=null)
     # A single file runs on all cores. Of several files, each runs on one core.
     num_threads = 0 if isinstance(files, list) and len(files) == 1 else 1
     batch = ReadBatch(
         model if part else Reader.open(model, num_threads=num_threads, ignore_population=ignore_population),
-        operating_point=operating_point,
-        ignore_population=ignore_population,
-        deidentify=deidentify,
+        **settings,
         render=_choose_render(heatmaps, dicom_out, deidentify),
     )
     reader = batch.reader

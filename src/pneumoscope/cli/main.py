@@ -40,7 +40,7 @@ for module in (inference, evaluation, training):
 app.add_typer(data.COMMANDS, name="data")
 app.add_typer(research.COMMANDS, name="research")
 
-EXTRA_MODULES = {"umap": "umap", "obstore": "cloud"} | dict.fromkeys(
+EXTRA_MODULES = {"umap": "umap", "obstore": "cloud", "ray": "ray"} | dict.fromkeys(
     ("keras", "tensorflow", "cv2", "openTSNE", "onnx", "mapie"), "train"
 )
 USER_ERROR = 2

@@ -1,8 +1,8 @@
 """An archive read by Ray Data, on one machine or a cluster.
 
-Ray distributes the paths of the files, never their pixels: each actor reads whole batches with `ReadBatch`. Each block of
-rows becomes one Parquet file. Ray records the paths of a block with its file in two steps, so that a run which was
-stopped is continued without a lost row and without a row twice.
+Ray distributes the paths of the files, never their pixels: each actor reads whole batches with `ReadBatch`. Each batch
+becomes one Parquet file. Ray records the paths of a file beside it in two steps, so that a run which was stopped is
+continued without a lost row and without a row twice.
 """
 
 import hashlib
@@ -86,7 +86,7 @@ def read_with_ray(
     resume: bool = False,
     batch_size: int = 32,
 ) -> Counter[str]:
-    """Read files with Ray Data, and return the number of rows by decision; `error` counts unreadable files.
+    """Read files with Ray Data, and return the number of rows by decision; `unreadable` counts files with an error.
 
     Args:
         read: what to read with. It is pickled: its model is a path or None.
@@ -136,13 +136,13 @@ def read_with_ray(
 
 
 def count_decisions(folder: Path) -> Counter[str]:
-    """Return the number of rows of a folder by decision, with `error` for unreadable files."""
+    """Return the number of rows of a folder by decision, `unreadable` for those with an error."""
     from pyarrow import dataset
 
     counts: Counter[str] = Counter()
     for batch in dataset.dataset(folder, format="parquet").to_batches(columns=["error", "decision"]):
         rows = zip(batch["error"].to_pylist(), batch["decision"].to_pylist(), strict=True)
-        counts.update("error" if error else decision for error, decision in rows)
+        counts.update("unreadable" if error else decision for error, decision in rows)
     return counts
 
 
@@ -173,6 +173,7 @@ def _prepare(read: ReadBatch, paths: Iterable[str], folder: Path, resume: bool) 
 
 
 def check_processors(number: int, num_workers: int) -> None:
+    """Raise a `PneumoscopeError` if a cluster has too few processors for the workers."""
     if num_workers + OTHER_CPUS > number:
         raise PneumoscopeError(
             f"the cluster has {number} processors; {num_workers} workers need {num_workers + OTHER_CPUS}, as Ray needs "
