@@ -275,7 +275,8 @@ def _fetch(prefix: str, folder: Path, name: str, meta: Any) -> str | None:
 def _is_denied(error: Exception) -> bool:
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
-    return isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError)
+    denied = isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError)
+    return denied or any(f"status code: {code} " in str(error) for code in (401, 403))  # of a listing
 
 
 def _explain(error: Exception) -> str:
