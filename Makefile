@@ -48,7 +48,7 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/pip
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Pneumoscope with test and documentation tools into $(VENV): downloads about 500 MB, takes one to two minutes."
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,dev,docs]'
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,cloud,dev,docs]'
 	@touch $(VENV)/ready $@
 
 $(BIN)/pip:

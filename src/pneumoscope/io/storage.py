@@ -13,6 +13,7 @@ from functools import lru_cache, partial
 from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
+from urllib.parse import unquote
 
 from pneumoscope.errors import CollectionError, ImageError, PneumoscopeError
 from pneumoscope.io.write import atomic_write
@@ -73,7 +74,7 @@ def fetch_object(url: str, *, most: int) -> bytes:
     except ImageError:
         raise
     except Exception as error:  # obstore raises its own classes and built-in ones
-        if _is_denied(error) and not url.startswith("https://"):
+        if _is_denied(error) and not url.lower().startswith("https://"):
             next(_list(url), None)
         raise ImageError(f"the object cannot be read: {_explain(error)}") from None
 
@@ -211,7 +212,7 @@ def _open(url: str) -> "tuple[ObjectStore, str]":
             "a URL without a bucket, or with credentials; expected one such as s3://bucket/folder/, and credentials in "
             "the environment"
         )
-    return _open_store(f"{scheme.lower()}://{bucket}"), key
+    return _open_store(f"{scheme.lower()}://{bucket}"), unquote(key) if scheme.lower() == "https" else key
 
 
 @lru_cache(maxsize=8)
@@ -238,10 +239,10 @@ def _list(url: str) -> Iterator[tuple[str, Any]]:
     import obstore
 
     store, key = _open(url)
-    if url.startswith("https://") and not url.endswith("/"):
+    if url.lower().startswith("https://") and not url.endswith("/"):
         yield url, None
         return
-    root = url[: len(url) - len(key)].rstrip("/")
+    root = "/".join(url.split("/", 3)[:3])
     try:
         pages = iter(obstore.list(store, prefix=key or None))
         first = next(pages, [])
@@ -275,7 +276,8 @@ def _fetch(prefix: str, folder: Path, name: str, meta: Any) -> str | None:
 def _is_denied(error: Exception) -> bool:
     from obstore.exceptions import PermissionDeniedError, UnauthenticatedError
 
-    return isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError)
+    denied = isinstance(error, PermissionError | PermissionDeniedError | UnauthenticatedError)
+    return denied or any(f"status code: {code} " in str(error) for code in (401, 403))  # of a listing
 
 
 def _explain(error: Exception) -> str:
