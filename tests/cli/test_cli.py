@@ -137,6 +137,11 @@ def findings(tmp_path_factory):
 
 
 @pytest.mark.integration
+def test_several_devices_need_jax(run, tmp_path):
+    code, _, error = run("train", tmp_path, "--devices", "2", "--out", tmp_path / "run")
+    assert code == 2 and "the backend of Keras is tensorflow" in error and "KERAS_BACKEND=jax" in error
+
+
 def test_findings_from_training_to_reading(run, findings):
     """The whole grammar on a multi-label table: train, continue, evaluate, explain, export, read."""
     data, made, reader = findings / "data/manifest.csv", findings / "run", findings / "reader"

@@ -51,6 +51,9 @@ def train(
         typer.Option(metavar="MODEL", help="Fine-tune a training run or .keras file with a new last layer."),
     ] = None,
     tensorboard: Annotated[Path | None, typer.Option(help="Folder for TensorBoard logs.")] = None,
+    devices: Annotated[
+        int, typer.Option(min=1, help="Number of GPUs or other devices that share each batch; needs JAX.")
+    ] = 1,
     seed: SeedOption = 0,
     settings: SettingsOption = None,
 ) -> None:
@@ -63,6 +66,7 @@ def train(
     from pneumoscope.classifier import DATA_NAME, choose_settings
     from pneumoscope.io.json_file import write_json
     from pneumoscope.io.write import write_text
+    from pneumoscope.models.devices import use_devices
     from pneumoscope.models.settings_file import SETTINGS_NAME
     from pneumoscope.study.settings import anomaly_settings
 
@@ -70,6 +74,8 @@ def train(
     if task == "anomaly" and anomaly_settings(configuration or "default") is None:
         _fit_normality_model(data, out, labels, configuration or "default", given, seed)
         return
+    if devices > 1:
+        use_devices(devices)
     chosen = choose_settings(configuration, task=task, **given)
     dataset = load_split(data, out, labels, chosen.size, seed)
     if task == "anomaly":

@@ -11,7 +11,6 @@ The card of the classifier names the parts that were left out.
 import hashlib
 import json
 import os
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -39,7 +38,7 @@ SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 READER_NAME = "reader"  # the exported reader in the folder of a study
 BATCH_SIZE = 2
 # A string of protobuf after its length, 8; a longer form of the same number ends with 0.
-_LOCATION_KEY = re.compile(rb"[\x00\x08]location")
+_LOCATION_KEYS = (b"\x08location", b"\x00location")
 PATCHES_OUTPUT = "patches"  # patch features of the normality model
 
 
@@ -286,7 +285,7 @@ def _read_graph(path: Path) -> bytes:
     """
     with open_regular(path) as stream:
         data = stream.read()
-    if _LOCATION_KEY.search(data):
+    if any(key in data for key in _LOCATION_KEYS):
         raise ModelError(f"{path} keeps weights in other files; expected one file with all weights: export it again")
     return data
 

@@ -25,6 +25,7 @@ from pneumoscope.errors import TrainingError
 from pneumoscope.io.read import open_regular
 from pneumoscope.io.results import LearningCurve
 from pneumoscope.io.write import atomic_write
+from pneumoscope.models.devices import share_batches
 from pneumoscope.models.history import CURVES, HISTORY, HISTORY_NAME, open_tensorboard, write_history
 from pneumoscope.models.optimizer import build_optimizer
 from pneumoscope.models.saved_model import init_weights
@@ -168,7 +169,8 @@ def _run_epoch(
     sums: dict[str, float] = defaultdict(float)
     examples = 0
     for step, batch in enumerate(_draw_batches(data, settings.batch_size, rng), start=1):
-        logs = model.train_on_batch(*batch, return_dict=True)
+        with share_batches():
+            logs = model.train_on_batch(*batch, return_dict=True)
         examples += len(batch[0])
         for name, value in logs.items():
             sums[name] += float(value) * len(batch[0])

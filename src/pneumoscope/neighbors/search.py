@@ -116,7 +116,7 @@ def scale_to_length_one(embeddings: NDArray[np.floating]) -> NDArray[np.float32]
     lengths = np.linalg.norm(values, axis=-1, keepdims=True)
     if not np.isfinite(lengths).all():
         raise ValueError("embeddings hold NaN or infinity, expected finite numbers; the training may have diverged")
-    return np.asarray(np.divide(values, lengths, out=values.copy(), where=lengths > 0))
+    return np.asarray(values / np.where(lengths > 0, lengths, 1))
 
 
 @dataclass(frozen=True)
