@@ -90,7 +90,7 @@ class Destination:
     @contextmanager
     def running(self, *syntaxes: str, status: int = 0) -> Iterator["Destination"]:
         """Listen meanwhile, for secondary captures and reports in some transfer syntaxes only."""
-        from pynetdicom import AE, evt
+        from pynetdicom import AE, _config, evt
         from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
 
         def store(event: evt.Event) -> int:
@@ -100,6 +100,7 @@ class Destination:
             self.objects[dataset.SOPInstanceUID] = dataset
             return status
 
+        _config.UNRESTRICTED_STORAGE_SERVICE = False
         entity = AE("PACS")
         for sop_class in (SecondaryCaptureImageStorage, ComprehensiveSRStorage):
             entity.add_supported_context(sop_class, list(syntaxes) or ["1.2.840.10008.1.2.4.80", "1.2.840.10008.1.2.1"])

@@ -102,6 +102,8 @@ def send_by_dimse(
     association = entity.associate(peer.host, peer.port, contexts, peer.ae_title, **options)
     if not association.is_established:
         cause = "rejects the association" if association.is_rejected else "cannot be reached"
+        if association.rejected_contexts:
+            cause = "accepts none of the SOP classes"
         raise DeliveryError(f"{peer.ae_title} at {peer.host}:{peer.port} {cause}")
     try:
         for dataset in objects:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from pneumoscope.data.dicom import IMAGE_CLASSES, OWN_OBJECT, quiet_pydicom
 from pneumoscope.errors import ImageError, PneumoscopeError
@@ -136,7 +136,7 @@ def start_server(
         arrived: is set for each new image.
     """
     from pynetdicom import AE, _config, evt
-    from pynetdicom.sop_class import Verification
+    from pynetdicom.sop_class import Verification  # type: ignore[attr-defined]  # set at run time
 
     # Its messages may quote patient data. An exception in a handler is answered with a failure status.
     logging.getLogger("pynetdicom").setLevel(logging.CRITICAL + 1)
@@ -153,15 +153,20 @@ def start_server(
     ]
     address = (settings.address, settings.port)
     server = entity.start_server(address, block=False, evt_handlers=handlers, ssl_context=settings.tls)  # type: ignore[arg-type]
+    assert server is not None  # as with block=True only
     try:
         yield server
     finally:
-        entity.shutdown()
+        for association in server.active_associations:
+            if association.is_established:  # others cannot be aborted, and end by their timeout
+                association.abort()
+        server.shutdown()
 
 
 def _check_caller(event: "Event", callers: Iterable[Caller]) -> None:
     association = event.assoc
-    ae_title, address = association.requestor.primitive.calling_ae_title, association.requestor.address
+    request, address = association.requestor.primitive, association.requestor.address
+    ae_title = request.calling_ae_title if request else ""
     if not any(caller.ae_title == ae_title and caller.address in ("", address) for caller in callers):
         log.warning("rejected: caller %s at %s; allow it with --from", ae_title, address)
         association.acse.send_reject(1, 1, 3)  # calling AE title not recognized, PS3.8 9.3.4
@@ -170,7 +175,7 @@ def _check_caller(event: "Event", callers: Iterable[Caller]) -> None:
 
 def _store(event: "Event", spool: Spool, arrived: threading.Event) -> int:
     """Put an image on the disk and return the status of C-STORE. Nothing is decoded."""
-    request = event.request
+    request: Any = event.request
     uid = clean_uid(str(request.AffectedSOPInstanceUID))
     if request.AffectedSOPClassUID not in IMAGE_CLASSES:
         return SUCCESS
