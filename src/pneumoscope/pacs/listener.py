@@ -180,7 +180,8 @@ def _store(event: "Event", spool: Spool, arrived: threading.Event) -> int:
     if request.AffectedSOPClassUID not in IMAGE_CLASSES:
         return SUCCESS
     try:
-        spool.add(uid, event.encoded_dataset())
+        with quiet_pydicom():
+            spool.add(uid, event.encoded_dataset())
     except (SpoolFullError, OSError) as error:
         log.error("%s: not taken: %s", uid, error)
         return OUT_OF_RESOURCES
