@@ -177,7 +177,7 @@ def test_a_second_run_of_pacs_adds_nothing(
         added = orthanc.list_uids()
         assert len(added) == 8
         changes = orthanc.ask("changes?limit=100")["Last"]
-        assert run_pacs(*words) == ["results are there already"] * 2
+        assert run_pacs(*words) == ["stored already"] * 2
         assert orthanc.list_uids() == added and orthanc.ask("changes?limit=100")["Last"] == changes
         validate([path for path in orthanc.export(tmp_path / "all") if "Pneumoscope" in str(dcmread(path))])
 

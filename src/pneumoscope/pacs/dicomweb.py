@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 60
 STUDY, SERIES, DESCRIPTION, SOP_CLASS, INSTANCE = "0020000D", "0020000E", "0008103E", "00080016", "00080018"
 _REFUSALS = (400, 409, 413, 415)  # of these objects; other status codes concern all
-STORED, FAILED, PLANNED = "results are there already", "failed", "would be read"
+STORED, FAILED, PLANNED = "stored already", "failed", "would be read"
 
 
 @dataclass(frozen=True)

@@ -200,7 +200,7 @@ def clean_uid(uid: str) -> str:
 
     Example:
         >>> clean_uid("1.2.840.10008.1.1"), clean_uid("../Doe^Jane")
-        ('1.2.840.10008.1.1', 'invalid-4b9d80dd7ffd')
+        ('1.2.840.10008.1.1', 'invalid-4d4a2450e6a2')
     """
     return uid if _UID.fullmatch(uid) else f"invalid-{hashlib.sha256(uid.encode()).hexdigest()[:12]}"
 
