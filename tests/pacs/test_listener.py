@@ -265,19 +265,21 @@ def test_waiting_grows_to_a_minute(spool: Spool) -> None:
 
 def test_refused_results_do_not_keep_the_others(spool: Spool, monkeypatch: pytest.MonkeyPatch, wait_for: Any) -> None:
     monkeypatch.setattr(delivery, "MIN_DELAY", 0.05)
-    refused, wanted = make_object(), make_object()
+    refused, damaged, wanted = make_object(), make_object(), make_object()
     sent = []
 
     def send(objects: list[Dataset]) -> None:
         if objects[0].SOPInstanceUID == refused.SOPInstanceUID:
             raise DeliveryError("refused", reached=True)
+        if objects[0].SOPInstanceUID == damaged.SOPInstanceUID:
+            raise ValueError("Doe^Jane")
         sent.append(objects[0].SOPInstanceUID)
 
-    put_results(spool, refused)
-    put_results(spool, wanted)
+    for one in (refused, damaged, wanted):
+        put_results(spool, one)
     with working(partial(deliver, spool, send)):
         wait_for(lambda: spool.get_status().done)
-    assert sent == [wanted.SOPInstanceUID] and spool.get_status().unsent == 1
+    assert sent == [wanted.SOPInstanceUID] and spool.get_status().unsent == 2
 
 
 def test_a_failure_status_is_no_delivery(destination: Any) -> None:
@@ -286,6 +288,8 @@ def test_a_failure_status_is_no_delivery(destination: Any) -> None:
     with destination.running(status=0xA900), pytest.raises(DeliveryError, match="0xA900") as caught:
         send([report])
     assert caught.value.reached
+    with pytest.raises(DeliveryError, match="PACS at no-such-host"):
+        send_by_dimse([report], peer=Peer("PACS", "no-such-host.invalid", 104), ae_title="PNEUMOSCOPE")
     with destination.running(status=0x0111):
         send([report])  # is there already
     with destination.running(), pytest.raises(DeliveryError, match="does not accept the SOP class"):
@@ -324,7 +328,7 @@ def test_an_image_without_results_is_finished_with_its_reason(
     with working(lambda stop, wake: predict_waiting(spool, None, stop, wake, threading.Event(), send_rejected=False)):
         wait_for(lambda: spool.find_next() is None)
     (note,) = (spool.folder / folder).glob("*-1.2.3.txt")
-    assert note.read_text() == text
+    assert note.read_text() == f"{text}\n"
     assert [path.read_bytes() for path in spool.bad.glob("*.dcm")] == [b"content"] * (folder == "bad")
     assert list_names(spool.outgoing) == []
 
@@ -356,8 +360,12 @@ def test_remains_of_a_killed_process_are_tidied(tmp_path: Path) -> None:
         image.write_bytes(b"")  # killed before it was removed
         (spool.incoming / ".partial.1.x.dcm").write_bytes(b"half")
         (spool.outgoing / ".partial.x").mkdir()
+        (results,) = spool.list_unsent()
     with spool.open():
-        assert list_names(spool.incoming) == [] and len(list_names(spool.outgoing)) == 1
+        assert list_names(spool.incoming) == [] and spool.list_unsent() == [results]
+        (spool.done / f"{results.name}.txt").write_text("sent")  # killed before the results were removed
+    with spool.open():
+        assert spool.list_unsent() == []
 
 
 @contextmanager

@@ -31,10 +31,12 @@ class Listener:
         self.spool = Spool(folder / "spool")
         self.process: subprocess.Popen[str]
 
-    def start(self, wait_for: Callable[..., Any]) -> None:
+    def start(self, wait_for: Callable[..., Any], *, stow: bool = False) -> None:
+        """Start it; results return with STOW-RS or C-STORE."""
+        to = ["--stow", self.orthanc.web] if stow else ["--to", f"ORTHANC@127.0.0.1:{self.orthanc.dicom_port}"]
         log = self.folder / "listen.log"
         words = ["listen", "--spool", self.spool.folder, "--from", "ORTHANC@127.0.0.1", "--from", "DCMSEND"]
-        words += ["--to", f"ORTHANC@127.0.0.1:{self.orthanc.dicom_port}", "--port", self.port, "--send-rejected"]
+        words += [*to, "--port", self.port, "--send-rejected"]
         with log.open("w") as stream:
             self.process = subprocess.Popen([*PROGRAM, *map(str, words)], stderr=stream, text=True)
         wait_for(lambda: "listening as PNEUMOSCOPE" in log.read_text(), seconds=300)
@@ -65,12 +67,12 @@ def listening(tmp_path: Path, make_orthanc: Any, find_port: Any, wait_for: Any) 
     """Return a context of a running Orthanc and a running listener that know each other."""
 
     @contextmanager
-    def run(**settings: Any) -> Iterator[Listener]:
+    def run(*, stow: bool = False, **settings: Any) -> Iterator[Listener]:
         port = find_port()
         modalities = {"pneumoscope": ["PNEUMOSCOPE", "127.0.0.1", port]}
         with make_orthanc(DicomModalities=modalities, **settings).running() as orthanc:
             listener = Listener(orthanc, tmp_path, port)
-            listener.start(wait_for)
+            listener.start(wait_for, stow=stow)
             try:
                 yield listener
             finally:
@@ -142,7 +144,7 @@ def test_whole_studies_with_own_results_add_nothing(
 ) -> None:
     (tmp_path / "route.lua").write_text(AUTO_ROUTING)
     paths = write_radiographs(tmp_path / "images", draw_radiographs(2))
-    with listening(LuaScripts=[str(tmp_path / "route.lua")]) as listener:
+    with listening(stow=True, LuaScripts=[str(tmp_path / "route.lua")]) as listener:
         orthanc = listener.orthanc
         dcmsend(orthanc.dicom_port, "ORTHANC", paths)  # Orthanc sends the images on, and then the results
         wait_for(lambda: listener.count_finished() == 4 and len(orthanc.list_uids()) == 6, seconds=300)

@@ -99,12 +99,16 @@ def send_by_dimse(
     contexts = [build_context(sop_class, syntax) for sop_class, syntax in sorted(proposals)]
     contexts += [build_context(sop_class, list(UNCOMPRESSED)) for sop_class in sorted({one for one, _ in proposals})]
     options: dict[str, Any] = {"tls_args": (tls, peer.host)} if tls else {}
-    association = entity.associate(peer.host, peer.port, contexts, peer.ae_title, **options)
+    name = f"{peer.ae_title} at {peer.host}:{peer.port}"
+    try:
+        association = entity.associate(peer.host, peer.port, contexts, peer.ae_title, **options)
+    except OSError as error:  # such as an unknown host
+        raise DeliveryError(f"{name}: {error.strerror or error}") from None
     if not association.is_established:
         cause = "rejects the association" if association.is_rejected else "cannot be reached"
         if association.rejected_contexts:
             cause = "accepts none of the SOP classes"
-        raise DeliveryError(f"{peer.ae_title} at {peer.host}:{peer.port} {cause}")
+        raise DeliveryError(f"{name} {cause}")
     try:
         for dataset in objects:
             _store(association, dataset)
@@ -178,6 +182,8 @@ def _deliver_all(spool: Spool, send: Send, stop: threading.Event) -> str:
             problem = problem or str(error)
             if not error.reached:
                 break
+        except Exception as error:  # must not end the program; the message may quote patient data
+            problem = problem or f"{get_uid(folder)}: unexpected error ({type(error).__name__})"
         else:
             spool.finish(folder, SENT)
             log.info("%s: %s", get_uid(folder), SENT)

@@ -238,6 +238,7 @@ def _predict_one(spool: Spool, reader: Reader, image: Path, *, send_rejected: bo
         return
     if reason == OWN_OBJECT:
         spool.finish(image, OWN)
+        log.info("%s: %s", get_uid(image), OWN)
     else:
         spool.set_aside(image, reason)
         log.warning("%s: cannot be read: %s", get_uid(image), reason)

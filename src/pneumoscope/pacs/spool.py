@@ -103,8 +103,10 @@ class Spool:
             for folder in (self.incoming, self.outgoing, self.done, self.bad):
                 for partial in folder.glob(f"{PARTIAL}*"):
                     _remove(partial)
-            for results in _list(self.outgoing):  # written, but not yet removed from the images
-                self._get_image(results.name).unlink(missing_ok=True)
+            for results in _list(self.outgoing):
+                (self.incoming / f"{results.name}.dcm").unlink(missing_ok=True)
+                if (self.done / f"{results.name}.txt").exists():
+                    _remove(results)
             yield
 
     def add(self, uid: str, content: bytes) -> None:
@@ -147,19 +149,19 @@ class Spool:
     def finish(self, item: Path, outcome: str) -> None:
         """Note what became of an image, and remove it or its folder of results."""
         name = item.name.removesuffix(".dcm")
-        _write(self.done / f"{name}.txt", outcome.encode())
+        _write(self.done / f"{name}.txt", f"{outcome}\n".encode())
         _remove(item)
 
     def set_aside(self, image: Path, reason: str) -> None:
         """Move an image that cannot be read to `bad`, with the reason."""
-        _write(self.bad / f"{image.stem}.txt", reason.encode())
+        _write(self.bad / f"{image.stem}.txt", f"{reason}\n".encode())
         image.rename(self.bad / image.name)
         _sync(self.bad)
 
     def note_problem(self, problem: str) -> None:
         """Note why the destination takes no results; an empty text if it does."""
         if problem:
-            _write(self._problem, problem.encode())
+            _write(self._problem, f"{problem}\n".encode())
         else:
             self._problem.unlink(missing_ok=True)
 
@@ -183,11 +185,8 @@ class Spool:
             bad=len(bad),
             last_done=list(islice(_read_entries(done), num_last)),
             last_bad=list(islice(_read_entries(bad), num_last)),
-            problem=self._problem.read_text() if self._problem.exists() else "",
+            problem=_read(self._problem),
         )
-
-    def _get_image(self, name: str) -> Path:
-        return self.incoming / f"{name}.dcm"
 
 
 def measure_free(folder: Path) -> int:
@@ -219,7 +218,15 @@ def _list(folder: Path) -> Iterator[Path]:
 def _read_entries(paths: Iterable[Path]) -> Iterator[Entry]:
     for path in paths:
         with suppress(FileNotFoundError):  # removed meanwhile, because it is old
-            yield Entry(get_uid(path), datetime.fromtimestamp(path.stat().st_mtime), path.read_text())
+            yield Entry(get_uid(path), datetime.fromtimestamp(path.stat().st_mtime), _read(path))
+
+
+def _read(path: Path) -> str:
+    """Return the text of a file, empty if there is none."""
+    try:
+        return path.read_text().rstrip()
+    except FileNotFoundError:
+        return ""
 
 
 def _write(path: Path, content: bytes) -> None:
