@@ -3,7 +3,7 @@
 #   make study                            study of phantoms, less than three minutes on 2 cores after installation
 #   make study DATA=path/to/chest_xray    study of radiographs
 #   make test                             unit tests
-#   make test-integration                 slow tests of whole programs: browser, DICOM validators, kill and resume
+#   make test-integration                 slow tests of whole programs: browser, PACS, DICOM validators, kill and resume
 #   make lint                             style, types and import layers
 #   make docs                             documentation site, in docs/_build/html
 #
@@ -48,7 +48,7 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/pip
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
 	@echo "Installing Pneumoscope with test and documentation tools into $(VENV): downloads about 500 MB, takes one to two minutes."
-	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,cloud,dev,docs]'
+	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,cloud,pacs,ray,dev,docs]'
 	@touch $(VENV)/ready $@
 
 $(BIN)/pip:

@@ -52,7 +52,10 @@ html_static_path = ["_static"]
 # Pages without subpages need no navigation beside them.
 html_sidebars = {
     name: []
-    for name in ("index", "get_started", "limitations", "model_card", "architecture", "contributing", "changelog")
+    for name in (
+        *("index", "get_started", "connecting_a_pacs", "limitations", "model_card"),
+        *("architecture", "contributing", "changelog"),
+    )
 }
 html_css_files = ["site.css"]
 html_theme_options = {

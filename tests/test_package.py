@@ -13,7 +13,10 @@ from PIL import Image
 import pneumoscope
 from pneumoscope.phantoms.phantom import draw_phantoms
 
-HEAVY = {"keras", "tensorflow", "jax", "torch", "pandas", "scipy", "matplotlib", "sklearn", "cv2", "openTSNE", "PIL"}
+HEAVY = {
+    *("keras", "tensorflow", "jax", "torch", "pandas", "scipy", "matplotlib", "sklearn", "cv2", "openTSNE", "PIL"),
+    *("pynetdicom", "dicomweb_client", "requests"),
+}
 RUN_MAIN = "from pneumoscope.cli.main import app; app(standalone_mode=False)"
 
 
@@ -33,7 +36,7 @@ finally:
     return set(json.loads(modules)), printed
 
 
-@pytest.mark.parametrize("words", [None, ["--help"], ["study", "--help"]], ids=["import", "help", "study-help"])
+@pytest.mark.parametrize("words", [None, ["--help"], ["study", "--help"], ["listen", "--help"]])
 def test_import_and_help_load_nothing_heavy(words):
     statement = f"sys.argv = {['pneumoscope', *words]}; {RUN_MAIN}" if words else "import pneumoscope"
     loaded, printed = list_loaded_modules(statement)

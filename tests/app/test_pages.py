@@ -11,6 +11,7 @@ import pytest
 from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.app.server import bind_port, build_app, serve
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.pacs.spool import Spool
 from pneumoscope.report.templates import read_scripts
 
 
@@ -28,7 +29,7 @@ def test_a_port_out_of_range_is_an_error(port):
         bind_port(port)
 
 
-@pytest.mark.parametrize("keyword", ["study_dir", "references_dir"])
+@pytest.mark.parametrize("keyword", ["study_dir", "references_dir", "spool_dir"])
 def test_a_missing_folder_is_an_error_at_the_start(reader, tmp_path, keyword):
     with pytest.raises(PneumoscopeError, match="is not a folder"):
         build_app(reader, **{keyword: tmp_path / "nothing"})
@@ -102,3 +103,28 @@ def test_every_route_is_described(client):
     assert [parameter["name"] for parameter in read["parameters"]] == ["detail"]
     assert read["responses"]["200"]["content"]["application/json"]["schema"]["$ref"].endswith("/Readings")
     assert "HTTPValidationError" not in openapi["components"]["schemas"]
+
+
+def test_the_state_of_a_spool_is_shown(reader, tmp_path, serve_app):
+    spool = Spool(tmp_path)
+    with spool.open():
+        for uid in ("1.2.3", "1.2.4", "1.2.5"):
+            spool.add(uid, b"")
+        spool.finish(spool.find_next(), "sent")
+        spool.set_aside(spool.find_next(), "damaged DICOM file")
+        spool.note_problem("PACS at 127.0.0.1:104 cannot be reached")
+    with serve_app(spool_dir=tmp_path) as address:
+        page = httpx.get(f"{address}/spool").text
+        assert 'href="/spool" aria-current="page"' in page
+        for text in (
+            "1 waiting",
+            "1 finished",
+            "1 unreadable",
+            "1.2.3</td><td>sent",
+            "1.2.4</td><td>damaged DICOM file",
+        ):
+            assert text in page
+        assert "Results are not delivered: PACS at 127.0.0.1:104 cannot be reached" in page
+    with serve_app() as address:
+        assert httpx.get(f"{address}/spool").status_code == 404
+        assert "/spool" not in httpx.get(address).text

@@ -19,7 +19,7 @@ from pneumoscope import RESEARCH_USE_ONLY, __version__
 from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.errors import ImageError
 from pneumoscope.labels import LabelSet
-from pneumoscope.pacs.dicom_output import make_dicom_reading, write_dicom_reading
+from pneumoscope.pacs.dicom_output import derive_instance_uids, make_dicom_reading, write_dicom_reading
 from pneumoscope.report.reading_image import draw_reading
 
 PREDICTED: dict[str, Any] = {
@@ -162,6 +162,13 @@ def test_files_conform_to_the_standard(
     assert [path.name.split("_")[0] for path in paths] == ["heatmap", "report"]
     assert sorted((tmp_path / "new").iterdir()) == sorted(paths)
     check(paths)
+
+
+def test_the_uids_of_the_results_are_known_before() -> None:
+    source = make_source()
+    made = make(encode(source))
+    names = (PREDICTED["model"], PREDICTED["operating_point"])
+    assert [one.SOPInstanceUID for one in made] == derive_instance_uids(str(source.SOPInstanceUID), *names)
 
 
 def test_the_report_holds_the_reading() -> None:

@@ -30,6 +30,7 @@ from pneumoscope.app.schema import Fault
 from pneumoscope.app.security import SecureRequests, answer_fault
 from pneumoscope.app.study_report import read_report, write_policy
 from pneumoscope.errors import PneumoscopeError
+from pneumoscope.pacs.spool import Spool
 from pneumoscope.report.model_card import is_kermany
 from pneumoscope.report.templates import make_environment, read_scripts
 
@@ -51,6 +52,7 @@ def build_app(
     *,
     study_dir: str | os.PathLike[str] | None = None,
     references_dir: str | os.PathLike[str] | None = None,
+    spool_dir: str | os.PathLike[str] | None = None,
     limits: Limits | None = None,
 ) -> FastAPI:
     """Return the app: pages, JSON API and security middleware.
@@ -59,6 +61,7 @@ def build_app(
         reader: trained models.
         study_dir: folder of a finished study, whose report is served.
         references_dir: folder of the training images, for thumbnails of the reference cases.
+        spool_dir: folder of the queue of `listen`, whose state is shown.
         limits: on requests.
 
     Raises:
@@ -67,6 +70,7 @@ def build_app(
     limits = limits or Limits()
     pool = ReadingPool(limits)
     references_path, study_path = _check_folder(references_dir, "--references"), _check_folder(study_dir, "--model")
+    spool_path = _check_folder(spool_dir, "--spool")
     if study_path is not None:
         read_report(study_path)  # fails at the start if the report is missing
 
@@ -86,11 +90,13 @@ def build_app(
         responses={"4XX": {"model": Fault, "description": "Other failed requests"}},
         lifespan=lifespan,
     )
-    show_page = _make_pages(reader, limits, has_study=study_path is not None)
+    show_page = _make_pages(reader, limits, has_study=study_path is not None, has_spool=spool_path is not None)
     context = ApiContext(reader, limits, pool, references_path)
     app.include_router(build_routes(context))
     app.state.context = context
     _add_pages(app, show_page, study_path)
+    if spool_path is not None:
+        _add_spool_page(app, show_page, Spool(spool_path))
     _add_faults(app, show_page)
     app.mount("/static", StaticFiles(directory=APP_DIR / "static"))
     app.add_middleware(SecureRequests)
@@ -120,6 +126,7 @@ def serve(
     *,
     study_dir: str | os.PathLike[str] | None = None,
     references_dir: str | os.PathLike[str] | None = None,
+    spool_dir: str | os.PathLike[str] | None = None,
     ignore_population: bool = False,
     port: int = DEFAULT_PORT,
     open_browser: bool = True,
@@ -129,7 +136,7 @@ def serve(
 
     Args:
         models_dir, ignore_population: see `Reader.open`; None for the included models.
-        study_dir, references_dir: see `build_app`.
+        study_dir, references_dir, spool_dir: see `build_app`.
         port: the next free port is used if it is taken. 0 is any free port.
         open_browser: whether to open the page in a browser, if there is a display.
         announce: called with each message to the user; prints by default.
@@ -143,7 +150,7 @@ def serve(
     announce = announce or partial(print, flush=True)
     with suppress(KeyboardInterrupt), bind_port(port) as listener:
         reader = Reader.open(models_dir, ignore_population=ignore_population)
-        app = build_app(reader, study_dir=study_dir, references_dir=references_dir)
+        app = build_app(reader, study_dir=study_dir, references_dir=references_dir, spool_dir=spool_dir)
         bound_port = listener.getsockname()[1]
         address = f"http://{HOST}:{bound_port}/"
         if port and bound_port != port:
@@ -183,7 +190,7 @@ def bind_port(port: int) -> socket.socket:
     raise PneumoscopeError(f"ports {port} to {tried} are taken; choose another with --port, or 0 for any free port")
 
 
-def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPage:
+def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool, has_spool: bool) -> ShowPage:
     """Return a function that renders a template with the values that all pages share."""
     environment = make_environment().overlay(loader=PackageLoader("pneumoscope", "app/templates"))
     cards, labels = reader.models.cards, reader.label_set
@@ -192,6 +199,7 @@ def _make_pages(reader: "Reader", limits: Limits, *, has_study: bool) -> ShowPag
         "notice": RESEARCH_USE_ONLY,
         "version": __version__,
         "has_study": has_study,
+        "has_spool": has_spool,
         "max_megabytes": limits.max_file_bytes // MIB,
         **reader.trust,
         "label_set": labels,
@@ -232,6 +240,12 @@ def _add_pages(app: FastAPI, show_page: ShowPage, study_dir: Path | None) -> Non
     @app.get("/static/map.js", include_in_schema=False)
     async def serve_map_script() -> Response:
         return Response(read_scripts()["map.js"], media_type="text/javascript")
+
+
+def _add_spool_page(app: FastAPI, show_page: ShowPage, spool: Spool) -> None:
+    @app.get("/spool", include_in_schema=False)
+    def show_spool() -> HTMLResponse:
+        return show_page("spool.html.j2", spool=spool.get_status())
 
 
 def _add_faults(app: FastAPI, show_page: ShowPage) -> None:

@@ -3,6 +3,7 @@
 main.py        the program
 training.py    `train`, `crossvalidate`, `study`
 inference.py   `read`, `app`, `explain`, `export`
+pacs.py        `listen`, `pacs`
 evaluation.py  `evaluate`
 data.py        `data`: `prepare`, `audit`, `download`, `phantoms`
 research.py    `research`: benchmarks, label audits

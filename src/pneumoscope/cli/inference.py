@@ -177,6 +177,7 @@ def app(
     references: Annotated[
         Path | None, typer.Option(help="Folder of the training images; the app shows the nearest ones.")
     ] = None,
+    spool: Annotated[Path | None, typer.Option(help="Folder of the queue of `listen`, to show its state.")] = None,
     ignore_population: IgnorePopulationOption = False,
     port: Annotated[int, typer.Option(min=0, max=65535, help="Local port; the next free port if occupied.")] = 8427,
     no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
@@ -193,6 +194,7 @@ def app(
         model,
         study_dir=study,
         references_dir=references,
+        spool_dir=spool,
         ignore_population=ignore_population,
         port=port,
         open_browser=not no_browser,

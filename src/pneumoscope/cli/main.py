@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.cli import data, evaluation, inference, research, training
+from pneumoscope.cli import data, evaluation, inference, pacs, research, training
 from pneumoscope.errors import MissingExtraError, PneumoscopeError, escape_controls
 
 
@@ -32,17 +32,21 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, evaluation, inference, research, training):
+for module in (data, evaluation, inference, pacs, research, training):
     for command in module.COMMANDS.registered_commands:
         command.cls = Command
-for module in (inference, evaluation, training):
+for module in (inference, pacs, evaluation, training):
     app.add_typer(module.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
 app.add_typer(research.COMMANDS, name="research")
 
-EXTRA_MODULES = {"umap": "umap", "obstore": "cloud", "ray": "ray"} | dict.fromkeys(
-    ("keras", "tensorflow", "cv2", "openTSNE", "onnx", "mapie"), "train"
-)
+EXTRA_MODULES = {
+    "umap": "umap",
+    "obstore": "cloud",
+    "ray": "ray",
+    "pynetdicom": "pacs",
+    "dicomweb_client": "pacs",
+} | dict.fromkeys(("keras", "tensorflow", "cv2", "openTSNE", "onnx", "mapie"), "train")
 USER_ERROR = 2
 
 

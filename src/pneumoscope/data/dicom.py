@@ -31,7 +31,7 @@ OWN_OBJECT = "a heatmap or report that Pneumoscope wrote; expected the radiograp
 PIXEL_TAGS = (0x7FE00008, 0x7FE00009, 0x7FE00010)
 MAX_DISORDER = 1000
 # Storage SOP classes of PS3.4 B.5 that hold plain radiographs.
-_IMAGE_CLASSES = {
+IMAGE_CLASSES = {
     "1.2.840.10008.5.1.4.1.1.1",  # computed radiography
     "1.2.840.10008.5.1.4.1.1.1.1",  # digital X-ray, for presentation
     "1.2.840.10008.5.1.4.1.1.1.1.1",  # digital X-ray, for processing
@@ -221,7 +221,7 @@ def _check_class(header: "Dataset") -> None:
     if any(_text(header, keyword).startswith(MANUFACTURER.upper()) for keyword in keywords):
         raise ImageError(OWN_OBJECT)
     uid = UID(header.get("SOPClassUID") or "")
-    if uid and uid not in _IMAGE_CLASSES:
+    if uid and uid not in IMAGE_CLASSES:
         name = uid.name if uid.type == "SOP Class" else "unknown"
         raise ImageError(f"DICOM SOP class is {name}; expected a CR, DX or secondary capture image")
 

@@ -111,6 +111,23 @@ def write_dicom_reading(
     return paths, changes
 
 
+def derive_instance_uids(sop_instance_uid: str, model: str, operating_point: str) -> list[str]:
+    """Return the SOP instance UIDs of the secondary capture and the report of a radiograph, see `make_dicom_reading`.
+
+    Args:
+        sop_instance_uid: of the radiograph.
+        model, operating_point: as in the reading.
+    """
+    from pydicom import Dataset
+
+    origin = Origin(Dataset(), Dataset(), burned_in=False, key=sop_instance_uid, deidentify=False)
+    return [str(origin.derive_uid(_name_object(model, operating_point, number, "instance"))) for number in SERIES]
+
+
+def _name_object(model: str, operating_point: str, number: int, level: str) -> str:
+    return f"{model}/{operating_point}/{number}/{level}"
+
+
 def _check_arguments(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: np.ndarray) -> None:
     if reading.get("error") or not reading.get("decision"):
         raise ValueError(f"the reading's decision is {reading.get('decision')!r}; expected a reading without an error")
@@ -121,12 +138,15 @@ def _check_arguments(reading: Mapping[str, Any], heatmap: np.ndarray | None, ima
 
 def _describe_series(number: int, origin: Origin, reading: Mapping[str, Any]) -> dict[str, Any]:
     """Return the arguments of highdicom's constructors for the only instance of a new series from this package."""
-    name = f"{reading['model']}/{reading['operating_point']}/{number}"
+    series, instance = (
+        origin.derive_uid(_name_object(reading["model"], reading["operating_point"], number, level))
+        for level in ("series", "instance")
+    )
     return {
-        "series_instance_uid": origin.derive_uid(f"{name}/series"),
+        "series_instance_uid": series,
         "series_number": number,
         "series_description": SERIES[number],
-        "sop_instance_uid": origin.derive_uid(f"{name}/instance"),
+        "sop_instance_uid": instance,
         "instance_number": 1,
         "manufacturer": MANUFACTURER,
         "manufacturer_model_name": MANUFACTURER,
