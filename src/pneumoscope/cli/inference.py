@@ -100,7 +100,8 @@ def read(
     """Classify radiographs and print one row per file."""
     from pneumoscope.data.source import printable_name
     from pneumoscope.inference.batch import ReadBatch, find_files, read_files
-    from pneumoscope.inference.reader import NO_HEATMAPS, Reader
+    from pneumoscope.inference.model_set import NO_HEATMAPS
+    from pneumoscope.inference.reader import Reader
     from pneumoscope.inference.table import Table
     from pneumoscope.progress import track
 

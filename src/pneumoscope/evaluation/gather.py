@@ -273,18 +273,17 @@ def _read(model: Predictor, decoded: list[tuple[str, DecodedImage]]) -> list[Out
         raise ValueError(f"{model.id} predicts no images; expected a model with `predict`")
     names, images = zip(*decoded, strict=True)
     stack = np.stack([image.pixels for image in images])
-    probabilities = check_probabilities(model.predict(stack), model.label_set, len(stack))
+    if model.reader is None:
+        readings, probabilities = [], model.predict(stack)
+    else:
+        readings, probabilities = model.reader.predict_with_probabilities(images, names, model.operating_point)
+    probabilities = check_probabilities(probabilities, model.label_set, len(stack))
     levels = np.stack([measure(stack, axis=(1, 2)) for measure in (np.mean, np.min, np.max)], axis=1).tolist()
     shrinks = model.training_images[1] is not None
     thumbnails = [_shrink(image) if shrinks else None for image in stack]
-    if model.reader is None:
-        rows = zip(probabilities, levels, thumbnails, strict=True)
-        return [(row, "", "", True, gray, thumbnail) for row, gray, thumbnail in rows]
-    readings = model.reader.predict_decoded(images, names, model.operating_point)
-    return [
-        (row, str(reading.decision), reading.reason, reading.in_distribution is not False, gray, thumbnail)
-        for row, reading, gray, thumbnail in zip(probabilities, readings, levels, thumbnails, strict=True)
-    ]
+    decided = [(str(one.decision), one.reason, one.in_distribution is not False) for one in readings]
+    rows = zip(probabilities, decided or [("", "", True)] * len(stack), levels, thumbnails, strict=True)
+    return [(row, *decision, gray, thumbnail) for row, decision, gray, thumbnail in rows]
 
 
 def _shrink(image: np.ndarray) -> np.ndarray:

@@ -6,6 +6,7 @@ from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.data.decode import DecodedImage
 from pneumoscope.errors import PneumoscopeError
@@ -102,6 +103,10 @@ class DecisionRule:
         exclude = [self._patients.get(PurePath(path).name, ()) for path in paths]
         nearest, distances = self._index.search(embeddings, count, exclude=exclude)
         return [(rows[rows >= 0], gaps[rows >= 0]) for rows, gaps in zip(nearest, distances, strict=True)]
+
+    def calibrate_classes(self, outputs: np.ndarray) -> NDArray[np.float64]:
+        """Return the calibrated probabilities of the classes, `(n, classes)`."""
+        return np.asarray(calibrate(outputs, self.calibrations[:1])[0])
 
     def calibrate(self, outputs: np.ndarray) -> np.ndarray:
         """Return `(n, scored, 3)` float64 for each of `LabelSet.scored`: probability, low and high end."""

@@ -38,6 +38,10 @@ from pneumoscope.models.card import CARD_NAME
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 READER_NAME = "reader"  # the exported reader in the folder of a study
 BATCH_SIZE = 2
+NO_HEATMAPS = (
+    "this classifier has no class activation maps, because it does not end in global average pooling and one Dense "
+    "layer; `pneumoscope explain` draws heatmaps of the Keras model"
+)
 # A string of protobuf after its length, 8; a longer form of the same number ends with 0.
 _LOCATION_KEY = re.compile(rb"[\x00\x08]location")
 PATCHES_OUTPUT = "patches"  # patch features of the normality model

@@ -1,7 +1,7 @@
 """Radiographs to predictions: decision, probabilities, anomaly score, nearest neighbors and heatmaps."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, overload
@@ -30,16 +30,10 @@ from pneumoscope.inference.decision import (
     find_thresholds,
 )
 from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, scale_map, shrink
-from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
+from pneumoscope.inference.model_set import NO_HEATMAPS, ModelSet, as_input, load_model_set
 from pneumoscope.inference.reading import Reading
-from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
-
-NO_HEATMAPS = (
-    "this classifier has no class activation maps, because it does not end in global average pooling and one Dense "
-    "layer; `pneumoscope explain` draws heatmaps of the Keras model"
-)
 
 
 class Reader:
@@ -192,15 +186,22 @@ class Reader:
         """
         images = [outcome for outcome in outcomes if not isinstance(outcome, str)]
         paths = [name for name, outcome in zip(names, outcomes, strict=True) if not isinstance(outcome, str)]
-        readings: Iterator[Reading] = iter(())
-        if images:
-            stack = np.stack([image.pixels for image in images])
-            outputs = self._run(stack, ("probabilities", "embedding"), ("score",))
-            readings = iter(self._decide(outputs, images, paths, operating_point))
+        readings = iter(self.predict_with_probabilities(images, paths, operating_point)[0] if images else ())
         return [
             self.refuse(name, operating_point, outcome) if isinstance(outcome, str) else next(readings)
             for name, outcome in zip(names, outcomes, strict=True)
         ]
+
+    def predict_with_probabilities(
+        self, images: Sequence[DecodedImage], names: Sequence[str], operating_point: str | float = "balanced"
+    ) -> tuple[list[Reading], NDArray[np.float64]]:
+        """Return the readings of one or more decoded images, and the calibrated probabilities of their classes.
+
+        The probabilities, `(n, classes)` float64, are those of `compute_probabilities`, also of rejected images.
+        """
+        outputs = self._run(np.stack([image.pixels for image in images]), ("probabilities", "embedding"), ("score",))
+        probabilities = self._rule.calibrate_classes(outputs["probabilities"])
+        return self._decide(outputs, images, names, operating_point), probabilities
 
     @overload
     def explain(  # type: ignore[overload-overlap]
@@ -300,7 +301,7 @@ class Reader:
             images: `(n, size, size)` uint8, 0 = black; another type or shape is an `ImageError`.
         """
         (outputs,) = self.models.classifier.run(self._as_input(images), ["probabilities"])
-        return np.asarray(calibrate(outputs, self._rule.calibrations[:1])[0])
+        return self._rule.calibrate_classes(outputs)
 
     def choose_sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the conformal prediction sets, `(n, classes)` bool. Their coverage is the attribute `coverage`.
