@@ -41,7 +41,8 @@ FAILED = "unreadable"
 ROWS_PER_TABLE = 500
 MAX_PATH_LENGTH = 40
 MAX_SHOWN = 4
-READ_HELP = """Classify radiographs (DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000) and print one row per file.
+FLAG = "{flag}"  # in the help: `describe_flag` of the included models
+READ_HELP = f"""Classify radiographs (DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000) and print one row per file.
 
 \b
 Columns of --output and keys of --json:
@@ -56,7 +57,8 @@ Columns of --output and keys of --json:
   p_<class>_high      calibration
   anomaly_score       distance from normal radiographs
   anomaly_percentile  percentage of held-out normals with a lower score
-  anomalous           whether this percentage is above 95
+  anomalous           whether this percentage is above 95; see below for the
+                      false positive rate
   in_distribution     whether the image is like the training images; false
                       if it is flagged or rejected
   reason              why the image is uncertain, rejected or flagged
@@ -71,6 +73,8 @@ Columns of --output and keys of --json:
   model               version and hash of the models
 
 The probabilities assume equally frequent classes.
+
+Included models: {FLAG}
 
 The command exits with 1 if a file cannot be read, and with 3 if the output cannot be written.
 """
@@ -296,8 +300,9 @@ def _print(rows: Iterator[dict[str, Any]], reader: "Reader", *, as_json: bool, s
             typer.echo(json.dumps(part[0]))
         elif shown:
             positive = reader.models.label_set.positive
-            caution = reader.trust["label_trust"] if any(row["decision"] == positive for row in part) else ""
-            _print_table(part, reader.models.label_set.scored, caution)
+            cautions = [reader.trust["label_trust"]] if any(row["decision"] == positive for row in part) else []
+            cautions += [reader.trust["flag_trust"]] if any(row["anomalous"] for row in part) else []
+            _print_table(part, reader.models.label_set.scored, "\n".join(filter(None, cautions)))
     return counts
 
 

@@ -26,7 +26,7 @@ from pneumoscope.inference.decision import (
     NUM_NEIGHBORS,
     DecisionRule,
     choose_explained_class,
-    describe_groups,
+    describe_trust,
     find_thresholds,
 )
 from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, scale_map, shrink
@@ -48,7 +48,7 @@ class Reader:
         scored: the names with a probability: classes, groups, and the positive class.
         missing: why a part was left out of the export, by its name: `anomaly`, `references`, `ood_detector`, ...
         trust: notes on reliability as text. `heatmap_trust` is about heatmaps, `label_trust` about the labels inside a
-            group. A note is empty if reliability was not measured.
+            group, and `flag_trust` about the anomaly flag. A note is empty if reliability was not measured.
         coverage: coverage of the conformal prediction sets; None if the models have none.
 
     Example:
@@ -71,10 +71,7 @@ class Reader:
         self._fields = (Field(*grid.rows), Field(*grid.columns)) if grid else None
         self._rule = DecisionRule(models)
         self._checks = ImageChecks(models, ignore_population=ignore_population)
-        self.trust: dict[str, str] = {
-            "heatmap_trust": card.explanation.verdict if card.explanation else "",
-            "label_trust": describe_groups(card),
-        }
+        self.trust = describe_trust(models.cards)
         self.coverage: float | None = card.conformal.coverage if card.conformal else None
         self._limit: float = card.conformal.limit if card.conformal else np.nan
 
@@ -200,8 +197,9 @@ class Reader:
         The probabilities, `(n, classes)` float64, are those of `compute_probabilities`, also of rejected images.
         """
         outputs = self._run(np.stack([image.pixels for image in images]), ("probabilities", "embedding"), ("score",))
-        probabilities = self._rule.calibrate_classes(outputs["probabilities"])
-        return self._decide(outputs, images, names, operating_point), probabilities
+        return self._decide(outputs, images, names, operating_point), self._rule.calibrate_classes(
+            outputs["probabilities"]
+        )
 
     @overload
     def explain(  # type: ignore[overload-overlap]
