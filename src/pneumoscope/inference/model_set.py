@@ -271,6 +271,9 @@ def _load_references(folder: Path, card: ReferenceCard | None) -> tuple[Referenc
         n, width = references.embeddings.shape
         require(all(len(values) == n for values in arrays.values()), f"arrays differ in length from {n} embeddings")
         check_shapes(references, names=(n,), patients=(n,), coordinates=(n, 2), embeddings=(n, width))
+        if references.hashes is not None:
+            check_shapes(references, hashes=(n, 4))
+            require(references.hashes.dtype == np.uint64, f"hashes are {references.hashes.dtype}; expected uint64")
         if OOD_DETECTOR_NAME not in card.files:
             return references, None
         return references, OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))
