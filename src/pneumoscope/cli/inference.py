@@ -1,6 +1,7 @@
 """`read`, `app` and `export`: predictions for new radiographs."""
 
 import json
+import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -161,7 +162,7 @@ def app(
     from pneumoscope.io.study_folder import LEDGER_NAME
 
     study = model if model and (model / LEDGER_NAME).exists() else None
-    serve(
+    has_ended = serve(
         model,
         study_dir=study,
         references_dir=references,
@@ -169,6 +170,8 @@ def app(
         port=port,
         open_browser=not no_browser,
     )
+    if not has_ended:
+        os._exit(INTERRUPTED)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope explain image.jpeg --model run --method gradcam --out heatmaps")
