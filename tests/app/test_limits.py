@@ -168,6 +168,45 @@ def test_uploads_over_the_memory_limit_get_503(serve_app, connect):
     assert served.status_code == 200
 
 
+# The command line; if the last word is "busy", a request never ends.
+COMMAND = """
+import sys, time
+from pneumoscope.cli.main import main
+from pneumoscope.inference.reader import Reader
+
+if sys.argv.pop() == "busy":
+    Reader.predict_decoded = lambda *_: (print("busy", flush=True), time.sleep(600))
+main()
+"""
+
+
+@pytest.mark.integration
+@pytest.mark.skipif(os.name != "posix", reason="signals are those of POSIX")
+@pytest.mark.parametrize("state", ["idle", "receiving", "busy"])
+def test_one_ctrl_c_ends_the_app(connect, radiographs, state):
+    words = [sys.executable, "-c", COMMAND, "app", "--no-browser", "--port", "0", state]
+    head, content = write_request(radiographs["normal"])
+    with ExitStack() as stack:
+        process = stack.enter_context(
+            subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
+        stack.callback(process.kill)
+        address = process.stdout.readline().split()[-1].rstrip("/")
+        if state != "idle":
+            request = stack.enter_context(connect(address))
+            request.sendall(head + (content if state == "busy" else content[:-100]))
+        httpx.get(f"{address}/api/health", timeout=60)
+        while state == "busy" and process.stdout.readline() != "busy\n":
+            assert process.poll() is None
+        process.send_signal(signal.SIGINT)
+        started = time.monotonic()
+        rest = process.communicate(timeout=60)[0]
+
+    assert process.returncode == (130 if state == "busy" else 0)
+    assert "Traceback" not in rest
+    assert time.monotonic() - started < 10
+
+
 @pytest.mark.integration
 @pytest.mark.skipif(os.name != "posix", reason="limits on files are set as POSIX has them")
 def test_two_hundred_parallel_uploads_are_answered_and_nothing_is_written_or_logged(radiographs, encode, tmp_path):

@@ -78,6 +78,14 @@ def test_trust_in_the_labels_is_shown_if_it_was_measured(serve_app, reader, monk
     assert trust in page
 
 
+def test_the_false_positive_rate_of_the_anomaly_flag_is_stated(client, reader):
+    rate = reader.models.cards.anomaly.metrics["test"]["false_positive_rate_quantile"]
+    page = html.unescape(client.get("/").text)
+
+    assert f'id="flag-trust">{reader.trust["flag_trust"]}<' in page
+    assert f"measured {100 * rate.value:.0f} %" in page
+
+
 def test_the_training_population_is_stated(client, reader):
     assert f"Training population: {reader.models.cards.classifier.population}." in html.unescape(client.get("/").text)
 

@@ -7,7 +7,8 @@ import pytest
 
 from pneumoscope.cli import data, evaluation, inference, research, training
 from pneumoscope.cli import main as cli
-from pneumoscope.inference.model_set import SHIPPED_DIR
+from pneumoscope.inference.decision import describe_flag
+from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
 from pneumoscope.inference.table import FIRST_COLUMNS, LAST_COLUMNS
 from pneumoscope.phantoms.phantom import write_phantoms
 
@@ -55,6 +56,12 @@ def test_audit_of_an_image_with_two_labels_is_an_error(run, write_image, tmp_pat
 def test_help_of_read_explains_every_column(run):
     words = run("read", "--help")[1].replace(",", " ").split()
     assert {*FIRST_COLUMNS, *LAST_COLUMNS, "p_<class>"} <= set(words)
+
+
+def test_help_of_read_quotes_the_false_positive_rate_of_the_card(run):
+    note = describe_flag(load_cards(SHIPPED_DIR).anomaly).replace(",", " ").split()
+    words = run("read", "--help")[1].replace(",", " ").split()
+    assert "measured" in note and " ".join(note) in " ".join(words)
 
 
 def test_an_invalid_choice_is_named_with_the_valid_ones(run):

@@ -14,9 +14,10 @@ from pneumoscope.data.kermany import KERMANY_LABELS
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import CollectionError, LabelError, PneumoscopeError
 from pneumoscope.evaluation.evaluate import evaluate_models, should_hide
-from pneumoscope.evaluation.gather import choose_split
+from pneumoscope.evaluation.gather import choose_split, gather_readings, open_collection
+from pneumoscope.evaluation.predictor import describe_model
 from pneumoscope.inference.batch import ReadBatch, read_files
-from pneumoscope.inference.model_set import SHIPPED_DIR
+from pneumoscope.inference.model_set import SHIPPED_DIR, Graph
 from pneumoscope.inference.reader import Reader
 from pneumoscope.labels import LabelSet
 from pneumoscope.phantoms.phantom import draw_phantoms, phantom_dataset
@@ -76,6 +77,23 @@ def test_decisions_are_those_of_read(evaluation, reader, manifest):
         if reading.probabilities:
             expected = [reading.probabilities[name] for name in reader.models.classes]
             np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+
+
+def test_each_image_is_classified_once(reader, monkeypatch):
+    dataset = phantom_dataset(num_train=2, num_test=10, size=192, seed=5)
+    collection = open_collection(dataset, reader.label_set, size=192)
+    expected = reader.compute_probabilities(dataset.images)
+    classified, run = [], Graph.run
+
+    def count(graph, inputs, outputs):
+        classified.extend(inputs["image"] if "probabilities" in outputs else ())
+        return run(graph, inputs, outputs)
+
+    monkeypatch.setattr(Graph, "run", count)
+    gathered = gather_readings(describe_model(reader), collection.table, collection.decode)
+
+    assert len(classified) == len(dataset)
+    np.testing.assert_allclose(gathered.images.probabilities, expected, atol=1e-6)
 
 
 def test_rejected_images_still_count(evaluation):

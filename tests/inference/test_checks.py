@@ -1,11 +1,17 @@
 """Population and training images: who is rejected, who is flagged, and what is recorded."""
 
+import io
+from dataclasses import replace
+
+import numpy as np
 import pytest
+from PIL import Image
 
 from pneumoscope.data.decode import DecodedImage
+from pneumoscope.data.duplicates import hash_images
 from pneumoscope.data.identity import Identity
 from pneumoscope.data.remarks import WARNINGS
-from pneumoscope.inference.checks import TRAINING_IMAGE
+from pneumoscope.inference.checks import TRAINING_NOTES
 from pneumoscope.inference.model_set import load_model_set
 from pneumoscope.inference.reader import Reader
 from pneumoscope.phantoms.phantom import draw_phantoms
@@ -50,5 +56,19 @@ def test_others_are_not(models, pixels, identity):
 
 def test_a_training_image_is_named(models, pixels):
     reading = read(models, pixels, sha256=str(models.references.sha256[0]))
-    assert TRAINING_IMAGE in reading.reason and reading.warnings == ("training_image",)
-    assert TRAINING_IMAGE not in read(models, pixels, sha256="0" * 64).reason
+    assert TRAINING_NOTES["training_image"] in reading.reason and reading.warnings == ("training_image",)
+    other = read(models, pixels, sha256="0" * 64)
+    assert "trained" not in other.reason and other.warnings == ()
+
+
+def test_a_copy_of_a_training_image_is_named(models, pixels):
+    hashes = models.references.hashes.copy()
+    hashes[7] = hash_images(pixels[None])
+    models = replace(models, references=replace(models.references, hashes=hashes))
+    stream = io.BytesIO()
+    Image.fromarray(pixels).resize((300, 300)).save(stream, "JPEG", quality=60)
+
+    copy = read(models, np.asarray(Image.open(stream).resize(pixels.shape)))
+    assert copy.warnings == ("training_image_copy",) and TRAINING_NOTES["training_image_copy"] in copy.reason
+    assert read(models, pixels, sha256=str(models.references.sha256[0])).warnings == ("training_image",)
+    assert read(models, pixels[:, ::-1].copy()).warnings == ()

@@ -101,6 +101,18 @@ def test_an_image_of_another_view_is_rejected_without_scores(reader, images):
     assert np.mean([reading.decision == "rejected" for reading in rotated]) > 0.8
 
 
+def test_one_pass_returns_readings_and_probabilities_also_of_rejected_images(reader, images):
+    decoded = [*map(DecodedImage, images), make_lateral(images[0])]
+    names = [f"{number}.png" for number in range(len(decoded))]
+
+    readings, probabilities = reader.predict_with_probabilities(decoded, names)
+
+    assert readings == reader.predict_decoded(decoded, names)
+    assert readings[-1].decision == "rejected"
+    stack = np.stack([image.pixels for image in decoded])
+    np.testing.assert_array_equal(probabilities, reader.compute_probabilities(stack))
+
+
 def test_neighbors_are_the_nearest_of_other_patients(reader, images):
     references = reader.models.references
     readings = reader.predict_images(images, ["x"] * len(images))

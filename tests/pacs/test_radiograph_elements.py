@@ -34,20 +34,13 @@ READING: dict[str, Any] = {
     "explained": "pneumonia",
 }
 IMAGE = np.full((32, 32), 0.5, np.float32)
+PATIENT_AND_STUDY_VALUES = ("Roe^Jo", "M-1", "19990203", "M", "20250607", "080910", "Who^John", "S-1", "A-1")
 HEADER = {
     "SOPClassUID": ComputedRadiographyImageStorage,
     "SOPInstanceUID": "1.2.3.1",
     "SeriesInstanceUID": "1.2.3.2",
     "StudyInstanceUID": "1.2.3.3",
-    "PatientName": "Doe^Jane",
-    "PatientID": "MRN-4711",
-    "PatientBirthDate": "19700102",
-    "PatientSex": "F",
-    "StudyDate": "20240506",
-    "StudyTime": "070809",
-    "ReferringPhysicianName": "House^Gregory",
-    "StudyID": "S-77",
-    "AccessionNumber": "ACC-88",
+    **dict(zip(radiograph_elements.PATIENT_AND_STUDY, PATIENT_AND_STUDY_VALUES, strict=True)),
 }
 LEFT_EMPTY = [
     *(("PatientSex", value) for value in ("U", "X", "f", "Male", "MF", "M\\F", "\x07")),
@@ -203,12 +196,15 @@ def test_an_unusable_uid_drops_only_the_references_that_need_it(keyword: str, va
     [
         ("ISO_IR 192", "Müller".encode("latin-1"), ""),
         ("ISO_IR 100", "Müller".encode("latin-1"), "Müller"),
-        ("", "Müller".encode("latin-1"), "Müller"),
-        ("ISO_IR 999", "Müller".encode("latin-1"), "Müller"),
+        ("ISO_IR 100", b"M\x9cller", ""),
+        ("ISO 2022 IR 100", "Müller".encode("latin-1"), "Müller"),
+        ("", "Müller".encode("latin-1"), ""),
+        ("", b"Mueller", "Mueller"),
+        ("ISO_IR 999", "Müller".encode("latin-1"), ""),
         ("\\ISO 2022 IR 87", b"\x1b$B;3ED\x1b(B", "山田"),
     ],
 )
-def test_text_of_a_wrong_character_set_is_left_empty(charset: str, value: bytes, expected: str) -> None:
+def test_text_of_a_wrong_or_missing_character_set_is_left_empty(charset: str, value: bytes, expected: str) -> None:
     sign = "#" * (len(value) + len(value) % 2)
     source = encode(charset=charset, PatientID=sign, PatientName=sign).replace(sign.encode(), value.ljust(len(sign)))
     capture, report, changes = make(source)

@@ -21,6 +21,7 @@ READING: dict[str, Any] = {
     "p_viral": 0.22,
     "p_pneumonia": 0.93,
     "anomaly_percentile": 97.3,
+    "anomalous": True,
 }
 PROBABILITIES = ("p_normal", "p_bacterial", "p_viral", "p_pneumonia", "anomaly_percentile")
 REJECTED = READING | dict.fromkeys(PROBABILITIES) | {"decision": "rejected", "reason": "Lateral view."}
@@ -61,6 +62,13 @@ def test_heatmap_note_is_shown_only_with_a_heatmap() -> None:
     noted = READING | {"heatmap_trust": "Chance level."}
     assert len(draw_reading(noted, HEATMAP, IMAGE)) > len(draw_reading(READING, HEATMAP, IMAGE))
     np.testing.assert_array_equal(draw_reading(noted, None, IMAGE), draw_reading(READING, None, IMAGE))
+
+
+def test_the_rate_of_false_positives_stands_beside_the_flag() -> None:
+    noted = {"flag_trust": "False positive rate of the anomaly flag: nominal 5 %, measured 31 %."}
+    assert len(draw_reading(READING | noted, HEATMAP, IMAGE)) > len(draw_reading(READING, HEATMAP, IMAGE))
+    np.testing.assert_array_equal(draw_reading(REJECTED | noted, None, IMAGE), draw_reading(REJECTED, None, IMAGE))
+    assert (draw_reading(READING | {"anomalous": False}, None, IMAGE) != draw_reading(READING, None, IMAGE)).any()
 
 
 def test_large_image_is_reduced_and_keeps_its_aspect() -> None:

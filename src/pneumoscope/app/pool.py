@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from fastapi import Request
 from starlette.requests import ClientDisconnect
@@ -23,6 +23,7 @@ class ReadingPool:
         self._limits = limits
         self._free = asyncio.Semaphore(limits.num_readers)
         self._threads = ThreadPoolExecutor(limits.num_readers, thread_name_prefix="reader")
+        self._running: set[asyncio.Future[Any]] = set()
 
     async def run(self, request: Request, work: Callable[[], Answer]) -> Answer:
         """Run work in the next free thread, unless the client disconnects first.
@@ -49,6 +50,7 @@ class ReadingPool:
         except BaseException:
             self._free.release()
             raise
+        self._running.add(future)
         future.add_done_callback(self._release)
         seconds = _MAX_OVERRUN * self._limits.read_seconds
         done, _ = await asyncio.wait([future], timeout=seconds)
@@ -56,12 +58,18 @@ class ReadingPool:
             raise RequestError(503, f"the request took over {seconds:g} s; send fewer or smaller files")
         return future.result()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether no thread works."""
+        return not self._running
+
     def close(self) -> None:
         """Stop accepting work."""
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def _release(self, future: "asyncio.Future[Answer]") -> None:
         self._free.release()
+        self._running.discard(future)
         # asyncio logs errors that are never retrieved, and their messages may contain a file name.
         if not future.cancelled():
             future.exception()

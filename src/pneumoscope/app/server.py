@@ -131,7 +131,7 @@ def serve(
     port: int = DEFAULT_PORT,
     open_browser: bool = True,
     announce: Callable[[str], None] | None = None,
-) -> None:
+) -> bool:
     """Serve the app on this machine until Ctrl-C.
 
     Args:
@@ -141,16 +141,20 @@ def serve(
         open_browser: whether to open the page in a browser, if there is a display.
         announce: called with each message to the user; prints by default.
 
+    Returns:
+        Whether all requests have ended. Else their threads, which cannot be stopped, keep the process alive.
+
     Raises:
         ModelError: if the models cannot be used.
         PneumoscopeError: see `build_app` and `bind_port`.
     """
     from pneumoscope.inference.reader import Reader
 
-    announce = announce or partial(print, flush=True)
+    announce, context = announce or partial(print, flush=True), None
     with suppress(KeyboardInterrupt), bind_port(port) as listener:
         reader = Reader.open(models_dir, ignore_population=ignore_population)
         app = build_app(reader, study_dir=study_dir, references_dir=references_dir, spool_dir=spool_dir)
+        context = app.state.context
         bound_port = listener.getsockname()[1]
         address = f"http://{HOST}:{bound_port}/"
         if port and bound_port != port:
@@ -161,8 +165,9 @@ def serve(
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         # No daemon: ONNX Runtime aborts the process if it is interrupted at exit.
-        threading.Thread(target=_warm_up, args=(app.state.context,)).start()
+        threading.Thread(target=_warm_up, args=(context,)).start()
         uvicorn.Server(configure_server(app)).run(sockets=[listener])
+    return context is None or context.pool.is_idle
 
 
 def bind_port(port: int) -> socket.socket:

@@ -43,7 +43,8 @@ FAILED = "unreadable"
 ROWS_PER_TABLE = 500
 MAX_PATH_LENGTH = 40
 MAX_SHOWN = 4
-READ_HELP = """Classify radiographs (DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000) and print one row per file.
+FLAG = "{flag}"  # in the help: `describe_flag` of the included models
+READ_HELP = f"""Classify radiographs (DICOM, JPEG, PNG, TIFF, WebP, BMP or JPEG 2000) and print one row per file.
 
 \b
 Columns of --output and keys of --json:
@@ -58,7 +59,8 @@ Columns of --output and keys of --json:
   p_<class>_high      calibration
   anomaly_score       distance from normal radiographs
   anomaly_percentile  percentage of held-out normals with a lower score
-  anomalous           whether this percentage is above 95
+  anomalous           whether this percentage is above 95; see below for the
+                      false positive rate
   in_distribution     whether the image is like the training images; false
                       if it is flagged or rejected
   reason              why the image is uncertain, rejected or flagged
@@ -73,6 +75,8 @@ Columns of --output and keys of --json:
   model               version and hash of the models
 
 The probabilities assume equally frequent classes.
+
+Included models: {FLAG}
 
 The command exits with 1 if a file cannot be read, and with 3 if the output cannot be written.
 """
@@ -109,8 +113,9 @@ def read(
     """Classify radiographs and print one row per file."""
     from pneumoscope.data.source import printable_name
     from pneumoscope.inference.batch import ReadBatch, find_files, list_files, read_files
+    from pneumoscope.inference.model_set import NO_HEATMAPS
     from pneumoscope.inference.processes import read_in_processes
-    from pneumoscope.inference.reader import NO_HEATMAPS, Reader
+    from pneumoscope.inference.reader import Reader
     from pneumoscope.progress import track
 
     if combine:
@@ -190,7 +195,7 @@ def app(
     from pneumoscope.io.study_folder import LEDGER_NAME
 
     study = model if model and (model / LEDGER_NAME).exists() else None
-    serve(
+    has_ended = serve(
         model,
         study_dir=study,
         references_dir=references,
@@ -199,6 +204,8 @@ def app(
         port=port,
         open_browser=not no_browser,
     )
+    if not has_ended:
+        os._exit(INTERRUPTED)
 
 
 @COMMANDS.command(epilog="Example: pneumoscope explain image.jpeg --model run --method gradcam --out heatmaps")
@@ -330,8 +337,9 @@ def _print(rows: Iterator[dict[str, Any]], reader: "Reader", *, as_json: bool, s
             typer.echo(json.dumps(part[0]))
         elif shown:
             positive = reader.models.label_set.positive
-            caution = reader.trust["label_trust"] if any(row["decision"] == positive for row in part) else ""
-            _print_table(part, reader.models.label_set.scored, caution)
+            cautions = [reader.trust["label_trust"]] if any(row["decision"] == positive for row in part) else []
+            cautions += [reader.trust["flag_trust"]] if any(row["anomalous"] for row in part) else []
+            _print_table(part, reader.models.label_set.scored, "\n".join(filter(None, cautions)))
     return counts
 
 

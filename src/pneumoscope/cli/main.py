@@ -14,7 +14,18 @@ from pneumoscope.errors import MissingExtraError, PneumoscopeError, escape_contr
 
 
 class Command(TyperCommand):
-    """A command whose error messages lack the prefix that Pydantic adds."""
+    """A command whose error messages lack the prefix that Pydantic adds, and whose help may quote a model card."""
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Write the help, with the metrics of the included models."""
+        if inference.FLAG in (self.help or ""):
+            from pneumoscope.inference.cards import AnomalyCard, load_card
+            from pneumoscope.inference.decision import describe_flag
+            from pneumoscope.inference.model_set import SHIPPED_DIR
+
+            flag = describe_flag(load_card(AnomalyCard, SHIPPED_DIR / "anomaly"))
+            self.help = self.help.replace(inference.FLAG, flag)
+        super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         """Parse the arguments of the command line."""

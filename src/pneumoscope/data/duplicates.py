@@ -33,13 +33,15 @@ def hash_images(images: np.ndarray) -> np.ndarray:
     Args:
         images: `(n, H, W)` uint8, with sides of 48 pixels or more.
     """
+    hashes = [hash_image(pixels) for pixels in track(images, "Hashing images", total=len(images))]
+    return np.array(hashes, np.uint64).reshape(len(images), -1)
+
+
+def hash_image(pixels: np.ndarray) -> np.ndarray:
+    """Return `(4,)` uint64, the hash of one image; see `hash_images`."""
     import imagehash
 
-    hashes = np.empty((len(images), _HASH_SIDE**2 // 64), np.uint64)
-    for number, pixels in enumerate(track(images, "Hashing images", total=len(images))):
-        bits = imagehash.phash(Image.fromarray(pixels), hash_size=_HASH_SIDE).hash
-        hashes[number] = np.packbits(bits).view(np.uint64)
-    return hashes
+    return np.packbits(imagehash.phash(Image.fromarray(pixels), hash_size=_HASH_SIDE).hash).view(np.uint64)
 
 
 def find_known(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -100,7 +102,7 @@ def find_near_duplicates(images: np.ndarray, sha256: np.ndarray) -> list[tuple[i
 def _measure_distances(hashes: np.ndarray, others: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
     """Yield row numbers and `(rows, m)` int, the numbers of differing bits, for some rows at a time."""
     step = max(1, _PAIRS_AT_ONCE // max(1, len(others)))
-    for start in track(range(0, len(hashes), step), "Comparing images"):
+    for start in range(0, len(hashes), step):
         distances = np.zeros((len(hashes[start : start + step]), len(others)), np.int16)
         for word in range(hashes.shape[1]):
             distances += np.bitwise_count(hashes[start : start + step, word, None] ^ others[:, word])

@@ -10,6 +10,7 @@ WARNINGS = {
     "header_damaged": "An optional DICOM element is invalid. It is ignored.",
     "bars_cropped": "Uniform bars at the sides are cropped.",
     "training_image": "The models were trained on this file.",
+    "training_image_copy": "The models were trained on a copy of this image in another file.",
     "population_ignored": "Age or view are outside of those of the training images, which was ignored on request.",
     "dicom_elements": "Elements of the DICOM output were left empty, because their values are invalid.",
     "text_chunks_ignored": "Text chunks of the PNG file are too large or damaged. They are ignored.",

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from pneumoscope.data.dataset import Dataset
-from pneumoscope.data.duplicates import find_known, hash_images
+from pneumoscope.data.duplicates import find_known
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.evaluation.confounders import measure_confounders
@@ -212,8 +212,8 @@ def find_seen_in_training(model: Predictor, gathered: Gathered) -> list[str] | N
     if sha256 is None and hashes is None:
         return None
     seen = np.isin(gathered.table["sha256"].to_numpy().astype(str), [] if sha256 is None else sha256)
-    if hashes is not None and gathered.thumbnails is not None:
-        seen |= find_known(hash_images(gathered.thumbnails), hashes)
+    if hashes is not None and gathered.hashes is not None:
+        seen |= find_known(gathered.hashes, hashes)
     return [str(name) for name in gathered.table["name"][seen]]
 
 

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from pneumoscope.data.collection import Collection, format_skipped, scan_collection
 from pneumoscope.data.dataset import Dataset
 from pneumoscope.data.decode import DecodedImage, decode_file
+from pneumoscope.data.duplicates import hash_image
 from pneumoscope.data.identity import Identity
 from pneumoscope.data.label_options import LabelOptions
 from pneumoscope.data.source import printable_name
@@ -26,13 +26,12 @@ from pneumoscope.models.prediction import describe_constant_output
 from pneumoscope.progress import log, track
 
 ALL_SPLITS = "all"
-THUMBNAIL_SIDE = 64
 TRAITS = ("age", "sex", "view")
 
 # A decoded image, or the reason why it cannot be read.
 Decoded = DecodedImage | str
-# Probabilities `(classes,)`, decision, reason, whether in distribution, gray levels and thumbnail of an image; the gray
-# levels are mean, minimum and maximum.
+# Of an image: probabilities `(classes,)`, decision, reason, whether in distribution, gray levels (mean, minimum and
+# maximum), and perceptual hash.
 Outcome = tuple[np.ndarray, str, str, bool, list[float], np.ndarray | None] | str
 Source = str | os.PathLike[str] | Dataset
 
@@ -64,7 +63,7 @@ class Gathered:
         table: `n` rows with the columns of `Collection.table`.
         images: the predictions of these images.
         exposures: `(n,)` float64, mean gray level of each image, 0 to 255; None if images were not read.
-        thumbnails: `(n, 64, 64)` uint8, for perceptual hashes; None if the model lists no hashes.
+        hashes: `(n, 4)` uint64, perceptual hashes; None if the model lists none of its training images.
         unreadable: `{name, reason}` of each file without a prediction.
         constant: a sentence if the model gives nearly the same output for all images.
     """
@@ -73,7 +72,7 @@ class Gathered:
     images: EvaluatedImages
     exposures: np.ndarray | None
     unreadable: list[dict[str, str]]
-    thumbnails: np.ndarray | None = None
+    hashes: np.ndarray | None = None
     constant: str | None = None
 
 
@@ -226,12 +225,12 @@ def gather_readings(model: Predictor, table: pd.DataFrame, decode: Callable[[str
     if not len(kept):
         raise CollectionError(f"none of the {len(failed)} files can be read{format_skipped(failed)}")
     columns = list(zip(*(outcome for outcome in outcomes if not isinstance(outcome, str)), strict=True))
-    probabilities, decisions, reasons, accepted, levels, thumbnails = (np.array(column) for column in columns)
+    probabilities, decisions, reasons, accepted, levels, hashes = (np.array(column) for column in columns)
     images = collect_images(kept, model, probabilities)
     if model.reader:
         images = replace(images, decisions=decisions, reasons=reasons, in_distribution=accepted)
     constant = describe_constant_output(probabilities, levels)
-    return Gathered(kept, images, levels[:, 0], failed, None if thumbnails.ndim == 1 else thumbnails, constant)
+    return Gathered(kept, images, levels[:, 0], failed, None if hashes.ndim == 1 else hashes, constant)
 
 
 def collect_images(table: pd.DataFrame, model: Predictor, probabilities: np.ndarray) -> EvaluatedImages:
@@ -273,23 +272,16 @@ def _read(model: Predictor, decoded: list[tuple[str, DecodedImage]]) -> list[Out
         raise ValueError(f"{model.id} predicts no images; expected a model with `predict`")
     names, images = zip(*decoded, strict=True)
     stack = np.stack([image.pixels for image in images])
-    probabilities = check_probabilities(model.predict(stack), model.label_set, len(stack))
-    levels = np.stack([measure(stack, axis=(1, 2)) for measure in (np.mean, np.min, np.max)], axis=1).tolist()
-    shrinks = model.training_images[1] is not None
-    thumbnails = [_shrink(image) if shrinks else None for image in stack]
     if model.reader is None:
-        rows = zip(probabilities, levels, thumbnails, strict=True)
-        return [(row, "", "", True, gray, thumbnail) for row, gray, thumbnail in rows]
-    readings = model.reader.predict_decoded(images, names, model.operating_point)
-    return [
-        (row, str(reading.decision), reading.reason, reading.in_distribution is not False, gray, thumbnail)
-        for row, reading, gray, thumbnail in zip(probabilities, readings, levels, thumbnails, strict=True)
-    ]
-
-
-def _shrink(image: np.ndarray) -> np.ndarray:
-    # The perceptual hash begins with the same step.
-    return np.asarray(Image.fromarray(image).resize((THUMBNAIL_SIDE, THUMBNAIL_SIDE), Image.Resampling.LANCZOS))
+        readings, probabilities = [], model.predict(stack)
+    else:
+        readings, probabilities = model.reader.predict_with_probabilities(images, names, model.operating_point)
+    probabilities = check_probabilities(probabilities, model.label_set, len(stack))
+    levels = np.stack([measure(stack, axis=(1, 2)) for measure in (np.mean, np.min, np.max)], axis=1).tolist()
+    hashes = [None if model.training_images[1] is None else hash_image(image) for image in stack]
+    decided = [(str(one.decision), one.reason, one.in_distribution is not False) for one in readings]
+    rows = zip(probabilities, decided or [("", "", True)] * len(stack), levels, hashes, strict=True)
+    return [(row, *decision, gray, digest) for row, decision, gray, digest in rows]
 
 
 def split_failures(table: pd.DataFrame, reasons: list[str]) -> tuple[pd.DataFrame, list[dict[str, str]]]:

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from pneumoscope.data.decode import DecodedImage
+from pneumoscope.data.duplicates import find_known, hash_image
 from pneumoscope.inference.model_set import ModelSet
 
-TRAINING_IMAGE = "The models were trained on this image."
+# Sentences by the code of their warning.
+TRAINING_NOTES = {
+    "training_image": "The models were trained on this image.",
+    "training_image_copy": "The models were trained on a copy of this image.",
+}
 
 
 @dataclass(frozen=True)
@@ -37,7 +42,8 @@ class ImageChecks:
         self._detector, self._population = models.ood_detector, models.cards.classifier.population
         self._ignore_population = ignore_population
         listed = models.references.sha256 if models.references else None
-        self._trained_on = frozenset(() if listed is None else listed.tolist())
+        adapted = models.cards.classifier.adapted
+        self._trained_on = {*(() if listed is None else listed.tolist()), *(adapted.sha256 if adapted else ())}
 
     def check(self, images: Sequence[DecodedImage], outputs: Mapping[str, np.ndarray]) -> list[Check]:
         """Return what was found about each image.
@@ -50,9 +56,20 @@ class ImageChecks:
         if self._detector:
             pixels = np.stack([image.pixels for image in images])
             found = [*self._detector.check(pixels, outputs[self._models.ood_source[1]])]
-        return [self._join(image, *one) for image, one in zip(images, found, strict=True)]
+        seen = self._find_training_images(images)
+        return [self._join(image, code, *one) for image, code, one in zip(images, seen, found, strict=True)]
 
-    def _join(self, image: DecodedImage, in_distribution: bool | None, rejected: bool, reason: str) -> Check:
+    def _find_training_images(self, images: Sequence[DecodedImage]) -> list[str]:
+        """Return a key of `TRAINING_NOTES` for each image, empty for images that are not of the training."""
+        hashes = self._models.references.hashes if self._models.references else None
+        copies = [False] * len(images)
+        if hashes is not None:
+            copies = find_known(np.stack([hash_image(image.pixels) for image in images]), hashes).tolist()
+        codes = ["training_image_copy" if is_copy else "" for is_copy in copies]
+        pairs = zip(images, codes, strict=True)
+        return ["training_image" if image.sha256 in self._trained_on else code for image, code in pairs]
+
+    def _join(self, image: DecodedImage, code: str, in_distribution: bool | None, rejected: bool, reason: str) -> Check:
         warnings, objections, cautions = [*image.remarks.warnings], [*image.remarks.objections], []
         conflicts = self._population.find_conflicts(age=image.identity.age_years, view=image.identity.view)
         if conflicts and self._ignore_population:
@@ -61,8 +78,8 @@ class ImageChecks:
         else:
             objections += conflicts
         cautions += image.remarks.cautions
-        notes = [TRAINING_IMAGE] if image.sha256 in self._trained_on else []
-        warnings += ["training_image"] * len(notes)
+        notes = [TRAINING_NOTES[code]] if code else []
+        warnings += [code] if code else []
         if objections:
             return Check(False, True, " ".join([*objections, *notes]), tuple(warnings))
         flagged = False if cautions else in_distribution

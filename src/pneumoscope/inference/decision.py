@@ -1,17 +1,19 @@
 """Outputs of the models to a decision with its evidence."""
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import PurePath
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from pneumoscope.data.decode import DecodedImage
 from pneumoscope.errors import PneumoscopeError
-from pneumoscope.inference.cards import ClassifierCard
+from pneumoscope.inference.cards import AnomalyCard, ClassifierCard
 from pneumoscope.inference.checks import Check
-from pneumoscope.inference.model_set import ModelSet
+from pneumoscope.inference.model_set import ModelCards, ModelSet
 from pneumoscope.inference.reading import REJECTED, UNCERTAIN, Reading, ReferenceCase
 from pneumoscope.labels import SEPARATOR, LabelSet
 from pneumoscope.metrics.calibration import calibrate
@@ -102,6 +104,10 @@ class DecisionRule:
         exclude = [self._patients.get(PurePath(path).name, ()) for path in paths]
         nearest, distances = self._index.search(embeddings, count, exclude=exclude)
         return [(rows[rows >= 0], gaps[rows >= 0]) for rows, gaps in zip(nearest, distances, strict=True)]
+
+    def calibrate_classes(self, outputs: np.ndarray) -> NDArray[np.float64]:
+        """Return the calibrated probabilities of the classes, `(n, classes)`."""
+        return np.asarray(calibrate(outputs, self.calibrations[:1])[0])
 
     def calibrate(self, outputs: np.ndarray) -> np.ndarray:
         """Return `(n, scored, 3)` float64 for each of `LabelSet.scored`: probability, low and high end."""
@@ -197,6 +203,26 @@ def find_thresholds(card: ClassifierCard, operating_point: str | float) -> dict[
         expected = f"{', '.join(points or ['balanced'])}, or a number between 0 and 1"
         raise PneumoscopeError(f"the operating point is {operating_point!r}; expected {expected}")
     return dict.fromkeys(names, number)
+
+
+def describe_trust(cards: ModelCards) -> dict[str, str]:
+    """Return the notes of `Reader.trust`."""
+    audit = cards.classifier.explanation
+    return {
+        "heatmap_trust": audit.verdict if audit else "",
+        "label_trust": describe_groups(cards.classifier),
+        "flag_trust": describe_flag(cards.anomaly) if cards.anomaly else "",
+    }
+
+
+def describe_flag(card: AnomalyCard) -> str:
+    """Return the nominal and the measured false positive rate of the anomaly flag, as its card states them."""
+    rate = card.metrics["test"].get("false_positive_rate_quantile")
+    measured = "measured rate not stated"
+    if rate is not None and not math.isnan(rate.value):
+        interval = "" if math.isnan(rate.high) else f"95 % CI {100 * rate.low:.0f} to {100 * rate.high:.0f} %, "
+        measured = f"measured {100 * rate.value:.0f} % ({interval}test normals, n = {rate.n})"
+    return f"False positive rate of the anomaly flag: nominal {100 * FALSE_POSITIVE_RATE:.0f} %, {measured}."
 
 
 def describe_groups(card: ClassifierCard) -> str:

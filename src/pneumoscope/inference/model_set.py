@@ -37,6 +37,10 @@ from pneumoscope.models.card import CARD_NAME
 SHIPPED_DIR = Path(__file__).parents[1] / "weights"
 READER_NAME = "reader"  # the exported reader in the folder of a study
 BATCH_SIZE = 2
+NO_HEATMAPS = (
+    "this classifier has no class activation maps, because it does not end in global average pooling and one Dense "
+    "layer; `pneumoscope explain` draws heatmaps of the Keras model"
+)
 # A string of protobuf after its length, 8; a longer form of the same number ends with 0.
 _LOCATION_KEYS = (b"\x08location", b"\x00location")
 PATCHES_OUTPUT = "patches"  # patch features of the normality model
@@ -266,6 +270,9 @@ def _load_references(folder: Path, card: ReferenceCard | None) -> tuple[Referenc
         n, width = references.embeddings.shape
         require(all(len(values) == n for values in arrays.values()), f"arrays differ in length from {n} embeddings")
         check_shapes(references, names=(n,), patients=(n,), coordinates=(n, 2), embeddings=(n, width))
+        if references.hashes is not None:
+            check_shapes(references, hashes=(n, 4))
+            require(references.hashes.dtype == np.uint64, f"hashes are {references.hashes.dtype}; expected uint64")
         if OOD_DETECTOR_NAME not in card.files:
             return references, None
         return references, OODDetector.from_arrays(_load_arrays(folder / OOD_DETECTOR_NAME))

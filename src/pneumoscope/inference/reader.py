@@ -1,7 +1,7 @@
 """Radiographs to predictions: decision, probabilities, anomaly score, nearest neighbors and heatmaps."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import Any, overload
@@ -26,20 +26,14 @@ from pneumoscope.inference.decision import (
     NUM_NEIGHBORS,
     DecisionRule,
     choose_explained_class,
-    describe_groups,
+    describe_trust,
     find_thresholds,
 )
 from pneumoscope.inference.explanation import HeatmapExplanation, ReadingMaps, resize_heatmap, scale_map, shrink
-from pneumoscope.inference.model_set import ModelSet, as_input, load_model_set
+from pneumoscope.inference.model_set import NO_HEATMAPS, ModelSet, as_input, load_model_set
 from pneumoscope.inference.reading import Reading
-from pneumoscope.metrics.calibration import calibrate
 from pneumoscope.metrics.conformal import choose_sets
 from pneumoscope.models.receptive_field import Field, upsample
-
-NO_HEATMAPS = (
-    "this classifier has no class activation maps, because it does not end in global average pooling and one Dense "
-    "layer; `pneumoscope explain` draws heatmaps of the Keras model"
-)
 
 
 class Reader:
@@ -54,7 +48,7 @@ class Reader:
         scored: the names with a probability: classes, groups, and the positive class.
         missing: why a part was left out of the export, by its name: `anomaly`, `references`, `ood_detector`, ...
         trust: notes on reliability as text. `heatmap_trust` is about heatmaps, `label_trust` about the labels inside a
-            group. A note is empty if reliability was not measured.
+            group, and `flag_trust` about the anomaly flag. A note is empty if reliability was not measured.
         coverage: coverage of the conformal prediction sets; None if the models have none.
 
     Example:
@@ -77,10 +71,7 @@ class Reader:
         self._fields = (Field(*grid.rows), Field(*grid.columns)) if grid else None
         self._rule = DecisionRule(models)
         self._checks = ImageChecks(models, ignore_population=ignore_population)
-        self.trust: dict[str, str] = {
-            "heatmap_trust": card.explanation.verdict if card.explanation else "",
-            "label_trust": describe_groups(card),
-        }
+        self.trust = describe_trust(models.cards)
         self.coverage: float | None = card.conformal.coverage if card.conformal else None
         self._limit: float = card.conformal.limit if card.conformal else np.nan
 
@@ -192,15 +183,23 @@ class Reader:
         """
         images = [outcome for outcome in outcomes if not isinstance(outcome, str)]
         paths = [name for name, outcome in zip(names, outcomes, strict=True) if not isinstance(outcome, str)]
-        readings: Iterator[Reading] = iter(())
-        if images:
-            stack = np.stack([image.pixels for image in images])
-            outputs = self._run(stack, ("probabilities", "embedding"), ("score",))
-            readings = iter(self._decide(outputs, images, paths, operating_point))
+        readings = iter(self.predict_with_probabilities(images, paths, operating_point)[0] if images else ())
         return [
             self.refuse(name, operating_point, outcome) if isinstance(outcome, str) else next(readings)
             for name, outcome in zip(names, outcomes, strict=True)
         ]
+
+    def predict_with_probabilities(
+        self, images: Sequence[DecodedImage], names: Sequence[str], operating_point: str | float = "balanced"
+    ) -> tuple[list[Reading], NDArray[np.float64]]:
+        """Return the readings of one or more decoded images, and the calibrated probabilities of their classes.
+
+        The probabilities, `(n, classes)` float64, are those of `compute_probabilities`, also of rejected images.
+        """
+        outputs = self._run(np.stack([image.pixels for image in images]), ("probabilities", "embedding"), ("score",))
+        return self._decide(outputs, images, names, operating_point), self._rule.calibrate_classes(
+            outputs["probabilities"]
+        )
 
     @overload
     def explain(  # type: ignore[overload-overlap]
@@ -300,7 +299,7 @@ class Reader:
             images: `(n, size, size)` uint8, 0 = black; another type or shape is an `ImageError`.
         """
         (outputs,) = self.models.classifier.run(self._as_input(images), ["probabilities"])
-        return np.asarray(calibrate(outputs, self._rule.calibrations[:1])[0])
+        return self._rule.calibrate_classes(outputs)
 
     def choose_sets(self, probabilities: np.ndarray) -> np.ndarray:
         """Return the conformal prediction sets, `(n, classes)` bool. Their coverage is the attribute `coverage`.

@@ -8,7 +8,7 @@ import keras
 from pneumoscope.errors import TrainingError
 
 
-class _SharedBatches(keras.distribution.DataParallel):  # type: ignore[misc]
+class _SharedBatches(keras.distribution.DataParallel):
     """Data parallelism in training steps only.
 
     Keras cannot divide batches whose size is no multiple of the number of devices. Here each device computes the whole

@@ -2,7 +2,8 @@
 
 Only the required patient and study elements are copied (types 1 and 2 of PS3.3 C.7.1.1 and C.7.2.1). Names and
 identifiers stay as they are in the radiograph, even if they are invalid: an archive that accepted the radiograph then
-files the objects under the same patient, order and study. An invalid date, time or sex is left empty.
+files the objects under the same patient, order and study. An invalid date, time or sex is left empty, as is text that
+its character set does not cover.
 """
 
 import hashlib
@@ -185,9 +186,22 @@ def _read_text(header: "Dataset", keyword: str) -> str | None:
         if not all(isinstance(one, str | PersonName | int | float) for one in values):
             return None
         text = "\\".join(map(str, values))
+        return None if _is_misread(text, header) else text
     except Exception:  # parsers raise any type on damaged values
         return None
-    return None if "\N{REPLACEMENT CHARACTER}" in text else text
+
+
+def _is_misread(text: str, header: "Dataset") -> bool:
+    """Return whether decoded text holds replaced bytes, C1 controls, or more than ASCII without a known character set.
+
+    The parser decodes text without a known character set as Latin-1, which accepts every byte.
+    """
+    from pydicom.charset import convert_encodings, default_encoding
+
+    if text.isascii():
+        return False
+    is_declared = {*convert_encodings(header.get("SpecificCharacterSet"))} != {default_encoding}
+    return not is_declared or re.search("[\x80-\x9f\N{REPLACEMENT CHARACTER}]", text) is not None
 
 
 def _read_uid(header: "Dataset", keyword: str) -> str:

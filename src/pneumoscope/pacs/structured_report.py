@@ -90,7 +90,8 @@ def _list_groups(
     overview = make_group("decision", evaluations=evaluations)
     in_group = any(reading["decision"] in (name, *members) for name, members in labels.groups.items())
     comments = ["reason", "label_trust"] if in_group else ["reason"]
-    _add_capture_and_comments(overview, capture, [str(reading.get(name) or "") for name in comments])
+    _add_capture(overview, capture)
+    _add_comments(overview, [str(reading.get(name) or "") for name in comments])
     groups = [overview, *_list_findings(reading, make_group)]
     scores = [
         ("anomaly_score", _own("ANOMALY_SCORE", "Anomaly score (distance from normal radiographs)"), _NO_UNITS),
@@ -103,6 +104,7 @@ def _list_groups(
     ]
     if numbers:
         groups.append(make_group("anomaly", measurements=numbers))
+        _add_comments(groups[-1], [str(reading.get("flag_trust") or "")])
     return groups
 
 
@@ -174,18 +176,21 @@ def _make_group(
     )
 
 
-def _add_capture_and_comments(
-    group: "MeasurementsAndQualitativeEvaluations", capture: "Dataset", comments: list[str]
-) -> None:
-    """Add a reference to the heatmap, and comments, to a group (TID 1501 is extensible)."""
-    from highdicom.sr import ImageContentItem, TextContentItem
+def _add_capture(group: "MeasurementsAndQualitativeEvaluations", capture: "Dataset") -> None:
+    """Add a reference to the heatmap to a group (TID 1501 is extensible)."""
+    from highdicom.sr import ImageContentItem
     from pydicom.sr.codedict import codes
 
-    content = group[0].ContentSequence
     uids = (capture.SOPClassUID, capture.SOPInstanceUID)
-    content.append(ImageContentItem(codes.DCM.Saliency, *uids, relationship_type="CONTAINS"))
+    group[0].ContentSequence.append(ImageContentItem(codes.DCM.Saliency, *uids, relationship_type="CONTAINS"))
+
+
+def _add_comments(group: "MeasurementsAndQualitativeEvaluations", comments: list[str]) -> None:
+    from highdicom.sr import TextContentItem
+    from pydicom.sr.codedict import codes
+
     for comment in filter(None, comments):
-        content.append(TextContentItem(codes.DCM.Comment, comment, relationship_type="CONTAINS"))
+        group[0].ContentSequence.append(TextContentItem(codes.DCM.Comment, comment, relationship_type="CONTAINS"))
 
 
 def _code(triple: tuple[str, str, str]) -> "Code":

@@ -33,7 +33,7 @@ def draw_reading(reading: Mapping[str, Any], heatmap: np.ndarray | None, image: 
 
     Args:
         reading: the result as `Reader.describe` returns it. `label_trust` is shown if the decision is a group or one
-            of its classes, and `heatmap_trust` with a heatmap.
+            of its classes, `heatmap_trust` with a heatmap, and `flag_trust` with an anomaly score.
         heatmap: `(H, W)` floats in [0, 1], or None.
         image: `(H, W)` floats in [0, 1], 0 = black.
 
@@ -77,7 +77,9 @@ def _list_notes(reading: Mapping[str, Any], has_heatmap: bool, unit: int, width:
     """Return the lines of the notes below the result, each with its color."""
     labels, decision = reading["label_set"], reading["decision"]
     in_group = any(decision == name or decision in members for name, members in labels.groups.items())
+    has_score = reading.get("anomaly_percentile") is not None
     texts = [("reason", INK)] + [("label_trust", SOFT)] * in_group + [("heatmap_trust", SOFT)] * has_heatmap
+    texts += [("flag_trust", SOFT)] * has_score
     lines = {name: _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width) for name, _ in texts}
     return [(line, color) for name, color in texts for line in lines[name]]
 
@@ -118,7 +120,7 @@ def _write_result(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: 
     lines.append(f"operating point: {reading['operating_point']}")
     percentile = reading.get("anomaly_percentile")
     if percentile is not None:
-        lines.append(format_percentile(percentile))
+        lines += [format_percentile(percentile), "flagged as anomalous" if reading["anomalous"] else "not flagged"]
     below = 1.5 * size * min(len(names), MOST_FINDINGS)
     for number, line in enumerate(lines):
         place = (unit, top + round((below + LINE * number) * unit))

@@ -106,7 +106,9 @@ function describeDetails(row) {
   const point = Number.isNaN(Number(row.operating_point)) ? row.operating_point : "custom";
   const parts = Object.keys(row.thresholds).length ? [`Operating point ${point}.`] : [];
   if (row.anomaly_percentile !== null) {
-    parts.push(`Anomaly score ${formatNumber(row.anomaly_score)}, ${describePercentile(row.anomaly_percentile)}.`);
+    const flag = row.anomalous ? "flagged" : "not flagged";
+    parts.push(`Anomaly score ${formatNumber(row.anomaly_score)}, ${describePercentile(row.anomaly_percentile)}: ${flag}.`);
+    parts.push(byId("flag-trust").textContent);
   }
   if (row.in_distribution !== null) parts.push(`Out-of-distribution: ${row.in_distribution ? "no" : "yes"}.`);
   return parts.join(" ");
