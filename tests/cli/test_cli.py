@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from pneumoscope.cli import data, evaluation, inference, research, training
+from pneumoscope.cli import data, evaluation, inference, pacs, read, research, training
 from pneumoscope.cli import main as cli
 from pneumoscope.inference.decision import describe_flag
 from pneumoscope.inference.model_set import SHIPPED_DIR, load_cards
@@ -30,7 +30,7 @@ def test_version_shows_the_notice(run):
     assert "Research use only" in run("--version")[1]
 
 
-@pytest.mark.parametrize("module", [data, evaluation, inference, research, training])
+@pytest.mark.parametrize("module", [data, evaluation, inference, pacs, read, research, training])
 def test_each_help_starts_with_one_line_and_ends_with_an_example_that_parses(run, module):
     for command in module.COMMANDS.registered_commands:
         summary = command.callback.__doc__.split("\n\n")[0]

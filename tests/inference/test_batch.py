@@ -19,7 +19,7 @@ from pydicom.dataset import FileMetaDataset
 from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian
 
 from pneumoscope.cli import main as cli
-from pneumoscope.cli.inference import _print
+from pneumoscope.cli.read import _print
 from pneumoscope.data.dicom import quiet_pydicom
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference.batch import ReadBatch, find_files, map_batches, read_files

@@ -1,6 +1,7 @@
 """The part of `read` that reads an archive in shards."""
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -137,17 +138,22 @@ def combine_table(source: str, output: str | None, others: Sequence[str]) -> Non
     typer.echo(f"{number} files; {output}. {RESEARCH_USE_ONLY}", err=True)
 
 
-def read_on_cluster(
-    read: "ReadBatch", sources: Sequence[str], output: str | None, *, null: bool, **settings: Any
-) -> int:
-    """Read files with Ray Data, print how many have which decision, and return how many cannot be read."""
-    from pneumoscope.inference.batch import find_files
-    from pneumoscope.inference.ray_data import read_with_ray
+def check_cluster(output: str | None, **others: object) -> None:
+    """Check that the options suit Ray Data.
+
+    Raises:
+        PneumoscopeError: if the output is no folder, or another option is given that Ray Data does not serve.
+    """
     from pneumoscope.inference.table import FORMATS
 
     if output is None or output.endswith(FORMATS) or "://" in output:
         raise PneumoscopeError(f"--engine ray writes Parquet files into a folder; expected --output DIR/, not {output}")
-    counts = read_with_ray(read, find_files(sources, null=null), Path(output), **settings)
-    decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items()))
-    typer.echo(f"{counts.total()} files: {decisions}; {output}. {RESEARCH_USE_ONLY}", err=True)
-    return counts["unreadable"]
+    if given := [f"--{name.replace('_', '-')}" for name, value in others.items() if value]:
+        raise PneumoscopeError(f"--engine ray writes a table only; expected no {', '.join(given)}")
+
+
+def read_on_cluster(read: "ReadBatch", files: Sequence[str], output: str, **settings: Any) -> Counter[str]:
+    """Read files with Ray Data, see `read_with_ray`."""
+    from pneumoscope.inference.ray_data import read_with_ray
+
+    return read_with_ray(read, files, Path(output), **settings)

@@ -9,7 +9,7 @@ import typer
 from typer.core import TyperCommand
 
 from pneumoscope import RESEARCH_USE_ONLY, __version__
-from pneumoscope.cli import data, evaluation, inference, pacs, research, training
+from pneumoscope.cli import data, evaluation, inference, pacs, read, research, training
 from pneumoscope.errors import MissingExtraError, PneumoscopeError, escape_controls
 
 
@@ -18,13 +18,13 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with the metrics of the included models."""
-        if inference.FLAG in (self.help or ""):
+        if read.FLAG in (self.help or ""):
             from pneumoscope.inference.cards import AnomalyCard, load_card
             from pneumoscope.inference.decision import describe_flag
             from pneumoscope.inference.model_set import SHIPPED_DIR
 
             flag = describe_flag(load_card(AnomalyCard, SHIPPED_DIR / "anomaly"))
-            self.help = self.help.replace(inference.FLAG, flag)
+            self.help = self.help.replace(read.FLAG, flag)
         super().format_help(ctx, formatter)
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
@@ -43,10 +43,10 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-for module in (data, evaluation, inference, pacs, research, training):
+for module in (data, evaluation, inference, pacs, read, research, training):
     for command in module.COMMANDS.registered_commands:
         command.cls = Command
-for module in (inference, pacs, evaluation, training):
+for module in (read, inference, pacs, evaluation, training):
     app.add_typer(module.COMMANDS)
 app.add_typer(data.COMMANDS, name="data")
 app.add_typer(research.COMMANDS, name="research")
