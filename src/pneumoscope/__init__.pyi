@@ -23,6 +23,7 @@ from .evaluation.predictions import evaluate_predictions as evaluate_predictions
 from .explain.explanation import explain_classifier as explain_classifier
 from .export.reader import export_reader as export_reader
 from .export.study import export_study as export_study
+from .inference.batch import ReadBatch as ReadBatch
 from .inference.explanation import HeatmapExplanation as HeatmapExplanation
 from .inference.reader import Reader as Reader
 from .inference.reading import Reading as Reading
