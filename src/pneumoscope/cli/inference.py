@@ -152,11 +152,7 @@ def read(
         raise typer.Exit(NOT_WRITTEN) from None
     if table and output:
         archive.close_table(table, output, part)
-    decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
-    number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
-    if adapted := reader.models.cards.classifier.adapted:
-        typer.echo(f"The model was adapted to {adapted.images} images of another hospital. {adapted.verdict}", err=True)
-    typer.echo(f"{number}: {decisions}{f'; {output}' if output else ''}. {RESEARCH_USE_ONLY}", err=True)
+    _summarize(counts, reader, output)
     if counts[FAILED]:
         raise typer.Exit(SOME_FAILED)
 
@@ -321,6 +317,14 @@ def _print(rows: Iterator[dict[str, Any]], reader: "Reader", *, as_json: bool, s
             caution = reader.trust["label_trust"] if any(row["decision"] == positive for row in part) else ""
             _print_table(part, reader.models.label_set.scored, caution)
     return counts
+
+
+def _summarize(counts: Counter[str], reader: "Reader", output: str | None) -> None:
+    decisions = ", ".join(f"{count} {name}" for name, count in sorted(counts.items())) or "no new files"
+    number = f"{counts.total()} file{'s' * (counts.total() != 1)}"
+    if adapted := reader.models.cards.classifier.adapted:
+        typer.echo(f"The model was adapted to {adapted.images} images of another hospital. {adapted.verdict}", err=True)
+    typer.echo(f"{number}: {decisions}{f'; {output}' if output else ''}. {RESEARCH_USE_ONLY}", err=True)
 
 
 def _print_table(rows: list[dict[str, Any]], scored: tuple[str, ...], trust: str) -> None:
