@@ -1,7 +1,8 @@
-"""The part of `read` that reads an archive in shards."""
+"""The output of `read`: one table or parts of one, on the disk or in an object storage."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,6 +12,7 @@ from pneumoscope import RESEARCH_USE_ONLY
 from pneumoscope.errors import PneumoscopeError
 
 if TYPE_CHECKING:
+    from pneumoscope.inference.reading import Reading
     from pneumoscope.inference.shards import Shard
     from pneumoscope.inference.table import Table
 
@@ -70,6 +72,18 @@ def open_table(output: str | None, part: "Shard | None", *, resume: bool, **sett
     if url:
         put_file(path.with_suffix(".json"), f"{url.rpartition('/')[0]}/{path.stem}.json")
     return table
+
+
+def write_rows(readings: "Iterable[Reading]", table: "Table | None") -> Iterator[dict[str, Any]]:
+    """Yield one row per reading, and add it to the table."""
+    with table or nullcontext():
+        for reading in readings:
+            row = reading.to_row()
+            if table:
+                table.add(row)
+            yield row
+        if table:
+            table.finish()
 
 
 def close_table(table: "Table", output: str, part: "Shard | None") -> None:

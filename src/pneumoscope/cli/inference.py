@@ -4,7 +4,6 @@ import json
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import nullcontext
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -138,18 +137,8 @@ def read(
     read_all = read_in_processes if part else read_files
     readings = read_all(batch, files, batch_size=batch_size, num_workers=workers)
     total = len(files) if isinstance(files, list) else None
-    rows = _write_rows(_pass_over_own(track(readings, "Reading", total=total)), table)
-    try:
-        counts = _print(rows, reader, as_json=as_json, shown=output is None or sys.stdout.isatty())
-    except KeyboardInterrupt:
-        typer.echo("stopped; add --resume to continue" if output else "stopped", err=True)
-        raise typer.Exit(INTERRUPTED) from None
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        rest = f"{output}.partial keeps the finished rows; free space and add --resume to continue" if output else ""
-        typer.echo(f"pneumoscope: the output cannot be written: {error}. {rest}".rstrip(), err=True)
-        raise typer.Exit(NOT_WRITTEN) from None
+    rows = archive.write_rows(_pass_over_own(track(readings, "Reading", total=total)), table)
+    counts = _print_all(rows, reader, table, as_json=as_json)
     if table and output:
         archive.close_table(table, output, part)
     _summarize(counts, reader, output)
@@ -293,16 +282,21 @@ def _pass_over_own(readings: "Iterable[Reading]") -> "Iterator[Reading]":
         log.warning("passed over: %d files, each %s", count, OWN_OBJECT)
 
 
-def _write_rows(readings: "Iterable[Reading]", table: "Table | None") -> Iterator[dict[str, Any]]:
-    """Yield one row per reading, and add it to the table."""
-    with table or nullcontext():
-        for reading in readings:
-            row = reading.to_row()
-            if table:
-                table.add(row)
-            yield row
-        if table:
-            table.finish()
+def _print_all(
+    rows: Iterator[dict[str, Any]], reader: "Reader", table: "Table | None", *, as_json: bool
+) -> Counter[str]:
+    """Print rows, and return the number of files per decision. A stop and a full disk exit with their codes."""
+    try:
+        return _print(rows, reader, as_json=as_json, shown=table is None or sys.stdout.isatty())
+    except KeyboardInterrupt:
+        typer.echo("stopped; add --resume to continue" if table else "stopped", err=True)
+        raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        rest = f"{table.path}.partial keeps the finished rows; free space and add --resume to continue" if table else ""
+        typer.echo(f"pneumoscope: the output cannot be written: {error}. {rest}".rstrip(), err=True)
+        raise typer.Exit(NOT_WRITTEN) from None
 
 
 def _print(rows: Iterator[dict[str, Any]], reader: "Reader", *, as_json: bool, shown: bool) -> Counter[str]:
