@@ -106,7 +106,7 @@ def test_the_memory_of_a_listing_does_not_grow_with_the_number_of_names(monkeypa
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
 
-    assert peaks[1] < peaks[0] + 100_000
+    assert peaks[1] < peaks[0] + 10_000
 
 
 def test_no_file_at_all_is_an_error_and_an_empty_shard_is_not(write_image, tmp_path):

@@ -1,4 +1,4 @@
-"""The part of `read` that reads an archive in shards."""
+"""What `read` does with an archive: parts of a table, object storage, Ray Data."""
 
 import os
 from collections import Counter

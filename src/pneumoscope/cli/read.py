@@ -149,7 +149,7 @@ def read(
     readings = read_all(batch, files, batch_size=batch_size, num_workers=workers)
     total = len(files) if isinstance(files, list) else None
     rows = _write_rows(_pass_over_own(track(readings, "Reading", total=total)), table)
-    with _ended(output):
+    with _ended(table):
         counts = _print(rows, reader, as_json=as_json, shown=output is None or sys.stdout.isatty())
     if table and output:
         archive.close_table(table, output, part)
@@ -159,17 +159,17 @@ def read(
 
 
 @contextmanager
-def _ended(output: str | None) -> Iterator[None]:
+def _ended(table: "Table | None") -> Iterator[None]:
     """Say how to go on if the user or a full disk ends the run."""
     try:
         yield
     except KeyboardInterrupt:
-        typer.echo("stopped; add --resume to continue" if output else "stopped", err=True)
+        typer.echo("stopped; add --resume to continue" if table else "stopped", err=True)
         raise typer.Exit(INTERRUPTED) from None
     except BrokenPipeError:
         raise
     except OSError as error:
-        rest = f"{output}.partial keeps the finished rows; free space and add --resume to continue" if output else ""
+        rest = f"{table.path}.partial keeps the finished rows; free space and add --resume to continue" if table else ""
         typer.echo(f"pneumoscope: the output cannot be written: {error}. {rest}".rstrip(), err=True)
         raise typer.Exit(NOT_WRITTEN) from None
 

@@ -49,7 +49,8 @@ def walk_files(
         folders: list[str] = []
         entries = _scan(folder, report)
         for name, is_folder in sorted(entries) if ordered else entries:
-            path = str(Path(folder, name))
+            # Path would intern each name.
+            path = name if folder == os.curdir else os.path.join(folder, name)  # noqa: PTH118
             if name.startswith("."):
                 report(path, HIDDEN)
             elif not is_folder:
