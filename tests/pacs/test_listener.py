@@ -144,6 +144,15 @@ def test_a_known_caller_at_its_address_is_served(spool: Spool) -> None:
         assert store(port, make_object()) == 0x0000
 
 
+def test_an_eleventh_association_is_rejected(spool: Spool) -> None:
+    with serving(spool) as port:
+        contexts = [build_context(Verification)]
+        associations = [AE("SCU").associate("127.0.0.1", port, contexts, "PNEUMOSCOPE") for _ in range(11)]
+        assert [one.is_established for one in associations] == [True] * 10 + [False]
+        for one in associations[:10]:
+            one.release()
+
+
 def test_a_full_disk_refuses_and_recovers(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     with serving(spool) as port:
         monkeypatch.setattr(spool_module, "measure_free", lambda folder: (1 << 30) - 1)

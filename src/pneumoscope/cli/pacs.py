@@ -103,7 +103,7 @@ def listen(
     status = console.status("starting") if console.is_terminal else None
     stop = _stop_on_signals()
     with status or nullcontext():
-        reader = Reader.open(model)
+        reader = Reader.open(model, num_threads=1)  # leaves the other cores to the PACS
         run(Spool(spool), reader, send, settings, stop=stop, show=status.update if status else None)
     typer.echo(f"stopped; images that wait are in {spool}. {RESEARCH_USE_ONLY}", err=True)
 
@@ -131,7 +131,7 @@ def pacs(
 
     server, age = Server(url, token_file, client_cert), parse_duration(since)
     server.check(insecure=insecure)
-    round_ = Round(server, Reader.open(model), modality.upper().split(","), dry_run=dry_run)
+    round_ = Round(server, Reader.open(model, num_threads=1), modality.upper().split(","), dry_run=dry_run)
     if every is None:
         if _run_round(round_, age):
             raise typer.Exit(SOME_FAILED)
