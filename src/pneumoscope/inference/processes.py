@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
 from multiprocessing import get_context, parent_process
 
 from pneumoscope.data.source import printable_name
@@ -91,7 +92,7 @@ def _read_again(read: ReadBatch, batch: list[str]) -> list[Reading]:
 def _start(read: ReadBatch, num_workers: int) -> ProcessPoolExecutor:
     pool = ProcessPoolExecutor(num_workers, get_context("spawn"), _prepare, (read,))
     try:
-        pool.submit(os.getpid).result()
+        _submit(pool, []).result()
     except BrokenProcessPool:
         raise PneumoscopeError(
             "a process that reads files ended before its first file; expected enough memory for the models. Use fewer "
@@ -100,12 +101,24 @@ def _start(read: ReadBatch, num_workers: int) -> ProcessPoolExecutor:
     return pool
 
 
+@contextmanager
+def _block_interrupts() -> Iterator[None]:
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
 def _prepare(read: ReadBatch) -> None:
     """Open the models in a child process."""
     global _read
     from threadpoolctl import threadpool_limits
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent stops the work
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # where it is not blocked
     threading.Thread(target=_end_with_parent, daemon=True).start()
     _read = read
     _ = read.reader
@@ -119,12 +132,13 @@ def _end_with_parent() -> None:
 
 
 def _read_batch(paths: list[str]) -> list[Reading]:
-    return _read.read(paths)
+    return _read.read(paths) if paths else []
 
 
 def _submit(pool: ProcessPoolExecutor, batch: list[str]) -> Future[list[Reading]]:
     try:
-        return pool.submit(_read_batch, batch)
+        with _block_interrupts():  # a process that starts here inherits it: the parent stops the work
+            return pool.submit(_read_batch, batch)
     except BrokenProcessPool as error:
         future: Future[list[Reading]] = Future()
         future.set_exception(error)
