@@ -1,9 +1,11 @@
 """Drawn DICOM radiographs, a DICOM destination that notes what it gets, and a real Orthanc."""
 
+import gc
 import json
 import shutil
 import socket
 import subprocess
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -14,11 +16,19 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import numpy as np
 import pytest
 from pydicom import Dataset
 from pydicom.dataset import FileMetaDataset
-from pydicom.uid import ComputedRadiographyImageStorage, ExplicitVRLittleEndian, generate_uid
+from pydicom.uid import (
+    ComputedRadiographyImageStorage,
+    ExplicitVRLittleEndian,
+    JPEGLSLossless,
+    SecondaryCaptureImageStorage,
+    generate_uid,
+)
 
+from pneumoscope.pacs.spool import Spool
 from pneumoscope.phantoms.phantom import draw_phantoms
 
 ORTHANC_PLUGIN = Path("/usr/share/orthanc/plugins/libOrthancDicomWeb.so")
@@ -91,7 +101,7 @@ class Destination:
     def running(self, *syntaxes: str, status: int = 0) -> Iterator["Destination"]:
         """Listen meanwhile, for secondary captures and reports in some transfer syntaxes only."""
         from pynetdicom import AE, _config, evt
-        from pynetdicom.sop_class import ComprehensiveSRStorage, SecondaryCaptureImageStorage
+        from pynetdicom.sop_class import ComprehensiveSRStorage
 
         def store(event: evt.Event) -> int:
             dataset = event.dataset
@@ -176,6 +186,46 @@ class Orthanc:
         return dict(answer.raise_for_status().json())
 
 
+def make_object(sop_class: str = ComputedRadiographyImageStorage, **elements: object) -> Dataset:
+    dataset = Dataset()
+    dataset.file_meta = FileMetaDataset()
+    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.PatientName = sop_class, generate_uid(), "Doe^Jane"
+    for keyword, value in elements.items():
+        setattr(dataset, keyword, value)
+    return dataset
+
+
+def make_capture() -> Dataset:
+    capture = make_object(SecondaryCaptureImageStorage)
+    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64).astype(np.uint8)
+    capture.set_pixel_data(pixels, "MONOCHROME2", 8, generate_instance_uid=False)
+    capture.compress(JPEGLSLossless, generate_instance_uid=False)
+    return capture
+
+
+def put_results(spool: Spool, *objects: Dataset) -> None:
+    spool.add(generate_uid(), b"")
+    image = spool.find_next()
+    assert image
+    spool.put_results(image, objects)
+
+
+@contextmanager
+def working(work: Callable[[threading.Event, threading.Event], None]) -> Iterator[threading.Event]:
+    """Run a worker in a thread with the events `stop` and `wake`; yield `wake`."""
+    stop, wake = threading.Event(), threading.Event()
+    thread = threading.Thread(target=work, args=(stop, wake))
+    thread.start()
+    try:
+        yield wake
+    finally:
+        stop.set()
+        wake.set()
+        thread.join(60)
+    assert not thread.is_alive()
+
+
 @pytest.fixture(name="draw_radiographs")
 def _draw_radiographs() -> Callable[..., list[Dataset]]:
     return draw_radiographs
@@ -210,3 +260,37 @@ def make_orthanc(tmp_path: Path) -> Callable[..., Orthanc]:
     if missing:
         pytest.skip(f"{', '.join(missing)} not installed (Debian: orthanc orthanc-dicomweb dcmtk)")
     return partial(Orthanc, tmp_path / "orthanc")
+
+
+@pytest.fixture(name="make_object")
+def _make_object() -> Callable[..., Any]:
+    return make_object
+
+
+@pytest.fixture(name="make_capture")
+def _make_capture() -> Callable[..., Any]:
+    return make_capture
+
+
+@pytest.fixture(name="put_results")
+def _put_results() -> Callable[..., Any]:
+    return put_results
+
+
+@pytest.fixture(name="working")
+def _working() -> Callable[..., Any]:
+    return working
+
+
+@pytest.fixture
+def spool(tmp_path: Path) -> Iterator[Spool]:
+    opened = Spool(tmp_path / "spool")
+    with opened.open():
+        yield opened
+
+
+@pytest.fixture
+def collect_sockets() -> Iterator[None]:
+    """Close the sockets that pynetdicom leaves to the garbage collector."""
+    yield
+    gc.collect()

@@ -1,6 +1,5 @@
 """The listener with an SCU and an SCP on loopback; predictions are replaced by small objects."""
 
-import gc
 import logging
 import os
 import signal
@@ -9,22 +8,18 @@ import ssl
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import partial
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 from pydicom import Dataset, dcmread
-from pydicom.dataset import FileMetaDataset
 from pydicom.encaps import encapsulate
-from pydicom.uid import ExplicitVRLittleEndian, JPEGBaseline8Bit, JPEGLSLossless, generate_uid
+from pydicom.uid import JPEGBaseline8Bit, generate_uid
 from pynetdicom import AE, build_context
 from pynetdicom.sop_class import (
     ComprehensiveSRStorage,
-    ComputedRadiographyImageStorage,
     CTImageStorage,
     SecondaryCaptureImageStorage,
     Verification,
@@ -32,28 +27,18 @@ from pynetdicom.sop_class import (
 
 from pneumoscope.data.dicom import OWN_OBJECT
 from pneumoscope.errors import ImageError, PneumoscopeError
-from pneumoscope.pacs import delivery, listener
+from pneumoscope.pacs import listener
 from pneumoscope.pacs import spool as spool_module
-from pneumoscope.pacs.delivery import DeliveryError, Peer, deliver, send_by_dimse
+from pneumoscope.pacs.delivery import DeliveryError, Peer, send_by_dimse
 from pneumoscope.pacs.listener import Caller, ListenSettings, predict_waiting, start_server
 from pneumoscope.pacs.spool import Spool
 from pneumoscope.pacs.tls import TlsFiles
 
 # pynetdicom leaves the sockets of failed connections to the garbage collector.
-pytestmark = pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning")
-
-
-@pytest.fixture(autouse=True)
-def _collect_sockets() -> Iterator[None]:
-    yield
-    gc.collect()
-
-
-@pytest.fixture
-def spool(tmp_path: Path) -> Iterator[Spool]:
-    opened = Spool(tmp_path / "spool")
-    with opened.open():
-        yield opened
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:unclosed <s:ResourceWarning"),
+    pytest.mark.usefixtures("collect_sockets"),
+]
 
 
 @contextmanager
@@ -76,29 +61,11 @@ def store(port: int, dataset: Dataset, *, calling: str = "SCU", called: str = "P
     return int(status)
 
 
-def make_object(sop_class: str = ComputedRadiographyImageStorage, **elements: object) -> Dataset:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = ExplicitVRLittleEndian
-    dataset.SOPClassUID, dataset.SOPInstanceUID, dataset.PatientName = sop_class, generate_uid(), "Doe^Jane"
-    for keyword, value in elements.items():
-        setattr(dataset, keyword, value)
-    return dataset
-
-
-def make_capture() -> Dataset:
-    capture = make_object(SecondaryCaptureImageStorage)
-    pixels = np.arange(64 * 64, dtype=np.uint16).reshape(64, 64).astype(np.uint8)
-    capture.set_pixel_data(pixels, "MONOCHROME2", 8, generate_instance_uid=False)
-    capture.compress(JPEGLSLossless, generate_instance_uid=False)
-    return capture
-
-
 def list_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_an_image_is_stored_as_it_came_and_not_decoded(spool: Spool) -> None:
+def test_an_image_is_stored_as_it_came_and_not_decoded(spool: Spool, make_object: Any) -> None:
     image = make_object(Rows=2, Columns=2)
     image.file_meta.TransferSyntaxUID = JPEGBaseline8Bit
     image.PixelData = encapsulate([b"no JPEG "])
@@ -115,7 +82,7 @@ def test_an_image_is_stored_as_it_came_and_not_decoded(spool: Spool) -> None:
 @pytest.mark.parametrize(
     "sop_class", [CTImageStorage, ComprehensiveSRStorage, "1.2.3.4.5"], ids=["CT", "SR", "private"]
 )
-def test_other_objects_are_accepted_and_dropped(spool: Spool, sop_class: str) -> None:
+def test_other_objects_are_accepted_and_dropped(spool: Spool, sop_class: str, make_object: Any) -> None:
     with serving(spool) as port:
         assert store(port, make_object(sop_class)) == 0x0000
     assert list_names(spool.incoming) == []
@@ -130,7 +97,9 @@ def test_other_objects_are_accepted_and_dropped(spool: Spool, sop_class: str) ->
     ],
     ids=["title", "address", "called"],
 )
-def test_an_unknown_caller_is_rejected(spool: Spool, callers: list[str], calling: str, called: str) -> None:
+def test_an_unknown_caller_is_rejected(
+    spool: Spool, callers: list[str], calling: str, called: str, make_object: Any
+) -> None:
     with serving(spool, *callers) as port:
         assert store(port, make_object(), calling=calling, called=called) is None
         entity = AE(calling)
@@ -139,7 +108,7 @@ def test_an_unknown_caller_is_rejected(spool: Spool, callers: list[str], calling
     assert list_names(spool.incoming) == []
 
 
-def test_a_known_caller_at_its_address_is_served(spool: Spool) -> None:
+def test_a_known_caller_at_its_address_is_served(spool: Spool, make_object: Any) -> None:
     with serving(spool, "SCU@127.0.0.1", "OTHER@10.1.2.3") as port:
         assert store(port, make_object()) == 0x0000
 
@@ -153,7 +122,7 @@ def test_an_eleventh_association_is_rejected(spool: Spool) -> None:
             one.release()
 
 
-def test_a_full_disk_refuses_and_recovers(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk_refuses_and_recovers(spool: Spool, monkeypatch: pytest.MonkeyPatch, make_object: Any) -> None:
     with serving(spool) as port:
         monkeypatch.setattr(spool_module, "measure_free", lambda folder: (1 << 30) - 1)
         assert store(port, make_object()) == 0xA700
@@ -162,7 +131,7 @@ def test_a_full_disk_refuses_and_recovers(spool: Spool, monkeypatch: pytest.Monk
         assert store(port, make_object()) == 0x0000
 
 
-def test_a_failed_write_is_out_of_resources(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_write_is_out_of_resources(spool: Spool, monkeypatch: pytest.MonkeyPatch, make_object: Any) -> None:
     def fail(descriptor: int) -> None:
         raise OSError(28, "No space left on device")
 
@@ -172,7 +141,7 @@ def test_a_failed_write_is_out_of_resources(spool: Spool, monkeypatch: pytest.Mo
     assert list_names(spool.incoming) == []
 
 
-def test_names_and_logs_hold_uids_only(spool: Spool, caplog: pytest.LogCaptureFixture) -> None:
+def test_names_and_logs_hold_uids_only(spool: Spool, caplog: pytest.LogCaptureFixture, make_object: Any) -> None:
     caplog.set_level(logging.DEBUG)
     spool.add("Doe^Jane", b"")
     assert "Doe" not in list_names(spool.incoming)[0]
@@ -193,7 +162,7 @@ def tls(tmp_path_factory: pytest.TempPathFactory) -> TlsFiles:
     return TlsFiles(folder / "cert.pem", folder / "key.pem", folder / "cert.pem")
 
 
-def test_a_connection_with_tls_is_served_and_others_are_refused(spool: Spool, tls: TlsFiles) -> None:
+def test_a_connection_with_tls_is_served_and_others_are_refused(spool: Spool, tls: TlsFiles, make_object: Any) -> None:
     report = make_object(SecondaryCaptureImageStorage)
     anonymous = ssl.create_default_context(cafile=str(tls.ca))
     with serving(spool, tls=tls.make_server_context()) as port:
@@ -217,106 +186,6 @@ def test_unusable_tls_files_are_an_error(tmp_path: Path) -> None:
         TlsFiles.parse(tmp_path / "x.pem", None, None)
 
 
-def put_results(spool: Spool, *objects: Dataset) -> None:
-    spool.add(generate_uid(), b"")
-    image = spool.find_next()
-    assert image
-    spool.put_results(image, objects)
-
-
-@contextmanager
-def working(work: Callable[[threading.Event, threading.Event], None]) -> Iterator[threading.Event]:
-    """Run a worker in a thread with the events `stop` and `wake`; yield `wake`."""
-    stop, wake = threading.Event(), threading.Event()
-    thread = threading.Thread(target=work, args=(stop, wake))
-    thread.start()
-    try:
-        yield wake
-    finally:
-        stop.set()
-        wake.set()
-        thread.join(60)
-    assert not thread.is_alive()
-
-
-def test_results_are_delivered_once_the_destination_is_up(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, destination: Any, wait_for: Any
-) -> None:
-    monkeypatch.setattr(delivery, "MIN_DELAY", 0.05)
-    put_results(spool, make_capture(), make_object(ComprehensiveSRStorage))
-    send = partial(send_by_dimse, peer=Peer("PACS", "127.0.0.1", destination.port), ae_title="PNEUMOSCOPE")
-    with working(partial(deliver, spool, send)):
-        problem = wait_for(lambda: spool.get_status().problem)
-        assert problem == f"PACS at 127.0.0.1:{destination.port} cannot be reached"
-        with destination.running():
-            wait_for(lambda: spool.get_status().done)
-    assert sorted(destination.received.values()) == [1, 1]
-    status = spool.get_status()
-    assert (status.unsent, status.problem, status.last_done[0].outcome) == (0, "", "sent")
-
-
-def test_waiting_grows_to_a_minute(spool: Spool) -> None:
-    class Stop(threading.Event):
-        def wait(self, timeout: float | None = None) -> bool:
-            delays.append(timeout)
-            if len(delays) == 7:
-                self.set()
-            return True
-
-    def refuse(objects: object) -> None:
-        raise DeliveryError("down")
-
-    delays: list[float | None] = []
-    put_results(spool, make_object())
-    deliver(spool, refuse, Stop(), threading.Event())
-    assert delays == [2, 4, 8, 16, 32, 60, 60]
-
-
-def test_refused_results_do_not_keep_the_others(spool: Spool, monkeypatch: pytest.MonkeyPatch, wait_for: Any) -> None:
-    monkeypatch.setattr(delivery, "MIN_DELAY", 0.05)
-    refused, damaged, wanted = make_object(), make_object(), make_object()
-    sent = []
-
-    def send(objects: list[Dataset]) -> None:
-        if objects[0].SOPInstanceUID == refused.SOPInstanceUID:
-            raise DeliveryError("refused", reached=True)
-        if objects[0].SOPInstanceUID == damaged.SOPInstanceUID:
-            raise ValueError("Doe^Jane")
-        sent.append(objects[0].SOPInstanceUID)
-
-    for one in (refused, damaged, wanted):
-        put_results(spool, one)
-    with working(partial(deliver, spool, send)):
-        wait_for(lambda: spool.get_status().done)
-    assert sent == [wanted.SOPInstanceUID] and spool.get_status().unsent == 2
-
-
-def test_a_failure_status_is_no_delivery(destination: Any) -> None:
-    send = partial(send_by_dimse, peer=Peer("PACS", "127.0.0.1", destination.port), ae_title="PNEUMOSCOPE")
-    report = make_object(ComprehensiveSRStorage)
-    with destination.running(status=0xA900), pytest.raises(DeliveryError, match="0xA900") as caught:
-        send([report])
-    assert caught.value.reached
-    with pytest.raises(DeliveryError, match="PACS at no-such-host"):
-        send_by_dimse([report], peer=Peer("PACS", "no-such-host.invalid", 104), ae_title="PNEUMOSCOPE")
-    with destination.running(status=0x0111):
-        send([report])  # is there already
-    with destination.running(), pytest.raises(DeliveryError, match="does not accept the SOP class"):
-        send([report, make_object(CTImageStorage)])
-    with destination.running(), pytest.raises(DeliveryError, match="accepts none of the SOP classes"):
-        send([make_object(CTImageStorage)])
-
-
-def test_a_capture_is_sent_uncompressed_where_its_syntax_is_not_accepted(destination: Any) -> None:
-    capture = make_capture()
-    pixels = capture.pixel_array
-    with destination.running("1.2.840.10008.1.2"):
-        send_by_dimse([capture], peer=Peer("PACS", "127.0.0.1", destination.port), ae_title="PNEUMOSCOPE")
-    received = destination.objects[capture.SOPInstanceUID]
-    assert received.file_meta.TransferSyntaxUID == "1.2.840.10008.1.2"
-    assert (received.pixel_array == pixels).all()
-
-
 @pytest.mark.parametrize(
     ("error", "folder", "text"),
     [
@@ -327,7 +196,7 @@ def test_a_capture_is_sent_uncompressed_where_its_syntax_is_not_accepted(destina
     ids=["damaged", "unexpected", "own"],
 )
 def test_an_image_without_results_is_finished_with_its_reason(
-    spool: Spool, monkeypatch: pytest.MonkeyPatch, wait_for: Any, error: Exception, folder: str, text: str
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, wait_for: Any, error: Exception, folder: str, text: str, working: Any
 ) -> None:
     def fail(*_: object, **options: object) -> None:
         raise error
@@ -359,7 +228,7 @@ def test_a_spool_has_one_listener(spool: Spool) -> None:
         pass
 
 
-def test_remains_of_a_killed_process_are_tidied(tmp_path: Path) -> None:
+def test_remains_of_a_killed_process_are_tidied(tmp_path: Path, make_object: Any, put_results: Any) -> None:
     spool = Spool(tmp_path)
     with spool.open():
         spool.add("1.2.3", b"")
@@ -391,7 +260,7 @@ def listening(folder: Path, port: int, to: int) -> Iterator[subprocess.Popen[str
 
 
 def test_each_image_is_answered_once_after_a_kill(
-    tmp_path: Path, destination: Any, find_port: Any, wait_for: Any
+    tmp_path: Path, destination: Any, find_port: Any, wait_for: Any, make_object: Any
 ) -> None:
     port, images = find_port(), [make_object() for _ in range(3)]
     with listening(tmp_path, port, destination.port) as process:
@@ -407,7 +276,7 @@ def test_each_image_is_answered_once_after_a_kill(
     assert all(image.SOPInstanceUID in errors for image in images) and "Doe" not in errors
 
 
-def test_sigterm_finishes_the_image_in_work(tmp_path: Path, destination: Any, find_port: Any) -> None:
+def test_sigterm_finishes_the_image_in_work(tmp_path: Path, destination: Any, find_port: Any, make_object: Any) -> None:
     port, images = find_port(), [make_object() for _ in range(2)]
     with listening(tmp_path, port, destination.port) as process:
         assert [store(port, image) for image in images] == [0, 0]

@@ -72,21 +72,16 @@ def listen(
     files of --tls-cert, --tls-key and --tls-ca encrypt the listener, and --to unless it is on this machine.
     """
     from pneumoscope.inference.reader import Reader
+    from pneumoscope.pacs import listener
     from pneumoscope.pacs.delivery import check_ae_title
-    from pneumoscope.pacs.listener import Caller, ListenSettings
-    from pneumoscope.pacs.listener import listen as run
     from pneumoscope.pacs.spool import Spool
-    from pneumoscope.pacs.tls import TlsFiles, is_loopback
+    from pneumoscope.pacs.tls import TlsFiles
     from pneumoscope.progress import console
 
     tls = TlsFiles.parse(tls_cert, tls_key, tls_ca)
-    if not (is_loopback(bind) or tls or insecure):
-        raise PneumoscopeError(
-            f"--bind {bind} is not loopback; expected --tls-cert, --tls-key and --tls-ca, or --insecure on a network "
-            "that you trust"
-        )
-    settings = ListenSettings(
-        tuple(map(Caller.parse, callers)),
+    _check_address(f"--bind {bind}", bind, tls, insecure)
+    settings = listener.ListenSettings(
+        tuple(map(listener.Caller.parse, callers)),
         ae_title=check_ae_title(ae),
         address=bind,
         port=port,
@@ -100,11 +95,11 @@ def listen(
         send = _choose_peer(to, settings.ae_title, tls, insecure)
     else:
         send = _choose_server(str(stow), token_file, client_cert, insecure)
-    status = console.status("starting") if console.is_terminal else None
     stop = _stop_on_signals()
+    status = console.status("starting") if console.is_terminal else None
     with status or nullcontext():
         reader = Reader.open(model, num_threads=1)  # leaves the other cores to the PACS
-        run(Spool(spool), reader, send, settings, stop=stop, show=status.update if status else None)
+        listener.listen(Spool(spool), reader, send, settings, stop=stop, show=status.update if status else None)
     typer.echo(f"stopped; images that wait are in {spool}. {RESEARCH_USE_ONLY}", err=True)
 
 
@@ -174,19 +169,24 @@ def parse_duration(text: str) -> timedelta:
     return timedelta(seconds=int(match[1]) * _UNITS[match[2]])
 
 
+def _check_address(option: str, host: str, tls: "TlsFiles | None", insecure: bool) -> None:
+    from pneumoscope.pacs.tls import is_loopback
+
+    if not (is_loopback(host) or tls or insecure):
+        raise PneumoscopeError(
+            f"{option} is not loopback; expected --tls-cert, --tls-key and --tls-ca, or --insecure on a network that "
+            "you trust"
+        )
+
+
 def _choose_peer(to: str, ae_title: str, tls: "TlsFiles | None", insecure: bool) -> "Send":
     from pneumoscope.pacs.delivery import Peer, send_by_dimse
     from pneumoscope.pacs.tls import is_loopback
 
     peer = Peer.parse(to)
-    if is_loopback(peer.host):
-        return partial(send_by_dimse, peer=peer, ae_title=ae_title)
-    if not (tls or insecure):
-        raise PneumoscopeError(
-            f"--to {to} is not loopback; expected --tls-cert, --tls-key and --tls-ca, or --insecure on a network that "
-            "you trust"
-        )
-    return partial(send_by_dimse, peer=peer, ae_title=ae_title, tls=tls.make_client_context() if tls else None)
+    _check_address(f"--to {to}", peer.host, tls, insecure)
+    context = tls.make_client_context() if tls and not is_loopback(peer.host) else None
+    return partial(send_by_dimse, peer=peer, ae_title=ae_title, tls=context)
 
 
 def _choose_server(url: str, token_file: Path | None, client_cert: Path | None, insecure: bool) -> "Send":
