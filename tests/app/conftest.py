@@ -181,7 +181,7 @@ def encode() -> Callable[..., bytes]:
 
 @pytest.fixture(scope="session")
 def make_dicom() -> Callable[..., bytes]:
-    """Return a function that makes a digital X-ray of 8-bit pixels, with more elements by keyword."""
+    """Return a function that makes a digital X-ray of 8- or 16-bit pixels, with more elements by keyword."""
 
     def make(pixels: np.ndarray, syntax: str = ExplicitVRLittleEndian, **elements: str) -> bytes:
         dataset = Dataset()
@@ -190,7 +190,7 @@ def make_dicom() -> Callable[..., bytes]:
         dataset.SOPClassUID, dataset.SOPInstanceUID = DigitalXRayImageStorageForPresentation, generate_uid()
         dataset.StudyInstanceUID, dataset.SeriesInstanceUID = generate_uid(), generate_uid()
         dataset.Modality, dataset.PatientName, dataset.PatientID = "DX", "Sample^Case", "SAMPLE-1"
-        dataset.set_pixel_data(pixels, "MONOCHROME2", 8, generate_instance_uid=False)
+        dataset.set_pixel_data(pixels, "MONOCHROME2", 8 * pixels.itemsize, generate_instance_uid=False)
         for name, value in elements.items():
             setattr(dataset, name, value)
         stream = io.BytesIO()

@@ -97,6 +97,10 @@ def present(preset, values):
     return np.clip(0.5 + (unpack(values) - center) * np.sign(high - low) / width, 0, 1)
 
 
+def describe(file):
+    return describe_dicom(file, load_gray(file), 2048)
+
+
 @pytest.mark.parametrize("photometric", ["MONOCHROME2", "MONOCHROME1"])
 def test_values_are_in_units_and_the_first_preset_is_what_models_receive(make_dicom, pixels, photometric):
     file = make_dicom(
@@ -109,7 +113,7 @@ def test_values_are_in_units_and_the_first_preset_is_what_models_receive(make_di
         WindowWidth=["960", "100"],
         WindowCenterWidthExplanation=["LUNG", "AIR"],
     )
-    view = describe_dicom(file, 2048)
+    view = describe(file)
 
     assert TypeAdapter(schema.DicomView).validate_python(view, strict=True) == view
     assert view["values"]["unit"] == "HU"
@@ -124,7 +128,7 @@ def test_a_voi_lut_becomes_a_table(make_dicom, pixels):
     item.LUTDescriptor, item.LUTExplanation = [256, 0, 8], "CURVE"
     item.LUTData = bytes(int(255 * (gray / 255) ** 2) for gray in range(256))
     file = make_dicom(pixels, VOILUTSequence=[item], WindowCenter="128", WindowWidth="100")
-    view = describe_dicom(file, 2048)
+    view = describe(file)
 
     assert [preset["name"] for preset in view["presets"]][:2] == ["CURVE (as the models receive it)", "Window 1"]
     assert view["presets"][0]["window"] is None
@@ -133,8 +137,8 @@ def test_a_voi_lut_becomes_a_table(make_dicom, pixels):
 
 def test_the_header_is_described_and_faults_are_left_out(make_dicom, pixels):
     stated = {"PatientAge": "004Y", "PatientSex": "F", "ViewPosition": "AP", "StudyDate": "20250317"}
-    header = describe_dicom(make_dicom(pixels, **stated), 2048)["header"]
-    faulty = describe_dicom(make_dicom(pixels, PatientName="A\x1b[31m", StudyDate=""), 2048)["header"]
+    header = describe(make_dicom(pixels, **stated))["header"]
+    faulty = describe(make_dicom(pixels, PatientName="A\x1b[31m", StudyDate=""))["header"]
 
     assert header == {
         "name": "Sample, Case",
@@ -166,4 +170,4 @@ def test_the_header_is_described_and_faults_are_left_out(make_dicom, pixels):
     ],
 )
 def test_the_spacing_says_in_which_plane(make_dicom, pixels, elements, expected):
-    assert describe_dicom(make_dicom(pixels, **elements), 2048)["spacing"] == expected
+    assert describe(make_dicom(pixels, **elements))["spacing"] == expected

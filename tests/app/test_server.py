@@ -130,6 +130,15 @@ def test_full_detail_adds_maps(client, radiographs, reader):
         assert str(reader.models.references.names[neighbor["index"]]) == neighbor["name"]
 
 
+@pytest.mark.parametrize("kind", ["TIFF", "WEBP", "BMP", "JPEG2000"])
+def test_formats_that_browsers_do_not_show_are_converted(client, radiographs, encode, kind):
+    file = encode(load_image(radiographs["normal"]), kind)
+    (reading,) = read(client, ("image", file), detail="full")
+
+    assert reading["error"] is None
+    assert reading["image"].startswith("data:image/png;base64,")
+
+
 def test_the_part_inside_of_uniform_bars_is_located(client, radiographs, encode):
     framed = np.pad(load_image(radiographs["normal"]), ((0, 0), (0, 60)))
     (reading,) = read(client, ("image.png", encode(framed)), detail="full")

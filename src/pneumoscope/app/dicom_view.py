@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 
 WHITE = 65535
 MAX_PRESETS = 12
+_PIXELS_AT_ONCE = 1 << 20
 AS_READ = "As the models receive it"
 _TOLERANCE = 0.005  # of gray levels in [0, 1]; half of one of 100 steps
 _WINDOW_KEYWORDS = ("WindowCenter", "WindowWidth", "WindowCenterWidthExplanation", "VOILUTSequence")
 _AGE_UNITS = {"D": "days", "W": "weeks", "M": "months", "Y": "years"}
 
 
-def describe_dicom(content: bytes, max_side: int) -> DicomView:
+def describe_dicom(content: bytes, gray: np.ndarray, max_side: int) -> DicomView:
     """Return header, values and windows of a DICOM radiograph.
 
     Args:
         content: of a file that `load_gray` accepts.
+        gray: result of `load_gray`.
         max_side: larger images are scaled down to it, in pixels.
     """
     stored, values, header = load_values(content)
@@ -48,8 +50,9 @@ def describe_dicom(content: bytes, max_side: int) -> DicomView:
             ends = float(values.min()), float(values.max())
             if header.get("PhotometricInterpretation") == "MONOCHROME1":
                 ends = ends[::-1]
+            view["presets"] = _list_presets(stored, values, gray, header, ends)
+            del stored  # its memory is needed for the image of the values
             view["values"] = _pack_values(values, ends, _find_unit(header), max_side)
-            view["presets"] = _list_presets(stored, values, header, ends)
     return view
 
 
@@ -112,27 +115,38 @@ def _pack_values(values: np.ndarray, ends: tuple[float, float], unit: str, max_s
 
 
 def _list_presets(
-    stored: np.ndarray, values: np.ndarray, header: "Dataset", ends: tuple[float, float]
+    stored: np.ndarray, values: np.ndarray, gray: np.ndarray, header: "Dataset", ends: tuple[float, float]
 ) -> list[WindowPreset]:
     """Return how the models receive the image, then the other windows and VOI LUTs of the file, and the full range."""
-    unique, places = np.unique(stored, return_index=True)
+    unique, places = _find_unique(stored)
     levels = values.ravel()[places].astype(np.float64)
     order = np.argsort(levels, kind="stable")
-    as_read = present_gray(stored, header, Remarks()).ravel()[places][order]
+    as_read = gray.ravel()[places][order]
     grays, names = [as_read], [AS_READ]
     for name, changed in _list_windows(header):
         with suppress(Exception):  # an invalid window is left out; the image itself is intact
-            gray = present_gray(unique[None], changed, Remarks(), limit_clipping=False)[0][order]
-            if np.abs(gray - as_read).max() < _TOLERANCE and names[0] == AS_READ:
+            shown = present_gray(unique[None], changed, Remarks(), limit_clipping=False)[0][order]
+            if np.abs(shown - as_read).max() < _TOLERANCE and names[0] == AS_READ:
                 names[0] = f"{name} ({AS_READ[0].lower()}{AS_READ[1:]})"
             else:
-                grays.append(gray)
+                grays.append(shown)
                 names.append(name)
     full = (levels[order] - ends[0]) / ((ends[1] - ends[0]) or 1)
     if np.abs(full - as_read).max() >= _TOLERANCE:
         grays.append(full)
         names.append("Full range")
-    return [_describe_preset(name, gray, levels[order], ends) for name, gray in zip(names, grays, strict=True)]
+    return [_describe_preset(name, shown, levels[order], ends) for name, shown in zip(names, grays, strict=True)]
+
+
+def _find_unique(stored: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the distinct values of 8 or 16 bits, sorted, and the index of a pixel of each, in little memory."""
+    lowest = int(np.iinfo(stored.dtype).min)
+    places, pixels = np.full(1 << 8 * stored.itemsize, -1), stored.ravel()
+    for start in range(0, len(pixels), _PIXELS_AT_ONCE):
+        part = pixels[start : start + _PIXELS_AT_ONCE].astype(np.int64) - lowest
+        places[part] = np.arange(start, start + len(part))
+    codes = np.flatnonzero(places >= 0)
+    return (codes + lowest).astype(stored.dtype), places[codes]
 
 
 def _list_windows(header: "Dataset") -> Iterator[tuple[str, "Dataset"]]:

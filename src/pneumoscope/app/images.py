@@ -11,7 +11,7 @@ from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
 from pneumoscope.data.dicom import is_dicom
-from pneumoscope.data.image import find_content, load_gray
+from pneumoscope.data.image import FORMATS, find_content, load_gray
 from pneumoscope.errors import ImageError
 
 if TYPE_CHECKING:
@@ -38,15 +38,16 @@ class PhantomImage(NamedTuple):
 def convert_for_browser(content: bytes, gray: np.ndarray) -> str | None:
     """Return an image as PNG in a `data:` URL, or None if browsers show the file as the models receive it.
 
-    Browsers do not for DICOM, more than 8 bits, alpha and CMYK.
+    Browsers do for JPEG and PNG, but not with more than 8 bits, alpha or CMYK.
 
     Args:
         content: of a file that `load_gray` accepts.
         gray: result of `load_gray`.
     """
     if not is_dicom(content):
-        with Image.open(io.BytesIO(content), formats=_SHOWN_FORMATS) as image:
-            if image.mode in _SHOWN_MODES and "transparency" not in image.info:
+        with Image.open(io.BytesIO(content), formats=FORMATS) as image:
+            is_plain = image.mode in _SHOWN_MODES and "transparency" not in image.info
+            if image.format in _SHOWN_FORMATS and is_plain:
                 return None
     png = _encode_png(gray, MAX_SIDE)
     return f"data:image/png;base64,{base64.b64encode(png).decode('ascii')}"
@@ -98,7 +99,8 @@ def choose_phantoms(reader: "Reader") -> tuple[PhantomImage, ...]:
 
 
 def _encode_png(gray: np.ndarray, max_side: int) -> bytes:
-    image = Image.fromarray(np.rint(gray * 255).astype(np.uint8))
+    levels = gray * np.float32(255)
+    image = Image.fromarray(np.rint(levels, out=levels).astype(np.uint8))
     image.thumbnail((max_side, max_side), Image.Resampling.BILINEAR, reducing_gap=None)
     return save_png(image)
 

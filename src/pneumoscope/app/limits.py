@@ -32,8 +32,8 @@ class Limits:
 
     max_files: int = 32
     max_file_bytes: int = 64 * MIB
-    max_request_bytes: int = 256 * MIB
-    max_held_bytes: int = 1024 * MIB
+    max_request_bytes: int = 144 * MIB
+    max_held_bytes: int = 144 * MIB
     max_connections: int = 512
     num_readers: int = 2
     receive_seconds: float = 30
@@ -98,7 +98,7 @@ class _BoundedBody:
     """The body of one request.
 
     Attributes:
-        num_bytes: size of the part that was received and is counted in `held_bytes`.
+        num_bytes: announced size, or that of the part received if it is larger; counted in `held_bytes`.
         complete: whether the whole body was received.
     """
 
@@ -107,7 +107,7 @@ class _BoundedBody:
         self._receive = receive
         self._announced_bytes = int(headers.get("content-length", "0"))
         self._deadline = asyncio.get_running_loop().time() + owner.limits.receive_seconds
-        self.num_bytes = 0
+        self.num_bytes = self._num_received = 0
         self.complete = not self._announced_bytes and "transfer-encoding" not in headers
 
     async def receive(self) -> "Message":
@@ -119,20 +119,17 @@ class _BoundedBody:
         if self.complete:
             return await self._receive()
         limits = self._owner.limits
-        # Checked before the first message, because receiving one sends "100 Continue" to a client that waits for it.
-        self._check_size(self._announced_bytes)
+        # Before the first message, because receiving one sends "100 Continue" to a client that waits for it. The whole
+        # body is held, so that of several large ones the first are received completely.
+        self._hold(self._announced_bytes)
         try:
             async with asyncio.timeout_at(self._deadline):
                 message = await self._receive()
         except TimeoutError:
             expected = f"expected the whole body within {limits.receive_seconds:g} s"
             raise RequestError(408, f"the request did not arrive in time; {expected}; send fewer files") from None
-        size = len(message.get("body", b""))
-        self._check_size(self.num_bytes + size)
-        if self._owner.held_bytes + size > limits.max_held_bytes:
-            raise RequestError(503, "too many large uploads at once; try again in a moment")
-        self.num_bytes += size
-        self._owner.held_bytes += size
+        self._num_received += len(message.get("body", b""))
+        self._hold(self._num_received)
         self.complete = not message.get("more_body", False)
         return message
 
@@ -146,7 +143,13 @@ class _BoundedBody:
                     num_dropped += len(message.get("body", b""))
                     self.complete = not message.get("more_body", False)
 
-    def _check_size(self, size: int) -> None:
-        if size > self._owner.limits.max_request_bytes:
-            limit = f"{self._owner.limits.max_request_bytes / MIB:.0f} MiB"
+    def _hold(self, size: int) -> None:
+        """Count a body of at least `size` bytes as held."""
+        limits, more = self._owner.limits, max(0, size - self.num_bytes)
+        if size > limits.max_request_bytes:
+            limit = f"{limits.max_request_bytes / MIB:.0f} MiB"
             raise RequestError(413, f"the request is larger than {limit}; send the files in several requests")
+        if self._owner.held_bytes + more > limits.max_held_bytes:
+            raise RequestError(503, "too many large uploads at once; try again in a moment")
+        self.num_bytes += more
+        self._owner.held_bytes += more

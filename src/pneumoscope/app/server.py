@@ -1,5 +1,6 @@
 """The app, and its server on this machine."""
 
+import ctypes
 import os
 import socket
 import sys
@@ -42,6 +43,7 @@ HOST = "127.0.0.1"
 DEFAULT_PORT = 8427
 PORTS_TRIED = 20
 SHUTDOWN_SECONDS = 3
+_M_MMAP_THRESHOLD = -3  # of malloc.h
 APP_DIR = Path(__file__).parent
 
 ShowPage = Callable[..., HTMLResponse]
@@ -142,7 +144,7 @@ def serve(
         announce: called with each message to the user; prints by default.
 
     Returns:
-        Whether all requests have ended. Else their threads, which cannot be stopped, keep the process alive.
+        Whether all work has ended. Else its threads, which cannot be stopped, keep the process alive.
 
     Raises:
         ModelError: if the models cannot be used.
@@ -150,7 +152,9 @@ def serve(
     """
     from pneumoscope.inference.reader import Reader
 
-    announce, context = announce or partial(print, flush=True), None
+    _return_freed_memory()
+    announce = announce or partial(print, flush=True)
+    context = warm_up = None
     with suppress(KeyboardInterrupt), bind_port(port) as listener:
         reader = Reader.open(models_dir, ignore_population=ignore_population)
         app = build_app(reader, study_dir=study_dir, references_dir=references_dir, spool_dir=spool_dir)
@@ -165,9 +169,10 @@ def serve(
         if open_browser and _has_screen():
             threading.Thread(target=webbrowser.open, args=(address,), daemon=True).start()
         # No daemon: ONNX Runtime aborts the process if it is interrupted at exit.
-        threading.Thread(target=_warm_up, args=(context,)).start()
+        warm_up = threading.Thread(target=_warm_up, args=(context,))
+        warm_up.start()
         uvicorn.Server(configure_server(app)).run(sockets=[listener])
-    return context is None or context.pool.is_idle
+    return context is None or (context.pool.is_idle and not (warm_up and warm_up.is_alive()))
 
 
 def bind_port(port: int) -> socket.socket:
@@ -279,6 +284,12 @@ def _add_faults(app: FastAPI, show_page: ShowPage) -> None:
             response = show_page("message.html.j2", error.status_code, **values)
         response.headers.update(error.headers or {})
         return response
+
+
+def _return_freed_memory() -> None:
+    """Give freed blocks of 1 MiB or more back to the system; glibc would keep up to 64 MB for each thread."""
+    with suppress(AttributeError, OSError, TypeError):  # other systems have no mallopt
+        ctypes.CDLL(None).mallopt(_M_MMAP_THRESHOLD, MIB)
 
 
 def _warm_up(context: ApiContext) -> None:

@@ -18,7 +18,7 @@ class Command(TyperCommand):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Write the help, with the metrics of the included models."""
-        if read.FLAG in (self.help or ""):
+        if self.help and read.FLAG in self.help:
             from pneumoscope.inference.cards import AnomalyCard, load_card
             from pneumoscope.inference.decision import describe_flag
             from pneumoscope.inference.model_set import SHIPPED_DIR

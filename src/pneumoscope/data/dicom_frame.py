@@ -182,8 +182,10 @@ def _keep_stored_bits(frame: np.ndarray, dataset: "Dataset", remarks: Remarks) -
     kept = frame.view(f"u{frame.itemsize}") & ((1 << stored) - 1)
     if signed:
         sign = 1 << (stored - 1)
-        kept = (kept.astype(np.int32) ^ sign) - sign
-    kept = kept.astype(frame.dtype)
+        kept = kept.astype(np.int32)
+        kept ^= sign
+        kept -= sign
+    kept = kept.astype(frame.dtype, copy=False)
     if frame.ndim == 3 or np.array_equal(kept, frame):
         return kept
     sample = np.abs(frame.ravel()[:: frame.size // _SAMPLE + 1].astype(np.int32))

@@ -47,42 +47,45 @@ def present_gray(stored: np.ndarray, header: "Dataset", remarks: Remarks, *, lim
         luma: np.ndarray = np.einsum("ijk,k->ij", stored, np.array(LUMA, np.float32), dtype=np.float32)
         return np.asarray(np.clip(luma / (2**bits - 1), 0, 1))
     padding = _find_padding(stored, header, remarks)
+    shown: Any = ... if padding is None else ~padding
     values, low, high = apply_modality(stored, header, remarks)
     presented = _apply_voi_lut(values, low, header)
     if presented is None:
         presented = _apply_window(values, header, remarks)
-    if presented is not None and limit_clipping and _clips(presented[~padding], values[~padding]):
+    if presented is not None and limit_clipping and _clips(presented[shown], values[shown]):
         presented = None
     if presented is None:
         if header.get("VOILUTSequence") or header.get("WindowCenter") not in (None, ""):
             remarks.warn("window_ignored")
         if bits > 8:
-            low, high = choose_range(values[~padding], low, high, remarks)
+            low, high = choose_range(values[shown], low, high, remarks)
         presented = rescale(values, low, high)
-    gray = 1 - presented if header.PhotometricInterpretation == "MONOCHROME1" else presented
-    gray[padding] = 0
-    return gray
+    if header.PhotometricInterpretation == "MONOCHROME1":
+        presented = np.subtract(1, presented, out=presented)
+    if padding is not None:
+        presented[padding] = 0
+    return presented
 
 
 def _clips(presented: np.ndarray, values: np.ndarray) -> bool:
     """Return whether more than `MAX_CLIPPED` of the pixels become black or white, except the darkest and brightest."""
     step = values.size // MAX_SAMPLE + 1
-    presented, values = presented[::step], values[::step]
+    presented, values = presented.ravel()[::step], values.ravel()[::step]
     darkest, brightest = np.quantile(values, [OUTLIERS, 1 - OUTLIERS])
     clipped = (np.abs(presented - 0.5) >= 0.5 - 1 / 510) & (values > darkest) & (values < brightest)
     return bool(clipped.mean() > MAX_CLIPPED)
 
 
-def _find_padding(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> np.ndarray:
-    """Return `(H, W)` bool, True at padding pixels (PS3.3 C.7.5.1.1.2)."""
+def _find_padding(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> np.ndarray | None:
+    """Return `(H, W)` bool, True at padding pixels (PS3.3 C.7.5.1.1.2); None if there are none."""
     value = read_number(header, "PixelPaddingValue", remarks)
     if value is None:
-        return np.zeros(stored.shape, bool)
+        return None
     limit = read_number(header, "PixelPaddingRangeLimit", remarks)
     # The value is of the same bits as the pixels, whatever its VR says.
     ends = np.array([value, value if limit is None else limit]).astype(np.int64).astype(stored.dtype)
     padding: np.ndarray = (stored >= ends.min()) & (stored <= ends.max())
-    return np.zeros(stored.shape, bool) if padding.all() else padding
+    return None if padding.all() else padding
 
 
 def apply_modality(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> tuple[np.ndarray, float, float]:
@@ -94,7 +97,10 @@ def apply_modality(stored: np.ndarray, header: "Dataset", remarks: Remarks) -> t
     slope = read_number(header, "RescaleSlope", remarks) or 1.0
     intercept = read_number(header, "RescaleIntercept", remarks) or 0.0
     ends = [slope * end + intercept for end in (lowest, lowest + 2**bits - 1)]
-    return stored.astype(np.float32) * np.float32(slope) + np.float32(intercept), min(ends), max(ends)
+    values = stored.astype(np.float32)
+    values *= np.float32(slope)
+    values += np.float32(intercept)
+    return values, min(ends), max(ends)
 
 
 def _apply_voi_lut(values: np.ndarray, lowest: float, header: "Dataset") -> np.ndarray | None:
@@ -144,7 +150,8 @@ def _apply_table(
     high = 2**bits - 1
     if table.max() < MIN_FILL * high:
         high = float(table.max())  # 12 bits declared as 16
-    return table[np.clip(values.astype(np.int64) - first, 0, len(table) - 1)], 0.0, high
+    places = values.astype(np.int64) - first
+    return table[np.clip(places, 0, len(table) - 1, out=places)], 0.0, high
 
 
 def choose_range(values: np.ndarray, low: float, high: float, remarks: Remarks) -> tuple[float, float]:
@@ -167,5 +174,6 @@ def choose_range(values: np.ndarray, low: float, high: float, remarks: Remarks) 
 
 def rescale(values: np.ndarray, low: float, high: float) -> np.ndarray:
     """Return `values` scaled linearly from [low, high] to [0, 1] and clipped, float32."""
-    rescaled: np.ndarray = np.clip((values - np.float32(low)) / np.float32(max(high - low, 1e-6)), 0, 1)
-    return rescaled
+    rescaled: np.ndarray = np.subtract(values, np.float32(low), dtype=np.float32)
+    rescaled /= np.float32(max(high - low, 1e-6))
+    return np.clip(rescaled, 0, 1, out=rescaled)

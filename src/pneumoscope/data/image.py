@@ -9,7 +9,7 @@ from typing import Any, BinaryIO, TypeGuard, cast
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 
 from pneumoscope.data.dicom import is_dicom, load_dicom
 from pneumoscope.data.dicom_gray import choose_range, rescale
@@ -200,14 +200,15 @@ def _wrap_array(array: NDArray[np.uint8]) -> Image.Image:
 def _load_dicom(stream: BinaryIO, size: int | None, remarks: Remarks) -> NDArray[np.float32]:
     gray = load_dicom(stream, remarks)
     remarks.height, remarks.width = gray.shape
-    return gray if size is None else np.clip(_resize(Image.fromarray(gray), size, 1.0, remarks), 0, 1)
+    return gray if size is None else np.clip(_resize(gray, size, 1.0, remarks), 0, 1)
 
 
-def _resize(gray: Image.Image, size: int, white: float, remarks: Remarks) -> NDArray[np.float32]:
-    box = find_content(np.asarray(gray), white)
-    if box != (0, 0, *gray.size):
+def _resize(gray: NDArray[Any], size: int, white: float, remarks: Remarks) -> NDArray[np.float32]:
+    left, top, right, bottom = find_content(gray, white)
+    content = gray[top:bottom, left:right]
+    if content.shape != gray.shape:
         remarks.warn("bars_cropped")
-    return np.asarray(gray.crop(box).resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
+    return np.asarray(Image.fromarray(content).resize((size, size), Image.Resampling.BILINEAR), dtype=np.float32)
 
 
 @contextmanager
@@ -277,27 +278,29 @@ def _convert_pillow(image: Image.Image, size: int | None, remarks: Remarks) -> N
     if image.format not in (None, "JPEG", "MPO") and frames > 1:
         raise ImageError(f"{frames} images in one {image.format} file; expected a single image")
     image.load()
-    upright = ImageOps.exif_transpose(image)
+    is_upright = image.getexif().get(ExifTags.Base.Orientation, 1) == 1
+    upright = image if is_upright else ImageOps.exif_transpose(image)
     if upright.mode in _DEEP_MODES:
         gray, white = _scale_deep(np.asarray(upright), remarks), 1.0
     else:
         _check_color(upright, remarks)
-        gray, white = upright.convert("L"), 255.0
-    pixels = np.asarray(gray, dtype=np.float32) if size is None else _resize(gray, size, white, remarks)
-    return pixels / np.float32(white)
+        gray, white = np.asarray(upright.convert("L")), 255.0
+    pixels = gray if size is None else _resize(gray, size, white, remarks)
+    return pixels if white == 1 else pixels / np.float32(white)
 
 
-def _scale_deep(pixels: NDArray[Any], remarks: Remarks) -> Image.Image:
-    """Return an image of 16 bits or more as floats in [0, 1]."""
+def _scale_deep(pixels: NDArray[Any], remarks: Remarks) -> NDArray[np.float32]:
+    """Return pixels of 16 bits or more as floats in [0, 1]."""
     white = 65535.0 if pixels.max() <= 65535 else float(pixels.max())
     low, high = choose_range(pixels, 0.0, white, remarks)
-    return Image.fromarray(rescale(pixels.astype(np.float32), low, high))
+    return rescale(pixels, low, high)
 
 
 def _check_color(image: Image.Image, remarks: Remarks) -> None:
     if image.mode in ("L", "LA", "1"):
         return
-    small = np.asarray(image.convert("RGB").resize((_PREVIEW, _PREVIEW), Image.Resampling.BOX))
+    colors = image if image.mode == "RGB" else image.convert("RGB")
+    small = np.asarray(colors.resize((_PREVIEW, _PREVIEW), Image.Resampling.BOX))
     colored = float((np.ptp(small, axis=2) > COLORED).mean())
     if colored > MAX_COLORED:
         remarks.objections.append(f"{colored:.0%} of the image are colored; expected gray levels.")

@@ -20,6 +20,7 @@ from pneumoscope.data.source import printable_name
 from pneumoscope.errors import CollectionError
 from pneumoscope.evaluation.predictor import Predictor, check_probabilities
 from pneumoscope.inference.batch import map_batches
+from pneumoscope.inference.reading import Reading
 from pneumoscope.io.results import EvaluatedImages
 from pneumoscope.labels import SEPARATOR, LabelSet, fold_name, match_labels
 from pneumoscope.models.prediction import describe_constant_output
@@ -272,8 +273,9 @@ def _read(model: Predictor, decoded: list[tuple[str, DecodedImage]]) -> list[Out
         raise ValueError(f"{model.id} predicts no images; expected a model with `predict`")
     names, images = zip(*decoded, strict=True)
     stack = np.stack([image.pixels for image in images])
+    readings: list[Reading] = []
     if model.reader is None:
-        readings, probabilities = [], model.predict(stack)
+        probabilities = model.predict(stack)
     else:
         readings, probabilities = model.reader.predict_with_probabilities(images, names, model.operating_point)
     probabilities = check_probabilities(probabilities, model.label_set, len(stack))
