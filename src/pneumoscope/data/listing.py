@@ -49,8 +49,7 @@ def walk_files(
         folders: list[str] = []
         entries = _scan(folder, report)
         for name, is_folder in sorted(entries) if ordered else entries:
-            # Path would intern each name.
-            path = name if folder == os.curdir else os.path.join(folder, name)  # noqa: PTH118
+            path = name if folder == os.curdir else os.path.join(folder, name)  # noqa: PTH118  # as below
             if name.startswith("."):
                 report(path, HIDDEN)
             elif not is_folder:
@@ -92,10 +91,11 @@ def is_image_file(path: str | os.PathLike[str]) -> bool:
 
     An object that cannot be reached counts as one, so that its reading states why.
     """
-    if Path(path).name == "DICOMDIR":
-        return False
-    if Path(path).suffix.lower() in SUFFIXES:
+    stem, suffix = os.path.splitext(os.fspath(path))  # noqa: PTH122  # Path would intern each name
+    if suffix.lower() in SUFFIXES:
         return True
+    if not suffix and os.path.basename(stem) == "DICOMDIR":  # noqa: PTH119
+        return False
     try:
         if is_url(path):
             head = fetch_start(str(path), length=_START)
