@@ -77,11 +77,13 @@ def _list_notes(reading: Mapping[str, Any], has_heatmap: bool, unit: int, width:
     """Return the lines of the notes below the result, each with its color."""
     labels, decision = reading["label_set"], reading["decision"]
     in_group = any(decision == name or decision in members for name, members in labels.groups.items())
-    has_score = reading.get("anomaly_percentile") is not None
-    texts = [("reason", INK)] + [("label_trust", SOFT)] * in_group + [("heatmap_trust", SOFT)] * has_heatmap
-    texts += [("flag_trust", SOFT)] * has_score
-    lines = {name: _wrap(str(reading.get(name) or ""), _font(0.8 * unit), width) for name, _ in texts}
-    return [(line, color) for name, color in texts for line in lines[name]]
+    names = ["reason"] + ["label_trust"] * in_group + ["heatmap_trust"] * has_heatmap
+    texts = [str(reading.get(name) or "") for name in names]
+    if reading.get("anomaly_percentile") is not None:
+        verdict = "Flagged as anomalous." if reading["anomalous"] else "Not flagged as anomalous."
+        texts.append(f"{verdict} {reading.get('flag_trust') or ''}")
+    colors, font = [INK] + [SOFT] * len(texts), _font(0.8 * unit)
+    return [(line, color) for text, color in zip(texts, colors, strict=False) for line in _wrap(text, font, width)]
 
 
 def _choose_bars(reading: Mapping[str, Any]) -> tuple[list[str], int]:
@@ -120,7 +122,7 @@ def _write_result(pen: "ImageDraw", reading: Mapping[str, Any], unit: int, top: 
     lines.append(f"operating point: {reading['operating_point']}")
     percentile = reading.get("anomaly_percentile")
     if percentile is not None:
-        lines += [format_percentile(percentile), "flagged as anomalous" if reading["anomalous"] else "not flagged"]
+        lines.append(format_percentile(percentile))
     below = 1.5 * size * min(len(names), MOST_FINDINGS)
     for number, line in enumerate(lines):
         place = (unit, top + round((below + LINE * number) * unit))
