@@ -3,6 +3,7 @@ import io
 import numpy as np
 import pytest
 from PIL import Image
+from scipy.fft import dctn
 
 from pneumoscope.data import duplicates
 from pneumoscope.data.dataset import load_dataset
@@ -25,6 +26,13 @@ def add_noise(pixels):
 
 def name_files(number):
     return np.arange(number).astype(str)
+
+
+def test_the_hash_is_the_sign_of_the_lowest_frequencies(phantoms):
+    small = np.asarray(Image.fromarray(phantoms.images[0]).resize((64, 64), Image.Resampling.LANCZOS), dtype=float)
+    lowest = dctn(small, type=2)[:16, :16]
+    bits = np.unpackbits(hash_images(phantoms.images[:1]).view(np.uint8))
+    assert bits.astype(bool).tolist() == (lowest > np.median(lowest)).ravel().tolist()
 
 
 @pytest.mark.parametrize("change", [encode_again, brighten, add_noise])

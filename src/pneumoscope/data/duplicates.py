@@ -1,6 +1,6 @@
 """Copies of a radiograph in other files, found by a perceptual hash.
 
-The hash is the 256-bit pHash of ImageHash. Chest radiographs look alike, so that the usual 64 bits do not separate
+The hash is pHash (E. Klinger and D. Starkweather, pHash.org, 2010) with 256 bits. Chest radiographs look alike, so that the usual 64 bits do not separate
 them. Measured on the train images of Kermany (5,216, each against those of all other patients): the closest two differ
 in 38 bits, so no image is mistaken for a copy at the limit of 24 (95 % limit: 0.06 % of images). Copies that were
 resized to 100 to 224 pixels, compressed as JPEG of quality 40 to 85, or changed in brightness by 20 and in contrast by
@@ -10,20 +10,25 @@ pixels or rotated by one degree are mostly found; copies cropped by 1.5 % or mor
 
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from PIL import Image
 
-from pneumoscope.data.dataset import Dataset
 from pneumoscope.errors import ModelError
 from pneumoscope.io.read import read_arrays
 from pneumoscope.io.write import atomic_write
 from pneumoscope.progress import track
 
+if TYPE_CHECKING:
+    from pneumoscope.data.dataset import Dataset
+
 KNOWN_NAME = "training_images.npz"  # beside a trained model
 MAX_DISTANCE = 24
 
 _HASH_SIDE = 16
+# The lowest frequencies of a discrete cosine transform (type II, without scale) of four times as many pixels.
+_COSINES = np.cos(np.pi * np.outer(np.arange(_HASH_SIDE), np.arange(4 * _HASH_SIDE) + 0.5) / (4 * _HASH_SIDE))
 _PAIRS_AT_ONCE = 1 << 22
 
 
@@ -39,9 +44,9 @@ def hash_images(images: np.ndarray) -> np.ndarray:
 
 def hash_image(pixels: np.ndarray) -> np.ndarray:
     """Return `(4,)` uint64, the hash of one image; see `hash_images`."""
-    import imagehash
-
-    return np.packbits(imagehash.phash(Image.fromarray(pixels), hash_size=_HASH_SIDE).hash).view(np.uint64)
+    small = Image.fromarray(pixels).resize((len(_COSINES[0]),) * 2, Image.Resampling.LANCZOS)
+    frequencies = _COSINES @ np.asarray(small, dtype=np.float64) @ _COSINES.T
+    return np.packbits(frequencies > np.median(frequencies)).view(np.uint64)
 
 
 def find_known(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
@@ -57,7 +62,7 @@ def find_known(hashes: np.ndarray, known: np.ndarray) -> np.ndarray:
     return found
 
 
-def write_known_images(dataset: Dataset, path: Path) -> None:
+def write_known_images(dataset: "Dataset", path: Path) -> None:
     """Write the SHA-256 and the perceptual hash of each image, such as of the training images beside a model."""
     with atomic_write(path) as partial, partial.open("wb") as stream:
         np.savez(stream, sha256=dataset.table["sha256"].to_numpy().astype("S64"), hashes=hash_images(dataset.images))
