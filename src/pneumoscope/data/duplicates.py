@@ -1,11 +1,12 @@
 """Copies of a radiograph in other files, found by a perceptual hash.
 
-The hash is pHash (E. Klinger and D. Starkweather, pHash.org, 2010) with 256 bits. Chest radiographs look alike, so that the usual 64 bits do not separate
-them. Measured on the train images of Kermany (5,216, each against those of all other patients): the closest two differ
-in 38 bits, so no image is mistaken for a copy at the limit of 24 (95 % limit: 0.06 % of images). Copies that were
-resized to 100 to 224 pixels, compressed as JPEG of quality 40 to 85, or changed in brightness by 20 and in contrast by
-15 % differ in at most 18 bits, and 90 full-size originals in at most 8: none is missed. Copies shifted by one of 128
-pixels or rotated by one degree are mostly found; copies cropped by 1.5 % or more are mostly missed.
+The hash is pHash (E. Klinger and D. Starkweather, pHash.org, 2010) with 256 bits. Chest radiographs look alike, so
+that the usual 64 bits do not separate them. Measured on the train images of Kermany (5,216, each against those of all
+other patients): the closest two differ in 38 bits, so no image is mistaken for a copy at the limit of 24 (95 % limit:
+0.06 % of images). Copies that were resized to 100 to 224 pixels, compressed as JPEG of quality 40 to 85, or changed
+in brightness by 20 and in contrast by 15 % differ in at most 18 bits, and 90 full-size originals in at most 8: none
+is missed. Copies shifted by one of 128 pixels or rotated by one degree are mostly found; copies cropped by 1.5 % or
+more are mostly missed.
 """
 
 from collections.abc import Iterator
