@@ -211,6 +211,24 @@ def test_an_image_without_results_is_finished_with_its_reason(
     assert list_names(spool.outgoing) == []
 
 
+def test_an_image_that_ends_the_program_is_set_aside_in_the_end(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    spool.add("1.2.3", b"content")
+    image = spool.find_next()
+    assert image and [Spool(spool.folder).count_attempt(image) for _ in range(listener.MAX_ATTEMPTS)] == [1, 2, 3]
+    monkeypatch.setattr(listener, "make_results", lambda *_, **__: pytest.fail("begun once more"))
+    listener._predict_one(spool, None, image, send_rejected=False)
+    (note,) = spool.bad.glob("*-1.2.3.txt")
+    assert "ended 3 times" in note.read_text() and spool.find_next() is None
+
+
+def test_a_full_disk_is_no_attempt(spool: Spool) -> None:
+    spool.add("1.2.3", b"content")
+    image = spool.find_next()
+    assert image and spool.count_attempt(image) == 1
+    spool.forget_attempts()
+    assert spool.count_attempt(image) == 1
+
+
 def test_old_records_are_removed(spool: Spool) -> None:
     for uid in ("1.1", "1.2"):
         spool.add(uid, b"")

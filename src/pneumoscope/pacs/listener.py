@@ -26,6 +26,8 @@ SUCCESS, OUT_OF_RESOURCES = 0x0000, 0xA700
 MAX_ASSOCIATIONS = 10
 ACSE_TIMEOUT, DIMSE_TIMEOUT, NETWORK_TIMEOUT = 30, 30, 60  # seconds
 CLEANING_SECONDS = 3600
+MAX_ATTEMPTS = 3
+ENDED = f"the program ended {MAX_ATTEMPTS} times while it read the image, as by a fault of a decoder"
 
 
 @dataclass(frozen=True)
@@ -217,12 +219,15 @@ def predict_waiting(
             _predict_one(spool, reader, image, send_rejected=send_rejected)
             made.set()
         except OSError as error:  # such as a full disk; the image stays
+            spool.forget_attempts()
             log.error("%s: %s; next attempt in %.0f s", get_uid(image), error.strerror or error, MIN_DELAY)
             stop.wait(MIN_DELAY)
 
 
 def _predict_one(spool: Spool, reader: Reader, image: Path, *, send_rejected: bool) -> None:
     try:
+        if spool.count_attempt(image) > MAX_ATTEMPTS:
+            raise ImageError(ENDED)
         with quiet_pydicom():
             _, objects = make_results(reader, image, send_rejected=send_rejected)
     except ImageError as error:

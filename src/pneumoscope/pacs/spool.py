@@ -86,7 +86,7 @@ class Spool:
         """Name the folder; `open` creates it."""
         self.folder = Path(folder)
         self.incoming, self.outgoing, self.done, self.bad = (self.folder / name for name in _FOLDERS)
-        self._problem = self.folder / "problem.txt"
+        self._problem, self._begun = self.folder / "problem.txt", self.folder / "begun.txt"
 
     @contextmanager
     def open(self) -> Iterator[None]:
@@ -127,6 +127,17 @@ class Spool:
     def find_next(self) -> Path | None:
         """Return the image that has waited longest, or None."""
         return min(_list(self.incoming), default=None)
+
+    def count_attempt(self, image: Path) -> int:
+        """Return how often in a row an image was begun, this time included; see `forget_attempts`."""
+        name, _, count = (self._begun.read_text() if self._begun.exists() else "").partition(" ")
+        attempt = int(count) + 1 if name == image.name and count.isdecimal() else 1
+        self._begun.write_text(f"{image.name} {attempt}")
+        return attempt
+
+    def forget_attempts(self) -> None:
+        """Count the next attempt as the first, because the process did not end."""
+        self._begun.unlink(missing_ok=True)
 
     def list_unsent(self) -> list[Path]:
         """Return the folders with results, oldest first."""
