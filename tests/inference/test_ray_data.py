@@ -113,7 +113,11 @@ def test_a_killed_worker_and_a_poison_file_cost_one_row(job, tmp_path):
         reading.to_row() for reading in read_files(ReadBatch(), [path for path in paths if "poison" not in path])
     ]
     *others, poisoned = rows
-    assert others == expected
+    # The last digits depend on the size of a batch.
+    for row, wanted in zip(others, expected, strict=True):
+        numbers = {name: value for name, value in wanted.items() if isinstance(value, float)}
+        assert {name: row[name] for name in numbers} == pytest.approx(numbers, abs=2e-4)
+        assert (row["path"], row["decision"], row["error"]) == (wanted["path"], wanted["decision"], None)
     assert "the file ended the process" in poisoned["error"]
 
 
