@@ -72,6 +72,7 @@ def test_the_shard_is_that_of_the_option_or_of_the_scheduler(text, environment, 
         ("3", {}, "INDEX/COUNT"),
         ("/8", {}, "JOB_COMPLETION_INDEX"),
         (None, {"JOB_COMPLETION_INDEX": "7"}, "expected --shard"),
+        ("/8", {"JOB_COMPLETION_INDEX": "x"}, "expected a number"),
         (None, SLURM | {"SLURM_ARRAY_TASK_MIN": "1", "SLURM_ARRAY_TASK_MAX": "8"}, "--array=0-127"),
         (None, SLURM | {"SLURM_ARRAY_TASK_MAX": "14"}, "--array=0-127"),  # every second task
     ],

@@ -152,3 +152,33 @@ def test_an_answer_that_is_no_dicom_is_an_error(connect: Any) -> None:
     client.search_for_series = lambda **_: (_ for _ in ()).throw(ValueError("Doe^Jane"))
     with pytest.raises(PneumoscopeError, match=r"dicom-web: ValueError$"):
         run(make_round())
+
+
+def test_one_image_that_cannot_be_fetched_does_not_end_the_round(connect: Any) -> None:
+    client = connect(Client("1", "2"))
+    fetch = client.retrieve_instance
+
+    def retrieve(study: str, series: str, instance: str) -> Any:
+        if instance == "1":
+            raise HTTPError("secret", response=SimpleNamespace(status_code=404))
+        return fetch(study, series, instance)
+
+    client.retrieve_instance = retrieve
+    outcomes = list(Round(Server(URL), READER, ["CR"]).run(date(2026, 1, 2)))
+    assert outcomes == [("1", "failed: HTTP status 404"), ("2", "sent")]
+
+
+def test_an_unexpected_error_of_an_image_hides_its_message(connect: Any) -> None:
+    connect(Client("1"), KeyError("Doe^Jane"))
+    round_ = Round(Server(URL), READER, ["CR"])
+    assert list(round_.run(date(2026, 1, 2))) == [("1", "failed: KeyError")]
+    assert list(round_.run(date(2026, 1, 2))) == []
+
+
+def test_a_conflict_with_duplicates_only_is_a_success(connect: Any) -> None:
+    client, body = connect(Client()), {"00081198": {"Value": [{"00081197": {"Value": [0x0111]}}]}}
+    client.answer = HTTPError(response=SimpleNamespace(status_code=409, json=lambda: body))
+    stow([Dataset()], server=Server(URL))
+    body["00081198"]["Value"][0]["00081197"]["Value"] = [0x0122]
+    with pytest.raises(DeliveryError, match="HTTP status 409"):
+        stow([Dataset()], server=Server(URL))

@@ -1,5 +1,6 @@
 """The listener with an SCU and an SCP on loopback; predictions are replaced by small objects."""
 
+import errno
 import logging
 import os
 import signal
@@ -306,3 +307,16 @@ def test_sigterm_finishes_the_image_in_work(tmp_path: Path, destination: Any, fi
     assert process.returncode == 0
     status = Spool(tmp_path / "spool").get_status()
     assert (status.waiting, status.unsent) == (1, 1)
+
+
+def test_a_fault_of_the_system_keeps_the_image(spool: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: Any, **__: Any) -> None:
+        raise OSError(errno.EMFILE, "too many open files")
+
+    spool.add("1.2.3", b"content")
+    image = spool.find_next()
+    assert image
+    monkeypatch.setattr(listener, "make_results", fail)
+    with pytest.raises(OSError, match="too many open files"):
+        listener._predict_one(spool, None, image, send_rejected=False)
+    assert spool.find_next() == image

@@ -1,8 +1,10 @@
 """What `read` does with an archive: parts of a table, object storage, Ray Data."""
 
 import os
+import re
+import shutil
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -105,7 +107,8 @@ def _locate(output: str, part: "Shard | None") -> tuple[Path, str | None]:
     if not is_url(output):
         return (Path(output) / part.part_name if part else Path(output)), None
     parent, _, name = f"{output.rstrip('/')}/{part.part_name}".rpartition("/") if part else output.rpartition("/")
-    return cache_folder(parent) / name, f"{parent}/{name}"
+    # A folder of its own: other processes may write other parts at the same time.
+    return cache_folder(f"{parent}/{name}#output") / name, f"{parent}/{name}"
 
 
 def _fetch_existing(path: Path, url: str, *, resume: bool) -> None:
@@ -113,7 +116,7 @@ def _fetch_existing(path: Path, url: str, *, resume: bool) -> None:
     from pneumoscope.io.storage import exists, fetch_file, fetch_folder
 
     if path.name.startswith("part-"):
-        fetch_folder(url.rpartition("/")[0], wanted=lambda name: name.endswith(".json"))
+        fetch_folder(url.rpartition("/")[0], folder=path.parent, wanted=re.compile(r"part-\d+-of-\d+\.json").fullmatch)
     if path.exists() or path.with_name(f"{path.name}.partial").exists() or not exists(url):
         return
     if not resume:
@@ -124,17 +127,22 @@ def _fetch_existing(path: Path, url: str, *, resume: bool) -> None:
 def combine_table(source: str, output: str | None, others: Sequence[str]) -> None:
     """Join the parts in a folder into one table."""
     from pneumoscope.inference.shards import combine_parts
-    from pneumoscope.io.storage import exists, fetch_data, put_file
+    from pneumoscope.io.storage import exists, fetch_data, is_url, put_file
 
     if output is None or others:
         raise PneumoscopeError(f"--combine {source} joins parts; expected --output FILE and nothing else to read")
     path, url = _locate(output, None)
     if url and exists(url):
         raise PneumoscopeError(f"{url} exists already; give another --output, or delete it")
-    number = combine_parts(fetch_data(source), path)
+    if url:
+        path.unlink(missing_ok=True)  # of a run whose object could not be written
+    folder = fetch_data(source)
+    number = combine_parts(folder, path)
     if url:
         put_file(path, url)
         path.unlink()
+    if is_url(source):
+        shutil.rmtree(folder)  # copies of rows about patients
     typer.echo(f"{number} files; {output}. {RESEARCH_USE_ONLY}", err=True)
 
 
@@ -152,8 +160,16 @@ def check_cluster(output: str | None, **others: object) -> None:
         raise PneumoscopeError(f"--engine ray writes a table only; expected no {', '.join(given)}")
 
 
-def read_on_cluster(read: "ReadBatch", files: Sequence[str], output: str, **settings: Any) -> Counter[str]:
+def read_on_cluster(
+    read: "ReadBatch", sources: Sequence[str], output: str, *, null: bool, **settings: Any
+) -> Counter[str]:
     """Read files with Ray Data, see `read_with_ray`."""
+    from pneumoscope.inference.batch import find_files
     from pneumoscope.inference.ray_data import read_with_ray
+    from pneumoscope.io.storage import is_url
 
-    return read_with_ray(read, files, Path(output), **settings)
+    def list_absolute() -> Iterator[str]:  # after the cluster is checked; its processes may run in another folder
+        for path in find_files(sources, null=null):
+            yield path if is_url(path) else os.path.abspath(path)  # noqa: PTH100
+
+    return read_with_ray(read, list_absolute(), Path(output), **settings)

@@ -1,7 +1,6 @@
 """`read`: predictions for files."""
 
 import json
-import os
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -122,13 +121,16 @@ def read(
         "deidentify": deidentify,
     }
     if engine == "ray":
-        archive.check_cluster(output, heatmaps=heatmaps, dicom_out=dicom_out, shard=shard)
-        options = {"num_workers": workers or os.cpu_count() or 1, "address": address, "batch_size": batch_size}
-        counts = archive.read_on_cluster(
-            ReadBatch(model, **settings), find_files(paths, null=null), str(output), resume=resume, **options
+        archive.check_cluster(
+            output, heatmaps=heatmaps, dicom_out=dicom_out, shard=shard, json=as_json, no_retry=no_retry
         )
+        options = {"num_workers": workers, "address": address, "batch_size": batch_size, "resume": resume}
+        batch = ReadBatch(model and model.absolute(), **settings)
+        counts = archive.read_on_cluster(batch, paths, str(output), null=null, **options)
         _summarize(counts, output)
         return
+    if address:
+        raise PneumoscopeError("--address names a Ray cluster; expected --engine ray as well")
     part = archive.choose_part(paths, output, shard)
     files: Iterable[str] = list_files(paths, null=null, holds=part.holds) if part else find_files(paths, null=null)
     # A single file runs on all cores. Of several files, each runs on one core.

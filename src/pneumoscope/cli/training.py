@@ -72,6 +72,8 @@ def train(
 
     given = read_training(context, flags)
     if task == "anomaly" and anomaly_settings(configuration or "default") is None:
+        if devices > 1:
+            raise TrainingError("the anomaly detector is fitted, not trained: expected no --devices")
         _fit_normality_model(data, out, labels, configuration or "default", given, seed)
         return
     if devices > 1:

@@ -10,25 +10,27 @@ import logging
 import os
 import sys
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from pneumoscope import RESEARCH_USE_ONLY
+from pneumoscope.data.source import printable_name
 from pneumoscope.errors import PneumoscopeError
 from pneumoscope.inference.batch import ReadBatch
 from pneumoscope.inference.processes import read_in_processes
 from pneumoscope.io.json_file import parse_json, write_json
 from pneumoscope.io.read import read_text
-from pneumoscope.io.write import atomic_write
+from pneumoscope.io.write import atomic_write, lock_file
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 # Names that begin with an underscore are not read as data by the readers of Parquet folders.
-MANIFEST_NAME, PATHS_NAME, CHECKPOINT_NAME = "_manifest.json", "_paths.parquet", "_checkpoint"
+MANIFEST_NAME, PATHS_NAME, CHECKPOINT_NAME, LOCK_NAME = "_manifest.json", "_paths.parquet", "_checkpoint", "_lock"
 # Ray itself and the filters of the checkpoint run beside the actors; with fewer processors Ray waits forever.
 OTHER_CPUS = 3
 TRIES = 3
@@ -92,7 +94,8 @@ def read_with_ray(
         read: what to read with. It is pickled: its model is a path or None.
         paths: the files, which every machine finds under the same path.
         folder: folder of the output; it holds one Parquet file per block of rows.
-        num_workers: number of actors, each with one processor and its own models.
+        num_workers: number of actors, each with one processor and its own models; 0 is as many as the cluster takes,
+            or one per core of this machine.
         address: address of a cluster, `auto` for that of this machine; None starts one here, which listens on loopback.
         resume: whether to continue the job in `folder`. Rows with an error are not read again.
         batch_size: number of files per call.
@@ -103,36 +106,45 @@ def read_with_ray(
     # No call leaves the cluster; Ray reads this when it is imported.
     os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
     import ray
-    from ray.data import ActorPoolStrategy, DataContext
-    from ray.data.checkpoint import CheckpointConfig
 
     folder = folder.absolute()
-    _prepare(read, paths, folder, resume)
-    local: dict[str, Any] = {"num_cpus": num_workers + OTHER_CPUS, "include_dashboard": False}
+    local: dict[str, Any] = {"num_cpus": (num_workers or os.cpu_count() or 1) + OTHER_CPUS, "include_dashboard": False}
     local |= {"_node_ip_address": "127.0.0.1"}
     ray.init(address or "local", log_to_driver=False, logging_level="error", **({} if address else local))
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
-        check_processors(int(ray.cluster_resources().get("CPU", 0)), num_workers)
-        context = DataContext.get_current()
-        context.enable_progress_bars = sys.stderr.isatty()
-        context.checkpoint_config = CheckpointConfig(
-            id_column="path", checkpoint_path=str(folder / CHECKPOINT_NAME), delete_checkpoint_on_success=False
-        )
-        files = ray.data.read_parquet(str(folder / PATHS_NAME))
-        rows = files.repartition(target_num_rows_per_block=batch_size).map_batches(
-            Actor,
-            fn_constructor_args=(read,),
-            batch_format="pyarrow",
-            batch_size=batch_size,
-            compute=ActorPoolStrategy(size=num_workers),
-            num_cpus=1,
-            max_task_retries=TRIES - 1,
-        )
-        rows.write_parquet(str(folder))
+        number = int(ray.cluster_resources().get("CPU", 0))
+        num_workers = num_workers or max(1, number - OTHER_CPUS)
+        check_processors(number, num_workers)
+        with _lock(folder):
+            _prepare(read, paths, folder, resume)
+            _run(read, folder, num_workers, batch_size)
     finally:
         ray.shutdown()
     return count_decisions(folder)
+
+
+def _run(read: ReadBatch, folder: Path, num_workers: int, batch_size: int) -> None:
+    import ray
+    from ray.data import ActorPoolStrategy, DataContext
+    from ray.data.checkpoint import CheckpointConfig
+
+    context = DataContext.get_current()
+    context.enable_progress_bars = sys.stderr.isatty()
+    context.checkpoint_config = CheckpointConfig(
+        id_column="path", checkpoint_path=str(folder / CHECKPOINT_NAME), delete_checkpoint_on_success=False
+    )
+    files = ray.data.read_parquet(str(folder / PATHS_NAME))
+    rows = files.repartition(target_num_rows_per_block=batch_size).map_batches(
+        Actor,
+        fn_constructor_args=(read,),
+        batch_format="pyarrow",
+        batch_size=batch_size,
+        compute=ActorPoolStrategy(size=num_workers),
+        num_cpus=1,
+        max_task_retries=TRIES - 1,
+    )
+    rows.write_parquet(str(folder))
 
 
 def count_decisions(folder: Path) -> Counter[str]:
@@ -146,6 +158,23 @@ def count_decisions(folder: Path) -> Counter[str]:
     return counts
 
 
+@contextmanager
+def _lock(folder: Path) -> Iterator[None]:
+    """Lock the folder for this process.
+
+    Raises:
+        PneumoscopeError: if another process writes it, or if it holds other files.
+    """
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    others = [path.name for path in folder.iterdir() if not path.name.startswith("_")]
+    if others and not (folder / MANIFEST_NAME).exists():
+        raise PneumoscopeError(f"{folder} holds other files, such as {others[0]}; expected a new folder as --output")
+    with (folder / LOCK_NAME).open("w") as stream:
+        if not lock_file(stream, wait=False):
+            raise PneumoscopeError(f"another process writes {folder}; wait for it, or give another --output")
+        yield
+
+
 def _prepare(read: ReadBatch, paths: Iterable[str], folder: Path, resume: bool) -> None:
     """Write the paths and what the job is, or compare them with those of the job that is continued."""
     import pyarrow as pa
@@ -154,17 +183,18 @@ def _prepare(read: ReadBatch, paths: Iterable[str], folder: Path, resume: bool) 
     manifest = folder / MANIFEST_NAME
     if manifest.exists() and not resume:
         raise PneumoscopeError(f"{folder} holds a job already; add --resume, or give another --output")
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     schema, digest, number = pa.schema([("path", pa.string())]), hashlib.sha256(), 0
     remaining = iter(paths)
-    with atomic_write(folder / PATHS_NAME, private=True) as path, parquet.ParquetWriter(path, schema) as writer:
-        while part := list(islice(remaining, 10_000)):
-            writer.write_table(pa.table({"path": part}, schema))
-            digest.update("".join(f"{name}\n" for name in part).encode())
-            number += len(part)
-    job = Job(RESEARCH_USE_ONLY, read.reader.models.id, str(read.operating_point), number, digest.hexdigest())
-    if manifest.exists():
-        before = parse_json(Job, read_text(manifest))
+    with atomic_write(folder / PATHS_NAME, private=True) as path:  # an error keeps the file that is there
+        with parquet.ParquetWriter(path, schema) as writer:
+            while part := list(islice(remaining, 10_000)):
+                if others := [name for name in part if printable_name(name) != name]:
+                    raise PneumoscopeError(f"{printable_name(others[0])}: expected a name of printable letters for Ray")
+                writer.write_table(pa.table({"path": part}, schema))
+                digest.update("".join(f"{name}\n" for name in part).encode())
+                number += len(part)
+        job = Job(RESEARCH_USE_ONLY, read.reader.models.id, str(read.operating_point), number, digest.hexdigest())
+        before = parse_json(Job, read_text(manifest)) if manifest.exists() else job
         if changes := [name for name, value in vars(job).items() if value != getattr(before, name)]:
             raise PneumoscopeError(
                 f"{folder} holds a job with other values of {', '.join(changes)}; give another --output"

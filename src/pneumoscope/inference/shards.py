@@ -74,6 +74,8 @@ def choose_shard(text: str | None, environment: Mapping[str, str]) -> Shard:
         PneumoscopeError: if neither names a shard.
     """
     index = next((environment[name] for name in _INDEX_NAMES if environment.get(name)), "")
+    if index and not index.isdecimal():
+        raise PneumoscopeError(f"the index of the task is {index!r}; expected a number in {' or '.join(_INDEX_NAMES)}")
     if text is not None:
         if not (match := _SHARD.fullmatch(text)) or not (match[1] or index):
             raise PneumoscopeError(
@@ -82,9 +84,10 @@ def choose_shard(text: str | None, environment: Mapping[str, str]) -> Shard:
             )
         return Shard(int(match[1] or index), int(match[2]))
     count = environment.get("SLURM_ARRAY_TASK_COUNT")
-    if not (index and count):
+    if not (index and count and count.isdecimal()):
         raise PneumoscopeError("--output is a folder of parts; expected --shard INDEX/COUNT as well, such as 3/128")
-    ends = [int(environment.get(f"SLURM_ARRAY_TASK_{end}", default)) for end, default in (("MIN", 0), ("MAX", -1))]
+    names = {end: environment.get(f"SLURM_ARRAY_TASK_{end}", default) for end, default in (("MIN", "0"), ("MAX", "-1"))}
+    ends = [int(value) if re.fullmatch(r"-?\d+", value) else -2 for value in names.values()]
     if ends[0] != 0 or ends[1] not in (-1, int(count) - 1):
         raise PneumoscopeError(
             f"the Slurm array has {count} tasks from {ends[0]} to {ends[1]}; expected all tasks from 0, such as "

@@ -126,7 +126,7 @@ def fetch_data(source: str) -> Path:
     return fetch_folder(parent) / name
 
 
-def fetch_folder(url: str, *, wanted: Callable[[str], bool] = lambda _: True) -> Path:
+def fetch_folder(url: str, *, wanted: Callable[[str], object] = lambda _: True, folder: Path | None = None) -> Path:
     """Return a folder with copies of the objects below a prefix. Objects are fetched if they are new or changed.
 
     Objects that cannot be fetched are left out, and their number is logged. Copies of objects that are gone are
@@ -135,11 +135,12 @@ def fetch_folder(url: str, *, wanted: Callable[[str], bool] = lambda _: True) ->
     Args:
         url: URL of the prefix.
         wanted: gets the file name of each object; others are left out, and their files in the folder stay.
+        folder: where the copies are; by default `cache_folder`.
 
     Raises:
         CollectionError: see `list_objects`.
     """
-    folder, prefix = cache_folder(url), url.rstrip("/") + "/"
+    folder, prefix = folder or cache_folder(url), url.rstrip("/") + "/"
     objects = {path.removeprefix(prefix): meta for path, meta in _list(prefix) if wanted(path.rpartition("/")[2])}
     for path in list(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()

@@ -153,6 +153,8 @@ def deliver(spool: Spool, send: Send, stop: threading.Event, wake: threading.Eve
     delay = MIN_DELAY
     while not stop.is_set():
         wake.clear()
+        if stop.is_set():  # it may have been set before the event was cleared
+            break
         try:
             problem = _deliver_all(spool, send, stop)
             spool.note_problem(problem)

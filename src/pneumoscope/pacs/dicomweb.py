@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 TIMEOUT_SECONDS = 60
 STUDY, SERIES, DESCRIPTION, SOP_CLASS, INSTANCE = "0020000D", "0020000E", "0008103E", "00080016", "00080018"
+_DENIED = (401, 403)
 _REFUSALS = (400, 409, 413, 415)  # of these objects; other status codes concern all
 STORED, FAILED, PLANNED = "stored already", "failed", "would be read"
 
@@ -100,12 +101,23 @@ def stow(objects: Sequence["Dataset"], *, server: Server) -> None:
         response = server.connect().store_instances(objects)
     except OSError as error:  # among them those of requests
         status = getattr(getattr(error, "response", None), "status_code", None)
+        if status == 409 and _are_there_already(error):
+            return
         raise DeliveryError(f"{server.url}: {describe_fault(error)}", reached=status in _REFUSALS) from None
     for item in response.get("FailedSOPSequence", []):
         if item.get("FailureReason") != DUPLICATE:
             uid = clean_uid(str(item.get("ReferencedSOPInstanceUID")))
             reason = f"reason 0x{item.get('FailureReason', 0):04X}"
             raise DeliveryError(f"{server.url} does not store {uid}: {reason}", reached=True)
+
+
+def _are_there_already(error: Exception) -> bool:
+    """Return whether a server answers that it refuses all objects because it has them."""
+    try:
+        items = error.response.json()["00081198"]["Value"]  # type: ignore[attr-defined]
+        return bool(items) and all(item["00081197"]["Value"] == [DUPLICATE] for item in items)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def describe_fault(error: Exception) -> str:
@@ -191,6 +203,12 @@ class Round:
             return OWN if str(error) == OWN_OBJECT else f"{FAILED}: {error}"
         except DeliveryError as error:
             return f"{FAILED}: {error}"
+        except Exception as error:  # one image must not end the round; the message may quote patient data
+            status = getattr(getattr(error, "response", None), "status_code", None)
+            if isinstance(error, OSError) and status in (None, *_DENIED):
+                raise
+            self.passed.update([] if status else [image.instance])
+            return f"{FAILED}: {describe_fault(error)}"
         if not objects:
             self.passed.add(image.instance)
         return SENT if objects else NOT_SENT

@@ -213,7 +213,7 @@ def predict_waiting(
     while not stop.is_set():
         arrived.clear()
         if (image := spool.find_next()) is None:
-            arrived.wait()
+            arrived.wait(1)  # `stop` may have been set before the event was cleared
             continue
         try:
             _predict_one(spool, reader, image, send_rejected=send_rejected)
@@ -230,17 +230,18 @@ def _predict_one(spool: Spool, reader: Reader, image: Path, *, send_rejected: bo
             raise ImageError(ENDED)
         with quiet_pydicom():
             _, objects = make_results(reader, image, send_rejected=send_rejected)
-    except ImageError as error:
-        reason = str(error)
-    except Exception as error:  # one image must not end the program; the message may quote patient data
-        reason = f"unexpected error ({type(error).__name__})"
-    else:
         if objects:
             spool.put_results(image, objects)
         else:
             spool.finish(image, NOT_SENT)
             log.info("%s: %s", get_uid(image), NOT_SENT)
         return
+    except ImageError as error:
+        reason = str(error)
+    except Exception as error:  # one image must not end the program; the message may quote patient data
+        if isinstance(error, OSError) and error.errno is not None:  # of the system, not of a decoder
+            raise
+        reason = f"unexpected error ({type(error).__name__})"
     if reason == OWN_OBJECT:
         spool.finish(image, OWN)
         log.info("%s: %s", get_uid(image), OWN)
