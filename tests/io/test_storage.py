@@ -14,12 +14,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from pneumoscope.cli import archive
 from pneumoscope.cli import main as cli
 from pneumoscope.data.dataset import load_dataset
 from pneumoscope.errors import CollectionError
 from pneumoscope.inference import processes
 from pneumoscope.inference.batch import ReadBatch, list_files, read_files
 from pneumoscope.inference.reader import Reader
+from pneumoscope.inference.shards import Shard
 from pneumoscope.inference.table import read_table
 from pneumoscope.io import storage
 from pneumoscope.phantoms.phantom import draw_phantoms
@@ -213,8 +215,13 @@ def test_parts_are_objects(s3, monkeypatch, capsys, folder, tmp_path):
     words = ["read", "s3://bucket/archive", "--output", "s3://bucket/parts/", "--shard"]
     assert run(monkeypatch, capsys, *words, "0/2")[0] < cli.USER_ERROR
     combine = ["read", "--combine", "s3://bucket/parts/", "--output", "s3://bucket/all.jsonl"]
+    path, _ = archive._locate("s3://bucket/parts/", Shard(1, 2))
+    unfinished = path.with_name(f"{path.name}.partial")
+    unfinished.write_text("")  # of a process that reads the other shard
     code, _, err = run(monkeypatch, capsys, *combine)
     assert code == cli.USER_ERROR and "1 of 2 shards are missing" in err
+    assert unfinished.exists()
+    unfinished.unlink()
     assert "several values of count" in run(monkeypatch, capsys, *words, "1/3")[2]
     assert run(monkeypatch, capsys, *words, "1/2")[0] < cli.USER_ERROR
 
@@ -223,6 +230,7 @@ def test_parts_are_objects(s3, monkeypatch, capsys, folder, tmp_path):
     storage.fetch_file("s3://bucket/all.jsonl", tmp_path / "all.jsonl")
     paths = [row["path"] for row in read_table(tmp_path / "all.jsonl")]
     assert len(paths) == len(set(paths)) == 5
+    assert list(storage.cache_folder("s3://bucket/parts/").iterdir()) == []
 
 
 def test_training_data_are_copied_once(s3, phantom_folder, monkeypatch):
