@@ -105,10 +105,8 @@ class Classifier:
         """
         from pneumoscope.models.saved_model import load_model
 
-        folder = Path(path)
-        if (folder / LEDGER_NAME).exists():
-            folder = find_finest_model(folder)
-        elif (folder / "classifier").is_dir():
+        folder = find_finest_model(Path(path)) if (Path(path) / LEDGER_NAME).exists() else Path(path)
+        if (folder / "classifier").is_dir():
             raise ModelError(
                 f"{folder} is an exported reader and has no Keras model; expected a training run, a study or a .keras "
                 "file. `pneumoscope read --heatmaps` draws the class activation maps of a reader"

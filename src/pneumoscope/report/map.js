@@ -313,10 +313,8 @@ export class PointMap {
 /** Point and draw loops with a mouse, pen or finger: the part of `followGestures` that a report needs. */
 function followPointer(canvas, { point, window: drag }) {
   canvas.addEventListener("pointerdown", (event) => canvas.setPointerCapture(event.pointerId));
-  canvas.addEventListener("pointermove", (event) => {
-    if (event.buttons) drag(0, 0, event.offsetX, event.offsetY);
-    else point(event.offsetX, event.offsetY);
-  });
+  canvas.addEventListener("pointermove", ({ buttons, offsetX, offsetY }) =>
+    buttons ? drag(0, 0, offsetX, offsetY) : point(offsetX, offsetY));
   canvas.addEventListener("click", (event) => point(event.offsetX, event.offsetY));
 }
 
@@ -341,8 +339,7 @@ function polygon(corners, turn = 0) {
   return Array.from({ length: corners }, (_, number) => rotate(corner, number / corners));
 }
 
-function rotate([x, y], turn) {
-  const [cosine, sine] = [Math.cos(2 * Math.PI * turn), Math.sin(2 * Math.PI * turn)];
+function rotate([x, y], turn, [cosine, sine] = [Math.cos(2 * Math.PI * turn), Math.sin(2 * Math.PI * turn)]) {
   return [x * cosine - y * sine, x * sine + y * cosine];
 }
 
