@@ -110,7 +110,7 @@ def read_with_ray(
     folder = folder.absolute()
     local: dict[str, Any] = {"num_cpus": (num_workers or os.cpu_count() or 1) + OTHER_CPUS, "include_dashboard": False}
     local |= {"_node_ip_address": "127.0.0.1"}
-    ray.init(address or "local", log_to_driver=False, logging_level="error", **({} if address else local))
+    ray.init(address or "local", log_to_driver=False, logging_level=logging.ERROR, **({} if address else local))
     logging.getLogger("ray.data").setLevel(logging.WARNING)
     try:
         number = int(ray.cluster_resources().get("CPU", 0))
