@@ -47,7 +47,7 @@ $(VENV)/ready: pyproject.toml constraints.txt | $(BIN)/pip
 	@touch $@
 
 $(VENV)/ready-dev: pyproject.toml constraints.txt | $(BIN)/pip
-	@echo "Installing Pneumoscope with test and documentation tools into $(VENV): downloads about 500 MB, takes one to two minutes."
+	@echo "Installing Pneumoscope with test and documentation tools into $(VENV): downloads about 600 MB, takes one to three minutes."
 	@$(PIP) install --quiet --constraint constraints.txt --editable '.[train,download,cloud,pacs,ray,dev,docs]'
 	@touch $(VENV)/ready $@
 
