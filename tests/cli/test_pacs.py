@@ -1,10 +1,14 @@
-"""`listen` and `pacs`: options that cannot be used, before any model is opened."""
+"""`listen` and `pacs`: options that cannot be used, before any model is opened, and what rounds print."""
 
 import socket
+import threading
+from datetime import timedelta
+from types import SimpleNamespace
 
 import pytest
 
 from pneumoscope.cli.main import app
+from pneumoscope.cli.pacs import _run_round
 from pneumoscope.errors import PneumoscopeError
 
 LISTEN = ["listen", "--spool", "spool", "--from", "ORTHANC"]
@@ -53,3 +57,13 @@ def test_a_pacs_that_is_down_is_an_error(closed_port: int, monkeypatch: pytest.M
     monkeypatch.setattr("pneumoscope.inference.reader.Reader.open", lambda model, **options: Reader())
     with pytest.raises(PneumoscopeError, match=r"/dicom-web: ConnectionError$"):
         app(["pacs", f"http://127.0.0.1:{closed_port}/dicom-web", "--since", "1d"], standalone_mode=False)
+
+
+def test_repeated_rounds_name_only_what_changed(capsys):
+    outcomes = [("1", "stored already"), ("2", "sent")]
+    round_ = SimpleNamespace(run=lambda since: iter(outcomes))
+    assert not _run_round(round_, timedelta(days=1), threading.Event())
+    assert not _run_round(round_, timedelta(days=1))
+    output = capsys.readouterr()
+    assert output.out.splitlines() == ["2: sent", "1: stored already", "2: sent"]
+    assert output.err.count("2 images: 1 stored already, 1 sent") == 2

@@ -222,6 +222,8 @@ def test_parts_are_objects(s3, monkeypatch, capsys, folder, tmp_path):
     assert code == cli.USER_ERROR and "1 of 2 shards are missing" in err
     assert unfinished.exists()
     unfinished.unlink()
+    code, _, err = run(monkeypatch, capsys, *combine, "--resume", "--json")
+    assert code == cli.USER_ERROR and "--output FILE alone, not --resume, --json" in err
     assert "several values of count" in run(monkeypatch, capsys, *words, "1/3")[2]
     assert run(monkeypatch, capsys, *words, "1/2")[0] < cli.USER_ERROR
 

@@ -83,10 +83,14 @@ def test_an_image_is_stored_as_it_came_and_not_decoded(spool: Spool, make_object
 @pytest.mark.parametrize(
     "sop_class", [CTImageStorage, ComprehensiveSRStorage, "1.2.3.4.5"], ids=["CT", "SR", "private"]
 )
-def test_other_objects_are_accepted_and_dropped(spool: Spool, sop_class: str, make_object: Any) -> None:
+def test_other_objects_are_accepted_dropped_and_named(
+    spool: Spool, sop_class: str, make_object: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "pneumoscope")
     with serving(spool) as port:
         assert store(port, make_object(sop_class)) == 0x0000
     assert list_names(spool.incoming) == []
+    assert f"dropped, SOP class {sop_class} is no radiograph" in caplog.text
 
 
 @pytest.mark.parametrize(

@@ -130,7 +130,8 @@ def combine_table(source: str, output: str | None, others: Sequence[str]) -> Non
     from pneumoscope.io.storage import exists, fetch_data, is_url, put_file
 
     if output is None or others:
-        raise PneumoscopeError(f"--combine {source} joins parts; expected --output FILE and nothing else to read")
+        given = f", not {', '.join(others)}" if others else ""
+        raise PneumoscopeError(f"--combine {source} joins parts; expected --output FILE alone{given}")
     path, url = _locate(output, None)
     if url and exists(url):
         raise PneumoscopeError(f"{url} exists already; give another --output, or delete it")

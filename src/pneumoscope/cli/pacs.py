@@ -142,11 +142,12 @@ def pacs(
 
 def _run_round(round_: "Round", age: timedelta, stop: threading.Event | None = None) -> bool:
     """Print what became of each image, and return whether one failed."""
-    from pneumoscope.pacs.dicomweb import FAILED, count_outcomes
+    from pneumoscope.pacs.dicomweb import FAILED, STORED, count_outcomes
 
     outcomes = []
     for uid, outcome in round_.run((datetime.now() - age).date()):
-        typer.echo(f"{uid}: {outcome}")
+        if outcome != STORED or stop is None:  # repeated rounds name what changed, and count the others
+            typer.echo(f"{uid}: {outcome}")
         outcomes.append(outcome)
         if stop and stop.is_set():
             break

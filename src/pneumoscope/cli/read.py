@@ -109,7 +109,17 @@ def read(
     from pneumoscope.progress import track
 
     if combine:
-        archive.combine_table(combine, output, [*(paths or []), *([shard] if shard else [])])
+        others: dict[str, object] = {
+            "shard": shard,
+            "heatmaps": heatmaps,
+            "dicom-out": dicom_out,
+            "model": model,
+            "address": address,
+        }
+        others |= {"resume": resume, "no-retry": no_retry, "json": as_json, "engine": engine == "ray"}
+        archive.combine_table(
+            combine, output, [*(paths or []), *(f"--{name}" for name, value in others.items() if value)]
+        )
         return
     if not paths:
         raise PneumoscopeError("nothing to read; expected files, folders, globs or -, or --combine DIR")

@@ -180,6 +180,7 @@ def _store(event: "Event", spool: Spool, arrived: threading.Event) -> int:
     request: Any = event.request
     uid = clean_uid(str(request.AffectedSOPInstanceUID))
     if request.AffectedSOPClassUID not in IMAGE_CLASSES:
+        log.info("%s: dropped, SOP class %s is no radiograph", uid, clean_uid(str(request.AffectedSOPClassUID)))
         return SUCCESS
     try:
         with quiet_pydicom():
