@@ -161,7 +161,7 @@ _DEFAULT = TrainingSettings(
     label_smoothing=0.05,
     dropout=0.3,
     balanced=True,
-    augmentation=replace(AUGMENTATIONS["strong"], zoom=0.0, crop=0.25, pad=0.1, aspect=0.05, shift=0.06, flip=0.5),
+    augmentation=replace(AUGMENTATIONS["strong"], zoom=0.0, crop=0.09, pad=0.33, aspect=0.12, shift=0.06, flip=0.5),
     size=192,
     architecture="efficientnet-lite0",
     weights="imagenet",

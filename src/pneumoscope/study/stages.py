@@ -208,16 +208,16 @@ def _run_default(study: Study) -> None:
         out_dir = other_seed_dir(study.ledger.out_dir, "default", seed)
         return train_classifier(labeled, out_dir, label_set=label_set, settings=settings, seed=seed)[1]
 
-    for seed in (study.seed + step for step in OTHER_SEEDS):
-        study.ledger.run(stage_name("default", f"seed_{seed}"), partial(train, seed))
     if len(list_series(labeled)) < 2:
         study.ledger.leave_out("held_out", "the file names of the negative class are of fewer than two series")
-        return
-    out_dir = study.model_dir("default", "held_out")
-    validate_by_series = partial(
-        cross_validate, labeled, out_dir, settings=settings, protocol="series", seed=study.seed
-    )
-    study.ledger.run(stage_name("default", "held_out"), validate_by_series)
+    else:
+        out_dir = study.model_dir("default", "held_out")
+        validate_by_series = partial(
+            cross_validate, labeled, out_dir, settings=settings, protocol="series", seed=study.seed
+        )
+        study.ledger.run(stage_name("default", "held_out"), validate_by_series)
+    for seed in (study.seed + step for step in OTHER_SEEDS):
+        study.ledger.run(stage_name("default", f"seed_{seed}"), partial(train, seed))
 
 
 def export_reader(study: Study, configuration: str) -> None:
