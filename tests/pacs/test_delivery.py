@@ -83,6 +83,32 @@ def test_refused_results_do_not_keep_the_others(
     assert sent == [wanted.SOPInstanceUID] and spool.get_status().unsent == 2
 
 
+def test_new_results_do_not_wait_for_refused_ones(
+    spool: Spool, monkeypatch: pytest.MonkeyPatch, wait_for: Any, make_object: Any, put_results: Any
+) -> None:
+    monkeypatch.setattr(delivery, "MIN_DELAY", 60)
+    refused, new = make_object(), make_object()
+
+    def send(objects: list[Dataset]) -> None:
+        if objects[0].SOPInstanceUID == refused.SOPInstanceUID:
+            raise DeliveryError("refused", reached=True)
+
+    put_results(spool, refused)
+    stop, wake = threading.Event(), threading.Event()
+    thread = threading.Thread(target=deliver, args=(spool, send, stop, wake))
+    thread.start()
+    try:
+        wait_for(lambda: spool.get_status().problem)
+        put_results(spool, new)
+        wake.set()
+        wait_for(lambda: spool.get_status().done)
+    finally:
+        stop.set()
+        wake.set()
+        thread.join()
+    assert spool.get_status().unsent == 1
+
+
 def test_a_failure_status_is_no_delivery(destination: Any, make_object: Any) -> None:
     send = partial(send_by_dimse, peer=Peer("PACS", "127.0.0.1", destination.port), ae_title="PNEUMOSCOPE")
     report = make_object(ComprehensiveSRStorage)

@@ -10,6 +10,7 @@ from pydicom import Dataset
 from pydicom.uid import ComputedRadiographyImageStorage
 from requests import ConnectionError as RequestsConnectionError
 from requests import HTTPError
+from requests.exceptions import SSLError
 
 from pneumoscope.data.dicom import OWN_OBJECT
 from pneumoscope.errors import ImageError, PneumoscopeError
@@ -132,7 +133,9 @@ def make_fault(status: int) -> HTTPError:
         (make_failure(0xA900), "does not store 1.5: reason 0xA900$", True),
         (make_fault(409), "dicom-web: HTTP status 409$", True),
         (make_fault(503), "dicom-web: HTTP status 503$", False),
-        (RequestsConnectionError("Doe^Jane"), "dicom-web: ConnectionError$", False),
+        (make_fault(401), "dicom-web: HTTP status 401; sign in with --token-file or --client-cert$", False),
+        (RequestsConnectionError("Doe^Jane"), "dicom-web: cannot be reached$", False),
+        (SSLError("Doe^Jane"), "dicom-web: the TLS certificate is not accepted; name .* REQUESTS_CA_BUNDLE$", False),
     ],
 )
 def test_a_failed_store_is_no_delivery(connect: Any, answer: Any, message: str, reached: bool) -> None:
@@ -165,7 +168,7 @@ def test_one_image_that_cannot_be_fetched_does_not_end_the_round(connect: Any) -
 
     client.retrieve_instance = retrieve
     outcomes = list(Round(Server(URL), READER, ["CR"]).run(date(2026, 1, 2)))
-    assert outcomes == [("1", "failed: HTTP status 404"), ("2", "sent")]
+    assert outcomes == [("1", f"failed: {dicomweb.describe_fault(make_fault(404))}"), ("2", "sent")]
 
 
 def test_an_unexpected_error_of_an_image_hides_its_message(connect: Any) -> None:

@@ -147,7 +147,7 @@ def deliver(spool: Spool, send: Send, stop: threading.Event, wake: threading.Eve
     Args:
         spool: an open spool.
         send: sends the objects of one image, or raises `DeliveryError`.
-        stop: ends the work after the image that is being sent.
+        stop: ends the work after the image that is being sent; set `wake` after it.
         wake: set when there are new results.
     """
     delay = MIN_DELAY
@@ -157,23 +157,24 @@ def deliver(spool: Spool, send: Send, stop: threading.Event, wake: threading.Eve
             break
         try:
             problem = _deliver_all(spool, send, stop)
-            spool.note_problem(problem)
+            spool.note_problem(str(problem or ""))
         except OSError as error:  # such as a full disk
-            problem = f"the spool cannot be written: {error.strerror or error}"
+            problem = DeliveryError(f"the spool cannot be written: {error.strerror or error}")
         if not problem:
             delay = MIN_DELAY
             wake.wait(MAX_DELAY)
             continue
         log.warning("%s; next attempt in %.0f s", problem, delay)
-        stop.wait(delay)
+        # A destination that refuses some results may take new ones at once.
+        (wake if problem.reached else stop).wait(delay)
         delay = min(2 * delay, MAX_DELAY)
 
 
-def _deliver_all(spool: Spool, send: Send, stop: threading.Event) -> str:
-    """Send all results once, and return the first problem."""
+def _deliver_all(spool: Spool, send: Send, stop: threading.Event) -> DeliveryError | None:
+    """Send all results once, and return the first problem, or that for which no further results were sent."""
     from pydicom import dcmread
 
-    problem = ""
+    problem = None
     for folder in spool.list_unsent():
         if stop.is_set():
             break
@@ -181,11 +182,13 @@ def _deliver_all(spool: Spool, send: Send, stop: threading.Event) -> str:
             with quiet_pydicom():
                 send([dcmread(path) for path in sorted(folder.iterdir())])
         except DeliveryError as error:
-            problem = problem or str(error)
+            problem = error if problem is None or not error.reached else problem
             if not error.reached:
                 break
         except Exception as error:  # must not end the program; the message may quote patient data
-            problem = problem or f"{get_uid(folder)}: unexpected error ({type(error).__name__})"
+            problem = problem or DeliveryError(
+                f"{get_uid(folder)}: unexpected error ({type(error).__name__})", reached=True
+            )
         else:
             spool.finish(folder, SENT)
             log.info("%s: %s", get_uid(folder), SENT)

@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 TIMEOUT_SECONDS = 60
 STUDY, SERIES, DESCRIPTION, SOP_CLASS, INSTANCE = "0020000D", "0020000E", "0008103E", "00080016", "00080018"
 _DENIED = (401, 403)
+_FIXES = {
+    401: "sign in with --token-file or --client-cert",
+    403: "the server does not allow this; check the rights of --token-file or --client-cert",
+    404: "it is not there; if this concerns all, check the path of the URL, such as /dicom-web",
+}
 _REFUSALS = (400, 409, 413, 415)  # of these objects; other status codes concern all
 STORED, FAILED, PLANNED = "stored already", "failed", "would be read"
 
@@ -121,9 +126,19 @@ def _are_there_already(error: Exception) -> bool:
 
 
 def describe_fault(error: Exception) -> str:
-    """Return an error of a request without its message, which may quote the answer of the server."""
+    """Return an error of a request and how to fix it, without its message, which may quote the answer of the server."""
+    from requests import ConnectionError, Timeout
+    from requests.exceptions import SSLError
+
     response = getattr(error, "response", None)
-    return type(error).__name__ if response is None else f"HTTP status {response.status_code}"
+    if response is not None:
+        fix = _FIXES.get(response.status_code)
+        return f"HTTP status {response.status_code}{f'; {fix}' if fix else ''}"
+    if isinstance(error, SSLError):
+        return "the TLS certificate is not accepted; name that of the server's authority in REQUESTS_CA_BUNDLE"
+    if isinstance(error, Timeout):
+        return f"no answer within {TIMEOUT_SECONDS} s"
+    return "cannot be reached" if isinstance(error, ConnectionError) else type(error).__name__
 
 
 def find_images(client: "DICOMwebClient", model: str, *, since: date, modalities: Sequence[str]) -> Iterator[Image]:
