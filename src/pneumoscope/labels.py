@@ -101,6 +101,21 @@ class LabelSet:
         return next(whole, f"not {self.negative}" if "abnormal" in self.classes else "abnormal")
 
     @property
+    def prior(self) -> NDArray[np.float64]:
+        """The class frequencies that calibrated probabilities of a single-label set assume, `(classes,)` float64.
+
+        Half of the images are negative, and the positive classes are equally frequent: the probability of `positive`
+        then does not depend on how many classes it has. Without a negative class, all classes are equally frequent.
+
+        Example:
+            >>> LabelSet(("well", "flu", "covid"), "well").prior.tolist()
+            [0.5, 0.25, 0.25]
+        """
+        if self.positive is None:
+            return np.full(len(self.classes), 1 / len(self.classes))
+        return np.array([0.5 if name == self.negative else 0.5 / len(self.positives) for name in self.classes])
+
+    @property
     def scored(self) -> tuple[str, ...]:
         """The names with a probability: classes, groups, and `positive`."""
         return tuple(dict.fromkeys([*self.classes, *self.groups, *([self.positive] if self.positive else [])]))

@@ -181,9 +181,9 @@ def test_groups_keep_the_odds_between_their_classes():
     assert fit.calibration.shape == (4, 4)
 
 
-def test_weights_of_groups_follow_their_number_of_classes():
-    weights = weigh_groups(np.array([0, 0, 0, 1]), BINARY, np.ones(4))
-    assert weights[:3].sum() == pytest.approx(1 / 3) and weights[3] == pytest.approx(2 / 3)
+def test_weights_of_groups_are_the_prior_of_their_classes():
+    weights = weigh_groups(np.array([0, 0, 0, 1]), BINARY, np.ones(4), np.array([0.5, 0.3, 0.2]))
+    assert weights == pytest.approx([1 / 6, 1 / 6, 1 / 6, 0.5])
 
 
 def test_metrics_before_and_after_are_those_of_scikit_learn():

@@ -22,6 +22,17 @@ def test_the_scale_corrects_overconfidence():
     assert np.abs(fits[0, 1:] - fits[0, 1:].mean()).max() < 0.2
 
 
+def test_calibrated_probabilities_hold_for_the_prior():
+    labels, outputs = draw(3000, 3.0, 0)
+    prior = np.array([0.5, 0.25, 0.25])
+    fits = fit_calibration(outputs, labels, np.arange(3000).astype(str), prior=prior)
+    new_labels, new_outputs = draw(20000, 3.0, 1, shares=prior)
+    calibrated = calibrate(new_outputs, fits[:1])[0]
+    assert calibrated.mean(axis=0) == pytest.approx(prior, abs=0.02)
+    sure = calibrated[:, 0] > 0.7
+    assert (new_labels[sure] == 0).mean() == pytest.approx(calibrated[sure, 0].mean(), abs=0.02)
+
+
 def test_calibrated_probabilities_equal_frequencies():
     labels, outputs = draw(3000, 3.0, 0, shares=(1 / 3, 1 / 3, 1 / 3))
     fits = fit_calibration(outputs, labels, np.arange(3000).astype(str))

@@ -26,6 +26,17 @@ def test_shares_are_estimated_without_labels(shares):
     assert shift.probabilities.sum(axis=1) == pytest.approx(1)
 
 
+def test_shares_do_not_depend_on_the_prior_of_the_probabilities():
+    _, probabilities, patients = draw((0.7, 0.2, 0.1))
+    prior = np.array([0.5, 0.25, 0.25])
+    others = probabilities * prior / (probabilities @ prior)[:, None]
+    first = estimate_label_shift(probabilities, patients, classes=CLASSES)
+    second = estimate_label_shift(others, patients, classes=CLASSES, prior=prior)
+    for name in CLASSES:
+        assert second.shares[name].value == pytest.approx(first.shares[name].value, abs=1e-3)
+    assert second.probabilities == pytest.approx(first.probabilities, abs=1e-2)
+
+
 def test_corrected_probabilities_have_a_higher_accuracy():
     labels, probabilities, patients = draw((0.8, 0.15, 0.05))
     corrected = estimate_label_shift(probabilities, patients, classes=CLASSES).probabilities

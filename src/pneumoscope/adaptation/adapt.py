@@ -41,7 +41,7 @@ from pneumoscope.report.model_card import write_model_cards
 REPORT_NAME = "adaptation.json"
 MIN_IMAGES, MIN_PER_CLASS, MIN_PATIENTS = 20, 8, 5
 MANY_IMAGES = 200
-METHOD = "vector scaling of the earlier probabilities with a shared scale, equal class weights"
+METHOD = "vector scaling of the earlier probabilities with a shared scale, classes weighted by their frequencies"
 # What the verdict is about: whether a higher value is better, and the name in a sentence.
 _DECISIVE = {
     "auroc": (True, "AUROC"),
@@ -267,7 +267,9 @@ def _refit_card(
         conformal = ConformalLimit(CONFORMAL_METHOD, COVERAGE, chosen, limit=limit)
     return replace(
         card,
-        calibration=Calibration(METHOD, chosen, fitted=parameters[0], resampled=parameters[1:]),
+        calibration=Calibration(
+            METHOD, chosen, parameters[0], parameters[1:], frequencies=tuple(label_set.prior.tolist())
+        ),
         conformal=conformal,
         operating_points=points,
         operating_points_from=chosen,

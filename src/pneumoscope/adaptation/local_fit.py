@@ -63,6 +63,10 @@ class LocalImages:
         negative = self.label_set.classes.index(str(self.label_set.negative))
         return np.asarray(self.members[self.labels, negative] == 0)
 
+    def weigh(self, weights: np.ndarray) -> np.ndarray:
+        """Return `(..., n)` weights at the class frequencies that calibrated probabilities assume."""
+        return weigh_groups(self.labels, self.members, weights, self.label_set.prior)
+
     def select(self, rows: np.ndarray) -> "LocalImages":
         """Return a subset of the images by mask or indices."""
         names = ("probabilities", "embeddings", "labels", "patients")
@@ -133,7 +137,7 @@ def fit_locally(images: LocalImages, *, last_layer: bool, seed: int = 0, num_res
     """
     layer, outputs = _fit_last_layer(images, seed) if last_layer else (None, images.probabilities)
     outputs = np.maximum(outputs, MARGIN)
-    options = {"seed": seed, "members": images.members, "num_resamples": num_resamples}
+    options = {"seed": seed, "num_resamples": num_resamples, "prior": images.label_set.prior, "members": images.members}
     calibration = fit_calibration(outputs, images.labels, images.patients, **options)  # type: ignore[arg-type]
     held_out = calibrate(outputs, calibration[:1])[0]
     thresholds = choose_operating_points(images.positive.astype(int), images.label_set.score_positive(held_out))
@@ -151,7 +155,7 @@ def _fit_last_layer(images: LocalImages, seed: int) -> tuple[LastLayer, np.ndarr
             training, rest = images.select(folds != fold), images.select(folds == fold)
             for strength, outputs in held_out.items():
                 outputs[folds == fold] = _fit_layer(training, strength).predict(rest)
-        shares = weigh_groups(images.labels, images.members, np.ones(len(images.labels)))
+        shares = images.weigh(np.ones(len(images.labels)))
         of_group = {
             strength: (outputs * images.members[images.labels]).sum(axis=1) for strength, outputs in held_out.items()
         }
@@ -160,7 +164,7 @@ def _fit_last_layer(images: LocalImages, seed: int) -> tuple[LastLayer, np.ndarr
 
 
 def _fit_layer(images: LocalImages, strength: float) -> LastLayer:
-    shares = weigh_groups(images.labels, images.members, np.ones(len(images.labels)))
+    shares = images.weigh(np.ones(len(images.labels)))
     center = images.embeddings.mean(axis=0)
     features = images.embeddings - center
     length = np.sqrt(np.square(features).sum(axis=1).mean()) or 1.0
@@ -228,7 +232,7 @@ def compare_metrics(
 
     Returns:
         For `before`, `after` and `difference`: `auroc`, `accuracy`, `balanced_accuracy`, `sensitivity`, `specificity`,
-        and `calibration_error`, the expected calibration error for equally frequent classes, which calibrated
+        and `calibration_error`, the expected calibration error at the class frequencies that calibrated
         probabilities assume.
     """
     positive = images.positive
@@ -238,7 +242,7 @@ def compare_metrics(
         sides[side] = (scores, scores >= thresholds)
 
     def compute(weights: np.ndarray) -> dict[str, np.ndarray]:
-        shares = weigh_groups(images.labels, images.members, weights)
+        shares = images.weigh(weights)
         metrics = {}
         for side, (scores, flags) in sides.items():
             with np.errstate(invalid="ignore"):

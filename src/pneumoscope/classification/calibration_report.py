@@ -30,7 +30,7 @@ from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.metrics.operating_points import POINTS, BinaryCases, choose_operating_points, list_decided
 from pneumoscope.progress import log
 
-CALIBRATION_METHOD = "vector scaling with a shared scale, equal class weights"
+CALIBRATION_METHOD = "vector scaling with a shared scale, classes weighted by their frequencies"
 FINDINGS_METHOD = "scale and offset per finding, at the prevalence of the images of the fit"
 CONFORMAL_METHOD = "split conformal, least ambiguous sets"
 # Threshold of a class that the images of the fit do not separate from the others.
@@ -94,7 +94,7 @@ def report_calibration(
     """
     label_set = label_set or dataset.label_set
     cases = _select_cases(outputs, dataset, label_set, "val") if held_out is None else _Cases.of(held_out)
-    fits = fit_calibration(cases.probabilities, cases.labels, cases.patients, seed=seed)
+    fits = fit_calibration(cases.probabilities, cases.labels, cases.patients, seed=seed, prior=label_set.prior)
     scales = fits[0, : len(label_set.classes) if label_set.multi_label else 1]
     if (scales <= MIN_SCALE).any():
         log.warning(
@@ -115,7 +115,13 @@ def report_calibration(
     chosen = f"{len(cases.labels)} {source}, {len(set(cases.patients))} patients"
     parameters = tuple(tuple(fit) for fit in fits.round(6).tolist())
     return CalibrationReport(
-        calibration=Calibration(_name_method(cases), chosen, fitted=parameters[0], resampled=parameters[1:]),
+        calibration=Calibration(
+            _name_method(cases),
+            chosen,
+            fitted=parameters[0],
+            resampled=parameters[1:],
+            frequencies=() if label_set.multi_label or cases.missing else tuple(label_set.prior.tolist()),
+        ),
         conformal=None
         if label_set.multi_label
         else ConformalLimit(

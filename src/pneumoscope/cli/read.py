@@ -64,7 +64,8 @@ Columns of --output and keys of --json:
   dicom_files         files written by --dicom-out
   model               version and hash of the models
 
-The probabilities assume equally frequent classes.
+The probabilities assume that half of the images are of the negative class, and that all others
+are equally frequent.
 
 Included models: {FLAG}
 

@@ -225,7 +225,9 @@ def _estimate_shift(model: Predictor, images: EvaluatedImages, correct: bool, se
         raise PneumoscopeError(f"the probabilities cannot be corrected for label shift. {note}")
     if note:
         return None
-    return estimate_label_shift(images.probabilities, images.patients, classes=model.label_set.classes, seed=seed)
+    prior = model.reader.models.cards.classifier.calibration.frequencies if model.reader else ()
+    classes = model.label_set.classes
+    return estimate_label_shift(images.probabilities, images.patients, classes=classes, prior=prior, seed=seed)
 
 
 def trace_roc(images: EvaluatedImages) -> Roc | None:

@@ -1,7 +1,7 @@
 """Calibration of probabilities, with bootstrap resamples of the fit.
 
-    single-label    vector scaling with a scale that all classes share. The fit weights classes equally, so calibrated
-                    probabilities hold for equal class prevalence
+    single-label    vector scaling with a scale that all classes share. The fit weights the classes by a prior, so
+                    calibrated probabilities hold for a population with these class frequencies
     multi-label     a scale and an offset per finding (Platt scaling). Calibrated probabilities hold for the prevalence
                     of the images of the fit
 
@@ -29,6 +29,7 @@ def fit_calibration(
     patients: ArrayLike,
     *,
     seed: int = 0,
+    prior: np.ndarray | None = None,
     members: np.ndarray | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> np.ndarray:
@@ -43,6 +44,8 @@ def fit_calibration(
             unknown.
         patients: `(n,)` str, the unit of the bootstrap.
         seed: of the bootstrap.
+        prior: `(classes,)` floats that sum to 1, class frequencies of the population for which probabilities are
+            calibrated, see `LabelSet.prior`; by default the same for all classes. Multi-label: ignored.
         members: `(groups, classes)` bool, the groups that the labels are about, if the classes inside them are unknown;
             each class is in one group. `labels` are then indices of groups. Classes of a group share one offset.
         num_resamples: number of bootstrap resamples.
@@ -64,12 +67,13 @@ def fit_calibration(
         )
     if labels.ndim == 1:
         groups = np.eye(outputs.shape[1]) if members is None else members.astype(np.float64)
-        return _fit_resamples(outputs, labels, patients, seed, groups, num_resamples=num_resamples)
+        prior = np.full(outputs.shape[1], 1 / outputs.shape[1]) if prior is None else prior
+        return _fit_resamples(outputs, labels, patients, seed, groups, prior=prior, num_resamples=num_resamples)
     columns = []
     for truth, probability in zip(labels.T, outputs.T, strict=True):
         known = truth != UNKNOWN
         pair = np.stack([1 - probability, probability], axis=1)[known]
-        columns.append(_fit_resamples(pair, truth[known], patients[known], seed, np.eye(2), balanced=False))
+        columns.append(_fit_resamples(pair, truth[known], patients[known], seed, np.eye(2)))
     fits = np.stack(columns, axis=1)
     return np.concatenate([fits[..., 0], fits[..., 2] - fits[..., 1]], axis=1)
 
@@ -102,17 +106,18 @@ def calibrate(outputs: np.ndarray, fits: np.ndarray) -> np.ndarray:
     return np.asarray(weights / weights.sum(axis=-1, keepdims=True))
 
 
-def weigh_groups(labels: np.ndarray, members: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Return `(..., n)` weights that sum to 1 and give each group the share of its classes among all classes.
+def weigh_groups(labels: np.ndarray, members: np.ndarray, weights: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Return `(..., n)` weights that sum to 1 and give each group the prior of its classes.
 
     Args:
         labels: `(n,)` ints, index of the group.
         members: `(groups, classes)`, 1 if the class is in the group, else 0.
         weights: `(..., n)` floats. The result is NaN where a group has a weight of 0.
+        prior: `(classes,)` floats that sum to 1.
     """
     totals = weights @ np.eye(len(members))[labels]
     with np.errstate(invalid="ignore", divide="ignore"):
-        return np.asarray(weights * (members.sum(axis=1) / members.sum() / totals)[..., labels])
+        return np.asarray(weights * (members @ prior / totals)[..., labels])
 
 
 def fit_scores(
@@ -170,7 +175,7 @@ def _fit_resamples(
     seed: int,
     members: np.ndarray,
     *,
-    balanced: bool = True,
+    prior: np.ndarray | None = None,
     num_resamples: int = NUM_RESAMPLES,
 ) -> np.ndarray:
     num_groups, num_classes = members.shape
@@ -183,7 +188,7 @@ def _fit_resamples(
     rng = np.random.default_rng(seed)
 
     def fit(weights: np.ndarray) -> np.ndarray:
-        shares = weigh_groups(labels, members, weights) if balanced else weights / weights.sum()
+        shares = weights / weights.sum() if prior is None else weigh_groups(labels, members, weights, prior)
         fitted = fit_scores(scores, labels, shares, members)
         return np.append(fitted[0], fitted[1:] @ members)
 

@@ -17,14 +17,15 @@ TOLERANCE = 1e-5
 
 
 def estimate_label_shift(
-    probabilities: np.ndarray, patients: ArrayLike, *, classes: tuple[str, ...], seed: int = 0
+    probabilities: np.ndarray, patients: ArrayLike, *, classes: tuple[str, ...], prior: ArrayLike = (), seed: int = 0
 ) -> LabelShift:
     """Estimate the class prevalence from calibrated probabilities.
 
     Args:
-        probabilities: `(n, classes)` floats in [0, 1] for equal prevalence, rows sum to 1; `n` is 50 or more.
+        probabilities: `(n, classes)` floats in [0, 1], rows sum to 1; `n` is 50 or more.
         patients: `(n,)` str, the unit of the bootstrap.
         classes: class names, in the order of the columns.
+        prior: `(classes,)` floats, the prevalence for which the probabilities hold; empty for equal prevalence.
         seed: of the bootstrap.
 
     Raises:
@@ -34,7 +35,7 @@ def estimate_label_shift(
     if probabilities.ndim != 2 or probabilities.shape[1] != len(classes) or len(probabilities) < MIN_IMAGES:
         expected = f"({MIN_IMAGES} or more, {len(classes)})"
         raise ValueError(f"probabilities are {probabilities.shape}, expected {expected} to estimate prevalence")
-    before = np.full(len(classes), 1 / len(classes))
+    before = np.asarray(prior if np.size(prior) else np.full(len(classes), 1 / len(classes)), dtype=np.float64)
     shares = estimate(
         lambda weights: dict(zip(classes, _maximize(probabilities, before, weights).T, strict=True)),
         patients,

@@ -7,12 +7,17 @@ from pneumoscope.io.results import Estimate, require
 
 @dataclass(frozen=True)
 class Calibration:
-    """Parameters of `pneumoscope.metrics.calibration`; `resampled` holds the fits on bootstrap samples of patients."""
+    """Parameters of `pneumoscope.metrics.calibration`; `resampled` holds the fits on bootstrap samples of patients.
+
+    Calibrated probabilities hold for a population with the `frequencies` of the classes, or if there are none, with
+    equally frequent classes.
+    """
 
     method: str
     fitted_on: str
     fitted: tuple[float, ...]
     resampled: tuple[tuple[float, ...], ...]
+    frequencies: tuple[float, ...] = ()
 
     def __post_init__(self) -> None:
         lengths = {len(fit) for fit in self.resampled}
