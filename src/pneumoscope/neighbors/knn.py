@@ -1,6 +1,6 @@
 """Embeddings of a classifier, and classification by the k nearest neighbors (k-NN)."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -72,10 +72,9 @@ def find_neighbors(
 ) -> Neighbors:
     """Classify test images by their k nearest training images, and compare with the classifier.
 
-    The value of k is chosen from `K_TRIED`: the highest balanced accuracy on the validation split wins, and the
-    smallest k if several are equal. Metrics on the validation split are therefore slightly optimistic. Images without
-    a known class or finding are left out. Votes are weighted, see `count_votes`. In a multi-label set, two predictions
-    agree if all findings do, and a prediction is right if all known findings are.
+    The value of k is chosen from `K_TRIED`, see `choose_k`. Images without a known class or finding are left out. Votes
+    are weighted, see `count_votes`. In a multi-label set, two predictions agree if all findings do, and a prediction is
+    right if all known findings are.
 
     Args:
         embeddings: `(n, d)` floats, one row per image of `dataset`, as `embed_images` returns them.
@@ -97,7 +96,7 @@ def find_neighbors(
     if probabilities.shape != expected:
         raise ValueError(f"probabilities are {probabilities.shape}, expected {expected}: one row per test image")
     names = {split: dataset.names[members] for split, members in rows.items()}
-    k_scores, evaluations = _evaluate_votes(parts, names, label_set, seed)
+    k, k_scores, evaluations = _evaluate_votes(parts, names, label_set, seed)
     evaluation = evaluations["test"]
     of_model = replace(evaluation, probabilities=probabilities[np.isin(dataset.rows("test"), rows["test"])])
     correct, model_correct = _are_right(evaluation), _are_right(of_model)
@@ -105,8 +104,8 @@ def find_neighbors(
     nearest, distances = _find_nearest(queries, embeddings, dataset)
     differ = (evaluation.decisions != of_model.decisions).reshape(len(correct), -1).any(axis=1)
     return Neighbors(
-        k=max(k_scores, key=lambda k: k_scores[k]),
-        k_scores={str(k): score for k, score in k_scores.items()},
+        k=k,
+        k_scores={str(one): score for one, score in k_scores.items()},
         evaluations=evaluations,
         agreement=estimate_share(~differ, parts["test"].patients, seed=seed),
         model_right=int((differ & model_correct).sum()),
@@ -120,8 +119,8 @@ def find_neighbors(
 
 def _evaluate_votes(
     parts: dict[str, LabeledEmbeddings], names: dict[str, NDArray[np.str_]], label_set: LabelSet, seed: int
-) -> tuple[dict[int, float], dict[str, Evaluation]]:
-    """Return the validation balanced accuracy by k, and by split the evaluation with the best k."""
+) -> tuple[int, dict[int, float], dict[str, Evaluation]]:
+    """Return the chosen k, the validation balanced accuracy by k, and by split the evaluation with the chosen k."""
     votes = {
         split: count_votes(
             parts["train"],
@@ -132,20 +131,24 @@ def _evaluate_votes(
         )
         for split in ("val", "test")
     }
-    k_scores = {k: _balanced_accuracy(parts["val"].labels, shares) for k, shares in votes["val"].items()}
-    best = max(k_scores, key=lambda k: k_scores[k])
-    return k_scores, {
-        split: evaluate(
-            parts[split].labels,
-            shares[best],
-            label_set=label_set,
-            split=split,
-            patients=parts[split].patients,
-            names=names[split],
-            seed=seed,
-        )
-        for split, shares in votes.items()
-    }
+    measured = {k: _balanced_accuracy(parts["val"].labels, shares) for k, shares in votes["val"].items()}
+    chosen, k_scores = choose_k(measured), {k: score for k, (score, _) in measured.items()}
+    return (
+        chosen,
+        k_scores,
+        {
+            split: evaluate(
+                parts[split].labels,
+                shares[chosen],
+                label_set=label_set,
+                split=split,
+                patients=parts[split].patients,
+                names=names[split],
+                seed=seed,
+            )
+            for split, shares in votes.items()
+        },
+    )
 
 
 def _split_embeddings(
@@ -219,17 +222,41 @@ def _count_findings(
     return shares
 
 
-def _balanced_accuracy(labels: NDArray[np.integer], votes: NDArray[np.float64]) -> float:
-    """Return the mean recall of the classes; multi-label: the mean over findings of that of present and absent."""
+def choose_k(measured: Mapping[int, tuple[float, float]]) -> int:
+    """Return the largest k whose score is within one standard error of the highest.
+
+    More neighbors give a smoother decision, which depends less on single images. Source of the rule of one standard
+    error: L. Breiman, J. Friedman, R. Olshen and C. Stone, "Classification and Regression Trees", 1984.
+
+    Args:
+        measured: by k, a score and its standard error.
+
+    Example:
+        >>> choose_k({1: (0.95, 0.01), 3: (0.96, 0.01), 9: (0.955, 0.01), 25: (0.93, 0.01)})
+        9
+    """
+    highest, error = max(measured.values())
+    return max(k for k, (score, _) in measured.items() if score >= highest - error)
+
+
+def _balanced_accuracy(labels: NDArray[np.integer], votes: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the mean recall of the classes and its standard error.
+
+    Multi-label: the mean over findings of that of present and absent.
+    """
     from sklearn.metrics import recall_score
 
     if labels.ndim == 1:
         # Only over the classes that occur: a small validation split may lack one.
-        return float(recall_score(labels, votes.argmax(axis=1), labels=np.unique(labels), average="macro"))
-    columns = ((labels[:, number], votes[:, number] >= 0.5) for number in range(labels.shape[1]))
-    known = ((truth[truth != UNKNOWN], flagged[truth != UNKNOWN]) for truth, flagged in columns)
-    scores = [recall_score(*pair, labels=np.unique(pair[0]), average="macro") for pair in known if len(pair[0])]
-    return float(np.mean(scores))
+        present, counts = np.unique(labels, return_counts=True)
+        recalls = recall_score(labels, votes.argmax(axis=1), labels=present, average=None)
+        error = np.sqrt((recalls * (1 - recalls) / counts).sum()) / len(present)
+        return float(recalls.mean()), float(error)
+    columns = ((labels[:, number], votes[:, number]) for number in range(labels.shape[1]))
+    known = [(truth[truth != UNKNOWN], score[truth != UNKNOWN]) for truth, score in columns]
+    scores = [_balanced_accuracy(truth, np.stack([1 - one, one], axis=1)) for truth, one in known if len(truth)]
+    means, errors = np.array(scores).T
+    return float(means.mean()), float(np.sqrt(np.square(errors).sum()) / len(errors))
 
 
 def _are_right(evaluation: Evaluation) -> NDArray[np.bool_]:

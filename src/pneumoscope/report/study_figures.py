@@ -97,7 +97,7 @@ def _plan_classifier(title: str, result: Classification, dataset: Dataset | None
 
 def _plan_neighbors(title: str, result: Neighbors, dataset: Dataset | None) -> Iterator[Plan]:
     number, label_set = title.split()[0], next(iter(result.evaluations.values())).label_set
-    caption = "The number of neighbors k was chosen on validation images."
+    caption = "The number of neighbors k is the largest within one standard error of the best on validation images."
     yield Plan("k", f"Choice of k, {number}", caption, partial(neighbors.draw_k_scores, result))
     if dataset is not None and len(result.queries):
         caption = (

@@ -15,7 +15,7 @@ class Neighbors:
     """Task 2: k-nearest neighbors on the embedding.
 
     Attributes:
-        k: number of neighbors, chosen on validation.
+        k: number of neighbors, chosen on validation, see `choose_k`.
         k_scores: balanced accuracy on validation by candidate k (keys are str).
         evaluations: evaluations of k-NN by split; probabilities are weighted shares of the k votes.
         agreement: share of test images for which k-NN and the classifier predict the same class.
