@@ -87,7 +87,7 @@ def test_a_model_of_findings_states_its_parts_and_thresholds(card, write):
         replace(
             card,
             label_set=labels,
-            calibration=replace(card.calibration, fitted=(1.0, 1.0, 0.0, 0.0)),
+            calibration=replace(card.calibration, fitted=(1.0, 1.0, 0.0, 0.0), frequencies=()),
             operating_points={"balanced": {"Mass": point, "Edema": point}},
             metrics={"test": SplitMetrics(metrics, {})},
             seeds=None,

@@ -136,6 +136,8 @@ class ClassifierCard(CalibrationReport, ExportedModel):
         count = len(self.label_set.classes)
         fitted, expected = len(self.calibration.fitted), 2 * count if self.label_set.multi_label else count + 1
         require(fitted == expected, f"calibration.fitted has {fitted} values; expected {expected} for {count} classes")
+        known = len(self.calibration.frequencies)
+        require(known in (0, count), f"calibration.frequencies has {known} values; expected {count}, one per class")
 
 
 @dataclass(frozen=True, kw_only=True)
