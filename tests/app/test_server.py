@@ -43,7 +43,7 @@ def test_models_are_described_without_long_lists(client, reader):
     assert TypeAdapter(schema.Models).validate_python(answer, strict=True) == answer
     assert answer["id"] == reader.models.id
     assert "normal_scores" not in answer["cards"]["anomaly"]
-    assert set(answer["cards"]["classifier"]["calibration"]) == {"method", "fitted_on", "fitted"}
+    assert set(answer["cards"]["classifier"]["calibration"]) == {"method", "fitted_on", "fitted", "frequencies"}
     points = {
         name: {one: values["threshold"] for one, values in by_class.items()}
         for name, by_class in answer["operating_points"].items()

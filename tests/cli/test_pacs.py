@@ -55,7 +55,7 @@ def test_a_pacs_that_is_down_is_an_error(closed_port: int, monkeypatch: pytest.M
         models = Models()
 
     monkeypatch.setattr("pneumoscope.inference.reader.Reader.open", lambda model, **options: Reader())
-    with pytest.raises(PneumoscopeError, match=r"/dicom-web: ConnectionError$"):
+    with pytest.raises(PneumoscopeError, match=r"/dicom-web: cannot be reached$"):
         app(["pacs", f"http://127.0.0.1:{closed_port}/dicom-web", "--since", "1d"], standalone_mode=False)
 
 
