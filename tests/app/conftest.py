@@ -56,7 +56,8 @@ class NoisyGraph:
 def findings_reader(reader: Reader) -> Reader:
     """Return a reader of two findings that has a classifier only."""
     labels = LabelSet(("Mass <b>", "edema"), "No Finding", multi_label=True)
-    calibration = replace(reader.models.cards.classifier.calibration, fitted=(1, 1, 0, 0), resampled=((1, 1, 0, 0),))
+    fits = {"fitted": (1, 1, 0, 0), "resampled": ((1, 1, 0, 0),), "frequencies": ()}
+    calibration = replace(reader.models.cards.classifier.calibration, **fits)
     card = replace(
         reader.models.cards.classifier,
         label_set=labels,
