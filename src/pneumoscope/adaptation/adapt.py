@@ -41,7 +41,7 @@ from pneumoscope.report.model_card import write_model_cards
 REPORT_NAME = "adaptation.json"
 MIN_IMAGES, MIN_PER_CLASS, MIN_PATIENTS = 20, 8, 5
 MANY_IMAGES = 200
-METHOD = "vector scaling of the earlier probabilities with a shared scale, classes weighted by their frequencies"
+METHOD = "vector scaling of the earlier probabilities with a shared scale, classes weighted to stated frequencies"
 # What the verdict is about: whether a higher value is better, and the name in a sentence.
 _DECISIVE = {
     "auroc": (True, "AUROC"),

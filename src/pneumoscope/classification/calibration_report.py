@@ -30,7 +30,7 @@ from pneumoscope.metrics.conformal import COVERAGE, fit_conformal
 from pneumoscope.metrics.operating_points import POINTS, BinaryCases, choose_operating_points, list_decided
 from pneumoscope.progress import log
 
-CALIBRATION_METHOD = "vector scaling with a shared scale, classes weighted by their frequencies"
+CALIBRATION_METHOD = "vector scaling with a shared scale, classes weighted to stated frequencies"
 FINDINGS_METHOD = "scale and offset per finding, at the prevalence of the images of the fit"
 CONFORMAL_METHOD = "split conformal, least ambiguous sets"
 # Threshold of a class that the images of the fit do not separate from the others.
